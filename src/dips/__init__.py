@@ -1,0 +1,82 @@
+"""DiPS: boxes and masks from photos that carry only a class label.
+
+``import dips`` gives the public names below and loads nothing until one of them is used::
+
+    model = dips.fit("photos/train", out="runs/tower")
+    for prediction in model.predict("photos/new"):
+        prediction.save("out/")
+    model = dips.load("runs/tower")
+
+The metrics need no torch either: ``import dips.evaluate``.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dips.api import Model, fit, load
+    from dips.config import Config, load_config
+    from dips.errors import (
+        ConfigError,
+        DataError,
+        DipsError,
+        ImageError,
+        ProtocolError,
+        RunError,
+        StoreError,
+        WeightsError,
+    )
+    from dips.types import DataSet, Prediction, Sample
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Config",
+    "ConfigError",
+    "DataError",
+    "DataSet",
+    "DipsError",
+    "ImageError",
+    "Model",
+    "Prediction",
+    "ProtocolError",
+    "RunError",
+    "Sample",
+    "StoreError",
+    "WeightsError",
+    "__version__",
+    "fit",
+    "load",
+    "load_config",
+]
+
+_HOMES = {
+    "dips.api": ("Model", "fit", "load"),
+    "dips.config": ("Config", "load_config"),
+    "dips.errors": (
+        "ConfigError",
+        "DataError",
+        "DipsError",
+        "ImageError",
+        "ProtocolError",
+        "RunError",
+        "StoreError",
+        "WeightsError",
+    ),
+    "dips.types": ("DataSet", "Prediction", "Sample"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'dips' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value  # the next look-up does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,285 @@
+"""Settings: one frozen dataclass per stage, read from TOML recipes and ``--set stage.name=value``.
+
+An unknown name, a value of the wrong type or outside its range is a :class:`ConfigError` that names the setting.
+The names are those of ``docs/settings.md``; the sections of the paper are given where a setting comes from it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+from dips.errors import ConfigError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # pragma: no cover
+    import tomli as tomllib
+
+__all__ = [
+    "ClassifierConfig",
+    "Config",
+    "DataConfig",
+    "HarvestConfig",
+    "LocalizerConfig",
+    "PredictConfig",
+    "TrainConfig",
+    "load_config",
+    "to_toml",
+]
+
+
+def _setting(
+    default: Any,
+    doc: str,
+    *,
+    choices: tuple[Any, ...] | None = None,
+    low: float | None = None,
+    high: float | None = None,
+) -> Any:
+    return field(default=default, metadata={"doc": doc, "choices": choices, "low": low, "high": high})
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """How the photos are understood."""
+
+    background_class: str = _setting(
+        "auto", "class without an object: a class name, 'auto' (a class called 'none' or 'background') or '' for no such class"
+    )
+    val_share: float = _setting(0.15, "share of train/ cut off for validation where there is none", low=0.02, high=0.5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HarvestConfig:
+    """From a photo to its proposals, once per photo (paper 3.1, 3.2)."""
+
+    sst: str = _setting(
+        "auto", "self-supervised transformer: a timm ViT name, or 'auto' for the paper's DINO, else the embedded one"
+    )
+    size: int = _setting(336, "side in pixels that the transformer sees, rounded to its patches", low=28, high=2048)
+    flip: bool = _setting(False, "average the transformer's answer over the photo and its mirror image")
+    heads: int = _setting(0, "single attention heads that make proposals: the first N of them, 0 = all (paper: 4)", low=0)
+    map_power: float = _setting(1.0, "temper: map ** power before Otsu", low=0.05, high=4.0)
+    refine: str = _setting(
+        "dataset", "maps from the last block's keys instead of the attention", choices=("none", "image", "dataset")
+    )
+    refine_rounds: int = _setting(3, "rounds of the refinement over the data set", low=1, high=20)
+    refine_photos: int = _setting(600, "photos at most that the refinement is fitted on", low=2)
+    min_area: float = _setting(0.02, "least area of a proposal's box as a share of the image", low=0.0, high=1.0)
+    score_on: str = _setting("region", "what stays sharp when a proposal is scored", choices=("region", "box"))
+    top_p: int = _setting(1, "proposals kept per photo", low=1, high=64)
+    min_score: float = _setting(0.0, "least score of a kept proposal; the best one is always kept", low=0.0, high=1.0)
+    batch: int = _setting(16, "photos per forward pass", low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierConfig:
+    """The CNN that scores proposals and names the class (paper 3.2)."""
+
+    arch: str = _setting("tf_efficientnet_lite0", "any CNN of timm")
+    mode: str = _setting("head", "what is fitted: the last layer on stored features, or everything", choices=("head", "full"))
+    size: int = _setting(224, "input side in pixels", low=32, high=2048)
+    epochs: int = _setting(8, "epochs of mode 'full'", low=1)
+    lr: float = _setting(0.01, "learning rate of mode 'full'", low=0.0)
+    batch: int = _setting(32, "photos per step", low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalizerConfig:
+    """The U-Net that is trained (paper 3.3)."""
+
+    encoder: str = _setting("tf_efficientnet_lite0", "any timm CNN with feature pyramid, ImageNet weights")
+    pretrained: bool = _setting(True, "start the encoder from ImageNet weights")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Sampling of pseudo-pixels, losses and schedule (paper 3.2, 3.3)."""
+
+    seed: int = _setting(0, "seed of the validation cut, initial weights, order, crops and pixel draws", low=0)
+    epochs: int = _setting(6, "passes over the training photos", low=1)
+    batch: int = _setting(16, "photos per step", low=1)
+    optimizer: str = _setting("adamw", "", choices=("adamw", "sgd"))
+    lr: float = _setting(1e-3, "learning rate of the decoder", low=0.0)
+    encoder_lr: float = _setting(0.3, "the encoder's learning rate as a share of the decoder's", low=0.0)
+    weight_decay: float = _setting(1e-4, "", low=0.0)
+    schedule: str = _setting("cosine", "'step' divides the rate by ten every lr_step epochs", choices=("cosine", "step"))
+    lr_step: int = _setting(15, "epochs between two steps of schedule 'step'", low=1)
+    average: float = _setting(0.99, "decay of the moving average of the weights; 0 = off", low=0.0, high=0.99999)
+    resize: int = _setting(256, "photos are resized to this square", low=32)
+    crop: int = _setting(224, "side of the random crop", low=32)
+    flip: bool = _setting(True, "mirror half of the crops")
+    fg_from: str = _setting("region", "foreground pixels come from the proposal's component or its box", choices=("region", "box"))
+    fg_share: float = _setting(0.6, "n+: share of the proposal's pixels, by activation, that may be drawn", low=0.0, high=1.0)
+    fg_pixels: int = _setting(200, "k+: foreground pixels drawn per photo and step", low=1)
+    bg_share: float = _setting(0.5, "n-: share of the lowest pixels that may be drawn", low=0.0, high=1.0)
+    bg_pixels: int = _setting(200, "k-: background pixels drawn per photo and step", low=1)
+    bg_from: str = _setting("outside", "background from the whole image (3.3) or outside the box (3.2)", choices=("image", "outside"))
+    grow: int = _setting(3, "side of the square that every drawn pixel grows to", choices=(1, 3, 5, 7))
+    lambda_cpa: float = _setting(1.0, "weight of the partial cross-entropy", low=0.0)
+    lambda_cls: float = _setting(0.0, "weight of the classifier's loss on the masked photo", low=0.0)
+    lambda_crf: float = _setting(2e-9, "weight of the CRF loss at full size", low=0.0)
+    crf_size: int = _setting(48, "side that the CRF loss is computed at", low=8, high=160)
+    select_on: str = _setting(
+        "auto",
+        "what chooses the checkpoint: true boxes of the validation part, agreement with its proposals, the last epoch; "
+        "'auto' takes boxes where there are any",
+        choices=("auto", "boxes", "proposals", "last"),
+    )
+    workers: int = _setting(0, "processes that read photos; 0 = in the main one", low=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictConfig:
+    """From a photo to boxes with a trained localizer."""
+
+    size: int = _setting(224, "side of the square the photo is resized to", low=32)
+    flip: bool = _setting(True, "average over the photo and its mirror image")
+    threshold: float = _setting(
+        -1.0, "share of the map's maximum above which a pixel is foreground; -1 = the one chosen on validation", low=-1.0, high=1.0
+    )
+    min_area: float = _setting(0.005, "least area of a box as a share of the photo", low=0.0, high=1.0)
+    max_boxes: int = _setting(20, "boxes per photo at most", low=1)
+    batch: int = _setting(16, "photos per forward pass", low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """All settings of a run."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    harvest: HarvestConfig = field(default_factory=HarvestConfig)
+    classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
+    localizer: LocalizerConfig = field(default_factory=LocalizerConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    predict: PredictConfig = field(default_factory=PredictConfig)
+
+    def replace(self, **settings: Any) -> Config:
+        """A copy with dotted settings changed, e.g. ``config.replace(**{"train.epochs": 4})``."""
+        return _merge(self, _nest(settings.items()), "argument")
+
+
+def load_config(recipe: str | Path | None = None, overrides: Iterable[str] = ()) -> Config:
+    """Settings from a recipe and ``stage.name=value`` strings, the latter winning.
+
+    Args:
+        recipe: a TOML file, or the name of one that comes with the package; None = ``default``.
+        overrides: values as TOML writes them; a bare word is taken as text.
+
+    Raises:
+        ConfigError: unknown recipe or setting, wrong type, value out of range.
+    """
+    text, origin = _read_recipe("default" if recipe is None else recipe)
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{origin} is not valid TOML: {error}") from error
+    config = _merge(Config(), tree, origin)
+    return _merge(config, _nest(_split(item) for item in overrides), "--set")
+
+
+def to_toml(config: Config) -> str:
+    """The settings as TOML that :func:`load_config` reads back to an equal object."""
+    lines = []
+    for stage in dataclasses.fields(config):
+        lines.append(f"[{stage.name}]")
+        section = getattr(config, stage.name)
+        lines += [f"{f.name} = {_toml_value(getattr(section, f.name))}" for f in dataclasses.fields(section)]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return repr(value)
+
+
+def _read_recipe(recipe: str | Path) -> tuple[str, str]:
+    path = Path(recipe)
+    if path.suffix == ".toml":
+        try:
+            return path.read_text(encoding="utf-8"), str(path)
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"cannot read the recipe {path}: {error}") from error
+    folder = resources.files("dips") / "recipes"
+    names = sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+    if str(recipe) not in names:
+        raise ConfigError(f"no recipe is called '{recipe}'; there are {', '.join(names)}, or give a .toml file")
+    return (folder / f"{recipe}.toml").read_text(encoding="utf-8"), f"recipe '{recipe}'"
+
+
+def _split(item: str) -> tuple[str, Any]:
+    name, equals, value = item.partition("=")
+    if not equals or not name.strip():
+        raise ConfigError(f"--set takes stage.name=value, not '{item}'")
+    try:
+        return name.strip(), tomllib.loads(f"x = {value}")["x"]
+    except tomllib.TOMLDecodeError:
+        return name.strip(), value.strip()
+
+
+def _nest(items: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, value in items:
+        stage, dot, setting = name.partition(".")
+        if not dot:
+            raise ConfigError(f"'{name}' is no setting: write stage.name, for example train.epochs")
+        tree.setdefault(stage, {})[setting] = value
+    return tree
+
+
+def _merge(config: Config, tree: Mapping[str, Any], origin: str) -> Config:
+    stages = {f.name for f in dataclasses.fields(config)}
+    changed = {}
+    for stage, values in tree.items():
+        if stage not in stages or not isinstance(values, Mapping):
+            raise ConfigError(f"{origin}: unknown stage '{stage}'{_hint(stage, stages)}; there are {', '.join(sorted(stages))}")
+        section = getattr(config, stage)
+        known = {f.name: f for f in dataclasses.fields(section)}
+        hints = get_type_hints(type(section))
+        for name, value in values.items():
+            if name not in known:
+                raise ConfigError(
+                    f"{origin}: unknown setting '{stage}.{name}'{_hint(name, known)}; 'dips settings' lists all of them"
+                )
+        checked = {
+            name: _checked(f"{origin}: {stage}.{name}", value, hints[name], known[name].metadata)
+            for name, value in values.items()
+        }
+        changed[stage] = dataclasses.replace(section, **checked)
+    return dataclasses.replace(config, **changed)
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def _checked(name: str, value: Any, kind: Any, limits: Mapping[str, Any]) -> Any:
+    if get_origin(kind) is tuple:  # pragma: no cover - no tuple setting today
+        kind = get_args(kind)[0]
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise ConfigError(f"{name} must be {_kind_name(kind)}, not {value!r}")
+    if limits["choices"] is not None and value not in limits["choices"]:
+        raise ConfigError(f"{name} must be one of {', '.join(map(str, limits['choices']))}, not {value!r}")
+    low, high = limits["low"], limits["high"]
+    if (low is not None and not value >= low) or (high is not None and not value <= high):
+        span = f"between {low} and {high}" if low is not None and high is not None else f"at least {low}"
+        raise ConfigError(f"{name} must be {span}, not {value!r}")
+    return value
+
+
+def _kind_name(kind: Any) -> str:
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]

@@ -1,0 +1,22 @@
+"""Photos and what is known about them; nothing here needs torch but :mod:`dips.data.transforms`."""
+
+from __future__ import annotations
+
+from dips.data.check import check_data
+from dips.data.images import image_size, list_images, read_image
+from dips.data.listing import align_classes, class_counts, require_trainable
+from dips.data.load import available_splits, load_data
+from dips.data.split import split_validation
+
+__all__ = [
+    "align_classes",
+    "available_splits",
+    "check_data",
+    "class_counts",
+    "image_size",
+    "list_images",
+    "load_data",
+    "read_image",
+    "require_trainable",
+    "split_validation",
+]

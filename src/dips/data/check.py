@@ -1,0 +1,226 @@
+"""``dips check``: every photo is decoded once, and what was understood and what is wrong is put in a report."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from dips.data.images import read_image_bytes
+from dips.data.listing import class_counts, require_trainable
+from dips.data.load import available_splits, load_data
+from dips.errors import DataError, ImageError
+from dips.runtime import track
+from dips.types import DataSet, Problem, Sample
+
+__all__ = ["DataReport", "SplitReport", "check_data"]
+
+
+@dataclass(frozen=True, slots=True)
+class SplitReport:
+    """What one split holds.
+
+    Attributes:
+        name, layout, root: as in :class:`~dips.types.DataSet`.
+        photos: all that are listed, ``readable`` those that could be decoded.
+        classes: readable and unreadable photos per class.
+        background: the class without object, if any.
+        unlabelled: photos without a class.
+        boxed: photos whose true boxes are known, be it that there is none; ``boxes`` counts the boxes.
+        sizes: ``(width, height)`` of the smallest, the median and the largest readable photo, by area.
+    """
+
+    name: str
+    layout: str
+    root: Path
+    photos: int
+    readable: int
+    classes: dict[str, int]
+    background: str | None
+    unlabelled: int
+    boxed: int
+    boxes: int
+    sizes: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DataReport:
+    """What ``dips check`` says.
+
+    Attributes:
+        path: DATA.
+        splits: one report per split that could be read.
+        problems: what a person should know: first photos that are in two splits, then unreadable ones, then the rest.
+        errors: why a split cannot be used at all.
+        untrainable: why training is impossible, empty where it is possible.
+    """
+
+    path: Path
+    splits: tuple[SplitReport, ...]
+    problems: tuple[Problem, ...]
+    errors: tuple[str, ...]
+    untrainable: str
+
+    @property
+    def usable(self) -> bool:
+        """Whether every split could be read and has photos; training may still be impossible (``untrainable``)."""
+        return not self.errors and all(split.readable for split in self.splits)
+
+    def render(self, *, most: int = 20) -> str:
+        """The report as plain text, with at most ``most`` classes and problems each."""
+        lines = [str(self.path)]
+        for split in self.splits:
+            lines += _render_split(split, most)
+        for problem in self.problems[:most]:
+            lines.append(f"  ! {problem.path}: {problem.message}")
+        if len(self.problems) > most:
+            lines.append(f"  ! and {len(self.problems) - most} more problems")
+        lines += [f"  ERROR {error}" for error in self.errors]
+        if not self.usable:
+            lines.append("not usable: see the lines above")
+        elif self.untrainable:
+            lines.append(f"usable for prediction and evaluation, not for training: {self.untrainable}")
+        else:
+            lines.append("usable for training")
+        return "\n".join(lines)
+
+
+def check_data(path: str | Path, *, background_class: str = "auto", workers: int | None = None) -> DataReport:
+    """Read DATA as :func:`~dips.data.load.load_data` does, every split of it, and decode every photo.
+
+    Args:
+        workers: threads that decode; None = one per processor, eight at most.
+
+    Raises:
+        DataError: DATA does not exist.
+    """
+    names = available_splits(path)
+    count = workers or min(8, os.cpu_count() or 1)
+    splits: list[SplitReport] = []
+    leaks, broken, others = list[Problem](), list[Problem](), list[Problem]()
+    errors: list[str] = []
+    seen: dict[str, tuple[str, Sample]] = {}
+    untrainable = "" if {"train", "all"} & set(names) else f"there is no training split, only {', '.join(names)}"
+    for name in names:
+        try:
+            dataset = load_data(path, split=None if name == "all" else name, background_class=background_class)
+        except DataError as error:
+            errors.append(str(error))
+            continue
+        others += dataset.problems
+        sizes = []
+        for photo in _decode_all(dataset, count):
+            if photo.size is None:
+                broken.append(Problem(photo.sample.path, photo.reason))
+                continue
+            sizes.append(photo.size)
+            others += _check_boxes(photo.sample, photo.size)
+            split, twin = seen.setdefault(photo.digest, (name, photo.sample))
+            if split != name:
+                leaks.append(Problem(photo.sample.path, f"is the same photo as {twin.path} of the split {split}: a leak"))
+            elif twin is not photo.sample:
+                what = "the same photo" if twin.label == photo.sample.label else "the same photo in another class"
+                others.append(Problem(photo.sample.path, f"is {what} as {twin.path}"))
+        if not sizes:
+            errors.append(f"{dataset.root}: none of its {len(dataset)} photos can be read")
+        splits.append(_summary(dataset, sizes))
+        if name in ("train", "all"):
+            try:
+                require_trainable(dataset)
+            except DataError as error:
+                untrainable = str(error)
+    return DataReport(Path(path), tuple(splits), (*leaks, *broken, *others), tuple(errors), untrainable)
+
+
+@dataclass(frozen=True, slots=True)
+class _Photo:
+    sample: Sample
+    size: tuple[int, int] | None
+    digest: str = ""
+    reason: str = ""
+
+
+def _decode_all(dataset: DataSet, workers: int) -> Iterator[_Photo]:
+    """Every photo's size and hash in order, with a few photos in memory at a time."""
+    executor = ThreadPoolExecutor(workers)
+    try:
+        waiting: deque[Future[_Photo]] = deque()
+        for sample in track(dataset.samples, f"reading {dataset.root.name}", total=len(dataset)):
+            waiting.append(executor.submit(_decode, sample))
+            if len(waiting) > 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _decode(sample: Sample) -> _Photo:
+    try:
+        data = sample.path.read_bytes()
+    except OSError as error:
+        return _Photo(sample, None, reason=f"cannot be opened: {error.strerror or error}")
+    try:
+        height, width = read_image_bytes(data, sample.path.name).shape[:2]
+    except ImageError as error:
+        return _Photo(sample, None, reason=str(error).removeprefix(sample.path.name).strip())
+    return _Photo(sample, (width, height), digest=hashlib.sha256(data).hexdigest())
+
+
+def _check_boxes(sample: Sample, size: tuple[int, int]) -> Iterator[Problem]:
+    if sample.boxes is None or not len(sample.boxes):
+        return
+    width, height = sample.frame or size
+    if abs(size[0] * height / size[1] - width) > max(0.02 * width, 2 * height / size[1]):
+        yield Problem(
+            sample.path,
+            f"is {size[0]} x {size[1]} but its boxes were drawn on {width} x {height}: it was turned or cropped since",
+        )
+    beyond = int(((sample.boxes < -1) | (sample.boxes > (width + 1, height + 1, width + 1, height + 1))).any(axis=1).sum())
+    if beyond:
+        yield Problem(sample.path, f"{beyond} of its boxes reach out of the photo ({width} x {height})")
+
+
+def _summary(dataset: DataSet, sizes: list[tuple[int, int]]) -> SplitReport:
+    ordered = sorted(sizes, key=lambda size: (size[0] * size[1], size))
+    counts = class_counts(dataset)
+    boxes = [sample.boxes for sample in dataset.samples if sample.boxes is not None]
+    return SplitReport(
+        name=dataset.split,
+        layout=dataset.layout,
+        root=dataset.root,
+        photos=len(dataset),
+        readable=len(sizes),
+        classes={name: counts.get(label, 0) for label, name in enumerate(dataset.classes)},
+        background=None if dataset.background is None else dataset.classes[dataset.background],
+        unlabelled=len(dataset) - sum(counts.values()),
+        boxed=len(boxes),
+        boxes=sum(map(len, boxes)),
+        sizes=(ordered[0], ordered[(len(ordered) - 1) // 2], ordered[-1]) if ordered else (),
+    )
+
+
+def _render_split(split: SplitReport, most: int) -> list[str]:
+    name = "photos" if split.name == "all" else split.name
+    lines = [f"  {name}: {split.photos} photos, {len(split.classes)} classes, understood as {split.layout} ({split.root})"]
+    width = max((len(title) for title in list(split.classes)[:most]), default=0)
+    for title, count in list(split.classes.items())[:most]:
+        note = "  (background: no object)" if title == split.background else ""
+        lines.append(f"    {title:<{width}}  {count:>6}{note}")
+    if len(split.classes) > most:
+        rest = list(split.classes.values())[most:]
+        lines.append(f"    and {len(rest)} more classes of {min(rest)} to {max(rest)} photos")
+    if split.unlabelled:
+        lines.append(f"    without a class: {split.unlabelled}")
+    known = f"{split.boxed} photos ({split.boxes} boxes)" if split.boxed else "none (classification only)"
+    lines.append(f"    true boxes: {known}")
+    if split.sizes:
+        small, middle, large = (f"{width} x {height}" for width, height in split.sizes)
+        lines.append(f"    sizes: {small} smallest, {middle} median, {large} largest")
+    if split.readable < split.photos:
+        lines.append(f"    unreadable: {split.photos - split.readable}")
+    return lines

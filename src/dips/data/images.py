@@ -1,0 +1,232 @@
+"""Photo files -> pixels.
+
+In: JPEG, PNG, BMP, WebP or TIFF files as cameras, phones, drones and annotation tools write them. Out: ``HWC uint8 RGB``,
+rotated as the EXIF orientation says, so that all coordinates of DiPS are those of the photo as a person sees it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import IO, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageChops, UnidentifiedImageError
+
+from dips.errors import DataError, ImageError
+
+__all__ = ["MAX_PIXELS", "SUFFIXES", "ByteImage", "image_size", "list_images", "read_image", "read_image_bytes", "walk_images"]
+
+ByteImage = NDArray[np.uint8]
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+"""File names that count as photos, in lower case."""
+
+MAX_PIXELS = 250_000_000
+"""Larger photos are refused: a few kilobytes of file can claim to be gigabytes of pixels."""
+
+# Nothing that starts another program (EPS) is among them. JPEG includes MPO, which DJI drones write as .JPG.
+_FORMATS = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF")
+SKIPPED_FOLDERS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN"})  # of archives, network disks and Windows
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_limit_lock = threading.Lock()
+
+
+def list_images(folder: str | Path) -> list[Path]:
+    """All photos below ``folder``, sorted by their path; hidden files and folders are left out, links are followed.
+
+    Raises:
+        DataError: ``folder`` is no folder.
+    """
+    top = Path(folder)
+    if not top.is_dir():
+        raise DataError(f"{top} is not a folder; give a folder with photos")
+    return [top.joinpath(*parts) for parts in sorted(walk_images(top))]
+
+
+def walk_images(folder: Path) -> Iterator[tuple[str, ...]]:
+    """Paths of the photos below ``folder``, relative to it and in parts, in no order; those in ``folder`` itself come first."""
+    seen: set[str] = set()  # a link to a folder above would never end
+    for where, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(where)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in SKIPPED_FOLDERS]
+        inside = Path(where).relative_to(folder).parts
+        for name in files:
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:
+                yield (*inside, name)
+
+
+def read_image(path: str | Path, *, max_side: int | None = None) -> ByteImage:
+    """One photo as ``(H, W, 3) uint8 RGB`` in [0, 255], EXIF rotation applied.
+
+    Transparent photos are laid on white. Grey values of 16 bits are scaled from their full range (65535 -> 255), CMYK is
+    converted without a colour profile, of animations the first frame is taken.
+
+    Args:
+        path: the file.
+        max_side: the side of the largest square that the photo will be resized to. A JPEG several times as large is then
+            decoded at 1/2, 1/4 or 1/8 of its size, with neither side below ``max_side``, which is several times faster.
+            The result is smaller than the photo then: take the photo's own size from :func:`image_size`.
+
+    Raises:
+        ImageError: the file is missing, damaged, cut short, no photo, or has more than ``MAX_PIXELS`` pixels.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return read_image_bytes(data, path, max_side=max_side)
+
+
+def read_image_bytes(data: bytes, path: str | Path, *, max_side: int | None = None) -> ByteImage:
+    """Like :func:`read_image`, for a file that is in memory already; ``path`` is only named in errors."""
+    try:
+        with _open(BytesIO(data)) as image:
+            if max_side is not None:
+                image.draft(None, (max_side, max_side))
+            with _large_allowed(image):
+                image.load()
+            return _to_rgb(image)
+    except Exception as error:  # damaged files make decoders raise nearly anything
+        raise _unreadable(path, error) from error
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """Width and height of the photo in pixels after EXIF rotation, from the file's header alone.
+
+    Raises:
+        ImageError: as for :func:`read_image`, as far as the header tells.
+    """
+    try:
+        with Path(path).open("rb") as file, _open(file) as image:
+            width, height = image.size
+            if image.format == "TIFF":  # Pillow turns these itself, some versions only when the pixels are read
+                tags = _tiff_tags(image)
+                width, height = tags[256], tags[257]
+                orientation = tags.get(ExifTags.Base.Orientation, 1)
+            else:
+                orientation = _orientation(image, file)
+            return (height, width) if orientation in (5, 6, 7, 8) else (width, height)
+    except Exception as error:
+        raise _unreadable(path, error) from error
+
+
+def _open(file: IO[bytes]) -> Image.Image:
+    with _no_pillow_limit():
+        image = Image.open(file, formats=_FORMATS)
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"it claims {width} x {height} pixels, more than the {MAX_PIXELS:,} that are read")
+    return image
+
+
+@contextmanager
+def _no_pillow_limit() -> Iterator[None]:
+    """Pillow warns from 89 million pixels on, which a 12000 x 8000 photo has; our own limit takes its place."""
+    with _limit_lock:
+        limit = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+@contextmanager
+def _large_allowed(image: Image.Image) -> Iterator[None]:
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is None or image.width * image.height <= limit:
+        yield  # the usual case holds no lock, so that threads decode side by side
+    else:
+        with _no_pillow_limit():
+            yield
+
+
+def _orientation(image: Image.Image, file: IO[bytes] | None = None) -> int:
+    """EXIF orientation 1..8; damaged EXIF counts as upright. With ``file``, pixels are not decoded to find it."""
+    try:
+        if image.format == "PNG" and file is not None and "exif" not in image.info and not _png_has_exif(file):
+            return 1  # Pillow would decode all pixels to look behind them
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def _png_has_exif(file: IO[bytes]) -> bool:
+    position = file.tell()
+    try:
+        file.seek(8)
+        while len(head := file.read(8)) == 8:
+            if head[4:] in (b"eXIf", b"zTXt", b"iTXt", b"tEXt"):
+                return True
+            file.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
+        return False
+    finally:
+        file.seek(position)
+
+
+def _to_rgb(image: Image.Image) -> ByteImage:
+    turn = _TURNS.get(_orientation(image))
+    upright = image if turn is None else image.transpose(turn)
+    mode = image.mode
+    if mode.startswith("I;16") or mode in ("I", "F"):
+        grey = _grey_to_bytes(np.asarray(upright), _grey_range(image))
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info or mode == "P":
+        layer = upright.convert("RGBA")  # palettes may hold transparency, too
+        white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
+        upright = Image.alpha_composite(white, layer)
+    elif mode == "CMYK" and image.format in ("JPEG", "MPO") and "adobe" not in image.info:
+        upright = ImageChops.invert(upright)  # Pillow takes every CMYK JPEG for Adobe's, whose values are inverted
+    return np.array(upright.convert("RGB"), dtype=np.uint8)
+
+
+def _grey_range(image: Image.Image) -> float | None:
+    """The value that is white; None where the file does not tell."""
+    if image.format == "TIFF":
+        tags = _tiff_tags(image)
+        bits = tags.get(258, (16,))[0]
+        signed = tags.get(339, (1,))[0] == 2
+        return float(2 ** (bits - signed) - 1) if bits < 32 else None
+    return 65535.0 if image.mode != "F" else None
+
+
+def _tiff_tags(image: Image.Image) -> Mapping[int, Any]:
+    return cast("Mapping[int, Any]", image.tag_v2)  # type: ignore[attr-defined]
+
+
+def _grey_to_bytes(values: NDArray[np.generic], white: float | None) -> ByteImage:
+    grey = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    if white is None:  # 32 bits say nothing about the range: take the smallest usual one that holds the values
+        top = float(grey.max())
+        white = next((limit for limit in (1.0, 255.0, 65535.0) if top <= limit), top)
+    return cast(ByteImage, np.clip(np.rint(grey * (255.0 / white)), 0, 255).astype(np.uint8))
+
+
+def _unreadable(path: str | Path, error: Exception) -> ImageError:
+    if isinstance(error, FileNotFoundError):
+        return ImageError(f"{path} does not exist")
+    if isinstance(error, OSError) and error.strerror:
+        return ImageError(f"{path} cannot be opened: {error.strerror}")
+    if isinstance(error, UnidentifiedImageError):
+        return ImageError(f"{path} is not a photo that can be read (JPEG, PNG, BMP, WebP, TIFF); remove it or save it again")
+    reason = str(error) or type(error).__name__
+    return ImageError(f"{path} cannot be read: {reason}; remove it or save it again")

@@ -1,0 +1,222 @@
+"""The numbers of the MaxBoxAcc family, with the protocol that each of them belongs to.
+
+In: counts gathered by :class:`dips.evaluate.accumulate.BoxAccumulator`. Out: percentages, at thresholds chosen on the
+split itself (an oracle, as the field reports them) and at thresholds that were chosen elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dips.errors import ProtocolError
+
+__all__ = ["DELTAS", "BoxResult", "ImageRow", "ThresholdResult"]
+
+DELTAS = (30, 50, 70)
+"""IoU in percent from which a photo is correct; MaxBoxAccV2 is the mean over them."""
+
+NAN = float("nan")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRow:
+    """What is kept of one photo.
+
+    Attributes:
+        id: as given.
+        label: true class, if known.
+        predicted: predicted class, if there is a prediction.
+        ious: best IoU over all boxes of the map at each threshold that the accumulator was asked to keep; empty for
+            photos without true boxes.
+    """
+
+    id: str
+    label: int | None
+    predicted: int | None
+    ious: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdResult:
+    """Percentages at thresholds that were not chosen on this split; NaN where there is nothing to count.
+
+    Attributes:
+        tau: the threshold used for each of ``v1``, ``30``, ``50``, ``70``.
+        box_acc: share of photos whose largest contour's box has an IoU of at least 0.5 (MaxBoxAcc's criterion).
+        box_acc_at: share of photos of which any box has an IoU of at least 0.3, 0.5, 0.7, by ``30``, ``50``, ``70``.
+        box_acc_v2: mean of ``box_acc_at`` (MaxBoxAccV2's criterion).
+        gt_known, top1_loc, top5_loc: as in :class:`BoxResult`, at the threshold of ``50``.
+    """
+
+    tau: dict[str, float]
+    box_acc: float
+    box_acc_at: dict[str, float]
+    box_acc_v2: float
+    gt_known: float
+    top1_loc: float
+    top5_loc: float
+
+    def record(self) -> dict[str, Any]:
+        """The numbers for JSON; None where there is nothing to count."""
+        return {
+            "tau": dict(self.tau),
+            "box_acc": _number(self.box_acc),
+            "box_acc_at": {name: _number(value) for name, value in self.box_acc_at.items()},
+            "box_acc_v2": _number(self.box_acc_v2),
+            "gt_known": _number(self.gt_known),
+            "top1_loc": _number(self.top1_loc),
+            "top5_loc": _number(self.top5_loc),
+        }
+
+
+@dataclass(frozen=True)
+class BoxResult:
+    """Localization and classification of one split in percent; NaN where there is nothing to count.
+
+    Localization counts the photos with at least one true box; those without any (background, or boxes unknown) count
+    for classification only. Top-1 and top-5 localization count the photos with boxes, a known label and a prediction.
+
+    Attributes:
+        n_images: all photos.
+        n_boxes: photos with at least one true box.
+        n_classified: photos with a known label and a prediction.
+        n_boxes_classified: photos with both.
+        taus: ``(T,)`` thresholds.
+        v1: ``(T,)`` percent correct at IoU 0.5, box of the largest contour.
+        v2: ``(3, T)`` percent correct at the IoUs of ``DELTAS``, best of all boxes.
+        top1, top5: ``(T,)`` percent correct at IoU 0.5, best of all boxes, label predicted first, among five.
+        class_top1, class_top5: percent of the classified photos.
+        images: a row per photo, in the order they came.
+    """
+
+    n_images: int
+    n_boxes: int
+    n_classified: int
+    n_boxes_classified: int
+    taus: NDArray[np.float64]
+    v1: NDArray[np.float64]
+    v2: NDArray[np.float64]
+    top1: NDArray[np.float64]
+    top5: NDArray[np.float64]
+    class_top1: float
+    class_top5: float
+    images: tuple[ImageRow, ...] = ()
+
+    @property
+    def max_box_acc(self) -> float:
+        """MaxBoxAcc: largest contour only, IoU 0.5, best threshold of this split."""
+        return float(self.v1.max())
+
+    @property
+    def max_box_acc_at(self) -> dict[str, float]:
+        """All boxes, best threshold of this split for each IoU: ``30``, ``50``, ``70``."""
+        return {str(delta): float(curve.max()) for delta, curve in zip(DELTAS, self.v2, strict=True)}
+
+    @property
+    def max_box_acc_v2(self) -> float:
+        """MaxBoxAccV2: mean of :attr:`max_box_acc_at`."""
+        return float(np.mean(list(self.max_box_acc_at.values())))
+
+    @property
+    def best_tau(self) -> dict[str, float]:
+        """The thresholds behind the maxima (``v1``, ``30``, ``50``, ``70``) and the one with the best mean over IoUs (``v2``).
+
+        Of equally good thresholds the middle of the longest run is taken, which is the safest choice for other photos.
+        """
+        curves = {"v1": self.v1, **{str(d): c for d, c in zip(DELTAS, self.v2, strict=True)}, "v2": self.v2.mean(axis=0)}
+        return {name: float(self.taus[_middle_of_best(curve)]) for name, curve in curves.items()}
+
+    @property
+    def gt_known(self) -> float:
+        """GT-known localization: IoU >= 0.5 with the label given, any box, best threshold of this split (= ``50``)."""
+        return self.max_box_acc_at["50"]
+
+    @property
+    def top1_loc(self) -> float:
+        """Top-1 localization: also predicted right; at the threshold of :attr:`gt_known`, not its own."""
+        return float(self.top1[_middle_of_best(self.v2[DELTAS.index(50)])])
+
+    @property
+    def top5_loc(self) -> float:
+        """Top-5 localization: label among the first five; at the threshold of :attr:`gt_known`, not its own."""
+        return float(self.top5[_middle_of_best(self.v2[DELTAS.index(50)])])
+
+    def at_tau(self, tau: float | Mapping[str, float]) -> ThresholdResult:
+        """The numbers at a threshold chosen elsewhere, or at the ``best_tau`` of the validation split.
+
+        Args:
+            tau: one threshold in [0, 1] for everything, or a mapping with ``30``, ``50``, ``70`` and ``v1`` (``50`` if
+                there is no ``v1``). The nearest one of the grid is used.
+
+        Raises:
+            ProtocolError: a threshold is missing or outside [0, 1].
+        """
+        names = ("v1", *map(str, DELTAS))
+        given = dict.fromkeys(names, float(tau)) if not isinstance(tau, Mapping) else {"v1": tau.get("50", NAN), **tau}
+        missing = [name for name in names if name not in given]
+        if missing:
+            raise ProtocolError(f"a threshold is missing for {', '.join(missing)}; pass best_tau of the validation split")
+        index = {name: self._index(float(given[name])) for name in names}
+        at = {str(d): float(curve[index[str(d)]]) for d, curve in zip(DELTAS, self.v2, strict=True)}
+        return ThresholdResult(
+            tau={name: float(self.taus[i]) for name, i in index.items()},
+            box_acc=float(self.v1[index["v1"]]),
+            box_acc_at=at,
+            box_acc_v2=float(np.mean(list(at.values()))),
+            gt_known=at["50"],
+            top1_loc=float(self.top1[index["50"]]),
+            top5_loc=float(self.top5[index["50"]]),
+        )
+
+    def record(self, *, curves: bool = True) -> dict[str, Any]:
+        """The numbers for JSON, with the curves over the threshold unless told otherwise; None where there is nothing."""
+        record: dict[str, Any] = {
+            "n_images": self.n_images,
+            "n_boxes": self.n_boxes,
+            "n_classified": self.n_classified,
+            "max_box_acc": _number(self.max_box_acc),
+            "max_box_acc_v2": _number(self.max_box_acc_v2),
+            "max_box_acc_at": {name: _number(value) for name, value in self.max_box_acc_at.items()},
+            "best_tau": self.best_tau if self.n_boxes else None,
+            "gt_known": _number(self.gt_known),
+            "top1_loc": _number(self.top1_loc),
+            "top5_loc": _number(self.top5_loc),
+            "class_top1": _number(self.class_top1),
+            "class_top5": _number(self.class_top5),
+        }
+        if curves and self.n_boxes:
+            record["curves"] = {
+                "tau": [round(float(value), 6) for value in self.taus],
+                "v1": [round(float(value), 4) for value in self.v1],
+                **{
+                    str(delta): [round(float(value), 4) for value in curve]
+                    for delta, curve in zip(DELTAS, self.v2, strict=True)
+                },
+            }
+        return record
+
+    def _index(self, tau: float) -> int:
+        if not 0.0 <= tau <= 1.0:
+            raise ProtocolError(f"a threshold lies between 0 and 1, not {tau}")
+        return int(np.abs(self.taus - tau).argmin())
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _middle_of_best(curve: NDArray[np.float64]) -> int:
+    """Index in the middle of the longest run of maxima, the first of equally long ones; 0 for a curve of NaN."""
+    if np.isnan(curve).any():
+        return 0
+    # means of three percentages differ in their last bits where the counts are equal
+    best = np.concatenate([[False], curve >= curve.max() - 1e-9, [False]])
+    edges = np.flatnonzero(best[1:] != best[:-1])
+    starts, ends = edges[::2], edges[1::2]
+    longest = int(np.argmax(ends - starts))
+    return int((starts[longest] + ends[longest] - 1) // 2)

@@ -1,0 +1,1 @@
+"""What leaves DiPS: pictures, annotation files, the report."""

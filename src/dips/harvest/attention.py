@@ -1,0 +1,46 @@
+"""From the transformer's answer to normalised maps (paper 3.1).
+
+In: :class:`~dips.models.backbones.Features`; out: maps ``(B, M, h, w)``: the mean over **all** heads first (taken before
+normalising), then the single heads that were asked for. A map is divided by its maximum; its minimum stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dips.models.backbones import Features
+
+__all__ = ["head_maps", "join_attention", "mirror_average", "normalised", "upsampled"]
+
+
+def join_attention(features: Sequence[Features]) -> Tensor:
+    """Attention ``(B, heads, h, w)`` of several input sizes, averaged on the finest grid."""
+    finest = max((item.attention.shape[-2:] for item in features), key=lambda shape: shape[0] * shape[1])
+    maps = [normalised(upsampled(item.attention, (finest[0], finest[1]))) for item in features]
+    return maps[0] if len(maps) == 1 else torch.stack(maps).mean(0)
+
+
+def head_maps(attention: Tensor, heads: int) -> Tensor:
+    """Mean map and the first ``heads`` single heads (-1 = all) of ``(B, H, h, w)``, each with maximum 1."""
+    count = attention.shape[1] if heads < 0 else min(heads, attention.shape[1])
+    return normalised(torch.cat([attention.mean(1, keepdim=True), attention[:, :count]], dim=1))
+
+
+def normalised(maps: Tensor) -> Tensor:
+    """Maps ``(..., h, w)`` divided by their maximum; a map of zeros stays one."""
+    peak = maps.amax((-2, -1), keepdim=True)
+    return maps / peak.clamp(min=torch.finfo(maps.dtype).tiny)
+
+
+def upsampled(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """``(B, M, h, w)`` to ``(B, M, *size)``, bilinear with ``align_corners=False``."""
+    return maps if maps.shape[-2:] == size else F.interpolate(maps, size, mode="bilinear", align_corners=False)
+
+
+def mirror_average(plain: Tensor, mirrored: Tensor) -> Tensor:
+    """The mean of a photo's maps and those of its mirror image, ``(..., h, w)`` each."""
+    return (plain + mirrored.flip(-1)) / 2

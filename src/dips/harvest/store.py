@@ -1,0 +1,179 @@
+"""What the harvest found, on disk: computed once, kept by content, shared by all runs.
+
+A store is a folder of *shelves*. A shelf holds one kind of record under one group of settings (their hash is part of the
+shelf's name) and is cut into SQLite files by the first digit of the key, so that a million photos are neither one huge file nor
+a million small ones. Keys are SHA-256 digests of photos; a record is a few named arrays. SQLite's transactions make every
+write whole or absent, also when the process is killed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+
+from dips.errors import StoreError
+from dips.runtime import atomic_file, file_sha256
+
+__all__ = ["Record", "Shelf", "Store", "settings_hash"]
+
+Record = Mapping[str, NDArray[Any]]
+
+_WAIT_SECONDS = 60.0
+
+
+def settings_hash(settings: Mapping[str, Any]) -> str:
+    """Sixteen hex digits that stand for JSON-able settings."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]
+
+
+class Store:
+    """A folder of shelves.
+
+    Raises:
+        StoreError: the folder cannot be made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"cannot make the store {folder}: {error.strerror}; choose another with --store") from error
+        self._digests = Shelf(folder / "digests")
+
+    def shelf(self, kind: str, settings: Mapping[str, Any]) -> Shelf:
+        """The shelf for one kind of record under ``settings``, which are written beside it for people to read."""
+        folder = self.folder / f"{kind}-{settings_hash(settings)}"
+        note = folder / "settings.json"
+        if not note.is_file():
+            with atomic_file(note) as file:
+                json.dump(settings, file, indent=2, sort_keys=True, ensure_ascii=False)
+        return Shelf(folder)
+
+    def digest(self, path: Path) -> str:
+        """SHA-256 of a photo's bytes; remembered for a file of the same size and time.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        stat = path.stat()
+        name = hashlib.sha256(f"{path.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}".encode()).hexdigest()
+        known = self._digests.get(name)
+        if known is not None:
+            return known["sha256"].tobytes().hex()
+        digest = file_sha256(path)
+        self._digests.put({name: {"sha256": np.frombuffer(bytes.fromhex(digest), np.uint8)}})
+        return digest
+
+
+class Shelf:
+    """Records of one kind, by key (hex digits)."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._open: dict[str, sqlite3.Connection] = {}
+        self._owner = os.getpid()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"folder": self.folder, "_open": {}, "_owner": -1}
+
+    def get(self, key: str) -> dict[str, NDArray[Any]] | None:
+        """The record of ``key``, or None.
+
+        Raises:
+            StoreError: the shelf is damaged.
+        """
+        if not self._file(key).is_file():
+            return None
+        with _errors(self._file(key)):
+            row = self._connect(key).execute("SELECT record FROM records WHERE key = ?", (bytes.fromhex(key),)).fetchone()
+            return None if row is None else safetensors.numpy.load(row[0])
+
+    def missing(self, keys: Iterable[str]) -> list[str]:
+        """Those of ``keys`` that have no record, in their order, each once."""
+        wanted = list(dict.fromkeys(keys))
+        found: set[str] = set()
+        for group in _by_digit(wanted).values():
+            if not self._file(group[0]).is_file():
+                continue
+            with _errors(self._file(group[0])):
+                connection = self._connect(group[0])
+                for start in range(0, len(group), 500):
+                    part = [bytes.fromhex(key) for key in group[start : start + 500]]
+                    marks = ",".join("?" * len(part))
+                    rows = connection.execute(f"SELECT key FROM records WHERE key IN ({marks})", part)
+                    found.update(row[0].hex() for row in rows)
+        return [key for key in wanted if key not in found]
+
+    def put(self, records: Mapping[str, Record]) -> None:
+        """Write records; one that exists already is replaced.
+
+        Raises:
+            StoreError: no space is left, or the shelf is damaged.
+        """
+        for group in _by_digit(list(records)).values():
+            with _errors(self._file(group[0])):
+                connection = self._connect(group[0])
+                with connection:
+                    connection.executemany(
+                        "INSERT OR REPLACE INTO records VALUES (?, ?)",
+                        [(bytes.fromhex(key), safetensors.numpy.save(_solid(records[key]))) for key in group],
+                    )
+
+    def close(self) -> None:
+        """Let go of all files."""
+        for connection in self._open.values():
+            connection.close()
+        self._open.clear()
+
+    def _file(self, key: str) -> Path:
+        return self.folder / f"{key[0]}.sqlite"
+
+    def _connect(self, key: str) -> sqlite3.Connection:
+        if self._owner != os.getpid():  # a connection must not cross a fork
+            self._open, self._owner = {}, os.getpid()
+        if key[0] not in self._open:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(self._file(key), timeout=_WAIT_SECONDS)
+            connection.execute("CREATE TABLE IF NOT EXISTS records (key BLOB PRIMARY KEY, record BLOB NOT NULL)")
+            self._open[key[0]] = connection
+        return self._open[key[0]]
+
+
+def _by_digit(keys: Sequence[str]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for key in keys:
+        groups.setdefault(key[0], []).append(key)
+    return groups
+
+
+def _solid(record: Record) -> dict[str, NDArray[Any]]:
+    return {name: np.ascontiguousarray(value) for name, value in record.items()}
+
+
+class _errors:
+    """Turn what SQLite says about ``file`` into a :class:`StoreError`."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, sqlite3.OperationalError | OSError):
+            raise StoreError(
+                f"cannot use the store's file {self.file} ({error}); free some space or choose another folder with --store"
+            ) from error
+        if isinstance(error, sqlite3.DatabaseError | SafetensorError):
+            raise StoreError(f"the store's file {self.file} is damaged ({error}); remove it, and it is made again") from error

@@ -1,0 +1,282 @@
+"""The CNN that scores proposals and names the class (paper 3.2), and the linear probe reported beside it.
+
+Images come in as ``(B, 3, H, W)`` float in [0, 1] at the size the caller chose, logits ``(B, C)`` go out. Fitted is
+either the last layer on features stored once (convex, seconds) or everything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sized
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dips.errors import DataError
+from dips.models.backbones import Normalise, build_cnn, cnn_config, load_cnn
+from dips.models.weights import Weights
+
+__all__ = ["Classifier", "EpochResult", "LinearFit", "LinearProbe", "fit_linear"]
+
+_GRID = (1e-1, 1e-2, 1e-3, 1e-4)
+_PENALTY = 1e-2  # where there are too few photos per class to hold some out
+
+
+@dataclass(frozen=True, slots=True)
+class LinearFit:
+    """How a linear classifier was fitted.
+
+    Attributes:
+        penalty: the L2 penalty that was taken, on standardised features and the mean loss.
+        accuracy: share of the fitted photos that get their label.
+        loss: their mean cross-entropy.
+        held_out: accuracy on the part held out while the penalty was chosen; None if none was.
+    """
+
+    penalty: float
+    accuracy: float
+    loss: float
+    held_out: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class EpochResult:
+    """Mean loss and accuracy over one training epoch."""
+
+    epoch: int
+    loss: float
+    accuracy: float
+
+
+def fit_linear(
+    features: Tensor, labels: Tensor, classes: int, *, balanced: bool = False, penalty: float | None = None
+) -> tuple[Tensor, Tensor, LinearFit]:
+    """Multinomial logistic regression with L2 penalty, by LBFGS in double precision; deterministic.
+
+    Args:
+        features: ``(N, D)``; they are standardised for the fit, and the result applies to them as they are.
+        labels: ``(N,)`` integers below ``classes``.
+        classes: width of the result.
+        balanced: weight photos so that every class counts the same.
+        penalty: None chooses it from a grid by the loss on every fifth photo of each class.
+
+    Returns:
+        Weight ``(classes, D)`` and bias ``(classes,)`` in float32 on the features' device, and a summary.
+
+    Raises:
+        DataError: no photos, labels out of range, or features that are not finite.
+    """
+    if features.ndim != 2 or labels.shape != features.shape[:1] or not len(labels):
+        raise DataError(f"cannot fit a classifier to {tuple(features.shape)} features with {tuple(labels.shape)} labels")
+    if labels.min() < 0 or labels.max() >= classes:
+        raise DataError(f"labels run from {int(labels.min())} to {int(labels.max())}, but there are {classes} classes")
+    if not torch.isfinite(features).all():
+        raise DataError("the features of some photos are not finite; check the weights and the precision")
+    device = features.device
+    work = torch.device("cpu") if device.type == "mps" else device  # no double precision there
+    x, y = features.detach().to(work, torch.float64), labels.to(work)
+    mean, std = x.mean(0), x.std(0, correction=0)
+    std = torch.where(std > 1e-8, std, torch.ones_like(std))
+    x = (x - mean) / std
+    counts = torch.bincount(y, minlength=classes)
+    share = (len(y) / ((counts > 0).sum() * counts.clamp_min(1)))[y] if balanced else torch.ones_like(y, dtype=x.dtype)
+    held_out = None
+    if penalty is None:
+        penalty = _PENALTY
+        if int(counts[counts > 0].min()) >= 5:
+            penalty, held_out = _choose_penalty(x, y, share.to(x.dtype), classes)
+    parameters = _lbfgs(x, y, share.to(x.dtype), penalty, x.new_zeros(classes, x.shape[1] + 1))
+    weight = parameters[:, :-1] / std
+    bias = parameters[:, -1] - weight @ mean
+    logits = x @ parameters[:, :-1].T + parameters[:, -1]
+    fit = LinearFit(penalty, _accuracy(logits, y), F.cross_entropy(logits, y).item(), held_out)
+    return weight.float().to(device), bias.float().to(device), fit
+
+
+def _choose_penalty(x: Tensor, y: Tensor, share: Tensor, classes: int) -> tuple[float, float]:
+    """The grid's penalty with the least held-out loss, and its held-out accuracy; strong to weak, each from the last."""
+    order = torch.argsort(y, stable=True)
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(y), device=y.device)
+    first = torch.cumsum(torch.bincount(y, minlength=classes), 0) - torch.bincount(y, minlength=classes)
+    test = (rank - first[y]) % 5 == 4
+    parameters = x.new_zeros(classes, x.shape[1] + 1)
+    results: list[tuple[float, float, float]] = []
+    for penalty in _GRID:
+        parameters = _lbfgs(x[~test], y[~test], share[~test], penalty, parameters)
+        logits = x[test] @ parameters[:, :-1].T + parameters[:, -1]
+        loss = (F.cross_entropy(logits, y[test], reduction="none") * share[test]).mean().item()
+        if results and loss >= results[-1][0]:
+            break  # weaker still would overfit still more
+        results.append((loss, penalty, _accuracy(logits, y[test])))
+    _, penalty, accuracy = min(results)
+    return penalty, accuracy
+
+
+def _lbfgs(x: Tensor, y: Tensor, share: Tensor, penalty: float, start: Tensor) -> Tensor:
+    """Weights and, in the last column, biases ``(C, D + 1)`` of the least penalised loss."""
+    parameters = start.clone().requires_grad_(True)
+    optimiser = torch.optim.LBFGS(
+        [parameters], max_iter=100, tolerance_grad=1e-5, tolerance_change=1e-7, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        logits = x @ parameters[:, :-1].T + parameters[:, -1]
+        loss = (F.cross_entropy(logits, y, reduction="none") * share).mean() + penalty / 2 * parameters[:, :-1].square().sum()
+        loss.backward()
+        return loss
+
+    with torch.enable_grad():
+        optimiser.step(cast(Any, closure))
+    return parameters.detach()
+
+
+def _accuracy(logits: Tensor, labels: Tensor) -> float:
+    return (logits.argmax(1) == labels).double().mean().item()
+
+
+class LinearProbe(nn.Module):
+    """A linear classifier on ready features, e.g. the transformer's class tokens."""
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """``(B, D)`` features to ``(B, C)`` logits."""
+        return cast(Tensor, self.head(features))
+
+    def fit(self, features: Tensor, labels: Tensor, *, balanced: bool = False, penalty: float | None = None) -> LinearFit:
+        """Set the layer as :func:`fit_linear` does."""
+        weight, bias, fit = fit_linear(features, labels, self.head.out_features, balanced=balanced, penalty=penalty)
+        with torch.no_grad():
+            self.head.weight.copy_(weight)
+            self.head.bias.copy_(bias)
+        return fit
+
+
+class Classifier(nn.Module):
+    """A timm CNN with its normalisation inside and a linear layer on its pooled features.
+
+    Attributes:
+        arch: timm's name.
+        classes: number of classes.
+        width: length of a pooled feature.
+    """
+
+    def __init__(self, arch: str, classes: int) -> None:
+        """Random weights; :meth:`from_weights` for trained ones."""
+        super().__init__()
+        self.arch = arch
+        self.classes = classes
+        self.normalise = Normalise(**cnn_config(arch))
+        self.body = build_cnn(arch)
+        body = cast(Any, self.body)
+        self.width = int(getattr(body, "head_hidden_size", body.num_features))
+        self.probe = LinearProbe(self.width, classes)
+
+    @classmethod
+    def from_weights(cls, weights: Weights, classes: int) -> Classifier:
+        """ImageNet weights below, a random last layer.
+
+        Raises:
+            WeightsError: the weights do not fit their architecture.
+        """
+        model = cls(weights.arch, classes)
+        model.body.load_state_dict(load_cnn(weights, 0).state_dict())
+        return model.eval()
+
+    @property
+    def head(self) -> nn.Linear:
+        """The last layer ``(C, F)``; a class activation map is its rows against :meth:`feature_map`."""
+        return self.probe.head
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``(B, 3, H, W)`` images in [0, 1] to ``(B, C)`` logits."""
+        return cast(Tensor, self.head(self.features(images)))
+
+    def features(self, images: Tensor) -> Tensor:
+        """Pooled features ``(B, F)``: what the last layer sees."""
+        return cast(Tensor, self.body(self.normalise(images)))
+
+    def feature_map(self, images: Tensor) -> Tensor:
+        """Features ``(B, F, h, w)`` before pooling."""
+        return cast(Tensor, cast(Any, self.body).forward_features(self.normalise(images)))
+
+    def freeze(self) -> Classifier:
+        """Evaluation mode, no gradient to its own weights (gradients to the image still flow)."""
+        return self.eval().requires_grad_(False)
+
+    def fit_head(self, features: Tensor, labels: Tensor, *, balanced: bool = False, penalty: float | None = None) -> LinearFit:
+        """Fit the last layer to stored features ``(N, F)`` and labels ``(N,)``, as :func:`fit_linear` does."""
+        return self.probe.fit(features, labels, balanced=balanced, penalty=penalty)
+
+    def fit_full(
+        self,
+        batches: Callable[[int], Iterable[tuple[Tensor, Tensor]]],
+        *,
+        epochs: int,
+        lr: float,
+        device: torch.device,
+        body_share: float = 0.1,
+        weight_decay: float = 1e-4,
+        class_weights: Tensor | None = None,
+        on_epoch: Callable[[EpochResult], None] | None = None,
+    ) -> list[EpochResult]:
+        """Train all layers with AdamW and a cosine schedule; ends on ``device`` in evaluation mode.
+
+        Args:
+            batches: called with the epoch from 0; ``(B, 3, H, W)`` images in [0, 1] and ``(B,)`` labels. Where its
+                result has a length the rate falls at every step, else at every epoch.
+            epochs: number of passes.
+            lr: rate of the last layer at the start.
+            device: where to compute.
+            body_share: rate of the layers below as a share of ``lr``.
+            weight_decay: AdamW's.
+            class_weights: ``(C,)`` weights of the loss.
+            on_epoch: told the result of each epoch.
+
+        Raises:
+            DataError: the batches of an epoch are empty, or the loss is no longer finite.
+        """
+        self.to(device).train().requires_grad_(True)
+        optimiser = torch.optim.AdamW(
+            [
+                {"params": list(self.body.parameters()), "share": body_share},
+                {"params": list(self.head.parameters()), "share": 1.0},
+            ],
+            lr=lr,
+            weight_decay=weight_decay,
+        )
+        weights = None if class_weights is None else class_weights.to(device)
+        history = []
+        for epoch in range(epochs):
+            source = batches(epoch)
+            steps = len(source) if isinstance(source, Sized) else 0
+            total, right, seen = 0.0, 0, 0
+            for step, (images, labels) in enumerate(source):
+                progress = (epoch + (min(step / steps, 1.0) if steps else 0.0)) / epochs
+                for group in optimiser.param_groups:
+                    group["lr"] = lr * group["share"] * (1 + math.cos(math.pi * progress)) / 2
+                images, labels = images.to(device), labels.to(device)
+                logits = self(images)
+                loss = F.cross_entropy(logits, labels, weight=weights)
+                if not torch.isfinite(loss):
+                    raise DataError(f"the classifier's loss is no longer finite in epoch {epoch + 1}; lower classifier.lr")
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                total += loss.item() * len(labels)
+                right += int((logits.argmax(1) == labels).sum())
+                seen += len(labels)
+            if not seen:
+                raise DataError("there are no photos to train the classifier on")
+            history.append(EpochResult(epoch, total / seen, right / seen))
+            if on_epoch is not None:
+                on_epoch(history[-1])
+        self.eval()
+        return history

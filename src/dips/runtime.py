@@ -1,0 +1,164 @@
+"""What a run needs around the method: messages, progress, seeds, the device, and writing without leaving halves behind."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import random
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from dips.errors import RunError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "atomic_file",
+    "cache_folder",
+    "environment",
+    "file_sha256",
+    "log",
+    "new_folder",
+    "pick_device",
+    "seed_everything",
+    "track",
+]
+
+T = TypeVar("T")
+_console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def log(message: str) -> None:
+    """One line to the person who watches (stderr)."""
+    _console.print(message, markup=False)
+
+
+def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+    """Yield ``items`` with a progress bar that tells the time left; silent where stderr is no terminal."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    if not _console.is_terminal:
+        yield from items
+        return
+    with Progress(*columns, console=_console, transient=True) as progress:
+        yield from progress.track(items, total=total, description=description)
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The torch device called ``name``; ``auto`` takes CUDA, else Apple's MPS, else the CPU.
+
+    Raises:
+        RunError: the device is not there.
+    """
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise RunError(f"the device '{name}' cannot be used here ({error}); try --device cpu") from error
+    return device
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and torch."""
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def cache_folder() -> Path:
+    """The user's cache folder for DiPS (``XDG_CACHE_HOME`` or ``~/.cache``), not created here."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dips"
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes as hex, read in pieces."""
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextmanager
+def atomic_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """Write ``path`` whole or not at all: a temporary file beside it is renamed when the block ends without error.
+
+    Raises:
+        RunError: there is no space, or the folder cannot be written.
+    """
+    handle = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        encoding = None if "b" in mode else "utf-8"
+        handle = tempfile.NamedTemporaryFile(mode, encoding=encoding, dir=path.parent, prefix=f".{path.name}.", delete=False)
+        with handle:
+            yield handle
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(handle.name, path)
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}; free some space or choose another folder") from error
+    finally:
+        if handle is not None:
+            Path(handle.name).unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Fill a new folder whole or not at all: yields a hidden sibling that becomes ``path`` when the block ends without error.
+
+    Raises:
+        RunError: ``path`` exists already, or cannot be written.
+    """
+    if path.exists():
+        raise RunError(f"{path} exists already and is left as it is; choose another folder or remove it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}; choose another folder") from error
+    try:
+        yield work
+        os.replace(work, path)
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}; free some space or choose another folder") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def environment() -> dict[str, Any]:
+    """Versions and hardware, as recorded in every run."""
+    import torch
+
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "command": " ".join(sys.argv),
+    }

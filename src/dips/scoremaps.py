@@ -1,0 +1,117 @@
+"""From a score map to a threshold, components and boxes: the one truth for harvest, predict and evaluate (paper 3.1).
+
+In: score maps ``(H, W)`` in [0, 1]. Out: 8-bit maps, Otsu's threshold, 8-connected components and their boxes.
+NumPy and OpenCV only. Boxes here are end exclusive, as everywhere in DiPS; the inclusive rectangles of the evaluation
+protocol are made by :mod:`dips.evaluate.boxes`, from the same 8-bit map.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dips.errors import ProtocolError
+
+__all__ = ["boxes_from_map", "checked_map", "components", "otsu", "quantise"]
+
+
+def checked_map(score_map: ArrayLike) -> NDArray[Any]:
+    """The score map as a floating-point array.
+
+    Raises:
+        ProtocolError: it is not two-dimensional, is empty, or holds values outside [0, 1] or NaN.
+    """
+    array = np.asarray(score_map)
+    if array.ndim != 2 or array.size == 0:
+        raise ProtocolError(f"a score map has the shape (height, width), not {array.shape}")
+    if array.dtype == np.bool_ or not np.issubdtype(array.dtype, np.number) or np.iscomplexobj(array):
+        raise ProtocolError(f"a score map holds numbers between 0 and 1, not {array.dtype}; convert it with astype(float)")
+    low, high = float(array.min()), float(array.max())
+    if not (low >= 0.0 and high <= 1.0):  # also catches NaN
+        raise ProtocolError(f"a score map lies in [0, 1] without NaN, not in [{low:g}, {high:g}]; divide it by its maximum")
+    return array if np.issubdtype(array.dtype, np.floating) else array.astype(np.float64)
+
+
+def quantise(score_map: ArrayLike) -> NDArray[np.uint8]:
+    """``trunc(map * 255)``, ``(H, W)``, computed in float64 as the protocol does.
+
+    Raises:
+        ProtocolError: see :func:`checked_map`.
+    """
+    return (checked_map(score_map).astype(np.float64) * 255).astype(np.uint8)
+
+
+def otsu(map01: ArrayLike) -> int | None:
+    """Otsu's threshold on the 8-bit map: the foreground is ``quantise(map01) > threshold``; None where the map is constant.
+
+    Raises:
+        ProtocolError: see :func:`checked_map`.
+    """
+    levels = quantise(map01)
+    if levels.min() == levels.max():
+        return None
+    threshold, _ = cv2.threshold(levels, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    return int(threshold)
+
+
+def components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """8-connected components of a foreground.
+
+    Args:
+        mask: ``(H, W) bool``.
+
+    Returns:
+        labels ``(H, W) int32``, 0 where there is no foreground, and stats ``(n + 1, 5) int32``: ``x, y, width, height,
+        area`` in pixels of each label. Row 0 is the background, so that labels index the rows.
+    """
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(np.ascontiguousarray(mask, dtype=np.uint8), connectivity=8)
+    return np.asarray(labels, dtype=np.int32), np.asarray(stats, dtype=np.int32)
+
+
+def boxes_from_map(
+    score_map: ArrayLike, threshold: float, *, min_area: float, max_boxes: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+    """The objects of a score map: a box per 8-connected component of what exceeds ``threshold`` times the maximum.
+
+    Args:
+        score_map: ``(H, W)`` in [0, 1].
+        threshold: share of the map's maximum, in [0, 1]; foreground lies strictly above it.
+        min_area: least area of a box as a share of the map. If no box is that large, the largest one is kept.
+        max_boxes: boxes at most, at least 1.
+
+    Returns:
+        boxes ``(N, 4) float32``, ``x0 y0 x1 y1`` in the map's pixels, end exclusive; scores ``(N,) float32``, the mean
+        of the map over the box's component, descending; mask ``(H, W) bool``, the union of these components. All are
+        empty where there is no foreground (a map of zeros, or a threshold of 1).
+
+    Raises:
+        ProtocolError: see :func:`checked_map`; or a threshold, an area or a number out of range.
+    """
+    scores01 = checked_map(score_map)
+    if not 0.0 <= threshold <= 1.0:
+        raise ProtocolError(f"threshold must be between 0 and 1, not {threshold}")
+    if not 0.0 <= min_area <= 1.0:
+        raise ProtocolError(f"min_area must be between 0 and 1, not {min_area}")
+    if max_boxes < 1:
+        raise ProtocolError(f"max_boxes must be at least 1, not {max_boxes}")
+    labels, stats = components(scores01 > threshold * scores01.max())
+    objects = stats[1:].astype(np.int64)
+    if len(objects) == 0:
+        return np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(scores01.shape, np.bool_)
+
+    x, y, width, height, pixels = objects.T
+    areas = width * height
+    kept = np.flatnonzero(areas >= min_area * labels.size)
+    if len(kept) == 0:
+        kept = np.array([np.argmax(areas)])
+    sums = np.bincount(labels.ravel(), weights=scores01.ravel(), minlength=len(stats))[1:]
+    means = sums / pixels
+    kept = kept[np.argsort(-means[kept], kind="stable")][:max_boxes]
+
+    boxes = np.stack([x, y, x + width, y + height], axis=1)[kept].astype(np.float32)
+    chosen = np.zeros(len(stats), np.bool_)
+    chosen[kept + 1] = True
+    return boxes, means[kept].astype(np.float32), chosen[labels]

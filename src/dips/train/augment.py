@@ -1,0 +1,74 @@
+"""Crops and flips: photo, activation and proposal move together (paper 4: resize 256, random crop 224, horizontal flip).
+
+In: a :class:`~dips.train.items.Batch`; out: :class:`Views` at the crop's size, on the batch's device.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from dips.config import TrainConfig
+from dips.data.transforms import draw_crops
+from dips.train.items import Batch
+
+__all__ = ["Views", "draw_views"]
+
+_LEAST_PEAK = 1e-3  # a crop that holds less than this of the map's maximum is not blown up further
+
+
+@dataclass(frozen=True)
+class Views:
+    """Crops of side C.
+
+    Attributes:
+        images: ``(B, 3, C, C) float32`` in [0, 1], channels last in memory.
+        activation: ``(B, C, C) float32``, the crop's maximum is 1.
+        inside: ``(B, C, C) bool``: the proposal's pixels, by ``train.fg_from``.
+        outside: ``(B, C, C) bool``: pixels that may be background, by ``train.bg_from``.
+        labels: ``(B,) int64``.
+        found: ``(B,) bool``: there is a proposal.
+    """
+
+    images: Tensor
+    activation: Tensor
+    inside: Tensor
+    outside: Tensor
+    labels: Tensor
+    found: Tensor
+
+
+def draw_views(batch: Batch, config: TrainConfig, generator: torch.Generator) -> Views:
+    """Cut one random crop from every photo of the batch.
+
+    Args:
+        generator: on the CPU.
+    """
+    side = config.resize
+    crops = draw_crops(len(batch.labels), resize=side, crop=config.crop, flip=config.flip, generator=generator)
+    images = crops.apply_to(batch.images.permute(0, 3, 1, 2)).to(torch.float32, memory_format=torch.channels_last).div_(255)
+    activation = interpolate(batch.maps.float(), (side, side), mode="bilinear", align_corners=False)
+    activation = crops.apply_to(activation)[:, 0].clamp(min=0)
+    activation = activation / activation.amax((1, 2), keepdim=True).clamp(min=_LEAST_PEAK)
+    box = crops.apply_to(_fill(batch.boxes, side)[:, None])[:, 0]
+    if config.fg_from == "box":
+        inside = box
+    else:
+        regions = batch.regions
+        if regions.shape[-2:] != (side, side):
+            regions = interpolate(regions.to(torch.uint8), (side, side), mode="nearest-exact").bool()
+        inside = crops.apply_to(regions)[:, 0]
+    outside = torch.ones_like(box) if config.bg_from == "image" else ~box
+    return Views(images, activation, inside, outside, batch.labels, batch.found)
+
+
+def _fill(boxes: Tensor, side: int) -> Tensor:
+    """Relative boxes ``(B, 4)`` as masks ``(B, side, side)``: the pixels whose centre lies inside."""
+    centre = (torch.arange(side, device=boxes.device) + 0.5) / side
+    x0, y0, x1, y1 = boxes[:, :, None].unbind(1)
+    rows = (centre >= y0) & (centre < y1)
+    columns = (centre >= x0) & (centre < x1)
+    return rows[:, :, None] & columns[:, None, :]

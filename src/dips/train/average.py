@@ -1,0 +1,46 @@
+"""Moving average of a network's weights: what is validated and kept is the average, not the last step (SWA/EMA).
+
+A localizer that trains on goes on to learn the seeds' noise; averaging over the steps takes most of that out.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Average"]
+
+
+class Average:
+    """``average = d * average + (1 - d) * weights`` after every step, batch-norm statistics too.
+
+    ``d = min(decay, (1 + t) / (10 + t))`` after t updates, so that the random start is forgotten fast. Whole-number buffers
+    are copied. With a decay of 0 there is no copy and :attr:`model` is the network itself.
+
+    Attributes:
+        model: the averaged network, in evaluation mode if it is a copy.
+        updates: how many steps it has seen.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.decay, self.updates, self._network = decay, 0, network
+        self.model = copy.deepcopy(network).eval().requires_grad_(False) if decay > 0 else network
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take in the network's present weights."""
+        self.updates += 1
+        if self.decay <= 0:
+            return
+        share = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
+        mine, theirs = _tensors(self.model), _tensors(self._network)
+        moving = [name for name, value in mine.items() if value.is_floating_point()]
+        torch._foreach_lerp_([mine[name] for name in moving], [theirs[name] for name in moving], share)
+        for name in mine.keys() - set(moving):
+            mine[name].copy_(theirs[name])
+
+
+def _tensors(network: nn.Module) -> dict[str, Tensor]:
+    return {**dict(network.named_parameters()), **dict(network.named_buffers())}

@@ -1,0 +1,152 @@
+"""What a run writes while it trains: ``metrics.jsonl``, and the state it resumes from.
+
+The state is one safetensors file (weights, their average, the optimiser, the best weights so far) with the scalars as JSON in
+its header: one rename replaces it whole, and no pickle is read. Random numbers need no state: they follow from the seed,
+the epoch and the step.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from dips.errors import RunError
+from dips.runtime import atomic_file
+
+__all__ = [
+    "METRICS",
+    "STATE",
+    "Progress",
+    "append_metrics",
+    "flatten_optimizer",
+    "load_state",
+    "restore_optimizer",
+    "save_state",
+    "trim_metrics",
+]
+
+METRICS = "metrics.jsonl"
+STATE = "resume.safetensors"
+
+
+@dataclass
+class Progress:
+    """How far a run has come.
+
+    Attributes:
+        epoch: whole epochs behind.
+        step: steps behind in the epoch after those.
+        updates: steps behind in all that the moving average has seen.
+        best_epoch: epoch of the kept weights, counted from 1; 0 = none yet.
+        best_metrics: its validation.
+        sums: losses summed over the epoch's steps so far.
+        epoch_seconds: time spent in this epoch so far.
+        seconds: time spent in whole epochs.
+        run: what must be equal for a resume: settings, number of photos and processes.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    updates: int = 0
+    best_epoch: int = 0
+    best_metrics: dict[str, float] = field(default_factory=dict)
+    sums: dict[str, float] = field(default_factory=dict)
+    epoch_seconds: float = 0.0
+    seconds: float = 0.0
+    run: dict[str, Any] = field(default_factory=dict)
+
+
+def save_state(path: Path, progress: Progress, parts: dict[str, dict[str, Tensor]]) -> None:
+    """Write the state whole or not at all.
+
+    Args:
+        parts: tensors by name for each of ``model``, ``average``, ``optimizer``, ``best``.
+    """
+    tensors = {
+        f"{part}/{name}": value.detach().to("cpu", copy=True).contiguous()
+        for part, values in parts.items()
+        for name, value in values.items()
+    }
+    with atomic_file(path, "wb") as file:
+        file.write(save(tensors, {"progress": json.dumps(asdict(progress))}))
+
+
+def load_state(path: Path) -> tuple[Progress, dict[str, dict[str, Tensor]]]:
+    """Read what :func:`save_state` wrote; tensors on the CPU.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    parts: dict[str, dict[str, Tensor]] = {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            progress = Progress(**json.loads(file.metadata()["progress"]))
+            for key in file.keys():  # noqa: SIM118 - not a dict
+                part, _, name = key.partition("/")
+                parts.setdefault(part, {})[name] = file.get_tensor(key)
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path} cannot be resumed from ({error}); remove it and train from the start") from error
+    return progress, parts
+
+
+def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimiser's state as tensors named ``parameter.entry``."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{index}.{key}": torch.as_tensor(value)
+        for index, each in state.items()
+        for key, value in each.items()
+        if value is not None
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Undo :func:`flatten_optimizer`; the groups stay those of ``optimizer``."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        index, _, key = name.partition(".")
+        state.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    for parameter, entries in optimizer.state.items():
+        for key, value in entries.items():
+            if value.shape == parameter.shape and value.dim() > 1:
+                # The file holds plain layouts; another one than the parameter's may round differently.
+                entries[key] = torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
+
+
+def append_metrics(path: Path, record: dict[str, Any]) -> None:
+    """Add one line and bring it to the disk; what is not finite becomes null."""
+    clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(clean) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}; free some space") from error
+
+
+def trim_metrics(path: Path, epoch: int) -> None:
+    """Drop the lines of epochs after ``epoch`` (counted from 1) and a last line that a kill cut short."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and record.get("epoch", 0) <= epoch:
+            kept.append(line + "\n")
+    with atomic_file(path) as file:
+        file.writelines(kept)

@@ -1,0 +1,111 @@
+"""The values that travel between stages, and the conventions of their coordinates.
+
+Conventions, everywhere unless a name says otherwise:
+
+- an image in memory is ``HWC uint8 RGB``; a batch on its way through a network is ``(B, 3, H, W) float32``;
+- a box is ``x0 y0 x1 y1`` in pixels of the original photo *after* EXIF rotation, end exclusive;
+- a score map is ``(H, W) float32`` in [0, 1]: how much a pixel belongs to the object;
+- a label is an index into ``DataSet.classes``; ``background`` is the index of the class without object, if any.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["DataSet", "FloatArray", "Prediction", "Problem", "Sample"]
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One photo and what is known about it.
+
+    Attributes:
+        path: the photo's file.
+        id: unique name inside the data set: the path relative to its root, with forward slashes.
+        label: index into the data set's classes; None where it is unknown.
+        boxes: true boxes ``(K, 4) float32``, ``x0 y0 x1 y1`` in pixels of ``frame``; None where they are unknown,
+            ``(0, 4)`` where it is known that there is none.
+        frame: ``(width, height)`` of the photo the boxes were drawn on, which may be larger than the file (resized
+            copies of CUB); None means the file's own size.
+    """
+
+    path: Path
+    id: str
+    label: int | None
+    boxes: FloatArray | None = None
+    frame: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something found while reading data that a person should know: which file, and what about it."""
+
+    path: Path
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """Photos of one split with their class names.
+
+    Attributes:
+        root: folder the ids are relative to.
+        classes: class names in label order.
+        samples: the photos, sorted by id.
+        split: ``train``, ``val``, ``test`` or ``all``.
+        background: label of the class whose photos show no object, if there is one.
+        layout: how the data was understood: ``folder``, ``wsol``, ``cub``, ``coco`` or ``csv``.
+        problems: what was skipped or looks wrong.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    samples: tuple[Sample, ...]
+    split: str = "all"
+    background: int | None = None
+    layout: str = "folder"
+    problems: tuple[Problem, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the localizer says about one photo; the arrays are in the photo's own pixels.
+
+    Attributes:
+        path: the photo's file.
+        label: name of the predicted class.
+        label_score: its probability.
+        class_scores: probability of every class, ``(C,)``, in the order of ``classes``.
+        classes: class names.
+        boxes: ``(N, 4) float32``, best first, ``x0 y0 x1 y1``, end exclusive; empty for the background class.
+        box_scores: ``(N,) float32``, mean of the score map over the box's component, descending.
+        mask: ``(H, W) bool``, union of the components that became boxes.
+        score_map: ``(H, W) float32`` in [0, 1].
+        threshold: the share of the map's maximum above which a pixel is foreground.
+    """
+
+    path: Path
+    label: str
+    label_score: float
+    class_scores: FloatArray
+    classes: tuple[str, ...]
+    boxes: FloatArray
+    box_scores: FloatArray
+    mask: NDArray[np.bool_] = field(repr=False)
+    score_map: FloatArray = field(repr=False)
+    threshold: float = 0.5
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the photo."""
+        height, width = self.score_map.shape
+        return width, height

@@ -1,0 +1,93 @@
+"""What ``dips check`` finds."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dips.data import check_data
+from dips.errors import DataError
+
+
+def test_clean_data(class_folders: Path) -> None:
+    report = check_data(class_folders, workers=2)
+    assert report.usable and not report.problems and not report.untrainable
+    train, test = report.splits
+    assert train.classes == {"none": 3, "tower": 4} and test.photos == test.readable == 3 and train.background == "none"
+    assert train.sizes == ((32, 24),) * 3 and train.boxed == 0
+    text = report.render()
+    assert "train: 7 photos, 2 classes" in text and "tower       4" in text and text.endswith("usable for training")
+
+
+def test_finds_unreadable_files_copies_and_leaks(class_folders: Path, make_photo) -> None:
+    train, test = class_folders / "train", class_folders / "test"
+    shutil.copy(train / "tower" / "1.jpg", test / "tower" / "leak.jpg")
+    shutil.copy(train / "tower" / "2.jpg", train / "none" / "other class.jpg")
+    shutil.copy(train / "tower" / "3.jpg", train / "tower" / "again.jpg")
+    (train / "none" / "0.jpg").write_text("text")
+    cut = train / "none" / "1.jpg"
+    cut.write_bytes(cut.read_bytes()[:-20])
+    make_photo(train / "none" / "small.png", (9, 5), seed=99)
+    make_photo(train / "none" / "large.png", (90, 50), seed=98)
+    report = check_data(class_folders)
+    found = [(p.path.name, p.message) for p in report.problems]
+    assert [name for name, _ in found] == ["leak.jpg", "0.jpg", "1.jpg", "2.jpg", "again.jpg"]
+    for (_, message), words in zip(
+        found,
+        (
+            "same photo as .*1.jpg of the split train: a leak",
+            "is not a photo",
+            "cannot be read: image file is truncated",
+            "in another class",
+            "the same photo as",
+        ),
+        strict=True,
+    ):
+        assert re.search(words, message), message
+    assert report.usable and report.splits[0].photos == 11 and report.splits[0].readable == 9
+    assert report.splits[0].sizes == ((9, 5), (32, 24), (90, 50))
+    assert "unreadable: 2" in report.render() and "and 3 more problems" in report.render(most=2)
+
+
+def test_boxes_that_do_not_fit(class_folders: Path) -> None:
+    def image(number: int, width: int, height: int) -> dict[str, object]:
+        return {"id": number, "file_name": f"test/tower/{number}.jpg", "width": width, "height": height}
+
+    tree = {
+        "images": [image(0, 24, 32), image(1, 320, 240)],
+        "categories": [{"id": 1, "name": "tower"}],
+        "annotations": [{"image_id": n, "category_id": 1, "bbox": [0, 0, 20 + n * 400, 20]} for n in (0, 1)],
+    }
+    (class_folders / "test.coco.json").write_text(json.dumps(tree))
+    messages = [p.message for p in check_data(class_folders).problems]
+    assert len(messages) == 2
+    assert "turned or cropped" in messages[0] and "1 of its boxes reach out" in messages[1]
+
+
+def test_what_is_not_usable(tmp_path: Path, make_photo) -> None:
+    (tmp_path / "a").mkdir()
+    report = check_data(tmp_path)
+    assert not report.usable and "no photos found" in report.errors[0] and "ERROR" in report.render()
+    (tmp_path / "a" / "x.jpg").write_text("")
+    assert "none of its 1 photos can be read" in check_data(tmp_path).errors[0]
+    make_photo(tmp_path / "a" / "y.jpg")
+    report = check_data(tmp_path)
+    assert report.usable and "all photos are of one class" in report.untrainable and "not for training" in report.render()
+    with pytest.raises(DataError, match="does not exist"):
+        check_data(tmp_path / "gone")
+
+
+def test_many_classes_are_cut_short(tmp_path: Path, make_photo) -> None:
+    for number in range(25):
+        make_photo(tmp_path / f"class {number:02d}" / "1.jpg", seed=number)
+    assert "and 5 more classes of 1 to 1 photos" in check_data(tmp_path).render()
+
+
+def test_real_photos(real_data: Path) -> None:
+    report = check_data(real_data / "insulators" / "test")
+    assert report.usable and report.splits[0].readable == 353 and report.splits[0].boxes == 230
+    assert not [p for p in report.problems if "turned" in p.message or "cannot" in p.message]

@@ -1,0 +1,238 @@
+"""Photos as cameras and tools write them, and files that are none."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dips.data.images import MAX_PIXELS, image_size, list_images, read_image
+from dips.errors import DataError, ImageError
+
+
+def halves(mode: str = "RGB", size: tuple[int, int] = (40, 20)) -> Image.Image:
+    """Left half dark red, right half light: so that turns and flips can be told."""
+    photo = Image.new("RGB", size, (120, 10, 20))
+    photo.paste((240, 240, 230), (size[0] // 2, 0, *size))
+    return photo.convert(mode)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".JPEG", ".png", ".bmp", ".webp", ".tif", ".TIFF"])
+def test_reads_every_format(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"photo{suffix}"
+    halves().save(path, **({"quality": 95} if suffix != ".png" else {}))
+    image = read_image(path)
+    assert image.shape == (20, 40, 3) and image.dtype == np.uint8 and image.flags.c_contiguous and image.flags.writeable
+    np.testing.assert_allclose(image[10, 5], (120, 10, 20), atol=12)
+    np.testing.assert_allclose(image[10, 35], (240, 240, 230), atol=12)
+    assert image_size(path) == (40, 20)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_rotation_is_applied(tmp_path: Path, suffix: str, orientation: int) -> None:
+    upright = halves("RGB", (40, 20))
+    upright.paste((20, 20, 200), (0, 0, 20, 10))  # top left is blue
+    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # the transposition that a camera held so makes
+    stored = upright if orientation == 1 else upright.transpose(Image.Transpose(undo[orientation]))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"photo{suffix}"
+    lossless = {".jpg": {"quality": 100, "subsampling": 0}, ".webp": {"lossless": True}}.get(suffix, {})
+    stored.save(path, exif=exif, **lossless)
+    np.testing.assert_allclose(
+        read_image(path).astype(int), np.asarray(upright).astype(int), atol=60 if suffix == ".jpg" else 0
+    )
+    np.testing.assert_allclose(read_image(path)[5, 5], (20, 20, 200), atol=8)
+    assert image_size(path) == (40, 20)
+
+
+def test_exif_behind_the_pixels_of_a_png_is_found(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    buffer = io.BytesIO()
+    halves().save(buffer, "PNG")
+    plain = buffer.getvalue()
+    body = b"eXIf" + exif.tobytes().removeprefix(b"Exif\x00\x00")
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    path = tmp_path / "late.png"
+    path.write_bytes(plain[:-12] + chunk + plain[-12:])
+    assert read_image(path).shape == (40, 20, 3)
+    assert image_size(path) == (20, 40)
+
+
+def test_damaged_exif_counts_as_upright(tmp_path: Path) -> None:
+    path = tmp_path / "photo.jpg"
+    halves().save(path, exif=b"Exif\x00\x00garbage that is no TIFF header")
+    assert read_image(path).shape == (20, 40, 3)
+    assert image_size(path) == (40, 20)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "YCbCr"])
+def test_grey_and_palette(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / ("photo.jpg" if mode == "YCbCr" else "photo.png")
+    halves(mode).save(path)
+    image = read_image(path)
+    expected = np.asarray(halves(mode).convert("RGB")).astype(int)
+    np.testing.assert_allclose(image.astype(int)[:, [5, 35]], expected[:, [5, 35]], atol=6)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "L", "RGB"])
+def test_transparency_is_laid_on_white(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "photo.png"
+    if mode in ("RGBA", "LA"):
+        photo = Image.new(mode, (4, 2), (0,) * len(mode))
+        photo.paste((90,) * (len(mode) - 1) + (255,), (2, 0, 4, 2))
+        photo.save(path)
+    else:
+        photo = Image.new(mode, (4, 2), 0)
+        photo.paste(90 if mode != "RGB" else (90, 90, 90), (2, 0, 4, 2))
+        if mode == "P":
+            photo.putpalette([value for value in range(256) for _ in range(3)])
+        photo.save(path, transparency=0 if mode != "RGB" else (0, 0, 0))
+    image = read_image(path)
+    assert image[0, 0].tolist() == [255, 255, 255]
+    assert image[0, 3].tolist() == [90, 90, 90]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_sixteen_bit_grey_is_scaled_not_clipped(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"thermal{suffix}"
+    ramp = np.linspace(0, 65535, 256).round().astype(np.uint16).reshape(16, 16)
+    Image.fromarray(ramp).save(path)
+    image = read_image(path)
+    assert (image[..., 0] == np.arange(256).reshape(16, 16)).all() and (image == image[..., :1]).all()
+
+
+def test_wide_grey_modes(tmp_path: Path) -> None:
+    wide = tmp_path / "int32.tif"
+    Image.fromarray(np.array([[0, 32768, 65535]], dtype=np.int32)).save(wide)
+    assert read_image(wide)[0, :, 0].tolist() == [0, 128, 255]
+    unit = tmp_path / "float.tif"
+    Image.fromarray(np.array([[0.0, 0.5, 1.0, np.nan]], dtype=np.float32)).save(unit)
+    assert read_image(unit)[0, :, 0].tolist() == [0, 128, 255, 0]
+    black = tmp_path / "black.tif"
+    Image.fromarray(np.zeros((2, 2), dtype=np.float32)).save(black)
+    assert not read_image(black).any()
+
+
+def test_cmyk_with_and_without_adobe_marker(tmp_path: Path) -> None:
+    inks = Image.new("CMYK", (16, 16), (0, 255, 255, 0))  # red
+    adobe = tmp_path / "adobe.jpg"
+    inks.save(adobe, quality=100)
+    raw = adobe.read_bytes()
+    start = raw.index(b"\xff\xee")
+    assert raw[start + 4 : start + 9] == b"Adobe"
+    np.testing.assert_allclose(read_image(adobe)[8, 8], (255, 0, 0), atol=4)
+    # without the marker the numbers are plain ink, so writing them inverted must read the same
+    inverted = tmp_path / "inverted.jpg"
+    Image.new("CMYK", (16, 16), (255, 0, 0, 255)).save(inverted, quality=100)
+    raw = inverted.read_bytes()
+    start = raw.index(b"\xff\xee")
+    plain = tmp_path / "plain.jpg"
+    plain.write_bytes(raw[:start] + raw[start + 2 + int.from_bytes(raw[start + 2 : start + 4], "big") :])
+    np.testing.assert_allclose(read_image(plain)[8, 8], (255, 0, 0), atol=4)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (20000, 30), (30, 20000)])
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_odd_sizes(tmp_path: Path, size: tuple[int, int], suffix: str) -> None:
+    path = tmp_path / f"odd{suffix}"
+    Image.new("RGB", size, (10, 200, 30)).save(path)
+    assert read_image(path, max_side=64).shape[2] == 3
+    assert read_image(path).shape == (size[1], size[0], 3)
+    assert image_size(path) == size
+
+
+def test_truncated_jpeg_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "cut short é.jpg"
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ImageError, match=r"cut short é\.jpg cannot be read.*truncated"):
+        read_image(path)
+    assert image_size(path) == (64, 64)  # the header is whole
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"not a photo at all", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", b"\xff\xd8\xff"]
+)
+def test_files_that_are_no_photos(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "text.jpg"
+    path.write_bytes(content)
+    for read in (read_image, image_size):
+        with pytest.raises(ImageError, match=r"text\.jpg is not a photo"):
+            read(path)
+
+
+def test_multi_picture_jpeg_of_drones(tmp_path: Path, make_photo) -> None:
+    path = tmp_path / "dji.jpg"
+    with Image.open(make_photo(tmp_path / "a.png", (640, 480))) as photo:
+        photo.save(path, "MPO", save_all=True, append_images=[Image.new("RGB", (160, 120))])
+    assert read_image(path).shape == (480, 640, 3) and image_size(path) == (640, 480)
+    assert read_image(path, max_side=100).shape == (120, 160, 3)
+
+
+def test_missing_file_and_folder(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="does not exist"):
+        read_image(tmp_path / "gone.jpg")
+    with pytest.raises(ImageError, match="cannot be opened"):
+        image_size(tmp_path)
+
+
+def png_header(width: int, height: int) -> bytes:
+    body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    data = b"IDAT" + zlib.compress(b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in (body, data, b"IEND")
+    )
+
+
+def test_decompression_bomb_is_refused_and_a_large_photo_is_not(tmp_path: Path) -> None:
+    bomb = tmp_path / "bomb.png"
+    bomb.write_bytes(png_header(60000, 60000))
+    limit = Image.MAX_IMAGE_PIXELS
+    for read in (read_image, image_size):
+        with pytest.raises(ImageError, match=r"bomb\.png cannot be read: it claims 60000 x 60000"):
+            read(bomb)
+    large = tmp_path / "large.png"
+    large.write_bytes(png_header(12000, 8000))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert image_size(large) == (12000, 8000)
+    assert MAX_PIXELS > 12000 * 8000
+    assert limit == Image.MAX_IMAGE_PIXELS
+
+
+def test_large_jpeg_is_decoded_smaller_but_never_below_what_is_needed(tmp_path: Path, make_photo) -> None:
+    path = make_photo(tmp_path / "4k.jpg", (1600, 900), box=(400, 300, 800, 600))
+    full = read_image(path)
+    for needed, shape in ((112, (113, 200)), (224, (225, 400)), (300, (450, 800)), (500, (900, 1600)), (4000, (900, 1600))):
+        fast = read_image(path, max_side=needed)
+        assert fast.shape[:2] == shape
+        assert image_size(path) == (1600, 900)
+    half = np.asarray(Image.fromarray(full).resize((800, 450), Image.Resampling.BOX)).astype(float)
+    assert np.abs(half - read_image(path, max_side=300)).mean() < 2
+
+
+def test_list_images(tmp_path: Path, make_photo) -> None:
+    for name in ("b/ü 1.JPG", "b/a.png", "a.jpeg", ".hidden/x.jpg", "b/._a.png", "__MACOSX/a.jpg", "c d/e/z.Tif"):
+        make_photo(tmp_path / name, (2, 2))
+    (tmp_path / "notes.txt").write_text("no photo")
+    (tmp_path / "b" / "up").symlink_to(tmp_path, target_is_directory=True)
+    names = [path.relative_to(tmp_path).as_posix() for path in list_images(tmp_path)]
+    assert names == ["a.jpeg", "b/a.png", "b/ü 1.JPG", "c d/e/z.Tif"]
+    with pytest.raises(DataError, match="not a folder"):
+        list_images(tmp_path / "a.jpeg")
+
+
+def test_real_photos(real_data: Path) -> None:
+    for path in list_images(real_data / "birds20" / "test")[::50] + list_images(real_data / "insulators" / "photos")[::20]:
+        height, width = read_image(path).shape[:2]
+        assert image_size(path) == (width, height)

@@ -1,0 +1,63 @@
+"""The validation cut: stratified, by seed, and the same everywhere."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dips.data import class_counts, split_validation
+from dips.errors import DataError
+from dips.types import DataSet, Sample
+
+
+def dataset(counts: list[int]) -> DataSet:
+    samples = [
+        Sample(path=Path(f"/p/{label}/{n}.jpg"), id=f"{label}/{n}.jpg", label=label)
+        for label, k in enumerate(counts)
+        for n in range(k)
+    ]
+    return DataSet(root=Path("/p"), classes=tuple(map(str, range(len(counts)))), samples=tuple(samples))
+
+
+@given(
+    counts=st.lists(st.integers(0, 30), min_size=1, max_size=5).filter(lambda counts: max(counts) > 1),
+    share=st.floats(0.02, 0.9),
+    seed=st.integers(0, 99),
+)
+def test_parts_are_disjoint_stratified_and_sorted(counts: list[int], share: float, seed: int) -> None:
+    data = dataset(counts)
+    train, val = split_validation(data, share=share, seed=seed)
+    assert sorted([*train.samples, *val.samples], key=data.samples.index) == list(data.samples)
+    assert list(train.samples) == [s for s in data.samples if s in train.samples]
+    kept, cut = class_counts(train), class_counts(val)
+    for label, count in enumerate(counts):
+        if count > 1:
+            assert kept[label] >= 1 and cut[label] >= 1 and abs(cut[label] - share * count) <= 1
+        else:
+            assert cut.get(label, 0) == 0
+    assert (train.split, val.split) == ("train", "val")
+
+
+def test_depends_on_ids_and_seed_only() -> None:
+    data = dataset([40, 40])
+    _, val = split_validation(data, share=0.25, seed=3)
+    turned = dataclasses.replace(data, samples=data.samples[::-1], root=Path("/elsewhere"))
+    assert set(split_validation(turned, share=0.25, seed=3)[1].samples) == set(val.samples)
+    assert {s.id for s in split_validation(data, share=0.25, seed=4)[1].samples} != {s.id for s in val.samples}
+    assert [s.id for s in val.samples][:4] == ["0/3.jpg", "0/7.jpg", "0/11.jpg", "0/12.jpg"], (
+        "must never change between versions"
+    )
+    # other photos of the class stay where they are but for one
+    fewer = dataclasses.replace(data, samples=data.samples[1:])
+    assert len({s.id for s in val.samples} ^ {s.id for s in split_validation(fewer, share=0.25, seed=3)[1].samples}) <= 2
+
+
+def test_what_cannot_be_cut() -> None:
+    with pytest.raises(DataError, match="no class has two photos"):
+        split_validation(dataset([1, 1]), share=0.5, seed=0)
+    with pytest.raises(DataError, match="between 0 and 1"):
+        split_validation(dataset([3, 3]), share=1.0, seed=0)

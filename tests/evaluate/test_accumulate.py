@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dips.errors import ProtocolError
+from dips.evaluate import BoxAccumulator, BoxResult, best_iou_curve, boxes_at_thresholds, centre_map
+
+
+def square(side: int = 224, x0: int = 50, y0: int = 60, x1: int = 120, y1: int = 150) -> np.ndarray:
+    score_map = np.zeros((side, side), np.float32)
+    score_map[y0:y1, x0:x1] = 1
+    return score_map
+
+
+def photos(count: int, seed: int = 0) -> list[dict[str, object]]:
+    """Made photos of 32 x 32: some with boxes, some with none, some unknown, some without a label."""
+    random = np.random.default_rng(seed)
+    made: list[dict[str, object]] = []
+    for index in range(count):
+        start = random.integers(0, 16, (2, 2))
+        boxes = np.concatenate([start, start + random.integers(2, 16, (2, 2))], axis=1)
+        kind = index % 5
+        made.append(
+            {
+                "score_map": np.kron(random.random((8, 8)), np.ones((4, 4))).astype(np.float32),
+                "boxes": None if kind == 3 else boxes[:0] if kind == 4 else boxes[: 1 + index % 2],
+                "label": None if kind == 2 else int(random.integers(8)),
+                "predicted": [] if index % 7 == 6 else random.permutation(8).tolist(),
+                "id": str(index),
+            }
+        )
+    return made
+
+
+def counted(rows: list[dict[str, object]]) -> BoxAccumulator:
+    accumulator = BoxAccumulator(50, taus=[0.2, 0.6], frame=None)
+    for row in rows:
+        accumulator.add(**row)  # type: ignore[arg-type]
+    return accumulator
+
+
+def same(a: BoxResult, b: BoxResult) -> bool:
+    numbers = ("n_images", "n_boxes", "n_classified", "n_boxes_classified", "class_top1", "class_top5")
+    curves = ("taus", "v1", "v2", "top1", "top5")
+    return (
+        all(np.array_equal(getattr(a, name), getattr(b, name), equal_nan=True) for name in (*numbers, *curves))
+        and a.images == b.images
+    )
+
+
+def test_hits_are_those_of_the_curves() -> None:
+    rows = [row for row in photos(20) if row["boxes"] is not None and len(row["boxes"])]  # type: ignore[arg-type]
+    result = counted(rows).result()
+    curves = {
+        multi: np.array([best_iou_curve(r["score_map"], r["boxes"], multi_contour=multi, thresholds=50) for r in rows])  # type: ignore[arg-type]
+        for multi in (False, True)
+    }
+    assert result.v1 == pytest.approx(100 * (curves[False] >= 0.5).mean(axis=0))
+    for index, delta in enumerate((0.3, 0.5, 0.7)):
+        assert result.v2[index] == pytest.approx(100 * (curves[True] >= delta).mean(axis=0))
+    kept = np.array([image.ious for image in result.images])
+    assert np.array_equal(kept, curves[True][:, [10, 30]])
+
+
+def test_labels_decide_top1_and_top5() -> None:
+    accumulator = BoxAccumulator()
+    truth = [[50, 60, 119, 149]]
+    accumulator.add(square(), truth, label=3, predicted=[3, 1, 2, 4, 5])
+    accumulator.add(square(), truth, label=3, predicted=[1, 2, 4, 5, 3])
+    accumulator.add(square(), truth, label=3, predicted=[1, 2, 4, 5, 6, 3])  # the sixth does not count
+    accumulator.add(square(), [[0, 0, 20, 20]], label=3, predicted=[3])  # right label, wrong box
+    result = accumulator.result()
+    assert (result.gt_known, result.top1_loc, result.top5_loc) == (75.0, 25.0, 50.0)
+    assert (result.class_top1, result.class_top5) == (50.0, 75.0)
+
+
+def test_photos_without_true_boxes_count_for_classification_only() -> None:
+    accumulator = BoxAccumulator()
+    accumulator.add(square(), [[50, 60, 119, 149]], label=1, predicted=[1, 0])
+    accumulator.add(None, None, label=0, predicted=[1, 0])  # boxes unknown
+    accumulator.add(square(), np.zeros((0, 4)), label=0, predicted=[0, 1])  # background
+    result = accumulator.result()
+    assert (result.n_images, result.n_boxes, result.n_classified) == (3, 1, 3)
+    assert result.max_box_acc_v2 == 100.0 and result.class_top1 == pytest.approx(200 / 3)
+    assert [image.ious for image in result.images] == [(), (), ()]
+
+
+def test_unknown_labels_are_left_out_of_top1() -> None:
+    accumulator = BoxAccumulator()
+    accumulator.add(square(), [[50, 60, 119, 149]])
+    accumulator.add(square(), [[50, 60, 119, 149]], label=1, predicted=[1])
+    result = accumulator.result()
+    assert (result.gt_known, result.top1_loc, result.n_boxes_classified) == (100.0, 100.0, 1)
+
+
+def test_nothing_to_count_is_nan() -> None:
+    result = BoxAccumulator().result()
+    assert np.isnan([result.max_box_acc, result.max_box_acc_v2, result.top1_loc, result.class_top1]).all()
+
+
+def test_boxes_computed_once_give_the_same() -> None:
+    levels = boxes_at_thresholds(centre_map())
+    one, two = BoxAccumulator(), BoxAccumulator()
+    for truth in ([[20, 30, 200, 190]], [[90, 90, 130, 140], [0, 0, 30, 30]]):
+        one.add(levels, truth)
+        two.add(centre_map(), truth)
+    assert same(one.result(), two.result())
+
+
+def test_mistakes_name_the_photo() -> None:
+    accumulator = BoxAccumulator()
+    with pytest.raises(ProtocolError, match=r"a\.jpg.*resize"):
+        accumulator.add(np.ones((100, 100)), [[0, 0, 9, 9]], id="a.jpg")
+    with pytest.raises(ProtocolError, match=r"b\.jpg.*missing"):
+        accumulator.add(None, [[0, 0, 9, 9]], id="b.jpg")
+    with pytest.raises(ProtocolError, match=r"c\.jpg.*NaN"):
+        accumulator.add(np.full((224, 224), np.nan), [[0, 0, 9, 9]], id="c.jpg")
+    with pytest.raises(ProtocolError, match="thresholds"):
+        accumulator.add(boxes_at_thresholds(centre_map(), 10), [[0, 0, 9, 9]])
+    assert len(accumulator) == 0 and accumulator.result().n_boxes == 0
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.integers(0, 12), st.integers(0, 12), st.integers(0, 99))
+def test_merging_equals_counting_together(first: int, second: int, seed: int) -> None:
+    rows = photos(first + second, seed)
+    merged = counted(rows[:first])
+    other = counted(rows[first:])
+    before = other.result()
+    merged.merge(other)
+    assert same(merged.result(), counted(rows).result())
+    assert same(other.result(), before)
+
+
+def test_merging_refuses_other_thresholds() -> None:
+    with pytest.raises(ProtocolError, match="merge"):
+        BoxAccumulator(10).merge(BoxAccumulator(20))

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dips.evaluate import BoxAccumulator, boxes_at_thresholds, centre_map
+from dips.export import report as report_module
+from dips.export.report import Evaluation, ReportPhoto, write_report
+
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+TUNED = "DINOv2-S, saliency-tuned (embedded)"
+
+
+class Page(HTMLParser):
+    """Tags, attributes and visible text; fails on tags that are not closed in order."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(html)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open and self.open.pop() == tag, tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+@lru_cache
+def evaluation() -> Evaluation:
+    def method(name: str, sigma: float, **more: Any) -> dict[str, Any]:
+        accumulator = BoxAccumulator()
+        levels = boxes_at_thresholds(centre_map(sigma=sigma))
+        for index, truth in enumerate(([30, 40, 190, 180], [60, 70, 150, 160], [5, 5, 40, 50])):
+            accumulator.add(levels, [truth], label=0, predicted=[index % 2, 1 - index % 2], id=str(index))
+        result = accumulator.result()
+        return {"name": name, "boxes": result.record(), "at_tau": result.at_tau(0.4).record(), **more}
+
+    return {
+        "data": "made photos",
+        "split": "test",
+        "methods": [method("DiPS", 56, own=True), method("mean attention", 30), method("centre", 80, note="looks at no photo")],  # type: ignore[typeddict-item]
+        "classes": [{"name": "<b>tower</b>", "n": 3, "accuracy": 66.7, "box_acc_50": None}],
+        "classifiers": [{"name": "CNN", "accuracy": 66.7}],
+        "tau_source": "chosen on 12 validation photos.",
+        "selection": "agreement with held-out proposals, without boxes.",
+        "label_free": True,
+        "notes": ["Seed 0."],
+    }
+
+
+def write(path: Path, **changes: Any) -> tuple[str, Page]:
+    picture = np.random.default_rng(0).integers(0, 255, (60, 80, 3)).astype(np.uint8)
+    arguments: dict[str, Any] = {
+        "title": "Run <one> & more",
+        "evaluation": evaluation(),
+        "metrics": [{"epoch": n, "loss": 1 / n, "losses": {"crf": 0.1 / n}, "val_v2": 60.0 + n, "lr": 0.1} for n in (1, 2, 3)],
+        "settings_toml": '[train]\nseed = 0 # <script>alert("x")</script>\n',
+        "environment": {"torch": "2.x", "cpus": 2},
+        "weights": [{"role": "transformer", "arch": "vit", "source": "embedded", "sha256": "ab" * 32, "note": TUNED}],
+        "photos": [
+            ReportPhoto("one.jpg", picture, 0.91, "best"),
+            ReportPhoto('two "x" <y>.jpg', picture, None, "worst"),
+        ],
+        **changes,
+    }
+    write_report(path, **arguments)
+    html = path.read_text(encoding="utf-8")
+    return html, Page(html)
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Page]:
+    """The full report, written once."""
+    return write(tmp_path_factory.mktemp("report") / "report.html")
+
+
+def test_it_tells_the_numbers_and_how_they_were_made(report: tuple[str, Page]) -> None:
+    _, page = report
+    made = evaluation()["methods"]
+    for method in made:
+        assert f"{method['boxes']['max_box_acc_v2']:.1f}" in page.text and method["name"] in page.text
+    chosen = made[0]["at_tau"]
+    assert chosen is not None and f"{chosen['box_acc_v2']:.1f} % at the thresholds chosen on validation" in page.text
+    for words in (
+        "split test",
+        "of the evaluated split",
+        "agreement with held-out proposals, without boxes.",
+        "chosen on 12 validation photos.",
+        "Label-free choice",
+        "Seed 0.",
+        "looks at no photo",
+        "IoU 0.91",
+        "[train] seed = 0",
+        "2.x",
+    ):
+        assert words in page.text, words
+
+
+def test_saliency_tuned_weights_are_announced(tmp_path: Path, report: tuple[str, Page]) -> None:
+    _, page = report
+    assert f"Transformer: {TUNED}." in page.text and page.text.count(TUNED) == 2
+    _, page = write(
+        tmp_path / "b.html", weights=[{"role": "transformer", "arch": "vit", "note": "DINO"}], evaluation=None, metrics=[]
+    )
+    assert "saliency" not in page.text
+
+
+def test_it_asks_nothing_of_the_network(report: tuple[str, Page]) -> None:
+    html, page = report
+    assert not [tag for tag, _ in page.tags if tag in {"script", "link", "iframe", "object"}]
+    for tag, attributes in page.tags:
+        for name in ("src", "href", "xlink:href"):
+            value = attributes.get(name) or "#"
+            assert value.startswith(("#", "data:")), (tag, value)
+    assert not re.search(r"url\((?!#)|@import", html)
+
+
+def test_names_are_never_markup(report: tuple[str, Page]) -> None:
+    html, page = report
+    assert "<script>" not in html and "<b>" not in html and "<one>" not in html and "<y>" not in html
+    assert "Run <one> & more" in page.text and "<b>tower</b>" in page.text
+
+
+def test_pictures_and_links_are_accessible(report: tuple[str, Page]) -> None:
+    _, page = report
+    pictures = [attributes for tag, attributes in page.tags if tag == "img"]
+    assert len(pictures) == 2 and all(picture.get("alt") for picture in pictures)
+    plots = [attributes for tag, attributes in page.tags if tag == "svg"]
+    assert len(plots) == 4 and all(attributes.get("role") == "img" and attributes.get("aria-label") for attributes in plots)
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    targets = [str(attributes["href"])[1:] for tag, attributes in page.tags if tag == "a"]
+    assert targets and set(targets) <= set(ids)
+
+
+def test_no_evaluation_and_no_epochs_will_do(tmp_path: Path) -> None:
+    _, page = write(
+        tmp_path / "report.html", evaluation=None, metrics=[], settings_toml="", environment={}, weights=[], photos=[]
+    )
+    assert "No evaluation yet." in page.text and "svg" not in [tag for tag, _ in page.tags]
+
+
+def test_photos_without_boxes_show_dashes(tmp_path: Path) -> None:
+    accumulator = BoxAccumulator()
+    accumulator.add(None, None, label=0, predicted=[0])
+    _, page = write(
+        tmp_path / "report.html", evaluation={"methods": [{"name": "DiPS", "boxes": accumulator.result().record()}]}
+    )
+    assert "1 photos, 0 of them with true boxes" in page.text and "100.0 %" in page.text and "nan" not in page.text.lower()
+    assert "was not recorded" in page.text and "oracle" in page.text
+
+
+def test_rows_with_gaps_are_drawn(tmp_path: Path) -> None:
+    rows = [{"epoch": 1, "loss": 1.0}, {"epoch": 2, "loss": float("nan"), "val_agreement": 0.4, "note": "x", "val_ok": True}]
+    _, page = write(tmp_path / "report.html", metrics=rows, evaluation=None)
+    labels = [str(attributes["aria-label"]) for tag, attributes in page.tags if tag == "svg"]
+    assert [label.split(".")[0] for label in labels] == ["Training losses", "Validation, criteria"]
+
+
+def test_it_stays_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert report_module._PHOTO_BYTES < 4_000_000
+    monkeypatch.setattr(report_module, "_PHOTO_BYTES", 200_000)
+    noise = np.random.default_rng(0).integers(0, 255, (600, 600, 3)).astype(np.uint8)
+    arguments = {"evaluation": None, "metrics": []}
+    for count, complete in ((3, True), (9, False)):  # fewer are shrunk, more are left out
+        photos = [ReportPhoto(f"{index}.jpg", noise, 0.5, "best") for index in range(count)]
+        html, page = write(tmp_path / f"{count}.html", photos=photos, **arguments)
+        pictures = [attributes for tag, attributes in page.tags if tag == "img"]
+        assert len(html) < 230_000 and pictures and int(str(pictures[0]["width"])) < 520
+        assert (len(pictures) == count) == complete
+        assert ("more photos were left out" in page.text) != complete
+
+
+def test_nothing_is_left_of_a_failed_report(tmp_path: Path) -> None:
+    with pytest.raises(KeyError):
+        write(tmp_path / "report.html", evaluation={"methods": [{"boxes": {}}]})
+    assert list(tmp_path.iterdir()) == []

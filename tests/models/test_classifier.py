@@ -1,0 +1,200 @@
+"""The linear fit against scikit-learn and its laws, and the network around it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+from dips.errors import DataError
+from dips.models.backbones import timm  # not by itself: torchvision is mended first
+from dips.models.classifier import Classifier, EpochResult, LinearProbe, fit_linear
+from dips.models.weights import Weights
+
+
+def clusters(
+    seed: int = 0, per_class: int = 20, classes: int = 3, width: int = 6, spread: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.randn(classes, width, generator=generator) * 2
+    labels = torch.arange(classes).repeat(per_class)
+    return centres[labels] + spread * torch.randn(len(labels), width, generator=generator), labels
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+def test_equals_scikit_learn(balanced: bool) -> None:
+    x, y = clusters(spread=3.0)
+    keep = torch.ones(len(y), dtype=torch.bool)
+    keep[y == 2] = torch.arange(int((y == 2).sum())) % 3 == 0
+    x, y = x[keep] * torch.tensor([1, 10, 0.1, 1, 1, 1]) + 5, y[keep]
+    weight, bias, fit = fit_linear(x, y, 3, penalty=0.01, balanced=balanced)
+    scaled = StandardScaler().fit_transform(x.double().numpy())
+    reference = LogisticRegression(
+        C=1 / (0.01 * len(y)), tol=1e-8, max_iter=2000, class_weight="balanced" if balanced else None
+    )
+    expected = reference.fit(scaled, y.numpy()).predict_proba(scaled)
+    actual = (x @ weight.T + bias).softmax(1).numpy()
+    np.testing.assert_allclose(actual, expected, atol=2e-3)
+    assert fit.accuracy == pytest.approx(reference.score(scaled, y.numpy()))
+    assert 0.4 < fit.accuracy < 1, "the problem should be neither hopeless nor trivial"
+
+
+@settings(max_examples=10, deadline=None)
+@given(scale=st.floats(0.01, 100), shift=st.floats(-50, 50), seed=st.integers(0, 5))
+def test_scale_and_origin_of_features_do_not_matter(scale: float, shift: float, seed: int) -> None:
+    x, y = clusters(seed, per_class=8, spread=2.0)
+    weight, bias, _ = fit_linear(x, y, 3, penalty=0.01)
+    changed, changed_bias, _ = fit_linear(x.double() * scale + shift, y, 3, penalty=0.01)
+    left = (x @ weight.T + bias).softmax(1)
+    right = ((x.double() * scale + shift) @ changed.T.double() + changed_bias.double()).softmax(1)
+    torch.testing.assert_close(left.double(), right, atol=5e-3, rtol=0)
+
+
+def test_renaming_classes_renames_rows() -> None:
+    x, y = clusters(spread=2.0)
+    order = torch.tensor([2, 0, 1])
+    weight, _, _ = fit_linear(x, y, 3, penalty=0.01)
+    renamed, _, _ = fit_linear(x, order[y], 3, penalty=0.01)
+    torch.testing.assert_close(renamed[order], weight, atol=1e-4, rtol=1e-3)
+
+
+def test_penalty_is_chosen_on_held_out_photos() -> None:
+    easy_x, y = clusters(spread=0.5, per_class=30)
+    noise = torch.randn(90, 60, generator=torch.Generator().manual_seed(1))
+    _, _, easy = fit_linear(easy_x, y, 3)
+    _, _, hard = fit_linear(noise, y, 3)
+    assert easy.held_out == 1.0
+    assert hard.held_out is not None and hard.held_out < 0.7
+    assert hard.penalty > easy.penalty
+    _, _, few = fit_linear(easy_x[:6], y[:6], 3)
+    assert few.held_out is None
+
+
+def test_balance_helps_the_rare_class() -> None:
+    x, y = clusters(classes=2, per_class=100, spread=4.0, width=2)
+    keep = (y == 0) | (torch.arange(len(y)) < 20)
+    x, y = x[keep], y[keep]
+    recall = []
+    for balanced in (False, True):
+        weight, bias, _ = fit_linear(x, y, 2, balanced=balanced, penalty=0.01)
+        recall.append(((x @ weight.T + bias).argmax(1)[y == 1] == 1).float().mean().item())
+    assert recall[1] > recall[0]
+
+
+def test_absent_class_and_constant_feature() -> None:
+    x, y = clusters(classes=2)
+    x[:, 0] = 3.0
+    weight, bias, fit = fit_linear(x, y, 4, penalty=0.01)
+    assert weight.shape == (4, 6)
+    assert torch.isfinite(weight).all() and torch.isfinite(bias).all()
+    assert set((x @ weight.T + bias).argmax(1).tolist()) == {0, 1}
+    assert fit.accuracy > 0.9
+
+
+def test_fit_is_deterministic() -> None:
+    x, y = clusters()
+    assert torch.equal(fit_linear(x, y, 3)[0], fit_linear(x, y, 3)[0])
+
+
+@pytest.mark.parametrize(
+    ("features", "labels", "message"),
+    [
+        (torch.ones(0, 3), torch.zeros(0, dtype=torch.long), "cannot fit"),
+        (torch.ones(2, 3), torch.tensor([0, 5]), "there are 3 classes"),
+        (torch.full((2, 3), float("nan")), torch.tensor([0, 1]), "not finite"),
+        (torch.ones(2, 3), torch.tensor([0, 1, 2]), "cannot fit"),
+    ],
+)
+def test_bad_input(features: Tensor, labels: Tensor, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        fit_linear(features, labels, 3)
+
+
+def test_probe() -> None:
+    x, y = clusters()
+    probe = LinearProbe(6, 3)
+    fit = probe.fit(x, y)
+    assert (probe(x).argmax(1) == y).float().mean().item() == pytest.approx(fit.accuracy)
+
+
+@pytest.fixture
+def classifier() -> Classifier:
+    torch.manual_seed(0)
+    return Classifier("test_efficientnet", 2).eval()
+
+
+def coloured(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Reddish and bluish noise: classes 0 and 1."""
+    generator = torch.Generator().manual_seed(seed)
+    images, labels = torch.rand(count, 3, 32, 32, generator=generator), torch.arange(count) % 2
+    images[labels == 0, 2] *= 0.3
+    images[labels == 1, 0] *= 0.3
+    return images, labels
+
+
+def test_head_on_features_is_the_forward_pass(classifier: Classifier) -> None:
+    images, labels = coloured(24)
+    with torch.no_grad():
+        features = classifier.features(images)
+        fit = classifier.fit_head(features, labels)
+        torch.testing.assert_close(classifier(images), classifier.head(features))
+        accuracy = (classifier(images).argmax(1) == labels).float().mean().item()
+        pooled = classifier.feature_map(images).mean((2, 3))
+    assert features.shape == (24, classifier.width)
+    assert accuracy == pytest.approx(fit.accuracy) == 1.0
+    torch.testing.assert_close(pooled, features, atol=1e-4, rtol=1e-3)
+
+
+def test_frozen_classifier_still_passes_gradients_to_the_image(classifier: Classifier) -> None:
+    images = torch.rand(1, 3, 32, 32, requires_grad=True)
+    classifier.freeze()(images).sum().backward()
+    assert images.grad is not None and images.grad.abs().sum() > 0
+    assert all(parameter.grad is None for parameter in classifier.parameters())
+
+
+def test_from_weights() -> None:
+    torch.manual_seed(1)
+    net = timm.create_model("test_efficientnet").eval()
+    model = Classifier.from_weights(Weights("test_efficientnet", "file", "f", "0", state=net.state_dict()), 5)
+    images = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        normalised = model.normalise(images)
+        expected: Any = net.forward_head(net.forward_features(normalised), pre_logits=True)
+        torch.testing.assert_close(model.features(images), expected)
+        assert model(images).shape == (1, 5)
+
+
+def test_fit_full_learns_and_reports(classifier: Classifier) -> None:
+    images, labels = coloured(16)
+    seen: list[EpochResult] = []
+    epochs: list[int] = []
+    before = next(classifier.body.parameters()).clone()
+
+    def batches(epoch: int) -> Iterable[tuple[Tensor, Tensor]]:
+        epochs.append(epoch)
+        return [(images[:8], labels[:8]), (images[8:], labels[8:])]
+
+    history = classifier.fit_full(batches, epochs=4, lr=0.01, device=torch.device("cpu"), on_epoch=seen.append)
+    assert epochs == [0, 1, 2, 3]
+    assert history == seen
+    assert history[-1].loss < history[0].loss
+    assert not classifier.training
+    assert not torch.equal(before, next(classifier.body.parameters()))
+
+
+def test_fit_full_takes_generators_and_refuses_nothing(classifier: Classifier) -> None:
+    images, labels = coloured(4)
+    cpu = torch.device("cpu")
+    assert len(classifier.fit_full(lambda _: iter([(images, labels)]), epochs=1, lr=0.01, device=cpu)) == 1
+    with pytest.raises(DataError, match="no photos"):
+        classifier.fit_full(lambda _: [], epochs=1, lr=0.01, device=cpu)
+    with pytest.raises(DataError, match=r"classifier\.lr"):
+        classifier.fit_full(lambda _: [(images * float("nan"), labels)], epochs=1, lr=0.01, device=cpu)
