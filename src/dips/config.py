@@ -61,17 +61,24 @@ class HarvestConfig:
     """From a photo to its proposals, once per photo (paper 3.1, 3.2)."""
 
     sst: str = _setting(
-        "auto", "self-supervised transformer: a timm ViT name, or 'auto' for the paper's DINO, else the embedded one"
+        "auto",
+        "self-supervised transformer: a timm ViT, 'auto' (the paper's DINO where its weights are found, else the embedded one) "
+        "or 'embedded'",
     )
-    size: int = _setting(336, "side in pixels that the transformer sees, rounded to its patches", low=28, high=2048)
+    sizes: tuple[int, ...] = _setting(
+        (224, 448), "sides in pixels that the transformer sees each photo at, rounded to its patches", low=28, high=2048
+    )
     flip: bool = _setting(False, "average the transformer's answer over the photo and its mirror image")
-    heads: int = _setting(0, "single attention heads that make proposals: the first N of them, 0 = all (paper: 4)", low=0)
+    heads: int = _setting(
+        0, "single attention heads that make proposals besides the mean map: the first N, -1 = all (paper: 4)", low=-1
+    )
     map_power: float = _setting(1.0, "temper: map ** power before Otsu", low=0.05, high=4.0)
     refine: str = _setting(
         "dataset", "maps from the last block's keys instead of the attention", choices=("none", "image", "dataset")
     )
     refine_rounds: int = _setting(3, "rounds of the refinement over the data set", low=1, high=20)
-    refine_photos: int = _setting(600, "photos at most that the refinement is fitted on", low=2)
+    refine_photos: int = _setting(400, "photos at most that the refinement is fitted on", low=2)
+    levels: int = _setting(0, "thresholds per map: 0 = Otsu's, N = evenly spaced shares of the map's maximum", low=0, high=64)
     min_area: float = _setting(0.02, "least area of a proposal's box as a share of the image", low=0.0, high=1.0)
     score_on: str = _setting("region", "what stays sharp when a proposal is scored", choices=("region", "box"))
     top_p: int = _setting(1, "proposals kept per photo", low=1, high=64)
@@ -116,12 +123,16 @@ class TrainConfig:
     resize: int = _setting(256, "photos are resized to this square", low=32)
     crop: int = _setting(224, "side of the random crop", low=32)
     flip: bool = _setting(True, "mirror half of the crops")
-    fg_from: str = _setting("region", "foreground pixels come from the proposal's component or its box", choices=("region", "box"))
+    fg_from: str = _setting(
+        "region", "foreground pixels come from the proposal's component or its box", choices=("region", "box")
+    )
     fg_share: float = _setting(0.6, "n+: share of the proposal's pixels, by activation, that may be drawn", low=0.0, high=1.0)
     fg_pixels: int = _setting(200, "k+: foreground pixels drawn per photo and step", low=1)
     bg_share: float = _setting(0.5, "n-: share of the lowest pixels that may be drawn", low=0.0, high=1.0)
     bg_pixels: int = _setting(200, "k-: background pixels drawn per photo and step", low=1)
-    bg_from: str = _setting("outside", "background from the whole image (3.3) or outside the box (3.2)", choices=("image", "outside"))
+    bg_from: str = _setting(
+        "outside", "background from the whole image (3.3) or outside the box (3.2)", choices=("image", "outside")
+    )
     grow: int = _setting(3, "side of the square that every drawn pixel grows to", choices=(1, 3, 5, 7))
     lambda_cpa: float = _setting(1.0, "weight of the partial cross-entropy", low=0.0)
     lambda_cls: float = _setting(0.0, "weight of the classifier's loss on the masked photo", low=0.0)
@@ -142,8 +153,18 @@ class PredictConfig:
 
     size: int = _setting(224, "side of the square the photo is resized to", low=32)
     flip: bool = _setting(True, "average over the photo and its mirror image")
+    sst_share: float = _setting(
+        0.0,
+        "share of the transformer's linear map (harvest.refine=dataset) in the score map: 0 = the U-Net alone, no transformer "
+        "at prediction; 1 = the linear map alone",
+        low=0.0,
+        high=1.0,
+    )
     threshold: float = _setting(
-        -1.0, "share of the map's maximum above which a pixel is foreground; -1 = the one chosen on validation", low=-1.0, high=1.0
+        -1.0,
+        "share of the map's maximum above which a pixel is foreground; -1 = the one chosen on validation",
+        low=-1.0,
+        high=1.0,
     )
     min_area: float = _setting(0.005, "least area of a box as a share of the photo", low=0.0, high=1.0)
     max_boxes: int = _setting(20, "boxes per photo at most", low=1)
@@ -201,6 +222,8 @@ def _toml_value(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, str):
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
     return repr(value)
 
 
@@ -247,7 +270,7 @@ def _merge(config: Config, tree: Mapping[str, Any], origin: str) -> Config:
         section = getattr(config, stage)
         known = {f.name: f for f in dataclasses.fields(section)}
         hints = get_type_hints(type(section))
-        for name, value in values.items():
+        for name in values:
             if name not in known:
                 raise ConfigError(
                     f"{origin}: unknown setting '{stage}.{name}'{_hint(name, known)}; 'dips settings' lists all of them"
@@ -266,8 +289,10 @@ def _hint(name: str, known: Iterable[str]) -> str:
 
 
 def _checked(name: str, value: Any, kind: Any, limits: Mapping[str, Any]) -> Any:
-    if get_origin(kind) is tuple:  # pragma: no cover - no tuple setting today
-        kind = get_args(kind)[0]
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list | tuple) or not value:
+            raise ConfigError(f"{name} must be a list, not {value!r}")
+        return tuple(_checked(name, item, get_args(kind)[0], limits) for item in value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):

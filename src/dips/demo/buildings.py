@@ -147,5 +147,3 @@ def _flat(
         sides = (float(rng.uniform(0.6, 1.8)), float(rng.uniform(0.6, 1.8)))
         unit = box(x + c * dx - s * dy, y + s * dx + c * dy, yaw, sides, tall, tall + float(rng.uniform(0.5, 1.6)))
         draw_box(canvas, unit, np.array([190, 192, 194.0]), np.array([204, 206, 208.0]))
-
-

@@ -114,7 +114,8 @@ class Light:
         """Colours 0-255 of surfaces: albedo (..., 3) 0-255, normals (..., 3), ``lit`` the share of the sun that arrives."""
         normal = np.asarray(normal, dtype=np.float64)
         facing = np.clip(normal @ self.direction, 0.0, 1.0) * lit
-        open_sky = 0.65 + 0.35 * normal[..., 2]
+        # the sky is brighter on the sun's side, also behind clouds
+        open_sky = 0.65 + 0.35 * normal[..., 2] + 0.10 * (normal @ self.direction)
         light = facing[..., None] * self.sun + open_sky[..., None] * self.ambient
         return tone((np.asarray(albedo) / 255.0) ** 2.2 * light)
 
@@ -153,7 +154,7 @@ def choose_light(rng: np.random.Generator, azimuth: float) -> Light:
     direction = np.array([math.cos(turn) * math.cos(elevation), math.sin(turn) * math.cos(elevation), math.sin(elevation)])
     warm = np.clip((0.75 - elevation) / 0.6, 0.0, 1.0)
     sun = np.array([1.0, 0.95 - 0.13 * warm, 0.86 - 0.30 * warm]) * (1.0 - overcast) * rng.uniform(1.0, 1.35)
-    ambient = np.array([0.30, 0.36, 0.46]) * (1.0 - overcast) + np.array([0.66, 0.68, 0.72]) * overcast
+    ambient = np.array([0.31, 0.36, 0.43]) * (1.0 - overcast) + np.array([0.67, 0.685, 0.70]) * overcast
     exposure = rng.uniform(0.78, 1.08) / float((sun * direction[2] + ambient).mean())
     clear = np.array([196, 212, 230.0]) * (1 - 0.5 * warm) + np.array([228, 214, 196.0]) * 0.5 * warm
     haze = clear * (1.0 - overcast) + np.array([206, 210, 214.0]) * overcast
@@ -195,9 +196,7 @@ def choose_camera(rng: np.random.Generator, height: float, half: float, size: tu
     share = rng.uniform(0.33, most)
     roll = math.radians(rng.normal(0, 1.2))
     target = np.array([0.0, 0.0, height * 0.5])
-    outward = np.array(
-        [math.cos(azimuth) * math.cos(elevation), math.sin(azimuth) * math.cos(elevation), math.sin(elevation)]
-    )
+    outward = np.array([math.cos(azimuth) * math.cos(elevation), math.sin(azimuth) * math.cos(elevation), math.sin(elevation)])
 
     def camera(distance: float, yaw: float = 0.0, pitch: float = 0.0) -> Camera:
         position = target + outward * distance

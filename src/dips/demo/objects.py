@@ -59,5 +59,3 @@ def on_face(corners: Floats, u0: float, u1: float, v0: float, v1: float) -> Floa
     for u, v in ((u0, v0), (u1, v0), (u1, v1), (u0, v1)):
         points.append((a + (b - a) * u) * (1 - v) + (d + (c - d) * u) * v)
     return np.array(points)
-
-

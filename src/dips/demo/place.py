@@ -130,7 +130,7 @@ def _choose(rng: np.random.Generator, site: Site, plants: Floats, objects: list[
         if thing.radius < 30:
             keep &= np.hypot(x - thing.x, y - thing.y) > thing.radius * 0.9 + np.minimum(height * 0.25, 2.5)
     # a tree right before the lens would show how it is made
-    keep &= site.seen(x, y, height) < 0.5 * site.camera.height
+    keep &= site.seen(x, y, height) < 0.4 * site.camera.height
     index = np.flatnonzero(keep)
     if len(index) > _MOST_TREES:
         # nearer ones first, but not only: the far woods keep a share
@@ -196,8 +196,12 @@ def place_objects(rng: np.random.Generator, site: Site) -> list[Object]:
     return [o for o, s in zip(found, shown, strict=True) if s]
 
 
-def _try(site: Site, found: list[Object], thing: Object) -> bool:
+def _try(site: Site, found: list[Object], thing: Object, *, on_road: bool = False) -> bool:
     if not site.allows(thing):
+        return False
+    ways = [*site.layout.rivers, *([] if on_road else site.layout.roads)]
+    x, y = np.array([thing.x]), np.array([thing.y])
+    if not all(_beside(way.line, x, y, np.array([way.width / 2 + thing.radius + 1.5]))[0] for way in ways):
         return False
     if any(math.hypot(o.x - thing.x, o.y - thing.y) < (o.radius + thing.radius) * 0.9 for o in found):
         return False
@@ -259,8 +263,6 @@ def _settlement(rng: np.random.Generator, site: Site, many: int) -> list[Object]
             x, y = line[i] + along * rng.uniform(-25, 25) + np.array([-along[1], along[0]]) * side
             yaw = math.atan2(along[1], along[0]) + rng.choice([0, math.pi / 2]) + rng.normal(0, 0.05)
         thing = building(rng, float(x), float(y), float(yaw), kind)
-        if any(np.min(np.hypot(r.line[:, 0] - x, r.line[:, 1] - y)) < thing.radius + 3 for r in layout.roads):
-            continue
         _try(site, found, thing)
     return found
 
@@ -279,7 +281,7 @@ def _roadside(rng: np.random.Generator, site: Site, line: Floats, width: float) 
     for _ in range(int(rng.integers(0, 8))):
         side = rng.choice([-1, 1]) * width * 0.25
         point, yaw = spot(middle + rng.normal(0, 90), side)
-        _try(site, found, car(rng, point[0], point[1], yaw + (math.pi if side > 0 else 0.0)))
+        _try(site, found, car(rng, point[0], point[1], yaw + (math.pi if side > 0 else 0.0)), on_road=True)
     if rng.random() < 0.35:
         for place in np.arange(middle - 210, middle + 210, 34.0):
             point, yaw = spot(place, width / 2 + 1.2)

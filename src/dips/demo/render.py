@@ -117,7 +117,8 @@ def _develop(rng: np.random.Generator, photo: Floats) -> NDArray[np.uint8]:
     x, y = np.linspace(-1, 1, width)[None], np.linspace(-1, 1, height)[:, None]
     falloff = 1.0 - float(rng.uniform(0.02, 0.14)) * (x * x + y * y) * 0.5
     # white balance, contrast and saturation as one matrix with an offset
-    balance, contrast = rng.normal(1.0, 0.018, 3), float(rng.uniform(0.92, 1.16))
+    warm = float(rng.normal(0.0, 0.022))
+    balance, contrast = np.array([1.0 + warm, 1.0, 1.0 - warm]) + rng.normal(0, 0.006, 3), float(rng.uniform(0.92, 1.16))
     colour = float(rng.uniform(0.8, 1.15))
     mix = (np.eye(3) * colour + (1 - colour) / 3) * balance * contrast
     offset = 118.0 * (1 - contrast) + float(rng.normal(0, 5))

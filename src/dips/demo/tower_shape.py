@@ -217,9 +217,7 @@ def _deck(tower: TowerShape, z: float, reach: float, yaw: float, albedo: Floats,
         tower.bar(floor[i], floor[i] + _UP * 1.05, 0.035, albedo)
 
 
-def _sectors(
-    rng: np.random.Generator, tower: TowerShape, z: float, reach: float, albedo: Floats, steel: Floats
-) -> None:
+def _sectors(rng: np.random.Generator, tower: TowerShape, z: float, reach: float, albedo: Floats, steel: Floats) -> None:
     count = int(rng.integers(2, 4))
     half = rng.uniform(0.75, 1.25)
     start = rng.uniform(0, 2 * math.pi)

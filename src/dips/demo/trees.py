@@ -103,7 +103,7 @@ class Trees:
         packed = colour.view(np.uint32)[:, 0]
         place = (((v - top) * _PIXELS).astype(int) * width + ((u - left) * _PIXELS).astype(int))[order]
         flat = picture.reshape(-1, 4).view(np.uint32)[:, 0]
-        for step in (0, 1, width, width + 1, -width, 2):
+        for step in (-width, 2 * width, -1, 2, 0, 1, width, width + 1):
             flat[place + step] = packed
         # between the leaves stands their mean colour, so that scaling mixes no black in
         spread = cv2.blur(picture, (9, 9)).astype(np.float32)

@@ -18,10 +18,16 @@ __all__ = ["head_maps", "join_attention", "mirror_average", "normalised", "upsam
 
 
 def join_attention(features: Sequence[Features]) -> Tensor:
-    """Attention ``(B, heads, h, w)`` of several input sizes, averaged on the finest grid."""
+    """Attention ``(B, heads, h, w)`` of several input sizes, averaged on the finest grid.
+
+    Each size counts the same: all of its heads are divided by the maximum of their mean. A maximum per head would make the
+    mean over heads one of normalised maps.
+    """
     finest = max((item.attention.shape[-2:] for item in features), key=lambda shape: shape[0] * shape[1])
-    maps = [normalised(upsampled(item.attention, (finest[0], finest[1]))) for item in features]
-    return maps[0] if len(maps) == 1 else torch.stack(maps).mean(0)
+    maps = [upsampled(item.attention.float(), (finest[0], finest[1])) for item in features]
+    peaks = [item.mean(1, keepdim=True).amax((-2, -1), keepdim=True) for item in maps]
+    scaled = [item / peak.clamp(min=torch.finfo(item.dtype).tiny) for item, peak in zip(maps, peaks, strict=True)]
+    return torch.stack(scaled).mean(0)
 
 
 def head_maps(attention: Tensor, heads: int) -> Tensor:

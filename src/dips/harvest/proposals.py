@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dips.scoremaps import components, otsu
+from dips.scoremaps import components, otsu, quantise
 from dips.types import FloatArray
 
 __all__ = ["Proposals", "propose"]
@@ -51,16 +51,22 @@ def propose(maps: FloatArray, *, min_area: float, frame: int, power: float = 1.0
     boxes: list[NDArray[np.float64]] = []
     regions: list[NDArray[np.bool_]] = []
     sources: list[int] = []
+    known: set[bytes] = set()
     for source, coarse in enumerate(maps):
         full = cv2.resize(coarse.astype(np.float32), (frame, frame), interpolation=cv2.INTER_LINEAR).clip(0, 1)
-        full = np.asarray(full / max(float(full.max()), np.finfo(np.float32).tiny), np.float32) ** power
-        for threshold in _thresholds(full, levels):
-            labels, stats = components(full > threshold)
+        full = np.asarray(full / max(float(full.max()), np.finfo(np.float32).tiny), np.float32)
+        for mask in _masks(full if power == 1 else full**power, levels):
+            labels, stats = components(mask)
             for part in _large(stats, min_area * frame * frame):
-                region = labels == part
-                if any(np.array_equal(region, other) for other in regions):
-                    continue
                 x, y, width, height = stats[part, :4]
+                window = np.s_[y : y + height, x : x + width]
+                shape = labels[window] == part
+                mark = stats[part, :4].tobytes() + np.packbits(shape).tobytes()
+                if mark in known:
+                    continue
+                known.add(mark)
+                region = np.zeros((frame, frame), np.bool_)
+                region[window] = shape
                 boxes.append(np.array([x, y, x + width, y + height]) / frame)
                 regions.append(region)
                 sources.append(source)
@@ -69,14 +75,13 @@ def propose(maps: FloatArray, *, min_area: float, frame: int, power: float = 1.0
     return Proposals(np.stack(boxes).astype(np.float32), np.stack(regions), np.array(sources, np.int64))
 
 
-def _thresholds(full: NDArray[np.float32], levels: int) -> list[float]:
+def _masks(full: NDArray[np.float32], levels: int) -> list[NDArray[np.bool_]]:
     cut = otsu(full)
     if cut is None:  # a constant map has no region
         return []
     if levels == 0:
-        # strictly above the cut on the 8-bit map is at or above the next level on the real one
-        return [float(np.nextafter(np.float32((cut + 1) / 255), np.float32(0)))]
-    return [level / (levels + 1) for level in range(1, levels + 1)]
+        return [quantise(full) > cut]
+    return [full > level / (levels + 1) for level in range(1, levels + 1)]
 
 
 def _large(stats: NDArray[np.int32], least: float) -> list[int]:

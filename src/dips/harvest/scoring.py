@@ -7,7 +7,8 @@ which box scoring takes for a perfect proposal.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import cv2
 import numpy as np
@@ -27,24 +28,31 @@ _EDGE = 3.0  # softening of a region's edge, pixels on the 224 frame
 def blurred(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The photo ``(F, F, 3)`` without anything to recognise."""
     scale = image.shape[0] / _FRAME
-    kernel = 2 * round(_KERNEL * scale / 2) + 1
+    kernel = 2 * round((_KERNEL * scale - 1) / 2) + 1
     return np.asarray(cv2.GaussianBlur(image, (kernel, kernel), _SIGMA * scale), np.uint8)
 
 
-def masked_views(image: NDArray[np.uint8], proposals: Proposals, score_on: str) -> NDArray[np.uint8]:
-    """One view of the photo per proposal, ``(P, F, F, 3) uint8``, blurred outside of it."""
-    away = blurred(image).astype(np.float32)
-    frame = image.shape[0]
-    views = []
+def masked_views(image: NDArray[np.uint8], proposals: Proposals, score_on: str) -> Iterator[NDArray[np.uint8]]:
+    """One view of the photo per proposal, ``(F, F, 3) uint8``, blurred outside of it; made one at a time."""
+    if len(proposals) == 0:
+        return
+    away = blurred(image)
     for box, region in zip(proposals.boxes, proposals.regions, strict=True):
+        view = away.copy()
         if score_on == "box":
-            x0, y0, x1, y1 = np.rint(box * frame).astype(int)
-            keep = np.zeros((frame, frame), np.float32)
-            keep[y0:y1, x0:x1] = 1
+            window = _window(box, image.shape[0], 0)
+            view[window] = image[window]
         else:
-            keep = cv2.GaussianBlur(region.astype(np.float32), (0, 0), _EDGE * frame / _FRAME)
-        views.append(keep[:, :, None] * image + (1 - keep[:, :, None]) * away)
-    return np.rint(np.stack(views)).astype(np.uint8) if views else np.zeros((0, *image.shape), np.uint8)
+            sigma = _EDGE * image.shape[0] / _FRAME
+            window = _window(box, image.shape[0], int(4 * sigma) + 2)  # beyond it the soft edge is 0
+            keep = cv2.GaussianBlur(region[window].astype(np.float32), (0, 0), sigma)
+            view[window] = cv2.blendLinear(image[window], away[window], keep, 1 - keep)
+        yield view
+
+
+def _window(box: FloatArray, frame: int, margin: int) -> tuple[slice, slice]:
+    x0, y0, x1, y1 = (int(value) for value in np.rint(box * frame))
+    return slice(max(y0 - margin, 0), y1 + margin), slice(max(x0 - margin, 0), x1 + margin)
 
 
 @torch.inference_mode()
@@ -59,15 +67,15 @@ def score(
     batch: int = 64,
 ) -> list[FloatArray]:
     """Probability of each photo's own class for each of its proposals, ``(P,) float32`` per photo."""
-    views = [masked_views(image, item, score_on) for image, item in zip(images, proposals, strict=True)]
-    counts = [len(item) for item in views]
-    stacked = np.concatenate(views) if views else np.zeros((0,))
-    wanted = torch.tensor(np.repeat(np.asarray(labels), counts), dtype=torch.long)
-    scores = []
-    for start in range(0, len(stacked), batch):
-        images01 = torch.from_numpy(stacked[start : start + batch]).to(device).permute(0, 3, 1, 2).float() / 255
-        probabilities = classifier(images01).softmax(1).cpu()
-        scores.append(probabilities.gather(1, wanted[start : start + batch, None])[:, 0])
+    counts = [len(item) for item in proposals]
+    wanted = torch.tensor(np.repeat(np.asarray(labels, np.int64), counts), dtype=torch.long)
+    flat = (view for image, item in zip(images, proposals, strict=True) for view in masked_views(image, item, score_on))
+    scores: list[torch.Tensor] = []
+    while views := list(islice(flat, batch)):  # a photo may have hundreds of proposals
+        start = sum(map(len, scores))
+        images01 = torch.from_numpy(np.stack(views)).to(device).permute(0, 3, 1, 2).float() / 255
+        probabilities = classifier(images01).float().softmax(1).cpu()
+        scores.append(probabilities.gather(1, wanted[start : start + len(views), None])[:, 0])
     joined = torch.cat(scores).numpy() if scores else np.zeros(0, np.float32)
     return [np.asarray(part, np.float32) for part in np.split(joined, np.cumsum(counts)[:-1])] if counts else []
 

@@ -12,7 +12,8 @@ import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +21,31 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import SafetensorError
+from torch import nn
 
-from dips.errors import StoreError
+from dips.errors import RunError, StoreError
 from dips.runtime import atomic_file, file_sha256
 
-__all__ = ["Record", "Shelf", "Store", "settings_hash"]
+__all__ = ["Record", "Shelf", "Store", "network_hash", "settings_hash"]
 
 Record = Mapping[str, NDArray[Any]]
 
 _WAIT_SECONDS = 60.0
+_DIGESTS_AT_ONCE = 256
 
 
 def settings_hash(settings: Mapping[str, Any]) -> str:
     """Sixteen hex digits that stand for JSON-able settings."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]
+
+
+def network_hash(network: nn.Module) -> str:
+    """SHA-256 over a network's tensors, as hex."""
+    digest = hashlib.sha256()
+    for name, value in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 class Store:
@@ -56,24 +68,48 @@ class Store:
         folder = self.folder / f"{kind}-{settings_hash(settings)}"
         note = folder / "settings.json"
         if not note.is_file():
-            with atomic_file(note) as file:
-                json.dump(settings, file, indent=2, sort_keys=True, ensure_ascii=False)
+            self.write(note, json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False).encode())
         return Shelf(folder)
 
-    def digest(self, path: Path) -> str:
-        """SHA-256 of a photo's bytes; remembered for a file of the same size and time.
+    def write(self, file: Path, data: bytes) -> None:
+        """A file beside the records, whole or not at all.
 
         Raises:
-            OSError: the file cannot be read.
+            StoreError: no space is left, or the folder cannot be written.
         """
-        stat = path.stat()
-        name = hashlib.sha256(f"{path.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}".encode()).hexdigest()
-        known = self._digests.get(name)
-        if known is not None:
-            return known["sha256"].tobytes().hex()
-        digest = file_sha256(path)
-        self._digests.put({name: {"sha256": np.frombuffer(bytes.fromhex(digest), np.uint8)}})
-        return digest
+        try:
+            with atomic_file(file, "wb") as out:
+                out.write(data)
+        except RunError as error:
+            raise StoreError(f"{error} with --store") from error
+
+    def digests(self, paths: Iterable[Path]) -> Iterator[str | OSError]:
+        """SHA-256 of each photo's bytes, or why it cannot be read; remembered for a file of the same place, size and times.
+
+        Raises:
+            StoreError: the store cannot be written, or is damaged.
+        """
+        fresh: dict[str, Record] = {}  # one transaction per photo would take longer than the reading
+        try:
+            for path in paths:
+                try:
+                    name = _file_key(path)
+                    known = fresh.get(name) or self._digests.get(name)
+                    if known is None:
+                        known = fresh[name] = {"sha256": np.frombuffer(bytes.fromhex(file_sha256(path)), np.uint8)}
+                except OSError as error:
+                    yield error
+                    continue
+                if len(fresh) >= _DIGESTS_AT_ONCE:
+                    self._digests.put(fresh)
+                    fresh = {}
+                yield known["sha256"].tobytes().hex()
+        finally:
+            self._digests.put(fresh)
+
+    def close(self) -> None:
+        """Let go of the files that the store itself holds open; shelves are closed on their own."""
+        self._digests.close()
 
 
 class Shelf:
@@ -83,6 +119,10 @@ class Shelf:
         self.folder = folder
         self._open: dict[str, sqlite3.Connection] = {}
         self._owner = os.getpid()
+
+    def __del__(self) -> None:
+        with suppress(sqlite3.Error):
+            self.close()
 
     def __getstate__(self) -> dict[str, Any]:
         return {"folder": self.folder, "_open": {}, "_owner": -1}
@@ -131,23 +171,37 @@ class Shelf:
                     )
 
     def close(self) -> None:
-        """Let go of all files."""
-        for connection in self._open.values():
-            connection.close()
-        self._open.clear()
+        """Let go of all files; they are opened again when needed."""
+        if self._owner == os.getpid():
+            for connection in self._open.values():
+                connection.close()
+            self._open.clear()
 
     def _file(self, key: str) -> Path:
         return self.folder / f"{key[0]}.sqlite"
 
     def _connect(self, key: str) -> sqlite3.Connection:
-        if self._owner != os.getpid():  # a connection must not cross a fork
+        if self._owner != os.getpid():  # a connection must not cross a fork, nor be closed on this side of it
+            _parents.append(self._open)
             self._open, self._owner = {}, os.getpid()
         if key[0] not in self._open:
             self.folder.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(self._file(key), timeout=_WAIT_SECONDS)
-            connection.execute("CREATE TABLE IF NOT EXISTS records (key BLOB PRIMARY KEY, record BLOB NOT NULL)")
+            try:
+                connection.execute("CREATE TABLE IF NOT EXISTS records (key BLOB PRIMARY KEY, record BLOB NOT NULL)")
+            except sqlite3.Error:
+                connection.close()
+                raise
             self._open[key[0]] = connection
         return self._open[key[0]]
+
+
+_parents: list[dict[str, sqlite3.Connection]] = []  # keeps what a fork inherited from being closed
+
+
+def _file_key(path: Path) -> str:
+    stat = path.stat()  # the change time cannot be set back, as the modification time can
+    return hashlib.sha256(f"{path.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ctime_ns}".encode()).hexdigest()
 
 
 def _by_digit(keys: Sequence[str]) -> dict[str, list[str]]:

@@ -1,0 +1,99 @@
+"""Ablation on the validation part of a training folder: one setting changed at a time, several seeds each.
+
+    python bench/ablation.py DATA/train --out ablation.json --seeds 3
+    python bench/ablation.py DATA/train --out trial.json --variant "mine: train.epochs=4 train.lambda_crf=0"
+
+Only ``train/`` is read; a third of it is the validation part. The score is MaxBoxAccV2 of the validation photos at the
+epoch that they choose themselves, so compare variants with each other, not with test results. The budget is reduced (BUDGET).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+
+from dips.config import load_config
+from dips.evaluate.run import evaluate_maps
+from dips.harvest.store import Store
+from dips.runtime import atomic_file, cache_folder, log
+from dips.workflow import prepare, read_splits, train
+
+BUDGET = ["harvest.sst=embedded", "data.val_share=0.33", "train.resize=144", "train.crop=128", "predict.size=128", "train.epochs=4"]
+
+VARIANTS: dict[str, list[str]] = {
+    "default": [],
+    "refine=image": ["harvest.refine=image"],
+    "refine=none": ["harvest.refine=none"],
+    "refine=none, score_on=box": ["harvest.refine=none", "harvest.score_on=box", "harvest.heads=-1"],
+    "refine=none, score_on=region": ["harvest.refine=none", "harvest.score_on=region", "harvest.heads=-1"],
+    "map_power=0.5": ["harvest.map_power=0.5"],
+    "map_power=2": ["harvest.map_power=2.0"],
+    "heads=4": ["harvest.heads=4"],
+    "heads=all": ["harvest.heads=-1"],
+    "top_p=3": ["harvest.top_p=3", "harvest.heads=-1"],
+    "bg_from=image": ["train.bg_from=image"],
+    "lambda_cls=0.1": ["train.lambda_cls=0.1"],
+    "lambda_crf=0": ["train.lambda_crf=0"],
+    "lambda_crf=4e-9": ["train.lambda_crf=4e-9"],
+}
+
+
+def run(data: Path, settings: list[str], seed: int, store: Store) -> dict[str, float]:
+    """Train once; V2 and its parts on the validation part, and seconds of training."""
+    config = load_config(None, [*BUDGET, *settings, f"train.seed={seed}"])
+    train_set, val_set = read_splits(data, config)
+    prepared = prepare(train_set, val_set, config=config, store=store, device=torch.device("cpu"))
+    shown = [i for i, s in enumerate(prepared.val.samples) if s.boxes is not None and len(s.boxes)]
+    samples = [prepared.val.samples[i] for i in shown]
+    first = len(prepared.train)
+    digests = [prepared.harvested.digests[first + i] for i in shown]
+    linear = [prepared.harvested.refined(d) for d in digests]
+    maps = [prepared.harvested.mean_attention(d) if m is None else m for d, m in zip(digests, linear, strict=True)]
+    before = evaluate_maps(maps, samples, thresholds=101)
+    with tempfile.TemporaryDirectory() as folder:
+        fabric = Fabric(accelerator="cpu", devices=1)
+        fabric.launch()
+        trained = train(prepared, config=config, run=Path(folder), fabric=fabric)
+    return {"maps": before.max_box_acc_v2, **trained.validation, "epoch": trained.fit.epoch, "seconds": trained.seconds}
+
+
+def main() -> None:
+    """Run the variants that are not in the output file yet."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", nargs="*", default=None, help="names of variants")
+    parser.add_argument("--variant", action="append", default=[], help="'name: stage.setting=value ...'")
+    parser.add_argument("--store", type=Path, default=cache_folder() / "store")
+    arguments = parser.parse_args()
+    own = {name.strip(): rest.split() for name, _, rest in (item.partition(":") for item in arguments.variant)}
+    chosen = own or {name: v for name, v in VARIANTS.items() if arguments.only is None or name in arguments.only}
+    results: dict[str, dict[str, dict[str, float]]] = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
+    store = Store(arguments.store)
+    for seed in range(arguments.seeds):
+        for name, settings in chosen.items():
+            if str(seed) in results.setdefault(name, {}):
+                continue
+            started = time.perf_counter()
+            results[name][str(seed)] = run(arguments.data, settings, seed, store)
+            with atomic_file(arguments.out) as file:
+                json.dump(results, file, indent=2)
+            log(f"{name}, seed {seed}: {results[name][str(seed)]} in {time.perf_counter() - started:.0f} s")
+    print("| variant | maps V2 | localizer V2 | spread | seeds |\n|---|---|---|---|---|")
+    for name in chosen:
+        v2 = [r["v2"] for r in results[name].values()]
+        maps = statistics.mean(r["maps"] for r in results[name].values())
+        spread = statistics.stdev(v2) if len(v2) > 1 else 0.0
+        print(f"| {name} | {maps:.1f} | {statistics.mean(v2):.1f} | {spread:.1f} | {len(v2)} |")
+
+
+if __name__ == "__main__":
+    main()

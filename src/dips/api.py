@@ -1,0 +1,297 @@
+"""DiPS from Python: :func:`fit` trains, :func:`load` opens a run, a :class:`Model` predicts and evaluates.
+
+A run folder holds ``config.toml``, ``run.json`` (data, weights, environment, how epoch and threshold were chosen),
+``metrics.jsonl``, ``model.safetensors`` + ``model.json``, ``README.md`` (model card), ``report.html``, after an evaluation
+``evaluation.json``, and while training ``resume.safetensors``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from dips.config import Config, load_config, to_toml
+from dips.data import list_images
+from dips.errors import ConfigError, DataError, RunError, WeightsError
+from dips.evaluation import evaluate_model
+from dips.export.card import write_card
+from dips.harvest.store import Store
+from dips.models.backbones import Transformer, load_transformer
+from dips.models.checkpoint import load_model, save_model
+from dips.models.keymap import KeyMap
+from dips.models.weights import resolve
+from dips.predict import Predictor
+from dips.reporting import write_run_report
+from dips.runtime import atomic_file, cache_folder, environment, log, pick_device
+from dips.types import Prediction
+from dips.workflow import Prepared, Trained, prepare, read_splits, train
+
+__all__ = ["Model", "fit", "load", "write_run_report"]
+
+_CONFIG, _RUN = "config.toml", "run.json"
+
+
+class Model:
+    """A trained localizer.
+
+    Attributes:
+        run: its folder.
+        config: the settings it was trained with; ``predict`` may have been changed at :func:`load`.
+        classes: names in label order.
+        background: label of the class without object, if there is one.
+        record: what ``run.json`` says.
+    """
+
+    def __init__(self, run: Path, config: Config, device: torch.device, weights: Sequence[str]) -> None:
+        localizer, classifier, meta = load_model(run, device)
+        self.run, self.config, self.device = run, config, device
+        self.classes: tuple[str, ...] = tuple(meta["classes"])
+        self.background: int | None = meta["background"]
+        self.best_tau: dict[str, float] = meta["best_tau"]
+        self.record = _read_json(run / _RUN)
+        self._meta, self._localizer, self._classifier = meta, localizer, classifier
+        self.given = tuple(weights)
+
+    @cached_property
+    def key_map(self) -> KeyMap | None:
+        """The linear map on the transformer's keys that the harvest fitted; None unless ``harvest.refine=dataset``."""
+        saved = self._meta.get("key_map")
+        if saved is None:
+            return None
+        key_map = KeyMap(saved["sizes"], len(saved["weight"][0]))
+        key_map.weight.copy_(torch.tensor(saved["weight"]))
+        key_map.bias.copy_(torch.tensor(saved["bias"]))
+        return key_map.to(self.device)
+
+    @cached_property
+    def transformer(self) -> Transformer:
+        """The transformer of the harvest, found anew by name and checked against the recorded checksum.
+
+        Raises:
+            WeightsError: these weights are not here.
+        """
+        known = self.record["weights"]["transformer"]
+        name = "embedded" if known["source"] == "embedded" else known["arch"]
+        given = (*self.given, known["origin"]) if known["source"] == "file" and Path(known["origin"]).exists() else self.given
+        found = resolve(name, role="transformer", given=given)
+        if found.sha256 != known["sha256"]:
+            raise WeightsError(
+                f"{self.run} was made with other weights of {known['arch']} ({known['origin']}, sha256 {known['sha256'][:12]}) "
+                f"than those found here ({found.origin}); give them with --weights"
+            )
+        return load_transformer(found).to(self.device)
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        """The networks, ready to look at photos."""
+        mixed = self.config.predict.sst_share > 0
+        threshold = self.config.predict.threshold
+        predict = dataclasses.replace(self.config.predict, threshold=self.best_tau["v2"] if threshold < 0 else threshold)
+        return Predictor(
+            self._localizer,
+            self._classifier,
+            config=predict,
+            classes=self.classes,
+            classifier_size=self.config.classifier.size,
+            background=self.background,
+            device=self.device,
+            key_map=self.key_map if mixed else None,
+            transformer=self.transformer if mixed else None,
+        )
+
+    def predict(
+        self, photos: str | Path | Iterable[str | Path], *, skipped: Callable[[Path, str], None] | None = None
+    ) -> Iterator[Prediction]:
+        """Class, boxes, mask and score map of photos, one at a time.
+
+        Args:
+            photos: a photo, a folder, or several of these.
+            skipped: told of every photo that cannot be read and why; by default it is logged.
+
+        Raises:
+            DataError: there is no photo.
+        """
+        several = [photos] if isinstance(photos, str | Path) else list(photos)
+        paths: list[Path] = []
+        for item in map(Path, several):
+            paths += list_images(item) if item.is_dir() else [item]
+        if not paths:
+            raise DataError(
+                f"no photo in {', '.join(map(str, several)) or 'an empty list'}; give photos or folders with photos"
+            )
+        return self.predictor.photos(paths, skipped or (lambda path, why: log(f"skipped: {why}")))
+
+    def evaluate(
+        self,
+        data: str | Path,
+        *,
+        split: str | None = "test",
+        store: str | Path | None = None,
+        photos: int = 24,
+        json_path: str | Path | None = None,
+    ) -> dict[str, Any]:
+        """Every metric of the protocol on a split, beside the mean attention map, the linear map and the centred Gaussian.
+
+        Writes ``evaluation.json`` into the run folder and the report anew.
+
+        Args:
+            split: folder of DATA; None or ``all`` takes DATA itself.
+            store: of the harvest; default: the user's cache.
+            photos: best and worst photos shown in the report, together.
+            json_path: where the result is also written.
+
+        Raises:
+            DataError: the data has no photo with true boxes.
+        """
+        result = evaluate_model(self, data, split=split, store=_store(store), photos=photos)
+        for path in [self.run / "evaluation.json", *([Path(json_path)] if json_path is not None else [])]:
+            with atomic_file(path) as file:
+                json.dump(result, file, indent=2)
+        write_run_report(self.run, photos=result["shown"])
+        return result
+
+
+def fit(
+    data: str | Path,
+    *,
+    out: str | Path,
+    recipe: str | Path | None = None,
+    settings: Sequence[str] = (),
+    weights: Sequence[str] = (),
+    store: str | Path | None = None,
+    device: str = "auto",
+    resume: bool = False,
+) -> Model:
+    """Train a localizer from photos sorted by class.
+
+    Args:
+        data: see ``docs/data.md``.
+        out: the run folder; must not exist, unless ``resume``.
+        recipe: name or TOML file; default: ``default``.
+        settings: ``stage.name=value`` strings that win over the recipe.
+        weights: local weights files, folders, or NAME=FILE.
+        store: folder of the harvest; default: the user's cache.
+        device: ``auto``, ``cpu``, ``cuda``, ``mps``.
+        resume: go on with a training that was stopped; the settings must be the same.
+
+    Raises:
+        DipsError: whatever is wrong with data, settings, weights or folders, before anything is written where possible.
+    """
+    run = Path(out)
+    config = load_config(recipe, settings)
+    _open_run(run, config, resume)
+    if resume and (run / "model.json").is_file():
+        log(f"{run} is trained already")
+        return load(run, device=device, weights=weights)
+    train_set, val_set = read_splits(data, config)
+    log(
+        f"{len(train_set)} training and {len(val_set)} validation photos of {len(train_set.classes)} classes"
+        + ("" if train_set.background is None else f"; '{train_set.classes[train_set.background]}' is without object")
+    )
+    place = pick_device(device)
+    prepared = prepare(train_set, val_set, config=config, store=_store(store), device=place, given=weights)
+    _begin_run(run, config, resume)
+    fabric = Fabric(accelerator={"cuda": "cuda", "mps": "mps"}.get(place.type, "cpu"), devices=1)
+    fabric.launch()
+    trained = train(prepared, config=config, run=run, fabric=fabric, resume=resume)
+    _save(run, Path(data), config, prepared, trained)
+    log(f"trained: {trained.selection}")
+    return load(run, device=device, weights=weights)
+
+
+def load(run: str | Path, *, device: str = "auto", settings: Sequence[str] = (), weights: Sequence[str] = ()) -> Model:
+    """Open a run folder.
+
+    Args:
+        settings: ``predict.name=value`` strings.
+        weights: where to look for the transformer's weights, if it is needed.
+
+    Raises:
+        RunError: the folder holds no trained model, or a damaged one.
+        ConfigError: a setting that is fixed by the training.
+    """
+    folder = Path(run)
+    if wrong := [item for item in settings if not item.startswith("predict.")]:
+        raise ConfigError(f"{wrong[0]} was fixed by the training; only predict.* can be set for a trained run")
+    if not (folder / _CONFIG).is_file():
+        raise RunError(f"{folder} is no run folder ({_CONFIG} is missing); give the folder that 'dips train --out' wrote")
+    return Model(folder, load_config(folder / _CONFIG, settings), pick_device(device), weights)
+
+
+def _store(folder: str | Path | None) -> Store:
+    return Store(cache_folder() / "store" if folder is None else Path(folder))
+
+
+def _open_run(run: Path, config: Config, resume: bool) -> None:
+    """Refuse what must not be overwritten before any work is done."""
+    known = run / _CONFIG
+    if not run.exists() or (run.is_dir() and not any(run.iterdir())):
+        return
+    if not resume:
+        raise RunError(f"{run} exists already and is left as it is; choose another --out, or go on with it by --resume")
+    if known.is_file() and load_config(known) != config:
+        changed = [
+            f"{stage.name}.{f.name}"
+            for stage in dataclasses.fields(config)
+            for f in dataclasses.fields(getattr(config, stage.name))
+            if getattr(getattr(config, stage.name), f.name) != getattr(getattr(load_config(known), stage.name), f.name)
+        ]
+        raise RunError(f"{run} was begun with other settings ({', '.join(changed)}); give the same, or choose another --out")
+    if not known.is_file():
+        raise RunError(f"{run} is no run folder ({_CONFIG} is missing) and is left as it is; choose another --out")
+
+
+def _begin_run(run: Path, config: Config, resume: bool) -> None:
+    if not (resume and (run / _CONFIG).is_file()):
+        with atomic_file(run / _CONFIG) as file:
+            file.write(to_toml(config))
+
+
+def _save(run: Path, data: Path, config: Config, prepared: Prepared, trained: Trained) -> None:
+    key_map = prepared.harvested.key_map
+    record = {
+        "data": str(data),
+        "classes": list(prepared.train.classes),
+        "background": prepared.train.background,
+        "photos": {"train": len(prepared.train), "val": len(prepared.val), "skipped": len(prepared.harvested.problems)},
+        "skipped": [{"path": str(p.path), "why": p.message} for p in prepared.harvested.problems],
+        "weights": {role: item.record() for role, item in prepared.weights.items()},
+        "accuracy": prepared.accuracy,
+        "selection": trained.selection,
+        "label_free": trained.label_free,
+        "validation": trained.validation,
+        "best_tau": trained.best_tau,
+        "seed": config.train.seed,
+        "seconds": {"training": round(trained.seconds, 1)},
+        "environment": environment(),
+    }
+    with atomic_file(run / _RUN) as file:
+        json.dump(record, file, indent=2)
+    meta = {
+        "classes": list(prepared.train.classes),
+        "background": prepared.train.background,
+        "best_tau": trained.best_tau,
+        "key_map": None
+        if key_map is None
+        else {"sizes": list(key_map.sizes), "weight": key_map.weight.tolist(), "bias": key_map.bias.tolist()},
+    }
+    write_card(run / "README.md", record)
+    save_model(run, trained.localizer.cpu(), prepared.classifier.cpu(), meta)
+    write_run_report(run)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} is missing or damaged ({error}); copy the run again or train anew") from error
+    if not isinstance(record, dict):
+        raise RunError(f"{path} is damaged; copy the run again or train anew")
+    return record

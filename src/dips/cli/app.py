@@ -1,0 +1,264 @@
+"""The commands: their options and help, and what each of them calls.
+
+Exit codes: 0 done; 1 done, but photos were skipped or the data is not usable; 2 not done, for the reason printed in one line
+(also for a wrong command line); 130 interrupted. Results go to stdout, progress and messages to stderr.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, CycloptsError, Parameter
+from rich.console import Console
+
+import dips
+from dips.cli.options import Data, Device, Run, Settings, Store, Weights
+from dips.errors import DipsError
+
+__all__ = ["app", "main"]
+
+app = App(
+    name="dips",
+    help="Boxes and masks from photos that are only sorted into folders. Start with 'dips demo', or with 'dips check' on your "
+    "own photos; 'dips COMMAND --help' explains a command.",
+    help_epilogue="--debug, anywhere, shows where in the program an error came from.",
+    version=f"dips {dips.__version__}",
+    help_format="plaintext",
+    version_format="plaintext",
+    default_parameter=Parameter(negative=(), json_list=False),
+    suppress_keyboard_interrupt=False,
+    result_action="return_value",
+)
+app["--help"].group = app["--version"].group = "Other"
+
+
+@app.command
+def demo(
+    *,
+    out: Annotated[Path, Parameter(help="The folder to make.")] = Path("dips-demo"),
+    seed: Annotated[int, Parameter(help="Another number draws other scenes.")] = 0,
+) -> int:
+    """Try everything on generated scenes: draw them, train, evaluate, report, predict. Minutes on a CPU, no network.
+
+    The scenes are drawn by the program, not photographed. A demo that was interrupted goes on when it is called again.
+    """
+    from dips.cli.demo import run_demo
+
+    return run_demo(out, seed)
+
+
+@app.command
+def check(
+    data: Data,
+    /,
+    *,
+    background: Annotated[
+        str, Parameter(help="Class whose photos show no object; auto: the one called none or background, if any.")
+    ] = "auto",
+) -> int:
+    """Say what was understood: classes, counts, splits, unreadable files, duplicates. Computes and changes nothing."""
+    from dips.data.check import check_data
+
+    report = check_data(data, background_class=background)
+    print(report.render())
+    return 0 if report.usable else 1
+
+
+@app.command
+def train(
+    data: Data,
+    /,
+    *,
+    out: Annotated[Path, Parameter(help="The run folder to make; one that exists is never overwritten.")],
+    recipe: Annotated[
+        str | None, Parameter(help="Settings with a name: default, drone, paper, demo; or a TOML file of your own.")
+    ] = None,
+    settings: Settings = None,
+    weights: Weights = None,
+    store: Store = None,
+    device: Device = "auto",
+    resume: Annotated[bool, Parameter(help="Go on with a run that was interrupted.")] = False,
+) -> int:
+    """Train a localizer from photos and their class labels.
+
+    True boxes are used for nothing but, on the validation part, the choice of epoch and threshold, where there are any.
+    """
+    from dips.api import fit
+
+    model = fit(
+        data,
+        out=out,
+        recipe=recipe,
+        settings=settings or (),
+        weights=weights or (),
+        store=store,
+        device=device,
+        resume=resume,
+    )
+    print(f"model   {model.run}")
+    print(f"report  {model.run / 'report.html'}")
+    print(f"next    dips predict {_quoted(model.run)} PHOTOS --out DIR")
+    return 0
+
+
+@app.command
+def predict(
+    run: Run,
+    images: Annotated[list[Path], Parameter(name="IMAGES", help="Photos, or folders of photos with all folders below them.")],
+    /,
+    *,
+    out: Annotated[Path, Parameter(help="The folder to make.")],
+    formats: Annotated[
+        str,
+        Parameter(
+            name="--format",
+            help="What to write, separated by commas: json (always written), overlays (pictures of what was found), masks (PNG, "
+            "255 on the object), coco.",
+        ),
+    ] = "json,overlays",
+    settings: Annotated[
+        list[str] | None,
+        Parameter(name="--set", help="A setting of prediction, e.g. --set predict.threshold=0.4; may be given several times."),
+    ] = None,
+    weights: Weights = None,
+    device: Device = "auto",
+) -> int:
+    """Find the objects in new photos.
+
+    Photos that cannot be read are reported and skipped; the exit code is then 1. A prediction that was interrupted goes on when
+    the same command is given again.
+    """
+    from dips.cli.predicting import predict_folder
+
+    return predict_folder(run, images, out, formats, settings or (), weights or (), device)
+
+
+@app.command
+def evaluate(
+    run: Run,
+    data: Data,
+    /,
+    *,
+    split: Annotated[str, Parameter(help="Which part of DATA: test, val, train, or the name of a folder in it.")] = "test",
+    json: Annotated[Path | None, Parameter(help="Also write every number to this file.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        Parameter(name="--set", help="A setting of prediction, e.g. --set predict.flip=false; may be given several times."),
+    ] = None,
+    weights: Weights = None,
+    store: Store = None,
+    device: Device = "auto",
+) -> int:
+    """Say how good a run is on photos with true boxes, beside methods that need no training; renews the run's report."""
+    from dips.api import load
+    from dips.cli.tables import print_evaluation
+
+    model = load(run, device=device, settings=settings or (), weights=weights or ())
+    print_evaluation(model.evaluate(data, split=split, store=store, json_path=json))
+    return 0
+
+
+@app.command
+def report(
+    run: Run,
+    /,
+    *,
+    show: Annotated[bool, Parameter(name="--open", help="Open it in the browser.")] = False,
+) -> int:
+    """Write RUN/report.html anew from what the run folder holds."""
+    from dips.api import write_run_report
+
+    path = write_run_report(run)
+    print(path)
+    if show:
+        import webbrowser
+
+        webbrowser.open(path.resolve().as_uri())
+    return 0
+
+
+@app.command
+def settings(
+    name: Annotated[str, Parameter(name="NAME", help="A setting or a stage, e.g. train.epochs or train; all without it.")] = "",
+    /,
+) -> int:
+    """List the settings for --set: name, default, range, meaning."""
+    from dips.cli.tables import settings_text
+
+    print(settings_text(name))
+    return 0
+
+
+@app.command
+def doctor() -> int:
+    """Say what is installed and usable: versions, devices, weights with their licences, store, disk. Put it into bug reports."""
+    from dips.doctor import render
+
+    print(render())
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line ``argv`` (default: that of the process) and return the exit code; never raises on purpose."""
+    tokens = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in tokens
+    tokens = [token for token in tokens if token != "--debug"]
+    try:
+        done = app(tokens, exit_on_error=False, print_error=False)
+        sys.stdout.flush()
+        return done if isinstance(done, int) else 0
+    except CycloptsError as error:
+        return _fail(_usage(error, tokens))
+    except BrokenPipeError:  # the reader of our output, e.g. head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return _fail(_interrupted(tokens), word="interrupted", code=130)
+    except Exception as error:
+        words = _expected(error)
+        if debug or words is None:
+            raise
+        return _fail(words)
+
+
+def _expected(error: Exception) -> str | None:
+    """What to tell about an error that is no fault of the program, or None."""
+    if isinstance(error, DipsError):
+        return str(error)
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
+        return "out of memory; try smaller batches (--set train.batch=4 --set harvest.batch=4, for prediction predict.batch)"
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror}; --debug shows where it happened"
+    return None
+
+
+def _usage(error: CycloptsError, tokens: Sequence[str]) -> str:
+    command = next((token for token in tokens if token in app), "")
+    words = " ".join(str(error).split())
+    return f"{words} See '{'dips ' + command if command else 'dips'} --help'."
+
+
+def _interrupted(tokens: Sequence[str]) -> str:
+    first = tokens[0] if tokens else ""
+    if first == "train":
+        return "the same command with --resume goes on where it stopped"
+    if first in ("demo", "predict"):
+        return "the same command goes on where it stopped"
+    return "nothing was changed"
+
+
+def _fail(words: str, *, word: str = "error", code: int = 2) -> int:
+    message = " ".join(words.split("\n"))
+    Console(stderr=True, soft_wrap=True, highlight=False).print(f"dips: {word}: {message}", markup=False)
+    return code
+
+
+def _quoted(path: Path) -> str:
+    import shlex
+
+    return shlex.quote(str(path))

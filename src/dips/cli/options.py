@@ -1,0 +1,44 @@
+"""Options that several commands share, each with its one help text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+__all__ = ["Data", "Device", "Run", "Settings", "Store", "Weights"]
+
+Data = Annotated[
+    Path,
+    Parameter(
+        name="DATA",
+        help="The photos: a folder per class, train/ val/ test/ of those, a COCO json, a CSV of path,label, or a data set with "
+        "WSOL metadata.",
+    ),
+]
+Run = Annotated[Path, Parameter(name="RUN", help="The folder that 'dips train' wrote.")]
+Settings = Annotated[
+    list[str] | None,
+    Parameter(
+        name="--set", help="A setting, e.g. --set train.epochs=4; may be given several times. 'dips settings' lists all of them."
+    ),
+]
+Weights = Annotated[
+    list[str] | None,
+    Parameter(
+        name="--weights",
+        help="Pretrained weights: a file, a folder of files, or NAME=FILE with timm's name of the network; may be given several "
+        "times. Without it those of DIPS_WEIGHTS, the model hub and the embedded ones are looked for.",
+    ),
+]
+Store = Annotated[
+    Path | None,
+    Parameter(
+        name="--store",
+        help="Folder for what is computed once per photo and used by all runs (default: dips/ in the user's cache folder).",
+    ),
+]
+Device = Annotated[
+    str, Parameter(name="--device", help="Where to compute: cpu, cuda, cuda:1, mps; auto takes a GPU where there is one.")
+]

@@ -1,0 +1,181 @@
+"""``dips evaluate``: a trained model on a split, beside what needs no training, as one JSON-able result.
+
+In: a :class:`~dips.api.Model` and DATA. Out: the numbers of ``../docs/evaluation.md`` and the photos that the report shows.
+"""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from dips.data import align_classes, load_data
+from dips.data.images import read_image
+from dips.errors import DataError
+from dips.evaluate.result import BoxResult
+from dips.evaluate.run import Evaluated, evaluate_photos
+from dips.export.draw import overlay, thumbnail
+from dips.harvest.harvested import Harvested
+from dips.harvest.maps import MapHarvest
+from dips.harvest.store import Store
+from dips.models.weights import resolve
+from dips.runtime import environment, log
+from dips.types import DataSet, FloatArray, Sample
+
+if TYPE_CHECKING:
+    from dips.api import Model
+
+__all__ = ["evaluate_model"]
+
+PROTOCOL = "WSOL (Choe et al. 2020), 224x224 frame, 1000 thresholds; maximum over thresholds on this split (oracle)"
+_THUMBNAIL = 320
+
+
+def evaluate_model(model: Model, data: str | Path, *, split: str | None, store: Store, photos: int) -> dict[str, Any]:
+    """See :meth:`dips.api.Model.evaluate`."""
+    dataset = _data(model, data, split)
+    harvested = _maps(model, dataset, store)
+    where = {s.id: d for s, d in zip(harvested.samples, harvested.digests, strict=True)}
+    samples = harvested.samples
+
+    def attention(position: int) -> FloatArray:
+        return harvested.mean_attention(where[samples[position].id])
+
+    def linear(position: int) -> FloatArray | None:
+        return harvested.refined(where[samples[position].id])
+
+    others = {"mean_attention": attention} | ({"linear_map": linear} if model.key_map is not None else {})
+    tau = model.predictor.config.threshold
+    found = evaluate_photos(model.predictor, samples, others=others, taus=[tau])
+    own = found.methods["localizer"]
+    if own.n_boxes == 0:
+        log("no photo of this split has true boxes: only the classification is evaluated")
+    result = _result(model, data, split, found, own, harvested)
+    result["shown"] = _shown(model, found, own, photos)
+    return result
+
+
+def _data(model: Model, data: str | Path, split: str | None) -> DataSet:
+    dataset = load_data(data, split=None if split in (None, "all") else split, background_class="")
+    dataset = align_classes(dataset, model.classes, model.background)
+    if not dataset.samples:
+        raise DataError(f"there is no photo to evaluate on in {data}")
+    return dataset
+
+
+def _maps(model: Model, dataset: DataSet, store: Store) -> Harvested:
+    """Attention and linear map of the same photos; nothing is fitted on them."""
+    known = model.record["weights"]["transformer"]
+    weights = resolve(
+        "embedded" if known["source"] == "embedded" else known["arch"],
+        role="transformer",
+        given=(*model.given, *([known["origin"]] if known["source"] == "file" else [])),
+    )
+    harvest = MapHarvest(
+        model.config.harvest, model.config.train.resize, store, weights, lambda: model.transformer, model.device
+    )
+    return harvest.run(dataset, fitted=model.key_map)
+
+
+def _result(
+    model: Model, data: str | Path, split: str | None, found: Evaluated, own: BoxResult, harvested: Harvested
+) -> dict[str, Any]:
+    tau = model.best_tau
+    methods = []
+    for name, result in found.methods.items():
+        methods.append(
+            {
+                "name": name,
+                "own": name == "localizer",
+                "note": _NOTES.get(name, ""),
+                "boxes": result.record(curves=result.n_boxes > 0),
+                "at_tau": result.at_tau(tau).record() if name == "localizer" and result.n_boxes else None,
+            }
+        )
+    record = own.record(curves=False)
+    transformer = model.record["weights"]["transformer"]
+    problems = [*harvested.problems, *found.problems]
+    return {
+        "protocol": PROTOCOL,
+        "data": str(data),
+        "split": split or "all",
+        "n_images": own.n_images,
+        "n_boxes": own.n_boxes,
+        **{
+            name: record[name]
+            for name in ("max_box_acc", "max_box_acc_v2", "max_box_acc_at", "gt_known", "top1_loc", "top5_loc")
+        },
+        "best_tau": record["best_tau"],
+        "at_validation_tau": own.at_tau(tau).record() if own.n_boxes else None,
+        "validation_tau_from": model.record["selection"],
+        "top1_cls": record["class_top1"],
+        "top5_cls": record["class_top5"],
+        "baselines": {
+            name: {key: r.record(curves=False)[key] for key in ("max_box_acc", "max_box_acc_v2", "max_box_acc_at", "best_tau")}
+            for name, r in found.methods.items()
+            if name != "localizer"
+        },
+        "classes": _classes(model, found, own),
+        "sst": transformer["note"] or transformer["arch"],
+        "sst_share": model.config.predict.sst_share,
+        "weights": model.record["weights"],
+        "seed": model.config.train.seed,
+        "skipped": [{"path": str(p.path), "why": p.message} for p in problems],
+        "environment": environment(),
+        "methods": methods,
+    }
+
+
+_NOTES = {
+    "localizer": "the trained localizer",
+    "mean_attention": "class-token attention, mean over heads; no training",
+    "linear_map": "linear classifier on the transformer's keys; no U-Net",
+    "centre": "a centred Gaussian; does not look at the photo",
+}
+
+
+def _classes(model: Model, found: Evaluated, own: BoxResult) -> list[dict[str, Any]]:
+    rows = []
+    for label, name in enumerate(model.classes):
+        mine = [row for row in own.images if row.label == label]
+        if not mine:
+            continue
+        ious = [row.ious[0] for row in mine if row.ious]
+        rows.append(
+            {
+                "name": name,
+                "n": len(mine),
+                "accuracy": 100 * float(np.mean([row.predicted == label for row in mine])),
+                "box_acc_50": 100 * float(np.mean([iou >= 0.5 for iou in ious])) if ious else None,
+            }
+        )
+    return rows
+
+
+def _shown(model: Model, found: Evaluated, own: BoxResult, photos: int) -> list[dict[str, Any]]:
+    """The best and worst photos as small pictures (JPEG, base64)."""
+    ranked = sorted((row.ious[0], i) for i, row in enumerate(own.images) if row.ious)
+    half = min(photos // 2, len(ranked) // 2)
+    chosen = [("worst", *item) for item in ranked[:half]] + [("best", *item) for item in ranked[::-1][:half]]
+    return [_picture(model, found.samples[i], group, iou) for group, iou, i in chosen]
+
+
+def _picture(model: Model, sample: Sample, group: str, iou: float) -> dict[str, Any]:
+    prediction = next(iter(model.predictor.photos([sample.path], lambda path, why: None)))
+    photo = read_image(sample.path)
+    boxes = sample.boxes
+    if boxes is not None and sample.frame is not None:
+        scale = np.array([photo.shape[1] / sample.frame[0], photo.shape[0] / sample.frame[1]] * 2, np.float32)
+        boxes = boxes * scale
+    picture = thumbnail(overlay(photo, prediction, boxes, legend=False), _THUMBNAIL)
+    _, data = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
+    return {
+        "id": sample.id,
+        "group": group,
+        "iou": iou,
+        "label": prediction.label,
+        "jpeg": base64.b64encode(data.tobytes()).decode(),
+    }

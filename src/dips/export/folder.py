@@ -1,0 +1,255 @@
+"""The results of many photos in one folder, written so that an interruption loses nothing and nothing is overwritten.
+
+In: photos and a function that predicts them. Out, streamed, a photo at a time::
+
+    json/NAME.json    overlays/NAME.jpg    masks/NAME.png    what was asked for, per photo; json always
+    predictions.json  coco.json            all photos in one file
+    skipped.json                           photos that could not be read, where there are any
+
+NAME is the photo's path below the folder that was given (below the deepest common folder where several were), without suffix
+unless two photos would share it. Until everything is written the folder holds ``.unfinished.json``, which says what is being
+made; a photo is done when its JSON is there.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import cv2
+
+from dips.data.images import list_images, read_image
+from dips.errors import ConfigError, DataError, ImageError, RunError
+from dips.export.annotations import prediction_record, write_coco, write_json, write_mask, write_predictions
+from dips.export.draw import overlay
+from dips.runtime import atomic_file, log, new_folder, track
+from dips.types import Prediction, Problem
+
+__all__ = ["FORMATS", "Filled", "PredictionFolder", "name_photos", "parse_formats"]
+
+FORMATS = ("json", "overlays", "masks", "coco")
+_MARK = ".unfinished.json"
+_LONGEST = 180  # bytes of a file name; the temporary files beside it have longer ones, and 255 is the limit
+
+Skipped = Callable[[Path, str], None]
+Predict = Callable[[Iterable[Path], Skipped], Iterable[Prediction]]
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What a folder holds: how many photos and boxes, and which photos were skipped."""
+
+    photos: int
+    boxes: int
+    skipped: tuple[Problem, ...]
+
+
+def parse_formats(text: str) -> tuple[str, ...]:
+    """``"json,overlays"`` as names, in the order of :data:`FORMATS`.
+
+    Raises:
+        ConfigError: an unknown name.
+    """
+    names = {part.strip().lower() for part in text.split(",")} - {""}
+    for name in sorted(names - set(FORMATS)):
+        close = difflib.get_close_matches(name, FORMATS, n=1)
+        hint = f" (did you mean '{close[0]}'?)" if close else ""
+        raise ConfigError(f"--format: '{name}' is unknown{hint}; there are {', '.join(FORMATS)}, separated by commas")
+    return tuple(name for name in FORMATS if name in names or name == "json")
+
+
+def name_photos(images: Sequence[Path], *, leave_out: Path) -> dict[Path, str]:
+    """Every photo of files and folders once, and its name: a relative path with suffix and forward slashes.
+
+    Photos below ``leave_out`` (the results) do not count.
+
+    Raises:
+        DataError: a path does not exist, or there is no photo.
+    """
+    found: dict[str, Path] = {}
+    tops: list[str] = []
+    results = os.path.abspath(leave_out) + os.sep
+    for given in images:
+        if not given.exists():
+            raise DataError(f"{given} does not exist; give photos or folders of photos")
+        tops.append(os.path.abspath(given if given.is_dir() else given.parent))
+        for path in list_images(given) if given.is_dir() else [given]:
+            absolute = os.path.abspath(path)
+            if not absolute.startswith(results):
+                found.setdefault(absolute, path)
+    if not found:
+        places = ", ".join(map(str, images))
+        raise DataError(f"there are no photos in {places}; JPEG, PNG, BMP, WebP and TIFF files count")
+    try:
+        top = os.path.commonpath(tops)
+    except ValueError:  # two drives of Windows
+        return {path: PurePosixPath(*Path(absolute).parts[1:]).as_posix() for absolute, path in found.items()}
+    return {path: Path(os.path.relpath(absolute, top)).as_posix() for absolute, path in found.items()}
+
+
+@dataclass(frozen=True)
+class PredictionFolder:
+    """A folder to be filled.
+
+    Attributes:
+        out: the folder.
+        names: see :func:`name_photos`.
+        stems: for each photo the path of its results inside ``json/`` and the others, without suffix.
+        formats: of :data:`FORMATS`.
+        mark: what identifies the work; an interrupted folder is gone on with only where it is equal.
+    """
+
+    out: Path
+    names: Mapping[Path, str]
+    stems: Mapping[Path, str]
+    formats: tuple[str, ...]
+    mark: Mapping[str, Any]
+
+    @staticmethod
+    def plan(
+        images: Sequence[Path], out: Path, *, formats: tuple[str, ...], made_with: Mapping[str, Any]
+    ) -> PredictionFolder:
+        """Find the photos and see whether ``out`` may be filled; writes nothing.
+
+        Args:
+            made_with: JSON that identifies model and settings.
+
+        Raises:
+            DataError: no photos.
+            RunError: ``out`` exists and is not the same work, interrupted.
+        """
+        if out.exists() and not (out / _MARK).is_file():
+            raise RunError(f"{out} exists already and is left as it is; choose another --out or remove it")
+        names = name_photos(images, leave_out=out)
+        listed = hashlib.sha256("\0".join(os.path.abspath(path) for path in names).encode("utf-8", "surrogateescape"))
+        mark = {**made_with, "formats": list(formats), "photos": listed.hexdigest()}
+        if out.exists():
+            _require_same(out, mark)
+        return PredictionFolder(out, names, _stems(names), formats, mark)
+
+    def fill(self, predict: Predict) -> Filled:
+        """Predict the photos that are not done yet, then write the files for all of them.
+
+        Args:
+            predict: yields predictions with the paths it was given and tells of photos that cannot be read.
+
+        Raises:
+            RunError: a file cannot be written; what is there stays, and a second call goes on from it.
+        """
+        if not self.out.exists():
+            with new_folder(self.out) as work:
+                write_json(self.mark, work / _MARK)
+        _sweep(self.out)
+        todo = [path for path in self.names if not self._file("json", path).is_file()]
+        if len(todo) < len(self.names):
+            log(f"{len(self.names) - len(todo)} of {len(self.names)} photos were done before and are kept")
+        skipped: list[Problem] = []
+
+        def skip(path: Path, reason: str) -> None:
+            skipped.append(Problem(path, reason))
+            log(f"skipped: {reason}")
+
+        if todo:
+            for prediction in track(predict(todo, skip), "predict", total=len(todo)):
+                try:
+                    self._write_photo(prediction)
+                except ImageError as error:  # it was readable a moment ago
+                    skip(prediction.path, str(error))
+        return self._finish(tuple(skipped))
+
+    def _write_photo(self, prediction: Prediction) -> None:
+        path = prediction.path
+        if "masks" in self.formats:
+            write_mask(prediction, self._file("masks", path))
+        if "overlays" in self.formats:
+            picture = overlay(read_image(path), prediction)
+            done, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
+            if not done:
+                raise ImageError(f"{path} cannot be drawn on as a JPEG ({picture.shape[1]} x {picture.shape[0]} pixels)")
+            with atomic_file(self._file("overlays", path), "wb") as file:
+                file.write(data.tobytes())
+        write_json(prediction_record(prediction), self._file("json", path))  # the last one: it says that the photo is done
+
+    def _finish(self, skipped: tuple[Problem, ...]) -> Filled:
+        photos = boxes = 0
+
+        def counted() -> Iterator[dict[str, Any]]:
+            nonlocal photos, boxes
+            for _, record in self._records():
+                photos += 1
+                boxes += len(record["boxes"])
+                yield record
+
+        write_predictions(counted(), self.out / "predictions.json")
+        if "coco" in self.formats:
+            write_coco(({**record, "path": name} for name, record in self._records()), self.out / "coco.json")
+        if skipped:
+            listed = [{"path": problem.path.as_posix(), "reason": problem.message} for problem in skipped]
+            write_json({"skipped": listed}, self.out / "skipped.json")
+        (self.out / _MARK).unlink()
+        return Filled(photos, boxes, skipped)
+
+    def _records(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Name and record of each photo that is done, read from its file so that no more than one is in memory."""
+        for path, name in self.names.items():
+            file = self._file("json", path)
+            if file.is_file():
+                try:
+                    yield name, json.loads(file.read_text(encoding="utf-8"))
+                except (OSError, ValueError) as error:
+                    raise RunError(f"{file} is damaged ({error}); remove it and give the same command again") from error
+
+    def _file(self, kind: str, path: Path) -> Path:
+        suffix = {"json": ".json", "overlays": ".jpg", "masks": ".png"}[kind]
+        return self.out / kind / f"{self.stems[path]}{suffix}"
+
+
+def _require_same(out: Path, mark: Mapping[str, Any]) -> None:
+    try:
+        found = json.loads((out / _MARK).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{out / _MARK} is damaged ({error}); remove {out} or choose another --out") from error
+    words = {"model": "another model", "settings": "other settings", "formats": "another --format", "photos": "other photos"}
+    for key, word in words.items():
+        if found.get(key) != mark.get(key):
+            raise RunError(
+                f"{out} holds an interrupted prediction with {word}; give the same command to go on with it, choose another "
+                "--out or remove it"
+            )
+
+
+def _stems(names: Mapping[Path, str]) -> dict[Path, str]:
+    """Paths of results without suffix, different also on disks that see no difference between A and a."""
+    bare = {path: name.removesuffix(PurePosixPath(name).suffix) for path, name in names.items()}
+    counts = Counter(_folded(stem) for stem in bare.values())
+    stems: dict[Path, str] = {}
+    taken: set[str] = set()
+    for path, stem in bare.items():
+        chosen = stem if counts[_folded(stem)] == 1 else names[path]
+        last = PurePosixPath(chosen).name
+        if _folded(chosen) in taken or len(os.fsencode(last)) > _LONGEST:
+            digest = hashlib.sha256(names[path].encode("utf-8", "surrogateescape")).hexdigest()[:12]
+            chosen = PurePosixPath(chosen).with_name(f"{last[:40]}-{digest}").as_posix()
+        taken.add(_folded(chosen))
+        stems[path] = chosen
+    return stems
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _sweep(out: Path) -> None:
+    """Remove what a kill in the middle of writing left behind."""
+    for kind in ("json", "overlays", "masks"):
+        for path in (out / kind).rglob(".*"):
+            if path.is_file() and path.suffix not in (".json", ".jpg", ".png"):
+                path.unlink()

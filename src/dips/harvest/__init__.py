@@ -1,0 +1,1 @@
+"""From photos to scored proposals, kept in a store (paper 3.1, 3.2)."""

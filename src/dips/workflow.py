@@ -1,0 +1,312 @@
+"""The steps of a training, in order: data, weights, harvest, classifier, proposals, localizer, threshold (paper 3, figure 2).
+
+In: a data set and settings. Out: :class:`Trained`. :mod:`dips.api` writes it into a run folder; the ablation in ``bench/`` calls
+the same steps without one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from dips.config import Config
+from dips.data import load_data, require_trainable, split_validation
+from dips.data.load import available_splits
+from dips.data.transforms import resize_image
+from dips.evaluate.boxes import boxes_at_thresholds
+from dips.evaluate.run import evaluate_maps, to_frame_map
+from dips.harvest.harvested import Harvested
+from dips.harvest.items import Items, harvest_items
+from dips.harvest.maps import MapHarvest
+from dips.harvest.store import Store
+from dips.models.backbones import Transformer, load_transformer
+from dips.models.classifier import Classifier, LinearProbe
+from dips.models.localizer import Localizer
+from dips.models.weights import Weights, resolve
+from dips.predict import Predictor
+from dips.runtime import log, seed_everything, track
+from dips.train.loop import FitResult, fit_localizer
+from dips.types import DataSet
+
+__all__ = ["Prepared", "Trained", "prepare", "read_splits", "train"]
+
+_COARSE = 101  # thresholds while training: a hundredth is fine enough to compare epochs
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that training needs and does not change.
+
+    Attributes:
+        train, val: the data, without unreadable photos.
+        harvested: maps of both; positions of ``train`` first.
+        classifier: fitted and frozen.
+        accuracy: percent right on ``val``: ``classifier``, and ``linear_probe`` of the transformer's class tokens.
+        weights: of transformer and CNNs.
+        items, val_items: scored proposals.
+    """
+
+    train: DataSet
+    val: DataSet
+    harvested: Harvested
+    classifier: Classifier
+    accuracy: dict[str, float]
+    weights: dict[str, Weights]
+    items: Items
+    val_items: Items
+    transformer: Callable[[], Transformer]
+
+    def val_squares(self, position: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """The ``position``-th validation photo as a square."""
+        return self.harvested.square(self.harvested.digests[len(self.train) + position])
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A localizer with the threshold for it, and how both were chosen.
+
+    Attributes:
+        best_tau: thresholds chosen on validation, names as in :attr:`dips.evaluate.BoxResult.best_tau`.
+        selection: how epoch and threshold were chosen, in words.
+        label_free: no box had a part in it.
+        validation: the chosen localizer's numbers on the validation part.
+    """
+
+    localizer: Localizer
+    fit: FitResult
+    best_tau: dict[str, float]
+    selection: str
+    label_free: bool
+    validation: dict[str, float]
+    seconds: float
+
+
+def read_splits(data: str | Path, config: Config) -> tuple[DataSet, DataSet]:
+    """Training and validation photos of DATA; the latter cut from the former where there is no ``val``.
+
+    Raises:
+        DataError: the data cannot be trained on.
+    """
+    dataset = require_trainable(load_data(data, background_class=config.data.background_class))
+    splits = available_splits(data)
+    if "val" in splits and "train" in splits:
+        val = load_data(data, split="val", background_class=config.data.background_class)
+        return dataset, val
+    train, val = split_validation(dataset, share=config.data.val_share, seed=config.train.seed)
+    return train, val
+
+
+def prepare(
+    train: DataSet, val: DataSet, *, config: Config, store: Store, device: torch.device, given: Sequence[str] = ()
+) -> Prepared:
+    """Harvest both parts, fit the classifier on the training part, score the proposals."""
+    sst = resolve(config.harvest.sst, role="transformer", given=given)
+    cnn = resolve(config.classifier.arch, role="cnn", given=given)
+    same = config.localizer.encoder == config.classifier.arch
+    encoder = cnn if same else resolve(config.localizer.encoder, role="cnn", given=given)
+    weights = {"transformer": sst, "classifier": cnn, "encoder": encoder}
+    for role, item in weights.items():
+        log(f"weights of the {role}: {item.line()}")
+
+    both = dataclasses.replace(train, samples=train.samples + val.samples)
+    harvest = MapHarvest(config.harvest, config.train.resize, store, sst, lambda: load_transformer(sst), device)
+    harvested = harvest.run(both)
+    readable = set(harvested.samples)
+    train = dataclasses.replace(train, samples=tuple(s for s in train.samples if s in readable))
+    val = dataclasses.replace(val, samples=tuple(s for s in val.samples if s in readable))
+    require_trainable(train)
+
+    classifier = _classifier(config, cnn, harvested, train, store, device)
+    accuracy = _accuracies(classifier, config, harvested, train, val, device)
+    log("validation accuracy: " + ", ".join(f"{name} {value:.1f}%" for name, value in accuracy.items()))
+
+    count = len(train)
+    arguments: dict[str, Any] = {
+        "config": config.harvest,
+        "side": config.classifier.size,
+        "store": store,
+        "background": train.background,
+        "device": device,
+    }
+    labels = [_label(s.label) for s in harvested.samples]
+    items = harvest_items(harvested, range(count), labels[:count], classifier, **arguments)
+    val_items = harvest_items(harvested, range(count, len(labels)), labels[count:], classifier, **arguments)
+    return Prepared(train, val, harvested, classifier, accuracy, weights, items, val_items, lambda: harvest.transformer)
+
+
+def train(prepared: Prepared, *, config: Config, run: Path, fabric: Fabric, resume: bool = False) -> Trained:
+    """Fit the localizer and choose epoch and threshold on the validation part."""
+    started = time.perf_counter()
+    seed_everything(config.train.seed)
+    localizer = (
+        Localizer.from_weights(prepared.weights["encoder"])
+        if config.localizer.pretrained
+        else Localizer(config.localizer.encoder)
+    )
+    select_on = config.train.select_on
+    shown = [i for i, s in enumerate(prepared.val.samples) if s.boxes is not None and len(s.boxes)]
+    if select_on == "auto":
+        select_on = "boxes" if shown else "proposals"
+    predictor = _validator(prepared, config, localizer, fabric.device)
+
+    def validate(network: nn.Module) -> dict[str, float]:
+        predictor.localizer = network  # type: ignore[assignment]
+        if select_on == "boxes" and shown:
+            result = evaluate_maps(
+                _val_maps(predictor, prepared, shown), [prepared.val.samples[i] for i in shown], thresholds=_COARSE
+            )
+            return {"select": result.max_box_acc_v2, "v2": result.max_box_acc_v2, **_flat(result.max_box_acc_at)}
+        agreement, _ = _agreement(predictor, prepared)
+        return {"select": agreement, "agreement": agreement}
+
+    fit = fit_localizer(
+        localizer,
+        prepared.classifier,
+        prepared.items,
+        config=config.train,
+        fabric=fabric,
+        run_dir=run,
+        validate=None if select_on == "last" else validate,
+        resume=resume,
+        background=prepared.train.background,
+    )
+    predictor.localizer = localizer.to(fabric.device).eval()
+    if shown and select_on != "proposals":
+        result = evaluate_maps(_val_maps(predictor, prepared, shown), [prepared.val.samples[i] for i in shown])
+        best_tau, words = result.best_tau, f"true boxes of {len(shown)} validation photos"
+        validation = {"v2": result.max_box_acc_v2, **_flat(result.max_box_acc_at)}
+    else:
+        agreement, tau = _agreement(predictor, prepared)
+        best_tau, words = dict.fromkeys(("v1", "30", "50", "70", "v2"), tau), "agreement with held-out proposals, no boxes"
+        validation = {"agreement": agreement}
+    selection = (
+        f"epoch {fit.epoch} of {fit.epochs} ({'the last' if select_on == 'last' else 'by ' + words}); threshold by {words}"
+    )
+    return Trained(localizer, fit, best_tau, selection, "no boxes" in words, validation, time.perf_counter() - started)
+
+
+def _label(label: int | None) -> int:
+    assert label is not None  # require_trainable left labelled photos only
+    return label
+
+
+def _flat(at: dict[str, float]) -> dict[str, float]:
+    return {f"box_acc_{name}": value for name, value in at.items()}
+
+
+def _validator(prepared: Prepared, config: Config, localizer: Localizer, device: torch.device) -> Predictor:
+    """The U-Net alone, without flips: what is compared between epochs is the training."""
+    return Predictor(
+        localizer,
+        prepared.classifier,
+        config=dataclasses.replace(config.predict, sst_share=0.0, flip=False),
+        classes=prepared.train.classes,
+        classifier_size=config.classifier.size,
+        background=prepared.train.background,
+        device=device,
+    )
+
+
+def _val_maps(predictor: Predictor, prepared: Prepared, positions: Sequence[int]) -> list[np.ndarray[Any, Any]]:
+    """Maps of validation photos in the protocol's frame, from their stored squares."""
+    maps = []
+    for start in range(0, len(positions), predictor.config.batch):
+        squares = [prepared.val_squares(i) for i in positions[start : start + predictor.config.batch]]
+        images = torch.from_numpy(np.stack(squares)).to(predictor.device).permute(0, 3, 1, 2).float() / 255
+        maps += [to_frame_map(m) for m in predictor.score_maps(images).cpu().numpy()]
+    return maps
+
+
+def _agreement(predictor: Predictor, prepared: Prepared) -> tuple[float, float]:
+    """Label-free criterion: mean best IoU (percent) of the map's boxes with the best held-out proposal's box, and the
+    threshold that reaches it."""
+    positions = [i for i, s in enumerate(prepared.val.samples) if s.label != prepared.val.background]
+    positions = [i for i in positions if len(prepared.val_items[i].boxes)]
+    if not positions:
+        return 0.0, 0.5
+    curves = []
+    for i, found in zip(positions, _val_maps(predictor, prepared, positions), strict=True):
+        box = np.rint(prepared.val_items[i].boxes[:1] * found.shape[0])
+        curves.append(boxes_at_thresholds(found, _COARSE).best_iou(box, multi_contour=False))
+    mean = np.mean(curves, axis=0)
+    return float(100 * mean.max()), float(np.linspace(0, 1, _COARSE, endpoint=False)[mean.argmax()])
+
+
+def _squares01(harvested: Harvested, digests: Sequence[str], side: int, device: torch.device) -> Tensor:
+    squares = np.stack([resize_image(harvested.square(d), (side, side)) for d in digests])
+    return torch.from_numpy(squares).to(device).permute(0, 3, 1, 2).float() / 255
+
+
+@torch.inference_mode()
+def _features(
+    classifier: Classifier, weights: Weights, harvested: Harvested, store: Store, side: int, device: torch.device
+) -> Tensor:
+    """Pooled CNN features ``(N, F)`` of all harvested photos, from the store where they are."""
+    shelf = store.shelf(
+        "cnn",
+        {"version": 1, "weights": weights.sha256, "arch": weights.arch, "side": side, "squares": harvested.squares.folder.name},
+    )
+    todo = shelf.missing(harvested.digests)
+    classifier.to(device).eval()
+    for start in track(range(0, len(todo), 32), "classifier", -(-len(todo) // 32)):
+        keys = todo[start : start + 32]
+        values = classifier.features(_squares01(harvested, keys, side, device)).cpu().numpy()
+        shelf.put({key: {"pooled": value} for key, value in zip(keys, values, strict=True)})
+    return torch.from_numpy(np.stack([_pooled(shelf.get(d)) for d in harvested.digests]))
+
+
+def _pooled(record: dict[str, Any] | None) -> np.ndarray[Any, Any]:
+    assert record is not None
+    return np.asarray(record["pooled"], np.float32)
+
+
+def _classifier(
+    config: Config, weights: Weights, harvested: Harvested, train: DataSet, store: Store, device: torch.device
+) -> Classifier:
+    """Fit the CNN to the folder's labels and freeze it (paper 3.2)."""
+    seed_everything(config.train.seed)
+    classifier = Classifier.from_weights(weights, len(train.classes))
+    side, count = config.classifier.size, len(train)
+    labels = torch.tensor([_label(s.label) for s in train.samples])
+    features = _features(classifier, weights, harvested, store, side, device)[:count]
+    classifier.to("cpu").fit_head(features, labels)
+    if config.classifier.mode == "full":
+        log(f"classifier: fine-tuning all layers for {config.classifier.epochs} epochs")
+        digests = harvested.digests[:count]
+
+        def batches(epoch: int) -> Any:
+            order = torch.randperm(count, generator=torch.Generator().manual_seed(config.train.seed * 1009 + epoch)).tolist()
+            for start in range(0, count, config.classifier.batch):
+                part = order[start : start + config.classifier.batch]
+                images = _squares01(harvested, [digests[i] for i in part], side, device)
+                yield (images.flip(-1) if (epoch + start) % 2 else images), labels[part]
+
+        classifier.fit_full(batches, epochs=config.classifier.epochs, lr=config.classifier.lr, device=device)
+    return classifier.to(device).freeze()
+
+
+@torch.inference_mode()
+def _accuracies(
+    classifier: Classifier, config: Config, harvested: Harvested, train: DataSet, val: DataSet, device: torch.device
+) -> dict[str, float]:
+    labels = torch.tensor([_label(s.label) for s in harvested.samples])
+    count, total = len(train), len(labels)
+    right = 0
+    for start in range(count, total, 32):
+        images = _squares01(harvested, harvested.digests[start : min(start + 32, total)], config.classifier.size, device)
+        right += int((classifier(images).argmax(1).cpu() == labels[start : start + 32]).sum())
+    tokens = harvested.class_tokens(harvested.digests)
+    probe = LinearProbe(tokens.shape[1], len(train.classes))
+    with torch.inference_mode(False), torch.enable_grad():
+        probe.fit(tokens[:count].clone(), labels[:count].clone())
+    linear = (probe(tokens[count:]).argmax(1) == labels[count:]).float().mean()
+    return {"classifier": 100 * right / (total - count), "linear_probe": 100 * float(linear)}
