@@ -25,7 +25,16 @@ from dips.harvest.store import Store
 from dips.runtime import atomic_file, cache_folder, log
 from dips.workflow import prepare, read_splits, train
 
-BUDGET = ["harvest.sst=embedded", "data.val_share=0.33", "train.resize=144", "train.crop=128", "predict.size=128", "train.epochs=4"]
+BUDGET = [
+    "harvest.sst=embedded",
+    "harvest.sizes=[224]",
+    "data.val_share=0.33",
+    "train.resize=112",
+    "train.crop=96",
+    "train.epochs=3",
+    "predict.size=96",
+    "predict.sst_share=0.0",
+]
 
 VARIANTS: dict[str, list[str]] = {
     "default": [],

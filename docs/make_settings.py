@@ -23,7 +23,7 @@ def tables() -> str:
         for setting in dataclasses.fields(section):
             limits = setting.metadata
             shown = getattr(section, setting.name)
-            default = str(shown).lower() if isinstance(shown, bool) else str(shown) or "(empty)"
+            default = _toml(shown) or "(empty)"
             row = (f"`{stage.name}.{setting.name}`", f"`{default}`", _values(shown, limits), limits["doc"].replace("|", "\\|"))
             lines.append("| " + " | ".join(row).rstrip() + " |")
     return "\n".join([*lines, ""])
@@ -36,6 +36,13 @@ def page(text: str) -> str:
     if not (start and end):
         raise SystemExit(f"{PAGE} has lost its markers: {START} and {END}")
     return f"{head}{START}\n{tables()}\n{END}{tail}"
+
+
+def _toml(value: object) -> str:
+    """The value as one would write it after ``--set name=``."""
+    if isinstance(value, tuple):
+        return "[" + ",".join(map(_toml, value)) + "]"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _values(value: object, limits: dict[str, object]) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
+import math
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -221,7 +223,7 @@ def _toml_value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # else the escapes of TOML are JSON's
     if isinstance(value, tuple):
         return "[" + ", ".join(_toml_value(item) for item in value) + "]"
     return repr(value)
@@ -265,7 +267,9 @@ def _merge(config: Config, tree: Mapping[str, Any], origin: str) -> Config:
     stages = {f.name for f in dataclasses.fields(config)}
     changed = {}
     for stage, values in tree.items():
-        if stage not in stages or not isinstance(values, Mapping):
+        if stage in stages and not isinstance(values, Mapping):
+            raise ConfigError(f"{origin}: '{stage}' is a stage, not a setting: write {stage}.name, for example train.epochs")
+        if stage not in stages:
             raise ConfigError(f"{origin}: unknown stage '{stage}'{_hint(stage, stages)}; there are {', '.join(sorted(stages))}")
         section = getattr(config, stage)
         known = {f.name: f for f in dataclasses.fields(section)}
@@ -294,11 +298,13 @@ def _checked(name: str, value: Any, kind: Any, limits: Mapping[str, Any]) -> Any
             raise ConfigError(f"{name} must be a list, not {value!r}")
         return tuple(_checked(name, item, get_args(kind)[0], limits) for item in value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        value = float(value) if abs(value) < 2**53 else math.inf
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise ConfigError(f"{name} must be {_kind_name(kind)}, not {value!r}")
     if limits["choices"] is not None and value not in limits["choices"]:
         raise ConfigError(f"{name} must be one of {', '.join(map(str, limits['choices']))}, not {value!r}")
+    if kind is float and not math.isfinite(value):
+        raise ConfigError(f"{name} must be a finite number, not {value!r}")
     low, high = limits["low"], limits["high"]
     if (low is not None and not value >= low) or (high is not None and not value <= high):
         span = f"between {low} and {high}" if low is not None and high is not None else f"at least {low}"

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from dips.config import PredictConfig
-from dips.data.images import ByteImage, read_image
+from dips.data.images import ByteImage, image_size, read_image
 from dips.data.transforms import resize_image
 from dips.errors import ConfigError, ImageError
 from dips.models.backbones import Transformer
@@ -91,7 +91,11 @@ class Predictor:
         """Photos as squares ``(side, side, 3) uint8`` to maps and class probabilities."""
         stacked = torch.from_numpy(np.stack(list(images))).to(self.device)
         full = stacked.permute(0, 3, 1, 2).float() / 255
-        probabilities = self.classifier(resize_to(full, self.classifier_size)).softmax(1)
+        seen = resize_to(full, self.classifier_size)
+        logits = self.classifier(seen)
+        if self.config.flip:
+            logits = (logits + self.classifier(seen.flip(-1))) / 2
+        probabilities = logits.float().softmax(1)
         return Answer(self.score_maps(full).cpu().numpy(), probabilities.cpu().numpy())
 
     @torch.inference_mode()
@@ -125,12 +129,12 @@ class Predictor:
             squares: list[ByteImage] = []
             for path in group:
                 try:
-                    photo = read_image(path)
+                    photo, size = read_image(path, max_side=self.side), image_size(path)
                 except ImageError as error:
                     skipped(path, str(error))
                     continue
                 names.append(path)
-                sizes.append((photo.shape[1], photo.shape[0]))
+                sizes.append(size)
                 squares.append(resize_image(photo, (self.side, self.side)))
             if names:
                 said = self.answer(squares)
@@ -138,7 +142,13 @@ class Predictor:
                     yield self.finish(path, sizes[i], said.maps[i], said.probabilities[i])
 
     def finish(self, path: Path, size: tuple[int, int], square_map: FloatArray, probabilities: FloatArray) -> Prediction:
-        """A square map to a prediction in the pixels of a photo of ``size`` (width, height)."""
+        """A square map to a prediction in the pixels of a photo of ``size`` (width, height).
+
+        Raises:
+            ConfigError: no threshold was chosen.
+        """
+        if self.config.threshold < 0:
+            raise ConfigError("predict.threshold: none was chosen on validation here; give one between 0 and 1")
         score_map = np.clip(cv2.resize(square_map, size, interpolation=cv2.INTER_LINEAR), 0, 1).astype(np.float32)
         label = int(probabilities.argmax())
         if label == self.background:

@@ -9,7 +9,8 @@ import random
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
@@ -36,7 +37,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-_console = Console(stderr=True, highlight=False, soft_wrap=True)
+_SECONDS_BETWEEN_LINES = 30.0
+_console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 def log(message: str) -> None:
@@ -45,7 +47,7 @@ def log(message: str) -> None:
 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """Yield ``items`` with a progress bar that tells the time left; silent where stderr is no terminal."""
+    """Yield ``items`` with a progress bar that tells the time left; a line now and then where stderr is no terminal."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -55,10 +57,21 @@ def track(items: Iterable[T], description: str, total: int | None = None) -> Ite
         TimeRemainingColumn(),
     )
     if not _console.is_terminal:
-        yield from items
+        yield from _spoken(items, description, total)
         return
     with Progress(*columns, console=_console, transient=True) as progress:
         yield from progress.track(items, total=total, description=description)
+
+
+def _spoken(items: Iterable[T], description: str, total: int | None) -> Iterator[T]:
+    count = len(items) if total is None and isinstance(items, Sized) else total
+    begun = last = time.monotonic()
+    for done, item in enumerate(items):
+        now = time.monotonic()
+        if count and done and now - last > _SECONDS_BETWEEN_LINES:
+            last = now
+            log(f"{description}: {done} of {count}, about {(now - begun) / done * (count - done):.0f} s left")
+        yield item
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -149,6 +162,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         raise RunError(f"cannot write {path}: {error.strerror or error}; choose another folder") from error
     try:
         yield work
+        work.chmod(0o777 & ~_umask())  # mkdtemp's are for the owner alone
         os.replace(work, path)
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror or error}; free some space or choose another folder") from error

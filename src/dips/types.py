@@ -21,7 +21,7 @@ __all__ = ["DataSet", "FloatArray", "Prediction", "Problem", "Sample"]
 FloatArray = NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Sample:
     """One photo and what is known about it.
 
@@ -76,7 +76,7 @@ class DataSet:
         return len(self.samples)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
     """What the localizer says about one photo; the arrays are in the photo's own pixels.
 

@@ -120,9 +120,9 @@ def prepare(
     both = dataclasses.replace(train, samples=train.samples + val.samples)
     harvest = MapHarvest(config.harvest, config.train.resize, store, sst, lambda: load_transformer(sst), device)
     harvested = harvest.run(both)
-    readable = set(harvested.samples)
-    train = dataclasses.replace(train, samples=tuple(s for s in train.samples if s in readable))
-    val = dataclasses.replace(val, samples=tuple(s for s in val.samples if s in readable))
+    readable = {sample.path for sample in harvested.samples}
+    train = dataclasses.replace(train, samples=tuple(s for s in train.samples if s.path in readable))
+    val = dataclasses.replace(val, samples=tuple(s for s in val.samples if s.path in readable))
     require_trainable(train)
 
     classifier = _classifier(config, cnn, harvested, train, store, device)
@@ -294,7 +294,7 @@ def _classifier(
     return classifier.to(device).freeze()
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _accuracies(
     classifier: Classifier, config: Config, harvested: Harvested, train: DataSet, val: DataSet, device: torch.device
 ) -> dict[str, float]:
@@ -306,7 +306,7 @@ def _accuracies(
         right += int((classifier(images).argmax(1).cpu() == labels[start : start + 32]).sum())
     tokens = harvested.class_tokens(harvested.digests)
     probe = LinearProbe(tokens.shape[1], len(train.classes))
-    with torch.inference_mode(False), torch.enable_grad():
-        probe.fit(tokens[:count].clone(), labels[:count].clone())
+    with torch.enable_grad():
+        probe.fit(tokens[:count], labels[:count])
     linear = (probe(tokens[count:]).argmax(1) == labels[count:]).float().mean()
     return {"classifier": 100 * right / (total - count), "linear_probe": 100 * float(linear)}

@@ -1,4 +1,4 @@
-"""The command ``dips``: what a user types is parsed here and handed to the modules below; exit codes are in :mod:`dips.cli.app`."""
+"""The command ``dips``: what a user types is parsed and handed to the modules below. Exit codes: :mod:`dips.cli.app`."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +17,7 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
 import dips
-from dips.cli.options import Data, Device, Run, Settings, Store, Weights
+from dips.cli.options import Data, Device, PredictSettings, Run, Settings, Store, Weights
 from dips.errors import DipsError
 
 __all__ = ["app", "main"]
@@ -81,7 +82,7 @@ def train(
     weights: Weights = None,
     store: Store = None,
     device: Device = "auto",
-    resume: Annotated[bool, Parameter(help="Go on with a run that was interrupted.")] = False,
+    resume: Annotated[bool, Parameter(help="Go on with a run that was interrupted.", show_default=False)] = False,
 ) -> int:
     """Train a localizer from photos and their class labels.
 
@@ -116,21 +117,19 @@ def predict(
         str,
         Parameter(
             name="--format",
-            help="What to write, separated by commas: json (always written), overlays (pictures of what was found), masks (PNG, "
-            "255 on the object), coco.",
+            help="What to write, separated by commas: json (always written), overlays (pictures of what was found), masks "
+            "(PNG, 255 on the object), coco.",
         ),
     ] = "json,overlays",
-    settings: Annotated[
-        list[str] | None,
-        Parameter(name="--set", help="A setting of prediction, e.g. --set predict.threshold=0.4; may be given several times."),
-    ] = None,
+    settings: PredictSettings = None,
     weights: Weights = None,
     device: Device = "auto",
 ) -> int:
     """Find the objects in new photos.
 
-    Photos that cannot be read are reported and skipped; the exit code is then 1. A prediction that was interrupted goes on when
-    the same command is given again.
+    Photos that cannot be read are reported and skipped; the exit code is then 1.
+
+    A prediction that was interrupted goes on when the same command is given again.
     """
     from dips.cli.predicting import predict_folder
 
@@ -145,10 +144,7 @@ def evaluate(
     *,
     split: Annotated[str, Parameter(help="Which part of DATA: test, val, train, or the name of a folder in it.")] = "test",
     json: Annotated[Path | None, Parameter(help="Also write every number to this file.")] = None,
-    settings: Annotated[
-        list[str] | None,
-        Parameter(name="--set", help="A setting of prediction, e.g. --set predict.flip=false; may be given several times."),
-    ] = None,
+    settings: PredictSettings = None,
     weights: Weights = None,
     store: Store = None,
     device: Device = "auto",
@@ -167,7 +163,7 @@ def report(
     run: Run,
     /,
     *,
-    show: Annotated[bool, Parameter(name="--open", help="Open it in the browser.")] = False,
+    show: Annotated[bool, Parameter(name="--open", help="Open it in the browser.", show_default=False)] = False,
 ) -> int:
     """Write RUN/report.html anew from what the run folder holds."""
     from dips.api import write_run_report
@@ -195,7 +191,7 @@ def settings(
 
 @app.command
 def doctor() -> int:
-    """Say what is installed and usable: versions, devices, weights with their licences, store, disk. Put it into bug reports."""
+    """Say what is installed and usable: versions, devices, weights with their licences, store, disk. For bug reports."""
     from dips.doctor import render
 
     print(render())
@@ -207,6 +203,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     tokens = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in tokens
     tokens = [token for token in tokens if token != "--debug"]
+    for stream in (sys.stdout, sys.stderr):  # a file name may hold what the terminal cannot show
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         done = app(tokens, exit_on_error=False, print_error=False)
         sys.stdout.flush()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-__all__ = ["Data", "Device", "Run", "Settings", "Store", "Weights"]
+__all__ = ["Data", "Device", "PredictSettings", "Run", "Settings", "Store", "Weights"]
 
 Data = Annotated[
     Path,
@@ -21,22 +21,34 @@ Run = Annotated[Path, Parameter(name="RUN", help="The folder that 'dips train' w
 Settings = Annotated[
     list[str] | None,
     Parameter(
-        name="--set", help="A setting, e.g. --set train.epochs=4; may be given several times. 'dips settings' lists all of them."
+        name="--set",
+        metavar="KEY=VALUE",
+        help="A setting, e.g. --set train.epochs=4; may be given several times. 'dips settings' lists all of them.",
+    ),
+]
+PredictSettings = Annotated[
+    list[str] | None,
+    Parameter(
+        name="--set",
+        metavar="KEY=VALUE",
+        help="A setting of prediction, e.g. --set predict.threshold=0.4; may be given several times. 'dips settings predict' "
+        "lists them.",
     ),
 ]
 Weights = Annotated[
     list[str] | None,
     Parameter(
         name="--weights",
-        help="Pretrained weights: a file, a folder of files, or NAME=FILE with timm's name of the network; may be given several "
-        "times. Without it those of DIPS_WEIGHTS, the model hub and the embedded ones are looked for.",
+        metavar="WHAT",
+        help="Pretrained weights: a file, a folder of files, or NAME=FILE with timm's name of the network; may be given "
+        "several times. Without it those of DIPS_WEIGHTS, the model hub and the embedded ones are looked for.",
     ),
 ]
 Store = Annotated[
     Path | None,
     Parameter(
         name="--store",
-        help="Folder for what is computed once per photo and used by all runs (default: dips/ in the user's cache folder).",
+        help="Folder for what is computed once per photo and used by all runs (default: dips/store in your cache folder).",
     ),
 ]
 Device = Annotated[

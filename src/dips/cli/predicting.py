@@ -13,9 +13,10 @@ def predict_folder(
 ) -> int:
     """Everything is checked before the networks are loaded; returns the exit code."""
     from dips.export.folder import PredictionFolder, parse_formats
-    from dips.models.checkpoint import model_digest
+    from dips.runtime import file_sha256
 
-    made_with = {"model": model_digest(run), "settings": sorted(settings)}
+    model_json = run / "model.json"  # holds the checksum of the weights; where it is missing, load() says so
+    made_with = {"model": file_sha256(model_json) if model_json.is_file() else "", "settings": sorted(settings)}
     folder = PredictionFolder.plan(images, out, formats=parse_formats(formats), made_with=made_with)
 
     from dips.api import load

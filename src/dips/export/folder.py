@@ -33,7 +33,7 @@ from dips.export.draw import overlay
 from dips.runtime import atomic_file, log, new_folder, track
 from dips.types import Prediction, Problem
 
-__all__ = ["FORMATS", "Filled", "PredictionFolder", "name_photos", "parse_formats"]
+__all__ = ["FORMATS", "Filled", "PredictionFolder", "is_finished", "name_photos", "parse_formats"]
 
 FORMATS = ("json", "overlays", "masks", "coco")
 _MARK = ".unfinished.json"
@@ -50,6 +50,11 @@ class Filled:
     photos: int
     boxes: int
     skipped: tuple[Problem, ...]
+
+
+def is_finished(out: Path) -> bool:
+    """Whether ``out`` is there and nobody needs to go on with it."""
+    return out.exists() and not (out / _MARK).is_file()
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
@@ -114,9 +119,7 @@ class PredictionFolder:
     mark: Mapping[str, Any]
 
     @staticmethod
-    def plan(
-        images: Sequence[Path], out: Path, *, formats: tuple[str, ...], made_with: Mapping[str, Any]
-    ) -> PredictionFolder:
+    def plan(images: Sequence[Path], out: Path, *, formats: tuple[str, ...], made_with: Mapping[str, Any]) -> PredictionFolder:
         """Find the photos and see whether ``out`` may be filled; writes nothing.
 
         Args:
@@ -126,7 +129,7 @@ class PredictionFolder:
             DataError: no photos.
             RunError: ``out`` exists and is not the same work, interrupted.
         """
-        if out.exists() and not (out / _MARK).is_file():
+        if is_finished(out):
             raise RunError(f"{out} exists already and is left as it is; choose another --out or remove it")
         names = name_photos(images, leave_out=out)
         listed = hashlib.sha256("\0".join(os.path.abspath(path) for path in names).encode("utf-8", "surrogateescape"))
@@ -176,7 +179,8 @@ class PredictionFolder:
                 raise ImageError(f"{path} cannot be drawn on as a JPEG ({picture.shape[1]} x {picture.shape[0]} pixels)")
             with atomic_file(self._file("overlays", path), "wb") as file:
                 file.write(data.tobytes())
-        write_json(prediction_record(prediction), self._file("json", path))  # the last one: it says that the photo is done
+        record = prediction_record(prediction, path=_text(path.as_posix()))
+        write_json(record, self._file("json", path))  # the last one: it says that the photo is done
 
     def _finish(self, skipped: tuple[Problem, ...]) -> Filled:
         photos = boxes = 0
@@ -190,9 +194,9 @@ class PredictionFolder:
 
         write_predictions(counted(), self.out / "predictions.json")
         if "coco" in self.formats:
-            write_coco(({**record, "path": name} for name, record in self._records()), self.out / "coco.json")
+            write_coco(({**record, "path": _text(name)} for name, record in self._records()), self.out / "coco.json")
         if skipped:
-            listed = [{"path": problem.path.as_posix(), "reason": problem.message} for problem in skipped]
+            listed = [{"path": _text(problem.path.as_posix()), "reason": _text(problem.message)} for problem in skipped]
             write_json({"skipped": listed}, self.out / "skipped.json")
         (self.out / _MARK).unlink()
         return Filled(photos, boxes, skipped)
@@ -241,6 +245,11 @@ def _stems(names: Mapping[Path, str]) -> dict[Path, str]:
         taken.add(_folded(chosen))
         stems[path] = chosen
     return stems
+
+
+def _text(name: str) -> str:
+    """A file name that is no valid UTF-8 as text that JSON can hold."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def _folded(name: str) -> str:

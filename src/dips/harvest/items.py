@@ -101,6 +101,7 @@ def harvest_items(
     settings = {
         "version": 1,
         "maps": harvested.maps.folder.name,
+        "squares": harvested.squares.folder.name,
         "classifier": network_hash(classifier),
         "side": side,
         **{

@@ -32,12 +32,13 @@ from dips.harvest.store import Shelf, Store, network_hash
 from dips.models.backbones import Features, Transformer
 from dips.models.keymap import KeyMap, join_scales, resize_to, unit_keys
 from dips.models.weights import Weights
-from dips.runtime import atomic_file, log, track
-from dips.types import DataSet, FloatArray, Problem, Sample
+from dips.runtime import log, track
+from dips.types import DataSet, Problem, Sample
 
 __all__ = ["MapHarvest"]
 
 _Bytes = NDArray[np.uint8]
+_MOST_KEYS = 2 * 2**30  # bytes of the keys that a refinement is fitted on
 
 
 class MapHarvest:
@@ -77,27 +78,28 @@ class MapHarvest:
         """
         samples, digests, problems = self._identify(dataset)
         squares = self.store.shelf("squares", {"side": self.resize})
-        empty = {
-            d for s, d in zip(samples, digests, strict=True) if dataset.background is not None and s.label == dataset.background
-        }
+        none = dataset.background
+        shown = {d for s, d in zip(samples, digests, strict=True) if none is None or s.label != none}
+        empty = set(digests) - shown  # a photo that lies in both folders shows something
         fit = self._fit_photos(digests, empty) if self.config.refine == "dataset" and fitted is None else []
         maps = self.store.shelf("maps", self._settings(fit, empty, fitted))
         direction = maps.folder / "direction.safetensors"
 
-        absent = set(maps.missing(digests)) | set(squares.missing(digests))
         paths = {d: s.path for s, d in zip(samples, digests, strict=True)}
+        absent = maps.missing(digests)
         if not absent and (not fit or direction.is_file()):
-            log(f"harvest: all {len(digests)} photos are in the store {self.store.folder}; the transformer is not run")
+            log(f"harvest: all {len(paths)} photos are in the store {self.store.folder}; the transformer is not run")
         else:
-            log(f"harvest: the transformer runs on {len(absent)} photos, {len(digests) - len(absent)} are in the store")
+            log(f"harvest: the transformer runs on {len(absent)} photos, {len(paths) - len(absent)} are in the store")
         key_map = _read_direction(direction, self._sides()) if fit and direction.is_file() else fitted
         bad: dict[str, str] = {}
         if fit and key_map is None:
             key_map = self._fit(fit, empty, paths, squares, maps, direction, bad)
-            absent = set(maps.missing(digests)) | set(squares.missing(digests))
-        todo = [d for d in dict.fromkeys(digests) if d in absent and d not in bad]
-        for keys, images in self._read(todo, paths, squares, bad, "harvest"):
+            absent = maps.missing(digests)
+        for keys, images in self._read([d for d in absent if d not in bad], paths, squares, bad, "harvest"):
             maps.put(self._records(keys, self._features(images), key_map))
+        for _ in self._read([d for d in squares.missing(digests) if d not in bad], paths, squares, bad, "photos"):
+            pass  # another train.resize needs squares, but no maps
         good = [d not in bad for d in digests]
         problems += [Problem(s.path, bad[d]) for s, d in zip(samples, digests, strict=True) if d in bad]
         if not any(good):
@@ -113,12 +115,13 @@ class MapHarvest:
 
     def _identify(self, dataset: DataSet) -> tuple[list[Sample], list[str], list[Problem]]:
         samples, digests, problems = [], [], []
-        for sample in track(dataset.samples, "looking at files", len(dataset)):
-            try:
-                digests.append(self.store.digest(sample.path))
+        found = self.store.digests(s.path for s in track(dataset.samples, "looking at files", len(dataset)))
+        for sample, digest in zip(dataset.samples, found, strict=True):
+            if isinstance(digest, str):
+                digests.append(digest)
                 samples.append(sample)
-            except OSError as error:
-                problems.append(Problem(sample.path, f"cannot be read: {error.strerror}"))
+            else:
+                problems.append(Problem(sample.path, f"cannot be read: {digest.strerror or digest}"))
         return samples, digests, problems
 
     def _sides(self) -> tuple[int, ...]:
@@ -128,11 +131,11 @@ class MapHarvest:
     @cached_property
     def _patch(self) -> int:
         weight = next((v for k, v in self.weights.state.items() if k.endswith("patch_embed.proj.weight")), None)
-        return self.transformer.patch if weight is None else int(weight.shape[-1])
+        return self.transformer.patch if weight is None or weight.ndim != 4 else int(weight.shape[-1])
 
     def _settings(self, fit: Sequence[str], empty: set[str], fitted: KeyMap | None) -> dict[str, Any]:
         settings: dict[str, Any] = {
-            "version": 1,
+            "version": 2,
             "weights": self.weights.sha256,
             "arch": self.weights.arch,
             "sizes": list(self._sides()),
@@ -165,33 +168,37 @@ class MapHarvest:
         bad: dict[str, str],
     ) -> KeyMap:
         """Fit the directions; the photos they are fitted on pass the transformer here and nowhere else."""
+        grids = [side // self._patch for side in self._sides()]
+        dim = self.transformer.dim
+        room = max(2, _MOST_KEYS // (2 * dim * sum(grid * grid for grid in grids)))
+        if room < len(fit):
+            log(f"harvest: the keys of {room} photos fill {_MOST_KEYS / 2**30:g} GB; the refinement is fitted on no more")
+            fit = [fit[int(i)] for i in np.linspace(0, len(fit) - 1, room)]  # of both kinds
         seen: list[str] = []
-        attention: list[list[FloatArray]] = [[] for _ in self.config.sizes]
-        keys: list[list[NDArray[np.float16]]] = [[] for _ in self.config.sizes]
+        attention = [np.empty((len(fit), grid, grid), np.float32) for grid in grids]
+        keys = [np.empty((len(fit), grid, grid, dim), np.float16) for grid in grids]
         kept: dict[str, dict[str, NDArray[Any]]] = {}
         for names, images in self._read(list(fit), paths, squares, bad, "harvest, for the refinement"):
             features = self._features(images)
+            here = slice(len(seen), len(seen) + len(names))
             seen += names
             for scale, item in enumerate(features):
-                attention[scale] += list(item.attention.mean(1).cpu().numpy())
-                keys[scale] += list(unit_keys(item.keys).half().cpu().numpy())
+                attention[scale][here] = item.attention.mean(1).cpu().numpy()
+                keys[scale][here] = unit_keys(item.keys).half().cpu().numpy()
             kept |= self._records(names, features, None)
         if not any(name not in empty for name in seen):
             raise DataError("no photo of a class with objects can be read, so there is nothing to refine maps on")
-        key_map = KeyMap(self._sides(), keys[0][0].shape[-1])
+        key_map = KeyMap(self._sides(), dim)
         blank = np.array([name in empty for name in seen])
-        for scale in range(len(self.config.sizes)):
+        for scale in range(len(grids)):
             weight, bias = fit_direction(
-                np.stack(attention[scale]), np.stack(keys[scale]), blank, rounds=self.config.refine_rounds
+                attention[scale][: len(seen)], keys[scale][: len(seen)], blank, rounds=self.config.refine_rounds
             )
             key_map.weight[scale] = torch.from_numpy(weight)
             key_map.bias[scale] = bias
-        with atomic_file(file, "wb") as out:
-            out.write(safetensors.torch.save(key_map.state_dict()))
+        self.store.write(file, safetensors.torch.save(key_map.state_dict()))
         for position, name in enumerate(seen):
-            logits = [
-                key_map.logits(torch.from_numpy(keys[scale][position])[None], scale) for scale in range(len(self.config.sizes))
-            ]
+            logits = [key_map.logits(torch.from_numpy(keys[s][position])[None], s) for s in range(len(grids))]
             kept[name]["refined"] = join_scales(logits)[0].half().numpy()
         maps.put(kept)
         return key_map
@@ -199,30 +206,34 @@ class MapHarvest:
     def _read(
         self, digests: Sequence[str], paths: dict[str, Path], squares: Shelf, bad: dict[str, str], what: str
     ) -> Iterator[tuple[list[str], Tensor]]:
-        """Batches of photos for the transformer, ``(B, 3, N, N) uint8``; their squares are stored on the way."""
+        """Batches of photos for the transformer, ``(B, 3, N, N) uint8``; absent squares are stored on the way."""
         side = max(self._sides())
+        absent = set(squares.missing(digests))
 
-        def one(digest: str) -> tuple[_Bytes, _Bytes] | str:
+        def one(digest: str) -> tuple[_Bytes, _Bytes | None] | str:
             try:
                 photo = read_image(paths[digest], max_side=max(side, self.resize))
             except ImageError as error:
                 return str(error)
-            return resize_image(photo, (side, side)), encode_square(resize_image(photo, (self.resize, self.resize)))
+            png = encode_square(resize_image(photo, (self.resize, self.resize))) if digest in absent else None
+            return resize_image(photo, (side, side)), png
 
-        step = self.config.batch
+        groups = [digests[start : start + self.config.batch] for start in range(0, len(digests), self.config.batch)]
         with ThreadPoolExecutor(4) as pool:
-            for start in track(range(0, len(digests), step), what, -(-len(digests) // step)):
+            ahead = [pool.submit(one, digest) for digest in groups[0]] if groups else []
+            for group, following in track(zip(groups, [*groups[1:], []], strict=False), what, len(groups)):
+                results = [future.result() for future in ahead]
+                ahead = [pool.submit(one, digest) for digest in following]  # read while the transformer works
                 names, images, pngs = [], [], {}
-                for digest, result in zip(
-                    digests[start : start + step], pool.map(one, digests[start : start + step]), strict=True
-                ):
+                for digest, result in zip(group, results, strict=True):
                     if isinstance(result, str):
                         bad[digest] = result
                         log(f"skipped: {result}")
                         continue
                     names.append(digest)
                     images.append(result[0])
-                    pngs[digest] = {"png": result[1]}
+                    if result[1] is not None:
+                        pngs[digest] = {"png": result[1]}
                 if names:
                     squares.put(pngs)
                     yield names, torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
@@ -264,6 +275,6 @@ def _read_direction(file: Path, sides: Sequence[int]) -> KeyMap:
         state = safetensors.torch.load_file(file)
         key_map = KeyMap(sides, state["weight"].shape[1])
         key_map.load_state_dict(state)
-    except (OSError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
+    except (OSError, LookupError, RuntimeError, safetensors.SafetensorError) as error:
         raise StoreError(f"{file} is damaged ({error}); remove its folder, and it is made again") from error
     return key_map

@@ -55,7 +55,7 @@ def propose(maps: FloatArray, *, min_area: float, frame: int, power: float = 1.0
     for source, coarse in enumerate(maps):
         full = cv2.resize(coarse.astype(np.float32), (frame, frame), interpolation=cv2.INTER_LINEAR).clip(0, 1)
         full = np.asarray(full / max(float(full.max()), np.finfo(np.float32).tiny), np.float32)
-        for mask in _masks(full if power == 1 else full**power, levels):
+        for mask in _masks(full if power == 1 else np.power(full, np.float32(power)), levels):
             labels, stats = components(mask)
             for part in _large(stats, min_area * frame * frame):
                 x, y, width, height = stats[part, :4]

@@ -19,6 +19,7 @@ __all__ = ["fit_direction", "refine_image"]
 _IMAGE_TOP, _IMAGE_BOTTOM = 0.05, 0.5
 _TOP, _BOTTOM = 0.1, 0.4
 _PENALTY = 100.0  # strong: close to the difference of the means, which generalises best (docs/results.md)
+_GAP = 4.0  # mean logits of foreground and background lie at least so far apart
 _MOST_PATCHES = 60_000
 
 
@@ -89,4 +90,8 @@ def fit_direction(
         weight, bias = model.coef_[0].astype(np.float32), float(model.intercept_[0])
         for i in shown:  # photo by photo: a float32 copy of all keys would be the largest thing in memory
             maps[i] = flat[i].astype(np.float32) @ weight + bias
-    return weight, bias
+    # the penalty, which weighs more the fewer photos there are, is meant for the direction: maps of a tenth of the range
+    # would hardly survive their division by the maximum
+    gap = float((x[:positive] @ weight).mean() - (x[positive:] @ weight).mean())
+    stretch = _GAP / gap if 1e-6 < gap < _GAP else 1.0
+    return weight * np.float32(stretch), bias * stretch

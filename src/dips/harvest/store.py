@@ -15,16 +15,18 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from torch import nn
 
 from dips.errors import RunError, StoreError
 from dips.runtime import atomic_file, file_sha256
+
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = ["Record", "Shelf", "Store", "network_hash", "settings_hash"]
 

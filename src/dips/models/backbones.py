@@ -180,7 +180,7 @@ class Transformer(nn.Module):
         height, width = images.shape[-2:]
         if height % self.patch or width % self.patch:
             raise ConfigError(
-                f"harvest.size: {self.name} sees patches of {self.patch} pixels, and {height} x {width} is no multiple of that"
+                f"harvest.sizes: {self.name} sees patches of {self.patch} pixels, and {height} x {width} is no multiple of that"
             )
         grid = (height // self.patch, width // self.patch)
         cls = cast(Any, self.net).forward_features(self.normalise(images))[:, 0]

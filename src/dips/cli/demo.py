@@ -1,0 +1,123 @@
+"""``dips demo``: draw scenes, train on their labels, evaluate, report, predict; nothing of it needs the network.
+
+Everything lies in one folder: ``photos/`` (the scenes), ``store/``, ``run/``, ``predictions/``, ``evaluation.json`` and
+``demo.json``, which says how the demo was made and whether it was finished.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dips.cli.tables import METHODS
+from dips.errors import RunError
+
+__all__ = ["run_demo"]
+
+_MARK = "demo.json"
+_TRAIN, _TEST = 120, 40
+
+
+def run_demo(out: Path, seed: int, *, recipe: str = "demo", train: int = _TRAIN, test: int = _TEST, **fit_with: Any) -> int:
+    """Make the demo in ``out``, or go on with one that was interrupted.
+
+    Args:
+        recipe, train, test: settings and numbers of scenes.
+        fit_with: further arguments of :func:`dips.fit`.
+
+    Raises:
+        RunError: ``out`` exists and is no interrupted demo of this seed.
+    """
+    started = time.perf_counter()
+    os.environ["DIPS_OFFLINE"] = os.environ["HF_HUB_OFFLINE"] = "1"
+    mark = {"seed": seed, "recipe": recipe, "train": train, "test": test}
+    resumed = _open(out, mark)
+
+    from dips.api import fit
+    from dips.demo.scenes import write_sample
+    from dips.export.folder import PredictionFolder, is_finished
+    from dips.runtime import log
+
+    log("The photos of this demo are GENERATED scenes, drawn by the program; accuracy on them says nothing about real photos.")
+    if resumed:
+        log(f"{out} was interrupted: going on")
+        for rest in out.glob(".photos.*"):  # of a kill while the scenes were drawn
+            shutil.rmtree(rest)
+    photos, run, store, predictions = (out / name for name in ("photos", "run", "store", "predictions"))
+    write_sample(photos, train=train, test=test, seed=seed)
+    model = fit(photos, out=run, recipe=recipe, store=store, resume=resumed, **fit_with)
+    result = model.evaluate(photos, split="test", store=store, json_path=out / "evaluation.json")
+    if not is_finished(predictions):
+        formats = ("json", "overlays", "masks", "coco")
+        folder = PredictionFolder.plan([photos / "test"], predictions, formats=formats, made_with={"demo": mark})
+        folder.fill(lambda paths, skipped: model.predict(paths, skipped=skipped))
+    _write_mark(out, {**mark, "finished": True})
+    print("\n".join(_summary(out, result, time.perf_counter() - started, resumed)))
+    return 0
+
+
+def _open(out: Path, mark: Mapping[str, Any]) -> bool:
+    """Make the folder, or see that it may be gone on with; True for the latter."""
+    if not out.exists():
+        from dips.runtime import new_folder
+
+        with new_folder(out) as work:
+            _write_mark(work, {**mark, "finished": False})
+        return False
+    remedy = "choose another --out or remove it"
+    try:
+        found = json.loads((out / _MARK).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise RunError(f"{out} exists already, is no demo and is left as it is; {remedy}") from None
+    if found == {**mark, "finished": True}:
+        raise RunError(f"{out} holds a finished demo, see {out / 'run' / 'report.html'}; {remedy}")
+    if found != {**mark, "finished": False}:
+        raise RunError(f"{out} holds a demo made in another way ({found}); {remedy}")
+    return True
+
+
+def _write_mark(out: Path, content: Mapping[str, Any]) -> None:
+    from dips.runtime import atomic_file
+
+    with atomic_file(out / _MARK) as file:
+        json.dump(dict(content), file)
+
+
+def _summary(out: Path, result: Mapping[str, Any], seconds: float, resumed: bool) -> list[str]:
+    lines = [
+        "",
+        f"Test scenes (generated, not photos): {result['n_images']}, of them {result['n_boxes']} with a tower.",
+        "MaxBoxAccV2 in percent, threshold the best of the test scenes:",
+    ]
+    for method in result["methods"]:
+        name, value = METHODS.get(method["name"], method["name"]), method["boxes"]["max_box_acc_v2"]
+        lines.append(f"  {name:<16}{'-' if value is None else format(value, '5.1f')}   {method.get('note', '')}".rstrip())
+    chosen = (result.get("at_validation_tau") or {}).get("box_acc_v2")
+    if chosen is not None:
+        lines.append(f"The localizer at thresholds chosen on validation: {chosen:.1f}")
+    lines += [
+        f"Class right: {result['top1_cls']:.1f}%",
+        f"Transformer: {result['sst']}",
+        f"Time: {seconds:.0f} s{' since it was resumed' if resumed else ''}{_peak_memory()}",
+        "",
+        f"report    {out / 'run' / 'report.html'}",
+        f"overlays  {out / 'predictions' / 'overlays'}",
+        f"scenes    {out / 'photos'}",
+    ]
+    return lines
+
+
+def _peak_memory() -> str:
+    """Peak memory of the process, where the system tells it."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return ""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return f", peak memory {peak / (1 << 30 if sys.platform == 'darwin' else 1 << 20):.1f} GiB"

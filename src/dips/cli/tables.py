@@ -1,0 +1,144 @@
+"""What commands print: the numbers of an evaluation with their protocols, and the list of settings."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, get_args, get_origin, get_type_hints
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from dips.config import Config
+from dips.errors import ConfigError
+
+__all__ = ["METHODS", "print_evaluation", "settings_text"]
+
+METHODS = {
+    "localizer": "localizer",
+    "mean_attention": "mean attention",
+    "linear_map": "linear map",
+    "centre": "centre",
+}
+"""Names of the methods as people read them."""
+
+Method = Mapping[str, Any]
+Value = Callable[[Method], float | None]
+
+
+def _boxes(*keys: str) -> Value:
+    return lambda method: _inside(method.get("boxes"), keys)
+
+
+def _at_tau(*keys: str) -> Value:
+    return lambda method: _inside(method.get("at_tau"), keys)
+
+
+def _inside(tree: Any, keys: Sequence[str]) -> float | None:
+    for key in keys:
+        tree = tree.get(key) if isinstance(tree, Mapping) else None
+    return tree if isinstance(tree, int | float) else None
+
+
+_ROWS: tuple[tuple[str, str, Value], ...] = (
+    ("MaxBoxAccV2", "mean of the next three, each at its best threshold (oracle)", _boxes("max_box_acc_v2")),
+    ("  at IoU 0.3", "any box of the map", _boxes("max_box_acc_at", "30")),
+    ("  at IoU 0.5", "any box of the map; = GT-known localization", _boxes("max_box_acc_at", "50")),
+    ("  at IoU 0.7", "any box of the map", _boxes("max_box_acc_at", "70")),
+    ("MaxBoxAcc", "IoU 0.5, largest contour, this split's best threshold (oracle)", _boxes("max_box_acc")),
+    ("Top-1 localization", "IoU 0.5 and class right, threshold of GT-known", _boxes("top1_loc")),
+    ("Top-5 localization", "IoU 0.5 and class among five, threshold of GT-known", _boxes("top5_loc")),
+    ("BoxAccV2", "as MaxBoxAccV2, thresholds chosen on validation", _at_tau("box_acc_v2")),
+    ("BoxAcc", "as MaxBoxAcc, threshold chosen on validation", _at_tau("box_acc")),
+    ("PxAP", "area under precision and recall of pixels", lambda method: _inside(method, ("pxap",))),
+)
+
+
+def print_evaluation(result: Mapping[str, Any]) -> None:
+    """The result of ``Model.evaluate`` as a table on stdout: metrics down, methods across, in percent."""
+    console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 132)
+    boxed = result.get("n_boxes") or 0
+    console.print(
+        f"{result.get('data')}, split {result.get('split')}: {result.get('n_images')} photos, {boxed} with true boxes",
+        markup=False,
+    )
+    if boxed:
+        console.print(_table(result.get("methods") or ()))
+    else:
+        console.print("no photo has true boxes: only the classification can be judged")
+    for name, key in (("Classification, top 1", "top1_cls"), ("Classification, top 5", "top5_cls")):
+        if isinstance(value := result.get(key), int | float):
+            console.print(f"{name}: {value:.1f}% of the photos with a known class")
+    for line in _remarks(result):
+        console.print(line, markup=False)
+
+
+def _table(methods: Sequence[Method]) -> Table:
+    table = Table("percent of photos", "protocol", box=SIMPLE)
+    for method in methods:
+        table.add_column(METHODS.get(method["name"], str(method["name"])).replace(" ", "\n"), justify="right")
+    for name, protocol, value in _ROWS:
+        values = [value(method) for method in methods]
+        if any(number is not None for number in values):
+            table.add_row(name, protocol, *("" if number is None else f"{number:.1f}" for number in values))
+    return table
+
+
+def _remarks(result: Mapping[str, Any]) -> list[str]:
+    lines = []
+    if protocol := result.get("protocol"):
+        lines.append(f"protocol: {protocol}")
+    if chosen := result.get("validation_tau_from"):
+        lines.append(f"validation: {chosen}")
+    if sst := result.get("sst"):
+        lines.append(f"transformer: {sst}")
+    if skipped := result.get("skipped"):
+        lines.append(f"skipped: {len(skipped)} photos that could not be read")
+    return lines
+
+
+def settings_text(name: str = "") -> str:
+    """All settings, one of them, those of a stage, or those with ``name`` in theirs.
+
+    Raises:
+        ConfigError: there is no such stage or setting.
+    """
+    blocks: dict[str, str] = {}
+    for stage in dataclasses.fields(Config):
+        section = getattr(Config(), stage.name)
+        hints = get_type_hints(type(section))
+        for setting in dataclasses.fields(section):
+            values = _values(hints[setting.name], setting.metadata)
+            head = f"{stage.name}.{setting.name} = {_shown(getattr(section, setting.name))}"
+            doc = f"\n    {setting.metadata['doc']}" if setting.metadata["doc"] else ""
+            blocks[f"{stage.name}.{setting.name}"] = f"{head}    ({values}){doc}"
+    chosen = [block for key, block in blocks.items() if name in ("", key, key.partition(".")[0])]
+    chosen = chosen or [block for key, block in blocks.items() if name in key]
+    if not chosen:
+        close = difflib.get_close_matches(name, [word for key in blocks for word in (key, *key.split("."))], n=1)
+        hint = f" (did you mean '{close[0]}'?)" if close else ""
+        raise ConfigError(f"there is no setting or stage '{name}'{hint}; 'dips settings' lists all of them")
+    return "\n".join(chosen)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return "[" + ",".join(map(_shown, value)) + "]"
+    return '""' if value == "" else str(value)
+
+
+def _values(kind: Any, limits: Mapping[str, Any]) -> str:
+    if limits["choices"] is not None:
+        return "one of " + ", ".join(map(str, limits["choices"]))
+    listed = get_origin(kind) is tuple
+    word = {int: "whole number", float: "number", bool: "true or false", str: "text"}[get_args(kind)[0] if listed else kind]
+    words = f"list, each a {word}" if listed else word
+    low, high = limits["low"], limits["high"]
+    if low is not None and high is not None:
+        return f"{words}, {low:g} to {high:g}"
+    return words if low is None else f"{words}, at least {low:g}"

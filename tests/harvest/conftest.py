@@ -1,0 +1,85 @@
+"""A tiny random transformer that counts what it is shown, and data sets of made photos."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dips.config import HarvestConfig
+from dips.harvest.harvested import Harvested
+from dips.harvest.maps import MapHarvest
+from dips.harvest.store import Store
+from dips.models.backbones import Features, Transformer, random_transformer
+from dips.models.weights import Weights
+from dips.types import DataSet, Sample
+
+SMALL: dict[str, Any] = {"embed_dim": 24, "depth": 2, "num_heads": 3}
+
+
+class Rig:
+    """Runs harvests in one store; ``loads`` counts transformers made, ``shown`` the photos they saw (at every size)."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = Store(folder / "store")
+        self.loads = self.shown = 0
+        self.fail_after: int | None = None
+        self.arch, self.overrides = "vit_tiny_patch16_224", SMALL | {"patch_size": 8}
+        self.resize = 32
+
+    def transformer(self) -> Transformer:
+        self.loads += 1
+        network = random_transformer(self.arch, **self.overrides)
+        with torch.no_grad():  # attention that is not flat
+            for parameter in network.last.block.parameters():
+                parameter.mul_(8)
+        network.register_forward_hook(self._count)
+        return network
+
+    def _count(self, _module: object, inputs: tuple[torch.Tensor, ...], _out: Features) -> None:
+        if self.fail_after is not None and self.shown >= self.fail_after:
+            raise KeyboardInterrupt
+        self.shown += len(inputs[0])
+
+    def config(self, **settings: Any) -> HarvestConfig:
+        return HarvestConfig(**({"sizes": (32,), "refine": "none", "batch": 2} | settings))
+
+    def harvest(self, **settings: Any) -> MapHarvest:
+        size = int(self.overrides.get("patch_size", 14))
+        weights = Weights(
+            self.arch, "file", "tiny", f"{size:064x}", state={"patch_embed.proj.weight": torch.zeros(24, 3, size, size)}
+        )
+        return MapHarvest(self.config(**settings), self.resize, self.store, weights, self.transformer, torch.device("cpu"))
+
+    def run(self, data: DataSet, **settings: Any) -> Harvested:
+        self.loads = self.shown = 0
+        return self.harvest(**settings).run(data)
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    torch.set_num_threads(1)
+    return Rig(tmp_path)
+
+
+@pytest.fixture
+def data_of() -> Callable[..., DataSet]:
+    """``data_of(paths, labels, background=None)``."""
+
+    def make(paths: Sequence[Path], labels: Sequence[int] | None = None, background: int | None = None) -> DataSet:
+        labels = [0] * len(paths) if labels is None else labels
+        samples = tuple(Sample(p, p.name, label) for p, label in zip(paths, labels, strict=True))
+        return DataSet(paths[0].parent, ("a", "b", "c"), samples, background=background)
+
+    return make
+
+
+@pytest.fixture
+def photos(tmp_path: Path, make_photo: Callable[..., Path]) -> list[Path]:
+    """Six photos, the object at another place in each."""
+    return [
+        make_photo(tmp_path / "photos" / f"{n}.png", (48, 40), seed=n, box=(4 + 4 * n, 6, 16 + 4 * n, 20)) for n in range(6)
+    ]

@@ -1,0 +1,305 @@
+"""Which photos pass the transformer, and that what is stored is what it said."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dips.data.images import read_image
+from dips.data.transforms import resize_image
+from dips.errors import DataError, StoreError
+from dips.harvest import maps as maps_module
+from dips.harvest.attention import head_maps, join_attention
+from dips.harvest.harvested import Harvested
+from dips.harvest.refine import refine_image
+from dips.models.keymap import resize_to
+from dips.types import DataSet
+
+Rig = Any
+DataOf = Callable[..., DataSet]
+
+
+def test_maps_are_those_of_the_photo(rig: Rig, data_of: DataOf, photos: list[Path]) -> None:
+    found = rig.run(data_of(photos), sizes=(32, 64), refine="image")
+    assert [s.path for s in found.samples] == photos and found.problems == () and found.key_map is None
+    network = rig.transformer()
+    for path, digest in zip(photos, found.digests, strict=True):
+        photo = read_image(path)
+        assert np.array_equal(found.square(digest), resize_image(photo, (32, 32)))
+        image = torch.from_numpy(resize_image(photo, (64, 64))).permute(2, 0, 1)[None].float() / 255
+        features = [network(resize_to(image, side)) for side in (32, 64)]
+        expected = head_maps(join_attention(features), 2)[0]
+        got = found.source_maps(digest, 2)
+        assert got.shape == (3, 8, 8)
+        np.testing.assert_allclose(got[1:], expected[1:], atol=2e-3)
+        np.testing.assert_allclose(found.mean_attention(digest), expected[0], atol=2e-3)
+        fine = refine_image(features[1].attention.mean(1), features[1].keys)[0]
+        coarse = refine_image(features[0].attention.mean(1), features[0].keys)
+        joined = torch.nn.functional.interpolate(coarse[:, None], (8, 8), mode="bilinear")[0, 0] + fine
+        np.testing.assert_allclose(got[0], joined / joined.max(), atol=4e-3)
+    np.testing.assert_allclose(found.class_tokens(found.digests)[-1], features[-1].cls[0], atol=1e-2)
+
+
+@pytest.mark.parametrize(("arch", "patch"), [("vit_tiny_patch16_224", 16), ("vit_small_patch14_reg4_dinov2", 14)])
+def test_any_patch_and_no_register_tokens(rig: Rig, data_of: DataOf, photos: list[Path], arch: str, patch: int) -> None:
+    rig.arch, rig.overrides["patch_size"] = arch, patch
+    found = rig.run(data_of(photos[:3]), sizes=(50,), refine="dataset")
+    grid = max(1, round(50 / patch))
+    assert found.source_maps(found.digests[0], -1).shape == (4, grid, grid)
+    assert found.key_map is not None and found.key_map.sizes == (grid * patch,)
+
+
+@pytest.mark.parametrize("refine", ["none", "image", "dataset"])
+def test_a_second_run_loads_no_transformer(
+    rig: Rig, data_of: DataOf, photos: list[Path], refine: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = rig.run(data_of(photos), refine=refine)
+    assert rig.loads == 1 and rig.shown == 6
+    assert "the transformer runs on 6 photos, 0 are in the store" in capsys.readouterr().err
+    second = rig.run(data_of(photos), refine=refine)
+    assert rig.loads == 0
+    assert "all 6 photos are in the store" in (said := capsys.readouterr().err) and "transformer is not run" in said
+    for digest in first.digests:
+        assert np.array_equal(first.source_maps(digest, -1), second.source_maps(digest, -1))
+    if refine == "dataset":
+        assert first.key_map is not None and second.key_map is not None
+        assert torch.equal(first.key_map.weight, second.key_map.weight)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_stopped_harvest_goes_on(rig: Rig, data_of: DataOf, photos: list[Path], flip: bool) -> None:
+    rig.fail_after = 8 if flip else 4
+    with pytest.raises(KeyboardInterrupt):
+        rig.run(data_of(photos), flip=flip)
+    rig.fail_after = None
+    rig.run(data_of(photos), flip=flip)
+    assert rig.shown == (4 if flip else 2)
+
+
+def test_a_harvest_stopped_after_the_fit_goes_on(rig: Rig, data_of: DataOf, photos: list[Path]) -> None:
+    settings = {"refine": "dataset", "refine_photos": 2}
+    rig.fail_after = 4
+    with pytest.raises(KeyboardInterrupt):
+        rig.run(data_of(photos), **settings)
+    rig.fail_after = None
+    again = rig.run(data_of(photos), **settings)
+    assert rig.shown == 2
+    for file in again.maps.folder.glob("*.sqlite"):
+        file.unlink()  # killed between the directions and the records
+    again.maps.close()
+    third = rig.run(data_of(photos), **settings)
+    assert rig.shown == 6 and torch.equal(third.key_map.weight, again.key_map.weight)
+
+
+def test_a_fit_gives_its_photos_the_maps_that_others_get(rig: Rig, data_of: DataOf, photos: list[Path]) -> None:
+    found = rig.run(data_of(photos), refine="dataset", sizes=(32, 48), flip=True)
+    kept = {d: found.refined(d) for d in found.digests}
+    found.maps.close()
+    for file in found.maps.folder.glob("*.sqlite"):
+        file.unlink()
+    again = rig.run(data_of(photos), refine="dataset", sizes=(32, 48), flip=True)
+    for digest in found.digests:
+        np.testing.assert_allclose(again.refined(digest), kept[digest], atol=0.01)
+
+
+def test_photos_are_known_by_content(rig: Rig, data_of: DataOf, photos: list[Path]) -> None:
+    rig.run(data_of(photos))
+    moved = photos[0].rename(photos[0].with_name("z.png"))
+    rig.run(data_of([moved, *photos[1:]]))
+    assert rig.loads == 0
+    shutil.copy(photos[5], photos[4])  # now a copy of another
+    rig.run(data_of([moved, *photos[1:]]))
+    assert rig.loads == 0
+    Image.fromarray(255 - read_image(photos[2])).save(photos[2])
+    rig.run(data_of([moved, *photos[1:]]))
+    assert rig.shown == 1
+
+
+def test_copies_count_once(rig: Rig, data_of: DataOf, photos: list[Path]) -> None:
+    copies = [Path(shutil.copy(p, p.with_name(f"copy {p.name}"))) for p in photos[:2]]
+    found = rig.run(data_of([*photos, *copies]), refine="dataset")
+    assert rig.shown == 6 and len(found.samples) == 8
+    assert found.digests[6:] == found.digests[:2]
+
+
+@pytest.mark.parametrize("refine", ["none", "dataset"])
+def test_broken_photos_are_reported_and_skipped(
+    rig: Rig, data_of: DataOf, photos: list[Path], refine: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos[1].write_bytes(photos[1].read_bytes()[:100])
+    photos[3].write_text("no photo")
+    photos[4].unlink()
+    rig.run(data_of(photos), refine=refine)
+    assert "skipped" in capsys.readouterr().err
+    found = rig.run(data_of(photos), refine=refine)
+    assert rig.loads == 0  # also where some cannot be read
+    assert [s.path for s in found.samples] == [photos[0], photos[2], photos[5]]
+    assert {p.path for p in found.problems} == {photos[1], photos[3], photos[4]}
+    assert all(str(p.path.name) in p.message or "No such file" in p.message for p in found.problems)
+    for digest in found.digests:
+        found.source_maps(digest, 0)
+
+
+def test_nothing_can_be_read(rig: Rig, data_of: DataOf, photos: list[Path]) -> None:
+    for path in photos:
+        path.write_text(path.name)
+    for refine in ("none", "dataset"):
+        with pytest.raises(DataError, match="can be read"):
+            rig.run(data_of(photos), refine=refine)
+
+
+def test_another_square_needs_no_transformer(rig: Rig, data_of: DataOf, photos: list[Path]) -> None:
+    for refine in ("none", "dataset"):
+        rig.resize = 32
+        rig.run(data_of(photos), refine=refine)
+        rig.resize = 40
+        found = rig.run(data_of(photos), refine=refine)
+        assert rig.loads == 0
+        assert {found.square(d).shape for d in found.digests} == {(40, 40, 3)}
+
+
+def test_labels_matter_only_where_they_are_used(rig: Rig, data_of: DataOf, photos: list[Path]) -> None:
+    labels = [0, 0, 1, 1, 2, 2]
+    rig.run(data_of(photos, labels), refine="dataset")
+    rig.run(data_of(photos, labels[::-1]), refine="dataset")
+    assert rig.loads == 0  # no class is special
+    rig.run(data_of(photos, labels, background=2), refine="dataset")
+    assert rig.shown == 6  # the fit is another one
+    rig.run(data_of(photos, [1, 1, 0, 0, 2, 2], background=2), refine="dataset")
+    assert rig.loads == 0
+    rig.run(data_of(photos, [0, 0, 1, 1, 2, 1], background=2), refine="dataset")
+    assert rig.shown == 6
+    for background in (None, 2):
+        rig.run(data_of(photos, labels, background=background), refine="none")
+        assert rig.shown == (6 if background is None else 0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"sizes": (40,)}, {"flip": True}, {"refine": "image"}, {"refine": "dataset"}, {"refine": "dataset", "refine_rounds": 1}],
+)
+def test_what_the_maps_depend_on(rig: Rig, data_of: DataOf, photos: list[Path], change: dict[str, Any]) -> None:
+    rig.run(data_of(photos))
+    rig.run(data_of(photos), **change)
+    assert rig.shown == 6 * (2 if "flip" in change else 1)
+
+
+def test_what_the_maps_do_not_depend_on(rig: Rig, data_of: DataOf, photos: list[Path]) -> None:
+    rig.run(data_of(photos))
+    rig.run(data_of(photos), heads=3, map_power=0.5, levels=2, min_area=0.3, top_p=4, batch=5, score_on="box", refine_rounds=9)
+    assert rig.loads == 0
+
+
+def test_background_photos_are_marked_in_the_fit(
+    rig: Rig, data_of: DataOf, photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[Any, ...]] = []
+    fit = maps_module.fit_direction
+    monkeypatch.setattr(maps_module, "fit_direction", lambda *a, **kw: calls.append(a) or fit(*a, **kw))
+    found = rig.run(data_of(photos, [0, 1, 0, 1, 0, 1], background=1), refine="dataset")
+    ((attention, _, empty),) = calls
+    assert empty.tolist() == [False] * 3 + [True] * 3
+    expected = [found.mean_attention(d) for d in sorted(found.digests[::2])]
+    shown = attention[~empty]
+    np.testing.assert_allclose(shown / shown.max((1, 2), keepdims=True), expected, atol=2e-3)
+
+
+def test_a_photo_in_both_kinds_of_folder_shows_something(rig: Rig, data_of: DataOf, photos: list[Path]) -> None:
+    copy = Path(shutil.copy(photos[0], photos[0].with_name("copy.png")))
+    both = rig.run(data_of([*photos, copy], [0] * 6 + [1], background=1), refine="dataset")
+    alone = rig.run(data_of(photos, [0] * 6, background=1), refine="dataset")
+    assert rig.loads == 0 and both.maps.folder == alone.maps.folder
+
+
+def test_only_background(rig: Rig, data_of: DataOf, photos: list[Path]) -> None:
+    with pytest.raises(DataError, match="nothing to refine"):
+        rig.run(data_of(photos, [1] * 6, background=1), refine="dataset")
+
+
+@pytest.mark.parametrize(("shown", "none", "room"), [(20, 30, 10), (3, 30, 10), (30, 3, 10), (2, 2, 10), (5, 0, 3)])
+def test_photos_of_the_fit(rig: Rig, shown: int, none: int, room: int) -> None:
+    digests = [f"{n * 7919 % 100:064x}" for n in range(shown + none)]
+    empty = set(digests[shown:])
+    harvest = rig.harvest(refine="dataset", refine_photos=room)
+    chosen = harvest._fit_photos(digests, empty)
+    assert len(chosen) == len(set(chosen)) == min(room, shown + none)
+    assert sum(d in empty for d in chosen) == min(none, max(room // 2, room - shown))
+    assert chosen == harvest._fit_photos(digests[::-1] + digests, empty)
+
+
+def test_directions_of_an_earlier_harvest(rig: Rig, data_of: DataOf, photos: list[Path]) -> None:
+    found = rig.run(data_of(photos[:4]), refine="dataset")
+    other = rig.harvest(refine="dataset").run(data_of(photos[3:]), found.key_map)
+    assert other.key_map is found.key_map
+    np.testing.assert_allclose(other.refined(other.digests[0]), found.refined(found.digests[3]), atol=0.01)
+    rig.loads = 0
+    rig.harvest(refine="dataset").run(data_of(photos[3:]), found.key_map)
+    assert rig.loads == 0
+
+
+def test_damaged_directions(rig: Rig, data_of: DataOf, photos: list[Path]) -> None:
+    found = rig.run(data_of(photos), refine="dataset")
+    file = found.maps.folder / "direction.safetensors"
+    for data in (b"", b"junk" * 50, file.read_bytes()[:-9]):
+        file.write_bytes(data)
+        with pytest.raises(StoreError, match=r"damaged.*remove its folder"):
+            rig.run(data_of(photos), refine="dataset")
+
+
+def test_a_lost_record_is_named(rig: Rig, data_of: DataOf, photos: list[Path]) -> None:
+    found: Harvested = rig.run(data_of(photos))
+    found.squares.close()
+    shutil.rmtree(found.squares.folder)
+    with pytest.raises(StoreError, match="lost a photo's record"):
+        found.square(found.digests[0])
+
+
+def test_keys_of_a_fit_are_bounded(rig: Rig, data_of: DataOf, photos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maps_module, "_MOST_KEYS", 3 * 2 * 24 * 16)  # three photos' keys at 4x4 patches
+    sizes = []
+    fit = maps_module.fit_direction
+    monkeypatch.setattr(maps_module, "fit_direction", lambda a, k, e, **kw: sizes.append(k.shape) or fit(a, k, e, **kw))
+    found = rig.run(data_of(photos, [0, 0, 0, 1, 1, 1], background=1), refine="dataset")
+    assert sizes == [(3, 4, 4, 24)]
+    assert rig.shown == 6 and all(found.refined(d) is not None for d in found.digests)
+
+
+def test_flip_makes_the_harvest_symmetric(rig: Rig, data_of: DataOf, photos: list[Path]) -> None:
+    mirrored = [p.with_name(f"mirrored {p.name}") for p in photos]
+    for there, back in zip(photos, mirrored, strict=True):
+        Image.fromarray(read_image(there)[:, ::-1]).save(back)
+    found = rig.run(data_of([*photos, *mirrored]), flip=True, refine="image")
+    for there, back in zip(found.digests[:6], found.digests[6:], strict=True):
+        # one byte of rounding when the photo is resized
+        np.testing.assert_allclose(found.source_maps(back, -1)[..., ::-1], found.source_maps(there, -1), atol=0.05)
+
+
+def test_memory_does_not_grow_with_the_photos(rig: Rig, data_of: DataOf, photos: list[Path]) -> None:
+    """At most the batch that is worked on and the one read ahead are alive."""
+    alive = most = 0
+    harvest = rig.harvest(batch=1)
+    read = maps_module.read_image
+
+    class Counted(np.ndarray[Any, Any]):
+        def __del__(self) -> None:
+            nonlocal alive
+            alive -= 1
+
+    def counted(path: Path, **arguments: Any) -> Any:
+        nonlocal alive, most
+        alive += 1
+        most = max(most, alive)
+        return read(path, **arguments).view(Counted)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(maps_module, "read_image", counted)
+        patch.setattr(maps_module, "resize_image", lambda image, size: resize_image(np.asarray(image), size))
+        harvest.run(data_of(photos))
+    assert 1 <= most <= 3

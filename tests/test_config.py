@@ -1,0 +1,167 @@
+"""Settings from recipes and --set: types, ranges, messages, and back to TOML."""
+
+from __future__ import annotations
+
+import dataclasses
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dips.config import Config, load_config, to_toml
+from dips.errors import ConfigError
+
+RECIPES = sorted(e.name[:-5] for e in (resources.files("dips") / "recipes").iterdir() if e.name.endswith(".toml"))
+SETTINGS = [
+    (stage.name, field.name)
+    for stage in dataclasses.fields(Config)
+    for field in dataclasses.fields(getattr(Config(), stage.name))
+]
+
+
+def values(stage: str, name: str) -> st.SearchStrategy[Any]:
+    """What a setting may hold."""
+    section = type(getattr(Config(), stage))
+    kind = get_type_hints(section)[name]
+    limits = next(f for f in dataclasses.fields(section) if f.name == name).metadata
+    low, high = limits["low"], limits["high"]
+    if limits["choices"] is not None:
+        return st.sampled_from(limits["choices"])
+    if get_origin(kind) is tuple:
+        (kind,) = set(get_args(kind)) - {...}
+        return st.lists(st.integers(low, high), min_size=1, max_size=3).map(tuple)
+    if kind is bool:
+        return st.booleans()
+    if kind is int:
+        return st.integers(low, high)
+    if kind is float:
+        return st.floats(low, high, allow_nan=False, allow_infinity=False)
+    return st.text(st.characters(exclude_categories=["Cs"]))
+
+
+def test_no_recipe_is_the_default() -> None:
+    assert load_config() == load_config("default") == Config()
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_recipes_load(recipe: str) -> None:
+    assert isinstance(load_config(recipe), Config)
+
+
+def test_the_paper_recipe_is_the_paper() -> None:
+    paper = load_config("paper")
+    assert paper.harvest.refine == "none" and paper.harvest.heads == 4 and paper.harvest.score_on == "box"
+    assert paper.harvest.sizes == (224,) and paper.harvest.min_area == 0.5 and paper.harvest.levels == 0
+    assert (paper.train.epochs, paper.train.batch, paper.train.resize, paper.train.crop) == (50, 32, 256, 224)
+    assert paper.train.lambda_cls > 0 and paper.train.lambda_crf == 2e-9 and paper.predict.sst_share == 0
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_toml_comes_back_as_it_was(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    stage, name = data.draw(st.sampled_from(SETTINGS))
+    value = data.draw(values(stage, name))
+    config = Config().replace(**{f"{stage}.{name}": value})
+    assert getattr(getattr(config, stage), name) == value
+    file = tmp_path_factory.getbasetemp() / "config.toml"
+    file.write_text(to_toml(config), encoding="utf-8", newline="")
+    assert load_config(file) == config
+
+
+def test_every_setting_says_what_it_is_and_has_a_valid_default() -> None:
+    for stage, name in SETTINGS:
+        section = getattr(Config(), stage)
+        field = next(f for f in dataclasses.fields(section) if f.name == name)
+        assert set(field.metadata) == {"doc", "choices", "low", "high"}
+        assert Config().replace(**{f"{stage}.{name}": getattr(section, name)}) == Config()
+
+
+@pytest.mark.parametrize(
+    ("item", "expected"),
+    [
+        ("train.epochs=4", 4),
+        ("train.lr = 1", 1.0),
+        ("train.flip=false", False),
+        ("harvest.refine=image", "image"),
+        ('harvest.refine="image"', "image"),
+        ("harvest.sizes=[224, 320]", (224, 320)),
+        ("data.background_class=no tower", "no tower"),
+        ("data.background_class=", ""),
+        ("harvest.sst=vit_small_patch16_224.dino", "vit_small_patch16_224.dino"),
+        ("train.lambda_crf=2e-9", 2e-9),
+    ],
+)
+def test_set(item: str, expected: Any) -> None:
+    stage, name = item.partition("=")[0].strip().split(".")
+    found = getattr(getattr(load_config(overrides=[item]), stage), name)
+    assert found == expected and type(found) is type(expected)
+
+
+def test_the_last_word_wins(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text("[train]\nepochs = 9\nbatch = 3\n")
+    config = load_config(recipe, ["train.epochs=1", "train.epochs=2"])
+    assert (config.train.epochs, config.train.batch) == (2, 3)
+    assert config.train.resize == Config().train.resize
+
+
+@pytest.mark.parametrize(
+    ("item", "says"),
+    [
+        ("train.epoch=4", r"unknown setting 'train\.epoch' \(did you mean 'epochs'\?\)"),
+        ("trian.epochs=4", r"unknown stage 'trian' \(did you mean 'train'\?\)"),
+        ("epochs=4", "'epochs' is no setting: write stage.name"),
+        ("train.epochs", "takes stage.name=value"),
+        ("=4", "takes stage.name=value"),
+        ("train.epochs=0", "train.epochs must be at least 1, not 0"),
+        ("train.epochs=1.5", "must be a whole number"),
+        ("train.epochs=true", "must be a whole number"),
+        ("train.epochs=many", "must be a whole number"),
+        ("train.flip=1", "must be true or false"),
+        ("train.lr=fast", "must be a number"),
+        ("train.lr=-1", "at least 0"),
+        ("train.lr=nan", "finite"),
+        ("train.lr=inf", "finite"),
+        ("train.lr=1" + "0" * 400, "finite"),
+        ("harvest.min_area=1.5", r"between 0\.0 and 1\.0"),
+        ("harvest.sst=3", "must be text"),
+        ("harvest.refine=all", "one of none, image, dataset"),
+        ("harvest.sizes=224", "must be a list"),
+        ("harvest.sizes=[]", "must be a list"),
+        ("harvest.sizes=[2]", "between 28 and 2048"),
+        ("harvest.sizes=[true]", "whole number"),
+        ("train.grow=4", "one of 1, 3, 5, 7"),
+    ],
+)
+def test_what_is_refused(item: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=f"(?s)--set.*{says}|{says}"):
+        load_config(overrides=[item])
+
+
+def test_recipes_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no recipe is called 'papers'; there are .*default.*paper"):
+        load_config("papers")
+    with pytest.raises(ConfigError, match=r"cannot read the recipe .*none\.toml"):
+        load_config(tmp_path / "none.toml")
+    for text, says in (
+        ("[train", "not valid TOML"),
+        ("train = 3", "'train' is a stage"),
+        ("[trains]\nepochs = 2", "unknown stage 'trains'"),
+        ("[train]\nepochs = 0", r"bad\.toml.*at least 1"),
+    ):
+        (tmp_path / "bad.toml").write_text(text)
+        with pytest.raises(ConfigError, match=says):
+            load_config(str(tmp_path / "bad.toml"))
+    (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="cannot read"):
+        load_config(tmp_path / "bytes.toml")
+
+
+def test_replace_checks_too() -> None:
+    with pytest.raises(ConfigError, match="at least 1"):
+        Config().replace(**{"train.epochs": 0})
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().train.epochs = 3  # type: ignore[misc]
