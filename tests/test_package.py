@@ -92,7 +92,7 @@ def test_every_folder_of_modules_is_a_package() -> None:
     assert [folder for folder in sorted(folders) if not (folder / "__init__.py").is_file()] == []
 
 
-@pytest.mark.parametrize("recipe", ["default", "drone", "paper"])
+@pytest.mark.parametrize("recipe", ["default", "demo", "drone", "paper"])
 def test_recipe_loads_and_says_what_it_is(recipe: str) -> None:
     config = load_config(recipe)
     assert (config == Config()) == (recipe == "default")

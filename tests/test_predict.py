@@ -23,7 +23,7 @@ from dips.models.localizer import Localizer
 from dips.predict import Predictor
 from dips.types import Prediction
 
-CONFIG = PredictConfig(size=64, flip=False, threshold=0.5, batch=2, min_area=0.001)
+CONFIG = PredictConfig(size=64, flip=False, sst_share=0.0, threshold=0.5, batch=2, min_area=0.001)
 
 
 class Yellow(nn.Module):
@@ -164,9 +164,19 @@ def test_between_the_ends_logits_are_mixed(linear: dict[str, Any]) -> None:
 
 
 def test_a_share_needs_the_linear_map(linear: dict[str, Any]) -> None:
+    images = torch.rand(1, 3, 96, 96)
     for given in ({}, {"key_map": linear["key_map"]}, {"transformer": linear["transformer"]}):
         with pytest.raises(ConfigError, match=r"predict\.sst_share.*set it to 0"):
-            predictor(sst_share=0.5, **given)
+            predictor(sst_share=0.5, **given).score_maps(images)
+    with pytest.raises(ConfigError, match="automatic"):
+        predictor(sst_share=-1.0)
+
+
+def test_known_linear_maps_need_no_transformer(linear: dict[str, Any]) -> None:
+    images = torch.rand(2, 3, 96, 96)
+    known = linear["key_map"](linear["transformer"], images)
+    expected = predictor(sst_share=0.6, **linear).score_maps(images)
+    torch.testing.assert_close(predictor(sst_share=0.6).score_maps(images, known), expected)
 
 
 def test_threshold(tmp_path: Path, make_photo: MakePhoto) -> None:

@@ -91,9 +91,11 @@ class Model:
     @cached_property
     def predictor(self) -> Predictor:
         """The networks, ready to look at photos."""
-        mixed = self.config.predict.sst_share > 0
-        threshold = self.config.predict.threshold
-        predict = dataclasses.replace(self.config.predict, threshold=self.best_tau["v2"] if threshold < 0 else threshold)
+        threshold, share = self.config.predict.threshold, self.config.sst_share
+        mixed = share > 0
+        predict = dataclasses.replace(
+            self.config.predict, sst_share=share, threshold=self.best_tau["v2"] if threshold < 0 else threshold
+        )
         return Predictor(
             self._localizer,
             self._classifier,
@@ -186,6 +188,7 @@ def fit(
     """
     run = Path(out)
     config = load_config(recipe, settings)
+    log(f"share of the transformer's linear map at prediction: {config.sst_share:g}")
     _open_run(run, config, resume)
     if resume and (run / "model.json").is_file():
         log(f"{run} is trained already")
@@ -283,8 +286,8 @@ def _save(run: Path, data: Path, config: Config, prepared: Prepared, trained: Tr
         else {"sizes": list(key_map.sizes), "weight": key_map.weight.tolist(), "bias": key_map.bias.tolist()},
     }
     write_card(run / "README.md", record)
-    save_model(run, trained.localizer.cpu(), prepared.classifier.cpu(), meta)
     write_run_report(run)
+    save_model(run, trained.localizer.cpu(), prepared.classifier.cpu(), meta)  # last: its presence says that the run is done
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -37,6 +37,9 @@ __all__ = [
 ]
 
 
+_SST_SHARE = 0.7  # measured: docs/results.md
+
+
 def _setting(
     default: Any,
     doc: str,
@@ -156,10 +159,10 @@ class PredictConfig:
     size: int = _setting(224, "side of the square the photo is resized to", low=32)
     flip: bool = _setting(True, "average over the photo and its mirror image")
     sst_share: float = _setting(
-        0.0,
-        "share of the transformer's linear map (harvest.refine=dataset) in the score map: 0 = the U-Net alone, no transformer "
-        "at prediction; 1 = the linear map alone",
-        low=0.0,
+        -1.0,
+        "share of the transformer's linear map in the score map: 0 = the U-Net alone, no transformer at prediction; 1 = that "
+        "map alone; -1 = 0.7 with harvest.refine=dataset, else 0",
+        low=-1.0,
         high=1.0,
     )
     threshold: float = _setting(
@@ -183,6 +186,18 @@ class Config:
     localizer: LocalizerConfig = field(default_factory=LocalizerConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     predict: PredictConfig = field(default_factory=PredictConfig)
+
+    @property
+    def sst_share(self) -> float:
+        """``predict.sst_share`` with its automatic value worked out.
+
+        Raises:
+            ConfigError: a share of a map that this harvest does not make.
+        """
+        share = self.predict.sst_share
+        if share > 0 and self.harvest.refine != "dataset":
+            raise ConfigError("predict.sst_share above 0 needs harvest.refine=dataset, which fits the linear map; set it to 0")
+        return share if share >= 0 else _SST_SHARE if self.harvest.refine == "dataset" else 0.0
 
     def replace(self, **settings: Any) -> Config:
         """A copy with dotted settings changed, e.g. ``config.replace(**{"train.epochs": 4})``."""

@@ -45,11 +45,13 @@ def evaluate_model(model: Model, data: str | Path, *, split: str | None, store: 
         return harvested.mean_attention(where[samples[position].id])
 
     def linear(position: int) -> FloatArray | None:
-        return harvested.refined(where[samples[position].id])
+        return harvested.linear(where[samples[position].id])
 
     others = {"mean_attention": attention} | ({"linear_map": linear} if model.key_map is not None else {})
     tau = model.predictor.config.threshold
-    found = evaluate_photos(model.predictor, samples, others=others, taus=[tau])
+    found = evaluate_photos(
+        model.predictor, samples, others=others, linear=linear if model.key_map is not None else None, taus=[tau]
+    )
     own = found.methods["localizer"]
     if own.n_boxes == 0:
         log("no photo of this split has true boxes: only the classification is evaluated")
@@ -120,7 +122,7 @@ def _result(
         },
         "classes": _classes(model, found, own),
         "sst": transformer["note"] or transformer["arch"],
-        "sst_share": model.config.predict.sst_share,
+        "sst_share": model.config.sst_share,
         "weights": model.record["weights"],
         "seed": model.config.train.seed,
         "skipped": [{"path": str(p.path), "why": p.message} for p in problems],

@@ -6,7 +6,7 @@ In: photo files. Out: :class:`~dips.types.Prediction` in the photo's own pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -51,7 +51,8 @@ class Predictor:
     Args:
         classifier_size: side of the square that the classifier sees.
         background: label of the class without object; its photos get no boxes.
-        key_map, transformer: needed where ``config.sst_share`` is above 0.
+        config: with ``sst_share`` and ``threshold`` worked out.
+        key_map, transformer: needed where ``sst_share`` is above 0 and the linear maps of the photos are not known.
     """
 
     def __init__(
@@ -67,10 +68,8 @@ class Predictor:
         key_map: KeyMap | None = None,
         transformer: Transformer | None = None,
     ) -> None:
-        if config.sst_share > 0 and (key_map is None or transformer is None):
-            raise ConfigError(
-                "predict.sst_share: this run has no linear map to mix in; train with harvest.refine=dataset, or set it to 0"
-            )
+        if config.sst_share < 0:
+            raise ConfigError("predict.sst_share is still -1 (automatic); pass the one that Config.sst_share works out")
         self.localizer = localizer.to(device).eval()
         self.classifier = classifier.to(device).eval()
         self.config, self.classes, self.classifier_size = config, classes, classifier_size
@@ -87,38 +86,52 @@ class Predictor:
         return max(sides)
 
     @torch.inference_mode()
-    def answer(self, images: Iterable[ByteImage]) -> Answer:
-        """Photos as squares ``(side, side, 3) uint8`` to maps and class probabilities."""
+    def answer(self, images: Iterable[ByteImage], linear: Sequence[FloatArray] | None = None) -> Answer:
+        """Photos as squares ``(side, side, 3) uint8`` to maps and class probabilities.
+
+        Args:
+            linear: their linear maps ``(h, w)``, where they are known already; else the transformer makes them if it must.
+        """
         stacked = torch.from_numpy(np.stack(list(images))).to(self.device)
         full = stacked.permute(0, 3, 1, 2).float() / 255
-        seen = resize_to(full, self.classifier_size)
-        logits = self.classifier(seen)
-        if self.config.flip:
-            logits = (logits + self.classifier(seen.flip(-1))) / 2
-        probabilities = logits.float().softmax(1)
-        return Answer(self.score_maps(full).cpu().numpy(), probabilities.cpu().numpy())
+        known = None if linear is None else torch.from_numpy(np.stack(linear)).to(self.device)
+        return Answer(self.score_maps(full, known).cpu().numpy(), self._probabilities(full).cpu().numpy())
 
     @torch.inference_mode()
-    def score_maps(self, images01: Tensor) -> Tensor:
-        """``(B, 3, H, W)`` square images in [0, 1] to maps ``(B, S, S)`` in [0, 1]."""
+    def score_maps(self, images01: Tensor, linear: Tensor | None = None) -> Tensor:
+        """``(B, 3, H, W)`` square images in [0, 1] to maps ``(B, S, S)`` in [0, 1].
+
+        The U-Net's and the linear map's logits are averaged with ``sst_share``.
+        """
         share = self.config.sst_share
         size = self.config.size
         parts = []
         if share < 1:
-            parts.append((1 - share) * self._mirrored(self.localizer.foreground, resize_to(images01, size)))
+            parts.append((1 - share) * self._unet(resize_to(images01, size)))
         if share > 0:
-            assert self.key_map is not None and self.transformer is not None
-            key_map, transformer = self.key_map, self.transformer
-            coarse = self._mirrored(lambda x: key_map(transformer, x), images01)
-            parts.append(share * resize_maps(coarse, size))
+            if linear is None:
+                if self.key_map is None or self.transformer is None:
+                    raise ConfigError(
+                        "predict.sst_share: this run has no linear map; train with harvest.refine=dataset, or set it to 0"
+                    )
+                linear = self.key_map(self.transformer, images01)
+            parts.append(share * resize_maps(_logit(linear), size))
         return torch.sigmoid(torch.stack(parts).sum(0))
 
-    def _mirrored(self, network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    def _unet(self, images: Tensor) -> Tensor:
         """Logits of the foreground, averaged with the mirror image's if ``flip``."""
-        logits = _logit(network(images))
+        logits = _logit(self.localizer.foreground(images))
         if self.config.flip:
-            logits = (logits + _logit(network(images.flip(-1))).flip(-1)) / 2
+            logits = (logits + _logit(self.localizer.foreground(images.flip(-1))).flip(-1)) / 2
         return logits
+
+    def _probabilities(self, images: Tensor) -> Tensor:
+        """Class probabilities, averaged over the mirror image if ``flip``."""
+        view = resize_to(images, self.classifier_size)
+        probabilities = self.classifier(view).softmax(1)
+        if self.config.flip:
+            probabilities = (probabilities + self.classifier(view.flip(-1)).softmax(1)) / 2
+        return torch.as_tensor(probabilities)
 
     def photos(self, paths: Iterable[Path], skipped: Callable[[Path, str], None]) -> Iterator[Prediction]:
         """One prediction per readable photo, in order; ``skipped`` is told of the others and why."""

@@ -104,6 +104,16 @@ class Prediction:
     score_map: FloatArray = field(repr=False)
     threshold: float = 0.5
 
+    def save(self, folder: str | Path) -> None:
+        """Write ``NAME.json``, ``NAME.mask.png`` and ``NAME.overlay.jpg`` into ``folder``, NAME being the photo's.
+
+        Raises:
+            RunError: one of them exists already, or cannot be written.
+        """
+        from dips.export.folder import save_prediction  # what a user types, so it stands here against the layers
+
+        save_prediction(self, Path(folder))
+
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of the photo."""

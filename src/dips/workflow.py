@@ -1,7 +1,7 @@
 """The steps of a training, in order: data, weights, harvest, classifier, proposals, localizer, threshold (paper 3, figure 2).
 
-In: a data set and settings. Out: :class:`Trained`. :mod:`dips.api` writes it into a run folder; the ablation in ``bench/`` calls
-the same steps without one.
+In: a data set and settings. Out: :class:`Trained`. :mod:`dips.api` writes it into a run folder; the ablation in ``bench/``
+calls the same steps without one.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from dips.config import Config
 from dips.data import load_data, require_trainable, split_validation
+from dips.data.images import ByteImage
 from dips.data.load import available_splits
 from dips.data.transforms import resize_image
 from dips.evaluate.boxes import boxes_at_thresholds
@@ -35,7 +36,7 @@ from dips.models.weights import Weights, resolve
 from dips.predict import Predictor
 from dips.runtime import log, seed_everything, track
 from dips.train.loop import FitResult, fit_localizer
-from dips.types import DataSet
+from dips.types import DataSet, FloatArray
 
 __all__ = ["Prepared", "Trained", "prepare", "read_splits", "train"]
 
@@ -65,9 +66,15 @@ class Prepared:
     val_items: Items
     transformer: Callable[[], Transformer]
 
-    def val_squares(self, position: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    def val_square(self, position: int) -> ByteImage:
         """The ``position``-th validation photo as a square."""
         return self.harvested.square(self.harvested.digests[len(self.train) + position])
+
+    def val_linear(self, position: int) -> FloatArray:
+        """Its linear map; only with ``harvest.refine=dataset``."""
+        found = self.harvested.linear(self.harvested.digests[len(self.train) + position])
+        assert found is not None
+        return found
 
 
 @dataclass(frozen=True)
@@ -204,11 +211,11 @@ def _flat(at: dict[str, float]) -> dict[str, float]:
 
 
 def _validator(prepared: Prepared, config: Config, localizer: Localizer, device: torch.device) -> Predictor:
-    """The U-Net alone, without flips: what is compared between epochs is the training."""
+    """The networks as they will predict, but for flips; linear maps come from the harvest."""
     return Predictor(
         localizer,
         prepared.classifier,
-        config=dataclasses.replace(config.predict, sst_share=0.0, flip=False),
+        config=dataclasses.replace(config.predict, sst_share=config.sst_share, flip=False),
         classes=prepared.train.classes,
         classifier_size=config.classifier.size,
         background=prepared.train.background,
@@ -220,9 +227,10 @@ def _val_maps(predictor: Predictor, prepared: Prepared, positions: Sequence[int]
     """Maps of validation photos in the protocol's frame, from their stored squares."""
     maps = []
     for start in range(0, len(positions), predictor.config.batch):
-        squares = [prepared.val_squares(i) for i in positions[start : start + predictor.config.batch]]
-        images = torch.from_numpy(np.stack(squares)).to(predictor.device).permute(0, 3, 1, 2).float() / 255
-        maps += [to_frame_map(m) for m in predictor.score_maps(images).cpu().numpy()]
+        part = positions[start : start + predictor.config.batch]
+        squares = [prepared.val_square(i) for i in part]
+        linear = [prepared.val_linear(i) for i in part] if predictor.config.sst_share > 0 else None
+        maps += [to_frame_map(m) for m in predictor.answer(squares, linear).maps]
     return maps
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dips.errors import RunError
-from dips.export.annotations import SUMMARIES, prediction_record, write_coco, write_json, write_mask, write_predictions
+from dips.export.annotations import prediction_record, write_coco, write_json, write_mask, write_predictions
 from dips.types import Prediction
 
 MakePrediction = Callable[..., Prediction]
@@ -67,12 +67,6 @@ def test_coco_refuses_records_of_two_models(make_prediction: MakePrediction, tmp
     with pytest.raises(RunError, match="one COCO file per model"):
         write_coco([prediction_record(make_prediction()), other], tmp_path / "coco.json")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_every_summary_is_written_from_records(make_prediction: MakePrediction, tmp_path: Path) -> None:
-    for name, write in SUMMARIES.values():
-        write([prediction_record(make_prediction())], tmp_path / name)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["predictions.coco.json", "predictions.json"]
 
 
 def test_a_failure_leaves_the_old_file(make_prediction: MakePrediction, tmp_path: Path) -> None:

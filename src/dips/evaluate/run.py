@@ -57,6 +57,7 @@ def evaluate_photos(
     samples: Sequence[Sample],
     *,
     others: Mapping[str, MapOf],
+    linear: MapOf | None = None,
     taus: Sequence[float] = (),
     thresholds: int = 1000,
 ) -> Evaluated:
@@ -64,6 +65,7 @@ def evaluate_photos(
 
     Args:
         others: further methods by name, maps by position in ``samples``. The centred Gaussian (``centre``) is always added.
+        linear: the photos' linear maps, where they are known already.
         taus: thresholds at which each photo's best IoU is kept.
     """
     centre = boxes_at_thresholds(centre_map(), thresholds)
@@ -84,7 +86,8 @@ def evaluate_photos(
                 squares.append(resize_image(photo, (predictor.side, predictor.side)))
             if not readable:
                 continue
-            said = predictor.answer(squares)
+            known = None if linear is None else [_there(linear(position)) for position in readable]
+            said = predictor.answer(squares, known)
             order = np.argsort(-said.probabilities, axis=1, kind="stable")[:, :5]
             maps: dict[str, list[FloatArray | None]] = {"localizer": list(said.maps)}
             maps |= {name: [map_of(position) for position in readable] for name, map_of in others.items()}
@@ -131,6 +134,11 @@ def _add(count: BoxAccumulator, sample: Sample, levels: BoxLevels | None, ranks:
     if levels is None and boxes is not None and len(boxes):  # a method without a map for this photo finds nothing
         levels = boxes_at_thresholds(np.zeros((FRAME, FRAME), np.float32))
     count.add(levels, boxes, label=sample.label, predicted=ranks, id=sample.id)
+
+
+def _there(score_map: FloatArray | None) -> FloatArray:
+    assert score_map is not None
+    return score_map
 
 
 def _groups(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -2,13 +2,13 @@
 
 In: :class:`~dips.types.Prediction` or the record made of it. Out: files, each written whole or not at all. Records hold
 no pixels, so that those of a hundred thousand photos fit into memory; every format but the masks is written from them.
-A new format is a function from records to a file, entered in ``SUMMARIES``.
+A new format is a function from records to a file.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from dips.types import Prediction
 
 __all__ = [
     "SCHEMA_VERSION",
-    "SUMMARIES",
     "prediction_record",
     "write_coco",
     "write_json",
@@ -128,13 +127,6 @@ def write_coco(records: Iterable[Mapping[str, Any]], path: Path) -> None:
         content = {"images": images, "categories": categories, "annotations": annotations}
         json.dump(content, file, ensure_ascii=False, allow_nan=False)
         file.write("\n")
-
-
-SUMMARIES: Mapping[str, tuple[str, Callable[[Iterable[Mapping[str, Any]], Path], None]]] = {
-    "json": ("predictions.json", write_predictions),
-    "coco": ("predictions.coco.json", write_coco),
-}
-"""Formats with one file for all photos: the file's name and what writes it."""
 
 
 def write_mask(prediction: Prediction, path: Path) -> None:

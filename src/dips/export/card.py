@@ -25,7 +25,7 @@ def write_card(path: Path, record: Mapping[str, Any]) -> None:
         f"- **Data:** `{record['data']}`, {record['photos']['train']} training and {record['photos']['val']} validation photos",
         f"- **Chosen:** {record['selection']}",
         f"- **Validation:** {_numbers(record['validation'])}; accuracy {_numbers(record['accuracy'])} (percent)",
-        f"- **Seed:** {record['seed']}; training took {record['seconds']['training']:.0f} s on {record['environment']['device']}",
+        f"- **Seed:** {record['seed']}; {record['seconds']['training']:.0f} s of training on {record['environment']['device']}",
         "",
         "## Weights it started from",
         "",
@@ -43,8 +43,8 @@ def write_card(path: Path, record: Mapping[str, Any]) -> None:
         "",
         "## Limits",
         "",
-        "Nobody drew a box or mask for the training. What always appears together with the object (a perch, a pole, a shadow) may "
-        "be taken for a part of it. Look at the overlays before you rely on the boxes.",
+        "Nobody drew a box or mask for the training. What always appears together with the object (a perch, a pole, a shadow) "
+        "may be taken for a part of it. Look at the overlays before you rely on the boxes.",
         "",
         "Use it with `dips predict` or `dips.load`; the settings are in `config.toml`, the numbers in `report.html`.",
     ]

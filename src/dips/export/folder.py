@@ -33,7 +33,7 @@ from dips.export.draw import overlay
 from dips.runtime import atomic_file, log, new_folder, track
 from dips.types import Prediction, Problem
 
-__all__ = ["FORMATS", "Filled", "PredictionFolder", "is_finished", "name_photos", "parse_formats"]
+__all__ = ["FORMATS", "Filled", "PredictionFolder", "is_finished", "name_photos", "parse_formats", "save_prediction"]
 
 FORMATS = ("json", "overlays", "masks", "coco")
 _MARK = ".unfinished.json"
@@ -50,6 +50,18 @@ class Filled:
     photos: int
     boxes: int
     skipped: tuple[Problem, ...]
+
+
+def save_prediction(prediction: Prediction, folder: Path) -> None:
+    """See :meth:`dips.types.Prediction.save`."""
+    stem = prediction.path.stem
+    record, mask, picture = (folder / f"{stem}{end}" for end in (".json", ".mask.png", ".overlay.jpg"))
+    for path in (record, mask, picture):
+        if path.exists():
+            raise RunError(f"{path} exists already and is left as it is; choose another folder")
+    write_mask(prediction, mask)
+    _write_overlay(prediction, picture)
+    write_json(prediction_record(prediction), record)
 
 
 def is_finished(out: Path) -> bool:
@@ -173,12 +185,7 @@ class PredictionFolder:
         if "masks" in self.formats:
             write_mask(prediction, self._file("masks", path))
         if "overlays" in self.formats:
-            picture = overlay(read_image(path), prediction)
-            done, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
-            if not done:
-                raise ImageError(f"{path} cannot be drawn on as a JPEG ({picture.shape[1]} x {picture.shape[0]} pixels)")
-            with atomic_file(self._file("overlays", path), "wb") as file:
-                file.write(data.tobytes())
+            _write_overlay(prediction, self._file("overlays", path))
         record = prediction_record(prediction, path=_text(path.as_posix()))
         write_json(record, self._file("json", path))  # the last one: it says that the photo is done
 
@@ -214,6 +221,15 @@ class PredictionFolder:
     def _file(self, kind: str, path: Path) -> Path:
         suffix = {"json": ".json", "overlays": ".jpg", "masks": ".png"}[kind]
         return self.out / kind / f"{self.stems[path]}{suffix}"
+
+
+def _write_overlay(prediction: Prediction, file: Path) -> None:
+    picture = overlay(read_image(prediction.path), prediction)
+    done, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
+    if not done:
+        raise ImageError(f"{prediction.path} cannot be drawn on as a JPEG ({picture.shape[1]} x {picture.shape[0]} pixels)")
+    with atomic_file(file, "wb") as out:
+        out.write(data.tobytes())
 
 
 def _require_same(out: Path, mark: Mapping[str, Any]) -> None:

@@ -64,6 +64,10 @@ class Harvested:
         found = read_record(self.maps, digest).get("refined")
         return None if found is None else np.asarray(normalised(torch.from_numpy(found.astype(np.float32))).numpy())
 
+    def linear(self, digest: str) -> FloatArray | None:
+        """The linear map on the keys ``(h, w)`` as it is, in [0, 1]; None unless refine=dataset."""
+        return None if self.key_map is None else np.asarray(read_record(self.maps, digest)["refined"], np.float32)
+
     def source_maps(self, digest: str, heads: int) -> FloatArray:
         """The maps that make proposals, ``(M, h, w)`` with maximum 1: refined or mean, then single heads."""
         attention = torch.from_numpy(read_record(self.maps, digest)["attention"].astype(np.float32))
