@@ -2,7 +2,7 @@
 
 A run folder holds ``config.toml``, ``run.json`` (data, weights, environment, how epoch and threshold were chosen),
 ``metrics.jsonl``, ``model.safetensors`` + ``model.json``, ``README.md`` (model card), ``report.html``, after an evaluation
-``evaluation.json``, and while training ``resume.safetensors``.
+``evaluation.json``, and until the training is done ``resume.safetensors``.
 """
 
 from __future__ import annotations
@@ -26,16 +26,19 @@ from dips.harvest.store import Store
 from dips.models.backbones import Transformer, load_transformer
 from dips.models.checkpoint import load_model, save_model
 from dips.models.keymap import KeyMap
-from dips.models.weights import resolve
+from dips.models.weights import Weights, resolve
 from dips.predict import Predictor
 from dips.reporting import write_run_report
 from dips.runtime import atomic_file, cache_folder, environment, log, pick_device
+from dips.train.state import STATE
 from dips.types import Prediction
 from dips.workflow import Prepared, Trained, prepare, read_splits, train
 
 __all__ = ["Model", "fit", "load", "write_run_report"]
 
 _CONFIG, _RUN = "config.toml", "run.json"
+_RECORD = ("data", "classes", "background", "weights", "accuracy", "selection", "label_free", "best_tau", "environment")
+_META = ("classes", "background", "best_tau", "key_map")
 
 
 class Model:
@@ -46,33 +49,44 @@ class Model:
         config: the settings it was trained with; ``predict`` may have been changed at :func:`load`.
         classes: names in label order.
         background: label of the class without object, if there is one.
+        best_tau: thresholds chosen on validation.
         record: what ``run.json`` says.
+        given: where to look for the transformer's weights.
     """
 
     def __init__(self, run: Path, config: Config, device: torch.device, weights: Sequence[str]) -> None:
         localizer, classifier, meta = load_model(run, device)
+        _require(run / "model.json", meta, _META)
+        self.record = _read_json(run / _RUN)
+        _require(run / _RUN, self.record, _RECORD)
+        if config.predict.sst_share < 0:  # the share of its training, not of this version's default
+            share = meta.get("sst_share", config.sst_share)
+            config = dataclasses.replace(config, predict=dataclasses.replace(config.predict, sst_share=share))
+        config.check()
         self.run, self.config, self.device = run, config, device
         self.classes: tuple[str, ...] = tuple(meta["classes"])
         self.background: int | None = meta["background"]
         self.best_tau: dict[str, float] = meta["best_tau"]
-        self.record = _read_json(run / _RUN)
         self._meta, self._localizer, self._classifier = meta, localizer, classifier
         self.given = tuple(weights)
 
     @cached_property
     def key_map(self) -> KeyMap | None:
         """The linear map on the transformer's keys that the harvest fitted; None unless ``harvest.refine=dataset``."""
-        saved = self._meta.get("key_map")
+        saved = self._meta["key_map"]
         if saved is None:
             return None
-        key_map = KeyMap(saved["sizes"], len(saved["weight"][0]))
-        key_map.weight.copy_(torch.tensor(saved["weight"]))
-        key_map.bias.copy_(torch.tensor(saved["bias"]))
+        try:
+            key_map = KeyMap(saved["sizes"], len(saved["weight"][0]))
+            key_map.weight.copy_(torch.tensor(saved["weight"]))
+            key_map.bias.copy_(torch.tensor(saved["bias"]))
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            raise RunError(f"{self.run / 'model.json'}: key_map is damaged ({error}); copy the run again") from error
         return key_map.to(self.device)
 
     @cached_property
-    def transformer(self) -> Transformer:
-        """The transformer of the harvest, found anew by name and checked against the recorded checksum.
+    def transformer_weights(self) -> Weights:
+        """The weights of the harvest's transformer, found anew by name and checked against the recorded checksum.
 
         Raises:
             WeightsError: these weights are not here.
@@ -86,7 +100,16 @@ class Model:
                 f"{self.run} was made with other weights of {known['arch']} ({known['origin']}, sha256 {known['sha256'][:12]}) "
                 f"than those found here ({found.origin}); give them with --weights"
             )
-        return load_transformer(found).to(self.device)
+        return found
+
+    @cached_property
+    def transformer(self) -> Transformer:
+        """The transformer of the harvest, loaded at first use.
+
+        Raises:
+            WeightsError: its weights are not here.
+        """
+        return load_transformer(self.transformer_weights).to(self.device)
 
     @cached_property
     def predictor(self) -> Predictor:
@@ -144,13 +167,15 @@ class Model:
         Writes ``evaluation.json`` into the run folder and the report anew.
 
         Args:
-            split: folder of DATA; None or ``all`` takes DATA itself.
+            split: folder of DATA; None or ``all`` takes all of DATA.
             store: of the harvest; default: the user's cache.
             photos: best and worst photos shown in the report, together.
             json_path: where the result is also written.
 
         Raises:
-            DataError: the data has no photo with true boxes.
+            DataError: there is no photo, no such split, or none of its classes is the model's. Photos without true boxes count
+                for the classification alone.
+            WeightsError: the transformer, which the baselines and the linear map need, is not here.
         """
         result = evaluate_model(self, data, split=split, store=_store(store), photos=photos)
         for path in [self.run / "evaluation.json", *([Path(json_path)] if json_path is not None else [])]:
@@ -177,8 +202,8 @@ def fit(
         data: see ``docs/data.md``.
         out: the run folder; must not exist, unless ``resume``.
         recipe: name or TOML file; default: ``default``.
-        settings: ``stage.name=value`` strings that win over the recipe.
-        weights: local weights files, folders, or NAME=FILE.
+        settings: ``stage.name=value`` strings that win over the recipe; a single one need not be in a list.
+        weights: local weights files, folders, or NAME=FILE; likewise.
         store: folder of the harvest; default: the user's cache.
         device: ``auto``, ``cpu``, ``cuda``, ``mps``.
         resume: go on with a training that was stopped; the settings must be the same.
@@ -187,7 +212,8 @@ def fit(
         DipsError: whatever is wrong with data, settings, weights or folders, before anything is written where possible.
     """
     run = Path(out)
-    config = load_config(recipe, settings)
+    config, weights = load_config(recipe, _several(settings)), _several(weights)
+    config.check()
     log(f"share of the transformer's linear map at prediction: {config.sst_share:g}")
     _open_run(run, config, resume)
     if resume and (run / "model.json").is_file():
@@ -201,10 +227,13 @@ def fit(
     place = pick_device(device)
     prepared = prepare(train_set, val_set, config=config, store=_store(store), device=place, given=weights)
     _begin_run(run, config, resume)
-    fabric = Fabric(accelerator={"cuda": "cuda", "mps": "mps"}.get(place.type, "cpu"), devices=1)
+    if place.type == "cuda":
+        fabric = Fabric(accelerator="cuda", devices=[place.index or 0])
+    else:
+        fabric = Fabric(accelerator="mps" if place.type == "mps" else "cpu", devices=1)
     fabric.launch()
     trained = train(prepared, config=config, run=run, fabric=fabric, resume=resume)
-    _save(run, Path(data), config, prepared, trained)
+    _save(run, Path(data), config, prepared, trained, place)
     log(f"trained: {trained.selection}")
     return load(run, device=device, weights=weights)
 
@@ -220,12 +249,20 @@ def load(run: str | Path, *, device: str = "auto", settings: Sequence[str] = (),
         RunError: the folder holds no trained model, or a damaged one.
         ConfigError: a setting that is fixed by the training.
     """
-    folder = Path(run)
-    if wrong := [item for item in settings if not item.startswith("predict.")]:
+    folder, settings = Path(run), _several(settings)
+    if wrong := [item for item in settings if not item.strip().startswith("predict.")]:
         raise ConfigError(f"{wrong[0]} was fixed by the training; only predict.* can be set for a trained run")
     if not (folder / _CONFIG).is_file():
         raise RunError(f"{folder} is no run folder ({_CONFIG} is missing); give the folder that 'dips train --out' wrote")
-    return Model(folder, load_config(folder / _CONFIG, settings), pick_device(device), weights)
+    try:
+        load_config(folder / _CONFIG)
+    except ConfigError as error:
+        raise RunError(f"{error}; it is damaged or of another version: copy the run again or train anew") from error
+    return Model(folder, load_config(folder / _CONFIG, settings), pick_device(device), _several(weights))
+
+
+def _several(items: Sequence[str]) -> tuple[str, ...]:
+    return (items,) if isinstance(items, str) else tuple(map(str, items))
 
 
 def _store(folder: str | Path | None) -> Store:
@@ -257,7 +294,9 @@ def _begin_run(run: Path, config: Config, resume: bool) -> None:
             file.write(to_toml(config))
 
 
-def _save(run: Path, data: Path, config: Config, prepared: Prepared, trained: Trained) -> None:
+def _save(
+    run: Path, data: Path, config: Config, prepared: Prepared, trained: Trained, device: torch.device
+) -> None:
     key_map = prepared.harvested.key_map
     record = {
         "data": str(data),
@@ -273,7 +312,7 @@ def _save(run: Path, data: Path, config: Config, prepared: Prepared, trained: Tr
         "best_tau": trained.best_tau,
         "seed": config.train.seed,
         "seconds": {"training": round(trained.seconds, 1)},
-        "environment": environment(),
+        "environment": environment(device),
     }
     with atomic_file(run / _RUN) as file:
         json.dump(record, file, indent=2)
@@ -281,13 +320,20 @@ def _save(run: Path, data: Path, config: Config, prepared: Prepared, trained: Tr
         "classes": list(prepared.train.classes),
         "background": prepared.train.background,
         "best_tau": trained.best_tau,
+        "sst_share": config.sst_share,
         "key_map": None
         if key_map is None
         else {"sizes": list(key_map.sizes), "weight": key_map.weight.tolist(), "bias": key_map.bias.tolist()},
     }
     write_card(run / "README.md", record)
     write_run_report(run)
-    save_model(run, trained.localizer.cpu(), prepared.classifier.cpu(), meta)  # last: its presence says that the run is done
+    save_model(run, trained.localizer.cpu(), prepared.classifier.cpu(), meta)  # its presence says that the run is done
+    (run / STATE).unlink(missing_ok=True)
+
+
+def _require(path: Path, record: dict[str, Any], names: Sequence[str]) -> None:
+    if missing := [name for name in names if name not in record]:
+        raise RunError(f"{path} lacks {', '.join(missing)}: it is damaged or of another version; copy the run again or train anew")
 
 
 def _read_json(path: Path) -> dict[str, Any]:

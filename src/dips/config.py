@@ -115,8 +115,8 @@ class LocalizerConfig:
 class TrainConfig:
     """Sampling of pseudo-pixels, losses and schedule (paper 3.2, 3.3)."""
 
-    seed: int = _setting(0, "seed of the validation cut, initial weights, order, crops and pixel draws", low=0)
-    epochs: int = _setting(6, "passes over the training photos", low=1)
+    seed: int = _setting(0, "seed of the validation cut, initial weights, order, crops and pixel draws", low=0, high=2**31 - 1)
+    epochs: int = _setting(3, "passes over the training photos", low=1)
     batch: int = _setting(16, "photos per step", low=1)
     optimizer: str = _setting("adamw", "", choices=("adamw", "sgd"))
     lr: float = _setting(1e-3, "learning rate of the decoder", low=0.0)
@@ -125,18 +125,18 @@ class TrainConfig:
     schedule: str = _setting("cosine", "'step' divides the rate by ten every lr_step epochs", choices=("cosine", "step"))
     lr_step: int = _setting(15, "epochs between two steps of schedule 'step'", low=1)
     average: float = _setting(0.99, "decay of the moving average of the weights; 0 = off", low=0.0, high=0.99999)
-    resize: int = _setting(256, "photos are resized to this square", low=32)
-    crop: int = _setting(224, "side of the random crop", low=32)
+    resize: int = _setting(184, "photos are resized to this square", low=32)
+    crop: int = _setting(160, "side of the random crop", low=32)
     flip: bool = _setting(True, "mirror half of the crops")
     fg_from: str = _setting(
         "region", "foreground pixels come from the proposal's component or its box", choices=("region", "box")
     )
-    fg_share: float = _setting(0.6, "n+: share of the proposal's pixels, by activation, that may be drawn", low=0.0, high=1.0)
+    fg_share: float = _setting(1.0, "n+: share of the proposal's pixels, by activation, that may be drawn", low=0.0, high=1.0)
     fg_pixels: int = _setting(200, "k+: foreground pixels drawn per photo and step", low=1)
-    bg_share: float = _setting(0.5, "n-: share of the lowest pixels that may be drawn", low=0.0, high=1.0)
+    bg_share: float = _setting(0.7, "n-: share of the lowest pixels that may be drawn", low=0.0, high=1.0)
     bg_pixels: int = _setting(200, "k-: background pixels drawn per photo and step", low=1)
     bg_from: str = _setting(
-        "outside", "background from the whole image (3.3) or outside the box (3.2)", choices=("image", "outside")
+        "image", "background from the whole image (3.3) or outside the box (3.2)", choices=("image", "outside")
     )
     grow: int = _setting(3, "side of the square that every drawn pixel grows to", choices=(1, 3, 5, 7))
     lambda_cpa: float = _setting(1.0, "weight of the partial cross-entropy", low=0.0)
@@ -156,7 +156,7 @@ class TrainConfig:
 class PredictConfig:
     """From a photo to boxes with a trained localizer."""
 
-    size: int = _setting(224, "side of the square the photo is resized to", low=32)
+    size: int = _setting(160, "side of the square that the U-Net sees", low=32)
     flip: bool = _setting(True, "average over the photo and its mirror image")
     sst_share: float = _setting(
         -1.0,
@@ -198,6 +198,19 @@ class Config:
         if share > 0 and self.harvest.refine != "dataset":
             raise ConfigError("predict.sst_share above 0 needs harvest.refine=dataset, which fits the linear map; set it to 0")
         return share if share >= 0 else _SST_SHARE if self.harvest.refine == "dataset" else 0.0
+
+    def check(self) -> None:
+        """See that the settings can work together, before any work is done.
+
+        Raises:
+            ConfigError: they cannot.
+        """
+        _ = self.sst_share
+        train = self.train
+        if train.crop > train.resize:
+            raise ConfigError(f"train.crop ({train.crop}) must not be larger than train.resize ({train.resize}); set both")
+        if not (train.lambda_cpa or train.lambda_cls or train.lambda_crf):
+            raise ConfigError("train.lambda_cpa, lambda_cls and lambda_crf are all 0: nothing would be learned; raise one")
 
     def replace(self, **settings: Any) -> Config:
         """A copy with dotted settings changed, e.g. ``config.replace(**{"train.epochs": 4})``."""

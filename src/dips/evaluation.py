@@ -1,6 +1,6 @@
 """``dips evaluate``: a trained model on a split, beside what needs no training, as one JSON-able result.
 
-In: a :class:`~dips.api.Model` and DATA. Out: the numbers of ``../docs/evaluation.md`` and the photos that the report shows.
+In: a :class:`~dips.api.Model` and DATA. Out: the numbers of the WSOL protocol and the photos that the report shows.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from dips.export.draw import overlay, thumbnail
 from dips.harvest.harvested import Harvested
 from dips.harvest.maps import MapHarvest
 from dips.harvest.store import Store
-from dips.models.weights import resolve
 from dips.runtime import environment, log
 from dips.types import DataSet, FloatArray, Sample
 
@@ -38,19 +37,18 @@ def evaluate_model(model: Model, data: str | Path, *, split: str | None, store: 
     """See :meth:`dips.api.Model.evaluate`."""
     dataset = _data(model, data, split)
     harvested = _maps(model, dataset, store)
-    where = {s.id: d for s, d in zip(harvested.samples, harvested.digests, strict=True)}
-    samples = harvested.samples
+    digests = harvested.digests
 
     def attention(position: int) -> FloatArray:
-        return harvested.mean_attention(where[samples[position].id])
+        return harvested.mean_attention(digests[position])
 
     def linear(position: int) -> FloatArray | None:
-        return harvested.linear(where[samples[position].id])
+        return harvested.linear(digests[position])
 
     others = {"mean_attention": attention} | ({"linear_map": linear} if model.key_map is not None else {})
     tau = model.predictor.config.threshold
     found = evaluate_photos(
-        model.predictor, samples, others=others, linear=linear if model.key_map is not None else None, taus=[tau]
+        model.predictor, harvested.samples, others=others, linear=linear if model.key_map is not None else None, taus=[tau]
     )
     own = found.methods["localizer"]
     if own.n_boxes == 0:
@@ -61,7 +59,7 @@ def evaluate_model(model: Model, data: str | Path, *, split: str | None, store: 
 
 
 def _data(model: Model, data: str | Path, split: str | None) -> DataSet:
-    dataset = load_data(data, split=None if split in (None, "all") else split, background_class="")
+    dataset = load_data(data, split=split or "all", background_class="")
     dataset = align_classes(dataset, model.classes, model.background)
     if not dataset.samples:
         raise DataError(f"there is no photo to evaluate on in {data}")
@@ -70,14 +68,13 @@ def _data(model: Model, data: str | Path, split: str | None) -> DataSet:
 
 def _maps(model: Model, dataset: DataSet, store: Store) -> Harvested:
     """Attention and linear map of the same photos; nothing is fitted on them."""
-    known = model.record["weights"]["transformer"]
-    weights = resolve(
-        "embedded" if known["source"] == "embedded" else known["arch"],
-        role="transformer",
-        given=(*model.given, *([known["origin"]] if known["source"] == "file" else [])),
-    )
     harvest = MapHarvest(
-        model.config.harvest, model.config.train.resize, store, weights, lambda: model.transformer, model.device
+        model.config.harvest,
+        model.config.train.resize,
+        store,
+        model.transformer_weights,
+        lambda: model.transformer,
+        model.device,
     )
     return harvest.run(dataset, fitted=model.key_map)
 
@@ -120,13 +117,13 @@ def _result(
             for name, r in found.methods.items()
             if name != "localizer"
         },
-        "classes": _classes(model, found, own),
+        "classes": _classes(model, own),
         "sst": transformer["note"] or transformer["arch"],
         "sst_share": model.config.sst_share,
         "weights": model.record["weights"],
         "seed": model.config.train.seed,
         "skipped": [{"path": str(p.path), "why": p.message} for p in problems],
-        "environment": environment(),
+        "environment": environment(model.device),
         "methods": methods,
     }
 
@@ -139,7 +136,7 @@ _NOTES = {
 }
 
 
-def _classes(model: Model, found: Evaluated, own: BoxResult) -> list[dict[str, Any]]:
+def _classes(model: Model, own: BoxResult) -> list[dict[str, Any]]:
     rows = []
     for label, name in enumerate(model.classes):
         mine = [row for row in own.images if row.label == label]

@@ -27,7 +27,7 @@ def write_run_report(
         photos: pictures of an evaluation; default: those of ``evaluation.json``.
 
     Raises:
-        RunError: the folder is no finished run.
+        RunError: the folder is no finished run, or a file of it is missing or damaged.
     """
     folder = Path(run)
     record = _read(folder / "run.json")
@@ -36,16 +36,21 @@ def write_run_report(
     evaluation = _read(folder / "evaluation.json")
     shown = photos if photos is not None else (evaluation or {}).get("shown", [])
     path = folder / "report.html" if out is None else Path(out)
-    write_report(
-        path,
-        title=folder.resolve().name,
-        evaluation=None if evaluation is None else _evaluation(record, evaluation),
-        metrics=_metrics(folder / "metrics.jsonl"),
-        settings_toml=(folder / "config.toml").read_text(encoding="utf-8"),
-        environment=record["environment"],
-        weights=[{"role": role, **item} for role, item in record["weights"].items()],
-        photos=[_photo(item) for item in shown],
-    )
+    try:
+        parts: dict[str, Any] = {
+            "evaluation": None if evaluation is None else _evaluation(record, evaluation),
+            "metrics": _metrics(folder / "metrics.jsonl"),
+            "settings_toml": (folder / "config.toml").read_text(encoding="utf-8"),
+            "environment": record["environment"],
+            "weights": [{"role": role, **item} for role, item in record["weights"].items()],
+            "photos": [_photo(item) for item in shown],
+        }
+    except (OSError, LookupError, TypeError, ValueError, AttributeError, cv2.error) as error:
+        raise RunError(
+            f"{folder}: run.json, metrics.jsonl, config.toml or evaluation.json is missing or damaged ({error}); "
+            "evaluate again, or copy the run again"
+        ) from error
+    write_report(path, title=folder.resolve().name, **parts)
     return path
 
 
@@ -71,7 +76,8 @@ def _evaluation(record: Mapping[str, Any], evaluation: Mapping[str, Any]) -> dic
 def _photo(item: Mapping[str, Any]) -> ReportPhoto:
     data = np.frombuffer(base64.b64decode(item["jpeg"]), np.uint8)
     image = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    assert image is not None
+    if image is None:
+        raise ValueError(f"the picture of {item['id']} cannot be read")
     return ReportPhoto(f"{item['id']}: {item['label']}", np.ascontiguousarray(image[:, :, ::-1]), item["iou"], item["group"])
 
 

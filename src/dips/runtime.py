@@ -170,16 +170,17 @@ def new_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def environment() -> dict[str, Any]:
-    """Versions and hardware, as recorded in every run."""
+def environment(device: torch.device | None = None) -> dict[str, Any]:
+    """Versions and hardware, as recorded in every run; ``device`` is the one that was computed on (default: the fastest)."""
     import torch
 
+    gpu = torch.cuda.is_available() and (device is None or device.type == "cuda")
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "device": torch.cuda.get_device_name(device) if gpu else "cpu" if device is None else device.type,
         "command": " ".join(sys.argv),
     }

@@ -7,8 +7,9 @@ calls the same steps without one.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,17 +20,18 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from dips.config import Config
-from dips.data import load_data, require_trainable, split_validation
+from dips.data import align_classes, load_data, require_trainable, split_validation
 from dips.data.images import ByteImage
 from dips.data.load import available_splits
 from dips.data.transforms import resize_image
-from dips.evaluate.boxes import boxes_at_thresholds
+from dips.errors import ConfigError, DataError
+from dips.evaluate.boxes import boxes_at_thresholds, tau_grid
 from dips.evaluate.run import evaluate_maps, to_frame_map
 from dips.harvest.harvested import Harvested
 from dips.harvest.items import Items, harvest_items
 from dips.harvest.maps import MapHarvest
 from dips.harvest.store import Store
-from dips.models.backbones import Transformer, load_transformer
+from dips.models.backbones import load_transformer
 from dips.models.classifier import Classifier, LinearProbe
 from dips.models.localizer import Localizer
 from dips.models.weights import Weights, resolve
@@ -64,7 +66,14 @@ class Prepared:
     weights: dict[str, Weights]
     items: Items
     val_items: Items
-    transformer: Callable[[], Transformer]
+
+    @property
+    def origin(self) -> str:
+        """Sixteen hex digits that stand for photos, labels, maps and weights: what a resumed training must share."""
+        labels = ",".join(str(_label(s.label)) for s in (*self.train.samples, *self.val.samples))
+        weights = [item.sha256 for item in self.weights.values()]
+        parts = [str(len(self.train)), labels, self.harvested.maps.folder.name, *weights, *self.harvested.digests]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
     def val_square(self, position: int) -> ByteImage:
         """The ``position``-th validation photo as a square."""
@@ -86,6 +95,7 @@ class Trained:
         selection: how epoch and threshold were chosen, in words.
         label_free: no box had a part in it.
         validation: the chosen localizer's numbers on the validation part.
+        seconds: of training, those before an interruption included.
     """
 
     localizer: Localizer
@@ -100,22 +110,58 @@ class Trained:
 def read_splits(data: str | Path, config: Config) -> tuple[DataSet, DataSet]:
     """Training and validation photos of DATA; the latter cut from the former where there is no ``val``.
 
+    Both have the training photos' classes; validation photos of other classes, or of none, are left out.
+
     Raises:
         DataError: the data cannot be trained on.
+        ConfigError: ``train.select_on=boxes``, and no validation photo has a box.
     """
     dataset = require_trainable(load_data(data, background_class=config.data.background_class))
     splits = available_splits(data)
     if "val" in splits and "train" in splits:
-        val = load_data(data, split="val", background_class=config.data.background_class)
-        return dataset, val
-    train, val = split_validation(dataset, share=config.data.val_share, seed=config.train.seed)
+        train, val = dataset, _labelled(load_data(data, split="val", background_class=""), dataset)
+    else:
+        train, val = split_validation(dataset, share=config.data.val_share, seed=config.train.seed)
+    _criterion(config, val)
     return train, val
+
+
+def _labelled(val: DataSet, train: DataSet) -> DataSet:
+    """The photos of ``val`` that have a class of ``train``, with its labels."""
+    val = align_classes(val, train.classes, train.background)
+    kept = tuple(sample for sample in val.samples if sample.label is not None)
+    if not kept:
+        raise DataError(f"{val.root}: no validation photo has a class; sort them into the folders of the training photos")
+    if len(kept) < len(val):
+        log(f"{len(val) - len(kept)} validation photos have no class of the training photos and are left out")
+    return dataclasses.replace(val, samples=kept)
+
+
+def _criterion(config: Config, val: DataSet) -> str:
+    """``train.select_on`` with ``auto`` worked out."""
+    wanted, shown = config.train.select_on, bool(_with_boxes(val))
+    if wanted == "boxes" and not shown:
+        raise ConfigError("train.select_on=boxes: no validation photo has a true box; set it to auto, proposals or last")
+    return wanted if wanted != "auto" else "boxes" if shown else "proposals"
+
+
+def _with_boxes(val: DataSet) -> list[int]:
+    """Positions of the photos with at least one true box; others (none, or unknown) cannot be measured on."""
+    return [i for i, sample in enumerate(val.samples) if sample.boxes is not None and len(sample.boxes)]
 
 
 def prepare(
     train: DataSet, val: DataSet, *, config: Config, store: Store, device: torch.device, given: Sequence[str] = ()
 ) -> Prepared:
-    """Harvest both parts, fit the classifier on the training part, score the proposals."""
+    """Harvest both parts, fit the classifier on the training part, score the proposals.
+
+    Args:
+        given: local weights, as of ``--weights``.
+
+    Raises:
+        WeightsError: a network's weights are not here.
+        DataError: too few photos can be read.
+    """
     sst = resolve(config.harvest.sst, role="transformer", given=given)
     cnn = resolve(config.classifier.arch, role="cnn", given=given)
     same = config.localizer.encoder == config.classifier.arch
@@ -131,6 +177,8 @@ def prepare(
     train = dataclasses.replace(train, samples=tuple(s for s in train.samples if s.path in readable))
     val = dataclasses.replace(val, samples=tuple(s for s in val.samples if s.path in readable))
     require_trainable(train)
+    if not len(val):
+        raise DataError(f"no validation photo in {val.root} can be read; 'dips check' names what is wrong with them")
 
     classifier = _classifier(config, cnn, harvested, train, store, device)
     accuracy = _accuracies(classifier, config, harvested, train, val, device)
@@ -147,32 +195,39 @@ def prepare(
     labels = [_label(s.label) for s in harvested.samples]
     items = harvest_items(harvested, range(count), labels[:count], classifier, **arguments)
     val_items = harvest_items(harvested, range(count, len(labels)), labels[count:], classifier, **arguments)
-    return Prepared(train, val, harvested, classifier, accuracy, weights, items, val_items, lambda: harvest.transformer)
+    return Prepared(train, val, harvested, classifier, accuracy, weights, items, val_items)
 
 
 def train(prepared: Prepared, *, config: Config, run: Path, fabric: Fabric, resume: bool = False) -> Trained:
-    """Fit the localizer and choose epoch and threshold on the validation part."""
-    started = time.perf_counter()
+    """Fit the localizer and choose epoch and threshold on the validation part.
+
+    Args:
+        run: folder for metrics and the state to resume from.
+
+    Raises:
+        RunError: the folder holds another run.
+        ConfigError: ``train.select_on=boxes``, and no validation photo has a box.
+    """
+    shown = _with_boxes(prepared.val)
+    select_on = _criterion(config, prepared.val)
     seed_everything(config.train.seed)
     localizer = (
         Localizer.from_weights(prepared.weights["encoder"])
         if config.localizer.pretrained
         else Localizer(config.localizer.encoder)
     )
-    select_on = config.train.select_on
-    shown = [i for i, s in enumerate(prepared.val.samples) if s.boxes is not None and len(s.boxes)]
-    if select_on == "auto":
-        select_on = "boxes" if shown else "proposals"
+    by_boxes = bool(shown) and select_on != "proposals"
+    held_out = {} if by_boxes else _held_out(prepared)
     predictor = _validator(prepared, config, localizer, fabric.device)
 
     def validate(network: nn.Module) -> dict[str, float]:
         predictor.localizer = network  # type: ignore[assignment]
-        if select_on == "boxes" and shown:
+        if by_boxes:
             result = evaluate_maps(
                 _val_maps(predictor, prepared, shown), [prepared.val.samples[i] for i in shown], thresholds=_COARSE
             )
             return {"select": result.max_box_acc_v2, "v2": result.max_box_acc_v2, **_flat(result.max_box_acc_at)}
-        agreement, _ = _agreement(predictor, prepared)
+        agreement, _ = _agreement(predictor, prepared, held_out)
         return {"select": agreement, "agreement": agreement}
 
     fit = fit_localizer(
@@ -185,24 +240,27 @@ def train(prepared: Prepared, *, config: Config, run: Path, fabric: Fabric, resu
         validate=None if select_on == "last" else validate,
         resume=resume,
         background=prepared.train.background,
+        origin=prepared.origin,
     )
+    started = time.perf_counter()
     predictor.localizer = localizer.to(fabric.device).eval()
-    if shown and select_on != "proposals":
+    if by_boxes:
         result = evaluate_maps(_val_maps(predictor, prepared, shown), [prepared.val.samples[i] for i in shown])
         best_tau, words = result.best_tau, f"true boxes of {len(shown)} validation photos"
         validation = {"v2": result.max_box_acc_v2, **_flat(result.max_box_acc_at)}
     else:
-        agreement, tau = _agreement(predictor, prepared)
+        agreement, tau = _agreement(predictor, prepared, held_out)
         best_tau, words = dict.fromkeys(("v1", "30", "50", "70", "v2"), tau), "agreement with held-out proposals, no boxes"
         validation = {"agreement": agreement}
     selection = (
         f"epoch {fit.epoch} of {fit.epochs} ({'the last' if select_on == 'last' else 'by ' + words}); threshold by {words}"
     )
-    return Trained(localizer, fit, best_tau, selection, "no boxes" in words, validation, time.perf_counter() - started)
+    seconds = fit.seconds + time.perf_counter() - started
+    return Trained(localizer, fit, best_tau, selection, not by_boxes, validation, seconds)
 
 
 def _label(label: int | None) -> int:
-    assert label is not None  # require_trainable left labelled photos only
+    assert label is not None  # read_splits left labelled photos only
     return label
 
 
@@ -234,19 +292,23 @@ def _val_maps(predictor: Predictor, prepared: Prepared, positions: Sequence[int]
     return maps
 
 
-def _agreement(predictor: Predictor, prepared: Prepared) -> tuple[float, float]:
-    """Label-free criterion: mean best IoU (percent) of the map's boxes with the best held-out proposal's box, and the
+def _held_out(prepared: Prepared) -> dict[int, FloatArray]:
+    """Box ``(1, 4)`` of the best proposal of validation photos by position, shares of the frame."""
+    boxes = {i: prepared.val_items[i].boxes[:1] for i in range(len(prepared.val_items))}
+    return {i: box for i, box in boxes.items() if len(box)}  # photos of the background class have none
+
+
+def _agreement(predictor: Predictor, prepared: Prepared, held_out: dict[int, FloatArray]) -> tuple[float, float]:
+    """Label-free criterion: mean IoU (percent) of the map's largest box with the best held-out proposal's box, and the
     threshold that reaches it."""
-    positions = [i for i, s in enumerate(prepared.val.samples) if s.label != prepared.val.background]
-    positions = [i for i in positions if len(prepared.val_items[i].boxes)]
-    if not positions:
+    if not held_out:
         return 0.0, 0.5
     curves = []
-    for i, found in zip(positions, _val_maps(predictor, prepared, positions), strict=True):
-        box = np.rint(prepared.val_items[i].boxes[:1] * found.shape[0])
-        curves.append(boxes_at_thresholds(found, _COARSE).best_iou(box, multi_contour=False))
+    for box, found in zip(held_out.values(), _val_maps(predictor, prepared, list(held_out)), strict=True):
+        levels = boxes_at_thresholds(found, _COARSE)
+        curves.append(levels.best_iou(np.rint(box * found.shape[0]), multi_contour=False))
     mean = np.mean(curves, axis=0)
-    return float(100 * mean.max()), float(np.linspace(0, 1, _COARSE, endpoint=False)[mean.argmax()])
+    return float(100 * mean.max()), float(tau_grid(_COARSE)[mean.argmax()])
 
 
 def _squares01(harvested: Harvested, digests: Sequence[str], side: int, device: torch.device) -> Tensor:
@@ -293,10 +355,11 @@ def _classifier(
 
         def batches(epoch: int) -> Any:
             order = torch.randperm(count, generator=torch.Generator().manual_seed(config.train.seed * 1009 + epoch)).tolist()
-            for start in range(0, count, config.classifier.batch):
-                part = order[start : start + config.classifier.batch]
+            steps = -(-count // config.classifier.batch)  # of nearly equal size: a batch of one is none for a batch norm
+            for step in range(steps):
+                part = order[step * count // steps : (step + 1) * count // steps]
                 images = _squares01(harvested, [digests[i] for i in part], side, device)
-                yield (images.flip(-1) if (epoch + start) % 2 else images), labels[part]
+                yield (images.flip(-1) if (epoch + step) % 2 else images), labels[part]
 
         classifier.fit_full(batches, epochs=config.classifier.epochs, lr=config.classifier.lr, device=device)
     return classifier.to(device).freeze()

@@ -142,7 +142,7 @@ def evaluate(
     data: Data,
     /,
     *,
-    split: Annotated[str, Parameter(help="Which part of DATA: test, val, train, or the name of a folder in it.")] = "test",
+    split: Annotated[str, Parameter(help="Which part of DATA: test, val, train, all, or the name of a folder in it.")] = "test",
     json: Annotated[Path | None, Parameter(help="Also write every number to this file.")] = None,
     settings: PredictSettings = None,
     weights: Weights = None,
@@ -258,6 +258,8 @@ def _fail(words: str, *, word: str = "error", code: int = 2) -> int:
 
 
 def _quoted(path: Path) -> str:
+    if os.name == "nt":
+        return f'"{path}"'
     import shlex
 
     return shlex.quote(str(path))

@@ -100,7 +100,7 @@ def _read(top: Path, split: str | None) -> Listing:
         return _read_known(top, split)
     if split in class_folders(top):
         return _read_folder(top / split, split)  # any folder beside train/ and test/, such as photos/
-    there = "it is not divided: leave the split out" if known == ("all",) else f"there are {some(known)}"
+    there = "it is not divided: take the split 'all'" if known == ("all",) else f"there are {some(known)}"
     raise DataError(f"{top} has no split '{split}'; {there}")
 
 

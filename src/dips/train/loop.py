@@ -75,6 +75,7 @@ def fit_localizer(
     validate: Validate | None = None,
     resume: bool = False,
     background: int | None = None,
+    origin: str = "",
     save_minutes: float = 5.0,
 ) -> FitResult:
     """Train ``localizer`` in place; at the end it holds the averaged weights of the chosen epoch, in evaluation mode.
@@ -91,13 +92,14 @@ def fit_localizer(
         resume: go on from the state in ``run_dir``, from the start if there is none.
         background: label of the background class; any of its photos' pixels may be drawn as background. A photo of
             another class without a proposal gets no labelled pixel.
+        origin: stands for photos and weights; a run resumes only with the same.
         save_minutes: the state is also written inside an epoch when this much time has gone by.
 
     Raises:
         RunError: the folder holds another run, the state does not fit the settings, or the loss is not finite.
         ConfigError: settings that cannot work together.
     """
-    run = _Run(localizer, classifier, items, config, fabric, run_dir, background)
+    run = _Run(localizer, classifier, items, config, fabric, run_dir, background, origin)
     run.begin(resume)
     while run.progress.epoch < config.epochs:
         run.epoch(save_minutes * 60)
@@ -117,6 +119,7 @@ class _Run:
         fabric: Fabric,
         run_dir: Path,
         background: int | None,
+        origin: str,
     ) -> None:
         self.config, self.fabric, self.background = config, fabric, background
         self.state_file, self.metrics_file = run_dir / STATE, run_dir / METRICS
@@ -131,7 +134,8 @@ class _Run:
         self.average = Average(localizer, config.average)
         self.best: dict[str, Tensor] = {}
         settings = {k: v for k, v in asdict(config).items() if k != "workers"}
-        self.progress = Progress(run={**settings, "photos": self.feed.count, "processes": fabric.world_size})
+        same = {"photos": self.feed.count, "processes": fabric.world_size, "fingerprint of photos and weights": origin}
+        self.progress = Progress(run={**settings, **same})
 
     def begin(self, resume: bool) -> None:
         """Restore the state, or make sure that nothing is overwritten."""
@@ -254,7 +258,7 @@ class _Run:
             if then != now:
                 raise RunError(
                     f"{self.state_file} was written with {name} = {then}, now it is {now}; "
-                    "resume with the settings and photos the run was started with"
+                    "resume with the settings, photos and weights the run was started with"
                 )
         self.progress, self.best = progress, parts.get("best", {})
         self.average.updates = progress.updates
