@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dips.config import Config
+
 MakePhoto = Callable[..., Path]
 
 
@@ -93,3 +95,26 @@ def class_folders(tmp_path: Path, make_photo: MakePhoto) -> Path:
                 box = (8, 6, 20, 18) if name == "tower" else None
                 make_photo(tmp_path / "data" / split / name / f"{number}.jpg", seed=seed, box=box)
     return tmp_path / "data"
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with random weights of timm's smallest networks."""
+    import safetensors.torch
+    import torch
+
+    from dips.models.backbones import timm
+
+    folder = tmp_path_factory.mktemp("weights")
+    for name in ("test_vit", "test_efficientnet"):
+        torch.manual_seed(0)
+        safetensors.torch.save_file(timm.create_model(name).state_dict(), folder / f"{name}.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> Config:
+    """Settings that train those networks in a second: one epoch, small photos."""
+    networks = {"harvest.sst": "test_vit", "classifier.arch": "test_efficientnet", "localizer.encoder": "test_efficientnet"}
+    sides = {"harvest.sizes": [64], "classifier.size": 64, "train.resize": 64, "train.crop": 64, "predict.size": 64}
+    return Config().replace(**networks, **sides, **{"train.epochs": 1, "train.batch": 8, "train.crf_size": 16})

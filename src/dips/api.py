@@ -116,6 +116,8 @@ class Model:
         """The networks, ready to look at photos."""
         threshold, share = self.config.predict.threshold, self.config.sst_share
         mixed = share > 0
+        if threshold < 0 and share != self._meta.get("sst_share", share):
+            log("the threshold was chosen for another predict.sst_share; predict.threshold gives one that fits")
         predict = dataclasses.replace(
             self.config.predict, sst_share=share, threshold=self.best_tau["v2"] if threshold < 0 else threshold
         )
@@ -294,9 +296,7 @@ def _begin_run(run: Path, config: Config, resume: bool) -> None:
             file.write(to_toml(config))
 
 
-def _save(
-    run: Path, data: Path, config: Config, prepared: Prepared, trained: Trained, device: torch.device
-) -> None:
+def _save(run: Path, data: Path, config: Config, prepared: Prepared, trained: Trained, device: torch.device) -> None:
     key_map = prepared.harvested.key_map
     record = {
         "data": str(data),
@@ -333,7 +333,9 @@ def _save(
 
 def _require(path: Path, record: dict[str, Any], names: Sequence[str]) -> None:
     if missing := [name for name in names if name not in record]:
-        raise RunError(f"{path} lacks {', '.join(missing)}: it is damaged or of another version; copy the run again or train anew")
+        raise RunError(
+            f"{path} lacks {', '.join(missing)}: it is damaged or of another version; copy the run again or train anew"
+        )
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -115,7 +115,7 @@ class LocalizerConfig:
 class TrainConfig:
     """Sampling of pseudo-pixels, losses and schedule (paper 3.2, 3.3)."""
 
-    seed: int = _setting(0, "seed of the validation cut, initial weights, order, crops and pixel draws", low=0, high=2**31 - 1)
+    seed: int = _setting(0, "seed of the validation cut, initial weights, order, crops and pixel draws", low=0, high=10**9)
     epochs: int = _setting(3, "passes over the training photos", low=1)
     batch: int = _setting(16, "photos per step", low=1)
     optimizer: str = _setting("adamw", "", choices=("adamw", "sgd"))
