@@ -36,18 +36,22 @@ BUDGET = [
     "predict.sst_share=0.0",
 ]
 
+# refine=none needs single heads, or there is one proposal per photo and nothing to choose between
+PLAIN = ["harvest.refine=none", "harvest.heads=-1"]
+
 VARIANTS: dict[str, list[str]] = {
     "default": [],
     "refine=image": ["harvest.refine=image"],
     "refine=none": ["harvest.refine=none"],
-    "refine=none, score_on=box": ["harvest.refine=none", "harvest.score_on=box", "harvest.heads=-1"],
-    "refine=none, score_on=region": ["harvest.refine=none", "harvest.score_on=region", "harvest.heads=-1"],
+    "refine=none, heads=all, score_on=region": PLAIN,
+    "refine=none, heads=all, score_on=box": [*PLAIN, "harvest.score_on=box"],
+    "refine=none, heads=4": ["harvest.refine=none", "harvest.heads=4"],
     "map_power=0.5": ["harvest.map_power=0.5"],
     "map_power=2": ["harvest.map_power=2.0"],
     "heads=4": ["harvest.heads=4"],
     "heads=all": ["harvest.heads=-1"],
-    "top_p=3": ["harvest.top_p=3", "harvest.heads=-1"],
-    "bg_from=image": ["train.bg_from=image"],
+    "heads=all, top_p=3": ["harvest.top_p=3", "harvest.heads=-1"],
+    "bg_from=outside": ["train.bg_from=outside"],
     "lambda_cls=0.1": ["train.lambda_cls=0.1"],
     "lambda_crf=0": ["train.lambda_crf=0"],
     "lambda_crf=4e-9": ["train.lambda_crf=4e-9"],

@@ -135,7 +135,7 @@ class MapHarvest:
 
     def _settings(self, fit: Sequence[str], empty: set[str], fitted: KeyMap | None) -> dict[str, Any]:
         settings: dict[str, Any] = {
-            "version": 2,
+            "version": 3,
             "weights": self.weights.sha256,
             "arch": self.weights.arch,
             "sizes": list(self._sides()),

@@ -18,8 +18,10 @@ __all__ = ["fit_direction", "refine_image"]
 
 _IMAGE_TOP, _IMAGE_BOTTOM = 0.05, 0.5
 _TOP, _BOTTOM = 0.1, 0.4
-_PENALTY = 100.0  # strong: close to the difference of the means, which generalises best (docs/results.md)
+# strong where background is a guess: close to the difference of the means, which generalises best (docs/results.md)
+_PENALTY = 100.0
 _GAP = 4.0  # mean logits of foreground and background lie at least so far apart
+_EXCESS = 10.0  # certain background outweighs likely foreground: each round the maps draw in (docs/results.md)
 _MOST_PATCHES = 60_000
 
 
@@ -72,21 +74,24 @@ def fit_direction(
     maps = attention.reshape(photos, patches).astype(np.float32)
     shown = np.flatnonzero(~empty)
     top, bottom = max(1, round(_TOP * patches)), max(1, round(_BOTTOM * patches))
-    # as many background as foreground patches: half from where objects are, half from photos without
     each = max(1, min(top, _MOST_PATCHES // (2 * len(shown))))
     rng = np.random.default_rng(seed)
-    low_each = each if not empty.any() else max(1, each // 2)
-    none = [(i, rng.integers(0, patches, each)) for i in np.flatnonzero(empty)]
+    blank = np.flatnonzero(empty)
+    few = min(patches, _MOST_PATCHES // max(1, len(blank)))
+    none = [(i, rng.choice(patches, max(1, few), replace=False)) for i in blank]
     weight, bias = np.zeros(dim, np.float32), 0.0
     for _ in range(rounds):
         order = np.argsort(maps, axis=1, kind="stable")
         high = [(i, rng.choice(order[i, -top:], each, replace=False)) for i in shown]
-        low = [(i, rng.choice(order[i, :bottom], min(low_each, bottom), replace=False)) for i in shown]
-        x = np.concatenate([flat[i, chosen] for i, chosen in high + low + none]).astype(np.float32)
+        # photos without object are known to be background, the bottom of the others is only likely to be
+        low = none or [(i, rng.choice(order[i, :bottom], min(each, bottom), replace=False)) for i in shown]
+        x = np.concatenate([flat[i, chosen] for i, chosen in high + low]).astype(np.float32)
         positive = sum(len(chosen) for _, chosen in high)
         y = np.zeros(len(x), np.int64)
         y[:positive] = 1
-        model = LogisticRegression(C=1 / _PENALTY, max_iter=500, class_weight="balanced").fit(x, y)
+        excess = _EXCESS if none else 1.0
+        weights = {0: 1.0, 1: (len(x) - positive) / (excess * positive)}
+        model = LogisticRegression(C=1.0 if none else 1 / _PENALTY, max_iter=500, class_weight=weights).fit(x, y)
         weight, bias = model.coef_[0].astype(np.float32), float(model.intercept_[0])
         for i in shown:  # photo by photo: a float32 copy of all keys would be the largest thing in memory
             maps[i] = flat[i].astype(np.float32) @ weight + bias
