@@ -29,10 +29,10 @@ BUDGET = [
     "harvest.sst=embedded",
     "harvest.sizes=[224]",
     "data.val_share=0.33",
-    "train.resize=112",
-    "train.crop=96",
+    "train.resize=96",
+    "train.crop=80",
     "train.epochs=3",
-    "predict.size=96",
+    "predict.size=80",
     "predict.sst_share=0.0",
 ]
 

@@ -59,7 +59,7 @@ def _evaluation(record: Mapping[str, Any], evaluation: Mapping[str, Any]) -> dic
     return {
         "data": evaluation["data"],
         "split": evaluation["split"],
-        "methods": evaluation["methods"],
+        "methods": [{**method, "name": method["name"].replace("_", " ")} for method in evaluation["methods"]],
         "classes": evaluation["classes"],
         "classifiers": [
             {"name": f"CNN, {evaluation['split']}", "accuracy": evaluation["top1_cls"]},
