@@ -216,7 +216,6 @@ def fit(
     run = Path(out)
     config, weights = load_config(recipe, _several(settings)), _several(weights)
     config.check()
-    log(f"share of the transformer's linear map at prediction: {config.sst_share:g}")
     _open_run(run, config, resume)
     if resume and (run / "model.json").is_file():
         log(f"{run} is trained already")
@@ -226,6 +225,8 @@ def fit(
         f"{len(train_set)} training and {len(val_set)} validation photos of {len(train_set.classes)} classes"
         + ("" if train_set.background is None else f"; '{train_set.classes[train_set.background]}' is without object")
     )
+    if config.sst_share > 0:
+        log(f"score maps will mix the U-Net with the transformer's linear map (share {config.sst_share:g}; predict.sst_share)")
     place = pick_device(device)
     prepared = prepare(train_set, val_set, config=config, store=_store(store), device=place, given=weights)
     _begin_run(run, config, resume)

@@ -185,6 +185,7 @@ def _training_plots(metrics: Sequence[Mapping[str, Any]]) -> list[tuple[str, str
 
     val = [name for name in names if name.startswith("val")]
     loss = [name for name in names if name not in val and ("loss" in name or name.startswith("l_"))]
+    loss = [name for name in loss if name != "loss_crf"]  # unweighted, millions of times the others
     shares = [name for name in val if max(row.get(name, 0) for row in rows) > 1]
     plots = []
     for title, wanted, label in (

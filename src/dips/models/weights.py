@@ -185,9 +185,9 @@ def _from_given(item: str, arch: str, wanted: str, role: Role) -> Weights | None
     family = backbones.is_transformer(stem)
     if _same(stem, wanted):
         return _from_file(path, _tagged(stem, wanted))
+    if not path.exists():
+        raise WeightsError(f"--weights: there is no file or folder {path}")
     if role == "cnn" or family is False:
-        if not path.exists():
-            raise WeightsError(f"--weights: there is no file or folder {path}")
         return None
     if arch == "auto" and not family:
         raise WeightsError(
