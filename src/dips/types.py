@@ -21,7 +21,7 @@ __all__ = ["DataSet", "FloatArray", "Prediction", "Problem", "Sample"]
 FloatArray = NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One photo and what is known about it.
 
@@ -38,7 +38,7 @@ class Sample:
     path: Path
     id: str
     label: int | None
-    boxes: FloatArray | None = None
+    boxes: FloatArray | None = field(default=None, compare=False)  # an array has no single truth value
     frame: tuple[int, int] | None = None
 
 
