@@ -26,6 +26,7 @@ from dips.data.load import available_splits
 from dips.data.transforms import resize_image
 from dips.errors import ConfigError, DataError
 from dips.evaluate.boxes import boxes_at_thresholds, tau_grid
+from dips.evaluate.result import BoxResult
 from dips.evaluate.run import evaluate_maps, to_frame_map
 from dips.harvest.harvested import Harvested
 from dips.harvest.items import Items, harvest_items
@@ -42,6 +43,7 @@ from dips.types import DataSet, FloatArray
 
 __all__ = ["Prepared", "Trained", "prepare", "read_splits", "train"]
 
+_FINE = 1000  # the protocol's
 _COARSE = 101  # thresholds while training: a hundredth is fine enough to compare epochs
 
 
@@ -220,12 +222,14 @@ def train(prepared: Prepared, *, config: Config, run: Path, fabric: Fabric, resu
     held_out = {} if by_boxes else _held_out(prepared)
     predictor = _validator(prepared, config, localizer, fabric.device)
 
+    def on_boxes(thresholds: int) -> BoxResult:
+        samples = [prepared.val.samples[i] for i in shown]
+        return evaluate_maps(_val_maps(predictor, prepared, shown), samples, thresholds=thresholds)
+
     def validate(network: nn.Module) -> dict[str, float]:
         predictor.localizer = network  # type: ignore[assignment]
         if by_boxes:
-            result = evaluate_maps(
-                _val_maps(predictor, prepared, shown), [prepared.val.samples[i] for i in shown], thresholds=_COARSE
-            )
+            result = on_boxes(_COARSE)
             return {"select": result.max_box_acc_v2, "v2": result.max_box_acc_v2, **_flat(result.max_box_acc_at)}
         agreement, _ = _agreement(predictor, prepared, held_out)
         return {"select": agreement, "agreement": agreement}
@@ -245,7 +249,7 @@ def train(prepared: Prepared, *, config: Config, run: Path, fabric: Fabric, resu
     started = time.perf_counter()
     predictor.localizer = localizer.to(fabric.device).eval()
     if by_boxes:
-        result = evaluate_maps(_val_maps(predictor, prepared, shown), [prepared.val.samples[i] for i in shown])
+        result = on_boxes(_FINE)
         best_tau, words = result.best_tau, f"true boxes of {len(shown)} validation photos"
         validation = {"v2": result.max_box_acc_v2, **_flat(result.max_box_acc_at)}
     else:

@@ -6,11 +6,9 @@ In: a predictor, photos with boxes and labels, and other maps of the same photos
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
-from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -32,8 +30,6 @@ __all__ = ["Evaluated", "evaluate_maps", "evaluate_photos", "frame_boxes", "to_f
 MapOf = Callable[[int], FloatArray | None]
 """Score map ``(h, w)`` of the photo at a position, or None where there is none."""
 
-T = TypeVar("T")
-
 
 @dataclass(frozen=True)
 class Evaluated:
@@ -41,13 +37,11 @@ class Evaluated:
 
     Attributes:
         methods: by name; ``localizer`` is the predictor's own.
-        predicted: class of each readable photo, in the order of ``samples``.
         samples: the photos that could be read.
         problems: the others.
     """
 
     methods: dict[str, BoxResult]
-    predicted: tuple[int, ...]
     samples: tuple[Sample, ...]
     problems: tuple[Problem, ...]
 
@@ -70,13 +64,13 @@ def evaluate_photos(
     """
     centre = boxes_at_thresholds(centre_map(), thresholds)
     counts = {name: BoxAccumulator(thresholds, taus=taus) for name in ("localizer", *others, "centre")}
-    predicted: list[int] = []
     kept: list[Sample] = []
     problems: list[Problem] = []
     with ThreadPoolExecutor(2) as pool:
-        for group in track(list(_groups(range(len(samples)), predictor.config.batch)), "evaluate"):
+        step = predictor.config.batch
+        for start in track(range(0, len(samples), step), "evaluate"):
             readable, squares = [], []
-            for position in group:
+            for position in range(start, min(start + step, len(samples))):
                 try:
                     photo = read_image(samples[position].path, max_side=predictor.side)
                 except ImageError as error:
@@ -91,24 +85,26 @@ def evaluate_photos(
             order = np.argsort(-said.probabilities, axis=1, kind="stable")[:, :5]
             maps: dict[str, list[FloatArray | None]] = {"localizer": list(said.maps)}
             maps |= {name: [map_of(position) for position in readable] for name, map_of in others.items()}
+            truths = [frame_boxes(samples[position]) for position in readable]
             for name, found in maps.items():
-                levels = list(pool.map(lambda m: _levels(m, thresholds), found))
+                # where there is no true box nothing is compared with the map
+                needed = [m if boxes is not None and len(boxes) else None for m, boxes in zip(found, truths, strict=True)]
+                levels = list(pool.map(lambda m: _levels(m, thresholds), needed))
                 for i, position in enumerate(readable):
                     ranks = order[i] if name == "localizer" else ()
-                    _add(counts[name], samples[position], levels[i], ranks)
+                    _add(counts[name], samples[position], truths[i], levels[i], ranks)
             for i, position in enumerate(readable):
-                _add(counts["centre"], samples[position], centre, ())
-                predicted.append(int(order[i, 0]))
+                _add(counts["centre"], samples[position], truths[i], centre, ())
                 kept.append(samples[position])
     results = {name: count.result() for name, count in counts.items()}
-    return Evaluated(results, tuple(predicted), tuple(kept), tuple(problems))
+    return Evaluated(results, tuple(kept), tuple(problems))
 
 
 def evaluate_maps(maps: Iterable[FloatArray], samples: Sequence[Sample], *, thresholds: int = 1000) -> BoxResult:
     """The MaxBoxAcc family of ready maps ``(h, w)`` in [0, 1], one per sample, without classes."""
     count = BoxAccumulator(thresholds)
     for found, sample in zip(maps, samples, strict=True):
-        _add(count, sample, _levels(found, thresholds), ())
+        _add(count, sample, frame_boxes(sample), _levels(found, thresholds), ())
     return count.result()
 
 
@@ -129,8 +125,13 @@ def _levels(score_map: FloatArray | None, thresholds: int) -> BoxLevels | None:
     return None if score_map is None else boxes_at_thresholds(to_frame_map(score_map), thresholds)
 
 
-def _add(count: BoxAccumulator, sample: Sample, levels: BoxLevels | None, ranks: Sequence[int] | NDArray[np.int64]) -> None:
-    boxes = frame_boxes(sample)
+def _add(
+    count: BoxAccumulator,
+    sample: Sample,
+    boxes: NDArray[np.int64] | None,
+    levels: BoxLevels | None,
+    ranks: Sequence[int] | NDArray[np.int64],
+) -> None:
     if levels is None and boxes is not None and len(boxes):  # a method without a map for this photo finds nothing
         levels = boxes_at_thresholds(np.zeros((FRAME, FRAME), np.float32))
     count.add(levels, boxes, label=sample.label, predicted=ranks, id=sample.id)
@@ -139,9 +140,3 @@ def _add(count: BoxAccumulator, sample: Sample, levels: BoxLevels | None, ranks:
 def _there(score_map: FloatArray | None) -> FloatArray:
     assert score_map is not None
     return score_map
-
-
-def _groups(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    remaining = iter(items)
-    while group := list(islice(remaining, size)):
-        yield group
