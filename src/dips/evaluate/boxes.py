@@ -2,26 +2,29 @@
 
 In: a score map ``(H, W)`` in [0, 1] and true boxes ``(K, 4)`` in the map's own pixels. Out: for each threshold of the
 grid the best inclusive IoU of predicted and true boxes. The numbers equal those of the field's evaluator to the last
-digit; NumPy and OpenCV only. At most 255 of the thresholds differ on an 8-bit map, so only these are looked at.
+digit. An 8-bit map has at most 255 different foregrounds, one for each *cut*: ``map > cut``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dips.errors import ProtocolError
+from dips.evaluate.contours import contour_boxes
 from dips.scoremaps import quantise
 
 __all__ = ["FRAME", "BoxLevels", "best_iou_curve", "boxes_at_thresholds", "iou", "tau_grid", "to_frame"]
 
 FRAME = 224
 """Side in pixels of the square in which the protocol compares maps with boxes and masks."""
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,42 +33,52 @@ class BoxLevels:
 
     Attributes:
         taus: ``(T,)`` thresholds, shares of the map's maximum.
-        level_of_tau: ``(T,)`` the row of ``starts`` that a threshold belongs to.
-        boxes: ``(M, 4)`` boxes of all levels, one level after the other; inclusive ``x0 y0 x1 y1``.
-        starts: ``(L,)`` the first box of every level; each has at least one.
-        largest: ``(L,)`` for every level the box whose contour encloses the largest area.
+        cut_of_tau: ``(T,)`` the cut of the 8-bit map that a threshold means.
+        boxes: ``(M, 4)`` boxes of all cuts; inclusive ``x0 y0 x1 y1``.
+        cuts: ``(M, 2)`` first and last cut of each box.
+        largest: ``(L, 4)`` for every cut below the map's maximum the box whose contour encloses the largest area.
         shape: height and width of the score map.
     """
 
-    taus: NDArray[np.float64]
-    level_of_tau: NDArray[np.int64]
-    boxes: NDArray[np.float64]
-    starts: NDArray[np.int64]
-    largest: NDArray[np.int64]
+    taus: Floats
+    cut_of_tau: NDArray[np.int64]
+    boxes: Floats
+    cuts: NDArray[np.int32]
+    largest: Floats
     shape: tuple[int, int]
 
-    def best_iou(self, true_boxes: ArrayLike, *, multi_contour: bool) -> NDArray[np.float64]:
+    def at(self, tau: float, *, multi_contour: bool = True) -> Floats:
+        """``(N, 4)`` boxes at the threshold of the grid that is nearest to ``tau``."""
+        cut = self.cut_of_tau[int(np.abs(self.taus - tau).argmin())]
+        held = (self.cuts[:, 0] <= cut) & (cut <= self.cuts[:, 1])
+        return np.asarray(self.boxes[held] if multi_contour else self.largest[cut][None])
+
+    def best_iou(self, true_boxes: ArrayLike, *, multi_contour: bool) -> Floats:
         """``(T,)`` best IoU over predicted x true boxes at each threshold.
 
         Args:
             true_boxes: ``(K, 4)``, K > 0, in the map's pixels.
-            multi_contour: all boxes of a level (MaxBoxAccV2), or only that of its largest contour (MaxBoxAcc).
+            multi_contour: all boxes of a cut (MaxBoxAccV2), or only that of its largest contour (MaxBoxAcc).
 
         Raises:
             ProtocolError: no boxes, or not boxes.
         """
+        return np.asarray(self.best_iou_of_cuts(true_boxes, multi_contour=multi_contour)[self.cut_of_tau])
+
+    def best_iou_of_cuts(self, true_boxes: ArrayLike, *, multi_contour: bool) -> Floats:
+        """The same for each cut from 0 to that of the last threshold, or beyond; 0 for a cut that no threshold means."""
         truth = checked_boxes(true_boxes)
         if len(truth) == 0:
             raise ProtocolError("at least one true box is needed; photos without an object have no localization numbers")
-        boxes = self.boxes if multi_contour else self.boxes[self.largest]
-        best = np.zeros(len(boxes))
-        for box in truth:  # one by one: noisy maps have hundreds of thousands of boxes over all levels
-            np.maximum(best, iou(boxes, box[None])[:, 0], out=best)
-        per_level = np.maximum.reduceat(best, self.starts) if multi_contour else best
-        return np.asarray(per_level[self.level_of_tau], dtype=np.float64)
+        columns = (self.boxes if multi_contour else self.largest).T
+        best = np.zeros(columns.shape[1])
+        for box in truth:
+            shared, area, true_area = overlap(columns, box)
+            np.maximum(best, shared / (area + true_area - shared), out=best)
+        return _greatest(best, self.cuts) if multi_contour else best
 
 
-def tau_grid(thresholds: int = 1000) -> NDArray[np.float64]:
+def tau_grid(thresholds: int = 1000) -> Floats:
     """The protocol's thresholds ``arange(0, 1, 1 / thresholds)``.
 
     Raises:
@@ -88,29 +101,10 @@ def boxes_at_thresholds(score_map: ArrayLike, thresholds: int = 1000) -> BoxLeve
     Raises:
         ProtocolError: the map is not two-dimensional, not finite or leaves [0, 1].
     """
-    levels = quantise(score_map)
-    taus = tau_grid(thresholds)
-    cuts, level_of_tau = np.unique((taus * int(levels.max())).astype(np.int64), return_inverse=True)
-    boxes, largest, starts, total = [], [], [], 0
-    for cut in cuts:
-        found, index = _boxes_above(levels, int(cut))
-        starts.append(total)
-        largest.append(total + index)
-        boxes.append(found)
-        total += len(found)
-    return BoxLevels(
-        taus=taus,
-        level_of_tau=level_of_tau.reshape(-1).astype(np.int64),
-        boxes=np.concatenate(boxes).astype(np.float64),
-        starts=np.array(starts, np.int64),
-        largest=np.array(largest, np.int64),
-        shape=(levels.shape[0], levels.shape[1]),
-    )
+    return _levels(score_map, thresholds, single=True, multiple=True)
 
 
-def best_iou_curve(
-    score_map: ArrayLike, boxes: ArrayLike, *, multi_contour: bool, thresholds: int = 1000
-) -> NDArray[np.float64]:
+def best_iou_curve(score_map: ArrayLike, boxes: ArrayLike, *, multi_contour: bool, thresholds: int = 1000) -> Floats:
     """``(T,)`` best inclusive IoU over predicted x true boxes at each of ``thresholds`` thresholds in [0, 1).
 
     Args:
@@ -122,20 +116,28 @@ def best_iou_curve(
     Raises:
         ProtocolError: the map or the boxes are not what the protocol accepts.
     """
-    return boxes_at_thresholds(score_map, thresholds).best_iou(boxes, multi_contour=multi_contour)
+    levels = _levels(score_map, thresholds, single=not multi_contour, multiple=multi_contour)
+    return levels.best_iou(boxes, multi_contour=multi_contour)
 
 
-def iou(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
+def overlap(first: Sequence[Any] | NDArray[Any], second: Sequence[Any] | NDArray[Any]) -> tuple[Any, Any, Any]:
+    """Inclusive areas of the intersection and of both boxes; each given as ``x0, y0, x1, y1``, arrays that broadcast."""
+    x0, y0, x1, y1 = first
+    u0, v0, u1, v1 = second
+    width = np.minimum(x1, u1) - np.maximum(x0, u0) + 1
+    height = np.minimum(y1, v1) - np.maximum(y0, v0) + 1
+    shared = np.maximum(width, 0) * np.maximum(height, 0)
+    return shared, (x1 - x0 + 1) * (y1 - y0 + 1), (u1 - u0 + 1) * (v1 - v0 + 1)
+
+
+def iou(first: ArrayLike, second: ArrayLike) -> Floats:
     """``(N, M)`` inclusive IoU of boxes ``(N, 4)`` and ``(M, 4)``: widths, heights and intersections count one more.
 
     Raises:
         ProtocolError: an array does not hold boxes.
     """
-    a, b = checked_boxes(first)[:, None, :], checked_boxes(second)[None, :, :]
-    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]) + 1
-    shared = np.maximum(sides, 0).prod(axis=-1)
-    union = (a[..., 2:] - a[..., :2] + 1).prod(axis=-1) + (b[..., 2:] - b[..., :2] + 1).prod(axis=-1) - shared
-    return np.asarray(shared / union, dtype=np.float64)
+    shared, a, b = overlap(checked_boxes(first).T[:, :, None], checked_boxes(second).T[:, None, :])
+    return np.asarray(shared / (a + b - shared), dtype=np.float64)
 
 
 def to_frame(boxes: ArrayLike, size: Sequence[int], frame: int = FRAME) -> NDArray[np.int64]:
@@ -159,7 +161,7 @@ def to_frame(boxes: ArrayLike, size: Sequence[int], frame: int = FRAME) -> NDArr
     return np.trunc(scaled).astype(np.int64)
 
 
-def checked_boxes(boxes: ArrayLike) -> NDArray[np.float64]:
+def checked_boxes(boxes: ArrayLike) -> Floats:
     """Boxes as ``(K, 4) float64``.
 
     Raises:
@@ -181,14 +183,56 @@ def checked_boxes(boxes: ArrayLike) -> NDArray[np.float64]:
     return array
 
 
-def _boxes_above(levels: NDArray[np.uint8], cut: int) -> tuple[NDArray[Any], int]:
-    """Inclusive boxes ``(M, 4)`` of the contours of ``levels > cut``, hole borders too, and the index of the largest."""
+def cuts_of(taus: Floats, peak: int) -> NDArray[np.int64]:
+    """``(T,)`` the cut that each threshold means on an 8-bit map with this maximum."""
+    return (taus * peak).astype(np.int64)
+
+
+def _levels(score_map: ArrayLike, thresholds: int, *, single: bool, multiple: bool) -> BoxLevels:
+    levels = quantise(score_map)
     height, width = levels.shape
-    # RETR_TREE although the hierarchy is not used: the order of the contours decides which of equal areas is the largest
-    contours, _ = cv2.findContours((levels > cut).astype(np.uint8), cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
-    if len(contours) == 0:
-        return np.zeros((1, 4)), 0
-    found = np.array([cv2.boundingRect(contour) for contour in contours], dtype=np.int64)
-    found[:, 2] = np.minimum(found[:, 0] + found[:, 2], width - 1)
-    found[:, 3] = np.minimum(found[:, 1] + found[:, 3], height - 1)
-    return found, int(np.argmax([cv2.contourArea(contour) for contour in contours]))
+    taus, peak = tau_grid(thresholds), int(levels.max())
+    cut_of_tau = cuts_of(taus, peak)
+    if peak == 0:  # no foreground at all: the protocol has one box for it
+        return BoxLevels(taus, cut_of_tau, np.zeros((1, 4)), np.zeros((1, 2), np.int32), np.zeros((1, 4)), (height, width))
+    trees = _trees()
+    if trees is not None:
+        boxes, cuts, largest = trees.tree_boxes(levels, single=single, multiple=multiple)
+    else:
+        boxes, cuts, largest = contour_boxes(levels, np.unique(cut_of_tau).tolist())
+    shape = (height, width)
+    return BoxLevels(taus, cut_of_tau, _ends(boxes, shape), cuts, _ends(largest, shape), shape)
+
+
+def _ends(boxes: NDArray[np.int32], shape: tuple[int, int]) -> Floats:
+    """The protocol's boxes: they end a pixel further than their pixels, but inside the map."""
+    ends = np.minimum(boxes[:, 2:] + 1, np.array(shape[::-1]) - 1)
+    return np.concatenate([boxes[:, :2], ends], axis=1).astype(np.float64)
+
+
+@cache
+def _trees() -> Any:
+    """The module with the fast way, or None where numba is missing; it takes half a second to import."""
+    try:
+        from dips.evaluate import trees
+    except ImportError:
+        return None
+    return trees
+
+
+_POWERS = np.array([0, *(length.bit_length() - 1 for length in range(1, 257))])
+
+
+def _greatest(values: Floats, ranges: NDArray[np.int32]) -> Floats:
+    """For every place up to the last the greatest value of the ranges that hold it: each is two overlapping powers of two."""
+    first, last = ranges.T.astype(np.int64)
+    powers, count = _POWERS[last - first + 1], int(last.max()) + 1
+    table = np.zeros((int(powers.max()) + 1, count))
+    flat = table.reshape(-1)  # ufunc.at is fast on one index only
+    np.maximum.at(flat, powers * count + first, values)
+    np.maximum.at(flat, powers * count + last + 1 - (1 << powers), values)
+    for power in range(len(table) - 1, 0, -1):
+        half = 1 << (power - 1)
+        np.maximum(table[power - 1], table[power], out=table[power - 1])
+        np.maximum(table[power - 1, half:], table[power, :-half], out=table[power - 1, half:])
+    return np.asarray(table[0])

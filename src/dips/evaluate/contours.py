@@ -1,0 +1,45 @@
+"""Boxes of a score map by OpenCV's contours, threshold by threshold: the protocol as it was first written down.
+
+In: an 8-bit map and the cuts to look at. Out: the same as :mod:`dips.evaluate.trees`, much more slowly. It serves where
+numba is not installed, and as the tests' other opinion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["contour_boxes"]
+
+Ints = NDArray[np.int32]
+
+
+def contour_boxes(levels: NDArray[np.uint8], cuts: Iterable[int]) -> tuple[Ints, Ints, Ints]:
+    """Inclusive boxes of the contours of ``levels > cut``, hole borders too.
+
+    Args:
+        levels: ``(H, W) uint8``, not all zero.
+        cuts: each below the maximum of ``levels``.
+
+    Returns:
+        As :func:`dips.evaluate.trees.tree_boxes`; each range is a single cut, and the other rows of ``largest`` are 0.
+    """
+    boxes, ranges = [], []
+    largest = np.zeros((int(levels.max()), 4), np.int32)
+    for cut in cuts:
+        # RETR_TREE although the hierarchy is not used: the order of the contours decides which of equal areas is the largest
+        contours, _ = cv2.findContours((levels > cut).astype(np.uint8), cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
+        found = np.array([_ends(cv2.boundingRect(contour)) for contour in contours], np.int32)
+        largest[cut] = found[int(np.argmax([cv2.contourArea(contour) for contour in contours]))]
+        boxes.append(found)
+        ranges.append(np.full((len(found), 2), cut, np.int32))
+    return np.concatenate(boxes), np.concatenate(ranges), largest
+
+
+def _ends(rectangle: Any) -> tuple[int, int, int, int]:
+    x, y, width, height = rectangle
+    return x, y, x + width - 1, y + height - 1
