@@ -33,6 +33,8 @@ class Sample:
             ``(0, 4)`` where it is known that there is none.
         frame: ``(width, height)`` of the photo the boxes were drawn on, which may be larger than the file (resized
             copies of CUB); None means the file's own size.
+        masks: files of the true masks, one per object; any pixel above 0 is the object. Empty where they are unknown.
+        ignore: file of the region that counts neither as object nor as background, if there is one.
     """
 
     path: Path
@@ -40,6 +42,8 @@ class Sample:
     label: int | None
     boxes: FloatArray | None = field(default=None, compare=False)  # an array has no single truth value
     frame: tuple[int, int] | None = None
+    masks: tuple[Path, ...] = ()
+    ignore: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

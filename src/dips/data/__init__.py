@@ -7,6 +7,7 @@ from dips.data.images import image_size, list_images, read_image
 from dips.data.listing import align_classes, class_counts, require_trainable
 from dips.data.load import available_splits, load_data
 from dips.data.split import split_validation
+from dips.data.truth import load_truth
 
 __all__ = [
     "align_classes",
@@ -16,6 +17,7 @@ __all__ = [
     "image_size",
     "list_images",
     "load_data",
+    "load_truth",
     "read_image",
     "require_trainable",
     "split_validation",

@@ -31,6 +31,7 @@ class SplitReport:
         background: the class without object, if any.
         unlabelled: photos without a class.
         boxed: photos whose true boxes are known, be it that there is none; ``boxes`` counts the boxes.
+        masked: photos whose true masks are known.
         sizes: ``(width, height)`` of the smallest, the median and the largest readable photo, by area.
     """
 
@@ -44,6 +45,7 @@ class SplitReport:
     unlabelled: int
     boxed: int
     boxes: int
+    masked: int
     sizes: tuple[tuple[int, int], ...]
 
 
@@ -200,6 +202,7 @@ def _summary(dataset: DataSet, sizes: list[tuple[int, int]]) -> SplitReport:
         unlabelled=len(dataset) - sum(counts.values()),
         boxed=len(boxes),
         boxes=sum(map(len, boxes)),
+        masked=sum(bool(sample.masks) for sample in dataset.samples),
         sizes=(ordered[0], ordered[(len(ordered) - 1) // 2], ordered[-1]) if ordered else (),
     )
 
@@ -216,8 +219,11 @@ def _render_split(split: SplitReport, most: int) -> list[str]:
         lines.append(f"    and {len(rest)} more classes of {min(rest)} to {max(rest)} photos")
     if split.unlabelled:
         lines.append(f"    without a class: {split.unlabelled}")
-    known = f"{split.boxed} photos ({split.boxes} boxes)" if split.boxed else "none (classification only)"
-    lines.append(f"    true boxes: {known}")
+    if split.masked:
+        lines.append(f"    true masks: {split.masked} photos")
+    if split.boxed or not split.masked:
+        known = f"{split.boxed} photos ({split.boxes} boxes)" if split.boxed else "none (classification only)"
+        lines.append(f"    true boxes: {known}")
     if split.sizes:
         small, middle, large = (f"{width} x {height}" for width, height in split.sizes)
         lines.append(f"    sizes: {small} smallest, {middle} median, {large} largest")

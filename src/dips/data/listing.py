@@ -44,6 +44,8 @@ class Entry:
     name: str | None = None
     boxes: FloatArray | None = None
     frame: tuple[int, int] | None = None
+    masks: tuple[Path, ...] = ()
+    ignore: Path | None = None
 
 
 @dataclass(slots=True)
@@ -105,7 +107,17 @@ def assemble(listing: Listing, background_class: str) -> DataSet:
         boxes = entry.boxes
         if boxes is None and listing.has_boxes and label is not None and label == background:
             boxes = no_boxes()  # the annotations cover this split, and photos of this class have nothing to annotate
-        samples.append(Sample(path=entry.path, id=entry.id, label=label, boxes=boxes, frame=entry.frame))
+        samples.append(
+            Sample(
+                path=entry.path,
+                id=entry.id,
+                label=label,
+                boxes=boxes,
+                frame=entry.frame,
+                masks=entry.masks,
+                ignore=entry.ignore,
+            )
+        )
     for before, after in itertools.pairwise(samples):
         if before.id == after.id:
             raise DataError(f"{listing.root}: the photo {after.id} is listed twice; remove one of the two lines")

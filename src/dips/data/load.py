@@ -9,9 +9,10 @@ import dataclasses
 import os
 from pathlib import Path
 
-from dips.data.benchmarks import find_metadata, is_cub, read_cub, read_wsol
+from dips.data.benchmarks import is_cub, read_cub, read_wsol
 from dips.data.folder import class_folders, has_photos, read_folder
 from dips.data.listing import Listing, align_classes, assemble, find_background, some, split_name
+from dips.data.metadata import find_metadata
 from dips.data.tables import add_coco, csv_splits, find_coco, is_coco, read_coco, read_csv
 from dips.errors import DataError
 from dips.types import DataSet, Problem
@@ -142,7 +143,10 @@ def _read_known(top: Path, split: str) -> Listing:
 def _read_folder(folder: Path, split: str, training: Path | None = None) -> Listing:
     """A folder that holds one split and nothing else."""
     problems = []
-    if (metadata := find_metadata(folder, split)) is not None:
+    metadata = find_metadata(folder, split)
+    if metadata is None and split_name(folder.name) == split:  # dataset/NAME/val beside metadata/NAME/val
+        metadata = find_metadata(folder.parent, split)
+    if metadata is not None:
         if (listing := read_wsol(folder, metadata)) is not None:
             return listing
         problems.append(Problem(metadata, f"lists no photo that exists in {folder}; it is not used"))
