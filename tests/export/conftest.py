@@ -41,3 +41,52 @@ def make_prediction() -> MakePrediction:
         return Prediction(**values)
 
     return make
+
+
+def _percent(values: np.ndarray) -> list[float]:
+    return (100 * values / values.sum()).tolist()
+
+
+@pytest.fixture(scope="session")
+def methods() -> list[dict[str, Any]]:
+    """Two methods as ``evaluation.json`` holds them, with everything there may be: the baseline predicts no class."""
+    tau, edges = np.linspace(0, 1, 11), np.linspace(0, 1, 101)
+    made = []
+    for name, top in (("mean_attention", 60.0), ("localizer", 90.0)):
+        curves = {key: (top - low - 20 * tau).tolist() for key, low in (("v1", 5), ("30", 0), ("50", 10), ("70", 30))}
+        shift = 0.5 * (top - 60) / 30
+        percent = {"correct": top - 8.1, "several_objects": 2.0, "part": 4.0, "more": 95 - top, "other": 4.0}
+        made.append(
+            {
+                "name": name,
+                "own": name == "localizer",
+                "note": "",
+                "boxes": {
+                    "max_box_acc": top - 5,
+                    "max_box_acc_v2": top - 40 / 3,
+                    "best_tau": {"v1": 0.0, "30": 0.0, "50": 0.0, "70": 0.0, "v2": 0.0},
+                    "curves": {"tau": tau.tolist(), **curves},
+                    "intervals": {
+                        "level": 95,
+                        "replicates": 1000,
+                        "max_box_acc": [top - 8.5, top - 2.5],
+                        "max_box_acc_v2": [top - 17.3, top - 9.7],
+                    },
+                },
+                "activations": {
+                    "edges": edges.tolist(),
+                    "foreground": _percent(np.exp(-(((edges[:-1] - 0.3 - shift) / 0.2) ** 2))),
+                    "background": _percent(np.exp(-edges[:-1] / 0.05)),
+                    "foreground_pixels": 1000,
+                    "background_pixels": 3000,
+                    "truth": "boxes",
+                },
+                "dissection": {
+                    "tau": 0.4125 if name == "localizer" else 0.2,
+                    "tau_from": "validation" if name == "localizer" else "this split (oracle)",
+                    "n_images": 180,
+                    "percent": percent | ({"class_wrong": 3.1} if name == "localizer" else {"correct": top - 5}),
+                },
+            }
+        )
+    return made

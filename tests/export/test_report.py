@@ -11,6 +11,7 @@ import pytest
 
 from dips.evaluate import BoxAccumulator, boxes_at_thresholds, centre_map
 from dips.export import report as report_module
+from dips.export.figures import ERRORS
 from dips.export.report import Evaluation, ReportPhoto, write_report
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -154,6 +155,55 @@ def test_pictures_and_links_are_accessible(report: tuple[str, Page]) -> None:
     assert len(ids) == len(set(ids))
     targets = [str(attributes["href"])[1:] for tag, attributes in page.tags if tag == "a"]
     assert targets and set(targets) <= set(ids)
+
+
+def test_intervals_stand_beside_the_numbers(tmp_path: Path, methods: list[dict[str, Any]]) -> None:
+    _, page = write(tmp_path / "report.html", evaluation={"methods": methods})
+    for words in (
+        "76.7 (72.7 to 80.3)",
+        "85.0 (81.5 to 87.5)",
+        "46.7 (42.7 to 50.3)",
+        "In brackets: 95 % bootstrap interval over the photos, from 1,000 resamples.",
+    ):
+        assert words in page.text, words
+    assert page.text.count("In brackets") == 1
+    unknown = {"level": 95, "replicates": 1000, "max_box_acc": [None, None], "max_box_acc_v2": [float("nan"), 1.0]}
+    rows = [{**row, "boxes": {**row["boxes"], "intervals": unknown}} for row in methods]
+    _, page = write(tmp_path / "unknown.html", evaluation={"methods": rows})
+    assert "85.0" in page.text and " to 1.0" not in page.text and "nan" not in page.text
+
+
+def test_activations_and_errors_are_shown_with_what_they_mean(tmp_path: Path, methods: list[dict[str, Any]]) -> None:
+    _, page = write(tmp_path / "report.html", evaluation={"methods": methods})
+    labels = [str(attributes["aria-label"]) for tag, attributes in page.tags if tag == "svg"]
+    assert [label.split(".")[0] for label in labels if "activations" in label] == [
+        "localizer: activations",
+        "mean_attention: activations",
+    ]
+    assert any(label.startswith("Kinds of errors. ") and "correct 81.9" in label for label in labels)
+    links = {attributes["href"] for tag, attributes in page.tags if tag == "a"}
+    assert {"#activations", "#errors"} <= links and "inside and outside the true boxes" in page.text
+    for words in (
+        "localizer 0.412 from validation 180 81.9 4.0 5.0 2.0 4.0 3.1",
+        "mean_attention 0.2 from this split (oracle) 180 55.0 4.0 35.0 2.0 4.0 –",  # noqa: RUF001
+    ):
+        assert words in page.text, words
+    for name, meaning in ERRORS.values():
+        assert f"{name.capitalize()} {meaning}." in page.text, name
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+
+
+def test_older_evaluations_lack_these_sections(report: tuple[str, Page]) -> None:
+    html, page = report
+    assert 'id="activations"' not in html and 'id="errors"' not in html and "bootstrap" not in page.text
+    assert not {"#activations", "#errors"} & {attributes["href"] for tag, attributes in page.tags if tag == "a"}
+
+
+def test_a_kind_of_error_that_no_method_has_is_not_explained(tmp_path: Path, methods: list[dict[str, Any]]) -> None:
+    rows = [{**methods[0], "activations": None}, {**methods[1], "activations": None, "dissection": None}]
+    _, page = write(tmp_path / "report.html", evaluation={"methods": rows})
+    assert "Several objects" in page.text and "Wrong class" not in page.text and "inside and outside" not in page.text
 
 
 def test_no_evaluation_and_no_epochs_will_do(tmp_path: Path) -> None:

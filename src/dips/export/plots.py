@@ -1,6 +1,7 @@
-"""The report's plots as inline SVG, which take the page's colours, so that they suit its light and dark scheme.
+"""Plots in two places: as inline SVG in the colours of the report's page, light or dark, and as files in black on white.
 
-In: rows of numbers. Out: ``<svg>`` elements as text, without scripts or links. Matplotlib is imported when it is needed.
+In: a :class:`~dips.export.panels.Panel`. Out: ``<svg>`` elements as text, without scripts or links, or SVG and PNG files.
+Matplotlib is imported when it is needed.
 """
 
 from __future__ import annotations
@@ -9,84 +10,98 @@ import io
 import re
 from collections.abc import Sequence
 from html import escape
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Line", "lines_svg"]
+from dips.export.panels import Inks, Panel
+from dips.runtime import atomic_file
 
-# colours that the page replaces: matplotlib wants values, the page has variables
-_INK = "#010203"
-_SERIES = tuple(f"#01010{index}" for index in range(1, 7))
-_DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
+__all__ = ["PAGE", "PRINT", "panel_svg", "save_panels"]
 
-class Line:
-    """One curve: its name, its points and, if wanted, a point to mark."""
-
-    def __init__(
-        self, name: str, x: Sequence[float], y: Sequence[float], *, mark: tuple[float, float] | None = None, dots: bool = False
-    ) -> None:
-        self.name, self.x, self.y, self.mark, self.dots = name, x, y, mark, dots
+# matplotlib wants values, the page has variables: these are replaced
+PAGE = Inks("#010203", "#030201", tuple(f"#01010{index}" for index in range(1, 7)))
+PRINT = Inks("#000000", "#ffffff", ("#0b62b8", "#c2520a", "#14804a", "#8a3ffc", "#b5275b", "#5c6670"))
 
 
-def lines_svg(
-    lines: Sequence[Line],
-    *,
-    title: str,
-    x_label: str,
-    y_label: str,
-    description: str,
-    y_limits: tuple[float, float] | None = None,
-    whole_x: bool = False,
-) -> str:
-    """Curves in one plot as an ``<svg>`` element with a title and a description for screen readers.
+def panel_svg(panel: Panel) -> str:
+    """The plot as an ``<svg>`` element with a title and a description for screen readers, in the page's colours."""
+    import matplotlib as mpl
+
+    with mpl.rc_context(_style(PAGE, panel.title) | {"svg.fonttype": "none"}):
+        figure = _figure([panel], PAGE, panel.size, columns=1)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return _inline(buffer.getvalue(), panel.title, panel.description)
+
+
+def save_panels(
+    stem: Path, panels: Sequence[Panel], *, title: str, size: tuple[float, float] | None = None, columns: int = 2
+) -> list[Path]:
+    """Write the plots beside each other as ``STEM.svg`` and ``STEM.png``, black on white, each whole or not at all.
 
     Args:
-        lines: at least one curve; each gets its own colour and dash pattern.
-        title: name of the plot, also the seed of the ids inside it.
-        x_label, y_label: names of the axes.
-        description: what is to be seen, in words.
-        y_limits: limits of the y axis; fitted to the data by default.
-        whole_x: ticks at whole numbers only.
+        stem: path without suffix; files of before are replaced.
+        panels: at least one; of several each gets its caption as a heading.
+        title: name of the picture.
+        size: width and height of each in inches; the first one's on the page by default.
+        columns: how many stand beside each other.
+
+    Raises:
+        RunError: a file cannot be written.
     """
     import matplotlib as mpl
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
 
-    style: dict[Any, Any] = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": title,
+    paths = []
+    with mpl.rc_context(_style(PRINT, title) | {"svg.fonttype": "path"}):  # looks alike where the font is missing
+        figure = _figure(panels, PRINT, size or panels[0].size, columns=min(columns, len(panels)))
+        for kind, about in (
+            ("svg", {"Title": title, "Date": None, "Creator": None}),
+            ("png", {"Title": title, "Software": None}),
+        ):
+            path = stem.with_name(f"{stem.name}.{kind}")
+            with atomic_file(path, "wb") as file:
+                figure.savefig(file, format=kind, dpi=300, facecolor=PRINT.paper, metadata=about)
+            paths.append(path)
+    return paths
+
+
+def _style(inks: Inks, salt: str) -> dict[Any, Any]:
+    return {
+        "svg.hashsalt": salt,
         "font.family": "sans-serif",
         "font.sans-serif": ["DejaVu Sans"],
         "font.size": 10.5,
-        "text.color": _INK,
-        "axes.edgecolor": _INK,
-        "axes.labelcolor": _INK,
-        "xtick.color": _INK,
-        "ytick.color": _INK,
+        "hatch.linewidth": 0.5,
+        "text.color": inks.text,
+        "axes.edgecolor": inks.text,
+        "axes.labelcolor": inks.text,
+        "xtick.color": inks.text,
+        "ytick.color": inks.text,
         "axes.spines.top": False,
         "axes.spines.right": False,
         "text.parse_math": False,
     }
-    with mpl.rc_context(style):
-        figure = Figure(figsize=(6.2, 3.4), layout="constrained")
-        axes = figure.subplots()
-        axes.grid(color=_INK, alpha=0.13, linewidth=0.8)
-        for index, line in enumerate(lines):
-            colour, dash = _SERIES[index % len(_SERIES)], _DASHES[index % len(_DASHES)]
-            marker = "o" if line.dots else None
-            axes.plot(line.x, line.y, color=colour, linestyle=dash, linewidth=2, marker=marker, markersize=4, label=line.name)
-            if line.mark is not None:
-                axes.plot(*line.mark, color=colour, marker="D", markersize=7, linestyle="none")
-        axes.set_xlabel(x_label)
-        axes.set_ylabel(y_label)
-        if y_limits is not None:
-            axes.set_ylim(*y_limits)
-        if whole_x:
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(frameon=False, fontsize=9.5, handlelength=2.6, loc="best")
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return _inline(buffer.getvalue(), title, description)
+
+
+def _figure(panels: Sequence[Panel], inks: Inks, size: tuple[float, float], *, columns: int) -> Figure:
+    from matplotlib.figure import Figure
+
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, panel in zip(grid, panels, strict=False):
+        panel.draw(axes, inks)
+        if len(panels) > 1:
+            legend = axes.get_legend()
+            if legend is not None:
+                legend.set_title(panel.caption, {"size": 10.5, "weight": "bold"})
+                legend.set_alignment("left")
+    for axes in grid[len(panels) :]:
+        axes.set_axis_off()
+    return figure
 
 
 def _inline(svg: str, title: str, description: str) -> str:
@@ -101,6 +116,6 @@ def _inline(svg: str, title: str, description: str) -> str:
     # matplotlib numbers its groups alike in every plot; only what is referred to keeps its id, which the title salts
     used = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', svg))
     svg = re.sub(r' id="([^"]*)"', lambda match: match.group(0) if match.group(1) in used else "", svg)
-    for index, colour in enumerate(_SERIES, start=1):
+    for index, colour in enumerate(PAGE.series, start=1):
         svg = svg.replace(colour, f"var(--series-{index})")
-    return svg.replace(_INK, "currentColor")
+    return svg.replace(PAGE.paper, "var(--paper)").replace(PAGE.text, "currentColor")

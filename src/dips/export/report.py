@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 
 from dips.errors import RunError
 from dips.export.draw import thumbnail
-from dips.export.plots import Line, lines_svg
+from dips.export.figures import ERRORS, activation_panels, error_panels, own_method, threshold_panels
+from dips.export.panels import Line, Panel, lines_panel
+from dips.export.plots import panel_svg
 from dips.runtime import atomic_file
 
 __all__ = ["ClassRow", "Evaluation", "MethodRow", "ReportPhoto", "write_report"]
@@ -32,7 +34,9 @@ class MethodRow(TypedDict, total=False):
     """One method in the table. Only ``name`` and ``boxes`` are needed.
 
     ``name``; ``note``; ``own``: True for the method this run trained (else the first one); ``boxes``: from
-    ``BoxResult.record()``; ``at_tau``: from ``ThresholdResult.record()``, at thresholds chosen on validation; ``pxap``.
+    ``BoxResult.record()``, with ``intervals`` if there are any; ``at_tau``: from ``ThresholdResult.record()``, at
+    thresholds chosen on validation; ``pxap``; ``activations``: percent of the pixels inside (``foreground``) and outside
+    the true objects between ``edges`` of the score; ``dissection``: ``percent`` of the photos by kind of error at ``tau``.
     """
 
     name: str
@@ -41,6 +45,8 @@ class MethodRow(TypedDict, total=False):
     boxes: Mapping[str, Any]
     at_tau: Mapping[str, Any] | None
     pxap: float | None
+    activations: Mapping[str, Any] | None
+    dissection: Mapping[str, Any] | None
 
 
 class ClassRow(TypedDict, total=False):
@@ -119,10 +125,11 @@ def write_report(
 
     source = resources.files("dips.export").joinpath("templates/report.html.j2").read_text(encoding="utf-8")
     environment_j2 = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment_j2.filters.update(pct=_pct, tau=_tau)
+    environment_j2.filters.update(pct=_pct, tau=_tau, span=_span)
     data: Mapping[str, Any] = evaluation or {}
-    methods = [_method(row) for row in data.get("methods", ())]
-    own = next((row for row in methods if row["own"]), methods[0] if methods else None)
+    given = data.get("methods", ())
+    methods = [_method(row, own_method(given)) for row in given]
+    own = next((row for row in methods if row["own"]), None)
     pictures, left_out = _pictures(photos)
     html = environment_j2.from_string(source).render(
         title=title,
@@ -130,8 +137,11 @@ def write_report(
         methods=methods,
         own=own,
         baselines=[row for row in methods if row is not own],
-        training_plots=_training_plots(metrics),
-        tau_plots=_tau_plots(methods, own),
+        training_plots=_svgs(_training_panels(metrics)),
+        tau_plots=_svgs(threshold_panels(given)),
+        activation_plots=_svgs(activation_panels(given)),
+        error_plots=_svgs(error_panels(given)),
+        errors=ERRORS,
         epochs=len(metrics),
         settings_toml=settings_toml,
         environment={str(key): str(value) for key, value in environment.items()},
@@ -147,13 +157,13 @@ def write_report(
         file.write(html)
 
 
-def _method(row: Mapping[str, Any]) -> dict[str, Any]:
+def _method(row: Mapping[str, Any], own: Mapping[str, Any] | None) -> dict[str, Any]:
     boxes = row.get("boxes") or {}
     chosen = row.get("at_tau") or {}
     return {
         "name": row["name"],
         "note": row.get("note", ""),
-        "own": bool(row.get("own", False)),
+        "own": row is own,
         "v2": boxes.get("max_box_acc_v2"),
         "at": boxes.get("max_box_acc_at") or {},
         "v1": boxes.get("max_box_acc"),
@@ -163,16 +173,22 @@ def _method(row: Mapping[str, Any]) -> dict[str, Any]:
         "class_top1": boxes.get("class_top1"),
         "n_images": boxes.get("n_images"),
         "n_boxes": boxes.get("n_boxes"),
-        "best_tau": boxes.get("best_tau") or {},
-        "curves": boxes.get("curves") or {},
+        "intervals": boxes.get("intervals") or {},
         "chosen_v2": chosen.get("box_acc_v2"),
         "chosen_at": chosen.get("box_acc_at") or {},
         "chosen_tau": chosen.get("tau") or {},
         "pxap": row.get("pxap"),
+        "truth": (row.get("activations") or {}).get("truth"),
+        "dissection": row.get("dissection") or {"percent": {}},
     }
 
 
-def _training_plots(metrics: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+def _svgs(panels: Sequence[Panel]) -> list[tuple[str, str]]:
+    """Caption and ``<svg>`` of each."""
+    return [(panel.caption, panel_svg(panel)) for panel in panels]
+
+
+def _training_panels(metrics: Sequence[Mapping[str, Any]]) -> list[Panel]:
     rows = [_flat(row) for row in metrics]
     names = list(dict.fromkeys(name for row in rows for name in row))
 
@@ -187,7 +203,7 @@ def _training_plots(metrics: Sequence[Mapping[str, Any]]) -> list[tuple[str, str
     loss = [name for name in names if name not in val and ("loss" in name or name.startswith("l_"))]
     loss = [name for name in loss if name != "loss_crf"]  # unweighted, millions of times the others
     shares = [name for name in val if max(row.get(name, 0) for row in rows) > 1]
-    plots = []
+    panels = []
     for title, wanted, label in (
         ("Training losses", loss, "loss"),
         ("Validation, percent", shares, "percent"),
@@ -196,47 +212,17 @@ def _training_plots(metrics: Sequence[Mapping[str, Any]]) -> list[tuple[str, str
         if wanted and rows:
             last = ", ".join(f"{name.replace('_', ' ')} {rows[-1].get(name, math.nan):.4g}" for name in wanted)
             description = f"{len(rows)} epochs; at the last one {last}"
-            svg = lines_svg(curves(wanted), title=title, x_label="epoch", y_label=label, description=description, whole_x=True)
-            plots.append((title, svg))
-    return plots
-
-
-def _tau_plots(methods: Sequence[Mapping[str, Any]], own: Mapping[str, Any] | None) -> list[str]:
-    plots = []
-    if own is not None and own["curves"]:
-        curves, lines = own["curves"], []
-        for delta in ("30", "50", "70"):
-            tau = own["chosen_tau"].get(delta, own["best_tau"].get(delta))
-            mark = None if tau is None else (tau, float(np.interp(tau, curves["tau"], curves[delta])))
-            lines.append(Line(f"IoU ≥ 0.{delta[0]}", curves["tau"], curves[delta], mark=mark))
-        which = "chosen on the validation split" if own["chosen_tau"] else "best on this split"
-        plots.append(
-            lines_svg(
-                lines,
-                title=f"{own['name']}: boxes correct at each threshold",
-                x_label=f"threshold τ (share of the map's maximum); ◆ {which}",
-                y_label="photos correct, %",
-                description="Share of photos with a correct box over the threshold, for three IoUs",
-                y_limits=(0, 100),
+            panel = lines_panel(
+                curves(wanted),
+                title=title,
+                caption=title,
+                description=description,
+                x_label="epoch",
+                y_label=label,
+                whole_x=True,
             )
-        )
-    means = [
-        Line(row["name"], row["curves"]["tau"], np.mean([row["curves"][d] for d in ("30", "50", "70")], axis=0).tolist())
-        for row in methods
-        if row["curves"]
-    ]
-    if len(means) > 1:
-        plots.append(
-            lines_svg(
-                means[:6],
-                title="Mean over the three IoUs, by method",
-                x_label="threshold τ (share of the map's maximum)",
-                y_label="photos correct, %",
-                description="; ".join(f"{line.name} reaches {max(line.y):.1f} percent" for line in means[:6]),
-                y_limits=(0, 100),
-            )
-        )
-    return plots
+            panels.append(panel)
+    return panels
 
 
 def _pictures(photos: Sequence[ReportPhoto]) -> tuple[list[dict[str, Any]], int]:
@@ -285,3 +271,9 @@ def _pct(value: float | None) -> str:
 
 def _tau(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}".rstrip("0").rstrip(".")  # noqa: RUF001
+
+
+def _span(interval: Sequence[float | None] | None) -> str:
+    """``lower to upper``, or nothing where either is unknown."""
+    low, high = interval or (None, None)
+    return "" if low is None or high is None or not math.isfinite(low + high) else f"{low:.1f} to {high:.1f}"
