@@ -20,6 +20,7 @@ from lightning_fabric import Fabric
 from dips.config import Config, load_config, to_toml
 from dips.data import list_images
 from dips.errors import ConfigError, DataError, RunError, WeightsError
+from dips.evaluate.protocol import find_protocol
 from dips.evaluation import evaluate_model
 from dips.export.card import write_card
 from dips.harvest.store import Store
@@ -163,23 +164,34 @@ class Model:
         store: str | Path | None = None,
         photos: int = 24,
         json_path: str | Path | None = None,
+        protocol: str = "wsol-224",
     ) -> dict[str, Any]:
         """Every metric of the protocol on a split, beside the mean attention map, the linear map and the centred Gaussian.
 
-        Writes ``evaluation.json`` into the run folder and the report anew.
+        Writes ``evaluation.json``, ``evaluation.csv`` (a line per photo) and the report into the run folder anew.
 
         Args:
             split: folder of DATA; None or ``all`` takes all of DATA.
             store: of the harvest; default: the user's cache.
             photos: best and worst photos shown in the report, together.
             json_path: where the result is also written.
+            protocol: ``wsol-224``, the field's, or ``original-pixels``.
 
         Raises:
             DataError: there is no photo, no such split, or none of its classes is the model's. Photos without true boxes count
                 for the classification alone.
             WeightsError: the transformer, which the baselines and the linear map need, is not here.
+            ConfigError: there is no such protocol.
         """
-        result = evaluate_model(self, data, split=split, store=_store(store), photos=photos)
+        result = evaluate_model(
+            self,
+            data,
+            split=split,
+            store=_store(store),
+            photos=photos,
+            protocol=find_protocol(protocol),
+            csv_path=self.run / "evaluation.csv",
+        )
         for path in [self.run / "evaluation.json", *([Path(json_path)] if json_path is not None else [])]:
             with atomic_file(path) as file:
                 json.dump(result, file, indent=2)

@@ -15,6 +15,8 @@ import numpy as np
 from dips.data import align_classes, load_data
 from dips.data.images import read_image
 from dips.errors import DataError
+from dips.evaluate.protocol import Protocol
+from dips.evaluate.record import REPLICATES, summary, write_rows
 from dips.evaluate.result import BoxResult
 from dips.evaluate.run import Evaluated, evaluate_photos
 from dips.export.draw import overlay, thumbnail
@@ -29,11 +31,19 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate_model"]
 
-PROTOCOL = "WSOL (Choe et al. 2020), 224x224 frame, 1000 thresholds; maximum over thresholds on this split (oracle)"
 _THUMBNAIL = 320
 
 
-def evaluate_model(model: Model, data: str | Path, *, split: str | None, store: Store, photos: int) -> dict[str, Any]:
+def evaluate_model(
+    model: Model,
+    data: str | Path,
+    *,
+    split: str | None,
+    store: Store,
+    photos: int,
+    protocol: Protocol,
+    csv_path: Path,
+) -> dict[str, Any]:
     """See :meth:`dips.api.Model.evaluate`."""
     dataset = _data(model, data, split)
     harvested = _maps(model, dataset, store)
@@ -48,12 +58,19 @@ def evaluate_model(model: Model, data: str | Path, *, split: str | None, store: 
     others = {"mean_attention": attention} | ({"linear_map": linear} if model.key_map is not None else {})
     tau = model.predictor.config.threshold
     found = evaluate_photos(
-        model.predictor, harvested.samples, others=others, linear=linear if model.key_map is not None else None, taus=[tau]
+        model.predictor,
+        harvested.samples,
+        others=others,
+        linear="linear_map" if model.key_map is not None else None,
+        tau=tau,
+        protocol=protocol,
+        replicates=REPLICATES,
     )
-    own = found.methods["localizer"]
+    own = found.methods["localizer"].boxes
     if own.n_boxes == 0:
         log("no photo of this split has true boxes: only the classification is evaluated")
-    result = _result(model, data, split, found, own, harvested)
+    result = _result(model, data, split, found, own, harvested, protocol)
+    write_rows(csv_path, own.images, tau=tau, classes=model.classes)
     result["shown"] = _shown(model, found, own, photos)
     return result
 
@@ -80,40 +97,35 @@ def _maps(model: Model, dataset: DataSet, store: Store) -> Harvested:
 
 
 def _result(
-    model: Model, data: str | Path, split: str | None, found: Evaluated, own: BoxResult, harvested: Harvested
+    model: Model,
+    data: str | Path,
+    split: str | None,
+    found: Evaluated,
+    own: BoxResult,
+    harvested: Harvested,
+    protocol: Protocol,
 ) -> dict[str, Any]:
     tau = model.best_tau
-    methods = []
-    for name, result in found.methods.items():
-        methods.append(
-            {
-                "name": name,
-                "own": name == "localizer",
-                "note": _NOTES.get(name, ""),
-                "boxes": result.record(curves=result.n_boxes > 0),
-                "at_tau": result.at_tau(tau).record() if name == "localizer" and result.n_boxes else None,
-            }
-        )
-    record = own.record(curves=False)
+    methods = [
+        {
+            "name": name,
+            "own": name == "localizer",
+            "note": _NOTES.get(name, ""),
+            # a threshold that suits the localizer says nothing about other maps
+            **result.record(tau if name == "localizer" else None),
+        }
+        for name, result in found.methods.items()
+    ]
     transformer = model.record["weights"]["transformer"]
     problems = [*harvested.problems, *found.problems]
     return {
-        "protocol": PROTOCOL,
+        **summary(found.methods["localizer"], protocol),
         "data": str(data),
         "split": split or "all",
-        "n_images": own.n_images,
-        "n_boxes": own.n_boxes,
-        **{
-            name: record[name]
-            for name in ("max_box_acc", "max_box_acc_v2", "max_box_acc_at", "gt_known", "top1_loc", "top5_loc")
-        },
-        "best_tau": record["best_tau"],
         "at_validation_tau": own.at_tau(tau).record() if own.n_boxes else None,
         "validation_tau_from": model.record["selection"],
-        "top1_cls": record["class_top1"],
-        "top5_cls": record["class_top5"],
         "baselines": {
-            name: {key: r.record(curves=False)[key] for key in ("max_box_acc", "max_box_acc_v2", "max_box_acc_at", "best_tau")}
+            name: {key: r.boxes.record(curves=False)[key] for key in _BASELINE_KEYS}
             for name, r in found.methods.items()
             if name != "localizer"
         },
@@ -128,6 +140,7 @@ def _result(
     }
 
 
+_BASELINE_KEYS = ("max_box_acc", "max_box_acc_v2", "max_box_acc_at", "best_tau", "intervals")
 _NOTES = {
     "localizer": "the trained localizer",
     "mean_attention": "class-token attention, mean over heads; no training",
@@ -142,7 +155,7 @@ def _classes(model: Model, own: BoxResult) -> list[dict[str, Any]]:
         mine = [row for row in own.images if row.label == label]
         if not mine:
             continue
-        ious = [row.ious[0] for row in mine if row.ious]
+        ious = [row.iou for row in mine if row.iou is not None]
         rows.append(
             {
                 "name": name,
@@ -156,7 +169,7 @@ def _classes(model: Model, own: BoxResult) -> list[dict[str, Any]]:
 
 def _shown(model: Model, found: Evaluated, own: BoxResult, photos: int) -> list[dict[str, Any]]:
     """The best and worst photos as small pictures (JPEG, base64)."""
-    ranked = sorted((row.ious[0], i) for i, row in enumerate(own.images) if row.ious)
+    ranked = sorted((row.iou, i) for i, row in enumerate(own.images) if row.iou is not None)
     half = min(photos // 2, len(ranked) // 2)
     chosen = [("worst", *item) for item in ranked[:half]] + [("best", *item) for item in ranked[::-1][:half]]
     return [_picture(model, found.samples[i], group, iou) for group, iou, i in chosen]

@@ -26,8 +26,9 @@ from dips.data.load import available_splits
 from dips.data.transforms import resize_image
 from dips.errors import ConfigError, DataError
 from dips.evaluate.boxes import boxes_at_thresholds, tau_grid
+from dips.evaluate.protocol import FRAMED
 from dips.evaluate.result import BoxResult
-from dips.evaluate.run import evaluate_maps, to_frame_map
+from dips.evaluate.run import evaluate_maps
 from dips.harvest.harvested import Harvested
 from dips.harvest.items import Items, harvest_items
 from dips.harvest.maps import MapHarvest
@@ -292,7 +293,7 @@ def _val_maps(predictor: Predictor, prepared: Prepared, positions: Sequence[int]
         part = positions[start : start + predictor.config.batch]
         squares = [prepared.val_square(i) for i in part]
         linear = [prepared.val_linear(i) for i in part] if predictor.config.sst_share > 0 else None
-        maps += [to_frame_map(m) for m in predictor.answer(squares, linear).maps]
+        maps += [FRAMED.resized(m, None) for m in predictor.answer(squares, linear).maps]
     return maps
 
 

@@ -1,12 +1,22 @@
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dips.errors import ProtocolError
-from dips.evaluate import BoxAccumulator, BoxResult, best_iou_curve, boxes_at_thresholds, centre_map
+from dips.evaluate import (
+    BoxAccumulator,
+    BoxResult,
+    MapAccumulator,
+    best_iou_curve,
+    boxes_at_thresholds,
+    centre_map,
+    measure_boxes,
+)
 
 
 def square(side: int = 224, x0: int = 50, y0: int = 60, x1: int = 120, y1: int = 150) -> np.ndarray:
@@ -36,7 +46,7 @@ def photos(count: int, seed: int = 0) -> list[dict[str, object]]:
 
 
 def counted(rows: list[dict[str, object]]) -> BoxAccumulator:
-    accumulator = BoxAccumulator(50, taus=[0.2, 0.6], frame=None)
+    accumulator = BoxAccumulator(50, tau=0.6, frame=None, replicates=20)
     for row in rows:
         accumulator.add(**row)  # type: ignore[arg-type]
     return accumulator
@@ -44,10 +54,12 @@ def counted(rows: list[dict[str, object]]) -> BoxAccumulator:
 
 def same(a: BoxResult, b: BoxResult) -> bool:
     numbers = ("n_images", "n_boxes", "n_classified", "n_boxes_classified", "class_top1", "class_top5")
-    curves = ("taus", "v1", "v2", "top1", "top5")
+    curves = ("taus", "v1", "v2", "top1", "top5", "kinds")
     return (
         all(np.array_equal(getattr(a, name), getattr(b, name), equal_nan=True) for name in (*numbers, *curves))
         and a.images == b.images
+        and (a.resampled is None) == (b.resampled is None)
+        and (a.resampled is None or np.array_equal(a.resampled, b.resampled, equal_nan=True))
     )
 
 
@@ -61,8 +73,10 @@ def test_hits_are_those_of_the_curves() -> None:
     assert result.v1 == pytest.approx(100 * (curves[False] >= 0.5).mean(axis=0))
     for index, delta in enumerate((0.3, 0.5, 0.7)):
         assert result.v2[index] == pytest.approx(100 * (curves[True] >= delta).mean(axis=0))
-    kept = np.array([image.ious for image in result.images])
-    assert np.array_equal(kept, curves[True][:, [10, 30]])
+    assert [image.iou for image in result.images] == curves[True][:, 30].tolist()
+    assert [image.iou_largest for image in result.images] == curves[False][:, 30].tolist()
+    assert [image.best_iou for image in result.images] == curves[True].max(axis=1).tolist()
+    assert [image.best_place for image in result.images] == curves[True].argmax(axis=1).tolist()
 
 
 def test_labels_decide_top1_and_top5() -> None:
@@ -85,7 +99,7 @@ def test_photos_without_true_boxes_count_for_classification_only() -> None:
     result = accumulator.result()
     assert (result.n_images, result.n_boxes, result.n_classified) == (3, 1, 3)
     assert result.max_box_acc_v2 == 100.0 and result.class_top1 == pytest.approx(200 / 3)
-    assert [image.ious for image in result.images] == [(), (), ()]
+    assert len(accumulator) == 3
 
 
 def test_unknown_labels_are_left_out_of_top1() -> None:
@@ -133,6 +147,38 @@ def test_merging_equals_counting_together(first: int, second: int, seed: int) ->
     merged.merge(other)
     assert same(merged.result(), counted(rows).result())
     assert same(other.result(), before)
+
+
+def test_photos_measured_elsewhere_count_the_same() -> None:
+    """As over processes: measured there, pickled, counted here."""
+    here, there = counted([]), counted(photos(12))
+    for row in photos(12):
+        here.count(pickle.loads(pickle.dumps(measure_boxes(**row, thresholds=50))))  # type: ignore[arg-type]
+    assert same(here.result(), there.result())
+    assert same(pickle.loads(pickle.dumps(there)).result(), there.result())
+
+
+def test_rows_are_kept_only_where_asked_for() -> None:
+    accumulator = BoxAccumulator(10, frame=None)
+    accumulator.add(**photos(1)[0])  # type: ignore[arg-type]
+    assert accumulator.result().images == () and accumulator.result().n_images == 1
+
+
+def test_maps_are_judged_by_masks_where_there_are_any() -> None:
+    mask = np.zeros((224, 224), np.uint8)
+    mask[60:150, 50:120] = 1
+    of_boxes, of_masks = MapAccumulator(), MapAccumulator()
+    of_boxes.add(square() * 0.5, [[50, 60, 119, 149]])
+    of_masks.add(square(), [[50, 60, 119, 149]], mask)
+    boxes, masks = of_boxes.result(), of_masks.result()
+    assert boxes.pxap is None and masks.pxap == 100
+    assert boxes.activations is not None and masks.activations is not None
+    assert boxes.activations["truth"] == "boxes" and masks.activations["truth"] == "masks"
+    assert boxes.activations["foreground"][50] == 100 and masks.activations["foreground"][99] == 100
+    assert boxes.activations["background"][0] == 100 and boxes.activations["foreground_pixels"] == 70 * 90
+    assert boxes.boxes.max_box_acc_v2 == 100
+    of_boxes.merge(of_masks)
+    assert of_boxes.result().boxes.n_boxes == 2 and of_boxes.result().pxap == 100
 
 
 def test_merging_refuses_other_thresholds() -> None:

@@ -29,6 +29,7 @@ def result(**changes: object) -> BoxResult:
         "v2": v2,
         "top1": v2[1] * 0.5,
         "top5": v2[1] * 0.9,
+        "kinds": np.full((6, 10), 100 / 6),
         "class_top1": 50.0,
         "class_top5": 90.0,
         **changes,

@@ -1,21 +1,120 @@
-"""Gathers the MaxBoxAcc family photo by photo, so that a data set of any size needs little memory.
+"""Gathers the numbers of a split map by map, so that a data set of any size needs little memory.
 
-In: score map, true boxes, label and predicted classes of one photo at a time. Out: a
-:class:`~dips.evaluate.result.BoxResult`. Accumulators of several processes merge into one.
+In: score map, true boxes, true mask, label and predicted classes of one photo at a time. Out: a
+:class:`~dips.evaluate.result.BoxResult`, and with :class:`MapAccumulator` PxAP and activations too. Accumulators of several
+processes or ranks merge into one (they can be pickled), and :func:`measure_boxes` can run elsewhere than where it is counted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dips.errors import ProtocolError
+from dips.evaluate.bootstrap import Bootstrap
 from dips.evaluate.boxes import FRAME, BoxLevels, boxes_at_thresholds, checked_boxes, tau_grid
-from dips.evaluate.result import DELTAS, BoxResult, ImageRow
+from dips.evaluate.dissect import KINDS, error_kinds
+from dips.evaluate.masks import PixelAccumulator, boxes_mask
+from dips.evaluate.result import DELTAS, BoxResult, ImageRow, MapResult
 
-__all__ = ["BoxAccumulator"]
+__all__ = ["BoxAccumulator", "MapAccumulator", "Measured", "measure_boxes"]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one photo adds to the numbers.
+
+    Attributes:
+        id: as given.
+        label: true class, None if unknown.
+        predicted: classes in descending order of probability, at most five; empty if there is no prediction.
+        n_true: true boxes. Without any the photo counts for classification only, and the rest is empty.
+        cut_of_tau: ``(T,)`` the place in the arrays below that a threshold means.
+        single: ``(L,)`` best IoU of the largest contour's box.
+        multiple: ``(L,)`` best IoU of all boxes.
+        kinds: ``(L,)`` what kind of error the largest contour's box is, as places in :data:`~dips.evaluate.dissect.KINDS`.
+    """
+
+    id: str
+    label: int | None
+    predicted: tuple[int, ...]
+    n_true: int = 0
+    cut_of_tau: NDArray[np.int16] | None = None
+    single: NDArray[np.float64] | None = None
+    multiple: NDArray[np.float64] | None = None
+    kinds: NDArray[np.int8] | None = None
+
+    @property
+    def classified(self) -> bool:
+        """Whether both true and predicted class are known."""
+        return self.label is not None and len(self.predicted) > 0
+
+    def row(self, index: int | None = None) -> ImageRow:
+        """The numbers of this photo at the ``index``-th threshold."""
+        row = ImageRow(self.id, self.label, self.predicted[0] if self.predicted else None, self.n_true)
+        if self.cut_of_tau is None or self.single is None or self.multiple is None or self.kinds is None or index is None:
+            return row
+        cut = self.cut_of_tau[index]
+        best = int(self.multiple[self.cut_of_tau].argmax())
+        return ImageRow(
+            *(row.id, row.label, row.predicted, row.n_true),
+            iou=float(self.multiple[cut]),
+            iou_largest=float(self.single[cut]),
+            error=KINDS[self.kinds[cut]],
+            best_iou=float(self.multiple[self.cut_of_tau[best]]),
+            best_place=best,
+        )
+
+
+def measure_boxes(
+    score_map: ArrayLike | BoxLevels | None,
+    boxes: ArrayLike | None,
+    *,
+    label: int | None = None,
+    predicted: Sequence[int] | NDArray[np.integer] = (),
+    id: str = "",
+    thresholds: int = 1000,
+) -> Measured:
+    """Compare one score map with its true boxes.
+
+    Args:
+        score_map: ``(H, W)`` in [0, 1], or its boxes from :func:`~dips.evaluate.boxes.boxes_at_thresholds`. May be None where
+            there are no true boxes.
+        boxes: true boxes ``(K, 4)`` in pixels of the map (:func:`~dips.evaluate.boxes.to_frame`). With None (unknown) or no
+            rows (no object) the photo counts for classification only.
+        label: true class, None if unknown.
+        predicted: classes in descending order of probability, five of them if there are as many; empty if none.
+        id: name of the photo.
+        thresholds: length of the grid.
+
+    Raises:
+        ProtocolError: the map or the boxes are not what the protocol accepts; the message names the photo.
+    """
+    ranked = tuple(int(index) for index in predicted)[:5]
+    try:
+        truth = np.zeros((0, 4)) if boxes is None else checked_boxes(boxes)
+        if len(truth) == 0:
+            return Measured(id, label, ranked)
+        if score_map is None:
+            raise ProtocolError("it is missing, but there are true boxes to compare it with")
+        levels = score_map if isinstance(score_map, BoxLevels) else boxes_at_thresholds(score_map, thresholds)
+        if len(levels.taus) != thresholds:
+            raise ProtocolError(f"boxes at {len(levels.taus)} thresholds cannot be counted at {thresholds}")
+    except ProtocolError as error:
+        raise ProtocolError(f"the score map or the boxes{f' of {id}' if id else ''} cannot be used: {error}") from error
+    kinds = error_kinds(levels.largest, truth)
+    if label is not None and ranked and label != ranked[0]:
+        kinds[:] = KINDS.index("class_wrong")
+    return Measured(
+        *(id, label, ranked, len(truth)),
+        cut_of_tau=levels.cut_of_tau.astype(np.int16),
+        single=levels.best_iou_of_cuts(truth, multi_contour=False),
+        multiple=levels.best_iou_of_cuts(truth, multi_contour=True),
+        kinds=kinds,
+    )
 
 
 class BoxAccumulator:
@@ -23,24 +122,25 @@ class BoxAccumulator:
 
     Args:
         thresholds: length of the grid; the protocol's is 1000.
-        taus: thresholds at which each photo's best IoU is kept in :attr:`BoxResult.images`, e.g. the one chosen on the
-            validation split, to find the best and worst photos.
+        tau: threshold of the rows that are kept of each photo (:attr:`BoxResult.images`), e.g. the one chosen on the
+            validation split; None keeps no rows, so that memory does not grow with the number of photos.
         frame: side of the square score maps; None accepts any shape.
+        replicates: resamples for bootstrap intervals; 0 = none.
     """
 
-    def __init__(self, thresholds: int = 1000, *, taus: Sequence[float] = (), frame: int | None = FRAME) -> None:
+    def __init__(
+        self, thresholds: int = 1000, *, tau: float | None = None, frame: int | None = FRAME, replicates: int = 0
+    ) -> None:
         self._taus = tau_grid(thresholds)
-        self._kept = [int(np.abs(self._taus - tau).argmin()) for tau in taus]
+        self._kept = None if tau is None else int(np.abs(self._taus - tau).argmin())
         self._frame = frame
-        self._v1 = np.zeros(thresholds, np.int64)
-        self._v2 = np.zeros((len(DELTAS), thresholds), np.int64)
-        self._top1 = np.zeros(thresholds, np.int64)
-        self._top5 = np.zeros(thresholds, np.int64)
-        self._n_boxes = self._n_boxes_classified = self._n_classified = self._n_right1 = self._n_right5 = 0
+        self._counts = {name: np.zeros((rows, thresholds), np.int64) for name, rows in _CURVES.items()}
+        self._numbers = dict.fromkeys(("images", "boxes", "boxes_classified", "classified", "right1", "right5"), 0)
+        self._bootstrap = Bootstrap(replicates, (1 + len(DELTAS), thresholds)) if replicates else None
         self._images: list[ImageRow] = []
 
     def __len__(self) -> int:
-        return len(self._images)
+        return self._numbers["images"]
 
     def add(
         self,
@@ -51,92 +151,134 @@ class BoxAccumulator:
         predicted: Sequence[int] | NDArray[np.integer] = (),
         id: str = "",
     ) -> None:
-        """Count one photo.
-
-        Args:
-            score_map: ``(frame, frame)`` in [0, 1], or its boxes from :func:`boxes_at_thresholds`. May be None where
-                there are no true boxes.
-            boxes: true boxes ``(K, 4)`` in pixels of the map (:func:`~dips.evaluate.boxes.to_frame`). With None
-                (unknown) or no rows (no object) the photo counts for classification only.
-            label: true class, None if unknown.
-            predicted: classes in descending order of probability, five of them if there are as many; empty if none.
-            id: name of the photo.
+        """Measure and count one photo; see :func:`measure_boxes`.
 
         Raises:
             ProtocolError: the map or the boxes are not what the protocol accepts.
         """
-        ranked = [int(index) for index in predicted][:5]
-        truth = None if boxes is None else checked_boxes(boxes)
-        ious: tuple[float, ...] = ()
-        classified = label is not None and len(ranked) > 0
-        right1 = classified and label == ranked[0]
-        right5 = classified and label in ranked
-        if truth is not None and len(truth) > 0:
-            levels = self._levels(score_map, id)
-            all_boxes = levels.best_iou(truth, multi_contour=True)
-            hits = all_boxes >= np.array(DELTAS)[:, None] / 100
-            self._v1 += levels.best_iou(truth, multi_contour=False) >= 0.5
-            self._v2 += hits
-            self._top1 += hits[DELTAS.index(50)] & right1
-            self._top5 += hits[DELTAS.index(50)] & right5
-            self._n_boxes += 1
-            self._n_boxes_classified += classified
-            ious = tuple(float(all_boxes[index]) for index in self._kept)
-        self._n_classified += classified
-        self._n_right1 += right1
-        self._n_right5 += right5
-        self._images.append(ImageRow(id, label, ranked[0] if ranked else None, ious))
+        if self._frame is not None and score_map is not None and boxes is not None and len(np.asarray(boxes)):
+            shape = score_map.shape if isinstance(score_map, BoxLevels) else np.shape(score_map)
+            if shape != (self._frame, self._frame):
+                name = f" of {id}" if id else ""
+                raise ProtocolError(f"the score map{name} is {shape}; resize it to ({self._frame}, {self._frame})")
+        thresholds = len(self._taus)
+        self.count(measure_boxes(score_map, boxes, label=label, predicted=predicted, id=id, thresholds=thresholds))
+
+    def count(self, photo: Measured) -> None:
+        """Count one photo that was measured at these thresholds."""
+        right1 = photo.classified and photo.label == photo.predicted[0]
+        right5 = photo.classified and photo.label in photo.predicted
+        counts = self._counts
+        if photo.cut_of_tau is not None and photo.single is not None and photo.multiple is not None and photo.kinds is not None:
+            if len(photo.cut_of_tau) != len(self._taus):
+                raise ProtocolError(f"{photo.id} was measured at other thresholds; measure it at {len(self._taus)}")
+            hits = np.stack([photo.single >= 0.5, *(photo.multiple >= delta / 100 for delta in DELTAS)])[:, photo.cut_of_tau]
+            counts["v1"] += hits[:1]
+            counts["v2"] += hits[1:]
+            at50 = hits[1 + DELTAS.index(50)]
+            counts["top1"] += at50 & right1
+            counts["top5"] += at50 & right5
+            counts["kinds"] += photo.kinds[photo.cut_of_tau] == np.arange(len(KINDS))[:, None]
+            if self._bootstrap is not None:
+                self._bootstrap.add(hits, photo.id)
+        boxed = photo.cut_of_tau is not None
+        more = (1, boxed, boxed and photo.classified, photo.classified, right1, right5)
+        self._numbers = {name: number + one for (name, number), one in zip(self._numbers.items(), more, strict=True)}
+        if self._kept is not None:
+            self._images.append(photo.row(self._kept))
 
     def merge(self, other: BoxAccumulator) -> None:
         """Take over the counts of another accumulator, e.g. of another process, as if its photos had come here.
 
         Raises:
-            ProtocolError: the two use different thresholds or frames.
+            ProtocolError: the two use different thresholds, frames, kept thresholds or replicates.
         """
-        if (len(self._taus), self._kept, self._frame) != (len(other._taus), other._kept, other._frame):
-            raise ProtocolError("accumulators merge only if their thresholds, kept thresholds and frames are the same")
-        for name in ("_v1", "_v2", "_top1", "_top5"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self._n_boxes += other._n_boxes
-        self._n_boxes_classified += other._n_boxes_classified
-        self._n_classified += other._n_classified
-        self._n_right1 += other._n_right1
-        self._n_right5 += other._n_right5
+        if self._kind != other._kind:
+            raise ProtocolError("accumulators merge only if thresholds, frames, kept threshold and replicates are the same")
+        self._counts = {name: counts + other._counts[name] for name, counts in self._counts.items()}
+        self._numbers = {name: number + other._numbers[name] for name, number in self._numbers.items()}
         self._images = self._images + other._images
+        if self._bootstrap is not None and other._bootstrap is not None:
+            self._bootstrap.merge(other._bootstrap)
 
     def result(self) -> BoxResult:
         """The percentages so far."""
+        numbers = self._numbers
+        boxes, classified = numbers["boxes"], numbers["boxes_classified"]
         return BoxResult(
-            n_images=len(self._images),
-            n_boxes=self._n_boxes,
-            n_classified=self._n_classified,
-            n_boxes_classified=self._n_boxes_classified,
+            n_images=numbers["images"],
+            n_boxes=boxes,
+            n_classified=numbers["classified"],
+            n_boxes_classified=classified,
             taus=self._taus.copy(),
-            v1=_percent(self._v1, self._n_boxes),
-            v2=_percent(self._v2, self._n_boxes),
-            top1=_percent(self._top1, self._n_boxes_classified),
-            top5=_percent(self._top5, self._n_boxes_classified),
-            class_top1=float(_percent(np.array(self._n_right1), self._n_classified)),
-            class_top5=float(_percent(np.array(self._n_right5), self._n_classified)),
+            v1=_percent(self._counts["v1"][0], boxes),
+            v2=_percent(self._counts["v2"], boxes),
+            top1=_percent(self._counts["top1"][0], classified),
+            top5=_percent(self._counts["top5"][0], classified),
+            kinds=_percent(self._counts["kinds"], boxes),
+            class_top1=float(_percent(np.array(numbers["right1"]), numbers["classified"])),
+            class_top5=float(_percent(np.array(numbers["right5"]), numbers["classified"])),
             images=tuple(self._images),
+            resampled=None if self._bootstrap is None or not boxes else self._bootstrap.percent(),
         )
 
-    def _levels(self, score_map: ArrayLike | BoxLevels | None, id: str) -> BoxLevels:
-        name = f" of {id}" if id else ""
-        if score_map is None:
-            raise ProtocolError(f"the score map{name} is missing, but there are true boxes to compare it with")
-        if isinstance(score_map, BoxLevels):
-            levels = score_map
-        else:
-            try:
-                levels = boxes_at_thresholds(score_map, len(self._taus))
-            except ProtocolError as error:
-                raise ProtocolError(f"the score map{name} cannot be used: {error}") from error
-        if len(levels.taus) != len(self._taus):
-            raise ProtocolError(f"boxes at {len(levels.taus)} thresholds cannot be counted at {len(self._taus)}")
-        if self._frame is not None and levels.shape != (self._frame, self._frame):
-            raise ProtocolError(f"the score map{name} is {levels.shape}; resize it to ({self._frame}, {self._frame})")
-        return levels
+    @property
+    def _kind(self) -> tuple[object, ...]:
+        return len(self._taus), self._kept, self._frame, self._bootstrap is None
+
+
+class MapAccumulator:
+    """Counts boxes, masks and activations of score maps that lie in one protocol's frame already.
+
+    Attributes:
+        boxes: the MaxBoxAcc family.
+        masks: pixels of the photos with a true mask, for PxAP.
+        regions: pixels inside and outside of the true boxes of the others, for the distribution of activations.
+    """
+
+    def __init__(self, thresholds: int = 1000, *, tau: float | None = None, replicates: int = 0) -> None:
+        self.boxes = BoxAccumulator(thresholds, tau=tau, frame=None, replicates=replicates)
+        self.masks, self.regions = PixelAccumulator(), PixelAccumulator()
+
+    def add(
+        self,
+        score_map: ArrayLike | None,
+        boxes: ArrayLike | None,
+        mask: ArrayLike | None = None,
+        *,
+        label: int | None = None,
+        predicted: Sequence[int] | NDArray[np.integer] = (),
+        id: str = "",
+    ) -> None:
+        """Measure and count one photo; see :func:`measure_boxes` and :meth:`~dips.evaluate.masks.PixelAccumulator.add`."""
+        self.boxes.add(score_map, boxes, label=label, predicted=predicted, id=id)
+        if score_map is not None:
+            self.add_pixels(score_map, boxes, mask)
+
+    def add_pixels(self, score_map: ArrayLike, boxes: ArrayLike | None, mask: ArrayLike | None = None) -> None:
+        """Count the pixels of one photo alone."""
+        if mask is not None:
+            self.masks.add(score_map, mask)
+        elif boxes is not None and len(np.asarray(boxes)):
+            height, width = np.shape(score_map)
+            self.regions.add(score_map, boxes_mask(boxes, (height, width)))
+
+    def merge(self, other: MapAccumulator) -> None:
+        """Take over the counts of another accumulator."""
+        self.boxes.merge(other.boxes)
+        self.masks.merge(other.masks)
+        self.regions.merge(other.regions)
+
+    def result(self) -> MapResult:
+        """Everything so far."""
+        of_masks = self.masks.activations()
+        activations = self.regions.activations() if of_masks is None else of_masks
+        if activations is not None:
+            activations["truth"] = "boxes" if of_masks is None else "masks"
+        return MapResult(self.boxes.result(), None if of_masks is None else self.masks.result(), activations)
+
+
+_CURVES = {"v1": 1, "v2": len(DELTAS), "top1": 1, "top5": 1, "kinds": len(KINDS)}
 
 
 def _percent(counts: NDArray[np.int64], total: int) -> NDArray[np.float64]:

@@ -7,16 +7,17 @@ pixels of all photos together. Histograms of 1,000 bins are all that is kept.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dips.errors import ProtocolError
-from dips.evaluate.boxes import FRAME, tau_grid
+from dips.evaluate.boxes import FRAME, checked_boxes, tau_grid
 from dips.scoremaps import checked_map
 
-__all__ = ["PixelAccumulator", "mask_to_frame", "pxap"]
+__all__ = ["PixelAccumulator", "boxes_mask", "mask_to_frame", "pxap"]
 
 _EDGES = np.concatenate([tau_grid(1000), [1.0, 2.0, 3.0]])
 
@@ -45,13 +46,34 @@ class PixelAccumulator:
         inside, outside = truth == 1, truth == 0
         if not (inside | outside | (truth == 255)).all():
             raise ProtocolError("a mask holds 0 (background), 1 (object) and 255 (ignored) only")
-        self._object += np.histogram(scores[inside], bins=_EDGES)[0]
-        self._background += np.histogram(scores[outside], bins=_EDGES)[0]
+        bins = _bins(scores)
+        self._object += np.bincount(bins[inside], minlength=len(self._object))
+        self._background += np.bincount(bins[outside], minlength=len(self._background))
 
     def merge(self, other: PixelAccumulator) -> None:
         """Take over the counts of another accumulator."""
         self._object = self._object + other._object
         self._background = self._background + other._background
+
+    def activations(self, bins: int = 100) -> dict[str, Any] | None:
+        """How the scores inside and outside of objects are distributed (the paper's Figure 5); None without object pixels.
+
+        Args:
+            bins: of equal width over [0, 1]; a divisor of 1000. The last one holds the score 1 too.
+
+        Returns:
+            ``edges`` (bins + 1), ``foreground`` and ``background`` (percent of their pixels in each bin); their numbers.
+        """
+        if not self._object.any():
+            return None
+        shares: dict[str, Any] = {}
+        for name, counts in (("foreground", self._object), ("background", self._background)):
+            whole = counts[:1000].copy()
+            whole[-1] += counts[1000:].sum()
+            total = max(int(counts.sum()), 1)
+            shares[name] = [round(float(share), 4) for share in 100 * whole.reshape(bins, -1).sum(axis=1) / total]
+            shares[f"{name}_pixels"] = int(counts.sum())
+        return {"edges": [round(edge, 6) for edge in np.linspace(0, 1, bins + 1).tolist()], **shares}
 
     def result(self) -> float:
         """PxAP in percent.
@@ -67,6 +89,22 @@ class PixelAccumulator:
         precision = true_positive / np.maximum(positive, 1)  # bins above every score hold nothing and add nothing
         recall = true_positive / total
         return 100.0 * float((precision[1:] * np.diff(recall)).sum())
+
+
+def boxes_mask(boxes: ArrayLike, shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """A mask ``(H, W)`` of this shape: 1 inside the inclusive boxes ``(K, 4)``, which may reach beyond it, else 0."""
+    mask = np.zeros(shape, np.uint8)
+    for x0, y0, x1, y1 in np.maximum(np.trunc(checked_boxes(boxes)).astype(np.int64), -1).tolist():
+        mask[max(y0, 0) : y1 + 1, max(x0, 0) : x1 + 1] = 1
+    return mask
+
+
+def _bins(scores: NDArray[Any]) -> NDArray[np.int64]:
+    """The bin of each score, as ``np.histogram`` with the same edges sorts them, without a search."""
+    bins = (scores * 1000).astype(np.int64)  # at most one off, for a product rounds
+    bins -= scores < _EDGES[bins]
+    bins += scores >= _EDGES[bins + 1]
+    return np.asarray(bins)
 
 
 def pxap(maps: Iterable[ArrayLike], masks: Iterable[ArrayLike]) -> float:

@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dips.errors import ProtocolError
+from dips.evaluate.bootstrap import interval
+from dips.evaluate.dissect import KINDS
 
-__all__ = ["DELTAS", "BoxResult", "ImageRow", "ThresholdResult"]
+__all__ = ["DELTAS", "BoxResult", "ImageRow", "MapResult", "ThresholdResult"]
 
 DELTAS = (30, 50, 70)
 """IoU in percent from which a photo is correct; MaxBoxAccV2 is the mean over them."""
@@ -25,20 +27,29 @@ NAN = float("nan")
 
 @dataclass(frozen=True, slots=True)
 class ImageRow:
-    """What is kept of one photo.
+    """One photo at one threshold, a line of the CSV.
 
     Attributes:
         id: as given.
         label: true class, if known.
         predicted: predicted class, if there is a prediction.
-        ious: best IoU over all boxes of the map at each threshold that the accumulator was asked to keep; empty for
-            photos without true boxes.
+        n_true: true boxes. The rest is None where there is none.
+        iou: best IoU over all boxes of the map.
+        iou_largest: that of the box of the largest contour.
+        error: what kind of error the latter is, one of :data:`~dips.evaluate.dissect.KINDS`.
+        best_iou: the best IoU at any threshold.
+        best_place: the place in the grid of the first threshold that reaches it.
     """
 
     id: str
     label: int | None
     predicted: int | None
-    ious: tuple[float, ...]
+    n_true: int
+    iou: float | None = None
+    iou_largest: float | None = None
+    error: str | None = None
+    best_iou: float | None = None
+    best_place: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +62,7 @@ class ThresholdResult:
         box_acc_at: share of photos of which any box has an IoU of at least 0.3, 0.5, 0.7, by ``30``, ``50``, ``70``.
         box_acc_v2: mean of ``box_acc_at`` (MaxBoxAccV2's criterion).
         gt_known, top1_loc, top5_loc: as in :class:`BoxResult`, at the threshold of ``50``.
+        intervals: as :attr:`BoxResult.intervals`, at these thresholds.
     """
 
     tau: dict[str, float]
@@ -60,6 +72,7 @@ class ThresholdResult:
     gt_known: float
     top1_loc: float
     top5_loc: float
+    intervals: dict[str, Any] | None = None
 
     def record(self) -> dict[str, Any]:
         """The numbers for JSON; None where there is nothing to count."""
@@ -71,6 +84,7 @@ class ThresholdResult:
             "gt_known": _number(self.gt_known),
             "top1_loc": _number(self.top1_loc),
             "top5_loc": _number(self.top5_loc),
+            "intervals": self.intervals,
         }
 
 
@@ -90,8 +104,10 @@ class BoxResult:
         v1: ``(T,)`` percent correct at IoU 0.5, box of the largest contour.
         v2: ``(3, T)`` percent correct at the IoUs of ``DELTAS``, best of all boxes.
         top1, top5: ``(T,)`` percent correct at IoU 0.5, best of all boxes, label predicted first, among five.
+        kinds: ``(6, T)`` percent of the photos with boxes by kind of error, in the order of ``KINDS``.
         class_top1, class_top5: percent of the classified photos.
-        images: a row per photo, in the order they came.
+        images: a row per photo, in the order they came; empty unless the accumulator was told to keep them.
+        resampled: ``(replicates, 4, T)`` percent correct in bootstrap resamples of the photos, ``v1`` and the rows of ``v2``.
     """
 
     n_images: int
@@ -103,9 +119,11 @@ class BoxResult:
     v2: NDArray[np.float64]
     top1: NDArray[np.float64]
     top5: NDArray[np.float64]
+    kinds: NDArray[np.float64]
     class_top1: float
     class_top5: float
     images: tuple[ImageRow, ...] = ()
+    resampled: NDArray[np.float32] | None = None
 
     @property
     def max_box_acc(self) -> float:
@@ -146,6 +164,22 @@ class BoxResult:
         """Top-5 localization: label among the first five; at the threshold of :attr:`gt_known`, not its own."""
         return float(self.top5[_middle_of_best(self.v2[DELTAS.index(50)])])
 
+    @property
+    def intervals(self) -> dict[str, Any] | None:
+        """Bootstrap intervals (95%, over photos) of ``max_box_acc``, ``max_box_acc_v2``, ``30``, ``50`` and ``70``, each
+        ``[low, high]``, the best threshold chosen anew in every resample; with ``level`` and ``replicates``."""
+        return None if self.resampled is None else _intervals(self.resampled.max(axis=2))
+
+    def dissected(self, tau: float) -> dict[str, float] | None:
+        """Percent by kind of error at one threshold for all photos, ``class_wrong`` only where classes are known; None without
+        true boxes."""
+        if not self.n_boxes:
+            return None
+        shares = self.kinds[:, self._index(tau)]
+        return {
+            name: float(share) for name, share in zip(KINDS, shares, strict=True) if name != KINDS[0] or self.n_boxes_classified
+        }
+
     def at_tau(self, tau: float | Mapping[str, float]) -> ThresholdResult:
         """The numbers at a threshold chosen elsewhere, or at the ``best_tau`` of the validation split.
 
@@ -171,6 +205,7 @@ class BoxResult:
             gt_known=at["50"],
             top1_loc=float(self.top1[index["50"]]),
             top5_loc=float(self.top5[index["50"]]),
+            intervals=None if self.resampled is None else _intervals(self._at([index[name] for name in names])),
         )
 
     def record(self, *, curves: bool = True) -> dict[str, Any]:
@@ -188,6 +223,7 @@ class BoxResult:
             "top5_loc": _number(self.top5_loc),
             "class_top1": _number(self.class_top1),
             "class_top5": _number(self.class_top5),
+            "intervals": self.intervals,
         }
         if curves and self.n_boxes:
             record["curves"] = {
@@ -200,10 +236,56 @@ class BoxResult:
             }
         return record
 
+    def _at(self, places: list[int]) -> NDArray[np.float32]:
+        """``(replicates, 4)`` resampled percentages, each curve at a place of its own."""
+        assert self.resampled is not None
+        return np.stack([self.resampled[:, row, place] for row, place in enumerate(places)], axis=1)
+
     def _index(self, tau: float) -> int:
         if not 0.0 <= tau <= 1.0:
             raise ProtocolError(f"a threshold lies between 0 and 1, not {tau}")
         return int(np.abs(self.taus - tau).argmin())
+
+
+@dataclass(frozen=True, slots=True)
+class MapResult:
+    """Everything that score maps of a split are judged by.
+
+    Attributes:
+        boxes: the MaxBoxAcc family.
+        pxap: PxAP in percent; None where there is no mask.
+        activations: of :meth:`~dips.evaluate.masks.PixelAccumulator.activations`, and ``truth``: whether ``boxes`` or ``masks``
+            tell the foreground; None where there is neither.
+    """
+
+    boxes: BoxResult
+    pxap: float | None
+    activations: dict[str, Any] | None
+
+    def record(self, tau: Mapping[str, float] | None, *, curves: bool = True) -> dict[str, Any]:
+        """The numbers for JSON.
+
+        Args:
+            tau: :attr:`BoxResult.best_tau` of the validation split; None where nothing was chosen there.
+            curves: with the curves over the threshold.
+        """
+        boxes, chosen = self.boxes, "this split (oracle)" if tau is None else "validation"
+        place = (boxes.best_tau if tau is None else tau)["50"] if boxes.n_boxes else 0.0
+        errors = boxes.dissected(place)
+        return {
+            "boxes": boxes.record(curves=curves),
+            "at_tau": boxes.at_tau(tau).record() if tau is not None and boxes.n_boxes else None,
+            "pxap": self.pxap,
+            "activations": self.activations,
+            "dissection": errors and {"tau": place, "tau_from": chosen, "n_images": boxes.n_boxes, "percent": errors},
+        }
+
+
+def _intervals(values: NDArray[np.float32]) -> dict[str, Any]:
+    """Of ``(replicates, 4)`` percentages."""
+    names = ("max_box_acc", *map(str, DELTAS))
+    found: dict[str, Any] = {name: interval(values[:, row]) for row, name in enumerate(names)}
+    return {"level": 95, "replicates": len(values), "max_box_acc_v2": interval(values[:, 1:].mean(axis=1)), **found}
 
 
 def _number(value: float) -> float | None:

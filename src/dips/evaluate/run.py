@@ -1,7 +1,7 @@
-"""A trained localizer against true boxes, beside what needs no training, on the same photos.
+"""Every method on the photos of a split, one pass: the localizer, what it is compared with, and the centred Gaussian.
 
-In: a predictor, photos with boxes and labels, and other maps of the same photos. Out: a
-:class:`~dips.evaluate.result.BoxResult` per method, and how the classes came out. Photos are streamed.
+In: a :class:`~dips.predict.Predictor`, samples, and for other methods a function from a photo's position to its score map.
+Out: a :class:`~dips.evaluate.result.MapResult` per method. Maps are resized bilinearly to the protocol's frame.
 """
 
 from __future__ import annotations
@@ -9,23 +9,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dips.data.images import image_size, read_image
+from dips.data.images import read_image
 from dips.data.transforms import resize_image
-from dips.errors import ImageError
-from dips.evaluate.accumulate import BoxAccumulator
-from dips.evaluate.boxes import FRAME, BoxLevels, boxes_at_thresholds, to_frame
-from dips.evaluate.centre import centre_map
-from dips.evaluate.result import BoxResult
+from dips.errors import DataError, ImageError
+from dips.evaluate.accumulate import MapAccumulator
+from dips.evaluate.protocol import FRAMED, Protocol
+from dips.evaluate.result import BoxResult, MapResult
+from dips.evaluate.truth import FrameTruth, Judged, frame_truth, judge, judge_centre
 from dips.predict import Predictor
 from dips.runtime import track
 from dips.types import FloatArray, Problem, Sample
 
-__all__ = ["Evaluated", "evaluate_maps", "evaluate_photos", "frame_boxes", "to_frame_map"]
+__all__ = ["Evaluated", "evaluate_maps", "evaluate_photos"]
 
 MapOf = Callable[[int], FloatArray | None]
 """Score map ``(h, w)`` of the photo at a position, or None where there is none."""
@@ -36,12 +37,12 @@ class Evaluated:
     """Results on one split.
 
     Attributes:
-        methods: by name; ``localizer`` is the predictor's own.
+        methods: by name; ``localizer`` is the predictor's own. The predicted class is the predictor's for all of them.
         samples: the photos that could be read.
         problems: the others.
     """
 
-    methods: dict[str, BoxResult]
+    methods: dict[str, MapResult]
     samples: tuple[Sample, ...]
     problems: tuple[Problem, ...]
 
@@ -51,92 +52,72 @@ def evaluate_photos(
     samples: Sequence[Sample],
     *,
     others: Mapping[str, MapOf],
-    linear: MapOf | None = None,
-    taus: Sequence[float] = (),
+    linear: str | None = None,
+    tau: float = 0.5,
     thresholds: int = 1000,
+    protocol: Protocol = FRAMED,
+    replicates: int = 0,
 ) -> Evaluated:
     """Run ``predictor`` over the photos and count every method.
 
     Args:
         others: further methods by name, maps by position in ``samples``. The centred Gaussian (``centre``) is always added.
-        linear: the photos' linear maps, where they are known already.
-        taus: thresholds at which each photo's best IoU is kept.
+        linear: which of ``others`` are the linear maps that the predictor would else work out itself.
+        tau: threshold of the rows that are kept of each photo.
+        replicates: resamples for bootstrap intervals.
     """
-    centre = boxes_at_thresholds(centre_map(), thresholds)
-    counts = {name: BoxAccumulator(thresholds, taus=taus) for name in ("localizer", *others, "centre")}
+    counts = {name: MapAccumulator(thresholds, tau=tau, replicates=replicates) for name in ("localizer", *others, "centre")}
     kept: list[Sample] = []
     problems: list[Problem] = []
     with ThreadPoolExecutor(2) as pool:
         step = predictor.config.batch
         for start in track(range(0, len(samples), step), "evaluate"):
-            readable, squares = [], []
+            positions, squares, truths = [], [], []
             for position in range(start, min(start + step, len(samples))):
                 try:
+                    truth = frame_truth(samples[position], protocol)
                     photo = read_image(samples[position].path, max_side=predictor.side)
-                except ImageError as error:
+                except (DataError, ImageError) as error:
                     problems.append(Problem(samples[position].path, str(error)))
                     continue
-                readable.append(position)
+                positions.append(position)
+                truths.append(truth)
                 squares.append(resize_image(photo, (predictor.side, predictor.side)))
-            if not readable:
+            if not positions:
                 continue
-            known = None if linear is None else [_there(linear(position)) for position in readable]
-            said = predictor.answer(squares, known)
+            maps = {name: [map_of(position) for position in positions] for name, map_of in others.items()}
+            said = predictor.answer(squares, None if linear is None else [m for m in maps[linear] if m is not None])
             order = np.argsort(-said.probabilities, axis=1, kind="stable")[:, :5]
-            maps: dict[str, list[FloatArray | None]] = {"localizer": list(said.maps)}
-            maps |= {name: [map_of(position) for position in readable] for name, map_of in others.items()}
-            truths = [frame_boxes(samples[position]) for position in readable]
-            for name, found in maps.items():
-                # where there is no true box nothing is compared with the map
-                needed = [m if boxes is not None and len(boxes) else None for m, boxes in zip(found, truths, strict=True)]
-                levels = list(pool.map(lambda m: _levels(m, thresholds), needed))
-                for i, position in enumerate(readable):
-                    ranks = order[i] if name == "localizer" else ()
-                    _add(counts[name], samples[position], truths[i], levels[i], ranks)
-            for i, position in enumerate(readable):
-                _add(counts["centre"], samples[position], truths[i], centre, ())
-                kept.append(samples[position])
+            rows = [
+                _Row(truth, {"localizer": said.maps[i], **{name: found[i] for name, found in maps.items()}}, order[i])
+                for i, truth in enumerate(truths)
+            ]
+            kept += [samples[position] for position in positions]
+            for row, found in zip(rows, pool.map(partial(_judged, protocol, thresholds), rows), strict=True):
+                for name, judged in found.items():
+                    judged.count(counts[name], row.truth)
     results = {name: count.result() for name, count in counts.items()}
     return Evaluated(results, tuple(kept), tuple(problems))
 
 
 def evaluate_maps(maps: Iterable[FloatArray], samples: Sequence[Sample], *, thresholds: int = 1000) -> BoxResult:
-    """The MaxBoxAcc family of ready maps ``(h, w)`` in [0, 1], one per sample, without classes."""
-    count = BoxAccumulator(thresholds)
+    """The MaxBoxAcc family of ready maps ``(h, w)`` in [0, 1], one per sample, without classes, in the field's frame."""
+    count = MapAccumulator(thresholds)
     for found, sample in zip(maps, samples, strict=True):
-        _add(count, sample, frame_boxes(sample), _levels(found, thresholds), ())
-    return count.result()
+        count.boxes.count(judge(found, frame_truth(sample, FRAMED), FRAMED, thresholds=thresholds).boxes)
+    return count.boxes.result()
 
 
-def to_frame_map(score_map: FloatArray, frame: int = FRAME) -> FloatArray:
-    """A map ``(h, w)`` of the whole photo in the protocol's frame, bilinear, in [0, 1]."""
-    resized = cv2.resize(score_map.astype(np.float32), (frame, frame), interpolation=cv2.INTER_LINEAR)
-    return np.clip(resized, 0, 1).astype(np.float32)
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """What is true of a photo, its map by each method, and the classes that the predictor says, best first."""
+
+    truth: FrameTruth
+    maps: dict[str, FloatArray | None]
+    classes: NDArray[np.int64]
 
 
-def frame_boxes(sample: Sample) -> NDArray[np.int64] | None:
-    """The sample's true boxes in the protocol's frame; None where they are unknown."""
-    if sample.boxes is None:
-        return None
-    return to_frame(sample.boxes, sample.frame or image_size(sample.path))
-
-
-def _levels(score_map: FloatArray | None, thresholds: int) -> BoxLevels | None:
-    return None if score_map is None else boxes_at_thresholds(to_frame_map(score_map), thresholds)
-
-
-def _add(
-    count: BoxAccumulator,
-    sample: Sample,
-    boxes: NDArray[np.int64] | None,
-    levels: BoxLevels | None,
-    ranks: Sequence[int] | NDArray[np.int64],
-) -> None:
-    if levels is None and boxes is not None and len(boxes):  # a method without a map for this photo finds nothing
-        levels = boxes_at_thresholds(np.zeros((FRAME, FRAME), np.float32))
-    count.add(levels, boxes, label=sample.label, predicted=ranks, id=sample.id)
-
-
-def _there(score_map: FloatArray | None) -> FloatArray:
-    assert score_map is not None
-    return score_map
+def _judged(protocol: Protocol, thresholds: int, row: _Row) -> dict[str, Judged]:
+    more: dict[str, Any] = {"predicted": row.classes, "thresholds": thresholds}
+    found = {name: judge(score_map, row.truth, protocol, **more) for name, score_map in row.maps.items()}
+    return {**found, "centre": judge_centre(row.truth, protocol, **more)}

@@ -1,0 +1,76 @@
+"""Bootstrap intervals over photos, gathered while the photos go by.
+
+In: what each photo is right at. Out: the percentages of many resamples of the photos. A resample draws each photo a Poisson(1)
+number of times, which for many photos is the ordinary bootstrap, needs no list of them, and merges: the draws follow from the
+photo's id alone, so order and processes make no difference.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dips.errors import ProtocolError
+
+__all__ = ["Bootstrap", "interval"]
+
+_BUFFER = 64  # photos that are counted together, as one product of matrices
+
+
+class Bootstrap:
+    """Weighted counts of curves ``(C, T)`` in ``replicates`` resamples."""
+
+    def __init__(self, replicates: int, shape: tuple[int, int], *, seed: int = 0) -> None:
+        self.replicates, self._shape, self._seed = replicates, shape, seed
+        self._counts = np.zeros((replicates, shape[0] * shape[1]), np.float32)  # whole numbers, exact up to 16 million
+        self._totals = np.zeros(replicates, np.int64)
+        self._hits: list[NDArray[np.bool_]] = []
+        self._weights: list[NDArray[np.int64]] = []
+
+    def add(self, hits: NDArray[np.bool_], id: str) -> None:
+        """Count one photo, right or wrong at each place of the curves.
+
+        Raises:
+            ProtocolError: the photo has no id to draw by.
+        """
+        if not id:
+            raise ProtocolError("bootstrap intervals need an id for each photo")
+        digest = hashlib.blake2b(f"{self._seed}\n{id}".encode("utf-8", "surrogateescape"), digest_size=16).digest()
+        self._weights.append(np.random.default_rng(int.from_bytes(digest, "little")).poisson(1, self.replicates))
+        self._hits.append(hits.reshape(-1))
+        if len(self._hits) == _BUFFER:
+            self._flush()
+
+    def merge(self, other: Bootstrap) -> None:
+        """Take over the counts of another one.
+
+        Raises:
+            ProtocolError: it has other curves, replicates or another seed.
+        """
+        if (self._shape, self.replicates, self._seed) != (other._shape, other.replicates, other._seed):
+            raise ProtocolError("bootstraps merge only if curves, replicates and seeds are the same")
+        other._flush()
+        self._counts = self._counts + other._counts
+        self._totals = self._totals + other._totals
+
+    def percent(self) -> NDArray[np.float32]:
+        """``(replicates, C, T)`` percentages; NaN in a resample without any photo."""
+        self._flush()
+        with np.errstate(invalid="ignore"):
+            shares = np.float32(100) * self._counts / self._totals[:, None].astype(np.float32)
+        return np.asarray(shares.reshape(self.replicates, *self._shape), np.float32)
+
+    def _flush(self) -> None:
+        if self._hits:
+            weights = np.stack(self._weights)
+            self._counts += weights.T.astype(np.float32) @ np.stack(self._hits).astype(np.float32)
+            self._totals += weights.sum(axis=0)
+            self._hits, self._weights = [], []
+
+
+def interval(values: NDArray[np.floating], level: float = 95) -> list[float]:
+    """The middle ``level`` percent of resampled values, ``[low, high]``."""
+    tail = (100 - level) / 2
+    return [float(bound) for bound in np.nanpercentile(values, [tail, 100 - tail])]

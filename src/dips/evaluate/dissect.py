@@ -1,0 +1,58 @@
+"""What kind of error a box is: the dissection of the paper's supplement, exclusive and in a fixed order.
+
+In: the box of the largest contour at one threshold, the true boxes and the classes. Out: one of :data:`KINDS`. One threshold
+serves the whole split; the best one of each photo would hide the errors.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dips.errors import ProtocolError
+from dips.evaluate.boxes import checked_boxes, overlap
+
+__all__ = ["KINDS", "error_kinds"]
+
+KINDS = ("class_wrong", "correct", "several_objects", "part", "more", "other")
+"""In the order in which they are tried:
+
+- ``class_wrong``: the predicted class is not the true one (not tried where a class is unknown);
+- ``correct``: IoU above 0.5;
+- ``several_objects``: of more than one true box more than 0.3 lies inside the predicted one;
+- ``part``: more than half of the predicted box lies inside the true one;
+- ``more``: at least 0.7 of the true box lies inside the predicted one;
+- ``other``.
+"""
+
+
+def error_kinds(predicted: ArrayLike, true_boxes: ArrayLike) -> NDArray[np.int8]:
+    """The kind of each of several alternative boxes of one photo, its class taken for right.
+
+    Args:
+        predicted: ``(N, 4)`` inclusive boxes.
+        true_boxes: ``(K, 4)``, K > 0. ``correct``, ``part`` and ``more`` look at the one with the best IoU.
+
+    Returns:
+        ``(N,)`` places in :data:`KINDS`.
+
+    Raises:
+        ProtocolError: no true box, or not boxes.
+    """
+    truth = checked_boxes(true_boxes)
+    if len(truth) == 0:
+        raise ProtocolError("errors are dissected on photos with at least one true box")
+    shared, area, true_area = overlap(checked_boxes(predicted).T[:, :, None], truth.T[:, None, :])
+    iou = shared / (area + true_area - shared)
+    best = iou.argmax(axis=1)[:, None]
+
+    def at_best(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.take_along_axis(values, best, axis=1)[:, 0]
+
+    tests = [
+        at_best(iou) > 0.5,
+        (shared / true_area > 0.3).sum(axis=1) > 1,
+        at_best(shared / area) > 0.5,
+        at_best(shared / true_area) >= 0.7,
+    ]
+    return np.select(tests, [1, 2, 3, 4], 5).astype(np.int8)

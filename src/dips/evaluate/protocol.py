@@ -1,0 +1,80 @@
+"""The two protocols: in which frame score maps meet true boxes and masks.
+
+``wsol-224`` is the field's (Choe et al.): everything in a square of 224 pixels, true coordinates truncated to it. What is
+measured in ``original-pixels`` is the same, but at the photo's own size, so that small objects are not blurred away. Numbers
+of the two cannot be compared, so results carry the name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dips.errors import ConfigError, ProtocolError
+from dips.evaluate.boxes import FRAME, checked_boxes, to_frame
+from dips.scoremaps import checked_map
+
+__all__ = ["PROTOCOLS", "Protocol", "find_protocol"]
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """Where maps and truth meet.
+
+    Attributes:
+        name: as users give it.
+        words: what it is, for reports.
+        side: of the square frame in pixels; None = each photo's own width and height.
+    """
+
+    name: str
+    words: str
+    side: int | None
+
+    def frame(self, size: Size | None) -> Size:
+        """Width and height of the frame for a photo of ``size`` (width, height).
+
+        Raises:
+            ProtocolError: the size is needed, but not known.
+        """
+        if self.side is not None:
+            return self.side, self.side
+        if size is None:
+            raise ProtocolError(f"protocol {self.name} needs the photo's size: add image_sizes.txt, or take {FRAMED.name}")
+        return size
+
+    def boxes(self, boxes: ArrayLike, size: Size) -> NDArray[np.float64]:
+        """True boxes ``(K, 4)`` of a photo of ``size`` (width, height) in the frame."""
+        return checked_boxes(boxes if self.side is None else to_frame(boxes, size, self.side))
+
+    def resized(self, score_map: ArrayLike, size: Size | None) -> NDArray[np.floating]:
+        """A score map of the whole photo in the frame, bilinear, in [0, 1]; as it is where it fits already."""
+        scores, (width, height) = checked_map(score_map), self.frame(size)
+        if scores.shape == (height, width):
+            return scores
+        if scores.dtype not in (np.float32, np.float64):
+            scores = scores.astype(np.float32)
+        return np.clip(cv2.resize(scores, (width, height), interpolation=cv2.INTER_LINEAR), 0, 1)
+
+
+FRAMED = Protocol("wsol-224", "WSOL (Choe et al. 2020), 224x224 frame", FRAME)
+ORIGINAL = Protocol(
+    "original-pixels", "as WSOL (Choe et al. 2020), but in pixels of the original photo, not in a 224x224 frame", None
+)
+PROTOCOLS = {protocol.name: protocol for protocol in (FRAMED, ORIGINAL)}
+
+
+def find_protocol(name: str) -> Protocol:
+    """The protocol with this name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name not in PROTOCOLS:
+        raise ConfigError(f"there is no protocol '{name}'; take one of {', '.join(PROTOCOLS)}")
+    return PROTOCOLS[name]
