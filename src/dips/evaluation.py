@@ -16,7 +16,7 @@ from dips.data import align_classes, load_data
 from dips.data.images import read_image
 from dips.errors import DataError
 from dips.evaluate.protocol import Protocol
-from dips.evaluate.record import REPLICATES, summary, write_rows
+from dips.evaluate.record import CENTRE_NOTE, REPLICATES, baseline, summary, write_rows
 from dips.evaluate.result import BoxResult
 from dips.evaluate.run import Evaluated, evaluate_photos
 from dips.export.draw import overlay, thumbnail
@@ -124,11 +124,7 @@ def _result(
         "split": split or "all",
         "at_validation_tau": own.at_tau(tau).record() if own.n_boxes else None,
         "validation_tau_from": model.record["selection"],
-        "baselines": {
-            name: {key: r.boxes.record(curves=False)[key] for key in _BASELINE_KEYS}
-            for name, r in found.methods.items()
-            if name != "localizer"
-        },
+        "baselines": {name: baseline(other) for name, other in found.methods.items() if name != "localizer"},
         "classes": _classes(model, own),
         "sst": transformer["note"] or transformer["arch"],
         "sst_share": model.config.sst_share,
@@ -140,12 +136,11 @@ def _result(
     }
 
 
-_BASELINE_KEYS = ("max_box_acc", "max_box_acc_v2", "max_box_acc_at", "best_tau", "intervals")
 _NOTES = {
     "localizer": "the trained localizer",
     "mean_attention": "class-token attention, mean over heads; no training",
     "linear_map": "linear classifier on the transformer's keys; no U-Net",
-    "centre": "a centred Gaussian; does not look at the photo",
+    "centre": CENTRE_NOTE,
 }
 
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
 import dips
-from dips.cli.options import Data, Device, PredictSettings, Run, Settings, Store, Weights
+from dips.cli.options import Data, Device, Plots, PredictSettings, ProtocolName, Run, Settings, Store, Weights
 from dips.errors import DipsError
 
 __all__ = ["app", "main"]
@@ -143,7 +143,9 @@ def evaluate(
     /,
     *,
     split: Annotated[str, Parameter(help="Which part of DATA: test, val, train, all, or the name of a folder in it.")] = "test",
+    protocol: ProtocolName = "wsol-224",
     json: Annotated[Path | None, Parameter(help="Also write every number to this file.")] = None,
+    plots: Plots = None,
     settings: PredictSettings = None,
     weights: Weights = None,
     store: Store = None,
@@ -154,7 +156,75 @@ def evaluate(
     from dips.cli.tables import print_evaluation
 
     model = load(run, device=device, settings=settings or (), weights=weights or ())
-    print_evaluation(model.evaluate(data, split=split, store=store, json_path=json))
+    result = model.evaluate(data, split=split, store=store, json_path=json, protocol=protocol)
+    _plot(plots, result)
+    print_evaluation(result)
+    return 0
+
+
+@app.command
+def score(
+    maps: Annotated[
+        Path,
+        Parameter(
+            name="MAPS",
+            help="Score maps of any method, values in [0, 1]: a folder with a .npy, .npz or .png per photo, named like the "
+            "photo, or one .npz with an array per photo.",
+        ),
+    ],
+    data: Annotated[
+        Path, Parameter(name="DATA", help="The photos' truth: DATA as for the other commands, or WSOL metadata without photos.")
+    ],
+    /,
+    *,
+    split: Annotated[str, Parameter(help="Which part of DATA.")] = "test",
+    protocol: ProtocolName = "wsol-224",
+    tau_from: Annotated[
+        Path | None,
+        Parameter(
+            help="JSON of the validation split, from this command or 'dips evaluate': also use the thresholds chosen there."
+        ),
+    ] = None,
+    predicted: Annotated[
+        Path | None, Parameter(help="CSV of id and predicted classes, best first: for Top-1 and Top-5 localization.")
+    ] = None,
+    resize: Annotated[
+        bool,
+        Parameter(
+            help="Bring maps of another size to the protocol's, bilinearly, instead of refusing them.", show_default=False
+        ),
+    ] = False,
+    partial: Annotated[
+        bool, Parameter(help="Score the photos that have a map, instead of refusing an incomplete set.", show_default=False)
+    ] = False,
+    json: Annotated[Path | None, Parameter(help="Also write every number to this file.")] = None,
+    csv: Annotated[Path | None, Parameter(help="Write a line per photo to this file.")] = None,
+    plots: Plots = None,
+    workers: Annotated[int, Parameter(help="Processes; 0: one per core.")] = 0,
+) -> int:
+    """Score the maps of any method by the field's protocol, to the last digit and fast. Needs no model and no GPU.
+
+    Maps are streamed: memory does not grow with their number.
+    """
+    from dips.cli.tables import print_evaluation
+    from dips.scoring import score_maps, write_json
+
+    result = score_maps(
+        maps,
+        data,
+        split=split,
+        protocol=protocol,
+        resize=resize,
+        partial_maps=partial,
+        tau_from=tau_from,
+        predicted=predicted,
+        csv_path=csv,
+        workers=workers,
+    )
+    if json is not None:
+        write_json(json, result)
+    _plot(plots, result)
+    print_evaluation(result)
     return 0
 
 
@@ -222,6 +292,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug or words is None:
             raise
         return _fail(words)
+
+
+def _plot(folder: Path | None, result: Mapping[str, Any]) -> None:
+    if folder is not None:
+        from dips.export.figures import write_plots
+
+        for path in write_plots(folder, result["methods"]):
+            print(path)
 
 
 def _expected(error: Exception) -> str | None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-__all__ = ["Data", "Device", "PredictSettings", "Run", "Settings", "Store", "Weights"]
+__all__ = ["Data", "Device", "Plots", "PredictSettings", "ProtocolName", "Run", "Settings", "Store", "Weights"]
 
 Data = Annotated[
     Path,
@@ -53,4 +53,18 @@ Store = Annotated[
 ]
 Device = Annotated[
     str, Parameter(name="--device", help="Where to compute: cpu, cuda, cuda:1, mps; auto takes a GPU where there is one.")
+]
+ProtocolName = Annotated[
+    str,
+    Parameter(
+        name="--protocol",
+        help="wsol-224: the field's, in a square of 224 pixels; original-pixels: the same in each photo's own pixels.",
+    ),
+]
+Plots = Annotated[
+    Path | None,
+    Parameter(
+        name="--plots",
+        help="Folder for figures as SVG and PNG: accuracy over the threshold, activations in and outside of objects, errors.",
+    ),
 ]

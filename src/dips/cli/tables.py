@@ -18,6 +18,7 @@ from dips.errors import ConfigError
 __all__ = ["METHODS", "print_evaluation", "settings_text"]
 
 METHODS = {
+    "maps": "score maps",
     "localizer": "localizer",
     "mean_attention": "mean attention",
     "linear_map": "linear map",

@@ -7,15 +7,16 @@ processes or ranks merge into one (they can be pickled), and :func:`measure_boxe
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dips.errors import ProtocolError
 from dips.evaluate.bootstrap import Bootstrap
-from dips.evaluate.boxes import FRAME, BoxLevels, boxes_at_thresholds, checked_boxes, tau_grid
+from dips.evaluate.boxes import FRAME, BoxLevels, boxes_at_thresholds, checked_boxes, cuts_of, tau_grid
 from dips.evaluate.dissect import KINDS, error_kinds
 from dips.evaluate.masks import PixelAccumulator, boxes_mask
 from dips.evaluate.result import DELTAS, BoxResult, ImageRow, MapResult
@@ -32,7 +33,7 @@ class Measured:
         label: true class, None if unknown.
         predicted: classes in descending order of probability, at most five; empty if there is no prediction.
         n_true: true boxes. Without any the photo counts for classification only, and the rest is empty.
-        cut_of_tau: ``(T,)`` the place in the arrays below that a threshold means.
+        thresholds, peak: length of the grid, and the maximum of the 8-bit map: they say which cut a threshold means.
         single: ``(L,)`` best IoU of the largest contour's box.
         multiple: ``(L,)`` best IoU of all boxes.
         kinds: ``(L,)`` what kind of error the largest contour's box is, as places in :data:`~dips.evaluate.dissect.KINDS`.
@@ -42,29 +43,35 @@ class Measured:
     label: int | None
     predicted: tuple[int, ...]
     n_true: int = 0
-    cut_of_tau: NDArray[np.int16] | None = None
-    single: NDArray[np.float64] | None = None
-    multiple: NDArray[np.float64] | None = None
-    kinds: NDArray[np.int8] | None = None
+    thresholds: int = 1000
+    peak: int = 0
+    single: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    multiple: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    kinds: NDArray[np.int8] = field(default_factory=lambda: np.zeros(0, np.int8))
 
     @property
     def classified(self) -> bool:
         """Whether both true and predicted class are known."""
         return self.label is not None and len(self.predicted) > 0
 
-    def row(self, index: int | None = None) -> ImageRow:
-        """The numbers of this photo at the ``index``-th threshold."""
+    @property
+    def cut_of_tau(self) -> NDArray[np.int64]:
+        """``(T,)`` the place in the arrays that each threshold means."""
+        return cuts_of(tau_grid(self.thresholds), self.peak)
+
+    def row(self, place: int) -> ImageRow:
+        """The numbers of this photo at the threshold at this place of the grid."""
         row = ImageRow(self.id, self.label, self.predicted[0] if self.predicted else None, self.n_true)
-        if self.cut_of_tau is None or self.single is None or self.multiple is None or self.kinds is None or index is None:
+        if not self.n_true:
             return row
-        cut = self.cut_of_tau[index]
-        best = int(self.multiple[self.cut_of_tau].argmax())
-        return ImageRow(
-            *(row.id, row.label, row.predicted, row.n_true),
-            iou=float(self.multiple[cut]),
+        curve = self.multiple[self.cut_of_tau]
+        cut, best = self.cut_of_tau[place], int(curve.argmax())
+        return dataclasses.replace(
+            row,
+            iou=float(curve[place]),
             iou_largest=float(self.single[cut]),
             error=KINDS[self.kinds[cut]],
-            best_iou=float(self.multiple[self.cut_of_tau[best]]),
+            best_iou=float(curve[best]),
             best_place=best,
         )
 
@@ -110,7 +117,8 @@ def measure_boxes(
         kinds[:] = KINDS.index("class_wrong")
     return Measured(
         *(id, label, ranked, len(truth)),
-        cut_of_tau=levels.cut_of_tau.astype(np.int16),
+        thresholds=thresholds,
+        peak=levels.peak,
         single=levels.best_iou_of_cuts(truth, multi_contour=False),
         multiple=levels.best_iou_of_cuts(truth, multi_contour=True),
         kinds=kinds,
@@ -169,19 +177,20 @@ class BoxAccumulator:
         right1 = photo.classified and photo.label == photo.predicted[0]
         right5 = photo.classified and photo.label in photo.predicted
         counts = self._counts
-        if photo.cut_of_tau is not None and photo.single is not None and photo.multiple is not None and photo.kinds is not None:
-            if len(photo.cut_of_tau) != len(self._taus):
-                raise ProtocolError(f"{photo.id} was measured at other thresholds; measure it at {len(self._taus)}")
-            hits = np.stack([photo.single >= 0.5, *(photo.multiple >= delta / 100 for delta in DELTAS)])[:, photo.cut_of_tau]
+        boxed = photo.n_true > 0
+        if boxed:
+            if photo.thresholds != len(self._taus):
+                raise ProtocolError(f"{photo.id} was measured at {photo.thresholds} thresholds, not at {len(self._taus)}")
+            cuts = cuts_of(self._taus, photo.peak)
+            hits = np.stack([photo.single >= 0.5, *(photo.multiple >= delta / 100 for delta in DELTAS)])[:, cuts]
             counts["v1"] += hits[:1]
             counts["v2"] += hits[1:]
             at50 = hits[1 + DELTAS.index(50)]
             counts["top1"] += at50 & right1
             counts["top5"] += at50 & right5
-            counts["kinds"] += photo.kinds[photo.cut_of_tau] == np.arange(len(KINDS))[:, None]
+            counts["kinds"] += photo.kinds[cuts] == np.arange(len(KINDS))[:, None]
             if self._bootstrap is not None:
                 self._bootstrap.add(hits, photo.id)
-        boxed = photo.cut_of_tau is not None
         more = (1, boxed, boxed and photo.classified, photo.classified, right1, right5)
         self._numbers = {name: number + one for (name, number), one in zip(self._numbers.items(), more, strict=True)}
         if self._kept is not None:

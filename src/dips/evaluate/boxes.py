@@ -37,6 +37,7 @@ class BoxLevels:
         boxes: ``(M, 4)`` boxes of all cuts; inclusive ``x0 y0 x1 y1``.
         cuts: ``(M, 2)`` first and last cut of each box.
         largest: ``(L, 4)`` for every cut below the map's maximum the box whose contour encloses the largest area.
+        peak: the maximum of the 8-bit map.
         shape: height and width of the score map.
     """
 
@@ -45,6 +46,7 @@ class BoxLevels:
     boxes: Floats
     cuts: NDArray[np.int32]
     largest: Floats
+    peak: int
     shape: tuple[int, int]
 
     def at(self, tau: float, *, multi_contour: bool = True) -> Floats:
@@ -194,14 +196,16 @@ def _levels(score_map: ArrayLike, thresholds: int, *, single: bool, multiple: bo
     taus, peak = tau_grid(thresholds), int(levels.max())
     cut_of_tau = cuts_of(taus, peak)
     if peak == 0:  # no foreground at all: the protocol has one box for it
-        return BoxLevels(taus, cut_of_tau, np.zeros((1, 4)), np.zeros((1, 2), np.int32), np.zeros((1, 4)), (height, width))
+        return BoxLevels(
+            taus, cut_of_tau, np.zeros((1, 4)), np.zeros((1, 2), np.int32), np.zeros((1, 4)), peak, (height, width)
+        )
     trees = _trees()
     if trees is not None:
         boxes, cuts, largest = trees.tree_boxes(levels, single=single, multiple=multiple)
     else:
         boxes, cuts, largest = contour_boxes(levels, np.unique(cut_of_tau).tolist())
     shape = (height, width)
-    return BoxLevels(taus, cut_of_tau, _ends(boxes, shape), cuts, _ends(largest, shape), shape)
+    return BoxLevels(taus, cut_of_tau, _ends(boxes, shape), cuts, _ends(largest, shape), peak, shape)
 
 
 def _ends(boxes: NDArray[np.int32], shape: tuple[int, int]) -> Floats:

@@ -11,7 +11,9 @@ from dips.evaluate.protocol import Protocol
 from dips.evaluate.result import ImageRow, MapResult
 from dips.runtime import atomic_file
 
-__all__ = ["REPLICATES", "summary", "write_rows"]
+__all__ = ["CENTRE_NOTE", "REPLICATES", "baseline", "summary", "write_rows"]
+
+CENTRE_NOTE = "a centred Gaussian; does not look at the photo"
 
 REPLICATES = 1000
 """Resamples of the photos behind each bootstrap interval."""
@@ -36,6 +38,13 @@ def summary(result: MapResult, protocol: Protocol) -> dict[str, Any]:
         "best_tau": boxes["best_tau"],
         "intervals": boxes["intervals"],
     }
+
+
+def baseline(result: MapResult) -> dict[str, Any]:
+    """What is told of a method beside the own one."""
+    boxes = result.boxes.record(curves=False)
+    names = ("max_box_acc", "max_box_acc_v2", "max_box_acc_at", "best_tau", "intervals")
+    return {**{name: boxes[name] for name in names}, "pxap": result.pxap}
 
 
 def write_rows(path: Path, rows: Iterable[ImageRow], *, tau: float, classes: Sequence[str], thresholds: int = 1000) -> None:

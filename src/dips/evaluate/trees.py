@@ -26,6 +26,9 @@ __all__ = ["tree_boxes"]
 
 Ints = NDArray[np.int32]
 
+_COMPILED: dict[str, Any] = {"cache": True, "nogil": True}
+_INLINE = {**_COMPILED, "inline": "always"}  # a call with arrays costs as much as a pixel's work
+
 
 def tree_boxes(levels: NDArray[np.uint8], *, single: bool = True, multiple: bool = True) -> tuple[Ints, Ints, Ints]:
     """Inclusive boxes of the contours of ``levels > cut`` for all cuts from 0 to the maximum less one.
@@ -44,29 +47,27 @@ def tree_boxes(levels: NDArray[np.uint8], *, single: bool = True, multiple: bool
     padded = np.zeros((height + 2, stride), np.uint8)
     padded[1:-1, 1:-1] = levels
     flat = padded.ravel()
-    filled, by_filled = _flood(flat, height, width)
+    filled = _filled(flat, height, width)
     around = np.array([-stride - 1, -stride, -stride + 1, -1, 1, stride - 1, stride, stride + 1])
-    ends = np.zeros_like(flat)
+    to_the_end = np.zeros_like(flat)
     if np.array_equal(filled, flat):  # no hole at any cut: one tree has everything
-        return _components(flat, by_filled, ends, around, stride, single)  # type: ignore[no-any-return]
+        return _components(flat, to_the_end, around, stride, single)  # type: ignore[no-any-return]
     boxes, ranges, largest = np.zeros((0, 4), np.int32), np.zeros((0, 2), np.int32), np.zeros((0, 4), np.int32)
     if single:
-        largest = _components(filled, by_filled, ends, around, stride, True)[2]
+        largest = _components(filled, to_the_end, around, stride, True)[2]
     if multiple:
-        order = _sorted(flat, height, width)
-        boxes, ranges, _ = _components(flat, order, ends, around, stride, False)
+        boxes, ranges, _ = _components(flat, to_the_end, around, stride, False)
         # seen upside down a hole is a component: value v becomes 255 - v, and cut c becomes 254 - c
         inside = np.where(flat < filled, 255 - flat, 0).astype(np.uint8)
-        beside = around[[1, 3, 4, 6]]
-        holes, upside_down, _ = _components(inside, order[::-1].copy(), 255 - filled, beside, stride, False)
+        holes, upside_down, _ = _components(inside, 255 - filled, around[[1, 3, 4, 6]], stride, False)
         holes += np.array([-1, -1, 1, 1], np.int32)  # the border of a hole is a pixel larger on each side
         boxes, ranges = np.concatenate([boxes, holes]), np.concatenate([ranges, 254 - upside_down[:, ::-1]])
     return boxes, ranges, largest
 
 
-@njit(cache=True, nogil=True)
-def _flood(levels: Any, height: Any, width: Any) -> Any:
-    """The map with holes filled, padded and flat as ``levels``; and its pixels in descending order of that."""
+@njit(**_COMPILED)
+def _filled(levels: Any, height: Any, width: Any) -> Any:
+    """The map with its holes filled, padded and flat as ``levels``: water that rises from the frame, level by level."""
     stride = width + 2
     filled = np.zeros(levels.size, np.uint8)
     seen = np.ones(levels.size, np.bool_)
@@ -81,14 +82,10 @@ def _flood(levels: Any, height: Any, width: Any) -> Any:
                 head[levels[pixel]] = pixel
             else:
                 seen[pixel] = False
-    left = height * width
-    order = np.empty(left, np.int32)
     for level in range(256):
         while head[level] >= 0:
             pixel = head[level]
             head[level] = following[pixel]
-            left -= 1
-            order[left] = pixel
             for step in (-stride, -1, 1, stride):
                 other = pixel + step
                 if not seen[other]:
@@ -97,162 +94,155 @@ def _flood(levels: Any, height: Any, width: Any) -> Any:
                     filled[other] = reached
                     following[other] = head[reached]
                     head[reached] = other
-    return filled, order
+    return filled
 
 
-@njit(cache=True, nogil=True)
-def _sorted(levels: Any, height: Any, width: Any) -> Any:
-    """The pixels of a padded map in descending order of their values."""
-    stride = width + 2
-    starts = np.zeros(257, np.int64)
-    for y in range(1, height + 1):
-        for x in range(1, width + 1):
-            starts[255 - levels[y * stride + x] + 1] += 1
-    starts = np.cumsum(starts)
-    order = np.empty(height * width, np.int32)
-    for y in range(1, height + 1):
-        for x in range(1, width + 1):
-            pixel = y * stride + x
-            place = 255 - levels[pixel]
-            order[starts[place]] = pixel
-            starts[place] += 1
-    return order
+# What is known of a component on the stack: its level, its box and the highest level at which it had this box, twice the area
+# of the polygon through its border pixels, its first pixel in reading order.
+_LEVEL, _X0, _Y0, _X1, _Y1, _SINCE, _AREA, _FIRST = range(8)
 
 
-# What is known of a component, at its root: its box, the highest cut at which it has that box, its pixels, twice the area of
-# the polygon through its border pixels, its first pixel in reading order. 32 bytes, half of a line of the cache.
-_X0, _Y0, _X1, _Y1, _SINCE, _SIZE, _AREA, _FIRST = range(8)
-
-
-@njit(cache=True, nogil=True)
-def _components(levels: Any, order: Any, ends: Any, around: Any, stride: Any, areas: Any) -> Any:
+@njit(**_COMPILED)
+def _components(levels: Any, ends: Any, around: Any, stride: Any, areas: Any) -> Any:
     """Boxes of the components of ``levels > cut`` with their cuts; with ``areas`` the largest of every cut too.
+
+    A climber who always takes the next higher pixel, and on a summit the highest one seen so far: the components that are not
+    complete yet lie on a stack, lower below higher (Nister and Stewenius, ECCV 2008, there for MSER).
 
     Args:
         levels: padded and flat; pixels of value 0 belong to no component.
-        order: the pixels in descending order of ``levels``.
-        ends: the lowest cut of a component that is left at the end, at each of its pixels.
+        ends: the lowest cut of a component that meets no other any more, at each of its pixels.
         around: the neighbours that connect, as offsets; with ``areas`` all eight, and the map has no holes.
     """
-    parent = np.full(levels.size, -1, np.int32)
-    known = np.empty((levels.size, 8), np.int32)
-    boxes = np.empty((2 * order.size, 4), np.int32)
-    ranges = np.empty((2 * order.size, 2), np.int32)
+    seen = levels == 0
+    edge = np.zeros(levels.size, np.uint8)  # neighbours looked at
+    following = np.empty(levels.size, np.int32)
+    head = np.full(256, -1, np.int32)  # of the list of pixels of each value that were seen, but not taken
+    stack = np.zeros((257, 8), np.int64)
+    boxes = np.empty((2 * levels.size, 4), np.int32)
+    ranges = np.empty((2 * levels.size, 2), np.int32)
     found = 0
-    peak = np.int64(levels[order[0]])
-    largest = np.zeros((peak if areas else 0, 4), np.int32)
-    leading = np.empty(order.size if areas else 0, np.int32)  # roots with the greatest area so far
-    mark = np.full(levels.size if areas else 0, -1, np.int32)
-    leaders, most, current = 0, 0, peak
-    for pixel in order:
-        level = np.int64(levels[pixel])
-        if level == 0:
+    peak = np.int64(levels.max()) if areas else 0
+    largest = np.zeros((peak, 4), np.int32)
+    best = np.full((peak, 2), -1, np.int64)  # area and first pixel of the largest so far
+    for seed in range(levels.size):
+        if seen[seed]:
             continue
-        if areas and level < current:
-            leaders = _lead(parent, known, leading, leaders, mark, largest, level, current)
-        current = level
-        y, x = pixel // stride - 1, pixel % stride - 1
-        root = -1
-        for step in around:
-            other = parent[pixel + step]
-            if other < 0 or other == root:
-                continue
-            other = _root(parent, other)
-            if root < 0:
-                root = other
-                found = _extend(known, root, x, y, x, y, level, boxes, ranges, found)
-                known[root, _SIZE] += 1
-                known[root, _FIRST] = min(known[root, _FIRST], pixel)
-            elif other != root:
-                if known[other, _SIZE] > known[root, _SIZE]:
-                    root, other = other, root
-                found = _end(known, other, level, boxes, ranges, found)
-                x0, y0, x1, y1 = known[other, _X0], known[other, _Y0], known[other, _X1], known[other, _Y1]
-                found = _extend(known, root, x0, y0, x1, y1, level, boxes, ranges, found)
-                known[root, _SIZE] += known[other, _SIZE]
-                known[root, _AREA] += known[other, _AREA]
-                known[root, _FIRST] = min(known[root, _FIRST], known[other, _FIRST])
-                parent[other] = root
-        if root < 0:
-            root = pixel
-            known[root, _X0], known[root, _Y0], known[root, _X1], known[root, _Y1] = x, y, x, y
-            known[root, _SINCE], known[root, _SIZE], known[root, _AREA], known[root, _FIRST] = level - 1, 1, 0, pixel
-        parent[pixel] = root
+        seen[seed] = True
+        pixel, level, top = np.int64(seed), np.int64(levels[seed]), 0
+        _begin(stack, top, level)
+        while True:
+            side = np.int64(edge[pixel])
+            while side < around.size:
+                other = pixel + around[side]
+                side += 1
+                if seen[other]:
+                    continue
+                seen[other] = True
+                value = np.int64(levels[other])
+                if value > level:
+                    edge[pixel] = side
+                    following[pixel] = head[level]
+                    head[level] = pixel
+                    pixel, level, side = other, value, 0
+                    top += 1
+                    _begin(stack, top, level)
+                else:
+                    following[other] = head[value]
+                    head[value] = other
+            y, x = pixel // stride - 1, pixel % stride - 1
+            if _outside(stack, top, x, y, x, y):
+                found = _extend(stack, top, x, y, x, y, boxes, ranges, found)
+            if areas:
+                stack[top, _AREA] += _squares(levels, pixel, stride)
+                stack[top, _FIRST] = min(stack[top, _FIRST], pixel)
+            lower = level
+            while lower > 0 and head[lower] < 0:
+                lower -= 1
+            if lower == 0:
+                break
+            pixel = np.int64(head[lower])
+            head[lower] = following[pixel]
+            while level > lower:  # the component is complete down to the next level at which something is left
+                below = stack[top - 1, _LEVEL] if top else 0
+                joins = below >= lower
+                level = below if joins else lower
+                if areas:
+                    _compare(stack, top, level, best, largest)
+                if joins:
+                    found = _end(stack, top, level, boxes, ranges, found)
+                    x0, y0, x1, y1 = stack[top, _X0], stack[top, _Y0], stack[top, _X1], stack[top, _Y1]
+                    top -= 1
+                    if _outside(stack, top, x0, y0, x1, y1):
+                        found = _extend(stack, top, x0, y0, x1, y1, boxes, ranges, found)
+                    stack[top, _AREA] += stack[top + 1, _AREA]
+                    stack[top, _FIRST] = min(stack[top, _FIRST], stack[top + 1, _FIRST])
+                else:
+                    stack[top, _LEVEL] = level
         if areas:
-            known[root, _AREA] += _squares(parent, pixel, stride)
-            if known[root, _AREA] > most:
-                most, leaders = known[root, _AREA], 0
-            if known[root, _AREA] == most:
-                leading[leaders] = root
-                leaders += 1
-    if areas:
-        _lead(parent, known, leading, leaders, mark, largest, 0, current)
-    for pixel in order:
-        if parent[pixel] == pixel:
-            found = _end(known, pixel, ends[pixel], boxes, ranges, found)
+            _compare(stack, 0, 0, best, largest)
+        found = _end(stack, 0, np.int64(ends[seed]), boxes, ranges, found)
     return boxes[:found].copy(), ranges[:found].copy(), largest
 
 
-@njit(cache=True, nogil=True)
-def _root(parent: Any, pixel: Any) -> Any:
-    while parent[pixel] != pixel:
-        parent[pixel] = parent[parent[pixel]]
-        pixel = parent[pixel]
-    return pixel
+@njit(**_INLINE)
+def _begin(stack: Any, top: Any, level: Any) -> Any:
+    """A new component, without any pixel yet."""
+    stack[top, _LEVEL] = stack[top, _SINCE] = level
+    stack[top, _X0] = stack[top, _Y0] = stack[top, _FIRST] = np.iinfo(np.int64).max
+    stack[top, _X1] = stack[top, _Y1] = -1
+    stack[top, _AREA] = 0
 
 
-@njit(cache=True, nogil=True)
-def _end(known: Any, root: Any, level: Any, boxes: Any, ranges: Any, found: Any) -> Any:
-    """Write down the root's box with the cuts from ``level`` up, unless it has it only below."""
-    if known[root, _SINCE] < level:
-        return found
+@njit(**_INLINE)
+def _end(stack: Any, top: Any, level: Any, boxes: Any, ranges: Any, found: Any) -> Any:
+    """Write down the component's box, which it had above ``level``."""
     for side in range(4):
-        boxes[found, side] = known[root, side]
-    ranges[found, 0], ranges[found, 1] = level, known[root, _SINCE]
+        boxes[found, side] = stack[top, _X0 + side]
+    ranges[found, 0], ranges[found, 1] = level, stack[top, _SINCE] - 1
     return found + 1
 
 
-@njit(cache=True, nogil=True)
-def _extend(known: Any, root: int, x0: int, y0: int, x1: int, y1: int, level: int, boxes: Any, ranges: Any, found: int) -> int:
-    """Make the root's box hold another; the old one is written down where it differs."""
-    if x0 < known[root, _X0] or y0 < known[root, _Y0] or x1 > known[root, _X1] or y1 > known[root, _Y1]:
-        found = _end(known, root, level, boxes, ranges, found)
-        known[root, _X0], known[root, _Y0] = min(known[root, _X0], x0), min(known[root, _Y0], y0)
-        known[root, _X1], known[root, _Y1] = max(known[root, _X1], x1), max(known[root, _Y1], y1)
-        known[root, _SINCE] = level - 1
+@njit(**_INLINE)
+def _outside(stack: Any, top: Any, x0: Any, y0: Any, x1: Any, y1: Any) -> Any:
+    """Whether a box reaches beyond that of the component."""
+    return x0 < stack[top, _X0] or y0 < stack[top, _Y0] or x1 > stack[top, _X1] or y1 > stack[top, _Y1]
+
+
+@njit(**_INLINE)
+def _extend(stack: Any, top: Any, x0: Any, y0: Any, x1: Any, y1: Any, boxes: Any, ranges: Any, found: Any) -> Any:
+    """Make the component's box hold another at its level; the old one is written down if it was that of higher levels."""
+    if stack[top, _SINCE] > stack[top, _LEVEL]:
+        found = _end(stack, top, stack[top, _LEVEL], boxes, ranges, found)
+        stack[top, _SINCE] = stack[top, _LEVEL]
+    stack[top, _X0], stack[top, _Y0] = min(stack[top, _X0], x0), min(stack[top, _Y0], y0)
+    stack[top, _X1], stack[top, _Y1] = max(stack[top, _X1], x1), max(stack[top, _Y1], y1)
     return found
 
 
-@njit(cache=True, nogil=True)
-def _squares(parent: Any, pixel: Any, stride: Any) -> Any:
-    """What a new pixel adds to twice the polygon's area: one for each square of pixels that now has three or four."""
-    up, down, left, right = (
-        parent[pixel - stride] >= 0,
-        parent[pixel + stride] >= 0,
-        parent[pixel - 1] >= 0,
-        parent[pixel + 1] >= 0,
-    )
+@njit(**_INLINE)
+def _squares(levels: Any, pixel: Any, stride: Any) -> Any:
+    """What a pixel adds to twice the polygon's area: one for each square in which two of the others come before it.
+
+    Higher pixels do, and of equal ones those before it in reading order; within a level the order makes no difference.
+    """
+    value = levels[pixel]
+    above, left = levels[pixel - stride] >= value, levels[pixel - 1] >= value
+    below, right = levels[pixel + stride] > value, levels[pixel + 1] > value
     total = 0
-    total += (parent[pixel - stride - 1] >= 0) + up + left >= 2
-    total += (parent[pixel - stride + 1] >= 0) + up + right >= 2
-    total += (parent[pixel + stride - 1] >= 0) + down + left >= 2
-    total += (parent[pixel + stride + 1] >= 0) + down + right >= 2
+    total += (levels[pixel - stride - 1] >= value) + above + left >= 2
+    total += (levels[pixel - stride + 1] >= value) + above + right >= 2
+    total += (levels[pixel + stride - 1] > value) + below + left >= 2
+    total += (levels[pixel + stride + 1] > value) + below + right >= 2
     return total
 
 
-@njit(cache=True, nogil=True)
-def _lead(parent: Any, known: Any, leading: Any, leaders: Any, mark: Any, largest: Any, low: Any, high: Any) -> Any:
-    """The largest component of the cuts from ``low`` to ``high`` less one; of equals the last to begin in reading order."""
-    kept, best = 0, -1
-    for place in range(leaders):
-        root = leading[place]
-        if parent[root] == root and mark[root] != high:
-            mark[root] = high
-            leading[kept] = root
-            kept += 1
-            if best < 0 or known[root, _FIRST] > known[best, _FIRST]:
-                best = root
-    for cut in range(low, high):
-        for side in range(4):
-            largest[cut, side] = known[best, side]
-    return kept
+@njit(**_INLINE)
+def _compare(stack: Any, top: Any, level: Any, best: Any, largest: Any) -> Any:
+    """Take the component for the largest of the cuts from ``level`` up where it is; of equals the last in reading order."""
+    area, first = stack[top, _AREA], stack[top, _FIRST]
+    for cut in range(level, stack[top, _LEVEL]):
+        if area > best[cut, 0] or (area == best[cut, 0] and first > best[cut, 1]):
+            best[cut, 0], best[cut, 1] = area, first
+            for side in range(4):
+                largest[cut, side] = stack[top, _X0 + side]

@@ -1,0 +1,116 @@
+"""Time of one map's metrics, one thread: the plain protocol, distinct thresholds only, the trees; and of a sort.
+
+    python bench/metrics.py [--repeats 5] [--maps FOLDER]
+
+The plain protocol thresholds the map 1000 times, finds the contours and their rectangles with OpenCV and compares them with the
+true boxes by NumPy. All ways are timed in turn on the same maps in one run, the least time of each map counts, and the ratios
+are what to quote. Maps are made here (smooth ones as a network's, noisy ones); FOLDER of ``.npy`` takes yours.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", NUMBA_NUM_THREADS="1")
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dips.evaluate import best_iou_curve, boxes, iou, tau_grid
+from dips.scoremaps import quantise
+
+Map = NDArray[np.float32]
+TRUTH = np.array([[40.0, 50.0, 170.0, 160.0]])
+
+
+def plain(score_map: Map, *, multi_contour: bool) -> NDArray[np.float64]:
+    """The protocol word by word."""
+    levels = quantise(score_map)
+    height, width = levels.shape
+    best = []
+    for tau in tau_grid():
+        mask = cv2.threshold(levels, int(tau * int(levels.max())), 255, cv2.THRESH_BINARY)[1]
+        contours = cv2.findContours(mask, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)[0]
+        if not multi_contour and contours:
+            contours = (max(contours, key=cv2.contourArea),)
+        found = [cv2.boundingRect(contour) for contour in contours]
+        rows = [[x, y, min(x + w, width - 1), min(y + h, height - 1)] for x, y, w, h in found]
+        best.append(iou(rows or [[0, 0, 0, 0]], TRUTH).max())
+    return np.array(best)
+
+
+def distinct(score_map: Map, *, multi_contour: bool) -> NDArray[np.float64]:
+    """As without numba: contours, but of the thresholds that differ."""
+    trees, boxes._trees = boxes._trees, lambda: None
+    try:
+        return best_iou_curve(score_map, TRUTH, multi_contour=multi_contour)
+    finally:
+        boxes._trees = trees
+
+
+def fast(score_map: Map, *, multi_contour: bool) -> NDArray[np.float64]:
+    """The trees."""
+    return best_iou_curve(score_map, TRUTH, multi_contour=multi_contour)
+
+
+def made_maps() -> dict[str, list[Map]]:
+    """Maps of 224 x 224 with maximum 1."""
+    random = np.random.default_rng(0)
+    smooth = [cv2.resize(random.random((side, side)), (224, 224), interpolation=cv2.INTER_CUBIC) for side in (7, 14, 16, 28)]
+    y, x = np.mgrid[:224, :224]
+    smooth += [sum(np.exp(-((x - a) ** 2 + (y - b) ** 2) / 2 / s**2) for a, b, s in ((80, 90, 30), (150, 120, 22)))]
+    noisy = [random.random((224, 224)), 0.5 * smooth[1] + 0.5 * random.random((224, 224))]
+    kinds = {"smooth": smooth, "noisy": noisy}
+    return {name: [(np.maximum(m, 0) / m.max()).astype(np.float32) for m in maps] for name, maps in kinds.items()}
+
+
+def least(run: Callable[[], object], repeats: int) -> float:
+    """Milliseconds."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return 1000 * min(times)
+
+
+def main() -> None:
+    """Print a table; every way must give the same curve."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--maps", type=Path)
+    arguments = parser.parse_args()
+    cv2.setNumThreads(1)
+    kinds = made_maps()
+    if arguments.maps is not None:
+        kinds = {str(arguments.maps): [np.load(path) for path in sorted(arguments.maps.rglob("*.npy"))[:20]]}
+    fast(kinds[next(iter(kinds))][0], multi_contour=True)  # compiled, or read from numba's cache
+    print("| maps | metric | plain, ms | distinct thresholds | trees | sorting the pixels | plain / trees |")
+    print("|---|---|---|---|---|---|---|")
+    for kind, maps in kinds.items():
+        for name, multi_contour in (("MaxBoxAccV2", True), ("MaxBoxAcc", False)):
+            totals = np.zeros(4)
+            for score_map in maps:
+                curves = [way(score_map, multi_contour=multi_contour) for way in (plain, distinct, fast)]
+                assert all(np.array_equal(curves[0], curve) for curve in curves)
+                pixels = quantise(score_map).ravel()
+                for place, way in enumerate((plain, distinct, fast)):
+                    repeats = 1 if way is not fast else arguments.repeats * 4
+                    if way is distinct:
+                        repeats = arguments.repeats
+                    totals[place] += least(lambda w=way, m=score_map, c=multi_contour: w(m, multi_contour=c), repeats)  # type: ignore[misc]
+                totals[3] += least(lambda p=pixels: np.sort(p), arguments.repeats * 4)  # type: ignore[misc]
+            mean = totals / len(maps)
+            print(
+                f"| {kind} ({len(maps)}) | {name} | " + " | ".join(f"{ms:.2f}" for ms in mean) + f" | {mean[0] / mean[2]:.0f} |"
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Predicted classes of photos from a CSV: id, then classes in descending order of probability, as names or numbers."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from dips.errors import DataError
+from dips.types import DataSet
+
+__all__ = ["read_predicted"]
+
+
+def read_predicted(path: Path, dataset: DataSet) -> dict[str, tuple[int, ...]]:
+    """Labels by id of the photos of ``dataset``; lines about other photos are left out.
+
+    A class is one of the data set's names, or its number in their order, from 0. A first line that begins with ``id`` is a
+    header.
+
+    Raises:
+        DataError: the file cannot be read, names an unknown class, names a photo twice or misses one.
+    """
+    labels = {name: label for label, name in enumerate(dataset.classes)}
+    labels = {str(label): label for label in labels.values()} | labels
+    wanted = {sample.id for sample in dataset.samples}
+    found: dict[str, tuple[int, ...]] = {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            for number, row in enumerate(csv.reader(file), 1):
+                cells = [cell.strip() for cell in row]
+                if not any(cells) or (number == 1 and cells[0].lower() == "id") or cells[0] not in wanted:
+                    continue
+                where = f"{path}, line {number}"
+                if cells[0] in found:
+                    raise DataError(f"{where}: {cells[0]} is there twice; remove one of the two lines")
+                if unknown := [cell for cell in cells[1:] if cell and cell not in labels]:
+                    raise DataError(
+                        f"{where}: '{unknown[0]}' is no class of {dataset.root}; write its name, or its number from 0"
+                    )
+                found[cells[0]] = tuple(labels[cell] for cell in cells[1:] if cell)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read ({error}); it needs lines of id,class") from error
+    if missing := sorted(wanted - {id for id, classes in found.items() if classes}):
+        raise DataError(
+            f"{path} predicts no class for {len(missing)} photos, among them {missing[0]}; add a line id,class for each"
+        )
+    return found

@@ -1,0 +1,281 @@
+"""``dips score``: ready score maps of any method against a split's truth, as one JSON-able result. No model, no torch.
+
+In: maps on disk and DATA. Out: the numbers of the protocol, beside the centred Gaussian's. Maps are read and measured in
+several processes and counted here in their order, so that the numbers do not depend on how many there are. What is kept of a
+photo is its name and its truth, never its map.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import platform
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+import dips
+from dips.data import load_truth
+from dips.data.listing import some
+from dips.data.predicted import read_predicted
+from dips.errors import DataError, DipsError, ProtocolError
+from dips.evaluate.accumulate import MapAccumulator, Measured
+from dips.evaluate.mapfiles import MapFiles
+from dips.evaluate.masks import PixelAccumulator
+from dips.evaluate.protocol import Protocol, find_protocol
+from dips.evaluate.record import CENTRE_NOTE, REPLICATES, baseline, summary, write_rows
+from dips.evaluate.result import MapResult
+from dips.evaluate.spool import Spool
+from dips.evaluate.truth import frame_truth, judge, judge_centre
+from dips.runtime import atomic_file, log, track
+from dips.types import DataSet, Sample
+
+__all__ = ["score_maps", "write_json"]
+
+_CHUNK = 32  # photos per task
+
+
+def score_maps(
+    maps: str | Path,
+    data: str | Path,
+    *,
+    split: str = "test",
+    protocol: str = "wsol-224",
+    resize: bool = False,
+    partial_maps: bool = False,
+    tau_from: str | Path | None = None,
+    predicted: str | Path | None = None,
+    csv_path: str | Path | None = None,
+    workers: int = 1,
+) -> dict[str, Any]:
+    """Score the maps of a split.
+
+    Args:
+        maps: a folder with a ``.npy``, ``.npz`` or ``.png`` per photo, or one ``.npz``; see :class:`MapFiles`.
+        data: DATA, or WSOL metadata without photos (:func:`~dips.data.load_truth`).
+        split: of DATA.
+        protocol: ``wsol-224`` or ``original-pixels``.
+        resize: bring maps of other sizes to the frame, bilinearly, instead of refusing them.
+        partial_maps: score the photos that have a map instead of refusing an incomplete set, and leave maps of other photos.
+        tau_from: JSON that an earlier call, or ``dips evaluate``, wrote for the validation split: its thresholds are used
+            beside those that are best on this split.
+        predicted: CSV of id and predicted classes, best first, as names or numbers; for Top-1 and Top-5 localization.
+        csv_path: where a line per photo is written.
+        workers: processes; 0 = one per core. More than one needs ``if __name__ == "__main__":`` in a script of your own.
+
+    Returns:
+        what ``--json`` writes; see docs/metrics.md.
+
+    Raises:
+        DataError: maps or truth are missing or do not belong together.
+        ProtocolError: a map is not what the protocol accepts; the first ones of all such maps are named.
+        ConfigError: unknown protocol.
+    """
+    frame = find_protocol(protocol)
+    tau = None if tau_from is None else _best_tau(Path(tau_from))
+    truth = load_truth(data, split=split)
+    for problem in truth.problems:
+        log(f"{problem.path}: {problem.message}")
+    files = MapFiles(maps)
+    said = {} if predicted is None else read_predicted(Path(predicted), truth)
+    jobs = [_Job(sample, name, said.get(sample.id, ())) for sample, name in _pairs(files, truth, partial_maps)]
+    result, centre = MapAccumulator(replicates=REPLICATES), MapAccumulator(replicates=REPLICATES)
+    wrong: list[str] = []
+    with ExitStack() as stack:
+        spool = None if csv_path is None else Spool(stack.enter_context(tempfile.TemporaryFile()))
+        chunks = [jobs[start : start + _CHUNK] for start in range(0, len(jobs), _CHUNK)]
+        measure = partial(_measure, files=files, protocol=frame, resize=resize)
+        for done in track(_spread(measure, chunks, workers or os.cpu_count() or 1), "score", len(chunks)):
+            wrong += done.wrong
+            for photo, gauss in zip(done.photos, done.centre, strict=True):
+                result.boxes.count(photo)
+                centre.boxes.count(gauss)
+                if spool is not None:
+                    spool.add(photo)
+            result.masks.merge(done.masks)
+            result.regions.merge(done.regions)
+        if wrong:
+            raise ProtocolError(f"{len(wrong)} of {len(jobs)} score maps cannot be used: {some(wrong, 3)}")
+        found = result.result()
+        if spool is not None and csv_path is not None:
+            at = (tau or found.boxes.best_tau)["50"] if found.boxes.n_boxes else 0.0
+            place = int(np.abs(found.boxes.taus - at).argmin())
+            write_rows(Path(csv_path), spool.rows(place), tau=at, classes=truth.classes)
+    return _record(found, centre.result(), frame, tau) | {
+        "maps": str(maps),
+        "data": str(data),
+        "split": truth.split,
+        "n_truth": len(truth),
+        "validation_tau_from": None if tau_from is None else str(tau_from),
+        "environment": _environment(),
+    }
+
+
+def write_json(path: Path, result: Mapping[str, Any]) -> None:
+    """Write a result, whole or not at all.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    with atomic_file(path) as file:
+        json.dump(result, file, indent=2)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A photo, its map's name, and its predicted classes."""
+
+    sample: Sample
+    name: str
+    predicted: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What came of a chunk."""
+
+    photos: list[Measured]
+    centre: list[Measured]
+    masks: PixelAccumulator
+    regions: PixelAccumulator
+    wrong: list[str]
+
+
+def _pairs(files: MapFiles, truth: DataSet, partial_maps: bool) -> Iterator[tuple[Sample, str]]:
+    """The photos that count, with their maps.
+
+    Raises:
+        DataError: maps and photos are not the same ones.
+    """
+    matched = files.match(sample.id for sample in truth.samples)
+    if not matched:
+        first = truth.samples[0].id if truth.samples else ""
+        raise DataError(
+            f"no map in {files.place} belongs to a photo of the split '{truth.split}'; the map of its first photo would "
+            f"be called {first}.npy"
+        )
+    missing = [sample.id for sample in truth.samples if sample.id not in matched]
+    others = files.others(matched.values())
+    if missing and not partial_maps:
+        raise DataError(
+            f"{files.place} has no map for {len(missing)} of {len(truth)} photos: {some(missing, 3)}; make them, or score the "
+            "others alone with --partial, which gives numbers that compare with no others"
+        )
+    if others and not partial_maps:
+        raise DataError(
+            f"{files.place} has {len(others)} maps of photos that {truth.root} does not list in this split: {some(others, 3)}; "
+            "choose another --split, or leave them out with --partial"
+        )
+    if missing or others:
+        log(f"partial: {len(missing)} photos have no map, {len(others)} maps belong to no photo; both are left out")
+    return ((sample, matched[sample.id]) for sample in truth.samples if sample.id in matched)
+
+
+def _measure(jobs: Sequence[_Job], *, files: MapFiles, protocol: Protocol, resize: bool) -> _Done:
+    pixels = MapAccumulator()
+    done = _Done([], [], pixels.masks, pixels.regions, [])
+    for job in jobs:
+        try:
+            truth = frame_truth(job.sample, protocol)
+            score_map = files.read(job.name)
+            width, height = protocol.frame(truth.size) if truth.wanted else score_map.shape[::-1]
+            if score_map.shape != (height, width) and not resize:
+                raise ProtocolError(
+                    f"{job.name} is {score_map.shape[1]}x{score_map.shape[0]} (width x height); protocol {protocol.name} wants "
+                    f"{width}x{height}: resize it in your method, or have it done bilinearly with --resize"
+                )
+            judged = judge(score_map, truth, protocol, predicted=job.predicted)
+            if judged.score_map is not None:
+                pixels.add_pixels(judged.score_map, truth.boxes, truth.mask)
+            done.photos.append(judged.boxes)
+            done.centre.append(judge_centre(truth, protocol, predicted=job.predicted).boxes)
+        except DipsError as error:
+            done.wrong.append(str(error))
+    return done
+
+
+def _spread(measure: Callable[[Sequence[_Job]], _Done], chunks: Sequence[Sequence[_Job]], workers: int) -> Iterator[_Done]:
+    """What comes of the chunks, in their order; only a few are under way at a time."""
+    workers = min(workers, len(chunks))
+    if workers < 2:
+        yield from map(measure, chunks)
+        return
+    # started afresh: a fork would copy the threads' locks of OpenCV
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_alone) as pool:
+        waiting: deque[Future[_Done]] = deque()
+        try:
+            for chunk in chunks:
+                waiting.append(pool.submit(measure, chunk))
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _alone() -> None:
+    """Of several processes each has one core."""
+    cv2.setNumThreads(1)
+
+
+def _record(found: MapResult, centre: MapResult, protocol: Protocol, tau: Mapping[str, float] | None) -> dict[str, Any]:
+    record = found.record(tau)
+    curves = record["boxes"].get("curves")
+    return {
+        **summary(found, protocol),
+        "at_validation_tau": record["at_tau"],
+        "baselines": {"centre": baseline(centre)},
+        "curves": curves,
+        "activations": record["activations"],
+        "dissection": record["dissection"],
+        "methods": [
+            {"name": "maps", "own": True, "note": "the score maps that were given", **record},
+            {"name": "centre", "own": False, "note": CENTRE_NOTE, **centre.record(None)},
+        ],
+    }
+
+
+def _best_tau(path: Path) -> dict[str, float]:
+    """``best_tau`` of an evaluation's JSON.
+
+    Raises:
+        DataError: the file has none.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["best_tau"]
+        return {name: float(found[name]) for name in ("v1", "30", "50", "70")}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise DataError(
+            f"{path} holds no thresholds ({error}); give the JSON that 'dips score' or 'dips evaluate' wrote for the "
+            "validation split"
+        ) from error
+
+
+def _environment() -> dict[str, Any]:
+    try:
+        from numba import __version__ as numba
+    except ImportError:
+        numba = "missing: the slow way was taken"
+    return {
+        "dips": dips.__version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+        "numba": numba,
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "command": " ".join(sys.argv),
+    }
