@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 
 from dips.config import Config, load_config, to_toml
 from dips.data import list_images
@@ -30,7 +29,7 @@ from dips.models.keymap import KeyMap
 from dips.models.weights import Weights, resolve
 from dips.predict import Predictor
 from dips.reporting import write_run_report
-from dips.runtime import atomic_file, cache_folder, environment, log, pick_device
+from dips.runtime import atomic_file, cache_folder, environment, launch_fabric, log, pick_device
 from dips.train.state import STATE
 from dips.types import Prediction
 from dips.workflow import Prepared, Trained, prepare, read_splits, train
@@ -219,7 +218,7 @@ def fit(
         settings: ``stage.name=value`` strings that win over the recipe; a single one need not be in a list.
         weights: local weights files, folders, or NAME=FILE; likewise.
         store: folder of the harvest; default: the user's cache.
-        device: ``auto``, ``cpu``, ``cuda``, ``mps``.
+        device: ``auto``, ``cpu``, ``cuda``, ``mps``. Started by ``torchrun``, each process takes a device of its own.
         resume: go on with a training that was stopped; the settings must be the same.
 
     Raises:
@@ -228,7 +227,10 @@ def fit(
     run = Path(out)
     config, weights = load_config(recipe, _several(settings)), _several(weights)
     config.check()
-    _open_run(run, config, resume)
+    fabric = launch_fabric(device)
+    place = fabric.device
+    if fabric.is_global_zero:
+        _open_run(run, config, resume)
     if resume and (run / "model.json").is_file():
         log(f"{run} is trained already")
         return load(run, device=device, weights=weights)
@@ -239,17 +241,15 @@ def fit(
     )
     if config.sst_share > 0:
         log(f"score maps will mix the U-Net with the transformer's linear map (share {config.sst_share:g}; predict.sst_share)")
-    place = pick_device(device)
-    prepared = prepare(train_set, val_set, config=config, store=_store(store), device=place, given=weights)
-    _begin_run(run, config, resume)
-    if place.type == "cuda":
-        fabric = Fabric(accelerator="cuda", devices=[place.index or 0])
-    else:
-        fabric = Fabric(accelerator="mps" if place.type == "mps" else "cpu", devices=1)
-    fabric.launch()
+    with fabric.rank_zero_first():  # it fills the store, other processes read it
+        prepared = prepare(train_set, val_set, config=config, store=_store(store), device=place, given=weights)
+    if fabric.is_global_zero:
+        _begin_run(run, config, resume)
     trained = train(prepared, config=config, run=run, fabric=fabric, resume=resume)
-    _save(run, Path(data), config, prepared, trained, place)
-    log(f"trained: {trained.selection}")
+    if fabric.is_global_zero:
+        _save(run, Path(data), config, prepared, trained, place)
+        log(f"trained: {trained.selection}")
+    fabric.barrier()
     return load(run, device=device, weights=weights)
 
 

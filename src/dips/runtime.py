@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
@@ -23,12 +24,15 @@ from dips.errors import RunError
 
 if TYPE_CHECKING:
     import torch
+    from lightning_fabric import Fabric
 
 __all__ = [
     "atomic_file",
     "cache_folder",
     "environment",
     "file_sha256",
+    "first_process",
+    "launch_fabric",
     "log",
     "new_folder",
     "pick_device",
@@ -38,7 +42,14 @@ __all__ = [
 
 T = TypeVar("T")
 _SECONDS_BETWEEN_LINES = 30.0
-_console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+
+
+def first_process() -> bool:
+    """Whether this is the only process, or the first of those that ``torchrun`` started: the one that speaks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+_console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False, quiet=not first_process())
 
 
 def log(message: str) -> None:
@@ -90,6 +101,28 @@ def pick_device(name: str = "auto") -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise RunError(f"the device '{name}' cannot be used here ({error}); try --device cpu") from error
     return device
+
+
+def launch_fabric(name: str = "auto") -> Fabric:
+    """A launched Fabric on the device called ``name``; under ``torchrun`` one of several, each with a device of its own.
+
+    Raises:
+        RunError: the device is not there.
+    """
+    from lightning_fabric import Fabric
+    from lightning_fabric.strategies.ddp import DDPStrategy
+
+    place = pick_device(name)
+    beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    everywhere = int(os.environ.get("WORLD_SIZE", "1"))
+    if everywhere > 1:
+        # others wait for the harvest of the first, which may take hours
+        strategy = DDPStrategy(timeout=timedelta(days=7))
+        fabric = Fabric(accelerator=place.type, devices=beside, num_nodes=everywhere // beside, strategy=strategy)
+    else:
+        fabric = Fabric(accelerator=place.type, devices=[place.index or 0] if place.type == "cuda" else 1)
+    fabric.launch()
+    return fabric
 
 
 def seed_everything(seed: int) -> None:

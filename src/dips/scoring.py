@@ -7,15 +7,18 @@ photo is its name and its truth, never its map.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import multiprocessing
 import os
 import platform
+import signal
 import sys
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -29,7 +32,7 @@ import dips
 from dips.data import load_truth
 from dips.data.listing import some
 from dips.data.predicted import read_predicted
-from dips.errors import DataError, DipsError, ProtocolError
+from dips.errors import DataError, DipsError, ProtocolError, RunError
 from dips.evaluate.accumulate import MapAccumulator, Measured
 from dips.evaluate.mapfiles import MapFiles
 from dips.evaluate.masks import PixelAccumulator
@@ -81,15 +84,18 @@ def score_maps(
         DataError: maps or truth are missing or do not belong together.
         ProtocolError: a map is not what the protocol accepts; the first ones of all such maps are named.
         ConfigError: unknown protocol.
+        RunError: a process ended, or the CSV cannot be written.
     """
     frame = find_protocol(protocol)
-    tau = None if tau_from is None else _best_tau(Path(tau_from))
+    tau = None if tau_from is None else _best_tau(Path(tau_from), frame)
     truth = load_truth(data, split=split)
     for problem in truth.problems:
         log(f"{problem.path}: {problem.message}")
     files = MapFiles(maps)
-    said = {} if predicted is None else read_predicted(Path(predicted), truth)
-    jobs = [_Job(sample, name, said.get(sample.id, ())) for sample, name in _pairs(files, truth, partial_maps)]
+    pairs = _pairs(files, truth, partial_maps)
+    scored = dataclasses.replace(truth, samples=tuple(sample for sample, _ in pairs))
+    said = {} if predicted is None else read_predicted(Path(predicted), scored)
+    jobs = [_Job(sample, name, said.get(sample.id, ())) for sample, name in pairs]
     result, centre = MapAccumulator(replicates=REPLICATES), MapAccumulator(replicates=REPLICATES)
     wrong: list[str] = []
     with ExitStack() as stack:
@@ -152,11 +158,11 @@ class _Done:
     wrong: list[str]
 
 
-def _pairs(files: MapFiles, truth: DataSet, partial_maps: bool) -> Iterator[tuple[Sample, str]]:
+def _pairs(files: MapFiles, truth: DataSet, partial_maps: bool) -> list[tuple[Sample, str]]:
     """The photos that count, with their maps.
 
     Raises:
-        DataError: maps and photos are not the same ones.
+        DataError: maps and photos are not the same ones, or no photo has anything to compare its map with.
     """
     matched = files.match(sample.id for sample in truth.samples)
     if not matched:
@@ -179,7 +185,13 @@ def _pairs(files: MapFiles, truth: DataSet, partial_maps: bool) -> Iterator[tupl
         )
     if missing or others:
         log(f"partial: {len(missing)} photos have no map, {len(others)} maps belong to no photo; both are left out")
-    return ((sample, matched[sample.id]) for sample in truth.samples if sample.id in matched)
+    pairs = [(sample, matched[sample.id]) for sample in truth.samples if sample.id in matched]
+    if not any(sample.masks or (sample.boxes is not None and len(sample.boxes)) for sample, _ in pairs):
+        raise DataError(
+            f"{truth.root}: of {len(pairs)} photos with a map none has true boxes or a true mask; give DATA, or a --split, "
+            "that has them"
+        )
+    return pairs
 
 
 def _measure(jobs: Sequence[_Job], *, files: MapFiles, protocol: Protocol, resize: bool) -> _Done:
@@ -212,23 +224,38 @@ def _spread(measure: Callable[[Sequence[_Job]], _Done], chunks: Sequence[Sequenc
         yield from map(measure, chunks)
         return
     # started afresh: a fork would copy the threads' locks of OpenCV
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_alone) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_begin, initargs=(measure,)) as pool:
         waiting: deque[Future[_Done]] = deque()
         try:
             for chunk in chunks:
-                waiting.append(pool.submit(measure, chunk))
+                waiting.append(pool.submit(_measure_there, chunk))
                 if len(waiting) > 2 * workers:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+        except BrokenProcessPool as error:
+            raise RunError(
+                "a process that measured score maps ended in the midst of it, perhaps for lack of memory; take fewer --workers, and "
+                "in a script of your own call this below 'if __name__ == \"__main__\":'"
+            ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-def _alone() -> None:
-    """Of several processes each has one core."""
+_THERE: list[Callable[[Sequence[_Job]], _Done]] = []  # of a process: sent once, for it knows the names of all maps
+
+
+def _begin(measure: Callable[[Sequence[_Job]], _Done]) -> None:
+    """Of several processes each has one core, and the first one alone hears of Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
+    _THERE.append(measure)
+
+
+def _measure_there(jobs: Sequence[_Job]) -> _Done:
+    return _THERE[0](jobs)
 
 
 def _record(found: MapResult, centre: MapResult, protocol: Protocol, tau: Mapping[str, float] | None) -> dict[str, Any]:
@@ -248,20 +275,25 @@ def _record(found: MapResult, centre: MapResult, protocol: Protocol, tau: Mappin
     }
 
 
-def _best_tau(path: Path) -> dict[str, float]:
+def _best_tau(path: Path, protocol: Protocol) -> dict[str, float]:
     """``best_tau`` of an evaluation's JSON.
 
     Raises:
-        DataError: the file has none.
+        DataError: the file has none, or was made by another protocol.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))["best_tau"]
-        return {name: float(found[name]) for name in ("v1", "30", "50", "70")}
+        record = json.loads(path.read_text(encoding="utf-8"))
+        tau = {name: float(record["best_tau"][name]) for name in ("v1", "30", "50", "70")}
+        if not all(0 <= value <= 1 for value in tau.values()):
+            raise ValueError("a threshold lies between 0 and 1")
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise DataError(
             f"{path} holds no thresholds ({error}); give the JSON that 'dips score' or 'dips evaluate' wrote for the "
             "validation split"
         ) from error
+    if (made := record.get("protocol_name", protocol.name)) != protocol.name:
+        raise DataError(f"{path} holds thresholds of the protocol {made}, not of {protocol.name}; score both splits by one")
+    return tau
 
 
 def _environment() -> dict[str, Any]:

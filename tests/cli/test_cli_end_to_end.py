@@ -105,6 +105,22 @@ def test_kill_9_in_prediction_then_again(tiny: Tiny, tmp_path: Path, dips: Dips)
     assert dips(*command, tmp_path / "out").code == 2
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="no gloo here")
+def test_two_processes_train_one_run(tiny: Tiny, tmp_path: Path, dips: Dips) -> None:
+    """As on two devices: the first process harvests and writes, both train."""
+    two = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "dips"]
+    command = tiny.train(tmp_path / "run", "--device", "cpu")
+    done = subprocess.run([*two, *command], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("next    dips predict") == 1
+    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    alone = [json.loads(line) for line in (tiny.run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert rows[-1]["step"] <= alone[-1]["step"] and rows[-1]["loss"] != alone[-1]["loss"]
+    assert dips("predict", tmp_path / "run", tiny.data / "test", "--out", tmp_path / "out").code == 0
+
+
 def test_demo_is_interrupted_and_goes_on(
     tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -89,6 +89,7 @@ def train(
     True boxes are used for nothing but, on the validation part, the choice of epoch and threshold, where there are any.
     """
     from dips.api import fit
+    from dips.runtime import first_process
 
     model = fit(
         data,
@@ -100,6 +101,8 @@ def train(
         device=device,
         resume=resume,
     )
+    if not first_process():
+        return 0
     print(f"model   {model.run}")
     print(f"report  {model.run / 'report.html'}")
     print(f"next    dips predict {_quoted(model.run)} PHOTOS --out DIR")

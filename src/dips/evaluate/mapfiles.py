@@ -7,7 +7,6 @@ photo as ``(h, w)`` in [0, 1]. Nothing is unpickled.
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -39,6 +38,7 @@ class MapFiles:
         if not self.place.exists():
             raise DataError(f"{self.place} does not exist; give the folder, or the .npz, that holds the score maps")
         self._archive = self.place.is_file()
+        self._opened: Any = None
         self._files: dict[str, str] = {}
         for name in self._members() if self._archive else _walk(self.place):
             key = name if self._archive else name[: -len(Path(name).suffix)]
@@ -87,58 +87,77 @@ class MapFiles:
         path = self.place if self._archive else self.place / name
         where = f"{path}, array '{name}'" if self._archive else str(path)
         try:
-            return checked_map(_array(path, name if self._archive else None))
+            return checked_map(self._arrays()[name] if self._archive else _array(path))
         except ProtocolError as error:
             raise ProtocolError(f"{where}: {error}") from error
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, cv2.error) as error:
+        except Exception as error:  # damaged files make decoders raise nearly anything
             raise ProtocolError(f"{where} cannot be read ({error}); save it again, as an array of numbers") from error
 
     def _members(self) -> list[str]:
         try:
-            with np.load(self.place, allow_pickle=False) as arrays:
-                if isinstance(arrays, np.ndarray):
-                    raise ValueError("it holds a single array")
-                return list(arrays.files)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
+            return list(self._arrays().files)
+        except Exception as error:
             raise DataError(
                 f"{self.place} is no archive of score maps ({error}); give a folder, or a .npz with an array per photo"
             ) from error
 
+    def _arrays(self) -> Any:
+        """The archive, opened once in each process: of many arrays the list alone takes longer to read than a map."""
+        if self._opened is None:
+            loaded = _load(self.place)
+            if isinstance(loaded, np.ndarray):
+                raise ValueError("it holds a single array")
+            self._opened = loaded
+        return self._opened
 
-def _walk(folder: Path, below: str = "") -> Iterator[str]:
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_opened": None}
+
+
+def _walk(folder: Path, below: str = "", above: frozenset[str] = frozenset()) -> Iterator[str]:
+    real = os.path.realpath(folder)
+    if real in above:  # a link to a folder above would never end
+        return
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
             if entry.is_dir():
-                yield from _walk(Path(entry.path), f"{below}{entry.name}/")
+                yield from _walk(Path(entry.path), f"{below}{entry.name}/", above | {real})
             elif entry.name.lower().endswith(_SUFFIXES):
                 yield below + entry.name
 
 
 def _keys(id: str) -> Iterator[str]:
     path = PurePosixPath(id)
-    shorter = [path, PurePosixPath(*path.parts[1:])] if len(path.parts) > 1 else [path]
-    for name in (*shorter, PurePosixPath(path.name)):
-        yield str(name)
-        yield str(name.with_suffix(""))
+    for name in (path, PurePosixPath(*path.parts[1:]), PurePosixPath(path.name)):
+        if name.name:
+            yield str(name)
+            yield str(name.with_suffix(""))
 
 
-def _array(path: Path, member: str | None) -> NDArray[Any]:
+def _array(path: Path) -> NDArray[Any]:
     if path.suffix.lower() == ".png":
         return _png(path)
+    loaded = _load(path)
+    if isinstance(loaded, np.ndarray):
+        return loaded
+    with loaded:
+        if len(loaded.files) != 1:
+            raise ProtocolError(f"it holds {len(loaded.files)} arrays; a photo has one map")
+        return np.asarray(loaded[loaded.files[0]])
+
+
+def _load(path: Path) -> Any:
     with path.open("rb") as file:
-        loaded = np.load(file, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        names = loaded.files
-        if member is None and len(names) != 1:
-            raise ProtocolError(f"it holds {len(names)} arrays; a photo has one map")
-        return np.asarray(loaded[names[0] if member is None else member])
+        if not file.read(6).startswith((b"\x93NUMPY", b"PK\x03\x04", b"PK\x05\x06")):
+            raise ValueError("it is neither .npy nor .npz")  # NumPy would take it for a pickle, and advise to load that
+    return np.load(path, allow_pickle=False)
 
 
 def _png(path: Path) -> NDArray[np.float64]:
-    image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+    data = path.read_bytes()
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data.startswith(b"\x89PNG") else None
     if image is None:
         raise ProtocolError("it is not a PNG that can be read; save it again")
     if image.ndim != 2:
