@@ -43,7 +43,7 @@ def ilsvrc(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("inside", ["", "metadata", "metadata/ILSVRC", "metadata/ILSVRC/val"])
 def test_metadata_alone(ilsvrc: Path, inside: str) -> None:
     data = load_truth(ilsvrc / inside, split="validation")
-    assert (data.layout, data.split, data.root, data.background) == ("wsol", "val", ilsvrc, None) and not data.problems
+    assert (data.split, data.root) == ("val", ilsvrc) and not data.problems
     assert [s.id for s in data.samples] == ["val/00000002.JPEG", "val/00000001.JPEG"], "the order of image_ids.txt"
     first, second = data.samples
     assert data.classes == ("n01", "n02") and first.label == 1 and first.frame == (500, 375)
@@ -124,7 +124,7 @@ def test_other_layouts_get_the_size_of_the_photo(tmp_path: Path, make_photo) -> 
     (tmp_path / "test.csv").write_text("path,label,x0,y0,x1,y1\nnone/a.jpg,none,,,,\nx/b.jpg,x,1,2,3,4\n")
     data = load_truth(tmp_path)
     none, one = data.samples
-    assert data.layout == "csv" and data.background is None and none.frame is None and one.frame == (40, 30)
+    assert none.frame is None and one.frame == (40, 30)
     assert load_data(tmp_path, split="test").background == 0
     (tmp_path / "x" / "b.jpg").write_text("text")
     with pytest.raises(ImageError, match=r"b\.jpg is not a photo"):

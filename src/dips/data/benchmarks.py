@@ -40,7 +40,7 @@ def read_wsol(folder: Path, metadata: Path) -> Listing | None:
     base = find_base(data.ids, [top, folder, folder.parent, folder / "images", top / "images"])
     if base is None:
         return None
-    names, order = class_names(metadata, data)
+    name_of, order = class_names(metadata, data)
     inside = f"{folder}{os.sep}"
     files, missing = {}, []
     for id in data.ids:
@@ -61,7 +61,7 @@ def read_wsol(folder: Path, metadata: Path) -> Listing | None:
             Entry(
                 path=path,
                 id=path.relative_to(folder).as_posix(),
-                name=names[id],
+                name=name_of(id),
                 boxes=boxes_array(data.boxes[id]) if id in data.boxes else None,
                 frame=data.sizes.get(id),
                 masks=objects,

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dips.data.columns import Rows
 from dips.data.images import SUFFIXES
 from dips.data.listing import some, split_name
 from dips.errors import DataError
@@ -48,7 +49,7 @@ class Metadata:
     ids: tuple[str, ...]
     labels: dict[str, int]
     sizes: dict[str, tuple[int, int]]
-    boxes: dict[str, list[tuple[float, float, float, float]]]
+    boxes: Rows
     masks: dict[str, list[str]]
     ignore: dict[str, str]
 
@@ -64,20 +65,24 @@ def read_metadata(folder: str | Path) -> Metadata:
     doubled = [id for id, count in Counter(ids).items() if count > 1]
     if doubled:
         raise DataError(f"{folder / 'image_ids.txt'} lists {some(doubled, 3)} twice; remove the second line")
+    same = dict(zip(ids, ids, strict=True))  # one string per id, whatever file names it
     labels: dict[str, int] = {}
     if (path := folder / "class_labels.txt").is_file():
         for _, id, (label,) in _rows(path, 1):
-            if labels.setdefault(id, int(label)) != label:
+            if labels.setdefault(same.get(id, id), int(label)) != label:
                 raise DataError(f"{path} gives {id} two labels, {labels[id]} and {label:g}; remove one of the lines")
         if missing := [id for id in ids if id not in labels]:
             raise DataError(f"{path} has no label for {some(missing, 3)}; add them or take them out of image_ids.txt")
     sizes: dict[str, tuple[int, int]] = {}
+    alike: dict[tuple[int, int], tuple[int, int]] = {}  # few sizes differ, so most are the same object
     if (path := folder / "image_sizes.txt").is_file():
         for _, id, (width, height) in _rows(path, 2):
             if width < 1 or height < 1:
                 raise DataError(f"{path} gives {id} the size {width:g} x {height:g}; write its width and height in pixels")
-            sizes[id] = (int(width), int(height))
-    data = Metadata(ids=ids, labels=labels, sizes=sizes, boxes={}, masks={}, ignore={})
+            size = (int(width), int(height))
+            sizes[same.get(id, id)] = alike.setdefault(size, size)
+    boxes = Rows({id: number for number, id in enumerate(ids)}, 4)
+    data = Metadata(ids=ids, labels=labels, sizes=sizes, boxes=boxes, masks={}, ignore={})
     if (path := folder / "localization.txt").is_file():
         _, first = next(numbered_lines(path), (0, ""))
         (_read_masks if _is_file_name(first.rsplit(",", 2)[-2:][0]) else _read_boxes)(path, data)
@@ -89,7 +94,7 @@ def _read_boxes(path: Path, data: Metadata) -> None:
         if x1 < x0 or y1 < y0:
             box = f"{x0:g},{y0:g},{x1:g},{y1:g}"
             raise DataError(f"{path}, line {number}: the box {box} of {id} ends before it starts; write x0,y0,x1,y1")
-        data.boxes.setdefault(id, []).append((x0, y0, x1, y1))
+        data.boxes.add(id, (x0, y0, x1, y1))
 
 
 def _read_masks(path: Path, data: Metadata) -> None:
@@ -196,15 +201,14 @@ def find_masks(
     return found, [Problem(source, message)]
 
 
-def class_names(metadata: Path, data: Metadata) -> tuple[dict[str, str | None], list[str]]:
-    """Class name of every id and the names in label order, the same for all splits of one metadata folder.
+def class_names(metadata: Path, data: Metadata) -> tuple[Callable[[str], str | None], list[str]]:
+    """The class name of an id, as a function, and the names in label order, the same for all splits of one metadata folder.
 
     Raises:
         DataError: two splits number the classes differently.
     """
     if not data.labels:
-        by_folder: dict[str, str | None] = {id: _folder_name(id) or None for id in data.ids}
-        return by_folder, sorted({name for name in by_folder.values() if name})
+        return lambda id: _folder_name(id) or None, sorted({name for name in map(_folder_name, data.ids) if name})
     names: dict[int, tuple[str, Path]] = {}
     labels: set[int] = set(data.labels.values())
     for split in sorted(metadata.parent.iterdir()):
@@ -224,7 +228,7 @@ def class_names(metadata: Path, data: Metadata) -> tuple[dict[str, str | None], 
                 )
     order = sorted(labels)
     title = {label: names[label][0] if label in names else f"class {label}" for label in order}
-    return {id: title[data.labels[id]] for id in data.ids}, [title[label] for label in order]
+    return lambda id: title[data.labels[id]], [title[label] for label in order]
 
 
 def _labels(path: Path) -> Iterator[tuple[str, int]]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
@@ -22,14 +25,41 @@ from dips.data.metadata import (
     usual_places,
 )
 from dips.errors import DataError
-from dips.types import DataSet, FloatArray, Problem, Sample
+from dips.types import FloatArray, Problem, Sample
 
-__all__ = ["load_truth"]
+__all__ = ["Truth", "load_truth"]
 
 _SPLIT_FOLDERS = ("train", "val", "test", "training", "valid", "validation", "dev", "testing")
 
 
-def load_truth(data: str | Path, *, split: str = "test") -> DataSet:
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What is known of the photos of one split.
+
+    Attributes:
+        root: folder the photos' paths are relative to.
+        split: its name.
+        classes: class names in label order.
+        samples: the photos; of WSOL metadata they are made when they are asked for, so that very many need little memory.
+        problems: what was left out or looks wrong.
+    """
+
+    root: Path
+    split: str
+    classes: tuple[str, ...]
+    samples: Sequence[Sample]
+    problems: tuple[Problem, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The photos' ids, in their order."""
+        return self.samples.ids if isinstance(self.samples, _Made) else [sample.id for sample in self.samples]
+
+
+def load_truth(data: str | Path, *, split: str = "test") -> Truth:
     """Labels, true boxes and true masks of one split.
 
     Where DATA holds or is WSOL metadata, all ids of ``image_ids.txt`` are samples, named as there and in this order; no photo
@@ -50,7 +80,8 @@ def load_truth(data: str | Path, *, split: str = "test") -> DataSet:
     if known and not has_photos(top):
         raise DataError(f"{top} has no metadata of the split '{split}'; there are {some(known)}")
     dataset = load_data(top, split=split, background_class="")
-    return dataclasses.replace(dataset, samples=tuple(map(_framed, dataset.samples)))
+    samples = tuple(map(_framed, dataset.samples))
+    return Truth(dataset.root, dataset.split, dataset.classes, samples, dataset.problems)
 
 
 def _metadata_splits(top: Path, split: str) -> dict[str, Path]:
@@ -82,11 +113,12 @@ def _splits_in(folder: Path, split: str) -> dict[str, Path]:
     return {split_name(name): folder / name for name in names if os.path.isfile(folder / name / "image_ids.txt")}
 
 
-def _from_metadata(folder: Path, split: str) -> DataSet:
+def _from_metadata(folder: Path, split: str) -> Truth:
+    """Everything is looked at once, so that what is wrong is said here; the samples are made anew whenever one is asked for."""
     info = read_metadata(folder)
     if not info.ids:
         raise DataError(f"{folder / 'image_ids.txt'} lists no photo; write one id per line")
-    names, classes = class_names(folder, info)
+    name_of, classes = class_names(folder, info)
     labels: dict[str | None, int | None] = {name: label for label, name in enumerate(classes)}
     base = find_base(info.ids, usual_places(folder, [], "images")) or data_folder(folder)
     masks, problems = find_masks(info, info.ids, folder, usual_places(folder, [base], "masks"))
@@ -94,13 +126,39 @@ def _from_metadata(folder: Path, split: str) -> DataSet:
     if others := [id for id in (*info.boxes, *info.masks) if id not in known]:
         message = f"{len(others)} photos are not listed in image_ids.txt and are left out: {some(others, 3)}"
         problems.append(Problem(folder / "localization.txt", message))
-    samples = []
-    for id in info.ids:
+
+    def sample(id: str) -> Sample:
         files, ignored = masks.get(id, ((), None))
-        boxes, frame = _boxes(id, info, folder), info.sizes.get(id)
-        path = base / id
-        samples.append(Sample(path, id, labels.get(names[id]), boxes=boxes, frame=frame, masks=files, ignore=ignored))
-    return DataSet(base, tuple(classes), tuple(samples), split=split, layout="wsol", problems=tuple(problems))
+        boxes = _boxes(id, info, folder)
+        return Sample(base / id, id, labels.get(name_of(id)), boxes, info.sizes.get(id), files, ignored)
+
+    for id in info.boxes:
+        if id in known:
+            _boxes(id, info, folder)
+    return Truth(base, split, tuple(classes), _Made(info.ids, sample), tuple(problems))
+
+
+class _Made(Sequence[Sample]):
+    """Samples that are made when they are asked for: only ids are kept."""
+
+    def __init__(self, ids: tuple[str, ...], make: Callable[[str], Sample]) -> None:
+        self._ids, self._make = ids, make
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @overload
+    def __getitem__(self, place: int) -> Sample: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Sample]: ...
+
+    def __getitem__(self, place: int | slice) -> Sample | list[Sample]:
+        return [self._make(id) for id in self._ids[place]] if isinstance(place, slice) else self._make(self._ids[place])
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return self._ids
 
 
 def _boxes(id: str, info: Metadata, folder: Path) -> FloatArray | None:
