@@ -7,7 +7,6 @@ photo is its name and its truth, never its map.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import multiprocessing
 import os
@@ -15,11 +14,12 @@ import platform
 import signal
 import sys
 import tempfile
+import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,9 +29,9 @@ import cv2
 import numpy as np
 
 import dips
-from dips.data import load_truth
 from dips.data.listing import some
 from dips.data.predicted import read_predicted
+from dips.data.truth import Truth, load_truth
 from dips.errors import DataError, DipsError, ProtocolError, RunError
 from dips.evaluate.accumulate import MapAccumulator, Measured
 from dips.evaluate.mapfiles import MapFiles
@@ -42,7 +42,7 @@ from dips.evaluate.result import MapResult
 from dips.evaluate.spool import Spool
 from dips.evaluate.truth import frame_truth, judge, judge_centre
 from dips.runtime import atomic_file, log, track
-from dips.types import DataSet, Sample
+from dips.types import Sample
 
 __all__ = ["score_maps", "write_json"]
 
@@ -93,16 +93,17 @@ def score_maps(
         log(f"{problem.path}: {problem.message}")
     files = MapFiles(maps)
     pairs = _pairs(files, truth, partial_maps)
-    scored = dataclasses.replace(truth, samples=tuple(sample for sample, _ in pairs))
-    said = {} if predicted is None else read_predicted(Path(predicted), scored)
-    jobs = [_Job(sample, name, said.get(sample.id, ())) for sample, name in pairs]
+    ids = truth.ids
+    said = {} if predicted is None else read_predicted(Path(predicted), truth, [ids[place] for place, _ in pairs])
+    starts = range(0, len(pairs), _CHUNK)
+    chunks = (_jobs(truth, pairs[start : start + _CHUNK], said) for start in starts)
     result, centre = MapAccumulator(replicates=REPLICATES), MapAccumulator(replicates=REPLICATES)
     wrong: list[str] = []
     with ExitStack() as stack:
         spool = None if csv_path is None else Spool(stack.enter_context(tempfile.TemporaryFile()))
-        chunks = [jobs[start : start + _CHUNK] for start in range(0, len(jobs), _CHUNK)]
         measure = partial(_measure, files=files, protocol=frame, resize=resize)
-        for done in track(_spread(measure, chunks, workers or os.cpu_count() or 1), "score", len(chunks)):
+        parts = _spread(measure, chunks, min(workers or os.cpu_count() or 1, len(starts)))
+        for done in track(parts, "score", len(starts)):
             wrong += done.wrong
             for photo, gauss in zip(done.photos, done.centre, strict=True):
                 result.boxes.count(photo)
@@ -112,7 +113,7 @@ def score_maps(
             result.masks.merge(done.masks)
             result.regions.merge(done.regions)
         if wrong:
-            raise ProtocolError(f"{len(wrong)} of {len(jobs)} score maps cannot be used: {some(wrong, 3)}")
+            raise ProtocolError(f"{len(wrong)} of {len(pairs)} score maps cannot be used: {some(wrong, 3)}")
         found = result.result()
         if spool is not None and csv_path is not None:
             at = (tau or found.boxes.best_tau)["50"] if found.boxes.n_boxes else 0.0
@@ -158,20 +159,20 @@ class _Done:
     wrong: list[str]
 
 
-def _pairs(files: MapFiles, truth: DataSet, partial_maps: bool) -> list[tuple[Sample, str]]:
-    """The photos that count, with their maps.
+def _pairs(files: MapFiles, truth: Truth, partial_maps: bool) -> list[tuple[int, str]]:
+    """The places of the photos that count, with their maps.
 
     Raises:
         DataError: maps and photos are not the same ones, or no photo has anything to compare its map with.
     """
-    matched = files.match(sample.id for sample in truth.samples)
+    matched = files.match(truth.ids)
     if not matched:
-        first = truth.samples[0].id if truth.samples else ""
+        first = truth.ids[0] if len(truth) else ""
         raise DataError(
             f"no map in {files.place} belongs to a photo of the split '{truth.split}'; the map of its first photo would "
             f"be called {first}.npy"
         )
-    missing = [sample.id for sample in truth.samples if sample.id not in matched]
+    missing = [id for id in truth.ids if id not in matched]
     others = files.others(matched.values())
     if missing and not partial_maps:
         raise DataError(
@@ -185,13 +186,18 @@ def _pairs(files: MapFiles, truth: DataSet, partial_maps: bool) -> list[tuple[Sa
         )
     if missing or others:
         log(f"partial: {len(missing)} photos have no map, {len(others)} maps belong to no photo; both are left out")
-    pairs = [(sample, matched[sample.id]) for sample in truth.samples if sample.id in matched]
-    if not any(sample.masks or (sample.boxes is not None and len(sample.boxes)) for sample, _ in pairs):
+    pairs = [(place, matched[id]) for place, id in enumerate(truth.ids) if id in matched]
+    photos = (truth.samples[place] for place, _ in pairs)
+    if not any(photo.masks or (photo.boxes is not None and len(photo.boxes)) for photo in photos):
         raise DataError(
             f"{truth.root}: of {len(pairs)} photos with a map none has true boxes or a true mask; give DATA, or a --split, "
             "that has them"
         )
     return pairs
+
+
+def _jobs(truth: Truth, pairs: Sequence[tuple[int, str]], said: Mapping[str, tuple[int, ...]]) -> list[_Job]:
+    return [_Job(sample := truth.samples[place], name, said.get(sample.id, ())) for place, name in pairs]
 
 
 def _measure(jobs: Sequence[_Job], *, files: MapFiles, protocol: Protocol, resize: bool) -> _Done:
@@ -217,9 +223,8 @@ def _measure(jobs: Sequence[_Job], *, files: MapFiles, protocol: Protocol, resiz
     return done
 
 
-def _spread(measure: Callable[[Sequence[_Job]], _Done], chunks: Sequence[Sequence[_Job]], workers: int) -> Iterator[_Done]:
+def _spread(measure: Callable[[Sequence[_Job]], _Done], chunks: Iterable[Sequence[_Job]], workers: int) -> Iterator[_Done]:
     """What comes of the chunks, in their order; only a few are under way at a time."""
-    workers = min(workers, len(chunks))
     if workers < 2:
         yield from map(measure, chunks)
         return
@@ -229,27 +234,40 @@ def _spread(measure: Callable[[Sequence[_Job]], _Done], chunks: Sequence[Sequenc
         waiting: deque[Future[_Done]] = deque()
         try:
             for chunk in chunks:
-                waiting.append(pool.submit(_measure_there, chunk))
+                with _interrupts_ignored():
+                    waiting.append(pool.submit(_measure_there, chunk))
                 if len(waiting) > 2 * workers:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
         except BrokenProcessPool as error:
             raise RunError(
-                "a process that measured score maps ended in the midst of it, perhaps for lack of memory; take fewer --workers, and "
-                "in a script of your own call this below 'if __name__ == \"__main__\":'"
+                "a process that measured score maps has died, perhaps for lack of memory; take fewer --workers, and in a "
+                "script of your own call this below 'if __name__ == \"__main__\":'"
             ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Processes that are started meanwhile hear nothing of Ctrl-C, also while they begin: the first one has them end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 _THERE: list[Callable[[Sequence[_Job]], _Done]] = []  # of a process: sent once, for it knows the names of all maps
 
 
 def _begin(measure: Callable[[Sequence[_Job]], _Done]) -> None:
-    """Of several processes each has one core, and the first one alone hears of Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Of several processes each has one core."""
     cv2.setNumThreads(1)
     _THERE.append(measure)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import re
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from dips.errors import RunError
 
 from .conftest import Dips
 
-COMMANDS = ("demo", "check", "train", "predict", "evaluate", "report", "settings", "doctor")
+COMMANDS = ("demo", "check", "train", "predict", "evaluate", "score", "report", "settings", "doctor")
 
 
 class Calls(list[dict[str, Any]]):
@@ -57,7 +58,7 @@ def test_help_names_every_command(dips: Dips) -> None:
 def test_every_option_is_explained(command: str, dips: Dips) -> None:
     said = dips(command, "--help")
     assert said.code == 0
-    rows = re.findall(r"^│[ *]+(--[a-z]+|[A-Z]+) ", said.out, flags=re.MULTILINE)
+    rows = re.findall(r"^│[ *]+(--[a-z-]+|[A-Z]+) ", said.out, flags=re.MULTILINE)
     for argument in app[command].assemble_argument_collection():
         assert argument.parameter.help, f"{command} {argument.names}"
         assert argument.name in rows
@@ -184,7 +185,8 @@ def test_evaluate(monkeypatch: pytest.MonkeyPatch, dips: Dips) -> None:
     said = dips("evaluate", "run", "data", "--split", "val", "--json", "e.json", "--set", "predict.flip=false")
     assert said.code == 0
     assert calls[0] == {"0": Path("run"), "device": "auto", "settings": ["predict.flip=false"], "weights": ()}
-    assert evaluate[0] == {"0": Path("data"), "split": "val", "store": None, "json_path": Path("e.json")}
+    plain = {"split": "val", "store": None, "json_path": Path("e.json"), "protocol": "wsol-224"}
+    assert evaluate[0] == {"0": Path("data"), **plain}
     rows = {line.split("  ")[1].strip(): line for line in said.out.splitlines() if line.startswith("  ")}
     assert "oracle" in rows["MaxBoxAccV2"] and rows["MaxBoxAccV2"].split()[-2:] == ["51.2", "1.0"]
     assert "validation" in rows["BoxAccV2"] and "49.9" in rows["BoxAccV2"]
@@ -198,6 +200,25 @@ def test_evaluate_without_boxes(monkeypatch: pytest.MonkeyPatch, dips: Dips) -> 
     fake(monkeypatch, "load", SimpleNamespace(evaluate=Calls(result)))
     said = dips("evaluate", "run", "data")
     assert "no photo has true boxes" in said.out and "50.0%" in said.out and "MaxBoxAcc" not in said.out
+
+
+def test_score(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dips: Dips) -> None:
+    from dips import scoring
+
+    result = {"data": "d", "split": "val", "n_images": 9, "n_boxes": 0, "methods": [], "max_box_acc_v2": None}
+    calls = Calls(result)
+    monkeypatch.setattr(scoring, "score_maps", calls)
+    assert dips("score", "maps", "data").code == 0
+    plain = {"split": "test", "protocol": "wsol-224", "resize": False, "partial_maps": False, "tau_from": None}
+    assert calls[0] == {"0": Path("maps"), "1": Path("data"), **plain, "predicted": None, "csv_path": None, "workers": 0}
+    said = dips(
+        *("score", "maps", "data", "--split", "val", "--protocol", "original-pixels", "--tau-from", "v.json", "--resize"),
+        *("--partial", "--predicted", "p.csv", "--json", tmp_path / "e.json", "--csv", "e.csv", "--workers", "3"),
+    )
+    assert said.code == 0 and json.loads((tmp_path / "e.json").read_text()) == result
+    more = {"split": "val", "protocol": "original-pixels", "resize": True, "partial_maps": True, "tau_from": Path("v.json")}
+    files = {"predicted": Path("p.csv"), "csv_path": Path("e.csv"), "workers": 3}
+    assert calls[1] == {"0": Path("maps"), "1": Path("data"), **more, **files}
 
 
 def test_report(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dips: Dips) -> None:

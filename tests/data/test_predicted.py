@@ -7,19 +7,16 @@ from pathlib import Path
 import pytest
 
 from dips.data.predicted import read_predicted
+from dips.data.truth import Truth
 from dips.errors import DataError
-from dips.types import DataSet, Sample
 
-DATA = DataSet(
-    root=Path("birds"),
-    classes=("owl", "kite, red", "7"),
-    samples=tuple(Sample(Path(id), id, 0) for id in ("owl/1.jpg", "owl/ü, 2.jpg")),
-)
+IDS = ("owl/1.jpg", "owl/ü, 2.jpg")
+TRUTH = Truth(Path("birds"), "test", ("owl", "kite, red", "7"), [])
 
 
 def read(tmp_path: Path, text: str) -> dict[str, tuple[int, ...]]:
     (tmp_path / "said.csv").write_text(text, encoding="utf-8")
-    return read_predicted(tmp_path / "said.csv", DATA)
+    return read_predicted(tmp_path / "said.csv", TRUTH, IDS)
 
 
 @pytest.mark.parametrize("head", ["", "id,first,second\n", "ID;\n", "image,class\n", "\ufeffid,class\n", "\ufeff"])
@@ -61,4 +58,4 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "latin.csv").write_bytes("owl/ü.jpg,0\n".encode("latin-1"))
     for name in ("latin.csv", "gone.csv", "."):
         with pytest.raises(DataError, match=r"cannot be read"):
-            read_predicted(tmp_path / name, DATA)
+            read_predicted(tmp_path / name, TRUTH, IDS)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable
 from pathlib import Path
 
+from dips.data.truth import Truth
 from dips.errors import DataError
-from dips.types import DataSet
 
 __all__ = ["read_predicted"]
 
 
-def read_predicted(path: Path, dataset: DataSet) -> dict[str, tuple[int, ...]]:
-    """Labels by id of the photos of ``dataset``; lines about other photos are left out.
+def read_predicted(path: Path, truth: Truth, ids: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    """Labels of the photos ``ids`` of ``truth``; lines about other photos are left out.
 
     A class is one of the data set's names, or its number in their order, from 0. A first line that begins with ``id`` is a
     header.
@@ -20,9 +21,9 @@ def read_predicted(path: Path, dataset: DataSet) -> dict[str, tuple[int, ...]]:
     Raises:
         DataError: the file cannot be read, names an unknown class, names a photo twice or misses one.
     """
-    labels = {name: label for label, name in enumerate(dataset.classes)}
+    labels = {name: label for label, name in enumerate(truth.classes)}
     labels = {str(label): label for label in labels.values()} | labels
-    wanted = {sample.id for sample in dataset.samples}
+    wanted = set(ids)
     found: dict[str, tuple[int, ...]] = {}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -35,7 +36,7 @@ def read_predicted(path: Path, dataset: DataSet) -> dict[str, tuple[int, ...]]:
                     raise DataError(f"{where}: {cells[0]} is there twice; remove one of the two lines")
                 if unknown := [cell for cell in cells[1:] if cell and cell not in labels]:
                     raise DataError(
-                        f"{where}: '{unknown[0]}' is no class of {dataset.root}; write its name, or its number from 0"
+                        f"{where}: '{unknown[0]}' is no class of {truth.root}; write its name, or its number from 0"
                     )
                 found[cells[0]] = tuple(labels[cell] for cell in cells[1:] if cell)
     except (OSError, UnicodeDecodeError, csv.Error) as error:

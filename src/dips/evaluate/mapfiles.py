@@ -7,9 +7,11 @@ photo as ``(h, w)`` in [0, 1]. Nothing is unpickled.
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 import cv2
 import numpy as np
@@ -104,9 +106,13 @@ class MapFiles:
     def _arrays(self) -> Any:
         """The archive, opened once in each process: of many arrays the list alone takes longer to read than a map."""
         if self._opened is None:
-            loaded = _load(self.place)
-            if isinstance(loaded, np.ndarray):
-                raise ValueError("it holds a single array")
+            with ExitStack() as stack:
+                file = stack.enter_context(self.place.open("rb"))
+                loaded = _load(file)
+                if isinstance(loaded, np.ndarray):
+                    raise ValueError("it holds a single array")
+                stack.pop_all()
+            weakref.finalize(loaded, file.close)
             self._opened = loaded
         return self._opened
 
@@ -139,20 +145,21 @@ def _keys(id: str) -> Iterator[str]:
 def _array(path: Path) -> NDArray[Any]:
     if path.suffix.lower() == ".png":
         return _png(path)
-    loaded = _load(path)
-    if isinstance(loaded, np.ndarray):
-        return loaded
-    with loaded:
+    with path.open("rb") as file:
+        loaded = _load(file)
+        if isinstance(loaded, np.ndarray):
+            return loaded
         if len(loaded.files) != 1:
             raise ProtocolError(f"it holds {len(loaded.files)} arrays; a photo has one map")
         return np.asarray(loaded[loaded.files[0]])
 
 
-def _load(path: Path) -> Any:
-    with path.open("rb") as file:
-        if not file.read(6).startswith((b"\x93NUMPY", b"PK\x03\x04", b"PK\x05\x06")):
-            raise ValueError("it is neither .npy nor .npz")  # NumPy would take it for a pickle, and advise to load that
-    return np.load(path, allow_pickle=False)
+def _load(file: IO[bytes]) -> Any:
+    """What NumPy finds in an open file, which it would leave open if it were given the path of a damaged one."""
+    if not file.read(6).startswith((b"\x93NUMPY", b"PK\x03\x04", b"PK\x05\x06")):
+        raise ValueError("it is neither .npy nor .npz")  # NumPy would take it for a pickle, and advise to load that
+    file.seek(0)
+    return np.load(file, allow_pickle=False)
 
 
 def _png(path: Path) -> NDArray[np.float64]:

@@ -60,15 +60,19 @@ def write_rows(path: Path, rows: Iterable[ImageRow], *, tau: float, classes: Seq
     """
 
     def name(label: int | None) -> str:
-        return "" if label is None else classes[label] if 0 <= label < len(classes) else str(label)
+        return "" if label is None else _text(classes[label]) if 0 <= label < len(classes) else str(label)
 
     with atomic_file(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_COLUMNS)
         for row in rows:
-            id = row.id.encode("utf-8", "backslashreplace").decode()  # the name of a file may be no text
-            line: list[Any] = [id, name(row.label), name(row.predicted), row.n_true, f"{tau:g}"]
+            line: list[Any] = [_text(row.id), name(row.label), name(row.predicted), row.n_true, f"{tau:g}"]
             if row.iou is not None and row.iou_largest is not None and row.best_iou is not None and row.best_place is not None:
                 line += [f"{row.iou:.6f}", f"{row.iou_largest:.6f}", *(int(row.iou >= delta) for delta in (0.3, 0.5, 0.7))]
                 line += [int(row.iou_largest >= 0.5), row.error, f"{row.best_iou:.6f}", f"{row.best_place / thresholds:g}"]
             writer.writerow(line + [""] * (len(_COLUMNS) - len(line)))
+
+
+def _text(name: str) -> str:
+    """The name of a file or folder need not be text."""
+    return name.encode("utf-8", "backslashreplace").decode()

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dips.data.images import image_size
 from dips.data.masks import read_mask
+from dips.errors import ImageError
 from dips.evaluate.accumulate import MapAccumulator, Measured, measure_boxes
 from dips.evaluate.boxes import BoxLevels, boxes_at_thresholds
 from dips.evaluate.centre import centre_map
@@ -67,10 +68,19 @@ def frame_truth(sample: Sample, protocol: Protocol) -> FrameTruth:
         ImageError: the photo's size is needed and cannot be read.
     """
     known = sample.boxes is not None or (protocol.side is None and len(sample.masks) > 0)
-    size = sample.frame or (image_size(sample.path) if known else None)
+    size = sample.frame or (_size(sample, protocol) if known else None)
     boxes = None if sample.boxes is None or size is None else protocol.boxes(sample.boxes, size)
     mask = read_mask(sample, protocol.frame(size)) if sample.masks else None
     return FrameTruth(sample, size, boxes, mask)
+
+
+def _size(sample: Sample, protocol: Protocol) -> tuple[int, int]:
+    if not sample.path.exists():
+        raise ImageError(
+            f"{sample.path} does not exist, and protocol {protocol.name} needs its size; put the photo there, or add "
+            f"{sample.id} to image_sizes.txt"
+        )
+    return image_size(sample.path)
 
 
 def judge(

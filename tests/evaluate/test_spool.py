@@ -1,0 +1,43 @@
+"""Measured photos on their way through a file."""
+
+from __future__ import annotations
+
+import tempfile
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dips.evaluate import Measured, measure_boxes
+from dips.evaluate.result import ImageRow
+from dips.evaluate.spool import Spool
+
+
+def photo(seed: int) -> Measured:
+    random = np.random.default_rng(seed)
+    score_map = np.kron(random.random((4, 4)), np.ones((8, 8))) if seed % 5 else np.zeros((32, 32))
+    boxes = [None, [], [[1, 2, 20, 30]], [[0, 0, 5, 5], [3.5, 9, 31, 31]]][seed % 4]
+    said = random.permutation(9)[: seed % 7]
+    label = None if seed % 3 == 0 else seed % 9
+    return measure_boxes(score_map, boxes, label=label, predicted=said, id=f"ü {seed}\n,\udcff\"'.jpg", thresholds=40)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.integers(0, 60), max_size=8), st.integers(0, 39))
+def test_what_comes_out_is_what_went_in(seeds: list[int], place: int) -> None:
+    photos = [photo(seed) for seed in seeds]
+    with tempfile.TemporaryFile() as file:
+        spool = Spool(file)
+        for one in photos:
+            spool.add(one)
+        rows = list(spool.rows(place))
+        assert rows == [one.row(place) for one in photos]
+        assert list(spool.rows(0)) == [one.row(0) for one in photos], "it can be read again"
+
+
+def test_photos_without_boxes_keep_their_classes() -> None:
+    with tempfile.TemporaryFile() as file:
+        spool = Spool(file)
+        spool.add(Measured("a.jpg", 3, (1, 3)))
+        spool.add(Measured("b.jpg", None, ()))
+        assert list(spool.rows(7)) == [ImageRow("a.jpg", 3, 1, 0), ImageRow("b.jpg", None, None, 0)]
