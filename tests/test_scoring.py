@@ -36,6 +36,9 @@ from dips.evaluate import (
     to_frame,
     top_k_localization,
 )
+from dips.evaluate import (
+    workers as processes,
+)
 from dips.scoring import score_maps, write_json
 
 Box = tuple[int, int, int, int]
@@ -439,7 +442,7 @@ def test_a_process_that_dies_is_told(scored: Case, monkeypatch: pytest.MonkeyPat
             raise BrokenProcessPool("terminated abruptly")
 
     monkeypatch.setattr(scoring, "_CHUNK", 4)
-    monkeypatch.setattr(scoring.ProcessPoolExecutor, "submit", lambda *_: Dead())
+    monkeypatch.setattr(processes.ProcessPoolExecutor, "submit", lambda *_: Dead())
     with pytest.raises(RunError, match="has died, perhaps for lack of memory; take fewer --workers"):
         scored.score(workers=2)
 

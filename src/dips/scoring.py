@@ -8,20 +8,14 @@ photo is its name and its truth, never its map.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import platform
-import signal
 import sys
 import tempfile
-import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +26,15 @@ import dips
 from dips.data.listing import some
 from dips.data.predicted import read_predicted
 from dips.data.truth import Truth, load_truth
-from dips.errors import DataError, DipsError, ProtocolError, RunError
-from dips.evaluate.accumulate import MapAccumulator, Measured
+from dips.errors import ConfigError, DataError, ProtocolError
+from dips.evaluate.accumulate import MapAccumulator
 from dips.evaluate.mapfiles import MapFiles
-from dips.evaluate.masks import PixelAccumulator
 from dips.evaluate.protocol import Protocol, find_protocol
 from dips.evaluate.record import CENTRE_NOTE, REPLICATES, baseline, summary, write_rows
 from dips.evaluate.result import MapResult
 from dips.evaluate.spool import Spool
-from dips.evaluate.truth import frame_truth, judge, judge_centre
+from dips.evaluate.workers import Job, measure_jobs, spread
 from dips.runtime import atomic_file, log, track
-from dips.types import Sample
 
 __all__ = ["score_maps", "write_json"]
 
@@ -87,22 +79,23 @@ def score_maps(
         RunError: a process ended, or the CSV cannot be written.
     """
     frame = find_protocol(protocol)
-    tau = None if tau_from is None else _best_tau(Path(tau_from), frame)
+    if workers < 0:
+        raise ConfigError(f"--workers is a number of processes, or 0 for one per core, not {workers}")
     truth = load_truth(data, split=split)
+    tau = None if tau_from is None else _best_tau(Path(tau_from), frame, (str(data), truth.split))
     for problem in truth.problems:
         log(f"{problem.path}: {problem.message}")
     files = MapFiles(maps)
-    pairs = _pairs(files, truth, partial_maps)
-    ids = truth.ids
-    said = {} if predicted is None else read_predicted(Path(predicted), truth, [ids[place] for place, _ in pairs])
-    starts = range(0, len(pairs), _CHUNK)
-    chunks = (_jobs(truth, pairs[start : start + _CHUNK], said) for start in starts)
+    places, ids = _places(files, truth, partial_maps), truth.ids
+    said = {} if predicted is None else read_predicted(Path(predicted), truth, [ids[place] for place in places])
+    starts = range(0, len(places), _CHUNK)
+    chunks = (_jobs(truth, files, places[start : start + _CHUNK], said) for start in starts)
     result, centre = MapAccumulator(replicates=REPLICATES), MapAccumulator(replicates=REPLICATES)
     wrong: list[str] = []
     with ExitStack() as stack:
         spool = None if csv_path is None else Spool(stack.enter_context(tempfile.TemporaryFile()))
-        measure = partial(_measure, files=files, protocol=frame, resize=resize)
-        parts = _spread(measure, chunks, min(workers or os.cpu_count() or 1, len(starts)))
+        measure = partial(measure_jobs, files=files, protocol=frame, resize=resize)
+        parts = spread(measure, chunks, min(workers or os.cpu_count() or 1, len(starts)))
         for done in track(parts, "score", len(starts)):
             wrong += done.wrong
             for photo, gauss in zip(done.photos, done.centre, strict=True):
@@ -113,7 +106,7 @@ def score_maps(
             result.masks.merge(done.masks)
             result.regions.merge(done.regions)
         if wrong:
-            raise ProtocolError(f"{len(wrong)} of {len(pairs)} score maps cannot be used: {some(wrong, 3)}")
+            raise ProtocolError(f"{len(wrong)} of {len(places)} score maps cannot be used: {some(wrong, 3)}")
         found = result.result()
         if spool is not None and csv_path is not None:
             at = (tau or found.boxes.best_tau)["50"] if found.boxes.n_boxes else 0.0
@@ -139,46 +132,27 @@ def write_json(path: Path, result: Mapping[str, Any]) -> None:
         json.dump(result, file, indent=2)
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """A photo, its map's name, and its predicted classes."""
-
-    sample: Sample
-    name: str
-    predicted: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Done:
-    """What came of a chunk."""
-
-    photos: list[Measured]
-    centre: list[Measured]
-    masks: PixelAccumulator
-    regions: PixelAccumulator
-    wrong: list[str]
-
-
-def _pairs(files: MapFiles, truth: Truth, partial_maps: bool) -> list[tuple[int, str]]:
-    """The places of the photos that count, with their maps.
+def _places(files: MapFiles, truth: Truth, partial_maps: bool) -> Sequence[int]:
+    """The places of the photos that count: those with a map.
 
     Raises:
         DataError: maps and photos are not the same ones, or no photo has anything to compare its map with.
     """
-    matched = files.match(truth.ids)
-    if not matched:
-        first = truth.ids[0] if len(truth) else ""
+    ids, has = truth.ids, files.match(truth.ids)
+    count = sum(has)
+    if not count:
+        first = ids[0] if len(truth) else ""
         raise DataError(
             f"no map in {files.place} belongs to a photo of the split '{truth.split}'; the map of its first photo would "
             f"be called {first}.npy"
         )
-    missing = [id for id in truth.ids if id not in matched]
-    others = files.others(matched.values())
+    missing = [id for id, there in zip(ids, has, strict=True) if not there]
     if missing and not partial_maps:
         raise DataError(
             f"{files.place} has no map for {len(missing)} of {len(truth)} photos: {some(missing, 3)}; make them, or score the "
             "others alone with --partial, which gives numbers that compare with no others"
         )
+    others = files.others(ids) if sum(1 for _ in files.names()) > count else []
     if others and not partial_maps:
         raise DataError(
             f"{files.place} has {len(others)} maps of photos that {truth.root} does not list in this split: {some(others, 3)}; "
@@ -186,94 +160,19 @@ def _pairs(files: MapFiles, truth: Truth, partial_maps: bool) -> list[tuple[int,
         )
     if missing or others:
         log(f"partial: {len(missing)} photos have no map, {len(others)} maps belong to no photo; both are left out")
-    pairs = [(place, matched[id]) for place, id in enumerate(truth.ids) if id in matched]
-    photos = (truth.samples[place] for place, _ in pairs)
+    places = [place for place, there in enumerate(has) if there] if missing else range(len(truth))
+    photos = (truth.samples[place] for place in places)
     if not any(photo.masks or (photo.boxes is not None and len(photo.boxes)) for photo in photos):
         raise DataError(
-            f"{truth.root}: of {len(pairs)} photos with a map none has true boxes or a true mask; give DATA, or a --split, "
+            f"{truth.root}: of {count} photos with a map none has true boxes or a true mask; give DATA, or a --split, "
             "that has them"
         )
-    return pairs
+    return places
 
 
-def _jobs(truth: Truth, pairs: Sequence[tuple[int, str]], said: Mapping[str, tuple[int, ...]]) -> list[_Job]:
-    return [_Job(sample := truth.samples[place], name, said.get(sample.id, ())) for place, name in pairs]
-
-
-def _measure(jobs: Sequence[_Job], *, files: MapFiles, protocol: Protocol, resize: bool) -> _Done:
-    pixels = MapAccumulator()
-    done = _Done([], [], pixels.masks, pixels.regions, [])
-    for job in jobs:
-        try:
-            truth = frame_truth(job.sample, protocol)
-            score_map = files.read(job.name)
-            width, height = protocol.frame(truth.size) if truth.wanted else score_map.shape[::-1]
-            if score_map.shape != (height, width) and not resize:
-                raise ProtocolError(
-                    f"{job.name} is {score_map.shape[1]}x{score_map.shape[0]} (width x height); protocol {protocol.name} wants "
-                    f"{width}x{height}: resize it in your method, or have it done bilinearly with --resize"
-                )
-            judged = judge(score_map, truth, protocol, predicted=job.predicted)
-            if judged.score_map is not None:
-                pixels.add_pixels(judged.score_map, truth.boxes, truth.mask)
-            done.photos.append(judged.boxes)
-            done.centre.append(judge_centre(truth, protocol, predicted=job.predicted).boxes)
-        except DipsError as error:
-            done.wrong.append(str(error))
-    return done
-
-
-def _spread(measure: Callable[[Sequence[_Job]], _Done], chunks: Iterable[Sequence[_Job]], workers: int) -> Iterator[_Done]:
-    """What comes of the chunks, in their order; only a few are under way at a time."""
-    if workers < 2:
-        yield from map(measure, chunks)
-        return
-    # started afresh: a fork would copy the threads' locks of OpenCV
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_begin, initargs=(measure,)) as pool:
-        waiting: deque[Future[_Done]] = deque()
-        try:
-            for chunk in chunks:
-                with _interrupts_ignored():
-                    waiting.append(pool.submit(_measure_there, chunk))
-                if len(waiting) > 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        except BrokenProcessPool as error:
-            raise RunError(
-                "a process that measured score maps has died, perhaps for lack of memory; take fewer --workers, and in a "
-                "script of your own call this below 'if __name__ == \"__main__\":'"
-            ) from error
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Processes that are started meanwhile hear nothing of Ctrl-C, also while they begin: the first one has them end."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-_THERE: list[Callable[[Sequence[_Job]], _Done]] = []  # of a process: sent once, for it knows the names of all maps
-
-
-def _begin(measure: Callable[[Sequence[_Job]], _Done]) -> None:
-    """Of several processes each has one core."""
-    cv2.setNumThreads(1)
-    _THERE.append(measure)
-
-
-def _measure_there(jobs: Sequence[_Job]) -> _Done:
-    return _THERE[0](jobs)
+def _jobs(truth: Truth, files: MapFiles, places: Sequence[int], said: Mapping[str, tuple[int, ...]]) -> list[Job]:
+    samples = [truth.samples[place] for place in places]
+    return [Job(sample, files.find(sample.id) or "", said.get(sample.id, ())) for sample in samples]
 
 
 def _record(found: MapResult, centre: MapResult, protocol: Protocol, tau: Mapping[str, float] | None) -> dict[str, Any]:
@@ -293,11 +192,11 @@ def _record(found: MapResult, centre: MapResult, protocol: Protocol, tau: Mappin
     }
 
 
-def _best_tau(path: Path, protocol: Protocol) -> dict[str, float]:
+def _best_tau(path: Path, protocol: Protocol, scored: tuple[str, str]) -> dict[str, float]:
     """``best_tau`` of an evaluation's JSON.
 
     Raises:
-        DataError: the file has none, or was made by another protocol.
+        DataError: the file has none, was made by another protocol, or on the very split of the data that is ``scored`` now.
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -311,13 +210,17 @@ def _best_tau(path: Path, protocol: Protocol) -> dict[str, float]:
         ) from error
     if (made := record.get("protocol_name", protocol.name)) != protocol.name:
         raise DataError(f"{path} holds thresholds of the protocol {made}, not of {protocol.name}; score both splits by one")
+    if (record.get("data"), record.get("split")) == scored:
+        raise DataError(
+            f"{path} was made on the split '{scored[1]}' itself, so its thresholds are no validation; score another split"
+        )
     return tau
 
 
 def _environment() -> dict[str, Any]:
     try:
-        from numba import __version__ as numba
-    except ImportError:
+        numba = version("numba")
+    except PackageNotFoundError:
         numba = "missing: the slow way was taken"
     return {
         "dips": dips.__version__,

@@ -126,11 +126,11 @@ def test_ctrl_c_ends_all_processes(data: Path, tmp_path: Path) -> None:
     code = (
         "import sys, time; import dips.scoring as s; from dips.cli import main; s._CHUNK = 1\n"
         "if __name__ == '__main__':\n"
-        "    spread = s._spread\n"
+        "    spread = s.spread\n"
         "    def slow(*given):\n"
         "        for done in spread(*given):\n"
         "            print('begun', flush=True); yield done; time.sleep(60)\n"
-        "    s._spread = slow\n"
+        "    s.spread = slow\n"
         "    sys.exit(main(sys.argv[1:]))\n"
     )
     (tmp_path / "run.py").write_text(code)

@@ -30,7 +30,14 @@ def save(path: Path, score_map: np.ndarray | None = None) -> Path:
 
 def read(place: Path, id: str) -> np.ndarray:
     files = MapFiles(place)
-    return files.read(files.match([id])[id])
+    return files.read(found(files, [id])[id])
+
+
+def found(files: MapFiles, ids: list[str]) -> dict[str, str]:
+    """The photos that have a map, with its name."""
+    names = {id: files.find(id) for id in ids}
+    assert files.match(ids) == [name is not None for name in names.values()]
+    return {id: name for id, name in names.items() if name is not None}
 
 
 # --- kinds of files
@@ -43,8 +50,8 @@ def test_arrays_come_back_as_they_are(tmp_path: Path, dtype: str, order: str) ->
     save(tmp_path / "a.npy", score_map)
     np.savez_compressed(tmp_path / "b.npz", anything=score_map)
     for id in ("a.jpg", "b.jpg"):
-        found = read(tmp_path, id)
-        assert found.dtype == dtype and np.array_equal(found, score_map)
+        back = read(tmp_path, id)
+        assert back.dtype == dtype and np.array_equal(back, score_map)
 
 
 def test_every_level_of_an_8_bit_png_survives(tmp_path: Path) -> None:
@@ -56,8 +63,8 @@ def test_every_level_of_an_8_bit_png_survives(tmp_path: Path) -> None:
 def test_16_bit_png(tmp_path: Path) -> None:
     values = np.linspace(0, 65535, 24 * 32).astype(np.uint16).reshape(24, 32)
     cv2.imwrite(str(tmp_path / "a.PNG"), values)
-    found = read(tmp_path, "a.jpg")
-    assert np.array_equal(found, values / 65535) and found.max() == 1
+    back = read(tmp_path, "a.jpg")
+    assert np.array_equal(back, values / 65535) and back.max() == 1
 
 
 def test_one_archive_of_all(tmp_path: Path) -> None:
@@ -65,8 +72,7 @@ def test_one_archive_of_all(tmp_path: Path) -> None:
     np.savez(tmp_path / "maps.npz", **maps)
     files = MapFiles(tmp_path / "maps.npz")
     ids = ["test/owl/1.jpg", "test/owl/2.jpg", "Höhe über/ein Turm.JPEG"]
-    matched = files.match(ids)
-    assert len(files) == 3 and matched == dict(zip(ids, maps, strict=True)) and files.others(matched.values()) == []
+    assert found(files, ids) == dict(zip(ids, maps, strict=True)) and files.others(ids) == []
     for name, score_map in maps.items():
         assert np.array_equal(files.read(name), score_map)
 
@@ -87,28 +93,35 @@ def test_an_archive_is_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize(
     "name",
-    ["test/owl/1.jpg.npy", "test/owl/1.npy", "owl/1.jpg.npy", "owl/1.npy", "1.jpg.npy", "1.npy", "owl/1.NPY", "1.jpg.Npz"],
+    ["test/owl/1.jpg.npy", "test/owl/1.npy", "owl/1.jpg.npy", "owl/1.npy", "1.jpg.npy", "1.npy", "owl/1.NPY", "1.jpg.NPZ"],
 )
 def test_names_that_fit(tmp_path: Path, name: str) -> None:
     path = save(tmp_path / "maps" / "a.npy")
     (tmp_path / "maps" / name).parent.mkdir(parents=True, exist_ok=True)
     path.rename(tmp_path / "maps" / name)
-    assert MapFiles(tmp_path / "maps").match(["test/owl/1.jpg", "test/owl/2.jpg"]) == {"test/owl/1.jpg": name}
+    assert found(MapFiles(tmp_path / "maps"), ["test/owl/1.jpg", "test/owl/2.jpg"]) == {"test/owl/1.jpg": name}
 
 
 @pytest.mark.parametrize("id", ["grün & blau/ein Foto.jpg", "鳥/é.jpg", "a,b/c;d.jpg", "x/v1.2.final.jpg", "x/no_suffix"])
 def test_any_characters(tmp_path: Path, id: str) -> None:
     save(tmp_path / f"{id}.npy")
-    assert MapFiles(tmp_path).match([id]) == {id: f"{id}.npy"}
+    assert found(MapFiles(tmp_path), [id]) == {id: f"{id}.npy"}
 
 
 def test_the_longest_name_wins(tmp_path: Path) -> None:
     for name in ("test/owl/1.npy", "owl/1.npy", "1.npy", "1.jpg.npy"):
         save(tmp_path / name)
     files = MapFiles(tmp_path)
-    matched = files.match(["test/owl/1.jpg", "test/1.jpg"])
-    assert matched == {"test/owl/1.jpg": "test/owl/1.npy", "test/1.jpg": "1.jpg.npy"}
-    assert files.others(matched.values()) == ["1.npy", "owl/1.npy"]
+    ids = ["test/owl/1.jpg", "test/1.jpg"]
+    assert found(files, ids) == {"test/owl/1.jpg": "test/owl/1.npy", "test/1.jpg": "1.jpg.npy"}
+    assert files.others(ids) == ["1.npy", "owl/1.npy"]
+
+
+def test_ids_do_not_lead_out_of_the_folder(tmp_path: Path) -> None:
+    save(tmp_path / "secret.npy")
+    save(tmp_path / "maps" / "a.npy")
+    ids = ["../secret.jpg", "x/../../secret.jpg", str(tmp_path / "secret.jpg"), "a.jpg"]
+    assert MapFiles(tmp_path / "maps").match(ids) == [False, False, False, True]
 
 
 def test_two_photos_share_no_map(tmp_path: Path) -> None:
@@ -117,21 +130,21 @@ def test_two_photos_share_no_map(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=rf"1\.npy fits both {ids[0]} and {ids[1]}; keep the photos' folders"):
             MapFiles(tmp_path).match(ids)
     save(tmp_path / "1.png.npy")
-    assert MapFiles(tmp_path).match(["1.jpg", "1.png"]) == {"1.jpg": "1.npy", "1.png": "1.png.npy"}
+    assert found(MapFiles(tmp_path), ["1.jpg", "1.png"]) == {"1.jpg": "1.npy", "1.png": "1.png.npy"}
 
 
 def test_one_photo_has_one_map(tmp_path: Path) -> None:
     save(tmp_path / "owl" / "a.npy")
     Image.new("L", (4, 4)).save(tmp_path / "owl" / "a.png")
     with pytest.raises(DataError, match=r"owl/a\.(npy|png) and owl/a\.(npy|png) for the same photo; remove one"):
-        MapFiles(tmp_path)
+        MapFiles(tmp_path).match(["owl/a.jpg"])
 
 
 @pytest.mark.parametrize("id", ["..", ".", "/", "a/..", "../../etc/a.jpg", "/etc/a.jpg", "./a.jpg", "a.jpg/"])
 def test_odd_ids_reach_nothing_outside(tmp_path: Path, id: str) -> None:
     save(tmp_path / "a.npy")  # the outermost one
     save(tmp_path / "maps" / "b.npy")
-    assert MapFiles(tmp_path / "maps").match([id]) == {}
+    assert found(MapFiles(tmp_path / "maps"), [id]) == {}
 
 
 def test_hidden_files_and_others_are_no_maps(tmp_path: Path) -> None:
@@ -140,7 +153,7 @@ def test_hidden_files_and_others_are_no_maps(tmp_path: Path) -> None:
     save(tmp_path / ".cache" / "c.npy")
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "folder.npy").mkdir()
-    assert len(MapFiles(tmp_path)) == 1
+    assert len(list(MapFiles(tmp_path).names())) == 1
 
 
 def test_links_to_a_folder_above_end(tmp_path: Path) -> None:
@@ -151,7 +164,7 @@ def test_links_to_a_folder_above_end(tmp_path: Path) -> None:
         os.symlink(tmp_path / "elsewhere", tmp_path / "maps" / "owl", target_is_directory=True)
     except OSError:
         pytest.skip("no links here")
-    assert MapFiles(tmp_path / "maps").match(["a.jpg", "owl/b.jpg"]) == {"a.jpg": "a.npy", "owl/b.jpg": "owl/b.npy"}
+    assert found(MapFiles(tmp_path / "maps"), ["a.jpg", "owl/b.jpg"]) == {"a.jpg": "a.npy", "owl/b.jpg": "owl/b.npy"}
 
 
 # --- what is refused

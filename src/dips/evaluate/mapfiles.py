@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterable, Iterator
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -26,7 +27,7 @@ _SUFFIXES = (".npy", ".npz", ".png")
 
 
 class MapFiles:
-    """The score maps in one place.
+    """The score maps in one place. No list of them is kept: a folder is asked for the map of each photo.
 
     Args:
         place: the folder or the ``.npz``.
@@ -41,47 +42,68 @@ class MapFiles:
             raise DataError(f"{self.place} does not exist; give the folder, or the .npz, that holds the score maps")
         self._archive = self.place.is_file()
         self._opened: Any = None
-        self._files: dict[str, str] = {}
-        for name in self._members() if self._archive else _walk(self.place):
-            key = name if self._archive else name[: -len(Path(name).suffix)]
-            if key in self._files:
-                raise DataError(f"{self.place} has {self._files[key]} and {name} for the same photo; remove one of the two")
-            self._files[key] = name
-        if not self._files:
+        self._known = frozenset(self._members()) if self._archive else frozenset()
+        if next(iter(self.names()), None) is None:
             raise DataError(f"{self.place} holds no score map; it needs a .npy, .npz or .png per photo, named like the photo")
 
-    def __len__(self) -> int:
-        return len(self._files)
+    def names(self) -> Iterator[str]:
+        """All maps: files below the folder, or arrays of the archive."""
+        return iter(self._known) if self._archive else _walk(self.place)
 
-    def match(self, ids: Iterable[str]) -> dict[str, str]:
-        """The file, or the name in the archive, of each photo that has a map.
+    def find(self, id: str) -> str | None:
+        """The file, or the array in the archive, of a photo; None where it has no map.
 
         ``test/owl/1.jpg`` may be called so with a map's suffix added or in place of the photo's, with or without its first
         folder, or by its last part alone.
 
         Raises:
-            DataError: two photos would share a map.
+            DataError: it has two, of different kinds.
         """
-        found: dict[str, str] = {}
+        for key in _keys(id):
+            if self._archive:
+                found = [key] if key in self._known else []
+            else:
+                found = self._files(key, _SUFFIXES) or self._files(key, map(str.upper, _SUFFIXES))
+            if len(found) > 1:
+                raise DataError(f"{self.place} has {found[0]} and {found[1]} for the same photo; remove one of the two")
+            if found:
+                return found[0]
+        return None
+
+    def _files(self, key: str, suffixes: Iterable[str]) -> list[str]:
+        return [key + suffix for suffix in suffixes if os.path.isfile(os.path.join(self.place, key + suffix))]
+
+    def match(self, ids: Sequence[str]) -> list[bool]:
+        """Whether each photo has a map.
+
+        Raises:
+            DataError: two photos would share one.
+        """
+        has, prints = [], array("q")
+        for id in ids:
+            name = self.find(id)
+            has.append(name is not None)
+            if name is not None:
+                prints.append(hash(name))
+        if len(np.unique(np.frombuffer(prints, np.int64)) if prints else ()) < len(prints):
+            self._refuse_shared(ids)
+        return has
+
+    def others(self, ids: Iterable[str]) -> list[str]:
+        """Maps that belong to none of the photos."""
+        known = {self.find(id) for id in ids}
+        return sorted(name for name in self.names() if name not in known)
+
+    def _refuse_shared(self, ids: Sequence[str]) -> None:
         taken: dict[str, str] = {}
         for id in ids:
-            name = next((self._files[key] for key in _keys(id) if key in self._files), None)
-            if name is None:
+            if (name := self.find(id)) is None:
                 continue
-            if name in taken:
-                raise DataError(
-                    f"{self.place}: {name} fits both {taken[name]} and {id}; keep the photos' folders in the maps' names"
-                )
-            taken[name], found[id] = id, name
-        return found
-
-    def others(self, matched: Iterable[str]) -> list[str]:
-        """Maps that belong to no photo, given those that do."""
-        known = set(matched)
-        return sorted(name for name in self._files.values() if name not in known)
+            if (first := taken.setdefault(name, id)) is not id:
+                raise DataError(f"{self.place}: {name} fits both {first} and {id}; keep the photos' folders in the maps' names")
 
     def read(self, name: str) -> NDArray[np.floating]:
-        """The map ``(h, w)`` that :meth:`match` named, in [0, 1].
+        """The map ``(h, w)`` that :meth:`find` named, in [0, 1].
 
         Raises:
             ProtocolError: it is damaged, or no score map; the message names the file.
@@ -136,8 +158,8 @@ def _walk(folder: Path, below: str = "", above: frozenset[str] = frozenset()) ->
 
 def _keys(id: str) -> Iterator[str]:
     path = PurePosixPath(id)
-    for name in (path, PurePosixPath(*path.parts[1:]), PurePosixPath(path.name)):
-        if name.name:
+    for name in dict.fromkeys((path, PurePosixPath(*path.parts[1:]), PurePosixPath(path.name))):
+        if name.name and ".." not in name.parts and not name.is_absolute():
             yield str(name)
             yield str(name.with_suffix(""))
 

@@ -1,0 +1,135 @@
+"""Maps on disk, measured in several processes.
+
+In: photos with the names of their maps. Out: what accumulators count, in the photos' order, whatever the number of processes.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import cv2
+
+from dips.errors import DipsError, ProtocolError, RunError
+from dips.evaluate.accumulate import MapAccumulator, Measured
+from dips.evaluate.mapfiles import MapFiles
+from dips.evaluate.masks import PixelAccumulator
+from dips.evaluate.protocol import Protocol
+from dips.evaluate.truth import frame_truth, judge, judge_centre
+from dips.types import Sample
+
+__all__ = ["Done", "Job", "measure_jobs", "spread"]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A photo, its map's name, and its predicted classes."""
+
+    sample: Sample
+    name: str
+    predicted: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What came of some photos: counts of the maps and of the centred Gaussian, and what is wrong with the other maps."""
+
+    photos: list[Measured]
+    centre: list[Measured]
+    masks: PixelAccumulator
+    regions: PixelAccumulator
+    wrong: list[str]
+
+
+def measure_jobs(jobs: Sequence[Job], *, files: MapFiles, protocol: Protocol, resize: bool) -> Done:
+    """Read and measure the maps of some photos.
+
+    Args:
+        jobs: the photos.
+        files: where their maps are.
+        protocol: the frame.
+        resize: bring maps to the frame that have another size, instead of refusing them.
+    """
+    pixels = MapAccumulator()
+    done = Done([], [], pixels.masks, pixels.regions, [])
+    for job in jobs:
+        try:
+            truth = frame_truth(job.sample, protocol)
+            score_map = files.read(job.name)
+            width, height = protocol.frame(truth.size) if truth.wanted else score_map.shape[::-1]
+            if score_map.shape != (height, width) and not resize:
+                raise ProtocolError(
+                    f"{job.name} is {score_map.shape[1]}x{score_map.shape[0]} (width x height); protocol {protocol.name} wants "
+                    f"{width}x{height}: resize it in your method, or have it done bilinearly with --resize"
+                )
+            judged = judge(score_map, truth, protocol, predicted=job.predicted)
+            if judged.score_map is not None:
+                pixels.add_pixels(judged.score_map, truth.boxes, truth.mask)
+            done.photos.append(judged.boxes)
+            done.centre.append(judge_centre(truth, protocol, predicted=job.predicted).boxes)
+        except DipsError as error:
+            done.wrong.append(str(error))
+    return done
+
+
+def spread(measure: Callable[[Sequence[Job]], Done], chunks: Iterable[Sequence[Job]], workers: int) -> Iterator[Done]:
+    """What comes of the chunks, in their order; only a few are under way at a time.
+
+    Raises:
+        RunError: a process died.
+    """
+    if workers < 2:
+        yield from map(measure, chunks)
+        return
+    # started afresh: a fork would copy the threads' locks of OpenCV
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_begin, initargs=(measure,)) as pool:
+        waiting: deque[Future[Done]] = deque()
+        try:
+            for chunk in chunks:
+                with _interrupts_wait():
+                    waiting.append(pool.submit(_measure_there, chunk))
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except BrokenProcessPool as error:
+            raise RunError(
+                "a process that measured score maps has died, perhaps for lack of memory; take fewer --workers, and in a "
+                "script of your own call this below 'if __name__ == \"__main__\":'"
+            ) from error
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Processes that are started meanwhile never hear of Ctrl-C: the first one has them end. It hears of it afterwards."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+_THERE: list[Callable[[Sequence[Job]], Done]] = []  # of a process: sent once, for it knows the names of all maps
+
+
+def _begin(measure: Callable[[Sequence[Job]], Done]) -> None:
+    """Of several processes each has one core."""
+    cv2.setNumThreads(1)
+    _THERE.append(measure)
+
+
+def _measure_there(jobs: Sequence[Job]) -> Done:
+    return _THERE[0](jobs)
