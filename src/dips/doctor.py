@@ -22,6 +22,7 @@ _PACKAGES = (
     "timm",
     "segmentation-models-pytorch",
     "lightning-fabric",
+    "numba",
     "numpy",
     "opencv-python-headless",
     "pillow",

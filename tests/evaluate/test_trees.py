@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -112,6 +114,19 @@ def test_curves_do_not_differ_without_numba(score_map: np.ndarray, truth: list[l
             patch.setattr(boxes, "_trees", lambda: None)
             slow = best_iou_curve(score_map, truth, multi_contour=multi_contour, thresholds=thresholds)
         assert np.array_equal(fast, slow)
+
+
+@pytest.mark.slow
+def test_nowhere_to_keep_what_was_compiled() -> None:
+    code = """
+import numba.core.caching
+numba.core.caching.CacheImpl._locator_classes = []
+import numpy as np
+from dips.evaluate import best_iou_curve, boxes
+assert best_iou_curve(np.eye(9), [[0, 0, 8, 8]], multi_contour=True, thresholds=3).tolist() == [1, 1, 1]
+assert boxes._trees()._COMPILED == {"nogil": True}
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_all_zero_maps_have_the_zero_box() -> None:

@@ -26,7 +26,16 @@ __all__ = ["tree_boxes"]
 
 Ints = NDArray[np.int32]
 
-_COMPILED: dict[str, Any] = {"cache": True, "nogil": True}
+
+def _options() -> dict[str, Any]:
+    try:
+        njit(cache=True)(_options)  # compiles nothing yet, but looks for a folder to keep the result in
+    except RuntimeError:  # there is none that can be written: every process compiles anew
+        return {"nogil": True}
+    return {"cache": True, "nogil": True}
+
+
+_COMPILED = _options()
 _INLINE = {**_COMPILED, "inline": "always"}  # a call with arrays costs as much as a pixel's work
 
 
