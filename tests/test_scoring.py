@@ -39,7 +39,8 @@ from dips.evaluate import (
 from dips.evaluate import (
     workers as processes,
 )
-from dips.scoring import score_maps, write_json
+from dips.evaluate.record import write_json
+from dips.scoring import score_maps
 
 Box = tuple[int, int, int, int]
 
@@ -129,7 +130,8 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def alike(one: dict[str, Any], other: dict[str, Any], *but: str) -> bool:
-    return all(one[name] == other[name] for name in one.keys() | other.keys() if name not in ("environment", "maps", *but))
+    left_out = ("environment", "maps", "photos", *but)
+    return all(one[name] == other[name] for name in one.keys() | other.keys() if name not in left_out)
 
 
 # --- numbers
@@ -141,9 +143,11 @@ def test_numbers_are_those_of_the_metrics(scored: Case) -> None:
     assert (result["n_images"], result["n_boxes"], result["n_truth"]) == (30, 26, 30)
     assert result["max_box_acc_v2"] == max_box_acc_v2(maps, boxes) and result["max_box_acc"] == max_box_acc(maps, boxes)
     assert result["max_box_acc_v2"] == pytest.approx(np.mean(list(result["max_box_acc_at"].values())))
-    own = result["dissection"]
+    method = result["methods"][0]
+    own = method["dissection"]
     assert own["tau_from"].startswith("this split") and own["percent"] == dissect_errors(maps, boxes, tau=own["tau"])
-    assert result["pxap"] is None and result["activations"]["truth"] == "boxes" and result["at_validation_tau"] is None
+    assert own["tau"] == result["best_tau"]["v1"] and method["activations"]["truth"] == "boxes"
+    assert result["pxap"] is None and result["at_validation_tau"] is None and not result["resized"] and not result["partial"]
     assert result["intervals"]["replicates"] == 1000 and result["protocol_name"] == "wsol-224"
 
 
@@ -164,7 +168,7 @@ def test_what_is_returned_is_json(scored: Case, tmp_path: Path) -> None:
     write_json(tmp_path / "e.json", result)
     assert json.loads((tmp_path / "e.json").read_text()) == result
     assert [method["name"] for method in result["methods"]] == ["maps", "centre"]
-    assert set(result["environment"]) >= {"dips", "python", "numpy", "opencv", "numba", "command"}
+    assert set(result["environment"]) >= {"dips", "python", "numpy", "opencv", "boxes", "command"}
 
 
 def test_a_single_photo_is_json(tmp_path: Path) -> None:
@@ -242,8 +246,19 @@ def test_thresholds_of_the_validation_split(scored: Case, tmp_path: Path) -> Non
         place = int(np.abs(tau_grid() - tau[str(delta)]).argmin())
         assert chosen["box_acc_at"][str(delta)] == 100 * (curves[:, place] >= delta / 100).sum() / len(curves)
     assert result["max_box_acc_v2"] == scored.score()["max_box_acc_v2"] >= chosen["box_acc_v2"]
-    assert result["dissection"]["tau_from"] == "validation" and result["dissection"]["tau"] == tau["50"]
-    assert {row["tau"] for row in rows(tmp_path / "e.csv")} == {f"{tau['50']:g}"}
+    own = result["methods"][0]["dissection"]
+    assert own["tau_from"] == "validation" and own["tau"] == tau["v1"]
+    lines = [row for row in rows(tmp_path / "e.csv") if row["error"]]
+    for name, value in {**chosen["box_acc_at"], "v1": chosen["box_acc"]}.items():
+        assert value == pytest.approx(100 * np.mean([row[f"correct_{name}"] == "1" for row in lines])), name
+
+
+def test_a_split_does_not_validate_itself(scored: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_json(tmp_path / "val.json", scored.score())
+    monkeypatch.chdir(scored.data.parent)
+    for data in (scored.data, Path("data"), Path("data") / "metadata"):
+        with pytest.raises(DataError, match="on these very photos"):
+            score_maps(scored.maps, data, split="val", tau_from=tmp_path / "val.json")
 
 
 def _curve(scored: Case, id: str) -> np.ndarray:
@@ -260,13 +275,14 @@ def test_lines_are_of_the_best_threshold_where_none_was_chosen(scored: Case, tmp
         photo = scored.photos[row["id"]]
         assert row["label"] == ("owl", "red kite")[photo.label] and row["true_boxes"] == str(len(photo.boxes))
         if not photo.boxes:
-            assert row["iou"] == row["error"] == row["best_tau"] == ""
+            assert row["iou"] == row["error"] == row["oracle_tau"] == ""
             continue
         curve = _curve(scored, row["id"])
-        assert (row["tau"], row["iou"]) == (f"{tau:g}", f"{curve[place]:.6f}")
-        assert row["best_iou"] == f"{curve.max():.6f}" and float(row["best_tau"]) == pytest.approx(tau_grid()[curve.argmax()])
-    right = sum(row["correct_50"] == "1" for row in found)
-    assert result["max_box_acc_at"]["50"] == 100 * right / result["n_boxes"]
+        assert row["iou"] == f"{curve[place]:.6f}" and row["oracle_iou"] == f"{curve.max():.6f}"
+        assert float(row["oracle_tau"]) == pytest.approx(tau_grid()[curve.argmax()])
+    for name, value in {**result["max_box_acc_at"], "v1": result["max_box_acc"]}.items():
+        right = sum(row[f"correct_{name}"] == "1" for row in found)
+        assert value == pytest.approx(100 * right / result["n_boxes"]), name
 
 
 @pytest.mark.parametrize(
@@ -309,7 +325,7 @@ def test_predicted_classes(scored: Case, tmp_path: Path) -> None:
     assert result["top1_loc"] == top_k_localization(*given, [said[id] for id in boxed])
     assert result["top5_loc"] == top_k_localization(*given, [said[id] for id in boxed], k=5) == result["gt_known"]
     assert (result["top1_cls"], result["top5_cls"]) == (pytest.approx(100 * 20 / 30), 100)
-    assert "class_wrong" in result["dissection"]["percent"]
+    assert "class_wrong" in result["methods"][0]["dissection"]["percent"]
     assert [row["predicted"] for row in rows(tmp_path / "e.csv")] == [names[said[id][0]] for id in scored.photos]
     assert scored.score()["top1_loc"] is None
 
@@ -348,7 +364,8 @@ def test_masks_without_boxes(tmp_path: Path) -> None:
     write_maps(tmp_path / "maps", maps)
     result = score_maps(tmp_path / "maps", tmp_path, split="val", csv_path=tmp_path / "e.csv")
     assert result["pxap"] == pxap(maps.values(), masks) and result["n_boxes"] == 0 and result["max_box_acc_v2"] is None
-    assert result["activations"]["truth"] == "masks" and result["best_tau"] is None
+    assert result["methods"][0]["activations"]["truth"] == "masks" and result["best_tau"] is None
+    assert result["baselines"]["centre"]["pxap"] == pxap([centre_map()] * len(masks), masks)
     assert len(rows(tmp_path / "e.csv")) == 6 and json.dumps(result, allow_nan=False)
 
 
@@ -370,7 +387,7 @@ def test_maps_of_other_photos(scored: Case, tmp_path: Path) -> None:
     write_maps(tmp_path / "maps", {**scored.values, "val/owl/stray.jpg": smooth(0)})
     with pytest.raises(DataError, match=r"has 1 maps of photos that .* does not list in this split: val/owl/stray\.jpg\.npy"):
         score_maps(tmp_path / "maps", scored.data, split="val")
-    assert alike(score_maps(tmp_path / "maps", scored.data, split="val", partial_maps=True), scored.score())
+    assert alike(score_maps(tmp_path / "maps", scored.data, split="val", partial_maps=True), scored.score(), "partial")
 
 
 def test_no_map_fits(scored: Case, tmp_path: Path) -> None:
@@ -380,7 +397,7 @@ def test_no_map_fits(scored: Case, tmp_path: Path) -> None:
             score_maps(tmp_path / "maps", scored.data, split="val", partial_maps=partial)
 
 
-def test_bad_maps_are_counted_and_named(scored: Case, tmp_path: Path) -> None:
+def test_bad_maps_are_counted_and_named(scored: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = list(scored.photos)
     bad = {ids[3]: np.full((224, 224), np.nan), ids[20]: smooth(0) * 255, ids[6]: np.full((9, 9), np.nan)}
     write_maps(tmp_path / "maps", {**scored.values, **bad})
@@ -392,6 +409,10 @@ def test_bad_maps_are_counted_and_named(scored: Case, tmp_path: Path) -> None:
     assert (tmp_path / "e.csv").read_text() == "old"
     write_maps(tmp_path / "maps", {id: np.full((224, 224), 2.0) for id in ids})
     with pytest.raises(ProtocolError, match=r"30 of 30 .* and 27 more$"):
+        score_maps(tmp_path / "maps", scored.data, split="val")
+    monkeypatch.setattr(scoring, "_CHUNK", 4)
+    monkeypatch.setattr(scoring, "_ENOUGH", 7)
+    with pytest.raises(ProtocolError, match=r"^8 of 8 score maps cannot be used"):  # where nothing fits, it ends early
         score_maps(tmp_path / "maps", scored.data, split="val")
 
 
@@ -431,6 +452,8 @@ def test_what_cannot_be_asked(scored: Case, tmp_path: Path) -> None:
         score_maps(tmp_path / "gone", scored.data, split="val")
     with pytest.raises(RunError, match="cannot write"):
         scored.score(csv_path=tmp_path)
+    with pytest.raises(ConfigError, match="--workers"):
+        scored.score(workers=-3)
 
 
 # --- processes

@@ -20,6 +20,7 @@ from dips.config import Config, load_config, to_toml
 from dips.data import list_images
 from dips.errors import ConfigError, DataError, RunError, WeightsError
 from dips.evaluate.protocol import find_protocol
+from dips.evaluate.record import write_json
 from dips.evaluation import evaluate_model
 from dips.export.card import write_card
 from dips.harvest.store import Store
@@ -192,8 +193,7 @@ class Model:
             csv_path=self.run / "evaluation.csv",
         )
         for path in [self.run / "evaluation.json", *([Path(json_path)] if json_path is not None else [])]:
-            with atomic_file(path) as file:
-                json.dump(result, file, indent=2)
+            write_json(path, result)
         write_run_report(self.run, photos=result["shown"])
         return result
 
@@ -250,7 +250,7 @@ def fit(
         _save(run, Path(data), config, prepared, trained, place)
         log(f"trained: {trained.selection}")
     fabric.barrier()
-    return load(run, device=device, weights=weights)
+    return load(run, device=str(place), weights=weights)
 
 
 def load(run: str | Path, *, device: str = "auto", settings: Sequence[str] = (), weights: Sequence[str] = ()) -> Model:

@@ -14,9 +14,10 @@ import numpy as np
 
 from dips.data import align_classes, load_data
 from dips.data.images import read_image
+from dips.data.listing import split_name
 from dips.errors import DataError
-from dips.evaluate.protocol import Protocol
-from dips.evaluate.record import CENTRE_NOTE, REPLICATES, baseline, summary, write_rows
+from dips.evaluate.protocol import FRAMED, Protocol
+from dips.evaluate.record import CENTRE_NOTE, REPLICATES, digest, summary, write_rows
 from dips.evaluate.result import BoxResult
 from dips.evaluate.run import Evaluated, evaluate_photos
 from dips.export.draw import overlay, thumbnail
@@ -56,21 +57,23 @@ def evaluate_model(
         return harvested.linear(digests[position])
 
     others = {"mean_attention": attention} | ({"linear_map": linear} if model.key_map is not None else {})
-    tau = model.predictor.config.threshold
+    unfit = _unfit(model, dataset, split, protocol)
+    if unfit is not None:
+        log(f"no numbers at validation's thresholds: {unfit}")
     found = evaluate_photos(
         model.predictor,
         harvested.samples,
         others=others,
         linear="linear_map" if model.key_map is not None else None,
-        tau=tau,
+        tau=model.best_tau,
         protocol=protocol,
         replicates=REPLICATES,
     )
     own = found.methods["localizer"].boxes
-    if own.n_boxes == 0:
-        log("no photo of this split has true boxes: only the classification is evaluated")
-    result = _result(model, data, split, found, own, harvested, protocol)
-    write_rows(csv_path, own.images, tau=tau, classes=model.classes)
+    if own.n_boxes == 0 and found.methods["localizer"].pxap is None:
+        log("no photo of this split has true boxes or masks: only the classification is evaluated")
+    result = _result(model, data, split, dataset, found, harvested, protocol, unfit)
+    write_rows(csv_path, own.images, classes=model.classes)
     result["shown"] = _shown(model, found, own, photos)
     return result
 
@@ -81,6 +84,18 @@ def _data(model: Model, data: str | Path, split: str | None) -> DataSet:
     if not dataset.samples:
         raise DataError(f"there is no photo to evaluate on in {data}")
     return dataset
+
+
+def _unfit(model: Model, dataset: DataSet, split: str | None, protocol: Protocol) -> str | None:
+    """Why the thresholds of training are no validation's for this split, if they are not."""
+    if protocol != FRAMED:
+        return f"they were chosen by the protocol {FRAMED.name}"
+    trained = Path(model.record["data"]).resolve()
+    here = dataset.root.resolve()
+    same = here == trained or here in trained.parents or trained in here.parents
+    if same and split_name(split or "all") != "test":
+        return "they were chosen on photos of this data, perhaps on these; take the split 'test'"
+    return None
 
 
 def _maps(model: Model, dataset: DataSet, store: Store) -> Harvested:
@@ -100,39 +115,30 @@ def _result(
     model: Model,
     data: str | Path,
     split: str | None,
+    dataset: DataSet,
     found: Evaluated,
-    own: BoxResult,
     harvested: Harvested,
     protocol: Protocol,
+    unfit: str | None,
 ) -> dict[str, Any]:
-    tau = model.best_tau
-    methods = [
-        {
-            "name": name,
-            "own": name == "localizer",
-            "note": _NOTES.get(name, ""),
-            # a threshold that suits the localizer says nothing about other maps
-            **result.record(tau if name == "localizer" else None),
-        }
-        for name, result in found.methods.items()
-    ]
+    tau = model.best_tau if unfit is None else None
+    own_result = found.methods["localizer"]
+    others = {name: (_NOTES[name], result) for name, result in found.methods.items() if name != "localizer"}
     transformer = model.record["weights"]["transformer"]
     problems = [*harvested.problems, *found.problems]
     return {
-        **summary(found.methods["localizer"], protocol),
+        **summary(("localizer", _NOTES["localizer"], own_result), others, protocol, tau),
         "data": str(data),
         "split": split or "all",
-        "at_validation_tau": own.at_tau(tau).record() if own.n_boxes else None,
-        "validation_tau_from": model.record["selection"],
-        "baselines": {name: baseline(other) for name, other in found.methods.items() if name != "localizer"},
-        "classes": _classes(model, own),
+        "photos": digest(dataset.root, (sample.id for sample in found.samples)),
+        "validation_tau_from": unfit or model.record["selection"],
+        "classes": _classes(model, own_result.boxes),
         "sst": transformer["note"] or transformer["arch"],
         "sst_share": model.config.sst_share,
         "weights": model.record["weights"],
         "seed": model.config.train.seed,
         "skipped": [{"path": str(p.path), "why": p.message} for p in problems],
         "environment": environment(model.device),
-        "methods": methods,
     }
 
 

@@ -112,14 +112,16 @@ def launch_fabric(name: str = "auto") -> Fabric:
     from lightning_fabric import Fabric
     from lightning_fabric.strategies.ddp import DDPStrategy
 
-    place = pick_device(name)
     beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     everywhere = int(os.environ.get("WORLD_SIZE", "1"))
     if everywhere > 1:
+        if ":" in name:
+            raise RunError(f"--device {name}: under torchrun each process has a device of its own; write it without a number")
         # others wait for the harvest of the first, which may take hours
         strategy = DDPStrategy(timeout=timedelta(days=7))
-        fabric = Fabric(accelerator=place.type, devices=beside, num_nodes=everywhere // beside, strategy=strategy)
+        fabric = Fabric(accelerator=name, devices=beside, num_nodes=everywhere // beside, strategy=strategy)
     else:
+        place = pick_device(name)
         fabric = Fabric(accelerator=place.type, devices=[place.index or 0] if place.type == "cuda" else 1)
     fabric.launch()
     return fabric

@@ -12,12 +12,11 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import cv2
 import numpy as np
@@ -26,19 +25,20 @@ import dips
 from dips.data.listing import some
 from dips.data.predicted import read_predicted
 from dips.data.truth import Truth, load_truth
-from dips.errors import ConfigError, DataError, ProtocolError
+from dips.errors import ConfigError, DataError, ProtocolError, RunError
 from dips.evaluate.accumulate import MapAccumulator
 from dips.evaluate.mapfiles import MapFiles
 from dips.evaluate.protocol import Protocol, find_protocol
-from dips.evaluate.record import CENTRE_NOTE, REPLICATES, baseline, summary, write_rows
+from dips.evaluate.record import CENTRE_NOTE, REPLICATES, digest, summary, write_rows
 from dips.evaluate.result import MapResult
 from dips.evaluate.spool import Spool
-from dips.evaluate.workers import Job, measure_jobs, spread
-from dips.runtime import atomic_file, log, track
+from dips.evaluate.workers import Counted, Job, measure_jobs, run_chunks
+from dips.runtime import log, track
 
-__all__ = ["score_maps", "write_json"]
+__all__ = ["score_maps"]
 
 _CHUNK = 32  # photos per task
+_ENOUGH = 200  # maps that cannot be used, until it is clear that none can
 
 
 def score_maps(
@@ -82,54 +82,80 @@ def score_maps(
     if workers < 0:
         raise ConfigError(f"--workers is a number of processes, or 0 for one per core, not {workers}")
     truth = load_truth(data, split=split)
-    tau = None if tau_from is None else _best_tau(Path(tau_from), frame, (str(data), truth.split))
+    photos = digest(truth.root, truth.ids)
+    tau = None if tau_from is None else _best_tau(Path(tau_from), frame, photos)
     for problem in truth.problems:
         log(f"{problem.path}: {problem.message}")
     files = MapFiles(maps)
     places, ids = _places(files, truth, partial_maps), truth.ids
-    said = {} if predicted is None else read_predicted(Path(predicted), truth, [ids[place] for place in places])
+    ranked = {} if predicted is None else read_predicted(Path(predicted), truth, [ids[place] for place in places])
     starts = range(0, len(places), _CHUNK)
-    chunks = (_jobs(truth, files, places[start : start + _CHUNK], said) for start in starts)
-    result, centre = MapAccumulator(replicates=REPLICATES), MapAccumulator(replicates=REPLICATES)
-    wrong: list[str] = []
+    chunks = (_jobs(truth, files, places[start : start + _CHUNK], ranked) for start in starts)
+    measure = partial(measure_jobs, files=files, protocol=frame, resize=resize)
+    parts = run_chunks(measure, chunks, min(workers or _cores(), len(starts)))
     with ExitStack() as stack:
-        spool = None if csv_path is None else Spool(stack.enter_context(tempfile.TemporaryFile()))
-        measure = partial(measure_jobs, files=files, protocol=frame, resize=resize)
-        parts = spread(measure, chunks, min(workers or os.cpu_count() or 1, len(starts)))
-        for done in track(parts, "score", len(starts)):
-            wrong += done.wrong
-            for photo, gauss in zip(done.photos, done.centre, strict=True):
-                result.boxes.count(photo)
-                centre.boxes.count(gauss)
-                if spool is not None:
-                    spool.add(photo)
-            result.masks.merge(done.masks)
-            result.regions.merge(done.regions)
-        if wrong:
-            raise ProtocolError(f"{len(wrong)} of {len(places)} score maps cannot be used: {some(wrong, 3)}")
-        found = result.result()
+        spool = None if csv_path is None else Spool(stack.enter_context(_beside(Path(csv_path))))
+        found, centre, engine = _count(track(parts, "score", len(starts)), spool)
         if spool is not None and csv_path is not None:
-            at = (tau or found.boxes.best_tau)["50"] if found.boxes.n_boxes else 0.0
-            place = int(np.abs(found.boxes.taus - at).argmin())
-            write_rows(Path(csv_path), spool.rows(place), tau=at, classes=truth.classes)
-    return _record(found, centre.result(), frame, tau) | {
+            write_rows(Path(csv_path), spool.rows(tau or found.boxes.best_tau), classes=truth.classes)
+    return summary(("maps", "the score maps that were given", found), {"centre": (CENTRE_NOTE, centre)}, frame, tau) | {
         "maps": str(maps),
         "data": str(data),
         "split": truth.split,
+        "photos": photos,
         "n_truth": len(truth),
+        "resized": resize,
+        "partial": partial_maps,
+        "problems": [{"path": str(p.path), "why": p.message} for p in truth.problems],
         "validation_tau_from": None if tau_from is None else str(tau_from),
-        "environment": _environment(),
+        "environment": _environment(engine),
     }
 
 
-def write_json(path: Path, result: Mapping[str, Any]) -> None:
-    """Write a result, whole or not at all.
+def _count(parts: Iterable[Counted], spool: Spool | None) -> tuple[MapResult, MapResult, str]:
+    """The numbers of the maps and of the centred Gaussian, and how boxes were found.
 
     Raises:
-        RunError: the file cannot be written.
+        ProtocolError: there are maps that cannot be used; very many of them end the count.
     """
-    with atomic_file(path) as file:
-        json.dump(result, file, indent=2)
+    result, centre = MapAccumulator(replicates=REPLICATES), MapAccumulator(replicates=REPLICATES)
+    wrong: list[str] = []
+    seen, engine = 0, ""
+    for part in parts:
+        seen, engine = seen + len(part.photos) + len(part.wrong), part.engine
+        wrong += part.wrong
+        for photo, gauss in zip(part.photos, part.centre, strict=True):
+            result.boxes.count(photo)
+            centre.boxes.count(gauss)
+            if spool is not None:
+                spool.add(photo)
+        result.pixels.merge(part.pixels)
+        centre.pixels.merge(part.centre_pixels)
+        if len(wrong) >= _ENOUGH:
+            break
+    if wrong:
+        raise ProtocolError(f"{len(wrong)} of {seen} score maps cannot be used: {some(wrong, 3)}")
+    if "numba" in engine:
+        log(f"boxes were found by {engine}")
+    return result.result(), centre.result(), engine
+
+
+def _beside(path: Path) -> IO[bytes]:
+    """A temporary file in the folder of ``path``: the system's own may lie in memory.
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryFile(dir=path.parent)
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}; choose another folder") from error
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _places(files: MapFiles, truth: Truth, partial_maps: bool) -> Sequence[int]:
@@ -170,33 +196,16 @@ def _places(files: MapFiles, truth: Truth, partial_maps: bool) -> Sequence[int]:
     return places
 
 
-def _jobs(truth: Truth, files: MapFiles, places: Sequence[int], said: Mapping[str, tuple[int, ...]]) -> list[Job]:
+def _jobs(truth: Truth, files: MapFiles, places: Sequence[int], ranked: Mapping[str, tuple[int, ...]]) -> list[Job]:
     samples = [truth.samples[place] for place in places]
-    return [Job(sample, files.find(sample.id) or "", said.get(sample.id, ())) for sample in samples]
+    return [Job(sample, files.find(sample.id) or "", ranked.get(sample.id, ())) for sample in samples]
 
 
-def _record(found: MapResult, centre: MapResult, protocol: Protocol, tau: Mapping[str, float] | None) -> dict[str, Any]:
-    record = found.record(tau)
-    curves = record["boxes"].get("curves")
-    return {
-        **summary(found, protocol),
-        "at_validation_tau": record["at_tau"],
-        "baselines": {"centre": baseline(centre)},
-        "curves": curves,
-        "activations": record["activations"],
-        "dissection": record["dissection"],
-        "methods": [
-            {"name": "maps", "own": True, "note": "the score maps that were given", **record},
-            {"name": "centre", "own": False, "note": CENTRE_NOTE, **centre.record(None)},
-        ],
-    }
-
-
-def _best_tau(path: Path, protocol: Protocol, scored: tuple[str, str]) -> dict[str, float]:
+def _best_tau(path: Path, protocol: Protocol, photos: str) -> dict[str, float]:
     """``best_tau`` of an evaluation's JSON.
 
     Raises:
-        DataError: the file has none, was made by another protocol, or on the very split of the data that is ``scored`` now.
+        DataError: the file has none, was made by another protocol, or on the very ``photos`` that are scored now.
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -210,24 +219,18 @@ def _best_tau(path: Path, protocol: Protocol, scored: tuple[str, str]) -> dict[s
         ) from error
     if (made := record.get("protocol_name", protocol.name)) != protocol.name:
         raise DataError(f"{path} holds thresholds of the protocol {made}, not of {protocol.name}; score both splits by one")
-    if (record.get("data"), record.get("split")) == scored:
-        raise DataError(
-            f"{path} was made on the split '{scored[1]}' itself, so its thresholds are no validation; score another split"
-        )
+    if record.get("photos") == photos:
+        raise DataError(f"{path} was made on these very photos, so its thresholds are no validation; score another split")
     return tau
 
 
-def _environment() -> dict[str, Any]:
-    try:
-        numba = version("numba")
-    except PackageNotFoundError:
-        numba = "missing: the slow way was taken"
+def _environment(engine: str) -> dict[str, Any]:
     return {
         "dips": dips.__version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
         "opencv": cv2.__version__,
-        "numba": numba,
+        "boxes": engine,
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
         "command": " ".join(sys.argv),

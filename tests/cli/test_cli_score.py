@@ -126,11 +126,11 @@ def test_ctrl_c_ends_all_processes(data: Path, tmp_path: Path) -> None:
     code = (
         "import sys, time; import dips.scoring as s; from dips.cli import main; s._CHUNK = 1\n"
         "if __name__ == '__main__':\n"
-        "    spread = s.spread\n"
+        "    run_chunks = s.run_chunks\n"
         "    def slow(*given):\n"
-        "        for done in spread(*given):\n"
+        "        for done in run_chunks(*given):\n"
         "            print('begun', flush=True); yield done; time.sleep(60)\n"
-        "    s.spread = slow\n"
+        "    s.run_chunks = slow\n"
         "    sys.exit(main(sys.argv[1:]))\n"
     )
     (tmp_path / "run.py").write_text(code)
@@ -161,8 +161,20 @@ def test_evaluate_in_original_pixels(tiny: Tiny, tmp_path: Path, dips: Dips) -> 
     assert {row["label"] for row in rows} == {"none", "tower"} and all(row["predicted"] for row in rows)
     right = sum(row["correct_50"] == "1" for row in rows)
     own = next(method for method in result["methods"] if method["own"])
-    place = int(np.abs(np.array(own["boxes"]["curves"]["tau"]) - float(rows[0]["tau"])).argmin())
+    tau = json.loads((tiny.run / "run.json").read_text())["best_tau"]["50"]
+    place = int(np.abs(np.array(own["boxes"]["curves"]["tau"]) - tau).argmin())
     assert own["boxes"]["curves"]["50"][place] == pytest.approx(100 * right / 3, abs=1e-3)
+    assert result["at_validation_tau"] is None and "protocol wsol-224" in result["validation_tau_from"]
+
+
+def test_photos_of_the_training_validate_nothing(tiny: Tiny, dips: Dips) -> None:
+    """Thresholds were chosen on a part of ``train/``; on ``test/`` they are honest."""
+    for split, honest in (("train", False), ("all", False), ("test", True)):
+        said = dips("evaluate", tiny.run, tiny.data, "--store", tiny.store, "--weights", tiny.weights, "--split", split)
+        assert said.code == 0, said.err
+        result = json.loads((tiny.run / "evaluation.json").read_text())
+        assert (result["at_validation_tau"] is not None) == honest
+        assert ("perhaps on these" in said.err) == (not honest)
 
 
 def test_evaluate_with_an_unknown_protocol(tiny: Tiny, dips: Dips) -> None:

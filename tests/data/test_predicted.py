@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from dips.data.truth import Truth
 from dips.errors import DataError
 
 IDS = ("owl/1.jpg", "owl/ü, 2.jpg")
-TRUTH = Truth(Path("birds"), "test", ("owl", "kite, red", "7"), [])
+TRUTH = Truth(Path("birds"), "test", ("owl", "kite, red", "7"), (0, 1, 2), [])
 
 
 def read(tmp_path: Path, text: str) -> dict[str, tuple[int, ...]]:
@@ -23,6 +24,16 @@ def read(tmp_path: Path, text: str) -> dict[str, tuple[int, ...]]:
 def test_names_and_numbers_in_their_order(tmp_path: Path, head: str) -> None:
     found = read(tmp_path, head + 'owl/1.jpg,"kite, red",0\n\n"owl/ü, 2.jpg", owl , 1 ,,\r\n')
     assert found == {"owl/1.jpg": (1, 0), "owl/ü, 2.jpg": (0, 1)}
+
+
+def test_numbers_are_those_of_the_metadata(tmp_path: Path) -> None:
+    """Not places in their order: labels may begin at 1, or have gaps."""
+    (tmp_path / "said.csv").write_text('owl/1.jpg,1,5\n"owl/ü, 2.jpg",2\n', encoding="utf-8")
+    truth = dataclasses.replace(TRUTH, numbers=(1, 2, 5), classes=("owl", "kite", "eagle"))
+    assert read_predicted(tmp_path / "said.csv", truth, IDS) == {"owl/1.jpg": (0, 2), "owl/ü, 2.jpg": (1,)}
+    (tmp_path / "said.csv").write_text("owl/1.jpg,0\n", encoding="utf-8")
+    with pytest.raises(DataError, match="'0' is no class"):
+        read_predicted(tmp_path / "said.csv", truth, IDS)
 
 
 def test_a_name_made_of_digits_is_a_name(tmp_path: Path) -> None:
@@ -38,7 +49,7 @@ def test_lines_about_other_photos_are_left_out(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("owl/1.jpg,0\n\nowl/1.jpg,1\n", r"line 3: owl/1\.jpg is there twice; remove one"),
-        ("owl/1.jpg,0,eagle\n", r"line 1: 'eagle' is no class of birds; write its name, or its number from 0"),
+        ("owl/1.jpg,0,eagle\n", r"line 1: 'eagle' is no class of birds; write its name, or its number"),
         ("owl/1.jpg,3\n", r"line 1: '3' is no class"),
         ("owl/1.jpg,-1\n", r"line 1: '-1' is no class"),
         ("owl/1.jpg,1.0\n", r"line 1: '1\.0' is no class"),

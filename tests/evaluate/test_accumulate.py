@@ -13,6 +13,7 @@ from dips.evaluate import (
     BoxResult,
     MapAccumulator,
     best_iou_curve,
+    boxes,
     boxes_at_thresholds,
     centre_map,
     measure_boxes,
@@ -46,7 +47,7 @@ def photos(count: int, seed: int = 0) -> list[dict[str, object]]:
 
 
 def counted(rows: list[dict[str, object]]) -> BoxAccumulator:
-    accumulator = BoxAccumulator(50, tau=0.6, frame=None, replicates=20)
+    accumulator = BoxAccumulator(50, tau={"v1": 0.2, "30": 0.1, "50": 0.6, "70": 0.8}, frame=None, replicates=20)
     for row in rows:
         accumulator.add(**row)  # type: ignore[arg-type]
     return accumulator
@@ -74,9 +75,9 @@ def test_hits_are_those_of_the_curves() -> None:
     for index, delta in enumerate((0.3, 0.5, 0.7)):
         assert result.v2[index] == pytest.approx(100 * (curves[True] >= delta).mean(axis=0))
     assert [image.iou for image in result.images] == curves[True][:, 30].tolist()
-    assert [image.iou_largest for image in result.images] == curves[False][:, 30].tolist()
-    assert [image.best_iou for image in result.images] == curves[True].max(axis=1).tolist()
-    assert [image.best_place for image in result.images] == curves[True].argmax(axis=1).tolist()
+    assert [image.iou_largest for image in result.images] == curves[False][:, 10].tolist()
+    assert [image.oracle_iou for image in result.images] == curves[True].max(axis=1).tolist()
+    assert [image.oracle_tau for image in result.images] == result.taus[curves[True].argmax(axis=1)].tolist()
 
 
 def test_labels_decide_top1_and_top5() -> None:
@@ -179,6 +180,34 @@ def test_maps_are_judged_by_masks_where_there_are_any() -> None:
     assert boxes.boxes.max_box_acc_v2 == 100
     of_boxes.merge(of_masks)
     assert of_boxes.result().boxes.n_boxes == 2 and of_boxes.result().pxap == 100
+
+
+def test_what_is_refused_is_not_counted() -> None:
+    accumulator, truth = BoxAccumulator(10, frame=None, replicates=3), [[0, 0, 9, 9]]
+    with pytest.raises(ProtocolError, match="an id"):
+        accumulator.add(square(32, 0, 0, 9, 9), truth)
+    with pytest.raises(ProtocolError, match="20 thresholds, not at 10"):
+        accumulator.count(measure_boxes(square(32, 0, 0, 9, 9), truth, id="a", thresholds=20))
+    with pytest.raises(ProtocolError, match="merge"):
+        accumulator.merge(counted(photos(3)))
+    other = BoxAccumulator(10, frame=None, replicates=4)
+    other.add(square(32, 0, 0, 9, 9), truth, id="a")
+    with pytest.raises(ProtocolError, match="replicates"):
+        accumulator.merge(other)
+    assert len(accumulator) == 0 and accumulator.result().n_boxes == 0 and np.isnan(accumulator.result().v1).all()
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 99), st.sampled_from([3, 40, 1000]))
+def test_photos_are_measured_alike_without_numba(seed: int, thresholds: int) -> None:
+    row = photos(2, seed)[0]
+    fast = measure_boxes(**row, thresholds=thresholds)  # type: ignore[arg-type]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(boxes, "_trees", lambda: None)
+        slow = measure_boxes(**row, thresholds=thresholds)  # type: ignore[arg-type]
+    assert len({len(values) for one in (fast, slow) for values in (one.single, one.multiple, one.kinds)}) == 1
+    tau = {"v1": 0.3, "30": 0.1, "50": 0.5, "70": 0.9}
+    assert fast.row(tau) == slow.row(tau)
 
 
 def test_merging_refuses_other_thresholds() -> None:

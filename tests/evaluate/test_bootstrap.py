@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dips.errors import ProtocolError
-from dips.evaluate import BoxAccumulator
+from dips.evaluate import BoxAccumulator, BoxResult
 from dips.evaluate.bootstrap import Bootstrap, interval
 
 
@@ -36,11 +36,46 @@ def test_other_photos_draw_otherwise() -> None:
     assert not np.array_equal(filled(range(50)).percent(), filled(range(50, 100)).percent())
 
 
-def test_it_refuses_what_it_cannot_count() -> None:
-    with pytest.raises(ProtocolError, match="an id"):
-        Bootstrap(3, (1, 1)).add(np.array([[True]]), "")
+def test_bootstraps_of_other_kinds_do_not_merge() -> None:
     with pytest.raises(ProtocolError, match="merge"):
         Bootstrap(3, (1, 1)).merge(Bootstrap(4, (1, 1)))
+
+
+def test_resamples_are_weighted_counts() -> None:
+    """Against the draws of single photos, one bootstrap each."""
+    hits = np.random.default_rng(1).random((80, 2, 3)) < 0.5
+    together = Bootstrap(5, (2, 3))
+    weights = []
+    for index, photo in enumerate(hits):
+        together.add(photo, str(index))
+        alone = Bootstrap(5, (2, 3))
+        alone.add(photo, str(index))
+        alone.percent()
+        weights.append(alone._totals)
+    drawn = np.array(weights)
+    expected = 100 * np.einsum("nr,nct->rct", drawn, hits) / drawn.sum(axis=0)[:, None, None]
+    assert together.percent() == pytest.approx(expected, rel=1e-5)
+
+
+def test_luck_of_the_threshold_is_not_counted_twice() -> None:
+    """All thresholds are equally good, so the best one is luck; chosen anew in every resample it would be lucky again."""
+    random = np.random.default_rng(2)
+    bootstrap, count, thresholds = Bootstrap(300, (4, 60)), 60, 60
+    hits = random.random((count, 4, thresholds)) < 0.5
+    for index, photo in enumerate(hits):
+        bootstrap.add(photo, str(index))
+    v1, *v2 = 100 * hits.mean(axis=0)
+    nothing = np.full(thresholds, np.nan)
+    result = BoxResult(
+        *(count, count, 0, 0, np.arange(thresholds) / thresholds, v1, np.array(v2)),
+        *(nothing, nothing, np.zeros((6, thresholds)), np.nan, np.nan),
+        resampled=bootstrap.percent(),
+    )
+    intervals, resampled = result.intervals, bootstrap.percent()
+    assert intervals is not None
+    low, high = intervals["max_box_acc"]
+    assert (low + high) / 2 == pytest.approx(result.max_box_acc, abs=2)
+    assert np.mean(resampled[:, 0].max(axis=1)) > result.max_box_acc + 3, "what is avoided"
 
 
 def test_results_hold_their_intervals() -> None:
@@ -63,3 +98,4 @@ def test_results_hold_their_intervals() -> None:
         assert 0 <= low <= value <= high <= 100 and high > low, name
     chosen = result.at_tau(0.5)
     assert chosen.intervals is not None and chosen.intervals["50"][0] <= chosen.box_acc_at["50"] <= chosen.intervals["50"][1]
+    assert "box_acc_v2" in chosen.intervals and "max_box_acc_v2" not in chosen.intervals

@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 
 from dips.errors import RunError
-from dips.evaluate import ImageRow, MapAccumulator, measure_boxes
+from dips.evaluate import BoxAccumulator, ImageRow, MapAccumulator, measure_boxes
 from dips.evaluate.protocol import find_protocol
-from dips.evaluate.record import baseline, summary, write_rows
+from dips.evaluate.record import digest, summary, write_rows
 
 COLUMNS = (
-    *("id", "label", "predicted", "true_boxes", "tau", "iou", "iou_largest", "correct_30", "correct_50", "correct_70"),
-    *("correct_v1", "error", "best_iou", "best_tau"),
+    *("id", "label", "predicted", "true_boxes", "iou", "correct_30", "correct_50", "correct_70"),
+    *("iou_largest", "correct_v1", "error", "oracle_iou", "oracle_tau"),
 )
+TAU = {"v1": 0.5, "30": 0.2, "50": 0.4, "70": 0.6}
 
 
 def lines(path: Path) -> list[dict[str, str]]:
@@ -28,48 +29,53 @@ def lines(path: Path) -> list[dict[str, str]]:
 
 
 def test_a_line_per_photo_with_the_numbers_of_its_row(tmp_path: Path) -> None:
-    photos = []
-    for seed in range(8):
+    photos, accumulator = [], BoxAccumulator(50, frame=None, tau=TAU)
+    for seed in range(30):
         random = np.random.default_rng(seed)
         score_map, start = np.kron(random.random((4, 4)), np.ones((8, 8))), random.integers(0, 15, 2)
         boxes = [[*start, *(start + random.integers(1, 16, 2))]]
         photos.append(measure_boxes(score_map, boxes, label=seed % 2, predicted=[0], id=str(seed), thresholds=50))
-    rows = [photo.row(20) for photo in photos]
-    write_rows(tmp_path / "e.csv", rows, tau=0.4, classes=["owl", "kite"], thresholds=50)
-    found = lines(tmp_path / "e.csv")
-    assert [line["id"] for line in found] == [row.id for row in rows]
+        accumulator.count(photos[-1])
+    rows = [photo.row(TAU) for photo in photos]
+    write_rows(tmp_path / "e.csv", rows, classes=["owl", "kite"])
+    found, result = lines(tmp_path / "e.csv"), accumulator.result()
+    assert tuple(rows) == result.images
     for line, row in zip(found, rows, strict=True):
-        assert row.iou is not None and row.iou_largest is not None and row.best_place is not None
-        assert (line["label"], line["predicted"]) == (("owl", "kite")[row.label or 0], "owl")
-        assert (line["true_boxes"], line["tau"], line["error"]) == ("1", "0.4", row.error)
-        for name in ("iou", "iou_largest", "best_iou"):
+        assert (line["id"], line["label"], line["predicted"]) == (row.id, ("owl", "kite")[row.label or 0], "owl")
+        assert (line["true_boxes"], line["error"]) == ("1", row.error)
+        for name in ("iou", "iou_largest", "oracle_iou", "oracle_tau"):
             assert float(line[name]) == pytest.approx(getattr(row, name), abs=1e-6)
-        assert [line[f"correct_{delta}"] for delta in (30, 50, 70)] == [str(int(row.iou >= d)) for d in (0.3, 0.5, 0.7)]
-        assert line["correct_v1"] == str(int(row.iou_largest >= 0.5)) and float(line["best_tau"]) == row.best_place / 50
+    # the lines add up to the numbers of the split
+    chosen, errors = result.at_tau(TAU), result.dissected(TAU["v1"])
+    for name, value in {**chosen.box_acc_at, "v1": chosen.box_acc}.items():
+        assert value == pytest.approx(100 * np.mean([line[f"correct_{name}"] == "1" for line in found])), name
+    assert errors is not None and any(errors.values())
+    for kind, value in errors.items():
+        assert value == pytest.approx(100 * np.mean([line["error"] == kind for line in found])), kind
 
 
 def test_what_is_not_known_is_empty(tmp_path: Path) -> None:
     rows = [
         ImageRow("a.jpg", None, None, 0),
         ImageRow("b.jpg", 1, 7, 0),
-        ImageRow("c.jpg", 0, None, 2, 0.5, 0.0, "other", 0.6, 3),
+        ImageRow("c.jpg", 0, None, 2, {"30": True, "50": True, "70": False, "v1": False}, 0.5, 0.0, "other", 0.6, 0.003),
     ]
-    write_rows(tmp_path / "e.csv", rows, tau=0.25, classes=["owl", "kite"])
+    write_rows(tmp_path / "e.csv", rows, classes=["owl", "kite"])
     a, b, c = lines(tmp_path / "e.csv")
-    assert [value for value in a.values() if value] == ["a.jpg", "0", "0.25"]
-    assert [value for value in b.values() if value] == ["b.jpg", "kite", "7", "0", "0.25"], "a number where there is no name"
-    assert (c["correct_50"], c["correct_70"], c["correct_v1"], c["best_tau"]) == ("1", "0", "0", "0.003")
+    assert [value for value in a.values() if value] == ["a.jpg", "0"]
+    assert [value for value in b.values() if value] == ["b.jpg", "kite", "7", "0"], "a number where there is no name"
+    assert (c["correct_50"], c["correct_70"], c["correct_v1"], c["oracle_tau"]) == ("1", "0", "0", "0.003")
 
 
 @pytest.mark.parametrize("id", ["a, b.jpg", 'say "a".jpg', "ü 鳥.jpg", "two\nlines.jpg", " a.jpg ", "=1+1.jpg"])
 def test_ids_survive(tmp_path: Path, id: str) -> None:
-    write_rows(tmp_path / "e.csv", [ImageRow(id, 0, 0, 0)], tau=0.5, classes=["owl, barn"])
+    write_rows(tmp_path / "e.csv", [ImageRow(id, 0, 0, 0)], classes=["owl, barn"])
     (line,) = lines(tmp_path / "e.csv")
     assert (line["id"], line["label"]) == (id, "owl, barn")
 
 
 def test_names_of_files_that_are_no_text(tmp_path: Path) -> None:
-    write_rows(tmp_path / "e.csv", [ImageRow("owl/\udcff.jpg", 0, 0, 0)], tau=0.5, classes=["\udcfe"])
+    write_rows(tmp_path / "e.csv", [ImageRow("owl/\udcff.jpg", 0, 0, 0)], classes=["\udcfe"])
     assert lines(tmp_path / "e.csv")[0]["id"] == r"owl/\udcff.jpg"
 
 
@@ -79,12 +85,12 @@ def test_whole_or_not_at_all(tmp_path: Path) -> None:
 
     (tmp_path / "e.csv").write_text("old")
     with pytest.raises(ZeroDivisionError):
-        write_rows(tmp_path / "e.csv", (row for _ in range(2) for row in fails()), tau=0.5, classes=[])
+        write_rows(tmp_path / "e.csv", (row for _ in range(2) for row in fails()), classes=[])
     assert (tmp_path / "e.csv").read_text() == "old" and len(list(tmp_path.iterdir())) == 1
-    write_rows(tmp_path / "new" / "e.csv", [], tau=0.5, classes=[])
+    write_rows(tmp_path / "new" / "e.csv", [], classes=[])
     assert (tmp_path / "new" / "e.csv").read_text() == ",".join(COLUMNS) + "\n"
     with pytest.raises(RunError, match=r"cannot write .*new"):
-        write_rows(tmp_path / "new", [], tau=0.5, classes=[])
+        write_rows(tmp_path / "new", [], classes=[])
 
 
 def test_numbers_carry_their_protocol() -> None:
@@ -92,14 +98,43 @@ def test_numbers_carry_their_protocol() -> None:
     accumulator.add(np.kron(np.eye(4), np.ones((8, 8))), [[0, 0, 8, 8]], label=0, predicted=[0, 1], id="a")
     result = accumulator.result()
     for name in ("wsol-224", "original-pixels"):
-        record = json.loads(json.dumps(summary(result, find_protocol(name)), allow_nan=False))
+        found = summary(("mine", "a note", result), {"centre": ("another", result)}, find_protocol(name), None)
+        record = json.loads(json.dumps(found, allow_nan=False))
         assert record["protocol_name"] == name and "50 thresholds" in record["protocol"] and "oracle" in record["protocol"]
         assert (record["n_images"], record["n_boxes"], record["top1_cls"], record["pxap"]) == (1, 1, 100.0, None)
-    other = baseline(result)
+    other = record["baselines"]["centre"]
     assert other["max_box_acc_v2"] == record["max_box_acc_v2"] == result.boxes.max_box_acc_v2 and other["pxap"] is None
     assert set(other) == {"max_box_acc", "max_box_acc_v2", "max_box_acc_at", "best_tau", "intervals", "pxap"}
+    assert [(method["name"], method["own"]) for method in record["methods"]] == [("mine", True), ("centre", False)]
+
+
+def test_thresholds_of_validation_suit_the_own_method_alone() -> None:
+    accumulator = MapAccumulator(50)
+    accumulator.add(np.kron(np.eye(4), np.ones((8, 8))), [[0, 0, 8, 8]], id="a")
+    result = accumulator.result()
+    record = summary(("mine", "", result), {"centre": ("", result)}, find_protocol("wsol-224"), TAU)
+    own, other = record["methods"]
+    assert record["at_validation_tau"] == own["at_tau"] == result.boxes.at_tau(TAU).record() and other["at_tau"] is None
+    assert own["dissection"]["tau_from"] == "validation" and own["dissection"]["tau"] == TAU["v1"]
+    assert other["dissection"]["tau_from"] == "this split (oracle)"
 
 
 def test_nothing_to_count_is_none() -> None:
-    record = json.loads(json.dumps(summary(MapAccumulator(replicates=5).result(), find_protocol("wsol-224")), allow_nan=False))
-    assert all(record[name] is None for name in ("max_box_acc_v2", "top1_loc", "best_tau", "intervals", "pxap", "top5_cls"))
+    empty = MapAccumulator(replicates=5).result()
+    record = json.loads(json.dumps(summary(("mine", "", empty), {}, find_protocol("wsol-224"), TAU), allow_nan=False))
+    names = ("max_box_acc_v2", "top1_loc", "best_tau", "intervals", "pxap", "top5_cls", "at_validation_tau")
+    assert all(record[name] is None for name in names)
+
+
+def test_every_key_is_in_the_docs() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    record = summary(("mine", "", MapAccumulator().result()), {}, find_protocol("wsol-224"), None)
+    assert [key for key in record if f"`{key}`" not in page] == []
+
+
+def test_a_digest_is_of_folder_and_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    here = digest(tmp_path, ["a", "b"])
+    assert digest(Path("."), ("a", "b")) == here and len(here) == 16
+    assert len({here, digest(tmp_path, ["b", "a"]), digest(tmp_path, ["ab"]), digest(tmp_path / "x", ["a", "b"])}) == 4
+    assert digest(tmp_path, ["owl/\udcff.jpg"])

@@ -23,16 +23,18 @@ def photo(seed: int) -> Measured:
 
 
 @settings(deadline=None, max_examples=25)
-@given(st.lists(st.integers(0, 60), max_size=8), st.integers(0, 39))
-def test_what_comes_out_is_what_went_in(seeds: list[int], place: int) -> None:
+@given(st.lists(st.integers(0, 60), max_size=8), st.lists(st.floats(0, 1), min_size=4, max_size=4))
+def test_what_comes_out_is_what_went_in(seeds: list[int], taus: list[float]) -> None:
+    tau = dict(zip(("v1", "30", "50", "70"), taus, strict=True))
     photos = [photo(seed) for seed in seeds]
     with tempfile.TemporaryFile() as file:
         spool = Spool(file)
         for one in photos:
             spool.add(one)
-        rows = list(spool.rows(place))
-        assert rows == [one.row(place) for one in photos]
-        assert list(spool.rows(0)) == [one.row(0) for one in photos], "it can be read again"
+        rows = list(spool.rows(tau))
+        assert rows == [one.row(tau) for one in photos]
+        zero = dict.fromkeys(tau, 0.0)
+        assert list(spool.rows(zero)) == [one.row(zero) for one in photos], "it can be read again"
 
 
 def test_photos_without_boxes_keep_their_classes() -> None:
@@ -40,4 +42,4 @@ def test_photos_without_boxes_keep_their_classes() -> None:
         spool = Spool(file)
         spool.add(Measured("a.jpg", 3, (1, 3)))
         spool.add(Measured("b.jpg", None, ()))
-        assert list(spool.rows(7)) == [ImageRow("a.jpg", 3, 1, 0), ImageRow("b.jpg", None, None, 0)]
+        assert list(spool.rows({})) == [ImageRow("a.jpg", 3, 1, 0), ImageRow("b.jpg", None, None, 0)]

@@ -207,10 +207,11 @@ def score(
 ) -> int:
     """Score the maps of any method by the field's protocol, to the last digit and fast. Needs no model and no GPU.
 
-    Maps are streamed: memory does not grow with their number.
+    Maps are streamed: what is kept of a photo is its name and its truth.
     """
     from dips.cli.tables import print_evaluation
-    from dips.scoring import score_maps, write_json
+    from dips.evaluate.record import write_json
+    from dips.scoring import score_maps
 
     result = score_maps(
         maps,

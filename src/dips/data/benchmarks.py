@@ -40,7 +40,7 @@ def read_wsol(folder: Path, metadata: Path) -> Listing | None:
     base = find_base(data.ids, [top, folder, folder.parent, folder / "images", top / "images"])
     if base is None:
         return None
-    name_of, order = class_names(metadata, data)
+    name_of, order, _ = class_names(metadata, data)
     inside = f"{folder}{os.sep}"
     files, missing = {}, []
     for id in data.ids:

@@ -201,14 +201,16 @@ def find_masks(
     return found, [Problem(source, message)]
 
 
-def class_names(metadata: Path, data: Metadata) -> tuple[Callable[[str], str | None], list[str]]:
-    """The class name of an id, as a function, and the names in label order, the same for all splits of one metadata folder.
+def class_names(metadata: Path, data: Metadata) -> tuple[Callable[[str], str | None], list[str], list[int]]:
+    """The class name of an id, as a function; the names in label order, the same for all splits of one metadata folder; and
+    the numbers that ``class_labels.txt`` has for them.
 
     Raises:
         DataError: two splits number the classes differently.
     """
     if not data.labels:
-        return lambda id: _folder_name(id) or None, sorted({name for name in map(_folder_name, data.ids) if name})
+        folder_names = sorted({name for name in map(_folder_name, data.ids) if name})
+        return lambda id: _folder_name(id) or None, folder_names, list(range(len(folder_names)))
     names: dict[int, tuple[str, Path]] = {}
     labels: set[int] = set(data.labels.values())
     for split in sorted(metadata.parent.iterdir()):
@@ -228,7 +230,7 @@ def class_names(metadata: Path, data: Metadata) -> tuple[Callable[[str], str | N
                 )
     order = sorted(labels)
     title = {label: names[label][0] if label in names else f"class {label}" for label in order}
-    return lambda id: title[data.labels[id]], [title[label] for label in order]
+    return lambda id: title[data.labels[id]], [title[label] for label in order], order
 
 
 def _labels(path: Path) -> Iterator[tuple[str, int]]:

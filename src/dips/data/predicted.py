@@ -15,14 +15,14 @@ __all__ = ["read_predicted"]
 def read_predicted(path: Path, truth: Truth, ids: Iterable[str]) -> dict[str, tuple[int, ...]]:
     """Labels of the photos ``ids`` of ``truth``; lines about other photos are left out.
 
-    A class is one of the data set's names, or its number in their order, from 0. A first line that begins with ``id`` is a
-    header.
+    A class is one of the data set's names, or its number: that of ``class_labels.txt``, elsewhere its place in their order,
+    from 0. A first line that begins with ``id`` is a header.
 
     Raises:
         DataError: the file cannot be read, names an unknown class, names a photo twice or misses one.
     """
     labels = {name: label for label, name in enumerate(truth.classes)}
-    labels = {str(label): label for label in labels.values()} | labels
+    labels = {str(number): label for label, number in enumerate(truth.numbers)} | labels
     wanted = set(ids)
     found: dict[str, tuple[int, ...]] = {}
     try:
@@ -35,9 +35,7 @@ def read_predicted(path: Path, truth: Truth, ids: Iterable[str]) -> dict[str, tu
                 if cells[0] in found:
                     raise DataError(f"{where}: {cells[0]} is there twice; remove one of the two lines")
                 if unknown := [cell for cell in cells[1:] if cell and cell not in labels]:
-                    raise DataError(
-                        f"{where}: '{unknown[0]}' is no class of {truth.root}; write its name, or its number from 0"
-                    )
+                    raise DataError(f"{where}: '{unknown[0]}' is no class of {truth.root}; write its name, or its number")
                 found[cells[0]] = tuple(labels[cell] for cell in cells[1:] if cell)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read ({error}); it needs lines of id,class") from error

@@ -40,6 +40,7 @@ class Truth:
         root: folder the photos' paths are relative to.
         split: its name.
         classes: class names in label order.
+        numbers: what ``class_labels.txt`` calls them; elsewhere 0, 1, 2 and so on.
         samples: the photos; of WSOL metadata they are made when they are asked for, so that very many need little memory.
         problems: what was left out or looks wrong.
     """
@@ -47,6 +48,7 @@ class Truth:
     root: Path
     split: str
     classes: tuple[str, ...]
+    numbers: tuple[int, ...]
     samples: Sequence[Sample]
     problems: tuple[Problem, ...] = ()
 
@@ -81,7 +83,8 @@ def load_truth(data: str | Path, *, split: str = "test") -> Truth:
         raise DataError(f"{top} has no metadata of the split '{split}'; there are {some(known)}")
     dataset = load_data(top, split=split, background_class="")
     samples = tuple(map(_framed, dataset.samples))
-    return Truth(dataset.root, dataset.split, dataset.classes, samples, dataset.problems)
+    numbers = tuple(range(len(dataset.classes)))
+    return Truth(dataset.root, dataset.split, dataset.classes, numbers, samples, dataset.problems)
 
 
 def _metadata_splits(top: Path, split: str) -> dict[str, Path]:
@@ -118,7 +121,7 @@ def _from_metadata(folder: Path, split: str) -> Truth:
     info = read_metadata(folder)
     if not info.ids:
         raise DataError(f"{folder / 'image_ids.txt'} lists no photo; write one id per line")
-    name_of, classes = class_names(folder, info)
+    name_of, classes, numbers = class_names(folder, info)
     labels: dict[str | None, int | None] = {name: label for label, name in enumerate(classes)}
     base = find_base(info.ids, usual_places(folder, [], "images")) or data_folder(folder)
     masks, problems = find_masks(info, info.ids, folder, usual_places(folder, [base], "masks"))
@@ -135,7 +138,7 @@ def _from_metadata(folder: Path, split: str) -> Truth:
     for id in info.boxes:
         if id in known:
             _boxes(id, info, folder)
-    return Truth(base, split, tuple(classes), _Made(info.ids, sample), tuple(problems))
+    return Truth(base, split, tuple(classes), tuple(numbers), _Made(info.ids, sample), tuple(problems))
 
 
 class _Made(Sequence[Sample]):

@@ -8,20 +8,21 @@ processes or ranks merge into one (they can be pickled), and :func:`measure_boxe
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dips.errors import ProtocolError
 from dips.evaluate.bootstrap import Bootstrap
-from dips.evaluate.boxes import FRAME, BoxLevels, boxes_at_thresholds, checked_boxes, cuts_of, tau_grid
+from dips.evaluate.boxes import FRAME, BoxLevels, boxes_at_thresholds, checked_boxes, cuts_of, nearest, tau_grid
 from dips.evaluate.dissect import KINDS, error_kinds
 from dips.evaluate.masks import PixelAccumulator, boxes_mask
 from dips.evaluate.result import DELTAS, BoxResult, ImageRow, MapResult
 
-__all__ = ["BoxAccumulator", "MapAccumulator", "Measured", "measure_boxes"]
+__all__ = ["BoxAccumulator", "MapAccumulator", "MapPixels", "Measured", "measure_boxes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +60,24 @@ class Measured:
         """``(T,)`` the place in the arrays that each threshold means."""
         return cuts_of(tau_grid(self.thresholds), self.peak)
 
-    def row(self, place: int) -> ImageRow:
-        """The numbers of this photo at the threshold at this place of the grid."""
+    def row(self, tau: Mapping[str, float]) -> ImageRow:
+        """The numbers of this photo at the thresholds ``v1``, ``30``, ``50`` and ``70``."""
         row = ImageRow(self.id, self.label, self.predicted[0] if self.predicted else None, self.n_true)
         if not self.n_true:
             return row
-        curve = self.multiple[self.cut_of_tau]
-        cut, best = self.cut_of_tau[place], int(curve.argmax())
+        taus, cuts = tau_grid(self.thresholds), self.cut_of_tau
+        at = {name: int(cuts[nearest(taus, value)]) for name, value in tau.items()}
+        curve = self.multiple[cuts]
+        best = int(curve.argmax())
+        correct = {str(delta): bool(self.multiple[at[str(delta)]] >= delta / 100) for delta in DELTAS}
         return dataclasses.replace(
             row,
-            iou=float(curve[place]),
-            iou_largest=float(self.single[cut]),
-            error=KINDS[self.kinds[cut]],
-            best_iou=float(curve[best]),
-            best_place=best,
+            correct={**correct, "v1": bool(self.single[at["v1"]] >= 0.5)},
+            iou=float(self.multiple[at["50"]]),
+            iou_largest=float(self.single[at["v1"]]),
+            error=KINDS[self.kinds[at["v1"]]],
+            oracle_iou=float(curve[best]),
+            oracle_tau=float(taus[best]),
         )
 
 
@@ -130,18 +135,24 @@ class BoxAccumulator:
 
     Args:
         thresholds: length of the grid; the protocol's is 1000.
-        tau: threshold of the rows that are kept of each photo (:attr:`BoxResult.images`), e.g. the one chosen on the
-            validation split; None keeps no rows, so that memory does not grow with the number of photos.
+        tau: thresholds (``v1``, ``30``, ``50``, ``70``) of the rows that are kept of each photo (:attr:`BoxResult.images`),
+            e.g. ``best_tau`` of the validation split; None keeps none, so that memory does not grow with the photos.
         frame: side of the square score maps; None accepts any shape.
         replicates: resamples for bootstrap intervals; 0 = none.
     """
 
     def __init__(
-        self, thresholds: int = 1000, *, tau: float | None = None, frame: int | None = FRAME, replicates: int = 0
+        self,
+        thresholds: int = 1000,
+        *,
+        tau: Mapping[str, float] | None = None,
+        frame: int | None = FRAME,
+        replicates: int = 0,
     ) -> None:
         self._taus = tau_grid(thresholds)
-        self._kept = None if tau is None else int(np.abs(self._taus - tau).argmin())
+        self._kept = None if tau is None else {name: tau[name] for name in ("v1", *map(str, DELTAS))}
         self._frame = frame
+        self._replicates = replicates
         self._counts = {name: np.zeros((rows, thresholds), np.int64) for name, rows in _CURVES.items()}
         self._numbers = dict.fromkeys(("images", "boxes", "boxes_classified", "classified", "right1", "right5"), 0)
         self._bootstrap = Bootstrap(replicates, (1 + len(DELTAS), thresholds)) if replicates else None
@@ -173,14 +184,20 @@ class BoxAccumulator:
         self.count(measure_boxes(score_map, boxes, label=label, predicted=predicted, id=id, thresholds=thresholds))
 
     def count(self, photo: Measured) -> None:
-        """Count one photo that was measured at these thresholds."""
+        """Count one photo that was measured at these thresholds.
+
+        Raises:
+            ProtocolError: it was measured at others, or has no id, which resamples draw by; nothing is counted then.
+        """
+        if photo.n_true and photo.thresholds != len(self._taus):
+            raise ProtocolError(f"{photo.id} was measured at {photo.thresholds} thresholds, not at {len(self._taus)}")
+        if photo.n_true and self._replicates and not photo.id:
+            raise ProtocolError("bootstrap intervals need an id for each photo")
         right1 = photo.classified and photo.label == photo.predicted[0]
         right5 = photo.classified and photo.label in photo.predicted
         counts = self._counts
         boxed = photo.n_true > 0
         if boxed:
-            if photo.thresholds != len(self._taus):
-                raise ProtocolError(f"{photo.id} was measured at {photo.thresholds} thresholds, not at {len(self._taus)}")
             cuts = cuts_of(self._taus, photo.peak)
             hits = np.stack([photo.single >= 0.5, *(photo.multiple >= delta / 100 for delta in DELTAS)])[:, cuts]
             counts["v1"] += hits[:1]
@@ -233,7 +250,34 @@ class BoxAccumulator:
 
     @property
     def _kind(self) -> tuple[object, ...]:
-        return len(self._taus), self._kept, self._frame, self._bootstrap is None
+        return len(self._taus), self._kept, self._frame, self._replicates
+
+
+class MapPixels:
+    """Counts the pixels of score maps: by the true mask where there is one, for PxAP, else by the true boxes."""
+
+    def __init__(self) -> None:
+        self._masks, self._regions = PixelAccumulator(), PixelAccumulator()
+
+    def add(self, score_map: ArrayLike, boxes: ArrayLike | None, mask: ArrayLike | None = None) -> None:
+        """Count one photo's; see :meth:`~dips.evaluate.masks.PixelAccumulator.add`."""
+        if mask is not None:
+            self._masks.add(score_map, mask)
+        elif boxes is not None and len(np.asarray(boxes)):
+            height, width = np.shape(score_map)
+            self._regions.add(score_map, boxes_mask(boxes, (height, width)))
+
+    def merge(self, other: MapPixels) -> None:
+        """Take over the counts of another one."""
+        self._masks.merge(other._masks)
+        self._regions.merge(other._regions)
+
+    def result(self) -> tuple[float | None, dict[str, Any] | None]:
+        """PxAP, and the activations with ``truth``: ``masks``, or ``boxes`` where there is no mask; None without either."""
+        if (activations := self._masks.activations()) is not None:
+            return self._masks.result(), {**activations, "truth": "masks"}
+        activations = self._regions.activations()
+        return None, None if activations is None else {**activations, "truth": "boxes"}
 
 
 class MapAccumulator:
@@ -241,13 +285,12 @@ class MapAccumulator:
 
     Attributes:
         boxes: the MaxBoxAcc family.
-        masks: pixels of the photos with a true mask, for PxAP.
-        regions: pixels inside and outside of the true boxes of the others, for the distribution of activations.
+        pixels: PxAP and the distribution of activations.
     """
 
-    def __init__(self, thresholds: int = 1000, *, tau: float | None = None, replicates: int = 0) -> None:
+    def __init__(self, thresholds: int = 1000, *, tau: Mapping[str, float] | None = None, replicates: int = 0) -> None:
         self.boxes = BoxAccumulator(thresholds, tau=tau, frame=None, replicates=replicates)
-        self.masks, self.regions = PixelAccumulator(), PixelAccumulator()
+        self.pixels = MapPixels()
 
     def add(
         self,
@@ -262,29 +305,16 @@ class MapAccumulator:
         """Measure and count one photo; see :func:`measure_boxes` and :meth:`~dips.evaluate.masks.PixelAccumulator.add`."""
         self.boxes.add(score_map, boxes, label=label, predicted=predicted, id=id)
         if score_map is not None:
-            self.add_pixels(score_map, boxes, mask)
-
-    def add_pixels(self, score_map: ArrayLike, boxes: ArrayLike | None, mask: ArrayLike | None = None) -> None:
-        """Count the pixels of one photo alone."""
-        if mask is not None:
-            self.masks.add(score_map, mask)
-        elif boxes is not None and len(np.asarray(boxes)):
-            height, width = np.shape(score_map)
-            self.regions.add(score_map, boxes_mask(boxes, (height, width)))
+            self.pixels.add(score_map, boxes, mask)
 
     def merge(self, other: MapAccumulator) -> None:
         """Take over the counts of another accumulator."""
         self.boxes.merge(other.boxes)
-        self.masks.merge(other.masks)
-        self.regions.merge(other.regions)
+        self.pixels.merge(other.pixels)
 
     def result(self) -> MapResult:
         """Everything so far."""
-        of_masks = self.masks.activations()
-        activations = self.regions.activations() if of_masks is None else of_masks
-        if activations is not None:
-            activations["truth"] = "boxes" if of_masks is None else "masks"
-        return MapResult(self.boxes.result(), None if of_masks is None else self.masks.result(), activations)
+        return MapResult(self.boxes.result(), *self.pixels.result())
 
 
 _CURVES = {"v1": 1, "v2": len(DELTAS), "top1": 1, "top5": 1, "kinds": len(KINDS)}

@@ -30,13 +30,7 @@ class Bootstrap:
         self._weights: list[NDArray[np.int64]] = []
 
     def add(self, hits: NDArray[np.bool_], id: str) -> None:
-        """Count one photo, right or wrong at each place of the curves.
-
-        Raises:
-            ProtocolError: the photo has no id to draw by.
-        """
-        if not id:
-            raise ProtocolError("bootstrap intervals need an id for each photo")
+        """Count one photo, right or wrong at each place of the curves; its draws follow from ``id``."""
         digest = hashlib.blake2b(f"{self._seed}\n{id}".encode("utf-8", "surrogateescape"), digest_size=16).digest()
         self._weights.append(np.random.default_rng(int.from_bytes(digest, "little")).poisson(1, self.replicates))
         self._hits.append(hits.reshape(-1))

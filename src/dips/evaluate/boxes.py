@@ -51,7 +51,7 @@ class BoxLevels:
 
     def at(self, tau: float, *, multi_contour: bool = True) -> Floats:
         """``(N, 4)`` boxes at the threshold of the grid that is nearest to ``tau``."""
-        cut = self.cut_of_tau[int(np.abs(self.taus - tau).argmin())]
+        cut = self.cut_of_tau[nearest(self.taus, tau)]
         held = (self.cuts[:, 0] <= cut) & (cut <= self.cuts[:, 1])
         return np.asarray(self.boxes[held] if multi_contour else self.largest[cut][None])
 
@@ -68,7 +68,7 @@ class BoxLevels:
         return np.asarray(self.best_iou_of_cuts(true_boxes, multi_contour=multi_contour)[self.cut_of_tau])
 
     def best_iou_of_cuts(self, true_boxes: ArrayLike, *, multi_contour: bool) -> Floats:
-        """The same for each cut from 0 to that of the last threshold, or beyond; 0 for a cut that no threshold means."""
+        """``(max(peak, 1),)`` the same for each cut; 0 for a cut that no threshold means."""
         truth = checked_boxes(true_boxes)
         if len(truth) == 0:
             raise ProtocolError("at least one true box is needed; photos without an object have no localization numbers")
@@ -77,7 +77,7 @@ class BoxLevels:
         for box in truth:
             shared, area, true_area = overlap(columns, box)
             np.maximum(best, shared / (area + true_area - shared), out=best)
-        return _greatest(best, self.cuts) if multi_contour else best
+        return _greatest(best, self.cuts, max(self.peak, 1)) if multi_contour else best
 
 
 def tau_grid(thresholds: int = 1000) -> Floats:
@@ -185,9 +185,25 @@ def checked_boxes(boxes: ArrayLike) -> Floats:
     return array
 
 
+def nearest(taus: Floats, tau: float) -> int:
+    """The place in the grid of the threshold that is nearest to ``tau``.
+
+    Raises:
+        ProtocolError: it lies outside [0, 1].
+    """
+    if not 0.0 <= tau <= 1.0:
+        raise ProtocolError(f"a threshold lies between 0 and 1, not {tau}")
+    return int(np.abs(taus - tau).argmin())
+
+
 def cuts_of(taus: Floats, peak: int) -> NDArray[np.int64]:
     """``(T,)`` the cut that each threshold means on an 8-bit map with this maximum."""
     return (taus * peak).astype(np.int64)
+
+
+def engine() -> str:
+    """How boxes are found in this process."""
+    return "component trees" if _trees() is not None else "contours, slowly: numba cannot be imported"
 
 
 def _levels(score_map: ArrayLike, thresholds: int, *, single: bool, multiple: bool) -> BoxLevels:
@@ -227,10 +243,10 @@ def _trees() -> Any:
 _POWERS = np.array([0, *(length.bit_length() - 1 for length in range(1, 257))])
 
 
-def _greatest(values: Floats, ranges: NDArray[np.int32]) -> Floats:
-    """For every place up to the last the greatest value of the ranges that hold it: each is two overlapping powers of two."""
+def _greatest(values: Floats, ranges: NDArray[np.int32], count: int) -> Floats:
+    """``(count,)`` the greatest value of the ranges that hold a place: each range is two overlapping powers of two."""
     first, last = ranges.T.astype(np.int64)
-    powers, count = _POWERS[last - first + 1], int(last.max()) + 1
+    powers = _POWERS[last - first + 1]
     table = np.zeros((int(powers.max()) + 1, count))
     flat = table.reshape(-1)  # ufunc.at is fast on one index only
     np.maximum.at(flat, powers * count + first, values)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from dips.evaluate.protocol import Protocol
 from dips.evaluate.result import ImageRow, MapResult
 from dips.runtime import atomic_file
 
-__all__ = ["CENTRE_NOTE", "REPLICATES", "baseline", "summary", "write_rows"]
+__all__ = ["CENTRE_NOTE", "REPLICATES", "digest", "summary", "write_json", "write_rows"]
 
 CENTRE_NOTE = "a centred Gaussian; does not look at the photo"
 
@@ -19,41 +21,74 @@ REPLICATES = 1000
 """Resamples of the photos behind each bootstrap interval."""
 
 _COLUMNS = (
-    *("id", "label", "predicted", "true_boxes", "tau", "iou", "iou_largest", "correct_30", "correct_50", "correct_70"),
-    *("correct_v1", "error", "best_iou", "best_tau"),
+    *("id", "label", "predicted", "true_boxes", "iou", "correct_30", "correct_50", "correct_70"),
+    *("iou_largest", "correct_v1", "error", "oracle_iou", "oracle_tau"),
 )
 
 
-def summary(result: MapResult, protocol: Protocol) -> dict[str, Any]:
-    """The main numbers of a method, in percent, with the protocol that they belong to; None where there is nothing to count."""
+def summary(
+    own: tuple[str, str, MapResult],
+    others: Mapping[str, tuple[str, MapResult]],
+    protocol: Protocol,
+    tau: Mapping[str, float] | None,
+) -> dict[str, Any]:
+    """What every evaluation says, in percent; None where there is nothing to count. The keys are those of docs/metrics.md.
+
+    Args:
+        own: name, note and result of the method that is evaluated.
+        others: note and result by name of what it is compared with.
+        protocol: what the numbers belong to.
+        tau: thresholds that were chosen on a validation split; they suit the own method alone.
+    """
+    name, note, result = own
+    methods = [{"name": name, "own": True, "note": note, **result.record(tau)}]
+    methods += [{"name": name, "own": False, "note": note, **other.record(None)} for name, (note, other) in others.items()]
     boxes = result.boxes.record(curves=False)
     same = ("n_images", "n_boxes", "max_box_acc", "max_box_acc_v2", "max_box_acc_at", "gt_known", "top1_loc", "top5_loc")
     return {
         "protocol": f"{protocol.words}, {len(result.boxes.taus)} thresholds; maximum over thresholds on this split (oracle)",
         "protocol_name": protocol.name,
-        **{name: boxes[name] for name in same},
+        **{key: boxes[key] for key in same},
         "pxap": result.pxap,
         "top1_cls": boxes["class_top1"],
         "top5_cls": boxes["class_top5"],
         "best_tau": boxes["best_tau"],
         "intervals": boxes["intervals"],
+        "at_validation_tau": methods[0]["at_tau"],
+        "baselines": {name: _baseline(other) for name, (_, other) in others.items()},
+        "methods": methods,
     }
 
 
-def baseline(result: MapResult) -> dict[str, Any]:
-    """What is told of a method beside the own one."""
+def _baseline(result: MapResult) -> dict[str, Any]:
     boxes = result.boxes.record(curves=False)
-    names = ("max_box_acc", "max_box_acc_v2", "max_box_acc_at", "best_tau", "intervals")
-    return {**{name: boxes[name] for name in names}, "pxap": result.pxap}
+    keys = ("max_box_acc", "max_box_acc_v2", "max_box_acc_at", "best_tau", "intervals")
+    return {**{key: boxes[key] for key in keys}, "pxap": result.pxap}
 
 
-def write_rows(path: Path, rows: Iterable[ImageRow], *, tau: float, classes: Sequence[str], thresholds: int = 1000) -> None:
+def digest(root: Path, ids: Iterable[str]) -> str:
+    """Sixteen hex digits that stand for the photos of a split, so that a split does not validate itself."""
+    found = hashlib.blake2b(str(root.resolve()).encode("utf-8", "surrogateescape"), digest_size=8)
+    for id in ids:
+        found.update(b"\n" + id.encode("utf-8", "surrogateescape"))
+    return found.hexdigest()
+
+
+def write_json(path: Path, result: Mapping[str, Any]) -> None:
+    """Write a result, whole or not at all.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    with atomic_file(path) as file:
+        json.dump(result, file, indent=2)
+
+
+def write_rows(path: Path, rows: Iterable[ImageRow], *, classes: Sequence[str]) -> None:
     """Write a CSV with a line per photo, as :class:`~dips.evaluate.result.ImageRow`, whole or not at all.
 
     Args:
-        tau: the threshold that the rows were made at.
         classes: names in label order.
-        thresholds: length of the grid.
 
     Raises:
         RunError: the file cannot be written.
@@ -66,10 +101,16 @@ def write_rows(path: Path, rows: Iterable[ImageRow], *, tau: float, classes: Seq
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_COLUMNS)
         for row in rows:
-            line: list[Any] = [_text(row.id), name(row.label), name(row.predicted), row.n_true, f"{tau:g}"]
-            if row.iou is not None and row.iou_largest is not None and row.best_iou is not None and row.best_place is not None:
-                line += [f"{row.iou:.6f}", f"{row.iou_largest:.6f}", *(int(row.iou >= delta) for delta in (0.3, 0.5, 0.7))]
-                line += [int(row.iou_largest >= 0.5), row.error, f"{row.best_iou:.6f}", f"{row.best_place / thresholds:g}"]
+            line: list[Any] = [_text(row.id), name(row.label), name(row.predicted), row.n_true]
+            if row.correct is not None:
+                line += [f"{row.iou:.6f}", *(int(row.correct[delta]) for delta in ("30", "50", "70"))]
+                line += [
+                    f"{row.iou_largest:.6f}",
+                    int(row.correct["v1"]),
+                    row.error,
+                    f"{row.oracle_iou:.6f}",
+                    f"{row.oracle_tau:g}",
+                ]
             writer.writerow(line + [""] * (len(_COLUMNS) - len(line)))
 
 

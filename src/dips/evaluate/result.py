@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from dips.errors import ProtocolError
 from dips.evaluate.bootstrap import interval
+from dips.evaluate.boxes import nearest
 from dips.evaluate.dissect import KINDS
 
 __all__ = ["DELTAS", "BoxResult", "ImageRow", "MapResult", "ThresholdResult"]
@@ -34,22 +35,25 @@ class ImageRow:
         label: true class, if known.
         predicted: predicted class, if there is a prediction.
         n_true: true boxes. The rest is None where there is none.
-        iou: best IoU over all boxes of the map.
-        iou_largest: that of the box of the largest contour.
+        correct: whether any box is correct at the IoU and the threshold of ``30``, ``50``, ``70``, and the largest contour's at
+            ``v1``.
+        iou: best IoU over all boxes of the map at the threshold of ``50``.
+        iou_largest: that of the box of the largest contour, at the threshold of ``v1``.
         error: what kind of error the latter is, one of :data:`~dips.evaluate.dissect.KINDS`.
-        best_iou: the best IoU at any threshold.
-        best_place: the place in the grid of the first threshold that reaches it.
+        oracle_iou: the best IoU at any threshold, which no method knows.
+        oracle_tau: the first threshold that reaches it.
     """
 
     id: str
     label: int | None
     predicted: int | None
     n_true: int
+    correct: dict[str, bool] | None = None
     iou: float | None = None
     iou_largest: float | None = None
     error: str | None = None
-    best_iou: float | None = None
-    best_place: int | None = None
+    oracle_iou: float | None = None
+    oracle_tau: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,7 @@ class ThresholdResult:
         box_acc_at: share of photos of which any box has an IoU of at least 0.3, 0.5, 0.7, by ``30``, ``50``, ``70``.
         box_acc_v2: mean of ``box_acc_at`` (MaxBoxAccV2's criterion).
         gt_known, top1_loc, top5_loc: as in :class:`BoxResult`, at the threshold of ``50``.
-        intervals: as :attr:`BoxResult.intervals`, at these thresholds.
+        intervals: as :attr:`BoxResult.intervals`, at these thresholds, of ``box_acc``, ``box_acc_v2``, ``30``, ``50``, ``70``.
     """
 
     tau: dict[str, float]
@@ -167,15 +171,22 @@ class BoxResult:
     @property
     def intervals(self) -> dict[str, Any] | None:
         """Bootstrap intervals (95%, over photos) of ``max_box_acc``, ``max_box_acc_v2``, ``30``, ``50`` and ``70``, each
-        ``[low, high]``, the best threshold chosen anew in every resample; with ``level`` and ``replicates``."""
-        return None if self.resampled is None else _intervals(self.resampled.max(axis=2))
+        ``[low, high]``, with ``level`` and ``replicates``.
+
+        The thresholds are those that are best on all photos. Chosen anew in every resample they would count their luck twice:
+        such intervals lie too high and hold the true value less often than they say.
+        """
+        if self.resampled is None:
+            return None
+        places = [int(curve.argmax()) for curve in (self.v1, *self.v2)]
+        return _intervals(self._at(places), "max_box_acc", "max_box_acc_v2")
 
     def dissected(self, tau: float) -> dict[str, float] | None:
         """Percent by kind of error at one threshold for all photos, ``class_wrong`` only where classes are known; None without
         true boxes."""
         if not self.n_boxes:
             return None
-        shares = self.kinds[:, self._index(tau)]
+        shares = self.kinds[:, nearest(self.taus, tau)]
         return {
             name: float(share) for name, share in zip(KINDS, shares, strict=True) if name != KINDS[0] or self.n_boxes_classified
         }
@@ -195,7 +206,7 @@ class BoxResult:
         missing = [name for name in names if name not in given]
         if missing:
             raise ProtocolError(f"a threshold is missing for {', '.join(missing)}; pass best_tau of the validation split")
-        index = {name: self._index(float(given[name])) for name in names}
+        index = {name: nearest(self.taus, float(given[name])) for name in names}
         at = {str(d): float(curve[index[str(d)]]) for d, curve in zip(DELTAS, self.v2, strict=True)}
         return ThresholdResult(
             tau={name: float(self.taus[i]) for name, i in index.items()},
@@ -205,7 +216,7 @@ class BoxResult:
             gt_known=at["50"],
             top1_loc=float(self.top1[index["50"]]),
             top5_loc=float(self.top5[index["50"]]),
-            intervals=None if self.resampled is None else _intervals(self._at([index[name] for name in names])),
+            intervals=None if self.resampled is None else _intervals(self._at(list(index.values())), "box_acc", "box_acc_v2"),
         )
 
     def record(self, *, curves: bool = True) -> dict[str, Any]:
@@ -241,11 +252,6 @@ class BoxResult:
         assert self.resampled is not None
         return np.stack([self.resampled[:, row, place] for row, place in enumerate(places)], axis=1)
 
-    def _index(self, tau: float) -> int:
-        if not 0.0 <= tau <= 1.0:
-            raise ProtocolError(f"a threshold lies between 0 and 1, not {tau}")
-        return int(np.abs(self.taus - tau).argmin())
-
 
 @dataclass(frozen=True, slots=True)
 class MapResult:
@@ -270,7 +276,7 @@ class MapResult:
             curves: with the curves over the threshold.
         """
         boxes, chosen = self.boxes, "this split (oracle)" if tau is None else "validation"
-        place = (boxes.best_tau if tau is None else tau)["50"] if boxes.n_boxes else 0.0
+        place = (boxes.best_tau if tau is None else tau)["v1"] if boxes.n_boxes else 0.0  # for the largest contour
         errors = boxes.dissected(place)
         return {
             "boxes": boxes.record(curves=curves),
@@ -281,11 +287,11 @@ class MapResult:
         }
 
 
-def _intervals(values: NDArray[np.float32]) -> dict[str, Any]:
-    """Of ``(replicates, 4)`` percentages."""
-    names = ("max_box_acc", *map(str, DELTAS))
+def _intervals(values: NDArray[np.float32], single: str, mean: str) -> dict[str, Any]:
+    """Of ``(replicates, 4)`` percentages: of the largest contour, then at the three IoUs; under these names and the IoUs'."""
+    names = (single, *map(str, DELTAS))
     found: dict[str, Any] = {name: interval(values[:, row]) for row, name in enumerate(names)}
-    return {"level": 95, "replicates": len(values), "max_box_acc_v2": interval(values[:, 1:].mean(axis=1)), **found}
+    return {"level": 95, "replicates": len(values), mean: interval(values[:, 1:].mean(axis=1)), **found}
 
 
 def _number(value: float) -> float | None:

@@ -19,9 +19,9 @@ from dips.data.images import read_image
 from dips.data.transforms import resize_image
 from dips.errors import DataError, ImageError
 from dips.evaluate.accumulate import MapAccumulator
+from dips.evaluate.judge import FrameTruth, Judged, frame_truth, judge, judge_centre
 from dips.evaluate.protocol import FRAMED, Protocol
 from dips.evaluate.result import BoxResult, MapResult
-from dips.evaluate.truth import FrameTruth, Judged, frame_truth, judge, judge_centre
 from dips.predict import Predictor
 from dips.runtime import track
 from dips.types import FloatArray, Problem, Sample
@@ -53,7 +53,7 @@ def evaluate_photos(
     *,
     others: Mapping[str, MapOf],
     linear: str | None = None,
-    tau: float = 0.5,
+    tau: Mapping[str, float] | None = None,
     thresholds: int = 1000,
     protocol: Protocol = FRAMED,
     replicates: int = 0,
@@ -63,10 +63,11 @@ def evaluate_photos(
     Args:
         others: further methods by name, maps by position in ``samples``. The centred Gaussian (``centre``) is always added.
         linear: which of ``others`` are the linear maps that the predictor would else work out itself.
-        tau: threshold of the rows that are kept of each photo.
+        tau: thresholds of the rows that are kept of each photo, of the localizer alone.
         replicates: resamples for bootstrap intervals.
     """
-    counts = {name: MapAccumulator(thresholds, tau=tau, replicates=replicates) for name in ("localizer", *others, "centre")}
+    counts = {"localizer": MapAccumulator(thresholds, tau=tau, replicates=replicates)}
+    counts |= {name: MapAccumulator(thresholds, replicates=replicates) for name in (*others, "centre")}
     kept: list[Sample] = []
     problems: list[Problem] = []
     with ThreadPoolExecutor(2) as pool:
@@ -86,7 +87,7 @@ def evaluate_photos(
             if not positions:
                 continue
             maps = {name: [map_of(position) for position in positions] for name, map_of in others.items()}
-            said = predictor.answer(squares, None if linear is None else [m for m in maps[linear] if m is not None])
+            said = predictor.answer(squares, None if linear is None else _all(maps[linear]))
             order = np.argsort(-said.probabilities, axis=1, kind="stable")[:, :5]
             rows = [
                 _Row(truth, {"localizer": said.maps[i], **{name: found[i] for name, found in maps.items()}}, order[i])
@@ -121,3 +122,9 @@ def _judged(protocol: Protocol, thresholds: int, row: _Row) -> dict[str, Judged]
     more: dict[str, Any] = {"predicted": row.classes, "thresholds": thresholds}
     found = {name: judge(score_map, row.truth, protocol, **more) for name, score_map in row.maps.items()}
     return {**found, "centre": judge_centre(row.truth, protocol, **more)}
+
+
+def _all(maps: Sequence[FloatArray | None]) -> list[FloatArray]:
+    there = [found for found in maps if found is not None]
+    assert len(there) == len(maps)  # a linear map exists for all photos or for none
+    return there

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import IO
 
 import numpy as np
@@ -26,11 +26,11 @@ class Spool:
         self._file.write(json.dumps(head).encode() + b"\n")
         np.save(self._file, np.stack([photo.single, photo.multiple, photo.kinds.astype(np.float64)]))
 
-    def rows(self, place: int) -> Iterator[ImageRow]:
-        """All photos in their order at the threshold at this place of the grid."""
+    def rows(self, tau: Mapping[str, float]) -> Iterator[ImageRow]:
+        """All photos in their order, as :meth:`~dips.evaluate.accumulate.Measured.row` tells them."""
         self._file.seek(0)
         while line := self._file.readline():
             id, label, predicted, n_true, thresholds, peak = json.loads(line)
             single, multiple, kinds = np.load(self._file, allow_pickle=False)
             photo = Measured(id, label, tuple(predicted), n_true, thresholds, peak, single, multiple, kinds.astype(np.int8))
-            yield photo.row(place)
+            yield photo.row(tau)

@@ -128,6 +128,7 @@ def _components(levels: Any, ends: Any, around: Any, stride: Any, areas: Any) ->
     following = np.empty(levels.size, np.int32)
     head = np.full(256, -1, np.int32)  # of the list of pixels of each value that were seen, but not taken
     stack = np.zeros((257, 8), np.int64)
+    # each pixel changes a box once at most, and begins a component that ends once at most
     boxes = np.empty((2 * levels.size, 4), np.int32)
     ranges = np.empty((2 * levels.size, 2), np.int32)
     found = 0

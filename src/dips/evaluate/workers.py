@@ -12,19 +12,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 
 from dips.errors import DipsError, ProtocolError, RunError
-from dips.evaluate.accumulate import MapAccumulator, Measured
+from dips.evaluate.accumulate import MapPixels, Measured
+from dips.evaluate.boxes import engine
+from dips.evaluate.judge import frame_truth, judge, judge_centre
 from dips.evaluate.mapfiles import MapFiles
-from dips.evaluate.masks import PixelAccumulator
 from dips.evaluate.protocol import Protocol
-from dips.evaluate.truth import frame_truth, judge, judge_centre
 from dips.types import Sample
 
-__all__ = ["Done", "Job", "measure_jobs", "spread"]
+__all__ = ["Counted", "Job", "measure_jobs", "run_chunks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +37,25 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """What came of some photos: counts of the maps and of the centred Gaussian, and what is wrong with the other maps."""
+class Counted:
+    """What came of some photos.
 
-    photos: list[Measured]
-    centre: list[Measured]
-    masks: PixelAccumulator
-    regions: PixelAccumulator
-    wrong: list[str]
+    Attributes:
+        photos, centre: of the maps and of the centred Gaussian.
+        pixels, centre_pixels: likewise.
+        wrong: what is wrong with the other maps.
+        engine: how boxes were found.
+    """
+
+    photos: list[Measured] = field(default_factory=list)
+    centre: list[Measured] = field(default_factory=list)
+    pixels: MapPixels = field(default_factory=MapPixels)
+    centre_pixels: MapPixels = field(default_factory=MapPixels)
+    wrong: list[str] = field(default_factory=list)
+    engine: str = field(default_factory=engine)
 
 
-def measure_jobs(jobs: Sequence[Job], *, files: MapFiles, protocol: Protocol, resize: bool) -> Done:
+def measure_jobs(jobs: Sequence[Job], *, files: MapFiles, protocol: Protocol, resize: bool) -> Counted:
     """Read and measure the maps of some photos.
 
     Args:
@@ -56,8 +64,7 @@ def measure_jobs(jobs: Sequence[Job], *, files: MapFiles, protocol: Protocol, re
         protocol: the frame.
         resize: bring maps to the frame that have another size, instead of refusing them.
     """
-    pixels = MapAccumulator()
-    done = Done([], [], pixels.masks, pixels.regions, [])
+    counted = Counted()
     for job in jobs:
         try:
             truth = frame_truth(job.sample, protocol)
@@ -69,16 +76,19 @@ def measure_jobs(jobs: Sequence[Job], *, files: MapFiles, protocol: Protocol, re
                     f"{width}x{height}: resize it in your method, or have it done bilinearly with --resize"
                 )
             judged = judge(score_map, truth, protocol, predicted=job.predicted)
-            if judged.score_map is not None:
-                pixels.add_pixels(judged.score_map, truth.boxes, truth.mask)
-            done.photos.append(judged.boxes)
-            done.centre.append(judge_centre(truth, protocol, predicted=job.predicted).boxes)
+            centre = judge_centre(truth, protocol, predicted=job.predicted)
         except DipsError as error:
-            done.wrong.append(str(error))
-    return done
+            counted.wrong.append(str(error))
+            continue
+        counted.photos.append(judged.boxes)
+        counted.centre.append(centre.boxes)
+        for found, pixels in ((judged, counted.pixels), (centre, counted.centre_pixels)):
+            if found.score_map is not None:
+                pixels.add(found.score_map, truth.boxes, truth.mask)
+    return counted
 
 
-def spread(measure: Callable[[Sequence[Job]], Done], chunks: Iterable[Sequence[Job]], workers: int) -> Iterator[Done]:
+def run_chunks(measure: Callable[[Sequence[Job]], Counted], chunks: Iterable[Sequence[Job]], workers: int) -> Iterator[Counted]:
     """What comes of the chunks, in their order; only a few are under way at a time.
 
     Raises:
@@ -90,7 +100,7 @@ def spread(measure: Callable[[Sequence[Job]], Done], chunks: Iterable[Sequence[J
     # started afresh: a fork would copy the threads' locks of OpenCV
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_begin, initargs=(measure,)) as pool:
-        waiting: deque[Future[Done]] = deque()
+        waiting: deque[Future[Counted]] = deque()
         try:
             for chunk in chunks:
                 with _interrupts_wait():
@@ -122,14 +132,14 @@ def _interrupts_wait() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-_THERE: list[Callable[[Sequence[Job]], Done]] = []  # of a process: sent once, for it knows the names of all maps
+_MEASURE: list[Callable[[Sequence[Job]], Counted]] = []  # of a process: sent once, for it may know the names of all maps
 
 
-def _begin(measure: Callable[[Sequence[Job]], Done]) -> None:
+def _begin(measure: Callable[[Sequence[Job]], Counted]) -> None:
     """Of several processes each has one core."""
     cv2.setNumThreads(1)
-    _THERE.append(measure)
+    _MEASURE.append(measure)
 
 
-def _measure_there(jobs: Sequence[Job]) -> Done:
-    return _THERE[0](jobs)
+def _measure_there(jobs: Sequence[Job]) -> Counted:
+    return _MEASURE[0](jobs)

@@ -12,12 +12,14 @@ from PIL import Image
 
 from dips.errors import DataError, ImageError, ProtocolError
 from dips.evaluate import BoxAccumulator, ImageRow, MapAccumulator, best_iou_curve, centre_map, mask_to_frame, to_frame
+from dips.evaluate.judge import frame_truth, judge, judge_centre
 from dips.evaluate.protocol import find_protocol
-from dips.evaluate.truth import frame_truth, judge, judge_centre
 from dips.types import Sample
 
 FRAMED, ORIGINAL = find_protocol("wsol-224"), find_protocol("original-pixels")
 BOXES = np.array([[50, 60, 300, 200], [10, 10, 40, 30]], np.float32)
+
+TAU = dict.fromkeys(("v1", "30", "50", "70"), 0.5)
 
 
 def sample(**more: object) -> Sample:
@@ -60,7 +62,7 @@ def test_nothing_is_wanted_where_nothing_is_known() -> None:
             truth = frame_truth(sample(boxes=boxes, frame=None if boxes is None else (9, 9)), protocol)
             assert not truth.wanted
             judged = judge(None, truth, protocol, predicted=[1])
-            assert judged.score_map is None and judged.boxes.row(0) == ImageRow("a.jpg", 1, 1, 0)
+            assert judged.score_map is None and judged.boxes.row(TAU) == ImageRow("a.jpg", 1, 1, 0)
             assert judge_centre(truth, protocol).boxes.n_true == 0
 
 
@@ -74,7 +76,7 @@ def test_maps_are_resized_bilinearly(protocol) -> None:
     boxes = protocol.boxes(BOXES, (500, 375))
     for multiple, found in ((True, judged.boxes.multiple), (False, judged.boxes.single)):
         assert np.array_equal(found[judged.boxes.cut_of_tau], best_iou_curve(resized, boxes, multi_contour=multiple))
-    assert judge(resized, truth, protocol).boxes.row(500) == judged.boxes.row(500), "a map that fits is not touched"
+    assert judge(resized, truth, protocol).boxes.row(TAU) == judged.boxes.row(TAU), "a map that fits is not touched"
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 3000), (40_000, 1), (2500, 2000)])
@@ -84,7 +86,7 @@ def test_maps_of_any_size(protocol, shape: tuple[int, int]) -> None:
     judged = judge(np.full(shape, 0.5), truth, protocol)
     assert judged.score_map is not None and judged.score_map.shape == protocol.frame((500, 375))[::-1]
     whole = judge(np.ones((375, 500)), truth, protocol)
-    assert judged.boxes.row(0).iou == whole.boxes.row(0).iou, "a constant map is one box"
+    assert judged.boxes.row(TAU).iou == whole.boxes.row(TAU).iou, "a constant map is one box"
 
 
 def test_a_method_without_map_finds_nothing() -> None:

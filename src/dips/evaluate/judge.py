@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dips.data.images import image_size
-from dips.data.masks import read_mask
+from dips.data.maskfiles import read_mask
 from dips.errors import ImageError
 from dips.evaluate.accumulate import MapAccumulator, Measured, measure_boxes
 from dips.evaluate.boxes import BoxLevels, boxes_at_thresholds
 from dips.evaluate.centre import centre_map
-from dips.evaluate.protocol import Protocol
+from dips.evaluate.protocol import ORIGINAL, Protocol
 from dips.types import Sample
 
 __all__ = ["FrameTruth", "Judged", "frame_truth", "judge", "judge_centre"]
@@ -57,7 +57,7 @@ class Judged:
         """Add it to the numbers."""
         accumulator.boxes.count(self.boxes)
         if self.score_map is not None:
-            accumulator.add_pixels(self.score_map, truth.boxes, truth.mask)
+            accumulator.pixels.add(self.score_map, truth.boxes, truth.mask)
 
 
 def frame_truth(sample: Sample, protocol: Protocol) -> FrameTruth:
@@ -108,14 +108,15 @@ def judge_centre(
     truth: FrameTruth, protocol: Protocol, *, predicted: Sequence[int] | NDArray[np.integer] = (), thresholds: int = 1000
 ) -> Judged:
     """What the centred Gaussian is worth; its boxes are computed once for all photos of one size."""
-    levels = _centre_levels(*protocol.frame(truth.size), thresholds) if truth.wanted else None
-    sample = truth.sample
-    return Judged(
-        measure_boxes(levels, truth.boxes, label=sample.label, predicted=predicted, id=sample.id, thresholds=thresholds), None
-    )
+    sample, score_map, levels = truth.sample, None, None
+    if truth.wanted:
+        score_map, levels = _centre(*protocol.frame(truth.size), thresholds)
+    measured = measure_boxes(levels, truth.boxes, label=sample.label, predicted=predicted, id=sample.id, thresholds=thresholds)
+    return Judged(measured, score_map)
 
 
-@lru_cache(maxsize=64)
-def _centre_levels(width: int, height: int, thresholds: int) -> BoxLevels:
-    """The boxes of the centred Gaussian, stretched to the frame."""
-    return boxes_at_thresholds(Protocol("", "", None).resized(centre_map(), (width, height)), thresholds)
+@lru_cache(maxsize=8)
+def _centre(width: int, height: int, thresholds: int) -> tuple[NDArray[np.floating], BoxLevels]:
+    """The centred Gaussian, stretched to the frame, and its boxes."""
+    score_map = ORIGINAL.resized(centre_map(), (width, height))
+    return score_map, boxes_at_thresholds(score_map, thresholds)

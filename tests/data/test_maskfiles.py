@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from dips.data import check_data, load_data, load_truth
-from dips.data.masks import read_mask
+from dips.data.maskfiles import read_mask
 from dips.data.metadata import read_metadata
 from dips.errors import DataError, ImageError
 from dips.types import Sample
