@@ -106,6 +106,9 @@ def test_only_what_there_is_data_for_is_written(tmp_path: Path, methods: Methods
     key = ("boxes", "activations", "dissection")[missing]
     paths = write_plots(tmp_path, [{**row, key: None} for row in methods])
     assert {path.stem for path in paths} == set(STEMS) - {STEMS[missing]}
+    write_plots(tmp_path, methods)
+    assert write_plots(tmp_path, [{**row, key: None} for row in methods]) == paths
+    assert sorted(tmp_path.iterdir()) == sorted(paths), "figures of other numbers are removed"
 
 
 def test_nothing_is_written_of_nothing(tmp_path: Path) -> None:

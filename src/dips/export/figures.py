@@ -137,7 +137,7 @@ def write_plots(folder: Path, methods: Sequence[Mapping[str, Any]]) -> list[Path
     """Write the figures as files for papers, each as SVG and as PNG (300 dpi), black on white.
 
     ``box_acc_over_tau``: :func:`threshold_panels`; ``activations``: :func:`activation_panels`; ``errors``:
-    :func:`error_panels`; only those that there is data for. Files of before are replaced, each whole or not at all.
+    :func:`error_panels`; only those that there is data for. Files of before are replaced, each whole or not at all, or removed.
 
     Args:
         folder: where they go; made if it is missing.
@@ -158,6 +158,9 @@ def write_plots(folder: Path, methods: Sequence[Mapping[str, Any]]) -> list[Path
     ):
         if panels:
             written += save_panels(folder / stem, panels, title=title, size=size, columns=columns)
+        else:  # one of before belongs to other numbers
+            for suffix in (".svg", ".png"):
+                (folder / f"{stem}{suffix}").unlink(missing_ok=True)
     return written
 
 
