@@ -71,6 +71,11 @@ class Model:
         self._meta, self._localizer, self._classifier = meta, localizer, classifier
         self.given = tuple(weights)
 
+    @property
+    def trained_share(self) -> float:
+        """The share of the linear map (``predict.sst_share``) that the thresholds were chosen for."""
+        return float(self._meta.get("sst_share", self.config.sst_share))
+
     @cached_property
     def key_map(self) -> KeyMap | None:
         """The linear map on the transformer's keys that the harvest fitted; None unless ``harvest.refine=dataset``."""
@@ -117,7 +122,7 @@ class Model:
         """The networks, ready to look at photos."""
         threshold, share = self.config.predict.threshold, self.config.sst_share
         mixed = share > 0
-        if threshold < 0 and share != self._meta.get("sst_share", share):
+        if threshold < 0 and share != self.trained_share:
             log("the threshold was chosen for another predict.sst_share; predict.threshold gives one that fits")
         predict = dataclasses.replace(
             self.config.predict, sst_share=share, threshold=self.best_tau["v2"] if threshold < 0 else threshold

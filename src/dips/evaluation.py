@@ -90,6 +90,8 @@ def _unfit(model: Model, dataset: DataSet, split: str | None, protocol: Protocol
     """Why the thresholds of training are no validation's for this split, if they are not."""
     if protocol != FRAMED:
         return f"they were chosen by the protocol {FRAMED.name}"
+    if model.config.sst_share != model.trained_share:
+        return f"they were chosen for predict.sst_share={model.trained_share:g}"
     trained = Path(model.record["data"]).resolve()
     here = dataset.root.resolve()
     same = here == trained or here in trained.parents or trained in here.parents
