@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
+from dips.cli.tables import print_evaluation
 from dips.evaluate import centre_map
 
 from .conftest import Dips, Tiny
@@ -182,3 +183,12 @@ def test_evaluate_with_an_unknown_protocol(tiny: Tiny, dips: Dips) -> None:
     said = dips("evaluate", tiny.run, tiny.data, "--store", tiny.store, "--weights", tiny.weights, "--protocol", "voc")
     assert said.code == 2 and "no protocol 'voc'" in said.err and said.err.count("\n") == 1
     assert {path: path.stat().st_mtime_ns for path in tiny.run.iterdir()} == before
+
+
+def test_masks_without_boxes_have_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    methods = [{"name": name, "boxes": {}, "at_tau": None, "pxap": value} for name, value in (("maps", 42.5), ("centre", 17.0))]
+    print_evaluation({"n_boxes": 0, "pxap": 42.5, "methods": methods})
+    out = capsys.readouterr().out
+    assert "PxAP" in out and "42.5" in out and "17.0" in out and "only the classification" not in out
+    print_evaluation({"n_boxes": 0, "pxap": None, "methods": [{"name": "maps", "boxes": {}, "at_tau": None, "pxap": None}]})
+    assert "only the classification" in capsys.readouterr().out

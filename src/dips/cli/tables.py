@@ -66,10 +66,10 @@ def print_evaluation(result: Mapping[str, Any]) -> None:
         f"{result.get('data')}, split {result.get('split')}: {result.get('n_images')} photos, {boxed} with true boxes",
         markup=False,
     )
-    if boxed:
+    if boxed or result.get("pxap") is not None:
         console.print(_table(result.get("methods") or ()))
     else:
-        console.print("no photo has true boxes: only the classification can be judged")
+        console.print("no photo has true boxes or masks: only the classification can be judged")
     for name, key in (("Classification, top 1", "top1_cls"), ("Classification, top 5", "top5_cls")):
         if isinstance(value := result.get(key), int | float):
             console.print(f"{name}: {value:.1f}% of the photos with a known class")

@@ -15,9 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 from dips.data.images import image_size
 from dips.data.maskfiles import read_mask
 from dips.errors import ImageError
-from dips.evaluate.accumulate import MapAccumulator, Measured, measure_boxes
+from dips.evaluate.accumulate import MapAccumulator
 from dips.evaluate.boxes import BoxLevels, boxes_at_thresholds
 from dips.evaluate.centre import centre_map
+from dips.evaluate.measure import Measured, measure_boxes
 from dips.evaluate.protocol import ORIGINAL, Protocol
 from dips.types import Sample
 

@@ -8,7 +8,7 @@ from typing import IO
 
 import numpy as np
 
-from dips.evaluate.accumulate import Measured
+from dips.evaluate.measure import Measured
 from dips.evaluate.result import ImageRow
 
 __all__ = ["Spool"]
@@ -27,7 +27,7 @@ class Spool:
         np.save(self._file, np.stack([photo.single, photo.multiple, photo.kinds.astype(np.float64)]))
 
     def rows(self, tau: Mapping[str, float]) -> Iterator[ImageRow]:
-        """All photos in their order, as :meth:`~dips.evaluate.accumulate.Measured.row` tells them."""
+        """All photos in their order, as :meth:`~dips.evaluate.measure.Measured.row` tells them."""
         self._file.seek(0)
         while line := self._file.readline():
             id, label, predicted, n_true, thresholds, peak = json.loads(line)

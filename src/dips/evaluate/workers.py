@@ -17,10 +17,11 @@ from dataclasses import dataclass, field
 import cv2
 
 from dips.errors import DipsError, ProtocolError, RunError
-from dips.evaluate.accumulate import MapPixels, Measured
+from dips.evaluate.accumulate import MapPixels
 from dips.evaluate.boxes import engine
 from dips.evaluate.judge import frame_truth, judge, judge_centre
 from dips.evaluate.mapfiles import MapFiles
+from dips.evaluate.measure import Measured
 from dips.evaluate.protocol import Protocol
 from dips.types import Sample
 
