@@ -23,7 +23,7 @@ small_maps = arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9)), e
 def test_the_metrics_need_neither_torch_nor_numba() -> None:
     code = """
 import sys
-blocked = {"torch", "torchvision", "matplotlib", "PIL", "sklearn", "numba"}
+blocked = {"torch", "torchvision", "timm", "matplotlib", "PIL", "sklearn", "scipy", "rich", "cyclopts", "numba"}
 class Blocker:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in blocked:
