@@ -170,6 +170,7 @@ class Model:
         photos: int = 24,
         json_path: str | Path | None = None,
         protocol: str = "wsol-224",
+        note: str = "",
     ) -> dict[str, Any]:
         """Every metric of the protocol on a split, beside the mean attention map, the linear map and the centred Gaussian.
 
@@ -181,6 +182,7 @@ class Model:
             photos: best and worst photos shown in the report, together.
             json_path: where the result is also written.
             protocol: ``wsol-224``, the field's, or ``original-pixels``.
+            note: a sentence about the photos that stands at the top of the report.
 
         Raises:
             DataError: there is no photo, no such split, or none of its classes is the model's. Photos without true boxes count
@@ -196,6 +198,7 @@ class Model:
             photos=photos,
             protocol=find_protocol(protocol),
             csv_path=self.run / "evaluation.csv",
+            note=note,
         )
         for path in [self.run / "evaluation.json", *([Path(json_path)] if json_path is not None else [])]:
             write_json(path, result)

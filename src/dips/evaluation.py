@@ -17,7 +17,7 @@ from dips.data.images import read_image
 from dips.data.listing import split_name
 from dips.errors import DataError
 from dips.evaluate.protocol import FRAMED, Protocol
-from dips.evaluate.record import CENTRE_NOTE, REPLICATES, digest, summary, write_rows
+from dips.evaluate.record import CENTRE_NOTE, REPLICATES, fingerprints, summary, write_rows
 from dips.evaluate.result import BoxResult
 from dips.evaluate.run import Evaluated, evaluate_photos
 from dips.export.draw import overlay, thumbnail
@@ -44,6 +44,7 @@ def evaluate_model(
     photos: int,
     protocol: Protocol,
     csv_path: Path,
+    note: str,
 ) -> dict[str, Any]:
     """See :meth:`dips.api.Model.evaluate`."""
     dataset = _data(model, data, split)
@@ -72,7 +73,7 @@ def evaluate_model(
     own = found.methods["localizer"].boxes
     if own.n_boxes == 0 and found.methods["localizer"].pxap is None:
         log("no photo of this split has true boxes or masks: only the classification is evaluated")
-    result = _result(model, data, split, dataset, found, harvested, protocol, unfit)
+    result = _result(model, data, split, dataset, found, harvested, protocol, unfit, note)
     write_rows(csv_path, own.images, classes=model.classes)
     result["shown"] = _shown(model, found, own, photos)
     return result
@@ -122,17 +123,19 @@ def _result(
     harvested: Harvested,
     protocol: Protocol,
     unfit: str | None,
+    note: str,
 ) -> dict[str, Any]:
-    tau = model.best_tau if unfit is None else None
+    taus = {"localizer": model.best_tau} if unfit is None else {}
     own_result = found.methods["localizer"]
     others = {name: (_NOTES[name], result) for name, result in found.methods.items() if name != "localizer"}
     transformer = model.record["weights"]["transformer"]
     problems = [*harvested.problems, *found.problems]
     return {
-        **summary(("localizer", _NOTES["localizer"], own_result), others, protocol, tau),
+        **summary(("localizer", _NOTES["localizer"], own_result), others, protocol, taus),
         "data": str(data),
         "split": split or "all",
-        "photos": digest(dataset.root, (sample.id for sample in found.samples)),
+        "photos": fingerprints(sample.path for sample in dataset.samples),
+        "note": note,
         "validation_tau_from": unfit or model.record["selection"],
         "classes": _classes(model, own_result.boxes),
         "sst": transformer["note"] or transformer["arch"],

@@ -70,6 +70,7 @@ def _evaluation(record: Mapping[str, Any], evaluation: Mapping[str, Any]) -> dic
         "selection": record["selection"],
         "label_free": record["label_free"],
         "notes": [evaluation["protocol"]],
+        "note": evaluation.get("note", ""),
     }
 
 

@@ -36,6 +36,7 @@ __all__ = [
     "log",
     "new_folder",
     "pick_device",
+    "require_writable",
     "seed_everything",
     "track",
 ]
@@ -173,6 +174,22 @@ def atomic_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def require_writable(path: Path) -> None:
+    """See that a file could be written, before the work that it is to hold; an existing one is left as it is.
+
+    Raises:
+        RunError: it could not.
+    """
+    if path.is_dir():
+        raise RunError(f"cannot write {path}: it is a folder; give the name of a file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}; choose another folder") from error
 
 
 def _umask() -> int:

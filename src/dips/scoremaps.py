@@ -26,12 +26,15 @@ def checked_map(score_map: ArrayLike) -> NDArray[Any]:
     """
     array = np.asarray(score_map)
     if array.ndim != 2 or array.size == 0:
-        raise ProtocolError(f"a score map has the shape (height, width), not {array.shape}")
+        raise ProtocolError(f"a score map has the shape (height, width), not {array.shape}; take one map, e.g. with squeeze()")
     if array.dtype == np.bool_ or not np.issubdtype(array.dtype, np.number) or np.iscomplexobj(array):
         raise ProtocolError(f"a score map holds numbers between 0 and 1, not {array.dtype}; convert it with astype(float)")
     low, high = float(array.min()), float(array.max())
-    if not (low >= 0.0 and high <= 1.0):  # also catches NaN
-        raise ProtocolError(f"a score map lies in [0, 1] without NaN, not in [{low:g}, {high:g}]; divide it by its maximum")
+    if np.isnan(low) or np.isnan(high):
+        raise ProtocolError("a score map lies in [0, 1] without NaN, and this one has NaN; find out where it comes from")
+    if not (low >= 0.0 and high <= 1.0):
+        remedy = "divide it by its maximum" if low >= 0 else "subtract its minimum, then divide it by its maximum"
+        raise ProtocolError(f"a score map lies in [0, 1] without NaN, not in [{low:g}, {high:g}]; {remedy}")
     return array if np.issubdtype(array.dtype, np.floating) else array.astype(np.float64)
 
 

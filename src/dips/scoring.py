@@ -29,7 +29,7 @@ from dips.errors import ConfigError, DataError, ProtocolError, RunError
 from dips.evaluate.accumulate import MapAccumulator
 from dips.evaluate.mapfiles import MapFiles
 from dips.evaluate.protocol import Protocol, find_protocol
-from dips.evaluate.record import CENTRE_NOTE, REPLICATES, digest, summary, write_rows
+from dips.evaluate.record import CENTRE_NOTE, REPLICATES, fingerprints, shared_photos, summary, write_rows
 from dips.evaluate.result import MapResult
 from dips.evaluate.spool import Spool
 from dips.evaluate.workers import Counted, Job, measure_jobs, run_chunks
@@ -82,11 +82,11 @@ def score_maps(
     if workers < 0:
         raise ConfigError(f"--workers is a number of processes, or 0 for one per core, not {workers}")
     truth = load_truth(data, split=split)
-    photos = digest(truth.root, truth.ids)
-    tau = None if tau_from is None else _best_tau(Path(tau_from), frame, photos)
+    photos = fingerprints(sample.path for sample in truth.samples)
+    taus = {} if tau_from is None else _taus(Path(tau_from), frame, photos)
     for problem in truth.problems:
         log(f"{problem.path}: {problem.message}")
-    files = MapFiles(maps)
+    files = MapFiles(maps, prefix=truth.split)
     places, ids = _places(files, truth, partial_maps), truth.ids
     ranked = {} if predicted is None else read_predicted(Path(predicted), truth, [ids[place] for place in places])
     starts = range(0, len(places), _CHUNK)
@@ -95,10 +95,10 @@ def score_maps(
     parts = run_chunks(measure, chunks, min(workers or _cores(), len(starts)))
     with ExitStack() as stack:
         spool = None if csv_path is None else Spool(stack.enter_context(_beside(Path(csv_path))))
-        found, centre, engine = _count(track(parts, "score", len(starts)), spool)
+        found, centre, engine = _count(track(parts, "score", len(starts)), len(places), spool)
         if spool is not None and csv_path is not None:
-            write_rows(Path(csv_path), spool.rows(tau or found.boxes.best_tau), classes=truth.classes)
-    return summary(("maps", "the score maps that were given", found), {"centre": (CENTRE_NOTE, centre)}, frame, tau) | {
+            write_rows(Path(csv_path), spool.rows(taus.get("maps") or found.boxes.best_tau), classes=truth.classes)
+    return summary(("maps", "the score maps that were given", found), {"centre": (CENTRE_NOTE, centre)}, frame, taus) | {
         "maps": str(maps),
         "data": str(data),
         "split": truth.split,
@@ -112,7 +112,7 @@ def score_maps(
     }
 
 
-def _count(parts: Iterable[Counted], spool: Spool | None) -> tuple[MapResult, MapResult, str]:
+def _count(parts: Iterable[Counted], total: int, spool: Spool | None) -> tuple[MapResult, MapResult, str]:
     """The numbers of the maps and of the centred Gaussian, and how boxes were found.
 
     Raises:
@@ -134,7 +134,12 @@ def _count(parts: Iterable[Counted], spool: Spool | None) -> tuple[MapResult, Ma
         if len(wrong) >= _ENOUGH:
             break
     if wrong:
-        raise ProtocolError(f"{len(wrong)} of {seen} score maps cannot be used: {some(wrong, 3)}")
+        told = (
+            f"{len(wrong)} of {total} score maps"
+            if seen == total
+            else f"{len(wrong)} of the first {seen} of {total} score maps"
+        )
+        raise ProtocolError(f"{told} cannot be used: {some(wrong, 3)}")
     if "numba" in engine:
         log(f"boxes were found by {engine}")
     return result.result(), centre.result(), engine
@@ -181,8 +186,8 @@ def _places(files: MapFiles, truth: Truth, partial_maps: bool) -> Sequence[int]:
     others = files.others(ids) if sum(1 for _ in files.names()) > count else []
     if others and not partial_maps:
         raise DataError(
-            f"{files.place} has {len(others)} maps of photos that {truth.root} does not list in this split: {some(others, 3)}; "
-            "choose another --split, or leave them out with --partial"
+            f"{files.place} has {len(others)} maps of photos that {truth.root} does not list in this split, or second ones of "
+            f"a photo: {some(others, 3)}; choose another --split, or leave them out with --partial"
         )
     if missing or others:
         log(f"partial: {len(missing)} photos have no map, {len(others)} maps belong to no photo; both are left out")
@@ -201,26 +206,36 @@ def _jobs(truth: Truth, files: MapFiles, places: Sequence[int], ranked: Mapping[
     return [Job(sample, files.find(sample.id) or "", ranked.get(sample.id, ())) for sample in samples]
 
 
-def _best_tau(path: Path, protocol: Protocol, photos: str) -> dict[str, float]:
-    """``best_tau`` of an evaluation's JSON.
+def _taus(path: Path, protocol: Protocol, photos: str) -> dict[str, dict[str, float]]:
+    """``best_tau`` of an evaluation's JSON: of the method itself, and of the centred Gaussian if it is there.
 
     Raises:
-        DataError: the file has none, was made by another protocol, or on the very ``photos`` that are scored now.
+        DataError: the file has none, was made by another protocol, or with some of the ``photos`` that are scored now.
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        tau = {name: float(record["best_tau"][name]) for name in ("v1", "30", "50", "70")}
-        if not all(0 <= value <= 1 for value in tau.values()):
-            raise ValueError("a threshold lies between 0 and 1")
-    except (OSError, ValueError, LookupError, TypeError) as error:
+        centre = record.get("baselines", {}).get("centre", {}).get("best_tau")
+        taus = {"maps": _thresholds(record["best_tau"]), **({"centre": _thresholds(centre)} if centre else {})}
+        common = shared_photos(record.get("photos", ""), photos)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path} holds no thresholds ({error}); give the JSON that 'dips score' or 'dips evaluate' wrote for the "
             "validation split"
         ) from error
     if (made := record.get("protocol_name", protocol.name)) != protocol.name:
         raise DataError(f"{path} holds thresholds of the protocol {made}, not of {protocol.name}; score both splits by one")
-    if record.get("photos") == photos:
-        raise DataError(f"{path} was made on these very photos, so its thresholds are no validation; score another split")
+    if common:
+        raise DataError(
+            f"{path} was made with {common} of the photos that are scored now, so its thresholds are no validation; score "
+            "another split"
+        )
+    return taus
+
+
+def _thresholds(found: Mapping[str, Any]) -> dict[str, float]:
+    tau = {name: float(found[name]) for name in ("v1", "30", "50", "70")}
+    if not all(0 <= value <= 1 for value in tau.values()):
+        raise ValueError("a threshold lies between 0 and 1")
     return tau
 
 

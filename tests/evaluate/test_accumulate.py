@@ -86,10 +86,19 @@ def test_labels_decide_top1_and_top5() -> None:
     accumulator.add(square(), truth, label=3, predicted=[3, 1, 2, 4, 5])
     accumulator.add(square(), truth, label=3, predicted=[1, 2, 4, 5, 3])
     accumulator.add(square(), truth, label=3, predicted=[1, 2, 4, 5, 6, 3])  # the sixth does not count
-    accumulator.add(square(), [[0, 0, 20, 20]], label=3, predicted=[3])  # right label, wrong box
+    accumulator.add(square(), [[0, 0, 20, 20]], label=3, predicted=[3, 1, 2, 4, 5])  # right label, wrong box
     result = accumulator.result()
     assert (result.gt_known, result.top1_loc, result.top5_loc) == (75.0, 25.0, 50.0)
     assert (result.class_top1, result.class_top5) == (50.0, 75.0)
+
+
+def test_nothing_is_said_of_five_where_fewer_were_predicted() -> None:
+    accumulator = BoxAccumulator()
+    accumulator.add(square(), [[50, 60, 119, 149]], label=3, predicted=[3, 1, 2, 4, 5])
+    assert (accumulator.result().top5_loc, accumulator.result().class_top5) == (100, 100)
+    accumulator.add(square(), [[50, 60, 119, 149]], label=3, predicted=[3, 1])
+    result = accumulator.result()
+    assert np.isnan([result.top5_loc, result.class_top5]).all() and (result.top1_loc, result.class_top1) == (100, 100)
 
 
 def test_photos_without_true_boxes_count_for_classification_only() -> None:

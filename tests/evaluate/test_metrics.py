@@ -26,9 +26,11 @@ def test_the_family_by_hand() -> None:
 
 def test_top_k_by_hand() -> None:
     labels = [1, 2, 3, 4]
-    predicted = [[1, 9], [9, 2], [3], [4]]
+    predicted = [[1, 9, 8, 7, 6], [9, 2, 8, 7, 6], [3, 9, 8, 7, 6], [4, 9, 8, 7, 6]]
     assert top_k_localization(MAPS, TRUE, labels, predicted) == 25
     assert top_k_localization(MAPS, TRUE, labels, predicted, k=5) == 50
+    with pytest.raises(ProtocolError, match="five predicted classes"):
+        top_k_localization(MAPS, TRUE, labels, [*predicted[:3], [4]], k=5)
     assert top_k_localization(MAPS, TRUE, labels, [1, 9, 3, 4]) == 25
     with pytest.raises(ProtocolError, match="k = 1"):
         top_k_localization(MAPS, TRUE, labels, predicted, k=3)

@@ -12,7 +12,7 @@ import pytest
 from dips.errors import RunError
 from dips.evaluate import BoxAccumulator, ImageRow, MapAccumulator, measure_boxes
 from dips.evaluate.protocol import find_protocol
-from dips.evaluate.record import digest, summary, write_rows
+from dips.evaluate.record import fingerprints, shared_photos, summary, write_rows
 
 COLUMNS = (
     *("id", "label", "predicted", "true_boxes", "iou", "correct_30", "correct_50", "correct_70"),
@@ -98,13 +98,21 @@ def test_numbers_carry_their_protocol() -> None:
     accumulator.add(np.kron(np.eye(4), np.ones((8, 8))), [[0, 0, 8, 8]], label=0, predicted=[0, 1], id="a")
     result = accumulator.result()
     for name in ("wsol-224", "original-pixels"):
-        found = summary(("mine", "a note", result), {"centre": ("another", result)}, find_protocol(name), None)
+        found = summary(("mine", "a note", result), {"centre": ("another", result)}, find_protocol(name), {})
         record = json.loads(json.dumps(found, allow_nan=False))
         assert record["protocol_name"] == name and "50 thresholds" in record["protocol"] and "oracle" in record["protocol"]
         assert (record["n_images"], record["n_boxes"], record["top1_cls"], record["pxap"]) == (1, 1, 100.0, None)
     other = record["baselines"]["centre"]
     assert other["max_box_acc_v2"] == record["max_box_acc_v2"] == result.boxes.max_box_acc_v2 and other["pxap"] is None
-    assert set(other) == {"max_box_acc", "max_box_acc_v2", "max_box_acc_at", "best_tau", "intervals", "pxap"}
+    assert set(other) == {
+        "max_box_acc",
+        "max_box_acc_v2",
+        "max_box_acc_at",
+        "best_tau",
+        "intervals",
+        "at_validation_tau",
+        "pxap",
+    }
     assert [(method["name"], method["own"]) for method in record["methods"]] == [("mine", True), ("centre", False)]
 
 
@@ -112,7 +120,7 @@ def test_thresholds_of_validation_suit_the_own_method_alone() -> None:
     accumulator = MapAccumulator(50)
     accumulator.add(np.kron(np.eye(4), np.ones((8, 8))), [[0, 0, 8, 8]], id="a")
     result = accumulator.result()
-    record = summary(("mine", "", result), {"centre": ("", result)}, find_protocol("wsol-224"), TAU)
+    record = summary(("mine", "", result), {"centre": ("", result)}, find_protocol("wsol-224"), {"mine": TAU})
     own, other = record["methods"]
     assert record["at_validation_tau"] == own["at_tau"] == result.boxes.at_tau(TAU).record() and other["at_tau"] is None
     assert own["dissection"]["tau_from"] == "validation" and own["dissection"]["tau"] == TAU["v1"]
@@ -121,20 +129,23 @@ def test_thresholds_of_validation_suit_the_own_method_alone() -> None:
 
 def test_nothing_to_count_is_none() -> None:
     empty = MapAccumulator(replicates=5).result()
-    record = json.loads(json.dumps(summary(("mine", "", empty), {}, find_protocol("wsol-224"), TAU), allow_nan=False))
+    record = json.loads(json.dumps(summary(("mine", "", empty), {}, find_protocol("wsol-224"), {"mine": TAU}), allow_nan=False))
     names = ("max_box_acc_v2", "top1_loc", "best_tau", "intervals", "pxap", "top5_cls", "at_validation_tau")
     assert all(record[name] is None for name in names)
 
 
 def test_every_key_is_in_the_docs() -> None:
     page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
-    record = summary(("mine", "", MapAccumulator().result()), {}, find_protocol("wsol-224"), None)
+    record = summary(("mine", "", MapAccumulator().result()), {}, find_protocol("wsol-224"), {})
     assert [key for key in record if f"`{key}`" not in page] == []
 
 
-def test_a_digest_is_of_folder_and_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_photos_know_each_other_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    here = digest(tmp_path, ["a", "b"])
-    assert digest(Path("."), ("a", "b")) == here and len(here) == 16
-    assert len({here, digest(tmp_path, ["b", "a"]), digest(tmp_path, ["ab"]), digest(tmp_path / "x", ["a", "b"])}) == 4
-    assert digest(tmp_path, ["owl/\udcff.jpg"])
+    whole = fingerprints(tmp_path / f"{n}.jpg" for n in range(3000))
+    assert shared_photos(whole, fingerprints([Path("7.jpg"), Path("x/../8.jpg"), Path("else.jpg")])) == 2
+    assert shared_photos(whole, fingerprints(tmp_path / "x" / f"{n}.jpg" for n in range(3000))) == 0
+    assert shared_photos(whole, fingerprints([])) == 0 and shared_photos("", "") == 0
+    assert fingerprints([Path("owl/\udcff.jpg")])
+    with pytest.raises(ValueError):
+        shared_photos("no base64!", "")

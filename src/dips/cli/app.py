@@ -211,8 +211,12 @@ def score(
     """
     from dips.cli.tables import print_evaluation
     from dips.evaluate.record import write_json
+    from dips.runtime import require_writable
     from dips.scoring import score_maps
 
+    for path in (json, csv, plots and plots / "box_acc_over_tau.svg"):
+        if path is not None:
+            require_writable(path)
     result = score_maps(
         maps,
         data,

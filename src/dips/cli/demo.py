@@ -22,6 +22,9 @@ __all__ = ["run_demo"]
 
 _MARK = "demo.json"
 _TRAIN, _TEST = 120, 40
+_GENERATED = (
+    "The photos of this demo are GENERATED scenes, drawn by the program; accuracy on them says nothing about real photos."
+)
 
 
 def run_demo(out: Path, seed: int, *, recipe: str = "demo", train: int = _TRAIN, test: int = _TEST, **fit_with: Any) -> int:
@@ -44,7 +47,7 @@ def run_demo(out: Path, seed: int, *, recipe: str = "demo", train: int = _TRAIN,
     from dips.export.folder import PredictionFolder, is_finished
     from dips.runtime import log
 
-    log("The photos of this demo are GENERATED scenes, drawn by the program; accuracy on them says nothing about real photos.")
+    log(_GENERATED)
     if resumed:
         log(f"{out} was interrupted: going on")
         for rest in out.glob(".photos.*"):  # of a kill while the scenes were drawn
@@ -52,7 +55,7 @@ def run_demo(out: Path, seed: int, *, recipe: str = "demo", train: int = _TRAIN,
     photos, run, store, predictions = (out / name for name in ("photos", "run", "store", "predictions"))
     write_sample(photos, train=train, test=test, seed=seed)
     model = fit(photos, out=run, recipe=recipe, store=store, resume=resumed, **fit_with)
-    result = model.evaluate(photos, split="test", store=store, json_path=out / "evaluation.json")
+    result = model.evaluate(photos, split="test", store=store, json_path=out / "evaluation.json", note=_GENERATED)
     if not is_finished(predictions):
         formats = ("json", "overlays", "masks", "coco")
         folder = PredictionFolder.plan([photos / "test"], predictions, formats=formats, made_with={"demo": mark})

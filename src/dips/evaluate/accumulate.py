@@ -48,7 +48,7 @@ class BoxAccumulator:
         self._frame = frame
         self._replicates = replicates
         self._counts = {name: np.zeros((rows, thresholds), np.int64) for name, rows in _CURVES.items()}
-        self._numbers = dict.fromkeys(("images", "boxes", "boxes_classified", "classified", "right1", "right5"), 0)
+        self._numbers = dict.fromkeys(("images", "boxes", "boxes_classified", "classified", "right1", "right5", "short"), 0)
         self._bootstrap = Bootstrap(replicates, (1 + len(DELTAS), thresholds)) if replicates else None
         self._images: list[ImageRow] = []
 
@@ -102,7 +102,15 @@ class BoxAccumulator:
             counts["kinds"] += photo.kinds[cuts] == np.arange(len(KINDS))[:, None]
             if self._bootstrap is not None:
                 self._bootstrap.add(hits, photo.id)
-        more = (1, boxed, boxed and photo.classified, photo.classified, right1, right5)
+        more = (
+            1,
+            boxed,
+            boxed and photo.classified,
+            photo.classified,
+            right1,
+            right5,
+            photo.classified and len(photo.predicted) < 5,
+        )
         self._numbers = {name: number + one for (name, number), one in zip(self._numbers.items(), more, strict=True)}
         if self._kept is not None:
             self._images.append(photo.row(self._kept))
@@ -125,6 +133,7 @@ class BoxAccumulator:
         """The percentages so far."""
         numbers = self._numbers
         boxes, classified = numbers["boxes"], numbers["boxes_classified"]
+        five = numbers["short"] == 0  # with fewer than five predictions nothing can be said of five
         return BoxResult(
             n_images=numbers["images"],
             n_boxes=boxes,
@@ -134,10 +143,10 @@ class BoxAccumulator:
             v1=_percent(self._counts["v1"][0], boxes),
             v2=_percent(self._counts["v2"], boxes),
             top1=_percent(self._counts["top1"][0], classified),
-            top5=_percent(self._counts["top5"][0], classified),
+            top5=_percent(self._counts["top5"][0], classified if five else 0),
             kinds=_percent(self._counts["kinds"], boxes),
             class_top1=float(_percent(np.array(numbers["right1"]), numbers["classified"])),
-            class_top5=float(_percent(np.array(numbers["right5"]), numbers["classified"])),
+            class_top5=float(_percent(np.array(numbers["right5"]), numbers["classified"] if five else 0)),
             images=tuple(self._images),
             resampled=None if self._bootstrap is None or not boxes else self._bootstrap.percent(),
         )

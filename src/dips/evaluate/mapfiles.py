@@ -31,13 +31,14 @@ class MapFiles:
 
     Args:
         place: the folder or the ``.npz``.
+        prefix: a folder that the maps may lie in though ids do not begin with it: the name of the split.
 
     Raises:
         DataError: there is no map in it.
     """
 
-    def __init__(self, place: str | Path) -> None:
-        self.place = Path(place)
+    def __init__(self, place: str | Path, *, prefix: str = "") -> None:
+        self.place, self.prefix = Path(place), prefix
         if not self.place.exists():
             raise DataError(f"{self.place} does not exist; give the folder, or the .npz, that holds the score maps")
         self._archive = self.place.is_file()
@@ -54,12 +55,12 @@ class MapFiles:
         """The file, or the array in the archive, of a photo; None where it has no map.
 
         ``test/owl/1.jpg`` may be called so with a map's suffix added or in place of the photo's, with or without its first
-        folder, or by its last part alone.
+        folder, or by its last part alone; ``owl/1.jpg`` also ``test/owl/1.jpg`` with the prefix ``test``.
 
         Raises:
             DataError: it has two, of different kinds.
         """
-        for key in _keys(id):
+        for key in _keys(id, self.prefix):
             if self._archive:
                 found = [key] if key in self._known else []
             else:
@@ -156,9 +157,9 @@ def _walk(folder: Path, below: str = "", above: frozenset[str] = frozenset()) ->
                 yield below + entry.name
 
 
-def _keys(id: str) -> Iterator[str]:
+def _keys(id: str, prefix: str) -> Iterator[str]:
     path = PurePosixPath(id)
-    for name in dict.fromkeys((path, PurePosixPath(*path.parts[1:]), PurePosixPath(path.name))):
+    for name in dict.fromkeys((path, PurePosixPath(prefix) / path, PurePosixPath(*path.parts[1:]), PurePosixPath(path.name))):
         if name.name and ".." not in name.parts and not name.is_absolute():
             yield str(name)
             yield str(name.with_suffix(""))

@@ -57,11 +57,13 @@ def top_k_localization(
         k: 1 or 5.
 
     Raises:
-        ProtocolError: as :func:`max_box_acc`, or another ``k``.
+        ProtocolError: as :func:`max_box_acc`, another ``k``, or fewer than five predictions for ``k=5``.
     """
     if k not in (1, 5):
         raise ProtocolError(f"top-k localization is defined for k = 1 and k = 5, not {k}")
     result = _result(maps, boxes, thresholds, labels, predicted)
+    if k == 5 and np.isnan(result.top5_loc):
+        raise ProtocolError("top-5 localization needs five predicted classes of each photo")
     return result.top1_loc if k == 1 else result.top5_loc
 
 
@@ -109,7 +111,7 @@ def _result(
             for score_map, truth, label, said in zip(maps, boxes, labels, predicted, strict=True):
                 accumulator.add(score_map, truth, label=label, predicted=np.atleast_1d(said))
     except ValueError as error:
-        raise ProtocolError(f"there must be true boxes, and classes if any, for each map ({error})") from error
+        raise ProtocolError("there must be true boxes, and classes if any, for each map: as many as there are maps") from error
     result = accumulator.result()
     if result.n_boxes == 0:
         raise ProtocolError("no photo has a true box; there is nothing to localize")

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from dips.evaluate.protocol import Protocol
 from dips.evaluate.result import ImageRow, MapResult
 from dips.runtime import atomic_file
 
-__all__ = ["CENTRE_NOTE", "REPLICATES", "digest", "summary", "write_json", "write_rows"]
+__all__ = ["CENTRE_NOTE", "REPLICATES", "fingerprints", "shared_photos", "summary", "write_json", "write_rows"]
 
 CENTRE_NOTE = "a centred Gaussian; does not look at the photo"
 
@@ -30,7 +34,7 @@ def summary(
     own: tuple[str, str, MapResult],
     others: Mapping[str, tuple[str, MapResult]],
     protocol: Protocol,
-    tau: Mapping[str, float] | None,
+    taus: Mapping[str, Mapping[str, float]],
 ) -> dict[str, Any]:
     """What every evaluation says, in percent; None where there is nothing to count. The keys are those of docs/metrics.md.
 
@@ -38,11 +42,13 @@ def summary(
         own: name, note and result of the method that is evaluated.
         others: note and result by name of what it is compared with.
         protocol: what the numbers belong to.
-        tau: thresholds that were chosen on a validation split; they suit the own method alone.
+        taus: by method, thresholds that were chosen for it on a validation split; those of one method suit no other.
     """
     name, note, result = own
-    methods = [{"name": name, "own": True, "note": note, **result.record(tau)}]
-    methods += [{"name": name, "own": False, "note": note, **other.record(None)} for name, (note, other) in others.items()]
+    methods = [{"name": name, "own": True, "note": note, **result.record(taus.get(name))}]
+    methods += [
+        {"name": name, "own": False, "note": note, **other.record(taus.get(name))} for name, (note, other) in others.items()
+    ]
     boxes = result.boxes.record(curves=False)
     same = ("n_images", "n_boxes", "max_box_acc", "max_box_acc_v2", "max_box_acc_at", "gt_known", "top1_loc", "top5_loc")
     return {
@@ -55,23 +61,33 @@ def summary(
         "best_tau": boxes["best_tau"],
         "intervals": boxes["intervals"],
         "at_validation_tau": methods[0]["at_tau"],
-        "baselines": {name: _baseline(other) for name, (_, other) in others.items()},
+        "baselines": {name: _baseline(other, taus.get(name)) for name, (_, other) in others.items()},
         "methods": methods,
     }
 
 
-def _baseline(result: MapResult) -> dict[str, Any]:
-    boxes = result.boxes.record(curves=False)
+def _baseline(result: MapResult, tau: Mapping[str, float] | None) -> dict[str, Any]:
+    record = result.record(tau, curves=False)
     keys = ("max_box_acc", "max_box_acc_v2", "max_box_acc_at", "best_tau", "intervals")
-    return {**{key: boxes[key] for key in keys}, "pxap": result.pxap}
+    return {**{key: record["boxes"][key] for key in keys}, "at_validation_tau": record["at_tau"], "pxap": result.pxap}
 
 
-def digest(root: Path, ids: Iterable[str]) -> str:
-    """Sixteen hex digits that stand for the photos of a split, so that a split does not validate itself."""
-    found = hashlib.blake2b(str(root.resolve()).encode("utf-8", "surrogateescape"), digest_size=8)
-    for id in ids:
-        found.update(b"\n" + id.encode("utf-8", "surrogateescape"))
-    return found.hexdigest()
+def fingerprints(paths: Iterable[Path]) -> str:
+    """What a record says of its photos, so that none of them helps to choose a threshold that it is measured at: four bytes per
+    photo, which follow from where it lies, or would lie, as base64."""
+    marks = [hashlib.blake2b(os.fsencode(os.path.abspath(path)), digest_size=4).digest() for path in paths]
+    return base64.b64encode(b"".join(sorted(marks))).decode()
+
+
+def shared_photos(first: str, second: str) -> int:
+    """How many photos two records have in common, less what chance may account for.
+
+    Raises:
+        ValueError: not what :func:`fingerprints` gives.
+    """
+    one, other = (np.frombuffer(base64.b64decode(text, validate=True), np.uint32) for text in (first, second))
+    common = len(np.intersect1d(one, other))
+    return common if common > 10 * len(one) * len(other) / 2**32 + 0.5 else 0
 
 
 def write_json(path: Path, result: Mapping[str, Any]) -> None:

@@ -107,7 +107,8 @@ class BoxResult:
         taus: ``(T,)`` thresholds.
         v1: ``(T,)`` percent correct at IoU 0.5, box of the largest contour.
         v2: ``(3, T)`` percent correct at the IoUs of ``DELTAS``, best of all boxes.
-        top1, top5: ``(T,)`` percent correct at IoU 0.5, best of all boxes, label predicted first, among five.
+        top1, top5: ``(T,)`` percent correct at IoU 0.5, best of all boxes, label predicted first, among five; the latter NaN
+            where a photo has fewer than five predictions, as is ``class_top5``.
         kinds: ``(6, T)`` percent of the photos with boxes by kind of error, in the order of ``KINDS``.
         class_top1, class_top5: percent of the classified photos.
         images: a row per photo, in the order they came; empty unless the accumulator was told to keep them.

@@ -70,11 +70,13 @@ def measure_jobs(jobs: Sequence[Job], *, files: MapFiles, protocol: Protocol, re
         try:
             truth = frame_truth(job.sample, protocol)
             score_map = files.read(job.name)
-            width, height = protocol.frame(truth.size) if truth.wanted else score_map.shape[::-1]
+            known = protocol.side is not None or truth.size is not None
+            width, height = protocol.frame(truth.size) if known or truth.wanted else score_map.shape[::-1]
             if score_map.shape != (height, width) and not resize:
+                size = f"{score_map.shape[1]}x{score_map.shape[0]}"
                 raise ProtocolError(
-                    f"{job.name} is {score_map.shape[1]}x{score_map.shape[0]} (width x height); protocol {protocol.name} wants "
-                    f"{width}x{height}: resize it in your method, or have it done bilinearly with --resize"
+                    f"{files.place / job.name} is {size} (width x height); protocol {protocol.name} wants {width}x{height}: "
+                    "resize it in your method, or have it done bilinearly with --resize"
                 )
             judged = judge(score_map, truth, protocol, predicted=job.predicted)
             centre = judge_centre(truth, protocol, predicted=job.predicted)

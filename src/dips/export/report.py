@@ -63,7 +63,8 @@ class Evaluation(TypedDict, total=False):
 
     ``data``: name of the data set; ``split``; ``methods``: the own one and baselines; ``classes``; ``classifiers``:
     ``{"name": ..., "accuracy": percent}``; ``tau_source``: how the threshold was chosen, in words; ``selection``: how
-    the checkpoint was chosen, in words; ``label_free``: True if neither used any box; ``notes``: further sentences.
+    the checkpoint was chosen, in words; ``label_free``: True if neither used any box; ``note``: a sentence for the top;
+    ``notes``: further sentences.
     """
 
     data: str
@@ -74,6 +75,7 @@ class Evaluation(TypedDict, total=False):
     tau_source: str
     selection: str
     label_free: bool
+    note: str
     notes: Sequence[str]
 
 
