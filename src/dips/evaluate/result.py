@@ -7,7 +7,7 @@ split itself (an oracle, as the field reports them) and at thresholds that were 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -119,16 +119,16 @@ class BoxResult:
     n_boxes: int
     n_classified: int
     n_boxes_classified: int
-    taus: NDArray[np.float64]
-    v1: NDArray[np.float64]
-    v2: NDArray[np.float64]
-    top1: NDArray[np.float64]
-    top5: NDArray[np.float64]
-    kinds: NDArray[np.float64]
+    taus: NDArray[np.float64] = field(repr=False)
+    v1: NDArray[np.float64] = field(repr=False)
+    v2: NDArray[np.float64] = field(repr=False)
+    top1: NDArray[np.float64] = field(repr=False)
+    top5: NDArray[np.float64] = field(repr=False)
+    kinds: NDArray[np.float64] = field(repr=False)
     class_top1: float
     class_top5: float
-    images: tuple[ImageRow, ...] = ()
-    resampled: NDArray[np.float32] | None = None
+    images: tuple[ImageRow, ...] = field(default=(), repr=False)
+    resampled: NDArray[np.float32] | None = field(default=None, repr=False)
 
     @property
     def max_box_acc(self) -> float:
