@@ -16,6 +16,7 @@ os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", NUMBA_NUM_THREA
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -87,6 +88,7 @@ def main() -> None:
     parser.add_argument("--maps", type=Path)
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
+    often = arguments.repeats
     kinds = made_maps()
     if arguments.maps is not None:
         kinds = {str(arguments.maps): [np.load(path) for path in sorted(arguments.maps.rglob("*.npy"))[:20]]}
@@ -100,12 +102,9 @@ def main() -> None:
                 curves = [way(score_map, multi_contour=multi_contour) for way in (plain, distinct, fast)]
                 assert all(np.array_equal(curves[0], curve) for curve in curves)
                 pixels = quantise(score_map).ravel()
-                for place, way in enumerate((plain, distinct, fast)):
-                    repeats = 1 if way is not fast else arguments.repeats * 4
-                    if way is distinct:
-                        repeats = arguments.repeats
-                    totals[place] += least(lambda w=way, m=score_map, c=multi_contour: w(m, multi_contour=c), repeats)  # type: ignore[misc]
-                totals[3] += least(lambda p=pixels: np.sort(p), arguments.repeats * 4)  # type: ignore[misc]
+                for place, (way, repeats) in enumerate(((plain, 1), (distinct, often), (fast, 4 * often))):
+                    totals[place] += least(partial(way, score_map, multi_contour=multi_contour), repeats)
+                totals[3] += least(partial(np.sort, pixels), 4 * often)
             mean = totals / len(maps)
             print(
                 f"| {kind} ({len(maps)}) | {name} | " + " | ".join(f"{ms:.2f}" for ms in mean) + f" | {mean[0] / mean[2]:.0f} |"
