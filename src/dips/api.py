@@ -335,8 +335,7 @@ def _save(run: Path, data: Path, config: Config, prepared: Prepared, trained: Tr
         "seconds": {"training": round(trained.seconds, 1)},
         "environment": environment(device),
     }
-    with atomic_file(run / _RUN) as file:
-        json.dump(record, file, indent=2)
+    write_json(run / _RUN, record)
     meta = {
         "classes": list(prepared.train.classes),
         "background": prepared.train.background,

@@ -38,6 +38,7 @@ __all__ = [
     "pick_device",
     "require_writable",
     "seed_everything",
+    "temporary_beside",
     "track",
 ]
 
@@ -184,10 +185,18 @@ def require_writable(path: Path) -> None:
     """
     if path.is_dir():
         raise RunError(f"cannot write {path}: it is a folder; give the name of a file")
+    temporary_beside(path).close()
+
+
+def temporary_beside(path: Path) -> IO[bytes]:
+    """An open temporary file without a name in the folder of ``path``: the system's own folder may lie in memory.
+
+    Raises:
+        RunError: the folder cannot be made or written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
+        return tempfile.TemporaryFile(dir=path.parent)
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror or error}; choose another folder") from error
 

@@ -11,12 +11,11 @@ import json
 import os
 import platform
 import sys
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,15 +24,15 @@ import dips
 from dips.data.listing import some
 from dips.data.predicted import read_predicted
 from dips.data.truth import Truth, load_truth
-from dips.errors import ConfigError, DataError, ProtocolError, RunError
+from dips.errors import ConfigError, DataError, ProtocolError
 from dips.evaluate.accumulate import MapAccumulator
 from dips.evaluate.mapfiles import MapFiles
 from dips.evaluate.protocol import Protocol, find_protocol
 from dips.evaluate.record import CENTRE_NOTE, REPLICATES, fingerprints, shared_photos, summary, write_rows
-from dips.evaluate.result import MapResult
+from dips.evaluate.result import TAU_NAMES, MapResult
 from dips.evaluate.spool import Spool
 from dips.evaluate.workers import Counted, Job, measure_jobs, run_chunks
-from dips.runtime import log, track
+from dips.runtime import log, temporary_beside, track
 
 __all__ = ["score_maps"]
 
@@ -94,7 +93,7 @@ def score_maps(
     measure = partial(measure_jobs, files=files, protocol=frame, resize=resize)
     parts = run_chunks(measure, chunks, min(workers or _cores(), len(starts)))
     with ExitStack() as stack:
-        spool = None if csv_path is None else Spool(stack.enter_context(_beside(Path(csv_path))))
+        spool = None if csv_path is None else Spool(stack.enter_context(temporary_beside(Path(csv_path))))
         found, centre, engine = _count(track(parts, "score", len(starts)), len(places), spool)
         if spool is not None and csv_path is not None:
             write_rows(Path(csv_path), spool.rows(taus.get("maps") or found.boxes.best_tau), classes=truth.classes)
@@ -143,19 +142,6 @@ def _count(parts: Iterable[Counted], total: int, spool: Spool | None) -> tuple[M
     if "numba" in engine:
         log(f"boxes were found by {engine}")
     return result.result(), centre.result(), engine
-
-
-def _beside(path: Path) -> IO[bytes]:
-    """A temporary file in the folder of ``path``: the system's own may lie in memory.
-
-    Raises:
-        RunError: the folder cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return tempfile.TemporaryFile(dir=path.parent)
-    except OSError as error:
-        raise RunError(f"cannot write {path}: {error.strerror or error}; choose another folder") from error
 
 
 def _cores() -> int:
@@ -233,7 +219,7 @@ def _taus(path: Path, protocol: Protocol, photos: str) -> dict[str, dict[str, fl
 
 
 def _thresholds(found: Mapping[str, Any]) -> dict[str, float]:
-    tau = {name: float(found[name]) for name in ("v1", "30", "50", "70")}
+    tau = {name: float(found[name]) for name in TAU_NAMES}
     if not all(0 <= value <= 1 for value in tau.values()):
         raise ValueError("a threshold lies between 0 and 1")
     return tau

@@ -33,6 +33,8 @@ __all__ = [
 ]
 
 BACKGROUND_NAMES = frozenset({"none", "background"})
+SPLITS = ("train", "val", "test")
+SPLIT_ALIASES = {"valid": "val", "validation": "val", "dev": "val", "training": "train", "testing": "test"}
 
 
 @dataclass(slots=True)
@@ -81,9 +83,7 @@ def some(names: Iterable[str], most: int = 5) -> str:
 def split_name(name: str) -> str:
     """``train``, ``val`` or ``test`` for the names in use for them, any case; other names as they are."""
     low = name.lower()
-    return {"valid": "val", "validation": "val", "dev": "val", "training": "train", "testing": "test"}.get(
-        low, low if low in ("train", "val", "test") else name
-    )
+    return SPLIT_ALIASES.get(low, low if low in SPLITS else name)
 
 
 def assemble(listing: Listing, background_class: str) -> DataSet:

@@ -11,15 +11,13 @@ from pathlib import Path
 
 from dips.data.benchmarks import is_cub, read_cub, read_wsol
 from dips.data.folder import class_folders, has_photos, read_folder
-from dips.data.listing import Listing, align_classes, assemble, find_background, some, split_name
+from dips.data.listing import SPLITS, Listing, align_classes, assemble, find_background, some, split_name
 from dips.data.metadata import find_metadata
 from dips.data.tables import add_coco, csv_splits, find_coco, is_coco, read_coco, read_csv
 from dips.errors import DataError
 from dips.types import DataSet, Problem
 
 __all__ = ["available_splits", "load_data"]
-
-_SPLITS = ("train", "val", "test")
 
 
 def load_data(path: str | Path, *, split: str | None = None, background_class: str = "auto") -> DataSet:
@@ -62,10 +60,10 @@ def available_splits(path: str | Path) -> tuple[str, ...]:
     elif _cub_folder(top) is not None:
         found = {"train", "test"}
     else:
-        found = set(_split_folders(top)) | {split for split in _SPLITS if _described(top, split)}
+        found = set(_split_folders(top)) | {split for split in SPLITS if _described(top, split)}
         if not found and (table := top / "labels.csv").is_file():
             found = set(csv_splits(table))
-    rank = {split: place for place, split in enumerate(_SPLITS)}
+    rank = {split: place for place, split in enumerate(SPLITS)}
     return tuple(sorted(found, key=lambda split: (rank.get(split, len(rank)), split))) or ("all",)
 
 
@@ -90,7 +88,7 @@ def _read(top: Path, split: str | None) -> Listing:
     known = available_splits(top)
     if known == ("all",):
         own = split_name(top.stem.removesuffix(".coco")) if top.is_file() else split_name(top.name)
-        own = own if own in _SPLITS else "all"
+        own = own if own in SPLITS else "all"
         if split in (None, "all", own):
             return _read_undivided(top, own)
     elif split is None:
@@ -166,7 +164,7 @@ def _read_folder(folder: Path, split: str, training: Path | None = None) -> List
 
 def _described(top: Path, split: str) -> bool:
     """Whether DATA describes a split that has no folder of its own."""
-    if split_name(top.name) in _SPLITS:  # DATA is a split itself
+    if split_name(top.name) in SPLITS:  # DATA is a split itself
         return False
     metadata = find_metadata(top, split)
     if metadata is not None and split_name(metadata.name) == split:
@@ -177,7 +175,7 @@ def _described(top: Path, split: str) -> bool:
 def _split_folders(top: Path) -> dict[str, Path]:
     """Folders called train, val or test, unless they are classes: flat folders of photos beside others."""
     children = [child for child in sorted(top.iterdir()) if child.is_dir() and not child.name.startswith(".")]
-    named = {split_name(child.name): child for child in children if split_name(child.name) in _SPLITS}
+    named = {split_name(child.name): child for child in children if split_name(child.name) in SPLITS}
     filled = {split: folder for split, folder in named.items() if has_photos(folder)}
     if any(has_photos(folder, below=True) or _described(top, split) for split, folder in filled.items()):
         return filled

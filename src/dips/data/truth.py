@@ -13,7 +13,7 @@ import numpy as np
 
 from dips.data.folder import has_photos
 from dips.data.images import image_size
-from dips.data.listing import some, split_name
+from dips.data.listing import SPLIT_ALIASES, SPLITS, some, split_name
 from dips.data.load import load_data
 from dips.data.metadata import (
     Metadata,
@@ -29,7 +29,7 @@ from dips.types import FloatArray, Problem, Sample
 
 __all__ = ["Truth", "load_truth"]
 
-_SPLIT_FOLDERS = ("train", "val", "test", "training", "valid", "validation", "dev", "testing")
+_SPLIT_FOLDERS = (*SPLITS, *SPLIT_ALIASES)
 
 
 @dataclass(frozen=True, slots=True)

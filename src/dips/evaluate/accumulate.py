@@ -19,7 +19,7 @@ from dips.evaluate.boxes import FRAME, BoxLevels, cuts_of, tau_grid
 from dips.evaluate.dissect import KINDS
 from dips.evaluate.masks import PixelAccumulator, boxes_mask
 from dips.evaluate.measure import Measured, measure_boxes
-from dips.evaluate.result import DELTAS, BoxResult, ImageRow, MapResult
+from dips.evaluate.result import DELTAS, TAU_NAMES, BoxResult, ImageRow, MapResult
 
 __all__ = ["BoxAccumulator", "MapAccumulator", "MapPixels"]
 
@@ -44,7 +44,7 @@ class BoxAccumulator:
         replicates: int = 0,
     ) -> None:
         self._taus = tau_grid(thresholds)
-        self._kept = None if tau is None else {name: tau[name] for name in ("v1", *map(str, DELTAS))}
+        self._kept = None if tau is None else {name: tau[name] for name in TAU_NAMES}
         self._frame = frame
         self._replicates = replicates
         self._counts = {name: np.zeros((rows, thresholds), np.int64) for name, rows in _CURVES.items()}
@@ -102,16 +102,16 @@ class BoxAccumulator:
             counts["kinds"] += photo.kinds[cuts] == np.arange(len(KINDS))[:, None]
             if self._bootstrap is not None:
                 self._bootstrap.add(hits, photo.id)
-        more = (
-            1,
-            boxed,
-            boxed and photo.classified,
-            photo.classified,
-            right1,
-            right5,
-            photo.classified and len(photo.predicted) < 5,
-        )
-        self._numbers = {name: number + one for (name, number), one in zip(self._numbers.items(), more, strict=True)}
+        more = {
+            "images": True,
+            "boxes": boxed,
+            "boxes_classified": boxed and photo.classified,
+            "classified": photo.classified,
+            "right1": right1,
+            "right5": right5,
+            "short": photo.classified and len(photo.predicted) < 5,
+        }
+        self._numbers = {name: number + more[name] for name, number in self._numbers.items()}
         if self._kept is not None:
             self._images.append(photo.row(self._kept))
 

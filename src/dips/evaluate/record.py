@@ -49,7 +49,7 @@ def summary(
     methods += [
         {"name": name, "own": False, "note": note, **other.record(taus.get(name))} for name, (note, other) in others.items()
     ]
-    boxes = result.boxes.record(curves=False)
+    boxes = methods[0]["boxes"]
     same = ("n_images", "n_boxes", "max_box_acc", "max_box_acc_v2", "max_box_acc_at", "gt_known", "top1_loc", "top5_loc")
     return {
         "protocol": f"{protocol.words}, {len(result.boxes.taus)} thresholds; maximum over thresholds on this split (oracle)",
@@ -61,15 +61,14 @@ def summary(
         "best_tau": boxes["best_tau"],
         "intervals": boxes["intervals"],
         "at_validation_tau": methods[0]["at_tau"],
-        "baselines": {name: _baseline(other, taus.get(name)) for name, (_, other) in others.items()},
+        "baselines": {method["name"]: _baseline(method) for method in methods[1:]},
         "methods": methods,
     }
 
 
-def _baseline(result: MapResult, tau: Mapping[str, float] | None) -> dict[str, Any]:
-    record = result.record(tau, curves=False)
+def _baseline(method: Mapping[str, Any]) -> dict[str, Any]:
     keys = ("max_box_acc", "max_box_acc_v2", "max_box_acc_at", "best_tau", "intervals")
-    return {**{key: record["boxes"][key] for key in keys}, "at_validation_tau": record["at_tau"], "pxap": result.pxap}
+    return {**{key: method["boxes"][key] for key in keys}, "at_validation_tau": method["at_tau"], "pxap": method["pxap"]}
 
 
 def fingerprints(paths: Iterable[Path]) -> str:

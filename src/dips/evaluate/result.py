@@ -18,10 +18,13 @@ from dips.evaluate.bootstrap import interval
 from dips.evaluate.boxes import nearest
 from dips.evaluate.dissect import KINDS
 
-__all__ = ["DELTAS", "BoxResult", "ImageRow", "MapResult", "ThresholdResult"]
+__all__ = ["DELTAS", "TAU_NAMES", "BoxResult", "ImageRow", "MapResult", "ThresholdResult"]
 
 DELTAS = (30, 50, 70)
 """IoU in percent from which a photo is correct; MaxBoxAccV2 is the mean over them."""
+
+TAU_NAMES = ("v1", *map(str, DELTAS))
+"""What has a threshold of its own: the largest contour's box, and any box at each IoU."""
 
 NAN = float("nan")
 
@@ -202,12 +205,11 @@ class BoxResult:
         Raises:
             ProtocolError: a threshold is missing or outside [0, 1].
         """
-        names = ("v1", *map(str, DELTAS))
-        given = dict.fromkeys(names, float(tau)) if not isinstance(tau, Mapping) else {"v1": tau.get("50", NAN), **tau}
-        missing = [name for name in names if name not in given]
+        given = dict.fromkeys(TAU_NAMES, float(tau)) if not isinstance(tau, Mapping) else {"v1": tau.get("50", NAN), **tau}
+        missing = [name for name in TAU_NAMES if name not in given]
         if missing:
             raise ProtocolError(f"a threshold is missing for {', '.join(missing)}; pass best_tau of the validation split")
-        index = {name: nearest(self.taus, float(given[name])) for name in names}
+        index = {name: nearest(self.taus, float(given[name])) for name in TAU_NAMES}
         at = {str(d): float(curve[index[str(d)]]) for d, curve in zip(DELTAS, self.v2, strict=True)}
         return ThresholdResult(
             tau={name: float(self.taus[i]) for name, i in index.items()},
@@ -269,18 +271,17 @@ class MapResult:
     pxap: float | None
     activations: dict[str, Any] | None
 
-    def record(self, tau: Mapping[str, float] | None, *, curves: bool = True) -> dict[str, Any]:
+    def record(self, tau: Mapping[str, float] | None) -> dict[str, Any]:
         """The numbers for JSON.
 
         Args:
             tau: :attr:`BoxResult.best_tau` of the validation split; None where nothing was chosen there.
-            curves: with the curves over the threshold.
         """
         boxes, chosen = self.boxes, "this split (oracle)" if tau is None else "validation"
         place = (boxes.best_tau if tau is None else tau)["v1"] if boxes.n_boxes else 0.0  # for the largest contour
         errors = boxes.dissected(place)
         return {
-            "boxes": boxes.record(curves=curves),
+            "boxes": boxes.record(),
             "at_tau": boxes.at_tau(tau).record() if tau is not None and boxes.n_boxes else None,
             "pxap": self.pxap,
             "activations": self.activations,

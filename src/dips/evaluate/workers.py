@@ -70,8 +70,8 @@ def measure_jobs(jobs: Sequence[Job], *, files: MapFiles, protocol: Protocol, re
         try:
             truth = frame_truth(job.sample, protocol)
             score_map = files.read(job.name)
-            known = protocol.side is not None or truth.size is not None
-            width, height = protocol.frame(truth.size) if known or truth.wanted else score_map.shape[::-1]
+            known = protocol.side is not None or truth.size is not None  # it is where there is something to compare with
+            width, height = protocol.frame(truth.size) if known else score_map.shape[::-1]
             if score_map.shape != (height, width) and not resize:
                 size = f"{score_map.shape[1]}x{score_map.shape[0]}"
                 raise ProtocolError(
