@@ -21,7 +21,7 @@ from dips.harvest.store import Shelf
 from dips.models.keymap import KeyMap
 from dips.types import FloatArray, Problem, Sample
 
-__all__ = ["Harvested", "encode_square", "read_record"]
+__all__ = ["Harvested", "decode_square", "encode_square", "read_record"]
 
 _Bytes = NDArray[np.uint8]
 
@@ -48,7 +48,7 @@ class Harvested:
 
     def square(self, digest: str) -> _Bytes:
         """The photo as ``(S, S, 3) uint8``, S = ``train.resize``."""
-        return _decode_square(read_record(self.squares, digest)["png"])
+        return decode_square(read_record(self.squares, digest)["png"])
 
     def class_tokens(self, digests: Sequence[str]) -> Tensor:
         """The transformer's class tokens, ``(N, D) float32``."""
@@ -97,7 +97,12 @@ def encode_square(image: _Bytes) -> _Bytes:
     return np.asarray(data, np.uint8).reshape(-1)
 
 
-def _decode_square(data: _Bytes) -> _Bytes:
+def decode_square(data: _Bytes) -> _Bytes:
+    """What :func:`encode_square` packed.
+
+    Raises:
+        StoreError: it is damaged.
+    """
     image = cv2.imdecode(data, cv2.IMREAD_COLOR)
     if image is None:
         raise StoreError("a photo in the store is damaged; remove the store's 'squares' folder, and it is made again")

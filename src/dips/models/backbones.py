@@ -214,9 +214,17 @@ def cnn_config(name: str) -> dict[str, tuple[float, ...]]:
     return {"mean": tuple(config.mean), "std": tuple(config.std)}
 
 
-def build_cnn(name: str, classes: int = 0) -> nn.Module:
-    """timm's CNN ``name`` with random weights; without classes it answers pooled features ``(B, F)``."""
-    return _create(name, num_classes=classes)
+def build_cnn(name: str, classes: int = 0, *, stride: int = 32) -> nn.Module:
+    """timm's CNN ``name`` with random weights; without classes it answers pooled features ``(B, F)``.
+
+    Args:
+        stride: pixels of the photo per pixel of the last feature map; below 32 the last stages are dilated instead of
+            strided, with the same weights.
+
+    Raises:
+        WeightsError: there is no such network, or it cannot have this stride.
+    """
+    return _create(name, num_classes=classes, **({} if stride == 32 else {"output_stride": stride}))
 
 
 def random_transformer(name: str, *, seed: int = 0, **overrides: Any) -> Transformer:

@@ -168,25 +168,25 @@ class Classifier(nn.Module):
         width: length of a pooled feature.
     """
 
-    def __init__(self, arch: str, classes: int) -> None:
-        """Random weights; :meth:`from_weights` for trained ones."""
+    def __init__(self, arch: str, classes: int, *, stride: int = 32) -> None:
+        """Random weights; :meth:`from_weights` for trained ones. ``stride``: see :func:`~dips.models.backbones.build_cnn`."""
         super().__init__()
         self.arch = arch
         self.classes = classes
         self.normalise = Normalise(**cnn_config(arch))
-        self.body = build_cnn(arch)
+        self.body = build_cnn(arch, stride=stride)
         body = cast(Any, self.body)
         self.width = int(getattr(body, "head_hidden_size", body.num_features))
         self.probe = LinearProbe(self.width, classes)
 
     @classmethod
-    def from_weights(cls, weights: Weights, classes: int) -> Classifier:
+    def from_weights(cls, weights: Weights, classes: int, *, stride: int = 32) -> Classifier:
         """ImageNet weights below, a random last layer.
 
         Raises:
             WeightsError: the weights do not fit their architecture.
         """
-        model = cls(weights.arch, classes)
+        model = cls(weights.arch, classes, stride=stride)
         model.body.load_state_dict(load_cnn(weights, 0).state_dict())
         return model.eval()
 

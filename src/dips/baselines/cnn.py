@@ -1,0 +1,75 @@
+"""The base of all methods on a CNN: one classifier, one schedule, and what each method changes of them.
+
+A method overrides :meth:`CnnMethod.loss` (a change while training), :meth:`CnnMethod.make` (a change of the network) or
+:meth:`CnnMethod.activations` (a change of the map), and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dips.baselines import normalise
+from dips.baselines.method import Fit, ScoreMapMethod
+from dips.baselines.settings import CNN
+from dips.baselines.study import Study
+from dips.baselines.training import train_network
+from dips.models.classifier import Classifier
+
+__all__ = ["CnnMethod"]
+
+
+class CnnMethod(ScoreMapMethod):
+    """A classifier whose class activations are the score maps."""
+
+    labels: ClassVar[Literal["none", "image"]] = "image"
+    net: nn.Module
+
+    @property
+    def network(self) -> nn.Module:
+        """The classifier with whatever the method adds."""
+        return self.net
+
+    def build(self, study: Study) -> None:
+        """The network on ImageNet weights, with new layers for the study's classes."""
+        self.net = self.make(study).to(study.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def make(self, study: Study) -> nn.Module:
+        """The network; by default the study's CNN with one linear layer on its pooled features."""
+        return Classifier.from_weights(study.cnn, len(study.classes), stride=CNN.stride)
+
+    def new_parameters(self) -> Sequence[nn.Parameter]:
+        """Those that start at random."""
+        return list(cast(Classifier, self.net).head.parameters())
+
+    def train(self, study: Study) -> Fit:
+        """The shared schedule with this method's loss."""
+        return train_network(
+            self.net,
+            study,
+            loss=self.loss,
+            maps=self.maps,
+            schedule=CNN.schedule,
+            new=self.new_parameters(),
+        )
+
+    def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """Loss of ``(B, 3, H, W)`` training crops in [0, 1] and ``(B,)`` labels; ``generator`` (CPU) for whatever is drawn."""
+        return F.cross_entropy(self.net(images), labels)
+
+    def activations(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Activations ``(B, h, w)`` of the given classes, of any sign: rows of the last layer against the feature map."""
+        classifier = cast(Classifier, self.net)
+        return torch.einsum("bfhw,bf->bhw", classifier.feature_map(images), classifier.head.weight[labels])
+
+    def maps(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Min-max normalised activations, as in the WSOL benchmark."""
+        return normalise.min_max(self.activations(images, labels))
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """The classifier's."""
+        return cast(Tensor, self.net(images)).softmax(1)

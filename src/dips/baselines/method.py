@@ -1,0 +1,135 @@
+"""The base of all methods that are compared: from photos and labels to something that answers with score maps.
+
+A method is one class in one file. It learns from a :class:`~dips.baselines.study.Study` and nothing else: photos of the
+training part with their labels, a budget, and networks to start from. Then it answers batches of photos.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from dips.baselines.study import Study
+
+__all__ = ["Fit", "ScoreMapMethod"]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a method learned.
+
+    Attributes:
+        steps: steps of its optimiser; 0 where nothing was learned.
+        epochs: how often it saw each training photo, on average.
+        seconds: of wall clock, for all of it.
+        chosen: what was chosen on the validation part, and how, in words; empty where nothing was.
+        curve: what was measured on the way, a mapping per checkpoint.
+    """
+
+    steps: int = 0
+    epochs: float = 0.0
+    seconds: float = 0.0
+    chosen: str = ""
+    curve: tuple[Mapping[str, float], ...] = field(default=())
+
+    def record(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**asdict(self), "curve": [dict(row) for row in self.curve]}
+
+
+class ScoreMapMethod(ABC):
+    """Answers photos with maps of how much each pixel belongs to the object.
+
+    A subclass sets the class attributes and implements :meth:`build` and :meth:`maps`; :meth:`train` if it learns,
+    :meth:`probabilities` if it names classes.
+
+    Attributes:
+        name: what a user types.
+        title: what tables call it.
+        paper: where it comes from.
+        labels: what supervises it: nothing, or the photos' classes.
+        needs: names of methods that must be fitted before.
+        side: side in pixels of the squares that it is given.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    paper: ClassVar[str]
+    labels: ClassVar[Literal["none", "image"]] = "none"
+    needs: ClassVar[tuple[str, ...]] = ()
+    side: int = 224
+
+    def fit(self, study: Study) -> Fit:
+        """Build the method's networks and train them within the study's budget.
+
+        Raises:
+            DipsError: it cannot be fitted to these photos.
+        """
+        started = time.perf_counter()
+        study.seed_everything()
+        self.build(study)
+        found = self.train(study)
+        self.freeze()
+        return Fit(**{**asdict(found), "seconds": time.perf_counter() - started, "curve": found.curve})
+
+    def restore(self, study: Study, state: Mapping[str, Tensor]) -> None:
+        """Build the method and load what :meth:`state` gave after an earlier fit.
+
+        Raises:
+            RuntimeError: the tensors are those of another network.
+        """
+        self.build(study)
+        network = self.network
+        if network is not None:
+            network.load_state_dict(dict(state))
+        self.freeze()
+
+    def state(self) -> dict[str, Tensor]:
+        """What must be kept of a fitted method; empty where nothing was learned."""
+        network = self.network
+        return {} if network is None else {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+
+    def freeze(self) -> None:
+        """Evaluation mode; nothing learns any more."""
+        if self.network is not None:
+            self.network.eval().requires_grad_(False)
+
+    @property
+    def network(self) -> nn.Module | None:
+        """Everything that was trained, as one module; None where nothing is."""
+        return None
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters that an answer needs."""
+        return 0 if self.network is None else sum(p.numel() for p in self.network.parameters())
+
+    @abstractmethod
+    def build(self, study: Study) -> None:
+        """Make the networks, on the study's device, as they are before training."""
+
+    def train(self, study: Study) -> Fit:
+        """Learn from ``study.train``; by default there is nothing to learn."""
+        return Fit()
+
+    @abstractmethod
+    def maps(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Score maps of a batch of photos.
+
+        Args:
+            images: ``(B, 3, side, side)`` in [0, 1], RGB, on the study's device.
+            labels: ``(B,)`` classes whose object is looked for (GT-known: the true ones); class-agnostic methods ignore them.
+
+        Returns:
+            ``(B, h, w)`` in [0, 1], of any size; they are resized bilinearly to the protocol's frame.
+        """
+
+    def probabilities(self, images: Tensor) -> Tensor | None:
+        """Class probabilities ``(B, C)`` of ``(B, 3, side, side)`` photos; None where the method names no class."""
+        return None

@@ -1,0 +1,45 @@
+"""Four ways from class activations to score maps in [0, 1] (Kim et al., ICCV 2021, section 3; equations 2 to 5).
+
+In: activations ``(B, h, w)`` of any sign. Out: ``(B, h, w)`` in [0, 1]. The choice moves the thresholds of a whole data set: a
+map that is divided by its maximum keeps what lies below zero apart from what is merely small.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["ivr", "max_norm", "min_max", "pas"]
+
+
+def min_max(maps: Tensor) -> Tensor:
+    """``(F - min F) / (max F - min F)``; a constant map becomes zeros."""
+    flat = maps.flatten(1)
+    low = flat.amin(1)[:, None, None]
+    return _divided(maps - low, flat.amax(1)[:, None, None] - low)
+
+
+def max_norm(maps: Tensor) -> Tensor:
+    """``relu(F) / max F``."""
+    positive = maps.clamp(min=0)
+    return _divided(positive, positive.flatten(1).amax(1)[:, None, None])
+
+
+def pas(maps: Tensor, percentile: float) -> Tensor:
+    """``(F - min F) / percentile_p(F - min F)``, what exceeds it clipped: a percentile stands for the maximum (Bae et al. 2020)."""
+    shifted = maps - maps.flatten(1).amin(1)[:, None, None]
+    return _divided(shifted, _percentile(shifted, percentile)).clamp(max=1)
+
+
+def ivr(maps: Tensor, percentile: float) -> Tensor:
+    """``relu(F - percentile_p(F)) / (max F - percentile_p(F))``: inferior values are removed, a percentile stands for the minimum."""
+    cut = _percentile(maps, percentile)
+    return _divided((maps - cut).clamp(min=0), maps.flatten(1).amax(1)[:, None, None] - cut)
+
+
+def _percentile(maps: Tensor, percentile: float) -> Tensor:
+    return torch.quantile(maps.flatten(1).float(), percentile / 100, dim=1, interpolation="nearest")[:, None, None]
+
+
+def _divided(values: Tensor, by: Tensor) -> Tensor:
+    return (values / by.clamp(min=torch.finfo(torch.float32).tiny)).clamp(0, 1)

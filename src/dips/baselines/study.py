@@ -1,0 +1,145 @@
+"""What a method learns from: photos with labels, networks to start from, and a budget that is the same for all.
+
+In: the two parts of a data set, settings and a store. Out: :class:`Study`, handed to
+:meth:`~dips.baselines.method.ScoreMapMethod.fit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dips.baselines.photos import Photos
+from dips.config import Config
+from dips.errors import ConfigError
+from dips.models.backbones import Features, Transformer, load_transformer
+from dips.models.weights import Weights, resolve
+from dips.runtime import seed_everything
+from dips.types import FloatArray, Sample
+
+if TYPE_CHECKING:
+    from dips.baselines.method import ScoreMapMethod
+
+__all__ = ["Study"]
+
+Judge = Callable[[Sequence[FloatArray], Sequence[Sample]], float]
+_BATCH = 16
+
+
+@dataclass
+class Study:
+    """One fit of each method, with one seed.
+
+    Attributes:
+        data: where the photos lie, as the user named it.
+        train, val: photos that methods learn from, and photos that settings are chosen on.
+        classes: names in label order.
+        background: label of the class without object, if there is one.
+        config: settings of DiPS; the networks of the others are its classifier and its transformer.
+        seconds: of training that each method may use.
+        seed: of initial weights, order and crops.
+        device: where to compute.
+        judge: MaxBoxAccV2 (percent) of maps on samples with boxes; how validation chooses.
+        given: local weights, as of ``--weights``.
+        folder: where a method may keep files of its own, in a folder of its name.
+        store: of the harvest.
+        done: methods that are fitted, by name.
+    """
+
+    data: Path
+    train: Photos
+    val: Photos
+    classes: tuple[str, ...]
+    background: int | None
+    config: Config
+    seconds: float
+    seed: int
+    device: torch.device
+    judge: Judge
+    given: tuple[str, ...] = ()
+    folder: Path = Path()
+    store: Path | None = None
+    done: dict[str, ScoreMapMethod] = field(default_factory=dict)
+
+    def fitted(self, name: str) -> ScoreMapMethod:
+        """The method ``name``, which was fitted before because it is among ``needs``.
+
+        Raises:
+            ConfigError: it was not.
+        """
+        if name not in self.done:
+            raise ConfigError(f"the method '{name}' is not fitted yet; name it in 'needs'")
+        return self.done[name]
+
+    def seed_everything(self) -> None:
+        """Begin the random numbers anew, so that no method depends on what ran before it."""
+        seed_everything(self.seed)
+
+    @cached_property
+    def cnn(self) -> Weights:
+        """ImageNet weights of the CNN that all methods on a CNN share (``classifier.arch``)."""
+        return resolve(self.config.classifier.arch, role="cnn", given=self.given)
+
+    @cached_property
+    def sst(self) -> Weights:
+        """Weights of the transformer that all methods on one share (``harvest.sst``)."""
+        return resolve(self.config.harvest.sst, role="transformer", given=self.given)
+
+    @cached_property
+    def transformer(self) -> FrozenFeatures:
+        """The frozen transformer."""
+        return FrozenFeatures(load_transformer(self.sst).to(self.device))
+
+    def choose(self, maps: Callable[[Tensor, Tensor], Tensor], side: int) -> float | None:
+        """MaxBoxAccV2 (percent) of ``maps`` on the validation photos that have boxes; None where none has.
+
+        Args:
+            maps: as :meth:`~dips.baselines.method.ScoreMapMethod.maps`.
+            side: of the squares that it is given.
+        """
+        shown = [i for i, s in enumerate(self.val.samples) if s.boxes is not None and len(s.boxes)]
+        if not shown:
+            return None
+        found: list[FloatArray] = []
+        with torch.no_grad():
+            for start in range(0, len(shown), _BATCH):
+                part = shown[start : start + _BATCH]
+                images, labels = self.val.batch(part, side, self.device)
+                found += list(np.asarray(maps(images, labels).float().cpu().numpy()))
+        return self.judge(found, [self.val.samples[i] for i in shown])
+
+
+class FrozenFeatures:
+    """The frozen transformer, which remembers its last answers: methods that look at the same batch share one pass."""
+
+    def __init__(self, network: Transformer) -> None:
+        self.network = network
+        self._images: Tensor | None = None
+        self._known: dict[int, Features] = {}
+
+    def __call__(self, images: Tensor, size: int) -> Features:
+        """What it says about ``(B, 3, S, S)`` images, seen with a side of ``size`` rounded to its patches."""
+        from dips.models.keymap import resize_to
+
+        side = max(1, round(size / self.network.patch)) * self.network.patch
+        if self._images is not images:
+            self._images, self._known = images, {}
+        if side not in self._known:
+            self._known[side] = self.network(resize_to(images, side))
+        return self._known[side]
+
+    def forget(self) -> None:
+        """Let go of the last batch."""
+        self._images, self._known = None, {}
+
+
+def weights_record(study: Study) -> Mapping[str, Mapping[str, str]]:
+    """Provenance of the two networks, for JSON."""
+    return {"cnn": study.cnn.record(), "transformer": study.sst.record()}

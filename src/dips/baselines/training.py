@@ -1,0 +1,148 @@
+"""One training loop for all methods that learn: a budget of seconds, a cosine schedule, checkpoints chosen on validation.
+
+In: a network, its loss and the study. Out: the network with the weights of the best checkpoint, and a
+:class:`~dips.baselines.method.Fit`. The number of steps follows from the time that the first ones take, so that methods whose
+steps cost more make fewer of them.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dips.baselines.method import Fit
+from dips.baselines.photos import Photos
+from dips.baselines.study import Study
+from dips.errors import DataError
+from dips.runtime import log
+
+__all__ = ["Schedule", "train_network"]
+
+Loss = Callable[[Tensor, Tensor, torch.Generator], Tensor]
+_TIMED = 3  # steps that are timed, after one that warms up
+_LEAST = 4  # steps at least, however small the budget
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How a network is trained.
+
+    Attributes:
+        lr: rate of the new layers at the start; cosine to 0.
+        body_share: rate of the layers that have weights already, as a share of ``lr``.
+        weight_decay: AdamW's.
+        batch: photos per step.
+        crop: side of the random crops in pixels.
+        checks: how often the network is measured on validation, evenly over the steps.
+    """
+
+    lr: float
+    body_share: float = 0.1
+    weight_decay: float = 1e-4
+    batch: int = 32
+    crop: int = 224
+    checks: int = 4
+
+
+def train_network(
+    network: nn.Module,
+    study: Study,
+    *,
+    loss: Loss,
+    maps: Callable[[Tensor, Tensor], Tensor],
+    schedule: Schedule,
+    new: Sequence[nn.Parameter],
+    photos: Photos | None = None,
+    side: int | None = None,
+) -> Fit:
+    """Train all parameters of ``network`` that ask for gradients, in place.
+
+    Args:
+        loss: of ``(B, 3, crop, crop)`` images in [0, 1], ``(B,)`` labels and a generator for whatever it draws.
+        maps: as :meth:`~dips.baselines.method.ScoreMapMethod.maps`; for the choice on validation. Where no validation photo
+            has a box the last checkpoint is taken.
+        new: parameters without weights to start from.
+        photos: default ``study.train``.
+        side: of the squares that ``maps`` is given; default ``schedule.crop``.
+
+    Raises:
+        DataError: the loss is no longer finite, or there is no photo.
+    """
+    photos = study.train if photos is None else photos
+    if not len(photos):
+        raise DataError("there is no photo to train on")
+    optimiser = _optimiser(network, new, schedule)
+    generator = torch.Generator().manual_seed(study.seed)
+    batches = _batches(photos, schedule, study.device, generator)
+    best: dict[str, Any] = {"score": -math.inf, "state": None, "step": 0}
+    curve: list[Mapping[str, float]] = []
+    total, spent, step = 0, 0.0, 0
+    network.train()
+    while not total or step < total:
+        started = time.perf_counter()
+        progress = step / total if total else 0.0
+        for group in optimiser.param_groups:
+            group["lr"] = schedule.lr * group["share"] * (1 + math.cos(math.pi * progress)) / 2
+        images, labels = next(batches)
+        value = loss(images, labels, generator)
+        if not torch.isfinite(value):
+            raise DataError(f"the loss is no longer finite at step {step + 1}; a smaller rate than {schedule.lr:g} may help")
+        optimiser.zero_grad()
+        value.backward()
+        optimiser.step()
+        step += 1
+        _wait(study.device)
+        taken = time.perf_counter() - started
+        spent += taken if step > 1 or total else 0.0
+        if not total and (step == 1 + _TIMED or taken > study.seconds):
+            each = spent / max(1, step - 1) if step > 1 else taken
+            total = max(_LEAST, step, round(study.seconds / each))
+            log(f"  {total} steps of {each:.2f} s, {total * schedule.batch / len(photos):.1f} passes over {len(photos)} photos")
+        if total and step in _checkpoints(total, schedule.checks):
+            network.eval()
+            score = study.choose(maps, side or schedule.crop)
+            network.train()
+            curve.append({"step": step, "loss": float(value.detach())} | ({} if score is None else {"v2": score}))
+            if score is None or score >= best["score"]:
+                state = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+                best = {"score": -math.inf if score is None else score, "state": state, "step": step}
+    network.load_state_dict(best["state"])
+    network.eval()
+    by = "true boxes" if best["score"] > -math.inf else ""
+    chosen = f"step {best['step']} of {total} by {by} of validation" if by else f"step {total}, the last"
+    return Fit(steps=total, epochs=total * schedule.batch / len(photos), chosen=chosen, curve=tuple(curve))
+
+
+def _optimiser(network: nn.Module, new: Sequence[nn.Parameter], schedule: Schedule) -> torch.optim.AdamW:
+    fresh = {id(parameter) for parameter in new}
+    known = [p for p in network.parameters() if p.requires_grad and id(p) not in fresh]
+    groups = [{"params": list(new), "share": 1.0}, {"params": known, "share": schedule.body_share}]
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=schedule.lr, weight_decay=schedule.weight_decay)
+
+
+def _batches(
+    photos: Photos, schedule: Schedule, device: torch.device, generator: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Crops for ever: every photo once per pass, in a new order each time."""
+    size = min(schedule.batch, len(photos))
+    rest: list[int] = []
+    while True:
+        if len(rest) < size:
+            rest += torch.randperm(len(photos), generator=generator).tolist()
+        part, rest = rest[:size], rest[size:]
+        yield photos.crops(part, schedule.crop, device, generator)
+
+
+def _checkpoints(total: int, checks: int) -> set[int]:
+    return {max(1, round(total * (i + 1) / checks)) for i in range(checks)}
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
