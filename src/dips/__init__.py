@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dips.api import Model, fit, load
+    from dips.comparison import compare
     from dips.config import Config, load_config
     from dips.errors import (
         ConfigError,
@@ -47,6 +48,7 @@ __all__ = [
     "StoreError",
     "WeightsError",
     "__version__",
+    "compare",
     "fit",
     "load",
     "load_config",
@@ -54,6 +56,7 @@ __all__ = [
 
 _HOMES = {
     "dips.api": ("Model", "fit", "load"),
+    "dips.comparison": ("compare",),
     "dips.config": ("Config", "load_config"),
     "dips.errors": (
         "ConfigError",

@@ -299,13 +299,7 @@ def _open_run(run: Path, config: Config, resume: bool) -> None:
         return
     if not resume:
         raise RunError(f"{run} exists already and is left as it is; choose another --out, or go on with it by --resume")
-    if known.is_file() and load_config(known) != config:
-        changed = [
-            f"{stage.name}.{f.name}"
-            for stage in dataclasses.fields(config)
-            for f in dataclasses.fields(getattr(config, stage.name))
-            if getattr(getattr(config, stage.name), f.name) != getattr(getattr(load_config(known), stage.name), f.name)
-        ]
+    if known.is_file() and (changed := load_config(known).differences(config)):
         raise RunError(f"{run} was begun with other settings ({', '.join(changed)}); give the same, or choose another --out")
     if not known.is_file():
         raise RunError(f"{run} is no run folder ({_CONFIG} is missing) and is left as it is; choose another --out")

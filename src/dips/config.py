@@ -212,6 +212,15 @@ class Config:
         if not (train.lambda_cpa or train.lambda_cls or train.lambda_crf):
             raise ConfigError("train.lambda_cpa, lambda_cls and lambda_crf are all 0: nothing would be learned; raise one")
 
+    def differences(self, other: Config) -> list[str]:
+        """Dotted names of the settings that are not the same in ``other``."""
+        return [
+            f"{stage.name}.{setting.name}"
+            for stage in dataclasses.fields(self)
+            for setting in dataclasses.fields(getattr(self, stage.name))
+            if getattr(getattr(self, stage.name), setting.name) != getattr(getattr(other, stage.name), setting.name)
+        ]
+
     def replace(self, **settings: Any) -> Config:
         """A copy with dotted settings changed, e.g. ``config.replace(**{"train.epochs": 4})``."""
         return _merge(self, _nest(settings.items()), "argument")

@@ -95,7 +95,7 @@ class Predictor:
         stacked = torch.from_numpy(np.stack(list(images))).to(self.device)
         full = stacked.permute(0, 3, 1, 2).float() / 255
         known = None if linear is None else torch.from_numpy(np.stack(linear)).to(self.device)
-        return Answer(self.score_maps(full, known).cpu().numpy(), self._probabilities(full).cpu().numpy())
+        return Answer(self.score_maps(full, known).cpu().numpy(), self.probabilities(full).cpu().numpy())
 
     @torch.inference_mode()
     def score_maps(self, images01: Tensor, linear: Tensor | None = None) -> Tensor:
@@ -125,8 +125,9 @@ class Predictor:
             logits = (logits + _logit(self.localizer.foreground(images.flip(-1))).flip(-1)) / 2
         return logits
 
-    def _probabilities(self, images: Tensor) -> Tensor:
-        """Class probabilities, averaged over the mirror image if ``flip``."""
+    @torch.inference_mode()
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Class probabilities ``(B, C)`` of ``(B, 3, H, W)`` images in [0, 1], averaged over the mirror image if ``flip``."""
         view = resize_to(images, self.classifier_size)
         probabilities = self.classifier(view).softmax(1)
         if self.config.flip:

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dips.errors import ProtocolError
 
-__all__ = ["boxes_from_map", "checked_map", "components", "otsu", "quantise"]
+__all__ = ["boxes_from_map", "centre_map", "checked_map", "components", "otsu", "quantise"]
 
 
 def checked_map(score_map: ArrayLike) -> NDArray[Any]:
@@ -118,3 +118,24 @@ def boxes_from_map(
     chosen = np.zeros(len(stats), np.bool_)
     chosen[kept + 1] = True
     return boxes, means[kept].astype(np.float32), chosen[labels]
+
+
+def centre_map(frame: int = 224, sigma: float | None = None) -> NDArray[np.float32]:
+    """The baseline that looks at no photo: an isotropic Gaussian ``(frame, frame) float32`` with maximum 1 in the middle.
+
+    Its boxes are the same for all photos, so compute them once.
+
+    Args:
+        frame: side in pixels; by default that of the evaluation's frame.
+        sigma: standard deviation in pixels; by default a quarter of the side. From 40 to 112 it makes no difference, as the
+            thresholds give the same centred squares; a far smaller or larger one has too few 8-bit levels for all of them.
+
+    Raises:
+        ProtocolError: a side or a sigma that is not positive.
+    """
+    sigma = frame / 4 if sigma is None else sigma
+    if frame < 1 or not sigma > 0:
+        raise ProtocolError(f"the centred Gaussian needs a positive side and sigma, not {frame} and {sigma}")
+    squares = (np.arange(frame) - (frame - 1) / 2) ** 2
+    bell = np.exp(-(squares[:, None] + squares[None, :]) / (2 * sigma**2))
+    return np.asarray(bell / bell.max(), dtype=np.float32)

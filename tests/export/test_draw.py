@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from dips.errors import DataError
-from dips.export.draw import DARK, PREDICTED, TRUE, Tile, heat_colours, overlay, sheet, thumbnail
+from dips.export.draw import Tile, overlay, sheet, thumbnail
+from dips.export.marks import DARK, PREDICTED, TRUE, heat_colours
 from dips.types import Prediction
 
 MakePrediction = Callable[..., Prediction]

@@ -26,13 +26,13 @@ def max_norm(maps: Tensor) -> Tensor:
 
 
 def pas(maps: Tensor, percentile: float) -> Tensor:
-    """``(F - min F) / percentile_p(F - min F)``, what exceeds it clipped: a percentile stands for the maximum (Bae et al. 2020)."""
+    """``(F - min F) / percentile_p(F - min F)``, clipped at 1: a percentile stands for the maximum (Bae et al. 2020)."""
     shifted = maps - maps.flatten(1).amin(1)[:, None, None]
     return _divided(shifted, _percentile(shifted, percentile)).clamp(max=1)
 
 
 def ivr(maps: Tensor, percentile: float) -> Tensor:
-    """``relu(F - percentile_p(F)) / (max F - percentile_p(F))``: inferior values are removed, a percentile stands for the minimum."""
+    """``relu(F - percentile_p(F)) / (max F - percentile_p(F))``: a percentile stands for the minimum, what is inferior is 0."""
     cut = _percentile(maps, percentile)
     return _divided((maps - cut).clamp(min=0), maps.flatten(1).amax(1)[:, None, None] - cut)
 

@@ -47,10 +47,11 @@ class Photos:
     def __len__(self) -> int:
         return len(self.samples)
 
-    @property
-    def labels(self) -> list[int]:
-        """Class of each photo."""
-        return [-1 if sample.label is None else sample.label for sample in self.samples]
+    def label(self, position: int) -> int:
+        """Class of the photo."""
+        label = self.samples[position].label
+        assert label is not None  # photos without a class are left out before
+        return label
 
     def square(self, position: int) -> ByteImage:
         """The photo as ``(RESIZE, RESIZE, 3) uint8``."""
@@ -70,14 +71,8 @@ class Photos:
 
     def _stacked(self, positions: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
         squares = torch.from_numpy(np.stack([self.square(i) for i in positions])).to(device)
-        labels = torch.tensor([self.labels_at(i) for i in positions], device=device)
+        labels = torch.tensor([self.label(i) for i in positions], device=device)
         return squares.permute(0, 3, 1, 2).float() / 255, labels
-
-    def labels_at(self, position: int) -> int:
-        """Class of one photo."""
-        label = self.samples[position].label
-        assert label is not None  # read_splits leaves labelled photos only
-        return label
 
 
 def store_photos(samples: Sequence[Sample], store: Store) -> tuple[Photos, list[Problem]]:
@@ -106,7 +101,7 @@ def store_photos(samples: Sequence[Sample], store: Store) -> tuple[Photos, list[
     missing = shelf.missing(paths)
     with ThreadPoolExecutor(4) as pool:
         for start in track(range(0, len(missing), _GROUP), "photos", -(-len(missing) // _GROUP)):
-            pngs: dict[str, dict[str, np.ndarray]] = {}  # type: ignore[type-arg]
+            pngs: dict[str, dict[str, ByteImage]] = {}
             list(pool.map(read, missing[start : start + _GROUP]))
             shelf.put(pngs)
     problems += [Problem(sample.path, bad[digest]) for sample, digest in kept if digest in bad]

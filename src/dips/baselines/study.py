@@ -6,7 +6,7 @@ In: the two parts of a data set, settings and a store. Out: :class:`Study`, hand
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from dips.baselines.photos import Photos
 from dips.config import Config
 from dips.errors import ConfigError
 from dips.models.backbones import Features, Transformer, load_transformer
+from dips.models.keymap import resize_to
 from dips.models.weights import Weights, resolve
 from dips.runtime import seed_everything
 from dips.types import FloatArray, Sample
@@ -47,10 +48,10 @@ class Study:
         seed: of initial weights, order and crops.
         device: where to compute.
         judge: MaxBoxAccV2 (percent) of maps on samples with boxes; how validation chooses.
-        given: local weights, as of ``--weights``.
         folder: where a method may keep files of its own, in a folder of its name.
-        store: of the harvest.
-        done: methods that are fitted, by name.
+        store: folder of the harvest's store.
+        given: local weights, as of ``--weights``.
+        done: methods that are fitted and needed by others, by name.
     """
 
     data: Path
@@ -63,9 +64,9 @@ class Study:
     seed: int
     device: torch.device
     judge: Judge
+    folder: Path
+    store: Path
     given: tuple[str, ...] = ()
-    folder: Path = Path()
-    store: Path | None = None
     done: dict[str, ScoreMapMethod] = field(default_factory=dict)
 
     def fitted(self, name: str) -> ScoreMapMethod:
@@ -82,6 +83,10 @@ class Study:
         """Begin the random numbers anew, so that no method depends on what ran before it."""
         seed_everything(self.seed)
 
+    def heads(self) -> int:
+        """Number of attention heads of the transformer, which is loaded for it."""
+        return self.transformer.network.heads
+
     @cached_property
     def cnn(self) -> Weights:
         """ImageNet weights of the CNN that all methods on a CNN share (``classifier.arch``)."""
@@ -91,6 +96,11 @@ class Study:
     def sst(self) -> Weights:
         """Weights of the transformer that all methods on one share (``harvest.sst``)."""
         return resolve(self.config.harvest.sst, role="transformer", given=self.given)
+
+    @property
+    def uses_transformer(self) -> bool:
+        """Whether a method has asked for the transformer."""
+        return "transformer" in self.__dict__
 
     @cached_property
     def transformer(self) -> FrozenFeatures:
@@ -126,8 +136,6 @@ class FrozenFeatures:
 
     def __call__(self, images: Tensor, size: int) -> Features:
         """What it says about ``(B, 3, S, S)`` images, seen with a side of ``size`` rounded to its patches."""
-        from dips.models.keymap import resize_to
-
         side = max(1, round(size / self.network.patch)) * self.network.patch
         if self._images is not images:
             self._images, self._known = images, {}
@@ -138,8 +146,3 @@ class FrozenFeatures:
     def forget(self) -> None:
         """Let go of the last batch."""
         self._images, self._known = None, {}
-
-
-def weights_record(study: Study) -> Mapping[str, Mapping[str, str]]:
-    """Provenance of the two networks, for JSON."""
-    return {"cnn": study.cnn.record(), "transformer": study.sst.record()}

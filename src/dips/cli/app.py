@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
-from rich.console import Console
 
 import dips
+from dips.cli.messages import expected, fail, interrupted, usage
 from dips.cli.options import Data, Device, Plots, PredictSettings, ProtocolName, Run, Settings, Store, Weights
-from dips.errors import DipsError
 
 __all__ = ["app", "main"]
 
@@ -237,6 +236,62 @@ def score(
 
 
 @app.command
+def compare(
+    data: Data,
+    /,
+    *,
+    methods: Annotated[
+        str,
+        Parameter(
+            help="What to compare, separated by commas: dips, cam, layercam, ts-cam ... (docs/compare.md lists them), heads, "
+            "all; or FILE.py:CLASS for a method of your own."
+        ),
+    ] = "all",
+    out: Annotated[Path, Parameter(help="The comparison's folder; what it holds already is not computed again.")],
+    seeds: Annotated[int, Parameter(help="How often each method is fitted; the table then has mean and spread.")] = 1,
+    budget: Annotated[float, Parameter(help="Minutes of training that each method may use.")] = 3.0,
+    split: Annotated[
+        str, Parameter(help="Which part of DATA is measured on; methods learn from its training photos.")
+    ] = "test",
+    protocol: ProtocolName = "wsol-224",
+    photos: Annotated[int, Parameter(help="Photos on the sheet that shows the maps of all methods side by side.")] = 6,
+    recipe: Annotated[str | None, Parameter(help="Settings with a name, or a TOML file, as for 'dips train'.")] = None,
+    settings: Settings = None,
+    weights: Weights = None,
+    store: Store = None,
+    device: Device = "auto",
+) -> int:
+    """Fit DiPS and its rivals on the same photos, with the same budget, and measure them by one protocol: the paper's table.
+
+    Writes table.json, table.md, table.tex, curves over the threshold, a sheet of photos and methods, and the transformer's
+    attention by block and head. A comparison that was interrupted goes on when the same command is given again; methods and
+    seeds can be added later. A method that fails is reported, and the exit code is then 1.
+    """
+    from dips.cli.tables import print_comparison
+    from dips.comparison import compare as run_comparison
+
+    names = [name.strip() for name in methods.split(",") if name.strip()]
+    result = run_comparison(
+        data,
+        out=out,
+        methods=names,
+        seeds=seeds,
+        budget=budget,
+        split=split,
+        protocol=protocol,
+        recipe=recipe,
+        settings=settings or (),
+        weights=weights or (),
+        store=store,
+        device=device,
+        photos=photos,
+    )
+    print_comparison(result)
+    print(f"table    {out / 'table.md'}")
+    return 1 if result["failed"] else 0
+
+
+@app.command
 def report(
     run: Run,
     /,
@@ -289,17 +344,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return done if isinstance(done, int) else 0
     except CycloptsError as error:
-        return _fail(_usage(error, tokens))
+        return fail(usage(error, tokens, app))
     except BrokenPipeError:  # the reader of our output, e.g. head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        return _fail(_interrupted(tokens), word="interrupted", code=130)
+        return fail(interrupted(tokens), word="interrupted", code=130)
     except Exception as error:
-        words = _expected(error)
+        words = expected(error)
         if debug or words is None:
             raise
-        return _fail(words)
+        return fail(words)
 
 
 def _plot(folder: Path | None, result: Mapping[str, Any]) -> None:
@@ -308,39 +363,6 @@ def _plot(folder: Path | None, result: Mapping[str, Any]) -> None:
 
         for path in write_plots(folder, result["methods"]):
             print(path)
-
-
-def _expected(error: Exception) -> str | None:
-    """What to tell about an error that is no fault of the program, or None."""
-    if isinstance(error, DipsError):
-        return str(error)
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
-        return "out of memory; try smaller batches (--set train.batch=4 --set harvest.batch=4, for prediction predict.batch)"
-    if isinstance(error, OSError) and error.strerror:
-        place = f"{error.filename}: " if error.filename else ""
-        return f"{place}{error.strerror}; --debug shows where it happened"
-    return None
-
-
-def _usage(error: CycloptsError, tokens: Sequence[str]) -> str:
-    command = next((token for token in tokens if token in app), "")
-    words = " ".join(str(error).split())
-    return f"{words} See '{'dips ' + command if command else 'dips'} --help'."
-
-
-def _interrupted(tokens: Sequence[str]) -> str:
-    first = tokens[0] if tokens else ""
-    if first == "train":
-        return "the same command with --resume goes on where it stopped"
-    if first in ("demo", "predict"):
-        return "the same command goes on where it stopped"
-    return "nothing was changed"
-
-
-def _fail(words: str, *, word: str = "error", code: int = 2) -> int:
-    message = " ".join(words.split("\n"))
-    Console(stderr=True, soft_wrap=True, highlight=False).print(f"dips: {word}: {message}", markup=False)
-    return code
 
 
 def _quoted(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""What commands print: the numbers of an evaluation with their protocols, and the list of settings."""
+"""What commands print: the numbers of an evaluation or a comparison with their protocols, and the list of settings."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ import dataclasses
 import difflib
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from dips.config import Config
 from dips.errors import ConfigError
 
-__all__ = ["METHODS", "print_evaluation", "settings_text"]
+if TYPE_CHECKING:
+    from dips.export.rows import Metric, Row
+
+__all__ = ["METHODS", "print_comparison", "print_evaluation", "settings_text"]
 
 METHODS = {
     "maps": "score maps",
@@ -60,7 +64,7 @@ _ROWS: tuple[tuple[str, str, Value], ...] = (
 
 def print_evaluation(result: Mapping[str, Any]) -> None:
     """The result of ``Model.evaluate`` as a table on stdout: metrics down, methods across, in percent."""
-    console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 132)
+    console = _console()
     boxed = result.get("n_boxes") or 0
     console.print(
         f"{result.get('data')}, split {result.get('split')}: {result.get('n_images')} photos, {boxed} with true boxes",
@@ -99,6 +103,66 @@ def _remarks(result: Mapping[str, Any]) -> list[str]:
     if skipped := result.get("skipped"):
         lines.append(f"skipped: {len(skipped)} photos that could not be read")
     return lines
+
+
+_SHORT = {
+    "50": "IoU 0.5,\nGT-known",
+    "v1": "MaxBox\nAcc",
+    "v2_val": "V2\n(val)",
+    "v1_val": "MaxBox\nAcc\n(val)",
+    "ms": "ms per\nphoto",
+}
+_LEAST = ("params", "ms", "v1_val", "pxap", "top1", "v1", "30", "50", "70", "min")  # left out first where there is no room
+
+
+def print_comparison(record: Mapping[str, Any]) -> None:
+    """The table of ``dips compare`` on stdout: methods down, metrics across, in percent; columns without room are left out."""
+    from dips.export.comparison import failures, notes
+    from dips.export.rows import comparison_rows, shown_columns
+
+    console = _console()
+    rows = comparison_rows(record)
+    columns = [metric for metric in shown_columns(rows) if metric.key != "gt"]  # the same as 50
+    table = _comparison(rows, columns)
+    left_out = []
+    for key in _LEAST:
+        if console.measure(table).maximum <= console.width:
+            break
+        left_out += [metric.title for metric in columns if metric.key == key]
+        columns = [metric for metric in columns if metric.key != key]
+        table = _comparison(rows, columns)
+    console.print(f"{record['data']}, in percent; best threshold of this split (oracle), or validation's (val)", markup=False)
+    if rows:
+        console.print(table)
+    if left_out:
+        console.print(f"left out here for lack of room: {', '.join(left_out)}")
+    for line in (*notes(record), *(f"failed: {words}" for words in failures(record))):
+        console.print(line, markup=False)
+
+
+def _comparison(rows: Sequence[Row], columns: Sequence[Metric]) -> Table:
+    from dips.export.rows import grouped
+
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0), collapse_padding=True)
+    table.add_column("method", max_width=24)
+    table.add_column("labels")
+    for metric in columns:
+        table.add_column(_SHORT.get(metric.key, metric.title.replace(" ", "\n")), justify="right", no_wrap=True)
+    for group, members in grouped(rows):
+        table.add_row(Text(group, style="italic"))
+        for row in members:
+            cells = []
+            for metric in columns:
+                mean, spread = metric.words(row.numbers[metric.key])
+                cell = Text(mean, style="bold" if mean == metric.best(rows) else "")
+                cells.append(cell.append(f" ±{spread:>4}", style="dim") if spread and metric.title == "V2" else cell)
+            table.add_row(Text(row.title), row.labels, *cells)
+        table.add_section()
+    return table
+
+
+def _console() -> Console:
+    return Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 132)
 
 
 def settings_text(name: str = "") -> str:

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from dips.evaluate.accumulate import BoxAccumulator, MapAccumulator
 from dips.evaluate.boxes import FRAME, BoxLevels, best_iou_curve, boxes_at_thresholds, iou, tau_grid, to_frame
-from dips.evaluate.centre import centre_map
 from dips.evaluate.dissect import KINDS
 from dips.evaluate.masks import PixelAccumulator, boxes_mask, mask_to_frame, pxap
 from dips.evaluate.measure import Measured, measure_boxes
 from dips.evaluate.metrics import dissect_errors, max_box_acc, max_box_acc_v2, top_k_localization
 from dips.evaluate.protocol import PROTOCOLS, Protocol
 from dips.evaluate.result import DELTAS, BoxResult, ImageRow, MapResult, ThresholdResult
+from dips.scoremaps import centre_map
 
 __all__ = [
     "DELTAS",

@@ -17,9 +17,9 @@ from dips.data.maskfiles import read_mask
 from dips.errors import ImageError
 from dips.evaluate.accumulate import MapAccumulator
 from dips.evaluate.boxes import BoxLevels, boxes_at_thresholds
-from dips.evaluate.centre import centre_map
 from dips.evaluate.measure import Measured, measure_boxes
 from dips.evaluate.protocol import ORIGINAL, Protocol
+from dips.scoremaps import centre_map
 from dips.types import Sample
 
 __all__ = ["FrameTruth", "Judged", "frame_truth", "judge", "judge_centre"]

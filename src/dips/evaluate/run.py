@@ -6,27 +6,31 @@ Out: a :class:`~dips.evaluate.result.MapResult` per method. Maps are resized bil
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from dips.data.images import read_image
+from dips.baselines.method import ScoreMapMethod
+from dips.data.images import ByteImage, read_image
 from dips.data.transforms import resize_image
 from dips.errors import DataError, ImageError
 from dips.evaluate.accumulate import MapAccumulator
 from dips.evaluate.judge import FrameTruth, Judged, frame_truth, judge, judge_centre
 from dips.evaluate.protocol import FRAMED, Protocol
 from dips.evaluate.result import BoxResult, MapResult
+from dips.models.keymap import resize_to
 from dips.predict import Predictor
 from dips.runtime import track
 from dips.types import FloatArray, Problem, Sample
 
-__all__ = ["Evaluated", "evaluate_maps", "evaluate_photos"]
+__all__ = ["Evaluated", "evaluate_maps", "evaluate_methods", "evaluate_photos"]
 
 MapOf = Callable[[int], FloatArray | None]
 """Score map ``(h, w)`` of the photo at a position, or None where there is none."""
@@ -37,7 +41,8 @@ class Evaluated:
     """Results on one split.
 
     Attributes:
-        methods: by name; ``localizer`` is the predictor's own. The predicted class is the predictor's for all of them.
+        methods: by name. Of :func:`evaluate_photos` ``localizer`` is the predictor's own, and the predicted class is the
+            predictor's for all; of :func:`evaluate_methods` each method's own.
         samples: the photos that could be read.
         problems: the others.
     """
@@ -70,35 +75,139 @@ def evaluate_photos(
     counts |= {name: MapAccumulator(thresholds, replicates=replicates) for name in (*others, "centre")}
     kept: list[Sample] = []
     problems: list[Problem] = []
+    judge_row = partial(_judged, protocol, thresholds)
     with ThreadPoolExecutor(2) as pool:
-        step = predictor.config.batch
-        for start in track(range(0, len(samples), step), "evaluate"):
-            positions, squares, truths = [], [], []
-            for position in range(start, min(start + step, len(samples))):
-                try:
-                    truth = frame_truth(samples[position], protocol)
-                    photo = read_image(samples[position].path, max_side=predictor.side)
-                except (DataError, ImageError) as error:
-                    problems.append(Problem(samples[position].path, str(error)))
-                    continue
-                positions.append(position)
-                truths.append(truth)
-                squares.append(resize_image(photo, (predictor.side, predictor.side)))
-            if not positions:
-                continue
-            maps = {name: [map_of(position) for position in positions] for name, map_of in others.items()}
-            said = predictor.answer(squares, None if linear is None else _all(maps[linear]))
-            order = np.argsort(-said.probabilities, axis=1, kind="stable")[:, :5]
+        for batch in _batches(samples, predictor.config.batch, predictor.side, protocol, problems):
+            maps = {name: [map_of(position) for position in batch.positions] for name, map_of in others.items()}
+            said = predictor.answer(batch.squares, None if linear is None else _all(maps[linear]))
+            order = _ranked(said.probabilities)
             rows = [
                 _Row(truth, {"localizer": said.maps[i], **{name: found[i] for name, found in maps.items()}}, order[i])
-                for i, truth in enumerate(truths)
+                for i, truth in enumerate(batch.truths)
             ]
-            kept += [samples[position] for position in positions]
-            for row, found in zip(rows, pool.map(partial(_judged, protocol, thresholds), rows), strict=True):
-                for name, judged in found.items():
+            kept += [truth.sample for truth in batch.truths]
+            for row, found in zip(rows, pool.map(judge_row, rows), strict=True):
+                centre = judge_centre(row.truth, protocol, predicted=row.classes, thresholds=thresholds)
+                for name, judged in {**found, "centre": centre}.items():
                     judged.count(counts[name], row.truth)
     results = {name: count.result() for name, count in counts.items()}
     return Evaluated(results, tuple(kept), tuple(problems))
+
+
+def evaluate_methods(
+    methods: Mapping[str, ScoreMapMethod],
+    samples: Sequence[Sample],
+    *,
+    device: torch.device,
+    failed: Callable[[str, Exception], None],
+    keep: Collection[str] = (),
+    thresholds: int = 1000,
+    protocol: Protocol = FRAMED,
+    batch: int = 16,
+) -> tuple[Evaluated, dict[str, dict[str, FloatArray]]]:
+    """Show the photos to several methods, each batch to all of them, and count each.
+
+    A method is asked for the map of the photo's true class (GT-known), and of the class that it names itself where no class is
+    known. Photos without boxes and masks are not localized in.
+
+    Args:
+        failed: told of a method that raised; it is left out from there on.
+        keep: ids of photos whose maps are handed back.
+
+    Returns:
+        The numbers, and the kept maps ``(h, w)`` by method and id.
+    """
+    counts = {name: MapAccumulator(thresholds) for name in methods}
+    alive = dict(methods)
+    shown: dict[str, dict[str, FloatArray]] = {name: {} for name in methods}
+    kept: list[Sample] = []
+    problems: list[Problem] = []
+    side = max((method.side for method in methods.values()), default=1)
+    with ThreadPoolExecutor(2) as pool, torch.no_grad():  # class activations may ask for gradients
+        for group in _batches(samples, batch, side, protocol, problems):
+            stacked = torch.from_numpy(np.stack(group.squares)).to(device).permute(0, 3, 1, 2).float() / 255
+            wanted = [i for i, truth in enumerate(group.truths) if truth.wanted]
+            views = {method.side: _View.of(stacked, method.side, wanted) for method in alive.values()}
+            kept += [truth.sample for truth in group.truths]
+            for name, method in list(alive.items()):
+                try:
+                    maps, classes = _asked(method, views[method.side], group.truths, wanted)
+                except Exception as error:  # a researcher's method may raise whatever it likes
+                    failed(name, error)
+                    del alive[name]
+                    continue
+                rows = [_Row(truth, {name: maps[i]}, classes[i]) for i, truth in enumerate(group.truths)]
+                for row, found in zip(rows, pool.map(partial(_judged, protocol, thresholds), rows), strict=True):
+                    found[name].count(counts[name], row.truth)
+                    score_map = row.maps[name]
+                    if row.truth.sample.id in keep and score_map is not None:
+                        shown[name][row.truth.sample.id] = score_map
+    results = {name: counts[name].result() for name in alive}
+    return Evaluated(results, tuple(kept), tuple(problems)), {name: shown[name] for name in alive}
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """A batch at one side: all photos, and those that are localized in. Methods of the same side get the very same tensors, by
+    which a shared transformer knows a batch again."""
+
+    images: Tensor
+    wanted: Tensor
+
+    @staticmethod
+    def of(images: Tensor, side: int, wanted: Sequence[int]) -> _View:
+        view = resize_to(images, side)
+        return _View(view, view if len(wanted) == len(view) else view[list(wanted)])
+
+
+def _asked(
+    method: ScoreMapMethod, view: _View, truths: Sequence[FrameTruth], wanted: Sequence[int]
+) -> tuple[list[FloatArray | None], list[NDArray[np.int64]]]:
+    """A method's maps of the photos at ``wanted``, and the classes that it names for all, best first."""
+    probabilities = method.probabilities(view.images)
+    nothing = np.zeros((len(truths), 0), np.int64)
+    classes = nothing if probabilities is None else _ranked(probabilities.float().cpu().numpy())
+    own = [int(row[0]) if len(row) else 0 for row in classes]
+    labels = [own[i] if truth.sample.label is None else truth.sample.label for i, truth in enumerate(truths)]
+    maps: list[FloatArray | None] = [None] * len(truths)
+    if wanted:
+        asked = torch.tensor([labels[i] for i in wanted], device=view.images.device)
+        found = method.maps(view.wanted, asked).float().cpu().numpy()
+        for i, score_map in zip(wanted, found, strict=True):
+            maps[i] = score_map
+    return maps, list(classes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Photos that could be read: positions among the samples, what is true of them, and squares ``(S, S, 3) uint8``."""
+
+    positions: list[int]
+    truths: list[FrameTruth]
+    squares: list[ByteImage]
+
+
+def _batches(samples: Sequence[Sample], step: int, side: int, protocol: Protocol, problems: list[Problem]) -> Iterator[_Batch]:
+    """The photos in order; those that cannot be read are added to ``problems``."""
+    for start in track(range(0, len(samples), step), "evaluate"):
+        batch = _Batch([], [], [])
+        for position in range(start, min(start + step, len(samples))):
+            try:
+                truth = frame_truth(samples[position], protocol)
+                photo = read_image(samples[position].path, max_side=side)
+            except (DataError, ImageError) as error:
+                problems.append(Problem(samples[position].path, str(error)))
+                continue
+            batch.positions.append(position)
+            batch.truths.append(truth)
+            batch.squares.append(resize_image(photo, (side, side)))
+        if batch.positions:
+            yield batch
+
+
+def _ranked(probabilities: FloatArray) -> NDArray[np.int64]:
+    """The five likeliest classes of each photo, best first."""
+    return np.argsort(-probabilities, axis=1, kind="stable")[:, :5]
 
 
 def evaluate_maps(maps: Iterable[FloatArray], samples: Sequence[Sample], *, thresholds: int = 1000) -> BoxResult:
@@ -120,8 +229,7 @@ class _Row:
 
 def _judged(protocol: Protocol, thresholds: int, row: _Row) -> dict[str, Judged]:
     more: dict[str, Any] = {"predicted": row.classes, "thresholds": thresholds}
-    found = {name: judge(score_map, row.truth, protocol, **more) for name, score_map in row.maps.items()}
-    return {**found, "centre": judge_centre(row.truth, protocol, **more)}
+    return {name: judge(score_map, row.truth, protocol, **more) for name, score_map in row.maps.items()}
 
 
 def _all(maps: Sequence[FloatArray | None]) -> list[FloatArray]:

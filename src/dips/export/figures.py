@@ -12,11 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dips.export.panels import Bar, Line, Panel, bars_panel, lines_panel, steps_panel
 from dips.export.plots import save_panels
 
-__all__ = ["ERRORS", "activation_panels", "error_panels", "own_method", "threshold_panels", "write_plots"]
+__all__ = ["CURVES", "ERRORS", "activation_panels", "comparison_panels", "error_panels", "own_method", "threshold_panels"]
+__all__ += ["write_plots"]
+
+CURVES = "box_acc_over_tau"
+"""Name of the files of :func:`threshold_panels` and :func:`comparison_panels`."""
 
 ERRORS = {
     "correct": ("correct", "IoU of the predicted and a true box above 0.5"),
@@ -33,6 +38,7 @@ ERRORS = {
 
 _IOUS = ("30", "50", "70")
 _METHODS = 6  # as many colours as there are
+_TAU = "threshold τ, share of the map's maximum"
 _FLOOR = 0.01  # percent of the pixels; less is not seen
 
 
@@ -44,7 +50,6 @@ def own_method(methods: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None
 def threshold_panels(methods: Sequence[Mapping[str, Any]]) -> list[Panel]:
     """Photos correct over the threshold: the own method by IoU, and the mean over the IoUs of every method."""
     own, panels = own_method(methods), []
-    share = "threshold τ, share of the map's maximum"
     if own is not None and _curves(own):
         curves, chosen = _curves(own), (own.get("at_tau") or {}).get("tau") or {}
         best, lines = (own.get("boxes") or {}).get("best_tau") or {}, []
@@ -59,7 +64,7 @@ def threshold_panels(methods: Sequence[Mapping[str, Any]]) -> list[Panel]:
                 lines,
                 title=f"{own['name']}: boxes correct at each threshold",
                 caption=f"{own['name']}, by IoU",
-                x_label=share,
+                x_label=_TAU,
                 y_label="photos correct, %",
                 description="Share of photos with a correct box over the threshold, for three IoUs; "
                 + "; ".join(f"{line.name} reaches {max(line.y):.1f} percent" for line in lines),
@@ -67,24 +72,45 @@ def threshold_panels(methods: Sequence[Mapping[str, Any]]) -> list[Panel]:
                 marks="chosen on the validation split" if chosen else "best on this split",
             )
         )
-    means = [
-        Line(row["name"], _curves(row)["tau"], np.mean([_curves(row)[key] for key in _IOUS], axis=0).tolist())
-        for row in methods
-        if _curves(row)
-    ][:_METHODS]
+    means = [Line(row["name"], _curves(row)["tau"], _mean(row).tolist()) for row in methods if _curves(row)][:_METHODS]
     if len(means) > 1:
         panels.append(
             lines_panel(
                 means,
                 title="Mean over the three IoUs, by method",
                 caption="By method, mean over the IoUs",
-                x_label=share,
+                x_label=_TAU,
                 y_label="photos correct, %",
                 description="; ".join(f"{line.name} reaches {max(line.y):.1f} percent" for line in means),
                 y_limits=(0, 100),
             )
         )
     return panels
+
+
+def comparison_panels(methods: Sequence[Mapping[str, Any]]) -> list[Panel]:
+    """Photos correct over the threshold, mean over the IoUs and seeds, of any number of methods; no or one plot.
+
+    Args:
+        methods: of a comparison's record. The own ones are drawn strong, the best others in colours, the rest thin and grey.
+    """
+    found = [(row, [run for run in row["runs"] if _curves(run)]) for row in methods]
+    curves = [(row, _curves(runs[0])["tau"], np.mean([_mean(run) for run in runs], axis=0)) for row, runs in found if runs]
+    if not curves:
+        return []
+    curves.sort(key=lambda curve: (not curve[0]["own"], -curve[2].max()))
+    looks = ["strong" if row["own"] else "plain" if place < _METHODS else "faint" for place, (row, *_) in enumerate(curves)]
+    lines = [Line(row["title"], tau, mean.tolist(), look=look) for (row, tau, mean), look in zip(curves, looks, strict=True)]
+    return [
+        lines_panel(
+            lines,
+            title="Mean over the three IoUs, by method",
+            x_label=_TAU,
+            y_label="photos correct, %, mean over the IoUs 0.3, 0.5, 0.7",
+            description="; ".join(f"{line.name} reaches {max(line.y):.1f} percent" for line in lines),
+            y_limits=(0, 100),
+        )
+    ]
 
 
 def activation_panels(methods: Sequence[Mapping[str, Any]]) -> list[Panel]:
@@ -136,7 +162,7 @@ def error_panels(methods: Sequence[Mapping[str, Any]]) -> list[Panel]:
 def write_plots(folder: Path, methods: Sequence[Mapping[str, Any]]) -> list[Path]:
     """Write the figures as files for papers, each as SVG and as PNG (300 dpi), black on white.
 
-    ``box_acc_over_tau``: :func:`threshold_panels`; ``activations``: :func:`activation_panels`; ``errors``:
+    ``CURVES``: :func:`threshold_panels`; ``activations``: :func:`activation_panels`; ``errors``:
     :func:`error_panels`; only those that there is data for. Files of before are replaced, each whole or not at all, or removed.
 
     Args:
@@ -152,7 +178,7 @@ def write_plots(folder: Path, methods: Sequence[Mapping[str, Any]]) -> list[Path
     named = [{**row, "name": row["name"].replace("_", " ")} for row in methods]
     written = []
     for stem, title, panels, size, columns in (
-        ("box_acc_over_tau", "Boxes correct at each threshold", threshold_panels(named), (5.0, 3.7), 2),
+        (CURVES, "Boxes correct at each threshold", threshold_panels(named), (5.0, 3.7), 2),
         ("activations", "Values of the score maps", activation_panels(named), (4.7, 3.2), 2),
         ("errors", "Kinds of errors", error_panels(named), None, 1),
     ):
@@ -166,6 +192,11 @@ def write_plots(folder: Path, methods: Sequence[Mapping[str, Any]]) -> list[Path
 
 def _curves(row: Mapping[str, Any]) -> Mapping[str, Sequence[float]]:
     return (row.get("boxes") or {}).get("curves") or {}
+
+
+def _mean(row: Mapping[str, Any]) -> NDArray[np.float64]:
+    """Over the three IoUs, at each threshold."""
+    return np.asarray(np.mean([_curves(row)[key] for key in _IOUS], axis=0), dtype=np.float64)
 
 
 def _steps(row: Mapping[str, Any]) -> dict[str, Sequence[float]]:

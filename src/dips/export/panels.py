@@ -32,12 +32,23 @@ class Inks:
 
 
 class Line:
-    """One curve: its name, its points and, if wanted, a point to mark."""
+    """One curve: its name, its points and, if wanted, a point to mark.
+
+    Attributes:
+        look: ``strong`` is thick; ``faint`` is thin and grey, and all faint ones share a word in the legend.
+    """
 
     def __init__(
-        self, name: str, x: Sequence[float], y: Sequence[float], *, mark: tuple[float, float] | None = None, dots: bool = False
+        self,
+        name: str,
+        x: Sequence[float],
+        y: Sequence[float],
+        *,
+        mark: tuple[float, float] | None = None,
+        dots: bool = False,
+        look: str = "plain",
     ) -> None:
-        self.name, self.x, self.y, self.mark, self.dots = name, x, y, mark, dots
+        self.name, self.x, self.y, self.mark, self.dots, self.look = name, x, y, mark, dots, look
 
 
 @dataclass(frozen=True)
@@ -82,7 +93,7 @@ def lines_panel(
     """Curves in one plot.
 
     Args:
-        lines: at least one curve; each gets its own colour and dash pattern.
+        lines: at least one curve; each gets its own colour and dash pattern, but the faint ones, which only add context.
         title, caption, description: see :class:`Panel`.
         x_label, y_label: names of the axes.
         y_limits: limits of the y axis; fitted to the data by default.
@@ -94,12 +105,20 @@ def lines_panel(
         from matplotlib.ticker import MaxNLocator
 
         axes.grid(color=inks.text, alpha=0.13, linewidth=0.8)
-        for index, line in enumerate(lines):
+        faint = [line for line in lines if line.look == "faint"]
+        for line in faint:
+            axes.plot(line.x, line.y, color=inks.text, alpha=0.3, linewidth=0.8)
+        for index, line in enumerate(line for line in lines if line.look != "faint"):
             colour, dash = inks.series[index % len(inks.series)], _DASHES[index % len(_DASHES)]
-            marker = "o" if line.dots else None
-            axes.plot(line.x, line.y, color=colour, linestyle=dash, linewidth=2, marker=marker, markersize=4, label=line.name)
+            marker, width = "o" if line.dots else None, 3 if line.look == "strong" else 2
+            axes.plot(
+                line.x, line.y, color=colour, linestyle=dash, linewidth=width, marker=marker, markersize=4, label=line.name
+            )
             if line.mark is not None:
                 axes.plot(*line.mark, color=colour, marker="D", markersize=7, linestyle="none")
+        if faint:
+            words = faint[0].name if len(faint) == 1 else f"{len(faint)} others"
+            axes.plot([], [], color=inks.text, alpha=0.3, linewidth=0.8, label=words)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
         if y_limits is not None:

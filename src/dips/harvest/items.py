@@ -24,7 +24,7 @@ from dips.harvest.store import Record, Shelf, Store, network_hash
 from dips.runtime import log, track
 from dips.types import FloatArray
 
-__all__ = ["Item", "Items", "harvest_items"]
+__all__ = ["Item", "Items", "harvest_items", "record_key"]
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Items:
             return Item(
                 image, none.astype(np.float16), none.astype(bool), np.zeros((0, 4), np.float32), np.zeros(0, np.float32), label
             )
-        record = read_record(self.shelf, _key(digest, label))
+        record = read_record(self.shelf, record_key(digest, label))
         side = int(record["side"][0])
         count = len(record["boxes"])
         regions = np.unpackbits(record["regions"], axis=1, count=side * side).reshape(count, side, side).astype(bool)
@@ -111,7 +111,7 @@ def harvest_items(
     }
     shelf = store.shelf("proposals", settings)
     wanted = {
-        _key(harvested.digests[i], label): (harvested.digests[i], label)
+        record_key(harvested.digests[i], label): (harvested.digests[i], label)
         for i, label in zip(index, labels, strict=True)
         if label != background
     }
@@ -143,5 +143,6 @@ def harvest_items(
     return Items(harvested, shelf, index, labels, background)
 
 
-def _key(digest: str, label: int) -> str:
+def record_key(digest: str, label: int) -> str:
+    """Key of what a store holds about a photo and a class; a photo may lie in the folders of two."""
     return hashlib.sha256(f"{digest}:{label}".encode()).hexdigest()

@@ -1,0 +1,162 @@
+"""C2AM (Xie et al., CVPR 2022): object and ground told apart by contrast between photos, without any class.
+
+In: photos. Out: one activation per place, which is 1 on one side and 0 on the other. The features of both sides are pooled;
+those of one side are to resemble each other over all photos, and to differ from those of the other side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, ClassVar, Literal, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dips.baselines import normalise
+from dips.baselines.method import Fit, ScoreMapMethod
+from dips.baselines.settings import C2AM, CNN
+from dips.baselines.study import Study
+from dips.baselines.training import train_network
+from dips.models.classifier import Classifier
+
+__all__ = ["C2am", "Disentangler", "negative_contrast", "pool_sides", "positive_contrast"]
+
+
+def pool_sides(features: Tensor, activation: Tensor) -> tuple[Tensor, Tensor]:
+    """Features ``(B, F, h, w)`` summed with weights P and 1 - P over the places, divided by their number (section 3).
+
+    Args:
+        activation: P, ``(B, h, w)`` in [0, 1].
+
+    Returns:
+        Both ``(B, F)``: that of the active side and that of the other.
+    """
+    active = torch.einsum("bfhw,bhw->bf", features, activation)
+    return active / activation[0].numel(), (features.sum((2, 3)) - active) / activation[0].numel()
+
+
+def negative_contrast(active: Tensor, other: Tensor) -> Tensor:
+    """``-log(1 - cosine)``, mean over all pairs of one side ``(B, F)`` and the other ``(B, F)``, of a photo or of two."""
+    return -(1 - _cosines(active, other)).log().mean()
+
+
+def positive_contrast(features: Tensor, alpha: float) -> Tensor:
+    """``-exp(-alpha rank) log(cosine)``, mean over all pairs of different photos; 0 for a single one.
+
+    Args:
+        features: ``(B, F)`` of one side.
+        alpha: how fast the weight falls with the rank. A photo's pairs are ranked by cosine, the closest is 0: a pair that
+            has little in common, another kind of object or ground, hardly counts.
+    """
+    count = len(features)
+    cosines = _cosines(features, features)
+    itself = torch.eye(count, dtype=torch.bool, device=features.device)
+    ranks = cosines.masked_fill(itself, -1).argsort(1, descending=True).argsort(1)
+    weights = torch.exp(-alpha * ranks).masked_fill(itself, 0)
+    return -(weights * cosines.log()).sum() / max(1, count * (count - 1))
+
+
+def _cosines(left: Tensor, right: Tensor) -> Tensor:
+    """``(B, B)``, kept away from 0 and 1, where the logarithms end."""
+    return (F.normalize(left, dim=1) @ F.normalize(right, dim=1).T).clamp(C2AM.margin, 1 - C2AM.margin)
+
+
+class Disentangler(nn.Module):
+    """A CNN without classifier, a 3x3 convolution with batch norm on its last two stages, and which side is the object.
+
+    The losses do not know the sides apart. The authors look at the image's border: where most of it is active, the active side
+    is the ground. They look once, at a photo of the first epoch; here it is ``border``, the active share of the borders of the
+    last training batches as a running mean, which is kept like batch norm's: it is there at each checkpoint, belongs to its
+    weights, and no photo that is answered has a say.
+    """
+
+    border: Tensor
+
+    def __init__(self, classifier: Classifier) -> None:
+        """Takes ``classifier``'s layers, but for the last."""
+        super().__init__()
+        self.normalise, self.body = classifier.normalise, classifier.body
+        stage = cast(Any, self.body).feature_info[-2]
+        self.stage: str = stage["module"]
+        width = cast(Any, self.body).num_features + stage["num_chs"]
+        self.head = nn.Sequential(nn.Conv2d(width, 1, 3, padding=1, bias=False), nn.BatchNorm2d(1))
+        self.register_buffer("border", torch.tensor(0.5))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """``(B, 3, H, W)`` images in [0, 1] to features ``(B, F, h, w)`` and the activation P ``(B, h, w)``."""
+        features = self.features(images)
+        activation = self.head(features)[:, 0].sigmoid()
+        if self.training:
+            self.border.lerp_(active_border(activation.detach()), 0.1)
+        return features, activation
+
+    def features(self, images: Tensor) -> Tensor:
+        """The last feature map, and that of the stage before on the same grid, ``(B, F, h, w)``.
+
+        Negative values are cut off: a ResNet's stages, the paper's, end in a ReLU, those of other networks may not, and a cosine
+        below 0 would get no gradient from the losses.
+        """
+        before: list[Tensor] = []
+        hook = self.body.get_submodule(self.stage).register_forward_hook(lambda _module, _given, found: before.append(found))
+        try:
+            last = cast(Tensor, cast(Any, self.body).forward_features(self.normalise(images)))
+        finally:
+            hook.remove()
+        grid = (last.shape[2], last.shape[3])
+        return torch.cat([last, F.adaptive_avg_pool2d(before[0], grid)], 1).relu()
+
+    def foreground(self, images: Tensor) -> Tensor:
+        """The object's side ``(B, h, w)`` in [0, 1]: P, or 1 - P where P is the ground's."""
+        activation: Tensor = self(images)[1]
+        return torch.where(self.border > 0.5, 1 - activation, activation)
+
+
+def active_border(activation: Tensor) -> Tensor:
+    """Share of the places above 0.5 among those at the border of ``(B, h, w)`` activations: mean of the four edges."""
+    active = (activation > 0.5).float()
+    return torch.stack([active[:, 0].mean(), active[:, -1].mean(), active[:, :, 0].mean(), active[:, :, -1].mean()]).mean()
+
+
+class C2am(ScoreMapMethod):
+    """Class-agnostic activation maps.
+
+    It uses no class, but for one thing: photos of the class without object, if there is one, are left out of the training.
+    """
+
+    name = "c2am"
+    title = "C2AM"
+    paper = "Xie et al., CVPR 2022"
+    labels: ClassVar[Literal["none", "image"]] = "none"
+    net: Disentangler
+
+    @property
+    def network(self) -> nn.Module:
+        """CNN and disentangler."""
+        return self.net
+
+    def build(self, study: Study) -> None:
+        """The CNN on ImageNet weights, the disentangler at random."""
+        net = Disentangler(Classifier.from_weights(study.cnn, 1, stride=CNN.stride)).to(study.device)
+        self.net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def train(self, study: Study) -> Fit:
+        """The shared schedule on the photos with an object."""
+        kept = [i for i in range(len(study.train)) if study.train.label(i) != study.background]
+        photos = replace(
+            study.train,
+            samples=tuple(study.train.samples[i] for i in kept),
+            digests=tuple(study.train.digests[i] for i in kept),
+        )
+        new = list(self.net.head.parameters())
+        return train_network(self.net, study, loss=self.loss, maps=self.maps, schedule=CNN.schedule, new=new, photos=photos)
+
+    def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """The three contrasts, with equal weight."""
+        active, other = pool_sides(*self.net(images))
+        positive = positive_contrast(active, C2AM.alpha) + positive_contrast(other, C2AM.alpha)
+        return positive + negative_contrast(active, other)
+
+    def maps(self, images: Tensor, labels: Tensor) -> Tensor:
+        """The object's side divided by its maximum, as the authors do for their boxes."""
+        return normalise.max_norm(self.net.foreground(images))

@@ -1,0 +1,203 @@
+"""F-CAM (Belharbi et al., WACV 2022): a decoder trained on pixels drawn from a classifier's activation maps.
+
+It is DiPS's own localizer and loop, fed with other maps: no proposal, no score; foreground is drawn from the highest
+activations of the whole photo, background from the lowest. With CAM and with LayerCAM, as in the paper's table.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar, Literal, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from dips.baselines.method import Fit, ScoreMapMethod
+from dips.baselines.photos import Photos
+from dips.baselines.settings import FCAM
+from dips.baselines.study import Study
+from dips.data.images import ByteImage
+from dips.data.transforms import resize_image
+from dips.harvest.harvested import read_record
+from dips.harvest.items import record_key
+from dips.harvest.store import Shelf, Store, network_hash
+from dips.models.localizer import Localizer
+from dips.models.weights import resolve
+from dips.runtime import launch_fabric, track
+from dips.train.loop import fit_localizer
+from dips.types import FloatArray
+
+__all__ = ["FCam", "FCamLayerCam", "epochs_within"]
+
+_BATCH = 32
+_TIMED = 2
+
+
+class FCam(ScoreMapMethod):
+    """The localizer on the maps of a fitted classifier."""
+
+    name = "f-cam+cam"
+    title = "F-CAM + CAM"
+    paper = "Belharbi et al., WACV 2022"
+    labels: ClassVar[Literal["none", "image"]] = "image"
+    needs: ClassVar[tuple[str, ...]] = ("cam",)
+    source: ClassVar[str] = "cam"
+    net: Localizer
+    classifier: ScoreMapMethod
+    side = 160
+
+    @property
+    def network(self) -> nn.Module:
+        """The localizer."""
+        return self.net
+
+    def build(self, study: Study) -> None:
+        """The localizer as DiPS begins with it; the classifier and its maps are there already."""
+        self.side = study.config.predict.size
+        self.classifier = study.fitted("cam")
+        self.net = untrained_localizer(study).to(study.device)
+
+    def train(self, study: Study) -> Fit:
+        """Draw pixels from the source's maps and train with the losses of DiPS, but for the classifier's."""
+        config = replace(
+            study.config.train,
+            fg_from="region",
+            fg_share=FCAM.fg_share,
+            bg_share=FCAM.bg_share,
+            bg_from="image",
+            lambda_cls=0.0,
+            epochs=epochs_within(study, len(study.train)),
+            seed=study.seed,
+        )
+        items = _Items(study.train, _maps(study, study.fitted(self.source)), config.resize, study.background)
+        curve: list[dict[str, float]] = []
+
+        def validate(network: nn.Module) -> dict[str, float]:
+            self.net = cast(Localizer, network)
+            score = study.choose(self.maps, self.side)
+            curve.append({"epoch": len(curve) + 1} | ({} if score is None else {"v2": score}))
+            return {} if score is None else {"select": score}
+
+        net = self.net
+        with tempfile.TemporaryDirectory(dir=study.folder) as folder:
+            fabric = launch_fabric(str(study.device))
+            found = fit_localizer(
+                net,
+                None,
+                items,
+                config=config,
+                fabric=fabric,
+                run_dir=Path(folder),
+                validate=validate,
+                background=study.background,
+            )
+        self.net = net.to(study.device)
+        by = " by true boxes of validation" if found.metrics else ", the last"
+        steps = found.epochs * -(-len(study.train) // config.batch)
+        return Fit(steps=steps, epochs=found.epochs, chosen=f"epoch {found.epoch} of {found.epochs}{by}", curve=tuple(curve))
+
+    def maps(self, images: Tensor, labels: Tensor) -> Tensor:
+        """The localizer's foreground; it knows no classes."""
+        return self.net.foreground(images)
+
+    def probabilities(self, images: Tensor) -> Tensor | None:
+        """The classifier's, on the same squares."""
+        return self.classifier.probabilities(torch.nn.functional.interpolate(images, (224, 224), mode="bilinear"))
+
+
+class FCamLayerCam(FCam):
+    """The same on LayerCAM's maps."""
+
+    name = "f-cam+layercam"
+    title = "F-CAM + LayerCAM"
+    needs = ("cam", "layercam")
+    source = "layercam"
+
+
+def untrained_localizer(study: Study) -> Localizer:
+    """The localizer as the settings want it, before training."""
+    config = study.config
+    if not config.localizer.pretrained:
+        return Localizer(config.localizer.encoder)
+    same = config.localizer.encoder == config.classifier.arch
+    weights = study.cnn if same else resolve(config.localizer.encoder, role="cnn", given=study.given)
+    return Localizer.from_weights(weights)
+
+
+def epochs_within(study: Study, photos: int) -> int:
+    """Passes over ``photos`` that the localizer's training makes within the budget, at least 1, at most ``train.epochs``.
+
+    A step is timed on random images beforehand; the losses add little to it.
+    """
+    config = study.config.train
+    net = untrained_localizer(study).to(study.device).train()
+    images = torch.rand(config.batch, 3, config.crop, config.crop, device=study.device)
+    seconds = 0.0
+    for step in range(1 + _TIMED):
+        started = time.perf_counter()
+        net(images).square().mean().backward()
+        if study.device.type == "cuda":
+            torch.cuda.synchronize(study.device)
+        seconds += (time.perf_counter() - started) if step else 0.0
+    each = seconds / _TIMED * -(-photos // config.batch)
+    return max(1, min(config.epochs, int(study.seconds / each)))
+
+
+def _maps(study: Study, source: ScoreMapMethod) -> Shelf:
+    """Maps of the training photos by ``source``, in the store: ``map (h, w) float16``, maximum 1."""
+    network = study.fitted("cam").network
+    assert network is not None
+    shelf = Store(study.store).shelf(
+        "class-maps",
+        {"version": 1, "method": source.name, "network": network_hash(network), "squares": study.train.shelf.folder.name},
+    )
+    place = {record_key(study.train.digests[i], study.train.label(i)): i for i in range(len(study.train))}
+    todo = shelf.missing(place)
+    for start in track(range(0, len(todo), _BATCH), f"maps of {source.title}", -(-len(todo) // _BATCH)):
+        keys = todo[start : start + _BATCH]
+        images, labels = study.train.batch([place[key] for key in keys], source.side, study.device)
+        maps = source.maps(images, labels)
+        scaled = (maps / maps.flatten(1).amax(1).clamp(min=1e-8)[:, None, None]).half().cpu().numpy()
+        shelf.put({key: {"map": scaled[i]} for i, key in enumerate(keys)})
+    return shelf
+
+
+@dataclass(frozen=True)
+class _Item:
+    """See :class:`~dips.train.items.TrainItem`: one map of the whole photo, or none."""
+
+    image: ByteImage
+    maps: NDArray[np.float16]
+    regions: NDArray[np.bool_]
+    boxes: FloatArray
+    label: int
+
+
+class _Items:
+    """Training photos, each with the map of its class in place of a proposal."""
+
+    def __init__(self, photos: Photos, shelf: Shelf, resize: int, background: int | None) -> None:
+        self.photos, self.shelf, self.resize, self.background = photos, shelf, resize, background
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def __getitem__(self, position: int, /) -> _Item:
+        label = self.photos.label(position)
+        found: Sequence[NDArray[np.float16]] = []
+        if label != self.background:
+            found = [np.asarray(read_record(self.shelf, record_key(self.photos.digests[position], label))["map"], np.float16)]
+        count = len(found)
+        return _Item(
+            image=resize_image(self.photos.square(position), (self.resize, self.resize)),
+            maps=np.stack(found) if found else np.zeros((0, 1, 1), np.float16),
+            regions=np.ones((count, 1, 1), np.bool_),
+            boxes=np.tile(np.array([0, 0, 1, 1], np.float32), (count, 1)),
+            label=label,
+        )

@@ -1,0 +1,92 @@
+"""Grad-CAM, Grad-CAM++ and LayerCAM: activations of a fitted classifier, weighted by the gradient of a class's score.
+
+In: photos and classes. Out: maps of the last feature map's size, negative sums cut off, then min-max normalised as CAM's. The
+gradient is that of the score before the softmax at what :meth:`~dips.models.classifier.Classifier.feature_map` returns: only
+the layers behind it are run backwards, nothing is hooked, and no parameter gets a gradient.
+
+Where nothing but pooling and one linear layer lies behind that map (ResNet, EfficientNet), the gradient is the class's row of
+weights at each place, so Grad-CAM is CAM without what is negative, and LayerCAM is CAM without the negative weights.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from dips.baselines import normalise
+from dips.baselines.cam import _Renormalised
+from dips.models.classifier import Classifier
+
+__all__ = ["GradCam", "GradCamPlus", "LayerCam"]
+
+
+class _Gradients(_Renormalised):
+    """A sum over the activations of :class:`~dips.baselines.cam.Cam`'s network, weighted by gradients."""
+
+    @staticmethod
+    @abstractmethod
+    def weights(activations: Tensor, gradients: Tensor) -> Tensor:
+        """Of ``(B, F, h, w)`` activations and gradients of the scores: weights ``(B, F, h, w)`` or ``(B, F, 1, 1)``."""
+
+    def maps(self, images: Tensor, labels: Tensor) -> Tensor:
+        """``relu(sum_k weight_k A_k)``, min-max normalised."""
+        classifier = cast(Classifier, self.cam.net)
+        with torch.no_grad():
+            activations = classifier.feature_map(images)
+        with torch.enable_grad():  # callers switch it off
+            scores = classifier.head(cast(Any, classifier.body).forward_head(activations.requires_grad_()))
+            chosen = scores.gather(1, labels[:, None]).sum()  # in evaluation mode a photo's score depends on that photo only
+            (gradients,) = torch.autograd.grad(chosen, activations)
+        activations = activations.detach()
+        return normalise.min_max((self.weights(activations, gradients) * activations).sum(1).relu())
+
+
+class GradCam(_Gradients):
+    """A channel's weight is its mean gradient (section 3)."""
+
+    name = "gradcam"
+    title = "Grad-CAM"
+    paper = "Selvaraju et al., ICCV 2017"
+
+    @staticmethod
+    def weights(activations: Tensor, gradients: Tensor) -> Tensor:
+        """``mean_ij g_ij``."""
+        return gradients.mean((2, 3), keepdim=True)
+
+
+class GradCamPlus(_Gradients):
+    """A channel's weight is the sum of its positive gradients, each with a factor of its own (section 3).
+
+    The factor ``g^2 / (2 g^2 + g^3 sum A)`` is that of the score's exponential, whose derivatives are powers of ``g``; the
+    exponential itself scales a whole map and is left out. The paper's maps are behind a ReLU: a negative sum counts as 0.
+    """
+
+    name = "gradcam++"
+    title = "Grad-CAM++"
+    paper = "Chattopadhay et al., WACV 2018"
+
+    @staticmethod
+    def weights(activations: Tensor, gradients: Tensor) -> Tensor:
+        """``sum_ij relu(g_ij) / (2 + g_ij sum_ab A_ab)``."""
+        positive = gradients.relu()
+        total = activations.sum((2, 3), keepdim=True).relu()
+        return (positive / (2 + positive * total)).sum((2, 3), keepdim=True)
+
+
+class LayerCam(_Gradients):
+    """Each place has a weight of its own, its positive gradient (section III).
+
+    The paper also joins the maps of shallower layers; here it is the last one alone, as for all methods on this network.
+    """
+
+    name = "layercam"
+    title = "LayerCAM"
+    paper = "Jiang et al., TIP 2021"
+
+    @staticmethod
+    def weights(activations: Tensor, gradients: Tensor) -> Tensor:
+        """``relu(g_ij)``."""
+        return gradients.relu()

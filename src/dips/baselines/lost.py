@@ -1,0 +1,71 @@
+"""LOST (Siméoni et al., BMVC 2021, section 3.2): the object is what resembles a seed that resembles few patches.
+
+In: keys of the frozen transformer's last block. Out: score maps on its patches. Nothing is learned.
+"""
+
+from __future__ import annotations
+
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from dips.baselines import normalise
+from dips.baselines.frozen import FrozenMethod, centred
+from dips.baselines.settings import LOST
+
+__all__ = ["Lost", "correlation", "expanded_seed", "seed_component"]
+
+
+def expanded_seed(gram: Tensor, k: int) -> Tensor:
+    """The seed and the patches that are taken for its object, the seed first.
+
+    Objects are smaller than what surrounds them: the seed is the patch that is positively correlated with the fewest others.
+    It is expanded by those of the ``k`` patches of lowest degree that are positively correlated with it.
+
+    Args:
+        gram: ``(N, N)``, inner products of the patches' keys.
+
+    Returns:
+        ``(S,)`` indices of patches, ``1 <= S <= k``.
+    """
+    positive = gram > 0
+    lowest = positive.sum(1).argsort(stable=True)[:k]
+    seed, others = lowest[:1], lowest[1:]
+    return torch.cat([seed, others[positive[seed[0], others]]])
+
+
+def correlation(keys: Tensor, k: int) -> tuple[Tensor, int]:
+    """How every patch correlates with the expanded seed.
+
+    Args:
+        keys: ``(h, w, D)``, not normalised.
+        k: see :func:`expanded_seed`.
+
+    Returns:
+        ``(h, w)``, inner products with the sum of the expanded seed's keys, and the seed as a flat index. The value at the
+        seed is positive unless its key is zero.
+    """
+    flat = keys.float().flatten(0, 1)
+    chosen = expanded_seed(flat @ flat.T, k)
+    return (flat @ flat[chosen].sum(0)).unflatten(0, keys.shape[:2]), int(chosen[0])
+
+
+def seed_component(values: Tensor, seed: int) -> Tensor:
+    """``values`` ``(h, w)`` on the 4-connected component above 0 that holds the seed, and 0 elsewhere."""
+    labels = torch.from_numpy(ndimage.label((values > 0).cpu().numpy())[0]).to(values.device)
+    return torch.where(labels == labels.flatten()[seed], values, 0).clamp(min=0)
+
+
+class Lost(FrozenMethod):
+    """The map whose component above 0 around the seed gives the box of the paper."""
+
+    name = "lost"
+    title = "LOST"
+    paper = "Siméoni et al., BMVC 2021"
+    side = LOST.size
+
+    def maps(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Correlation with the expanded seed on the seed's component, divided by its maximum."""
+        keys = self.transformer(images, LOST.size).keys
+        keys = centred(keys) if LOST.centred else keys
+        return normalise.max_norm(torch.stack([seed_component(*correlation(item, LOST.k)) for item in keys]))

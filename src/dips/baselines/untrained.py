@@ -1,0 +1,77 @@
+"""What needs no training at all: the frozen transformer's attention (paper 3.1), all heads or a single one, and the middle.
+
+In: the study's transformer. Out: score maps; these are the floor that every other method stands on.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dips.baselines.frozen import FrozenMethod
+from dips.baselines.method import ScoreMapMethod
+from dips.baselines.study import Study
+from dips.harvest.attention import join_attention, normalised
+from dips.scoremaps import centre_map
+
+__all__ = ["Centre", "Head", "MeanAttention"]
+
+
+class _Attention(FrozenMethod):
+    """Class-token attention at the sizes of the harvest (``harvest.sizes``), joined as there."""
+
+    paper = "Caron et al., ICCV 2021"
+    sizes: tuple[int, ...]
+
+    def build(self, study: Study) -> None:
+        """Takes the transformer and the sizes."""
+        super().build(study)
+        self.sizes = study.config.harvest.sizes
+        self.side = max(self.sizes)
+
+    def attention(self, images: Tensor) -> Tensor:
+        """``(B, heads, h, w)`` on the finest grid."""
+        return join_attention([self.transformer(images, size) for size in self.sizes])
+
+
+class MeanAttention(_Attention):
+    """The mean over all heads."""
+
+    name = "mean"
+    title = "Attention, mean of heads"
+
+    def maps(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Divided by its maximum."""
+        return normalised(self.attention(images).mean(1))
+
+
+class Head(_Attention):
+    """One head alone: ``head1``, ``head2`` and so on, each a method of its own."""
+
+    name: str  # type: ignore[misc]  # of an object, not of the class
+    title: str  # type: ignore[misc]
+
+    def __init__(self, number: int) -> None:
+        """``number`` counts from 1."""
+        self.name = f"head{number}"
+        self.title = f"Attention, head {number}"
+        self.number = number
+
+    def maps(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Divided by its maximum."""
+        return normalised(self.attention(images)[:, self.number - 1])
+
+
+class Centre(ScoreMapMethod):
+    """A Gaussian in the middle, whatever the photo shows."""
+
+    name = "centre"
+    title = "Centred Gaussian"
+    paper = "Choe et al., CVPR 2020"
+
+    def build(self, study: Study) -> None:
+        """Nothing to make."""
+
+    def maps(self, images: Tensor, labels: Tensor) -> Tensor:
+        """The same for all; see :func:`~dips.scoremaps.centre_map`."""
+        return torch.from_numpy(centre_map(self.side)).to(images.device).expand(len(images), -1, -1)

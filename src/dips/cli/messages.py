@@ -1,0 +1,48 @@
+"""What is said where a command ends early: one line on stderr, and the exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+
+from cyclopts import CycloptsError
+from rich.console import Console
+
+from dips.errors import DipsError
+
+__all__ = ["expected", "fail", "interrupted", "usage"]
+
+
+def expected(error: Exception) -> str | None:
+    """What to tell about an error that is no fault of the program, or None."""
+    if isinstance(error, DipsError):
+        return str(error)
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
+        return "out of memory; try smaller batches (--set train.batch=4 --set harvest.batch=4, for prediction predict.batch)"
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror}; --debug shows where it happened"
+    return None
+
+
+def usage(error: CycloptsError, tokens: Sequence[str], commands: Container[str]) -> str:
+    """What to tell about a wrong command line."""
+    command = next((token for token in tokens if token in commands), "")
+    words = " ".join(str(error).split())
+    return f"{words} See '{'dips ' + command if command else 'dips'} --help'."
+
+
+def interrupted(tokens: Sequence[str]) -> str:
+    """What to tell the one who stopped a command."""
+    first = tokens[0] if tokens else ""
+    if first == "train":
+        return "the same command with --resume goes on where it stopped"
+    if first in ("compare", "demo", "predict"):
+        return "the same command goes on where it stopped"
+    return "nothing was changed"
+
+
+def fail(words: str, *, word: str = "error", code: int = 2) -> int:
+    """Say why it ended, in one line; the exit code."""
+    message = " ".join(words.split("\n"))
+    Console(stderr=True, soft_wrap=True, highlight=False).print(f"dips: {word}: {message}", markup=False)
+    return code

@@ -1,0 +1,115 @@
+"""Which methods there are, and in which order they can be fitted.
+
+In: what a user typed after ``--methods``. Out: methods, those first that others build on.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from dips.baselines.acol import ACoL
+from dips.baselines.adl import Adl
+from dips.baselines.c2am import C2am
+from dips.baselines.cam import Cam, CamIvr, CamMax, CamPas
+from dips.baselines.cutmix import CutMix
+from dips.baselines.fcam import FCam, FCamLayerCam
+from dips.baselines.gradients import GradCam, GradCamPlus, LayerCam
+from dips.baselines.has import Has
+from dips.baselines.lost import Lost
+from dips.baselines.method import ScoreMapMethod
+from dips.baselines.spg import Spg
+from dips.baselines.tokencut import TokenCut
+from dips.baselines.tscam import TsCam
+from dips.baselines.untrained import Centre, Head, MeanAttention
+from dips.comparison.ours import Dips, Linear
+from dips.errors import ConfigError
+
+__all__ = ["METHODS", "find_methods"]
+
+METHODS: dict[str, type[ScoreMapMethod]] = {
+    kind.name: kind
+    for kind in (
+        *(Dips, Linear),
+        *(Cam, CamMax, CamPas, CamIvr, LayerCam, GradCam, GradCamPlus),
+        *(Has, ACoL, Spg, Adl, CutMix, TsCam, FCam, FCamLayerCam, C2am),
+        *(Centre, MeanAttention, Lost, TokenCut),
+    )
+}
+"""Methods by name; single attention heads are named ``head1``, ``head2`` and so on."""
+
+
+def find_methods(wanted: Iterable[str | ScoreMapMethod], *, heads: Callable[[], int]) -> list[ScoreMapMethod]:
+    """Methods with those that they need, in an order in which they can be fitted.
+
+    Args:
+        wanted: names; ``heads`` stands for every head, ``all`` for everything; ``FILE.py:CLASS`` for a method of one's own; or
+            a method.
+        heads: gives the number of heads of the transformer; called only if one is asked for.
+
+    Raises:
+        ConfigError: there is no such method.
+    """
+    found: dict[str, ScoreMapMethod] = {}
+
+    def add(method: ScoreMapMethod) -> None:
+        if method.name in found:
+            return
+        for need in method.needs:
+            if need not in found:
+                add(_made(need, heads))
+        found[method.name] = method
+
+    for item in wanted:
+        if isinstance(item, ScoreMapMethod):
+            add(item)
+            continue
+        for name in _names(item, heads):
+            if name not in found:
+                add(_made(name, heads))
+    return list(found.values())
+
+
+def _names(item: str, heads: Callable[[], int]) -> Sequence[str]:
+    if item not in ("all", "heads"):
+        return [item]
+    every = [f"head{i + 1}" for i in range(heads())]
+    return [*METHODS, *every] if item == "all" else every
+
+
+def _made(name: str, heads: Callable[[], int]) -> ScoreMapMethod:
+    if name in METHODS:
+        return METHODS[name]()
+    number = name.removeprefix("head")
+    if name.startswith("head") and number.isdigit() and 1 <= int(number) <= heads():
+        return Head(int(number))
+    if ".py:" in name:
+        return _own(name)
+    known = [*METHODS, "heads", f"head1 to head{heads()}", "all"]
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f" (did you mean '{close[0]}'?)" if close else ""
+    raise ConfigError(f"--methods: there is no method '{name}'{hint}; there are {', '.join(known)}, or FILE.py:CLASS")
+
+
+def _own(item: str) -> ScoreMapMethod:
+    """A method from a file that the user names."""
+    place, _, kind = item.rpartition(":")
+    path = Path(place).expanduser()
+    if not path.is_file():
+        raise ConfigError(f"--methods {item}: there is no file {path}")
+    name = f"dips_method_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ConfigError(f"--methods {item}: the file cannot be imported ({type(error).__name__}: {error})") from error
+    found = getattr(module, kind, None)
+    if not (isinstance(found, type) and issubclass(found, ScoreMapMethod)):
+        raise ConfigError(f"--methods {item}: {path.name} has no class {kind} that is a ScoreMapMethod")
+    return found()

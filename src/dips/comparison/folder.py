@@ -1,0 +1,138 @@
+"""What a comparison keeps on disk, so that it goes on where it stopped and nothing is computed twice.
+
+::
+
+    OUT/compare.json             what it was begun with
+    OUT/config.toml              settings
+    OUT/seed-0/cam/fit.json      how a method learned; written last, so that it marks a fitted method
+    OUT/seed-0/cam/state.safetensors
+    OUT/seed-0/cam/test.json     its numbers on a split, and at which thresholds of validation
+    OUT/seed-0/cam/test.maps.safetensors    its maps of the photos that the sheet shows
+    OUT/seed-0/dips/run/         a run folder: 'dips predict' works on it
+    OUT/table.json, .md, .tex    the table, and its figures beside it
+
+In: results. Out: files, each whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+import safetensors.torch
+
+from dips.baselines.method import Fit, ScoreMapMethod
+from dips.config import Config, load_config, to_toml
+from dips.errors import RunError
+from dips.evaluate.record import write_json
+from dips.runtime import atomic_file
+from dips.types import FloatArray
+
+__all__ = ["MethodFolder", "begin", "read_json"]
+
+
+def begin(folder: Path, identity: Mapping[str, Any], config: Config) -> None:
+    """Start a comparison in ``folder``, or see that it is the one that was begun there.
+
+    Args:
+        identity: what must be the same, by the name of its option.
+
+    Raises:
+        RunError: it is another one, or no comparison at all.
+    """
+    file, settings = folder / "compare.json", folder / "config.toml"
+    if file.is_file():
+        known = read_json(file)
+        changed = [f"{name} {known.get(name)}, now {value}" for name, value in identity.items() if known.get(name) != value]
+        if changed := [*changed, *load_config(settings).differences(config)]:
+            raise RunError(
+                f"{folder} holds a comparison that was begun with other settings ({'; '.join(changed)}); give the same, or "
+                "choose another --out"
+            )
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunError(f"{folder} exists already and is no comparison; it is left as it is, choose another --out")
+    with atomic_file(settings) as out:
+        out.write(to_toml(config))
+    write_json(file, identity)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A file of a comparison.
+
+    Raises:
+        RunError: it is damaged.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(record, dict):
+            raise ValueError("no object")
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} is damaged ({error}); remove it, and it is made again") from error
+    return record
+
+
+class MethodFolder:
+    """One method's files for one seed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._fit, self._state = folder / "fit.json", folder / "state.safetensors"
+
+    def fit(self) -> Fit | None:
+        """How the method learned, if it has."""
+        if not self._fit.is_file():
+            return None
+        record = read_json(self._fit)
+        known = {field.name for field in fields(Fit)}
+        return Fit(**{name: value for name, value in record.items() if name in known})
+
+    def save_fit(self, method: ScoreMapMethod, fit: Fit) -> None:
+        """Keep a method that has learned."""
+        with atomic_file(self._state, "wb") as file:
+            file.write(safetensors.torch.save(method.state()))
+        write_json(self._fit, fit.record())
+
+    def state(self) -> dict[str, Any]:
+        """The tensors of a method that has learned.
+
+        Raises:
+            RunError: they are damaged.
+        """
+        try:
+            return safetensors.torch.load_file(self._state)
+        except (OSError, safetensors.SafetensorError) as error:
+            raise RunError(f"{self._state} is damaged ({error}); remove {self.folder}, and it is made again") from error
+
+    def result(self, what: str) -> dict[str, Any] | None:
+        """The method's numbers on a split, if it was measured."""
+        file = self.folder / f"{what}.json"
+        return read_json(file) if file.is_file() else None
+
+    def save_result(self, what: str, record: Mapping[str, Any], maps: Mapping[str, FloatArray]) -> None:
+        """Keep its numbers and its maps by photo."""
+        if maps:
+            with atomic_file(self._maps(what), "wb") as file:
+                file.write(safetensors.numpy.save({k: np.ascontiguousarray(v, np.float32) for k, v in maps.items()}))
+        write_json(self.folder / f"{what}.json", record)
+
+    def maps(self, what: str) -> dict[str, FloatArray]:
+        """The kept maps by photo; empty where there are none.
+
+        Raises:
+            RunError: they are damaged.
+        """
+        file = self._maps(what)
+        try:
+            return dict(safetensors.numpy.load_file(file)) if file.is_file() else {}
+        except (OSError, safetensors.SafetensorError) as error:
+            raise RunError(f"{file} is damaged ({error}); remove {self.folder}, and it is made again") from error
+
+    def _maps(self, what: str) -> Path:
+        return self.folder / f"{what}.maps.safetensors"

@@ -1,0 +1,159 @@
+"""One seed of a comparison: every method is fitted or restored, then measured; what is done is kept at once.
+
+In: a study and methods in an order in which they can be fitted. Out: files of :class:`~dips.comparison.folder.MethodFolder`
+and, gathered over the seeds, what the table is made from.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from dips.baselines.method import ScoreMapMethod
+from dips.baselines.study import Study
+from dips.comparison.folder import MethodFolder
+from dips.errors import ConfigError, DipsError
+from dips.evaluate.protocol import FRAMED, Protocol
+from dips.evaluate.run import evaluate_methods
+from dips.runtime import log
+from dips.types import DataSet, Sample
+
+__all__ = ["Measurer"]
+
+_TIMED = 8  # photos that an answer is timed on
+
+
+class Measurer:
+    """Fits and measures methods, seed by seed.
+
+    Attributes:
+        test: photos that are measured on.
+        shown: those of them whose maps are kept for the sheet.
+        what: name of the files that hold numbers and maps of this split.
+    """
+
+    def __init__(self, test: DataSet, split: str, protocol: Protocol, shown: Sequence[Sample]) -> None:
+        self.test, self.shown = test, tuple(shown)
+        self._protocol = protocol
+        self.what = split if protocol is FRAMED else f"{split}-{protocol.name}"
+        self._rows: dict[str, dict[str, Any]] = {}
+        self._failed: list[dict[str, Any]] = []
+
+    def record(self) -> dict[str, Any]:
+        """``methods`` and ``failed`` of the table's record."""
+        return {"methods": [row for row in self._rows.values() if row["runs"]], "failed": self._failed}
+
+    def go_through(self, study: Study, methods: Sequence[ScoreMapMethod]) -> None:
+        """Fit and measure with one seed.
+
+        A method that learns is measured as soon as it has; those that only answer are shown the photos together, so that they
+        share the transformer's passes.
+        """
+        for method in methods:
+            more = {"name": method.name, "title": method.title, "paper": method.paper, "labels": method.labels}
+            self._rows.setdefault(method.name, {**more, "own": method.name == "dips", "runs": []})
+        todo = {m.name for m in methods if self._folder(study, m).result(self.what) is None}
+        wanted = _with_needs(todo, {m.name: m for m in methods})
+        together: list[ScoreMapMethod] = []
+        for place, method in enumerate(methods):
+            if method.name not in wanted:
+                continue
+            log(f"[{place + 1}/{len(methods)}] {method.title}, seed {study.seed}")
+            if not self._ready(study, method, keep=any(method.name in other.needs for other in methods)):
+                continue
+            if method.name in todo:
+                if type(method).train is ScoreMapMethod.train:
+                    together.append(method)
+                else:
+                    self._measure(study, [method])
+        if together:
+            log(f"measuring {', '.join(method.title for method in together)}")
+            self._measure(study, together)
+        self._gather(study, methods)
+
+    def _folder(self, study: Study, method: ScoreMapMethod) -> MethodFolder:
+        return MethodFolder(study.folder / method.name)
+
+    def _ready(self, study: Study, method: ScoreMapMethod, *, keep: bool) -> bool:
+        """Fit the method, or restore what was fitted before."""
+        folder = self._folder(study, method)
+        try:
+            if missing := [name for name in method.needs if name not in study.done]:
+                raise ConfigError(f"it builds on {', '.join(missing)}, which failed")
+            if folder.fit() is None:
+                folder.save_fit(method, method.fit(study))
+            else:
+                method.restore(study, folder.state())
+        except Exception as error:  # one method must not stop the others
+            self._fail(study, method, error)
+            return False
+        if keep:
+            study.done[method.name] = method
+        return True
+
+    def _fail(self, study: Study, method: ScoreMapMethod, error: Exception) -> None:
+        why = str(error) if isinstance(error, DipsError) else f"{type(error).__name__}: {error}"
+        log(f"  {method.title} failed: {why}")
+        self._failed.append({"name": method.name, "title": method.title, "seed": study.seed, "why": why})
+
+    def _measure(self, study: Study, methods: Sequence[ScoreMapMethod]) -> None:
+        """Thresholds on validation, numbers on the split."""
+        named = {method.name: method for method in methods}
+
+        def failed(name: str, error: Exception) -> None:
+            self._fail(study, named.pop(name), error)
+
+        boxed = [sample for sample in study.val.samples if sample.boxes is not None and len(sample.boxes)]
+        more: dict[str, Any] = {"device": study.device, "failed": failed, "protocol": self._protocol}
+        chosen, _ = evaluate_methods(dict(named), boxed, **more)
+        found, maps = evaluate_methods(dict(named), self.test.samples, keep={s.id for s in self.shown}, **more)
+        for name, method in list(named.items()):
+            on_val = chosen.methods[name].boxes
+            record = {
+                **found.methods[name].record(on_val.best_tau if on_val.n_boxes else None),
+                "top1_cls": found.methods[name].boxes.record(curves=False)["class_top1"],
+                "parameters": method.parameters,
+                "seconds_per_photo": _seconds_per_photo(method, study),
+                "skipped": [{"path": str(p.path), "why": p.message} for p in found.problems],
+            }
+            self._folder(study, method).save_result(self.what, record, maps[name])
+            log(f"  {method.title}: V2 {record['boxes']['max_box_acc_v2'] or 0:.1f}")
+
+    def _gather(self, study: Study, methods: Sequence[ScoreMapMethod]) -> None:
+        """Take the kept results of this seed into the table."""
+        known = {method.name: method for method in methods}
+        fits = {name: self._folder(study, method).fit() for name, method in known.items()}
+        for name, method in known.items():
+            fit, result = fits[name], self._folder(study, method).result(self.what)
+            if fit is None or result is None:
+                continue
+            below = _with_needs({name}, known) - {name}
+            needs = sum((found.seconds for need in below if (found := fits[need]) is not None), 0.0)
+            self._rows[name]["runs"].append({"seed": study.seed, **result, "fit": fit.record(), "needs_seconds": needs})
+
+
+def _with_needs(names: set[str], methods: Mapping[str, ScoreMapMethod]) -> set[str]:
+    """These methods and all that they build on."""
+    found: set[str] = set()
+    rest = list(names)
+    while rest:
+        name = rest.pop()
+        if name not in found:
+            found.add(name)
+            rest += methods[name].needs
+    return found
+
+
+@torch.no_grad()
+def _seconds_per_photo(method: ScoreMapMethod, study: Study) -> float:
+    """Of an answer with map and, where it names classes, probabilities; on photos in memory, in one batch."""
+    images, labels = study.val.batch(range(min(_TIMED, len(study.val))), method.side, study.device)
+    started = time.perf_counter()
+    method.maps(images, labels)
+    method.probabilities(images)
+    if study.device.type == "cuda":
+        torch.cuda.synchronize(study.device)
+    return (time.perf_counter() - started) / len(images)

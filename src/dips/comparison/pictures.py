@@ -1,0 +1,112 @@
+"""The pictures of a comparison: photos against methods (Figures 3 and 4), attention by block and head (Figure 1).
+
+In: the maps that were kept of a few photos, and the table's record. Out: ``sheet-1.jpg`` and so on, ``attention-1.jpg`` and
+so on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dips.baselines.study import Study
+from dips.comparison.folder import MethodFolder
+from dips.data.images import ByteImage, image_size, read_image
+from dips.data.transforms import resize_image
+from dips.errors import ImageError
+from dips.evaluate.protocol import ORIGINAL
+from dips.export.sheets import Column, attention_sheet, method_sheets
+from dips.runtime import atomic_file
+from dips.scoremaps import boxes_from_map
+from dips.types import FloatArray, Sample
+
+__all__ = ["shown_photos", "write_attention", "write_sheets"]
+
+_SIDE = 480  # photos are shown no larger
+_QUALITY = 90
+_ATTENTION = 2  # photos whose attention is drawn
+
+
+def shown_photos(samples: Sequence[Sample], count: int) -> list[Sample]:
+    """``count`` readable photos with boxes, evenly over the split: nobody chose them by how they look."""
+    boxed = [sample for sample in samples if sample.boxes is not None and len(sample.boxes)]
+    places = np.linspace(0, len(boxed) - 1, min(count, len(boxed))).round().astype(int)
+    return [boxed[i] for i in places if _photo(boxed[i]) is not None]
+
+
+def write_sheets(folder: Path, methods: Sequence[Mapping[str, Any]], shown: Sequence[Sample], seed: Path, what: str) -> list[Path]:
+    """Draw the kept maps of all methods that have them.
+
+    Args:
+        methods: of the table's record; the boxes stand at the threshold of the largest contour that was chosen on validation, at
+            the best of the split where none was.
+        seed: folder of the seed that is shown.
+        what: name of the split's files.
+    """
+    columns, photos = [], [photo for sample in shown if (photo := _photo(sample)) is not None]
+    for method in methods:
+        maps = MethodFolder(seed / method["name"]).maps(what)
+        if not all(sample.id in maps for sample in shown):
+            continue  # measured for other photos of the sheet
+        run = method["runs"][0]
+        tau = ((run["at_tau"] or {}).get("tau") or run["boxes"]["best_tau"])["v1"]
+        found = [maps[sample.id] for sample in shown]
+        boxes = [_largest(score_map, photo, tau) for score_map, photo in zip(found, photos, strict=True)]
+        columns.append(Column(method["title"], found, boxes))
+    if not columns or not photos:
+        return []
+    truths = [_scaled(sample, photo) for sample, photo in zip(shown, photos, strict=True)]
+    return _write(folder, "sheet", method_sheets(photos, truths, columns))
+
+
+def write_attention(folder: Path, study: Study, shown: Sequence[Sample]) -> list[Path]:
+    """Draw the attention of the study's transformer in every block and head, for the first photos."""
+    network = study.transformer.network
+    side = round(max(study.config.harvest.sizes) / network.patch) * network.patch
+    pictures = []
+    for sample in shown[:_ATTENTION]:
+        if (photo := _photo(sample)) is None:
+            continue
+        square = torch.from_numpy(resize_image(photo, (side, side))).to(study.device).permute(2, 0, 1)[None].float() / 255
+        pictures.append(attention_sheet(photo, network.attention_by_block(square)[0].cpu().numpy()))
+    return _write(folder, "attention", pictures)
+
+
+def _photo(sample: Sample) -> ByteImage | None:
+    try:
+        photo = read_image(sample.path, max_side=_SIDE)
+    except ImageError:
+        return None
+    scale = _SIDE / max(photo.shape[:2])
+    return photo if scale >= 1 else resize_image(photo, (round(photo.shape[1] * scale), round(photo.shape[0] * scale)))
+
+
+def _scaled(sample: Sample, photo: ByteImage) -> NDArray[Any]:
+    """The true boxes in the pixels of the picture."""
+    width, height = sample.frame or image_size(sample.path)
+    assert sample.boxes is not None  # of shown_photos
+    return np.asarray(sample.boxes * np.array([photo.shape[1] / width, photo.shape[0] / height] * 2, np.float32))
+
+
+def _largest(score_map: FloatArray, photo: ByteImage, tau: float) -> NDArray[Any]:
+    """The largest box ``(1, 4)`` of the map above a share of its maximum; none where there is nothing above."""
+    full = ORIGINAL.resized(score_map, (photo.shape[1], photo.shape[0]))
+    boxes, _, _ = boxes_from_map(full, tau, min_area=0.0, max_boxes=full.size)
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return boxes[areas.argmax()][None] if len(boxes) else boxes
+
+
+def _write(folder: Path, stem: str, pictures: Sequence[ByteImage]) -> list[Path]:
+    paths = []
+    for number, picture in enumerate(pictures, start=1):
+        _, data = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+        paths.append(folder / f"{stem}-{number}.jpg")
+        with atomic_file(paths[-1], "wb") as file:
+            file.write(data.tobytes())
+    return paths

@@ -1,0 +1,192 @@
+"""``dips compare``: fit what is missing, measure what was not measured, write the table.
+
+In: DATA, names of methods, a budget. Out: a record that :mod:`dips.export.comparison` turns into table and figures. Methods
+learn from the training part, choose on validation and are measured on the split; each is kept as it is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dips.baselines.method import ScoreMapMethod
+from dips.baselines.photos import Photos, store_photos
+from dips.baselines.study import Study
+from dips.comparison.catalogue import find_methods
+from dips.comparison.folder import begin
+from dips.comparison.measure import Measurer
+from dips.comparison.pictures import shown_photos, write_attention, write_sheets
+from dips.config import Config, load_config
+from dips.data import align_classes, load_data
+from dips.errors import ConfigError, DataError
+from dips.evaluate.protocol import find_protocol
+from dips.evaluate.run import evaluate_maps
+from dips.export.comparison import write_comparison
+from dips.harvest.store import Store
+from dips.runtime import cache_folder, environment, pick_device
+from dips.types import DataSet
+from dips.workflow import read_splits
+
+__all__ = ["compare", "open_study"]
+
+_COARSE = 101  # thresholds while choosing; a hundredth is fine enough
+
+
+def compare(
+    data: str | Path,
+    *,
+    out: str | Path,
+    methods: Sequence[str | ScoreMapMethod] = ("all",),
+    seeds: int = 1,
+    budget: float = 3.0,
+    split: str = "test",
+    protocol: str = "wsol-224",
+    recipe: str | Path | None = None,
+    settings: Sequence[str] = (),
+    weights: Sequence[str] = (),
+    store: str | Path | None = None,
+    device: str = "auto",
+    photos: int = 6,
+) -> dict[str, Any]:
+    """Fit and measure methods on one data set under one protocol, and write the table and its figures into ``out``.
+
+    What ``out`` holds already is neither fitted nor measured again. A method that fails is reported and does not stop the
+    others.
+
+    Args:
+        data: see ``docs/data.md``; the methods learn from its training photos.
+        out: folder of the comparison.
+        methods: names (``docs/compare.md``), ``FILE.py:CLASS``, or methods.
+        seeds: how often each method is fitted; the validation part is cut anew each time.
+        budget: minutes of training that each method may use.
+        split: the part of DATA that is measured on.
+        protocol: ``wsol-224`` or ``original-pixels``.
+        recipe, settings, weights, store, device: as of :func:`dips.fit`.
+        photos: rows of the sheet.
+
+    Returns:
+        What ``table.json`` holds.
+
+    Raises:
+        DipsError: whatever is wrong with data, settings or folders.
+    """
+    folder = Path(out)
+    config = load_config(recipe, (settings,) if isinstance(settings, str) else settings)
+    config.check()
+    if not budget > 0 or seeds < 1:
+        raise ConfigError(f"--budget ({budget:g}) must be above 0 minutes, and --seeds ({seeds}) at least 1")
+    measure, place = find_protocol(protocol), pick_device(device)
+    find_methods(methods, heads=lambda: 1_000)  # a name that is wrong is told before any work
+    begin(folder, {"data": str(Path(data).resolve()), "budget": budget}, config)
+    measurer = None
+    for seed in range(seeds):
+        study = open_study(
+            data,
+            folder=folder / f"seed-{seed}",
+            config=config,
+            seed=seed,
+            budget=budget,
+            weights=weights,
+            store=store,
+            device=place,
+        )
+        if measurer is None:
+            test = _measured_on(data, split, study)
+            measurer = Measurer(test, split, measure, shown_photos(test.samples, photos))
+        measurer.go_through(study, find_methods(methods, heads=study.heads))
+    assert measurer is not None
+    record = {
+        "data": str(data),
+        "split": split,
+        "protocol": f"{measure.words}, 1000 thresholds",
+        "protocol_name": measure.name,
+        "n_images": len(measurer.test),
+        "n_boxes": sum(sample.boxes is not None and len(sample.boxes) > 0 for sample in measurer.test.samples),
+        "budget_minutes": budget,
+        "seeds": list(range(seeds)),
+        "photos": {"train": len(study.train), "val": len(study.val)},
+        "cnn": study.cnn.title,
+        "transformer": study.sst.title,
+        "weights": {"cnn": study.cnn.record(), "transformer": study.sst.record()},
+        "environment": environment(place),
+        **measurer.record(),
+    }
+    write_comparison(folder, record)
+    write_sheets(folder, record["methods"], measurer.shown, folder / "seed-0", measurer.what)
+    if study.uses_transformer:
+        write_attention(folder, study, measurer.shown)
+    return record
+
+
+def open_study(
+    data: str | Path,
+    *,
+    folder: str | Path,
+    config: Config | None = None,
+    seed: int = 0,
+    budget: float = 3.0,
+    weights: Sequence[str] = (),
+    store: str | Path | None = None,
+    device: torch.device | str = "cpu",
+) -> Study:
+    """What methods are fitted to, with one seed; its photos are read into the store.
+
+    Args:
+        data: see ``docs/data.md``.
+        folder: where methods keep their files; made if it is missing.
+        config: default: that of ``dips train``.
+        seed: of the validation cut and of everything that methods draw.
+        budget: minutes of training per method.
+        weights, store: as of :func:`dips.fit`.
+        device: where to compute.
+
+    Raises:
+        DataError: the data cannot be trained on.
+    """
+    config = (load_config() if config is None else config).replace(**{"train.seed": seed})
+    train, val = read_splits(data, config)
+    kept = Store(cache_folder() / "store" if store is None else Path(store))
+    parts: list[Photos] = []
+    for part in (train, val):
+        found, _ = store_photos(part.samples, kept)
+        if not len(found):
+            raise DataError(f"no photo of {part.root} can be read; 'dips check' names what is wrong with them")
+        parts.append(found)
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    return Study(
+        data=Path(data),
+        train=parts[0],
+        val=parts[1],
+        classes=train.classes,
+        background=train.background,
+        config=config,
+        seconds=60 * budget,
+        seed=seed,
+        device=torch.device(device),
+        judge=lambda maps, samples: evaluate_maps(maps, samples, thresholds=_COARSE).max_box_acc_v2,
+        folder=Path(folder),
+        store=kept.folder,
+        given=tuple(weights),
+    )
+
+
+def _measured_on(data: str | Path, split: str, study: Study) -> DataSet:
+    """The photos of the split, with the classes of the training photos.
+
+    Raises:
+        DataError: there is none, none with something to measure by, or some of them are training or validation photos.
+    """
+    test = align_classes(load_data(data, split=split, background_class=""), study.classes, study.background)
+    learned = {sample.path.resolve() for sample in (*study.train.samples, *study.val.samples)}
+    if both := sum(sample.path.resolve() in learned for sample in test.samples):
+        raise DataError(
+            f"{both} photos of the split '{split}' of {data} are among those that the methods learn from or choose on; name "
+            "another with --split"
+        )
+    if not any(sample.masks or (sample.boxes is not None and len(sample.boxes)) for sample in test.samples):
+        raise DataError(f"no photo of the split '{split}' of {data} has true boxes or masks, so nothing can be compared")
+    return replace(test, split=split)

@@ -1,0 +1,60 @@
+"""A study of made photos with tiny networks, for methods that learn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dips.baselines.photos import Photos, store_photos
+from dips.baselines.study import Study
+from dips.config import Config
+from dips.harvest.store import Store
+from dips.models.backbones import timm  # not by itself: torchvision is mended first
+from dips.models.weights import Weights
+from dips.types import Sample
+
+CLASSES = ("left", "middle", "right")
+
+
+@pytest.fixture(scope="session")
+def made_photos(tmp_path_factory: pytest.TempPathFactory, make_photo) -> tuple[Photos, Photos]:
+    """Six training and three validation photos of three classes, stored; each shows one rectangle, whose box is known."""
+    folder = tmp_path_factory.mktemp("baselines")
+    samples = []
+    for number in range(9):
+        label = number % 3
+        box = (2 + 12 * label, 8, 14 + 12 * label, 22)
+        path = make_photo(folder / f"{number}.png", (40, 32), seed=number, box=box)
+        samples.append(Sample(path, path.name, label, np.array([box], np.float32)))
+    store = Store(folder / "store")
+    train, problems = store_photos(samples[:6], store)
+    val, more = store_photos(samples[6:], store)
+    assert not problems and not more
+    return train, val
+
+
+@pytest.fixture
+def study(made_photos: tuple[Photos, Photos], tmp_path: Path, tiny_config: Config) -> Study:
+    """Three classes, ``test_efficientnet`` and ``test_vit`` with random weights, no time, and a judge who likes all alike."""
+    train, val = made_photos
+    made = Study(
+        data=tmp_path,
+        train=train,
+        val=val,
+        classes=CLASSES,
+        background=None,
+        config=tiny_config,
+        seconds=0.0,
+        seed=0,
+        device=torch.device("cpu"),
+        judge=lambda maps, samples: 50.0,
+        folder=tmp_path / "own",
+        store=train.shelf.folder.parent.parent,
+    )
+    for place, arch in (("cnn", "test_efficientnet"), ("sst", "test_vit")):
+        torch.manual_seed(0)
+        made.__dict__[place] = Weights(arch, "file", "random", "0" * 64, state=timm.create_model(arch).state_dict())
+    return made

@@ -1,0 +1,85 @@
+"""Which methods a name stands for, in which order, and methods from a user's file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dips.comparison.catalogue import METHODS, find_methods
+from dips.errors import ConfigError
+
+OWN = """
+from dips.baselines.method import ScoreMapMethod
+
+
+class Mine(ScoreMapMethod):
+    name, title, paper, needs = "mine", "Mine", "none", ("layercam",)
+
+    def build(self, study): ...
+
+    def maps(self, images, labels): ...
+
+
+class NoMethod: ...
+"""
+
+
+def names(*wanted: str, heads: int = 3) -> list[str]:
+    return [method.name for method in find_methods(wanted, heads=lambda: heads)]
+
+
+def test_needs_come_first_and_each_once() -> None:
+    assert names("f-cam+layercam", "cam", "dips") == ["cam", "layercam", "f-cam+layercam", "dips"]
+    assert names("linear") == ["dips", "linear"]
+
+
+def test_heads_and_all() -> None:
+    assert names("heads") == ["head1", "head2", "head3"] and names("head2") == ["head2"]
+    assert set(names("all")) == {*METHODS, "head1", "head2", "head3"}
+
+
+def test_the_transformer_is_asked_for_heads_only_where_heads_are_wanted() -> None:
+    def never() -> int:
+        raise AssertionError
+
+    assert [method.name for method in find_methods(["cam", "lost"], heads=never)] == ["cam", "lost"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"), [("layer-cam", "did you mean 'layercam'"), ("head4", "head1 to head3"), ("", "no method ''")]
+)
+def test_an_unknown_name(wrong: str, hint: str) -> None:
+    with pytest.raises(ConfigError, match="--methods") as found:
+        names(wrong)
+    assert hint in str(found.value)
+
+
+def test_a_method_of_ones_own(tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(OWN)
+    assert names(f"{file}:Mine") == ["cam", "layercam", "mine"]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "why"),
+    [
+        (OWN, "Other", "no class Other"),
+        (OWN, "NoMethod", "no class NoMethod that is a ScoreMapMethod"),
+        ("import no_such_module", "Mine", "cannot be imported"),
+        (None, "Mine", "no file"),
+    ],
+)
+def test_a_file_that_holds_no_method(tmp_path: Path, text: str | None, kind: str, why: str) -> None:
+    file = tmp_path / "own.py"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(ConfigError, match=why):
+        names(f"{file}:{kind}")
+
+
+def test_every_method_says_what_it_is() -> None:
+    for name, kind in METHODS.items():
+        method = kind()
+        assert method.name == name and method.title and method.paper and method.labels in ("none", "image")
+        assert all(need in METHODS for need in method.needs)

@@ -1,0 +1,131 @@
+"""``dips.compare``: what is fitted, what is kept, what goes on, and what happens where a method fails."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dips.errors import ConfigError, DataError, RunError
+
+Compare = Callable[..., dict[str, Any]]
+
+
+def test_a_row_says_everything_that_the_table_needs(run: Compare, kinds: Any, tmp_path: Path) -> None:
+    record = run([kinds.Bright(), kinds.Learner()])
+    assert record["failed"] == [] and [row["name"] for row in record["methods"]] == ["bright", "learner"]
+    bright, learner = (row["runs"][0] for row in record["methods"])
+    assert bright["boxes"]["n_boxes"] == record["n_boxes"] == 3 and bright["boxes"]["max_box_acc_v2"] > 0
+    assert bright["at_tau"] is not None, "validation photos have boxes"
+    assert bright["boxes"]["class_top1"] is None and learner["boxes"]["class_top1"] is not None
+    assert learner["parameters"] == 4 and learner["fit"]["steps"] == 3 and learner["seconds_per_photo"] > 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {"table.json", "table.md", "table.tex", "compare.json"}
+    assert json.loads((tmp_path / "out" / "table.json").read_text())["methods"][0]["title"] == "Bright"
+
+
+def test_what_is_done_is_not_done_again(run: Compare, kinds: Any, tmp_path: Path) -> None:
+    first = run([kinds.Bright(), kinds.Learner()])
+    again = kinds.Bright()
+    second = run([again, kinds.Learner()])
+    assert kinds.Learner.fits == 1 and again.asked == 0
+    assert second["methods"] == first["methods"]
+
+
+def test_a_comparison_that_was_stopped_goes_on_with_what_is_missing(run: Compare, kinds: Any, tmp_path: Path) -> None:
+    whole = run([kinds.Learner(), kinds.Bright()])
+    (tmp_path / "out" / "seed-0" / "learner" / "test.json").unlink()
+    shutil.rmtree(tmp_path / "out" / "seed-0" / "bright")
+    again = run([kinds.Learner(), kinds.Bright()])
+    assert kinds.Learner.fits == 1, "it was fitted and is only measured"
+    for old, new in zip(whole["methods"], again["methods"], strict=True):
+        assert new["runs"][0]["boxes"] == old["runs"][0]["boxes"], "a restored method answers as the fitted one did"
+
+
+def test_methods_seeds_and_splits_can_be_added(run: Compare, kinds: Any) -> None:
+    run([kinds.Learner()])
+    record = run([kinds.Bright(), kinds.Learner()], seeds=2)
+    assert kinds.Learner.fits == 2 and [len(row["runs"]) for row in record["methods"]] == [2, 2]
+    assert [run["seed"] for run in record["methods"][1]["runs"]] == [0, 1]
+    other = run([kinds.Learner()], protocol="original-pixels")
+    assert kinds.Learner.fits == 2 and other["protocol_name"] == "original-pixels"
+
+
+def test_a_method_is_fitted_after_what_it_builds_on(run: Compare, kinds: Any) -> None:
+    from dips.comparison import catalogue
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(catalogue.METHODS, "learner", kinds.Learner)
+        record = run([kinds.Above()])
+    assert [row["name"] for row in record["methods"]] == ["learner", "above"]
+    below, above = (row["runs"][0] for row in record["methods"])
+    assert above["boxes"]["curves"] == below["boxes"]["curves"]
+    assert above["needs_seconds"] == below["fit"]["seconds"] and below["needs_seconds"] == 0
+
+
+@pytest.mark.parametrize("name", ["BreaksAtFit", "BreaksAtMaps"])
+def test_a_failing_method_does_not_stop_the_others(run: Compare, kinds: Any, name: str) -> None:
+    record = run([getattr(kinds, name)(), kinds.Bright()])
+    assert [row["name"] for row in record["methods"]] == ["bright"]
+    (failed,) = record["failed"]
+    assert failed["name"] == getattr(kinds, name).name and "today" in failed["why"]
+    assert run([getattr(kinds, name)(), kinds.Bright()])["failed"], "it is tried again"
+
+
+def test_what_builds_on_a_failed_method_says_so(run: Compare, kinds: Any) -> None:
+    class Broken(kinds.BreaksAtFit):  # type: ignore[misc]
+        name = "learner"
+
+    record = run([Broken(), kinds.Above(), kinds.Bright()])
+    assert [row["name"] for row in record["methods"]] == ["bright"]
+    assert "it builds on learner, which failed" in {failed["why"] for failed in record["failed"]}
+
+
+def test_the_sheet_shows_the_photos(run: Compare, kinds: Any, tmp_path: Path) -> None:
+    from PIL import Image
+
+    run([kinds.Bright(), kinds.Learner()], photos=2)
+    sheet = np.asarray(Image.open(tmp_path / "out" / "sheet-1.jpg"))
+    assert sheet.ndim == 3 and sheet.std() > 10
+
+
+def test_other_settings_are_refused(run: Compare, kinds: Any, tmp_path: Path) -> None:
+    run([kinds.Bright()])
+    with pytest.raises(RunError, match=r"train\.epochs"):
+        run([kinds.Bright()], settings=["train.epochs=2"])
+    (tmp_path / "else").mkdir()
+    (tmp_path / "else" / "mine.txt").write_text("mine")
+    with pytest.raises(RunError, match="no comparison"):
+        run([kinds.Bright()], out=tmp_path / "else")
+
+
+def test_photos_that_were_learned_from_are_no_test(run: Compare, kinds: Any) -> None:
+    with pytest.raises(DataError, match="learn from"):
+        run([kinds.Bright()], split="train")
+
+
+@pytest.mark.parametrize("budget", [0.0, -1.0, float("nan")])
+def test_a_budget_is_above_zero(scenes: Path, tmp_path: Path, budget: float) -> None:
+    import dips
+
+    with pytest.raises(ConfigError, match="--budget"):
+        dips.compare(scenes, out=tmp_path / "out", methods=["centre"], budget=budget)
+
+
+@pytest.mark.slow
+def test_every_method_runs(run: Compare, tmp_path: Path) -> None:
+    """All of them on tiny networks: nobody fails, and the maps of DiPS are those of its run folder."""
+    import dips
+
+    record = run(["all"])
+    assert record["failed"] == []
+    names = {row["name"] for row in record["methods"]}
+    from dips.comparison.catalogue import METHODS
+
+    assert names == {*METHODS, "head1", "head2", "head3"} - set() and (tmp_path / "out" / "attention-1.jpg").is_file()
+    model = dips.load(tmp_path / "out" / "seed-0" / "dips" / "run", device="cpu", weights=[str(tmp_path)])
+    assert model.classes == ("none", "tower")
