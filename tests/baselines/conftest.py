@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -36,8 +38,20 @@ def made_photos(tmp_path_factory: pytest.TempPathFactory, make_photo) -> tuple[P
     return train, val
 
 
+@pytest.fixture(scope="session")
+def random_weights() -> Callable[[str], Weights]:
+    """``random_weights(arch)``: the same ones for every test."""
+
+    @cache
+    def make(arch: str) -> Weights:
+        torch.manual_seed(0)
+        return Weights(arch, "file", "random", "0" * 64, state=timm.create_model(arch).state_dict())
+
+    return make
+
+
 @pytest.fixture
-def study(made_photos: tuple[Photos, Photos], tmp_path: Path, tiny_config: Config) -> Study:
+def study(made_photos: tuple[Photos, Photos], tmp_path: Path, tiny_config: Config, random_weights) -> Study:
     """Three classes, ``test_efficientnet`` and ``test_vit`` with random weights, no time, and a judge who likes all alike."""
     train, val = made_photos
     made = Study(
@@ -54,7 +68,5 @@ def study(made_photos: tuple[Photos, Photos], tmp_path: Path, tiny_config: Confi
         folder=tmp_path / "own",
         store=train.shelf.folder.parent.parent,
     )
-    for place, arch in (("cnn", "test_efficientnet"), ("sst", "test_vit")):
-        torch.manual_seed(0)
-        made.__dict__[place] = Weights(arch, "file", "random", "0" * 64, state=timm.create_model(arch).state_dict())
+    made.__dict__ |= {"cnn": random_weights("test_efficientnet"), "sst": random_weights("test_vit")}
     return made

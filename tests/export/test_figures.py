@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from dips.export.figures import ERRORS, activation_panels, error_panels, own_method, threshold_panels, write_plots
+from dips.export.figures import (
+    ERRORS,
+    activation_panels,
+    comparison_panels,
+    error_panels,
+    own_method,
+    threshold_panels,
+    write_plots,
+)
 from dips.export.panels import Panel
 from dips.export.plots import PRINT
 
@@ -114,3 +122,22 @@ def test_only_what_there_is_data_for_is_written(tmp_path: Path, methods: Methods
 def test_nothing_is_written_of_nothing(tmp_path: Path) -> None:
     assert write_plots(tmp_path / "plots", []) == [] == write_plots(tmp_path / "plots", [{"name": "a", "boxes": {}}])
     assert not (tmp_path / "plots").exists()
+
+
+def test_a_comparison_draws_the_mean_over_ious_and_seeds(comparison: dict[str, Any]) -> None:
+    (panel,) = comparison_panels(comparison["methods"])
+    assert legend(panel) == ["DiPS", "CAM", "Centred Gaussian", "A_B & 50% <#1>|"]
+    curves = [line for line in drawn(panel).lines if len(line.get_xdata()) == 11]
+    for curve, best in zip(curves, (85.5, 51.5, 45.0, 40.0), strict=True):
+        assert np.allclose(curve.get_ydata(), best * (1 - np.linspace(0, 1, 11)))
+    assert curves[0].get_linewidth() > curves[1].get_linewidth() and "CAM reaches 51.5 percent" in panel.description
+    assert comparison_panels([]) == [] == comparison_panels([{**comparison["methods"][0], "runs": []}])
+
+
+def test_of_many_methods_only_the_best_have_colours(comparison: dict[str, Any]) -> None:
+    dips, cam, *_ = comparison["methods"]
+    (panel,) = comparison_panels([*({**cam, "title": f"rival {n}"} for n in range(20)), dips])
+    assert legend(panel) == ["DiPS", *(f"rival {n}" for n in range(5)), "15 others"]
+    curves = [line for line in drawn(panel).lines if len(line.get_xdata()) == 11]
+    assert len(curves) == 21 and len({line.get_color() for line in curves}) == 7
+    assert all(f"rival {n} reaches" in panel.description for n in range(20))

@@ -18,6 +18,7 @@ from dips.baselines.method import Fit, ScoreMapMethod
 from dips.baselines.settings import C2AM, CNN
 from dips.baselines.study import Study
 from dips.baselines.training import train_network
+from dips.models.backbones import stages
 from dips.models.classifier import Classifier
 
 __all__ = ["C2am", "Disentangler", "negative_contrast", "pool_sides", "positive_contrast"]
@@ -77,9 +78,7 @@ class Disentangler(nn.Module):
         """Takes ``classifier``'s layers, but for the last."""
         super().__init__()
         self.normalise, self.body = classifier.normalise, classifier.body
-        stage = cast(Any, self.body).feature_info[-2]
-        self.stage: str = stage["module"]
-        width = cast(Any, self.body).num_features + stage["num_chs"]
+        width = cast(Any, self.body).num_features + stages(self.body)[-2][1]
         self.head = nn.Sequential(nn.Conv2d(width, 1, 3, padding=1, bias=False), nn.BatchNorm2d(1))
         self.register_buffer("border", torch.tensor(0.5))
 
@@ -94,11 +93,11 @@ class Disentangler(nn.Module):
     def features(self, images: Tensor) -> Tensor:
         """The last feature map, and that of the stage before on the same grid, ``(B, F, h, w)``.
 
-        Negative values are cut off: a ResNet's stages, the paper's, end in a ReLU, those of other networks may not, and a cosine
-        below 0 would get no gradient from the losses.
+        Negative values are cut off: the paper's ResNet has none, but the stages of other networks may not end in a ReLU, and
+        cosines below 0 would get no gradient from the losses.
         """
         before: list[Tensor] = []
-        hook = self.body.get_submodule(self.stage).register_forward_hook(lambda _module, _given, found: before.append(found))
+        hook = stages(self.body)[-2][0].register_forward_hook(lambda _module, _given, found: before.append(found))
         try:
             last = cast(Tensor, cast(Any, self.body).forward_features(self.normalise(images)))
         finally:
@@ -143,11 +142,9 @@ class C2am(ScoreMapMethod):
     def train(self, study: Study) -> Fit:
         """The shared schedule on the photos with an object."""
         kept = [i for i in range(len(study.train)) if study.train.label(i) != study.background]
-        photos = replace(
-            study.train,
-            samples=tuple(study.train.samples[i] for i in kept),
-            digests=tuple(study.train.digests[i] for i in kept),
-        )
+        samples = tuple(study.train.samples[i] for i in kept)
+        digests = tuple(study.train.digests[i] for i in kept)
+        photos = replace(study.train, samples=samples, digests=digests)
         new = list(self.net.head.parameters())
         return train_network(self.net, study, loss=self.loss, maps=self.maps, schedule=CNN.schedule, new=new, photos=photos)
 

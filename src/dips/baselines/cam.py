@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import torch
 from torch import Tensor
 
 from dips.baselines import normalise
@@ -10,7 +13,7 @@ from dips.baselines.method import Fit, ScoreMapMethod
 from dips.baselines.settings import NormaliseSettings
 from dips.baselines.study import Study
 
-__all__ = ["Cam", "CamIvr", "CamMax", "CamPas"]
+__all__ = ["Cam", "CamIvr", "CamMax", "CamPas", "OnCam"]
 
 
 class Cam(CnnMethod):
@@ -21,8 +24,8 @@ class Cam(CnnMethod):
     paper = "Zhou et al., CVPR 2016"
 
 
-class _Renormalised(ScoreMapMethod):
-    """The maps of :class:`Cam`, normalised otherwise."""
+class OnCam(ScoreMapMethod):
+    """The base of methods that make other maps of the classifier that :class:`Cam` fitted."""
 
     labels = "image"
     needs = ("cam",)
@@ -44,7 +47,7 @@ class _Renormalised(ScoreMapMethod):
         return self.cam.probabilities(images)
 
 
-class CamMax(_Renormalised):
+class CamMax(OnCam):
     """Divided by the maximum, without what is negative."""
 
     name = "cam-max"
@@ -56,7 +59,7 @@ class CamMax(_Renormalised):
         return normalise.max_norm(self.cam.activations(images, labels))
 
 
-class CamPas(_Renormalised):
+class CamPas(OnCam):
     """A percentile stands for the maximum."""
 
     name = "cam-pas"
@@ -68,7 +71,7 @@ class CamPas(_Renormalised):
         return normalise.pas(self.cam.activations(images, labels), NormaliseSettings().pas)
 
 
-class CamIvr(_Renormalised):
+class CamIvr(OnCam):
     """A percentile, chosen on validation, stands for the minimum."""
 
     name = "cam-ivr"
@@ -88,6 +91,15 @@ class CamIvr(_Renormalised):
         self.percentile = max(scores, key=lambda p: scores[p])
         curve = tuple({"percentile": p, "v2": score} for p, score in scores.items())
         return Fit(chosen=f"percentile {self.percentile:g} by true boxes of validation", curve=curve)
+
+    def state(self) -> dict[str, Tensor]:
+        """The percentile."""
+        return {"percentile": torch.tensor(self.percentile)}
+
+    def restore(self, study: Study, state: Mapping[str, Tensor]) -> None:
+        """The classifier, and the percentile that was chosen."""
+        self.build(study)
+        self.percentile = float(state["percentile"])
 
     def maps(self, images: Tensor, labels: Tensor) -> Tensor:
         """See :func:`~dips.baselines.normalise.ivr`."""

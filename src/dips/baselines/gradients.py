@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 
 from dips.baselines import normalise
-from dips.baselines.cam import _Renormalised
+from dips.baselines.cam import OnCam
 from dips.models.classifier import Classifier
 
 __all__ = ["GradCam", "GradCamPlus", "LayerCam"]
 
 
-class _Gradients(_Renormalised):
+class _Gradients(OnCam):
     """A sum over the activations of :class:`~dips.baselines.cam.Cam`'s network, weighted by gradients."""
 
     @staticmethod

@@ -12,17 +12,27 @@ from dataclasses import dataclass
 from dips.baselines.training import Schedule
 
 __all__ = [
+    "ACOL",
+    "ADL",
     "C2AM",
     "CNN",
+    "CUTMIX",
     "FCAM",
+    "HAS",
     "LOST",
+    "SPG",
     "TOKENCUT",
     "TSCAM",
+    "AcolSettings",
+    "AdlSettings",
     "C2amSettings",
     "CnnSettings",
+    "CutMixSettings",
     "FCamSettings",
+    "HasSettings",
     "LostSettings",
     "NormaliseSettings",
+    "SpgSettings",
     "TokenCutSettings",
     "TsCamSettings",
 ]
@@ -130,9 +140,90 @@ class C2amSettings:
     margin: float = 5e-4
 
 
+@dataclass(frozen=True)
+class HasSettings:
+    """Hide-and-Seek (Singh & Lee, ICCV 2017).
+
+    Attributes:
+        sizes: sides of a cell in pixels of a crop of 224, drawn per crop: those of HaS-Mixed (section 4.1); 0 hides nothing.
+        probability: that a cell is hidden: 0.5 (section 4).
+        photos: training photos, about, that the mean colour is taken of; chosen here, the paper takes all.
+    """
+
+    sizes: tuple[int, ...] = (0, 16, 32, 44, 56)
+    probability: float = 0.5
+    photos: int = 256
+
+
+@dataclass(frozen=True)
+class AcolSettings:
+    """ACoL (Zhang et al., CVPR 2018).
+
+    Attributes:
+        threshold: of the first head's normalised map, above which the second head sees nothing: delta of 0.6, the best of
+            the paper's ablation (section 4).
+        width: channels of a head's convolutions. Chosen here: the authors' 1024 would cost many times the network below.
+    """
+
+    threshold: float = 0.6
+    width: int = 256
+
+
+@dataclass(frozen=True)
+class SpgSettings:
+    """SPG (Zhang et al., ECCV 2018). Pairs are thresholds above which a pixel is object and below which it is ground.
+
+    Attributes:
+        attention: of the normalised class activations, which teach B2; as in the authors' code, and so are the next three.
+        b2: of B2's probability, which teaches B1.
+        fused: of the mean probability of B1 and B2, which teaches C.
+        least: pixels of the photo that have to be object; where they are fewer, those above ``near`` times the maximum are it.
+        near: see ``least``.
+        width: channels of the branches. Chosen here: the authors' 512 would cost several times the network below.
+    """
+
+    attention: tuple[float, float] = (0.7, 0.05)
+    b2: tuple[float, float] = (0.5, 0.05)
+    fused: tuple[float, float] = (0.7, 0.1)
+    least: int = 30
+    near: float = 0.7
+    width: int = 128
+
+
+@dataclass(frozen=True)
+class AdlSettings:
+    """ADL (Choe & Shim, CVPR 2019).
+
+    Attributes:
+        drop_rate: how often features are dropped rather than weighted: 0.75, the paper's (section 4).
+        gamma: share of the largest attention above which they are dropped: 0.8, the paper's for VGG.
+        stages: last stages whose outputs the layer sits on: 3, as in the paper's VGG (pool3, pool4, conv5-3).
+    """
+
+    drop_rate: float = 0.75
+    gamma: float = 0.8
+    stages: int = 3
+
+
+@dataclass(frozen=True)
+class CutMixSettings:
+    """CutMix (Yun et al., ICCV 2019). Shares of area are uniform, Beta(1, 1), as everywhere in the paper (section 3.1).
+
+    Attributes:
+        probability: that a batch is mixed: 1, as in the WSOL benchmark (Choe et al. 2020).
+    """
+
+    probability: float = 1.0
+
+
+ACOL = AcolSettings()
+ADL = AdlSettings()
 C2AM = C2amSettings()
 CNN = CnnSettings()
+CUTMIX = CutMixSettings()
 FCAM = FCamSettings()
+HAS = HasSettings()
 LOST = LostSettings()
+SPG = SpgSettings()
 TOKENCUT = TokenCutSettings()
 TSCAM = TsCamSettings()

@@ -57,9 +57,10 @@ class TokenCut(FrozenMethod):
     side = TOKENCUT.size
 
     def maps(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Min-max normalised second eigenvectors, high on the foreground."""
+        """Second eigenvectors above their mean, where the paper cuts, divided by the maximum: above 0 lies its foreground."""
         keys = self.transformer(images, TOKENCUT.size).keys
         keys = centred(keys) if TOKENCUT.centred else keys
         graphs = (edges(item.flatten(0, 1), TOKENCUT.tau, TOKENCUT.eps) for item in keys)
         vectors = np.stack([foreground(second_eigenvector(graph)) for graph in graphs])
-        return normalise.min_max(torch.from_numpy(vectors).float().to(keys.device).unflatten(1, keys.shape[1:3]))
+        above = torch.from_numpy(vectors - vectors.mean(1, keepdims=True)).float().to(keys.device)
+        return normalise.max_norm(above.unflatten(1, keys.shape[1:3]))

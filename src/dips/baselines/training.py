@@ -79,7 +79,8 @@ def train_network(
         raise DataError("there is no photo to train on")
     optimiser = _optimiser(network, new, schedule)
     generator = torch.Generator().manual_seed(study.seed)
-    batches = _batches(photos, schedule, study.device, generator)
+    size = min(schedule.batch, len(photos))
+    batches = _batches(photos, size, schedule.crop, study.device, generator)
     best: dict[str, Any] = {"score": -math.inf, "state": None, "step": 0}
     curve: list[Mapping[str, float]] = []
     total, spent, step = 0, 0.0, 0
@@ -103,7 +104,7 @@ def train_network(
         if not total and (step == 1 + _TIMED or taken > study.seconds):
             each = spent / max(1, step - 1) if step > 1 else taken
             total = max(_LEAST, step, round(study.seconds / each))
-            log(f"  {total} steps of {each:.2f} s, {total * schedule.batch / len(photos):.1f} passes over {len(photos)} photos")
+            log(f"  {total} steps of {each:.2f} s, {total * size / len(photos):.1f} passes over {len(photos)} photos")
         if total and step in _checkpoints(total, schedule.checks):
             network.eval()
             score = study.choose(maps, side or schedule.crop)
@@ -116,7 +117,7 @@ def train_network(
     network.eval()
     by = "true boxes" if best["score"] > -math.inf else ""
     chosen = f"step {best['step']} of {total} by {by} of validation" if by else f"step {total}, the last"
-    return Fit(steps=total, epochs=total * schedule.batch / len(photos), chosen=chosen, curve=tuple(curve))
+    return Fit(steps=total, epochs=total * size / len(photos), chosen=chosen, curve=tuple(curve))
 
 
 def _optimiser(network: nn.Module, new: Sequence[nn.Parameter], schedule: Schedule) -> torch.optim.AdamW:
@@ -127,16 +128,15 @@ def _optimiser(network: nn.Module, new: Sequence[nn.Parameter], schedule: Schedu
 
 
 def _batches(
-    photos: Photos, schedule: Schedule, device: torch.device, generator: torch.Generator
+    photos: Photos, size: int, crop: int, device: torch.device, generator: torch.Generator
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Crops for ever: every photo once per pass, in a new order each time."""
-    size = min(schedule.batch, len(photos))
     rest: list[int] = []
     while True:
         if len(rest) < size:
             rest += torch.randperm(len(photos), generator=generator).tolist()
         part, rest = rest[:size], rest[size:]
-        yield photos.crops(part, schedule.crop, device, generator)
+        yield photos.crops(part, crop, device, generator)
 
 
 def _checkpoints(total: int, checks: int) -> set[int]:

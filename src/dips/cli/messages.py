@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 
-from cyclopts import CycloptsError
+from cyclopts import App, CycloptsError
 from rich.console import Console
 
 from dips.errors import DipsError
@@ -24,7 +24,7 @@ def expected(error: Exception) -> str | None:
     return None
 
 
-def usage(error: CycloptsError, tokens: Sequence[str], commands: Container[str]) -> str:
+def usage(error: CycloptsError, tokens: Sequence[str], commands: App) -> str:
     """What to tell about a wrong command line."""
     command = next((token for token in tokens if token in commands), "")
     words = " ".join(str(error).split())

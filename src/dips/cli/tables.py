@@ -124,18 +124,18 @@ def print_comparison(record: Mapping[str, Any]) -> None:
     rows = comparison_rows(record)
     columns = [metric for metric in shown_columns(rows) if metric.key != "gt"]  # the same as 50
     table = _comparison(rows, columns)
-    left_out = []
+    left_out: list[str] = []
     for key in _LEAST:
-        if console.measure(table).maximum <= console.width:
+        if console.measure(table, options=console.options.update(width=1000)).maximum <= console.width:
             break
-        left_out += [metric.title for metric in columns if metric.key == key]
+        left_out += [metric.heading for metric in columns if metric.key == key]
         columns = [metric for metric in columns if metric.key != key]
         table = _comparison(rows, columns)
     console.print(f"{record['data']}, in percent; best threshold of this split (oracle), or validation's (val)", markup=False)
     if rows:
         console.print(table)
     if left_out:
-        console.print(f"left out here for lack of room: {', '.join(left_out)}")
+        console.print(f"only in table.md, for lack of room: {', '.join(left_out)}")
     for line in (*notes(record), *(f"failed: {words}" for words in failures(record))):
         console.print(line, markup=False)
 
@@ -155,7 +155,7 @@ def _comparison(rows: Sequence[Row], columns: Sequence[Metric]) -> Table:
             for metric in columns:
                 mean, spread = metric.words(row.numbers[metric.key])
                 cell = Text(mean, style="bold" if mean == metric.best(rows) else "")
-                cells.append(cell.append(f" ±{spread:>4}", style="dim") if spread and metric.title == "V2" else cell)
+                cells.append(cell.append(f" ± {spread}", style="dim") if spread and metric.title == "V2" else cell)
             table.add_row(Text(row.title), row.labels, *cells)
         table.add_section()
     return table

@@ -40,12 +40,14 @@ def shown_photos(samples: Sequence[Sample], count: int) -> list[Sample]:
     return [boxed[i] for i in places if _photo(boxed[i]) is not None]
 
 
-def write_sheets(folder: Path, methods: Sequence[Mapping[str, Any]], shown: Sequence[Sample], seed: Path, what: str) -> list[Path]:
+def write_sheets(
+    folder: Path, methods: Sequence[Mapping[str, Any]], shown: Sequence[Sample], seed: Path, what: str
+) -> list[Path]:
     """Draw the kept maps of all methods that have them.
 
     Args:
-        methods: of the table's record; the boxes stand at the threshold of the largest contour that was chosen on validation, at
-            the best of the split where none was.
+        methods: of the table's record; the boxes stand at the threshold of the largest contour that was chosen on validation,
+            at the best of the split where none was.
         seed: folder of the seed that is shown.
         what: name of the split's files.
     """

@@ -15,7 +15,7 @@ from typing import Any
 from dips.evaluate.record import write_json
 from dips.export.figures import CURVES, comparison_panels
 from dips.export.plots import save_panels
-from dips.export.rows import CHOSEN, Metric, Row, comparison_rows, grouped, shown_columns
+from dips.export.rows import Metric, Row, comparison_rows, grouped, shown_columns
 from dips.runtime import atomic_file
 
 __all__ = ["comparison_rows", "failures", "notes", "to_latex", "to_markdown", "write_comparison"]
@@ -55,8 +55,8 @@ def to_markdown(record: Mapping[str, Any]) -> str:
     """The table in percent, and below it what the columns are, how they were measured, and which methods failed and why."""
     rows = comparison_rows(record)
     columns = shown_columns(rows)
-    heads = ["Method", "Labels", *map(_heading, columns)]
-    lines = [f"# Localization on {_markdown(Path(record['data']).name)}, in percent", ""]
+    heads = ["Method", "Labels", *(metric.heading for metric in columns)]
+    lines = [f"# Localization on {_markdown(_name(record))}, in percent", ""]
     lines += [_line(heads), _line([":--", ":--", *["--:"] * len(columns)])]
     for group, members in grouped(rows):
         lines.append(_line([f"**{group}**", *[""] * (len(heads) - 1)]))
@@ -65,7 +65,7 @@ def to_markdown(record: Mapping[str, Any]) -> str:
             lines.append(_line([_markdown(row.title), row.labels, *cells]))
     lines += ["", "Bold: the best of a column. Labels: what supervises a method, nothing or the class of each photo.", ""]
     for part, metrics in groupby(columns, key=lambda metric: metric.part):
-        lines += [f"- {part[0].upper()}{part[1:]}:", *(f"  - **{_heading(metric)}**: {metric.meaning}" for metric in metrics)]
+        lines += [f"- {part[0].upper()}{part[1:]}:", *(f"  - **{metric.heading}**: {metric.meaning}" for metric in metrics)]
     lines += [
         "",
         "## How it was measured",
@@ -137,19 +137,17 @@ def write_comparison(folder: Path, record: Mapping[str, Any]) -> list[Path]:
         with atomic_file(path) as file:
             file.write(text)
     panels = comparison_panels(record["methods"])
-    figures: list[Path] = []
-    if panels:
-        figures = save_panels(folder / CURVES, panels, title="Boxes correct at each threshold", size=(7.0, 5.2))
-    return [json, *texts, *figures]
-
-
-def _heading(metric: Metric) -> str:
-    return f"{metric.title} (val)" if metric.part == CHOSEN else metric.title
+    return [json, *texts, *save_panels(folder / CURVES, panels, title="Boxes correct at each threshold", size=(7.0, 5.2))]
 
 
 def _cell(metric: Metric, row: Row, best: str, bold: str, spread: str) -> str:
     mean, deviation = metric.words(row.numbers[metric.key])
     return (bold.format(mean) if mean == best else mean) + (spread.format(deviation) if deviation else "")
+
+
+def _name(record: Mapping[str, Any]) -> str:
+    """Of the data's folder, also where it was given as ``.``."""
+    return Path(record["data"]).resolve().name
 
 
 def _line(cells: Sequence[str]) -> str:
@@ -169,5 +167,5 @@ def _tex(text: str) -> str:
 
 
 def _caption(record: Mapping[str, Any]) -> str:
-    data = rf"\texttt{{{_tex(Path(record['data']).name)}}}"
+    data = rf"\texttt{{{_tex(_name(record))}}}"
     return f"Localization on {data}, in percent. " + " ".join(f"{_tex(note)}." for note in notes(record))

@@ -182,11 +182,7 @@ def write_plots(folder: Path, methods: Sequence[Mapping[str, Any]]) -> list[Path
         ("activations", "Values of the score maps", activation_panels(named), (4.7, 3.2), 2),
         ("errors", "Kinds of errors", error_panels(named), None, 1),
     ):
-        if panels:
-            written += save_panels(folder / stem, panels, title=title, size=size, columns=columns)
-        else:  # one of before belongs to other numbers
-            for suffix in (".svg", ".png"):
-                (folder / f"{stem}{suffix}").unlink(missing_ok=True)
+        written += save_panels(folder / stem, panels, title=title, size=size, columns=columns)
     return written
 
 

@@ -44,7 +44,7 @@ def save_panels(
 
     Args:
         stem: path without suffix; files of before are replaced.
-        panels: at least one; of several each gets its caption as a heading.
+        panels: of several each gets its caption as a heading; of none nothing is written, and files of before are removed.
         title: name of the picture.
         size: width and height of each in inches; the first one's on the page by default.
         columns: how many stand beside each other.
@@ -54,6 +54,10 @@ def save_panels(
     """
     import matplotlib as mpl
 
+    if not panels:
+        for suffix in (".svg", ".png"):  # they belong to other numbers
+            stem.with_name(f"{stem.name}{suffix}").unlink(missing_ok=True)
+        return []
     paths = []
     with mpl.rc_context(_style(PRINT, title) | {"svg.fonttype": "path"}):  # looks alike where the font is missing
         figure = _figure(panels, PRINT, size or panels[0].size, columns=min(columns, len(panels)))

@@ -54,6 +54,11 @@ class Metric:
         """Whether more is better and the spread over the seeds matters."""
         return self.part != COST
 
+    @property
+    def heading(self) -> str:
+        """The title as it is unique in the whole table."""
+        return f"{self.title} (val)" if self.part == CHOSEN else self.title
+
     def words(self, number: Number | None) -> tuple[str, str]:
         """The mean and its spread as text with one decimal; empty where there is none, a dash where there is no number."""
         if number is None:

@@ -39,8 +39,9 @@ from dips.export.marks import (
 __all__ = ["Column", "attention_sheet", "method_sheets"]
 
 _GAP = 6
-_CORRECT = 0.5  # IoU from which the number in the corner is light
-_NUMBER = f"number: the best IoU of a predicted and a true box; light from {_CORRECT} on"
+_CORRECT = 0.5  # IoU from which the number in the corner is blue
+_BRIGHTEST = 99  # percentile of a map of attention
+_NUMBER = f"number: the best IoU of a predicted and a true box; blue from {_CORRECT} on"
 
 
 class Column(NamedTuple):
@@ -92,7 +93,8 @@ def attention_sheet(photo: Picture, attention: NDArray[Any], *, side: int = 112)
 
     Args:
         photo: ``(H, W, 3) uint8`` RGB.
-        attention: ``(L, heads, h, w)`` of the class token to the patches, not negative; each map is divided by its maximum.
+        attention: ``(L, heads, h, w)`` of the class token to the patches, not negative; in each map the highest hundredth is
+            brightest.
         side: width and height in pixels of the square that every map is fitted into.
 
     Returns:
@@ -106,32 +108,34 @@ def attention_sheet(photo: Picture, attention: NDArray[Any], *, side: int = 112)
         raise DataError(f"attention is (blocks, heads, height, width) without NaN, not {maps.shape}; take that of one photo")
     blocks, heads = maps.shape[:2]
     maps = np.concatenate([maps, maps.mean(axis=1, keepdims=True)], axis=1)
-    maps /= np.maximum(maps.max(axis=(2, 3), keepdims=True), 1e-12)
+    # a few patches far above all others would leave the rest of the map black
+    top, high = maps.max(axis=(2, 3), keepdims=True), np.percentile(maps, _BRIGHTEST, axis=(2, 3), keepdims=True)
+    maps = np.asarray(maps / np.maximum(np.where(high > 0, high, top), 1e-12), dtype=np.float32)
     small = _fitted(photo, side)
     height, width = small.shape[:2]
     font = max(11, side // 9)
     line, label = round(1.3 * font), 5 * font  # room above the columns, beside the rows
-    step, first, top = width + _GAP, label + _GAP, max(height, 5 * line) + 2 * _GAP + line
+    step, first, head = width + _GAP, label + _GAP, max(height, 5 * line) + 2 * _GAP + line
     # between the heads and their mean there is a double gap; the words beside the photo need some room
-    size = (first + max(heads + 1, 4) * step + _GAP, top + blocks * (height + _GAP))
+    size = (first + max(heads + 1, 4) * step + _GAP, head + blocks * (height + _GAP))
     page = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(page)
     page.paste(Image.fromarray(small), (first, _GAP))
     left = first + step + _GAP
-    words = f"Attention of the class token in {blocks} blocks and {heads} heads; each map is divided by its maximum"
+    words = f"Attention of the class token in {blocks} blocks and {heads} heads; in each map the highest hundredth is brightest"
     for number, row in enumerate(text_lines(draw, words, font, size[0] - left - _GAP, 3)):
         draw.text((left, _GAP + (number + 0.5) * line), row, INK, font_for(row, font), anchor="lm")
     draw_key(draw, ["attention"], left, _GAP + 3.2 * line, Pen(line=1, font=font, pad=3))
     names = [*(f"head {number + 1}" for number in range(heads)), "mean"]
     for column, name in enumerate(names):
         x = first + column * step + _GAP * (column == heads)
-        caption(draw, name, x, top, width, font, above=True)
+        caption(draw, name, x, head, width, font, above=True)
         for block in range(blocks):
-            y = top + block * (height + _GAP)
+            y = head + block * (height + _GAP)
             page.paste(Image.fromarray(_heat(maps[block, column], width, height)), (x, y))
     for block in range(blocks):
         row = f"block {block + 1}"
-        draw.text((label, top + block * (height + _GAP) + height / 2), row, INK, font_for(row, font), anchor="rm")
+        draw.text((label, head + block * (height + _GAP) + height / 2), row, INK, font_for(row, font), anchor="rm")
     return np.array(page, dtype=np.uint8)
 
 

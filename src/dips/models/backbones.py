@@ -33,6 +33,7 @@ __all__ = [
     "load_transformer",
     "load_vit",
     "random_transformer",
+    "stages",
 ]
 
 _TRANSFORMERS = ("vision_transformer", "eva", "deit")
@@ -73,6 +74,14 @@ def build_cnn(name: str, classes: int = 0, *, stride: int = 32) -> nn.Module:
         WeightsError: there is no such network, or it cannot have this stride.
     """
     return _create(name, num_classes=classes, **({} if stride == 32 else {"output_stride": stride}))
+
+
+def stages(net: nn.Module) -> list[tuple[nn.Module, int]]:
+    """Modules of timm's CNN ``net`` that end its stages, from fine to coarse, and how many channels each gives.
+
+    Their outputs are ``(B, channels, h, w)``. The last need not be the feature map: layers without a stage may follow.
+    """
+    return [(net.get_submodule(stage["module"]), int(stage["num_chs"])) for stage in cast(Any, net).feature_info]
 
 
 def random_transformer(name: str, *, seed: int = 0, **overrides: Any) -> Transformer:

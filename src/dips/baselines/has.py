@@ -1,0 +1,70 @@
+"""Hide-and-Seek (Singh & Lee, ICCV 2017, section 3.1): what is hidden while training cannot be all that a class is known by.
+
+In: training crops. Out: crops in which cells of a grid are covered by the mean colour of the training photos. Nothing is hidden
+from the fitted network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dips.baselines.cnn import CnnMethod
+from dips.baselines.method import Fit
+from dips.baselines.photos import Photos
+from dips.baselines.settings import HAS
+from dips.baselines.study import Study
+
+__all__ = ["Has", "hide", "mean_colour"]
+
+
+def hide(images: Tensor, sizes: Sequence[int], probability: float, fill: Tensor, generator: torch.Generator) -> Tensor:
+    """Cover cells of a grid, each with ``probability``.
+
+    Args:
+        images: ``(B, 3, H, W)``; left as they are.
+        sizes: B sides of a cell in pixels; 0 hides nothing. The grid begins in the upper left corner, its last cells are cut.
+        fill: ``(3,)`` colour. The mean over all photos keeps what a filter sees, on average, as it is without hiding (section
+            3.1).
+
+    Returns:
+        ``(B, 3, H, W)``.
+    """
+    height, width = images.shape[-2:]
+    hidden = torch.zeros(len(images), 1, height, width, dtype=torch.bool)
+    for place, size in zip(hidden[:, 0], sizes, strict=True):
+        if size:
+            cells = torch.rand(-(-height // size), -(-width // size), generator=generator) < probability
+            place[:] = cells.repeat_interleave(size, 0)[:height].repeat_interleave(size, 1)[:, :width]
+    return torch.where(hidden.to(images.device), fill.to(images)[:, None, None], images)
+
+
+def mean_colour(photos: Photos, count: int) -> Tensor:
+    """Mean colour ``(3,)`` in [0, 1] of about ``count`` photos that lie evenly among all."""
+    every = max(1, len(photos) // count)
+    colours = [photos.square(i).mean((0, 1)) / 255 for i in range(0, len(photos), every)]
+    return torch.from_numpy(np.mean(colours, 0)).float()
+
+
+class Has(CnnMethod):
+    """A classifier that rarely sees a whole object."""
+
+    name = "has"
+    title = "HaS"
+    paper = "Singh & Lee, ICCV 2017"
+    fill: Tensor
+
+    def train(self, study: Study) -> Fit:
+        """Look up the mean colour, then train."""
+        self.fill = mean_colour(study.train, HAS.photos)
+        return super().train(study)
+
+    def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """Cross-entropy on crops with hidden cells; the side of the cells is drawn for each crop."""
+        drawn = torch.randint(len(HAS.sizes), (len(images),), generator=generator).tolist()
+        covered = hide(images, [HAS.sizes[i] for i in drawn], HAS.probability, self.fill, generator)
+        return F.cross_entropy(self.net(covered), labels)

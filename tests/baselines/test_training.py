@@ -1,0 +1,201 @@
+"""The training loop on a network of one number, with a clock that the test turns."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dips.baselines import training
+from dips.baselines.cam import Cam
+from dips.baselines.method import Fit
+from dips.baselines.photos import Photos
+from dips.baselines.study import Study
+from dips.baselines.training import Schedule, train_network
+from dips.errors import DataError
+
+SCHEDULE = Schedule(lr=0.5, batch=4, crop=32, checks=4)
+
+
+class Counted(nn.Module):
+    """One number that every step makes larger."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.zeros(()))
+
+
+class Run:
+    """``train_network`` on :class:`Counted`: a step takes ``cost`` seconds, what it is asked is kept."""
+
+    def __init__(self, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.study, self.net, self.now = study, Counted(), 0.0
+        self.cost = 1.0
+        self.batches: list[Tensor] = []
+        self.labels: list[list[int]] = []
+        self.modes: list[bool] = []
+        monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: self.now))
+
+    def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+        self.now += self.cost
+        self.batches.append(images)
+        self.labels.append(labels.tolist())
+        self.modes.append(self.net.training)
+        return -self.net.value
+
+    def maps(self, images: Tensor, labels: Tensor) -> Tensor:
+        self.modes.append(self.net.training)
+        self.now += 1000  # validation costs nothing of the budget
+        return torch.full((len(images), 2, 2), float(self.net.value))
+
+    def __call__(self, schedule: Schedule = SCHEDULE, **more: Any) -> Fit:
+        return train_network(
+            self.net, self.study, loss=self.loss, maps=self.maps, schedule=schedule, new=[self.net.value], **more
+        )
+
+
+@pytest.fixture
+def run(study: Study, monkeypatch: pytest.MonkeyPatch) -> Run:
+    return Run(study, monkeypatch)
+
+
+@pytest.mark.parametrize(("seconds", "cost", "steps"), [(20, 1, 20), (20, 0.5, 40), (20, 4, 5), (20, 50, 4), (0, 1, 4)])
+def test_the_budget_sets_the_steps(run: Run, seconds: float, cost: float, steps: int) -> None:
+    run.study.seconds, run.cost = seconds, cost
+    fit = run()
+    assert fit.steps == len(run.batches) == steps
+    assert fit.epochs == steps * 4 / 6
+    assert run.batches[0].shape == (4, 3, 32, 32)
+
+
+def test_the_first_step_warms_up(run: Run) -> None:
+    run.study.seconds = 20
+    original = run.loss
+
+    def slow_start(images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+        run.cost = 1.0 if run.batches else 9.0
+        return original(images, labels, generator)
+
+    run.loss = slow_start  # type: ignore[method-assign]
+    assert run().steps == 20
+
+
+def test_the_rate_falls_as_a_cosine(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[float] = []
+
+    class Watched(torch.optim.SGD):
+        def step(self, closure: Any = None) -> None:  # type: ignore[override]
+            rates.append(self.param_groups[0]["lr"])
+            super().step()
+
+    monkeypatch.setattr(torch.optim, "AdamW", Watched)
+    run.study.seconds = 20
+    run()
+    timed = 4  # while the number of steps is unknown
+    assert rates[:timed] == [SCHEDULE.lr] * timed
+    assert rates[timed:] == pytest.approx([SCHEDULE.lr * (1 + math.cos(math.pi * step / 20)) / 2 for step in range(timed, 20)])
+
+
+def test_new_layers_learn_faster(study: Study) -> None:
+    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 2))
+    net[1].requires_grad_(False)
+    optimiser = training._optimiser(net, list(net[2].parameters()), SCHEDULE)
+    new, known = optimiser.param_groups
+    assert new["share"] == 1 and {id(p) for p in new["params"]} == {id(p) for p in net[2].parameters()}
+    assert known["share"] == SCHEDULE.body_share and {id(p) for p in known["params"]} == {id(p) for p in net[0].parameters()}
+    assert len(training._optimiser(net[2], list(net[2].parameters()), SCHEDULE).param_groups) == 1
+
+
+def test_the_best_checkpoint_is_kept(run: Run) -> None:
+    values: list[float] = []
+
+    def judge(maps: Any, samples: Any) -> float:
+        assert len(samples) == 3
+        values.append(float(maps[0][0, 0]))
+        return 10.0 if len(values) == 2 else 5.0
+
+    run.study.judge, run.study.seconds = judge, 20
+    fit = run()
+    assert [row["step"] for row in fit.curve] == [5, 10, 15, 20] and [row["v2"] for row in fit.curve] == [5, 10, 5, 5]
+    assert values[0] < values[1] < values[2], "the network went on"
+    assert float(run.net.value.detach()) == values[1]
+    assert fit.chosen == "step 10 of 20 by true boxes of validation"
+    trained, looked = run.modes.count(True), run.modes.count(False)
+    assert (trained, looked) == (20, 4) and not run.net.training
+
+
+def test_of_equal_checkpoints_the_last(run: Run) -> None:
+    run.study.seconds = 20
+    assert run().chosen.startswith("step 20 of 20")
+
+
+def test_without_boxes_the_last(run: Run) -> None:
+    study = run.study
+    study.val = replace(study.val, samples=tuple(replace(sample, boxes=None) for sample in study.val.samples))
+    study.seconds = 20
+    fit = run()
+    assert fit.chosen == "step 20, the last" and not any("v2" in row for row in fit.curve)
+    assert run.modes.count(False) == 0, "no map was asked for"
+
+
+def test_every_photo_once_per_pass(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    crops = Photos.crops
+
+    def watched(photos: Photos, positions: Any, *more: Any) -> Any:
+        seen.extend(positions)
+        return crops(photos, positions, *more)
+
+    monkeypatch.setattr(Photos, "crops", watched)
+    run.study.seconds = 9
+    run()  # 9 steps of 4 are 6 passes over 6 photos: some batches begin in one pass and end in the next
+    passes = [seen[start : start + 6] for start in range(0, 36, 6)]
+    assert len(seen) == 36 and all(sorted(one) == [0, 1, 2, 3, 4, 5] for one in passes)
+    assert len({tuple(one) for one in passes}) > 1, "in another order"
+
+
+def test_a_batch_is_no_larger_than_the_part(run: Run) -> None:
+    fit = run(Schedule(lr=0.1, batch=32, crop=32))
+    assert [len(labels) for labels in run.labels] == [6] * 4 and fit.steps == 4
+
+
+def test_other_photos_than_the_studys(run: Run) -> None:
+    train = run.study.train
+    run(photos=replace(train, samples=train.samples[::3], digests=train.digests[::3]))
+    assert {label for labels in run.labels for label in labels} == {0}
+    with pytest.raises(DataError, match="no photo"):
+        run(photos=replace(train, samples=(), digests=()))
+
+
+def test_the_seed_decides_order_and_crops(run: Run) -> None:
+    def batches(seed: int) -> Tensor:
+        run.study.seed = seed
+        run.batches.clear()
+        run()
+        return torch.stack(run.batches)
+
+    first = batches(0)
+    assert torch.equal(batches(0), first) and not torch.equal(batches(1), first)
+
+
+def test_a_seed_gives_the_same_weights_again(study: Study) -> None:
+    def fit(seed: int) -> dict[str, Tensor]:
+        study.seed = seed
+        method = Cam()
+        assert method.fit(study).steps == 4
+        return method.state()
+
+    first, again, other = fit(3), fit(3), fit(4)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["probe.head.weight"], other["probe.head.weight"])
+
+
+def test_a_loss_that_is_not_finite_ends_it(run: Run) -> None:
+    run.loss = lambda images, labels, generator: run.net.value * math.nan  # type: ignore[method-assign]
+    with pytest.raises(DataError, match="no longer finite at step 1"):
+        run()

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from dips.cli.tables import print_comparison
+
+
+def method(name: str, v2: list[float], *, own: bool = False, pxap: float | None = 30.0) -> dict[str, Any]:
+    runs = [
+        {
+            "seed": seed,
+            "boxes": {
+                "max_box_acc": 100.0,
+                "max_box_acc_v2": value,
+                "max_box_acc_at": {"30": 100.0, "50": 71.0, "70": 33.3},
+                "gt_known": 71.0,
+                "top1_loc": None,
+            },
+            "at_tau": {"box_acc": 100.0, "box_acc_v2": value - 1},
+            "pxap": pxap,
+            "fit": {"seconds": 700.0, "steps": 10, "epochs": 1.0, "chosen": ""},
+            "needs_seconds": 200.0,
+            "seconds_per_photo": 0.5,
+            "parameters": 123_400_000,
+        }
+        for seed, value in enumerate(v2)
+    ]
+    return {"name": name, "title": name, "paper": "P", "labels": "image", "own": own, "runs": runs}
+
+
+def record(*methods: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "data": "photos[red]",
+        "split": "test",
+        "protocol": "wsol-224 [1]",
+        "n_images": 3,
+        "n_boxes": 2,
+        "budget_minutes": 0.5,
+        "seeds": [0, 1],
+        "cnn": "Lite0",
+        "transformer": "DINOv2-S, saliency-tuned (embedded)",
+        "environment": {"device": "cpu", "cpus": 2},
+        "methods": list(methods),
+        "failed": [{"name": "x", "title": "X [b]", "seed": 1, "why": "it broke\nhere"}],
+    }
+
+
+def test_it_says_the_numbers_and_how_they_were_made(capsys: pytest.CaptureFixture[str]) -> None:
+    long = "a [bold] method with a name that is longer than its column"
+    print_comparison(record(method("DiPS", [95.0, 100.0], own=True), method(long, [40.0, 62.0])))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 132 and lines[0].startswith("photos[red], in percent")
+    (ours,) = (line.split() for line in lines if line.startswith(" DiPS ") and "image" in line)
+    want = "DiPS image 97.5 ± 3.5 100.0 71.0 33.3 100.0 30.0 96.5 ± 3.5 100.0 15.0 500.0 123.4"
+    assert ours == want.split()
+    text = "\n".join(lines)
+    assert text.index("Rivals") < text.index("a [bold] method") < text.index("97.5") and "51.0 ± 15.6" in text
+    assert "PxAP" in text and "Top-1" not in text and "only in" not in text
+    for words in ("3 photos of the split test, 2 with", "wsol-224 [1]", "0.5 minutes", "Lite0", "saliency-tuned", "0, 1 (mean"):
+        assert words in text, words
+    assert "failed: X [b], seed 1: it broke here" in lines
+
+
+def test_everything_fits_132_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    full = method("DiPS with a very long name indeed", [100.0, 100.0], own=True)
+    for run in full["runs"]:
+        run["boxes"]["top1_loc"] = 100.0
+    print_comparison(record(full))
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 132 and "…" not in out
+
+
+def test_a_narrow_terminal_gets_what_matters_most(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")
+    print_comparison(record(method("DiPS", [95.0, 100.0], own=True), method("CAM", [40.0, 62.0])))
+    out = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert "97.5 ± 3.5" in out and "96.5 ± 3.5" in out and "…" not in out
+    assert "only in table.md, for lack of room: M params, ms/photo, MaxBoxAcc (val)" in " ".join(out.split())
+
+
+def test_nothing_measured_is_said_without_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    print_comparison(record())
+    out = capsys.readouterr().out
+    assert "method" not in out.splitlines()[1] and "failed: X [b]" in out
