@@ -62,8 +62,11 @@ def test_guidance_by_hand() -> None:
 
 def test_parts_by_hand(net: Guided) -> None:
     with torch.no_grad():
+        for part in (net.b1[0], net.b2[0], net.shared[-1], net.c[-1]):
+            part.weight.normal_(0, 1)  # so that branches are sure, and not of the same
         features, b1, b2, c = net.branches(IMAGES)
         parts = net.losses(IMAGES, LABELS)
+        assert ((b1 > 0) != (b2 > 0)).float().mean() > 0.1
         assert b1.shape == b2.shape == c.shape == (3, 1, 64, 64)
         torch.testing.assert_close(parts["class"], F.cross_entropy(net(IMAGES), LABELS))
         torch.testing.assert_close(features, net.feature_map(IMAGES))

@@ -47,7 +47,7 @@ class TwoHeads(nn.Module):
         """Maps ``(B, C, h, w)`` of both heads; the second works without what the first says for ``labels`` ``(B,)``."""
         features = self.feature_map(images)
         found = self.first(features)
-        return found, self.second(erase(features, min_max(of_class(found, labels).detach()), ACOL.threshold))
+        return found, self.second(erase(features, min_max(of_class(found, labels)), ACOL.threshold))
 
 
 def of_class(maps: Tensor, labels: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from dips.baselines.method import ScoreMapMethod
@@ -17,6 +19,7 @@ class FrozenMethod(ScoreMapMethod):
         transformer: shared with all others, so that one pass per size and batch serves them all.
     """
 
+    shares: ClassVar[bool] = True
     transformer: FrozenFeatures
 
     def build(self, study: Study) -> None:

@@ -56,6 +56,8 @@ class ScoreMapMethod(ABC):
         labels: what supervises it: nothing, or the photos' classes.
         needs: names of methods that must be fitted before.
         side: side in pixels of the squares that it is given.
+        shares: it answers from the study's transformer, so that it is cheapest to measure together with others that do.
+        own: it is this project's.
     """
 
     name: ClassVar[str]
@@ -63,6 +65,8 @@ class ScoreMapMethod(ABC):
     paper: ClassVar[str]
     labels: ClassVar[Literal["none", "image"]] = "none"
     needs: ClassVar[tuple[str, ...]] = ()
+    shares: ClassVar[bool] = False
+    own: ClassVar[bool] = False
     side: int = 224
 
     def fit(self, study: Study) -> Fit:

@@ -24,6 +24,7 @@ from dips.types import DataSet, Sample
 __all__ = ["Measurer"]
 
 _TIMED = 8  # photos that an answer is timed on
+_THIN = 5  # the table keeps every fifth threshold of the curves, each method's own file all of them
 
 
 class Measurer:
@@ -49,12 +50,12 @@ class Measurer:
     def go_through(self, study: Study, methods: Sequence[ScoreMapMethod]) -> None:
         """Fit and measure with one seed.
 
-        A method that learns is measured as soon as it has; those that only answer are shown the photos together, so that they
-        share the transformer's passes.
+        A method is measured as soon as it has learned; those that learn nothing or share the transformer's passes are shown the
+        photos together, at the end.
         """
         for method in methods:
             more = {"name": method.name, "title": method.title, "paper": method.paper, "labels": method.labels}
-            self._rows.setdefault(method.name, {**more, "own": method.name == "dips", "runs": []})
+            self._rows.setdefault(method.name, {**more, "own": method.own, "runs": []})
         todo = {m.name for m in methods if self._folder(study, m).result(self.what) is None}
         wanted = _with_needs(todo, {m.name: m for m in methods})
         together: list[ScoreMapMethod] = []
@@ -65,7 +66,7 @@ class Measurer:
             if not self._ready(study, method, keep=any(method.name in other.needs for other in methods)):
                 continue
             if method.name in todo:
-                if type(method).train is ScoreMapMethod.train:
+                if method.shares or type(method).train is ScoreMapMethod.train:
                     together.append(method)
                 else:
                     self._measure(study, [method])
@@ -132,7 +133,10 @@ class Measurer:
                 continue
             below = _with_needs({name}, known) - {name}
             needs = sum((found.seconds for need in below if (found := fits[need]) is not None), 0.0)
-            self._rows[name]["runs"].append({"seed": study.seed, **result, "fit": fit.record(), "needs_seconds": needs})
+            run = {"seed": study.seed, **result, "fit": fit.record(), "needs_seconds": needs}
+            if curves := run["boxes"].get("curves"):
+                run["boxes"]["curves"] = {key: values[::_THIN] for key, values in curves.items()}
+            self._rows[name]["runs"].append(run)
 
 
 def _with_needs(names: set[str], methods: Mapping[str, ScoreMapMethod]) -> set[str]:

@@ -32,6 +32,8 @@ class Dips(ScoreMapMethod):
     title = "DiPS"
     paper = "this project, after Murtaza et al., WACV-W 2023"
     labels: ClassVar[Literal["none", "image"]] = "image"
+    shares: ClassVar[bool] = True
+    own: ClassVar[bool] = True
     model: Model
     study: Study
 
@@ -112,6 +114,8 @@ class Linear(ScoreMapMethod):
     paper = "this project (docs/results.md)"
     labels: ClassVar[Literal["none", "image"]] = "image"
     needs: ClassVar[tuple[str, ...]] = ("dips",)
+    shares: ClassVar[bool] = True
+    own: ClassVar[bool] = True
     dips: Dips
 
     def build(self, study: Study) -> None:
