@@ -145,7 +145,7 @@ class HasSettings:
     """Hide-and-Seek (Singh & Lee, ICCV 2017).
 
     Attributes:
-        sizes: sides of a cell in pixels of a crop of 224, drawn per crop: those of HaS-Mixed (section 4.1); 0 hides nothing.
+        sizes: sides of a cell in pixels of a crop of 224, drawn per crop: those of HaS-Mixed (section 4); 0 hides nothing.
         probability: that a cell is hidden: 0.5 (section 4).
         photos: training photos, about, that the mean colour is taken of; chosen here, the paper takes all.
     """

@@ -24,7 +24,7 @@ __all__ = ["Guided", "Spg", "guidance", "seeds"]
 
 
 def seeds(maps: Tensor, high: float, low: float) -> Tensor:
-    """Pixels that a map is sure of (section 3.2).
+    """Pixels that a map is sure of (section 3).
 
     Args:
         maps: ``(B, 1, H, W)`` in [0, 1].
@@ -70,7 +70,7 @@ class Guided(Classifier):
         return features, _resized(b1, images), _resized(b2, images), _resized(c, images)
 
     def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """The four parts of the loss (section 3.3): of the class, and of what B2, B1 and C are told, by name.
+        """The four parts of the loss: of the class, and of what B2, B1 and C are told, by name.
 
         B2 learns from the class activations, B1 from B2, and C from the mean of both.
         """
