@@ -44,7 +44,7 @@ def test_every_public_name_resolves_and_is_listed() -> None:
 
 
 def test_public_names_are_these() -> None:
-    usage = {"Config", "DataSet", "Model", "Prediction", "Sample", "__version__", "fit", "load", "load_config"}
+    usage = {"Config", "DataSet", "Model", "Prediction", "Sample", "__version__", "compare", "fit", "load", "load_config"}
     assert set(dips.__all__) == usage | set(errors.__all__)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -53,6 +54,8 @@ def test_methods_seeds_and_splits_can_be_added(run: Compare, kinds: Any) -> None
     assert [run["seed"] for run in record["methods"][1]["runs"]] == [0, 1]
     other = run([kinds.Learner()], protocol="original-pixels")
     assert kinds.Learner.fits == 2 and other["protocol_name"] == "original-pixels"
+    whole = run([kinds.Bright()])
+    assert [(row["name"], len(row["runs"])) for row in whole["methods"]] == [("bright", 2), ("learner", 2)], "all it holds"
 
 
 def test_a_method_is_fitted_after_what_it_builds_on(run: Compare, kinds: Any) -> None:
@@ -114,6 +117,14 @@ def test_a_budget_is_above_zero(scenes: Path, tmp_path: Path, budget: float) -> 
 
     with pytest.raises(ConfigError, match="--budget"):
         dips.compare(scenes, out=tmp_path / "out", methods=["centre"], budget=budget)
+
+
+def test_the_method_of_the_documentation_works(run: Compare, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "compare.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(# eigen\.py\n.*?)```", page, flags=re.DOTALL)
+    (tmp_path / "eigen.py").write_text(example, encoding="utf-8")
+    record = run([f"{tmp_path / 'eigen.py'}:EigenCam"])
+    assert record["failed"] == [] and {row["title"] for row in record["methods"]} == {"CAM", "Eigen-CAM"}
 
 
 @pytest.mark.slow

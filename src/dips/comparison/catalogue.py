@@ -28,7 +28,7 @@ from dips.baselines.untrained import Centre, Head, MeanAttention
 from dips.comparison.ours import Dips, Linear
 from dips.errors import ConfigError
 
-__all__ = ["METHODS", "find_methods"]
+__all__ = ["METHODS", "find_methods", "place_of"]
 
 METHODS: dict[str, type[ScoreMapMethod]] = {
     kind.name: kind
@@ -71,6 +71,15 @@ def find_methods(wanted: Iterable[str | ScoreMapMethod], *, heads: Callable[[], 
             if name not in found:
                 add(_made(name, heads))
     return list(found.values())
+
+
+def place_of(name: str) -> tuple[int, str]:
+    """Sorts names as the catalogue does: single heads after the others, unknown methods last."""
+    known = list(METHODS)
+    number = name.removeprefix("head")
+    if name in METHODS:
+        return known.index(name), ""
+    return (len(known), number.zfill(4)) if number != name and number.isdigit() else (len(known) + 1, name)
 
 
 def _names(item: str, heads: Callable[[], int]) -> Sequence[str]:

@@ -34,7 +34,10 @@ from dips.evaluate.record import write_json
 from dips.runtime import atomic_file
 from dips.types import FloatArray
 
-__all__ = ["MethodFolder", "begin", "read_json"]
+__all__ = ["MethodFolder", "begin", "gather", "read_json"]
+
+_THIN = 5  # the table keeps every fifth threshold of the curves, each method's own file all of them
+_ROW = ("name", "title", "paper", "labels", "own")
 
 
 def begin(folder: Path, identity: Mapping[str, Any], config: Config) -> None:
@@ -136,3 +139,30 @@ class MethodFolder:
 
     def _maps(self, what: str) -> Path:
         return self.folder / f"{what}.maps.safetensors"
+
+
+def gather(folder: Path, what: str) -> list[dict[str, Any]]:
+    """Everything that a comparison's folder holds on a split: a row per method, with a run for each seed.
+
+    ``needs_seconds`` of a run is the time that the methods took which it builds on.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    seeds = sorted(int(path.name.removeprefix("seed-")) for path in folder.glob("seed-*") if path.is_dir())
+    for seed in seeds:
+        found = {path.name: MethodFolder(path) for path in sorted((folder / f"seed-{seed}").iterdir()) if path.is_dir()}
+        fits = {name: fit for name, method in found.items() if (fit := method.fit()) is not None}
+        results = {name: result for name in fits if (result := found[name].result(what)) is not None}
+        for name, result in results.items():
+            row = rows.setdefault(name, {**{key: result[key] for key in _ROW}, "runs": []})
+            run = {key: value for key, value in result.items() if key not in (*_ROW, "needs")}
+            if curves := run["boxes"].get("curves"):
+                run["boxes"] = {**run["boxes"], "curves": {key: values[::_THIN] for key, values in curves.items()}}
+            needs = sum(fits[need].seconds for need in _below(name, results) if need in fits)
+            row["runs"].append({"seed": seed, **run, "fit": fits[name].record(), "needs_seconds": needs})
+    return list(rows.values())
+
+
+def _below(name: str, results: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """The methods that one builds on, directly or not."""
+    needs = set(results[name]["needs"]) if name in results else set()
+    return needs.union(*(_below(need, results) for need in needs))

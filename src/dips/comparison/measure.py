@@ -1,7 +1,6 @@
 """One seed of a comparison: every method is fitted or restored, then measured; what is done is kept at once.
 
-In: a study and methods in an order in which they can be fitted. Out: files of :class:`~dips.comparison.folder.MethodFolder`
-and, gathered over the seeds, what the table is made from.
+In: a study and methods in an order in which they can be fitted. Out: files of :class:`~dips.comparison.folder.MethodFolder`.
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ from dips.types import DataSet, Sample
 __all__ = ["Measurer"]
 
 _TIMED = 8  # photos that an answer is timed on
-_THIN = 5  # the table keeps every fifth threshold of the curves, each method's own file all of them
 
 
 class Measurer:
@@ -34,18 +32,14 @@ class Measurer:
         test: photos that are measured on.
         shown: those of them whose maps are kept for the sheet.
         what: name of the files that hold numbers and maps of this split.
+        failed: methods that raised, with seed and reason.
     """
 
     def __init__(self, test: DataSet, split: str, protocol: Protocol, shown: Sequence[Sample]) -> None:
         self.test, self.shown = test, tuple(shown)
         self._protocol = protocol
         self.what = split if protocol is FRAMED else f"{split}-{protocol.name}"
-        self._rows: dict[str, dict[str, Any]] = {}
-        self._failed: list[dict[str, Any]] = []
-
-    def record(self) -> dict[str, Any]:
-        """``methods`` and ``failed`` of the table's record."""
-        return {"methods": [row for row in self._rows.values() if row["runs"]], "failed": self._failed}
+        self.failed: list[dict[str, Any]] = []
 
     def go_through(self, study: Study, methods: Sequence[ScoreMapMethod]) -> None:
         """Fit and measure with one seed.
@@ -53,9 +47,6 @@ class Measurer:
         A method is measured as soon as it has learned; those that learn nothing or share the transformer's passes are shown the
         photos together, at the end.
         """
-        for method in methods:
-            more = {"name": method.name, "title": method.title, "paper": method.paper, "labels": method.labels}
-            self._rows.setdefault(method.name, {**more, "own": method.own, "runs": []})
         todo = {m.name for m in methods if self._folder(study, m).result(self.what) is None}
         wanted = _with_needs(todo, {m.name: m for m in methods})
         together: list[ScoreMapMethod] = []
@@ -73,7 +64,6 @@ class Measurer:
         if together:
             log(f"measuring {', '.join(method.title for method in together)}")
             self._measure(study, together)
-        self._gather(study, methods)
 
     def _folder(self, study: Study, method: ScoreMapMethod) -> MethodFolder:
         return MethodFolder(study.folder / method.name)
@@ -98,7 +88,7 @@ class Measurer:
     def _fail(self, study: Study, method: ScoreMapMethod, error: Exception) -> None:
         why = str(error) if isinstance(error, DipsError) else f"{type(error).__name__}: {error}"
         log(f"  {method.title} failed: {why}")
-        self._failed.append({"name": method.name, "title": method.title, "seed": study.seed, "why": why})
+        self.failed.append({"name": method.name, "title": method.title, "seed": study.seed, "why": why})
 
     def _measure(self, study: Study, methods: Sequence[ScoreMapMethod]) -> None:
         """Thresholds on validation, numbers on the split."""
@@ -114,6 +104,7 @@ class Measurer:
         for name, method in list(named.items()):
             on_val = chosen.methods[name].boxes
             record = {
+                **{key: getattr(method, key) for key in ("name", "title", "paper", "labels", "own", "needs")},
                 **found.methods[name].record(on_val.best_tau if on_val.n_boxes else None),
                 "top1_cls": found.methods[name].boxes.record(curves=False)["class_top1"],
                 "parameters": method.parameters,
@@ -122,21 +113,6 @@ class Measurer:
             }
             self._folder(study, method).save_result(self.what, record, maps[name])
             log(f"  {method.title}: V2 {record['boxes']['max_box_acc_v2'] or 0:.1f}")
-
-    def _gather(self, study: Study, methods: Sequence[ScoreMapMethod]) -> None:
-        """Take the kept results of this seed into the table."""
-        known = {method.name: method for method in methods}
-        fits = {name: self._folder(study, method).fit() for name, method in known.items()}
-        for name, method in known.items():
-            fit, result = fits[name], self._folder(study, method).result(self.what)
-            if fit is None or result is None:
-                continue
-            below = _with_needs({name}, known) - {name}
-            needs = sum((found.seconds for need in below if (found := fits[need]) is not None), 0.0)
-            run = {"seed": study.seed, **result, "fit": fit.record(), "needs_seconds": needs}
-            if curves := run["boxes"].get("curves"):
-                run["boxes"]["curves"] = {key: values[::_THIN] for key, values in curves.items()}
-            self._rows[name]["runs"].append(run)
 
 
 def _with_needs(names: set[str], methods: Mapping[str, ScoreMapMethod]) -> set[str]:

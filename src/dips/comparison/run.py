@@ -16,8 +16,8 @@ import torch
 from dips.baselines.method import ScoreMapMethod
 from dips.baselines.photos import Photos, store_photos
 from dips.baselines.study import Study
-from dips.comparison.catalogue import find_methods
-from dips.comparison.folder import begin
+from dips.comparison.catalogue import find_methods, place_of
+from dips.comparison.folder import begin, gather
 from dips.comparison.measure import Measurer
 from dips.comparison.pictures import shown_photos, write_attention, write_sheets
 from dips.config import Config, load_config
@@ -54,8 +54,8 @@ def compare(
 ) -> dict[str, Any]:
     """Fit and measure methods on one data set under one protocol, and write the table and its figures into ``out``.
 
-    What ``out`` holds already is neither fitted nor measured again. A method that fails is reported and does not stop the
-    others.
+    What ``out`` holds already is neither fitted nor measured again, and the table is of all that it holds. A method that fails
+    is reported and does not stop the others.
 
     Args:
         data: see ``docs/data.md``; the methods learn from its training photos.
@@ -80,7 +80,8 @@ def compare(
     if not budget > 0 or seeds < 1:
         raise ConfigError(f"--budget ({budget:g}) must be above 0 minutes, and --seeds ({seeds}) at least 1")
     measure, place = find_protocol(protocol), pick_device(device)
-    find_methods(methods, heads=lambda: 1_000)  # a name that is wrong is told before any work
+    if not find_methods(methods, heads=lambda: 1_000):  # a name that is wrong is told before any work
+        raise ConfigError("--methods names none; give some, separated by commas, or all")
     begin(folder, {"data": str(Path(data).resolve()), "budget": budget}, config)
     measurer = None
     for seed in range(seeds):
@@ -99,7 +100,8 @@ def compare(
             measurer = Measurer(test, split, measure, shown_photos(test.samples, photos))
         measurer.go_through(study, find_methods(methods, heads=study.heads))
     assert measurer is not None
-    record = {
+    found = sorted(gather(folder, measurer.what), key=lambda row: place_of(row["name"]))
+    record: dict[str, Any] = {
         "data": str(data),
         "split": split,
         "protocol": f"{measure.words}, 1000 thresholds",
@@ -107,13 +109,14 @@ def compare(
         "n_images": len(measurer.test),
         "n_boxes": sum(sample.boxes is not None and len(sample.boxes) > 0 for sample in measurer.test.samples),
         "budget_minutes": budget,
-        "seeds": list(range(seeds)),
+        "seeds": sorted({run["seed"] for row in found for run in row["runs"]}),
         "photos": {"train": len(study.train), "val": len(study.val)},
         "cnn": study.cnn.title,
         "transformer": study.sst.title,
         "weights": {"cnn": study.cnn.record(), "transformer": study.sst.record()},
         "environment": environment(place),
-        **measurer.record(),
+        "methods": found,
+        "failed": measurer.failed,
     }
     write_comparison(folder, record)
     write_sheets(folder, record["methods"], measurer.shown, folder / "seed-0", measurer.what)
