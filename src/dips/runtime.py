@@ -38,6 +38,7 @@ __all__ = [
     "pick_device",
     "require_writable",
     "seed_everything",
+    "synchronise",
     "temporary_beside",
     "track",
 ]
@@ -127,6 +128,16 @@ def launch_fabric(name: str = "auto") -> Fabric:
         fabric = Fabric(accelerator=place.type, devices=[place.index or 0] if place.type == "cuda" else 1)
     fabric.launch()
     return fabric
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has done what it was told, so that a clock can be read."""
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
 
 
 def seed_everything(seed: int) -> None:

@@ -45,6 +45,11 @@ class Sample:
     masks: tuple[Path, ...] = ()
     ignore: Path | None = None
 
+    @property
+    def boxed(self) -> bool:
+        """Whether it has at least one true box; others have none, or it is unknown, so that nothing can be measured on them."""
+        return self.boxes is not None and len(self.boxes) > 0
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:

@@ -150,7 +150,7 @@ def _criterion(config: Config, val: DataSet) -> str:
 
 def _with_boxes(val: DataSet) -> list[int]:
     """Positions of the photos with at least one true box; others (none, or unknown) cannot be measured on."""
-    return [i for i, sample in enumerate(val.samples) if sample.boxes is not None and len(sample.boxes)]
+    return [i for i, sample in enumerate(val.samples) if sample.boxed]
 
 
 def prepare(
@@ -175,7 +175,7 @@ def prepare(
 
     both = dataclasses.replace(train, samples=train.samples + val.samples)
     harvest = MapHarvest(config.harvest, config.train.resize, store, sst, lambda: load_transformer(sst), device)
-    harvested = harvest.run(both)
+    harvested = harvest.run(both, held_out={sample.path for sample in val.samples})
     readable = {sample.path for sample in harvested.samples}
     train = dataclasses.replace(train, samples=tuple(s for s in train.samples if s.path in readable))
     val = dataclasses.replace(val, samples=tuple(s for s in val.samples if s.path in readable))

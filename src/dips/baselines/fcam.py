@@ -1,7 +1,8 @@
 """F-CAM (Belharbi et al., WACV 2022): a decoder trained on pixels drawn from a classifier's activation maps.
 
 It is DiPS's own localizer and loop, fed with other maps: no proposal, no score; foreground is drawn from the highest
-activations of the whole photo, background from the lowest. With CAM and with LayerCAM, as in the paper's table.
+activations of the whole photo, background from the lowest. With CAM and with LayerCAM, as in the paper's table. Of the paper's
+losses it has those on pixels and the CRF; the constraint on the areas' size is left out, as DiPS has none.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ from dips.data.images import ByteImage
 from dips.data.transforms import resize_image
 from dips.harvest.harvested import read_record
 from dips.harvest.items import record_key
-from dips.harvest.store import Shelf, Store, network_hash
+from dips.harvest.store import Shelf, Store
+from dips.models.keymap import resize_to
 from dips.models.localizer import Localizer
 from dips.models.weights import resolve
-from dips.runtime import launch_fabric, track
+from dips.runtime import launch_fabric, synchronise, track
 from dips.train.loop import fit_localizer
 from dips.types import FloatArray
 
@@ -75,7 +77,6 @@ class FCam(ScoreMapMethod):
             epochs=epochs_within(study, len(study.train)),
             seed=study.seed,
         )
-        items = _Items(study.train, _maps(study, study.fitted(self.source)), config.resize, study.background)
         curve: list[dict[str, float]] = []
 
         def validate(network: nn.Module) -> dict[str, float]:
@@ -85,7 +86,10 @@ class FCam(ScoreMapMethod):
             return {} if score is None else {"select": score}
 
         net = self.net
+        study.folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=study.folder) as folder:
+            maps = _maps(study, study.fitted(self.source), Store(Path(folder) / "maps"))
+            items = _Items(study.train, maps, config.resize, study.background)
             fabric = launch_fabric(str(study.device))
             found = fit_localizer(
                 net,
@@ -108,7 +112,12 @@ class FCam(ScoreMapMethod):
 
     def probabilities(self, images: Tensor) -> Tensor | None:
         """The classifier's, on the same squares."""
-        return self.classifier.probabilities(torch.nn.functional.interpolate(images, (224, 224), mode="bilinear"))
+        return self.classifier.probabilities(resize_to(images, self.classifier.side))
+
+    @property
+    def parameters(self) -> int:
+        """Those of the localizer and of the classifier, which names the class."""
+        return sum(p.numel() for p in self.net.parameters()) + self.classifier.parameters
 
 
 class FCamLayerCam(FCam):
@@ -133,7 +142,7 @@ def untrained_localizer(study: Study) -> Localizer:
 def epochs_within(study: Study, photos: int) -> int:
     """Passes over ``photos`` that the localizer's training makes within the budget, at least 1, at most ``train.epochs``.
 
-    A step is timed on random images beforehand; the losses add little to it.
+    A step is timed on random images beforehand; reading and losses add little to it.
     """
     config = study.config.train
     net = untrained_localizer(study).to(study.device).train()
@@ -142,23 +151,18 @@ def epochs_within(study: Study, photos: int) -> int:
     for step in range(1 + _TIMED):
         started = time.perf_counter()
         net(images).square().mean().backward()
-        if study.device.type == "cuda":
-            torch.cuda.synchronize(study.device)
+        synchronise(study.device)
         seconds += (time.perf_counter() - started) if step else 0.0
     each = seconds / _TIMED * -(-photos // config.batch)
     return max(1, min(config.epochs, int(study.seconds / each)))
 
 
-def _maps(study: Study, source: ScoreMapMethod) -> Shelf:
-    """Maps of the training photos by ``source``, in the store: ``map (h, w) float16``, maximum 1."""
-    network = study.fitted("cam").network
-    assert network is not None
-    shelf = Store(study.store).shelf(
-        "class-maps",
-        {"version": 1, "method": source.name, "network": network_hash(network), "squares": study.train.shelf.folder.name},
-    )
-    place = {record_key(study.train.digests[i], study.train.label(i)): i for i in range(len(study.train))}
-    todo = shelf.missing(place)
+def _maps(study: Study, source: ScoreMapMethod, store: Store) -> Shelf:
+    """Maps by ``source`` of the training photos that show something: ``map (h, w) float16``, maximum 1."""
+    shelf, photos = store.shelf("class-maps", {"method": source.name}), study.train
+    shown = [i for i in range(len(photos)) if photos.label(i) != study.background]
+    place = {record_key(photos.digests[i], photos.label(i)): i for i in shown}
+    todo = list(place)
     for start in track(range(0, len(todo), _BATCH), f"maps of {source.title}", -(-len(todo) // _BATCH)):
         keys = todo[start : start + _BATCH]
         images, labels = study.train.batch([place[key] for key in keys], source.side, study.device)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from torch import Tensor, nn
@@ -80,7 +80,7 @@ class ScoreMapMethod(ABC):
         self.build(study)
         found = self.train(study)
         self.freeze()
-        return Fit(**{**asdict(found), "seconds": time.perf_counter() - started, "curve": found.curve})
+        return replace(found, seconds=max(found.seconds, time.perf_counter() - started))
 
     def restore(self, study: Study, state: Mapping[str, Tensor]) -> None:
         """Build the method and load what :meth:`state` gave after an earlier fit.

@@ -6,7 +6,7 @@ In: the two parts of a data set, settings and a store. Out: :class:`Study`, hand
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dips.baselines.photos import Photos
 from dips.config import Config
-from dips.errors import ConfigError
+from dips.errors import ConfigError, WeightsError
 from dips.models.backbones import Features, Transformer, load_transformer
 from dips.models.keymap import resize_to
 from dips.models.weights import Weights, resolve
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Study"]
 
-Judge = Callable[[Sequence[FloatArray], Sequence[Sample]], float]
+Judge = Callable[[Iterable[FloatArray], Sequence[Sample]], float]
 _BATCH = 16
 
 
@@ -97,6 +97,17 @@ class Study:
         """Weights of the transformer that all methods on one share (``harvest.sst``)."""
         return resolve(self.config.harvest.sst, role="transformer", given=self.given)
 
+    @cached_property
+    def weights(self) -> dict[str, Weights | None]:
+        """Both networks' weights by role, ``cnn`` and ``transformer``; None for those that are not here."""
+        found: dict[str, Weights | None] = {}
+        for role in ("cnn", "transformer"):
+            try:
+                found[role] = self.cnn if role == "cnn" else self.sst
+            except WeightsError:
+                found[role] = None
+        return found
+
     @property
     def uses_transformer(self) -> bool:
         """Whether a method has asked for the transformer."""
@@ -114,16 +125,16 @@ class Study:
             maps: as :meth:`~dips.baselines.method.ScoreMapMethod.maps`.
             side: of the squares that it is given.
         """
-        shown = [i for i, s in enumerate(self.val.samples) if s.boxes is not None and len(s.boxes)]
-        if not shown:
-            return None
-        found: list[FloatArray] = []
-        with torch.no_grad():
+        shown = [i for i, sample in enumerate(self.val.samples) if sample.boxed]
+
+        def answers() -> Iterator[FloatArray]:
             for start in range(0, len(shown), _BATCH):
-                part = shown[start : start + _BATCH]
-                images, labels = self.val.batch(part, side, self.device)
-                found += list(np.asarray(maps(images, labels).float().cpu().numpy()))
-        return self.judge(found, [self.val.samples[i] for i in shown])
+                images, labels = self.val.batch(shown[start : start + _BATCH], side, self.device)
+                with torch.no_grad():
+                    found = maps(images, labels)
+                yield from np.asarray(found.float().cpu().numpy())
+
+        return self.judge(answers(), [self.val.samples[i] for i in shown]) if shown else None
 
 
 class FrozenFeatures:
@@ -131,18 +142,12 @@ class FrozenFeatures:
 
     def __init__(self, network: Transformer) -> None:
         self.network = network
-        self._images: Tensor | None = None
-        self._known: dict[int, Features] = {}
+        self._known: dict[tuple[int, int], tuple[Tensor, Features]] = {}
 
     def __call__(self, images: Tensor, size: int) -> Features:
         """What it says about ``(B, 3, S, S)`` images, seen with a side of ``size`` rounded to its patches."""
         side = max(1, round(size / self.network.patch)) * self.network.patch
-        if self._images is not images:
-            self._images, self._known = images, {}
-        if side not in self._known:
-            self._known[side] = self.network(resize_to(images, side))
-        return self._known[side]
-
-    def forget(self) -> None:
-        """Let go of the last batch."""
-        self._images, self._known = None, {}
+        place = (images.shape[-1], side)
+        if place not in self._known or self._known[place][0] is not images:
+            self._known[place] = images, self.network(resize_to(images, side))
+        return self._known[place][1]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dips.baselines import normalise
 from dips.baselines.frozen import FrozenMethod, centred
+from dips.baselines.lost import seed_component
 from dips.baselines.settings import TOKENCUT
 from dips.models.keymap import unit_keys
 
@@ -57,10 +58,12 @@ class TokenCut(FrozenMethod):
     side = TOKENCUT.size
 
     def maps(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Second eigenvectors above their mean, where the paper cuts, divided by the maximum: above 0 lies its foreground."""
+        """Second eigenvectors above their mean, where the paper cuts, on the component of the largest value, which the paper
+        boxes; divided by the maximum."""
         keys = self.transformer(images, TOKENCUT.size).keys
         keys = centred(keys) if TOKENCUT.centred else keys
         graphs = (edges(item.flatten(0, 1), TOKENCUT.tau, TOKENCUT.eps) for item in keys)
         vectors = np.stack([foreground(second_eigenvector(graph)) for graph in graphs])
-        above = torch.from_numpy(vectors - vectors.mean(1, keepdims=True)).float().to(keys.device)
-        return normalise.max_norm(above.unflatten(1, keys.shape[1:3]))
+        above = torch.from_numpy(vectors - vectors.mean(1, keepdims=True)).float().unflatten(1, keys.shape[1:3])
+        parts = [seed_component(item, int(item.argmax())) for item in above]
+        return normalise.max_norm(torch.stack(parts).to(keys.device))

@@ -20,7 +20,7 @@ from dips.baselines.method import Fit
 from dips.baselines.photos import Photos
 from dips.baselines.study import Study
 from dips.errors import DataError
-from dips.runtime import log
+from dips.runtime import log, synchronise
 
 __all__ = ["Schedule", "train_network"]
 
@@ -98,7 +98,7 @@ def train_network(
         value.backward()
         optimiser.step()
         step += 1
-        _wait(study.device)
+        synchronise(study.device)
         taken = time.perf_counter() - started
         spent += taken if step > 1 or total else 0.0
         if not total and (step == 1 + _TIMED or taken > study.seconds):
@@ -141,8 +141,3 @@ def _batches(
 
 def _checkpoints(total: int, checks: int) -> set[int]:
     return {max(1, round(total * (i + 1) / checks)) for i in range(checks)}
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

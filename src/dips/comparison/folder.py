@@ -16,8 +16,9 @@ In: results. Out: files, each whole or not at all.
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -31,13 +32,24 @@ from dips.baselines.method import Fit, ScoreMapMethod
 from dips.config import Config, load_config, to_toml
 from dips.errors import RunError
 from dips.evaluate.record import write_json
-from dips.runtime import atomic_file
+from dips.runtime import atomic_file, file_sha256
 from dips.types import FloatArray
 
-__all__ = ["MethodFolder", "begin", "gather", "read_json"]
+__all__ = ["MethodFolder", "begin", "gather", "read_json", "require_comparison", "with_needs"]
 
 _THIN = 5  # the table keeps every fifth threshold of the curves, each method's own file all of them
-_ROW = ("name", "title", "paper", "labels", "own")
+_ROW = ("name", "title", "paper", "labels", "own", "needs")
+
+
+def require_comparison(folder: Path) -> None:
+    """See that a folder is there to be filled, or holds a comparison.
+
+    Raises:
+        RunError: it is something else.
+    """
+    ours = ("compare.json", "config.toml")
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not any((folder / n).is_file() for n in ours))):
+        raise RunError(f"{folder} exists already and is no comparison; it is left as it is, choose another --out")
 
 
 def begin(folder: Path, identity: Mapping[str, Any], config: Config) -> None:
@@ -47,7 +59,7 @@ def begin(folder: Path, identity: Mapping[str, Any], config: Config) -> None:
         identity: what must be the same, by the name of its option.
 
     Raises:
-        RunError: it is another one, or no comparison at all.
+        RunError: it is another one.
     """
     file, settings = folder / "compare.json", folder / "config.toml"
     if file.is_file():
@@ -59,8 +71,6 @@ def begin(folder: Path, identity: Mapping[str, Any], config: Config) -> None:
                 "choose another --out"
             )
         return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RunError(f"{folder} exists already and is no comparison; it is left as it is, choose another --out")
     with atomic_file(settings) as out:
         out.write(to_toml(config))
     write_json(file, identity)
@@ -97,10 +107,23 @@ class MethodFolder:
         return Fit(**{name: value for name, value in record.items() if name in known})
 
     def save_fit(self, method: ScoreMapMethod, fit: Fit) -> None:
-        """Keep a method that has learned."""
+        """Keep a method that has learned; numbers of an earlier fit are removed."""
+        for old in self.folder.glob("*.json"):
+            old.unlink()
         with atomic_file(self._state, "wb") as file:
             file.write(safetensors.torch.save(method.state()))
-        write_json(self._fit, fit.record())
+        write_json(self._fit, {**fit.record(), "method": _words(method), "source": source_hash(method)})
+
+    def fits(self, method: ScoreMapMethod) -> bool:
+        """Whether the method was fitted, and by the code that it has now."""
+        return self._fit.is_file() and read_json(self._fit).get("source") == source_hash(method)
+
+    def words(self) -> dict[str, Any]:
+        """Name, title and so on of the method that was fitted."""
+        found = read_json(self._fit).get("method")
+        if not isinstance(found, dict) or not set(_ROW) <= set(found):
+            raise RunError(f"{self._fit} is damaged; remove it, and it is made again")
+        return found
 
     def state(self) -> dict[str, Any]:
         """The tensors of a method that has learned.
@@ -147,22 +170,44 @@ def gather(folder: Path, what: str) -> list[dict[str, Any]]:
     ``needs_seconds`` of a run is the time that the methods took which it builds on.
     """
     rows: dict[str, dict[str, Any]] = {}
-    seeds = sorted(int(path.name.removeprefix("seed-")) for path in folder.glob("seed-*") if path.is_dir())
+    seeds = sorted(int(name) for path in folder.glob("seed-*") if (name := path.name.removeprefix("seed-")).isdigit())
     for seed in seeds:
         found = {path.name: MethodFolder(path) for path in sorted((folder / f"seed-{seed}").iterdir()) if path.is_dir()}
         fits = {name: fit for name, method in found.items() if (fit := method.fit()) is not None}
-        results = {name: result for name in fits if (result := found[name].result(what)) is not None}
-        for name, result in results.items():
-            row = rows.setdefault(name, {**{key: result[key] for key in _ROW}, "runs": []})
-            run = {key: value for key, value in result.items() if key not in (*_ROW, "needs")}
-            if curves := run["boxes"].get("curves"):
-                run["boxes"] = {**run["boxes"], "curves": {key: values[::_THIN] for key, values in curves.items()}}
-            needs = sum(fits[need].seconds for need in _below(name, results) if need in fits)
-            row["runs"].append({"seed": seed, **run, "fit": fits[name].record(), "needs_seconds": needs})
+        needs = {name: found[name].words()["needs"] for name in fits}
+        for name in fits:
+            if (result := found[name].result(what)) is None:
+                continue
+            row = rows.setdefault(name, {**{key: found[name].words()[key] for key in _ROW}, "runs": []})
+            if curves := result["boxes"].get("curves"):
+                result["boxes"]["curves"] = {key: values[::_THIN] for key, values in curves.items()}
+            below = sum(fits[need].seconds for need in with_needs({name}, needs) - {name} if need in fits)
+            row["runs"].append({"seed": seed, **result, "fit": fits[name].record(), "needs_seconds": below})
     return list(rows.values())
 
 
-def _below(name: str, results: Mapping[str, Mapping[str, Any]]) -> set[str]:
-    """The methods that one builds on, directly or not."""
-    needs = set(results[name]["needs"]) if name in results else set()
-    return needs.union(*(_below(need, results) for need in needs))
+def with_needs(names: Iterable[str], needs: Mapping[str, Sequence[str]]) -> set[str]:
+    """These methods and all that they build on, by what each needs directly."""
+    found: set[str] = set()
+    rest = list(names)
+    while rest:
+        name = rest.pop()
+        if name not in found:
+            found.add(name)
+            rest += needs.get(name, ())
+    return found
+
+
+def source_hash(method: ScoreMapMethod) -> str | None:
+    """Stands for the file of a method of the user's own; None for one of this project."""
+    kind = type(method)
+    if kind.__module__.partition(".")[0] == "dips":
+        return None
+    try:
+        return file_sha256(Path(inspect.getfile(kind)))[:16]
+    except (OSError, TypeError):  # typed into an interpreter
+        return ""
+
+
+def _words(method: ScoreMapMethod) -> dict[str, Any]:
+    return {key: getattr(method, key) for key in _ROW}

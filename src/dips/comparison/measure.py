@@ -6,18 +6,18 @@ In: a study and methods in an order in which they can be fitted. Out: files of :
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from dips.baselines.method import ScoreMapMethod
 from dips.baselines.study import Study
-from dips.comparison.folder import MethodFolder
+from dips.comparison.folder import MethodFolder, with_needs
 from dips.errors import ConfigError, DipsError
 from dips.evaluate.protocol import FRAMED, Protocol
 from dips.evaluate.run import evaluate_methods
-from dips.runtime import log
+from dips.runtime import log, synchronise
 from dips.types import DataSet, Sample
 
 __all__ = ["Measurer"]
@@ -47,14 +47,18 @@ class Measurer:
         A method is measured as soon as it has learned; those that learn nothing or share the transformer's passes are shown the
         photos together, at the end.
         """
-        todo = {m.name for m in methods if self._folder(study, m).result(self.what) is None}
-        wanted = _with_needs(todo, {m.name: m for m in methods})
+        stale: set[str] = set()  # to be fitted, because they never were, or by other code, or on what is stale itself
+        for method in methods:
+            if not self._folder(study, method).fits(method) or not stale.isdisjoint(method.needs):
+                stale.add(method.name)
+        todo = stale | {m.name for m in methods if self._folder(study, m).result(self.what) is None}
+        wanted = with_needs(todo, {m.name: m.needs for m in methods})
         together: list[ScoreMapMethod] = []
         for place, method in enumerate(methods):
             if method.name not in wanted:
                 continue
             log(f"[{place + 1}/{len(methods)}] {method.title}, seed {study.seed}")
-            if not self._ready(study, method, keep=any(method.name in other.needs for other in methods)):
+            if not self._ready(study, method, method.name in stale, keep=any(method.name in other.needs for other in methods)):
                 continue
             if method.name in todo:
                 if method.shares or type(method).train is ScoreMapMethod.train:
@@ -68,13 +72,13 @@ class Measurer:
     def _folder(self, study: Study, method: ScoreMapMethod) -> MethodFolder:
         return MethodFolder(study.folder / method.name)
 
-    def _ready(self, study: Study, method: ScoreMapMethod, *, keep: bool) -> bool:
+    def _ready(self, study: Study, method: ScoreMapMethod, stale: bool, *, keep: bool) -> bool:
         """Fit the method, or restore what was fitted before."""
         folder = self._folder(study, method)
         try:
             if missing := [name for name in method.needs if name not in study.done]:
                 raise ConfigError(f"it builds on {', '.join(missing)}, which failed")
-            if folder.fit() is None:
+            if stale:
                 folder.save_fit(method, method.fit(study))
             else:
                 method.restore(study, folder.state())
@@ -97,34 +101,26 @@ class Measurer:
         def failed(name: str, error: Exception) -> None:
             self._fail(study, named.pop(name), error)
 
-        boxed = [sample for sample in study.val.samples if sample.boxes is not None and len(sample.boxes)]
+        boxed = [sample for sample in study.val.samples if sample.boxed]
         more: dict[str, Any] = {"device": study.device, "failed": failed, "protocol": self._protocol}
+        more["background"] = study.background
         chosen, _ = evaluate_methods(dict(named), boxed, **more)
         found, maps = evaluate_methods(dict(named), self.test.samples, keep={s.id for s in self.shown}, **more)
         for name, method in list(named.items()):
             on_val = chosen.methods[name].boxes
+            try:
+                cost = {"parameters": method.parameters, "seconds_per_photo": _seconds_per_photo(method, study)}
+            except Exception as error:
+                failed(name, error)
+                continue
             record = {
-                **{key: getattr(method, key) for key in ("name", "title", "paper", "labels", "own", "needs")},
                 **found.methods[name].record(on_val.best_tau if on_val.n_boxes else None),
                 "top1_cls": found.methods[name].boxes.record(curves=False)["class_top1"],
-                "parameters": method.parameters,
-                "seconds_per_photo": _seconds_per_photo(method, study),
+                **cost,
                 "skipped": [{"path": str(p.path), "why": p.message} for p in found.problems],
             }
             self._folder(study, method).save_result(self.what, record, maps[name])
             log(f"  {method.title}: V2 {record['boxes']['max_box_acc_v2'] or 0:.1f}")
-
-
-def _with_needs(names: set[str], methods: Mapping[str, ScoreMapMethod]) -> set[str]:
-    """These methods and all that they build on."""
-    found: set[str] = set()
-    rest = list(names)
-    while rest:
-        name = rest.pop()
-        if name not in found:
-            found.add(name)
-            rest += methods[name].needs
-    return found
 
 
 @torch.no_grad()
@@ -134,6 +130,5 @@ def _seconds_per_photo(method: ScoreMapMethod, study: Study) -> float:
     started = time.perf_counter()
     method.maps(images, labels)
     method.probabilities(images)
-    if study.device.type == "cuda":
-        torch.cuda.synchronize(study.device)
+    synchronise(study.device)
     return (time.perf_counter() - started) / len(images)

@@ -43,37 +43,38 @@ class Dips(ScoreMapMethod):
 
     def train(self, study: Study) -> Fit:
         """Harvest, classifier, localizer. The budget bounds the localizer's epochs; what comes before is timed with it."""
-        epochs = epochs_within(study, len(study.train))
         folder, run = study.folder / self.name, self._run(study)
         if (run / "config.toml").is_file():  # a training that was killed goes on as it was begun
             recipe = run / "config.toml"
             epochs = load_config(recipe).train.epochs
         else:
+            epochs = epochs_within(study, len(study.train))
             recipe = folder / "recipe.toml"
             with atomic_file(recipe) as file:
                 file.write(to_toml(study.config.replace(**{"train.epochs": epochs})))
-        self._open(
-            fit(
-                study.data,
-                out=run,
-                recipe=recipe,
-                weights=study.given,
-                store=study.store,
-                device=str(study.device),
-                resume=run.exists(),
-            )
+        trained = fit(
+            study.data,
+            out=run,
+            recipe=recipe,
+            weights=study.given,
+            store=study.store,
+            device=str(study.device),
+            resume=run.exists(),
         )
+        self._open(study)
         steps = epochs * -(-len(study.train) // study.config.train.batch)
-        return Fit(steps=steps, epochs=epochs, chosen=self.model.record["selection"])
+        seconds = float(trained.record["seconds"]["training"])  # of before, where it was trained already
+        return Fit(steps=steps, epochs=epochs, seconds=seconds, chosen=trained.record["selection"])
 
     def restore(self, study: Study, state: Mapping[str, Tensor]) -> None:
         """Open the run folder."""
         self.build(study)
-        self._open(load(self._run(study), device=str(study.device), weights=study.given))
+        self._open(study)
 
-    def _open(self, model: Model) -> None:
-        self.model = model
-        self.side = model.predictor.side
+    def _open(self, study: Study) -> None:
+        # no other method looks at the mirror image, too
+        self.model = load(self._run(study), device=str(study.device), settings=["predict.flip=false"], weights=study.given)
+        self.side = self.model.predictor.side
 
     def _run(self, study: Study) -> Path:
         return study.folder / self.name / _RUN

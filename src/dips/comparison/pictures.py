@@ -20,10 +20,10 @@ from dips.comparison.folder import MethodFolder
 from dips.data.images import ByteImage, image_size, read_image
 from dips.data.transforms import resize_image
 from dips.errors import ImageError
-from dips.evaluate.protocol import ORIGINAL
+from dips.evaluate.boxes import FRAME, boxes_at_thresholds
+from dips.evaluate.protocol import FRAMED
 from dips.export.sheets import Column, attention_sheet, method_sheets
-from dips.runtime import atomic_file
-from dips.scoremaps import boxes_from_map
+from dips.runtime import atomic_file, log
 from dips.types import FloatArray, Sample
 
 __all__ = ["shown_photos", "write_attention", "write_sheets"]
@@ -35,7 +35,7 @@ _ATTENTION = 2  # photos whose attention is drawn
 
 def shown_photos(samples: Sequence[Sample], count: int) -> list[Sample]:
     """``count`` readable photos with boxes, evenly over the split: nobody chose them by how they look."""
-    boxed = [sample for sample in samples if sample.boxes is not None and len(sample.boxes)]
+    boxed = [sample for sample in samples if sample.boxed]
     places = np.linspace(0, len(boxed) - 1, min(count, len(boxed))).round().astype(int)
     return [boxed[i] for i in places if _photo(boxed[i]) is not None]
 
@@ -55,7 +55,8 @@ def write_sheets(
     for method in methods:
         maps = MethodFolder(seed / method["name"]).maps(what)
         if not all(sample.id in maps for sample in shown):
-            continue  # measured for other photos of the sheet
+            log(f"the sheet leaves out {method['title']}, which was measured for a sheet of other photos")
+            continue
         run = method["runs"][0]
         tau = ((run["at_tau"] or {}).get("tau") or run["boxes"]["best_tau"])["v1"]
         found = [maps[sample.id] for sample in shown]
@@ -97,14 +98,16 @@ def _scaled(sample: Sample, photo: ByteImage) -> NDArray[Any]:
 
 
 def _largest(score_map: FloatArray, photo: ByteImage, tau: float) -> NDArray[Any]:
-    """The largest box ``(1, 4)`` of the map above a share of its maximum; none where there is nothing above."""
-    full = ORIGINAL.resized(score_map, (photo.shape[1], photo.shape[0]))
-    boxes, _, _ = boxes_from_map(full, tau, min_area=0.0, max_boxes=full.size)
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    return boxes[areas.argmax()][None] if len(boxes) else boxes
+    """The box ``(1, 4)`` that MaxBoxAcc judges, of the largest contour in the protocol's frame, in the picture's pixels."""
+    levels = boxes_at_thresholds(FRAMED.resized(score_map, None))
+    scale = np.array([photo.shape[1], photo.shape[0]] * 2) / FRAME
+    box = levels.at(tau, multi_contour=False)
+    return np.asarray(box[(box[:, 2:] > box[:, :2]).all(1)] * scale)  # without foreground it is a point
 
 
 def _write(folder: Path, stem: str, pictures: Sequence[ByteImage]) -> list[Path]:
+    for old in folder.glob(f"{stem}-*.jpg"):
+        old.unlink()
     paths = []
     for number, picture in enumerate(pictures, start=1):
         _, data = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])

@@ -6,6 +6,7 @@ learn from the training part, choose on validation and are measured on the split
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from dips.baselines.method import ScoreMapMethod
 from dips.baselines.photos import Photos, store_photos
 from dips.baselines.study import Study
 from dips.comparison.catalogue import find_methods, place_of
-from dips.comparison.folder import begin, gather
+from dips.comparison.folder import begin, gather, require_comparison
 from dips.comparison.measure import Measurer
 from dips.comparison.pictures import shown_photos, write_attention, write_sheets
 from dips.config import Config, load_config
@@ -61,7 +62,7 @@ def compare(
         data: see ``docs/data.md``; the methods learn from its training photos.
         out: folder of the comparison.
         methods: names (``docs/compare.md``), ``FILE.py:CLASS``, or methods.
-        seeds: how often each method is fitted; the validation part is cut anew each time.
+        seeds: how often each method is fitted, from ``train.seed`` on; the validation part is cut anew each time.
         budget: minutes of training that each method may use.
         split: the part of DATA that is measured on.
         protocol: ``wsol-224`` or ``original-pixels``.
@@ -80,11 +81,13 @@ def compare(
     if not budget > 0 or seeds < 1:
         raise ConfigError(f"--budget ({budget:g}) must be above 0 minutes, and --seeds ({seeds}) at least 1")
     measure, place = find_protocol(protocol), pick_device(device)
+    methods = (methods,) if isinstance(methods, str) else methods
+    require_comparison(folder)
     if not find_methods(methods, heads=lambda: 1_000):  # a name that is wrong is told before any work
         raise ConfigError("--methods names none; give some, separated by commas, or all")
-    begin(folder, {"data": str(Path(data).resolve()), "budget": budget}, config)
     measurer = None
-    for seed in range(seeds):
+    first = config.train.seed
+    for seed in range(first, first + seeds):
         study = open_study(
             data,
             folder=folder / f"seed-{seed}",
@@ -97,6 +100,7 @@ def compare(
         )
         if measurer is None:
             test = _measured_on(data, split, study)
+            begin(folder, {"data": str(Path(data).resolve()), "budget": budget, **_identity(study)}, config)
             measurer = Measurer(test, split, measure, shown_photos(test.samples, photos))
         measurer.go_through(study, find_methods(methods, heads=study.heads))
     assert measurer is not None
@@ -106,20 +110,20 @@ def compare(
         "split": split,
         "protocol": f"{measure.words}, 1000 thresholds",
         "protocol_name": measure.name,
-        "n_images": len(measurer.test),
-        "n_boxes": sum(sample.boxes is not None and len(sample.boxes) > 0 for sample in measurer.test.samples),
+        "n_images": len(test),
+        "n_boxes": sum(sample.boxed for sample in test.samples),
         "budget_minutes": budget,
         "seeds": sorted({run["seed"] for row in found for run in row["runs"]}),
         "photos": {"train": len(study.train), "val": len(study.val)},
-        "cnn": study.cnn.title,
-        "transformer": study.sst.title,
-        "weights": {"cnn": study.cnn.record(), "transformer": study.sst.record()},
+        "cnn": _title(study, "cnn"),
+        "transformer": _title(study, "transformer"),
+        "weights": {role: found and found.record() for role, found in study.weights.items()},
         "environment": environment(place),
         "methods": found,
         "failed": measurer.failed,
     }
     write_comparison(folder, record)
-    write_sheets(folder, record["methods"], measurer.shown, folder / "seed-0", measurer.what)
+    write_sheets(folder, record["methods"], measurer.shown, folder / f"seed-{record['seeds'][0]}", measurer.what)
     if study.uses_transformer:
         write_attention(folder, study, measurer.shown)
     return record
@@ -159,7 +163,6 @@ def open_study(
         if not len(found):
             raise DataError(f"no photo of {part.root} can be read; 'dips check' names what is wrong with them")
         parts.append(found)
-    Path(folder).mkdir(parents=True, exist_ok=True)
     return Study(
         data=Path(data),
         train=parts[0],
@@ -177,6 +180,22 @@ def open_study(
     )
 
 
+def _identity(study: Study) -> dict[str, Any]:
+    """What else must be the same when a comparison goes on: photos with labels, and weights."""
+    photos = [
+        f"{digest}:{sample.label}"
+        for part in (study.train, study.val)
+        for sample, digest in zip(part.samples, part.digests, strict=True)
+    ]
+    shas = {role: found and found.sha256[:16] for role, found in study.weights.items()}
+    return {"photos": hashlib.sha256("\n".join(sorted(photos)).encode()).hexdigest()[:16], **shas}
+
+
+def _title(study: Study, role: str) -> str:
+    found = study.weights[role]
+    return "none found" if found is None else found.title
+
+
 def _measured_on(data: str | Path, split: str, study: Study) -> DataSet:
     """The photos of the split, with the classes of the training photos.
 
@@ -184,12 +203,12 @@ def _measured_on(data: str | Path, split: str, study: Study) -> DataSet:
         DataError: there is none, none with something to measure by, or some of them are training or validation photos.
     """
     test = align_classes(load_data(data, split=split, background_class=""), study.classes, study.background)
-    learned = {sample.path.resolve() for sample in (*study.train.samples, *study.val.samples)}
-    if both := sum(sample.path.resolve() in learned for sample in test.samples):
+    learned = {*study.train.digests, *study.val.digests}  # of the photos' bytes: a copy is the same photo
+    if both := sum(digest in learned for digest in Store(study.store).digests(sample.path for sample in test.samples)):
         raise DataError(
             f"{both} photos of the split '{split}' of {data} are among those that the methods learn from or choose on; name "
             "another with --split"
         )
-    if not any(sample.masks or (sample.boxes is not None and len(sample.boxes)) for sample in test.samples):
+    if not any(sample.masks or sample.boxed for sample in test.samples):
         raise DataError(f"no photo of the split '{split}' of {data} has true boxes or masks, so nothing can be compared")
     return replace(test, split=split)

@@ -25,7 +25,6 @@ from dips.evaluate.accumulate import MapAccumulator
 from dips.evaluate.judge import FrameTruth, Judged, frame_truth, judge, judge_centre
 from dips.evaluate.protocol import FRAMED, Protocol
 from dips.evaluate.result import BoxResult, MapResult
-from dips.models.keymap import resize_to
 from dips.predict import Predictor
 from dips.runtime import track
 from dips.types import FloatArray, Problem, Sample
@@ -77,9 +76,9 @@ def evaluate_photos(
     problems: list[Problem] = []
     judge_row = partial(_judged, protocol, thresholds)
     with ThreadPoolExecutor(2) as pool:
-        for batch in _batches(samples, predictor.config.batch, predictor.side, protocol, problems):
+        for batch in _batches(samples, predictor.config.batch, [predictor.side], protocol, problems):
             maps = {name: [map_of(position) for position in batch.positions] for name, map_of in others.items()}
-            said = predictor.answer(batch.squares, None if linear is None else _all(maps[linear]))
+            said = predictor.answer(batch.squares[predictor.side], None if linear is None else _all(maps[linear]))
             order = _ranked(said.probabilities)
             rows = [
                 _Row(truth, {"localizer": said.maps[i], **{name: found[i] for name, found in maps.items()}}, order[i])
@@ -101,6 +100,7 @@ def evaluate_methods(
     device: torch.device,
     failed: Callable[[str, Exception], None],
     keep: Collection[str] = (),
+    background: int | None = None,
     thresholds: int = 1000,
     protocol: Protocol = FRAMED,
     batch: int = 16,
@@ -108,11 +108,13 @@ def evaluate_methods(
     """Show the photos to several methods, each batch to all of them, and count each.
 
     A method is asked for the map of the photo's true class (GT-known), and of the class that it names itself where no class is
-    known. Photos without boxes and masks are not localized in.
+    known. Photos without boxes and masks are not localized in. Each method sees what it would see alone: photos are read at its
+    side.
 
     Args:
         failed: told of a method that raised; it is left out from there on.
         keep: ids of photos whose maps are handed back.
+        background: class without object, of which no map is asked.
 
     Returns:
         The numbers, and the kept maps ``(h, w)`` by method and id.
@@ -122,22 +124,22 @@ def evaluate_methods(
     shown: dict[str, dict[str, FloatArray]] = {name: {} for name in methods}
     kept: list[Sample] = []
     problems: list[Problem] = []
-    side = max((method.side for method in methods.values()), default=1)
+    sides = {method.side for method in methods.values()}
     with ThreadPoolExecutor(2) as pool, torch.no_grad():  # class activations may ask for gradients
-        for group in _batches(samples, batch, side, protocol, problems):
-            stacked = torch.from_numpy(np.stack(group.squares)).to(device).permute(0, 3, 1, 2).float() / 255
+        for group in _batches(samples, batch, sides, protocol, problems) if methods else ():
             wanted = [i for i, truth in enumerate(group.truths) if truth.wanted]
-            views = {method.side: _View.of(stacked, method.side, wanted) for method in alive.values()}
+            views = {side: _View.of(squares, wanted, device) for side, squares in group.squares.items()}
             kept += [truth.sample for truth in group.truths]
             for name, method in list(alive.items()):
                 try:
-                    maps, classes = _asked(method, views[method.side], group.truths, wanted)
-                except Exception as error:  # a researcher's method may raise whatever it likes
+                    maps, classes = _asked(method, views[method.side], group.truths, wanted, background)
+                    rows = [_Row(truth, {name: maps[i]}, classes[i]) for i, truth in enumerate(group.truths)]
+                    judged = list(pool.map(partial(_judged, protocol, thresholds), rows))
+                except Exception as error:  # a researcher's method may raise, or answer, whatever it likes
                     failed(name, error)
                     del alive[name]
                     continue
-                rows = [_Row(truth, {name: maps[i]}, classes[i]) for i, truth in enumerate(group.truths)]
-                for row, found in zip(rows, pool.map(partial(_judged, protocol, thresholds), rows), strict=True):
+                for row, found in zip(rows, judged, strict=True):
                     found[name].count(counts[name], row.truth)
                     score_map = row.maps[name]
                     if row.truth.sample.id in keep and score_map is not None:
@@ -155,19 +157,19 @@ class _View:
     wanted: Tensor
 
     @staticmethod
-    def of(images: Tensor, side: int, wanted: Sequence[int]) -> _View:
-        view = resize_to(images, side)
+    def of(squares: Sequence[ByteImage], wanted: Sequence[int], device: torch.device) -> _View:
+        view = torch.from_numpy(np.stack(squares)).to(device).permute(0, 3, 1, 2).float() / 255
         return _View(view, view if len(wanted) == len(view) else view[list(wanted)])
 
 
 def _asked(
-    method: ScoreMapMethod, view: _View, truths: Sequence[FrameTruth], wanted: Sequence[int]
+    method: ScoreMapMethod, view: _View, truths: Sequence[FrameTruth], wanted: Sequence[int], background: int | None
 ) -> tuple[list[FloatArray | None], list[NDArray[np.int64]]]:
     """A method's maps of the photos at ``wanted``, and the classes that it names for all, best first."""
     probabilities = method.probabilities(view.images)
     nothing = np.zeros((len(truths), 0), np.int64)
     classes = nothing if probabilities is None else _ranked(probabilities.float().cpu().numpy())
-    own = [int(row[0]) if len(row) else 0 for row in classes]
+    own = [next((int(label) for label in row if label != background), 0) for row in classes]
     labels = [own[i] if truth.sample.label is None else truth.sample.label for i, truth in enumerate(truths)]
     maps: list[FloatArray | None] = [None] * len(truths)
     if wanted:
@@ -180,27 +182,30 @@ def _asked(
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Photos that could be read: positions among the samples, what is true of them, and squares ``(S, S, 3) uint8``."""
+    """Photos that could be read: positions among the samples, what is true of them, and squares ``(S, S, 3) uint8`` by side."""
 
     positions: list[int]
     truths: list[FrameTruth]
-    squares: list[ByteImage]
+    squares: dict[int, list[ByteImage]]
 
 
-def _batches(samples: Sequence[Sample], step: int, side: int, protocol: Protocol, problems: list[Problem]) -> Iterator[_Batch]:
+def _batches(
+    samples: Sequence[Sample], step: int, sides: Collection[int], protocol: Protocol, problems: list[Problem]
+) -> Iterator[_Batch]:
     """The photos in order; those that cannot be read are added to ``problems``."""
     for start in track(range(0, len(samples), step), "evaluate"):
-        batch = _Batch([], [], [])
+        batch = _Batch([], [], {side: [] for side in sides})
         for position in range(start, min(start + step, len(samples))):
             try:
                 truth = frame_truth(samples[position], protocol)
-                photo = read_image(samples[position].path, max_side=side)
+                photos = {side: read_image(samples[position].path, max_side=side) for side in sides}
             except (DataError, ImageError) as error:
                 problems.append(Problem(samples[position].path, str(error)))
                 continue
             batch.positions.append(position)
             batch.truths.append(truth)
-            batch.squares.append(resize_image(photo, (side, side)))
+            for side, photo in photos.items():
+                batch.squares[side].append(resize_image(photo, (side, side)))
         if batch.positions:
             yield batch
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -65,10 +65,11 @@ class MapHarvest:
         """Loaded at first use."""
         return self._load().to(self.device)
 
-    def run(self, dataset: DataSet, fitted: KeyMap | None = None) -> Harvested:
+    def run(self, dataset: DataSet, fitted: KeyMap | None = None, *, held_out: Collection[Path] = ()) -> Harvested:
         """Maps and squares of all photos of ``dataset``; those that cannot be read are reported and left out.
 
         Args:
+            held_out: photos that nothing is fitted on.
             fitted: directions of an earlier harvest (photos to evaluate on must not be fitted on); without them
                 ``refine=dataset`` fits its own.
 
@@ -81,7 +82,8 @@ class MapHarvest:
         none = dataset.background
         shown = {d for s, d in zip(samples, digests, strict=True) if none is None or s.label != none}
         empty = set(digests) - shown  # a photo that lies in both folders shows something
-        fit = self._fit_photos(digests, empty) if self.config.refine == "dataset" and fitted is None else []
+        kept = [d for s, d in zip(samples, digests, strict=True) if s.path not in held_out]
+        fit = self._fit_photos(kept, empty) if self.config.refine == "dataset" and fitted is None else []
         maps = self.store.shelf("maps", self._settings(fit, empty, fitted))
         direction = maps.folder / "direction.safetensors"
 
