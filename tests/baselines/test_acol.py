@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from dips.baselines.acol import ACoL, TwoHeads, erase, of_class
 from dips.baselines.settings import ACOL
 from dips.baselines.study import Study
+from dips.models.classifier import Classifier
 
 
 @pytest.fixture
@@ -82,5 +83,10 @@ def test_map_is_the_larger_of_both(method: ACoL) -> None:
         torch.testing.assert_close(found[b], torch.stack(scaled).amax(0))
 
 
-def test_only_the_last_layers_learn_fast(method: ACoL) -> None:
-    assert [tuple(p.shape) for p in method.new_parameters()] == [(3, ACOL.width, 1, 1), (3,)] * 2
+def test_heads_begin_at_the_scale_of_their_features() -> None:
+    """He et al. (ICCV 2015): else two rectified layers shrink what they are given to nothing, and die."""
+    head = TwoHeads(Classifier("test_efficientnet", 3), 3).first
+    width = head[0].in_channels
+    features = torch.randn(2, width, 9, 9, generator=torch.Generator().manual_seed(0))
+    inner = head[:4](features)[..., 2:-2, 2:-2]  # the border sees zeros
+    assert 0.5 < inner.square().mean() / features.square().mean() < 2

@@ -61,6 +61,7 @@ class ACoL(CnnMethod):
     name = "acol"
     title = "ACoL"
     paper = "Zhang et al., CVPR 2018"
+    schedule = ACOL.schedule
 
     def make(self, study: Study) -> nn.Module:
         """The study's CNN under two heads."""
@@ -68,9 +69,9 @@ class ACoL(CnnMethod):
         return TwoHeads(Classifier.from_weights(study.cnn, classes, stride=CNN.stride), classes)
 
     def new_parameters(self) -> Sequence[nn.Parameter]:
-        """Those of the last layers. The convolutions below learn at the body's rate: a linear layer's would be too fast."""
+        """Those of both heads."""
         net = cast(TwoHeads, self.net)
-        return [*net.first[-1].parameters(), *net.second[-1].parameters()]
+        return [*net.first.parameters(), *net.second.parameters()]
 
     def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Sum of both heads' cross-entropies; nothing is drawn."""
@@ -84,10 +85,15 @@ class ACoL(CnnMethod):
 
 
 def _head(width: int, classes: int) -> nn.Sequential:
-    return nn.Sequential(
+    head = nn.Sequential(
         nn.Conv2d(width, ACOL.width, 3, padding=1),
         nn.ReLU(),
         nn.Conv2d(ACOL.width, ACOL.width, 3, padding=1),
         nn.ReLU(),
         nn.Conv2d(ACOL.width, classes, 1),
     )
+    for layer in head:
+        if isinstance(layer, nn.Conv2d):  # else the rectified layers die within a few steps, and all photos get the same map
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(cast(Tensor, layer.bias))
+    return head

@@ -17,7 +17,7 @@ from dips.baselines import normalise
 from dips.baselines.method import Fit, ScoreMapMethod
 from dips.baselines.settings import CNN
 from dips.baselines.study import Study
-from dips.baselines.training import train_network
+from dips.baselines.training import Schedule, train_network
 from dips.models.classifier import Classifier
 
 __all__ = ["CnnMethod"]
@@ -27,6 +27,7 @@ class CnnMethod(ScoreMapMethod):
     """A classifier whose class activations are the score maps."""
 
     labels: ClassVar[Literal["none", "image"]] = "image"
+    schedule: ClassVar[Schedule] = CNN.schedule
     net: nn.Module
 
     @property
@@ -53,7 +54,7 @@ class CnnMethod(ScoreMapMethod):
             study,
             loss=self.loss,
             maps=self.maps,
-            schedule=CNN.schedule,
+            schedule=self.schedule,
             new=self.new_parameters(),
         )
 

@@ -163,10 +163,12 @@ class AcolSettings:
         threshold: of the first head's normalised map, above which the second head sees nothing: delta of 0.6, the best of
             the paper's ablation (section 4).
         width: channels of a head's convolutions. Chosen here: the authors' 1024 would cost many times the network below.
+        schedule: one rate for all layers. Chosen here: at that of a linear layer the heads' rectified layers die.
     """
 
     threshold: float = 0.6
     width: int = 256
+    schedule: Schedule = Schedule(lr=1e-3, body_share=1.0)
 
 
 @dataclass(frozen=True)
