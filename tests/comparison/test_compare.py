@@ -129,7 +129,7 @@ def test_the_method_of_the_documentation_works(run: Compare, tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_every_method_runs(run: Compare, scenes: Path, tmp_path: Path, tiny_weights: Path) -> None:
-    """All of them on tiny networks: nobody fails, and the maps of DiPS are those of its run folder, without the mirror image."""
+    """All of them on tiny networks: nobody fails, and the maps of DiPS are those of its run folder, not mirrored."""
     import dips
     from dips.comparison.catalogue import METHODS
     from dips.comparison.folder import MethodFolder
