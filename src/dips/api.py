@@ -326,7 +326,7 @@ def _save(run: Path, data: Path, config: Config, prepared: Prepared, trained: Tr
         "validation": trained.validation,
         "best_tau": trained.best_tau,
         "seed": config.train.seed,
-        "seconds": {"training": round(trained.seconds, 1)},
+        "seconds": {"harvest": round(prepared.harvested.seconds, 1), "training": round(trained.seconds, 1)},
         "environment": environment(device),
     }
     write_json(run / _RUN, record)

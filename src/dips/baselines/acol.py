@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dips.baselines.cnn import CnnMethod
+from dips.baselines.cnn import CnnMethod, trunk
 from dips.baselines.normalise import min_max
-from dips.baselines.settings import ACOL, CNN
+from dips.baselines.settings import ACOL
 from dips.baselines.study import Study
 from dips.models.classifier import Classifier
 
@@ -66,7 +66,7 @@ class ACoL(CnnMethod):
     def make(self, study: Study) -> nn.Module:
         """The study's CNN under two heads."""
         classes = len(study.classes)
-        return TwoHeads(Classifier.from_weights(study.cnn, classes, stride=CNN.stride), classes)
+        return TwoHeads(trunk(study, classes, Classifier), classes)
 
     def new_parameters(self) -> Sequence[nn.Parameter]:
         """Those of both heads."""

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dips.baselines import normalise
+from dips.baselines.cnn import trunk
 from dips.baselines.method import Fit, ScoreMapMethod
 from dips.baselines.settings import C2AM, CNN
 from dips.baselines.study import Study
@@ -136,7 +137,7 @@ class C2am(ScoreMapMethod):
 
     def build(self, study: Study) -> None:
         """The CNN on ImageNet weights, the disentangler at random."""
-        net = Disentangler(Classifier.from_weights(study.cnn, 1, stride=CNN.stride)).to(study.device)
+        net = Disentangler(trunk(study, 1, Classifier)).to(study.device)
         self.net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def train(self, study: Study) -> Fit:

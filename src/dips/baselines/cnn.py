@@ -7,7 +7,7 @@ A method overrides :meth:`CnnMethod.loss` (a change while training), :meth:`CnnM
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, Literal, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,9 +18,35 @@ from dips.baselines.method import Fit, ScoreMapMethod
 from dips.baselines.settings import CNN
 from dips.baselines.study import Study
 from dips.baselines.training import Schedule, train_network
+from dips.errors import ConfigError, WeightsError
 from dips.models.classifier import Classifier
+from dips.runtime import log
 
-__all__ = ["CnnMethod"]
+__all__ = ["CnnMethod", "trunk"]
+
+Trunk = TypeVar("Trunk", bound=Classifier)
+
+
+def trunk(study: Study, classes: int, kind: type[Trunk]) -> Trunk:
+    """The study's CNN with the stride of the settings, or its own where it cannot have that.
+
+    Raises:
+        ConfigError: what is pooled is not the mean of the feature map, so that class activations would not add up to scores.
+    """
+    try:
+        found = cast(Trunk, kind.from_weights(study.cnn, classes, stride=CNN.stride))
+    except WeightsError as error:
+        log(f"  {study.cnn.arch} keeps its own stride ({error})")
+        found = cast(Trunk, kind.from_weights(study.cnn, classes))
+    with torch.no_grad():
+        image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+        pooled, mean = found.features(image), found.feature_map(image).mean((2, 3))
+    if pooled.shape != mean.shape or not torch.allclose(pooled, mean, atol=1e-3 * float(mean.abs().max())):
+        raise ConfigError(
+            f"classifier.arch: {study.cnn.arch} has layers between its feature map and its pooled features, so it has no class "
+            "activations; choose another CNN, e.g. resnet50"
+        )
+    return found
 
 
 class CnnMethod(ScoreMapMethod):
@@ -41,7 +67,7 @@ class CnnMethod(ScoreMapMethod):
 
     def make(self, study: Study) -> nn.Module:
         """The network; by default the study's CNN with one linear layer on its pooled features."""
-        return Classifier.from_weights(study.cnn, len(study.classes), stride=CNN.stride)
+        return trunk(study, len(study.classes), Classifier)
 
     def new_parameters(self) -> Sequence[nn.Parameter]:
         """Those that start at random."""

@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dips.baselines.cnn import CnnMethod
+from dips.baselines.cnn import CnnMethod, trunk
 from dips.baselines.normalise import min_max
-from dips.baselines.settings import CNN, SPG
+from dips.baselines.settings import SPG
 from dips.baselines.study import Study
 from dips.models.backbones import stages
 from dips.models.classifier import Classifier
@@ -97,7 +97,7 @@ class Spg(CnnMethod):
 
     def make(self, study: Study) -> nn.Module:
         """The study's CNN with branches at random, which learn at the body's rate: a linear layer's would be too fast."""
-        return Guided.from_weights(study.cnn, len(study.classes), stride=CNN.stride)
+        return trunk(study, len(study.classes), Guided)
 
     def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Sum of the four parts; nothing is drawn."""

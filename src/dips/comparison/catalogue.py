@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -97,7 +98,7 @@ def _made(name: str, heads: Callable[[], int]) -> ScoreMapMethod:
         return Head(int(number))
     if ".py:" in name:
         return _own(name)
-    known = [*METHODS, "heads", f"head1 to head{heads()}", "all"]
+    known = [*METHODS, "heads", "head1, head2 and so on", "all"]
     close = difflib.get_close_matches(name, known, n=1)
     hint = f" (did you mean '{close[0]}'?)" if close else ""
     raise ConfigError(f"--methods: there is no method '{name}'{hint}; there are {', '.join(known)}, or FILE.py:CLASS")
@@ -121,4 +122,12 @@ def _own(item: str) -> ScoreMapMethod:
     found = getattr(module, kind, None)
     if not (isinstance(found, type) and issubclass(found, ScoreMapMethod)):
         raise ConfigError(f"--methods {item}: {path.name} has no class {kind} that is a ScoreMapMethod")
-    return found()
+    try:
+        method = found()
+    except TypeError as error:  # abstract, or it wants arguments
+        raise ConfigError(f"--methods {item}: {kind} cannot be made ({error})") from error
+    if method.name in METHODS or not re.fullmatch(r"[a-z0-9][a-z0-9+._-]*", method.name):
+        raise ConfigError(
+            f"--methods {item}: its name, {method.name!r}, must be one of its own, of small letters, digits and + . _ -"
+        )
+    return method

@@ -63,7 +63,7 @@ class Dips(ScoreMapMethod):
         )
         self._open(study)
         steps = epochs * -(-len(study.train) // study.config.train.batch)
-        seconds = float(trained.record["seconds"]["training"])  # of before, where it was trained already
+        seconds = float(sum(trained.record["seconds"].values()))  # of before, where maps or localizer were there already
         return Fit(steps=steps, epochs=epochs, seconds=seconds, chosen=trained.record["selection"])
 
     def restore(self, study: Study, state: Mapping[str, Tensor]) -> None:

@@ -37,6 +37,7 @@ class Harvested:
         squares: shelf of the photos as squares, ``png``.
         maps: shelf of ``attention (H, h, w) float16``, ``refined (h, w) float16`` (unless refine=none), ``cls (D) float16``.
         key_map: the fitted directions (refine=dataset).
+        seconds: that the transformer's work on these photos took, whenever it was done.
     """
 
     samples: tuple[Sample, ...]
@@ -45,6 +46,7 @@ class Harvested:
     squares: Shelf
     maps: Shelf
     key_map: KeyMap | None
+    seconds: float = 0.0
 
     def square(self, digest: str) -> _Bytes:
         """The photo as ``(S, S, 3) uint8``, S = ``train.resize``."""

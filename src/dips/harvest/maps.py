@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -93,6 +96,7 @@ class MapHarvest:
             log(f"harvest: all {len(paths)} photos are in the store {self.store.folder}; the transformer is not run")
         else:
             log(f"harvest: the transformer runs on {len(absent)} photos, {len(paths) - len(absent)} are in the store")
+        started, computed = time.perf_counter(), len(absent)
         key_map = _read_direction(direction, self._sides()) if fit and direction.is_file() else fitted
         bad: dict[str, str] = {}
         if fit and key_map is None:
@@ -100,6 +104,7 @@ class MapHarvest:
             absent = maps.missing(digests)
         for keys, images in self._read([d for d in absent if d not in bad], paths, squares, bad, "harvest"):
             maps.put(self._records(keys, self._features(images), key_map))
+        each = self._seconds_per_photo(maps, computed - len(bad), time.perf_counter() - started)
         for _ in self._read([d for d in squares.missing(digests) if d not in bad], paths, squares, bad, "photos"):
             pass  # another train.resize needs squares, but no maps
         good = [d not in bad for d in digests]
@@ -113,7 +118,20 @@ class MapHarvest:
             squares,
             maps,
             key_map,
+            each * sum(good),
         )
+
+    def _seconds_per_photo(self, maps: Shelf, photos: int, seconds: float) -> float:
+        """Mean over all that the shelf holds, with what was just done; kept, as it is part of the time of every run."""
+        file = maps.folder / "seconds.json"
+        known = {"photos": 0, "seconds": 0.0}
+        if file.is_file():
+            with suppress(OSError, ValueError):
+                known = json.loads(file.read_text(encoding="utf-8"))
+        if photos:
+            known = {"photos": known["photos"] + photos, "seconds": round(known["seconds"] + seconds, 3)}
+            self.store.write(file, json.dumps(known).encode())
+        return float(known["seconds"]) / known["photos"] if known["photos"] else 0.0
 
     def _identify(self, dataset: DataSet) -> tuple[list[Sample], list[str], list[Problem]]:
         samples, digests, problems = [], [], []
