@@ -59,6 +59,7 @@ class DataConfig:
         "auto", "class without an object: a class name, 'auto' (a class called 'none' or 'background') or '' for no such class"
     )
     val_share: float = _setting(0.15, "share of train/ cut off for validation where there is none", low=0.02, high=0.5)
+    val_seed: int = _setting(-1, "seed of that cut; -1 = train.seed", low=-1, high=10**9)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +116,7 @@ class LocalizerConfig:
 class TrainConfig:
     """Sampling of pseudo-pixels, losses and schedule (paper 3.2, 3.3)."""
 
-    seed: int = _setting(0, "seed of the validation cut, initial weights, order, crops and pixel draws", low=0, high=10**9)
+    seed: int = _setting(0, "seed of initial weights, order, crops and pixel draws, and of the validation cut", low=0, high=10**9)
     epochs: int = _setting(3, "passes over the training photos", low=1)
     batch: int = _setting(16, "photos per step", low=1)
     optimizer: str = _setting("adamw", "AdamW, or SGD with Nesterov momentum 0.9 (paper)", choices=("adamw", "sgd"))

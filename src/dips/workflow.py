@@ -124,7 +124,8 @@ def read_splits(data: str | Path, config: Config) -> tuple[DataSet, DataSet]:
     if "val" in splits and "train" in splits:
         train, val = dataset, _labelled(load_data(data, split="val", background_class=""), dataset)
     else:
-        train, val = split_validation(dataset, share=config.data.val_share, seed=config.train.seed)
+        seed = config.train.seed if config.data.val_seed < 0 else config.data.val_seed
+        train, val = split_validation(dataset, share=config.data.val_share, seed=seed)
     _criterion(config, val)
     return train, val
 

@@ -62,7 +62,7 @@ def compare(
         data: see ``docs/data.md``; the methods learn from its training photos.
         out: folder of the comparison.
         methods: names (``docs/compare.md``), ``FILE.py:CLASS``, or methods.
-        seeds: how often each method is fitted, from ``train.seed`` on; the validation part is cut anew each time.
+        seeds: how often each method is fitted, from ``train.seed`` on; the validation part stays the same.
         budget: minutes of training that each method may use.
         split: the part of DATA that is measured on.
         protocol: ``wsol-224`` or ``original-pixels``.
@@ -87,6 +87,8 @@ def compare(
         raise ConfigError("--methods names none; give some, separated by commas, or all")
     measurer = None
     first = config.train.seed
+    if config.data.val_seed < 0:  # one cut for all seeds: they share the harvest, and are compared on the same photos
+        config = config.replace(**{"data.val_seed": first})
     for seed in range(first, first + seeds):
         study = open_study(
             data,
@@ -146,7 +148,7 @@ def open_study(
         data: see ``docs/data.md``.
         folder: where methods keep their files; made if it is missing.
         config: default: that of ``dips train``.
-        seed: of the validation cut and of everything that methods draw.
+        seed: of everything that methods draw, and of the validation cut, unless ``data.val_seed`` says otherwise.
         budget: minutes of training per method.
         weights, store: as of :func:`dips.fit`.
         device: where to compute.
