@@ -121,7 +121,7 @@ def test_load_predicts_as_fit_does(model: dips.Model, data: Path, tiny_weights: 
     for one, other in zip(model.predict(photos), loaded.predict(photos), strict=True):
         assert np.array_equal(one.score_map, other.score_map) and one.label == other.label
         assert one.threshold == model.best_tau["v2"]
-    assert loaded.key_map is not None and loaded.config.predict.sst_share == 0.7, "what -1 stood for in training"
+    assert loaded.key_map is not None and loaded.config.predict.sst_share == 0.6, "what -1 stood for in training"
 
 
 def test_settings_at_load(model: dips.Model) -> None:

@@ -20,7 +20,7 @@ from dips.models.backbones import random_transformer
 from dips.models.classifier import Classifier
 from dips.models.keymap import KeyMap
 from dips.models.localizer import Localizer
-from dips.predict import Predictor
+from dips.predict import TEMPER, Predictor
 from dips.types import Prediction
 
 CONFIG = PredictConfig(size=64, flip=False, sst_share=0.0, threshold=0.5, batch=2, min_area=0.001)
@@ -151,7 +151,7 @@ def test_ends_of_the_transformers_share(linear: dict[str, Any]) -> None:
     assert full.side == 96 and predictor(sst_share=0.0, **linear).side == 64
     coarse = torch.logit(linear["key_map"](linear["transformer"], images), eps=1e-4)
     expected = torch.nn.functional.interpolate(coarse[:, None], (64, 64), mode="bilinear", align_corners=False)[:, 0]
-    torch.testing.assert_close(full.score_maps(images), expected.sigmoid(), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(full.score_maps(images), (expected / TEMPER).sigmoid(), atol=1e-4, rtol=1e-4)
     assert localizer.calls == 0, "the U-Net has no part in it"
 
 

@@ -28,7 +28,7 @@ from dips.models.backbones import Transformer, load_transformer
 from dips.models.checkpoint import load_model, save_model
 from dips.models.keymap import KeyMap
 from dips.models.weights import Weights, resolve
-from dips.predict import Predictor
+from dips.predict import TEMPER, Predictor
 from dips.reporting import write_run_report
 from dips.runtime import atomic_file, cache_folder, environment, launch_fabric, log, pick_device
 from dips.train.state import STATE
@@ -39,7 +39,7 @@ __all__ = ["Model", "fit", "load", "write_run_report"]
 
 _CONFIG, _RUN = "config.toml", "run.json"
 _RECORD = ("data", "classes", "background", "weights", "accuracy", "selection", "label_free", "best_tau", "environment")
-_META = ("classes", "background", "best_tau", "key_map")
+_META = ("classes", "background", "best_tau", "key_map", "temper")
 
 
 class Model:
@@ -68,6 +68,8 @@ class Model:
         self.classes: tuple[str, ...] = tuple(meta["classes"])
         self.background: int | None = meta["background"]
         self.best_tau: dict[str, float] = meta["best_tau"]
+        if meta["temper"] != TEMPER:
+            raise RunError(f"{run} was made by another version, whose thresholds do not suit these maps; train anew")
         self._meta, self._localizer, self._classifier = meta, localizer, classifier
         self.given = tuple(weights)
 
@@ -335,6 +337,7 @@ def _save(run: Path, data: Path, config: Config, prepared: Prepared, trained: Tr
         "background": prepared.train.background,
         "best_tau": trained.best_tau,
         "sst_share": config.sst_share,
+        "temper": TEMPER,
         "key_map": None
         if key_map is None
         else {"sizes": list(key_map.sizes), "weight": key_map.weight.tolist(), "bias": key_map.bias.tolist()},

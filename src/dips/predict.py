@@ -27,7 +27,11 @@ from dips.models.localizer import Localizer
 from dips.scoremaps import boxes_from_map
 from dips.types import FloatArray, Prediction
 
-__all__ = ["Answer", "Predictor"]
+__all__ = ["TEMPER", "Answer", "Predictor"]
+
+TEMPER = 2.0
+"""Logits are divided by it before the sigmoid: maps have 8 bits in the protocol, too few to rank what is nearly sure."""
+
 
 _FINEST = 1e-4  # keeps logits finite
 
@@ -101,7 +105,7 @@ class Predictor:
     def score_maps(self, images01: Tensor, linear: Tensor | None = None) -> Tensor:
         """``(B, 3, H, W)`` square images in [0, 1] to maps ``(B, S, S)`` in [0, 1].
 
-        The U-Net's and the linear map's logits are averaged with ``sst_share``.
+        The U-Net's and the linear map's logits are averaged with ``sst_share`` and divided by :data:`TEMPER`.
         """
         share = self.config.sst_share
         size = self.config.size
@@ -116,7 +120,7 @@ class Predictor:
                     )
                 linear = self.key_map(self.transformer, images01)
             parts.append(share * resize_maps(_logit(linear), size))
-        return torch.sigmoid(torch.stack(parts).sum(0))
+        return torch.sigmoid(torch.stack(parts).sum(0) / TEMPER)
 
     def _unet(self, images: Tensor) -> Tensor:
         """Logits of the foreground, averaged with the mirror image's if ``flip``."""

@@ -33,13 +33,13 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(scenes: Path, tmp_path: Path, tiny_config: Config, tiny_weights: Path) -> Compare:
-    """``run(methods, **options)`` compares in ``tmp_path / "out"``."""
+    """``run(methods, **options)`` compares on the scenes, or ``data``, in ``tmp_path / "out"``."""
     recipe = tmp_path / "tiny.toml"
     recipe.write_text(to_toml(tiny_config), encoding="utf-8")
 
-    def call(methods: list[Any], **more: Any) -> dict[str, Any]:
+    def call(methods: Any, *, data: Path = scenes, **more: Any) -> dict[str, Any]:
         given: dict[str, Any] = {"out": tmp_path / "out", "recipe": recipe, "store": tmp_path / "store", "device": "cpu"}
-        return compare(scenes, methods=methods, weights=[str(tiny_weights)], budget=0.001, **(given | more))
+        return compare(data, methods=methods, weights=[str(tiny_weights)], budget=0.001, **(given | more))
 
     return call
 

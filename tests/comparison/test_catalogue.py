@@ -47,7 +47,7 @@ def test_the_transformer_is_asked_for_heads_only_where_heads_are_wanted() -> Non
 
 
 @pytest.mark.parametrize(
-    ("wrong", "hint"), [("layer-cam", "did you mean 'layercam'"), ("head4", "head1 to head3"), ("", "no method ''")]
+    ("wrong", "hint"), [("layer-cam", "did you mean 'layercam'"), ("head4", "head1, head2 and so on"), ("", "no method ''")]
 )
 def test_an_unknown_name(wrong: str, hint: str) -> None:
     with pytest.raises(ConfigError, match="--methods") as found:

@@ -111,6 +111,51 @@ def test_photos_that_were_learned_from_are_no_test(run: Compare, kinds: Any) -> 
         run([kinds.Bright()], split="train")
 
 
+def test_a_method_whose_file_was_edited_is_fitted_again(run: Compare, tmp_path: Path) -> None:
+    own = tmp_path / "own.py"
+    text = (Path(__file__).with_name("methods.py")).read_text(encoding="utf-8")
+    own.write_text(text, encoding="utf-8")
+    first = run([f"{own}:Bright"])
+    own.write_text(text.replace("return images.mean(1)\n", "return 1 - images.mean(1)\n"), encoding="utf-8")
+    second = run([f"{own}:Bright"])
+    assert first["methods"][0]["runs"][0]["boxes"] != second["methods"][0]["runs"][0]["boxes"]
+
+
+@pytest.mark.parametrize("file", ["fit.json", "test.json"])
+def test_a_file_that_was_removed_is_made_again(run: Compare, kinds: Any, tmp_path: Path, file: str) -> None:
+    run([kinds.Learner()])
+    (tmp_path / "out" / "seed-0" / "learner" / file).unlink()
+    record = run([kinds.Learner()])
+    assert [row["name"] for row in record["methods"]] == ["learner"]
+    assert kinds.Learner.fits == (2 if file == "fit.json" else 1)
+
+
+def test_a_copy_of_a_training_photo_is_no_test(run: Compare, kinds: Any, scenes: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(scenes, tmp_path / "copy"))
+    shutil.copy(next((data / "train" / "tower").glob("*.jpg")), data / "test" / "tower" / "0000.jpg")
+    with pytest.raises(DataError, match="1 photos of the split 'test'"):
+        run([kinds.Bright()], data=data)
+
+
+def test_an_unreadable_photo_is_skipped_and_named(run: Compare, kinds: Any, scenes: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(scenes, tmp_path / "copy"))
+    (data / "test" / "tower" / "0001.jpg").write_bytes(b"no photo")
+    record = run([kinds.Bright()], data=data)
+    (skipped,) = record["methods"][0]["runs"][0]["skipped"]
+    assert skipped["path"].endswith("0001.jpg")
+
+
+def test_a_folder_is_not_spoilt_by_data_that_is_not_there(run: Compare, kinds: Any, tmp_path: Path) -> None:
+    with pytest.raises(DataError):
+        run([kinds.Bright()], data=tmp_path / "nowhere")
+    assert run([kinds.Bright()])["failed"] == []
+
+
+def test_one_name_and_another_first_seed(run: Compare, tmp_path: Path) -> None:
+    assert [row["name"] for row in run("centre", settings=["train.seed=5"])["methods"]] == ["centre"]
+    assert (tmp_path / "out" / "seed-5" / "centre" / "test.json").is_file()
+
+
 @pytest.mark.parametrize("budget", [0.0, -1.0, float("nan")])
 def test_a_budget_is_above_zero(scenes: Path, tmp_path: Path, budget: float) -> None:
     import dips

@@ -1,0 +1,83 @@
+"""F-CAM: what the localizer is fed with, how long it learns, and that nothing stays behind."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dips.baselines import fcam
+from dips.baselines.cam import Cam
+from dips.baselines.fcam import FCam, epochs_within
+from dips.baselines.study import Study
+from dips.harvest.store import Store
+
+
+@pytest.fixture
+def with_cam(study: Study) -> Study:
+    cam = Cam()
+    cam.build(study)
+    cam.freeze()
+    study.done["cam"] = cam
+    return study
+
+
+def test_items_hold_the_map_of_the_photos_class(with_cam: Study, tmp_path: Path) -> None:
+    study = replace(with_cam, background=2)
+    study.__dict__ |= {"cnn": with_cam.cnn}
+    cam = study.fitted("cam")
+    shelf = fcam._maps(study, cam, Store(tmp_path / "maps"))
+    items = fcam._Items(study.train, shelf, 48, study.background)
+    assert len(items) == 6
+    for position in range(6):
+        item, label = items[position], study.train.label(position)
+        assert item.label == label and item.image.shape == (48, 48, 3)
+        if label == 2:
+            assert len(item.maps) == len(item.regions) == len(item.boxes) == 0, "the class without object has no map"
+            continue
+        images, labels = study.train.batch([position], cam.side, study.device)
+        with torch.no_grad():
+            expected = cam.maps(images, labels)[0].numpy()
+        np.testing.assert_allclose(item.maps[0], expected / expected.max(), atol=2e-3)
+        assert item.regions.all() and item.boxes.tolist() == [[0, 0, 1, 1]]
+
+
+def test_it_learns_is_restored_and_leaves_nothing_behind(with_cam: Study) -> None:
+    before = {path for place in (with_cam.store, with_cam.folder) for path in place.rglob("*")}
+    method = FCam()
+    method.build(with_cam)
+    start = {name: value.clone() for name, value in method.net.state_dict().items()}
+    fit = method.fit(with_cam)
+    assert fit.steps == 1 and fit.epochs == 1 and "epoch 1 of 1 by true boxes" in fit.chosen
+    assert any(not torch.equal(value, start[name]) for name, value in method.net.state_dict().items())
+    assert {path for place in (with_cam.store, with_cam.folder) for path in place.rglob("*")} <= {*before, with_cam.folder}
+
+    images, labels = with_cam.val.batch(range(3), method.side, with_cam.device)
+    maps = method.maps(images, labels)
+    assert maps.shape == (3, method.side, method.side) and maps.min() >= 0 and maps.max() <= 1
+    torch.testing.assert_close(method.maps(images, labels.flip(0)), maps)
+    other = FCam()
+    other.restore(with_cam, method.state())
+    torch.testing.assert_close(other.maps(images, labels), maps)
+
+
+def test_the_classifier_names_the_class(with_cam: Study) -> None:
+    method = FCam()
+    method.build(with_cam)
+    images = torch.rand(2, 3, 224, 224)
+    found = method.probabilities(images)
+    assert found is not None
+    torch.testing.assert_close(found, with_cam.fitted("cam").probabilities(images))
+    assert method.parameters == sum(p.numel() for p in method.net.parameters()) + with_cam.fitted("cam").parameters
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(0.0, 1), (9.0, 2), (1000.0, 5)])
+def test_epochs_within_the_budget(study: Study, monkeypatch: pytest.MonkeyPatch, seconds: float, expected: int) -> None:
+    """A step takes one second, an epoch of 32 photos in batches of 8 four."""
+    clock = iter(range(100))
+    monkeypatch.setattr(fcam.time, "perf_counter", lambda: float(next(clock)))
+    study.seconds, study.config = seconds, study.config.replace(**{"train.epochs": 5})
+    assert epochs_within(study, 32) == expected

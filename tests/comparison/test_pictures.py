@@ -1,0 +1,56 @@
+"""The sheet's photos and boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dips.comparison.folder import MethodFolder
+from dips.comparison.pictures import _largest, shown_photos, write_sheets
+from dips.evaluate.boxes import FRAME, boxes_at_thresholds
+from dips.types import Sample
+
+
+@pytest.fixture
+def samples(tmp_path: Path, make_photo: Callable[..., Path]) -> list[Sample]:
+    box = np.array([[4, 4, 20, 20]], np.float32)
+    made = [make_photo(tmp_path / f"{i}.png", seed=i, box=(4, 4, 20, 20)) for i in range(6)]
+    return [Sample(path, path.name, 0, box if i != 1 else None) for i, path in enumerate(made)]
+
+
+def test_photos_are_taken_evenly(samples: list[Sample]) -> None:
+    assert [sample.id for sample in shown_photos(samples, 3)] == ["0.png", "3.png", "5.png"]
+    assert len(shown_photos(samples, 99)) == 5, "one has no box"
+    samples[3].path.write_bytes(b"no photo")
+    assert [sample.id for sample in shown_photos(samples, 3)] == ["0.png", "5.png"]
+
+
+def test_the_box_is_the_one_that_is_judged() -> None:
+    score_map = np.zeros((FRAME, FRAME), np.float32)
+    score_map[20:90, 10:60] = 1.0
+    score_map[150:160, 150:160] = 1.0
+    photo = np.zeros((FRAME // 2, 2 * FRAME, 3), np.uint8)
+    expected = boxes_at_thresholds(score_map).at(0.5, multi_contour=False) * [2, 0.5, 2, 0.5]
+    np.testing.assert_allclose(_largest(score_map, photo, 0.5), expected)
+    assert len(_largest(np.zeros((FRAME, FRAME), np.float32), photo, 0.5)) == 0
+
+
+def test_sheets_of_before_are_removed_and_missing_maps_are_told(
+    tmp_path: Path, samples: list[Sample], capfd: pytest.CaptureFixture[str]
+) -> None:
+    shown = shown_photos(samples, 2)
+    seed = tmp_path / "seed-0"
+    MethodFolder(seed / "a").save_result("test", {}, {sample.id: np.eye(8, dtype=np.float32) for sample in shown})
+    MethodFolder(seed / "b").save_result("test", {}, {"other.png": np.eye(8, dtype=np.float32)})
+    run = {"at_tau": None, "boxes": {"best_tau": {"v1": 0.5}}}
+    methods = [{"name": name, "title": name.upper(), "runs": [run]} for name in ("a", "b")]
+    (tmp_path / "sheet-7.jpg").write_bytes(b"old")
+    assert write_sheets(tmp_path, methods, shown, seed, "test") == [tmp_path / "sheet-1.jpg"]
+    assert [path.name for path in tmp_path.glob("sheet-*")] == ["sheet-1.jpg"]
+    assert "leaves out B" in capfd.readouterr().err
+    with Image.open(tmp_path / "sheet-1.jpg") as sheet:
+        assert sheet.size[0] > 200
