@@ -116,9 +116,7 @@ class LocalizerConfig:
 class TrainConfig:
     """Sampling of pseudo-pixels, losses and schedule (paper 3.2, 3.3)."""
 
-    seed: int = _setting(
-        0, "seed of initial weights, order, crops, pixel draws and the validation cut", low=0, high=10**9
-    )
+    seed: int = _setting(0, "seed of initial weights, order, crops, pixel draws and the validation cut", low=0, high=10**9)
     epochs: int = _setting(3, "passes over the training photos", low=1)
     batch: int = _setting(16, "photos per step", low=1)
     optimizer: str = _setting("adamw", "AdamW, or SGD with Nesterov momentum 0.9 (paper)", choices=("adamw", "sgd"))

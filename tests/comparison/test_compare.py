@@ -142,7 +142,8 @@ def test_an_unreadable_photo_is_skipped_and_named(run: Compare, kinds: Any, scen
     (data / "test" / "tower" / "0001.jpg").write_bytes(b"no photo")
     record = run([kinds.Bright()], data=data)
     (skipped,) = record["methods"][0]["runs"][0]["skipped"]
-    assert skipped["path"].endswith("0001.jpg")
+    assert skipped["path"].endswith("0001.jpg") and record["n_skipped"] == 1
+    assert "1 of them could not be read" in (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
 
 
 def test_a_folder_is_not_spoilt_by_data_that_is_not_there(run: Compare, kinds: Any, tmp_path: Path) -> None:

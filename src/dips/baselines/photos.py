@@ -86,6 +86,7 @@ def store_photos(samples: Sequence[Sample], store: Store) -> tuple[Photos, list[
             kept.append((sample, digest))
         else:
             problems.append(Problem(sample.path, f"cannot be read: {digest.strerror or digest}"))
+            log(f"skipped: {sample.path} cannot be read: {digest.strerror or digest}")
     paths = {digest: sample.path for sample, digest in kept}
     bad: dict[str, str] = {}
 

@@ -114,6 +114,7 @@ def compare(
         "protocol_name": measure.name,
         "n_images": len(test),
         "n_boxes": sum(sample.boxed for sample in test.samples),
+        "n_skipped": max((len(run["skipped"]) for row in found for run in row["runs"]), default=0),
         "budget_minutes": budget,
         "seeds": sorted({run["seed"] for row in found for run in row["runs"]}),
         "photos": {"train": len(study.train), "val": len(study.val)},

@@ -40,8 +40,10 @@ def notes(record: Mapping[str, Any]) -> list[str]:
     spread = " (mean ± sample standard deviation)" if len(seeds) > 1 else ""
     tuned = "saliency-tuned" in record["transformer"]
     caveat = "; numbers made with it are not those of a purely self-supervised one" if tuned else ""
+    skipped = record.get("n_skipped", 0)
+    left_out = f"; {skipped} of them could not be read and are left out" if skipped else ""
     return [
-        f"{record['n_images']} photos of the split {record['split']}, {record['n_boxes']} with true boxes",
+        f"{record['n_images']} photos of the split {record['split']}, {record['n_boxes']} with true boxes{left_out}",
         f"Protocol: {record['protocol']}",
         f"CNN: {record['cnn']}",
         f"Transformer: {record['transformer']}{caveat}",
