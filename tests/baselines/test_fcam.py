@@ -11,9 +11,11 @@ import torch
 
 from dips.baselines import fcam
 from dips.baselines.cam import Cam
-from dips.baselines.fcam import FCam, epochs_within
+from dips.baselines.fcam import FCam, FCamLayerCam, epochs_within
+from dips.baselines.gradients import LayerCam
 from dips.baselines.study import Study
 from dips.harvest.store import Store
+from dips.models.keymap import resize_to
 
 
 @pytest.fixture
@@ -41,19 +43,20 @@ def test_items_hold_the_map_of_the_photos_class(with_cam: Study, tmp_path: Path)
         images, labels = study.train.batch([position], cam.side, study.device)
         with torch.no_grad():
             expected = cam.maps(images, labels)[0].numpy()
+        assert len(item.maps) == 1 and item.maps.max() == 1
         np.testing.assert_allclose(item.maps[0], expected / expected.max(), atol=2e-3)
-        assert item.regions.all() and item.boxes.tolist() == [[0, 0, 1, 1]]
+        assert item.regions.tolist() == [[[True]]] and item.boxes.tolist() == [[0, 0, 1, 1]], "the whole frame"
 
 
 def test_it_learns_is_restored_and_leaves_nothing_behind(with_cam: Study) -> None:
     before = {path for place in (with_cam.store, with_cam.folder) for path in place.rglob("*")}
     method = FCam()
     method.build(with_cam)
-    start = {name: value.clone() for name, value in method.net.state_dict().items()}
+    start = {name: value.clone() for name, value in method.net.named_parameters()}
     fit = method.fit(with_cam)
     assert fit.steps == 1 and fit.epochs == 1 and "epoch 1 of 1 by true boxes" in fit.chosen
-    assert any(not torch.equal(value, start[name]) for name, value in method.net.state_dict().items())
-    assert {path for place in (with_cam.store, with_cam.folder) for path in place.rglob("*")} <= {*before, with_cam.folder}
+    assert any(not torch.equal(value, start[name]) for name, value in method.net.named_parameters())
+    assert {path for place in (with_cam.store, with_cam.folder) for path in place.rglob("*")} == before
 
     images, labels = with_cam.val.batch(range(3), method.side, with_cam.device)
     maps = method.maps(images, labels)
@@ -64,14 +67,42 @@ def test_it_learns_is_restored_and_leaves_nothing_behind(with_cam: Study) -> Non
     torch.testing.assert_close(other.maps(images, labels), maps)
 
 
+def test_the_map_is_of_the_source_and_of_the_class(with_cam: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, list[int]]] = []
+    layer = LayerCam()
+    layer.build(with_cam)
+    with_cam.done["layercam"] = layer
+    for source in with_cam.done.values():
+        plain, name = source.maps, source.name
+        told = lambda images, labels, plain=plain, name=name: (asked.append((name, labels.tolist())), plain(images, labels))[1]  # noqa: E731
+        monkeypatch.setattr(source, "maps", told)
+    method = FCamLayerCam()
+    method.fit(with_cam)
+    assert asked == [("layercam", [with_cam.train.label(i) for i in range(6)])] and set(method.needs) == {"cam", "layercam"}
+
+
+def test_a_class_without_object_is_learned_from(with_cam: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = replace(with_cam, background=2)
+    study.__dict__ |= {"cnn": with_cam.cnn}
+    asked: list[int] = []
+    cam = study.fitted("cam")
+    plain = cam.maps
+    monkeypatch.setattr(cam, "maps", lambda images, labels: (asked.extend(labels.tolist()), plain(images, labels))[1])
+    assert FCam().fit(study).steps == 1
+    assert sorted(asked) == [0, 0, 1, 1], "no map of what shows nothing"
+
+
 def test_the_classifier_names_the_class(with_cam: Study) -> None:
     method = FCam()
     method.build(with_cam)
-    images = torch.rand(2, 3, 224, 224)
-    found = method.probabilities(images)
-    assert found is not None
-    torch.testing.assert_close(found, with_cam.fitted("cam").probabilities(images))
-    assert method.parameters == sum(p.numel() for p in method.net.parameters()) + with_cam.fitted("cam").parameters
+    cam = with_cam.fitted("cam")
+    images = torch.rand(2, 3, cam.side, cam.side)
+    half = images[:, :, : cam.side // 2, : cam.side // 2]
+    found, of_half = method.probabilities(images), method.probabilities(half)
+    assert found is not None and of_half is not None and found.shape == (2, 3)
+    torch.testing.assert_close(found, cam.probabilities(images))
+    torch.testing.assert_close(of_half, cam.probabilities(resize_to(half, cam.side)), msg="at the classifier's side")
+    assert method.parameters == sum(p.numel() for p in method.net.parameters()) + cam.parameters
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(0.0, 1), (9.0, 2), (1000.0, 5)])

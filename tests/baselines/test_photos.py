@@ -31,13 +31,31 @@ def test_a_damaged_and_a_missing_photo_are_left_out(tmp_path: Path, make_photo: 
     bad.write_bytes(b"no photo")
     found, problems = store_photos([Sample(p, p.name, 0) for p in (bad, good, gone)], Store(tmp_path / "store"))
     assert [sample.path for sample in found.samples] == [good] and len(found.digests) == 1
-    assert {problem.path for problem in problems} == {bad, gone}
+    assert {problem.path for problem in problems} == {bad, gone} and all(problem.message for problem in problems)
+
+
+def test_photos_of_equal_bytes_share_a_square_and_keep_their_labels(tmp_path: Path, make_photo: Callable[..., Path]) -> None:
+    paths = [make_photo(tmp_path / name / "0.png", seed=1) for name in "ab"]
+    found, problems = store_photos([Sample(p, p.name, i) for i, p in enumerate(paths)], Store(tmp_path / "store"))
+    assert not problems and found.digests[0] == found.digests[1] and [found.label(i) for i in range(2)] == [0, 1]
 
 
 def test_batches_and_crops(made_photos: tuple[Photos, Photos]) -> None:
     train, _ = made_photos
     images, labels = train.batch([4, 0], 64, CPU)
     assert images.shape == (2, 3, 64, 64) and 0 <= images.min() <= images.max() <= 1 and labels.tolist() == [1, 0]
-    drawn = [train.crops([0, 1], 100, CPU, torch.Generator().manual_seed(seed))[0] for seed in (0, 0, 1)]
-    assert drawn[0].shape == (2, 3, 100, 100)
-    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+    square = torch.from_numpy(train.square(4)).permute(2, 0, 1) / 255
+    torch.testing.assert_close(train.batch([4], RESIZE, CPU)[0][0], square, msg="a batch is of whole photos")
+
+
+def test_crops_are_drawn_by_the_generator(made_photos: tuple[Photos, Photos]) -> None:
+    train, _ = made_photos
+    (first, labels), (again, _), (other, _) = (
+        train.crops([5, 0], 100, CPU, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)
+    )
+    assert first.shape == (2, 3, 100, 100) and 0 <= first.min() <= first.max() <= 1 and labels.tolist() == [2, 0]
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    generator = torch.Generator().manual_seed(0)
+    torch.manual_seed(3)
+    drawn = [train.crops([5, 0], 100, CPU, generator)[0] for _ in range(2)]
+    assert torch.equal(drawn[0], first) and not torch.equal(drawn[1], first), "the generator alone, which goes on"

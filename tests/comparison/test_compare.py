@@ -121,13 +121,35 @@ def test_a_method_whose_file_was_edited_is_fitted_again(run: Compare, tmp_path: 
     assert first["methods"][0]["runs"][0]["boxes"] != second["methods"][0]["runs"][0]["boxes"]
 
 
+def test_what_builds_on_an_edited_method_is_fitted_again(run: Compare, tmp_path: Path) -> None:
+    text = (Path(__file__).with_name("methods.py")).read_text(encoding="utf-8")
+    below, above = tmp_path / "below.py", tmp_path / "above.py"
+    below.write_text(text, encoding="utf-8")
+    above.write_text(text, encoding="utf-8")
+    fits = [tmp_path / "out" / "seed-0" / name / "fit.json" for name in ("learner", "above", "bright")]
+
+    def numbers() -> tuple[list[dict[str, Any]], list[int]]:
+        record = run([f"{below}:Learner", f"{above}:Above", f"{above}:Bright"])
+        found = {row["name"]: row["runs"][0]["boxes"]["curves"] for row in record["methods"]}
+        return [found["learner"], found["above"]], [file.stat().st_mtime_ns for file in fits]
+
+    first, made = numbers()
+    below.write_text(text.replace("return min_max(self.net(images)[:, 0])", "return images[:, 0] * 0 + 1"), encoding="utf-8")
+    second, again = numbers()
+    assert first[0] == first[1] and second[0] == second[1] and first != second
+    assert [old != new for old, new in zip(made, again, strict=True)] == [True, True, False], "bright is as it was"
+
+
 @pytest.mark.parametrize("file", ["fit.json", "test.json"])
 def test_a_file_that_was_removed_is_made_again(run: Compare, kinds: Any, tmp_path: Path, file: str) -> None:
     run([kinds.Learner()])
-    (tmp_path / "out" / "seed-0" / "learner" / file).unlink()
+    folder = tmp_path / "out" / "seed-0" / "learner"
+    before = (folder / "test.json").stat().st_mtime_ns
+    (folder / file).unlink()
     record = run([kinds.Learner()])
-    assert [row["name"] for row in record["methods"]] == ["learner"]
+    assert [(row["name"], len(row["runs"])) for row in record["methods"]] == [("learner", 1)]
     assert kinds.Learner.fits == (2 if file == "fit.json" else 1)
+    assert (folder / "test.json").stat().st_mtime_ns > before, "measured anew"
 
 
 def test_a_copy_of_a_training_photo_is_no_test(run: Compare, kinds: Any, scenes: Path, tmp_path: Path) -> None:
@@ -141,15 +163,30 @@ def test_an_unreadable_photo_is_skipped_and_named(run: Compare, kinds: Any, scen
     data = Path(shutil.copytree(scenes, tmp_path / "copy"))
     (data / "test" / "tower" / "0001.jpg").write_bytes(b"no photo")
     record = run([kinds.Bright()], data=data)
-    (skipped,) = record["methods"][0]["runs"][0]["skipped"]
-    assert skipped["path"].endswith("0001.jpg") and record["n_skipped"] == 1
+    (row,) = record["methods"]
+    (skipped,) = json.loads((tmp_path / "out" / "seed-0" / "bright" / "test.json").read_text(encoding="utf-8"))["skipped"]
+    assert row["runs"][0]["skipped"] == [skipped] and skipped["path"].endswith("0001.jpg") and skipped["why"]
+    assert record["n_skipped"] == 1
+    assert row["runs"][0]["boxes"]["n_boxes"] == 2, "the others are measured"
     assert "1 of them could not be read" in (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
 
 
-def test_a_folder_is_not_spoilt_by_data_that_is_not_there(run: Compare, kinds: Any, tmp_path: Path) -> None:
-    with pytest.raises(DataError):
-        run([kinds.Bright()], data=tmp_path / "nowhere")
-    assert run([kinds.Bright()])["failed"] == []
+@pytest.mark.parametrize(
+    ("wrong", "why"), [("nowhere", "nowhere"), ("no test part", "test"), ("no boxes", "has true boxes or masks")]
+)
+def test_a_folder_is_not_spoilt_by_wrong_data(
+    run: Compare, kinds: Any, scenes: Path, tmp_path: Path, wrong: str, why: str
+) -> None:
+    data = tmp_path / ("nowhere" if wrong == "nowhere" else "wrong")
+    if wrong == "no test part":
+        shutil.copytree(scenes / "train", data / "train")
+    if wrong == "no boxes":
+        for part in ("train", "test"):
+            shutil.copytree(scenes / part, data / part)
+    with pytest.raises(DataError, match=why):
+        run([kinds.Bright()], data=data)
+    record = run([kinds.Bright()])
+    assert record["failed"] == [] and len(record["methods"]) == 1
 
 
 def test_one_name_and_another_first_seed(run: Compare, tmp_path: Path) -> None:

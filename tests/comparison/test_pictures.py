@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from dips.baselines.study import FrozenFeatures
 from dips.comparison.folder import MethodFolder
-from dips.comparison.pictures import _largest, shown_photos, write_sheets
+from dips.comparison.pictures import _largest, shown_photos, write_attention, write_sheets
+from dips.config import Config
 from dips.evaluate.boxes import FRAME, boxes_at_thresholds
+from dips.evaluate.protocol import FRAMED
+from dips.models.backbones import random_transformer
 from dips.types import Sample
 
 
@@ -39,6 +46,14 @@ def test_the_box_is_the_one_that_is_judged() -> None:
     assert len(_largest(np.zeros((FRAME, FRAME), np.float32), photo, 0.5)) == 0
 
 
+def test_a_smaller_map_is_judged_in_the_frame() -> None:
+    score_map = np.random.default_rng(0).random((14, 14), dtype=np.float32)
+    photo = np.zeros((FRAME, FRAME, 3), np.uint8)
+    for tau in (0.3, 0.6, 0.9):
+        expected = boxes_at_thresholds(FRAMED.resized(score_map, None)).at(tau, multi_contour=False)
+        np.testing.assert_allclose(_largest(score_map, photo, tau), expected)
+
+
 def test_sheets_of_before_are_removed_and_missing_maps_are_told(
     tmp_path: Path, samples: list[Sample], capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -54,3 +69,15 @@ def test_sheets_of_before_are_removed_and_missing_maps_are_told(
     assert "leaves out B" in capfd.readouterr().err
     with Image.open(tmp_path / "sheet-1.jpg") as sheet:
         assert sheet.size[0] > 200
+
+
+def test_attention_is_drawn_for_the_first_photos(tmp_path: Path, samples: list[Sample], tiny_config: Config) -> None:
+    network = random_transformer("test_vit", depth=2)
+    study: Any = SimpleNamespace(config=tiny_config, device=torch.device("cpu"), transformer=FrozenFeatures(network))
+    (tmp_path / "attention-9.jpg").write_bytes(b"old")
+    with torch.no_grad():
+        written = write_attention(tmp_path, study, shown_photos(samples, 5))
+    assert written == sorted(tmp_path.glob("attention-*")) == [tmp_path / f"attention-{i}.jpg" for i in (1, 2)]
+    for path in written:
+        with Image.open(path) as picture:
+            assert picture.format == "JPEG" and np.asarray(picture).std() > 5

@@ -6,6 +6,7 @@ In: what a user typed after ``--methods``. Out: methods, those first that others
 from __future__ import annotations
 
 import difflib
+import hashlib
 import importlib.util
 import re
 import sys
@@ -110,7 +111,8 @@ def _own(item: str) -> ScoreMapMethod:
     path = Path(place).expanduser()
     if not path.is_file():
         raise ConfigError(f"--methods {item}: there is no file {path}")
-    name = f"dips_method_{path.stem}"
+    where = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    name = f"dips_method_{path.stem}_{where}"  # a file of the same name elsewhere is another module
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

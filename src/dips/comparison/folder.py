@@ -114,6 +114,15 @@ class MethodFolder:
             file.write(safetensors.torch.save(method.state()))
         write_json(self._fit, {**fit.record(), "method": _words(method), "source": source_hash(method)})
 
+    def forget(self) -> None:
+        """Remove a fit and its numbers, and those of all methods that were built on it."""
+        for old in self.folder.glob("*.json"):
+            old.unlink()
+        for file in sorted(self.folder.parent.glob("*/fit.json")):
+            other = MethodFolder(file.parent)
+            if file.is_file() and self.folder.name in other.words()["needs"]:
+                other.forget()
+
     def fits(self, method: ScoreMapMethod) -> bool:
         """Whether the method was fitted, and by the code that it has now."""
         return self._fit.is_file() and read_json(self._fit).get("source") == source_hash(method)

@@ -63,7 +63,7 @@ def write_sheets(
         boxes = [_largest(score_map, photo, tau) for score_map, photo in zip(found, photos, strict=True)]
         columns.append(Column(method["title"], found, boxes))
     if not columns or not photos:
-        return []
+        return _write(folder, "sheet", [])  # those of before show what is no more
     truths = [_scaled(sample, photo) for sample, photo in zip(shown, photos, strict=True)]
     return _write(folder, "sheet", method_sheets(photos, truths, columns))
 

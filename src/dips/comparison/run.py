@@ -126,7 +126,8 @@ def compare(
         "failed": measurer.failed,
     }
     write_comparison(folder, record)
-    write_sheets(folder, record["methods"], measurer.shown, folder / f"seed-{record['seeds'][0]}", measurer.what)
+    shown = min(record["seeds"], default=first)  # none where every method failed
+    write_sheets(folder, record["methods"], measurer.shown, folder / f"seed-{shown}", measurer.what)
     if study.uses_transformer:
         write_attention(folder, study, measurer.shown)
     return record

@@ -1,0 +1,59 @@
+"""What a comparison must not keep or say: numbers of other code, and the wrong words where methods fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dips.comparison.pictures import write_sheets
+
+Compare = Callable[..., dict[str, Any]]
+TEXT = Path(__file__).with_name("methods.py").read_text(encoding="utf-8")
+EDITED = TEXT.replace("return min_max(self.net(images)[:, 0])", "return images[:, 0] * 0 + 1")
+BROKEN = TEXT.replace("type(self).fits += 1", "raise ValueError('no fit today')")
+
+
+def curves(record: dict[str, Any]) -> dict[str, Any]:
+    return {row["name"]: row["runs"][0]["boxes"]["curves"] for row in record["methods"]}
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_what_builds_on_it_is_stale_in_a_later_call_as_well(run: Compare, tmp_path: Path) -> None:
+    below, above = write(tmp_path / "below.py", TEXT), write(tmp_path / "above.py", TEXT)
+    run([f"{below}:Learner", f"{above}:Above"])
+    write(below, EDITED)
+    assert set(curves(run([f"{below}:Learner"]))) == {"learner"}, "the numbers of what was built on the old one are no more"
+    found = curves(run([f"{below}:Learner", f"{above}:Above"]))
+    assert found["learner"] == found["above"]
+
+
+def test_an_edit_is_seen_where_another_file_has_the_same_name(run: Compare, tmp_path: Path) -> None:
+    one, two = write(tmp_path / "a" / "own.py", TEXT), write(tmp_path / "b" / "own.py", TEXT)
+    first = curves(run([f"{one}:Learner", f"{two}:Bright"]))
+    write(one, EDITED)
+    second = curves(run([f"{one}:Learner", f"{two}:Bright"]))
+    assert first["learner"] != second["learner"] and first["bright"] == second["bright"]
+
+
+def test_an_edited_method_that_fails_has_no_numbers(run: Compare, tmp_path: Path) -> None:
+    own = write(tmp_path / "own.py", TEXT)
+    run([f"{own}:Learner", f"{own}:Bright"])
+    write(own, BROKEN)
+    record = run([f"{own}:Learner", f"{own}:Bright"])
+    assert [failed["name"] for failed in record["failed"]] == ["learner"] and set(curves(record)) == {"bright"}
+
+
+def test_all_methods_may_fail(run: Compare, kinds: Any) -> None:
+    record = run([kinds.BreaksAtFit()])
+    assert [failed["name"] for failed in record["failed"]] == ["breaks-at-fit"] and record["methods"] == []
+
+
+def test_no_sheet_of_before_stays_where_there_is_nothing_to_show(tmp_path: Path) -> None:
+    (tmp_path / "sheet-7.jpg").write_bytes(b"old")
+    assert write_sheets(tmp_path, [], [], tmp_path / "seed-0", "test") == [] and not list(tmp_path.glob("sheet-*"))
