@@ -20,7 +20,8 @@ from dips.models.backbones import random_transformer
 from dips.models.classifier import Classifier
 from dips.models.keymap import KeyMap
 from dips.models.localizer import Localizer
-from dips.predict import TEMPER, Predictor
+from dips.models.networks import TEMPER, Networks
+from dips.predict import Predictor
 from dips.types import Prediction
 
 CONFIG = PredictConfig(size=64, flip=False, sst_share=0.0, threshold=0.5, batch=2, min_area=0.001)
@@ -54,17 +55,22 @@ class Sides(nn.Module):
         return torch.stack([torch.full_like(yellow, 0.1), 20 * yellow, tilt], 1)
 
 
-def predictor(localizer: nn.Module | None = None, classifier: nn.Module | None = None, **settings: Any) -> Predictor:
-    extra = {name: settings.pop(name) for name in ("key_map", "transformer", "background") if name in settings}
-    return Predictor(
+def networks(localizer: nn.Module | None = None, classifier: nn.Module | None = None, **settings: Any) -> Networks:
+    extra = {name: settings.pop(name) for name in ("key_map", "transformer") if name in settings}
+    return Networks(
         localizer or Yellow(),  # type: ignore[arg-type]
         classifier or Sides(),  # type: ignore[arg-type]
         config=dataclasses.replace(CONFIG, **settings),
-        classes=("none", "bird", "left"),
         classifier_size=32,
         device=torch.device("cpu"),
-        **({"background": None} | extra),
+        **extra,
     )
+
+
+def predictor(localizer: nn.Module | None = None, classifier: nn.Module | None = None, **settings: Any) -> Predictor:
+    background = settings.pop("background", None)
+    made = networks(localizer, classifier, **settings)
+    return Predictor(made, config=made.config, classes=("none", "bird", "left"), background=background)
 
 
 def predict(made: Predictor, *paths: Path) -> list[Prediction]:
@@ -142,13 +148,13 @@ def linear() -> dict[str, Any]:
 def test_ends_of_the_transformers_share(linear: dict[str, Any]) -> None:
     images = torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(1))
     localizer = Yellow()
-    alone = predictor(localizer).score_maps(images)
+    alone = networks(localizer).score_maps(images)
     assert localizer.calls == 1
-    none = predictor(localizer, sst_share=0.0, **linear).score_maps(images)
+    none = networks(localizer, sst_share=0.0, **linear).score_maps(images)
     torch.testing.assert_close(none, alone)
     localizer.calls = 0
-    full = predictor(localizer, sst_share=1.0, **linear)
-    assert full.side == 96 and predictor(sst_share=0.0, **linear).side == 64
+    full = networks(localizer, sst_share=1.0, **linear)
+    assert full.side == 96 and networks(sst_share=0.0, **linear).side == 64
     coarse = torch.logit(linear["key_map"](linear["transformer"], images), eps=1e-4)
     expected = torch.nn.functional.interpolate(coarse[:, None], (64, 64), mode="bilinear", align_corners=False)[:, 0]
     torch.testing.assert_close(full.score_maps(images), (expected / TEMPER).sigmoid(), atol=1e-4, rtol=1e-4)
@@ -158,7 +164,7 @@ def test_ends_of_the_transformers_share(linear: dict[str, Any]) -> None:
 def test_between_the_ends_logits_are_mixed(linear: dict[str, Any]) -> None:
     images = torch.rand(1, 3, 96, 96)
     low, middle, high = (
-        torch.logit(predictor(sst_share=share, flip=True, **linear).score_maps(images), eps=1e-6) for share in (0.0, 0.25, 1.0)
+        torch.logit(networks(sst_share=share, flip=True, **linear).score_maps(images), eps=1e-6) for share in (0.0, 0.25, 1.0)
     )
     torch.testing.assert_close(middle, 0.75 * low + 0.25 * high, atol=1e-2, rtol=1e-2)
 
@@ -167,16 +173,16 @@ def test_a_share_needs_the_linear_map(linear: dict[str, Any]) -> None:
     images = torch.rand(1, 3, 96, 96)
     for given in ({}, {"key_map": linear["key_map"]}, {"transformer": linear["transformer"]}):
         with pytest.raises(ConfigError, match=r"predict\.sst_share.*set it to 0"):
-            predictor(sst_share=0.5, **given).score_maps(images)
+            networks(sst_share=0.5, **given).score_maps(images)
     with pytest.raises(ConfigError, match="automatic"):
-        predictor(sst_share=-1.0)
+        networks(sst_share=-1.0)
 
 
 def test_known_linear_maps_need_no_transformer(linear: dict[str, Any]) -> None:
     images = torch.rand(2, 3, 96, 96)
     known = linear["key_map"](linear["transformer"], images)
-    expected = predictor(sst_share=0.6, **linear).score_maps(images)
-    torch.testing.assert_close(predictor(sst_share=0.6).score_maps(images, known), expected)
+    expected = networks(sst_share=0.6, **linear).score_maps(images)
+    torch.testing.assert_close(networks(sst_share=0.6).score_maps(images, known), expected)
 
 
 def test_threshold(tmp_path: Path, make_photo: MakePhoto) -> None:
@@ -240,5 +246,5 @@ def test_networks_are_in_evaluation_mode() -> None:
         Localizer("test_efficientnet", channels=(16, 16, 8, 8, 4)).train(),
         Classifier("test_efficientnet", 3).train(),
     )
-    predictor(localizer, classifier)
+    networks(localizer, classifier)
     assert not localizer.training and not classifier.training

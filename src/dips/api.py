@@ -27,8 +27,9 @@ from dips.harvest.store import Store
 from dips.models.backbones import Transformer, load_transformer
 from dips.models.checkpoint import load_model, save_model
 from dips.models.keymap import KeyMap
+from dips.models.networks import TEMPER, Networks
 from dips.models.weights import Weights, resolve
-from dips.predict import TEMPER, Predictor
+from dips.predict import Predictor
 from dips.reporting import write_run_report
 from dips.runtime import atomic_file, cache_folder, environment, launch_fabric, log, pick_device
 from dips.train.state import STATE
@@ -120,26 +121,27 @@ class Model:
         return load_transformer(self.transformer_weights).to(self.device)
 
     @cached_property
-    def predictor(self) -> Predictor:
-        """The networks, ready to look at photos."""
-        threshold, share = self.config.predict.threshold, self.config.sst_share
-        mixed = share > 0
-        if threshold < 0 and share != self.trained_share:
-            log("the threshold was chosen for another predict.sst_share; predict.threshold gives one that fits")
-        predict = dataclasses.replace(
-            self.config.predict, sst_share=share, threshold=self.best_tau["v2"] if threshold < 0 else threshold
-        )
-        return Predictor(
+    def networks(self) -> Networks:
+        """What answers for squares of photos."""
+        share = self.config.sst_share
+        return Networks(
             self._localizer,
             self._classifier,
-            config=predict,
-            classes=self.classes,
+            config=dataclasses.replace(self.config.predict, sst_share=share),
             classifier_size=self.config.classifier.size,
-            background=self.background,
             device=self.device,
-            key_map=self.key_map if mixed else None,
-            transformer=self.transformer if mixed else None,
+            key_map=self.key_map if share > 0 else None,
+            transformer=self.transformer if share > 0 else None,
         )
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        """The networks and what makes objects of their maps."""
+        threshold = self.config.predict.threshold
+        if threshold < 0 and self.config.sst_share != self.trained_share:
+            log("the threshold was chosen for another predict.sst_share; predict.threshold gives one that fits")
+        config = dataclasses.replace(self.config.predict, threshold=self.best_tau["v2"] if threshold < 0 else threshold)
+        return Predictor(self.networks, config=config, classes=self.classes, background=self.background)
 
     def predict(
         self, photos: str | Path | Iterable[str | Path], *, skipped: Callable[[Path, str], None] | None = None

@@ -62,7 +62,7 @@ def evaluate_model(
     if unfit is not None:
         log(f"no numbers at validation's thresholds: {unfit}")
     found = evaluate_photos(
-        model.predictor,
+        model.networks,
         harvested.samples,
         others=others,
         linear="linear_map" if model.key_map is not None else None,

@@ -16,9 +16,22 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DataSet", "FloatArray", "Prediction", "Problem", "Sample"]
+__all__ = ["Answer", "DataSet", "FloatArray", "Prediction", "Problem", "Sample"]
 
 FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """What the networks say about a batch of photos as squares.
+
+    Attributes:
+        maps: ``(B, S, S) float32`` in [0, 1], S = ``predict.size``.
+        probabilities: ``(B, C) float32``.
+    """
+
+    maps: FloatArray
+    probabilities: FloatArray
 
 
 @dataclass(frozen=True, slots=True)

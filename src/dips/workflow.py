@@ -21,9 +21,8 @@ from torch import Tensor, nn
 
 from dips.config import Config
 from dips.data import align_classes, load_data, require_trainable, split_validation
-from dips.data.images import ByteImage
+from dips.data.images import ByteImage, resize_image
 from dips.data.load import available_splits
-from dips.data.transforms import resize_image
 from dips.errors import ConfigError, DataError
 from dips.evaluate.boxes import boxes_at_thresholds, tau_grid
 from dips.evaluate.protocol import FRAMED
@@ -36,8 +35,8 @@ from dips.harvest.store import Store
 from dips.models.backbones import load_transformer
 from dips.models.classifier import Classifier, LinearProbe
 from dips.models.localizer import Localizer
+from dips.models.networks import Networks
 from dips.models.weights import Weights, resolve
-from dips.predict import Predictor
 from dips.runtime import log, seed_everything, track
 from dips.train.loop import FitResult, fit_localizer
 from dips.types import DataSet, FloatArray
@@ -222,18 +221,18 @@ def train(prepared: Prepared, *, config: Config, run: Path, fabric: Fabric, resu
     )
     by_boxes = bool(shown) and select_on != "proposals"
     held_out = {} if by_boxes else _held_out(prepared)
-    predictor = _validator(prepared, config, localizer, fabric.device)
+    networks = _validator(prepared, config, localizer, fabric.device)
 
     def on_boxes(thresholds: int) -> BoxResult:
         samples = [prepared.val.samples[i] for i in shown]
-        return evaluate_maps(_val_maps(predictor, prepared, shown), samples, thresholds=thresholds)
+        return evaluate_maps(_val_maps(networks, prepared, shown), samples, thresholds=thresholds)
 
     def validate(network: nn.Module) -> dict[str, float]:
-        predictor.localizer = network  # type: ignore[assignment]
+        networks.localizer = network  # type: ignore[assignment]
         if by_boxes:
             result = on_boxes(_COARSE)
             return {"select": result.max_box_acc_v2, "v2": result.max_box_acc_v2, **_flat(result.max_box_acc_at)}
-        agreement, _ = _agreement(predictor, prepared, held_out)
+        agreement, _ = _agreement(networks, prepared, held_out)
         return {"select": agreement, "agreement": agreement}
 
     fit = fit_localizer(
@@ -249,13 +248,13 @@ def train(prepared: Prepared, *, config: Config, run: Path, fabric: Fabric, resu
         origin=prepared.origin,
     )
     started = time.perf_counter()
-    predictor.localizer = localizer.to(fabric.device).eval()
+    networks.localizer = localizer.to(fabric.device).eval()
     if by_boxes:
         result = on_boxes(_FINE)
         best_tau, words = result.best_tau, f"true boxes of {len(shown)} validation photos"
         validation = {"v2": result.max_box_acc_v2, **_flat(result.max_box_acc_at)}
     else:
-        agreement, tau = _agreement(predictor, prepared, held_out)
+        agreement, tau = _agreement(networks, prepared, held_out)
         best_tau, words = dict.fromkeys(("v1", "30", "50", "70", "v2"), tau), "agreement with held-out proposals, no boxes"
         validation = {"agreement": agreement}
     selection = (
@@ -274,27 +273,25 @@ def _flat(at: dict[str, float]) -> dict[str, float]:
     return {f"box_acc_{name}": value for name, value in at.items()}
 
 
-def _validator(prepared: Prepared, config: Config, localizer: Localizer, device: torch.device) -> Predictor:
+def _validator(prepared: Prepared, config: Config, localizer: Localizer, device: torch.device) -> Networks:
     """The networks as they will predict, but for flips; linear maps come from the harvest."""
-    return Predictor(
+    return Networks(
         localizer,
         prepared.classifier,
         config=dataclasses.replace(config.predict, sst_share=config.sst_share, flip=False),
-        classes=prepared.train.classes,
         classifier_size=config.classifier.size,
-        background=prepared.train.background,
         device=device,
     )
 
 
-def _val_maps(predictor: Predictor, prepared: Prepared, positions: Sequence[int]) -> list[np.ndarray[Any, Any]]:
+def _val_maps(networks: Networks, prepared: Prepared, positions: Sequence[int]) -> list[np.ndarray[Any, Any]]:
     """Maps of validation photos in the protocol's frame, from their stored squares."""
     maps = []
-    for start in range(0, len(positions), predictor.config.batch):
-        part = positions[start : start + predictor.config.batch]
+    for start in range(0, len(positions), networks.config.batch):
+        part = positions[start : start + networks.config.batch]
         squares = [prepared.val_square(i) for i in part]
-        linear = [prepared.val_linear(i) for i in part] if predictor.config.sst_share > 0 else None
-        maps += [FRAMED.resized(m, None) for m in predictor.answer(squares, linear).maps]
+        linear = [prepared.val_linear(i) for i in part] if networks.config.sst_share > 0 else None
+        maps += [FRAMED.resized(m, None) for m in networks.answer(squares, linear).maps]
     return maps
 
 
@@ -304,13 +301,13 @@ def _held_out(prepared: Prepared) -> dict[int, FloatArray]:
     return {i: box for i, box in boxes.items() if len(box)}  # photos of the background class have none
 
 
-def _agreement(predictor: Predictor, prepared: Prepared, held_out: dict[int, FloatArray]) -> tuple[float, float]:
+def _agreement(networks: Networks, prepared: Prepared, held_out: dict[int, FloatArray]) -> tuple[float, float]:
     """Label-free criterion: mean IoU (percent) of the map's largest box with the best held-out proposal's box, and the
     threshold that reaches it."""
     if not held_out:
         return 0.0, 0.5
     curves = []
-    for box, found in zip(held_out.values(), _val_maps(predictor, prepared, list(held_out)), strict=True):
+    for box, found in zip(held_out.values(), _val_maps(networks, prepared, list(held_out)), strict=True):
         levels = boxes_at_thresholds(found, _COARSE)
         curves.append(levels.best_iou(np.rint(box * found.shape[0]), multi_contour=False))
     mean = np.mean(curves, axis=0)

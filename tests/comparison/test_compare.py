@@ -216,15 +216,14 @@ def test_every_method_runs(run: Compare, scenes: Path, tmp_path: Path, tiny_weig
     import dips
     from dips.comparison.catalogue import METHODS
     from dips.comparison.folder import MethodFolder
-    from dips.data.images import read_image
-    from dips.data.transforms import resize_image
+    from dips.data.images import read_image, resize_image
 
     record = run(["all"])
     assert record["failed"] == [] and {row["name"] for row in record["methods"]} == {*METHODS, "head1", "head2"}
     assert (tmp_path / "out" / "attention-1.jpg").is_file()
     folder = tmp_path / "out" / "seed-0" / "dips"
     model = dips.load(folder / "run", device="cpu", settings=["predict.flip=false"], weights=[str(tiny_weights)])
-    side = model.predictor.side
+    side = model.networks.side
     for name, score_map in MethodFolder(folder).maps("test").items():
         square = resize_image(read_image(scenes / "test" / name, max_side=side), (side, side))
-        np.testing.assert_allclose(model.predictor.answer([square]).maps[0], score_map, atol=1e-5)
+        np.testing.assert_allclose(model.networks.answer([square]).maps[0], score_map, atol=1e-5)

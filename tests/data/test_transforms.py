@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dips.data.transforms import Crops, centre_crops, draw_crops, resize_image
+from dips.data.images import resize_image
+from dips.data.transforms import Crops, centre_crops, draw_crops
 from dips.errors import ConfigError
 
 

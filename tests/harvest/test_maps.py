@@ -12,8 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dips.data.images import read_image
-from dips.data.transforms import resize_image
+from dips.data.images import read_image, resize_image
 from dips.errors import DataError, StoreError
 from dips.harvest import maps as maps_module
 from dips.harvest.attention import head_maps, join_attention

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dips.data.images import ByteImage, read_image
-from dips.data.transforms import draw_crops, resize_image
+from dips.data.images import ByteImage, read_image, resize_image
+from dips.data.transforms import draw_crops
 from dips.errors import ImageError
 from dips.harvest.harvested import decode_square, encode_square, read_record
 from dips.harvest.store import Shelf, Store

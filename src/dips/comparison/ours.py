@@ -74,7 +74,7 @@ class Dips(ScoreMapMethod):
     def _open(self, study: Study) -> None:
         # no other method looks at the mirror image, too
         self.model = load(self._run(study), device=str(study.device), settings=["predict.flip=false"], weights=study.given)
-        self.side = self.model.predictor.side
+        self.side = self.model.networks.side
 
     def _run(self, study: Study) -> Path:
         return study.folder / self.name / _RUN
@@ -82,9 +82,9 @@ class Dips(ScoreMapMethod):
     @property
     def parameters(self) -> int:
         """Those of U-Net and classifier, and of the transformer where it has a part in the map."""
-        predictor = self.model.predictor
-        networks = [predictor.localizer, predictor.classifier, predictor.transformer]
-        return sum(p.numel() for network in networks if network is not None for p in network.parameters())
+        networks = self.model.networks
+        parts = [networks.localizer, networks.classifier, networks.transformer]
+        return sum(p.numel() for part in parts if part is not None for p in part.parameters())
 
     def linear_maps(self, images: Tensor) -> Tensor:
         """Maps ``(B, h, w)`` of the linear classifier on the transformer's keys.
@@ -98,13 +98,13 @@ class Dips(ScoreMapMethod):
         return key_map.from_features([self.study.transformer(images, size) for size in key_map.sizes])
 
     def maps(self, images: Tensor, labels: Tensor) -> Tensor:
-        """As :meth:`dips.predict.Predictor.score_maps`; class-agnostic."""
-        predictor = self.model.predictor
-        return predictor.score_maps(images, self.linear_maps(images) if predictor.config.sst_share > 0 else None)
+        """As :meth:`dips.models.networks.Networks.score_maps`; class-agnostic."""
+        networks = self.model.networks
+        return networks.score_maps(images, self.linear_maps(images) if networks.config.sst_share > 0 else None)
 
     def probabilities(self, images: Tensor) -> Tensor:
         """The run's classifier's."""
-        return self.model.predictor.probabilities(images)
+        return self.model.networks.probabilities(images)
 
 
 class Linear(ScoreMapMethod):

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from dips.baselines.study import Study
 from dips.comparison.folder import MethodFolder
-from dips.data.images import ByteImage, image_size, read_image
-from dips.data.transforms import resize_image
+from dips.data.images import ByteImage, image_size, read_image, resize_image
 from dips.errors import ImageError
 from dips.evaluate.boxes import FRAME, boxes_at_thresholds
 from dips.evaluate.protocol import FRAMED

@@ -14,13 +14,24 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO, Any, cast
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageChops, UnidentifiedImageError
 
 from dips.errors import DataError, ImageError
 
-__all__ = ["MAX_PIXELS", "SUFFIXES", "ByteImage", "image_size", "list_images", "read_image", "read_image_bytes", "walk_images"]
+__all__ = [
+    "MAX_PIXELS",
+    "SUFFIXES",
+    "ByteImage",
+    "image_size",
+    "list_images",
+    "read_image",
+    "read_image_bytes",
+    "resize_image",
+    "walk_images",
+]
 
 ByteImage = NDArray[np.uint8]
 
@@ -126,6 +137,22 @@ def image_size(path: str | Path) -> tuple[int, int]:
             return (height, width) if orientation in (5, 6, 7, 8) else (width, height)
     except Exception as error:
         raise _unreadable(path, error) from error
+
+
+def resize_image(image: ByteImage, size: tuple[int, int]) -> ByteImage:
+    """``(H, W, 3)`` or ``(H, W)`` uint8 to ``size`` (width, height): area mean where it shrinks, bilinear where it grows."""
+    height, width = image.shape[:2]
+    target_width, target_height = size
+    if (width, height) == (target_width, target_height):
+        return image
+    result: NDArray[Any] = image
+    # one axis may shrink while the other grows (panoramas): cv2 would fall back to bilinear and skip pixels
+    small = (min(width, target_width), min(height, target_height))
+    if small != (width, height):
+        result = cv2.resize(result, small, interpolation=cv2.INTER_AREA)
+    if small != (target_width, target_height):
+        result = cv2.resize(result, (target_width, target_height), interpolation=cv2.INTER_LINEAR)
+    return cast(ByteImage, result.astype(np.uint8, copy=False))
 
 
 def _open(file: IO[bytes]) -> Image.Image:

@@ -1,4 +1,4 @@
-"""Resizing, and random crops and flips that photos, maps, regions and boxes share (paper 4: resize 256, crop 224, flip).
+"""Random crops and flips that photos, maps, regions and boxes share (paper 4: resize 256, crop 224, flip).
 
 In: ``(B, ..., H, W)`` tensors that lie on one square frame. Out: the same crop of all of them, on the device they are on.
 """
@@ -7,33 +7,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, cast
 
-import cv2
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from dips.data.images import ByteImage
 from dips.errors import ConfigError
 
-__all__ = ["Crops", "centre_crops", "draw_crops", "resize_image"]
-
-
-def resize_image(image: ByteImage, size: tuple[int, int]) -> ByteImage:
-    """``(H, W, 3)`` or ``(H, W)`` uint8 to ``size`` (width, height): area mean where it shrinks, bilinear where it grows."""
-    height, width = image.shape[:2]
-    target_width, target_height = size
-    if (width, height) == (target_width, target_height):
-        return image
-    result: NDArray[Any] = image
-    # one axis may shrink while the other grows (panoramas): cv2 would fall back to bilinear and skip pixels
-    small = (min(width, target_width), min(height, target_height))
-    if small != (width, height):
-        result = cv2.resize(result, small, interpolation=cv2.INTER_AREA)
-    if small != (target_width, target_height):
-        result = cv2.resize(result, (target_width, target_height), interpolation=cv2.INTER_LINEAR)
-    return cast(ByteImage, result.astype(np.uint8, copy=False))
+__all__ = ["Crops", "centre_crops", "draw_crops"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Every method on the photos of a split, one pass: the localizer, what it is compared with, and the centred Gaussian.
 
-In: a :class:`~dips.predict.Predictor`, samples, and for other methods a function from a photo's position to its score map.
+In: :class:`~dips.models.networks.Networks`, samples, and for other methods a function from a photo's position to its map.
 Out: a :class:`~dips.evaluate.result.MapResult` per method. Maps are resized bilinearly to the protocol's frame.
 """
 
@@ -18,14 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dips.baselines.method import ScoreMapMethod
-from dips.data.images import ByteImage, read_image
-from dips.data.transforms import resize_image
+from dips.data.images import ByteImage, read_image, resize_image
 from dips.errors import DataError, ImageError
 from dips.evaluate.accumulate import MapAccumulator
 from dips.evaluate.judge import FrameTruth, Judged, frame_truth, judge, judge_centre
 from dips.evaluate.protocol import FRAMED, Protocol
 from dips.evaluate.result import BoxResult, MapResult
-from dips.predict import Predictor
+from dips.models.networks import Networks
 from dips.runtime import track
 from dips.types import FloatArray, Problem, Sample
 
@@ -40,8 +39,8 @@ class Evaluated:
     """Results on one split.
 
     Attributes:
-        methods: by name. Of :func:`evaluate_photos` ``localizer`` is the predictor's own, and the predicted class is the
-            predictor's for all; of :func:`evaluate_methods` each method's own.
+        methods: by name. Of :func:`evaluate_photos` ``localizer`` is the networks' own, and the predicted class is
+            theirs for all; of :func:`evaluate_methods` each method's own.
         samples: the photos that could be read.
         problems: the others.
     """
@@ -52,7 +51,7 @@ class Evaluated:
 
 
 def evaluate_photos(
-    predictor: Predictor,
+    networks: Networks,
     samples: Sequence[Sample],
     *,
     others: Mapping[str, MapOf],
@@ -62,11 +61,11 @@ def evaluate_photos(
     protocol: Protocol = FRAMED,
     replicates: int = 0,
 ) -> Evaluated:
-    """Run ``predictor`` over the photos and count every method.
+    """Run ``networks`` over the photos and count every method.
 
     Args:
         others: further methods by name, maps by position in ``samples``. The centred Gaussian (``centre``) is always added.
-        linear: which of ``others`` are the linear maps that the predictor would else work out itself.
+        linear: which of ``others`` are the linear maps that the networks would else work out itself.
         tau: thresholds of the rows that are kept of each photo, of the localizer alone.
         replicates: resamples for bootstrap intervals.
     """
@@ -76,9 +75,9 @@ def evaluate_photos(
     problems: list[Problem] = []
     judge_row = partial(_judged, protocol, thresholds)
     with ThreadPoolExecutor(2) as pool:
-        for batch in _batches(samples, predictor.config.batch, [predictor.side], protocol, problems):
+        for batch in _batches(samples, networks.config.batch, [networks.side], protocol, problems):
             maps = {name: [map_of(position) for position in batch.positions] for name, map_of in others.items()}
-            said = predictor.answer(batch.squares[predictor.side], None if linear is None else _all(maps[linear]))
+            said = networks.answer(batch.squares[networks.side], None if linear is None else _all(maps[linear]))
             order = _ranked(said.probabilities)
             rows = [
                 _Row(truth, {"localizer": said.maps[i], **{name: found[i] for name, found in maps.items()}}, order[i])
@@ -225,7 +224,7 @@ def evaluate_maps(maps: Iterable[FloatArray], samples: Sequence[Sample], *, thre
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """What is true of a photo, its map by each method, and the classes that the predictor says, best first."""
+    """What is true of a photo, its map by each method, and the classes that the networks say, best first."""
 
     truth: FrameTruth
     maps: dict[str, FloatArray | None]

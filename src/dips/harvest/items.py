@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from dips.config import HarvestConfig
-from dips.data.transforms import resize_image
+from dips.data.images import resize_image
 from dips.harvest.harvested import Harvested, read_record
 from dips.harvest.proposals import propose
 from dips.harvest.scoring import best, score

@@ -25,8 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dips.config import HarvestConfig
-from dips.data.images import read_image
-from dips.data.transforms import resize_image
+from dips.data.images import read_image, resize_image
 from dips.errors import DataError, ImageError, StoreError
 from dips.harvest.attention import join_attention, mirror_average, upsampled
 from dips.harvest.harvested import Harvested, encode_square
