@@ -69,11 +69,12 @@ def test_components_touch_at_corners() -> None:
 
 
 def test_boxes_are_end_exclusive_and_best_first() -> None:
-    boxes, scores, mask = boxes_from_map(two_objects(), 0.5, min_area=0.01, max_boxes=9)
+    boxes, scores, regions = boxes_from_map(two_objects(), 0.5, min_area=0.01, max_boxes=9)
     assert boxes.tolist() == [[12, 10, 28, 18], [3, 2, 9, 6]]
     assert scores == pytest.approx([0.9, 0.6])
-    assert mask.sum() == 16 * 8 + 6 * 4 and not mask[0, 29]
-    assert (boxes.dtype, scores.dtype, mask.dtype) == (np.float32, np.float32, np.bool_)
+    assert np.bincount(regions.ravel()).tolist()[1:] == [16 * 8, 6 * 4] and not regions[0, 29]
+    assert regions[10, 12] == 1 and regions[2, 3] == 2, "regions are numbered like their boxes"
+    assert (boxes.dtype, scores.dtype, regions.dtype) == (np.float32, np.float32, np.uint16)
 
 
 def test_the_threshold_is_a_share_of_the_maximum() -> None:

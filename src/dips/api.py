@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +19,7 @@ from typing import Any
 import torch
 
 from dips.config import Config, load_config, to_toml
-from dips.data import list_images
+from dips.data import image_size, list_images
 from dips.errors import ConfigError, DataError, RunError, WeightsError
 from dips.evaluate.protocol import find_protocol
 from dips.evaluate.record import write_json
@@ -33,14 +35,14 @@ from dips.predict import Predictor
 from dips.reporting import write_run_report
 from dips.runtime import atomic_file, cache_folder, environment, launch_fabric, log, pick_device
 from dips.train.state import STATE
-from dips.types import Prediction
+from dips.types import DataSet, Prediction
 from dips.workflow import Prepared, Trained, prepare, read_splits, train
 
 __all__ = ["Model", "fit", "load", "write_run_report"]
 
 _CONFIG, _RUN = "config.toml", "run.json"
 _RECORD = ("data", "classes", "background", "weights", "accuracy", "selection", "label_free", "best_tau", "environment")
-_META = ("classes", "background", "best_tau", "key_map", "temper")
+_META = ("classes", "background", "best_tau", "key_map", "temper", "photo_side")
 
 
 class Model:
@@ -141,7 +143,13 @@ class Model:
         if threshold < 0 and self.config.sst_share != self.trained_share:
             log("the threshold was chosen for another predict.sst_share; predict.threshold gives one that fits")
         config = dataclasses.replace(self.config.predict, threshold=self.best_tau["v2"] if threshold < 0 else threshold)
-        return Predictor(self.networks, config=config, classes=self.classes, background=self.background)
+        return Predictor(
+            self.networks,
+            config=config,
+            classes=self.classes,
+            background=self.background,
+            photo_side=self._meta["photo_side"],
+        )
 
     def predict(
         self, photos: str | Path | Iterable[str | Path], *, skipped: Callable[[Path, str], None] | None = None
@@ -288,6 +296,13 @@ def load(run: str | Path, *, device: str = "auto", settings: Sequence[str] = (),
     return Model(folder, load_config(folder / _CONFIG, settings), pick_device(device), _several(weights))
 
 
+def _photo_side(photos: DataSet) -> int:
+    """Side of a square as large as the photos, in pixels: the median of up to 200 of them, from their headers."""
+    every = photos.samples[:: max(1, len(photos) // 200)]
+    sizes = [image_size(sample.path) for sample in every]
+    return round(statistics.median(math.sqrt(width * height) for width, height in sizes))
+
+
 def _several(items: Sequence[str]) -> tuple[str, ...]:
     return (items,) if isinstance(items, str) else tuple(map(str, items))
 
@@ -340,6 +355,7 @@ def _save(run: Path, data: Path, config: Config, prepared: Prepared, trained: Tr
         "best_tau": trained.best_tau,
         "sst_share": config.sst_share,
         "temper": TEMPER,
+        "photo_side": _photo_side(prepared.train),
         "key_map": None
         if key_map is None
         else {"sizes": list(key_map.sizes), "weight": key_map.weight.tolist(), "bias": key_map.bias.tolist()},

@@ -172,8 +172,17 @@ class PredictConfig:
         low=-1.0,
         high=1.0,
     )
-    min_area: float = _setting(0.005, "least area of a box as a share of the photo", low=0.0, high=1.0)
-    max_boxes: int = _setting(20, "boxes per photo at most", low=1)
+    min_area: float = _setting(
+        0.005, "least area of a box as a share of what the networks see at once: the photo, or a tile", low=0.0, high=1.0
+    )
+    max_boxes: int = _setting(100, "boxes per photo at most", low=1, high=65535)
+    tile: int = _setting(
+        0,
+        "side in pixels of the overlapping tiles that a larger photo is seen in, besides as a whole; 0 = as a whole alone, "
+        "-1 = tiles as large as the training photos were (--tile auto)",
+        low=-1,
+    )
+    tile_overlap: float = _setting(0.25, "least share of its side that a tile has in common with the next", low=0.0, high=0.75)
     batch: int = _setting(16, "photos per forward pass", low=1)
 
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-import cv2
 import numpy as np
 
 from dips.config import PredictConfig
 from dips.data.images import ByteImage, image_size, read_image, resize_image
+from dips.data.opened import open_photo
 from dips.errors import ConfigError, ImageError
-from dips.scoremaps import boxes_from_map
+from dips.objects import with_objects
+from dips.tiling import Blend, ClassVote, Tiles
 from dips.types import Answer, FloatArray, Prediction
 
 __all__ = ["Networks", "Predictor"]
@@ -34,65 +35,107 @@ class Networks(Protocol):
         """Squares ``(side, side, 3) uint8`` to maps and class probabilities."""
 
 
+class _View(NamedTuple):
+    """A photo that the networks see as a whole."""
+
+    path: Path
+    size: tuple[int, int]
+    square: ByteImage
+
+
 class Predictor:
     """A localizer, ready to look at photos.
 
     Args:
         background: label of the class without object; its photos get no boxes.
         config: with ``threshold`` worked out.
+        photo_side: side in pixels of a square as large as the training photos were, for ``predict.tile=-1``.
     """
 
-    def __init__(self, networks: Networks, *, config: PredictConfig, classes: tuple[str, ...], background: int | None) -> None:
+    def __init__(
+        self,
+        networks: Networks,
+        *,
+        config: PredictConfig,
+        classes: tuple[str, ...],
+        background: int | None,
+        photo_side: int | None = None,
+    ) -> None:
+        if config.tile < 0 and photo_side is None:
+            raise ConfigError("predict.tile: this run does not say how large its training photos were; give a side in pixels")
         self.networks, self.config = networks, config
         self.classes, self.background = classes, background
+        self.tile = photo_side if config.tile < 0 and photo_side is not None else config.tile
 
     def photos(self, paths: Iterable[Path], skipped: Callable[[Path, str], None]) -> Iterator[Prediction]:
         """One prediction per readable photo, in order; ``skipped`` is told of the others and why."""
         remaining = iter(paths)
         while group := list(islice(remaining, self.config.batch)):
-            names: list[Path] = []
-            sizes: list[tuple[int, int]] = []
-            squares: list[ByteImage] = []
+            views: list[_View] = []
             for path in group:
                 try:
                     photo, size = read_image(path, max_side=self.networks.side), image_size(path)
                 except ImageError as error:
                     skipped(path, str(error))
                     continue
-                names.append(path)
-                sizes.append(size)
-                squares.append(resize_image(photo, (self.networks.side, self.networks.side)))
-            if names:
-                said = self.networks.answer(squares)
-                for i, path in enumerate(names):
-                    yield self.finish(path, sizes[i], said.maps[i], said.probabilities[i])
+                views.append(_View(path, size, self._square(photo)))
+            if views:
+                said = self.networks.answer([view.square for view in views])
+                for i, view in enumerate(views):
+                    try:
+                        yield self._looked_at(view, said.maps[i], said.probabilities[i])
+                    except ImageError as error:
+                        skipped(view.path, str(error))
 
-    def finish(self, path: Path, size: tuple[int, int], square_map: FloatArray, probabilities: FloatArray) -> Prediction:
-        """A square map to a prediction in the pixels of a photo of ``size`` (width, height).
+    def _square(self, photo: ByteImage) -> ByteImage:
+        return resize_image(photo, (self.networks.side, self.networks.side))
+
+    def _looked_at(self, view: _View, whole: FloatArray, probabilities: FloatArray) -> Prediction:
+        """The whole photo has been seen; its tiles are, where it has any."""
+        tiles = Tiles.plan(view.size, self.tile, self.config.tile_overlap) if self.tile else ()
+        if len(tiles) < 2:
+            return self.finish(view.path, view.size, whole, probabilities)
+        assert isinstance(tiles, Tiles)
+        blend, classes = Blend(tiles, self.config.size), ClassVote(whole, probabilities, self.background)
+        with open_photo(view.path) as photo:
+            remaining = iter(tiles)
+            while group := list(islice(remaining, self.config.batch)):
+                said = self.networks.answer([self._square(photo.window(*tile)) for tile in group])
+                for tile, score_map, seen in zip(group, said.maps, said.probabilities, strict=True):
+                    blend.add(tile, score_map)
+                    classes.add(score_map, seen)
+        share = tiles.tile[0] * tiles.tile[1] / (view.size[0] * view.size[1])
+        return self.finish(view.path, view.size, blend.with_whole(whole), classes.probabilities(), share)
+
+    def finish(
+        self, path: Path, size: tuple[int, int], grid: FloatArray, probabilities: FloatArray, share: float = 1.0
+    ) -> Prediction:
+        """A score map ``(h, w)`` of any resolution to a prediction in the pixels of a photo of ``size`` (width, height).
+
+        Args:
+            share: what ``predict.min_area`` is a share of, as a share of the photo: a tile's area, or 1.
 
         Raises:
             ConfigError: no threshold was chosen.
         """
         if self.config.threshold < 0:
             raise ConfigError("predict.threshold: none was chosen on validation here; give one between 0 and 1")
-        score_map = np.clip(cv2.resize(square_map, size, interpolation=cv2.INTER_LINEAR), 0, 1).astype(np.float32)
         label = int(probabilities.argmax())
-        if label == self.background:
-            boxes, scores = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
-            mask = np.zeros(score_map.shape, np.bool_)
-        else:
-            boxes, scores, mask = boxes_from_map(
-                score_map, self.config.threshold, min_area=self.config.min_area, max_boxes=self.config.max_boxes
-            )
-        return Prediction(
-            path=path,
-            label=self.classes[label],
-            label_score=float(probabilities[label]),
-            class_scores=np.asarray(probabilities, np.float32),
-            classes=self.classes,
-            boxes=boxes,
-            box_scores=scores,
-            mask=mask,
-            score_map=score_map,
+        return with_objects(
+            Prediction(
+                path=path,
+                label=self.classes[label],
+                label_score=float(probabilities[label]),
+                class_scores=np.asarray(probabilities, np.float32),
+                classes=self.classes,
+                size=size,
+                boxes=np.zeros((0, 4), np.float32),
+                box_scores=np.zeros(0, np.float32),
+                grid=grid,
+                regions=np.zeros((1, 1), np.uint16),
+                background=None if self.background is None else self.classes[self.background],
+            ),
             threshold=self.config.threshold,
+            min_area=self.config.min_area * share,
+            max_boxes=self.config.max_boxes,
         )

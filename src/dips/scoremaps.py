@@ -15,7 +15,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from dips.errors import ProtocolError
 
-__all__ = ["boxes_from_map", "centre_map", "checked_map", "components", "otsu", "quantise"]
+__all__ = ["MOST_BOXES", "boxes_from_map", "centre_map", "checked_map", "components", "otsu", "quantise"]
+
+
+MOST_BOXES = 65535
+"""What the numbers of regions can hold."""
 
 
 def checked_map(score_map: ArrayLike) -> NDArray[Any]:
@@ -76,19 +80,19 @@ def components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.i
 
 def boxes_from_map(
     score_map: ArrayLike, threshold: float, *, min_area: float, max_boxes: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint16]]:
     """The objects of a score map: a box per 8-connected component of what exceeds ``threshold`` times the maximum.
 
     Args:
         score_map: ``(H, W)`` in [0, 1].
         threshold: share of the map's maximum, in [0, 1]; foreground lies strictly above it.
         min_area: least area of a box as a share of the map. If no box is that large, the largest one is kept.
-        max_boxes: boxes at most, at least 1.
+        max_boxes: boxes at most, from 1 to 65535.
 
     Returns:
         boxes ``(N, 4) float32``, ``x0 y0 x1 y1`` in the map's pixels, end exclusive; scores ``(N,) float32``, the mean
-        of the map over the box's component, descending; mask ``(H, W) bool``, the union of these components. All are
-        empty where there is no foreground (a map of zeros, or a threshold of 1).
+        of the map over the box's component, descending; regions ``(H, W) uint16``, i + 1 on the component of box i and 0
+        elsewhere. All are empty where there is no foreground (a map of zeros, or a threshold of 1).
 
     Raises:
         ProtocolError: see :func:`checked_map`; or a threshold, an area or a number out of range.
@@ -98,12 +102,12 @@ def boxes_from_map(
         raise ProtocolError(f"threshold must be between 0 and 1, not {threshold}")
     if not 0.0 <= min_area <= 1.0:
         raise ProtocolError(f"min_area must be between 0 and 1, not {min_area}")
-    if max_boxes < 1:
-        raise ProtocolError(f"max_boxes must be at least 1, not {max_boxes}")
+    if not 1 <= max_boxes <= MOST_BOXES:
+        raise ProtocolError(f"max_boxes must be between 1 and {MOST_BOXES}, not {max_boxes}")
     labels, stats = components(scores01 > threshold * scores01.max())
     objects = stats[1:].astype(np.int64)
     if len(objects) == 0:
-        return np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(scores01.shape, np.bool_)
+        return np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(scores01.shape, np.uint16)
 
     x, y, width, height, pixels = objects.T
     areas = width * height
@@ -115,9 +119,9 @@ def boxes_from_map(
     kept = kept[np.argsort(-means[kept], kind="stable")][:max_boxes]
 
     boxes = np.stack([x, y, x + width, y + height], axis=1)[kept].astype(np.float32)
-    chosen = np.zeros(len(stats), np.bool_)
-    chosen[kept + 1] = True
-    return boxes, means[kept].astype(np.float32), chosen[labels]
+    numbers = np.zeros(len(stats), np.uint16)
+    numbers[kept + 1] = np.arange(1, len(kept) + 1)
+    return boxes, means[kept].astype(np.float32), numbers[labels]
 
 
 def centre_map(frame: int = 224, sigma: float | None = None) -> NDArray[np.float32]:

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from dips.cli import demo as demo_module
@@ -100,7 +102,11 @@ def test_kill_9_in_prediction_then_again(tiny: Tiny, tmp_path: Path, dips: Dips)
     assert dips(*command, tmp_path / "whole").code == 0
     for path in (tmp_path / "whole").rglob("*"):
         twin = tmp_path / "out" / path.relative_to(tmp_path / "whole")
-        assert path.is_dir() or twin.read_bytes() == path.read_bytes(), path
+        if path.parent.parent.name == "maps":  # other photos in the batch change the last digits
+            here, there = (cv2.imread(str(file), cv2.IMREAD_UNCHANGED).astype(int) for file in (path, twin))
+            assert np.abs(here - there).max() <= 2, path
+        else:
+            assert path.is_dir() or twin.read_bytes() == path.read_bytes(), path
     assert len(list((tmp_path / "out").rglob("*"))) == len(list((tmp_path / "whole").rglob("*")))
     assert dips(*command, tmp_path / "out").code == 2
 

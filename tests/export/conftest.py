@@ -24,7 +24,7 @@ def make_prediction() -> MakePrediction:
         score_map = np.zeros((height, width), np.float32)
         if box is not None:
             score_map[box[1] : box[3], box[0] : box[2]] = 0.8
-        boxes, scores, mask = boxes_from_map(score_map, 0.5, min_area=0.0, max_boxes=5)
+        boxes, scores, regions = boxes_from_map(score_map, 0.5, min_area=0.0, max_boxes=5)
         values: dict[str, Any] = {
             "path": Path("photos") / "a b.jpg",
             "label": "tower" if box else "none",
@@ -33,8 +33,9 @@ def make_prediction() -> MakePrediction:
             "classes": ("none", "tower"),
             "boxes": boxes,
             "box_scores": scores,
-            "mask": mask,
-            "score_map": score_map,
+            "size": size,
+            "grid": score_map,
+            "regions": regions,
             "threshold": 0.5,
             **fields,
         }

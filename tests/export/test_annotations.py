@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 
 from dips.errors import RunError
-from dips.export.annotations import prediction_record, write_coco, write_json, write_mask, write_predictions
+from dips.export.annotations import (
+    prediction_record,
+    read_prediction,
+    write_json,
+    write_map,
+    write_mask,
+    write_predictions,
+)
+from dips.objects import with_objects
+from dips.rle import encode
 from dips.types import Prediction
 
 MakePrediction = Callable[..., Prediction]
@@ -21,13 +30,23 @@ def test_the_record_has_what_users_read(make_prediction: MakePrediction) -> None
     assert record == {
         "schema_version": 1,
         "path": "photos/a b.jpg",
+        "name": "a b.jpg",
         "width": 120,
         "height": 90,
         "label": "tower",
         "label_score": 0.9,
         "class_scores": {"none": 0.1, "tower": 0.9},
-        "boxes": [{"box": [30.0, 20.0, 80.0, 60.0], "score": 0.8}],
+        "background": None,
+        "boxes": [
+            {
+                "box": [30.0, 20.0, 80.0, 60.0],
+                "score": 0.8,
+                "mask": {"size": [90, 120], "counts": encode(make_prediction().mask)},
+            }
+        ],
         "threshold": 0.5,
+        "min_area": 0.0,
+        "model": "",
     }
     assert prediction_record(make_prediction(), path="other.jpg")["path"] == "other.jpg"
 
@@ -44,29 +63,6 @@ def test_one_json_for_all(make_prediction: MakePrediction, tmp_path: Path, count
     records = [prediction_record(make_prediction(), path=f"{index}.jpg") for index in range(count)]
     write_predictions(iter(records), tmp_path / "all.json")
     assert json.loads((tmp_path / "all.json").read_text()) == {"schema_version": 1, "predictions": records}
-
-
-def test_coco_counts_from_one_and_has_widths(make_prediction: MakePrediction, tmp_path: Path) -> None:
-    records = [
-        prediction_record(make_prediction(box=None), path="empty.jpg"),
-        prediction_record(make_prediction(), path="full.jpg"),
-        prediction_record(make_prediction((64, 32), (1, 2, 4, 8)), path="small.jpg"),
-    ]
-    write_coco(records, tmp_path / "coco.json")
-    coco = json.loads((tmp_path / "coco.json").read_text())
-    assert coco["categories"] == [{"id": 1, "name": "none"}, {"id": 2, "name": "tower"}]
-    assert coco["images"][2] == {"id": 3, "file_name": "small.jpg", "width": 64, "height": 32}
-    assert [a["image_id"] for a in coco["annotations"]] == [2, 3]
-    assert [a["id"] for a in coco["annotations"]] == [1, 2]
-    assert coco["annotations"][1]["bbox"] == [1, 2, 3, 6] and coco["annotations"][1]["area"] == 18
-    assert {a["category_id"] for a in coco["annotations"]} == {2}
-
-
-def test_coco_refuses_records_of_two_models(make_prediction: MakePrediction, tmp_path: Path) -> None:
-    other = prediction_record(make_prediction(classes=("none", "mast")))
-    with pytest.raises(RunError, match="one COCO file per model"):
-        write_coco([prediction_record(make_prediction()), other], tmp_path / "coco.json")
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_failure_leaves_the_old_file(make_prediction: MakePrediction, tmp_path: Path) -> None:
@@ -86,3 +82,34 @@ def test_masks_are_black_and_white(make_prediction: MakePrediction, tmp_path: Pa
     mask = cv2.imread(str(tmp_path / "mask.png"), cv2.IMREAD_UNCHANGED)
     assert mask is not None and mask.dtype == np.uint8
     assert np.array_equal(mask, np.where(prediction.mask, 255, 0))
+
+
+def test_record_and_map_make_the_prediction_again(make_prediction: MakePrediction, tmp_path: Path) -> None:
+    """Within the 16 bits of the map, also for one that is coarser than the photo."""
+    random = np.random.default_rng(0)
+    grid = cv2.GaussianBlur(random.random((30, 40), np.float32), (0, 0), 3)
+    grid = (grid - grid.min()) / np.ptp(grid)
+    first = with_objects(make_prediction(size=(200, 90), grid=grid), threshold=0.5, min_area=0.001, max_boxes=9)
+    assert len(first.boxes) > 1
+    write_map(first, tmp_path / "map.png")
+    record = json.loads(json.dumps(prediction_record(first)))
+    again = with_objects(read_prediction(record, tmp_path / "map.png"), threshold=0.5, min_area=0.001, max_boxes=9)
+    np.testing.assert_allclose(again.grid, grid, atol=1 / 65535)
+    assert np.abs(again.boxes - first.boxes).max() <= 1 and again.classes == first.classes and again.size == first.size
+    assert (again.mask ^ first.mask).mean() < 1e-3
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "eight bits", "record"])
+def test_a_damaged_map_is_named(make_prediction: MakePrediction, tmp_path: Path, damage: str) -> None:
+    prediction, file = make_prediction(), tmp_path / "map.png"
+    record = prediction_record(prediction)
+    if damage == "eight bits":
+        write_mask(prediction, file)
+    elif damage != "missing":
+        write_map(prediction, file)
+    if damage == "cut":
+        file.write_bytes(file.read_bytes()[:20])
+    if damage == "record":
+        del record["width"]
+    with pytest.raises(RunError, match=r"map\.png.*predict the photos again"):
+        read_prediction(record, file)

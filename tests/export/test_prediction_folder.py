@@ -29,17 +29,18 @@ def predict(paths: Iterable[Path], skipped: Callable[[Path, str], None]) -> Iter
             skipped(path, str(error))
             continue
         mask = np.zeros((height, width), np.bool_)
-        mask[: height // 2] = True
+        mask[: max(1, height // 2)] = True
         yield Prediction(
             path=path,
             label="tower",
             label_score=0.75,
             class_scores=np.array([0.25, 0.75], np.float32),
             classes=("none", "tower"),
-            boxes=np.array([[0, 0, width, height // 2]], np.float32),
+            boxes=np.array([[0, 0, width, max(1, height // 2)]], np.float32),
             box_scores=np.array([1], np.float32),
-            mask=mask,
-            score_map=mask.astype(np.float32),
+            size=(width, height),
+            regions=mask.astype(np.uint16),
+            grid=mask.astype(np.float32),
         )
 
 
@@ -53,7 +54,7 @@ def files(folder: Path) -> list[str]:
 
 def expected(*stems: str) -> list[str]:
     """What a folder with everything holds."""
-    kinds = (("json", "json"), ("masks", "png"), ("overlays", "jpg"))
+    kinds = (("json", "json"), ("maps", "png"), ("masks", "png"), ("overlays", "jpg"))
     return sorted(["coco.json", "predictions.json", *(f"{kind}/{stem}.{end}" for kind, end in kinds for stem in stems)])
 
 
@@ -85,7 +86,7 @@ def test_what_is_written(tmp_path: Path, make_photo: MakePhoto) -> None:
 def test_json_alone(tmp_path: Path, make_photo: MakePhoto) -> None:
     photo = make_photo(tmp_path / "x.jpg")
     plan([photo], tmp_path / "out", parse_formats("json")).fill(predict)
-    assert files(tmp_path / "out") == ["json/x.json", "predictions.json"]
+    assert files(tmp_path / "out") == ["json/x.json", "maps/x.png", "predictions.json"]
 
 
 def test_names_of_several_places(tmp_path: Path, make_photo: MakePhoto) -> None:
@@ -173,7 +174,7 @@ class Full:
 
 @pytest.mark.parametrize("room", range(9))
 def test_a_full_disk_loses_nothing(room: int, tmp_path: Path, make_photo: MakePhoto, monkeypatch: pytest.MonkeyPatch) -> None:
-    # what is renamed: the mark and the folder it lies in, three files for each of two photos, one summary
+    # what is renamed: the mark and the folder it lies in, four files for each of two photos, one summary
     photos = [make_photo(tmp_path / "p" / f"{i}.jpg", seed=i) for i in range(2)]
     monkeypatch.setattr(os, "replace", Full(room))
     with pytest.raises(RunError, match="No space left"):
@@ -186,7 +187,7 @@ def test_a_full_disk_loses_nothing(room: int, tmp_path: Path, make_photo: MakePh
         return predict(asked, skipped)
 
     assert plan(photos, tmp_path / "out").fill(counting).photos == 2
-    assert len(asked) == (2 if room < 5 else 1 if room < 8 else 0)
+    assert len(asked) == (2 if room < 6 else 1 if room < 10 else 0)
     assert files(tmp_path / "out") == expected("0", "1")
 
 

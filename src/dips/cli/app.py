@@ -120,9 +120,16 @@ def predict(
         Parameter(
             name="--format",
             help="What to write, separated by commas: json (always written), overlays (pictures of what was found), masks "
-            "(PNG, 255 on the object), coco.",
+            "(PNG, 255 on the object), coco, yolo, yolo-seg, voc, labelstudio, geojson, csv.",
         ),
     ] = "json,overlays",
+    tile: Annotated[
+        str | None,
+        Parameter(
+            help="Look at large photos in overlapping tiles of so many pixels, besides as a whole, for small objects; "
+            "auto: tiles as large as the training photos were."
+        ),
+    ] = None,
     settings: PredictSettings = None,
     weights: Weights = None,
     device: Device = "auto",
@@ -133,9 +140,34 @@ def predict(
 
     A prediction that was interrupted goes on when the same command is given again.
     """
-    from dips.cli.predicting import predict_folder
+    from dips.cli.predicting import predict_folder, tiling
 
-    return predict_folder(run, images, out, formats, settings or (), weights or (), device)
+    return predict_folder(run, images, out, formats, [*tiling(tile), *(settings or ())], weights or (), device)
+
+
+@app.command
+def boxes(
+    predictions: Annotated[Path, Parameter(name="DIR", help="A folder that 'dips predict --out' wrote.")],
+    /,
+    *,
+    out: Annotated[Path, Parameter(help="The folder to make.")],
+    threshold: Annotated[
+        float | None,
+        Parameter(help="Share of the map's maximum above which a pixel is foreground; default: as it was."),
+    ] = None,
+    min_area: Annotated[
+        float | None, Parameter(help="Least area of a box as a share of the photo, 0 to 1; default: as it was.")
+    ] = None,
+    max_boxes: Annotated[int, Parameter(help="Boxes per photo at most.")] = 100,
+    formats: Annotated[str, Parameter(name="--format", help="As for 'dips predict'.")] = "json,overlays",
+) -> int:
+    """Find the boxes anew in the score maps of a prediction, with another threshold or least area; no network runs.
+
+    Also writes a prediction in another format.
+    """
+    from dips.cli.predicting import refind_boxes
+
+    return refind_boxes(predictions, out, formats, threshold, min_area, max_boxes)
 
 
 @app.command

@@ -43,6 +43,7 @@ def run_demo(out: Path, seed: int, *, recipe: str = "demo", train: int = _TRAIN,
     resumed = _open(out, mark)
 
     from dips.api import fit
+    from dips.cli.predicting import identity
     from dips.demo.scenes import write_sample
     from dips.export.folder import PredictionFolder, is_finished
     from dips.runtime import log
@@ -58,7 +59,9 @@ def run_demo(out: Path, seed: int, *, recipe: str = "demo", train: int = _TRAIN,
     result = model.evaluate(photos, split="test", store=store, json_path=out / "evaluation.json", note=_GENERATED)
     if not is_finished(predictions):
         formats = ("json", "overlays", "masks", "coco")
-        folder = PredictionFolder.plan([photos / "test"], predictions, formats=formats, made_with={"demo": mark})
+        folder = PredictionFolder.plan(
+            [photos / "test"], predictions, formats=formats, made_with={"demo": mark, **identity(model.run)}
+        )
         folder.fill(lambda paths, skipped: model.predict(paths, skipped=skipped))
     _write_mark(out, {**mark, "finished": True})
     print("\n".join(_summary(out, result, time.perf_counter() - started, resumed)))

@@ -1,11 +1,17 @@
-"""``dips predict``: from a run and photos to a folder of results."""
+"""``dips predict`` and ``dips boxes``: from photos, or from their score maps, to a folder of results."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-__all__ = ["predict_folder"]
+from dips.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dips.export.folder import Filled
+
+__all__ = ["identity", "predict_folder", "refind_boxes", "tiling"]
 
 
 def predict_folder(
@@ -13,16 +19,55 @@ def predict_folder(
 ) -> int:
     """Everything is checked before the networks are loaded; returns the exit code."""
     from dips.export.folder import PredictionFolder, parse_formats
-    from dips.runtime import file_sha256
 
-    model_json = run / "model.json"  # holds the checksum of the weights; where it is missing, load() says so
-    made_with = {"model": file_sha256(model_json) if model_json.is_file() else "", "settings": sorted(settings)}
+    made_with = {**identity(run), "settings": sorted(settings)}
     folder = PredictionFolder.plan(images, out, formats=parse_formats(formats), made_with=made_with)
 
     from dips.api import load
 
     model = load(run, device=device, settings=settings, weights=weights)
-    done = folder.fill(lambda paths, skipped: model.predict(paths, skipped=skipped))
+    return _told(folder.fill(lambda paths, skipped: model.predict(paths, skipped=skipped)), out)
+
+
+def identity(run: Path) -> dict[str, str]:
+    """What tells the model of a run from others."""
+    from dips.runtime import file_sha256
+
+    model_json = run / "model.json"  # holds the checksum of the weights; where it is missing, load() says so
+    return {"model": file_sha256(model_json) if model_json.is_file() else ""}
+
+
+def refind_boxes(
+    predictions: Path, out: Path, formats: str, threshold: float | None, min_area: float | None, max_boxes: int
+) -> int:
+    """Returns the exit code."""
+    from dips.export.folder import PredictionFolder, found_again, parse_formats
+
+    for name, value in (("threshold", threshold), ("min-area", min_area)):
+        if value is not None and not 0 <= value <= 1:
+            raise ConfigError(f"--{name} must be between 0 and 1, not {value}")
+    if not 1 <= max_boxes <= 65535:
+        raise ConfigError(f"--max-boxes must be between 1 and 65535, not {max_boxes}")
+    settings = [f"threshold={threshold}", f"min_area={min_area}", f"max_boxes={max_boxes}"]
+    folder = PredictionFolder.again(predictions, out, formats=parse_formats(formats), made_with={"settings": settings})
+    predict = found_again(predictions, folder, threshold=threshold, min_area=min_area, max_boxes=max_boxes)
+    return _told(folder.fill(predict), out)
+
+
+def tiling(tile: str | None) -> list[str]:
+    """``--tile`` as a setting.
+
+    Raises:
+        ConfigError: neither ``auto`` nor a number of pixels.
+    """
+    if tile is None:
+        return []
+    if tile != "auto" and not tile.isdecimal():
+        raise ConfigError(f"--tile takes a side in pixels, e.g. 512, or auto, not '{tile}'")
+    return [f"predict.tile={-1 if tile == 'auto' else tile}"]
+
+
+def _told(done: Filled, out: Path) -> int:
     print(f"{done.photos} photos, {done.boxes} boxes in {out}")
     if done.skipped:
         print(f"{len(done.skipped)} photos could not be read and were skipped, see {out / 'skipped.json'}")

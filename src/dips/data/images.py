@@ -102,21 +102,21 @@ def read_image(path: str | Path, *, max_side: int | None = None) -> ByteImage:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     return read_image_bytes(data, path, max_side=max_side)
 
 
 def read_image_bytes(data: bytes, path: str | Path, *, max_side: int | None = None) -> ByteImage:
     """Like :func:`read_image`, for a file that is in memory already; ``path`` is only named in errors."""
     try:
-        with _open(BytesIO(data)) as image:
+        with open_image(BytesIO(data)) as image:
             if max_side is not None:
                 image.draft(None, (max_side, max_side))
-            with _large_allowed(image):
+            with large_allowed(image):
                 image.load()
             return _to_rgb(image)
     except Exception as error:  # damaged files make decoders raise nearly anything
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
@@ -126,17 +126,17 @@ def image_size(path: str | Path) -> tuple[int, int]:
         ImageError: as for :func:`read_image`, as far as the header tells.
     """
     try:
-        with Path(path).open("rb") as file, _open(file) as image:
+        with Path(path).open("rb") as file, open_image(file) as image:
             width, height = image.size
             if image.format == "TIFF":  # Pillow turns these itself, some versions only when the pixels are read
                 tags = _tiff_tags(image)
                 width, height = tags[256], tags[257]
                 orientation = tags.get(ExifTags.Base.Orientation, 1)
             else:
-                orientation = _orientation(image, file)
+                orientation = orientation_of(image, file)
             return (height, width) if orientation in (5, 6, 7, 8) else (width, height)
     except Exception as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def resize_image(image: ByteImage, size: tuple[int, int]) -> ByteImage:
@@ -155,7 +155,7 @@ def resize_image(image: ByteImage, size: tuple[int, int]) -> ByteImage:
     return cast(ByteImage, result.astype(np.uint8, copy=False))
 
 
-def _open(file: IO[bytes]) -> Image.Image:
+def open_image(file: IO[bytes]) -> Image.Image:
     with _no_pillow_limit():
         image = Image.open(file, formats=_FORMATS)
     width, height = image.size
@@ -177,7 +177,7 @@ def _no_pillow_limit() -> Iterator[None]:
 
 
 @contextmanager
-def _large_allowed(image: Image.Image) -> Iterator[None]:
+def large_allowed(image: Image.Image) -> Iterator[None]:
     limit = Image.MAX_IMAGE_PIXELS
     if limit is None or image.width * image.height <= limit:
         yield  # the usual case holds no lock, so that threads decode side by side
@@ -186,7 +186,7 @@ def _large_allowed(image: Image.Image) -> Iterator[None]:
             yield
 
 
-def _orientation(image: Image.Image, file: IO[bytes] | None = None) -> int:
+def orientation_of(image: Image.Image, file: IO[bytes] | None = None) -> int:
     """EXIF orientation 1..8; damaged EXIF counts as upright. With ``file``, pixels are not decoded to find it."""
     try:
         if image.format == "PNG" and file is not None and "exif" not in image.info and not _png_has_exif(file):
@@ -211,7 +211,7 @@ def _png_has_exif(file: IO[bytes]) -> bool:
 
 
 def _to_rgb(image: Image.Image) -> ByteImage:
-    turn = _TURNS.get(_orientation(image))
+    turn = _TURNS.get(orientation_of(image))
     upright = image if turn is None else image.transpose(turn)
     mode = image.mode
     if mode.startswith("I;16") or mode in ("I", "F"):
@@ -248,7 +248,7 @@ def _grey_to_bytes(values: NDArray[np.generic], white: float | None) -> ByteImag
     return cast(ByteImage, np.clip(np.rint(grey * (255.0 / white)), 0, 255).astype(np.uint8))
 
 
-def _unreadable(path: str | Path, error: Exception) -> ImageError:
+def unreadable(path: str | Path, error: Exception) -> ImageError:
     if isinstance(error, FileNotFoundError):
         return ImageError(f"{path} does not exist")
     if isinstance(error, OSError) and error.strerror:

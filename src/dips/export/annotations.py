@@ -1,8 +1,8 @@
-"""Predictions as files that other tools read: JSON per photo, one JSON for all, COCO, masks as PNG.
+"""Predictions as files, and back: a record as JSON per photo, all in one JSON, the score map and the mask as PNG.
 
-In: :class:`~dips.types.Prediction` or the record made of it. Out: files, each written whole or not at all. Records hold
-no pixels, so that those of a hundred thousand photos fit into memory; every format but the masks is written from them.
-A new format is a function from records to a file.
+In: :class:`~dips.types.Prediction`. Out: files, each written whole or not at all. A record holds masks as run lengths, so
+every format of other tools is written from records alone (:mod:`dips.export.formats`). Record and score map make the prediction
+again.
 """
 
 from __future__ import annotations
@@ -14,16 +14,19 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from dips.errors import RunError
+from dips.rle import encode
 from dips.runtime import atomic_file
 from dips.types import Prediction
 
 __all__ = [
     "SCHEMA_VERSION",
     "prediction_record",
-    "write_coco",
+    "read_prediction",
     "write_json",
+    "write_map",
     "write_mask",
     "write_predictions",
 ]
@@ -34,22 +37,26 @@ SCHEMA_VERSION = 1
 Record = dict[str, Any]
 
 
-def prediction_record(prediction: Prediction, *, path: str | None = None) -> Record:
+def prediction_record(prediction: Prediction, *, path: str | None = None, name: str | None = None, model: str = "") -> Record:
     """What is written to JSON about one photo.
 
     Args:
         prediction: the prediction.
         path: how to name the photo; its path with forward slashes by default.
+        name: its path below the folder that was predicted; that of the file alone by default.
+        model: what tells the model from others.
 
     Returns:
-        ``schema_version``; ``path``; ``width`` and ``height`` in pixels; ``label``; ``label_score``; ``class_scores``
-        (name to probability); ``boxes``: a list of ``{"box": [x0, y0, x1, y1], "score": s}``, best first, in the photo's
-        own pixels, end exclusive; ``threshold``.
+        ``schema_version``; ``path``; ``name``; ``width`` and ``height`` in pixels; ``label``; ``label_score``; ``class_scores``
+        (name to probability); ``background``: name of the class without object or null; ``boxes``: a list of ``{"box": [x0, y0,
+        x1, y1], "score": s, "mask": {"size": [height, width], "counts": "..."}}``, best first, in the photo's own pixels, end
+        exclusive, masks as COCO's run lengths; ``threshold``; ``min_area`` as a share of the photo; ``model``.
     """
     width, height = prediction.size
     return {
         "schema_version": SCHEMA_VERSION,
         "path": prediction.path.as_posix() if path is None else path,
+        "name": prediction.path.name if name is None else name,
         "width": width,
         "height": height,
         "label": prediction.label,
@@ -57,12 +64,54 @@ def prediction_record(prediction: Prediction, *, path: str | None = None) -> Rec
         "class_scores": {
             name: _rounded(score) for name, score in zip(prediction.classes, prediction.class_scores, strict=True)
         },
+        "background": prediction.background,
         "boxes": [
-            {"box": [_rounded(value, 2) for value in box], "score": _rounded(score)}
-            for box, score in zip(prediction.boxes, prediction.box_scores, strict=True)
+            {
+                "box": [_rounded(value, 2) for value in box],
+                "score": _rounded(score),
+                "mask": {"size": [height, width], "counts": _counts(prediction, index)},
+            }
+            for index, (box, score) in enumerate(zip(prediction.boxes, prediction.box_scores, strict=True))
         ],
         "threshold": _rounded(prediction.threshold),
+        "min_area": _rounded(prediction.min_area, 9),
+        "model": model,
     }
+
+
+def _counts(prediction: Prediction, index: int) -> str:
+    corner = (int(prediction.boxes[index, 0]), int(prediction.boxes[index, 1]))
+    return encode(prediction.object_mask(index), corner=corner, size=prediction.size)
+
+
+def read_prediction(record: Mapping[str, Any], map_file: Path) -> Prediction:
+    """The prediction that a record and its score map were written from, without its objects: :func:`dips.objects.with_objects`
+    finds them anew.
+
+    Raises:
+        RunError: the record or the map is missing or damaged.
+    """
+    try:
+        grid = cv2.imdecode(np.frombuffer(map_file.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+        if grid is None or grid.dtype != np.uint16 or grid.ndim != 2:
+            raise ValueError("no grey picture of 16 bits")
+        return Prediction(
+            path=Path(record["path"]),
+            label=record["label"],
+            label_score=record["label_score"],
+            class_scores=np.array(list(record["class_scores"].values()), np.float32),
+            classes=tuple(record["class_scores"]),
+            size=(record["width"], record["height"]),
+            boxes=np.zeros((0, 4), np.float32),
+            box_scores=np.zeros(0, np.float32),
+            grid=(grid / np.float32(65535)).astype(np.float32),
+            regions=np.zeros((1, 1), np.uint16),
+            threshold=record["threshold"],
+            min_area=record["min_area"],
+            background=record["background"],
+        )
+    except (OSError, ValueError, LookupError, TypeError, cv2.error) as error:
+        raise RunError(f"{map_file} or its record is missing or damaged ({error}); predict the photos again") from error
 
 
 def write_json(record: Mapping[str, Any], path: Path) -> None:
@@ -90,43 +139,13 @@ def write_predictions(records: Iterable[Mapping[str, Any]], path: Path) -> None:
         file.write("\n]}\n")
 
 
-def write_coco(records: Iterable[Mapping[str, Any]], path: Path) -> None:
-    """All records as a COCO data set: images, categories and an annotation per box, with its score.
-
-    Ids start at 1, as COCO's own do. Boxes are ``x y width height``. Photos without boxes are listed without annotations.
+def write_map(prediction: Prediction, path: Path) -> None:
+    """The score map as the networks gave it, as a 16-bit grey PNG: 65535 is 1. It shows the whole photo, stretched.
 
     Raises:
-        RunError: the file cannot be written, or the records come from models with different classes.
+        RunError: the file cannot be written.
     """
-    images: list[Record] = []
-    annotations: list[Record] = []
-    classes: list[str] | None = None
-    for number, record in enumerate(records, start=1):
-        names = list(record["class_scores"])
-        if classes is not None and names != classes:
-            raise RunError(f"{record['path']} was predicted with other classes; write one COCO file per model")
-        classes = names
-        image = {"id": number, "file_name": record["path"], "width": record["width"], "height": record["height"]}
-        images.append(image)
-        for entry in record["boxes"]:
-            x0, y0, x1, y1 = entry["box"]
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": number,
-                    "category_id": names.index(record["label"]) + 1,
-                    "bbox": [x0, y0, round(x1 - x0, 2), round(y1 - y0, 2)],
-                    "area": round((x1 - x0) * (y1 - y0), 2),
-                    "segmentation": [],
-                    "iscrowd": 0,
-                    "score": entry["score"],
-                }
-            )
-    categories = [{"id": index, "name": name} for index, name in enumerate(classes or [], start=1)]
-    with atomic_file(path) as file:
-        content = {"images": images, "categories": categories, "annotations": annotations}
-        json.dump(content, file, ensure_ascii=False, allow_nan=False)
-        file.write("\n")
+    _write_png(np.rint(prediction.grid * 65535).astype(np.uint16), path)
 
 
 def write_mask(prediction: Prediction, path: Path) -> None:
@@ -135,9 +154,13 @@ def write_mask(prediction: Prediction, path: Path) -> None:
     Raises:
         RunError: the file cannot be written.
     """
-    done, data = cv2.imencode(".png", prediction.mask.astype(np.uint8) * 255)
-    if not done:  # pragma: no cover - no mask is known that OpenCV cannot encode
-        raise RunError(f"the mask of {prediction.path} could not be encoded as PNG")
+    _write_png(prediction.mask.view(np.uint8) * np.uint8(255), path)
+
+
+def _write_png(picture: NDArray[Any], path: Path) -> None:
+    done, data = cv2.imencode(".png", picture)
+    if not done:  # pragma: no cover - no grey picture is known that OpenCV cannot encode
+        raise RunError(f"{path} could not be encoded as PNG")
     with atomic_file(path, "wb") as file:
         file.write(data.tobytes())
 

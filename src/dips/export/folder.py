@@ -2,8 +2,9 @@
 
 In: photos and a function that predicts them. Out, streamed, a photo at a time::
 
-    json/NAME.json    overlays/NAME.jpg    masks/NAME.png    what was asked for, per photo; json always
-    predictions.json  coco.json            all photos in one file
+    json/NAME.json    maps/NAME.png        of each photo what was found, and its score map
+    overlays/NAME.jpg masks/NAME.png       what was asked for, per photo
+    predictions.json  coco.json  ...       all photos in one file; formats of other tools (dips.export.formats)
     skipped.json                           photos that could not be read, where there are any
 
 NAME is the photo's path below the folder that was given (below the deepest common folder where several were), without suffix
@@ -26,17 +27,38 @@ from typing import Any
 
 import cv2
 
-from dips.data.images import list_images, read_image
+from dips.data.images import list_images, read_image, resize_image
 from dips.errors import ConfigError, DataError, ImageError, RunError
-from dips.export.annotations import prediction_record, write_coco, write_json, write_mask, write_predictions
+from dips.export import formats
+from dips.export.annotations import (
+    prediction_record,
+    read_prediction,
+    write_json,
+    write_map,
+    write_mask,
+    write_predictions,
+)
 from dips.export.draw import overlay
+from dips.export.formats import Item
+from dips.objects import with_objects
 from dips.runtime import atomic_file, log, new_folder, track
 from dips.types import Prediction, Problem
 
-__all__ = ["FORMATS", "Filled", "PredictionFolder", "is_finished", "name_photos", "parse_formats", "save_prediction"]
+__all__ = [
+    "FORMATS",
+    "Filled",
+    "PredictionFolder",
+    "found_again",
+    "is_finished",
+    "name_photos",
+    "parse_formats",
+    "read_record",
+    "save_prediction",
+]
 
-FORMATS = ("json", "overlays", "masks", "coco")
+FORMATS = ("json", "overlays", "masks", *formats.FORMATS)
 _MARK = ".unfinished.json"
+_LARGEST = 4096  # pixels of the longer side of an overlay
 _LONGEST = 180  # bytes of a file name; the temporary files beside it have longer ones, and 255 is the limit
 
 Skipped = Callable[[Path, str], None]
@@ -150,6 +172,38 @@ class PredictionFolder:
             _require_same(out, mark)
         return PredictionFolder(out, names, _stems(names), formats, mark)
 
+    @staticmethod
+    def again(source: Path, out: Path, *, formats: tuple[str, ...], made_with: Mapping[str, Any]) -> PredictionFolder:
+        """Plan a folder for the photos of a finished one, from what that one holds; writes nothing.
+
+        Args:
+            source: a folder that was filled.
+            made_with: settings, as JSON.
+
+        Raises:
+            RunError: ``source`` is no such folder, is unfinished or damaged, or ``out`` exists as for :meth:`plan`.
+        """
+        if not (source / "predictions.json").is_file() or not is_finished(source):
+            raise RunError(f"{source} is no finished prediction; give the folder that 'dips predict --out' wrote")
+        if is_finished(out):
+            raise RunError(f"{out} exists already and is left as it is; choose another --out or remove it")
+        names: dict[Path, str] = {}
+        stems: dict[Path, str] = {}
+        model = ""
+        for file in sorted((source / "json").rglob("*.json")):
+            record = read_record(file)
+            path = Path(record["path"])
+            names[path] = record["name"]
+            stems[path] = file.relative_to(source / "json").as_posix().removesuffix(".json")
+            model = record["model"]
+        if not names:
+            raise RunError(f"{source} holds no photos; give the folder of another prediction")
+        listed = hashlib.sha256("\0".join(map(str, names)).encode("utf-8", "surrogateescape"))
+        mark = {**made_with, "model": model, "formats": list(formats), "photos": listed.hexdigest()}
+        if out.exists():
+            _require_same(out, mark)
+        return PredictionFolder(out, names, stems, formats, mark)
+
     def fill(self, predict: Predict) -> Filled:
         """Predict the photos that are not done yet, then write the files for all of them.
 
@@ -182,11 +236,17 @@ class PredictionFolder:
 
     def _write_photo(self, prediction: Prediction) -> None:
         path = prediction.path
+        write_map(prediction, self._file("maps", path))
         if "masks" in self.formats:
             write_mask(prediction, self._file("masks", path))
         if "overlays" in self.formats:
             _write_overlay(prediction, self._file("overlays", path))
-        record = prediction_record(prediction, path=_text(path.as_posix()))
+        record = prediction_record(
+            prediction,
+            path=_text(path.as_posix()),
+            name=_text(self.names[path]),
+            model=str(self.mark.get("model", ""))[:12],
+        )
         write_json(record, self._file("json", path))  # the last one: it says that the photo is done
 
     def _finish(self, skipped: tuple[Problem, ...]) -> Filled:
@@ -194,37 +254,75 @@ class PredictionFolder:
 
         def counted() -> Iterator[dict[str, Any]]:
             nonlocal photos, boxes
-            for _, record in self._records():
+            for item in self.items():
                 photos += 1
-                boxes += len(record["boxes"])
-                yield record
+                boxes += len(item.record["boxes"])
+                yield dict(item.record)
 
         write_predictions(counted(), self.out / "predictions.json")
-        if "coco" in self.formats:
-            write_coco(({**record, "path": _text(name)} for name, record in self._records()), self.out / "coco.json")
+        for name in self.formats:
+            if name in formats.FORMATS:
+                formats.FORMATS[name].write(self.items(), self.out)
         if skipped:
             listed = [{"path": _text(problem.path.as_posix()), "reason": _text(problem.message)} for problem in skipped]
             write_json({"skipped": listed}, self.out / "skipped.json")
         (self.out / _MARK).unlink()
         return Filled(photos, boxes, skipped)
 
-    def _records(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Name and record of each photo that is done, read from its file so that no more than one is in memory."""
+    def items(self) -> Iterator[Item]:
+        """Each photo that is done, read from its file so that no more than one is in memory."""
         for path, name in self.names.items():
             file = self._file("json", path)
             if file.is_file():
-                try:
-                    yield name, json.loads(file.read_text(encoding="utf-8"))
-                except (OSError, ValueError) as error:
-                    raise RunError(f"{file} is damaged ({error}); remove it and give the same command again") from error
+                yield Item(_text(name), _text(self.stems[path]), read_record(file))
 
     def _file(self, kind: str, path: Path) -> Path:
-        suffix = {"json": ".json", "overlays": ".jpg", "masks": ".png"}[kind]
+        suffix = {"json": ".json", "overlays": ".jpg"}.get(kind, ".png")
         return self.out / kind / f"{self.stems[path]}{suffix}"
 
 
+def read_record(file: Path) -> dict[str, Any]:
+    """What ``json/NAME.json`` says; its keys are those of :func:`dips.export.annotations.prediction_record`.
+
+    Raises:
+        RunError: it is damaged, or of a version without masks.
+    """
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+        _ = record["path"], record["name"], record["model"], record["background"], [entry["mask"] for entry in record["boxes"]]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise RunError(f"{file} is damaged ({error}); remove it and predict the photo again") from error
+    return dict(record)
+
+
+def found_again(
+    source: Path, folder: PredictionFolder, *, threshold: float | None, min_area: float | None, max_boxes: int
+) -> Predict:
+    """Makes the predictions of ``folder`` from the score maps in ``source``, with another threshold or least area.
+
+    Args:
+        threshold, min_area: None keeps those of each photo.
+    """
+
+    def predict(paths: Iterable[Path], skipped: Skipped) -> Iterator[Prediction]:
+        for path in paths:
+            stem = folder.stems[path]
+            record = read_record(source / "json" / f"{stem}.json")
+            yield with_objects(
+                read_prediction(record, source / "maps" / f"{stem}.png"),
+                threshold=record["threshold"] if threshold is None else threshold,
+                min_area=record["min_area"] if min_area is None else min_area,
+                max_boxes=max_boxes,
+            )
+
+    return predict
+
+
 def _write_overlay(prediction: Prediction, file: Path) -> None:
-    picture = overlay(read_image(prediction.path), prediction)
+    photo = read_image(prediction.path, max_side=_LARGEST)
+    scale = min(1.0, _LARGEST / max(prediction.size))
+    size = (max(1, round(prediction.size[0] * scale)), max(1, round(prediction.size[1] * scale)))
+    picture = overlay(resize_image(photo, size), prediction.at(size))
     done, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
     if not done:
         raise ImageError(f"{prediction.path} cannot be drawn on as a JPEG ({picture.shape[1]} x {picture.shape[0]} pixels)")
@@ -274,7 +372,7 @@ def _folded(name: str) -> str:
 
 def _sweep(out: Path) -> None:
     """Remove what a kill in the middle of writing left behind."""
-    for kind in ("json", "overlays", "masks"):
+    for kind in ("json", "maps", "overlays", "masks"):
         for path in (out / kind).rglob(".*"):
             if path.is_file() and path.suffix not in (".json", ".jpg", ".png"):
                 path.unlink()

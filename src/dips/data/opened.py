@@ -1,0 +1,99 @@
+"""A photo of any size, decoded once and read in pieces; what is larger than memory should hold lies in a temporary file.
+
+In: a photo file. Out: windows of it as ``HWC uint8 RGB``, upright, so that a tile costs its own pixels alone.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, Any, cast
+
+import numpy as np
+
+from dips.data.images import ByteImage, image_size, large_allowed, open_image, orientation_of, read_image, unreadable
+
+__all__ = ["Opened", "open_photo"]
+
+IN_MEMORY = 16_000_000
+"""Photos with more pixels are kept on disk while they are read in pieces."""
+
+_ROWS = 256  # decoded rows that are copied at a time
+
+
+class Opened:
+    """A decoded photo.
+
+    Attributes:
+        size: width and height in pixels, EXIF rotation applied.
+    """
+
+    def __init__(self, pixels: ByteImage | IO[bytes], size: tuple[int, int]) -> None:
+        self.size = size
+        self._pixels = pixels
+
+    def window(self, x0: int, y0: int, x1: int, y1: int) -> ByteImage:
+        """The pixels ``(y1 - y0, x1 - x0, 3) uint8`` of a rectangle inside the photo, end exclusive."""
+        if isinstance(self._pixels, np.ndarray):
+            return np.ascontiguousarray(self._pixels[y0:y1, x0:x1])
+        return np.array(_mapped(self._pixels, self.size, "r")[y0:y1, x0:x1])
+
+
+@contextmanager
+def open_photo(path: Path) -> Iterator[Opened]:
+    """Decode a photo, and forget it at the end of the block.
+
+    Raises:
+        ImageError: as for :func:`dips.data.images.read_image`.
+        OSError: there is no room for the temporary file.
+    """
+    with ExitStack() as held:
+        size = image_size(path)
+        if size[0] * size[1] > IN_MEMORY:
+            file = held.enter_context(tempfile.TemporaryFile())
+            if _spool(path, file, size):
+                yield Opened(file, size)
+                return
+        yield Opened(read_image(path), size)
+
+
+def _spool(path: Path, file: IO[bytes], size: tuple[int, int]) -> bool:
+    """Copy the pixels into ``file``; False for the rare kinds of photo that can only be converted as a whole."""
+    try:
+        with path.open("rb") as source, open_image(source) as image:
+            plain = image.format in ("JPEG", "MPO", "PNG") and image.mode in ("RGB", "L") and "transparency" not in image.info
+            if not plain:
+                return False
+            with large_allowed(image):
+                image.load()
+            turn = orientation_of(image)
+            file.truncate(size[0] * size[1] * 3)
+            for top in range(0, image.height, _ROWS):
+                rows = np.asarray(image.crop((0, top, image.width, min(top + _ROWS, image.height))).convert("RGB"))
+                _as_stored(_mapped(file, size, "r+"), turn)[top : top + len(rows)] = rows
+            return True
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise unreadable(path, error) from error
+
+
+def _mapped(file: IO[bytes], size: tuple[int, int], mode: Any) -> ByteImage:
+    """The file as an upright photo; mapped anew each time, so that pages that were seen do not count as used memory."""
+    return cast(ByteImage, np.memmap(file, np.uint8, mode, shape=(size[1], size[0], 3)))
+
+
+def _as_stored(upright: ByteImage, turn: int) -> ByteImage:
+    """A view of an upright photo in the order in which its file holds the pixels; ``turn`` is the EXIF orientation."""
+    views = {
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.transpose(1, 0, 2),
+        6: np.rot90(upright, 1),
+        7: upright[::-1, ::-1].transpose(1, 0, 2),
+        8: np.rot90(upright, -1),
+    }
+    return cast(ByteImage, views.get(turn, upright))

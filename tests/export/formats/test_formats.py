@@ -1,0 +1,261 @@
+"""Every format, read back by a third party's reader: the same boxes within rounding, the same masks."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import shapely.geometry
+import supervision
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from dips.errors import RunError
+from dips.export.annotations import prediction_record
+from dips.export.formats import FORMATS, Item
+from dips.export.formats.base import outlines
+from dips.export.formats.labelstudio import brush
+from dips.objects import with_objects
+from dips.types import Prediction
+
+# pycocotools' own, when it hands arrays to NumPy 2
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
+
+MakePrediction = Callable[..., Prediction]
+CLASSES = ("none", 'tower "A", ü & <b>', "mast: #1")
+
+
+@pytest.fixture
+def items(make_prediction: MakePrediction) -> list[Item]:
+    """A photo with several blobs, one with a ring that touches the border, and one of the background class."""
+    random = np.random.default_rng(3)
+    blobs = cv2.GaussianBlur(random.random((60, 80), np.float32), (0, 0), 3)
+    blobs = (blobs - blobs.min()) / np.ptp(blobs)
+    ring = np.zeros((40, 40), np.float32)
+    cv2.circle(ring, (12, 20), 12, 0.9, 5)
+    made = []
+    for number, (grid, label, size) in enumerate(((blobs, 1, (160, 120)), (ring, 2, (40, 40)), (blobs, 0, (50, 70)))):
+        probabilities = np.full(3, 0.1, np.float32)
+        probabilities[label] = 0.8
+        prediction = make_prediction(
+            size=size,
+            grid=grid,
+            classes=CLASSES,
+            class_scores=probabilities,
+            label=CLASSES[label],
+            label_score=0.8,
+            background="none",
+        )
+        found = with_objects(prediction, threshold=0.65, min_area=0.004, max_boxes=20)
+        stem = ("a b/ü", "ring", "none/empty")[number]
+        made.append(Item(f"{stem}.png", stem, prediction_record(found, name=f"{stem}.png", model="0123456789ab")))
+    assert len(made[0].record["boxes"]) > 2 and len(made[1].record["boxes"]) == 1 and not made[2].record["boxes"]
+    return made
+
+
+def write(name: str, items: list[Item], folder: Path) -> Path:
+    FORMATS[name].write(iter(items), folder)
+    return folder
+
+
+def mask_of(item: Item, index: int) -> np.ndarray[Any, Any]:
+    from pycocotools import mask
+
+    coded = item.record["boxes"][index]["mask"]
+    return np.asarray(mask.decode({"size": coded["size"], "counts": coded["counts"].encode()}), bool)
+
+
+def boxes_of(item: Item) -> np.ndarray[Any, Any]:
+    return np.array([entry["box"] for entry in item.record["boxes"]]).reshape(-1, 4)
+
+
+def photos(items: list[Item], folder: Path) -> Path:
+    """Empty photos of the right size, where a reader wants to see them."""
+    for item in items:
+        path = folder / item.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        data = cv2.imencode(".png", np.zeros((item.record["height"], item.record["width"], 3), np.uint8))[1]
+        path.write_bytes(data.tobytes())
+    return folder
+
+
+def test_coco(items: list[Item], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write("coco", items, tmp_path) / "coco.json"
+    coco = COCO(str(path))
+    assert [image["file_name"] for image in coco.loadImgs(coco.getImgIds())] == [item.name for item in items]
+    assert {category["id"]: category["name"] for category in coco.loadCats(coco.getCatIds())} == dict(enumerate(CLASSES, 1))
+    for number, item in enumerate(items, 1):
+        found = coco.loadAnns(coco.getAnnIds(imgIds=[number]))
+        assert len(found) == len(item.record["boxes"])
+        for index, annotation in enumerate(found):
+            x, y, width, height = annotation["bbox"]
+            assert [x, y, x + width, y + height] == item.record["boxes"][index]["box"]
+            mask = coco.annToMask(annotation)
+            assert np.array_equal(mask, mask_of(item, index)) and annotation["area"] == mask.sum()
+            rows, columns = np.nonzero(mask)
+            assert [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1] == item.record["boxes"][index]["box"]
+            assert CLASSES[annotation["category_id"] - 1] == item.record["label"]
+    for kind in ("bbox", "segm"):
+        results = coco.loadRes(json.loads(path.read_text())["annotations"])
+        judged = COCOeval(coco, results, kind)
+        judged.evaluate()
+        judged.accumulate()
+        judged.summarize()
+        assert judged.stats[0] == pytest.approx(1), "against itself everything is right"
+    capsys.readouterr()
+
+
+def test_coco_of_nothing(tmp_path: Path) -> None:
+    found = json.loads((write("coco", [], tmp_path) / "coco.json").read_text())
+    assert found == {"images": [], "categories": [], "annotations": []}
+
+
+@pytest.mark.parametrize("name", ["coco", "yolo", "labelstudio"])
+def test_two_models_in_one_file_are_refused(items: list[Item], tmp_path: Path, name: str) -> None:
+    other = Item("x.png", "x", {**items[0].record, "class_scores": {"mast": 1.0}, "label": "mast"})
+    with pytest.raises(RunError, match=r"x\.png was predicted with other classes"):
+        write(name, [items[0], other], tmp_path)
+    assert not (tmp_path / f"{name}.json").exists()
+
+
+@pytest.mark.parametrize("name", ["yolo", "yolo-seg"])
+def test_yolo(items: list[Item], tmp_path: Path, name: str) -> None:
+    folder = write(name, items, tmp_path) / name
+    flat = [Item(item.name.replace("/", "_"), item.stem.replace("/", "_"), item.record) for item in items]
+    flat_folder = write(name, flat, tmp_path / "flat") / name  # the reader knows no folders below images/
+    images = photos(flat, flat_folder / "images")
+    found = supervision.DetectionDataset.from_yolo(
+        str(images), str(flat_folder / "labels"), str(flat_folder / "data.yaml"), force_masks=name == "yolo-seg"
+    )
+    assert found.classes == list(CLASSES[1:])
+    for item, nested in zip(flat, items, strict=True):
+        assert (folder / "labels" / f"{nested.stem}.txt").read_text() == (
+            flat_folder / "labels" / f"{item.stem}.txt"
+        ).read_text()
+        detections = found.annotations[str(images / item.name)]
+        assert len(detections) == len(item.record["boxes"])
+        for index in range(len(detections)):
+            assert detections.class_id is not None and CLASSES[detections.class_id[index] + 1] == item.record["label"]
+            if name == "yolo":
+                np.testing.assert_allclose(detections.xyxy[index], boxes_of(item)[index], atol=1e-4)
+            else:
+                np.testing.assert_allclose(detections.xyxy[index], boxes_of(item)[index], atol=1.01)
+                assert detections.mask is not None
+                read, filled = detections.mask[index], _filled(mask_of(item, index))  # the format has no holes
+                assert not (read & ~_moved(filled, cv2.dilate)).any() and not (_moved(filled, cv2.erode) & ~read).any()
+    assert (folder / "labels" / "none" / "empty.txt").read_text() == ""
+
+
+def _filled(mask: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return cv2.drawContours(np.zeros(mask.shape, np.uint8), contours, -1, 1, cv2.FILLED).astype(bool)
+
+
+def _moved(mask: np.ndarray[Any, Any], move: Callable[..., Any]) -> np.ndarray[Any, Any]:
+    """Its border a pixel further out or in: readers round polygons to whole pixels."""
+    return np.asarray(move(mask.astype(np.uint8), np.ones((3, 3), np.uint8)), bool)
+
+
+def test_voc(items: list[Item], tmp_path: Path) -> None:
+    flat = [Item(item.name.replace("/", "_"), item.stem.replace("/", "_"), item.record) for item in items]
+    folder = write("voc", flat, tmp_path) / "voc"
+    images = photos(flat, tmp_path / "images")
+    found = supervision.DetectionDataset.from_pascal_voc(str(images), str(folder))
+    for item in flat:
+        detections = found.annotations[str(images / item.name)]
+        assert np.array_equal(detections.xyxy, boxes_of(item))
+        assert detections.class_id is not None
+        assert {found.classes[label] for label in detections.class_id} == {item.record["label"]} or not len(detections)
+    import xml.etree.ElementTree as ElementTree
+
+    write("voc", items, tmp_path / "nested")
+    tree = ElementTree.parse(tmp_path / "nested" / "voc" / "a b" / "ü.xml")
+    assert (tree.findtext("folder"), tree.findtext("filename")) == ("a b", "ü.png")
+    box = tree.find("object/bndbox")
+    assert box is not None and float(box.findtext("xmin", "")) == boxes_of(items[0])[0][0] + 1
+
+
+def test_geojson(items: list[Item], tmp_path: Path) -> None:
+    write("geojson", items, tmp_path)
+    for item in items:
+        found = json.loads((tmp_path / "geojson" / f"{item.stem}.geojson").read_text())
+        assert found["type"] == "FeatureCollection" and len(found["features"]) == len(item.record["boxes"])
+        for index, feature in enumerate(found["features"]):
+            shape = shapely.geometry.shape(feature["geometry"])
+            mask = mask_of(item, index)
+            assert shape.is_valid and feature["properties"]["label"] == item.record["label"]
+            np.testing.assert_allclose(shape.bounds, boxes_of(item)[index], atol=0.26)
+            rows, columns = np.mgrid[: mask.shape[0], : mask.shape[1]] + 0.5
+            assert np.array_equal(shapely.contains_xy(shape, columns, rows), mask), "the middle of a pixel tells"
+
+
+def test_label_studio(items: list[Item], tmp_path: Path) -> None:
+    tasks = json.loads((write("labelstudio", items, tmp_path) / "labelstudio.json").read_text())
+    assert tasks[0]["data"]["image"] == "/data/local-files/?d=a%20b/%C3%BC.png"
+    for item, task in zip(items, tasks, strict=True):
+        (prediction,) = task["predictions"]
+        assert prediction["model_version"] == "dips-0123456789ab"
+        boxes = [part for part in prediction["result"] if part["type"] == "rectanglelabels"]
+        masks = [part for part in prediction["result"] if part["type"] == "brushlabels"]
+        size = np.array([item.record["width"], item.record["height"]] * 2)
+        for index, (box, mask) in enumerate(zip(boxes, masks, strict=True)):
+            value = box["value"]
+            corners = np.array([value["x"], value["y"], value["x"] + value["width"], value["y"] + value["height"]])
+            np.testing.assert_allclose(corners / 100 * size, boxes_of(item)[index], atol=1e-9)
+            assert value["rectanglelabels"] == [item.record["label"]] and box["original_width"] == size[0]
+            decoded = unpacked(mask["value"]["rle"]).reshape(item.record["height"], item.record["width"], 4)
+            assert np.array_equal(decoded[..., 3] == 255, mask_of(item, index)) and set(np.unique(decoded)) <= {0, 255}
+    import xml.etree.ElementTree as ElementTree
+
+    setup = ElementTree.parse(tmp_path / "labelstudio.xml")
+    assert [label.get("value") for label in setup.findall("RectangleLabels/Label")] == list(CLASSES[1:])
+
+
+def unpacked(packed: list[int]) -> np.ndarray[Any, Any]:
+    """Label Studio's run lengths, read bit by bit as its documentation of the format says."""
+    bits = "".join(f"{byte:08b}" for byte in packed)
+    position = 0
+
+    def take(count: int) -> int:
+        nonlocal position
+        position += count
+        return int(bits[position - count : position], 2)
+
+    total, word = take(32), take(5) + 1
+    sizes = [take(4) + 1 for _ in range(4)]
+    values: list[int] = []
+    while len(values) < total:
+        same, length = take(1), take(sizes[take(2)]) + 1
+        values += [take(word)] * length if same else [take(word) for _ in range(length)]
+    return np.array(values, np.uint8)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (700, 900)])
+def test_label_studios_own_reader(size: tuple[int, int]) -> None:
+    own = pytest.importorskip("label_studio_sdk.converter.brush", reason="label-studio-sdk is not installed")
+    mask = np.random.default_rng(0).random(size) < 0.5 if size[0] < 10 else np.indices(size).sum(0) % 700 < 300
+    assert np.array_equal(np.asarray(own.decode_rle(brush(mask))).reshape(*size, 4)[..., 3] == 255, mask)
+
+
+def test_csv(items: list[Item], tmp_path: Path) -> None:
+    with (write("csv", items, tmp_path) / "boxes.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["photo"] for row in rows] == [item.name for item in items for _ in item.record["boxes"] or [None]]
+    assert [float(rows[0][name]) for name in ("x0", "y0", "x1", "y1")] == items[0].record["boxes"][0]["box"]
+    assert rows[0]["label"] == CLASSES[1] and int(rows[0]["mask_pixels"]) == mask_of(items[0], 0).sum()
+    assert rows[-1]["label"] == "none" and rows[-1]["x0"] == rows[-1]["score"] == ""
+
+
+def test_outlines_of_a_ring() -> None:
+    mask = np.ones((5, 5), bool)
+    mask[2, 2] = False
+    ((outline, holes),) = outlines(mask, (10, 20))
+    assert outline.min(0).tolist() == [10.25, 20.25] and outline.max(0).tolist() == [14.75, 24.75]
+    assert len(holes) == 1 and (np.abs(holes[0] - [12.5, 22.5]) <= 0.76).all()
+    assert outlines(np.zeros((3, 3), bool), (0, 0)) == []

@@ -1,0 +1,81 @@
+"""Tiles cover a photo, and their maps become one without seams."""
+
+from __future__ import annotations
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from dips.scoremaps import boxes_from_map
+from dips.tiling import Blend, ClassVote, Tiles, logit, sigmoid
+
+lengths = st.integers(1, 400)
+
+
+@settings(deadline=None)
+@given(lengths, lengths, st.integers(1, 200), st.floats(0, 0.75))
+def test_tiles_cover_the_photo_and_overlap(width: int, height: int, side: int, overlap: float) -> None:
+    tiles = Tiles.plan((width, height), side, overlap)
+    seen = np.zeros((height, width), bool)
+    for x0, y0, x1, y1 in tiles:
+        assert (x1 - x0, y1 - y0) == tiles.tile == (min(side, width), min(side, height))
+        assert x0 >= 0 and y0 >= 0 and x1 <= width and y1 <= height
+        seen[y0:y1, x0:x1] = True
+    assert seen.all() and len(list(tiles)) == len(tiles)
+    for starts, length in ((tiles.lefts, width), (tiles.tops, height)):
+        steps = np.diff(starts)
+        assert (steps <= max(1, side * (1 - overlap)) + 1).all(), "within a pixel of rounding"
+        if length <= side:
+            assert starts == (0,)
+
+
+def joined(tiles: Tiles, whole: np.ndarray, resolution: int) -> np.ndarray:
+    """Every tile's map cut from a map of the whole photo, in the photo's pixels."""
+    blend = Blend(tiles, resolution)
+    for x0, y0, x1, y1 in tiles:
+        blend.add((x0, y0, x1, y1), np.ascontiguousarray(whole[y0:y1, x0:x1], dtype=np.float32))
+    return blend.with_whole(whole.astype(np.float32))
+
+
+def test_an_object_across_seams_is_one_object() -> None:
+    """A long thin bar over four tiles: its map comes back, and it has one box."""
+    whole = np.full((120, 400), 0.05, np.float32)
+    whole[50:62, 20:380] = 0.9
+    tiles = Tiles.plan((400, 120), 120, 0.25)
+    assert len(tiles) == 5
+    found = joined(tiles, whole, 120)
+    assert found.shape == (120, 400)
+    np.testing.assert_allclose(found, whole, atol=1e-3)
+    boxes, _, _ = boxes_from_map(found, 0.5, min_area=0.001, max_boxes=9)
+    assert boxes.tolist() == [[20, 50, 380, 62]]
+
+
+def test_where_tiles_disagree_the_map_changes_gradually() -> None:
+    tiles = Tiles.plan((190, 100), 100, 0.1)
+    blend = Blend(tiles, 100)
+    for value, tile in zip((0.2, 0.8), tiles, strict=True):
+        blend.add(tile, np.full((100, 100), value, np.float32))
+    row = blend.with_whole(np.full((10, 10), 0.5, np.float32))[50]
+    low, high = sigmoid(logit(np.array([0.2, 0.8], np.float32)) / 2)
+    assert row[0] == pytest.approx(low, abs=1e-4) and row[-1] == pytest.approx(high, abs=1e-4)
+    assert (np.diff(row) >= -1e-6).all() and np.diff(row).max() < 0.1
+
+
+def test_the_map_of_a_huge_photo_is_small() -> None:
+    blend = Blend(Tiles.plan((30000, 20000), 512, 0.25), 160)
+    assert 3_900_000 < blend.width * blend.height <= 4_010_000
+    assert blend.width / blend.height == pytest.approx(1.5, rel=1e-3)
+
+
+def test_a_photo_shows_what_any_view_shows() -> None:
+    empty, bright = np.full((4, 4), 0.1, np.float32), np.full((4, 4), 0.9, np.float32)
+    vote = ClassVote(empty, np.array([0.9, 0.06, 0.04], np.float32), background=0)
+    vote.add(bright, np.array([0.05, 0.15, 0.8], np.float32))
+    found = vote.probabilities()
+    assert found.argmax() == 2 and found[0] == pytest.approx(0.05) and found.sum() == pytest.approx(1)
+    vote = ClassVote(empty, np.array([0.5, 0.5], np.float32), background=None)
+    vote.add(bright, np.array([0.9, 0.1], np.float32))
+    assert vote.probabilities() == pytest.approx([0.86, 0.14])
+    nothing = ClassVote(np.zeros((2, 2), np.float32), np.array([1.0, 0.0], np.float32), background=0)
+    assert nothing.probabilities().tolist() == [1, 0]
