@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from dips.scoremaps import boxes_from_map
-from dips.tiling import Blend, ClassVote, Tiles, logit, sigmoid
+from dips.tiling import Blend, ClassVote, Tiles
 
 lengths = st.integers(1, 400)
 
@@ -56,10 +56,20 @@ def test_where_tiles_disagree_the_map_changes_gradually() -> None:
     blend = Blend(tiles, 100)
     for value, tile in zip((0.2, 0.8), tiles, strict=True):
         blend.add(tile, np.full((100, 100), value, np.float32))
-    row = blend.with_whole(np.full((10, 10), 0.5, np.float32))[50]
-    low, high = sigmoid(logit(np.array([0.2, 0.8], np.float32)) / 2)
-    assert row[0] == pytest.approx(low, abs=1e-4) and row[-1] == pytest.approx(high, abs=1e-4)
-    assert (np.diff(row) >= -1e-6).all() and np.diff(row).max() < 0.1
+    row = blend.with_whole(np.zeros((10, 10), np.float32))[50]
+    assert row[0] == pytest.approx(0.2, abs=1e-4) and row[-1] == pytest.approx(0.8, abs=1e-4)
+    assert (np.diff(row) >= -1e-6).all() and np.diff(row).max() < 0.2, "0.6 over the ten pixels of the overlap"
+
+
+def test_what_only_the_whole_shows_counts() -> None:
+    tiles = Tiles.plan((190, 100), 100, 0.1)
+    blend = Blend(tiles, 100)
+    for tile in tiles:
+        blend.add(tile, np.full((100, 100), 0.3, np.float32))
+    whole = np.zeros((50, 95), np.float32)
+    whole[10:20, 10:80] = 0.7
+    found = blend.with_whole(whole)
+    assert found.shape == (100, 190) and found[30, 100] == pytest.approx(0.7) and found[80, 100] == pytest.approx(0.3)
 
 
 def test_the_map_of_a_huge_photo_is_small() -> None:

@@ -175,6 +175,12 @@ class PredictConfig:
     min_area: float = _setting(
         0.005, "least area of a box as a share of what the networks see at once: the photo, or a tile", low=0.0, high=1.0
     )
+    min_score: float = _setting(
+        -1.0,
+        "least score of a box; -1 = 0.4 in photos that are seen in tiles, most of which show nothing, else 0",
+        low=-1.0,
+        high=1.0,
+    )
     max_boxes: int = _setting(100, "boxes per photo at most", low=1, high=65535)
     tile: int = _setting(
         0,

@@ -20,12 +20,13 @@ _PIXELS = 12_000_000
 """Objects of larger photos are found on a score map of this many pixels, so that memory does not grow with the photo."""
 
 
-def with_objects(prediction: Prediction, *, threshold: float, min_area: float, max_boxes: int) -> Prediction:
+def with_objects(prediction: Prediction, *, threshold: float, min_area: float, min_score: float, max_boxes: int) -> Prediction:
     """The objects of ``prediction.grid``; none in a photo of the background class.
 
     Args:
         threshold: share of the map's maximum, in [0, 1].
         min_area: least area of a box as a share of the photo; if no box is that large, the largest one is kept.
+        min_score: least score of a box.
         max_boxes: boxes at most.
     """
     if prediction.label == prediction.background:
@@ -34,12 +35,13 @@ def with_objects(prediction: Prediction, *, threshold: float, min_area: float, m
     else:
         frame = _frame(prediction.size)
         boxes, scores, regions = boxes_from_map(
-            stretched(prediction.grid, frame), threshold, min_area=min_area, max_boxes=max_boxes
+            stretched(prediction.grid, frame), threshold, min_area=min_area, min_score=min_score, max_boxes=max_boxes
         )
         if frame != prediction.size:
             scale = np.array([prediction.size[0] / frame[0], prediction.size[1] / frame[1]] * 2, np.float32)
             boxes = np.rint(boxes * scale)
-    return replace(prediction, boxes=boxes, box_scores=scores, regions=regions, threshold=threshold, min_area=min_area)
+    found = replace(prediction, boxes=boxes, box_scores=scores, regions=regions)
+    return replace(found, threshold=threshold, min_area=min_area, min_score=min_score)
 
 
 def _frame(size: tuple[int, int]) -> tuple[int, int]:

@@ -79,7 +79,7 @@ def components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.i
 
 
 def boxes_from_map(
-    score_map: ArrayLike, threshold: float, *, min_area: float, max_boxes: int
+    score_map: ArrayLike, threshold: float, *, min_area: float, max_boxes: int, min_score: float = 0.0
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint16]]:
     """The objects of a score map: a box per 8-connected component of what exceeds ``threshold`` times the maximum.
 
@@ -87,6 +87,7 @@ def boxes_from_map(
         score_map: ``(H, W)`` in [0, 1].
         threshold: share of the map's maximum, in [0, 1]; foreground lies strictly above it.
         min_area: least area of a box as a share of the map. If no box is that large, the largest one is kept.
+        min_score: boxes with a lower score are left out, also if no box remains.
         max_boxes: boxes at most, from 1 to 65535.
 
     Returns:
@@ -116,6 +117,7 @@ def boxes_from_map(
         kept = np.array([np.argmax(areas)])
     sums = np.bincount(labels.ravel(), weights=scores01.ravel(), minlength=len(stats))[1:]
     means = sums / pixels
+    kept = kept[means[kept] >= min_score]
     kept = kept[np.argsort(-means[kept], kind="stable")][:max_boxes]
 
     boxes = np.stack([x, y, x + width, y + height], axis=1)[kept].astype(np.float32)

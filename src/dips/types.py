@@ -116,6 +116,7 @@ class Prediction:
         regions: ``(h, w) uint16``, i + 1 where box i's object is, else 0; as large as the photo, or smaller if it is huge.
         threshold: the share of the map's maximum above which a pixel is foreground.
         min_area: least area of a box as a share of the photo.
+        min_score: least score of a box.
         background: name of the class without object, if there is one.
     """
 
@@ -131,6 +132,7 @@ class Prediction:
     regions: NDArray[np.uint16] = field(repr=False)
     threshold: float = 0.5
     min_area: float = 0.0
+    min_score: float = 0.0
     background: str | None = None
 
     @property

@@ -46,6 +46,7 @@ def test_the_record_has_what_users_read(make_prediction: MakePrediction) -> None
         ],
         "threshold": 0.5,
         "min_area": 0.0,
+        "min_score": 0.0,
         "model": "",
     }
     assert prediction_record(make_prediction(), path="other.jpg")["path"] == "other.jpg"
@@ -89,11 +90,11 @@ def test_record_and_map_make_the_prediction_again(make_prediction: MakePredictio
     random = np.random.default_rng(0)
     grid = cv2.GaussianBlur(random.random((30, 40), np.float32), (0, 0), 3)
     grid = (grid - grid.min()) / np.ptp(grid)
-    first = with_objects(make_prediction(size=(200, 90), grid=grid), threshold=0.5, min_area=0.001, max_boxes=9)
+    first = with_objects(make_prediction(size=(200, 90), grid=grid), threshold=0.5, min_area=0.001, min_score=0, max_boxes=9)
     assert len(first.boxes) > 1
     write_map(first, tmp_path / "map.png")
     record = json.loads(json.dumps(prediction_record(first)))
-    again = with_objects(read_prediction(record, tmp_path / "map.png"), threshold=0.5, min_area=0.001, max_boxes=9)
+    again = with_objects(read_prediction(record, tmp_path / "map.png"), threshold=0.5, min_area=0.001, min_score=0, max_boxes=9)
     np.testing.assert_allclose(again.grid, grid, atol=1 / 65535)
     assert np.abs(again.boxes - first.boxes).max() <= 1 and again.classes == first.classes and again.size == first.size
     assert (again.mask ^ first.mask).mean() < 1e-3

@@ -158,6 +158,7 @@ def boxes(
     min_area: Annotated[
         float | None, Parameter(help="Least area of a box as a share of the photo, 0 to 1; default: as it was.")
     ] = None,
+    min_score: Annotated[float | None, Parameter(help="Least score of a box, 0 to 1; default: as it was.")] = None,
     max_boxes: Annotated[int, Parameter(help="Boxes per photo at most.")] = 100,
     formats: Annotated[str, Parameter(name="--format", help="As for 'dips predict'.")] = "json,overlays",
 ) -> int:
@@ -167,7 +168,15 @@ def boxes(
     """
     from dips.cli.predicting import refind_boxes
 
-    return refind_boxes(predictions, out, formats, threshold, min_area, max_boxes)
+    return refind_boxes(
+        predictions,
+        out,
+        formats,
+        threshold=threshold,
+        min_area=min_area,
+        min_score=min_score,
+        max_boxes=max_boxes,
+    )
 
 
 @app.command

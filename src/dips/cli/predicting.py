@@ -38,19 +38,26 @@ def identity(run: Path) -> dict[str, str]:
 
 
 def refind_boxes(
-    predictions: Path, out: Path, formats: str, threshold: float | None, min_area: float | None, max_boxes: int
+    predictions: Path,
+    out: Path,
+    formats: str,
+    *,
+    threshold: float | None,
+    min_area: float | None,
+    min_score: float | None,
+    max_boxes: int,
 ) -> int:
     """Returns the exit code."""
     from dips.export.folder import PredictionFolder, found_again, parse_formats
 
-    for name, value in (("threshold", threshold), ("min-area", min_area)):
+    for name, value in (("threshold", threshold), ("min-area", min_area), ("min-score", min_score)):
         if value is not None and not 0 <= value <= 1:
             raise ConfigError(f"--{name} must be between 0 and 1, not {value}")
     if not 1 <= max_boxes <= 65535:
         raise ConfigError(f"--max-boxes must be between 1 and 65535, not {max_boxes}")
-    settings = [f"threshold={threshold}", f"min_area={min_area}", f"max_boxes={max_boxes}"]
+    settings = [f"threshold={threshold}", f"min_area={min_area}", f"min_score={min_score}", f"max_boxes={max_boxes}"]
     folder = PredictionFolder.again(predictions, out, formats=parse_formats(formats), made_with={"settings": settings})
-    predict = found_again(predictions, folder, threshold=threshold, min_area=min_area, max_boxes=max_boxes)
+    predict = found_again(predictions, folder, threshold=threshold, min_area=min_area, min_score=min_score, max_boxes=max_boxes)
     return _told(folder.fill(predict), out)
 
 

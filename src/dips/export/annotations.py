@@ -50,7 +50,7 @@ def prediction_record(prediction: Prediction, *, path: str | None = None, name: 
         ``schema_version``; ``path``; ``name``; ``width`` and ``height`` in pixels; ``label``; ``label_score``; ``class_scores``
         (name to probability); ``background``: name of the class without object or null; ``boxes``: a list of ``{"box": [x0, y0,
         x1, y1], "score": s, "mask": {"size": [height, width], "counts": "..."}}``, best first, in the photo's own pixels, end
-        exclusive, masks as COCO's run lengths; ``threshold``; ``min_area`` as a share of the photo; ``model``.
+        exclusive, masks as COCO's run lengths; ``threshold``; ``min_area`` as a share of the photo; ``min_score``; ``model``.
     """
     width, height = prediction.size
     return {
@@ -75,6 +75,7 @@ def prediction_record(prediction: Prediction, *, path: str | None = None, name: 
         ],
         "threshold": _rounded(prediction.threshold),
         "min_area": _rounded(prediction.min_area, 9),
+        "min_score": _rounded(prediction.min_score),
         "model": model,
     }
 
@@ -108,6 +109,7 @@ def read_prediction(record: Mapping[str, Any], map_file: Path) -> Prediction:
             regions=np.zeros((1, 1), np.uint16),
             threshold=record["threshold"],
             min_area=record["min_area"],
+            min_score=record["min_score"],
             background=record["background"],
         )
     except (OSError, ValueError, LookupError, TypeError, cv2.error) as error:

@@ -296,12 +296,18 @@ def read_record(file: Path) -> dict[str, Any]:
 
 
 def found_again(
-    source: Path, folder: PredictionFolder, *, threshold: float | None, min_area: float | None, max_boxes: int
+    source: Path,
+    folder: PredictionFolder,
+    *,
+    threshold: float | None,
+    min_area: float | None,
+    min_score: float | None,
+    max_boxes: int,
 ) -> Predict:
     """Makes the predictions of ``folder`` from the score maps in ``source``, with another threshold or least area.
 
     Args:
-        threshold, min_area: None keeps those of each photo.
+        threshold, min_area, min_score: None keeps those of each photo.
     """
 
     def predict(paths: Iterable[Path], skipped: Skipped) -> Iterator[Prediction]:
@@ -312,6 +318,7 @@ def found_again(
                 read_prediction(record, source / "maps" / f"{stem}.png"),
                 threshold=record["threshold"] if threshold is None else threshold,
                 min_area=record["min_area"] if min_area is None else min_area,
+                min_score=record["min_score"] if min_score is None else min_score,
                 max_boxes=max_boxes,
             )
 

@@ -52,7 +52,7 @@ def items(make_prediction: MakePrediction) -> list[Item]:
             label_score=0.8,
             background="none",
         )
-        found = with_objects(prediction, threshold=0.65, min_area=0.004, max_boxes=20)
+        found = with_objects(prediction, threshold=0.65, min_area=0.004, min_score=0, max_boxes=20)
         stem = ("a b/ü", "ring", "none/empty")[number]
         made.append(Item(f"{stem}.png", stem, prediction_record(found, name=f"{stem}.png", model="0123456789ab")))
     assert len(made[0].record["boxes"]) > 2 and len(made[1].record["boxes"]) == 1 and not made[2].record["boxes"]
