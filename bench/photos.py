@@ -1,9 +1,9 @@
-"""Boxes in full photos against true boxes: average precision and recall at IoU 0.5, as a whole and in tiles, beside mean attention.
+"""Boxes in full photos against true boxes: average precision and recall at IoU 0.5, whole and in tiles, beside mean attention.
 
     python bench/photos.py RUN PHOTOS PHOTOS.coco.json --tile auto --json photos.json
 
 PHOTOS must not have been trained on. The attention map has a threshold of its own, chosen on the run's validation photos; it is
-scaled to [0, 1] in each view. COCO's evaluator (pycocotools) counts; classes are not asked for. Time and memory: ``--time PHOTO``.
+scaled to [0, 1] in each view. COCO's evaluator (pycocotools) counts; classes are not asked for. Time and memory of a photo: ``--time``.
 """
 
 from __future__ import annotations
