@@ -3,7 +3,7 @@
     python bench/photos.py RUN PHOTOS PHOTOS.coco.json --tile auto --json photos.json
 
 PHOTOS must not have been trained on. The attention map has a threshold of its own, chosen on the run's validation photos; it is
-scaled to [0, 1] in each view. COCO's evaluator (pycocotools) counts; classes are not asked for. Time and memory of a photo: ``--time``.
+scaled to [0, 1] in each view. COCO's evaluator (pycocotools) counts; classes are not asked for. ``--time`` measures one photo.
 """
 
 from __future__ import annotations

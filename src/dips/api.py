@@ -13,6 +13,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import tee
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from dips.models.weights import Weights, resolve
 from dips.predict import Predictor
 from dips.reporting import write_run_report
 from dips.runtime import atomic_file, cache_folder, environment, launch_fabric, log, pick_device
+from dips.streams import Frame
 from dips.train.state import STATE
 from dips.types import DataSet, Prediction
 from dips.workflow import Prepared, Trained, prepare, read_splits, train
@@ -172,6 +174,17 @@ class Model:
                 f"no photo in {', '.join(map(str, several)) or 'an empty list'}; give photos or folders with photos"
             )
         return self.predictor.photos(paths, skipped or (lambda path, why: log(f"skipped: {why}")))
+
+    def predicted(self, frames: Iterable[Frame], batch: int | None = None) -> Iterator[tuple[Frame, Prediction]]:
+        """Each frame of a stream (:mod:`dips.streams`) with its prediction, in order.
+
+        Args:
+            batch: frames at a time; default: ``predict.batch``.
+        """
+        shown, told = tee(frames)
+        predictions = self.predictor.pictures(((frame.source, frame.image) for frame in shown), batch)
+        for prediction in predictions:
+            yield next(told), prediction
 
     def evaluate(
         self,

@@ -22,7 +22,20 @@ from dips.errors import RunError
 
 from .conftest import Dips
 
-COMMANDS = ("demo", "check", "train", "predict", "boxes", "evaluate", "score", "compare", "report", "settings", "doctor")
+COMMANDS = (
+    "demo",
+    "check",
+    "train",
+    "predict",
+    "stream",
+    "boxes",
+    "evaluate",
+    "score",
+    "compare",
+    "report",
+    "settings",
+    "doctor",
+)
 
 
 class Calls(list[dict[str, Any]]):

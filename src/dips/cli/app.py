@@ -17,7 +17,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 import dips
 from dips.cli.messages import expected, fail, interrupted, usage
-from dips.cli.options import Data, Device, Plots, PredictSettings, ProtocolName, Run, Settings, Store, Weights
+from dips.cli.options import Data, Device, Plots, PredictSettings, ProtocolName, Run, Settings, Store, Tile, Weights
 
 __all__ = ["app", "main"]
 
@@ -123,13 +123,7 @@ def predict(
             "(PNG, 255 on the object), coco, yolo, yolo-seg, voc, labelstudio, geojson, csv.",
         ),
     ] = "json,overlays",
-    tile: Annotated[
-        str | None,
-        Parameter(
-            help="Look at large photos in overlapping tiles of so many pixels, besides as a whole, for small objects; "
-            "auto: tiles as large as the training photos were."
-        ),
-    ] = None,
+    tile: Tile = None,
     settings: PredictSettings = None,
     weights: Weights = None,
     device: Device = "auto",
@@ -143,6 +137,30 @@ def predict(
     from dips.cli.predicting import predict_folder, tiling
 
     return predict_folder(run, images, out, formats, [*tiling(tile), *(settings or ())], weights or (), device)
+
+
+@app.command
+def stream(
+    run: Run,
+    source: Annotated[Path, Parameter(name="SOURCE", help="A video, or a folder of photos that fills while it is watched.")],
+    /,
+    *,
+    out: Annotated[Path, Parameter(help="The JSON to make: boxes of every frame.")],
+    fps: Annotated[float, Parameter(help="Frames of a video that are looked at per second; 0: every frame.")] = 1.0,
+    idle: Annotated[float, Parameter(help="End when no photo has come into the folder for so many seconds.")] = 60.0,
+    tile: Tile = None,
+    settings: PredictSettings = None,
+    weights: Weights = None,
+    device: Device = "auto",
+) -> int:
+    """Find the objects in the frames of a video, or in photos as they come into a folder; Ctrl-C ends the watch.
+
+    A command that was killed goes on when it is given again: finished frames wait in OUT.part.
+    """
+    from dips.cli.predicting import stream_boxes, tiling
+
+    given = [*tiling(tile), *(settings or ())]
+    return stream_boxes(run, source, out, rate=fps, idle=idle, settings=given, weights=weights or (), device=device)
 
 
 @app.command
