@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -378,6 +378,19 @@ def settings(
     from dips.cli.tables import settings_text
 
     print(settings_text(name))
+    return 0
+
+
+@app.command
+def completion(
+    shell: Annotated[Literal["bash", "zsh", "fish"], Parameter(name="SHELL", help="bash, zsh or fish.")],
+    /,
+) -> int:
+    """Print the script that completes commands and options in a shell; the shell's own manual says where it belongs.
+
+    For bash: dips completion bash > ~/.local/share/bash-completion/completions/dips
+    """
+    print(app.generate_completion(shell=shell))
     return 0
 
 

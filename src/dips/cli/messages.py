@@ -36,7 +36,7 @@ def interrupted(tokens: Sequence[str]) -> str:
     first = tokens[0] if tokens else ""
     if first == "train":
         return "the same command with --resume goes on where it stopped"
-    if first in ("compare", "demo", "predict"):
+    if first in ("boxes", "compare", "demo", "predict", "stream"):
         return "the same command goes on where it stopped"
     return "nothing was changed"
 
