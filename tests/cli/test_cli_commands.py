@@ -34,6 +34,7 @@ COMMANDS = (
     "compare",
     "report",
     "settings",
+    "completion",
     "doctor",
 )
 
