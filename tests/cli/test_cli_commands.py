@@ -28,6 +28,7 @@ COMMANDS = (
     "train",
     "predict",
     "stream",
+    "export",
     "boxes",
     "evaluate",
     "score",

@@ -17,7 +17,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 import dips
 from dips.cli.messages import expected, fail, interrupted, usage
-from dips.cli.options import Data, Device, Plots, PredictSettings, ProtocolName, Run, Settings, Store, Tile, Weights
+from dips.cli.options import Data, Device, Plots, PredictSettings, ProtocolName, Run, RunOrOnnx, Settings, Store, Tile, Weights
 
 __all__ = ["app", "main"]
 
@@ -110,7 +110,7 @@ def train(
 
 @app.command
 def predict(
-    run: Run,
+    run: RunOrOnnx,
     images: Annotated[list[Path], Parameter(name="IMAGES", help="Photos, or folders of photos with all folders below them.")],
     /,
     *,
@@ -161,6 +161,30 @@ def stream(
 
     given = [*tiling(tile), *(settings or ())]
     return stream_boxes(run, source, out, rate=fps, idle=idle, settings=given, weights=weights or (), device=device)
+
+
+@app.command
+def export(
+    run: Run,
+    /,
+    *,
+    format: Annotated[str, Parameter(help="onnx.")] = "onnx",
+    out: Annotated[Path | None, Parameter(help="The file to write; default: RUN's name with .onnx, here.")] = None,
+    photos: Annotated[
+        Path | None,
+        Parameter(help="Photos that torch and onnxruntime are compared on; default: training photos, where they still are."),
+    ] = None,
+    tolerance: Annotated[float, Parameter(help="The largest difference of a score or a probability that is accepted.")] = 1e-3,
+    settings: PredictSettings = None,
+    weights: Weights = None,
+) -> int:
+    """Write a run as one file for 'dips predict' on machines without torch, and for other programs that read ONNX.
+
+    Both are compared on photos first; where they differ, nothing is written.
+    """
+    from dips.cli.exporting import export_run
+
+    return export_run(run, format, out, photos, tolerance, settings or (), weights or ())
 
 
 @app.command

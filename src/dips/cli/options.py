@@ -7,7 +7,19 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-__all__ = ["Data", "Device", "Plots", "PredictSettings", "ProtocolName", "Run", "Settings", "Store", "Tile", "Weights"]
+__all__ = [
+    "Data",
+    "Device",
+    "Plots",
+    "PredictSettings",
+    "ProtocolName",
+    "Run",
+    "RunOrOnnx",
+    "Settings",
+    "Store",
+    "Tile",
+    "Weights",
+]
 
 Data = Annotated[
     Path,
@@ -18,6 +30,9 @@ Data = Annotated[
     ),
 ]
 Run = Annotated[Path, Parameter(name="RUN", help="The folder that 'dips train' wrote.")]
+RunOrOnnx = Annotated[
+    Path, Parameter(name="RUN", help="The folder that 'dips train' wrote, or the .onnx file that 'dips export' wrote.")
+]
 Settings = Annotated[
     list[str] | None,
     Parameter(

@@ -26,17 +26,19 @@ def predict_folder(
     made_with = {**identity(run), "settings": sorted(settings)}
     folder = PredictionFolder.plan(images, out, formats=parse_formats(formats), made_with=made_with)
 
-    from dips.api import load
+    from dips.opening import load
 
     model = load(run, device=device, settings=settings, weights=weights)
     return _told(folder.fill(lambda paths, skipped: model.predict(paths, skipped=skipped)), out)
 
 
 def identity(run: Path) -> dict[str, str]:
-    """What tells the model of a run from others."""
+    """What tells the model of a run, or an exported one, from others."""
+    from dips.onnxrun import is_onnx
     from dips.runtime import file_sha256
 
-    model_json = run / "model.json"  # holds the checksum of the weights; where it is missing, load() says so
+    # holds the checksum of the weights; where it is missing, load() says so
+    model_json = run if is_onnx(run) else run / "model.json"
     return {"model": file_sha256(model_json) if model_json.is_file() else ""}
 
 
