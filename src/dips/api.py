@@ -13,7 +13,6 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
-from itertools import tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +37,6 @@ from dips.onnxrun import About
 from dips.predict import Predictor
 from dips.reporting import write_run_report
 from dips.runtime import atomic_file, cache_folder, environment, file_sha256, launch_fabric, log, pick_device
-from dips.streams import Frame
 from dips.train.state import STATE
 from dips.types import DataSet, Prediction
 from dips.workflow import Prepared, Trained, prepare, read_splits, train
@@ -173,17 +171,6 @@ class Model:
             DataError: there is no photo.
         """
         return self.predictor.photos(gather_images(photos), skipped or (lambda path, why: log(f"skipped: {why}")))
-
-    def predicted(self, frames: Iterable[Frame], batch: int | None = None) -> Iterator[tuple[Frame, Prediction]]:
-        """Each frame of a stream (:mod:`dips.streams`) with its prediction, in order.
-
-        Args:
-            batch: frames at a time; default: ``predict.batch``.
-        """
-        shown, told = tee(frames)
-        predictions = self.predictor.pictures(((frame.source, frame.image) for frame in shown), batch)
-        for prediction in predictions:
-            yield next(told), prediction
 
     def evaluate(
         self,

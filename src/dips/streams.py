@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import tee
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,11 @@ import numpy as np
 from dips.data.images import ByteImage, list_images, read_image
 from dips.errors import DataError, ImageError, RunError
 from dips.export.annotations import SCHEMA_VERSION, prediction_record
+from dips.predict import Predictor
 from dips.runtime import atomic_file, log
 from dips.types import Prediction
 
-__all__ = ["VIDEOS", "Frame", "Journal", "folder_frames", "video_frames", "write_stream"]
+__all__ = ["VIDEOS", "Frame", "Journal", "folder_frames", "predicted", "video_frames", "write_stream"]
 
 VIDEOS = frozenset({".mp4", ".mov", ".avi", ".mkv", ".m4v", ".mpg", ".mpeg", ".webm", ".ts"})
 """File names that count as videos, in lower case."""
@@ -216,6 +218,17 @@ class Journal:
             file.write("\n]}\n")
         os.unlink(self.part)
         return count
+
+
+def predicted(predictor: Predictor, frames: Iterable[Frame], batch: int | None = None) -> Iterator[tuple[Frame, Prediction]]:
+    """Each frame with its prediction, in order.
+
+    Args:
+        batch: frames at a time; default: ``predict.batch``.
+    """
+    shown, told = tee(frames)
+    for prediction in predictor.pictures(((frame.source, frame.image) for frame in shown), batch):
+        yield next(told), prediction
 
 
 def write_stream(frames: Iterable[Frame], predict: Predict, journal: Journal, *, model: str) -> Iterator[Prediction]:

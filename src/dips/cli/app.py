@@ -141,7 +141,7 @@ def predict(
 
 @app.command
 def stream(
-    run: Run,
+    run: RunOrOnnx,
     source: Annotated[Path, Parameter(name="SOURCE", help="A video, or a folder of photos that fills while it is watched.")],
     /,
     *,

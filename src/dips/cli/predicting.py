@@ -109,9 +109,9 @@ def _run_stream(
     model_name: str,
 ) -> bool:
     """Predict what comes; returns whether a photo was skipped."""
-    from dips.api import load
+    from dips.opening import load
     from dips.runtime import log
-    from dips.streams import folder_frames, video_frames, write_stream
+    from dips.streams import folder_frames, predicted, video_frames, write_stream
 
     video = not source.is_dir()
     model = load(run, device=device, settings=settings, weights=weights)
@@ -127,7 +127,7 @@ def _run_stream(
         video_frames(source, rate, journal.done) if video else folder_frames(source, idle=idle, skipped=skip, done=journal.done)
     )
     # a photo that comes alone is not kept waiting for others
-    predict = partial(model.predicted, batch=None if video else 1)
+    predict = partial(predicted, model.predictor, batch=None if video else 1)
     try:
         for count, _ in enumerate(write_stream(frames, predict, journal, model=model_name), start=1):
             if count % 100 == 0:
