@@ -8,6 +8,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import dips
@@ -29,6 +30,8 @@ _PACKAGES = (
     "scikit-learn",
     "safetensors",
     "onnx",
+    "onnxruntime",
+    "onnxscript",
     "cyclopts",
 )
 
@@ -63,6 +66,13 @@ def _versions() -> Iterator[str]:
 
 
 def _devices() -> Iterator[str]:
+    if find_spec("onnxruntime") is not None:
+        import onnxruntime
+
+        yield f"onnxruntime {onnxruntime.__version__}: {', '.join(onnxruntime.get_available_providers())}"
+    if find_spec("torch") is None:
+        yield 'torch is not installed: models exported to ONNX predict, all else needs pip install "dips-wsol[train]"'
+        return
     import torch
 
     yield f"cpu: {os.cpu_count()} processors, torch uses {torch.get_num_threads()} threads"
@@ -76,6 +86,9 @@ def _devices() -> Iterator[str]:
 
 
 def _weights() -> Iterator[str]:
+    if find_spec("torch") is None:
+        yield "an exported model holds its own; without torch no others can be used"
+        return
     from dips.config import Config
     from dips.models.backbones import hub_entry
     from dips.models.weights import AUTO_TRANSFORMER, EMBEDDED, resolve
