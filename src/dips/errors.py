@@ -23,7 +23,6 @@ __all__ = [
     "RunError",
     "StoreError",
     "WeightsError",
-    "missing_package",
 ]
 
 _EXTRAS = {

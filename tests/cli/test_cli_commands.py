@@ -34,6 +34,7 @@ COMMANDS = (
     "score",
     "compare",
     "report",
+    "view",
     "settings",
     "completion",
     "doctor",
