@@ -8,11 +8,11 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
+from contextlib import suppress
 from pathlib import Path
 
 import dips
-from dips.errors import DipsError
+from dips.errors import DipsError, missing_package
 from dips.runtime import cache_folder
 
 __all__ = ["render"]
@@ -66,15 +66,15 @@ def _versions() -> Iterator[str]:
 
 
 def _devices() -> Iterator[str]:
-    if find_spec("onnxruntime") is not None:
+    with suppress(ModuleNotFoundError):
         import onnxruntime
 
         yield f"onnxruntime {onnxruntime.__version__}: {', '.join(onnxruntime.get_available_providers())}"
-    if find_spec("torch") is None:
-        yield 'torch is not installed: models exported to ONNX predict, all else needs pip install "dips-wsol[train]"'
+    try:
+        import torch
+    except ModuleNotFoundError:
+        yield 'torch is not installed: exported models predict; for the rest pip install "dips-wsol[train]"'
         return
-    import torch
-
     yield f"cpu: {os.cpu_count()} processors, torch uses {torch.get_num_threads()} threads"
     for index in range(torch.cuda.device_count()):
         memory = torch.cuda.get_device_properties(index).total_memory / (1 << 30)
@@ -86,12 +86,16 @@ def _devices() -> Iterator[str]:
 
 
 def _weights() -> Iterator[str]:
-    if find_spec("torch") is None:
-        yield "an exported model holds its own; without torch no others can be used"
-        return
     from dips.config import Config
-    from dips.models.backbones import hub_entry
-    from dips.models.weights import AUTO_TRANSFORMER, EMBEDDED, resolve
+
+    try:
+        from dips.models.backbones import hub_entry
+        from dips.models.weights import AUTO_TRANSFORMER, EMBEDDED, resolve
+    except ModuleNotFoundError as error:
+        if missing_package(error) is None:
+            raise
+        yield "an exported model holds its own; others need torch"
+        return
 
     given = os.environ.get("DIPS_WEIGHTS", "")
     yield f"DIPS_WEIGHTS: {given or 'not set'}"

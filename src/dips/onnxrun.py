@@ -19,6 +19,7 @@ import numpy as np
 from dips.config import Config, PredictConfig
 from dips.data.images import ByteImage, gather_images
 from dips.errors import ConfigError, DipsError, RunError
+from dips.onnxfile import metadata, names_other_files
 from dips.predict import Predictor
 from dips.runtime import log
 from dips.types import Answer, Prediction
@@ -101,14 +102,19 @@ class OnnxNetworks:
         Raises:
             RunError: onnxruntime is missing, the device is not there, or this is no model that DiPS exported.
         """
-        self._session, self._name = _session(data, name, device), name
-        text = self._session.get_modelmeta().custom_metadata_map.get(KEY)
+        try:
+            text, foreign = metadata(data).get(KEY), names_other_files(data)
+        except ValueError as error:
+            raise RunError(f"{name} is damaged, or no ONNX model ({error}); copy it again") from error
         if text is None:
             raise RunError(f"{name} is an ONNX model, but none that 'dips export' wrote")
+        if foreign:
+            raise RunError(f"{name} would have other files read, which no model that 'dips export' wrote does")
         try:
             self.about = About.from_json(text)
         except ValueError as error:
             raise RunError(f"{name} cannot be used: {error}") from error
+        self._session, self._name = _session(data, name, device), name
         inputs = [(item.name, item.type, len(item.shape)) for item in self._session.get_inputs()]
         if inputs != [(INPUT, "tensor(uint8)", 4)] or tuple(item.name for item in self._session.get_outputs()) != OUTPUTS:
             raise RunError(f"{name} cannot be used: it takes or gives something else than 'dips export' writes")
@@ -214,12 +220,11 @@ def _session(data: bytes, name: str, device: str) -> Any:
     options.intra_op_num_threads = _threads()
     providers = _providers(ort.get_available_providers(), device)
     try:
-        # from memory, so that the file cannot name others to be read
         session = ort.InferenceSession(data, options, providers=providers)
     except MemoryError:
         raise
     except Exception as error:  # onnxruntime has an exception of its own for every reason
-        raise RunError(f"{name} is damaged, or no ONNX model that can be run here ({_first_line(error)})") from error
+        raise RunError(f"{name} cannot be run by this onnxruntime ({_first_line(error)}); export it again") from error
     if device.startswith("cuda") and session.get_providers()[0] != "CUDAExecutionProvider":
         raise RunError(f"the device '{device}' cannot be used by onnxruntime here; try --device cpu")
     return session

@@ -73,7 +73,7 @@ def export_onnx(networks: Networks, path: Path, *, about: About, photos: Sequenc
     require_new(path)
     data = to_bytes(networks, about)
     found = compare(networks, OnnxNetworks(data, str(path), "cpu"), photos)
-    if not max(found.score_map, found.probabilities) <= tolerance:  # NaN is refused, too
+    if not (found.score_map <= tolerance and found.probabilities <= tolerance):  # NaN is refused, too
         raise RunError(
             f"{path} was not written: {found.line()}, which is more than the tolerance of {tolerance:g}; "
             "report it, or accept it with --tolerance"
@@ -110,7 +110,8 @@ def to_bytes(networks: Networks, about: About) -> bytes:
     sample = torch.zeros(2, networks.side + 32, networks.side + 16, 3, dtype=torch.uint8)  # three sides that differ
     sizes = {axis: torch.export.Dim(name) for axis, name in enumerate(("batch", "height", "width"))}
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # torch's exporter uses what it calls deprecated itself
+        for category in (DeprecationWarning, FutureWarning):
+            warnings.simplefilter("ignore", category)  # the exporter itself uses what torch calls deprecated
         try:
             program = torch.onnx.export(
                 graph,
