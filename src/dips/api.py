@@ -213,6 +213,7 @@ class Model:
         )
         for path in [self.run / "evaluation.json", *([Path(json_path)] if json_path is not None else [])]:
             write_json(path, result)
+        write_card(self.run / "README.md", self.record, result)
         write_run_report(self.run, photos=result["shown"])
         return result
 
