@@ -16,7 +16,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from dips.errors import missing_package
+from dips.extras import missing_package
 
 if TYPE_CHECKING:
     from dips.api import Model, fit
