@@ -82,7 +82,7 @@ def __getattr__(name: str) -> Any:
     try:
         value = getattr(import_module(_HOME[name]), name)
     except ModuleNotFoundError as error:
-        from dips.errors import missing_package
+        from dips.extras import missing_package
 
         if (words := missing_package(error)) is None:
             raise

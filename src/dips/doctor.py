@@ -12,7 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import dips
-from dips.errors import DipsError, missing_package
+from dips.errors import DipsError
+from dips.extras import missing_package
 from dips.runtime import cache_folder
 
 __all__ = ["render"]

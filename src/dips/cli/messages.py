@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError
 from rich.console import Console
 
-from dips.errors import DipsError, missing_package
+from dips.errors import DipsError
+from dips.extras import missing_package
 
 __all__ = ["expected", "fail", "interrupted", "usage"]
 
