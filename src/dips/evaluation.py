@@ -73,9 +73,7 @@ def evaluate_model(
             log("no photo of this split has true boxes or masks: only the classification is evaluated")
         result = _result(model, data, split, dataset, found, harvested, protocol, unfit, note)
         write_rows(rows_path, own.images, classes=model.classes)
-        write_shown(
-            photos_path, found.samples, own.images, maps, photos=photos, rule=_rule(model), classes=model.classes
-        )
+        write_shown(photos_path, found.samples, own.images, maps, photos=photos, rule=_rule(model), classes=model.classes)
     result["files"] = {path.name: file_sha256(path) for path in (rows_path, photos_path)}
     return result
 

@@ -17,7 +17,8 @@ from dips.evaluate.protocol import Protocol
 from dips.evaluate.result import ImageRow, MapResult
 from dips.runtime import atomic_file
 
-__all__ = ["CENTRE_NOTE", "REPLICATES", "as_text", "class_name", "fingerprints", "shared_photos", "summary", "write_json", "write_rows"]
+__all__ = ["CENTRE_NOTE", "REPLICATES", "as_text", "class_name", "fingerprints", "shared_photos", "summary", "write_json"]
+__all__ += ["write_rows"]
 
 CENTRE_NOTE = "a centred Gaussian; does not look at the photo"
 
@@ -112,7 +113,11 @@ def write_rows(path: Path, rows: Iterable[ImageRow], *, classes: Sequence[str]) 
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_COLUMNS)
         for row in rows:
-            line: list[Any] = [as_text(row.id), *(class_name(label, classes) for label in (row.label, row.predicted)), row.n_true]
+            line: list[Any] = [
+                as_text(row.id),
+                *(class_name(label, classes) for label in (row.label, row.predicted)),
+                row.n_true,
+            ]
             if row.correct is not None:
                 line += [f"{row.iou:.6f}", *(int(row.correct[delta]) for delta in ("30", "50", "70"))]
                 line += [

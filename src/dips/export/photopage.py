@@ -1,7 +1,7 @@
 """What the report's script is given: a line per photo, the shown ones with their score maps, as JSON inside the page.
 
-In: the rows of ``evaluation.csv`` and what :func:`dips.export.shown.read_shown` read. Out: text that may stand in a ``<script>``
-element of HTML, and the script itself, whose source is ``templates/report/*.js``.
+In: the rows of ``evaluation.csv`` and what :func:`dips.export.shown.read_shown` read. Out: text that may stand in a
+``<script>`` element of HTML, and the script itself, whose source is ``templates/report/*.js``.
 """
 
 from __future__ import annotations
@@ -49,13 +49,14 @@ class PhotoPage:
 def page_json(page: PhotoPage) -> str:
     """The data as JSON without any character that means something in HTML."""
     shown = page.shown or {"photos": []}
+    background = shown.get("background")
     places = {photo["id"]: place for place, photo in enumerate(shown["photos"])}
     classes = _names(row[key] for row in page.rows for key in ("label", "predicted"))
     kinds = [kind for kind in ERRORS if any(row["error"] == kind for row in page.rows)]
     numbers = {name: place for place, name in enumerate(classes)}
     data = {
         "rule": {key: shown.get(key) for key in ("threshold", "min_area", "min_score", "max_boxes")},
-        "background": numbers.get(shown.get("background"), -1),
+        "background": -1 if background is None else numbers.get(background, -1),
         "classes": classes,
         "errors": [ERRORS[kind] for kind in kinds],
         "heat": base64.b64encode(heat_colours().tobytes()).decode(),

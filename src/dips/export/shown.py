@@ -2,7 +2,8 @@
 
 In: score maps as they are measured, then what was measured. Out: ``evaluation-photos.json``::
 
-    {"schema_version": 1, "threshold": 0.41, "min_area": 0.005, "min_score": 0.0, "max_boxes": 100, "background": null, "photos": [
+    {"schema_version": 1, "threshold": 0.41, "min_area": 0.005, "min_score": 0.0, "max_boxes": 100, "background": null,
+     "photos": [
       {"id", "size": [width, height], "label", "predicted", "true_boxes": [[x0, y0, x1, y1], ...] or null,
        "jpeg": the plain photo, small, "map": score map divided by "peak", its maximum, PNG of 8 bits}, ...]}
 

@@ -6,7 +6,8 @@ function readData(data) {
   const photos = data.photos.map((photo) => ({ ...photo, levels: null, found: null, cut: -1, heat: null, image: null }));
   const rows = data.rows.map((values, place) => {
     const row = Object.fromEntries(data.columns.map((name, i) => [name, values[i]]));
-    return { ...row, place, search: row.id.toLowerCase(), photo: photos[row.photo] ?? null };
+    const name = row.id.slice(row.id.lastIndexOf("/") + 1);
+    return { ...row, place, name, folder: row.id.slice(0, row.id.length - name.length), search: row.id.toLowerCase(), photo: photos[row.photo] ?? null };
   });
   const collator = new Intl.Collator(undefined, { numeric: true });
   [...rows].sort((a, b) => collator.compare(a.id, b.id)).forEach((row, rank) => (row.rank = rank));

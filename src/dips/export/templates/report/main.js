@@ -32,7 +32,8 @@ function start() {
     draw: (row, canvas) => void draw(row, canvas, Math.min(640, 320 * Math.ceil(devicePixelRatio || 1)), false),
     caption: (row) => {
       const now = found(row);
-      const said = `${className(row.predicted)}${wrongClass(row) ? ` (true: ${className(row.label)})` : ""}`;
+      const measured = row.iou === null ? "" : `measured ${row.iou.toFixed(2)} · `;
+      const said = `${measured}${className(row.predicted)}${wrongClass(row) ? `, but it is ${className(row.label)}` : ""}`;
       const boxes = now ? `${now.boxes.length} box${now.boxes.length === 1 ? "" : "es"}` : "";
       const value = now?.iou === null || !now ? boxes : `IoU ${now.iou.toFixed(2)}`;
       return { value, words: said, name: `${row.id}: ${said}, ${value}, ${boxes}` };
@@ -49,7 +50,7 @@ function start() {
       if (now) facts.push(["Boxes here", none ? "none: the predicted class shows no object" : String(now.boxes.length)]);
       facts.push(["True boxes", String(row.trueBoxes)]);
       if (now && now.iou !== null) facts.push(["IoU here", now.iou.toFixed(2)]);
-      if (row.iou !== null) facts.push(["IoU, measured", iouWords(row.iou)], ["IoU, best threshold", iouWords(row.oracleIou)]);
+      if (row.iou !== null) facts.push(["IoU, measured", iouWords(row.iou)], ["Best IoU", iouWords(row.oracleIou)]);
       if (row.error >= 0) facts.push(["Kind of error", data.errors[row.error][0]]);
       if (row.photo) facts.push(["Size", `${row.photo.size[0]} × ${row.photo.size[1]} pixels`]);
       return facts;
@@ -61,7 +62,7 @@ function start() {
   });
 
   const table = new PhotoTable(byId("photo-table"), (row) => [
-    { words: row.id, kind: row.photo ? "pictured" : "" },
+    { words: row.name, more: row.folder, kind: row.photo ? "pictured" : "" },
     { words: className(row.label) },
     { words: className(row.predicted), kind: wrongClass(row) ? "wrong" : "" },
     { words: String(row.trueBoxes), kind: "number" },

@@ -55,9 +55,11 @@ class PhotoTable {
     line.setAttribute("aria-rowindex", at + 2);
     line.setAttribute("aria-selected", at === this.active);
     line.classList.toggle("active", at === this.active);
-    line.append(...this.cells(this.rows[at]).map(({ words, kind }) => {
+    line.append(...this.cells(this.rows[at]).map(({ words, more, kind }) => {
       const cell = document.createElement("td");
-      cell.textContent = cell.title = words;
+      cell.textContent = words;
+      cell.title = (more ?? "") + words;
+      if (more) cell.append(Object.assign(document.createElement("span"), { textContent: more }));
       cell.className = kind ?? "";
       return cell;
     }));
