@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -70,12 +71,18 @@ def _is(path: Path, digest: str) -> bool:
 
 
 def _rows(path: Path, count: int) -> list[dict[str, str]]:
-    """The lines of the CSV; none if it is not there or not of this evaluation."""
+    """The lines of the CSV, whose numbers are numbers; none if it is not there or not of this evaluation."""
     if not path.is_file():
         return []
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    return rows if len(rows) == count and all(row.keys() >= _COLUMNS for row in rows) else []
+    if len(rows) != count or not all(row.keys() >= _COLUMNS for row in rows):
+        return []
+    for row in rows:
+        numbers = int(row["true_boxes"]), float(row["iou"] or 0), float(row["oracle_iou"] or 0)
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError(f"{ROWS} has no numbers for {row['id']}")
+    return rows
 
 
 def _evaluation(record: Mapping[str, Any], evaluation: Mapping[str, Any]) -> dict[str, Any]:

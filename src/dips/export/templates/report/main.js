@@ -97,6 +97,7 @@ function start() {
 
   /** After a change of the threshold, all photos are looked at in short pieces, so that the page stays quick. */
   async function settle() {
+    if (!data.photos.length) return;
     const version = ++state.version;
     const shown = data.rows.filter((row) => row.photo);
     let begun = performance.now();
