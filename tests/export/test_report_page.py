@@ -119,6 +119,7 @@ def test_boxes_of_smooth_maps_are_those_of_python(page: Page, show: Open, make_p
 
 def test_the_slider_redraws_the_boxes(page: Page, show: Open, make_page: Callable[..., PhotoPage]) -> None:
     made = make_page(12)
+    page.set_viewport_size({"width": 1280, "height": 2000})  # pictures are drawn when they can be seen
     show(made)
     assert page.locator("#photo-threshold").input_value() == "0.613"
     assert made.shown is not None
@@ -155,6 +156,7 @@ def iou(one: np.ndarray, other: list[float]) -> float:
 
 
 def test_layers_can_be_left_out(page: Page, show: Open, make_page: Callable[..., PhotoPage]) -> None:
+    page.set_viewport_size({"width": 1280, "height": 2000})
     show(make_page(2))
     canvas, seen = page.locator(".photo-card canvas").first, set()
     for layer in ("heat", "mask", "boxes", "truth"):
@@ -163,6 +165,19 @@ def test_layers_can_be_left_out(page: Page, show: Open, make_page: Callable[...,
         assert not page.locator(f"#photo-view [data-layer={layer}]").is_checked()
         seen.add(canvas.evaluate("canvas => canvas.toDataURL()"))
     assert len(seen) == 4
+
+
+def test_pictures_out_of_sight_follow_when_they_are_seen(page: Page, show: Open, make_page: Callable[..., PhotoPage]) -> None:
+    show(make_page(24, background=None))
+    last, url = page.locator(".photo-card canvas").last, "canvas => canvas.toDataURL()"
+    last.scroll_into_view_if_needed()
+    wait(page)
+    first = last.evaluate(url)
+    page.locator("#photos").scroll_into_view_if_needed()
+    slide(page, 0.3)
+    last.scroll_into_view_if_needed()
+    wait(page)
+    assert last.evaluate(url) != first
 
 
 # --- filters, order, table

@@ -7,28 +7,29 @@
  */
 function boxesFromMap(levels, width, height, threshold, minArea, maxBoxes, minScore = 0) {
   const labels = new Int32Array(width * height);
-  const objects = components(levels, width, height, cutOf(levels, threshold), labels);
-  for (let i = 0; i < labels.length; i++) {
-    if (labels[i]) objects[labels[i] - 1].sum += levels[i] / 255; // row by row, as the order decides on the last digit
-  }
+  const objects = components(levels, width, height, cutOf(peakOf(levels), threshold), labels);
+  const sums = new Float64Array(objects.length + 1);
+  for (let i = 0; i < labels.length; i++) sums[labels[i]] += levels[i] / 255; // row by row: the order decides on the last digit
   const areas = objects.map(({ box }) => (box[2] - box[0]) * (box[3] - box[1]));
   let kept = objects.filter((_, i) => areas[i] >= minArea * labels.length);
   if (!kept.length && objects.length) kept = [objects[areas.indexOf(Math.max(...areas))]];
-  for (const object of kept) object.score = object.sum / object.cells;
+  for (const object of kept) object.score = sums[object.number] / object.cells;
   kept = kept.filter(({ score }) => score >= minScore).sort((a, b) => b.score - a.score).slice(0, maxBoxes);
   const numbers = new Uint16Array(objects.length + 1);
   kept.forEach((object, i) => (numbers[object.number] = i + 1));
-  return {
-    boxes: kept.map(({ box }) => box),
-    scores: kept.map(({ score }) => Math.fround(score)),
-    regions: Uint16Array.from(labels, (label) => numbers[label]),
-  };
+  const regions = new Uint16Array(labels.length);
+  for (let i = 0; i < labels.length; i++) regions[i] = numbers[labels[i]];
+  return { boxes: kept.map(({ box }) => box), scores: kept.map(({ score }) => Math.fround(score)), regions };
 }
 
-/** The highest level that is not foreground. */
-function cutOf(levels, threshold) {
+function peakOf(levels) {
   let peak = 0;
-  for (const level of levels) if (level > peak) peak = level;
+  for (let i = 0; i < levels.length; i++) if (levels[i] > peak) peak = levels[i];
+  return peak;
+}
+
+/** The highest level that is not foreground, in a map with this highest level of all. */
+function cutOf(peak, threshold) {
   const limit = threshold * (peak / 255);
   let cut = 0;
   while (cut < 255 && !((cut + 1) / 255 > limit)) cut++;
@@ -40,21 +41,21 @@ function components(levels, width, height, cut, labels) {
   const objects = [];
   const stack = new Int32Array(width * height);
   const fill = (start) => {
-    const object = { number: objects.length + 1, box: [width, height, 0, 0], cells: 0, sum: 0 };
+    const object = { number: objects.length + 1, box: [width, height, 0, 0], cells: 0 };
     let size = 1;
     stack[0] = start;
     labels[start] = object.number;
     while (size) {
       const at = stack[--size];
       const x = at % width, y = (at - x) / width;
-      const box = object.box;
+      const box = object.box, bottom = Math.min(height - 1, y + 1), right = Math.min(width - 1, x + 1);
       object.cells++;
       if (x < box[0]) box[0] = x;
       if (y < box[1]) box[1] = y;
       if (x >= box[2]) box[2] = x + 1;
       if (y >= box[3]) box[3] = y + 1;
-      for (let v = Math.max(0, y - 1); v <= Math.min(height - 1, y + 1); v++) {
-        for (let u = Math.max(0, x - 1); u <= Math.min(width - 1, x + 1); u++) {
+      for (let v = Math.max(0, y - 1); v <= bottom; v++) {
+        for (let u = Math.max(0, x - 1); u <= right; u++) {
           const next = v * width + u;
           if (levels[next] > cut && !labels[next]) {
             labels[next] = object.number;

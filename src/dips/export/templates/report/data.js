@@ -3,7 +3,7 @@
 const bytesOf = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 
 function readData(data) {
-  const photos = data.photos.map((photo) => ({ ...photo, levels: null, found: null, cut: -1, heat: null, image: null }));
+  const photos = data.photos.map((photo) => ({ ...photo, levels: null, top: 0, found: null, cut: -1, heat: null, image: null }));
   const rows = data.rows.map((values, place) => {
     const row = Object.fromEntries(data.columns.map((name, i) => [name, values[i]]));
     const name = row.id.slice(row.id.lastIndexOf("/") + 1);
@@ -22,6 +22,7 @@ async function unpack(photo) {
   const [height, width] = photo.shape;
   for (let i = 0; i < height * width; i++) if (i % width) levels[i] += levels[i - 1]; // modulo 256, as it holds bytes
   photo.map = null;
+  photo.top = peakOf(levels);
   photo.levels = levels;
 }
 
@@ -30,7 +31,7 @@ function foundIn(row, threshold, data) {
   const { photo } = row;
   if (!photo?.levels) return null;
   const [height, width] = photo.shape;
-  const cut = cutOf(photo.levels, threshold);
+  const cut = cutOf(photo.top, threshold);
   if (photo.cut !== cut) {
     const { min_area: area, max_boxes: most, min_score: least } = data.rule;
     const none = data.background >= 0 && row.predicted === data.background;

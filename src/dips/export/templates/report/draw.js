@@ -77,34 +77,32 @@ function heatOf(photo, colours) {
 function outline(photo, regions, width, height) {
   const path = new Path2D();
   const [rows, columns] = photo.shape;
-  const iso = photo.cut + 0.5;
-  const value = (x, y) => {
-    if (x < 0 || y < 0 || x >= columns || y >= rows) return 0;
-    const at = y * columns + x;
-    return regions[at] ? photo.levels[at] : Math.min(photo.levels[at], photo.cut);
-  };
-  const screen = (x, y) => [
-    Math.min(Math.max(((x + 0.5) * width) / columns, 0), width), Math.min(Math.max(((y + 0.5) * height) / rows, 0), height),
-  ];
-  for (let y = -1; y < rows; y++) {
-    for (let x = -1; x < columns; x++) {
-      const corners = [[x, y], [x + 1, y], [x + 1, y + 1], [x, y + 1]];
-      const values = corners.map(([u, v]) => value(u, v));
-      const inside = values.map((level) => level > iso);
-      if (inside.every(Boolean) || !inside.some(Boolean)) continue;
-      const crossings = [];
-      for (let i = 0; i < 4; i++) {
-        const j = (i + 1) % 4;
-        if (inside[i] === inside[j]) continue;
-        const share = (iso - values[i]) / (values[j] - values[i]);
-        const [a, b] = [corners[i], corners[j]];
-        crossings.push(screen(a[0] + share * (b[0] - a[0]), a[1] + share * (b[1] - a[1])));
-      }
-      if (crossings.length === 4 && inside[0]) crossings.push(crossings.shift()); // two corners that touch belong together
-      for (let i = 0; i + 1 < crossings.length; i += 2) {
-        path.moveTo(...crossings[i]);
-        path.lineTo(...crossings[i + 1]);
-      }
+  const iso = photo.cut + 0.5, wide = columns + 2;
+  const values = new Uint8Array(wide * (rows + 2)); // with a border of nothing
+  for (let y = 0, at = 0; y < rows; y++) {
+    for (let x = 0; x < columns; x++, at++) {
+      values[(y + 1) * wide + x + 1] = regions[at] ? photo.levels[at] : Math.min(photo.levels[at], photo.cut);
+    }
+  }
+  const corners = [0, 1, wide + 1, wide]; // of a square of cells, clockwise
+  for (let at = 0; at < values.length - wide - 1; at++) {
+    const first = values[at] > iso;
+    if (first === values[at + 1] > iso && first === values[at + wide] > iso && first === values[at + wide + 1] > iso) continue;
+    const crossings = [];
+    for (let i = 0; i < 4; i++) {
+      const one = at + corners[i], other = at + corners[(i + 1) % 4], low = values[one], high = values[other];
+      if (low > iso === high > iso) continue;
+      const share = (iso - low) / (high - low);
+      const x = (one % wide) * (1 - share) + (other % wide) * share - 0.5;
+      const y = Math.floor(one / wide) * (1 - share) + Math.floor(other / wide) * share - 0.5;
+      crossings.push([
+        Math.min(Math.max((x * width) / columns, 0), width), Math.min(Math.max((y * height) / rows, 0), height),
+      ]);
+    }
+    if (crossings.length === 4 && first) crossings.push(crossings.shift()); // two corners that touch belong together
+    for (let i = 0; i + 1 < crossings.length; i += 2) {
+      path.moveTo(...crossings[i]);
+      path.lineTo(...crossings[i + 1]);
     }
   }
   return path;

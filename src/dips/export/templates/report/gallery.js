@@ -7,6 +7,12 @@ class Gallery {
   constructor(root, { caption, draw, open }) {
     Object.assign(this, { caption, draw, open, rows: [], first: 0 });
     this.cards = root.querySelector(".cards-of-photos");
+    this.near = new IntersectionObserver((entries) => {
+      for (const { target, isIntersecting } of entries) {
+        target.near = isIntersecting;
+        if (isIntersecting && target.stale) this.picture(target);
+      }
+    }, { rootMargin: "200px" });
     this.pagers = [...root.querySelectorAll(".pager")];
     for (const pager of this.pagers) {
       pager.addEventListener("click", (event) => {
@@ -34,6 +40,7 @@ class Gallery {
 
   render() {
     const focused = document.activeElement?.closest?.(".photo-card")?.dataset.place;
+    this.near.disconnect();
     this.cards.replaceChildren(...this.seen.map((row) => this.card(row)));
     if (focused !== undefined) this.cards.querySelector(`[data-place="${focused}"]`)?.focus();
     const last = Math.min(this.first + CARDS, this.rows.length);
@@ -44,6 +51,7 @@ class Gallery {
       pager.querySelector("[data-step='1']").disabled = last === this.rows.length;
     }
     this.redraw();
+    for (const card of this.cards.children) this.near.observe(card);
   }
 
   card(row) {
@@ -51,6 +59,7 @@ class Gallery {
     card.type = "button";
     card.className = "photo-card";
     card.dataset.place = row.place;
+    card.row = row;
     const frame = document.createElement("span");
     frame.className = "frame";
     frame.append(document.createElement("canvas"));
@@ -61,10 +70,17 @@ class Gallery {
     return card;
   }
 
+  picture(card) {
+    card.stale = false;
+    this.draw(card.row, card.querySelector("canvas"));
+  }
+
+  /** Words at once, pictures as far as they can be seen; the others when they can. */
   redraw() {
     this.seen.forEach((row, i) => {
       const card = this.cards.children[i];
-      this.draw(row, card.querySelector("canvas"));
+      card.stale = true;
+      if (card.near) this.picture(card);
       const { value, words, name } = this.caption(row);
       const strong = document.createElement("strong");
       strong.textContent = value;
