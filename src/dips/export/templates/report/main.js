@@ -196,6 +196,9 @@ function start() {
   const unpacked = Promise.all(data.photos.map(unpack)).then(() => {
     redraw();
     return settle();
+  }).catch((error) => {
+    byId("photo-count").textContent = "This browser cannot unpack the score maps; take a newer one.";
+    throw error;
   });
   window.dipsReport = { boxesFromMap, bestIou, data, state, gallery, table, viewer, ready: unpacked };
 }
