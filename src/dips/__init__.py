@@ -6,8 +6,9 @@
     for prediction in model.predict("photos/new"):
         prediction.save("out/")
     model = dips.load("runs/tower")
+    model.export("tower.onnx")
 
-The metrics need no torch either: ``import dips.evaluate``.
+The metrics need no torch: ``import dips.evaluate``. An exported model needs none to predict: ``dips.load("tower.onnx")``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dips.api import Model, fit, load
+    from dips.api import Model, fit
     from dips.comparison import compare
     from dips.config import Config, load_config
     from dips.errors import (
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         StoreError,
         WeightsError,
     )
+    from dips.opening import load
     from dips.types import DataSet, Prediction, Sample
 
 __version__ = "0.1.0"
@@ -55,7 +57,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "dips.api": ("Model", "fit", "load"),
+    "dips.api": ("Model", "fit"),
     "dips.comparison": ("compare",),
     "dips.config": ("Config", "load_config"),
     "dips.errors": (
@@ -68,6 +70,7 @@ _HOMES = {
         "StoreError",
         "WeightsError",
     ),
+    "dips.opening": ("load",),
     "dips.types": ("DataSet", "Prediction", "Sample"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
@@ -76,7 +79,14 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'dips' has no attribute {name!r}")
-    value = getattr(import_module(_HOME[name]), name)
+    try:
+        value = getattr(import_module(_HOME[name]), name)
+    except ModuleNotFoundError as error:
+        from dips.errors import missing_package
+
+        if (words := missing_package(error)) is None:
+            raise
+        raise ModuleNotFoundError(words, name=error.name) from error
     globals()[name] = value  # the next look-up does not come here
     return value
 

@@ -14,12 +14,14 @@ import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from dips import __version__
 from dips.config import Config, load_config, to_toml
-from dips.data import image_size, list_images
+from dips.data import image_size, load_data
+from dips.data.images import gather_images
 from dips.errors import ConfigError, DataError, RunError, WeightsError
 from dips.evaluate.protocol import find_protocol
 from dips.evaluate.record import write_json
@@ -31,17 +33,22 @@ from dips.models.checkpoint import load_model, save_model
 from dips.models.keymap import KeyMap
 from dips.models.networks import TEMPER, Networks
 from dips.models.weights import Weights, resolve
+from dips.onnxrun import About
 from dips.predict import Predictor
 from dips.reporting import write_run_report
-from dips.runtime import atomic_file, cache_folder, environment, launch_fabric, log, pick_device
+from dips.runtime import atomic_file, cache_folder, environment, file_sha256, launch_fabric, log, pick_device
 from dips.train.state import STATE
 from dips.types import DataSet, Prediction
 from dips.workflow import Prepared, Trained, prepare, read_splits, train
+
+if TYPE_CHECKING:
+    from dips.export.onnx import Compared
 
 __all__ = ["Model", "fit", "load", "write_run_report"]
 
 _CONFIG, _RUN = "config.toml", "run.json"
 _RECORD = ("data", "classes", "background", "weights", "accuracy", "selection", "label_free", "best_tau", "environment")
+_COMPARED = 50  # photos at most, on which an export is compared
 _META = ("classes", "background", "best_tau", "key_map", "temper", "photo_side")
 
 
@@ -163,15 +170,7 @@ class Model:
         Raises:
             DataError: there is no photo.
         """
-        several = [photos] if isinstance(photos, str | Path) else list(photos)
-        paths: list[Path] = []
-        for item in map(Path, several):
-            paths += list_images(item) if item.is_dir() else [item]
-        if not paths:
-            raise DataError(
-                f"no photo in {', '.join(map(str, several)) or 'an empty list'}; give photos or folders with photos"
-            )
-        return self.predictor.photos(paths, skipped or (lambda path, why: log(f"skipped: {why}")))
+        return self.predictor.photos(gather_images(photos), skipped or (lambda path, why: log(f"skipped: {why}")))
 
     def evaluate(
         self,
@@ -214,8 +213,57 @@ class Model:
         )
         for path in [self.run / "evaluation.json", *([Path(json_path)] if json_path is not None else [])]:
             write_json(path, result)
+        write_card(self.run / "README.md", self.record, result)
         write_run_report(self.run)
         return result
+
+    def export(self, path: str | Path, *, photos: str | Path | None = None, tolerance: float = 1e-3) -> Compared:
+        """Write the model as one ONNX file, which :func:`dips.load` and ``dips predict`` take without torch.
+
+        Args:
+            path: the file; its name ends in ``.onnx``, and it must not exist.
+            photos: what torch and onnxruntime are compared on, up to 50; default: training photos, where they still are.
+            tolerance: the largest difference of a score or a probability that is accepted.
+
+        Raises:
+            RunError: the file cannot be written or would say something else than the model, or a package is missing.
+            DataError: there are no photos to compare on.
+            WeightsError: the transformer, which is part of the file unless ``predict.sst_share`` is 0, is not here.
+        """
+        from dips.export.onnx import export_onnx, require_new  # onnxscript is in an extra of its own
+
+        require_new(Path(path))
+        if self.device.type != "cpu":
+            there = Model(self.run, self.config, torch.device("cpu"), self.given)
+            return there.export(path, photos=photos, tolerance=tolerance)
+        sample = self._training_photos() if photos is None else gather_images(photos)
+        count = min(len(sample), _COMPARED)
+        sample = [sample[i * len(sample) // count] for i in range(count)]
+        return export_onnx(self.networks, Path(path), about=self._about(), photos=sample, tolerance=tolerance)
+
+    def _training_photos(self) -> list[Path]:
+        data = self.record["data"]
+        try:
+            return [sample.path for sample in load_data(data).samples]
+        except DataError as error:
+            raise DataError(
+                f"the training photos are not here any more ({error}); give some to compare on (--photos)"
+            ) from error
+
+    def _about(self) -> About:
+        config = dataclasses.replace(self.predictor.config, sst_share=self.config.sst_share)
+        inside = ("transformer", "classifier", "encoder") if config.sst_share > 0 else ("classifier", "encoder")
+        known = {role: item for role, item in self.record["weights"].items() if role in inside}
+        return About(
+            classes=self.classes,
+            background=self.background,
+            predict=config,
+            side=self.networks.side,
+            photo_side=self._meta["photo_side"],
+            weights={role: {key: str(item[key]) for key in ("arch", "note", "licence")} for role, item in known.items()},
+            model=file_sha256(self.run / "model.json"),
+            dips=__version__,
+        )
 
 
 def fit(

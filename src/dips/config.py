@@ -150,6 +150,7 @@ class TrainConfig:
         "'auto' takes boxes where there are any",
         choices=("auto", "boxes", "proposals", "last"),
     )
+    tensorboard: bool = _setting(False, "also write the epochs' numbers for TensorBoard into RUN/tensorboard")
     workers: int = _setting(0, "processes that read photos; 0 = in the main one", low=0)
 
 
@@ -241,6 +242,10 @@ class Config:
         """A copy with dotted settings changed, e.g. ``config.replace(**{"train.epochs": 4})``."""
         return _merge(self, _nest(settings.items()), "argument")
 
+    def override(self, settings: Iterable[str]) -> Config:
+        """A copy with ``stage.name=value`` strings applied, as :func:`load_config` takes them."""
+        return _merge(self, _nest(_split(item) for item in settings), "--set")
+
 
 def load_config(recipe: str | Path | None = None, overrides: Iterable[str] = ()) -> Config:
     """Settings from a recipe and ``stage.name=value`` strings, the latter winning.
@@ -257,8 +262,7 @@ def load_config(recipe: str | Path | None = None, overrides: Iterable[str] = ())
         tree = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{origin} is not valid TOML: {error}") from error
-    config = _merge(Config(), tree, origin)
-    return _merge(config, _nest(_split(item) for item in overrides), "--set")
+    return _merge(Config(), tree, origin).override(overrides)
 
 
 def to_toml(config: Config) -> str:

@@ -8,10 +8,11 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import dips
-from dips.errors import DipsError
+from dips.errors import DipsError, missing_package
 from dips.runtime import cache_folder
 
 __all__ = ["render"]
@@ -29,6 +30,8 @@ _PACKAGES = (
     "scikit-learn",
     "safetensors",
     "onnx",
+    "onnxruntime",
+    "onnxscript",
     "cyclopts",
 )
 
@@ -63,8 +66,15 @@ def _versions() -> Iterator[str]:
 
 
 def _devices() -> Iterator[str]:
-    import torch
+    with suppress(ModuleNotFoundError):
+        import onnxruntime
 
+        yield f"onnxruntime {onnxruntime.__version__}: {', '.join(onnxruntime.get_available_providers())}"
+    try:
+        import torch
+    except ModuleNotFoundError:
+        yield 'torch is not installed: exported models predict; for the rest pip install "dips-wsol[train]"'
+        return
     yield f"cpu: {os.cpu_count()} processors, torch uses {torch.get_num_threads()} threads"
     for index in range(torch.cuda.device_count()):
         memory = torch.cuda.get_device_properties(index).total_memory / (1 << 30)
@@ -77,8 +87,15 @@ def _devices() -> Iterator[str]:
 
 def _weights() -> Iterator[str]:
     from dips.config import Config
-    from dips.models.backbones import hub_entry
-    from dips.models.weights import AUTO_TRANSFORMER, EMBEDDED, resolve
+
+    try:
+        from dips.models.backbones import hub_entry
+        from dips.models.weights import AUTO_TRANSFORMER, EMBEDDED, resolve
+    except ModuleNotFoundError as error:
+        if missing_package(error) is None:
+            raise
+        yield "an exported model holds its own; others need torch"
+        return
 
     given = os.environ.get("DIPS_WEIGHTS", "")
     yield f"DIPS_WEIGHTS: {given or 'not set'}"

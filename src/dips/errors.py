@@ -25,6 +25,23 @@ __all__ = [
     "WeightsError",
 ]
 
+_EXTRAS = {
+    "onnx": ("onnxruntime",),
+    "export": ("onnxscript",),
+    "train": (
+        "jinja2",
+        "lightning_fabric",
+        "matplotlib",
+        "safetensors",
+        "scipy",
+        "segmentation_models_pytorch",
+        "sklearn",
+        "timm",
+        "torch",
+        "torchvision",
+    ),
+}
+
 
 class DipsError(Exception):
     """Base of everything DiPS raises on purpose; the command line prints it without a traceback."""
@@ -56,3 +73,12 @@ class RunError(DipsError):
 
 class ProtocolError(DipsError):
     """Score maps or boxes that the evaluation protocol does not accept."""
+
+
+def missing_package(error: ImportError) -> str | None:
+    """What to tell of an import that failed because an extra is not installed; None where it failed for another reason."""
+    package = (error.name or "").partition(".")[0]
+    for extra, packages in _EXTRAS.items():
+        if package in packages:
+            return f'this needs {package}, which is not installed; pip install "dips-wsol[{extra}]"'
+    return None

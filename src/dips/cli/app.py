@@ -11,13 +11,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
 import dips
 from dips.cli.messages import expected, fail, interrupted, usage
-from dips.cli.options import Data, Device, Plots, PredictSettings, ProtocolName, Run, Settings, Store, Weights
+from dips.cli.options import Data, Device, Plots, PredictSettings, ProtocolName, Run, RunOrOnnx, Settings, Store, Tile, Weights
 
 __all__ = ["app", "main"]
 
@@ -110,7 +110,7 @@ def train(
 
 @app.command
 def predict(
-    run: Run,
+    run: RunOrOnnx,
     images: Annotated[list[Path], Parameter(name="IMAGES", help="Photos, or folders of photos with all folders below them.")],
     /,
     *,
@@ -123,13 +123,7 @@ def predict(
             "(PNG, 255 on the object), coco, yolo, yolo-seg, voc, labelstudio, geojson, csv.",
         ),
     ] = "json,overlays",
-    tile: Annotated[
-        str | None,
-        Parameter(
-            help="Look at large photos in overlapping tiles of so many pixels, besides as a whole, for small objects; "
-            "auto: tiles as large as the training photos were."
-        ),
-    ] = None,
+    tile: Tile = None,
     settings: PredictSettings = None,
     weights: Weights = None,
     device: Device = "auto",
@@ -143,6 +137,54 @@ def predict(
     from dips.cli.predicting import predict_folder, tiling
 
     return predict_folder(run, images, out, formats, [*tiling(tile), *(settings or ())], weights or (), device)
+
+
+@app.command
+def stream(
+    run: RunOrOnnx,
+    source: Annotated[Path, Parameter(name="SOURCE", help="A video, or a folder of photos that fills while it is watched.")],
+    /,
+    *,
+    out: Annotated[Path, Parameter(help="The JSON to make: boxes of every frame.")],
+    fps: Annotated[float, Parameter(help="Frames of a video that are looked at per second; 0: every frame.")] = 1.0,
+    idle: Annotated[float, Parameter(help="End when no photo has come into the folder for so many seconds.")] = 60.0,
+    tile: Tile = None,
+    settings: PredictSettings = None,
+    weights: Weights = None,
+    device: Device = "auto",
+) -> int:
+    """Find the objects in the frames of a video, or in photos as they come into a folder; Ctrl-C ends the watch.
+
+    A command that was killed goes on when it is given again: finished frames wait in OUT.part.
+    """
+    from dips.cli.predicting import stream_boxes, tiling
+
+    given = [*tiling(tile), *(settings or ())]
+    return stream_boxes(run, source, out, rate=fps, idle=idle, settings=given, weights=weights or (), device=device)
+
+
+@app.command
+def export(
+    run: Run,
+    /,
+    *,
+    format: Annotated[str, Parameter(help="onnx.")] = "onnx",
+    out: Annotated[Path | None, Parameter(help="The file to write; default: RUN's name with .onnx, here.")] = None,
+    photos: Annotated[
+        Path | None,
+        Parameter(help="Photos that torch and onnxruntime are compared on; default: training photos, where they still are."),
+    ] = None,
+    tolerance: Annotated[float, Parameter(help="The largest difference of a score or a probability that is accepted.")] = 1e-3,
+    settings: PredictSettings = None,
+    weights: Weights = None,
+) -> int:
+    """Write a run as one file for 'dips predict' on machines without torch, and for other programs that read ONNX.
+
+    Both are compared on photos first; where they differ, nothing is written.
+    """
+    from dips.cli.exporting import export_run
+
+    return export_run(run, format, out, photos, tolerance, settings or (), weights or ())
 
 
 @app.command
@@ -352,6 +394,26 @@ def report(
 
 
 @app.command
+def view(
+    run: Annotated[Path, Parameter(name="RUN", help="The run that predicted; leave it out to view DIR without asking which.")],
+    predictions: Annotated[Path | None, Parameter(name="DIR", help="A folder that 'dips predict --out' wrote.")] = None,
+    /,
+    *,
+    port: Annotated[int, Parameter(help="Port of this machine; 0: any free one.")] = 0,
+    show: Annotated[bool, Parameter(name="--open", negative="--no-open", help="Open it in the browser.")] = True,
+) -> int:
+    """Go through predictions in the browser: accept, delete, adjust and draw boxes. Nobody but this machine is served.
+
+    Ctrl-C ends it. The boxes of the reviewed photos are in DIR/reviewed.coco.json; called again, it goes on.
+    """
+    from dips.view import serve
+
+    done = serve(run if predictions else None, predictions or run, port=port, open_browser=show)
+    print(f"{done.photos} of {done.of} photos reviewed, {done.boxes} boxes in {done.path}")
+    return 0
+
+
+@app.command
 def settings(
     name: Annotated[str, Parameter(name="NAME", help="A setting or a stage, e.g. train.epochs or train; all without it.")] = "",
     /,
@@ -360,6 +422,19 @@ def settings(
     from dips.cli.tables import settings_text
 
     print(settings_text(name))
+    return 0
+
+
+@app.command
+def completion(
+    shell: Annotated[Literal["bash", "zsh", "fish"], Parameter(name="SHELL", help="bash, zsh or fish.")],
+    /,
+) -> int:
+    """Print the script that completes commands and options in a shell; the shell's own manual says where it belongs.
+
+    For bash: dips completion bash > ~/.local/share/bash-completion/completions/dips
+    """
+    print(app.generate_completion(shell=shell))
     return 0
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError
 from rich.console import Console
 
-from dips.errors import DipsError
+from dips.errors import DipsError, missing_package
 
 __all__ = ["expected", "fail", "interrupted", "usage"]
 
@@ -16,6 +16,8 @@ def expected(error: Exception) -> str | None:
     """What to tell about an error that is no fault of the program, or None."""
     if isinstance(error, DipsError):
         return str(error)
+    if isinstance(error, ModuleNotFoundError):
+        return missing_package(error)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
         return "out of memory; try smaller batches (--set train.batch=4 --set harvest.batch=4, for prediction predict.batch)"
     if isinstance(error, OSError) and error.strerror:
@@ -36,7 +38,7 @@ def interrupted(tokens: Sequence[str]) -> str:
     first = tokens[0] if tokens else ""
     if first == "train":
         return "the same command with --resume goes on where it stopped"
-    if first in ("compare", "demo", "predict"):
+    if first in ("boxes", "compare", "demo", "predict", "stream"):
         return "the same command goes on where it stopped"
     return "nothing was changed"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -25,6 +25,7 @@ __all__ = [
     "MAX_PIXELS",
     "SUFFIXES",
     "ByteImage",
+    "gather_images",
     "image_size",
     "list_images",
     "read_image",
@@ -66,6 +67,21 @@ def list_images(folder: str | Path) -> list[Path]:
     if not top.is_dir():
         raise DataError(f"{top} is not a folder; give a folder with photos")
     return [top.joinpath(*parts) for parts in sorted(walk_images(top))]
+
+
+def gather_images(photos: str | Path | Iterable[str | Path]) -> list[Path]:
+    """A photo, a folder with all photos below it, or several of these, as files.
+
+    Raises:
+        DataError: there is none.
+    """
+    several = [photos] if isinstance(photos, str | Path) else list(photos)
+    paths: list[Path] = []
+    for item in map(Path, several):
+        paths += list_images(item) if item.is_dir() else [item]
+    if not paths:
+        raise DataError(f"no photo in {', '.join(map(str, several)) or 'an empty list'}; give photos or folders with photos")
+    return paths
 
 
 def walk_images(folder: Path) -> Iterator[tuple[str, ...]]:

@@ -1,0 +1,38 @@
+"""``dips export``: from a run to a file that needs no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from dips.errors import ConfigError
+
+__all__ = ["export_run"]
+
+
+def export_run(
+    run: Path,
+    kind: str,
+    out: Path | None,
+    photos: Path | None,
+    tolerance: float,
+    settings: Sequence[str],
+    weights: Sequence[str],
+) -> int:
+    """Returns the exit code."""
+    if kind != "onnx":
+        raise ConfigError(f"--format: '{kind}' is unknown; there is onnx")
+    if not (math.isfinite(tolerance) and tolerance > 0):
+        raise ConfigError(f"--tolerance must be a number above 0, not {tolerance}")
+    from dips.api import load
+    from dips.export.onnx import require_new
+
+    path = Path(f"{run.resolve().name}.onnx") if out is None else out
+    require_new(path)
+    found = load(run, device="cpu", settings=settings, weights=weights).export(path, photos=photos, tolerance=tolerance)
+    print(f"model     {path} ({path.stat().st_size / 1e6:.0f} MB)")
+    print(f"compared  {found.line()}")
+    for photo in found.other_boxes:
+        print(f"          other boxes in {photo}")
+    return 0

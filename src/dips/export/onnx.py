@@ -1,0 +1,204 @@
+"""A model as one ONNX file that needs no torch, written only if it says the same as the model.
+
+In: the networks of a run and photos. Out: the file, which :mod:`dips.onnxrun` reads, and how far its answers are from torch's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dips.data.images import ByteImage, image_size, read_image, resize_image
+from dips.errors import ImageError, RunError
+from dips.models.graph import Graph
+from dips.models.networks import Networks
+from dips.onnxrun import INPUT, KEY, OUTPUTS, About, OnnxNetworks
+from dips.predict import Predictor
+from dips.runtime import atomic_file, log
+from dips.types import Answer, Prediction
+
+__all__ = ["OPSET", "Compared", "compare", "export_onnx", "require_new"]
+
+OPSET = 18
+"""The first with antialiased Resize."""
+
+_MOST = 2_000_000_000  # bytes of a file; protobuf ends at 2 GiB
+
+
+@dataclass(frozen=True)
+class Compared:
+    """How far an exported file is from torch on some photos.
+
+    Attributes:
+        photos: how many were compared.
+        score_map, probabilities: largest absolute differences.
+        other_boxes: photos whose boxes are not the same to a pixel, or whose class is not.
+    """
+
+    photos: int
+    score_map: float
+    probabilities: float
+    other_boxes: tuple[Path, ...]
+
+    def line(self) -> str:
+        """In words."""
+        same = self.photos - len(self.other_boxes)
+        return (
+            f"largest difference to torch on {self.photos} photos: {self.score_map:.1e} in score maps, "
+            f"{self.probabilities:.1e} in probabilities; the same boxes in {same} of {self.photos}"
+        )
+
+
+def export_onnx(networks: Networks, path: Path, *, about: About, photos: Sequence[Path], tolerance: float = 1e-3) -> Compared:
+    """Write ``networks``, which must be on the CPU, as an ONNX file.
+
+    Args:
+        path: the file; its name ends in ``.onnx``.
+        about: what it shall say about itself.
+        photos: what it is compared on.
+        tolerance: the largest difference of a score or a probability that is accepted.
+
+    Raises:
+        RunError: the file exists already or cannot be written, a package is missing, or the file would say something else than
+            the model, or no photo can be read; it is not written then.
+    """
+    require_new(path)
+    data = to_bytes(networks, about)
+    found = compare(networks, OnnxNetworks(data, str(path), "cpu"), photos)
+    if not (found.score_map <= tolerance and found.probabilities <= tolerance):  # NaN is refused, too
+        raise RunError(
+            f"{path} was not written: {found.line()}, which is more than the tolerance of {tolerance:g}; "
+            "report it, or accept it with --tolerance"
+        )
+    with atomic_file(path, "wb") as file:
+        require_new(path)  # it took a while
+        file.write(data)
+    return found
+
+
+def require_new(path: Path) -> None:
+    """Raises RunError unless a file called ``path`` may be made and would be taken for an exported model."""
+    if path.suffix.lower() != ".onnx":
+        raise RunError(f"{path}: the name of an exported model must end in .onnx, by which it is told from a run folder")
+    if path.exists():
+        raise RunError(f"{path} exists already and is left as it is; choose another --out or remove it")
+
+
+def to_bytes(networks: Networks, about: About) -> bytes:
+    """The ONNX file.
+
+    Raises:
+        RunError: a package is missing, the networks are too large, or torch cannot export them.
+    """
+    try:
+        import onnx
+        import onnxscript  # noqa: F401  # torch's exporter is built on it
+    except ImportError as error:
+        raise RunError(f'the export needs onnx and onnxscript ({error}); pip install "dips-wsol[export]"') from error
+    graph = Graph(networks).eval()
+    held = {id(value): value.nbytes for value in (*graph.parameters(), *graph.buffers())}
+    if sum(held.values()) > _MOST:
+        raise RunError(f"the networks have {sum(held.values()) / 1e9:.1f} GB of weights, more than one ONNX file can hold")
+    sample = torch.zeros(2, networks.side + 32, networks.side + 16, 3, dtype=torch.uint8)  # three sides that differ
+    sizes = {axis: torch.export.Dim(name) for axis, name in enumerate(("batch", "height", "width"))}
+    with warnings.catch_warnings(), torch.no_grad():
+        for category in (DeprecationWarning, FutureWarning):
+            warnings.simplefilter("ignore", category)  # the exporter itself uses what torch calls deprecated
+        try:
+            program = torch.onnx.export(
+                graph,
+                (sample,),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=[INPUT],
+                output_names=list(OUTPUTS),
+                dynamic_shapes=({**sizes, 3: torch.export.Dim.STATIC},),
+                external_data=False,
+                verbose=False,
+            )
+        except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
+            first = (str(error).splitlines() or [""])[0]
+            raise RunError(f"torch {torch.__version__} cannot export these networks ({first}); try a newer version") from error
+    if program is None:
+        raise RunError(f"torch {torch.__version__} exported nothing; try a newer version")
+    return _with_description(onnx, program.model_proto, about)
+
+
+def _with_description(onnx: Any, model: Any, about: About) -> bytes:
+    """Without what the exporter remembers of this machine, and with what a reader must know."""
+    for item in (*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.value_info, model.graph, model):
+        item.ClearField("metadata_props")
+        item.ClearField("doc_string")
+    for function in model.functions:
+        for item in (function, *function.node):
+            item.ClearField("metadata_props")
+            item.ClearField("doc_string")
+    model.producer_name, model.producer_version = "dips", about.dips
+    notes = sorted({note for item in about.weights.values() if (note := item.get("note"))})
+    model.doc_string = f"DiPS localizer, exported by dips {about.dips}. Pretrained weights: {'; '.join(notes) or 'none'}."
+    onnx.helper.set_model_props(model, {KEY: about.to_json()})
+    return bytes(model.SerializeToString())
+
+
+def compare(networks: Networks, exported: OnnxNetworks, photos: Sequence[Path]) -> Compared:
+    """Ask torch and onnxruntime the same, also about one photo in its own size.
+
+    Raises:
+        RunError: no photo can be read.
+    """
+    about = exported.about
+    config = about.predict if about.predict.threshold >= 0 else dataclasses.replace(about.predict, threshold=0.5)
+    finishing = Predictor(
+        exported, config=config, classes=about.classes, background=about.background, photo_side=about.photo_side
+    )
+    count, score_map, probabilities = 0, 0.0, 0.0
+    other: list[Path] = []
+    for batch in _batches(photos, about.side):
+        one, two = networks.answer([square for _, square in batch]), exported.answer([square for _, square in batch])
+        score_map, probabilities = _furthest(one, two, score_map, probabilities)
+        if not count:
+            whole = read_image(batch[0][0])
+            with torch.inference_mode():
+                maps, classes = Graph(networks)(torch.from_numpy(whole)[None])
+            as_it_is = exported.answer([whole])
+            score_map, probabilities = _furthest(Answer(maps.numpy(), classes.numpy()), as_it_is, score_map, probabilities)
+        for i, (path, _) in enumerate(batch):
+            count += 1
+            size = image_size(path)
+            there, here = (finishing.finish(path, size, said.maps[i], said.probabilities[i]) for said in (one, two))
+            if there.label != here.label or not _same_boxes(there, here):
+                other.append(path)
+    if not count:
+        raise RunError("no photo could be read to compare torch and onnxruntime on; give others with --photos")
+    return Compared(count, score_map, probabilities, tuple(other))
+
+
+def _same_boxes(one: Prediction, two: Prediction) -> bool:
+    return one.boxes.shape == two.boxes.shape and bool(np.abs(one.boxes - two.boxes).max(initial=0) <= 1)
+
+
+def _furthest(one: Answer, two: Answer, score_map: float, probabilities: float) -> tuple[float, float]:
+    maps = np.abs(one.maps - two.maps).max()
+    classes = np.abs(one.probabilities - two.probabilities).max()
+    return float(np.maximum(maps, score_map)), float(np.maximum(classes, probabilities))  # NaN stays NaN
+
+
+def _batches(photos: Sequence[Path], side: int) -> Iterator[list[tuple[Path, ByteImage]]]:
+    remaining = iter(photos)
+    while group := list(islice(remaining, 4)):
+        batch = []
+        for path in group:
+            try:
+                batch.append((path, resize_image(read_image(path, max_side=side), (side, side))))
+            except ImageError as error:
+                log(f"not compared: {error}")
+        if batch:
+            yield batch

@@ -1,0 +1,31 @@
+"""The networks of a run as one module with photos of any size at its door, for exporters that trace a module."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dips.models.networks import Networks
+
+__all__ = ["Graph"]
+
+
+class Graph(nn.Module):
+    """What :class:`~dips.models.networks.Networks` answers, with everything before and after it inside."""
+
+    def __init__(self, networks: Networks) -> None:
+        super().__init__()
+        self.networks = networks
+        parts = (networks.localizer, networks.classifier, networks.key_map, networks.transformer)
+        self.parts = nn.ModuleList(part for part in parts if part is not None)
+
+    def forward(self, photos: Tensor) -> tuple[Tensor, Tensor]:
+        """Photos ``(B, H, W, 3) uint8 RGB`` to score maps ``(B, S, S)`` in [0, 1] and class probabilities ``(B, C)``.
+
+        A photo is made the square that :meth:`~dips.models.networks.Networks.answer` takes; one that is already stays as it is.
+        """
+        side = self.networks.side
+        images = photos.permute(0, 3, 1, 2).float()
+        # always antialiased: where nothing shrinks it makes no difference, and the graph needs no branch
+        images = F.interpolate(images, (side, side), mode="bilinear", align_corners=False, antialias=True) / 255
+        return self.networks.score_maps(images), self.networks.probabilities(images)
