@@ -209,6 +209,10 @@ def test_evaluation(model: dips.Model, data: Path, top: Path, tmp_path: Path) ->
     assert set(result["baselines"]) == {"mean_attention", "linear_map", "centre"}
     assert all("max_box_acc_v2" in baseline for baseline in result["baselines"].values())
     assert result["sst"] == "test_vit" and set(result["weights"]) == {"transformer", "classifier", "encoder"}
+    shown = json.loads((model.run / "evaluation-photos.json").read_text())
+    assert len(shown["photos"]) == 6 and shown["threshold"] == model.best_tau["v2"] and shown["background"] == "none"
+    assert set(result["files"]) == {"evaluation.csv", "evaluation-photos.json"}
+    assert (model.run / "report.html").read_text().count('id="photo-data"') == 1
     assert result["seed"] == 0 and result["at_validation_tau"]["tau"]["50"] == pytest.approx(model.best_tau["50"], abs=1e-3)
 
 

@@ -231,6 +231,7 @@ def evaluate(
     protocol: ProtocolName = "wsol-224",
     json: Annotated[Path | None, Parameter(help="Also write every number to this file.")] = None,
     plots: Plots = None,
+    photos: Annotated[int, Parameter(help="Photos that the report shows: the worst, the best and some of the others.")] = 300,
     settings: PredictSettings = None,
     weights: Weights = None,
     store: Store = None,
@@ -241,7 +242,7 @@ def evaluate(
     from dips.cli.tables import print_evaluation
 
     model = load(run, device=device, settings=settings or (), weights=weights or ())
-    result = model.evaluate(data, split=split, store=store, json_path=json, protocol=protocol)
+    result = model.evaluate(data, split=split, store=store, json_path=json, protocol=protocol, photos=photos)
     _plot(plots, result)
     print_evaluation(result)
     return 0
