@@ -80,11 +80,11 @@ def coco(review: Review) -> dict[str, Any]:
 
 
 def test_it_shows_the_photos_and_where_it_stands(opened):
-    assert opened.title() == "tower · boxes – DiPS review"
+    assert opened.title() == "tower · boxes: DiPS review"
     assert names(opened) == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
     assert opened.locator("#count").inner_text() == "0 of 4 reviewed"
     assert opened.locator("#name").inner_text() == "a.jpg"
-    assert "200 × 100 px" in opened.locator("#facts").inner_text()
+    assert "200 \u00d7 100 px" in opened.locator("#facts").inner_text()
     assert opened.locator("#boxes .box").count() == 2
     until(opened, "document.querySelectorAll('.row img:not([hidden])').length === 4")
 
@@ -282,7 +282,7 @@ def test_numbers_can_be_typed(opened, review):
     assert boxes(review)[0] == (20, 20, 75.5, 70)
     opened.fill('[data-part="left"]', "180")
     opened.keyboard.press("Enter")
-    assert "must lie in the photo of 200 × 100 pixels" in opened.locator("#notice").inner_text()
+    assert "must lie in the photo of 200 \u00d7 100 pixels" in opened.locator("#notice").inner_text()
     assert boxes(review)[0] == (20, 20, 75.5, 70)
     opened.keyboard.press("j")  # in a field that is no command
     assert opened.evaluate("app.current") == 0

@@ -55,8 +55,9 @@ def test_records_without_masks_names_model_and_background(predicted):
 
 @pytest.mark.parametrize(
     "parts",
-    [{"path": "gone"}, {"width": 0}, {"height": "x"}, {"label": "other"}, {"boxes": 3}, {"boxes": [{"box": [1, 2, 3], "score": 1}]},
-     {"boxes": [{"box": [1, 2, 3, 4]}]}, {"class_scores": "gone"}, {"label_score": None}],
+    [{"path": "gone"}, {"width": 0}, {"height": "x"}, {"label": "other"}, {"boxes": 3},
+     {"boxes": [{"box": [1, 2, 3], "score": 1}]}, {"boxes": [{"box": [1, 2, 3, 4]}]}, {"class_scores": "gone"},
+     {"label_score": None}],
 )  # fmt: skip
 def test_a_damaged_record_is_named(predicted, parts):
     rewrite(predicted, "b", **parts)
