@@ -28,7 +28,7 @@ def opened(server, page):  # in this order: the page is closed first
 
 def until(page, condition: str) -> None:
     """Wait for it; Playwright's own way is a string that the page evaluates, which its Content-Security-Policy forbids."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + 20
     while not page.evaluate(f"Boolean({condition})"):
         assert time.monotonic() < end, f"never true: {condition}"
         page.wait_for_timeout(20)
@@ -434,7 +434,7 @@ def test_thousands_of_photos_are_listed_without_delay(page, predicted: Path, mak
         begun = time.monotonic()
         page.goto(server.address)
         shown(page, 0)
-        assert time.monotonic() - begun < 10
+        assert time.monotonic() - begun < 30  # 1 s on an idle machine
         assert page.locator("#listed").inner_text() == "5,004 photos"
         assert page.locator("#list .row").count() < 30
         page.fill("#search", "p4999")
