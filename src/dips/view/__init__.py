@@ -7,8 +7,11 @@ in ``templates``. Needs no torch.
 from __future__ import annotations
 
 import json
+import signal
 import threading
 import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,8 +61,8 @@ def serve(run: Path | None, folder: Path, *, port: int = 0, open_browser: bool =
     if run is not None:
         _compare(run, predictions)
     review = Review(predictions)
+    title = folder.resolve().name if run is None else f"{run.resolve().name} · {folder.resolve().name}"
     try:
-        title = folder.resolve().name if run is None else f"{run.resolve().name} · {folder.resolve().name}"
         with Server(review, title=title, port=port) as server:
             writer = Writer(review)
             try:
@@ -72,11 +75,25 @@ def serve(run: Path | None, folder: Path, *, port: int = 0, open_browser: bool =
             except KeyboardInterrupt:
                 pass
             finally:
-                writer.close()
+                with _unhurried():
+                    writer.close()
         photos, boxes = review.counts()
     finally:
         review.close()
     return Reviewed(photos, len(predictions.photos), boxes, writer.path)
+
+
+@contextmanager
+def _unhurried() -> Iterator[None]:
+    """A second Ctrl-C, which some terminals and tools send at once, does not end what takes a moment."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _compare(run: Path, predictions: Predictions) -> None:

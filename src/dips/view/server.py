@@ -90,6 +90,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
     protocol_version = "HTTP/1.1"
     timeout = 60
+    disable_nagle_algorithm = True  # head and body are sent one after the other
 
     def do_GET(self) -> None:
         self._answer(self._get)
@@ -198,7 +199,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers.get_content_type() != "application/json":
             raise _Answer(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "only JSON is understood")
         length = self.headers.get("Content-Length", "")
-        if not re.fullmatch(r"\d{1,9}", length, re.ASCII):
+        if not re.fullmatch(r"\d{1,18}", length, re.ASCII):
             raise _Answer(HTTPStatus.LENGTH_REQUIRED, "the length is missing")
         if int(length) > _LONGEST:
             raise _Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too large")

@@ -153,7 +153,7 @@ $("help").addEventListener("click", (event) => { if (event.target === $("help"))
 (async () => {
   try {
     const start = await load();
-    document.title = `${app.title} – DiPS review`;
+    document.title = `${app.title}: DiPS review`;
     $("title").textContent = app.title;
     fillClasses();
     paintProgress();
