@@ -6,12 +6,14 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from dips.config import Config, to_toml
 from dips.errors import ConfigError, DataError, RunError
 
 Compare = Callable[..., dict[str, Any]]
@@ -208,6 +210,29 @@ def test_the_method_of_the_documentation_works(run: Compare, tmp_path: Path) -> 
     (tmp_path / "eigen.py").write_text(example, encoding="utf-8")
     record = run([f"{tmp_path / 'eigen.py'}:EigenCam"])
     assert record["failed"] == [] and {row["title"] for row in record["methods"]} == {"CAM", "Eigen-CAM"}
+
+
+def test_the_python_example_of_the_documentation_runs_as_it_stands(
+    scenes: Path, tmp_path: Path, tiny_config: Config, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import dips
+    from dips.comparison import run
+
+    page = (Path(__file__).parents[2] / "docs" / "compare.md").read_text(encoding="utf-8")
+    method, example = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    (tmp_path / "eigen.py").write_text(method, encoding="utf-8")
+    (tmp_path / "tiny.toml").write_text(to_toml(tiny_config), encoding="utf-8")
+    shutil.copytree(scenes, tmp_path / "birds")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    more: dict[str, Any] = {"weights": [str(tiny_weights)], "store": tmp_path / "store"}
+    monkeypatch.setattr(dips, "compare", partial(run.compare, recipe="tiny.toml", budget=0.001, device="cpu", **more))
+    open_tiny = partial(run.open_study, config=tiny_config, **more)
+    monkeypatch.setattr(run, "open_study", lambda *given, **options: open_tiny(*given, **{**options, "budget": 0.001}))
+    found: dict[str, Any] = {}
+    exec(example, found)
+    assert (tmp_path / "compare" / "birds" / "table.md").is_file()
+    assert 0 < len(found["maps"]) == len(found["images"]) <= 8, "also with few validation photos"
 
 
 @pytest.mark.slow
