@@ -98,6 +98,17 @@ def test_the_sheet_shows_the_photos(run: Compare, kinds: Any, tmp_path: Path) ->
     assert sheet.ndim == 3 and sheet.std() > 10
 
 
+def test_a_sheet_of_another_number_of_photos_is_refused(run: Compare, kinds: Any, tmp_path: Path) -> None:
+    run([kinds.Bright()], photos=2)
+    with pytest.raises(RunError, match=r"--photos 2, now 1.*another --out"):
+        run([kinds.Bright(), kinds.Learner()], photos=1)
+    known = tmp_path / "out" / "compare.json"
+    before = json.loads(known.read_text())
+    del before["--photos"]
+    known.write_text(json.dumps(before))
+    run([kinds.Bright()], photos=2)
+
+
 def test_other_settings_are_refused(run: Compare, kinds: Any, tmp_path: Path) -> None:
     run([kinds.Bright()])
     with pytest.raises(RunError, match=r"train\.epochs"):

@@ -64,6 +64,7 @@ def begin(folder: Path, identity: Mapping[str, Any], config: Config) -> None:
     file, settings = folder / "compare.json", folder / "config.toml"
     if file.is_file():
         known = read_json(file)
+        known = {"--photos": identity.get("--photos"), **known}  # folders of before do not say it
         changed = [f"{name} {known.get(name)}, now {value}" for name, value in identity.items() if known.get(name) != value]
         if changed := [*changed, *load_config(settings).differences(config)]:
             raise RunError(

@@ -102,7 +102,7 @@ def compare(
         )
         if measurer is None:
             test = _measured_on(data, split, study)
-            begin(folder, {"data": str(Path(data).resolve()), "budget": budget, **_identity(study)}, config)
+            begin(folder, {"data": str(Path(data).resolve()), "budget": budget, "--photos": photos, **_identity(study)}, config)
             measurer = Measurer(test, split, measure, shown_photos(test.samples, photos))
         measurer.go_through(study, find_methods(methods, heads=study.heads))
     assert measurer is not None
