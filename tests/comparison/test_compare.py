@@ -49,12 +49,17 @@ def test_a_comparison_that_was_stopped_goes_on_with_what_is_missing(run: Compare
         assert new["runs"][0]["boxes"] == old["runs"][0]["boxes"], "a restored method answers as the fitted one did"
 
 
-def test_methods_seeds_and_splits_can_be_added(run: Compare, kinds: Any) -> None:
+def test_methods_seeds_and_splits_can_be_added(run: Compare, kinds: Any, tmp_path: Path) -> None:
+    out = tmp_path / "out"
     run([kinds.Learner()])
     record = run([kinds.Bright(), kinds.Learner()], seeds=2)
     assert kinds.Learner.fits == 2 and [len(row["runs"]) for row in record["methods"]] == [2, 2]
     assert [run["seed"] for run in record["methods"][1]["runs"]] == [0, 1]
+    table = (out / "table.md").read_text()
     other = run([kinds.Learner()], protocol="original-pixels")
+    assert (out / "table.md").read_text() == table, "the finished table stands"
+    assert "Learner" in (out / "table-original-pixels.md").read_text()
+    assert (out / "sheet-original-pixels-1.jpg").is_file() and (out / "sheet-1.jpg").is_file()
     assert kinds.Learner.fits == 2 and other["protocol_name"] == "original-pixels"
     whole = run([kinds.Bright()])
     assert [(row["name"], len(row["runs"])) for row in whole["methods"]] == [("bright", 2), ("learner", 2)], "all it holds"

@@ -135,7 +135,7 @@ def print_comparison(record: Mapping[str, Any]) -> None:
     if rows:
         console.print(table)
     if left_out:
-        console.print(f"only in table.md, for lack of room: {', '.join(left_out)}")
+        console.print(f"only in the written table, for lack of room: {', '.join(left_out)}")
     for line in (*notes(record), *(f"failed: {words}" for words in failures(record))):
         console.print(line, markup=False)
 

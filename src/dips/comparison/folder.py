@@ -10,6 +10,7 @@
     OUT/seed-0/cam/test.maps.safetensors    its maps of the photos that the sheet shows
     OUT/seed-0/dips/run/         a run folder: 'dips predict' works on it
     OUT/table.json, .md, .tex    the table, and its figures beside it
+    OUT/table-original-pixels.json ...    that of another protocol or split
 
 In: results. Out: files, each whole or not at all.
 """

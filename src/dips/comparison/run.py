@@ -55,7 +55,8 @@ def compare(
 ) -> dict[str, Any]:
     """Fit and measure methods on one data set under one protocol, and write the table and its figures into ``out``.
 
-    What ``out`` holds already is neither fitted nor measured again, and the table is of all that it holds. A method that fails
+    What ``out`` holds already is neither fitted nor measured again, and the table is of all that it holds by this protocol on
+    this split; each protocol and split has a table of its own. A method that fails
     is reported and does not stop the others.
 
     Args:
@@ -127,9 +128,9 @@ def compare(
     }
     write_comparison(folder, record)
     shown = min(record["seeds"], default=first)  # none where every method failed
-    write_sheets(folder, record["methods"], measurer.shown, folder / f"seed-{shown}", measurer.what)
+    write_sheets(folder, record, measurer.shown, folder / f"seed-{shown}", measurer.what)
     if study.uses_transformer:
-        write_attention(folder, study, measurer.shown)
+        write_attention(folder, record, study, measurer.shown)
     return record
 
 

@@ -12,13 +12,14 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from dips.evaluate.protocol import FRAMED
 from dips.evaluate.record import write_json
 from dips.export.figures import CURVES, comparison_panels
 from dips.export.plots import save_panels
 from dips.export.rows import Metric, Row, comparison_rows, grouped, shown_columns
 from dips.runtime import atomic_file
 
-__all__ = ["comparison_rows", "failures", "notes", "to_latex", "to_markdown", "write_comparison"]
+__all__ = ["comparison_rows", "failures", "file_name", "notes", "to_latex", "to_markdown", "write_comparison"]
 
 _TEX = {character: rf"\{character}" for character in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
@@ -32,6 +33,13 @@ _TEX = {character: rf"\{character}" for character in "&%$#_{}"} | {
     "τ": r"$\tau$",
     "≥": r"$\geq$",
 }
+
+
+def file_name(stem: str, record: Mapping[str, Any]) -> str:
+    """``stem`` with split and protocol where they are not the usual ones, so that each has a table and figures of its own."""
+    usual = ("test", FRAMED.name)
+    given = (str(record["split"]), str(record.get("protocol_name", FRAMED.name)))
+    return "-".join([stem, *(name for name, common in zip(given, usual, strict=True) if name != common)])
 
 
 def notes(record: Mapping[str, Any]) -> list[str]:
@@ -122,7 +130,7 @@ def to_latex(record: Mapping[str, Any]) -> str:
 
 def write_comparison(folder: Path, record: Mapping[str, Any]) -> list[Path]:
     """Write ``table.json`` (the record), ``table.md``, ``table.tex`` and, where there are true boxes, ``box_acc_over_tau``
-    as SVG and PNG. Files of before are replaced.
+    as SVG and PNG, all named by :func:`file_name`. Files of before are replaced.
 
     Args:
         folder: where they go; made if it is missing.
@@ -133,13 +141,17 @@ def write_comparison(folder: Path, record: Mapping[str, Any]) -> list[Path]:
     Raises:
         RunError: a file cannot be written.
     """
-    json, *texts = (folder / f"table.{kind}" for kind in ("json", "md", "tex"))
+    json, *texts = (folder / f"{file_name('table', record)}.{kind}" for kind in ("json", "md", "tex"))
     write_json(json, record)
     for path, text in zip(texts, (to_markdown(record), to_latex(record)), strict=True):
         with atomic_file(path) as file:
             file.write(text)
     panels = comparison_panels(record["methods"])
-    return [json, *texts, *save_panels(folder / CURVES, panels, title="Boxes correct at each threshold", size=(7.0, 5.2))]
+    return [
+        json,
+        *texts,
+        *save_panels(folder / file_name(CURVES, record), panels, title="Boxes correct at each threshold", size=(7.0, 5.2)),
+    ]
 
 
 def _cell(metric: Metric, row: Row, best: str, bold: str, spread: str) -> str:
