@@ -74,6 +74,7 @@ def test_a_method_is_fitted_after_what_it_builds_on(run: Compare, kinds: Any) ->
     assert [row["name"] for row in record["methods"]] == ["learner", "above"]
     below, above = (row["runs"][0] for row in record["methods"])
     assert above["boxes"]["curves"] == below["boxes"]["curves"]
+    assert above["parameters"] == below["parameters"] == 4
     assert above["needs_seconds"] == below["fit"]["seconds"] and below["needs_seconds"] == 0
 
 
@@ -226,6 +227,8 @@ def test_the_method_of_the_documentation_works(run: Compare, tmp_path: Path) -> 
     (tmp_path / "eigen.py").write_text(example, encoding="utf-8")
     record = run([f"{tmp_path / 'eigen.py'}:EigenCam"])
     assert record["failed"] == [] and {row["title"] for row in record["methods"]} == {"CAM", "Eigen-CAM"}
+    cam, own = (row["runs"][0] for row in record["methods"])
+    assert own["parameters"] == cam["parameters"] > 0 and own["boxes"]["class_top1"] == cam["boxes"]["class_top1"] is not None
 
 
 def test_the_python_example_of_the_documentation_runs_as_it_stands(

@@ -68,6 +68,11 @@ class ScoreMapMethod(ABC):
     shares: ClassVar[bool] = False
     own: ClassVar[bool] = False
     side: int = 224
+    _needed: tuple[ScoreMapMethod, ...] = ()
+
+    def take(self, study: Study) -> None:
+        """Remember the fitted methods that it needs, whose networks count as its own."""
+        self._needed = tuple(study.done[name] for name in self.needs if name in study.done)
 
     def fit(self, study: Study) -> Fit:
         """Build the method's networks and train them within the study's budget.
@@ -77,6 +82,7 @@ class ScoreMapMethod(ABC):
         """
         started = time.perf_counter()
         study.seed_everything()
+        self.take(study)
         self.build(study)
         found = self.train(study)
         self.freeze()
@@ -111,8 +117,17 @@ class ScoreMapMethod(ABC):
 
     @property
     def parameters(self) -> int:
-        """Number of parameters that an answer needs."""
-        return 0 if self.network is None else sum(p.numel() for p in self.network.parameters())
+        """Number of parameters that an answer needs: those of the network and of all that it needs, each once."""
+        counts: dict[int, int] = {}
+        rest: list[ScoreMapMethod] = [self]
+        while rest:
+            method = rest.pop()
+            if method.network is not None:
+                counts.update((id(parameter), parameter.numel()) for parameter in method.network.parameters())
+            elif not method._needed and method is not self:  # it counts what is no network of its own
+                counts[id(method)] = method.parameters
+            rest += method._needed
+        return sum(counts.values())
 
     @abstractmethod
     def build(self, study: Study) -> None:
