@@ -28,6 +28,7 @@ class Fit:
         steps: steps of its optimiser; 0 where nothing was learned.
         epochs: how often it saw each training photo, on average.
         seconds: of wall clock, for all of it.
+        bounded: of these, what the budget bounds; None: all.
         chosen: what was chosen on the validation part, and how, in words; empty where nothing was.
         curve: what was measured on the way, a mapping per checkpoint.
     """
@@ -35,6 +36,7 @@ class Fit:
     steps: int = 0
     epochs: float = 0.0
     seconds: float = 0.0
+    bounded: float | None = field(default=None, kw_only=True)
     chosen: str = ""
     curve: tuple[Mapping[str, float], ...] = field(default=())
 

@@ -118,7 +118,7 @@ def compare(
         "n_skipped": max((len(run["skipped"]) for row in found for run in row["runs"]), default=0),
         "budget_minutes": budget,
         "seeds": sorted({run["seed"] for row in found for run in row["runs"]}),
-        "photos": {"train": len(study.train), "val": len(study.val)},
+        "photos": {"train": len(study.train), "val": len(study.val), "val_boxed": sum(s.boxed for s in study.val.samples)},
         "cnn": _title(study, "cnn"),
         "transformer": _title(study, "transformer"),
         "weights": {role: found and found.record() for role, found in study.weights.items()},

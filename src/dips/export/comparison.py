@@ -21,6 +21,8 @@ from dips.runtime import atomic_file
 
 __all__ = ["comparison_rows", "failures", "file_name", "notes", "to_latex", "to_markdown", "write_comparison"]
 
+_OVER = 1.5  # times the budget; longer is told
+
 _TEX = {character: rf"\{character}" for character in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -50,14 +52,37 @@ def notes(record: Mapping[str, Any]) -> list[str]:
     caveat = "; numbers made with it are not those of a purely self-supervised one" if tuned else ""
     skipped = record.get("n_skipped", 0)
     left_out = f"; {skipped} of them could not be read and are left out" if skipped else ""
+    over = [row["title"] for row in record["methods"] if any(_over(run, 60 * record["budget_minutes"]) for run in row["runs"])]
     return [
         f"{record['n_images']} photos of the split {record['split']}, {record['n_boxes']} with true boxes{left_out}",
         f"Protocol: {record['protocol']}",
         f"CNN: {record['cnn']}",
         f"Transformer: {record['transformer']}{caveat}",
-        f"Budget: {record['budget_minutes']:g} minutes of training per method",
+        f"Budget: {record['budget_minutes']:g} minutes of training per method; a few steps are made however small it "
+        "is, and what a method builds on (classifier, harvest) lies outside it but is in the minutes of the table",
+        *([f"Trained for more than {_OVER:g} times the budget: {', '.join(over)}"] if over else []),
+        *_chosen(record),
         f"Times: on {machine['device']}, {machine['cpus']} CPU cores",
         f"Seeds: {', '.join(map(str, seeds))}{spread}",
+    ]
+
+
+def _over(run: Mapping[str, Any], budget: float) -> bool:
+    fit = run["fit"]
+    seconds = fit["seconds"] if fit.get("bounded") is None else fit["bounded"]
+    return bool(fit["steps"]) and seconds > _OVER * budget
+
+
+def _chosen(record: Mapping[str, Any]) -> list[str]:
+    """On what checkpoints and thresholds were chosen, as far as the record says it."""
+    count = record.get("photos", {}).get("val_boxed")
+    if count is None:
+        return []
+    if count:
+        return [f"Checkpoints, percentiles and the thresholds of (val): chosen on the boxes of {count} validation photos"]
+    return [
+        "No validation photo has boxes: no checkpoint or threshold was chosen by them, the (val) columns are left out, and the "
+        "sheet shows the best threshold of the measured photos (oracle)"
     ]
 
 
