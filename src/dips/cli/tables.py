@@ -162,7 +162,7 @@ def _comparison(rows: Sequence[Row], columns: Sequence[Metric]) -> Table:
 
 
 def _console() -> Console:
-    return Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 132)
+    return Console(file=sys.stdout, highlight=False, emoji=False, width=None if sys.stdout.isatty() else 132)
 
 
 def settings_text(name: str = "") -> str:
