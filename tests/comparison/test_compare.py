@@ -191,12 +191,20 @@ def test_an_unreadable_photo_is_skipped_and_named(run: Compare, kinds: Any, scen
 
 
 @pytest.mark.parametrize(
-    ("wrong", "why"), [("nowhere", "nowhere"), ("no test part", "test"), ("no boxes", "has true boxes or masks")]
+    ("wrong", "why"),
+    [
+        ("nowhere", "nowhere"),
+        ("no test part", "test"),
+        ("no boxes", r"has true boxes or masks.*docs/data\.md"),
+        ("train", r"holds train/ and test/"),
+    ],
 )
 def test_a_folder_is_not_spoilt_by_wrong_data(
     run: Compare, kinds: Any, scenes: Path, tmp_path: Path, wrong: str, why: str
 ) -> None:
     data = tmp_path / ("nowhere" if wrong == "nowhere" else "wrong")
+    if wrong == "train":
+        data = scenes / "train"
     if wrong == "no test part":
         shutil.copytree(scenes / "train", data / "train")
     if wrong == "no boxes":

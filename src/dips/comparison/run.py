@@ -22,7 +22,7 @@ from dips.comparison.folder import begin, gather, require_comparison
 from dips.comparison.measure import Measurer
 from dips.comparison.pictures import shown_photos, write_attention, write_sheets
 from dips.config import Config, load_config
-from dips.data import align_classes, load_data
+from dips.data import align_classes, available_splits, load_data
 from dips.errors import ConfigError, DataError
 from dips.evaluate.protocol import find_protocol
 from dips.evaluate.run import evaluate_maps
@@ -79,13 +79,17 @@ def compare(
     folder = Path(out)
     config = load_config(recipe, (settings,) if isinstance(settings, str) else settings)
     config.check()
-    if not budget > 0 or seeds < 1:
-        raise ConfigError(f"--budget ({budget:g}) must be above 0 minutes, and --seeds ({seeds}) at least 1")
+    if not budget > 0:
+        raise ConfigError(f"--budget {budget:g} must be above 0 minutes")
+    if seeds < 1:
+        raise ConfigError(f"--seeds {seeds} must be at least 1")
     measure, place = find_protocol(protocol), pick_device(device)
     methods = (methods,) if isinstance(methods, str) else methods
     require_comparison(folder)
     if not find_methods(methods, heads=lambda: 1_000):  # a name that is wrong is told before any work
         raise ConfigError("--methods names none; give some, separated by commas, or all")
+    if available_splits(data) == ("all",):
+        raise DataError(f"{data} is not divided into parts; to compare methods give the folder that holds train/ and test/")
     measurer = None
     first = config.train.seed
     if config.data.val_seed < 0:  # one cut for all seeds: they share the harvest, and are compared on the same photos
@@ -215,5 +219,5 @@ def _measured_on(data: str | Path, split: str, study: Study) -> DataSet:
             "another with --split"
         )
     if not any(sample.masks or sample.boxed for sample in test.samples):
-        raise DataError(f"no photo of the split '{split}' of {data} has true boxes or masks, so nothing can be compared")
+        raise DataError(f"no photo of the split '{split}' of {data} has true boxes or masks to compare by; see docs/data.md")
     return replace(test, split=split)
