@@ -349,10 +349,12 @@ def compare(
 
     Writes table.json, table.md, table.tex, curves over the threshold, a sheet of photos and methods, and the transformer's
     attention by block and head. A comparison that was interrupted goes on when the same command is given again; methods and
-    seeds can be added later. A method that fails is reported, and the exit code is then 1.
+    seeds can be added later; each split and protocol has a table of its own. A method that fails is reported, and the exit code
+    is then 1.
     """
     from dips.cli.tables import print_comparison
     from dips.comparison import compare as run_comparison
+    from dips.export.comparison import file_name
 
     names = [name.strip() for name in methods.split(",") if name.strip()]
     result = run_comparison(
@@ -371,7 +373,7 @@ def compare(
         photos=photos,
     )
     print_comparison(result)
-    print(f"table    {out / 'table.md'}")
+    print(f"table    {out / file_name('table', result)}.md")
     return 1 if result["failed"] else 0
 
 

@@ -47,5 +47,5 @@ def interrupted(tokens: Sequence[str]) -> str:
 def fail(words: str, *, word: str = "error", code: int = 2) -> int:
     """Say why it ended, in one line; the exit code."""
     message = " ".join(words.split("\n"))
-    Console(stderr=True, soft_wrap=True, highlight=False).print(f"dips: {word}: {message}", markup=False)
+    Console(stderr=True, soft_wrap=True, highlight=False, emoji=False).print(f"dips: {word}: {message}", markup=False)
     return code
