@@ -109,7 +109,7 @@ def test_damaged_and_missing_weights(tiny: Tiny, tmp_path: Path, dips: Dips) -> 
 
 def test_no_such_device(tiny: Tiny, tmp_path: Path, dips: Dips) -> None:
     said = dips(*tiny.train(tmp_path / "run", "--device", "gpu7"))
-    assert said.code == 2 and "--device cpu" in said.err
+    assert said.code == 2 and "auto, cpu, cuda, mps" in said.err
 
 
 def test_full_disk(tiny: Tiny, tmp_path: Path, dips: Dips, monkeypatch: pytest.MonkeyPatch) -> None:
