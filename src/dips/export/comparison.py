@@ -92,13 +92,14 @@ def to_markdown(record: Mapping[str, Any]) -> str:
     columns = shown_columns(rows)
     heads = ["Method", "Labels", *(metric.heading for metric in columns)]
     lines = [f"# Localization on {_markdown(_name(record))}, in percent", ""]
-    lines += [_line(heads), _line([":--", ":--", *["--:"] * len(columns)])]
+    lines += [_line(heads), _line([":--", ":--", *["--:"] * len(columns)])] if rows else ["No method succeeded."]
     for group, members in grouped(rows):
         lines.append(_line([f"**{group}**", *[""] * (len(heads) - 1)]))
         for row in members:
             cells = [_cell(metric, row, metric.best(rows), "**{}**", " ± {}") for metric in columns]
             lines.append(_line([_markdown(row.title), row.labels, *cells]))
-    lines += ["", "Bold: the best of a column. Labels: what supervises a method, nothing or the class of each photo.", ""]
+    if rows:
+        lines += ["", "Bold: the best of a column. Labels: what supervises a method, nothing or the class of each photo.", ""]
     for part, metrics in groupby(columns, key=lambda metric: metric.part):
         lines += [f"- {part[0].upper()}{part[1:]}:", *(f"  - **{metric.heading}**: {metric.meaning}" for metric in metrics)]
     lines += [
@@ -108,7 +109,8 @@ def to_markdown(record: Mapping[str, Any]) -> str:
         f"- Data: `{record['data']}`",
         *(f"- {_markdown(note)}" for note in notes(record)),
     ]
-    lines += ["", "## Methods", "", *(f"- **{_markdown(row.title)}**: {_markdown(row.paper)}" for row in rows)]
+    if rows:
+        lines += ["", "## Methods", "", *(f"- **{_markdown(row.title)}**: {_markdown(row.paper)}" for row in rows)]
     if record["failed"]:
         lines += ["", "## Failed", "", *(f"- {_markdown(words)}" for words in failures(record))]
     return "\n".join(lines) + "\n"
@@ -122,6 +124,8 @@ def failures(record: Mapping[str, Any]) -> list[str]:
 def to_latex(record: Mapping[str, Any]) -> str:
     """The table as a ``table*`` with the packages booktabs and graphicx; papers and failures as comments below it."""
     rows = comparison_rows(record)
+    if not rows:
+        return "\n".join(["% no method succeeded", *(f"% failed: {words}" for words in failures(record))]) + "\n"
     columns = shown_columns(rows)
     parts = [(part, len(list(metrics))) for part, metrics in groupby(columns, key=lambda metric: metric.part)]
     first, rules = 3, []  # the columns are counted from 1
