@@ -19,7 +19,7 @@ from dips.export.plots import save_panels
 from dips.export.rows import Metric, Row, comparison_rows, grouped, shown_columns
 from dips.runtime import atomic_file
 
-__all__ = ["comparison_rows", "failures", "file_name", "notes", "to_latex", "to_markdown", "write_comparison"]
+__all__ = ["comparison_rows", "failures", "file_name", "measured_on", "notes", "to_latex", "to_markdown", "write_comparison"]
 
 _OVER = 1.5  # times the budget; longer is told
 
@@ -42,6 +42,12 @@ def file_name(stem: str, record: Mapping[str, Any]) -> str:
     usual = ("test", FRAMED.name)
     given = (str(record["split"]), str(record.get("protocol_name", FRAMED.name)))
     return "-".join([stem, *(name for name, common in zip(given, usual, strict=True) if name != common)])
+
+
+def measured_on(record: Mapping[str, Any]) -> str:
+    """Data, split and transformer in a few words, for figures."""
+    words = f"{_name(record)}, split {record['split']}"
+    return f"{words}; transformer: {found}" if (found := record.get("transformer")) else words
 
 
 def notes(record: Mapping[str, Any]) -> list[str]:
@@ -175,7 +181,7 @@ def write_comparison(folder: Path, record: Mapping[str, Any]) -> list[Path]:
     for path, text in zip(texts, (to_markdown(record), to_latex(record)), strict=True):
         with atomic_file(path) as file:
             file.write(text)
-    panels = comparison_panels(record["methods"])
+    panels = comparison_panels(record["methods"], measured_on(record))
     return [
         json,
         *texts,

@@ -89,6 +89,7 @@ def lines_panel(
     y_limits: tuple[float, float] | None = None,
     whole_x: bool = False,
     marks: str = "",
+    heading: str = "",
 ) -> Panel:
     """Curves in one plot.
 
@@ -99,6 +100,7 @@ def lines_panel(
         y_limits: limits of the y axis; fitted to the data by default.
         whole_x: ticks at whole numbers only.
         marks: what the marked points are, for the legend.
+        heading: words above the plot.
     """
 
     def draw(axes: Axes, inks: Inks) -> None:
@@ -121,6 +123,8 @@ def lines_panel(
             axes.plot([], [], color=inks.text, alpha=0.3, linewidth=0.8, label=words)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
+        if heading:
+            axes.set_title(heading, fontsize=8.5, loc="left")
         if y_limits is not None:
             axes.set_ylim(*y_limits)
         if whole_x:
