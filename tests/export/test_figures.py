@@ -140,8 +140,8 @@ def test_single_heads_come_last_and_the_heading_says_what_it_is(comparison: dict
     methods[1].update(name="head4", title="Attention, head 4")
     (panel,) = comparison_panels(methods, "birds, split test")
     assert legend(panel) == ["DiPS", "A_B & 50% <#1>|", "Attention, head 4", "Attention, head 3"]
-    heading = drawn(panel).get_title(loc="left")
-    assert heading.startswith("birds, split test\n") and "the best for each IoU" in heading
+    heading = drawn(panel).get_xlabel()
+    assert "\nbirds, split test\n" in heading and "the best for each IoU" in heading
 
 
 def test_of_many_methods_only_the_best_have_colours(comparison: dict[str, Any]) -> None:

@@ -113,7 +113,7 @@ def comparison_panels(methods: Sequence[Mapping[str, Any]], about: str = "") -> 
             description="; ".join(f"{line.name} reaches {max(line.y):.1f} percent" for line in lines),
             y_limits=(0, 100),
             heading="\n".join(
-                [*textwrap.wrap(about, 100), "one threshold for all IoUs; V2 of the table takes the best for each IoU"]
+                [*textwrap.wrap(about, 70), "one threshold for all IoUs; V2 of the table takes the best for each IoU"]
             ),
         )
     ]

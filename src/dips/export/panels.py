@@ -100,7 +100,7 @@ def lines_panel(
         y_limits: limits of the y axis; fitted to the data by default.
         whole_x: ticks at whole numbers only.
         marks: what the marked points are, for the legend.
-        heading: words above the plot.
+        heading: what it is of; below the x axis, as the legend stands above.
     """
 
     def draw(axes: Axes, inks: Inks) -> None:
@@ -121,10 +121,8 @@ def lines_panel(
         if faint:
             words = faint[0].name if len(faint) == 1 else f"{len(faint)} others"
             axes.plot([], [], color=inks.text, alpha=0.3, linewidth=0.8, label=words)
-        axes.set_xlabel(x_label)
+        axes.set_xlabel(f"{x_label}\n{heading}" if heading else x_label)
         axes.set_ylabel(y_label)
-        if heading:
-            axes.set_title(heading, fontsize=8.5, loc="left")
         if y_limits is not None:
             axes.set_ylim(*y_limits)
         if whole_x:
