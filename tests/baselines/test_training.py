@@ -73,6 +73,15 @@ def test_the_budget_sets_the_steps(run: Run, seconds: float, cost: float, steps:
     assert run.batches[0].shape == (4, 3, 32, 32)
 
 
+def test_as_many_steps_learn_alike_whatever_the_first_one_took(run: Run) -> None:
+    found = []
+    for seconds, cost in ((20, 50), (20, 6)):  # the first step tells the total of 4, or the fourth
+        run.study.seconds, run.cost, run.net = seconds, cost, Counted()
+        found.append((run().record(), run.net.value.item()))
+    assert found[0][0]["steps"] == 4 and {**found[0][0], "seconds": 0} == {**found[1][0], "seconds": 0}
+    assert found[0][1] == found[1][1] > 0
+
+
 def test_the_first_step_warms_up(run: Run) -> None:
     run.study.seconds = 20
     original = run.loss

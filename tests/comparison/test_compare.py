@@ -31,11 +31,13 @@ def test_a_row_says_everything_that_the_table_needs(run: Compare, kinds: Any, tm
     assert json.loads((tmp_path / "out" / "table.json").read_text())["methods"][0]["title"] == "Bright"
 
 
-def test_what_is_done_is_not_done_again(run: Compare, kinds: Any, tmp_path: Path) -> None:
+def test_what_is_done_is_not_done_again(run: Compare, kinds: Any, capfd: pytest.CaptureFixture[str]) -> None:
     first = run([kinds.Bright(), kinds.Learner()])
+    assert "already" not in capfd.readouterr().err
     again = kinds.Bright()
     second = run([again, kinds.Learner()])
     assert kinds.Learner.fits == 1 and again.asked == 0
+    assert "already fitted and measured with seed 0: Bright, Learner" in capfd.readouterr().err
     assert second["methods"] == first["methods"]
 
 

@@ -144,5 +144,7 @@ def test_the_folder_holds_record_table_and_curves(comparison: Record, tmp_path: 
     assert paths[1].read_text(encoding="utf-8") == to_markdown(comparison)
     assert paths[2].read_text(encoding="utf-8") == to_latex(comparison)
     nothing = {**comparison, "methods": []}
+    assert "No method succeeded." in to_markdown(nothing) and "|" not in to_markdown({**nothing, "failed": []})
+    assert to_latex(nothing).startswith("% no method succeeded")
     assert [path.name for path in write_comparison(folder, nothing)] == ["table.json", "table.md", "table.tex"]
     assert len(list(folder.iterdir())) == 3, "curves of other numbers are removed"

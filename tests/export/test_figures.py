@@ -134,6 +134,16 @@ def test_a_comparison_draws_the_mean_over_ious_and_seeds(comparison: dict[str, A
     assert comparison_panels([]) == [] == comparison_panels([{**comparison["methods"][0], "runs": []}])
 
 
+def test_single_heads_come_last_and_the_heading_says_what_it_is(comparison: dict[str, Any]) -> None:
+    methods = comparison["methods"]
+    methods[3].update(name="head3", title="Attention, head 3")
+    methods[1].update(name="head4", title="Attention, head 4")
+    (panel,) = comparison_panels(methods, "birds, split test")
+    assert legend(panel) == ["DiPS", "A_B & 50% <#1>|", "Attention, head 4", "Attention, head 3"]
+    heading = drawn(panel).get_xlabel()
+    assert "\nbirds, split test\n" in heading and "the best for each IoU" in heading
+
+
 def test_of_many_methods_only_the_best_have_colours(comparison: dict[str, Any]) -> None:
     dips, cam, *_ = comparison["methods"]
     (panel,) = comparison_panels([*({**cam, "title": f"rival {n}"} for n in range(20)), dips])

@@ -109,6 +109,14 @@ def test_attention_of_every_shape_can_be_drawn(shape: tuple[int, ...]) -> None:
         assert (picture[-60:, -40:].mean(axis=(0, 1)) > 20).any()
 
 
+def test_words_below_make_a_sheet_higher() -> None:
+    words = "birds, split test; transformer: saliency-tuned"
+    (plain,), (told,) = (method_sheets(PHOTOS, [None, None], [column("a")], side=SIDE, about=about) for about in ("", words))
+    assert told.shape[0] > plain.shape[0] and told.shape[1] == plain.shape[1]
+    plain, told = (attention_sheet(PHOTOS[0], np.ones((1, 2, 3, 3)), about=about) for about in ("", words))
+    assert told.shape[0] > plain.shape[0] and (told[plain.shape[0] :] < 100).any()
+
+
 @pytest.mark.parametrize("attention", [np.zeros((2, 3, 4)), np.zeros((0, 1, 2, 2)), np.full((1, 1, 2, 2), np.nan)])
 def test_what_is_no_attention_is_refused(attention: np.ndarray[Any, Any]) -> None:
     with pytest.raises(DataError, match="blocks, heads"):

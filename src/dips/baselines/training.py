@@ -87,7 +87,9 @@ def train_network(
     network.train()
     while not total or step < total:
         started = time.perf_counter()
-        progress = step / total if total else 0.0
+        progress = (
+            step / total if step > _TIMED else 0.0
+        )  # also where the first step tells the total: the same steps learn alike
         for group in optimiser.param_groups:
             group["lr"] = schedule.lr * group["share"] * (1 + math.cos(math.pi * progress)) / 2
         images, labels = next(batches)
@@ -105,7 +107,7 @@ def train_network(
             each = spent / max(1, step - 1) if step > 1 else taken
             total = max(_LEAST, step, round(study.seconds / each))
             log(f"  {total} steps of {each:.2f} s, {total * size / len(photos):.1f} passes over {len(photos)} photos")
-        if total and step in _checkpoints(total, schedule.checks):
+        if step > _TIMED and step in _checkpoints(total, schedule.checks):
             network.eval()
             score = study.choose(maps, side or schedule.crop)
             network.train()

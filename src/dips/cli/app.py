@@ -373,7 +373,8 @@ def compare(
         photos=photos,
     )
     print_comparison(result)
-    print(f"table    {out / file_name('table', result)}.md")
+    if result["methods"]:
+        print(f"table    {out / file_name('table', result)}.md")
     return 1 if result["failed"] else 0
 
 

@@ -131,9 +131,13 @@ def print_comparison(record: Mapping[str, Any]) -> None:
         left_out += [metric.heading for metric in columns if metric.key == key]
         columns = [metric for metric in columns if metric.key != key]
         table = _comparison(rows, columns)
-    console.print(f"{record['data']}, in percent; best threshold of this split (oracle), or validation's (val)", markup=False)
     if rows:
+        console.print(
+            f"{record['data']}, in percent; best threshold of this split (oracle), or validation's (val)", markup=False
+        )
         console.print(table)
+    else:
+        console.print(f"{record['data']}: no method succeeded", markup=False)
     if left_out:
         console.print(f"only in the written table, for lack of room: {', '.join(left_out)}")
     for line in (*notes(record), *(f"failed: {words}" for words in failures(record))):

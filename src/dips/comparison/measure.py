@@ -53,11 +53,14 @@ class Measurer:
                 stale.add(method.name)
         todo = stale | {m.name for m in methods if self._folder(study, m).result(self.what) is None}
         wanted = with_needs(todo, {m.name: m.needs for m in methods})
+        if kept := [method.title for method in methods if method.name not in wanted]:
+            log(f"already fitted and measured with seed {study.seed}: {', '.join(kept)}")
         together: list[ScoreMapMethod] = []
         for place, method in enumerate(methods):
             if method.name not in wanted:
                 continue
-            log(f"[{place + 1}/{len(methods)}] {method.title}, seed {study.seed}")
+            known = "" if method.name in stale else ": already fitted"
+            log(f"[{place + 1}/{len(methods)}] {method.title}, seed {study.seed}{known}")
             if not self._ready(study, method, method.name in stale, keep=any(method.name in other.needs for other in methods)):
                 continue
             if method.name in todo:

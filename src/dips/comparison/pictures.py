@@ -22,7 +22,7 @@ from dips.data.images import ByteImage, image_size, read_image, resize_image
 from dips.errors import ImageError
 from dips.evaluate.boxes import FRAME, boxes_at_thresholds
 from dips.evaluate.protocol import FRAMED
-from dips.export.comparison import file_name
+from dips.export.comparison import file_name, measured_on
 from dips.export.sheets import Column, attention_sheet, method_sheets
 from dips.runtime import atomic_file, log
 from dips.types import FloatArray, Sample
@@ -63,8 +63,12 @@ def write_sheets(folder: Path, record: Mapping[str, Any], shown: Sequence[Sample
         columns.append(Column(method["title"], found, boxes))
     if not columns or not photos:
         return _write(folder, file_name("sheet", record), [])  # those of before show what is no more
+    at = {bool((method["runs"][0]["at_tau"] or {}).get("tau")) for method in record["methods"] if method["runs"]}
+    chosen, best = "the one chosen on validation", "the best of these photos (oracle)"
+    words = chosen if at == {True} else best if at == {False} else f"{chosen}, else {best}"
+    about = f"{measured_on(record)}; boxes: of the largest contour, threshold: {words}"
     truths = [_scaled(sample, photo) for sample, photo in zip(shown, photos, strict=True)]
-    return _write(folder, file_name("sheet", record), method_sheets(photos, truths, columns))
+    return _write(folder, file_name("sheet", record), method_sheets(photos, truths, columns, about=about))
 
 
 def write_attention(folder: Path, record: Mapping[str, Any], study: Study, shown: Sequence[Sample]) -> list[Path]:
@@ -76,7 +80,7 @@ def write_attention(folder: Path, record: Mapping[str, Any], study: Study, shown
         if (photo := _photo(sample)) is None:
             continue
         square = torch.from_numpy(resize_image(photo, (side, side))).to(study.device).permute(2, 0, 1)[None].float() / 255
-        pictures.append(attention_sheet(photo, network.attention_by_block(square)[0].cpu().numpy()))
+        pictures.append(attention_sheet(photo, network.attention_by_block(square)[0].cpu().numpy(), about=measured_on(record)))
     return _write(folder, file_name("attention", record), pictures)
 
 

@@ -19,7 +19,7 @@ from dips.export.plots import save_panels
 from dips.export.rows import Metric, Row, comparison_rows, grouped, shown_columns
 from dips.runtime import atomic_file
 
-__all__ = ["comparison_rows", "failures", "file_name", "notes", "to_latex", "to_markdown", "write_comparison"]
+__all__ = ["comparison_rows", "failures", "file_name", "measured_on", "notes", "to_latex", "to_markdown", "write_comparison"]
 
 _OVER = 1.5  # times the budget; longer is told
 
@@ -42,6 +42,12 @@ def file_name(stem: str, record: Mapping[str, Any]) -> str:
     usual = ("test", FRAMED.name)
     given = (str(record["split"]), str(record.get("protocol_name", FRAMED.name)))
     return "-".join([stem, *(name for name, common in zip(given, usual, strict=True) if name != common)])
+
+
+def measured_on(record: Mapping[str, Any]) -> str:
+    """Data, split and transformer in a few words, for figures."""
+    words = f"{_name(record)}, split {record['split']}"
+    return f"{words}; transformer: {found}" if (found := record.get("transformer")) else words
 
 
 def notes(record: Mapping[str, Any]) -> list[str]:
@@ -92,13 +98,14 @@ def to_markdown(record: Mapping[str, Any]) -> str:
     columns = shown_columns(rows)
     heads = ["Method", "Labels", *(metric.heading for metric in columns)]
     lines = [f"# Localization on {_markdown(_name(record))}, in percent", ""]
-    lines += [_line(heads), _line([":--", ":--", *["--:"] * len(columns)])]
+    lines += [_line(heads), _line([":--", ":--", *["--:"] * len(columns)])] if rows else ["No method succeeded."]
     for group, members in grouped(rows):
         lines.append(_line([f"**{group}**", *[""] * (len(heads) - 1)]))
         for row in members:
             cells = [_cell(metric, row, metric.best(rows), "**{}**", " ± {}") for metric in columns]
             lines.append(_line([_markdown(row.title), row.labels, *cells]))
-    lines += ["", "Bold: the best of a column. Labels: what supervises a method, nothing or the class of each photo.", ""]
+    if rows:
+        lines += ["", "Bold: the best of a column. Labels: what supervises a method, nothing or the class of each photo.", ""]
     for part, metrics in groupby(columns, key=lambda metric: metric.part):
         lines += [f"- {part[0].upper()}{part[1:]}:", *(f"  - **{metric.heading}**: {metric.meaning}" for metric in metrics)]
     lines += [
@@ -108,7 +115,8 @@ def to_markdown(record: Mapping[str, Any]) -> str:
         f"- Data: `{record['data']}`",
         *(f"- {_markdown(note)}" for note in notes(record)),
     ]
-    lines += ["", "## Methods", "", *(f"- **{_markdown(row.title)}**: {_markdown(row.paper)}" for row in rows)]
+    if rows:
+        lines += ["", "## Methods", "", *(f"- **{_markdown(row.title)}**: {_markdown(row.paper)}" for row in rows)]
     if record["failed"]:
         lines += ["", "## Failed", "", *(f"- {_markdown(words)}" for words in failures(record))]
     return "\n".join(lines) + "\n"
@@ -122,6 +130,8 @@ def failures(record: Mapping[str, Any]) -> list[str]:
 def to_latex(record: Mapping[str, Any]) -> str:
     """The table as a ``table*`` with the packages booktabs and graphicx; papers and failures as comments below it."""
     rows = comparison_rows(record)
+    if not rows:
+        return "\n".join(["% no method succeeded", *(f"% failed: {words}" for words in failures(record))]) + "\n"
     columns = shown_columns(rows)
     parts = [(part, len(list(metrics))) for part, metrics in groupby(columns, key=lambda metric: metric.part)]
     first, rules = 3, []  # the columns are counted from 1
@@ -171,7 +181,7 @@ def write_comparison(folder: Path, record: Mapping[str, Any]) -> list[Path]:
     for path, text in zip(texts, (to_markdown(record), to_latex(record)), strict=True):
         with atomic_file(path) as file:
             file.write(text)
-    panels = comparison_panels(record["methods"])
+    panels = comparison_panels(record["methods"], measured_on(record))
     return [
         json,
         *texts,

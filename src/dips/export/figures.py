@@ -6,6 +6,7 @@ older evaluation lacks is left out.
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -88,17 +89,19 @@ def threshold_panels(methods: Sequence[Mapping[str, Any]]) -> list[Panel]:
     return panels
 
 
-def comparison_panels(methods: Sequence[Mapping[str, Any]]) -> list[Panel]:
+def comparison_panels(methods: Sequence[Mapping[str, Any]], about: str = "") -> list[Panel]:
     """Photos correct over the threshold, mean over the IoUs and seeds, of any number of methods; no or one plot.
 
     Args:
-        methods: of a comparison's record. The own ones are drawn strong, the best others in colours, the rest thin and grey.
+        methods: of a comparison's record. The own ones are drawn strong, the best others in colours, single heads of the
+            transformer last, the rest thin and grey.
+        about: on what the methods were measured, for the heading.
     """
     found = [(row, [run for run in row["runs"] if _curves(run)]) for row in methods]
     curves = [(row, _curves(runs[0])["tau"], np.mean([_mean(run) for run in runs], axis=0)) for row, runs in found if runs]
     if not curves:
         return []
-    curves.sort(key=lambda curve: (not curve[0]["own"], -curve[2].max()))
+    curves.sort(key=lambda curve: (not curve[0]["own"], _is_head(curve[0]), -curve[2].max()))
     looks = ["strong" if row["own"] else "plain" if place < _METHODS else "faint" for place, (row, *_) in enumerate(curves)]
     lines = [Line(row["title"], tau, mean.tolist(), look=look) for (row, tau, mean), look in zip(curves, looks, strict=True)]
     return [
@@ -109,8 +112,16 @@ def comparison_panels(methods: Sequence[Mapping[str, Any]]) -> list[Panel]:
             y_label="photos correct, %, mean over the IoUs 0.3, 0.5, 0.7",
             description="; ".join(f"{line.name} reaches {max(line.y):.1f} percent" for line in lines),
             y_limits=(0, 100),
+            heading="\n".join(
+                [*textwrap.wrap(about, 70), "one threshold for all IoUs; V2 of the table takes the best for each IoU"]
+            ),
         )
     ]
+
+
+def _is_head(row: Mapping[str, Any]) -> bool:
+    """Whether it is one head of the transformer."""
+    return re.fullmatch(r"head\d+", row["name"]) is not None
 
 
 def activation_panels(methods: Sequence[Mapping[str, Any]]) -> list[Panel]:

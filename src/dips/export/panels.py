@@ -89,6 +89,7 @@ def lines_panel(
     y_limits: tuple[float, float] | None = None,
     whole_x: bool = False,
     marks: str = "",
+    heading: str = "",
 ) -> Panel:
     """Curves in one plot.
 
@@ -99,6 +100,7 @@ def lines_panel(
         y_limits: limits of the y axis; fitted to the data by default.
         whole_x: ticks at whole numbers only.
         marks: what the marked points are, for the legend.
+        heading: what it is of; below the x axis, as the legend stands above.
     """
 
     def draw(axes: Axes, inks: Inks) -> None:
@@ -119,7 +121,7 @@ def lines_panel(
         if faint:
             words = faint[0].name if len(faint) == 1 else f"{len(faint)} others"
             axes.plot([], [], color=inks.text, alpha=0.3, linewidth=0.8, label=words)
-        axes.set_xlabel(x_label)
+        axes.set_xlabel(f"{x_label}\n{heading}" if heading else x_label)
         axes.set_ylabel(y_label)
         if y_limits is not None:
             axes.set_ylim(*y_limits)

@@ -65,6 +65,7 @@ def method_sheets(
     *,
     side: int = 176,
     most: int = 9,
+    about: str = "",
 ) -> list[Picture]:
     """A row per photo, a column per method: score map, predicted and true boxes, and the best IoU between them.
 
@@ -74,6 +75,7 @@ def method_sheets(
         columns: the methods, at least one, from left to right.
         side: width and height in pixels of the square that every photo is fitted into.
         most: methods per picture; more go into further pictures of about equally many, each with the photos on its left.
+        about: what is shown, and at which threshold, for the line below.
 
     Returns:
         ``(H, W, 3) uint8`` each.
@@ -85,10 +87,10 @@ def method_sheets(
     if not columns or len(counts) > 1 or not photos:
         raise DataError(f"a sheet needs photos and methods, with truth, map and boxes for each: got {sorted(counts)} of them")
     blocks = np.array_split(np.arange(len(columns)), -(-len(columns) // most))
-    return [_method_sheet(photos, truths, [columns[index] for index in block], side) for block in blocks]
+    return [_method_sheet(photos, truths, [columns[index] for index in block], side, about) for block in blocks]
 
 
-def attention_sheet(photo: Picture, attention: NDArray[Any], *, side: int = 112) -> Picture:
+def attention_sheet(photo: Picture, attention: NDArray[Any], *, side: int = 112, about: str = "") -> Picture:
     """A row per block of the transformer, a column per head and one for their mean; the photo stands above.
 
     Args:
@@ -96,6 +98,7 @@ def attention_sheet(photo: Picture, attention: NDArray[Any], *, side: int = 112)
         attention: ``(L, heads, h, w)`` of the class token to the patches, not negative; in each map the highest hundredth is
             brightest.
         side: width and height in pixels of the square that every map is fitted into.
+        about: what is shown, for a line below.
 
     Returns:
         ``(H, W, 3) uint8``.
@@ -118,7 +121,8 @@ def attention_sheet(photo: Picture, attention: NDArray[Any], *, side: int = 112)
     step, first, head = width + _GAP, label + _GAP, max(height, 5 * line) + 2 * _GAP + line
     # between the heads and their mean there is a double gap; the words beside the photo need some room
     size = (first + max(heads + 1, 4) * step + _GAP, head + blocks * (height + _GAP))
-    page = Image.new("RGB", size, PAPER)
+    below = _wrapped(about, font, size[0])
+    page = Image.new("RGB", (size[0], size[1] + len(below) * line), PAPER)
     draw = ImageDraw.Draw(page)
     page.paste(Image.fromarray(small), (first, _GAP))
     left = first + step + _GAP
@@ -136,11 +140,18 @@ def attention_sheet(photo: Picture, attention: NDArray[Any], *, side: int = 112)
     for block in range(blocks):
         row = f"block {block + 1}"
         draw.text((label, head + block * (height + _GAP) + height / 2), row, INK, font_for(row, font), anchor="rm")
+    for number, row in enumerate(below):
+        draw.text((_GAP, size[1] + (number + 0.4) * line), row, INK, font_for(row, font), anchor="lm")
     return np.array(page, dtype=np.uint8)
 
 
+def _wrapped(words: str, font: int, width: int) -> list[str]:
+    """At most four lines that fit the page's width; none of no words."""
+    return text_lines(ImageDraw.Draw(Image.new("RGB", (1, 1))), words, font, width - 2 * _GAP, 4) if words else []
+
+
 def _method_sheet(
-    photos: Sequence[Picture], truths: Sequence[NDArray[Any] | None], columns: Sequence[Column], side: int
+    photos: Sequence[Picture], truths: Sequence[NDArray[Any] | None], columns: Sequence[Column], side: int, about: str
 ) -> Picture:
     pen = Pen(line=max(1, side // 88), font=max(11, side // 14), pad=2)
     small = [_fitted(photo, side) for photo in photos]
@@ -149,7 +160,7 @@ def _method_sheet(
     tops = top + np.cumsum([0, *(picture.shape[0] + _GAP for picture in small)])
     key = Pen(line=pen.line, font=pen.font, pad=3)
     width, bottom, bar = _GAP + (1 + len(columns)) * (side + _GAP), int(tops[-1]), key.font + 4 * key.pad
-    notes = text_lines(ImageDraw.Draw(Image.new("RGB", (1, 1))), _NUMBER, pen.font, width - 2 * _GAP, 2)
+    notes = [*_wrapped(_NUMBER, pen.font, width), *_wrapped(about, pen.font, width)]
     page = Image.new("RGB", (width, bottom + bar + len(notes) * line + _GAP), PAPER)
     draw = ImageDraw.Draw(page)
     for place, title in enumerate(["photo", *(column.title for column in columns)]):
