@@ -1,18 +1,22 @@
-"""Fixtures for all tests: no network, made photos, and the real ones where they are."""
+"""Fixtures for all tests: no network, made photos, the real ones where they are, and a browser for pages."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from dips.config import Config
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, ConsoleMessage, Page, Request
 
 MakePhoto = Callable[..., Path]
 
@@ -23,7 +27,7 @@ class NetworkBlocked(ConnectionError):
 
 @pytest.fixture(autouse=True, scope="session")
 def no_network() -> Iterator[None]:
-    """Every connection but those between processes of this machine's own (Unix sockets) fails at once."""
+    """Every connection but those inside this machine (Unix sockets, the address 127.0.0.1) fails at once."""
     patch = pytest.MonkeyPatch()
     local = getattr(socket, "AF_UNIX", None)
 
@@ -31,13 +35,17 @@ def no_network() -> Iterator[None]:
         original = getattr(socket.socket, name)
 
         def connect(self: socket.socket, address: Any) -> Any:
-            if self.family == local:
+            if self.family == local or (self.family == socket.AF_INET and address[0] == "127.0.0.1"):
                 return original(self, address)
             raise NetworkBlocked(f"tests must not reach the network, this one tried {address}")
 
         patch.setattr(socket.socket, name, connect)
 
+    resolved = socket.getaddrinfo
+
     def resolve(host: Any, *args: Any, **kwargs: Any) -> Any:
+        if host == "127.0.0.1":
+            return resolved(host, *args, **kwargs)
         raise NetworkBlocked(f"tests must not reach the network, this one looked up {host}")
 
     guard("connect")
@@ -118,3 +126,58 @@ def tiny_config() -> Config:
     networks = {"harvest.sst": "test_vit", "classifier.arch": "test_efficientnet", "localizer.encoder": "test_efficientnet"}
     sides = {"harvest.sizes": [64], "classifier.size": 64, "train.resize": 64, "train.crop": 64, "predict.size": 64}
     return Config().replace(**networks, **sides, **{"train.epochs": 1, "train.batch": 8, "train.crf_size": 16})
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium for the tests of one file; they are skipped where there is none (or name it in DIPS_TEST_CHROMIUM).
+
+    It is closed after the file's tests: while Playwright runs, an asyncio loop does, and a thread beside it.
+    """
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra 'dev')")
+    names = (os.environ.get("DIPS_TEST_CHROMIUM"), "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    program = next((found for name in names if name and (found := shutil.which(name))), None)
+    if program is None:
+        pytest.skip("no Chromium on this machine; install it or name it in DIPS_TEST_CHROMIUM")
+    quiet = ["--disable-gpu", "--disable-quic", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=program, args=quiet, chromium_sandbox=False)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page_errors() -> list[str]:
+    """What went wrong in :func:`page` so far; a test that provokes an error clears it."""
+    return []
+
+
+@pytest.fixture
+def page(browser: Browser, page_errors: list[str]) -> Iterator[Page]:
+    """A fresh browser page of 1280 x 800 pixels: Playwright's ``Page``, in its synchronous form.
+
+    Use it as ``page.goto(report.as_uri())`` or ``page.goto(address)``, then ``page.locator("css").click()``,
+    ``page.keyboard.press("j")``, ``page.evaluate("document.title")``, ``page.screenshot(path=...)``; what Playwright waits for
+    must come within 10 seconds. It has cookies and storage of its own. The test fails if the page wrote an error to the
+    console, raised one that nothing caught, or asked for anything outside of this machine: all of them are in
+    ``page_errors``. For another size call ``page.set_viewport_size({"width": 400, "height": 800})``, for the dark colours
+    ``page.emulate_media(color_scheme="dark")``.
+    """
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(10_000)
+    opened = context.new_page()
+
+    def said(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            page_errors.append(f"console: {message.text} ({message.location.get('url', '')})")
+
+    def asked(request: Request) -> None:
+        if not request.url.startswith(("file:", "data:", "blob:", "about:", "http://127.0.0.1:")):
+            page_errors.append(f"outside: {request.url}")
+
+    opened.on("console", said)
+    opened.on("pageerror", lambda error: page_errors.append(f"uncaught: {error}"))
+    opened.on("request", asked)
+    yield opened
+    context.close()
+    assert not page_errors, "the page went wrong:\n" + "\n".join(page_errors)

@@ -200,6 +200,8 @@ def test_evaluation(model: dips.Model, data: Path, top: Path, tmp_path: Path) ->
     assert (model.run / "evaluation.json").read_text() == (tmp_path / "e.json").read_text()
     assert result["split"] == "test" and "Choe" in result["protocol"] and result["n_images"] == 6
     assert 0 < result["n_boxes"] < 6, "photos of the background class have no part in the localization"
+    card = (model.run / "README.md").read_text()
+    assert f"{result['n_boxes']} photos with true boxes: MaxBoxAccV2 {result['max_box_acc_v2']:.1f} at the best" in card
     assert set(result["max_box_acc_at"]) == {"30", "50", "70"}
     assert result["max_box_acc_v2"] == pytest.approx(np.mean(list(result["max_box_acc_at"].values())))
     for name in ("max_box_acc", "max_box_acc_v2", "gt_known", "top1_loc", "top1_cls"):
@@ -207,6 +209,10 @@ def test_evaluation(model: dips.Model, data: Path, top: Path, tmp_path: Path) ->
     assert set(result["baselines"]) == {"mean_attention", "linear_map", "centre"}
     assert all("max_box_acc_v2" in baseline for baseline in result["baselines"].values())
     assert result["sst"] == "test_vit" and set(result["weights"]) == {"transformer", "classifier", "encoder"}
+    shown = json.loads((model.run / "evaluation-photos.json").read_text())
+    assert len(shown["photos"]) == 6 and shown["threshold"] == model.best_tau["v2"] and shown["background"] == "none"
+    assert set(result["files"]) == {"evaluation.csv", "evaluation-photos.json"}
+    assert (model.run / "report.html").read_text().count('id="photo-data"') == 1
     assert result["seed"] == 0 and result["at_validation_tau"]["tau"]["50"] == pytest.approx(model.best_tau["50"], abs=1e-3)
 
 

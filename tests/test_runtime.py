@@ -139,12 +139,25 @@ def test_track_shows_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys
     assert "counting" in capsys.readouterr().err
 
 
+def test_the_command_can_be_pasted(monkeypatch: pytest.MonkeyPatch) -> None:
+    for program in ("/opt/my env/bin/dips", "/opt/site-packages/dips/__main__.py"):
+        monkeypatch.setattr(sys, "argv", [program, "compare", "my birds", "--methods", "cam"])
+        assert environment()["command"] == "dips compare 'my birds' --methods cam"
+    monkeypatch.setattr(sys, "argv", ["mine.py", "a b"])
+    assert environment()["command"] == "mine.py 'a b'"
+
+
+def test_an_unknown_device_names_the_known_ones() -> None:
+    with pytest.raises(RunError) as found:
+        pick_device("gpu")
+    assert str(found.value) == "there is no device 'gpu'; --device takes auto, cpu, cuda, mps"
+
+
 def test_devices() -> None:
     assert pick_device("cpu") == torch.device("cpu")
     assert pick_device().type in ("cpu", "cuda", "mps")
-    for name in ("nonsense", "cuda:99"):
-        with pytest.raises(RunError, match=rf"'{name}' cannot be used.*--device cpu"):
-            pick_device(name)
+    with pytest.raises(RunError, match=r"'cuda:99' cannot be used.*--device cpu"):
+        pick_device("cuda:99")
 
 
 @pytest.mark.parametrize("seed", [0, 7, 2**40])

@@ -16,8 +16,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from dips.extras import missing_package
-
 if TYPE_CHECKING:
     from dips.api import Model, fit
     from dips.comparison import compare
@@ -84,6 +82,8 @@ def __getattr__(name: str) -> Any:
     try:
         value = getattr(import_module(_HOME[name]), name)
     except ModuleNotFoundError as error:
+        from dips.extras import missing_package
+
         if (words := missing_package(error)) is None:
             raise
         raise ModuleNotFoundError(words, name=error.name) from error

@@ -2,7 +2,7 @@
 
 A run folder holds ``config.toml``, ``run.json`` (data, weights, environment, how epoch and threshold were chosen),
 ``metrics.jsonl``, ``model.safetensors`` + ``model.json``, ``README.md`` (model card), ``report.html``, after an evaluation
-``evaluation.json``, and until the training is done ``resume.safetensors``.
+``evaluation.json``, ``evaluation.csv`` and ``evaluation-photos.json``, and until the training is done ``resume.safetensors``.
 """
 
 from __future__ import annotations
@@ -178,19 +178,20 @@ class Model:
         *,
         split: str | None = "test",
         store: str | Path | None = None,
-        photos: int = 24,
+        photos: int = 300,
         json_path: str | Path | None = None,
         protocol: str = "wsol-224",
         note: str = "",
     ) -> dict[str, Any]:
         """Every metric of the protocol on a split, beside the mean attention map, the linear map and the centred Gaussian.
 
-        Writes ``evaluation.json``, ``evaluation.csv`` (a line per photo) and the report into the run folder anew.
+        Writes ``evaluation.json``, ``evaluation.csv`` (a line per photo), ``evaluation-photos.json`` (those that the report
+        shows) and the report into the run folder anew.
 
         Args:
             split: folder of DATA; None or ``all`` takes all of DATA.
             store: of the harvest; default: the user's cache.
-            photos: best and worst photos shown in the report, together.
+            photos: how many are shown in the report: the worst, the best and an even sample of the others.
             json_path: where the result is also written.
             protocol: ``wsol-224``, the field's, or ``original-pixels``.
             note: a sentence about the photos that stands at the top of the report.
@@ -208,12 +209,12 @@ class Model:
             store=_store(store),
             photos=photos,
             protocol=find_protocol(protocol),
-            csv_path=self.run / "evaluation.csv",
             note=note,
         )
         for path in [self.run / "evaluation.json", *([Path(json_path)] if json_path is not None else [])]:
             write_json(path, result)
-        write_run_report(self.run, photos=result["shown"])
+        write_card(self.run / "README.md", self.record, result)
+        write_run_report(self.run)
         return result
 
     def export(self, path: str | Path, *, photos: str | Path | None = None, tolerance: float = 1e-3) -> Compared:

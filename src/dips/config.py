@@ -150,6 +150,7 @@ class TrainConfig:
         "'auto' takes boxes where there are any",
         choices=("auto", "boxes", "proposals", "last"),
     )
+    tensorboard: bool = _setting(False, "also write the epochs' numbers for TensorBoard into RUN/tensorboard")
     workers: int = _setting(0, "processes that read photos; 0 = in the main one", low=0)
 
 

@@ -5,34 +5,29 @@ In: a :class:`~dips.api.Model` and DATA. Out: the numbers of the WSOL protocol a
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 
 from dips.data import align_classes, load_data
-from dips.data.images import read_image
 from dips.data.listing import split_name
 from dips.errors import DataError
 from dips.evaluate.protocol import FRAMED, Protocol
 from dips.evaluate.record import CENTRE_NOTE, REPLICATES, fingerprints, summary, write_rows
 from dips.evaluate.result import BoxResult
 from dips.evaluate.run import Evaluated, evaluate_photos
-from dips.export.draw import overlay, thumbnail
+from dips.export.shown import PHOTOS, ROWS, MapSpool, Rule, write_shown
 from dips.harvest.harvested import Harvested
 from dips.harvest.maps import MapHarvest
 from dips.harvest.store import Store
-from dips.runtime import environment, log
-from dips.types import DataSet, FloatArray, Sample
+from dips.runtime import environment, file_sha256, log, temporary_beside
+from dips.types import DataSet, FloatArray
 
 if TYPE_CHECKING:
     from dips.api import Model
 
 __all__ = ["evaluate_model"]
-
-_THUMBNAIL = 320
 
 
 def evaluate_model(
@@ -43,10 +38,9 @@ def evaluate_model(
     store: Store,
     photos: int,
     protocol: Protocol,
-    csv_path: Path,
     note: str,
 ) -> dict[str, Any]:
-    """See :meth:`dips.api.Model.evaluate`."""
+    """See :meth:`dips.api.Model.evaluate`; writes ``ROWS`` and ``PHOTOS`` into the run folder."""
     dataset = _data(model, data, split)
     harvested = _maps(model, dataset, store)
     digests = harvested.digests
@@ -61,22 +55,34 @@ def evaluate_model(
     unfit = _unfit(model, dataset, split, protocol)
     if unfit is not None:
         log(f"no numbers at validation's thresholds: {unfit}")
-    found = evaluate_photos(
-        model.networks,
-        harvested.samples,
-        others=others,
-        linear="linear_map" if model.key_map is not None else None,
-        tau=model.best_tau,
-        protocol=protocol,
-        replicates=REPLICATES,
-    )
-    own = found.methods["localizer"].boxes
-    if own.n_boxes == 0 and found.methods["localizer"].pxap is None:
-        log("no photo of this split has true boxes or masks: only the classification is evaluated")
-    result = _result(model, data, split, dataset, found, harvested, protocol, unfit, note)
-    write_rows(csv_path, own.images, classes=model.classes)
-    result["shown"] = _shown(model, found, own, photos)
+    rows_path, photos_path = model.run / ROWS, model.run / PHOTOS
+    with temporary_beside(photos_path) as file:
+        maps = MapSpool(file) if photos > 0 else None
+        found = evaluate_photos(
+            model.networks,
+            harvested.samples,
+            others=others,
+            linear="linear_map" if model.key_map is not None else None,
+            tau=model.best_tau,
+            protocol=protocol,
+            replicates=REPLICATES,
+            seen=None if maps is None else maps.add,
+        )
+        own = found.methods["localizer"].boxes
+        if own.n_boxes == 0 and found.methods["localizer"].pxap is None:
+            log("no photo of this split has true boxes or masks: only the classification is evaluated")
+        result = _result(model, data, split, dataset, found, harvested, protocol, unfit, note)
+        write_rows(rows_path, own.images, classes=model.classes)
+        write_shown(photos_path, found.samples, own.images, maps, photos=photos, rule=_rule(model), classes=model.classes)
+    result["files"] = {path.name: file_sha256(path) for path in (rows_path, photos_path)}
     return result
+
+
+def _rule(model: Model) -> Rule:
+    predict = model.config.predict
+    threshold = model.best_tau["v2"] if predict.threshold < 0 else predict.threshold
+    background = None if model.background is None else model.classes[model.background]
+    return Rule(threshold, predict.min_area, max(0.0, predict.min_score), predict.max_boxes, background)
 
 
 def _data(model: Model, data: str | Path, split: str | None) -> DataSet:
@@ -171,29 +177,3 @@ def _classes(model: Model, own: BoxResult) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def _shown(model: Model, found: Evaluated, own: BoxResult, photos: int) -> list[dict[str, Any]]:
-    """The best and worst photos as small pictures (JPEG, base64)."""
-    ranked = sorted((row.iou, i) for i, row in enumerate(own.images) if row.iou is not None)
-    half = min(photos // 2, len(ranked) // 2)
-    chosen = [("worst", *item) for item in ranked[:half]] + [("best", *item) for item in ranked[::-1][:half]]
-    return [_picture(model, found.samples[i], group, iou) for group, iou, i in chosen]
-
-
-def _picture(model: Model, sample: Sample, group: str, iou: float) -> dict[str, Any]:
-    prediction = next(iter(model.predictor.photos([sample.path], lambda path, why: None)))
-    photo = read_image(sample.path)
-    boxes = sample.boxes
-    if boxes is not None and sample.frame is not None:
-        scale = np.array([photo.shape[1] / sample.frame[0], photo.shape[0] / sample.frame[1]] * 2, np.float32)
-        boxes = boxes * scale
-    picture = thumbnail(overlay(photo, prediction, boxes, legend=False), _THUMBNAIL)
-    _, data = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
-    return {
-        "id": sample.id,
-        "group": group,
-        "iou": iou,
-        "label": prediction.label,
-        "jpeg": base64.b64encode(data.tobytes()).decode(),
-    }

@@ -7,6 +7,8 @@ No torch is needed here: what answers for a square may be a run's networks or an
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -15,7 +17,7 @@ import numpy as np
 
 from dips.config import PredictConfig
 from dips.data.images import ByteImage, image_size, read_image, resize_image
-from dips.data.opened import open_photo
+from dips.data.opened import Opened, open_photo
 from dips.errors import ConfigError, ImageError
 from dips.objects import with_objects
 from dips.tiling import Blend, ClassVote, Tiles
@@ -35,6 +37,10 @@ class Networks(Protocol):
         """Squares ``(side, side, 3) uint8`` to maps and class probabilities."""
 
 
+def _as_context(photo: Opened) -> AbstractContextManager[Opened]:
+    return nullcontext(photo)
+
+
 _TILED_SCORE = 0.4  # measured: docs/results.md
 
 
@@ -44,6 +50,7 @@ class _View(NamedTuple):
     path: Path
     size: tuple[int, int]
     square: ByteImage
+    opened: Callable[[], AbstractContextManager[Opened]]
 
 
 class Predictor:
@@ -81,14 +88,34 @@ class Predictor:
                 except ImageError as error:
                     skipped(path, str(error))
                     continue
-                views.append(_View(path, size, self._square(photo)))
-            if views:
-                said = self.networks.answer([view.square for view in views])
-                for i, view in enumerate(views):
-                    try:
-                        yield self._looked_at(view, said.maps[i], said.probabilities[i])
-                    except ImageError as error:
-                        skipped(view.path, str(error))
+                views.append(_View(path, size, self._square(photo), partial(open_photo, path)))
+            for view, whole, probabilities in self._seen(views):
+                try:
+                    yield self._looked_at(view, whole, probabilities)
+                except ImageError as error:
+                    skipped(view.path, str(error))
+
+    def pictures(self, pictures: Iterable[tuple[Path, ByteImage]], batch: int | None = None) -> Iterator[Prediction]:
+        """One prediction per picture ``(H, W, 3) uint8`` RGB, in order; the path only names it.
+
+        Args:
+            batch: pictures at a time; default: ``predict.batch``.
+        """
+        remaining = iter(pictures)
+        while group := list(islice(remaining, batch or self.config.batch)):
+            opened = [(path, Opened(pixels, (pixels.shape[1], pixels.shape[0]))) for path, pixels in group]
+            views = [
+                _View(path, photo.size, self._square(pixels), partial(_as_context, photo))
+                for (path, photo), (_, pixels) in zip(opened, group, strict=True)
+            ]
+            for view, whole, probabilities in self._seen(views):
+                yield self._looked_at(view, whole, probabilities)
+
+    def _seen(self, views: Sequence[_View]) -> Iterator[tuple[_View, FloatArray, FloatArray]]:
+        """What the networks say about each photo as a whole."""
+        if views:
+            said = self.networks.answer([view.square for view in views])
+            yield from zip(views, said.maps, said.probabilities, strict=True)
 
     def _square(self, photo: ByteImage) -> ByteImage:
         return resize_image(photo, (self.networks.side, self.networks.side))
@@ -100,7 +127,7 @@ class Predictor:
             return self.finish(view.path, view.size, whole, probabilities)
         assert isinstance(tiles, Tiles)
         blend, classes = Blend(tiles, self.config.size), ClassVote(whole, probabilities, self.background)
-        with open_photo(view.path) as photo:
+        with view.opened() as photo:
             remaining = iter(tiles)
             while group := list(islice(remaining, self.config.batch)):
                 said = self.networks.answer([self._square(photo.window(*tile)) for tile in group])

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import base64
+import csv
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-
 from dips.errors import RunError
-from dips.export.report import ReportPhoto, write_report
+from dips.export.photopage import PhotoPage
+from dips.export.report import write_report
+from dips.export.shown import PHOTOS, ROWS, read_shown
+from dips.runtime import file_sha256
 
 __all__ = ["write_run_report"]
 
+_COLUMNS = {"id", "label", "predicted", "true_boxes", "iou", "error", "oracle_iou"}
 
-def write_run_report(
-    run: str | Path, out: str | Path | None = None, *, photos: Sequence[Mapping[str, Any]] | None = None
-) -> Path:
+
+def write_run_report(run: str | Path, out: str | Path | None = None) -> Path:
     """Write ``report.html`` from the run's settings, metrics and, if there is one, its last evaluation.
 
     Args:
         out: another place for it.
-        photos: pictures of an evaluation; default: those of ``evaluation.json``.
 
     Raises:
         RunError: the folder is no finished run, or a file of it is missing or damaged.
@@ -34,7 +34,6 @@ def write_run_report(
     if record is None:
         raise RunError(f"{folder} holds no finished run (run.json is missing); finish it with 'dips train ... --resume'")
     evaluation = _read(folder / "evaluation.json")
-    shown = photos if photos is not None else (evaluation or {}).get("shown", [])
     path = folder / "report.html" if out is None else Path(out)
     try:
         parts: dict[str, Any] = {
@@ -43,15 +42,47 @@ def write_run_report(
             "settings_toml": (folder / "config.toml").read_text(encoding="utf-8"),
             "environment": record["environment"],
             "weights": [{"role": role, **item} for role, item in record["weights"].items()],
-            "photos": [_photo(item) for item in shown],
+            "photos": None if evaluation is None else _photos(folder, evaluation),
         }
-    except (OSError, LookupError, TypeError, ValueError, AttributeError, cv2.error) as error:
+    except (OSError, LookupError, TypeError, ValueError, AttributeError, csv.Error) as error:
         raise RunError(
-            f"{folder}: run.json, metrics.jsonl, config.toml or evaluation.json is missing or damaged ({error}); "
+            f"{folder}: run.json, metrics.jsonl, config.toml, evaluation.json or {ROWS} is missing or damaged ({error}); "
             "evaluate again, or copy the run again"
         ) from error
     write_report(path, title=folder.resolve().name, **parts)
     return path
+
+
+def _photos(folder: Path, evaluation: Mapping[str, Any]) -> PhotoPage:
+    """Lines and pictures, as far as they are here and of this very evaluation."""
+    known = evaluation.get("files", {})
+    strange = [name for name, digest in known.items() if not _is(folder / name, digest)]
+    rows = [] if ROWS in strange else _rows(folder / ROWS, evaluation["n_images"])
+    if not known:
+        return PhotoPage(rows, None, "this run was evaluated by an earlier version, which kept no score maps")
+    if PHOTOS in strange:
+        return PhotoPage(rows, None, f"{PHOTOS} is missing in the run folder, or of another evaluation")
+    shown = read_shown(folder / PHOTOS)
+    return PhotoPage(rows, shown, "" if shown["photos"] else "the evaluation was asked for none")
+
+
+def _is(path: Path, digest: str) -> bool:
+    return path.is_file() and file_sha256(path) == digest
+
+
+def _rows(path: Path, count: int) -> list[dict[str, str]]:
+    """The lines of the CSV, whose numbers are numbers; none if it is not there or not of this evaluation."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    if len(rows) != count or not all(row.keys() >= _COLUMNS for row in rows):
+        return []
+    for row in rows:
+        numbers = int(row["true_boxes"]), float(row["iou"] or 0), float(row["oracle_iou"] or 0)
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError(f"{ROWS} has no numbers for {row['id']}")
+    return rows
 
 
 def _evaluation(record: Mapping[str, Any], evaluation: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,14 +103,6 @@ def _evaluation(record: Mapping[str, Any], evaluation: Mapping[str, Any]) -> dic
         "notes": [evaluation["protocol"]],
         "note": evaluation.get("note", ""),
     }
-
-
-def _photo(item: Mapping[str, Any]) -> ReportPhoto:
-    data = np.frombuffer(base64.b64decode(item["jpeg"]), np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    if image is None:
-        raise ValueError(f"the picture of {item['id']} cannot be read")
-    return ReportPhoto(f"{item['id']}: {item['label']}", np.ascontiguousarray(image[:, :, ::-1]), item["iou"], item["group"])
 
 
 def _metrics(path: Path) -> list[dict[str, Any]]:

@@ -1,21 +1,23 @@
 """COCO's run lengths: masks as short strings, column by column, as its evaluator and annotation tools read them.
 
-In and out: masks ``(H, W) bool`` and the "compressed" counts of COCO's JSON. An object is encoded from its own box alone, so
-that a small object of a huge photo costs little. NumPy only.
+In and out: masks ``(H, W) bool`` and the "compressed" counts of COCO's JSON. An object is encoded and decoded by its own box
+alone, so that a small object of a huge photo costs little. NumPy only.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dips.errors import DataError
 
-__all__ = ["area", "decode", "encode", "run_lengths"]
+__all__ = ["area", "bounding_box", "decode", "encode", "run_lengths"]
 
 Mask = NDArray[np.bool_]
+Ints = NDArray[np.int64]
+Box = tuple[int, int, int, int]
+
+_LONGEST = 12  # characters of a number: 60 bits
 
 
 def encode(mask: Mask, *, corner: tuple[int, int] = (0, 0), size: tuple[int, int] | None = None) -> str:
@@ -29,7 +31,7 @@ def encode(mask: Mask, *, corner: tuple[int, int] = (0, 0), size: tuple[int, int
     return _compressed(run_lengths(mask, corner=corner, size=size))
 
 
-def run_lengths(mask: Mask, *, corner: tuple[int, int] = (0, 0), size: tuple[int, int] | None = None) -> list[int]:
+def run_lengths(mask: Mask, *, corner: tuple[int, int] = (0, 0), size: tuple[int, int] | None = None) -> Ints:
     """Lengths of the runs of 0 and 1 in turn, down the photo's columns, from 0 on (perhaps none); see :func:`encode`."""
     height, width = mask.shape
     full_width, full_height = (width, height) if size is None else size
@@ -45,58 +47,108 @@ def run_lengths(mask: Mask, *, corner: tuple[int, int] = (0, 0), size: tuple[int
     begins, ends = begins[np.r_[True, ~joined]] if len(begins) else begins, ends[np.r_[~joined, True]] if len(ends) else ends
     edges = np.stack([begins, ends], axis=1).ravel()
     lengths = np.diff(np.concatenate([[0], edges, [full_width * full_height]]))
-    if len(edges) and lengths[-1] == 0:
-        lengths = lengths[:-1]  # the last run is of 1
-    return [int(length) for length in lengths]
+    # where the last run is of 1 there is none of 0 behind it
+    return lengths[:-1] if len(edges) and lengths[-1] == 0 else lengths
 
 
-def decode(counts: str, size: tuple[int, int]) -> Mask:
-    """The mask ``(H, W)`` of compressed counts; ``size`` is width and height of the photo.
+def decode(counts: str, size: tuple[int, int], *, box: Box | None = None) -> Mask:
+    """The mask of compressed counts.
+
+    Args:
+        counts: see :func:`encode`.
+        size: width and height of the photo.
+        box: ``x0 y0 x1 y1``, end exclusive, inside the photo: only this part, without making the rest.
+
+    Returns:
+        ``(H, W)``, or ``(y1 - y0, x1 - x0)`` for a box.
 
     Raises:
         DataError: the counts are damaged or of another size.
     """
     width, height = size
-    lengths = _expanded(counts)
-    if min(lengths, default=0) < 0 or sum(lengths) != width * height:
-        raise DataError(f"run lengths of {sum(lengths)} pixels are no mask of {width} x {height}; predict the photo again")
+    lengths = _checked(counts, size)
+    x0, y0, x1, y1 = (0, 0, width, height) if box is None else box
+    columns, rows = np.divmod(np.concatenate([[0], np.cumsum(lengths)]), height)
+    # how many pixels of the part lie before each edge of a run
+    before = (columns - x0) * (y1 - y0) + np.clip(rows - y0, 0, y1 - y0)
+    before = np.clip(before, 0, (x1 - x0) * (y1 - y0))
     values = np.arange(len(lengths)) % 2 == 1
-    return np.ascontiguousarray(np.repeat(values, lengths).reshape(width, height).T)
+    return np.ascontiguousarray(np.repeat(values, np.diff(before)).reshape(x1 - x0, y1 - y0).T)
 
 
 def area(counts: str) -> int:
-    """Pixels of the mask."""
-    return sum(_expanded(counts)[1::2])
+    """Pixels of the mask.
+
+    Raises:
+        DataError: the counts are damaged.
+    """
+    return int(_expanded(counts)[1::2].sum())
 
 
-def _compressed(lengths: Sequence[int]) -> str:
+def bounding_box(counts: str, size: tuple[int, int]) -> Box:
+    """``x0 y0 x1 y1`` of the mask's pixels, end exclusive; four zeros where there are none.
+
+    Args:
+        counts: see :func:`encode`.
+        size: width and height of the photo.
+
+    Raises:
+        DataError: the counts are damaged or of another size.
+    """
+    height = size[1]
+    lengths = _checked(counts, size)
+    ends = np.cumsum(lengths)[1::2]
+    ones = lengths[1::2]
+    begins, lasts = (ends - ones)[ones > 0], (ends - 1)[ones > 0]
+    if len(begins) == 0:
+        return 0, 0, 0, 0
+    (left, top), (right, bottom) = np.divmod(begins, height), np.divmod(lasts, height)
+    whole = bool((left != right).any())  # a run over the foot of a column
+    y0, y1 = (0, height) if whole else (int(top.min()), int(bottom.max()) + 1)
+    return int(left.min()), y0, int(right.max()) + 1, y1
+
+
+def _checked(counts: str, size: tuple[int, int]) -> Ints:
+    width, height = size
+    lengths = _expanded(counts)
+    if lengths.min(initial=0) < 0 or lengths.sum() != width * height:
+        raise DataError(f"run lengths of {lengths.sum()} pixels are no mask of {width} x {height}; predict the photo again")
+    return lengths
+
+
+def _compressed(lengths: Ints) -> str:
     """Five bits a character, lowest first; from the fourth on the difference to the length two before."""
-    text = bytearray()
-    for index, length in enumerate(lengths):
-        value = length - lengths[index - 2] if index > 2 else length
-        more = True
-        while more:
-            bits = value & 31
-            value >>= 5
-            more = value != (-1 if bits & 16 else 0)
-            text.append((bits | 32 if more else bits) + 48)
-    return text.decode("ascii")
+    rest = lengths.astype(np.int64)
+    rest[3:] -= lengths[1:-2]
+    written = np.ones(len(rest), bool)
+    rows, used = [], []
+    while written.any():
+        bits = rest & 31
+        rest >>= 5
+        more = written & (rest != np.where(bits & 16, -1, 0))
+        rows.append(np.where(more, bits | 32, bits) + 48)
+        used.append(written)
+        written = more
+    return np.stack(rows, axis=1)[np.stack(used, axis=1)].astype(np.uint8).tobytes().decode("ascii") if rows else ""
 
 
-def _expanded(counts: str) -> list[int]:
-    lengths: list[int] = []
-    value = shift = 0
-    for character in counts.encode("ascii", "replace"):
-        bits = character - 48
-        if not 0 <= bits < 64:
-            raise DataError(f"'{chr(character)}' does not occur in run lengths; predict the photo again")
-        value |= (bits & 31) << shift
-        shift += 5
-        if not bits & 32:
-            if bits & 16:
-                value -= 1 << shift
-            lengths.append(value + lengths[-2] if len(lengths) > 2 else value)
-            value = shift = 0
-    if shift:
+def _expanded(counts: str) -> Ints:
+    bits = np.frombuffer(counts.encode("utf-8", "replace"), np.uint8).astype(np.int64) - 48
+    if len(bits) == 0:
+        return bits
+    if bits.min() < 0 or bits.max() > 63:
+        strange = next(character for character in counts if not 48 <= ord(character) < 112)
+        raise DataError(f"'{strange}' does not occur in run lengths; predict the photo again")
+    last = np.flatnonzero(bits < 32)
+    if len(last) == 0 or last[-1] != len(bits) - 1:
         raise DataError("run lengths end in the middle of a number; predict the photo again")
+    first = np.concatenate([[0], last[:-1] + 1])
+    characters = last - first + 1
+    if characters.max() > _LONGEST:
+        raise DataError("run lengths hold a number that no photo has; predict the photo again")
+    place = np.arange(len(bits)) - np.repeat(first, characters)
+    lengths = np.add.reduceat((bits & 31) << (5 * place), first)
+    lengths -= np.where(bits[last] & 16, np.int64(1) << (5 * characters), 0)
+    lengths[1::2] = np.cumsum(lengths[1::2])
+    lengths[2::2] = np.cumsum(lengths[2::2])
     return lengths

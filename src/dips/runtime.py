@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 import random
+import shlex
 import shutil
 import sys
 import tempfile
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "atomic_file",
     "cache_folder",
+    "command_line",
     "environment",
     "file_sha256",
     "first_process",
@@ -100,6 +102,9 @@ def pick_device(name: str = "auto") -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
+    except RuntimeError:
+        raise RunError(f"there is no device '{name}'; --device takes auto, cpu, cuda, mps") from None
+    try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise RunError(f"the device '{name}' cannot be used here ({error}); try --device cpu") from error
@@ -242,6 +247,13 @@ def new_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
+def command_line() -> str:
+    """The command of this process as it can be pasted into a shell."""
+    program, *words = sys.argv
+    ours = Path(program).name in ("dips", "dips.exe", "dips-script.py") or Path(program).parts[-2:] == ("dips", "__main__.py")
+    return shlex.join(["dips" if ours else program, *words])
+
+
 def environment(device: torch.device | None = None) -> dict[str, Any]:
     """Versions and hardware, as recorded in every run; ``device`` is the one that was computed on (default: the fastest)."""
     import torch
@@ -254,5 +266,5 @@ def environment(device: torch.device | None = None) -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(device) if gpu else "cpu" if device is None else device.type,
-        "command": " ".join(sys.argv),
+        "command": command_line(),
     }

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -32,7 +31,7 @@ from dips.evaluate.record import CENTRE_NOTE, REPLICATES, fingerprints, shared_p
 from dips.evaluate.result import TAU_NAMES, MapResult
 from dips.evaluate.spool import Spool
 from dips.evaluate.workers import Counted, Job, measure_jobs, run_chunks
-from dips.runtime import log, temporary_beside, track
+from dips.runtime import command_line, log, temporary_beside, track
 
 __all__ = ["score_maps"]
 
@@ -234,5 +233,5 @@ def _environment(engine: str) -> dict[str, Any]:
         "boxes": engine,
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
-        "command": " ".join(sys.argv),
+        "command": command_line(),
     }

@@ -249,6 +249,7 @@ def train(prepared: Prepared, *, config: Config, run: Path, fabric: Fabric, resu
     )
     started = time.perf_counter()
     networks.localizer = localizer.to(fabric.device).eval()
+    networks.config = dataclasses.replace(networks.config, flip=config.predict.flip)  # the threshold is for maps as predicted
     if by_boxes:
         result = on_boxes(_FINE)
         best_tau, words = result.best_tau, f"true boxes of {len(shown)} validation photos"
@@ -274,7 +275,7 @@ def _flat(at: dict[str, float]) -> dict[str, float]:
 
 
 def _validator(prepared: Prepared, config: Config, localizer: Localizer, device: torch.device) -> Networks:
-    """The networks as they will predict, but for flips; linear maps come from the harvest."""
+    """The networks as they will predict, but for mirror images, which epochs need not; linear maps come from the harvest."""
     return Networks(
         localizer,
         prepared.classifier,

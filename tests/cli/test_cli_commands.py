@@ -22,7 +22,23 @@ from dips.errors import RunError
 
 from .conftest import Dips
 
-COMMANDS = ("demo", "check", "train", "predict", "boxes", "evaluate", "score", "compare", "report", "settings", "doctor")
+COMMANDS = (
+    "demo",
+    "check",
+    "train",
+    "predict",
+    "stream",
+    "export",
+    "boxes",
+    "evaluate",
+    "score",
+    "compare",
+    "report",
+    "view",
+    "settings",
+    "completion",
+    "doctor",
+)
 
 
 class Calls(list[dict[str, Any]]):
@@ -286,3 +302,9 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr(runtime, "_console", Console(stderr=True, highlight=False, soft_wrap=True))
     yield
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_every_command(shell: str, dips: Dips) -> None:
+    said = dips("completion", shell)
+    assert said.code == 0 and all(command in said.out for command in COMMANDS) and "--recipe" in said.out

@@ -33,8 +33,10 @@ class Broken(Bright):
 
 
 def command(tiny: Tiny, out: Path, methods: str, *more: object) -> list[object]:
-    given = ("compare", tiny.data, "--methods", methods, "--out", out, "--budget", "0.001")
-    return [*given, "--recipe", tiny.recipe, "--weights", tiny.weights, "--store", tiny.store, "--device", "cpu", *more]
+    given = ["compare", tiny.data, "--methods", methods, "--out", out, "--recipe", tiny.recipe]
+    for option, value in (("--budget", "0.001"), ("--device", "cpu")):
+        given += [] if option in more else [option, value]
+    return [*given, "--weights", tiny.weights, "--store", tiny.store, *more]
 
 
 def test_a_table_is_printed_and_written(tiny: Tiny, tmp_path: Path, dips: Dips) -> None:
@@ -75,14 +77,16 @@ def test_a_method_that_fails_shows_in_the_exit_code(tiny: Tiny, tmp_path: Path, 
     ("methods", "more", "hint"),
     [
         ("cma", (), "did you mean 'cam'"),
-        ("cam", ("--budget", "0"), "--budget"),
-        ("cam", ("--seeds", "0"), "--seeds"),
+        ("cam", ("--budget", "0"), "error: --budget 0 must be above 0 minutes\n"),
+        ("syn.py:X", (), "syn.py:X"),
+        ("cam", ("--device", "gpu"), "--device takes auto, cpu, cuda, mps"),
+        ("cam", ("--seeds", "0"), "error: --seeds 0 must be at least 1\n"),
         ("cam", ("--split", "train"), "learn from"),
         ("", (), "--methods"),
         ("none.py:Mine", (), "no file none.py"),
     ],
 )
 def test_wrong_input(tiny: Tiny, tmp_path: Path, dips: Dips, methods: str, more: tuple[str, ...], hint: str) -> None:
-    said = dips(*command(tiny, tmp_path / "out", methods), *more)
+    said = dips(*command(tiny, tmp_path / "out", methods, *more))
     assert said.code == 2 and hint in said.err, said.err
     assert not (tmp_path / "out" / "table.json").exists()

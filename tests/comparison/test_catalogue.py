@@ -61,9 +61,40 @@ def test_a_method_of_ones_own(tmp_path: Path) -> None:
     assert names(f"{file}:Mine") == ["cam", "layercam", "mine"]
 
 
+def test_names_in_any_case_and_all_wrong_ones_at_once() -> None:
+    assert names("CAM", "LayerCAM", "Heads") == ["cam", "layercam", "head1", "head2", "head3"]
+    with pytest.raises(ConfigError, match=r"no method 'cma' \(did you mean 'cam'\?\), no method 'qqq'; there are"):
+        names("CMA", "dips", "qqq")
+
+
+def test_a_forgotten_class_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(OWN)
+    with pytest.raises(ConfigError, match=r"add the class: .*own\.py:Mine$"):
+        names(str(file))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ("name, title, paper, needs = ", "name, title, _, needs = ", "lacks paper"),
+        ('"layercam",)', '"layercam",); labels = "boxes"', 'labels = \'boxes\'; it is "none" or "image"'),
+        ('("layercam",)', '"cam"', "tuple of names"),
+        ("    def build(self, study): ...", "", "build"),
+    ],
+)
+def test_what_a_class_of_ones_own_lacks_is_told_at_the_start(tmp_path: Path, old: str, new: str, why: str) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(OWN.replace(old, new))
+    with pytest.raises(ConfigError, match=why):
+        names(f"{file}:Mine")
+
+
 @pytest.mark.parametrize(
     ("text", "kind", "why"),
     [
+        (OWN, "mine", "did you mean 'Mine'"),
+        ("", "Mine", "there is none; derive one"),
         (OWN, "Other", "no class Other"),
         (OWN, "NoMethod", "no class NoMethod that is a ScoreMapMethod"),
         ("import no_such_module", "Mine", "cannot be imported"),

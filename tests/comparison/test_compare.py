@@ -6,12 +6,14 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from dips.config import Config, to_toml
 from dips.errors import ConfigError, DataError, RunError
 
 Compare = Callable[..., dict[str, Any]]
@@ -47,12 +49,17 @@ def test_a_comparison_that_was_stopped_goes_on_with_what_is_missing(run: Compare
         assert new["runs"][0]["boxes"] == old["runs"][0]["boxes"], "a restored method answers as the fitted one did"
 
 
-def test_methods_seeds_and_splits_can_be_added(run: Compare, kinds: Any) -> None:
+def test_methods_seeds_and_splits_can_be_added(run: Compare, kinds: Any, tmp_path: Path) -> None:
+    out = tmp_path / "out"
     run([kinds.Learner()])
     record = run([kinds.Bright(), kinds.Learner()], seeds=2)
     assert kinds.Learner.fits == 2 and [len(row["runs"]) for row in record["methods"]] == [2, 2]
     assert [run["seed"] for run in record["methods"][1]["runs"]] == [0, 1]
+    table = (out / "table.md").read_text()
     other = run([kinds.Learner()], protocol="original-pixels")
+    assert (out / "table.md").read_text() == table, "the finished table stands"
+    assert "Learner" in (out / "table-original-pixels.md").read_text()
+    assert (out / "sheet-original-pixels-1.jpg").is_file() and (out / "sheet-1.jpg").is_file()
     assert kinds.Learner.fits == 2 and other["protocol_name"] == "original-pixels"
     whole = run([kinds.Bright()])
     assert [(row["name"], len(row["runs"])) for row in whole["methods"]] == [("bright", 2), ("learner", 2)], "all it holds"
@@ -67,6 +74,7 @@ def test_a_method_is_fitted_after_what_it_builds_on(run: Compare, kinds: Any) ->
     assert [row["name"] for row in record["methods"]] == ["learner", "above"]
     below, above = (row["runs"][0] for row in record["methods"])
     assert above["boxes"]["curves"] == below["boxes"]["curves"]
+    assert above["parameters"] == below["parameters"] == 4
     assert above["needs_seconds"] == below["fit"]["seconds"] and below["needs_seconds"] == 0
 
 
@@ -94,6 +102,17 @@ def test_the_sheet_shows_the_photos(run: Compare, kinds: Any, tmp_path: Path) ->
     run([kinds.Bright(), kinds.Learner()], photos=2)
     sheet = np.asarray(Image.open(tmp_path / "out" / "sheet-1.jpg"))
     assert sheet.ndim == 3 and sheet.std() > 10
+
+
+def test_a_sheet_of_another_number_of_photos_is_refused(run: Compare, kinds: Any, tmp_path: Path) -> None:
+    run([kinds.Bright()], photos=2)
+    with pytest.raises(RunError, match=r"--photos 2, now 1.*another --out"):
+        run([kinds.Bright(), kinds.Learner()], photos=1)
+    known = tmp_path / "out" / "compare.json"
+    before = json.loads(known.read_text())
+    del before["--photos"]
+    known.write_text(json.dumps(before))
+    run([kinds.Bright()], photos=2)
 
 
 def test_other_settings_are_refused(run: Compare, kinds: Any, tmp_path: Path) -> None:
@@ -172,12 +191,20 @@ def test_an_unreadable_photo_is_skipped_and_named(run: Compare, kinds: Any, scen
 
 
 @pytest.mark.parametrize(
-    ("wrong", "why"), [("nowhere", "nowhere"), ("no test part", "test"), ("no boxes", "has true boxes or masks")]
+    ("wrong", "why"),
+    [
+        ("nowhere", "nowhere"),
+        ("no test part", "test"),
+        ("no boxes", r"has true boxes or masks.*docs/data\.md"),
+        ("train", r"holds train/ and test/"),
+    ],
 )
 def test_a_folder_is_not_spoilt_by_wrong_data(
     run: Compare, kinds: Any, scenes: Path, tmp_path: Path, wrong: str, why: str
 ) -> None:
     data = tmp_path / ("nowhere" if wrong == "nowhere" else "wrong")
+    if wrong == "train":
+        data = scenes / "train"
     if wrong == "no test part":
         shutil.copytree(scenes / "train", data / "train")
     if wrong == "no boxes":
@@ -208,6 +235,31 @@ def test_the_method_of_the_documentation_works(run: Compare, tmp_path: Path) -> 
     (tmp_path / "eigen.py").write_text(example, encoding="utf-8")
     record = run([f"{tmp_path / 'eigen.py'}:EigenCam"])
     assert record["failed"] == [] and {row["title"] for row in record["methods"]} == {"CAM", "Eigen-CAM"}
+    cam, own = (row["runs"][0] for row in record["methods"])
+    assert own["parameters"] == cam["parameters"] > 0 and own["boxes"]["class_top1"] == cam["boxes"]["class_top1"] is not None
+
+
+def test_the_python_example_of_the_documentation_runs_as_it_stands(
+    scenes: Path, tmp_path: Path, tiny_config: Config, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import dips
+    from dips.comparison import run
+
+    page = (Path(__file__).parents[2] / "docs" / "compare.md").read_text(encoding="utf-8")
+    method, example = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    (tmp_path / "eigen.py").write_text(method, encoding="utf-8")
+    (tmp_path / "tiny.toml").write_text(to_toml(tiny_config), encoding="utf-8")
+    shutil.copytree(scenes, tmp_path / "birds")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    more: dict[str, Any] = {"weights": [str(tiny_weights)], "store": tmp_path / "store"}
+    monkeypatch.setattr(dips, "compare", partial(run.compare, recipe="tiny.toml", budget=0.001, device="cpu", **more))
+    open_tiny = partial(run.open_study, config=tiny_config, **more)
+    monkeypatch.setattr(run, "open_study", lambda *given, **options: open_tiny(*given, **{**options, "budget": 0.001}))
+    found: dict[str, Any] = {}
+    exec(example, found)
+    assert (tmp_path / "compare" / "birds" / "table.md").is_file()
+    assert 0 < len(found["maps"]) == len(found["images"]) <= 8, "also with few validation photos"
 
 
 @pytest.mark.slow

@@ -64,8 +64,9 @@ def test_sheets_of_before_are_removed_and_missing_maps_are_told(
     run = {"at_tau": None, "boxes": {"best_tau": {"v1": 0.5}}}
     methods = [{"name": name, "title": name.upper(), "runs": [run]} for name in ("a", "b")]
     (tmp_path / "sheet-7.jpg").write_bytes(b"old")
-    assert write_sheets(tmp_path, methods, shown, seed, "test") == [tmp_path / "sheet-1.jpg"]
-    assert [path.name for path in tmp_path.glob("sheet-*")] == ["sheet-1.jpg"]
+    (tmp_path / "sheet-val-1.jpg").write_bytes(b"of another split")
+    assert write_sheets(tmp_path, {"methods": methods, "split": "test"}, shown, seed, "test") == [tmp_path / "sheet-1.jpg"]
+    assert [path.name for path in tmp_path.glob("sheet-[0-9]*")] == ["sheet-1.jpg"] and (tmp_path / "sheet-val-1.jpg").is_file()
     assert "leaves out B" in capfd.readouterr().err
     with Image.open(tmp_path / "sheet-1.jpg") as sheet:
         assert sheet.size[0] > 200
@@ -76,7 +77,7 @@ def test_attention_is_drawn_for_the_first_photos(tmp_path: Path, samples: list[S
     study: Any = SimpleNamespace(config=tiny_config, device=torch.device("cpu"), transformer=FrozenFeatures(network))
     (tmp_path / "attention-9.jpg").write_bytes(b"old")
     with torch.no_grad():
-        written = write_attention(tmp_path, study, shown_photos(samples, 5))
+        written = write_attention(tmp_path, {"split": "test"}, study, shown_photos(samples, 5))
     assert written == sorted(tmp_path.glob("attention-*")) == [tmp_path / f"attention-{i}.jpg" for i in (1, 2)]
     for path in written:
         with Image.open(path) as picture:

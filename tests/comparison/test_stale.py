@@ -56,4 +56,6 @@ def test_all_methods_may_fail(run: Compare, kinds: Any) -> None:
 
 def test_no_sheet_of_before_stays_where_there_is_nothing_to_show(tmp_path: Path) -> None:
     (tmp_path / "sheet-7.jpg").write_bytes(b"old")
-    assert write_sheets(tmp_path, [], [], tmp_path / "seed-0", "test") == [] and not list(tmp_path.glob("sheet-*"))
+    assert write_sheets(tmp_path, {"methods": [], "split": "test"}, [], tmp_path / "seed-0", "test") == [] and not list(
+        tmp_path.glob("sheet-*")
+    )

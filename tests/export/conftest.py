@@ -4,9 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
+from dips.export.photopage import PhotoPage
+from dips.export.shown import small_map
 from dips.scoremaps import boxes_from_map
 from dips.types import Prediction
 
@@ -40,6 +43,52 @@ def make_prediction() -> MakePrediction:
             **fields,
         }
         return Prediction(**values)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_page() -> Callable[..., PhotoPage]:
+    """``make_page(count, shown=count, names={place: name}, background="none")``: photos of three classes, the first ones shown.
+
+    Every third one is of the class ``none``, without a true box; every fifth is predicted wrongly. A photo's number times 0.01
+    is its IoU. Every second picture is upright. The same arguments give the same page.
+    """
+
+    def make(
+        count: int,
+        *,
+        shown: int | None = None,
+        names: dict[int, str] | None = None,
+        background: str | None = "none",
+        picture_bytes: int = 0,
+    ) -> PhotoPage:
+        rng, classes = np.random.default_rng(0), ("none", "tower", "mast")
+        rows, photos = [], []
+        for i in range(count):
+            label, predicted = classes[i % 3], classes[(i + (i % 5 == 4)) % 3]
+            name, iou = (names or {}).get(i, f"{label}/photo {i}.jpg"), f"{min(i / 100, 1):.6f}" if i % 3 else ""
+            kind = "" if not iou else "class_wrong" if label != predicted else "correct" if float(iou) > 0.5 else "part"
+            row = {"id": name, "label": label, "predicted": predicted, "true_boxes": "1" if iou else "0", "iou": iou}
+            rows.append({**row, "error": kind, "oracle_iou": iou})
+            if i >= (count if shown is None else shown):
+                continue
+            width, height = (300, 200) if i % 2 else (160, 240)
+            picture = cv2.resize(rng.integers(0, 200, (4, 5, 3), dtype=np.uint8), (width, height))
+            rough = cv2.GaussianBlur(rng.random((112, 112)).astype(np.float32), (0, 0), 9)
+            levels, peak = small_map(0.9 * (rough - rough.min()) / (rough.max() - rough.min()))
+            photos.append(
+                {
+                    "id": name,
+                    "size": [4 * width, 4 * height],
+                    "true_boxes": [[width, height, 3 * width, 3 * height]] if iou else [],
+                    "jpeg": cv2.imencode(".jpg", picture)[1].tobytes().ljust(picture_bytes, b"\0"),
+                    "map": levels,
+                    "peak": peak,
+                }
+            )
+        rule = {"threshold": 0.613, "min_area": 0.005, "min_score": 0.0, "max_boxes": 100, "background": background}
+        return PhotoPage(rows, {**rule, "photos": photos})
 
     return make
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dips.export.comparison import to_latex, to_markdown, write_comparison
+from dips.export.comparison import notes, to_latex, to_markdown, write_comparison
 from dips.export.rows import COLUMNS, Number, comparison_rows, shown_columns
 
 Record = dict[str, Any]
@@ -84,6 +84,20 @@ def test_markdown_is_a_table_with_a_legend(comparison: Record) -> None:
         assert words in text, words
     assert r"seed 1: ValueError: a\_1 \| b at 5%" in text
     assert "## Failed" not in to_markdown({**comparison, "failed": []})
+
+
+def test_it_says_what_took_too_long_and_what_was_chosen_on(comparison: Record) -> None:
+    assert not [note for note in notes(comparison) if note.startswith(("Trained for", "Checkpoints", "No validation"))]
+    run = comparison["methods"][1]["runs"][0]
+    run["fit"].update(seconds=271.0, steps=4)
+    (words,) = (note for note in notes(comparison) if note.startswith("Trained for"))
+    assert words == f"Trained for more than 1.5 times the budget: {comparison['methods'][1]['title']}"
+    run["fit"]["bounded"] = 269.0  # the rest is a harvest
+    assert not [note for note in notes(comparison) if note.startswith("Trained for")]
+    comparison["photos"] = {"val_boxed": 7}
+    assert "on the boxes of 7 validation photos" in to_markdown(comparison)
+    comparison["photos"] = {"val_boxed": 0}
+    assert "No validation photo has boxes" in to_latex(comparison)
 
 
 def test_equally_good_means_are_all_bold(comparison: Record) -> None:

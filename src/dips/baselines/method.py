@@ -28,6 +28,7 @@ class Fit:
         steps: steps of its optimiser; 0 where nothing was learned.
         epochs: how often it saw each training photo, on average.
         seconds: of wall clock, for all of it.
+        bounded: of these, what the budget bounds; None: all.
         chosen: what was chosen on the validation part, and how, in words; empty where nothing was.
         curve: what was measured on the way, a mapping per checkpoint.
     """
@@ -35,6 +36,7 @@ class Fit:
     steps: int = 0
     epochs: float = 0.0
     seconds: float = 0.0
+    bounded: float | None = field(default=None, kw_only=True)
     chosen: str = ""
     curve: tuple[Mapping[str, float], ...] = field(default=())
 
@@ -68,6 +70,11 @@ class ScoreMapMethod(ABC):
     shares: ClassVar[bool] = False
     own: ClassVar[bool] = False
     side: int = 224
+    _needed: tuple[ScoreMapMethod, ...] = ()
+
+    def take(self, study: Study) -> None:
+        """Remember the fitted methods that it needs, whose networks count as its own."""
+        self._needed = tuple(study.done[name] for name in self.needs if name in study.done)
 
     def fit(self, study: Study) -> Fit:
         """Build the method's networks and train them within the study's budget.
@@ -77,6 +84,7 @@ class ScoreMapMethod(ABC):
         """
         started = time.perf_counter()
         study.seed_everything()
+        self.take(study)
         self.build(study)
         found = self.train(study)
         self.freeze()
@@ -111,8 +119,17 @@ class ScoreMapMethod(ABC):
 
     @property
     def parameters(self) -> int:
-        """Number of parameters that an answer needs."""
-        return 0 if self.network is None else sum(p.numel() for p in self.network.parameters())
+        """Number of parameters that an answer needs: those of the network and of all that it needs, each once."""
+        counts: dict[int, int] = {}
+        rest: list[ScoreMapMethod] = [self]
+        while rest:
+            method = rest.pop()
+            if method.network is not None:
+                counts.update((id(parameter), parameter.numel()) for parameter in method.network.parameters())
+            elif not method._needed and method is not self:  # it counts what is no network of its own
+                counts[id(method)] = method.parameters
+            rest += method._needed
+        return sum(counts.values())
 
     @abstractmethod
     def build(self, study: Study) -> None:

@@ -11,13 +11,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
 import dips
 from dips.cli.messages import expected, fail, interrupted, usage
-from dips.cli.options import Data, Device, Plots, PredictSettings, ProtocolName, Run, RunOrOnnx, Settings, Store, Weights
+from dips.cli.options import Data, Device, Plots, PredictSettings, ProtocolName, Run, RunOrOnnx, Settings, Store, Tile, Weights
 
 __all__ = ["app", "main"]
 
@@ -123,13 +123,7 @@ def predict(
             "(PNG, 255 on the object), coco, yolo, yolo-seg, voc, labelstudio, geojson, csv.",
         ),
     ] = "json,overlays",
-    tile: Annotated[
-        str | None,
-        Parameter(
-            help="Look at large photos in overlapping tiles of so many pixels, besides as a whole, for small objects; "
-            "auto: tiles as large as the training photos were."
-        ),
-    ] = None,
+    tile: Tile = None,
     settings: PredictSettings = None,
     weights: Weights = None,
     device: Device = "auto",
@@ -143,6 +137,30 @@ def predict(
     from dips.cli.predicting import predict_folder, tiling
 
     return predict_folder(run, images, out, formats, [*tiling(tile), *(settings or ())], weights or (), device)
+
+
+@app.command
+def stream(
+    run: RunOrOnnx,
+    source: Annotated[Path, Parameter(name="SOURCE", help="A video, or a folder of photos that fills while it is watched.")],
+    /,
+    *,
+    out: Annotated[Path, Parameter(help="The JSON to make: boxes of every frame.")],
+    fps: Annotated[float, Parameter(help="Frames of a video that are looked at per second; 0: every frame.")] = 1.0,
+    idle: Annotated[float, Parameter(help="End when no photo has come into the folder for so many seconds.")] = 60.0,
+    tile: Tile = None,
+    settings: PredictSettings = None,
+    weights: Weights = None,
+    device: Device = "auto",
+) -> int:
+    """Find the objects in the frames of a video, or in photos as they come into a folder; Ctrl-C ends the watch.
+
+    A command that was killed goes on when it is given again: finished frames wait in OUT.part.
+    """
+    from dips.cli.predicting import stream_boxes, tiling
+
+    given = [*tiling(tile), *(settings or ())]
+    return stream_boxes(run, source, out, rate=fps, idle=idle, settings=given, weights=weights or (), device=device)
 
 
 @app.command
@@ -213,6 +231,7 @@ def evaluate(
     protocol: ProtocolName = "wsol-224",
     json: Annotated[Path | None, Parameter(help="Also write every number to this file.")] = None,
     plots: Plots = None,
+    photos: Annotated[int, Parameter(help="Photos that the report shows: the worst, the best and some of the others.")] = 300,
     settings: PredictSettings = None,
     weights: Weights = None,
     store: Store = None,
@@ -223,7 +242,7 @@ def evaluate(
     from dips.cli.tables import print_evaluation
 
     model = load(run, device=device, settings=settings or (), weights=weights or ())
-    result = model.evaluate(data, split=split, store=store, json_path=json, protocol=protocol)
+    result = model.evaluate(data, split=split, store=store, json_path=json, protocol=protocol, photos=photos)
     _plot(plots, result)
     print_evaluation(result)
     return 0
@@ -330,10 +349,12 @@ def compare(
 
     Writes table.json, table.md, table.tex, curves over the threshold, a sheet of photos and methods, and the transformer's
     attention by block and head. A comparison that was interrupted goes on when the same command is given again; methods and
-    seeds can be added later. A method that fails is reported, and the exit code is then 1.
+    seeds can be added later; each split and protocol has a table of its own. A method that fails is reported, and the exit code
+    is then 1.
     """
     from dips.cli.tables import print_comparison
     from dips.comparison import compare as run_comparison
+    from dips.export.comparison import file_name
 
     names = [name.strip() for name in methods.split(",") if name.strip()]
     result = run_comparison(
@@ -352,7 +373,7 @@ def compare(
         photos=photos,
     )
     print_comparison(result)
-    print(f"table    {out / 'table.md'}")
+    print(f"table    {out / file_name('table', result)}.md")
     return 1 if result["failed"] else 0
 
 
@@ -376,6 +397,26 @@ def report(
 
 
 @app.command
+def view(
+    run: Annotated[Path, Parameter(name="RUN", help="The run that predicted; leave it out to view DIR without asking which.")],
+    predictions: Annotated[Path | None, Parameter(name="DIR", help="A folder that 'dips predict --out' wrote.")] = None,
+    /,
+    *,
+    port: Annotated[int, Parameter(help="Port of this machine; 0: any free one.")] = 0,
+    show: Annotated[bool, Parameter(name="--open", negative="--no-open", help="Open it in the browser.")] = True,
+) -> int:
+    """Go through predictions in the browser: accept, delete, adjust and draw boxes. Nobody but this machine is served.
+
+    Ctrl-C ends it. The boxes of the reviewed photos are in DIR/reviewed.coco.json; called again, it goes on.
+    """
+    from dips.view import serve
+
+    done = serve(run if predictions else None, predictions or run, port=port, open_browser=show)
+    print(f"{done.photos} of {done.of} photos reviewed, {done.boxes} boxes in {done.path}")
+    return 0
+
+
+@app.command
 def settings(
     name: Annotated[str, Parameter(name="NAME", help="A setting or a stage, e.g. train.epochs or train; all without it.")] = "",
     /,
@@ -384,6 +425,19 @@ def settings(
     from dips.cli.tables import settings_text
 
     print(settings_text(name))
+    return 0
+
+
+@app.command
+def completion(
+    shell: Annotated[Literal["bash", "zsh", "fish"], Parameter(name="SHELL", help="bash, zsh or fish.")],
+    /,
+) -> int:
+    """Print the script that completes commands and options in a shell; the shell's own manual says where it belongs.
+
+    For bash: dips completion bash > ~/.local/share/bash-completion/completions/dips
+    """
+    print(app.generate_completion(shell=shell))
     return 0
 
 

@@ -39,7 +39,7 @@ def interrupted(tokens: Sequence[str]) -> str:
     first = tokens[0] if tokens else ""
     if first == "train":
         return "the same command with --resume goes on where it stopped"
-    if first in ("compare", "demo", "predict"):
+    if first in ("boxes", "compare", "demo", "predict", "stream"):
         return "the same command goes on where it stopped"
     return "nothing was changed"
 
@@ -47,5 +47,5 @@ def interrupted(tokens: Sequence[str]) -> str:
 def fail(words: str, *, word: str = "error", code: int = 2) -> int:
     """Say why it ended, in one line; the exit code."""
     message = " ".join(words.split("\n"))
-    Console(stderr=True, soft_wrap=True, highlight=False).print(f"dips: {word}: {message}", markup=False)
+    Console(stderr=True, soft_wrap=True, highlight=False, emoji=False).print(f"dips: {word}: {message}", markup=False)
     return code

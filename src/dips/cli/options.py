@@ -7,7 +7,19 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-__all__ = ["Data", "Device", "Plots", "PredictSettings", "ProtocolName", "Run", "RunOrOnnx", "Settings", "Store", "Weights"]
+__all__ = [
+    "Data",
+    "Device",
+    "Plots",
+    "PredictSettings",
+    "ProtocolName",
+    "Run",
+    "RunOrOnnx",
+    "Settings",
+    "Store",
+    "Tile",
+    "Weights",
+]
 
 Data = Annotated[
     Path,
@@ -36,6 +48,13 @@ PredictSettings = Annotated[
         metavar="KEY=VALUE",
         help="A setting of prediction, e.g. --set predict.threshold=0.4; may be given several times. 'dips settings predict' "
         "lists them.",
+    ),
+]
+Tile = Annotated[
+    str | None,
+    Parameter(
+        help="Look at large photos in overlapping tiles of so many pixels, besides as a whole, for small objects; auto: tiles "
+        "as large as the training photos were.",
     ),
 ]
 Weights = Annotated[

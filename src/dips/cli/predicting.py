@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dips.errors import ConfigError
+from dips.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from dips.export.folder import Filled
+    from dips.streams import Journal
 
-__all__ = ["identity", "predict_folder", "refind_boxes", "tiling"]
+__all__ = ["identity", "predict_folder", "refind_boxes", "stream_boxes", "tiling"]
 
 
 def predict_folder(
@@ -61,6 +64,79 @@ def refind_boxes(
     folder = PredictionFolder.again(predictions, out, formats=parse_formats(formats), made_with={"settings": settings})
     predict = found_again(predictions, folder, threshold=threshold, min_area=min_area, min_score=min_score, max_boxes=max_boxes)
     return _told(folder.fill(predict), out)
+
+
+def stream_boxes(
+    run: Path,
+    source: Path,
+    out: Path,
+    *,
+    rate: float,
+    idle: float,
+    settings: Sequence[str],
+    weights: Sequence[str],
+    device: str,
+) -> int:
+    """A video, or a folder that fills; returns the exit code. Ctrl-C ends a folder's watch like idleness does."""
+    from dips.streams import VIDEOS, Journal
+
+    if rate < 0 or idle < 0:
+        raise ConfigError(f"--fps and --idle must not be negative: {rate:g}, {idle:g}")
+    video = not source.is_dir()
+    if video and source.suffix.lower() not in VIDEOS:
+        raise DataError(f"{source} is no video ({', '.join(sorted(VIDEOS))}) and no folder; 'dips predict' takes photos")
+    if not source.exists():
+        raise DataError(f"{source} does not exist; give a video or a folder")
+    name = identity(run)
+    journal = Journal(out, {**name, "source": str(source), "fps": rate if video else None, "settings": sorted(settings)})
+
+    with closing(journal):
+        skipped = _run_stream(run, source, journal, rate, idle, settings, weights, device, name["model"][:12])
+        total = journal.finish({"source": source.as_posix(), "fps": rate if video else None})
+    print(f"{total} frames in {out}")
+    return 1 if skipped else 0
+
+
+def _run_stream(
+    run: Path,
+    source: Path,
+    journal: Journal,
+    rate: float,
+    idle: float,
+    settings: Sequence[str],
+    weights: Sequence[str],
+    device: str,
+    model_name: str,
+) -> bool:
+    """Predict what comes; returns whether a photo was skipped."""
+    from dips.opening import load
+    from dips.runtime import log
+    from dips.streams import folder_frames, predicted, video_frames, write_stream
+
+    video = not source.is_dir()
+    model = load(run, device=device, settings=settings, weights=weights)
+    if journal.done:
+        log(f"{len(journal.done)} frames were done before and are kept")
+    skipped: list[Path] = []
+
+    def skip(path: Path, why: str) -> None:
+        skipped.append(path)
+        log(f"skipped: {why}")
+
+    frames = (
+        video_frames(source, rate, journal.done) if video else folder_frames(source, idle=idle, skipped=skip, done=journal.done)
+    )
+    # a photo that comes alone is not kept waiting for others
+    predict = partial(predicted, model.predictor, batch=None if video else 1)
+    try:
+        for count, _ in enumerate(write_stream(frames, predict, journal, model=model_name), start=1):
+            if count % 100 == 0:
+                log(f"{count} frames")
+    except KeyboardInterrupt:
+        if video:
+            raise
+        log("the watch ends")
+    return bool(skipped)
 
 
 def tiling(tile: str | None) -> list[str]:

@@ -135,7 +135,7 @@ def print_comparison(record: Mapping[str, Any]) -> None:
     if rows:
         console.print(table)
     if left_out:
-        console.print(f"only in table.md, for lack of room: {', '.join(left_out)}")
+        console.print(f"only in the written table, for lack of room: {', '.join(left_out)}")
     for line in (*notes(record), *(f"failed: {words}" for words in failures(record))):
         console.print(line, markup=False)
 
@@ -162,7 +162,7 @@ def _comparison(rows: Sequence[Row], columns: Sequence[Metric]) -> Table:
 
 
 def _console() -> Console:
-    return Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 132)
+    return Console(file=sys.stdout, highlight=False, emoji=False, width=None if sys.stdout.isatty() else 132)
 
 
 def settings_text(name: str = "") -> str:

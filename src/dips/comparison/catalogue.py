@@ -48,14 +48,15 @@ def find_methods(wanted: Iterable[str | ScoreMapMethod], *, heads: Callable[[], 
     """Methods with those that they need, in an order in which they can be fitted.
 
     Args:
-        wanted: names; ``heads`` stands for every head, ``all`` for everything; ``FILE.py:CLASS`` for a method of one's own; or
-            a method.
+        wanted: names, in any case; ``heads`` stands for every head, ``all`` for everything; ``FILE.py:CLASS`` for a method of
+            one's own; or a method.
         heads: gives the number of heads of the transformer; called only if one is asked for.
 
     Raises:
         ConfigError: there is no such method.
     """
     found: dict[str, ScoreMapMethod] = {}
+    unknown: list[str] = []
 
     def add(method: ScoreMapMethod) -> None:
         if method.name in found:
@@ -67,11 +68,18 @@ def find_methods(wanted: Iterable[str | ScoreMapMethod], *, heads: Callable[[], 
 
     for item in wanted:
         if isinstance(item, ScoreMapMethod):
+            _require_attributes(type(item).__name__, item)
             add(item)
             continue
         for name in _names(item, heads):
             if name not in found:
-                add(_made(name, heads))
+                try:
+                    add(_made(name, heads))
+                except _UnknownError as error:
+                    unknown.append(str(error))
+    if unknown:  # all of them at once
+        names = ", ".join([*METHODS, "heads", "head1, head2 and so on", "all"])
+        raise ConfigError(f"--methods: there is no method {', no method '.join(unknown)}; there are {names}, or FILE.py:CLASS")
     return list(found.values())
 
 
@@ -84,7 +92,12 @@ def place_of(name: str) -> tuple[int, str]:
     return (len(known), number.zfill(4)) if number != name and number.isdigit() else (len(known) + 1, name)
 
 
+class _UnknownError(Exception):
+    """A name that is none, in quotes, with what may be meant."""
+
+
 def _names(item: str, heads: Callable[[], int]) -> Sequence[str]:
+    item = item if ".py" in item else item.lower()
     if item not in ("all", "heads"):
         return [item]
     every = [f"head{i + 1}" for i in range(heads())]
@@ -97,17 +110,35 @@ def _made(name: str, heads: Callable[[], int]) -> ScoreMapMethod:
     number = name.removeprefix("head")
     if name.startswith("head") and number.isdigit() and 1 <= int(number) <= heads():
         return Head(int(number))
-    if ".py:" in name:
+    if ".py:" in name or name.endswith(".py"):
         return _own(name)
-    known = [*METHODS, "heads", "head1, head2 and so on", "all"]
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f" (did you mean '{close[0]}'?)" if close else ""
-    raise ConfigError(f"--methods: there is no method '{name}'{hint}; there are {', '.join(known)}, or FILE.py:CLASS")
+    raise _UnknownError(f"'{name}'{_hint(name, [*METHODS, 'heads', 'all'])}")
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    """The one of ``known`` that may be meant, in whatever case."""
+    lower = {word.lower(): word for word in known}
+    close = difflib.get_close_matches(name.lower(), lower, n=1)
+    return f" (did you mean '{lower[close[0]]}'?)" if close else ""
+
+
+def _require_attributes(kind: str, method: ScoreMapMethod) -> None:
+    """See that a method says what the table needs.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if missing := [name for name in ("name", "title", "paper") if not isinstance(getattr(method, name, None), str)]:
+        raise ConfigError(f'--methods: {kind} lacks {", ".join(missing)}; write it into the class, e.g. {missing[0]} = "..."')
+    if method.labels not in ("none", "image"):
+        raise ConfigError(f'--methods: {kind} has labels = {method.labels!r}; it is "none" or "image"')
+    if isinstance(method.needs, str):
+        raise ConfigError(f"--methods: {kind} has needs = {method.needs!r}; it is a tuple of names, ({method.needs!r},)")
 
 
 def _own(item: str) -> ScoreMapMethod:
     """A method from a file that the user names."""
-    place, _, kind = item.rpartition(":")
+    place, _, kind = item.rpartition(":") if ".py:" in item else (item, "", "")
     path = Path(place).expanduser()
     if not path.is_file():
         raise ConfigError(f"--methods {item}: there is no file {path}")
@@ -123,11 +154,22 @@ def _own(item: str) -> ScoreMapMethod:
         raise ConfigError(f"--methods {item}: the file cannot be imported ({type(error).__name__}: {error})") from error
     found = getattr(module, kind, None)
     if not (isinstance(found, type) and issubclass(found, ScoreMapMethod)):
-        raise ConfigError(f"--methods {item}: {path.name} has no class {kind} that is a ScoreMapMethod")
+        own = [
+            n for n, v in vars(module).items() if isinstance(v, type) and issubclass(v, ScoreMapMethod) and v.__module__ == name
+        ]
+        if not kind and own:
+            raise ConfigError(f"--methods {item}: add the class: {' or '.join(f'{place}:{each}' for each in own)}")
+        there = f"there is {', '.join(own)}" if own else "there is none; derive one from it (docs/compare.md)"
+        raise ConfigError(
+            f"--methods {item}: {path.name} has no class {kind} that is a ScoreMapMethod{_hint(kind, own)}; {there}"
+            if kind
+            else f"--methods {item}: {path.name} has no class that is a ScoreMapMethod; derive one from it (docs/compare.md)"
+        )
     try:
         method = found()
     except TypeError as error:  # abstract, or it wants arguments
         raise ConfigError(f"--methods {item}: {kind} cannot be made ({error})") from error
+    _require_attributes(item, method)
     if method.name in METHODS or not re.fullmatch(r"[a-z0-9][a-z0-9+._-]*", method.name):
         raise ConfigError(
             f"--methods {item}: its name, {method.name!r}, must be one of its own, of small letters, digits and + . _ -"

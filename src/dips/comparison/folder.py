@@ -10,6 +10,7 @@
     OUT/seed-0/cam/test.maps.safetensors    its maps of the photos that the sheet shows
     OUT/seed-0/dips/run/         a run folder: 'dips predict' works on it
     OUT/table.json, .md, .tex    the table, and its figures beside it
+    OUT/table-original-pixels.json ...    that of another protocol or split
 
 In: results. Out: files, each whole or not at all.
 """
@@ -64,6 +65,7 @@ def begin(folder: Path, identity: Mapping[str, Any], config: Config) -> None:
     file, settings = folder / "compare.json", folder / "config.toml"
     if file.is_file():
         known = read_json(file)
+        known = {"--photos": identity.get("--photos"), **known}  # folders of before do not say it
         changed = [f"{name} {known.get(name)}, now {value}" for name, value in identity.items() if known.get(name) != value]
         if changed := [*changed, *load_config(settings).differences(config)]:
             raise RunError(

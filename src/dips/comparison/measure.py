@@ -78,6 +78,7 @@ class Measurer:
         try:
             if missing := [name for name in method.needs if name not in study.done]:
                 raise ConfigError(f"it builds on {', '.join(missing)}, which failed")
+            method.take(study)
             if stale:
                 folder.forget()  # numbers of other code must not stay in the table if this fit fails
                 folder.save_fit(method, method.fit(study))

@@ -64,7 +64,8 @@ class Dips(ScoreMapMethod):
         self._open(study)
         steps = epochs * -(-len(study.train) // study.config.train.batch)
         seconds = float(sum(trained.record["seconds"].values()))  # of before, where maps or localizer were there already
-        return Fit(steps=steps, epochs=epochs, seconds=seconds, chosen=trained.record["selection"])
+        bounded = float(trained.record["seconds"]["training"])
+        return Fit(steps=steps, epochs=epochs, seconds=seconds, bounded=bounded, chosen=trained.record["selection"])
 
     def restore(self, study: Study, state: Mapping[str, Tensor]) -> None:
         """Open the run folder."""

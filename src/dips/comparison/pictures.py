@@ -6,6 +6,7 @@ so on.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from dips.data.images import ByteImage, image_size, read_image, resize_image
 from dips.errors import ImageError
 from dips.evaluate.boxes import FRAME, boxes_at_thresholds
 from dips.evaluate.protocol import FRAMED
+from dips.export.comparison import file_name
 from dips.export.sheets import Column, attention_sheet, method_sheets
 from dips.runtime import atomic_file, log
 from dips.types import FloatArray, Sample
@@ -39,19 +41,17 @@ def shown_photos(samples: Sequence[Sample], count: int) -> list[Sample]:
     return [boxed[i] for i in places if _photo(boxed[i]) is not None]
 
 
-def write_sheets(
-    folder: Path, methods: Sequence[Mapping[str, Any]], shown: Sequence[Sample], seed: Path, what: str
-) -> list[Path]:
+def write_sheets(folder: Path, record: Mapping[str, Any], shown: Sequence[Sample], seed: Path, what: str) -> list[Path]:
     """Draw the kept maps of all methods that have them.
 
     Args:
-        methods: of the table's record; the boxes stand at the threshold of the largest contour that was chosen on validation,
+        record: of the table; the boxes stand at the threshold of the largest contour that was chosen on validation,
             at the best of the split where none was.
         seed: folder of the seed that is shown.
         what: name of the split's files.
     """
     columns, photos = [], [photo for sample in shown if (photo := _photo(sample)) is not None]
-    for method in methods:
+    for method in record["methods"]:
         maps = MethodFolder(seed / method["name"]).maps(what)
         if not all(sample.id in maps for sample in shown):
             log(f"the sheet leaves out {method['title']}, which was measured for a sheet of other photos")
@@ -62,12 +62,12 @@ def write_sheets(
         boxes = [_largest(score_map, photo, tau) for score_map, photo in zip(found, photos, strict=True)]
         columns.append(Column(method["title"], found, boxes))
     if not columns or not photos:
-        return _write(folder, "sheet", [])  # those of before show what is no more
+        return _write(folder, file_name("sheet", record), [])  # those of before show what is no more
     truths = [_scaled(sample, photo) for sample, photo in zip(shown, photos, strict=True)]
-    return _write(folder, "sheet", method_sheets(photos, truths, columns))
+    return _write(folder, file_name("sheet", record), method_sheets(photos, truths, columns))
 
 
-def write_attention(folder: Path, study: Study, shown: Sequence[Sample]) -> list[Path]:
+def write_attention(folder: Path, record: Mapping[str, Any], study: Study, shown: Sequence[Sample]) -> list[Path]:
     """Draw the attention of the study's transformer in every block and head, for the first photos."""
     network = study.transformer.network
     side = round(max(study.config.harvest.sizes) / network.patch) * network.patch
@@ -77,7 +77,7 @@ def write_attention(folder: Path, study: Study, shown: Sequence[Sample]) -> list
             continue
         square = torch.from_numpy(resize_image(photo, (side, side))).to(study.device).permute(2, 0, 1)[None].float() / 255
         pictures.append(attention_sheet(photo, network.attention_by_block(square)[0].cpu().numpy()))
-    return _write(folder, "attention", pictures)
+    return _write(folder, file_name("attention", record), pictures)
 
 
 def _photo(sample: Sample) -> ByteImage | None:
@@ -105,8 +105,9 @@ def _largest(score_map: FloatArray, photo: ByteImage, tau: float) -> NDArray[Any
 
 
 def _write(folder: Path, stem: str, pictures: Sequence[ByteImage]) -> list[Path]:
-    for old in folder.glob(f"{stem}-*.jpg"):
-        old.unlink()
+    for old in folder.glob("*.jpg"):
+        if re.fullmatch(rf"{re.escape(stem)}-\d+", old.stem):  # not those of another split
+            old.unlink()
     paths = []
     for number, picture in enumerate(pictures, start=1):
         _, data = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])

@@ -22,7 +22,7 @@ from dips.comparison.folder import begin, gather, require_comparison
 from dips.comparison.measure import Measurer
 from dips.comparison.pictures import shown_photos, write_attention, write_sheets
 from dips.config import Config, load_config
-from dips.data import align_classes, load_data
+from dips.data import align_classes, available_splits, load_data
 from dips.errors import ConfigError, DataError
 from dips.evaluate.protocol import find_protocol
 from dips.evaluate.run import evaluate_maps
@@ -55,7 +55,8 @@ def compare(
 ) -> dict[str, Any]:
     """Fit and measure methods on one data set under one protocol, and write the table and its figures into ``out``.
 
-    What ``out`` holds already is neither fitted nor measured again, and the table is of all that it holds. A method that fails
+    What ``out`` holds already is neither fitted nor measured again, and the table is of all that it holds by this protocol on
+    this split; each protocol and split has a table of its own. A method that fails
     is reported and does not stop the others.
 
     Args:
@@ -78,13 +79,17 @@ def compare(
     folder = Path(out)
     config = load_config(recipe, (settings,) if isinstance(settings, str) else settings)
     config.check()
-    if not budget > 0 or seeds < 1:
-        raise ConfigError(f"--budget ({budget:g}) must be above 0 minutes, and --seeds ({seeds}) at least 1")
+    if not budget > 0:
+        raise ConfigError(f"--budget {budget:g} must be above 0 minutes")
+    if seeds < 1:
+        raise ConfigError(f"--seeds {seeds} must be at least 1")
     measure, place = find_protocol(protocol), pick_device(device)
     methods = (methods,) if isinstance(methods, str) else methods
     require_comparison(folder)
     if not find_methods(methods, heads=lambda: 1_000):  # a name that is wrong is told before any work
         raise ConfigError("--methods names none; give some, separated by commas, or all")
+    if available_splits(data) == ("all",):
+        raise DataError(f"{data} is not divided into parts; to compare methods give the folder that holds train/ and test/")
     measurer = None
     first = config.train.seed
     if config.data.val_seed < 0:  # one cut for all seeds: they share the harvest, and are compared on the same photos
@@ -102,7 +107,7 @@ def compare(
         )
         if measurer is None:
             test = _measured_on(data, split, study)
-            begin(folder, {"data": str(Path(data).resolve()), "budget": budget, **_identity(study)}, config)
+            begin(folder, {"data": str(Path(data).resolve()), "budget": budget, "--photos": photos, **_identity(study)}, config)
             measurer = Measurer(test, split, measure, shown_photos(test.samples, photos))
         measurer.go_through(study, find_methods(methods, heads=study.heads))
     assert measurer is not None
@@ -117,7 +122,7 @@ def compare(
         "n_skipped": max((len(run["skipped"]) for row in found for run in row["runs"]), default=0),
         "budget_minutes": budget,
         "seeds": sorted({run["seed"] for row in found for run in row["runs"]}),
-        "photos": {"train": len(study.train), "val": len(study.val)},
+        "photos": {"train": len(study.train), "val": len(study.val), "val_boxed": sum(s.boxed for s in study.val.samples)},
         "cnn": _title(study, "cnn"),
         "transformer": _title(study, "transformer"),
         "weights": {role: found and found.record() for role, found in study.weights.items()},
@@ -127,9 +132,9 @@ def compare(
     }
     write_comparison(folder, record)
     shown = min(record["seeds"], default=first)  # none where every method failed
-    write_sheets(folder, record["methods"], measurer.shown, folder / f"seed-{shown}", measurer.what)
+    write_sheets(folder, record, measurer.shown, folder / f"seed-{shown}", measurer.what)
     if study.uses_transformer:
-        write_attention(folder, study, measurer.shown)
+        write_attention(folder, record, study, measurer.shown)
     return record
 
 
@@ -214,5 +219,5 @@ def _measured_on(data: str | Path, split: str, study: Study) -> DataSet:
             "another with --split"
         )
     if not any(sample.masks or sample.boxed for sample in test.samples):
-        raise DataError(f"no photo of the split '{split}' of {data} has true boxes or masks, so nothing can be compared")
+        raise DataError(f"no photo of the split '{split}' of {data} has true boxes or masks to compare by; see docs/data.md")
     return replace(test, split=split)

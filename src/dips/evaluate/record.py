@@ -17,7 +17,8 @@ from dips.evaluate.protocol import Protocol
 from dips.evaluate.result import ImageRow, MapResult
 from dips.runtime import atomic_file
 
-__all__ = ["CENTRE_NOTE", "REPLICATES", "fingerprints", "shared_photos", "summary", "write_json", "write_rows"]
+__all__ = ["CENTRE_NOTE", "REPLICATES", "as_text", "class_name", "fingerprints", "shared_photos", "summary", "write_json"]
+__all__ += ["write_rows"]
 
 CENTRE_NOTE = "a centred Gaussian; does not look at the photo"
 
@@ -108,15 +109,15 @@ def write_rows(path: Path, rows: Iterable[ImageRow], *, classes: Sequence[str]) 
     Raises:
         RunError: the file cannot be written.
     """
-
-    def name(label: int | None) -> str:
-        return "" if label is None else _text(classes[label]) if 0 <= label < len(classes) else str(label)
-
     with atomic_file(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_COLUMNS)
         for row in rows:
-            line: list[Any] = [_text(row.id), name(row.label), name(row.predicted), row.n_true]
+            line: list[Any] = [
+                as_text(row.id),
+                *(class_name(label, classes) for label in (row.label, row.predicted)),
+                row.n_true,
+            ]
             if row.correct is not None:
                 line += [f"{row.iou:.6f}", *(int(row.correct[delta]) for delta in ("30", "50", "70"))]
                 line += [
@@ -129,6 +130,11 @@ def write_rows(path: Path, rows: Iterable[ImageRow], *, classes: Sequence[str]) 
             writer.writerow(line + [""] * (len(_COLUMNS) - len(line)))
 
 
-def _text(name: str) -> str:
+def class_name(label: int | None, classes: Sequence[str]) -> str:
+    """Its name as text; the number itself where it has none, nothing where it is unknown."""
+    return "" if label is None else as_text(classes[label]) if 0 <= label < len(classes) else str(label)
+
+
+def as_text(name: str) -> str:
     """The name of a file or folder need not be text."""
     return name.encode("utf-8", "backslashreplace").decode()

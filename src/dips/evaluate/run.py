@@ -60,6 +60,7 @@ def evaluate_photos(
     thresholds: int = 1000,
     protocol: Protocol = FRAMED,
     replicates: int = 0,
+    seen: Callable[[FloatArray], None] | None = None,
 ) -> Evaluated:
     """Run ``networks`` over the photos and count every method.
 
@@ -68,6 +69,7 @@ def evaluate_photos(
         linear: which of ``others`` are the linear maps that the networks would else work out itself.
         tau: thresholds of the rows that are kept of each photo, of the localizer alone.
         replicates: resamples for bootstrap intervals.
+        seen: told of the localizer's map ``(h, w)`` of each photo, in the order of the result's samples.
     """
     counts = {"localizer": MapAccumulator(thresholds, tau=tau, replicates=replicates)}
     counts |= {name: MapAccumulator(thresholds, replicates=replicates) for name in (*others, "centre")}
@@ -88,6 +90,8 @@ def evaluate_photos(
                 centre = judge_centre(row.truth, protocol, predicted=row.classes, thresholds=thresholds)
                 for name, judged in {**found, "centre": centre}.items():
                     judged.count(counts[name], row.truth)
+                if seen is not None and (score_map := row.maps["localizer"]) is not None:
+                    seen(score_map)
     results = {name: count.result() for name, count in counts.items()}
     return Evaluated(results, tuple(kept), tuple(problems))
 

@@ -11,8 +11,8 @@ from dips.runtime import atomic_file
 __all__ = ["write_card"]
 
 
-def write_card(path: Path, record: Mapping[str, Any]) -> None:
-    """Write the card from what ``run.json`` says (:mod:`dips.api`)."""
+def write_card(path: Path, record: Mapping[str, Any], evaluation: Mapping[str, Any] | None = None) -> None:
+    """Write the card from what ``run.json`` says (:mod:`dips.api`), and ``evaluation.json`` if there is one."""
     classes = ", ".join(record["classes"])
     background = "none" if record["background"] is None else record["classes"][record["background"]]
     lines = [
@@ -25,6 +25,7 @@ def write_card(path: Path, record: Mapping[str, Any]) -> None:
         f"- **Data:** `{record['data']}`, {record['photos']['train']} training and {record['photos']['val']} validation photos",
         f"- **Chosen:** {record['selection']}",
         f"- **Validation:** {_numbers(record['validation'])}; accuracy {_numbers(record['accuracy'])} (percent)",
+        *_measured(evaluation),
         f"- **Seed:** {record['seed']}; {record['seconds']['training']:.0f} s of training on {record['environment']['device']}",
         "",
         "## Weights it started from",
@@ -50,6 +51,16 @@ def write_card(path: Path, record: Mapping[str, Any]) -> None:
     ]
     with atomic_file(path) as file:
         file.write("\n".join(lines) + "\n")
+
+
+def _measured(evaluation: Mapping[str, Any] | None) -> list[str]:
+    if evaluation is None or evaluation["max_box_acc_v2"] is None:
+        return []
+    said = f"MaxBoxAccV2 {evaluation['max_box_acc_v2']:.1f} at the best threshold of these photos"
+    if chosen := evaluation["at_validation_tau"]:
+        said += f", {chosen['box_acc_v2']:.1f} at validation's"
+    data, split, boxes = evaluation["data"], evaluation["split"], evaluation["n_boxes"]
+    return [f"- **Measured** on `{data}`, {split}, {boxes} photos with true boxes: {said} (percent)"]
 
 
 def _numbers(values: Mapping[str, float]) -> str:

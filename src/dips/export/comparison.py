@@ -12,13 +12,16 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from dips.evaluate.protocol import FRAMED
 from dips.evaluate.record import write_json
 from dips.export.figures import CURVES, comparison_panels
 from dips.export.plots import save_panels
 from dips.export.rows import Metric, Row, comparison_rows, grouped, shown_columns
 from dips.runtime import atomic_file
 
-__all__ = ["comparison_rows", "failures", "notes", "to_latex", "to_markdown", "write_comparison"]
+__all__ = ["comparison_rows", "failures", "file_name", "notes", "to_latex", "to_markdown", "write_comparison"]
+
+_OVER = 1.5  # times the budget; longer is told
 
 _TEX = {character: rf"\{character}" for character in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
@@ -34,6 +37,13 @@ _TEX = {character: rf"\{character}" for character in "&%$#_{}"} | {
 }
 
 
+def file_name(stem: str, record: Mapping[str, Any]) -> str:
+    """``stem`` with split and protocol where they are not the usual ones, so that each has a table and figures of its own."""
+    usual = ("test", FRAMED.name)
+    given = (str(record["split"]), str(record.get("protocol_name", FRAMED.name)))
+    return "-".join([stem, *(name for name, common in zip(given, usual, strict=True) if name != common)])
+
+
 def notes(record: Mapping[str, Any]) -> list[str]:
     """How the numbers were made, a sentence each: photos, protocol, seeds, networks, budget, machine."""
     seeds, machine = record["seeds"], record["environment"]
@@ -42,14 +52,37 @@ def notes(record: Mapping[str, Any]) -> list[str]:
     caveat = "; numbers made with it are not those of a purely self-supervised one" if tuned else ""
     skipped = record.get("n_skipped", 0)
     left_out = f"; {skipped} of them could not be read and are left out" if skipped else ""
+    over = [row["title"] for row in record["methods"] if any(_over(run, 60 * record["budget_minutes"]) for run in row["runs"])]
     return [
         f"{record['n_images']} photos of the split {record['split']}, {record['n_boxes']} with true boxes{left_out}",
         f"Protocol: {record['protocol']}",
         f"CNN: {record['cnn']}",
         f"Transformer: {record['transformer']}{caveat}",
-        f"Budget: {record['budget_minutes']:g} minutes of training per method",
+        f"Budget: {record['budget_minutes']:g} minutes of training per method; a few steps are made however small it "
+        "is, and what a method builds on (classifier, harvest) lies outside it but is in the minutes of the table",
+        *([f"Trained for more than {_OVER:g} times the budget: {', '.join(over)}"] if over else []),
+        *_chosen(record),
         f"Times: on {machine['device']}, {machine['cpus']} CPU cores",
         f"Seeds: {', '.join(map(str, seeds))}{spread}",
+    ]
+
+
+def _over(run: Mapping[str, Any], budget: float) -> bool:
+    fit = run["fit"]
+    seconds = fit["seconds"] if fit.get("bounded") is None else fit["bounded"]
+    return bool(fit["steps"]) and seconds > _OVER * budget
+
+
+def _chosen(record: Mapping[str, Any]) -> list[str]:
+    """On what checkpoints and thresholds were chosen, as far as the record says it."""
+    count = record.get("photos", {}).get("val_boxed")
+    if count is None:
+        return []
+    if count:
+        return [f"Checkpoints, percentiles and the thresholds of (val): chosen on the boxes of {count} validation photos"]
+    return [
+        "No validation photo has boxes: no checkpoint or threshold was chosen by them, the (val) columns are left out, and the "
+        "sheet shows the best threshold of the measured photos (oracle)"
     ]
 
 
@@ -122,7 +155,7 @@ def to_latex(record: Mapping[str, Any]) -> str:
 
 def write_comparison(folder: Path, record: Mapping[str, Any]) -> list[Path]:
     """Write ``table.json`` (the record), ``table.md``, ``table.tex`` and, where there are true boxes, ``box_acc_over_tau``
-    as SVG and PNG. Files of before are replaced.
+    as SVG and PNG, all named by :func:`file_name`. Files of before are replaced.
 
     Args:
         folder: where they go; made if it is missing.
@@ -133,13 +166,17 @@ def write_comparison(folder: Path, record: Mapping[str, Any]) -> list[Path]:
     Raises:
         RunError: a file cannot be written.
     """
-    json, *texts = (folder / f"table.{kind}" for kind in ("json", "md", "tex"))
+    json, *texts = (folder / f"{file_name('table', record)}.{kind}" for kind in ("json", "md", "tex"))
     write_json(json, record)
     for path, text in zip(texts, (to_markdown(record), to_latex(record)), strict=True):
         with atomic_file(path) as file:
             file.write(text)
     panels = comparison_panels(record["methods"])
-    return [json, *texts, *save_panels(folder / CURVES, panels, title="Boxes correct at each threshold", size=(7.0, 5.2))]
+    return [
+        json,
+        *texts,
+        *save_panels(folder / file_name(CURVES, record), panels, title="Boxes correct at each threshold", size=(7.0, 5.2)),
+    ]
 
 
 def _cell(metric: Metric, row: Row, best: str, bold: str, spread: str) -> str:

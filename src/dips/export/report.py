@@ -1,33 +1,23 @@
 """One self-contained ``report.html``: numbers beside baselines, curves, photos, settings, and how the numbers were made.
 
-In: the record of an evaluation, rows of ``metrics.jsonl``, settings, environment, weights, and pictures. Out: one file
-below 5 MB that asks nothing of the network and runs no script.
+In: the record of an evaluation, rows of ``metrics.jsonl``, settings, environment, weights, and photos. Out: one file that asks
+nothing of the network; its Content-Security-Policy allows no script but its own.
 """
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, TypedDict
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
-from dips.errors import RunError
-from dips.export.draw import thumbnail
 from dips.export.figures import ERRORS, activation_panels, error_panels, own_method, threshold_panels
 from dips.export.panels import Line, Panel, lines_panel
+from dips.export.photopage import PhotoPage, csp_hash, page_json, page_script
 from dips.export.plots import panel_svg
 from dips.runtime import atomic_file
 
-__all__ = ["ClassRow", "Evaluation", "MethodRow", "ReportPhoto", "write_report"]
-
-_PHOTO_BYTES = 3_200_000  # for all photos together, as base64
+__all__ = ["ClassRow", "Evaluation", "MethodRow", "write_report"]
 
 
 class MethodRow(TypedDict, total=False):
@@ -79,23 +69,6 @@ class Evaluation(TypedDict, total=False):
     notes: Sequence[str]
 
 
-@dataclass(frozen=True)
-class ReportPhoto:
-    """A picture for the report.
-
-    Attributes:
-        caption: words below it, e.g. the photo's id.
-        image: ``(H, W, 3) uint8``, e.g. from :func:`dips.export.draw.overlay`.
-        iou: best IoU at the threshold in use, None where it is unknown.
-        group: which gallery it belongs to.
-    """
-
-    caption: str
-    image: NDArray[np.uint8]
-    iou: float | None
-    group: Literal["best", "worst"]
-
-
 def write_report(
     path: Path,
     *,
@@ -105,7 +78,7 @@ def write_report(
     settings_toml: str,
     environment: Mapping[str, Any],
     weights: Sequence[Mapping[str, Any]],
-    photos: Sequence[ReportPhoto],
+    photos: PhotoPage | None,
 ) -> None:
     """Write the report, whole or not at all.
 
@@ -118,22 +91,23 @@ def write_report(
         settings_toml: the run's settings.
         environment: versions and hardware.
         weights: a record per network: ``role``, ``arch``, ``source``, ``origin``, ``sha256``, ``note`` where known.
-        photos: pictures of both galleries; they are shrunk, and the last ones left out, if they would be too heavy.
+        photos: what is known of each photo, and those that are shown; None where nothing was evaluated yet.
 
     Raises:
         RunError: the file cannot be written.
     """
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    source = resources.files("dips.export").joinpath("templates/report.html.j2").read_text(encoding="utf-8")
-    environment_j2 = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment_j2 = Environment(
+        loader=PackageLoader("dips.export"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment_j2.filters.update(pct=_pct, tau=_tau, span=_span)
     data: Mapping[str, Any] = evaluation or {}
     given = data.get("methods", ())
     methods = [_method(row, own_method(given)) for row in given]
     own = next((row for row in methods if row["own"]), None)
-    pictures, left_out = _pictures(photos)
-    html = environment_j2.from_string(source).render(
+    script = page_script() if photos is not None and photos.rows else ""
+    html = environment_j2.get_template("report.html.j2").render(
         title=title,
         evaluation={key: data.get(key) for key in Evaluation.__annotations__},
         methods=methods,
@@ -149,11 +123,10 @@ def write_report(
         environment={str(key): str(value) for key, value in environment.items()},
         weights=[{str(key): value for key, value in row.items()} for row in weights],
         tuned=[str(row.get("note") or row.get("arch", "")) for row in weights if "saliency-tuned" in str(dict(row))],
-        galleries=[
-            (name, heading, [p for p in pictures if p["group"] == name])
-            for name, heading in (("best", "Best photos"), ("worst", "Worst photos"))
-        ],
-        left_out=left_out,
+        photos=photos,
+        script=script,
+        script_source=csp_hash(script) if script else "'none'",
+        data=page_json(photos) if photos is not None and script else "",
     )
     with atomic_file(path) as file:
         file.write(html)
@@ -225,35 +198,6 @@ def _training_panels(metrics: Sequence[Mapping[str, Any]]) -> list[Panel]:
             )
             panels.append(panel)
     return panels
-
-
-def _pictures(photos: Sequence[ReportPhoto]) -> tuple[list[dict[str, Any]], int]:
-    """Photos as JPEG in base64 within the room there is, and how many had to be left out."""
-    for side, quality in ((520, 84), (400, 80), (300, 74)):
-        shown = [_picture(photo, side, quality) for photo in photos]
-        if sum(len(entry["data"]) for entry in shown) <= _PHOTO_BYTES:
-            return shown, 0
-    total, kept = 0, []
-    for entry in shown:
-        total += len(entry["data"])
-        if total <= _PHOTO_BYTES:
-            kept.append(entry)
-    return kept, len(shown) - len(kept)
-
-
-def _picture(photo: ReportPhoto, side: int, quality: int) -> dict[str, Any]:
-    small = thumbnail(photo.image, side)
-    done, data = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    if not done:  # pragma: no cover - no picture is known that OpenCV cannot encode
-        raise RunError(f"the picture of {photo.caption} could not be encoded as JPEG")
-    return {
-        "caption": photo.caption,
-        "iou": photo.iou,
-        "group": photo.group,
-        "width": small.shape[1],
-        "height": small.shape[0],
-        "data": base64.b64encode(data.tobytes()).decode("ascii"),
-    }
 
 
 def _flat(row: Mapping[str, Any], prefix: str = "") -> dict[str, float]:

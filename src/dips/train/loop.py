@@ -24,6 +24,7 @@ from dips.errors import RunError
 from dips.runtime import log, track
 from dips.train.augment import draw_views
 from dips.train.average import Average
+from dips.train.board import require_board, write_epoch
 from dips.train.items import Feed, Items, TrainItem, derive_seed
 from dips.train.losses import Losses
 from dips.train.sampling import draw_targets
@@ -121,6 +122,8 @@ class _Run:
         background: int | None,
         origin: str,
     ) -> None:
+        if config.tensorboard:
+            require_board()
         self.config, self.fabric, self.background = config, fabric, background
         self.state_file, self.metrics_file = run_dir / STATE, run_dir / METRICS
         self.device = fabric.device
@@ -133,7 +136,7 @@ class _Run:
         self.wrapped, self.optimizer = fabric.setup(localizer, build_optimizer(localizer, config))
         self.average = Average(localizer, config.average)
         self.best: dict[str, Tensor] = {}
-        settings = {k: v for k, v in asdict(config).items() if k != "workers"}
+        settings = {k: v for k, v in asdict(config).items() if k not in ("workers", "tensorboard")}
         same = {"photos": self.feed.count, "processes": fabric.world_size, "fingerprint of photos and weights": origin}
         self.progress = Progress(run={**settings, **same})
 
@@ -233,6 +236,8 @@ class _Run:
         record |= {"lr": max(group["lr"] for group in self.optimizer.param_groups), "seconds": round(seconds, 3)}
         record |= {f"val_{name}": value for name, value in metrics.items()}
         append_metrics(self.metrics_file, record)
+        if config.tensorboard:
+            write_epoch(self.metrics_file.parent, record)
         left = progress.seconds / progress.epoch * (config.epochs - progress.epoch)
         told = "".join(f", {name} {value:.4g}" for name, value in metrics.items())
         kept = " *" if progress.best_epoch == progress.epoch and metrics else ""

@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import cv2
@@ -13,13 +14,15 @@ import numpy as np
 import pytest
 import shapely.geometry
 import supervision
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from dips.errors import RunError
 from dips.export.annotations import prediction_record
 from dips.export.formats import FORMATS, Item
-from dips.export.formats.base import outlines
 from dips.export.formats.labelstudio import brush
 from dips.objects import with_objects
 from dips.types import Prediction
@@ -54,7 +57,8 @@ def items(make_prediction: MakePrediction) -> list[Item]:
         )
         found = with_objects(prediction, threshold=0.65, min_area=0.004, min_score=0, max_boxes=20)
         stem = ("a b/ü", "ring", "none/empty")[number]
-        made.append(Item(f"{stem}.png", stem, prediction_record(found, name=f"{stem}.png", model="0123456789ab")))
+        name = f"{stem}.png"
+        made.append(Item(name, stem, prediction_record(found, path=f"photos/new ones/{name}", name=name, model="0123456789ab")))
     assert len(made[0].record["boxes"]) > 2 and len(made[1].record["boxes"]) == 1 and not made[2].record["boxes"]
     return made
 
@@ -113,7 +117,8 @@ def test_coco(items: list[Item], tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 def test_coco_of_nothing(tmp_path: Path) -> None:
     found = json.loads((write("coco", [], tmp_path) / "coco.json").read_text())
-    assert found == {"images": [], "categories": [], "annotations": []}
+    assert found.pop("info") == {"description": "Predicted by DiPS"}
+    assert found == {"licenses": [], "images": [], "categories": [], "annotations": []}
 
 
 @pytest.mark.parametrize("name", ["coco", "yolo", "labelstudio"])
@@ -150,6 +155,41 @@ def test_yolo(items: list[Item], tmp_path: Path, name: str) -> None:
                 read, filled = detections.mask[index], _filled(mask_of(item, index))  # the format has no holes
                 assert not (read & ~_moved(filled, cv2.dilate)).any() and not (_moved(filled, cv2.erode) & ~read).any()
     assert (folder / "labels" / "none" / "empty.txt").read_text() == ""
+    setup = yaml.safe_load((folder / "data.yaml").read_text(encoding="utf-8"))
+    # Ultralytics takes the folder of data.yaml where it names no other
+    assert setup == {"train": "images", "val": "images", "names": dict(enumerate(CLASSES[1:]))}
+
+
+def test_outlines_as_ultralytics_fills_them(items: list[Item], tmp_path: Path) -> None:
+    folder = write("yolo-seg", items, tmp_path) / "yolo-seg" / "labels"
+    for item in items[:2]:
+        height, width = item.record["height"], item.record["width"]
+        for index, line in enumerate((folder / f"{item.stem}.txt").read_text().splitlines()):
+            ring = np.array([float(number) for number in line.split()[1:]]).reshape(-1, 2) * [width, height]
+            # it cuts off decimals and fills what is inside together with the border
+            drawn = cv2.fillPoly(np.zeros((height, width), np.uint8), [ring.astype(np.int32)], 1)
+            assert np.array_equal(drawn.astype(bool), _filled(mask_of(item, index)))
+            np.testing.assert_allclose([*ring.min(0), *ring.max(0)], boxes_of(item)[index], atol=0.251)
+
+
+names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), min_size=1, max_size=20)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(names, min_size=1, max_size=4, unique=True))
+def test_any_class_name(classes: list[str]) -> None:
+    record = {"name": "x.png", "path": "x.png", "width": 9, "height": 9, "label": classes[-1], "label_score": 1.0, "boxes": []}
+    item = Item("x.png", "x", {**record, "class_scores": dict.fromkeys(classes, 1.0), "background": None, "model": ""})
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        for kind in ("coco", "yolo", "csv"):
+            write(kind, [item], folder)
+        read = yaml.safe_load((folder / "yolo" / "data.yaml").read_text(encoding="utf-8"))
+        assert read["names"] == dict(enumerate(classes))
+        categories = json.loads((folder / "coco.json").read_text(encoding="utf-8"))["categories"]
+        assert [category["name"] for category in categories] == classes
+        with (folder / "boxes.csv").open(encoding="utf-8", newline="") as file:
+            assert [row["label"] for row in csv.DictReader(file)] == [classes[-1]]
 
 
 def _filled(mask: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -190,14 +230,15 @@ def test_geojson(items: list[Item], tmp_path: Path) -> None:
             shape = shapely.geometry.shape(feature["geometry"])
             mask = mask_of(item, index)
             assert shape.is_valid and feature["properties"]["label"] == item.record["label"]
-            np.testing.assert_allclose(shape.bounds, boxes_of(item)[index], atol=0.26)
+            assert list(shape.bounds) == feature["bbox"] == boxes_of(item)[index].tolist() and shape.area == mask.sum()
+            assert feature["properties"]["measurements"] == {"score": item.record["boxes"][index]["score"]}
             rows, columns = np.mgrid[: mask.shape[0], : mask.shape[1]] + 0.5
             assert np.array_equal(shapely.contains_xy(shape, columns, rows), mask), "the middle of a pixel tells"
 
 
 def test_label_studio(items: list[Item], tmp_path: Path) -> None:
     tasks = json.loads((write("labelstudio", items, tmp_path) / "labelstudio.json").read_text())
-    assert tasks[0]["data"]["image"] == "/data/local-files/?d=a%20b/%C3%BC.png"
+    assert tasks[0]["data"]["image"] == "/data/local-files/?d=new%20ones/a%20b/%C3%BC.png"
     for item, task in zip(items, tasks, strict=True):
         (prediction,) = task["predictions"]
         assert prediction["model_version"] == "dips-0123456789ab"
@@ -236,6 +277,33 @@ def unpacked(packed: list[int]) -> np.ndarray[Any, Any]:
     return np.array(values, np.uint8)
 
 
+@pytest.mark.parametrize(
+    ("path", "name", "address"),
+    [
+        ("/data/photos/a.jpg", "a.jpg", "photos/a.jpg"),
+        ("../photos/sub/a.jpg", "sub/a.jpg", "photos/sub/a.jpg"),
+        ("photos/../new/a.jpg", "a.jpg", "new/a.jpg"),
+        ("b/a.jpg", "b/a.jpg", f"{Path.cwd().name}/b/a.jpg"),
+        ("/a.jpg", "a.jpg", "a.jpg"),
+        ("elsewhere.jpg", "c/a.jpg", "c/a.jpg"),
+    ],
+)
+def test_label_studio_addresses(items: list[Item], tmp_path: Path, path: str, name: str, address: str) -> None:
+    item = Item(name, "x", {**items[2].record, "path": path, "name": name})
+    (task,) = json.loads((write("labelstudio", [item], tmp_path) / "labelstudio.json").read_text())
+    assert task["data"]["image"] == f"/data/local-files/?d={address}" and task["predictions"][0]["result"] == []
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(0, 2**32), st.integers(0, 40), st.integers(0, 40), st.integers(0, 400), st.integers(0, 400))
+def test_brush_strokes_of_a_part(seed: int, left: int, top: int, right: int, bottom: int) -> None:
+    part = np.random.default_rng(seed).random((5, 7)) < 0.5
+    photo = np.pad(part, ((top, bottom), (left, right)))
+    strokes = brush(part, corner=(left, top), size=(photo.shape[1], photo.shape[0]))
+    assert strokes == brush(photo)
+    assert np.array_equal(unpacked(strokes).reshape(*photo.shape, 4)[..., 3] == 255, photo)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (3, 5), (700, 900)])
 def test_label_studios_own_reader(size: tuple[int, int]) -> None:
     own = pytest.importorskip("label_studio_sdk.converter.brush", reason="label-studio-sdk is not installed")
@@ -250,12 +318,3 @@ def test_csv(items: list[Item], tmp_path: Path) -> None:
     assert [float(rows[0][name]) for name in ("x0", "y0", "x1", "y1")] == items[0].record["boxes"][0]["box"]
     assert rows[0]["label"] == CLASSES[1] and int(rows[0]["mask_pixels"]) == mask_of(items[0], 0).sum()
     assert rows[-1]["label"] == "none" and rows[-1]["x0"] == rows[-1]["score"] == ""
-
-
-def test_outlines_of_a_ring() -> None:
-    mask = np.ones((5, 5), bool)
-    mask[2, 2] = False
-    ((outline, holes),) = outlines(mask, (10, 20))
-    assert outline.min(0).tolist() == [10.25, 20.25] and outline.max(0).tolist() == [14.75, 24.75]
-    assert len(holes) == 1 and (np.abs(holes[0] - [12.5, 22.5]) <= 0.76).all()
-    assert outlines(np.zeros((3, 3), bool), (0, 0)) == []

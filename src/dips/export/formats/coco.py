@@ -14,6 +14,9 @@ from dips.runtime import atomic_file, temporary_beside
 
 __all__ = ["write_coco"]
 
+# not needed here, but COCO's own tools and Datumaro (CVAT's reader) have versions that fail without them
+_HEAD = {"info": {"description": "Predicted by DiPS"}, "licenses": []}
+
 
 def write_coco(items: Iterable[Item], folder: Path) -> None:
     """Write ``coco.json``, streamed: annotations wait in a temporary file until all images are listed.
@@ -28,7 +31,7 @@ def write_coco(items: Iterable[Item], folder: Path) -> None:
     count = 0
     classes: list[str] | None = None
     with temporary_beside(path) as raw, TextIOWrapper(raw, encoding="utf-8") as waiting, atomic_file(path) as file:
-        file.write('{"images": [')
+        file.write(f'{json.dumps(_HEAD)[:-1]}, "images": [')
         for number, item in enumerate(items, start=1):
             record = item.record
             classes = classes_of(item, classes)

@@ -1,4 +1,4 @@
-"""GeoJSON in pixel coordinates, as QuPath and QGIS read it: a file per photo, from its upper left corner, y downwards."""
+"""GeoJSON in pixel coordinates, as QuPath reads it: a file per photo, from its upper left corner, y downwards."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from dips.export.formats.base import Item, crop_of, outlines, whole_box
+from dips.export.formats.base import Item, crop_of, whole_box
+from dips.export.formats.polygons import Ring, polygons
 from dips.runtime import atomic_file
 
 __all__ = ["write_geojson"]
 
 
 def write_geojson(items: Iterable[Item], folder: Path) -> None:
-    """Write ``geojson/NAME.geojson``: a polygon with holes per object; ``bbox`` is its box.
+    """Write ``geojson/NAME.geojson``: per object its exact polygon, with holes; ``bbox`` is its box.
+
+    A photo without boxes has an empty collection. ``objectType``, ``classification`` and ``measurements`` are QuPath's names.
 
     Raises:
         RunError: a file cannot be written.
@@ -31,24 +31,22 @@ def write_geojson(items: Iterable[Item], folder: Path) -> None:
 
 def _feature(item: Item, entry: Mapping[str, Any]) -> dict[str, Any]:
     x0, y0, _, _ = whole_box(entry)
-    # two points are a hair without area, as at a corner where two pixels meet
-    parts = [(ring, [hole for hole in holes if len(hole) > 2]) for ring, holes in outlines(crop_of(item, entry), (x0, y0))]
-    polygons = [[_ring(outline), *map(_ring, holes)] for outline, holes in parts if len(outline) > 2]
-    one = len(polygons) == 1
+    parts = [[_closed(outer), *map(_closed, holes)] for outer, holes in polygons(crop_of(item, entry), (x0, y0))]
+    one = len(parts) == 1
     return {
         "type": "Feature",
         "bbox": entry["box"],
-        "geometry": {"type": "Polygon" if one else "MultiPolygon", "coordinates": polygons[0] if one else polygons},
+        "geometry": {"type": "Polygon" if one else "MultiPolygon", "coordinates": parts[0] if one else parts},
         "properties": {
             "photo": item.name,
             "label": item.record["label"],
             "score": entry["score"],
-            "objectType": "annotation",  # QuPath's
+            "objectType": "annotation",
             "classification": {"name": item.record["label"]},
+            "measurements": {"score": entry["score"]},
         },
     }
 
 
-def _ring(points: NDArray[np.float64]) -> list[list[float]]:
-    rows = [[float(x), float(y)] for x, y in points]
-    return [*rows, rows[0]]
+def _closed(ring: Ring) -> Ring:
+    return [*ring, ring[0]]

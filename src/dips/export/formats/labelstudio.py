@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
@@ -12,8 +13,8 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 from numpy.typing import NDArray
 
-from dips.export.formats.base import Item, object_classes
-from dips.rle import decode
+from dips.export.formats.base import Item, crop_of, object_classes, whole_box
+from dips.rle import run_lengths
 from dips.runtime import atomic_file
 
 __all__ = ["brush", "write_labelstudio"]
@@ -24,8 +25,9 @@ _SIZES = (3, 4, 8, 16)  # bits that a run's length may take
 def write_labelstudio(items: Iterable[Item], folder: Path) -> None:
     """Write ``labelstudio.json`` (tasks) and ``labelstudio.xml`` (the labelling setup that fits).
 
-    Photos are named as Label Studio's local files: ``/data/local-files/?d=NAME``, NAME being the photo's path below the folder
-    that was predicted, which has to be the server's document root (docs/formats.md).
+    Photos are named as Label Studio's local files: ``/data/local-files/?d=FOLDER/NAME``, FOLDER being the folder that was
+    predicted, by its own name alone, and NAME the photo's path below it. The server's document root has to be the folder around
+    it: it takes no storage that is the root itself (docs/formats.md).
 
     Raises:
         RunError: a file cannot be written, or the records come from models with different classes.
@@ -50,16 +52,24 @@ def write_labelstudio(items: Iterable[Item], folder: Path) -> None:
 
 def _task(item: Item) -> dict[str, Any]:
     record = item.record
-    results = [part for index, entry in enumerate(record["boxes"]) for part in _results(record, entry, index)]
+    results = [part for index, entry in enumerate(record["boxes"]) for part in _results(item, entry, index)]
     prediction = {
         "model_version": f"dips-{record.get('model') or 'unknown'}",
         "score": max((entry["score"] for entry in record["boxes"]), default=record["label_score"]),
         "result": results,
     }
-    return {"data": {"image": f"/data/local-files/?d={quote(item.name)}"}, "predictions": [prediction]}
+    return {"data": {"image": f"/data/local-files/?d={quote(_served(item))}"}, "predictions": [prediction]}
 
 
-def _results(record: Mapping[str, Any], entry: Mapping[str, Any], index: int) -> list[dict[str, Any]]:
+def _served(item: Item) -> str:
+    """The photo's path from the folder around the one that was predicted."""
+    path = PurePath(os.path.abspath(item.record["path"])).as_posix()
+    folder = PurePosixPath(path.removesuffix(f"/{item.name}")).name if path.endswith(f"/{item.name}") else ""
+    return f"{folder}/{item.name}" if folder else item.name
+
+
+def _results(item: Item, entry: Mapping[str, Any], index: int) -> list[dict[str, Any]]:
+    record = item.record
     width, height = record["width"], record["height"]
     x0, y0, x1, y1 = entry["box"]
     common = {
@@ -77,7 +87,7 @@ def _results(record: Mapping[str, Any], entry: Mapping[str, Any], index: int) ->
         "rotation": 0,
         "rectanglelabels": [record["label"]],
     }
-    strokes = brush(decode(entry["mask"]["counts"], (width, height)))
+    strokes = brush(crop_of(item, entry), corner=whole_box(entry)[:2], size=(width, height))
     mask = {"format": "rle", "rle": strokes, "brushlabels": [record["label"]]}
     return [
         {"id": f"box{index}", "type": "rectanglelabels", "from_name": "box", **common, "value": box},
@@ -85,24 +95,28 @@ def _results(record: Mapping[str, Any], entry: Mapping[str, Any], index: int) ->
     ]
 
 
-def brush(mask: NDArray[np.bool_]) -> list[int]:
-    """A mask ``(H, W)`` as Label Studio packs the bytes of an RGBA picture: bytes of a bit stream.
+def brush(mask: NDArray[np.bool_], *, corner: tuple[int, int] = (0, 0), size: tuple[int, int] | None = None) -> list[int]:
+    """A mask as Label Studio packs the bytes of an RGBA picture: bytes of a bit stream.
 
     The stream has the number of values (32 bits), the bits of a value less one (5), four sizes less one (4 each), then runs:
     a bit that says so, the index of a size (2 bits), length less one, value.
+
+    Args:
+        mask: ``(h, w)``, part of a photo.
+        corner: x and y of its upper left pixel in the photo.
+        size: width and height of the photo; by default those of ``mask``.
     """
-    flat = mask.ravel()
-    edges = np.flatnonzero(np.diff(flat)) + 1
-    begins = np.concatenate([[0], edges])
-    lengths = np.diff(np.concatenate([begins, [flat.size]])) * 4  # red, green, blue and alpha are alike
-    bits = [f"{4 * flat.size:032b}", f"{7:05b}", *(f"{size - 1:04b}" for size in _SIZES)]
-    for value, length in zip(flat[begins], lengths, strict=True):
-        remaining = int(length)
-        while remaining:
-            run = min(remaining, 1 << _SIZES[-1])
+    width, height = (mask.shape[1], mask.shape[0]) if size is None else size
+    # runs along the rows are those down the columns of the transposed photo
+    lengths = 4 * run_lengths(mask.T, corner=(corner[1], corner[0]), size=(height, width))  # red, green, blue, alpha
+    bits = [f"{4 * width * height:032b}", f"{7:05b}", *(f"{size - 1:04b}" for size in _SIZES)]
+    for number, length in enumerate(lengths.tolist()):
+        value = "1" * 8 if number % 2 else "0" * 8
+        while length:
+            run = min(length, 1 << _SIZES[-1])
             index = next(i for i, size in enumerate(_SIZES) if run <= 1 << size)
-            bits.append(f"1{index:02b}{run - 1:0{_SIZES[index]}b}{'1' * 8 if value else '0' * 8}")
-            remaining -= run
+            bits.append(f"1{index:02b}{run - 1:0{_SIZES[index]}b}{value}")
+            length -= run
     stream = "".join(bits)
     packed = np.packbits(np.frombuffer(stream.encode(), np.uint8) - ord("0"))
     return [int(byte) for byte in packed]

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from dips.export.formats.base import Item, crop_of, object_classes, outlines, whole_box
+from dips.export.formats.base import Item, crop_of, object_classes, whole_box
+from dips.export.formats.polygons import outline
 from dips.runtime import atomic_file
 
 __all__ = ["write_yolo", "write_yolo_seg"]
@@ -30,7 +31,14 @@ def write_yolo(items: Iterable[Item], folder: Path) -> None:
 
 
 def write_yolo_seg(items: Iterable[Item], folder: Path) -> None:
-    """Write ``yolo-seg/labels/NAME.txt``: per object ``class x y x y ...``, its outline without holes, shares of the photo."""
+    """Write ``yolo-seg/labels/NAME.txt``: per object ``class x y x y ...``, its outline without holes, shares of the photo.
+
+    A line is one object for Ultralytics, and an object of ours is one piece, so none needs several outlines; see
+    :func:`dips.export.formats.polygons.outline` for how it is drawn.
+
+    Raises:
+        RunError: a file cannot be written, or the records come from models with different classes.
+    """
     _write(items, folder / "yolo-seg", _outline)
 
 
@@ -45,11 +53,15 @@ def _write(items: Iterable[Item], folder: Path, line: Line) -> None:
                 numbers = " ".join(f"{value:.8f}" for value in line(item, entry))
                 file.write(f"{names.index(item.record['label'])} {numbers}\n")
     with atomic_file(folder / "data.yaml") as file:
-        # JSON's strings are YAML's, whatever a class is called
-        rows = "".join(f"  {number}: {json.dumps(name, ensure_ascii=False)}\n" for number, name in enumerate(names))
-        file.write(
-            f"# put the photos into images/ beside labels/\npath: .\ntrain: images\nval: images\nnames:\n{rows or '  {}'}"
-        )
+        rows = "".join(f"\n  {number}: {_quoted(name)}" for number, name in enumerate(names))
+        # without a path of its own the folder of this file counts; "." would be the folder that Ultralytics is called in
+        file.write(f"# copy the photos into images/ beside labels/\ntrain: images\nval: images\nnames:{rows or ' {}'}\n")
+
+
+def _quoted(name: str) -> str:
+    """JSON's strings are YAML's but for what cannot be printed, which YAML wants escaped."""
+    text = json.dumps(name, ensure_ascii=False)
+    return "".join(character if character.isprintable() else f"\\U{ord(character):08x}" for character in text)
 
 
 def _box(item: Item, entry: Mapping[str, Any]) -> list[float]:
@@ -60,6 +72,5 @@ def _box(item: Item, entry: Mapping[str, Any]) -> list[float]:
 
 def _outline(item: Item, entry: Mapping[str, Any]) -> list[float]:
     x0, y0, _, _ = whole_box(entry)
-    parts = outlines(crop_of(item, entry), (x0, y0))
-    longest = max((outline for outline, _ in parts), key=len)  # an object is one piece; only tiny photos make several
-    return [float(value) for value in (longest / np.array([item.record["width"], item.record["height"]])).ravel()]
+    ring = outline(crop_of(item, entry), (x0, y0))
+    return [float(value) for value in (ring / np.array([item.record["width"], item.record["height"]])).ravel()]

@@ -1,0 +1,60 @@
+// The page's data: a row per photo, and for some of them a picture with its score map.
+
+const bytesOf = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+
+function readData(data) {
+  const photos = data.photos.map((photo) => ({ ...photo, levels: null, top: 0, found: null, cut: -1, heat: null, image: null }));
+  const rows = data.rows.map((values, place) => {
+    const row = Object.fromEntries(data.columns.map((name, i) => [name, values[i]]));
+    const name = row.id.slice(row.id.lastIndexOf("/") + 1);
+    return { ...row, place, name, folder: row.id.slice(0, row.id.length - name.length), search: row.id.toLowerCase(), photo: photos[row.photo] ?? null };
+  });
+  const collator = new Intl.Collator(undefined, { numeric: true });
+  [...rows].sort((a, b) => collator.compare(a.id, b.id)).forEach((row, rank) => (row.rank = rank));
+  const heat = bytesOf(data.heat);
+  return { rule: data.rule, classes: data.classes, errors: data.errors, background: data.background, rows, photos, heat };
+}
+
+/** Unpack a photo's score map: deflated differences along its rows. */
+async function unpack(photo) {
+  const packed = new Blob([bytesOf(photo.map)]).stream();
+  const levels = new Uint8Array(await new Response(packed.pipeThrough(new DecompressionStream("deflate"))).arrayBuffer());
+  const [height, width] = photo.shape;
+  for (let i = 0; i < height * width; i++) if (i % width) levels[i] += levels[i - 1]; // modulo 256, as it holds bytes
+  photo.map = null;
+  photo.top = peakOf(levels);
+  photo.levels = levels;
+}
+
+/** What is found in a row's photo at a threshold; null until its map is unpacked. */
+function foundIn(row, threshold, data) {
+  const { photo } = row;
+  if (!photo?.levels) return null;
+  const [height, width] = photo.shape;
+  const cut = cutOf(photo.top, threshold);
+  if (photo.cut !== cut) {
+    const { min_area: area, max_boxes: most, min_score: least } = data.rule;
+    const none = data.background >= 0 && row.predicted === data.background;
+    const found = none
+      ? { boxes: [], scores: [], regions: new Uint16Array(width * height) }
+      : boxesFromMap(photo.levels, width, height, threshold, area, most, photo.peak ? least / photo.peak : 0);
+    const scale = [photo.size[0] / width, photo.size[1] / height];
+    found.boxes = found.boxes.map((box) => box.map((value, i) => value * scale[i % 2]));
+    found.scores = found.scores.map((score) => score * photo.peak);
+    found.iou = photo.boxes?.length ? bestIou(found.boxes, photo.boxes) : null;
+    photo.cut = cut;
+    photo.found = found;
+  }
+  return photo.found;
+}
+
+/** The decoded picture of a photo. */
+function pictureOf(photo) {
+  photo.image ??= new Promise((done, failed) => {
+    const image = new Image();
+    image.onload = () => done(image);
+    image.onerror = () => failed(new Error("a picture cannot be decoded"));
+    image.src = `data:image/jpeg;base64,${photo.jpeg}`;
+  });
+  return photo.image;
+}

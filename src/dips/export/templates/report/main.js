@@ -1,0 +1,206 @@
+// What the parts have in common: the threshold, the layers, the filter and the order.
+
+const byId = (id) => document.getElementById(id);
+const each = (selector, act) => document.querySelectorAll(selector).forEach(act);
+const iouWords = (iou) => (iou === null || iou === undefined ? "–" : iou.toFixed(2));
+
+function start() {
+  const app = byId("photo-app");
+  const data = readData(JSON.parse(byId("photo-data").textContent));
+  const own = data.rule.threshold ?? 0.5;
+  const state = {
+    threshold: own,
+    layers: { heat: true, mask: true, boxes: true, truth: true },
+    filter: { ...NO_FILTER },
+    order: { key: data.rows.some((row) => row.iou !== null) ? "iou" : "id", down: false },
+    listed: [],
+    version: 0,
+  };
+  const className = (label) => (label < 0 ? "–" : data.classes[label]);
+  const found = (row) => foundIn(row, state.threshold, data);
+  const withPicture = () => state.listed.filter((row) => row.photo);
+
+  async function draw(row, canvas, side, tags) {
+    const version = (canvas.version = (canvas.version ?? 0) + 1);
+    const image = await pictureOf(row.photo);
+    if (canvas.version === version) drawPhoto(canvas, row.photo, image, found(row), state.layers, data.heat, side, tags);
+    canvas.classList.toggle("drawn", true);
+  }
+
+  const gallery = new Gallery(app, {
+    open: (row) => viewer.open(row),
+    draw: (row, canvas) => void draw(row, canvas, Math.min(640, 320 * Math.ceil(devicePixelRatio || 1)), false),
+    caption: (row) => {
+      const now = found(row);
+      const measured = row.iou === null ? "" : `measured ${row.iou.toFixed(2)} · `;
+      const said = `${measured}${className(row.predicted)}${wrongClass(row) ? `, but it is ${className(row.label)}` : ""}`;
+      const boxes = now ? `${now.boxes.length} box${now.boxes.length === 1 ? "" : "es"}` : "";
+      const value = now?.iou === null || !now ? boxes : `IoU ${now.iou.toFixed(2)}`;
+      return { value, words: said, name: `${row.id}: ${said}, ${value}, ${boxes}` };
+    },
+  });
+
+  const viewer = new Viewer(byId("photo-view"), {
+    around: withPicture,
+    draw: (row, canvas) => void draw(row, canvas, 960, true),
+    facts: (row) => {
+      const now = found(row);
+      const none = data.background >= 0 && row.predicted === data.background;
+      const facts = [["Predicted", `${className(row.predicted)}${wrongClass(row) ? ": wrong" : ""}`], ["True class", className(row.label)]];
+      if (now) facts.push(["Boxes here", none ? "none: the predicted class shows no object" : String(now.boxes.length)]);
+      facts.push(["True boxes", String(row.trueBoxes)]);
+      if (now && now.iou !== null) facts.push(["IoU here", now.iou.toFixed(2)]);
+      if (row.iou !== null) facts.push(["IoU, measured", iouWords(row.iou)], ["Best IoU", iouWords(row.oracleIou)]);
+      if (row.error >= 0) facts.push(["Kind of error", data.errors[row.error][0]]);
+      if (row.photo) facts.push(["Size", `${row.photo.size[0]} × ${row.photo.size[1]} pixels`]);
+      return facts;
+    },
+  });
+  byId("photo-view").addEventListener("close", () => {
+    const at = state.listed.indexOf(viewer.row);
+    if (at >= 0) table.activate(at);
+  });
+
+  const table = new PhotoTable(byId("photo-table"), (row) => [
+    { words: row.name, more: row.folder, kind: row.photo ? "pictured" : "" },
+    { words: className(row.label) },
+    { words: className(row.predicted), kind: wrongClass(row) ? "wrong" : "" },
+    { words: String(row.trueBoxes), kind: "number" },
+    { words: iouWords(row.iou), kind: "number" },
+    { words: iouWords(row.oracleIou), kind: "number" },
+    { words: row.error < 0 ? "–" : data.errors[row.error][0] },
+    { words: iouWords(found(row)?.iou), kind: "number" },
+  ], (row) => viewer.open(row));
+
+  /** List the rows anew. */
+  function list() {
+    const passed = filtered(data.rows, state.filter, found, data.background);
+    state.listed = sorted(passed, state.order, found);
+    const pictured = withPicture();
+    table.show(state.listed);
+    gallery.show(pictured);
+    const all = data.rows.length.toLocaleString("en");
+    const some = state.listed.length === data.rows.length ? `All ${all} photos` : `${state.listed.length.toLocaleString("en")} of ${all} photos`;
+    byId("photo-listed").textContent = `${some}, ${pictured.length.toLocaleString("en")} with a picture.`;
+    byId("photo-none").hidden = pictured.length > 0 || !data.photos.length;
+    each("#photo-table th[data-key]", (head) => {
+      const mine = head.dataset.key === state.order.key;
+      head.setAttribute("aria-sort", mine ? (state.order.down ? "descending" : "ascending") : "none");
+    });
+    byId("photo-order").value = `${state.order.key}:${state.order.down ? "down" : "up"}`;
+  }
+
+  function redraw() {
+    gallery.redraw();
+    viewer.render();
+  }
+
+  /** After a change of the threshold, all photos are looked at in short pieces, so that the page stays quick. */
+  async function settle() {
+    if (!data.photos.length) return;
+    const version = ++state.version;
+    const shown = data.rows.filter((row) => row.photo);
+    let begun = performance.now();
+    for (const row of shown) {
+      found(row);
+      if (performance.now() - begun < 8) continue;
+      await new Promise((done) => setTimeout(done));
+      if (version !== state.version) return;
+      begun = performance.now();
+    }
+    const ious = shown.map((row) => found(row)?.iou ?? null).filter((iou) => iou !== null);
+    const right = ious.filter((iou) => iou >= 0.5).length;
+    const boxes = shown.reduce((sum, row) => sum + (found(row)?.boxes.length ?? 0), 0);
+    byId("photo-count").textContent = ious.length
+      ? `${right} of ${ious.length} shown photos with true boxes have a box with IoU ≥ 0.5 (${((100 * right) / ious.length).toFixed(1)} %).`
+      : `${boxes} boxes in ${shown.length} shown photos.`;
+    if (state.filter.boxes || state.order.key === "now") list();
+    else table.render();
+  }
+
+  function setThreshold(value) {
+    state.threshold = Math.min(1, Math.max(0, Math.round(value * 1000) / 1000));
+    if (Math.abs(state.threshold - own) < 5e-4) state.threshold = own;
+    each("[data-threshold]", (slider) => {
+      slider.value = state.threshold;
+      slider.setAttribute("aria-valuetext", `${state.threshold.toFixed(3)} of the map's maximum`);
+    });
+    each("[data-threshold-now]", (output) => (output.textContent = state.threshold.toFixed(3)));
+    each("[data-reset]", (button) => button.setAttribute("aria-disabled", state.threshold === own));
+    state.frame ??= requestAnimationFrame(() => {
+      state.frame = undefined;
+      redraw();
+      void settle();
+    });
+  }
+
+  function wire() {
+    each("[data-threshold]", (slider) => {
+      slider.addEventListener("input", () => setThreshold(Number(slider.value)));
+      slider.addEventListener("keydown", (event) => {
+        const step = { ArrowLeft: -0.01, ArrowDown: -0.01, ArrowRight: 0.01, ArrowUp: 0.01 }[event.key];
+        if (!step) return;
+        setThreshold(state.threshold + (event.shiftKey ? step / 10 : step));
+        event.preventDefault();
+      });
+    });
+    each("[data-reset]", (button) => button.addEventListener("click", () => setThreshold(own)));
+    each("[data-layer]", (box) => box.addEventListener("change", () => {
+      state.layers[box.dataset.layer] = box.checked;
+      each(`[data-layer="${box.dataset.layer}"]`, (other) => (other.checked = box.checked));
+      redraw();
+    }));
+    document.addEventListener("keydown", (event) => {
+      if (event.metaKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName) && !["range", "checkbox"].includes(event.target.type)) return;
+      if (event.key === "[" || event.key === "]") {
+        setThreshold(state.threshold + (event.key === "[" ? -0.01 : 0.01));
+        event.preventDefault();
+      }
+    });
+    each("[data-filter]", (control) => control.addEventListener("input", () => {
+      state.filter[control.dataset.filter] = control.type === "checkbox" ? control.checked : control.value;
+      list();
+    }));
+    byId("photo-clear").addEventListener("click", () => {
+      state.filter = { ...NO_FILTER };
+      each("[data-filter]", (control) => (control.type === "checkbox" ? (control.checked = false) : (control.value = "")));
+      list();
+    });
+    byId("photo-order").addEventListener("input", (event) => {
+      const [key, way] = event.target.value.split(":");
+      state.order = { key, down: way === "down" };
+      list();
+    });
+    each("#photo-table th[data-key]", (head) => head.querySelector("button").addEventListener("click", () => {
+      const { key } = head.dataset;
+      state.order = { key, down: state.order.key === key && !state.order.down };
+      list();
+    }));
+  }
+
+  function fill(name, words, first) {
+    each(`[data-filter="${name}"]`, (select) => {
+      const options = words.map((text, value) => new Option(text, value));
+      select.replaceChildren(new Option(first, ""), ...options);
+      select.closest("label").hidden = !words.length;
+    });
+  }
+
+  fill("label", data.classes, "any");
+  fill("predicted", data.classes, "any");
+  fill("error", data.errors.map(([name]) => name), "any");
+  wire();
+  app.hidden = false;
+  list();
+  setThreshold(own);
+  const unpacked = Promise.all(data.photos.map(unpack)).then(() => {
+    redraw();
+    return settle();
+  }).catch((error) => {
+    byId("photo-count").textContent = "This browser cannot unpack the score maps; take a newer one.";
+    throw error;
+  });
+  window.dipsReport = { boxesFromMap, bestIou, data, state, gallery, table, viewer, ready: unpacked };
+}
+
+if (byId("photo-data")) start();

@@ -1,0 +1,123 @@
+"""The reviewed boxes as COCO, written a little after each change and at the end."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dips.errors import DipsError
+from dips.rle import area
+from dips.runtime import atomic_file, log
+from dips.view.predictions import Photo, read_masks
+from dips.view.review import Review, ReviewBox, State
+
+__all__ = ["REVIEWED", "Writer", "write_reviewed"]
+
+REVIEWED = "reviewed.coco.json"
+_PAUSE = 2.0  # seconds without a change before the file is written
+_SHARE = 10  # it is written at most for one part of the time in so many
+
+
+def write_reviewed(review: Review, path: Path) -> None:
+    """Write the photos that a person is done with, and their boxes.
+
+    Photos that are not reviewed are left out: in COCO a photo without annotation shows no object. Ids of images and categories
+    are those of all photos and classes, so they stay the same while the review goes on. A box that is as it was predicted
+    keeps its mask and score; one that was moved or drawn has an empty ``segmentation`` and the area of its box. ``review`` says
+    ``accepted``, ``adjusted`` or ``drawn``.
+
+    Raises:
+        RunError: the file cannot be written, or a record is damaged.
+    """
+    photos = review.predictions.photos
+    classes = review.predictions.classes
+    done = [(index, photos[index], state) for index, state in enumerate(review.states()) if state.reviewed]
+    with atomic_file(path) as file:
+        file.write('{"images": [')
+        for count, (index, photo, _) in enumerate(done):
+            image = {"id": index + 1, "file_name": photo.name, "width": photo.width, "height": photo.height}
+            file.write((",\n" if count else "\n") + json.dumps(image))
+        categories = [{"id": index, "name": name} for index, name in enumerate(classes, start=1)]
+        file.write(f'\n], "categories": {json.dumps(categories)}, "annotations": [')
+        count = 0
+        for index, photo, state in done:
+            for annotation in _annotations(photo, state):
+                count += 1
+                whole = {
+                    "id": count,
+                    "image_id": index + 1,
+                    "category_id": classes.index(annotation.pop("label")) + 1,
+                    **annotation,
+                }
+                file.write((",\n" if count > 1 else "\n") + json.dumps(whole))
+        file.write("\n]}\n")
+
+
+def _annotations(photo: Photo, state: State) -> Iterator[dict[str, Any]]:
+    masks = read_masks(photo) if any(_in_place(box, photo) for box in state.boxes) else []
+    for box in state.boxes:
+        x0, y0, x1, y1 = box.box
+        mask = masks[box.of] if box.of is not None and _in_place(box, photo) else None
+        as_predicted = _in_place(box, photo) and box.label == photo.label
+        annotation: dict[str, Any] = {
+            "label": box.label,
+            "bbox": [x0, y0, round(x1 - x0, 2), round(y1 - y0, 2)],
+            "area": area(mask["counts"]) if mask else round((x1 - x0) * (y1 - y0), 2),
+            "segmentation": mask or [],
+            "iscrowd": 0,
+            "review": "drawn" if box.of is None else "accepted" if as_predicted else "adjusted",
+        }
+        if box.of is not None and as_predicted:
+            annotation["score"] = photo.found[box.of].score
+        yield annotation
+
+
+def _in_place(box: ReviewBox, photo: Photo) -> bool:
+    return box.of is not None and box.box == photo.found[box.of].box
+
+
+class Writer:
+    """Keeps ``reviewed.coco.json`` behind the review, in a thread of its own that never holds a change up."""
+
+    def __init__(self, review: Review, *, pause: float = _PAUSE) -> None:
+        self.path = review.predictions.folder / REVIEWED
+        self._review = review
+        self._pause = pause
+        self._written = -1  # the state of the review that the file has
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="dips view: coco", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Write the file a last time, if it is behind.
+
+        Raises:
+            RunError: it cannot be written; the journal has everything.
+        """
+        self._ended.set()
+        self._thread.join()
+        self._write()
+
+    def _run(self) -> None:
+        pause = self._pause
+        seen = -1
+        while not self._ended.wait(pause):
+            before, seen = seen, self._review.changes
+            if seen != before or seen == self._written:  # somebody is at work, or there is nothing to do
+                continue
+            begun = time.monotonic()
+            try:
+                self._write()
+            except DipsError as error:
+                log(f"{error}; the review itself is safe in {self._review.path}")
+            pause = max(self._pause, _SHARE * (time.monotonic() - begun))
+
+    def _write(self) -> None:
+        now = self._review.changes
+        if now != self._written:
+            write_reviewed(self._review, self.path)
+            self._written = now

@@ -1,0 +1,172 @@
+"""What a prediction folder holds, as far as a review needs it. Masks stay on the disk until they are asked for."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from dips.data.images import SUFFIXES
+from dips.errors import ImageError, RunError
+
+__all__ = ["Box", "Found", "Photo", "Predictions", "read_masks", "read_predictions"]
+
+Box = tuple[float, float, float, float]
+"""``x0 y0 x1 y1`` in pixels of the upright photo, end exclusive."""
+
+_UNFINISHED = ".unfinished.json"  # see dips.export.folder
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A predicted box and its score, 0 to 1."""
+
+    box: Box
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """One photo.
+
+    Attributes:
+        name: its path below the folder that was predicted, with suffix and forward slashes; no two photos share it.
+        path: where it lies, as it was given to ``dips predict``.
+        record: the JSON about it.
+        width, height: in pixels, EXIF rotation applied.
+        label: the predicted class.
+        label_score: its probability.
+        found: the predicted boxes, best first.
+    """
+
+    name: str
+    path: Path
+    record: Path
+    width: int
+    height: int
+    label: str
+    label_score: float
+    found: tuple[Found, ...]
+
+    def locate(self, folder: Path) -> Path:
+        """Where the photo lies now: a relative path counts from the current folder, else from one that holds ``folder``.
+
+        Raises:
+            ImageError: it is nowhere, or its name is not that of a photo.
+        """
+        if self.path.suffix.lower() not in SUFFIXES:
+            raise ImageError(f"{self.path} is not named like a photo; predict the photos again")
+        for base in (Path(), *folder.resolve().parents):
+            if (base / self.path).is_file():
+                return base / self.path
+        raise ImageError(f"{self.path} does not exist; start 'dips view' where 'dips predict' was started")
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """A prediction folder.
+
+    Attributes:
+        folder: where it lies.
+        photos: sorted by their path.
+        classes: names of all classes, in the model's order.
+        background: name of the class without object, if there is one.
+        model: what tells the model from others, "" if it is not known.
+    """
+
+    folder: Path
+    photos: tuple[Photo, ...]
+    classes: tuple[str, ...]
+    background: str | None
+    model: str
+
+    @property
+    def object_classes(self) -> tuple[str, ...]:
+        """Classes that a box can have."""
+        return tuple(name for name in self.classes if name != self.background)
+
+
+def read_predictions(folder: Path) -> Predictions:
+    """Read ``json/`` of the folder that ``dips predict --out`` wrote.
+
+    Raises:
+        RunError: it is none, is unfinished or damaged, or its photos were predicted with different classes.
+    """
+    top = folder / "json"
+    if not top.is_dir():
+        raise RunError(f"{folder} is no prediction; give the folder that 'dips predict --out' wrote")
+    if (folder / _UNFINISHED).is_file():
+        raise RunError(f"{folder} is unfinished; give the same 'dips predict' again, which goes on with it")
+    read = [_read(file, file.relative_to(top)) for file in top.rglob("*.json")]
+    if not read:
+        raise RunError(f"{folder} holds no photos; give the folder of another prediction")
+    read.sort(key=lambda item: item[0].name.split("/"))
+    photos = tuple(photo for photo, _ in read)
+    classes, background, model = read[0][1]
+    for (photo, known), before in zip(read[1:], photos, strict=False):
+        if photo.name == before.name:
+            raise RunError(f"{photo.record} and {before.record} are about the same photo; remove one of them")
+        if known != (classes, background, model):
+            raise RunError(
+                f"{photo.record} is of another model than the others; review each model's photos in a folder of its own"
+            )
+    return Predictions(folder, photos, classes, background, model)
+
+
+def read_masks(photo: Photo) -> list[Mapping[str, Any] | None]:
+    """The mask of each predicted box as COCO's run lengths, None where the record has none.
+
+    Raises:
+        RunError: the record is damaged.
+    """
+    record = _load(photo.record)
+    try:
+        return [entry.get("mask") for entry in record["boxes"]]
+    except (LookupError, TypeError, AttributeError) as error:
+        raise _damaged(photo.record, error) from error
+
+
+def _read(file: Path, below: Path) -> tuple[Photo, tuple[tuple[str, ...], str | None, str]]:
+    record = _load(file)
+    try:
+        path = Path(str(record["path"]))
+        photo = Photo(
+            name=str(record.get("name") or PurePosixPath(below.as_posix()).with_suffix(path.suffix)),
+            path=path,
+            record=file,
+            width=int(record["width"]),
+            height=int(record["height"]),
+            label=str(record["label"]),
+            label_score=float(record["label_score"]),
+            found=tuple(Found(_box(entry["box"]), float(entry["score"])) for entry in record["boxes"]),
+        )
+        classes = tuple(str(name) for name in record["class_scores"])
+        if photo.label not in classes or min(photo.width, photo.height) < 1:
+            raise ValueError("label or size is none")
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise _damaged(file, error) from error
+    return photo, (classes, record.get("background"), str(record.get("model", "")))
+
+
+def _box(values: Any) -> Box:
+    x0, y0, x1, y1 = (float(value) for value in values)
+    if not all(map(math.isfinite, (x0, y0, x1, y1))):
+        raise ValueError(f"{values} is no box")
+    return x0, y0, x1, y1
+
+
+def _load(file: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(file.read_bytes())
+        if not isinstance(record, dict):
+            raise ValueError("no JSON object")
+    except (OSError, ValueError) as error:
+        raise _damaged(file, error) from error
+    return record
+
+
+def _damaged(file: Path, error: Exception) -> RunError:
+    return RunError(f"{file} is damaged ({error}); remove it and predict the photo again")

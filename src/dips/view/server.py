@@ -1,0 +1,252 @@
+"""The page and what it asks for, over HTTP, for the person at this machine alone.
+
+It listens on 127.0.0.1. Every request must name that host, which keeps names out that an attacker points at it, and bear the
+token: the page's own address has it as ``?token=``, everything else comes with ``Authorization: Bearer``. Nothing is kept in
+cookies, which a browser would show to every other port of the machine. No text from outside becomes a path: a photo is asked
+for by its place in the list.
+
+    GET  /?token=T                the page
+    GET  /api/photos              all photos and their boxes
+    GET  /api/photos/7/large      a photo as JPEG; small: for the list
+    POST /api/photos/7            new boxes of a photo: {"version": 3, "reviewed": true, "boxes": [...]}
+    POST /api/undo                take the last change back
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import sys
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from dips.errors import ImageError, RunError
+from dips.runtime import log
+from dips.view.page import page
+from dips.view.pictures import LARGE, SMALL, Pictures
+from dips.view.review import Conflict, Refused, Review, State
+
+__all__ = ["Server"]
+
+_HOST = "127.0.0.1"
+_LONGEST = 1 << 20  # bytes of a request's body
+_PHOTO = re.compile(r"/api/photos/(\d{1,9})(?:/(large|small))?", re.ASCII)
+
+
+class Server(ThreadingHTTPServer):
+    """Listens as soon as it is made; ``serve_forever`` answers.
+
+    Args:
+        review: what is shown and changed.
+        title: which model and folder it is about.
+        port: 0 takes any free one.
+
+    Raises:
+        RunError: the port is taken or not allowed.
+    """
+
+    daemon_threads = True
+    allow_reuse_address = os.name != "nt"  # there it would let two programs have the same port
+
+    def __init__(self, review: Review, *, title: str, port: int = 0) -> None:
+        self.review = review
+        self.title = title
+        self.pictures = Pictures(review.predictions.folder)
+        self.token = secrets.token_urlsafe(32)
+        try:
+            super().__init__((_HOST, port), Handler)
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise RunError(f"cannot listen on port {port} of this machine ({reason}); choose another --port") from error
+        self.origin = f"http://{_HOST}:{self.server_port}"
+        self.address = f"{self.origin}/?token={self.token}"
+
+    def server_bind(self) -> None:
+        TCPServer.server_bind(self)  # HTTPServer's would look our name up in the network
+        self.server_name, self.server_port = _HOST, self.server_address[1]
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        error = sys.exc_info()[1]
+        if not isinstance(error, (ConnectionError, TimeoutError)):  # the browser went away, as it may
+            log(f"a request failed: {type(error).__name__}: {error}")
+
+
+class _Answer(Exception):
+    """Ends a request with a status and a reason for the person."""
+
+    def __init__(self, status: HTTPStatus, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One connection of a browser."""
+
+    server: Server
+    protocol_version = "HTTP/1.1"
+    timeout = 60
+    disable_nagle_algorithm = True  # head and body are sent one after the other
+
+    def do_GET(self) -> None:
+        self._answer(self._get)
+
+    def do_POST(self) -> None:
+        self._answer(self._post)
+
+    def _other(self) -> None:
+        self._answer(self._refuse_method)
+
+    do_HEAD = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_TRACE = do_CONNECT = _other
+
+    def _answer(self, work: Any) -> None:
+        try:
+            try:
+                url = urlsplit(self.path)
+            except ValueError as error:
+                raise _Answer(HTTPStatus.BAD_REQUEST, "this is no address") from error
+            self._require_allowed(url.path, url.query)
+            work(url.path)
+        except _Answer as answer:
+            self._send_error(answer.status, str(answer))
+        except ImageError as error:
+            self._send_error(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
+        except RunError as error:
+            log(str(error))
+            self._send_error(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
+
+    def _require_allowed(self, path: str, query: str) -> None:
+        if self.headers.get_all("Host") != [f"{_HOST}:{self.server.server_port}"]:
+            raise _Answer(HTTPStatus.FORBIDDEN, "wrong host")
+        given = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        if path == "/" and self.command == "GET" and not given:
+            given = parse_qs(query).get("token", [""])[0]
+        if not secrets.compare_digest(given.encode("utf-8", "replace"), self.server.token.encode()):
+            raise _Answer(HTTPStatus.FORBIDDEN, "open the address that 'dips view' printed")
+        if self.headers.get("Origin", self.server.origin) != self.server.origin:
+            raise _Answer(HTTPStatus.FORBIDDEN, "wrong origin")
+
+    def _get(self, path: str) -> None:
+        if path == "/":
+            text, policy = page()
+            self._send(text.encode(), "text/html; charset=utf-8", {"Content-Security-Policy": policy})
+        elif path == "/api/photos":
+            self._send_json(self._listing())
+        elif (asked := _PHOTO.fullmatch(path)) and asked[2]:
+            photo = self.server.review.predictions.photos[self._index(asked[1])]
+            self._send(self.server.pictures.jpeg(photo, LARGE if asked[2] == "large" else SMALL), "image/jpeg")
+        elif path == "/api/undo" or asked:
+            self._refuse_method(path, "POST")
+        else:
+            raise _Answer(HTTPStatus.NOT_FOUND, "there is nothing here")
+
+    def _post(self, path: str) -> None:
+        asked = _PHOTO.fullmatch(path)
+        if path != "/api/undo" and (not asked or asked[2]):
+            if path in ("/", "/api/photos") or asked:
+                self._refuse_method(path, "GET")
+            raise _Answer(HTTPStatus.NOT_FOUND, "there is nothing here")
+        body = self._body()
+        if asked:
+            self._change(self._index(asked[1]), body)
+        else:
+            undone = self.server.review.undo()
+            self._send_json({"photo": None} if undone is None else {"photo": undone[0], "state": _as_json(undone[1])})
+
+    def _change(self, index: int, body: dict[str, Any]) -> None:
+        review = self.server.review
+        version = body.get("version")
+        try:
+            if type(version) is not int:
+                raise Refused("'version' is missing")
+            self._send_json({"state": _as_json(review.change(index, body, version=version))})
+        except Refused as error:
+            raise _Answer(HTTPStatus.BAD_REQUEST, str(error)) from error
+        except Conflict as error:
+            self._send_json({"error": str(error), "state": _as_json(review.state(index))}, HTTPStatus.CONFLICT)
+
+    def _listing(self) -> dict[str, Any]:
+        predictions = self.server.review.predictions
+        photos = [
+            {
+                "name": photo.name,
+                "size": [photo.width, photo.height],
+                "label": photo.label,
+                "label_score": photo.label_score,
+                "found": [[*found.box, found.score] for found in photo.found],
+                "state": _as_json(state),
+            }
+            for photo, state in zip(predictions.photos, self.server.review.states(), strict=True)
+        ]
+        return {
+            "title": self.server.title,
+            "classes": predictions.object_classes,
+            "start": self.server.review.resume_at(),
+            "photos": photos,
+        }
+
+    def _index(self, text: str) -> int:
+        index = int(text)
+        if index >= len(self.server.review.predictions.photos):
+            raise _Answer(HTTPStatus.NOT_FOUND, "there is no such photo")
+        return index
+
+    def _body(self) -> dict[str, Any]:
+        if self.headers.get_content_type() != "application/json":
+            raise _Answer(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "only JSON is understood")
+        length = self.headers.get("Content-Length", "")
+        if not re.fullmatch(r"\d{1,18}", length, re.ASCII):
+            raise _Answer(HTTPStatus.LENGTH_REQUIRED, "the length is missing")
+        if int(length) > _LONGEST:
+            raise _Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too large")
+        try:
+            body = json.loads(self.rfile.read(int(length)))
+        except (ValueError, RecursionError) as error:
+            raise _Answer(HTTPStatus.BAD_REQUEST, "no JSON") from error
+        if not isinstance(body, dict):
+            raise _Answer(HTTPStatus.BAD_REQUEST, "no JSON object")
+        return body
+
+    def _refuse_method(self, path: str, allowed: str = "GET, POST") -> None:
+        self._send_error(HTTPStatus.METHOD_NOT_ALLOWED, f"{self.command} is not allowed here", {"Allow": allowed})
+
+    def _send_json(self, content: Any, status: HTTPStatus = HTTPStatus.OK) -> None:
+        self._send(json.dumps(content, separators=(",", ":")).encode(), "application/json", status=status)
+
+    def _send_error(self, status: HTTPStatus, reason: str, more: dict[str, str] | None = None) -> None:
+        self.close_connection = True  # a body that nobody read would be taken for the next request
+        body = json.dumps({"error": reason}).encode()
+        self._send(body, "application/json", {"Connection": "close", **(more or {})}, status)
+
+    def _send(self, body: bytes, kind: str, more: dict[str, str] | None = None, status: HTTPStatus = HTTPStatus.OK) -> None:
+        self.send_response(status)
+        headers = {
+            "Content-Type": kind,
+            "Content-Length": str(len(body)),
+            "Cache-Control": "no-store",
+            "X-Content-Type-Options": "nosniff",
+            "X-Frame-Options": "DENY",
+            "Referrer-Policy": "no-referrer",
+            "Cross-Origin-Resource-Policy": "same-origin",
+            "Cross-Origin-Opener-Policy": "same-origin",
+            **(more or {}),
+        }
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def version_string(self) -> str:
+        return "dips"
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Silent: the terminal is for the person, and addresses hold the token."""
+
+
+def _as_json(state: State) -> dict[str, Any]:
+    return {**state.as_json(), "version": state.version}

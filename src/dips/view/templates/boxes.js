@@ -1,0 +1,127 @@
+"use strict";
+// The boxes of the photo that is shown: selecting, changing, and the panel that lists them.
+
+function select(index) {
+  app.selected = boxes()[index] ? index : -1;
+  const box = boxes()[app.selected];
+  if (box) say(`Box ${app.selected + 1} of ${boxes().length}, ${box.label}, ${kindText(app.current, box)}`);
+  paintBoxes();
+  paint();
+}
+
+function replaceBox(index, parts, later = false) {
+  const next = boxes().map((box, place) => (place === index ? { ...box, accepted: true, ...parts } : box));
+  change(app.current, { boxes: next }, later);
+}
+
+function addBox(box) {
+  const label = app.classes.includes(photo().label) ? photo().label : app.lastClass || app.classes[0];
+  app.selected = boxes().length;
+  setDrawing(false);
+  change(app.current, { boxes: [...boxes(), { box, label, of: null, accepted: true }] });
+  say(`Box ${app.selected + 1} drawn`);
+}
+
+function deleteBox() {
+  if (!boxes()[app.selected]) return say("Select a box first");
+  const next = boxes().filter((_, index) => index !== app.selected);
+  app.selected = Math.min(app.selected, next.length - 1);
+  change(app.current, { boxes: next });
+  say("Box deleted");
+}
+
+// The last box that is accepted makes the photo reviewed.
+function acceptBox() {
+  const box = boxes()[app.selected];
+  if (!box) return say("Select a box first");
+  const next = boxes().map((other, index) => (index === app.selected ? { ...other, accepted: true } : other));
+  change(app.current, { boxes: next, reviewed: photo().state.reviewed || next.every((other) => other.accepted) });
+  say("Box accepted");
+}
+
+function nudge(right, down, sides) {
+  const box = boxes()[app.selected];
+  if (!box) return say("Select a box first");
+  const moved = dragged(box.box, sides, right, down);
+  if (!same(moved, box.box)) replaceBox(app.selected, { box: moved }, true);
+}
+
+function paintBoxes() {
+  const focused = document.activeElement && document.activeElement.dataset ? document.activeElement.dataset.part : undefined;
+  const count = boxes().length;
+  $("boxes-title").textContent = count === 1 ? "1 box" : `${count || "No"} boxes`;
+  const empty = Object.assign(document.createElement("li"), { className: "nothing" });
+  empty.textContent = app.current >= 0 && photo().state.reviewed ? "Reviewed: the photo shows no object." : "Draw one with n, or accept that there is none with a.";
+  $("boxes").replaceChildren(...(count ? boxes().map(boxItem) : [empty]));
+  if (focused) {
+    const again = document.querySelector(`[data-part="${focused}"]`);
+    if (again) again.focus();
+  }
+}
+
+function boxItem(box, index) {
+  const item = document.createElement("li");
+  const chosen = index === app.selected;
+  item.className = `box${chosen ? " chosen" : ""}`;
+  item.innerHTML = '<button type="button"><i class="mark"></i><span class="what"><span></span><small></small></span>'
+    + '<span class="score"></span></button>';
+  const button = item.firstElementChild;
+  const score = scoreOf(app.current, box);
+  button.dataset.part = `box-${index}`;
+  button.setAttribute("aria-pressed", String(chosen));
+  button.querySelector(".mark").classList.add(kind(app.current, box));
+  button.querySelector(".what span").textContent = `${index + 1}  ${box.label}`;
+  button.querySelector("small").textContent = kindText(app.current, box);
+  button.querySelector(".score").textContent = score === null ? "" : score.toFixed(2);
+  button.addEventListener("click", () => select(chosen ? -1 : index));
+  if (chosen) item.append(editor(box, index));
+  return item;
+}
+
+function editor(box, index) {
+  const form = document.createElement("div");
+  form.className = "edit";
+  const [x0, y0, x1, y1] = box.box;
+  const add = (text, input, name, wide) => {
+    const label = document.createElement("label");
+    label.className = wide ? "wide" : "";
+    input.dataset.part = name;
+    label.append(text, input);
+    form.append(label);
+  };
+  const classes = document.createElement("select");
+  classes.append(...app.classes.map((name) => new Option(name, name, false, name === box.label)));
+  classes.addEventListener("change", () => {
+    app.lastClass = classes.value;
+    replaceBox(index, { label: classes.value });
+  });
+  add("Class", classes, "class", true);
+  const rounded = (value) => Math.round(value * 100) / 100;
+  const numbers = { left: x0, top: y0, width: rounded(x1 - x0), height: rounded(y1 - y0) };
+  const inputs = Object.fromEntries(Object.entries(numbers).map(([name, value]) => {
+    const input = Object.assign(document.createElement("input"), { type: "number", min: "0", step: "any", value: String(value) });
+    input.addEventListener("change", () => typed());
+    add(name, input, name);
+    return [name, input];
+  }));
+  const typed = () => {
+    const [left, top, width, height] = ["left", "top", "width", "height"].map((name) => Number(inputs[name].value));
+    const wanted = [left, top, rounded(left + width), rounded(top + height)];
+    const fits = width > 0 && height > 0 && left >= 0 && top >= 0 && wanted[2] <= photo().size[0] && wanted[3] <= photo().size[1];
+    if (fits) return replaceBox(index, { box: wanted });
+    tell(`The box must lie in the photo of ${photo().size.join(" × ")} pixels.`);
+    paintBoxes();
+  };
+  const buttons = document.createElement("div");
+  buttons.className = "do";
+  for (const [text, key, work] of [["Accept", "⏎", acceptBox], ["Delete", "d", deleteBox]]) {
+    const button = Object.assign(document.createElement("button"), { type: "button", disabled: text === "Accept" && box.accepted });
+    button.dataset.part = text.toLowerCase();
+    const shown = Object.assign(document.createElement("kbd"), { textContent: key });
+    button.append(text, shown);
+    button.addEventListener("click", work);
+    buttons.append(button);
+  }
+  form.append(buttons);
+  return form;
+}

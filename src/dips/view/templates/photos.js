@@ -1,0 +1,137 @@
+"use strict";
+// The list of photos: filters, order, and only those rows that are in sight.
+
+const ROW = 64;
+const THUMBS = 300; // kept at most
+const list = { shown: [], thumbs: new Map(), rows: new Map() };
+
+function lowest(index) {
+  return photo(index).found.reduce((least, found) => Math.min(least, found[4]), Infinity);
+}
+
+function matches(index) {
+  const { state, label, name } = photo(index);
+  const show = $("show").value, wanted = $("class").value, text = $("search").value.trim().toLowerCase();
+  if (show === "open" && state.reviewed) return false;
+  if (show === "done" && !state.reviewed) return false;
+  if (show === "empty" && state.boxes.length) return false;
+  if (wanted && label !== wanted && !state.boxes.some((box) => box.label === wanted)) return false;
+  return !text || name.toLowerCase().includes(text);
+}
+
+// The photo that is shown stays in the list, also when it no longer matches.
+function filter(keep = true) {
+  list.shown = app.photos.map((_, index) => index).filter((index) => matches(index) || (keep && index === app.current));
+  if ($("order").value === "score") list.shown.sort((one, other) => lowest(one) - lowest(other) || one - other);
+  const count = list.shown.length, all = app.photos.length;
+  $("listed").textContent = count === all ? `${all.toLocaleString("en")} photos` : `${count.toLocaleString("en")} of ${all.toLocaleString("en")} photos`;
+  $("rows").style.height = `${count * ROW}px`;
+  paintRows(true);
+}
+
+function refilter() {
+  filter(false);
+  if (list.shown.length && !list.shown.includes(app.current)) show(list.shown[0]);
+  else scrollToCurrent();
+}
+
+function neighbour(step, accept = () => true) {
+  const at = list.shown.indexOf(app.current);
+  for (let place = at < 0 ? 0 : at + step; place >= 0 && place < list.shown.length; place += step) {
+    if (accept(list.shown[place])) return list.shown[place];
+  }
+  return -1;
+}
+
+function scrollToCurrent() {
+  const at = list.shown.indexOf(app.current);
+  const top = at * ROW, view = $("list");
+  if (at >= 0 && (top < view.scrollTop || top + ROW > view.scrollTop + view.clientHeight)) {
+    view.scrollTop = top - (view.clientHeight - ROW) / 2;
+  }
+  paintRows();
+}
+
+function paintRows(anew = false) {
+  const view = $("list");
+  const first = Math.max(0, Math.floor(view.scrollTop / ROW) - 3);
+  const last = Math.min(list.shown.length, Math.ceil((view.scrollTop + view.clientHeight) / ROW) + 3);
+  const wanted = new Map(list.shown.slice(first, last).map((index, place) => [index, first + place]));
+  for (const [index, row] of list.rows) {
+    if (!wanted.has(index)) { row.remove(); list.rows.delete(index); }
+  }
+  for (const [index, place] of wanted) {
+    let row = list.rows.get(index);
+    if (!row) {
+      row = makeRow(index);
+      list.rows.set(index, row);
+      $("rows").append(row);
+      fillRow(row, index);
+    } else if (anew) fillRow(row, index);
+    row.style.top = `${place * ROW}px`;
+    row.setAttribute("aria-posinset", String(place + 1));
+    row.setAttribute("aria-setsize", String(list.shown.length));
+    row.setAttribute("aria-selected", String(index === app.current));
+  }
+  if (list.rows.has(app.current)) view.setAttribute("aria-activedescendant", `photo-${app.current}`);
+  else view.removeAttribute("aria-activedescendant");
+}
+
+function makeRow(index) {
+  const row = document.createElement("div");
+  row.className = "row";
+  row.id = `photo-${index}`;
+  row.setAttribute("role", "option");
+  row.innerHTML = '<img alt="" hidden><span class="none"></span><span class="text"><span class="file"></span>'
+    + '<span class="where"></span></span><span class="tick"><span aria-hidden="true">✓</span><span class="unseen"></span></span>';
+  row.addEventListener("click", () => show(index));
+  thumb(index, row);
+  return row;
+}
+
+function fillRow(row, index) {
+  const { name, state, label } = photo(index);
+  const count = state.boxes.length;
+  const scores = state.boxes.map((box) => scoreOf(index, box)).filter((score) => score !== null);
+  const least = scores.length ? ` · ${Math.min(...scores).toFixed(2)}` : "";
+  row.title = name;
+  row.querySelector(".file").textContent = name.split("/").pop();
+  row.querySelector(".where").textContent = `${count === 0 ? "no box" : count === 1 ? "1 box" : `${count} boxes`}${least} · ${label}`;
+  row.querySelector(".tick").classList.toggle("done", state.reviewed);
+  row.querySelector(".tick .unseen").textContent = state.reviewed ? "reviewed" : "not reviewed";
+}
+
+async function thumb(index, row) {
+  let address = list.thumbs.get(index);
+  if (!address) {
+    await new Promise((resolve) => setTimeout(resolve, 60)); // not for rows that only fly past
+    if (!row.isConnected) return;
+    try {
+      address = URL.createObjectURL(await picture(index, "small"));
+    } catch (error) {
+      return;
+    }
+    list.thumbs.set(index, address);
+    if (list.thumbs.size > THUMBS) {
+      const [oldest, gone] = list.thumbs.entries().next().value;
+      list.thumbs.delete(oldest);
+      URL.revokeObjectURL(gone);
+    }
+  }
+  const image = row.querySelector("img");
+  image.src = address;
+  image.hidden = false;
+  row.querySelector(".none").hidden = true;
+}
+
+function fillClasses() {
+  const counts = new Map(app.classes.map((name) => [name, 0]));
+  for (const { label } of app.photos) counts.set(label, (counts.get(label) || 0) + 1);
+  const option = (value, text) => Object.assign(document.createElement("option"), { value, textContent: text });
+  $("class").replaceChildren(option("", "All classes"), ...[...counts].map(([name, count]) => option(name, `${name} (${count})`)));
+}
+
+$("list").addEventListener("scroll", () => paintRows());
+new ResizeObserver(() => paintRows()).observe($("list"));
+for (const id of ["show", "order", "class"]) $(id).addEventListener("change", refilter);
+$("search").addEventListener("input", refilter);

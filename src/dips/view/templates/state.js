@@ -1,0 +1,159 @@
+"use strict";
+// What the server said and what was changed since; saving, one photo at a time.
+
+const token = new URLSearchParams(location.search).get("token") || "";
+const $ = (id) => document.getElementById(id);
+const app = { title: "", classes: [], photos: [], current: -1, selected: -1, lastClass: "" };
+const dirty = new Map(); // index of a photo -> how often it was changed since it was last sent
+let saving = null;
+let waiting = 0;
+const GONE = "'dips view' does not answer. Start it again; what was saved is kept.";
+
+async function ask(path, body) {
+  const options = { headers: { Authorization: `Bearer ${token}` }, cache: "no-store" };
+  if (body !== undefined) {
+    options.method = "POST";
+    options.headers["Content-Type"] = "application/json";
+    options.body = JSON.stringify(body);
+  }
+  return fetch(path, options);
+}
+
+async function picture(index, size) {
+  const reply = await ask(`/api/photos/${index}/${size}`);
+  if (!reply.ok) throw new Error((await reply.json()).error);
+  return reply.blob();
+}
+
+function photo(index = app.current) {
+  return app.photos[index];
+}
+
+function boxes(index = app.current) {
+  return index < 0 ? [] : photo(index).state.boxes;
+}
+
+function same(one, other) {
+  return one.every((value, index) => value === other[index]);
+}
+
+// "predicted", "accepted", or "changed": moved, of another class, or drawn
+function kind(index, box) {
+  const found = box.of === null ? null : photo(index).found[box.of];
+  if (!found || !same(box.box, found) || box.label !== photo(index).label) return "changed";
+  return box.accepted ? "accepted" : "predicted";
+}
+
+function kindText(index, box) {
+  const which = kind(index, box);
+  return which === "changed" ? (box.of === null ? "drawn" : "adjusted") : which === "accepted" ? "accepted" : "not checked yet";
+}
+
+function scoreOf(index, box) {
+  const found = box.of === null ? null : photo(index).found[box.of];
+  return found && same(box.box, found) ? found[4] : null;
+}
+
+// Give a photo other boxes or another mark; "later" waits for more changes of the same kind (a key held down).
+function change(index, next, later = false) {
+  const before = photo(index).state;
+  photo(index).state = { ...before, ...next };
+  dirty.set(index, (dirty.get(index) || 0) + 1);
+  clearTimeout(waiting);
+  waiting = 0;
+  showSaved("Saving");
+  if (later) waiting = setTimeout(save, 500);
+  else save();
+  changed(index);
+}
+
+function save() {
+  clearTimeout(waiting);
+  waiting = 0;
+  if (!saving) saving = saveAll().finally(() => { saving = null; });
+  return saving;
+}
+
+async function saveAll() {
+  while (dirty.size) {
+    const [index, count] = dirty.entries().next().value;
+    const sent = photo(index).state;
+    let reply, answer;
+    try {
+      reply = await ask(`/api/photos/${index}`, sent);
+      answer = await reply.json();
+    } catch (error) {
+      return notSaved(GONE);
+    }
+    if (reply.status === 409 || reply.status === 400) { // the server's state counts
+      dirty.delete(index);
+      if (answer.state) photo(index).state = answer.state;
+      tell(reply.status === 409 ? `${photo(index).name} was changed in another window; this is how it is now.` : answer.error);
+      if (!answer.state) await load();
+      changed(index);
+      continue;
+    }
+    if (!reply.ok) return notSaved(answer.error);
+    photo(index).state.version = answer.state.version;
+    if (dirty.get(index) === count) dirty.delete(index);
+  }
+  showSaved("Saved");
+}
+
+function notSaved(why) {
+  showSaved("Not saved");
+  tell(why);
+  waiting = setTimeout(save, 3000);
+}
+
+async function undo() {
+  await save();
+  if (dirty.size) return;
+  let reply, answer;
+  try {
+    reply = await ask("/api/undo", {});
+    answer = await reply.json();
+  } catch (error) {
+    return notSaved(GONE);
+  }
+  if (!reply.ok) return notSaved(answer.error);
+  if (answer.photo === null) return say("There is nothing to undo");
+  photo(answer.photo).state = answer.state;
+  say("Taken back");
+  if (answer.photo !== app.current) await show(answer.photo);
+  changed(answer.photo);
+}
+
+async function load() {
+  const reply = await ask("/api/photos");
+  if (!reply.ok) throw new Error((await reply.json()).error);
+  const listing = await reply.json();
+  app.title = listing.title;
+  app.classes = listing.classes;
+  app.photos = listing.photos;
+  return listing.start;
+}
+
+function showSaved(text) {
+  $("saved").textContent = text;
+  $("saved").className = `saved ${text === "Saved" ? "good" : text === "Not saved" ? "bad" : ""}`;
+  if (text === "Saved" && $("notice").dataset.until === "saved") $("notice").hidden = true;
+}
+
+// A message that stays until it is closed, or until saving works again if it was about that.
+function tell(text, look = "bad") {
+  $("notice").firstElementChild.textContent = text;
+  $("notice").className = look;
+  $("notice").dataset.until = $("saved").textContent === "Not saved" ? "saved" : "";
+  $("notice").hidden = false;
+}
+
+function say(text) {
+  $("said").textContent = text;
+}
+
+addEventListener("beforeunload", (event) => {
+  if (!dirty.size) return;
+  save();
+  event.preventDefault();
+});

@@ -1,0 +1,447 @@
+"""The page in a real browser, with its keys and the mouse; what it saved is read from the disk."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dips.view.coco import REVIEWED, write_reviewed
+from dips.view.predictions import read_predictions
+from dips.view.review import Review
+from dips.view.server import Server
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def opened(server, page):  # in this order: the page is closed first
+    """The page with the first photo drawn."""
+    page.goto(server.address)
+    shown(page, 0)
+    return page
+
+
+def until(page, condition: str) -> None:
+    """Wait for it; Playwright's own way is a string that the page evaluates, which its Content-Security-Policy forbids."""
+    end = time.monotonic() + 20
+    while not page.evaluate(f"Boolean({condition})"):
+        assert time.monotonic() < end, f"never true: {condition}"
+        page.wait_for_timeout(20)
+
+
+def provoked(page, page_errors: list[str], status: int) -> None:
+    """What the browser itself says about such an answer, and nothing else, was in the console."""
+    page.wait_for_timeout(150)
+    assert page_errors and all(str(status) in error for error in page_errors), page_errors
+    page_errors.clear()
+
+
+def shown(page, index: int) -> None:
+    """Wait until the photo is on the canvas."""
+    until(page, f"app.current === {index} && stage.image !== null && canvas.dataset.shown === '{index}'")
+
+
+def names(page) -> list[str]:
+    return page.locator("#list .row .file").all_inner_texts()
+
+
+def saved(page) -> None:
+    until(page, "dirty.size === 0 && document.getElementById('saved').textContent === 'Saved'")
+
+
+def on_screen(page, x: float, y: float) -> tuple[float, float]:
+    """A point of the photo on the page."""
+    left, top = page.evaluate("([x, y]) => onScreen([x, y, 0, 0]).slice(0, 2)", [x, y])
+    area = page.locator("#canvas").bounding_box()
+    return area["x"] + left, area["y"] + top
+
+
+def drag(page, start: tuple[float, float], end: tuple[float, float]) -> None:
+    page.mouse.move(*on_screen(page, *start))
+    page.mouse.down()
+    page.mouse.move(*on_screen(page, (start[0] + end[0]) / 2, (start[1] + end[1]) / 2))
+    page.mouse.move(*on_screen(page, *end))
+    page.mouse.up()
+    saved(page)
+
+
+def boxes(review: Review, index: int = 0) -> list[tuple[float, ...]]:
+    return [box.box for box in review.state(index).boxes]
+
+
+def coco(review: Review) -> dict[str, Any]:
+    write_reviewed(review, review.predictions.folder / REVIEWED)
+    return json.loads((review.predictions.folder / REVIEWED).read_text())
+
+
+def test_it_shows_the_photos_and_where_it_stands(opened):
+    assert opened.title() == "tower · boxes: DiPS review"
+    assert names(opened) == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
+    assert opened.locator("#count").inner_text() == "0 of 4 reviewed"
+    assert opened.locator("#name").inner_text() == "a.jpg"
+    assert "200 \u00d7 100 px" in opened.locator("#facts").inner_text()
+    assert opened.locator("#boxes .box").count() == 2
+    until(opened, "document.querySelectorAll('.row img:not([hidden])').length === 4")
+
+
+def test_the_photo_and_its_boxes_are_drawn_where_they_are(opened):
+    """The bright rectangle of the photo has the dashed line of its box around it."""
+    read = """([x, y]) => { const ratio = devicePixelRatio, [left, top] = onScreen([x, y, 0, 0]);
+      paintNow(); return [...pen.getImageData(Math.round(left * ratio), Math.round(top * ratio), 1, 1).data]; }"""
+    red, green, blue, alpha = opened.evaluate(read, [40, 45])
+    assert red > 230 and green > 200 and blue < 110 and alpha == 255
+    column = [opened.evaluate(read, [60, 30 + step / 4])[:3] for step in range(100)]
+    assert [255, 176, 0] in column  # the line
+    opened.keyboard.press("h")
+    assert [255, 176, 0] not in [opened.evaluate(read, [60, 30 + step / 4])[:3] for step in range(100)]
+
+
+def test_filters_and_order(opened):
+    opened.select_option("#show", "empty")
+    assert names(opened) == ["c.jpg"]
+    shown(opened, 2)
+    assert opened.locator("#accept span").inner_text() == "No object, next"
+    opened.select_option("#show", "all")
+    opened.select_option("#order", "score")
+    assert opened.evaluate("list.shown") == [3, 0, 1, 2]
+    opened.select_option("#class", "none")
+    assert opened.evaluate("list.shown") == [2]
+    opened.select_option("#class", "tower")
+    assert opened.evaluate("list.shown") == [3, 0, 1]
+    opened.fill("#search", "SUB/")
+    assert names(opened) == ["d.jpg"]
+    shown(opened, 3)
+    assert opened.locator("#listed").inner_text() == "1 of 4 photos"
+    opened.fill("#search", "nothing")
+    assert names(opened) == []
+    assert opened.locator("#name").inner_text() == "sub/d.jpg"
+
+
+def test_not_reviewed_photos_go_one_by_one(opened, review):
+    opened.select_option("#show", "open")
+    opened.locator("#canvas").focus()
+    for index in range(4):
+        shown(opened, index)
+        opened.keyboard.press("a")
+        saved(opened)
+    assert opened.locator("#notice").inner_text().startswith("All photos are reviewed.")
+    assert opened.locator("#count").inner_text() == "4 of 4 reviewed"
+    assert review.counts() == (4, 4)
+    assert opened.locator("#progress").get_attribute("aria-valuenow") == "4"
+
+
+def test_keys_go_through_photos_and_boxes(opened):
+    for key, index in (("j", 1), ("ArrowDown", 2), ("k", 1), ("ArrowUp", 0), ("k", 0)):
+        opened.keyboard.press(key)
+        shown(opened, index)
+    selected = "app.selected"
+    for key, chosen in (("Tab", 0), ("Tab", 1), ("Shift+Tab", 0), ("2", 1), ("Escape", -1), ("Shift+Tab", 1)):
+        opened.keyboard.press(key)
+        assert opened.evaluate(selected) == chosen, key
+    assert "Box 2 of 2, tower" in opened.locator("#said").inner_text()
+    opened.keyboard.press("Tab")  # past the last box: on through the page, so that nobody is caught
+    assert opened.evaluate("document.activeElement !== canvas")
+
+
+def test_accepting_all_and_the_coco_file(opened, review):
+    opened.keyboard.press("a")
+    shown(opened, 1)
+    saved(opened)
+    content = coco(review)
+    assert [image["file_name"] for image in content["images"]] == ["a.jpg"]
+    assert [item["bbox"] for item in content["annotations"]] == [[20, 20, 40, 50], [100, 10, 80, 80]]
+    assert [item["area"] for item in content["annotations"]] == [1000, 3200]
+    assert all(item["segmentation"]["size"] == [100, 200] for item in content["annotations"])
+    assert opened.locator("#photo-0 .tick.done").count() == 1
+    opened.keyboard.press("k")
+    shown(opened, 0)
+    opened.keyboard.press("r")
+    saved(opened)
+    assert coco(review)["images"] == []
+
+
+def test_accepting_box_by_box_makes_the_photo_reviewed(opened, review):
+    opened.keyboard.press("Tab")
+    opened.keyboard.press("Enter")
+    saved(opened)
+    assert [box.accepted for box in review.state(0).boxes] == [True, False] and not review.state(0).reviewed
+    opened.keyboard.press("Tab")
+    opened.keyboard.press("Enter")
+    saved(opened)
+    assert review.state(0).reviewed
+
+
+def test_dragging_a_corner_an_edge_and_the_whole_box(opened, review):
+    drag(opened, (60, 70), (75, 85))
+    assert boxes(review)[0] == (20, 20, 75, 85)
+    drag(opened, (20, 50), (10, 60))
+    assert boxes(review)[0] == (10, 20, 75, 85)
+    drag(opened, (40, 50), (60, 45))
+    assert boxes(review)[0] == (30, 15, 95, 80)
+    drag(opened, (60, 50), (-900, 50))
+    assert boxes(review)[0] == (0, 15, 65, 80)  # not out of the photo
+    drag(opened, (65, 50), (-900, 50))
+    assert boxes(review)[0] == (0, 15, 1, 80)  # and never empty
+    assert boxes(review)[1] == (100, 10, 180, 90)
+    opened.keyboard.press("a")
+    saved(opened)
+    first, second = coco(review)["annotations"]
+    assert first["bbox"] == [0, 15, 1, 65] and first["segmentation"] == [] and first["area"] == 65
+    assert second["segmentation"]["size"] == [100, 200]
+
+
+def test_a_click_selects_and_moves_nothing(opened, review):
+    opened.mouse.click(*on_screen(opened, 140, 50))
+    assert opened.evaluate("app.selected") == 1
+    opened.mouse.click(*on_screen(opened, 80, 95))
+    assert opened.evaluate("app.selected") == -1
+    assert review.changes == 0
+
+
+def test_a_drag_that_is_broken_off_changes_nothing(opened, review):
+    opened.mouse.move(*on_screen(opened, 40, 40))
+    opened.mouse.down()
+    opened.mouse.move(*on_screen(opened, 80, 60))
+    opened.keyboard.press("Escape")
+    opened.mouse.up()
+    assert opened.evaluate("boxes()[0].box") == [20, 20, 60, 70] and review.changes == 0
+
+
+def test_deleting_and_undo(opened, review):
+    opened.keyboard.press("1")
+    opened.keyboard.press("d")
+    saved(opened)
+    assert boxes(review) == [(100, 10, 180, 90)]
+    opened.keyboard.press("Delete")  # the next one is selected
+    saved(opened)
+    assert boxes(review) == []
+    opened.keyboard.press("j")
+    shown(opened, 1)
+    opened.keyboard.press("u")
+    shown(opened, 0)  # where it was taken back
+    opened.keyboard.press("Control+z")
+    until(opened, "boxes().length === 2")
+    assert boxes(review) == [(20, 20, 60, 70), (100, 10, 180, 90)]
+    opened.keyboard.press("u")
+    until(opened, "document.getElementById('said').textContent === 'There is nothing to undo'")
+
+
+def test_drawing_a_box(opened, review):
+    opened.keyboard.press("j")
+    opened.keyboard.press("j")
+    shown(opened, 2)
+    opened.keyboard.press("n")
+    assert opened.locator("#draw").get_attribute("aria-pressed") == "true"
+    drag(opened, (150, 80), (30, 10))
+    assert opened.locator("#draw").get_attribute("aria-pressed") == "false"
+    assert boxes(review, 2) == [(30, 10, 150, 80)]
+    opened.select_option('[data-part="class"]', "mast")
+    saved(opened)
+    drawn = review.state(2).boxes[0]
+    assert (drawn.label, drawn.of, drawn.accepted) == ("mast", None, True)
+    opened.keyboard.press("Escape")  # out of the choice of classes
+    opened.keyboard.press("a")
+    saved(opened)
+    content = coco(review)
+    assert content["annotations"][0]["bbox"] == [30, 10, 120, 70] and content["annotations"][0]["area"] == 8400
+    assert content["annotations"][0]["category_id"] == 2 and content["annotations"][0]["review"] == "drawn"
+
+
+def test_a_new_box_can_lie_on_another_one(opened, review):
+    opened.keyboard.press("n")
+    drag(opened, (110, 20), (150, 60))
+    assert boxes(review)[1:] == [(100, 10, 180, 90), (110, 20, 150, 60)]
+    opened.mouse.click(*on_screen(opened, 130, 40))
+    assert opened.evaluate("app.selected") == 2
+    opened.keyboard.press("Escape")
+    opened.mouse.click(*on_screen(opened, 130, 40))
+    assert opened.evaluate("app.selected") == 2  # the smaller one
+
+
+def test_arrows_move_by_a_pixel_and_are_one_step(opened, review):
+    opened.keyboard.press("1")
+    for key in ("Shift+ArrowRight", "Shift+ArrowRight", "Shift+ArrowDown", "Control+ArrowRight", "Control+ArrowUp"):
+        opened.keyboard.press(key)
+    saved(opened)
+    assert boxes(review)[0] == (22, 21, 63, 70)
+    assert review.changes == 1
+    opened.keyboard.press("u")
+    until(opened, "boxes()[0].box[0] === 20")
+
+
+def test_numbers_can_be_typed(opened, review):
+    opened.keyboard.press("1")
+    opened.fill('[data-part="width"]', "55.5")
+    opened.keyboard.press("Enter")
+    saved(opened)
+    assert boxes(review)[0] == (20, 20, 75.5, 70)
+    opened.fill('[data-part="left"]', "180")
+    opened.keyboard.press("Enter")
+    assert "must lie in the photo of 200 \u00d7 100 pixels" in opened.locator("#notice").inner_text()
+    assert boxes(review)[0] == (20, 20, 75.5, 70)
+    opened.keyboard.press("j")  # in a field that is no command
+    assert opened.evaluate("app.current") == 0
+
+
+def test_zoom_keeps_the_place_under_the_pointer_and_drags_stay_right(opened, review):
+    opened.mouse.move(*on_screen(opened, 60, 70))
+    before = on_screen(opened, 60, 70)
+    opened.mouse.wheel(0, -600)
+    until(opened, "stage.scale > fitScale() * 2")
+    after = on_screen(opened, 60, 70)
+    assert after == pytest.approx(before, abs=1)
+    drag(opened, (60, 70), (64, 73))
+    assert boxes(review)[0] == (20, 20, 64, 73)
+    opened.keyboard.press("f")
+    assert opened.evaluate("stage.fitted")
+
+
+def test_the_help_and_its_way_out(opened):
+    opened.keyboard.press("?")
+    assert opened.locator("#help").is_visible()
+    opened.keyboard.press("j")
+    assert opened.evaluate("app.current") == 0
+    opened.keyboard.press("Escape")
+    assert not opened.locator("#help").is_visible()
+
+
+def test_another_window_is_not_overwritten(opened, review, page_errors):
+    review.change(0, {"reviewed": False, "boxes": []})
+    opened.keyboard.press("a")
+    until(opened, "!document.getElementById('notice').hidden || app.current === 1")
+    until(opened, "dirty.size === 0")
+    assert "was changed in another window" in opened.locator("#notice").inner_text()
+    assert not review.state(0).reviewed and boxes(review) == []
+    provoked(opened, page_errors, 409)
+
+
+def test_what_cannot_be_saved_is_told_and_saved_later(opened, review, page_errors, monkeypatch):
+    from dips.errors import RunError
+
+    def full(*_: object) -> None:
+        raise RunError("cannot write review.jsonl (the disk is full)")
+
+    monkeypatch.setattr(review, "_append", full)
+    opened.keyboard.press("1")
+    opened.keyboard.press("d")
+    until(opened, "document.getElementById('saved').textContent === 'Not saved'")
+    assert "the disk is full" in opened.locator("#notice").inner_text()
+    assert len(boxes(review)) == 2
+    monkeypatch.undo()
+    saved(opened)  # tried again without being asked
+    assert len(boxes(review)) == 1 and not opened.locator("#notice").is_visible()
+    provoked(opened, page_errors, 500)
+
+
+def test_a_photo_that_is_gone_is_told_and_can_be_passed(opened, predicted: Path, page_errors):
+    (predicted.parent / "photos" / "sub" / "d.jpg").unlink()
+    opened.locator("#photo-3").click()
+    opened.wait_for_selector("#missing:not([hidden])")
+    assert "does not exist" in opened.locator("#missing").inner_text()
+    opened.locator("#back").click()
+    shown(opened, 2)
+    provoked(opened, page_errors, 422)
+
+
+def test_it_resumes_where_it_stopped(opened, server, predicted: Path):
+    opened.keyboard.press("a")
+    shown(opened, 1)
+    saved(opened)
+    opened.reload()
+    shown(opened, 1)
+    assert opened.locator("#count").inner_text() == "1 of 4 reviewed"
+
+
+def test_names_are_shown_as_they_are(page, predicted: Path):
+    path = predicted / "json" / "b.json"
+    evil = "<img src=x onerror=alert(1)>&amp;.jpg"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "name": evil}))
+    with Running(predicted) as server:
+        page.goto(server.address)
+        shown(page, 0)
+        assert names(page)[0] == evil and page.locator("#name").inner_text() == evil
+        page.goto("about:blank")
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+def test_words_stand_out_from_their_ground(opened, colours):
+    """Contrast of at least 4.5 : 1, what WCAG 2.2 AA asks of small text."""
+    opened.emulate_media(color_scheme=colours)
+    opened.keyboard.press("1")
+    weak = opened.evaluate(
+        """() => {
+      const parse = (text) => text.match(/[\\d.]+/g).map(Number);
+      const ground = (element) => { for (; element; element = element.parentElement) {
+        const colour = parse(getComputedStyle(element).backgroundColor);
+        if (colour.length < 4 || colour[3] === 1) return colour; } return [255, 255, 255]; };
+      const light = (colour) => colour.slice(0, 3).map((value) => value / 255)
+        .map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4))
+        .reduce((sum, value, index) => sum + value * [0.2126, 0.7152, 0.0722][index], 0);
+      return [...document.querySelectorAll("body *")].filter((element) => element.checkVisibility()
+          && !element.closest(":disabled, .unseen, .tick, option, .mode, .main kbd")
+          && [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim()))
+        .map((element) => { const [one, other] = [light(parse(getComputedStyle(element).color)), light(ground(element))];
+          return [element.textContent.trim(), (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05)]; })
+        .filter(([, ratio]) => ratio < 4.5);
+    }"""
+    )
+    assert weak == []
+
+
+def test_everything_that_can_be_used_has_a_name(opened):
+    opened.keyboard.press("1")
+    nameless = opened.evaluate(
+        """() => [...document.querySelectorAll("button, select, input, canvas, [role=listbox], [role=progressbar], dialog")]
+      .filter((element) => !(element.getAttribute("aria-label") || element.getAttribute("aria-labelledby")
+        || element.textContent.trim() && element.matches("button") || (element.labels && element.labels.length)))
+      .map((element) => element.outerHTML)"""
+    )
+    assert nameless == []
+
+
+class Running:
+    """A server of its own, for a folder that is not the usual one."""
+
+    def __init__(self, folder: Path) -> None:
+        import threading
+
+        self.review = Review(read_predictions(folder))
+        self.server = Server(self.review, title="test")
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02})
+
+    def __enter__(self) -> Server:
+        self.thread.start()
+        return self.server
+
+    def __exit__(self, *_: object) -> None:
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+        self.review.close()
+
+
+def test_thousands_of_photos_are_listed_without_delay(page, predicted: Path, make_photo: Callable[..., Path]):
+    """5,000 photos: only the rows in sight exist, the filter answers at once, the last photo is reached."""
+    record = json.loads((predicted / "json" / "a.json").read_text())
+    for number in range(5000):
+        (predicted / "json" / f"p{number:04}.json").write_text(json.dumps({**record, "name": f"p{number:04}.jpg"}))
+    with Running(predicted) as server:
+        begun = time.monotonic()
+        page.goto(server.address)
+        shown(page, 0)
+        assert time.monotonic() - begun < 30  # 1 s on an idle machine
+        assert page.locator("#listed").inner_text() == "5,004 photos"
+        assert page.locator("#list .row").count() < 30
+        page.fill("#search", "p4999")
+        assert names(page) == ["p4999.jpg"]
+        page.fill("#search", "")
+        page.locator("#list").evaluate("(list) => { list.scrollTop = list.scrollHeight; }")
+        page.wait_for_selector('.row[aria-posinset="5004"]')
+        page.locator('.row[aria-posinset="5004"]').click()
+        until(page, "app.current === 5003 && stage.image")
+        page.goto("about:blank")

@@ -1,0 +1,71 @@
+"""Photos as the page shows them."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from dips.errors import ImageError
+from dips.view import pictures
+from dips.view.pictures import LARGE, SMALL, Pictures
+from dips.view.predictions import Photo, read_predictions
+
+
+def with_photo(predicted: Path, make_photo, name: str, size: tuple[int, int], upright: tuple[int, int], **save) -> Photo:
+    """The first photo of the folder, another picture in its place."""
+    path = make_photo(predicted.parent / name, size, box=(0, 0, size[0] // 4, size[1] // 4), **save)
+    record = predicted / "json" / "a.json"
+    content = {**json.loads(record.read_text()), "path": str(path), "width": upright[0], "height": upright[1]}
+    record.write_text(json.dumps(content))
+    return next(photo for photo in read_predictions(predicted).photos if photo.record == record)
+
+
+def opened(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data)).convert("RGB")
+
+
+def test_a_rotated_photo_stands_upright(predicted, make_photo):
+    turned = Image.Exif()
+    turned[0x0112] = 6  # the left side of the file is the top of the photo
+    photo = with_photo(predicted, make_photo, "turned.jpg", (80, 40), (40, 80), exif=turned)
+    image = opened(Pictures(predicted).jpeg(photo, LARGE))
+    assert image.size == (40, 80)
+    red, green, blue = image.getpixel((37, 3))  # the bright corner, from the upper left to the upper right
+    assert red > 200 and green > 180 and blue < 120
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
+@pytest.mark.parametrize(("side", "size"), [(LARGE, (2048, 512)), (SMALL, (160, 40))])
+def test_a_large_photo_is_scaled_down(predicted, make_photo, suffix, side, size):
+    photo = with_photo(predicted, make_photo, f"large.{suffix}", (4000, 1000), (4000, 1000))
+    assert opened(Pictures(predicted).jpeg(photo, side)).size == size
+
+
+def test_a_small_or_narrow_photo_keeps_a_pixel(predicted, make_photo):
+    photo = with_photo(predicted, make_photo, "narrow.png", (5000, 4), (5000, 4))
+    assert opened(Pictures(predicted).jpeg(photo, SMALL)).size == (160, 1)
+    assert opened(Pictures(predicted).jpeg(photo, LARGE)).size == (2048, 2)
+
+
+def test_what_was_read_is_kept_up_to_a_limit(predicted, monkeypatch):
+    photos = read_predictions(predicted).photos
+    kept = Pictures(predicted)
+    first = kept.jpeg(photos[0], LARGE)
+    (predicted.parent / "photos" / "a.jpg").unlink()
+    assert kept.jpeg(photos[0], LARGE) is first
+    monkeypatch.setattr(pictures, "_KEPT", len(first) + 1)
+    kept.jpeg(photos[1], LARGE)
+    with pytest.raises(ImageError, match="does not exist"):
+        kept.jpeg(photos[0], LARGE)
+
+
+def test_a_file_that_is_no_photo_gives_nothing_away(predicted):
+    path = predicted.parent / "photos" / "a.jpg"
+    path.write_text("my words")
+    with pytest.raises(ImageError, match="is not a photo that can be read") as told:
+        Pictures(predicted).jpeg(read_predictions(predicted).photos[0], LARGE)
+    assert "my words" not in str(told.value)

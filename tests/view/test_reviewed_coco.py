@@ -1,0 +1,151 @@
+"""The COCO file: what is in it, what is not, and that other programs read it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dips.data import load_data
+from dips.errors import RunError
+from dips.rle import decode
+from dips.view.coco import REVIEWED, Writer, write_reviewed
+from dips.view.predictions import read_predictions
+from dips.view.review import Review
+
+FIRST = {"box": [20, 20, 60, 70], "label": "tower", "of": 0, "accepted": True}
+MOVED = {"box": [101, 10, 180, 90.5], "label": "tower", "of": 1, "accepted": True}
+DRAWN = {"box": [1, 2, 31, 42], "label": "mast", "of": None, "accepted": True}
+
+
+def reviewed(review: Review) -> dict:
+    path = review.predictions.folder / REVIEWED
+    write_reviewed(review, path)
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_accepted_moved_and_drawn_boxes(review):
+    review.change(0, {"reviewed": True, "boxes": [FIRST, MOVED, DRAWN]})
+    review.change(2, {"reviewed": True, "boxes": []})
+    coco = reviewed(review)
+    assert coco["categories"] == [{"id": 1, "name": "none"}, {"id": 2, "name": "mast"}, {"id": 3, "name": "tower"}]
+    assert coco["images"] == [
+        {"id": 1, "file_name": "a.jpg", "width": 200, "height": 100},
+        {"id": 3, "file_name": "c.jpg", "width": 200, "height": 100},
+    ]
+    first, moved, drawn = coco["annotations"]
+    mask = decode(first["segmentation"]["counts"], (200, 100))
+    expected = np.zeros((100, 200), bool)
+    expected[20:70, 20:40] = True
+    assert (mask == expected).all()
+    del first["segmentation"]
+    both = {"image_id": 1, "iscrowd": 0}
+    assert first == {
+        **both,
+        "id": 1,
+        "category_id": 3,
+        "bbox": [20, 20, 40, 50],
+        "area": 1000,
+        "score": 0.9,
+        "review": "accepted",
+    }
+    none = {"segmentation": [], **both}
+    assert moved == {**none, "id": 2, "category_id": 3, "bbox": [101, 10, 79, 80.5], "area": 6359.5, "review": "adjusted"}
+    assert drawn == {**none, "id": 3, "category_id": 2, "bbox": [1, 2, 30, 40], "area": 1200, "review": "drawn"}
+
+
+def test_another_class_keeps_the_mask_but_not_the_score(review):
+    review.change(0, {"reviewed": True, "boxes": [{**FIRST, "label": "mast"}]})
+    (annotation,) = reviewed(review)["annotations"]
+    assert annotation["category_id"] == 2 and annotation["review"] == "adjusted"
+    assert annotation["area"] == 1000 and "score" not in annotation
+
+
+def test_photos_that_are_not_reviewed_are_left_out(review):
+    review.change(0, {"reviewed": False, "boxes": [FIRST]})
+    assert reviewed(review)["images"] == []
+    review.change(0, {"reviewed": True, "boxes": [FIRST]})
+    assert len(reviewed(review)["images"]) == 1
+    review.undo()
+    assert reviewed(review) == {"images": [], "categories": reviewed(review)["categories"], "annotations": []}
+
+
+def test_ids_stay_while_the_review_goes_on(review):
+    review.change(3, {"reviewed": True, "boxes": []})
+    before = reviewed(review)["images"]
+    review.change(0, {"reviewed": True, "boxes": []})
+    assert reviewed(review)["images"][1:] == before
+
+
+def test_a_record_without_masks_gives_boxes(predicted):
+    path = predicted / "json" / "a.json"
+    record = json.loads(path.read_text())
+    for entry in record["boxes"]:
+        del entry["mask"]
+    path.write_text(json.dumps(record))
+    review = Review(read_predictions(predicted))
+    review.change(0, {"reviewed": True, "boxes": [FIRST]})
+    (annotation,) = reviewed(review)["annotations"]
+    assert annotation["segmentation"] == [] and annotation["area"] == 2000 and annotation["score"] == 0.9
+    review.close()
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools itself
+def test_pycocotools_reads_it(review, capsys):
+    coco_tools = pytest.importorskip("pycocotools.coco")
+    review.change(0, {"reviewed": True, "boxes": [FIRST, MOVED]})
+    reviewed(review)
+    coco = coco_tools.COCO(str(review.predictions.folder / REVIEWED))
+    first, moved = coco.loadAnns(coco.getAnnIds(imgIds=[1]))
+    assert int(coco.annToMask(first).sum()) == first["area"] == 1000
+    assert moved["bbox"] == [101, 10, 79, 80.5]
+
+
+def test_dips_itself_reads_it_beside_the_photos(review, predicted: Path):
+    review.change(0, {"reviewed": True, "boxes": [FIRST, MOVED]})
+    review.change(2, {"reviewed": True, "boxes": []})
+    reviewed(review)
+    photos = predicted.parent / "photos"
+    shutil.copy(predicted / REVIEWED, photos / "reviewed.coco.json")
+    data = load_data(photos / "reviewed.coco.json", split="all")
+    assert {sample.id: sample.boxes.tolist() for sample in data.samples} == {
+        "a.jpg": [[20, 20, 60, 70], [101, 10, 180, 90.5]],
+        "c.jpg": [],
+    }
+
+
+def test_the_writer_follows_and_ends_with_all_of_it(review):
+    writer = Writer(review, pause=0.02)
+    path = review.predictions.folder / REVIEWED
+    review.change(0, {"reviewed": True, "boxes": []})
+    until = time.monotonic() + 10
+    while not (path.exists() and len(json.loads(path.read_text())["images"]) == 1):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    written = path.stat().st_mtime_ns
+    time.sleep(0.2)
+    assert path.stat().st_mtime_ns == written  # nothing changed
+    review.change(1, {"reviewed": True, "boxes": []})
+    writer.close()
+    assert len(json.loads(path.read_text())["images"]) == 2
+
+
+def test_a_file_that_cannot_be_written_is_told_and_the_review_goes_on(review, capsys):
+    path = review.predictions.folder / REVIEWED
+    path.mkdir()
+    writer = Writer(review, pause=0.02)
+    until = time.monotonic() + 10
+    while "cannot write" not in (said := capsys.readouterr().err):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    assert "the review itself is safe in" in said
+    review.change(0, {"reviewed": True, "boxes": []})
+    with pytest.raises(RunError, match="cannot write"):
+        writer.close()
+    path.rmdir()
+    writer.close()
+    assert path.is_file()
