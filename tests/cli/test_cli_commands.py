@@ -201,7 +201,7 @@ def test_evaluate(monkeypatch: pytest.MonkeyPatch, dips: Dips) -> None:
     said = dips("evaluate", "run", "data", "--split", "val", "--json", "e.json", "--set", "predict.flip=false")
     assert said.code == 0
     assert calls[0] == {"0": Path("run"), "device": "auto", "settings": ["predict.flip=false"], "weights": ()}
-    plain = {"split": "val", "store": None, "json_path": Path("e.json"), "protocol": "wsol-224"}
+    plain = {"split": "val", "store": None, "json_path": Path("e.json"), "photos": 300, "protocol": "wsol-224"}
     assert evaluate[0] == {"0": Path("data"), **plain}
     rows = {line.split("  ")[1].strip(): line for line in said.out.splitlines() if line.startswith("  ")}
     assert "oracle" in rows["MaxBoxAccV2"] and rows["MaxBoxAccV2"].split()[-2:] == ["51.2", "1.0"]
