@@ -126,6 +126,11 @@ def test_places_that_hold_nothing(data: Path, tmp_path: Path, dips: Dips) -> Non
         assert said.code == 2 and words in said.err and said.err.count("\n") == 1, said.err
 
 
+def hear_ctrl_c() -> None:
+    """A shell's background jobs do not hear it, and hand that on."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="no Ctrl-C for groups of processes here")
 def test_ctrl_c_ends_all_processes(data: Path, tmp_path: Path) -> None:
     code = (
@@ -141,7 +146,9 @@ def test_ctrl_c_ends_all_processes(data: Path, tmp_path: Path) -> None:
     (tmp_path / "run.py").write_text(code)
     command = [sys.executable, tmp_path / "run.py", "score", tmp_path / "maps/test", data, "--csv", tmp_path / "e.csv"]
     pipes: dict[str, int] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen([*map(str, command), "--workers", "2"], text=True, start_new_session=True, **pipes) as process:
+    with subprocess.Popen(
+        [*map(str, command), "--workers", "2"], text=True, start_new_session=True, preexec_fn=hear_ctrl_c, **pipes
+    ) as process:
         assert process.stdout is not None and process.stdout.readline() == "begun\n"
         time.sleep(0.5)  # it is asleep by then
         os.killpg(process.pid, signal.SIGINT)

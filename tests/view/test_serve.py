@@ -19,10 +19,16 @@ from dips.view import serve
 WINDOWS = os.name == "nt"
 
 
+def hear_ctrl_c() -> None:
+    """A shell's background jobs do not hear it, and hand that on."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def begun(*arguments: object) -> tuple[subprocess.Popen[str], str]:
     """``dips view`` and its address."""
     program = [sys.executable, "-m", "dips", "view", *map(str, arguments), "--no-open"]
-    started = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    started = subprocess.Popen(program, preexec_fn=hear_ctrl_c, **pipes)  # type: ignore[call-overload]
     assert started.stderr is not None
     for line in started.stderr:
         if found := re.search(r"http://127\.0\.0\.1:\d+/\?token=\S+", line):
