@@ -315,17 +315,23 @@ def test_a_photo_is_opened_turned_and_closed_by_keys(page: Page, show: Open, mak
     table.focus()
     for key in ("End", "Home", "ArrowDown", "ArrowDown", "ArrowUp", "PageDown", "PageUp", "Home"):
         page.keyboard.press(key)
-        active = page.locator("#photo-table tr.active")
-        assert active.count() == 1 and table.get_attribute("aria-activedescendant") == active.get_attribute("id")
+        page.wait_for_function(
+            """() => {
+                const active = document.querySelectorAll("#photo-table tr.active");
+                const said = document.querySelector("#photo-table table").getAttribute("aria-activedescendant");
+                return active.length === 1 && active[0].id === said;
+            }"""
+        )
     names = [name for name in listed(page) if page.evaluate("id => !!dipsReport.data.rows.find(r => r.id === id).photo", name)]
     first = listed(page)[0]
     page.keyboard.press("Enter")
-    assert view.is_visible() and view.locator("h3").inner_text() == first and focused(page) == "stage"
+    view.wait_for(state="visible")
+    assert view.locator("h3").inner_text() == first and focused(page) == "stage"
     around = [names.index(first) if first in names else -1]
     for step in (1, 1, -1, 1, 1):
         page.keyboard.press("ArrowRight" if step > 0 else "ArrowLeft")
         around.append((around[-1] + step) % len(names))
-        assert view.locator("h3").inner_text() == names[around[-1]]
+        page.wait_for_function("name => document.querySelector('#photo-view h3').innerText === name", arg=names[around[-1]])
     before = page.evaluate("dipsReport.state.threshold")
     page.keyboard.press("]")
     page.keyboard.press("]")
@@ -337,7 +343,8 @@ def test_a_photo_is_opened_turned_and_closed_by_keys(page: Page, show: Open, mak
     page.keyboard.press("ArrowLeft")
     assert view.locator("h3").inner_text() == here and page.evaluate("dipsReport.state.threshold") == pytest.approx(before)
     page.keyboard.press("Escape")
-    assert not view.is_visible() and page.evaluate("document.activeElement.tagName") == "TABLE"
+    view.wait_for(state="hidden")
+    assert page.evaluate("document.activeElement.tagName") == "TABLE"
     assert page.locator("#photo-table tr.active").get_attribute("data-at") == str(listed(page).index(here))
 
 
