@@ -37,7 +37,6 @@ Settings = Annotated[
     list[str] | None,
     Parameter(
         name="--set",
-        metavar="KEY=VALUE",
         help="A setting, e.g. --set train.epochs=4; may be given several times. 'dips settings' lists all of them.",
     ),
 ]
@@ -45,7 +44,6 @@ PredictSettings = Annotated[
     list[str] | None,
     Parameter(
         name="--set",
-        metavar="KEY=VALUE",
         help="A setting of prediction, e.g. --set predict.threshold=0.4; may be given several times. 'dips settings predict' "
         "lists them.",
     ),
@@ -61,7 +59,6 @@ Weights = Annotated[
     list[str] | None,
     Parameter(
         name="--weights",
-        metavar="WHAT",
         help="Pretrained weights: a file, a folder of files, or NAME=FILE with timm's name of the network; may be given "
         "several times. Without it those of DIPS_WEIGHTS, the model hub and the embedded ones are looked for.",
     ),
