@@ -163,13 +163,9 @@ class PredictionFolder:
             DataError: no photos.
             RunError: ``out`` exists and is not the same work, interrupted.
         """
-        if is_finished(out):
-            raise RunError(f"{out} exists already and is left as it is; choose another --out or remove it")
+        _require_unfinished(out)
         names = name_photos(images, leave_out=out)
-        listed = hashlib.sha256("\0".join(os.path.abspath(path) for path in names).encode("utf-8", "surrogateescape"))
-        mark = {**made_with, "formats": list(formats), "photos": listed.hexdigest()}
-        if out.exists():
-            _require_same(out, mark)
+        mark = _marked(out, map(os.path.abspath, names), formats, made_with)
         return PredictionFolder(out, names, _stems(names), formats, mark)
 
     @staticmethod
@@ -185,8 +181,7 @@ class PredictionFolder:
         """
         if not (source / "predictions.json").is_file() or not is_finished(source):
             raise RunError(f"{source} is no finished prediction; give the folder that 'dips predict --out' wrote")
-        if is_finished(out):
-            raise RunError(f"{out} exists already and is left as it is; choose another --out or remove it")
+        _require_unfinished(out)
         names: dict[Path, str] = {}
         stems: dict[Path, str] = {}
         model = ""
@@ -198,10 +193,7 @@ class PredictionFolder:
             model = record["model"]
         if not names:
             raise RunError(f"{source} holds no photos; give the folder of another prediction")
-        listed = hashlib.sha256("\0".join(map(str, names)).encode("utf-8", "surrogateescape"))
-        mark = {**made_with, "model": model, "formats": list(formats), "photos": listed.hexdigest()}
-        if out.exists():
-            _require_same(out, mark)
+        mark = _marked(out, map(str, names), formats, {**made_with, "model": model})
         return PredictionFolder(out, names, stems, formats, mark)
 
     def fill(self, predict: Predict) -> Filled:
@@ -335,6 +327,20 @@ def _write_overlay(prediction: Prediction, file: Path) -> None:
         raise ImageError(f"{prediction.path} cannot be drawn on as a JPEG ({picture.shape[1]} x {picture.shape[0]} pixels)")
     with atomic_file(file, "wb") as out:
         out.write(data.tobytes())
+
+
+def _require_unfinished(out: Path) -> None:
+    if is_finished(out):
+        raise RunError(f"{out} exists already and is left as it is; choose another --out or remove it")
+
+
+def _marked(out: Path, photos: Iterable[str], formats: tuple[str, ...], made_with: Mapping[str, Any]) -> dict[str, Any]:
+    """What identifies the work, which an interrupted ``out`` must share."""
+    listed = hashlib.sha256("\0".join(photos).encode("utf-8", "surrogateescape"))
+    mark = {**made_with, "formats": list(formats), "photos": listed.hexdigest()}
+    if out.exists():
+        _require_same(out, mark)
+    return mark
 
 
 def _require_same(out: Path, mark: Mapping[str, Any]) -> None:
