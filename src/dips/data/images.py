@@ -25,6 +25,7 @@ __all__ = [
     "MAX_PIXELS",
     "SUFFIXES",
     "ByteImage",
+    "fitted_size",
     "gather_images",
     "image_size",
     "list_images",
@@ -153,6 +154,12 @@ def image_size(path: str | Path) -> tuple[int, int]:
             return (height, width) if orientation in (5, 6, 7, 8) else (width, height)
     except Exception as error:
         raise unreadable(path, error) from error
+
+
+def fitted_size(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """``size`` (width, height) with its longer side at most ``side`` pixels; never enlarged, at least a pixel."""
+    scale = min(1.0, side / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def resize_image(image: ByteImage, size: tuple[int, int]) -> ByteImage:

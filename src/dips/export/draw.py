@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw
 
+from dips.data.images import fitted_size
 from dips.errors import DataError
 from dips.export import marks
 from dips.export.marks import DARK, OUTLINE, PREDICTED, Pen, Picture, Rect, draw_key, inside, key_size, text_width
@@ -77,10 +78,9 @@ def overlay(
 def thumbnail(image: Picture, side: int) -> Picture:
     """The picture with its longer side at most ``side`` pixels; never enlarged."""
     height, width = image.shape[:2]
-    scale = min(1.0, side / max(height, width))
-    if scale == 1.0:
+    size = fitted_size((width, height), side)
+    if size == (width, height):
         return np.array(image, dtype=np.uint8)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
     return np.array(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 

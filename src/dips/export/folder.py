@@ -27,7 +27,7 @@ from typing import Any
 
 import cv2
 
-from dips.data.images import list_images, read_image, resize_image
+from dips.data.images import fitted_size, list_images, read_image, resize_image
 from dips.errors import ConfigError, DataError, ImageError, RunError
 from dips.export import formats
 from dips.export.annotations import (
@@ -319,8 +319,7 @@ def found_again(
 
 def _write_overlay(prediction: Prediction, file: Path) -> None:
     photo = read_image(prediction.path, max_side=_LARGEST)
-    scale = min(1.0, _LARGEST / max(prediction.size))
-    size = (max(1, round(prediction.size[0] * scale)), max(1, round(prediction.size[1] * scale)))
+    size = fitted_size(prediction.size, _LARGEST)
     picture = overlay(resize_image(photo, size), prediction.at(size))
     done, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
     if not done:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import cv2
 
-from dips.data.images import image_size, read_image, resize_image
+from dips.data.images import fitted_size, image_size, read_image, resize_image
 from dips.errors import ImageError
 from dips.view.predictions import Photo
 
@@ -60,9 +60,8 @@ class Pictures:
                 f"{path} has {size[0]} x {size[1]} pixels, but had {photo.width} x {photo.height} when it was predicted; "
                 "predict it again"
             )
-        scale = min(1.0, side / max(size))
-        target = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
-        image = resize_image(read_image(path, max_side=side if scale < 1 else None), target)
+        target = fitted_size(size, side)
+        image = resize_image(read_image(path, max_side=side if max(size) > side else None), target)
         done, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90 if side > SMALL else 80])
         if not done:
             raise ImageError(f"{path} cannot be shown as a JPEG ({target[0]} x {target[1]} pixels)")
