@@ -48,6 +48,7 @@ class About:
         weights: for each pretrained network inside what is known of its weights: ``arch``, ``note``, ``licence``.
         model: SHA-256 of the run's ``model.json``.
         dips: the version that exported it.
+        precision: ``float32`` or ``int8``.
     """
 
     classes: tuple[str, ...]
@@ -58,6 +59,7 @@ class About:
     weights: Mapping[str, Mapping[str, str]]
     model: str
     dips: str
+    precision: str = "float32"
 
     def to_json(self) -> str:
         """Text that :meth:`from_json` reads back."""

@@ -175,6 +175,14 @@ def export(
         Parameter(help="Photos that torch and onnxruntime are compared on; default: training photos, where they still are."),
     ] = None,
     tolerance: Annotated[float, Parameter(help="The largest difference of a score or a probability that is accepted.")] = 1e-3,
+    int8: Annotated[
+        Path | None,
+        Parameter(
+            name="--int8",
+            help="Training photos: write the model in 8 bits, calibrated on some of them; less than half as large, and other "
+            "boxes in some photos.",
+        ),
+    ] = None,
     settings: PredictSettings = None,
     weights: Weights = None,
 ) -> int:
@@ -184,7 +192,7 @@ def export(
     """
     from dips.cli.exporting import export_run
 
-    return export_run(run, format, out, photos, tolerance, settings or (), weights or ())
+    return export_run(run, format, out, photos, tolerance, int8, settings or (), weights or ())
 
 
 @app.command

@@ -17,6 +17,7 @@ def export_run(
     out: Path | None,
     photos: Path | None,
     tolerance: float,
+    int8: Path | None,
     settings: Sequence[str],
     weights: Sequence[str],
 ) -> int:
@@ -30,7 +31,8 @@ def export_run(
 
     path = Path(f"{run.resolve().name}.onnx") if out is None else out
     require_new(path)
-    found = load(run, device="cpu", settings=settings, weights=weights).export(path, photos=photos, tolerance=tolerance)
+    model = load(run, device="cpu", settings=settings, weights=weights)
+    found = model.export(path, photos=photos, tolerance=tolerance, int8=int8)
     print(f"model     {path} ({path.stat().st_size / 1e6:.0f} MB)")
     print(f"compared  {found.line()}")
     for photo in found.other_boxes:

@@ -18,6 +18,7 @@ import torch
 
 from dips.data.images import ByteImage, image_size, read_image, resize_image
 from dips.errors import ImageError, RunError
+from dips.export.int8 import to_int8
 from dips.models.graph import Graph
 from dips.models.networks import Networks
 from dips.onnxrun import INPUT, KEY, OUTPUTS, About, OnnxNetworks
@@ -40,24 +41,34 @@ class Compared:
     Attributes:
         photos: how many were compared.
         score_map, probabilities: largest absolute differences.
+        mean: mean absolute difference of the score maps.
         other_boxes: photos whose boxes are not the same to a pixel, or whose class is not.
     """
 
     photos: int
     score_map: float
     probabilities: float
+    mean: float
     other_boxes: tuple[Path, ...]
 
     def line(self) -> str:
         """In words."""
         same = self.photos - len(self.other_boxes)
         return (
-            f"largest difference to torch on {self.photos} photos: {self.score_map:.1e} in score maps, "
+            f"largest difference to torch on {self.photos} photos: {self.score_map:.1e} in score maps (mean {self.mean:.1e}), "
             f"{self.probabilities:.1e} in probabilities; the same boxes in {same} of {self.photos}"
         )
 
 
-def export_onnx(networks: Networks, path: Path, *, about: About, photos: Sequence[Path], tolerance: float = 1e-3) -> Compared:
+def export_onnx(
+    networks: Networks,
+    path: Path,
+    *,
+    about: About,
+    photos: Sequence[Path],
+    tolerance: float = 1e-3,
+    calibration: Sequence[Path] = (),
+) -> Compared:
     """Write ``networks``, which must be on the CPU, as an ONNX file.
 
     Args:
@@ -65,6 +76,8 @@ def export_onnx(networks: Networks, path: Path, *, about: About, photos: Sequenc
         about: what it shall say about itself.
         photos: what it is compared on.
         tolerance: the largest difference of a score or a probability that is accepted.
+        calibration: training photos; where there are any, the file that was accepted is written in 8 bits, and the result
+            says how far that is from torch.
 
     Raises:
         RunError: the file exists already or cannot be written, a package is missing, or the file would say something else than
@@ -78,6 +91,10 @@ def export_onnx(networks: Networks, path: Path, *, about: About, photos: Sequenc
             f"{path} was not written: {found.line()}, which is more than the tolerance of {tolerance:g}; "
             "report it, or accept it with --tolerance"
         )
+    if calibration:
+        small = dataclasses.replace(about, precision="int8")
+        data = described(to_int8(data, about.side, calibration), small)
+        found = compare(networks, OnnxNetworks(data, str(path), "cpu"), photos)
     with atomic_file(path, "wb") as file:
         require_new(path)  # it took a while
         file.write(data)
@@ -99,8 +116,8 @@ def to_bytes(networks: Networks, about: About) -> bytes:
         RunError: a package is missing, the networks are too large, or torch cannot export them.
     """
     try:
-        import onnx
-        import onnxscript  # noqa: F401  # torch's exporter is built on it
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401  # torch's exporter is built on both
     except ImportError as error:
         raise RunError(f'the export needs onnx and onnxscript ({error}); pip install "dips-wsol[export]"') from error
     graph = Graph(networks).eval()
@@ -129,11 +146,13 @@ def to_bytes(networks: Networks, about: About) -> bytes:
             raise RunError(f"torch {torch.__version__} cannot export these networks ({first}); try a newer version") from error
     if program is None:
         raise RunError(f"torch {torch.__version__} exported nothing; try a newer version")
-    return _with_description(onnx, program.model_proto, about)
+    return described(program.model_proto, about)
 
 
-def _with_description(onnx: Any, model: Any, about: About) -> bytes:
-    """Without what the exporter remembers of this machine, and with what a reader must know."""
+def described(model: Any, about: About) -> bytes:
+    """A file without what the exporter remembers of this machine, and with what a reader must know."""
+    import onnx
+
     for item in (*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.value_info, model.graph, model):
         item.ClearField("metadata_props")
         item.ClearField("doc_string")
@@ -159,11 +178,12 @@ def compare(networks: Networks, exported: OnnxNetworks, photos: Sequence[Path]) 
     finishing = Predictor(
         exported, config=config, classes=about.classes, background=about.background, photo_side=about.photo_side
     )
-    count, score_map, probabilities = 0, 0.0, 0.0
+    count, score_map, probabilities, total = 0, 0.0, 0.0, 0.0
     other: list[Path] = []
     for batch in _batches(photos, about.side):
         one, two = networks.answer([square for _, square in batch]), exported.answer([square for _, square in batch])
         score_map, probabilities = _furthest(one, two, score_map, probabilities)
+        total += float(np.abs(one.maps - two.maps).mean()) * len(batch)
         if not count:
             whole = read_image(batch[0][0])
             with torch.inference_mode():
@@ -178,7 +198,7 @@ def compare(networks: Networks, exported: OnnxNetworks, photos: Sequence[Path]) 
                 other.append(path)
     if not count:
         raise RunError("no photo could be read to compare torch and onnxruntime on; give others with --photos")
-    return Compared(count, score_map, probabilities, tuple(other))
+    return Compared(count, score_map, probabilities, total / count, tuple(other))
 
 
 def _same_boxes(one: Prediction, two: Prediction) -> bool:

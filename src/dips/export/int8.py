@@ -1,0 +1,106 @@
+"""An exported model in 8 bits: weights per channel, activations by what calibration photos give (static, QDQ).
+
+In: the ONNX file in memory and photos, which must be none that anything is measured on. Out: a file of less than half the size,
+of standard operators. The first and the last convolution of every network stay as they are: that takes most of the loss away.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from dips.data.images import ByteImage, read_image, resize_image
+from dips.errors import ImageError, RunError
+from dips.onnxrun import INPUT
+from dips.runtime import log
+
+__all__ = ["to_int8"]
+
+PHOTOS = 32
+_OPERATORS = ["Conv", "MatMul"]
+
+
+def to_int8(data: bytes, side: int, photos: Sequence[Path]) -> Any:
+    """The model in 8 bits, as the package onnx holds it; without description.
+
+    Args:
+        data: an ONNX file.
+        side: of the square that its networks see.
+        photos: for calibration; :data:`PHOTOS` of them are taken.
+
+    Raises:
+        RunError: no photo can be read, or the model cannot be brought into 8 bits.
+    """
+    import onnx
+    from onnxruntime import quantization
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    count = min(PHOTOS, len(photos))
+    squares = _squares([photos[i * len(photos) // count] for i in range(count)], side)
+    first = next(squares, None)
+    if first is None:
+        raise RunError("no photo for the calibration of --int8 could be read; give training photos")
+
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]  # has no types
+        given: ByteImage | None = first
+
+        def get_next(self) -> dict[str, Any] | None:
+            square, self.given = self.given, next(squares, None)
+            return None if square is None else {INPUT: square[None]}
+
+    known = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # it warns of what is done on purpose
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            plain, simple, small = (Path(folder) / f"{name}.onnx" for name in ("plain", "simple", "small"))
+            plain.write_bytes(data)
+            quant_pre_process(str(plain), str(simple), skip_symbolic_shape=True)
+            quantization.quantize_static(
+                str(simple),
+                str(small),
+                Reader(),
+                quant_format=quantization.QuantFormat.QDQ,
+                activation_type=quantization.QuantType.QUInt8,
+                weight_type=quantization.QuantType.QInt8,
+                per_channel=True,
+                op_types_to_quantize=_OPERATORS,
+                nodes_to_exclude=_ends(onnx.load(simple).graph),
+            )
+            model = onnx.load(small)
+            used = {node.domain for node in model.graph.node}
+            for item in [item for item in model.opset_import if item.domain not in used]:
+                model.opset_import.remove(item)  # onnxruntime names everything that it knows
+    except (MemoryError, OSError):
+        raise
+    except Exception as error:  # the tool has no exception of its own
+        raise RunError(f"onnxruntime cannot bring the model into 8 bits ({error}); export it without --int8") from error
+    finally:
+        logging.disable(known)
+    return model
+
+
+def _squares(photos: Sequence[Path], side: int) -> Iterator[ByteImage]:
+    for path in photos:
+        try:
+            yield resize_image(read_image(path, max_side=side), (side, side))
+        except ImageError as error:
+            log(f"not used for calibration: {error}")
+
+
+def _ends(graph: Any) -> list[str]:
+    """Names of the convolutions that see the photo, and of those after which there is no other."""
+    channels = {tensor.name: tensor.dims[1] for tensor in graph.initializer if len(tensor.dims) > 1}
+    followed: set[str] = set()
+    ends = []
+    for node in reversed(graph.node):  # they are in the order of computation
+        leads_on = not followed.isdisjoint(node.output)
+        if node.op_type == "Conv":
+            if not leads_on or channels.get(node.input[1]) == 3:
+                ends.append(node.name)
+            leads_on = True
+        if leads_on:
+            followed.update(node.input)
+    return ends

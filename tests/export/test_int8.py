@@ -1,0 +1,96 @@
+"""An exported model in 8 bits: what is quantised and what is not, near enough, and what stops it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dips.config import PredictConfig
+from dips.errors import RunError
+from dips.models.classifier import Classifier
+from dips.models.localizer import Localizer
+from dips.models.networks import Networks
+from dips.onnxrun import About, load_onnx
+
+onnx = pytest.importorskip("onnx", reason="onnx is missing; it is in the extra dev")
+pytest.importorskip("onnxscript", reason="onnxscript is missing; it is in the extra dev")
+pytest.importorskip("onnxruntime", reason="onnxruntime is missing; it is in the extra dev")
+
+from dips.export.int8 import to_int8  # noqa: E402
+from dips.export.onnx import export_onnx, to_bytes  # noqa: E402
+
+MakePhoto = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory, make_photo: MakePhoto) -> list[Path]:
+    folder = tmp_path_factory.mktemp("photos")
+    return [make_photo(folder / f"{n}.png", (80, 60), seed=n, box=(5, 5, 20 + 2 * n, 25)) for n in range(6)]
+
+
+@pytest.fixture(scope="module")
+def networks() -> Networks:
+    torch.manual_seed(0)
+    return Networks(
+        Localizer("test_efficientnet", channels=(16, 16, 8, 8, 4)),
+        Classifier("test_efficientnet", 2),
+        config=PredictConfig(size=64, flip=True, sst_share=0.0, threshold=0.5),
+        classifier_size=64,
+        device=torch.device("cpu"),
+    )
+
+
+@pytest.fixture(scope="module")
+def about(networks: Networks) -> About:
+    return About(
+        classes=("none", "bird"),
+        background=None,
+        predict=networks.config,
+        side=64,
+        photo_side=None,
+        weights={},
+        model="0" * 64,
+        dips="0.1.0",
+    )
+
+
+def test_a_file_in_eight_bits(tmp_path: Path, networks: Networks, about: About, photos: list[Path]) -> None:
+    path = tmp_path / "small.onnx"
+    found = export_onnx(networks, path, about=about, photos=photos[:3], calibration=photos[3:])
+    assert 1e-5 < found.mean < 0.05 and found.score_map < 0.3, "near torch, but not as near as without quantisation"
+    assert list(tmp_path.iterdir()) == [path]
+    model = load_onnx(path, device="cpu")
+    assert model.about.precision == "int8" and model.about.predict == networks.config
+    assert len(list(model.predict(photos))) == 6
+
+    graph = onnx.load(path).graph
+    assert {item.domain for item in onnx.load(path).opset_import} == {""}
+    made_by = {name: node for node in graph.node for name in node.output}
+    kinds = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    inputs = [made_by.get(node.input[1]) for node in graph.node if node.op_type == "Conv"]
+    quantised = [node for node in inputs if node is not None and node.op_type == "DequantizeLinear"]
+    assert all(kinds[node.input[0]] == onnx.TensorProto.INT8 for node in quantised)
+    # of both networks the first and the last convolution, each for the photo and its mirror image
+    assert len(inputs) - len(quantised) == 8 and len(quantised) > 30
+    scales = {tensor.name: tensor.dims for tensor in graph.initializer}
+    assert all(len(scales[node.input[1]]) == 1 for node in quantised), "a scale per channel"
+
+
+def test_nothing_else_than_photos_calibrates(tmp_path: Path, networks: Networks, about: About, photos: list[Path]) -> None:
+    text = tmp_path / "a.jpg"
+    text.write_text("no photo")
+    with pytest.raises(RunError, match=r"calibration of --int8"):
+        to_int8(b"", 64, [text])
+    with pytest.raises(RunError, match="cannot bring the model into 8 bits"):
+        to_int8(b"no model", 64, photos)
+
+
+def test_the_same_bytes_again(networks: Networks, about: About, photos: list[Path]) -> None:
+    data = to_bytes(networks, about)
+    one, two = (to_int8(data, 64, photos) for _ in range(2))
+    for first, second in zip(one.graph.initializer, two.graph.initializer, strict=True):
+        np.testing.assert_array_equal(onnx.numpy_helper.to_array(first), onnx.numpy_helper.to_array(second))
