@@ -23,7 +23,7 @@ from lightning_fabric import Fabric
 from dips.config import load_config
 from dips.evaluate.run import evaluate_maps
 from dips.harvest.store import Store
-from dips.runtime import atomic_file, cache_folder, log
+from dips.runtime import atomic_file, log, store_folder
 from dips.workflow import prepare, read_splits, train
 
 BUDGET = [
@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="*", default=None, help="names of variants")
     parser.add_argument("--variant", action="append", default=[], help="'name: stage.setting=value ...'")
-    parser.add_argument("--store", type=Path, default=cache_folder() / "store")
+    parser.add_argument("--store", type=Path, default=store_folder())
     arguments = parser.parse_args()
     own = {name.strip(): rest.split() for name, _, rest in (item.partition(":") for item in arguments.variant)}
     chosen = own or {name: v for name, v in VARIANTS.items() if arguments.only is None or name in arguments.only}

@@ -32,13 +32,13 @@ def main() -> None:
 
     import torch
 
-    from dips.api import load
     from dips.data.images import list_images, read_image, resize_image
+    from dips.model import load_run
     from dips.onnxrun import load_onnx
 
     torch.set_num_threads(given.threads)
     paths = list_images(given.photos)[: given.count]
-    model = load(given.run, device="cpu", settings=given.settings)
+    model = load_run(given.run, device="cpu", settings=given.settings)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
         print(model.export(file, photos=paths, tolerance=0.1).line())

@@ -226,7 +226,7 @@ def test_evaluation_of_all_splits_and_of_none(model: dips.Model, data: Path, top
 
 
 def test_a_damaged_run_has_no_report(copy: Path) -> None:
-    from dips.api import write_run_report
+    from dips.reporting import write_run_report
 
     (copy / "metrics.jsonl").write_text("{")
     with pytest.raises(dips.RunError, match="damaged"):

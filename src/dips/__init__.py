@@ -17,7 +17,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dips.api import Model, fit
     from dips.comparison import compare
     from dips.config import Config, load_config
     from dips.errors import (
@@ -30,6 +29,8 @@ if TYPE_CHECKING:
         StoreError,
         WeightsError,
     )
+    from dips.fitting import fit
+    from dips.model import Model
     from dips.opening import load
     from dips.types import DataSet, Prediction, Sample
 
@@ -57,7 +58,6 @@ __all__ = [
 ]
 
 _HOMES = {
-    "dips.api": ("Model", "fit"),
     "dips.comparison": ("compare",),
     "dips.config": ("Config", "load_config"),
     "dips.errors": (
@@ -70,6 +70,8 @@ _HOMES = {
         "StoreError",
         "WeightsError",
     ),
+    "dips.fitting": ("fit",),
+    "dips.model": ("Model",),
     "dips.opening": ("load",),
     "dips.types": ("DataSet", "Prediction", "Sample"),
 }

@@ -14,7 +14,7 @@ from pathlib import Path
 import dips
 from dips.errors import DipsError
 from dips.extras import missing_package
-from dips.runtime import cache_folder
+from dips.runtime import store_folder
 
 __all__ = ["render"]
 
@@ -132,7 +132,7 @@ def _weights() -> Iterator[str]:
 
 
 def _store() -> Iterator[str]:
-    folder = cache_folder() / "store"
+    folder = store_folder()
     files = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
     size = sum(path.stat().st_size for path in files)
     yield f"{folder}: {_size(size)} in {len(files)} files" if files else f"{folder}: empty; --store DIR names another"

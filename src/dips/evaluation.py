@@ -1,6 +1,6 @@
 """``dips evaluate``: a trained model on a split, beside what needs no training, as one JSON-able result.
 
-In: a :class:`~dips.api.Model` and DATA. Out: the numbers of the WSOL protocol and the photos that the report shows.
+In: a :class:`~dips.model.Model` and DATA. Out: the numbers of the WSOL protocol and the photos that the report shows.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dips.runtime import environment, file_sha256, log, temporary_beside
 from dips.types import DataSet, FloatArray
 
 if TYPE_CHECKING:
-    from dips.api import Model
+    from dips.model import Model
 
 __all__ = ["evaluate_model"]
 
@@ -40,7 +40,7 @@ def evaluate_model(
     protocol: Protocol,
     note: str,
 ) -> dict[str, Any]:
-    """See :meth:`dips.api.Model.evaluate`; writes ``ROWS`` and ``PHOTOS`` into the run folder."""
+    """See :meth:`dips.model.Model.evaluate`; writes ``ROWS`` and ``PHOTOS`` into the run folder."""
     dataset = _data(model, data, split)
     harvested = _maps(model, dataset, store)
     digests = harvested.digests
@@ -79,10 +79,9 @@ def evaluate_model(
 
 
 def _rule(model: Model) -> Rule:
-    predict = model.config.predict
-    threshold = model.best_tau["v2"] if predict.threshold < 0 else predict.threshold
+    predict = model.predictor.config
     background = None if model.background is None else model.classes[model.background]
-    return Rule(threshold, predict.min_area, max(0.0, predict.min_score), predict.max_boxes, background)
+    return Rule(predict.threshold, predict.min_area, max(0.0, predict.min_score), predict.max_boxes, background)
 
 
 def _data(model: Model, data: str | Path, split: str | None) -> DataSet:

@@ -169,7 +169,7 @@ class OnnxModel:
     def predict(
         self, photos: str | Path | Iterable[str | Path], *, skipped: Callable[[Path, str], None] | None = None
     ) -> Iterator[Prediction]:
-        """Class, boxes, mask and score map of photos, one at a time, as :meth:`dips.api.Model.predict` gives them.
+        """Class, boxes, mask and score map of photos, one at a time, as :meth:`dips.model.Model.predict` gives them.
 
         Raises:
             DataError: there is no photo.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dips.errors import ConfigError
 
 if TYPE_CHECKING:
-    from dips.api import Model
+    from dips.model import Model
     from dips.onnxrun import OnnxModel
 
 __all__ = ["load"]
@@ -18,7 +18,7 @@ __all__ = ["load"]
 def load(
     run: str | Path, *, device: str = "auto", settings: Sequence[str] = (), weights: Sequence[str] = ()
 ) -> Model | OnnxModel:
-    """Open a run folder, see :func:`dips.api.load`, or, without torch, a file that ends in ``.onnx``.
+    """Open a run folder, see :func:`dips.model.load_run`, or, without torch, a file that ends in ``.onnx``.
 
     Args:
         settings: ``predict.name=value`` strings.
@@ -34,6 +34,6 @@ def load(
         if weights:
             raise ConfigError(f"--weights: {run} holds all weights that it needs; leave them out")
         return load_onnx(run, settings=settings, device=device)
-    from dips.api import load as load_run
+    from dips.model import load_run
 
     return load_run(run, device=device, settings=settings, weights=weights)

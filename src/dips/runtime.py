@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "atomic_file",
-    "cache_folder",
     "command_line",
     "environment",
     "file_sha256",
@@ -40,6 +39,7 @@ __all__ = [
     "pick_device",
     "require_writable",
     "seed_everything",
+    "store_folder",
     "synchronise",
     "temporary_beside",
     "track",
@@ -154,9 +154,10 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def cache_folder() -> Path:
-    """The user's cache folder for DiPS (``XDG_CACHE_HOME`` or ``~/.cache``), not created here."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dips"
+def store_folder(given: str | Path | None = None) -> Path:
+    """Folder of the harvest's store: ``given``, or ``dips/store`` in the user's cache (``XDG_CACHE_HOME`` or ``~/.cache``)."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "dips" / "store" if given is None else Path(given)
 
 
 def file_sha256(path: Path) -> str:

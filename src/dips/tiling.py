@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from dips.types import FloatArray
 
-__all__ = ["Blend", "ClassVote", "Tiles"]
+__all__ = ["FINEST", "Blend", "ClassVote", "Tiles"]
 
 _CELLS = 4_000_000  # of the joined map at most, so that memory does not grow with the photo
 _LEAST = 1e-3  # weight at the rim of a tile: where no other tile reaches it alone decides
-_FINEST = 1e-4  # keeps logits finite
+FINEST = 1e-4
+"""How near to 0 and 1 a score may come where its logit is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,7 @@ class ClassVote:
 
 def logit(score_map: FloatArray) -> FloatArray:
     """Log odds, finite also at 0 and 1."""
-    inside = np.clip(score_map, _FINEST, 1 - _FINEST)
+    inside = np.clip(score_map, FINEST, 1 - FINEST)
     return np.asarray(np.log(inside / (1 - inside)), np.float32)
 
 

@@ -1,6 +1,6 @@
 """The steps of a training, in order: data, weights, harvest, classifier, proposals, localizer, threshold (paper 3, figure 2).
 
-In: a data set and settings. Out: :class:`Trained`. :mod:`dips.api` writes it into a run folder; the ablation in ``bench/``
+In: a data set and settings. Out: :class:`Trained`. :mod:`dips.fitting` writes it into a run folder; the ablation in ``bench/``
 calls the same steps without one.
 """
 

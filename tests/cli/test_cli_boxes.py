@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from dips.api import load
 from dips.data.images import list_images, read_image
+from dips.model import load_run
 
 from .conftest import Dips, Tiny
 
@@ -40,7 +40,7 @@ def test_another_threshold_is_what_the_model_would_say(tiny: Tiny, predicted: Pa
     said = dips("boxes", predicted, "--out", tmp_path / "new", "--threshold", "0.8", "--min-area", "0", "--format", "json")
     assert said.code == 0, said.err
     settings = ["predict.threshold=0.8", "predict.min_area=0"]
-    expected = {str(p.path): p for p in load(tiny.run, settings=settings).predict(tiny.data / "test")}
+    expected = {str(p.path): p for p in load_run(tiny.run, settings=settings).predict(tiny.data / "test")}
     changed = 0
     for record, before in zip(records(tmp_path / "new"), records(predicted), strict=True):
         prediction = expected[str(record["path"])]

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import dips as package
-from dips import api, runtime
+from dips import fitting, model, reporting, runtime
 from dips.cli.app import app
 from dips.config import Config, load_config
 from dips.errors import RunError
@@ -41,6 +41,9 @@ COMMANDS = (
 )
 
 
+HOMES = {"fit": fitting, "load_run": model, "write_run_report": reporting}
+
+
 class Calls(list[dict[str, Any]]):
     """Stands in for a function of the API: remembers its arguments."""
 
@@ -57,7 +60,7 @@ class Calls(list[dict[str, Any]]):
 
 def fake(monkeypatch: pytest.MonkeyPatch, name: str, answer: Any = None) -> Calls:
     calls = Calls(answer)
-    monkeypatch.setattr(api, name, calls)
+    monkeypatch.setattr(HOMES[name], name, calls)
     return calls
 
 
@@ -74,7 +77,7 @@ def test_help_names_every_command(dips: Dips) -> None:
 def test_every_option_is_explained(command: str, dips: Dips) -> None:
     said = dips(command, "--help")
     assert said.code == 0
-    rows = re.findall(r"^│[ *]+(--[a-z-]+|[A-Z]+) ", said.out, flags=re.MULTILINE)
+    rows = re.findall(r"^│[ *]+(--[a-z0-9-]+|[A-Z]+) ", said.out, flags=re.MULTILINE)
     for argument in app[command].assemble_argument_collection():
         assert argument.parameter.help, f"{command} {argument.names}"
         assert argument.name in rows
@@ -110,19 +113,19 @@ def test_wrong_command_line(line: str, hint: str, dips: Dips) -> None:
 
 
 def test_errors_are_one_line(monkeypatch: pytest.MonkeyPatch, dips: Dips) -> None:
-    fake(monkeypatch, "load", RunError("run is\ndamaged [bold]; copy it"))
+    fake(monkeypatch, "load_run", RunError("run is\ndamaged [bold]; copy it"))
     said = dips("evaluate", "run", "data")
     assert (said.code, said.out, said.err) == (2, "", "dips: error: run is damaged [bold]; copy it\n")
 
 
 def test_debug_shows_where(monkeypatch: pytest.MonkeyPatch, dips: Dips) -> None:
-    fake(monkeypatch, "load", RunError("damaged"))
+    fake(monkeypatch, "load_run", RunError("damaged"))
     with pytest.raises(RunError, match="damaged"):
         dips("evaluate", "run", "data", "--debug")
 
 
 def test_faults_of_the_program_are_not_hidden(monkeypatch: pytest.MonkeyPatch, dips: Dips) -> None:
-    fake(monkeypatch, "load", ZeroDivisionError())
+    fake(monkeypatch, "load_run", ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
         dips("evaluate", "run", "data")
 
@@ -149,7 +152,7 @@ def test_the_machine_is_full(error: Exception, words: str, monkeypatch: pytest.M
     ("command", "hint"), [("train data --out run", "--resume"), ("evaluate run data", "nothing was changed")]
 )
 def test_interrupted(command: str, hint: str, monkeypatch: pytest.MonkeyPatch, dips: Dips) -> None:
-    for name in ("fit", "load"):
+    for name in ("fit", "load_run"):
         fake(monkeypatch, name, KeyboardInterrupt())
     said = dips(*command.split())
     assert said.code == 130
@@ -197,7 +200,7 @@ def test_evaluate(monkeypatch: pytest.MonkeyPatch, dips: Dips) -> None:
         "skipped": [{}],
     }
     evaluate = Calls(result)
-    calls = fake(monkeypatch, "load", SimpleNamespace(evaluate=evaluate))
+    calls = fake(monkeypatch, "load_run", SimpleNamespace(evaluate=evaluate))
     said = dips("evaluate", "run", "data", "--split", "val", "--json", "e.json", "--set", "predict.flip=false")
     assert said.code == 0
     assert calls[0] == {"0": Path("run"), "device": "auto", "settings": ["predict.flip=false"], "weights": ()}
@@ -213,7 +216,7 @@ def test_evaluate(monkeypatch: pytest.MonkeyPatch, dips: Dips) -> None:
 
 def test_evaluate_without_boxes(monkeypatch: pytest.MonkeyPatch, dips: Dips) -> None:
     result = {"data": "d", "split": "test", "n_images": 9, "n_boxes": 0, "methods": [], "top1_cls": 50.0}
-    fake(monkeypatch, "load", SimpleNamespace(evaluate=Calls(result)))
+    fake(monkeypatch, "load_run", SimpleNamespace(evaluate=Calls(result)))
     said = dips("evaluate", "run", "data")
     assert "no photo has true boxes" in said.out and "50.0%" in said.out and "MaxBoxAcc" not in said.out
 

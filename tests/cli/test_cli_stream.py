@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from dips.api import load
 from dips.data.images import list_images, read_image
+from dips.model import load_run
 
 from .conftest import Dips, Tiny
 
@@ -27,7 +27,7 @@ def test_a_video(tiny: Tiny, tmp_path: Path, dips: Dips) -> None:
     assert said.code == 0 and said.out == f"{len(photos)} frames in {tmp_path / 'boxes.json'}\n"
     frames = json.loads((tmp_path / "boxes.json").read_text())["frames"]
     assert [frame["time"] for frame in frames] == [n / 2 for n in range(len(photos))]
-    expected = list(load(tiny.run).predict(tiny.data / "test"))
+    expected = list(load_run(tiny.run).predict(tiny.data / "test"))
     same = [frame["label"] == prediction.label for frame, prediction in zip(frames, expected, strict=True)]
     assert np.mean(same) > 0.8, "the video's compression changes little"
     assert dips("stream", tiny.run, video, "--out", tmp_path / "boxes.json").code == 2

@@ -28,15 +28,15 @@ FOUND = {  # the boxes in each
 PLACES = {name: index for index, name in enumerate(sorted(FOUND))}
 
 
-def record_of(photo: Path, name: str, found: list[tuple[tuple[int, ...], float]], *, masks: bool = True) -> dict[str, Any]:
+def record_of(photo: Path, name: str, found: list[tuple[tuple[int, ...], float]]) -> dict[str, Any]:
     """The JSON about a photo; the mask of a box is its left half."""
     boxes = []
     for box, score in found:
         half = np.zeros((box[3] - box[1], box[2] - box[0]), bool)
         half[:, : half.shape[1] // 2] = True
         counts = encode(half, corner=(box[0], box[1]), size=SIZE)
-        mask = {"mask": {"size": [SIZE[1], SIZE[0]], "counts": counts}} if masks else {}
-        boxes.append({"box": [float(value) for value in box], "score": score, **mask})
+        mask = {"size": [SIZE[1], SIZE[0]], "counts": counts}
+        boxes.append({"box": [float(value) for value in box], "score": score, "mask": mask})
     label = "tower" if found else "none"
     return {
         "schema_version": 1,

@@ -38,26 +38,11 @@ def test_photos_are_in_the_order_of_their_folders(predicted):
     assert [photo.name for photo in read_predictions(predicted).photos][3:] == ["sub/d.jpg", "sub/z.jpg", "sub-a/x.jpg"]
 
 
-def test_records_without_masks_names_model_and_background(predicted):
-    for name in ("a", "b", "c", "sub/d"):
-        path = predicted / "json" / f"{name}.json"
-        record = json.loads(path.read_text())
-        for key in ("name", "model", "background"):
-            del record[key]
-        for entry in record["boxes"]:
-            del entry["mask"]
-        path.write_text(json.dumps(record))
-    read = read_predictions(predicted)
-    assert [photo.name for photo in read.photos] == ["a.jpg", "b.jpg", "c.jpg", "sub/d.jpg"]
-    assert read.object_classes == ("none", "mast", "tower") and read.model == "" and read.background is None
-    assert read_masks(read.photos[0]) == [None, None]
-
-
 @pytest.mark.parametrize(
     "parts",
-    [{"path": "gone"}, {"width": 0}, {"height": "x"}, {"label": "other"}, {"boxes": 3},
-     {"boxes": [{"box": [1, 2, 3], "score": 1}]}, {"boxes": [{"box": [1, 2, 3, 4]}]}, {"class_scores": "gone"},
-     {"label_score": None}],
+    [{"path": "gone"}, {"name": "gone"}, {"background": "gone"}, {"width": 0}, {"height": "x"}, {"label": "other"},
+     {"boxes": 3}, {"boxes": [{"box": [1, 2, 3], "score": 1, "mask": {}}]}, {"boxes": [{"box": [1, 2, 3, 4], "mask": {}}]},
+     {"boxes": [{"box": [1, 2, 3, 4], "score": 1}]}, {"class_scores": "gone"}, {"label_score": None}],
 )  # fmt: skip
 def test_a_damaged_record_is_named(predicted, parts):
     rewrite(predicted, "b", **parts)

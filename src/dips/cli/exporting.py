@@ -26,12 +26,12 @@ def export_run(
         raise ConfigError(f"--format: '{kind}' is unknown; there is onnx")
     if not (math.isfinite(tolerance) and tolerance > 0):
         raise ConfigError(f"--tolerance must be a number above 0, not {tolerance}")
-    from dips.api import load
     from dips.export.onnx import require_new
+    from dips.model import load_run
 
     path = Path(f"{run.resolve().name}.onnx") if out is None else out
     require_new(path)
-    model = load(run, device="cpu", settings=settings, weights=weights)
+    model = load_run(run, device="cpu", settings=settings, weights=weights)
     found = model.export(path, photos=photos, tolerance=tolerance, int8=int8)
     print(f"model     {path} ({path.stat().st_size / 1e6:.0f} MB)")
     print(f"compared  {found.line()}")

@@ -1,6 +1,6 @@
 """DiPS as one method among others, and its linear map alone.
 
-What is fitted is a run folder like any other, by :func:`dips.api.fit`: `dips predict` and `dips evaluate` work on it.
+What is fitted is a run folder like any other, by :func:`dips.fitting.fit`: `dips predict` and `dips evaluate` work on it.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from dips.api import Model, fit, load
 from dips.baselines.fcam import epochs_within
 from dips.baselines.method import Fit, ScoreMapMethod
 from dips.baselines.study import Study
 from dips.config import load_config, to_toml
 from dips.errors import ConfigError
+from dips.fitting import fit
+from dips.model import Model, load_run
 from dips.runtime import atomic_file
 
 __all__ = ["Dips", "Linear"]
@@ -74,7 +75,7 @@ class Dips(ScoreMapMethod):
 
     def _open(self, study: Study) -> None:
         # no other method looks at the mirror image, too
-        self.model = load(self._run(study), device=str(study.device), settings=["predict.flip=false"], weights=study.given)
+        self.model = load_run(self._run(study), device=str(study.device), settings=["predict.flip=false"], weights=study.given)
         self.side = self.model.networks.side
 
     def _run(self, study: Study) -> Path:

@@ -28,7 +28,7 @@ from dips.evaluate.protocol import find_protocol
 from dips.evaluate.run import evaluate_maps
 from dips.export.comparison import write_comparison
 from dips.harvest.store import Store
-from dips.runtime import cache_folder, environment, pick_device
+from dips.runtime import environment, pick_device, store_folder
 from dips.types import DataSet
 from dips.workflow import read_splits
 
@@ -165,7 +165,7 @@ def open_study(
     """
     config = (load_config() if config is None else config).replace(**{"train.seed": seed})
     train, val = read_splits(data, config)
-    kept = Store(cache_folder() / "store" if store is None else Path(store))
+    kept = Store(store_folder(store))
     parts: list[Photos] = []
     for part in (train, val):
         found, _ = store_photos(part.samples, kept)

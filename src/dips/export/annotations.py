@@ -23,8 +23,10 @@ from dips.types import Prediction
 
 __all__ = [
     "SCHEMA_VERSION",
+    "damaged",
     "prediction_record",
     "read_prediction",
+    "read_record",
     "write_json",
     "write_map",
     "write_mask",
@@ -83,6 +85,25 @@ def prediction_record(prediction: Prediction, *, path: str | None = None, name: 
 def _counts(prediction: Prediction, index: int) -> str:
     corner = (int(prediction.boxes[index, 0]), int(prediction.boxes[index, 1]))
     return encode(prediction.object_mask(index), corner=corner, size=prediction.size)
+
+
+def read_record(file: Path) -> Record:
+    """What :func:`prediction_record` gave, from its JSON file.
+
+    Raises:
+        RunError: it is damaged, or of a version without masks.
+    """
+    try:
+        record = json.loads(file.read_bytes())
+        _ = record["path"], record["name"], record["model"], record["background"], [entry["mask"] for entry in record["boxes"]]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise damaged(file, error) from error
+    return dict(record)
+
+
+def damaged(file: Path, error: Exception) -> RunError:
+    """For a record that cannot be what a prediction wrote."""
+    return RunError(f"{file} is damaged ({error}); remove it and predict the photo again")
 
 
 def read_prediction(record: Mapping[str, Any], map_file: Path) -> Prediction:

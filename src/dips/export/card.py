@@ -12,7 +12,7 @@ __all__ = ["write_card"]
 
 
 def write_card(path: Path, record: Mapping[str, Any], evaluation: Mapping[str, Any] | None = None) -> None:
-    """Write the card from what ``run.json`` says (:mod:`dips.api`), and ``evaluation.json`` if there is one."""
+    """Write the card from what ``run.json`` says (:mod:`dips.fitting`), and ``evaluation.json`` if there is one."""
     classes = ", ".join(record["classes"])
     background = "none" if record["background"] is None else record["classes"][record["background"]]
     lines = [

@@ -33,6 +33,7 @@ from dips.export import formats
 from dips.export.annotations import (
     prediction_record,
     read_prediction,
+    read_record,
     write_json,
     write_map,
     write_mask,
@@ -52,7 +53,6 @@ __all__ = [
     "is_finished",
     "name_photos",
     "parse_formats",
-    "read_record",
     "save_prediction",
 ]
 
@@ -271,20 +271,6 @@ class PredictionFolder:
     def _file(self, kind: str, path: Path) -> Path:
         suffix = {"json": ".json", "overlays": ".jpg"}.get(kind, ".png")
         return self.out / kind / f"{self.stems[path]}{suffix}"
-
-
-def read_record(file: Path) -> dict[str, Any]:
-    """What ``json/NAME.json`` says; its keys are those of :func:`dips.export.annotations.prediction_record`.
-
-    Raises:
-        RunError: it is damaged, or of a version without masks.
-    """
-    try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-        _ = record["path"], record["name"], record["model"], record["background"], [entry["mask"] for entry in record["boxes"]]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise RunError(f"{file} is damaged ({error}); remove it and predict the photo again") from error
-    return dict(record)
 
 
 def found_again(

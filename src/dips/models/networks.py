@@ -19,14 +19,13 @@ from dips.models.backbones import Transformer
 from dips.models.classifier import Classifier
 from dips.models.keymap import KeyMap, resize_to
 from dips.models.localizer import Localizer
+from dips.tiling import FINEST
 from dips.types import Answer, FloatArray
 
 __all__ = ["TEMPER", "Networks"]
 
 TEMPER = 2.0
 """Logits are divided by it before the sigmoid: maps have 8 bits in the protocol, too few to rank what is nearly sure."""
-
-_FINEST = 1e-4  # keeps logits finite
 
 
 class Networks:
@@ -121,4 +120,4 @@ def resize_maps(maps: Tensor, size: int) -> Tensor:
 
 
 def _logit(foreground: Tensor) -> Tensor:
-    return torch.logit(foreground.float(), eps=_FINEST)
+    return torch.logit(foreground.float(), eps=FINEST)

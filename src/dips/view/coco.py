@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from dips.errors import DipsError
-from dips.rle import area
-from dips.runtime import atomic_file, log
+from dips.export.formats.coco import CocoFile, coco_file
+from dips.runtime import log
 from dips.view.predictions import Photo, read_masks
 from dips.view.review import Review, ReviewBox, State
 
@@ -33,47 +31,23 @@ def write_reviewed(review: Review, path: Path) -> None:
     Raises:
         RunError: the file cannot be written, or a record is damaged.
     """
-    photos = review.predictions.photos
-    classes = review.predictions.classes
-    done = [(index, photos[index], state) for index, state in enumerate(review.states()) if state.reviewed]
-    with atomic_file(path) as file:
-        file.write('{"images": [')
-        for count, (index, photo, _) in enumerate(done):
-            image = {"id": index + 1, "file_name": photo.name, "width": photo.width, "height": photo.height}
-            file.write((",\n" if count else "\n") + json.dumps(image))
-        categories = [{"id": index, "name": name} for index, name in enumerate(classes, start=1)]
-        file.write(f'\n], "categories": {json.dumps(categories)}, "annotations": [')
-        count = 0
-        for index, photo, state in done:
-            for annotation in _annotations(photo, state):
-                count += 1
-                whole = {
-                    "id": count,
-                    "image_id": index + 1,
-                    "category_id": classes.index(annotation.pop("label")) + 1,
-                    **annotation,
-                }
-                file.write((",\n" if count > 1 else "\n") + json.dumps(whole))
-        file.write("\n]}\n")
+    with coco_file(path, "Predicted by DiPS, reviewed by a person") as coco:
+        coco.classes = review.predictions.classes
+        for number, (photo, state) in enumerate(zip(review.predictions.photos, review.states(), strict=True), start=1):
+            if state.reviewed:
+                coco.image(number, photo.name, width=photo.width, height=photo.height)
+                _annotate(coco, number, photo, state)
 
 
-def _annotations(photo: Photo, state: State) -> Iterator[dict[str, Any]]:
+def _annotate(coco: CocoFile, number: int, photo: Photo, state: State) -> None:
     masks = read_masks(photo) if any(_in_place(box, photo) for box in state.boxes) else []
     for box in state.boxes:
-        x0, y0, x1, y1 = box.box
-        mask = masks[box.of] if box.of is not None and _in_place(box, photo) else None
-        as_predicted = _in_place(box, photo) and box.label == photo.label
-        annotation: dict[str, Any] = {
-            "label": box.label,
-            "bbox": [x0, y0, round(x1 - x0, 2), round(y1 - y0, 2)],
-            "area": area(mask["counts"]) if mask else round((x1 - x0) * (y1 - y0), 2),
-            "segmentation": mask or [],
-            "iscrowd": 0,
-            "review": "drawn" if box.of is None else "accepted" if as_predicted else "adjusted",
-        }
+        in_place = box.of is not None and _in_place(box, photo)
+        as_predicted = in_place and box.label == photo.label
+        more: dict[str, Any] = {"review": "drawn" if box.of is None else "accepted" if as_predicted else "adjusted"}
         if box.of is not None and as_predicted:
-            annotation["score"] = photo.found[box.of].score
-        yield annotation
+            more["score"] = photo.found[box.of].score
+        coco.annotation(number, box.label, box.box, masks[box.of] if box.of is not None and in_place else None, more)
 
 
 def _in_place(box: ReviewBox, photo: Photo) -> bool:

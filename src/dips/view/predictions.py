@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from dips.data.images import SUFFIXES
 from dips.errors import ImageError, RunError
+from dips.export.annotations import damaged, read_record
+from dips.export.folder import is_finished
 
 __all__ = ["Box", "Found", "Photo", "Predictions", "read_masks", "read_predictions"]
 
 Box = tuple[float, float, float, float]
 """``x0 y0 x1 y1`` in pixels of the upright photo, end exclusive."""
-
-_UNFINISHED = ".unfinished.json"  # see dips.export.folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +97,9 @@ def read_predictions(folder: Path) -> Predictions:
     top = folder / "json"
     if not top.is_dir():
         raise RunError(f"{folder} is no prediction; give the folder that 'dips predict --out' wrote")
-    if (folder / _UNFINISHED).is_file():
+    if not is_finished(folder):
         raise RunError(f"{folder} is unfinished; give the same 'dips predict' again, which goes on with it")
-    read = [_read(file, file.relative_to(top)) for file in top.rglob("*.json")]
+    read = [_read(file) for file in top.rglob("*.json")]
     if not read:
         raise RunError(f"{folder} holds no photos; give the folder of another prediction")
     read.sort(key=lambda item: item[0].name.split("/"))
@@ -116,26 +115,21 @@ def read_predictions(folder: Path) -> Predictions:
     return Predictions(folder, photos, classes, background, model)
 
 
-def read_masks(photo: Photo) -> list[Mapping[str, Any] | None]:
-    """The mask of each predicted box as COCO's run lengths, None where the record has none.
+def read_masks(photo: Photo) -> list[Mapping[str, Any]]:
+    """The mask of each predicted box as COCO's run lengths.
 
     Raises:
         RunError: the record is damaged.
     """
-    record = _load(photo.record)
-    try:
-        return [entry.get("mask") for entry in record["boxes"]]
-    except (LookupError, TypeError, AttributeError) as error:
-        raise _damaged(photo.record, error) from error
+    return [entry["mask"] for entry in read_record(photo.record)["boxes"]]
 
 
-def _read(file: Path, below: Path) -> tuple[Photo, tuple[tuple[str, ...], str | None, str]]:
-    record = _load(file)
+def _read(file: Path) -> tuple[Photo, tuple[tuple[str, ...], str | None, str]]:
+    record = read_record(file)
     try:
-        path = Path(str(record["path"]))
         photo = Photo(
-            name=str(record.get("name") or PurePosixPath(below.as_posix()).with_suffix(path.suffix)),
-            path=path,
+            name=str(record["name"]),
+            path=Path(str(record["path"])),
             record=file,
             width=int(record["width"]),
             height=int(record["height"]),
@@ -146,9 +140,9 @@ def _read(file: Path, below: Path) -> tuple[Photo, tuple[tuple[str, ...], str | 
         classes = tuple(str(name) for name in record["class_scores"])
         if photo.label not in classes or min(photo.width, photo.height) < 1:
             raise ValueError("label or size is none")
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise _damaged(file, error) from error
-    return photo, (classes, record.get("background"), str(record.get("model", "")))
+    except (LookupError, TypeError, ValueError) as error:
+        raise damaged(file, error) from error
+    return photo, (classes, record["background"], str(record["model"]))
 
 
 def _box(values: Any) -> Box:
@@ -156,17 +150,3 @@ def _box(values: Any) -> Box:
     if not all(map(math.isfinite, (x0, y0, x1, y1))):
         raise ValueError(f"{values} is no box")
     return x0, y0, x1, y1
-
-
-def _load(file: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(file.read_bytes())
-        if not isinstance(record, dict):
-            raise ValueError("no JSON object")
-    except (OSError, ValueError) as error:
-        raise _damaged(file, error) from error
-    return record
-
-
-def _damaged(file: Path, error: Exception) -> RunError:
-    return RunError(f"{file} is damaged ({error}); remove it and predict the photo again")

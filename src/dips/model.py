@@ -1,16 +1,15 @@
-"""DiPS from Python: :func:`fit` trains, :func:`load` opens a run, a :class:`Model` predicts and evaluates.
+"""A trained localizer: :class:`Model` predicts, evaluates and exports; :func:`load_run` opens its folder.
 
 A run folder holds ``config.toml``, ``run.json`` (data, weights, environment, how epoch and threshold were chosen),
 ``metrics.jsonl``, ``model.safetensors`` + ``model.json``, ``README.md`` (model card), ``report.html``, after an evaluation
 ``evaluation.json``, ``evaluation.csv`` and ``evaluation-photos.json``, and until the training is done ``resume.safetensors``.
+:mod:`dips.fitting` writes it.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import math
-import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -19,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dips import __version__
-from dips.config import Config, load_config, to_toml
-from dips.data import image_size, load_data
+from dips.config import Config, load_config
+from dips.data import load_data
 from dips.data.images import gather_images
 from dips.errors import ConfigError, DataError, RunError, WeightsError
 from dips.evaluate.protocol import find_protocol
@@ -29,24 +28,22 @@ from dips.evaluation import evaluate_model
 from dips.export.card import write_card
 from dips.harvest.store import Store
 from dips.models.backbones import Transformer, load_transformer
-from dips.models.checkpoint import load_model, save_model
+from dips.models.checkpoint import load_model
 from dips.models.keymap import KeyMap
 from dips.models.networks import TEMPER, Networks
 from dips.models.weights import Weights, resolve
 from dips.onnxrun import About
 from dips.predict import Predictor
 from dips.reporting import write_run_report
-from dips.runtime import atomic_file, cache_folder, environment, file_sha256, launch_fabric, log, pick_device
-from dips.train.state import STATE
-from dips.types import DataSet, Prediction
-from dips.workflow import Prepared, Trained, prepare, read_splits, train
+from dips.runtime import file_sha256, log, pick_device, store_folder
+from dips.types import Prediction
 
 if TYPE_CHECKING:
     from dips.export.onnx import Compared
 
-__all__ = ["Model", "fit", "load", "write_run_report"]
+__all__ = ["CONFIG", "RUN", "Model", "load_run", "several"]
 
-_CONFIG, _RUN = "config.toml", "run.json"
+CONFIG, RUN = "config.toml", "run.json"
 _RECORD = ("data", "classes", "background", "weights", "accuracy", "selection", "label_free", "best_tau", "environment")
 _COMPARED = 50  # photos at most, on which an export is compared
 _META = ("classes", "background", "best_tau", "key_map", "temper", "photo_side")
@@ -68,8 +65,8 @@ class Model:
     def __init__(self, run: Path, config: Config, device: torch.device, weights: Sequence[str]) -> None:
         localizer, classifier, meta = load_model(run, device)
         _require(run / "model.json", meta, _META)
-        self.record = _read_json(run / _RUN)
-        _require(run / _RUN, self.record, _RECORD)
+        self.record = _read_json(run / RUN)
+        _require(run / RUN, self.record, _RECORD)
         if config.predict.sst_share < 0:  # the share of its training, not of this version's default
             share = meta.get("sst_share", config.sst_share)
             config = dataclasses.replace(config, predict=dataclasses.replace(config.predict, sst_share=share))
@@ -95,12 +92,9 @@ class Model:
         if saved is None:
             return None
         try:
-            key_map = KeyMap(saved["sizes"], len(saved["weight"][0]))
-            key_map.weight.copy_(torch.tensor(saved["weight"]))
-            key_map.bias.copy_(torch.tensor(saved["bias"]))
-        except (LookupError, TypeError, ValueError, RuntimeError) as error:
-            raise RunError(f"{self.run / 'model.json'}: key_map is damaged ({error}); copy the run again") from error
-        return key_map.to(self.device)
+            return KeyMap.from_record(saved).to(self.device)
+        except ValueError as error:
+            raise RunError(f"{self.run / 'model.json'}: {error}; copy the run again") from error
 
     @cached_property
     def transformer_weights(self) -> Weights:
@@ -206,7 +200,7 @@ class Model:
             self,
             data,
             split=split,
-            store=_store(store),
+            store=Store(store_folder(store)),
             photos=photos,
             protocol=find_protocol(protocol),
             note=note,
@@ -279,62 +273,7 @@ class Model:
         )
 
 
-def fit(
-    data: str | Path,
-    *,
-    out: str | Path,
-    recipe: str | Path | None = None,
-    settings: Sequence[str] = (),
-    weights: Sequence[str] = (),
-    store: str | Path | None = None,
-    device: str = "auto",
-    resume: bool = False,
-) -> Model:
-    """Train a localizer from photos sorted by class.
-
-    Args:
-        data: see ``docs/data.md``.
-        out: the run folder; must not exist, unless ``resume``.
-        recipe: name or TOML file; default: ``default``.
-        settings: ``stage.name=value`` strings that win over the recipe; a single one need not be in a list.
-        weights: local weights files, folders, or NAME=FILE; likewise.
-        store: folder of the harvest; default: the user's cache.
-        device: ``auto``, ``cpu``, ``cuda``, ``mps``. Started by ``torchrun``, each process takes a device of its own.
-        resume: go on with a training that was stopped; the settings must be the same.
-
-    Raises:
-        DipsError: whatever is wrong with data, settings, weights or folders, before anything is written where possible.
-    """
-    run = Path(out)
-    config, weights = load_config(recipe, _several(settings)), _several(weights)
-    config.check()
-    fabric = launch_fabric(device)
-    place = fabric.device
-    if fabric.is_global_zero:
-        _open_run(run, config, resume)
-    if resume and (run / "model.json").is_file():
-        log(f"{run} is trained already")
-        return load(run, device=device, weights=weights)
-    train_set, val_set = read_splits(data, config)
-    log(
-        f"{len(train_set)} training and {len(val_set)} validation photos of {len(train_set.classes)} classes"
-        + ("" if train_set.background is None else f"; '{train_set.classes[train_set.background]}' is without object")
-    )
-    if config.sst_share > 0:
-        log(f"score maps will mix the U-Net with the transformer's linear map (share {config.sst_share:g}; predict.sst_share)")
-    with fabric.rank_zero_first():  # it fills the store, other processes read it
-        prepared = prepare(train_set, val_set, config=config, store=_store(store), device=place, given=weights)
-    if fabric.is_global_zero:
-        _begin_run(run, config, resume)
-    trained = train(prepared, config=config, run=run, fabric=fabric, resume=resume)
-    if fabric.is_global_zero:
-        _save(run, Path(data), config, prepared, trained, place)
-        log(f"trained: {trained.selection}")
-    fabric.barrier()
-    return load(run, device=str(place), weights=weights)
-
-
-def load(run: str | Path, *, device: str = "auto", settings: Sequence[str] = (), weights: Sequence[str] = ()) -> Model:
+def load_run(run: str | Path, *, device: str = "auto", settings: Sequence[str] = (), weights: Sequence[str] = ()) -> Model:
     """Open a run folder.
 
     Args:
@@ -345,86 +284,21 @@ def load(run: str | Path, *, device: str = "auto", settings: Sequence[str] = (),
         RunError: the folder holds no trained model, or a damaged one.
         ConfigError: a setting that is fixed by the training.
     """
-    folder, settings = Path(run), _several(settings)
+    folder, settings = Path(run), several(settings)
     if wrong := [item for item in settings if not item.strip().startswith("predict.")]:
         raise ConfigError(f"{wrong[0]} was fixed by the training; only predict.* can be set for a trained run")
-    if not (folder / _CONFIG).is_file():
-        raise RunError(f"{folder} is no run folder ({_CONFIG} is missing); give the folder that 'dips train --out' wrote")
+    if not (folder / CONFIG).is_file():
+        raise RunError(f"{folder} is no run folder ({CONFIG} is missing); give the folder that 'dips train --out' wrote")
     try:
-        load_config(folder / _CONFIG)
+        load_config(folder / CONFIG)
     except ConfigError as error:
         raise RunError(f"{error}; it is damaged or of another version: copy the run again or train anew") from error
-    return Model(folder, load_config(folder / _CONFIG, settings), pick_device(device), _several(weights))
+    return Model(folder, load_config(folder / CONFIG, settings), pick_device(device), several(weights))
 
 
-def _photo_side(photos: DataSet) -> int:
-    """Side of a square as large as the photos, in pixels: the median of up to 200 of them, from their headers."""
-    every = photos.samples[:: max(1, len(photos) // 200)]
-    sizes = [image_size(sample.path) for sample in every]
-    return round(statistics.median(math.sqrt(width * height) for width, height in sizes))
-
-
-def _several(items: Sequence[str]) -> tuple[str, ...]:
+def several(items: Sequence[str]) -> tuple[str, ...]:
+    """Strings that a user may give in a list or, when it is one, alone."""
     return (items,) if isinstance(items, str) else tuple(map(str, items))
-
-
-def _store(folder: str | Path | None) -> Store:
-    return Store(cache_folder() / "store" if folder is None else Path(folder))
-
-
-def _open_run(run: Path, config: Config, resume: bool) -> None:
-    """Refuse what must not be overwritten before any work is done."""
-    known = run / _CONFIG
-    if not run.exists() or (run.is_dir() and not any(run.iterdir())):
-        return
-    if not resume:
-        raise RunError(f"{run} exists already and is left as it is; choose another --out, or go on with it by --resume")
-    if known.is_file() and (changed := load_config(known).differences(config)):
-        raise RunError(f"{run} was begun with other settings ({', '.join(changed)}); give the same, or choose another --out")
-    if not known.is_file():
-        raise RunError(f"{run} is no run folder ({_CONFIG} is missing) and is left as it is; choose another --out")
-
-
-def _begin_run(run: Path, config: Config, resume: bool) -> None:
-    if not (resume and (run / _CONFIG).is_file()):
-        with atomic_file(run / _CONFIG) as file:
-            file.write(to_toml(config))
-
-
-def _save(run: Path, data: Path, config: Config, prepared: Prepared, trained: Trained, device: torch.device) -> None:
-    key_map = prepared.harvested.key_map
-    record = {
-        "data": str(data),
-        "classes": list(prepared.train.classes),
-        "background": prepared.train.background,
-        "photos": {"train": len(prepared.train), "val": len(prepared.val), "skipped": len(prepared.harvested.problems)},
-        "skipped": [{"path": str(p.path), "why": p.message} for p in prepared.harvested.problems],
-        "weights": {role: item.record() for role, item in prepared.weights.items()},
-        "accuracy": prepared.accuracy,
-        "selection": trained.selection,
-        "label_free": trained.label_free,
-        "validation": trained.validation,
-        "best_tau": trained.best_tau,
-        "seed": config.train.seed,
-        "seconds": {"harvest": round(prepared.harvested.seconds, 1), "training": round(trained.seconds, 1)},
-        "environment": environment(device),
-    }
-    write_json(run / _RUN, record)
-    meta = {
-        "classes": list(prepared.train.classes),
-        "background": prepared.train.background,
-        "best_tau": trained.best_tau,
-        "sst_share": config.sst_share,
-        "temper": TEMPER,
-        "photo_side": _photo_side(prepared.train),
-        "key_map": None
-        if key_map is None
-        else {"sizes": list(key_map.sizes), "weight": key_map.weight.tolist(), "bias": key_map.bias.tolist()},
-    }
-    write_card(run / "README.md", record)
-    write_run_report(run)
-    save_model(run, trained.localizer.cpu(), prepared.classifier.cpu(), meta)  # its presence says that the run is done
-    (run / STATE).unlink(missing_ok=True)
 
 
 def _require(path: Path, record: dict[str, Any], names: Sequence[str]) -> None:

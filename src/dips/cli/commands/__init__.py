@@ -1,0 +1,1 @@
+"""What a user can type: a function per command, whose annotations are its options and their help."""

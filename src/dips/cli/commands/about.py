@@ -1,0 +1,28 @@
+"""About the program: settings, doctor."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+__all__ = ["doctor", "settings"]
+
+
+def settings(
+    name: Annotated[str, Parameter(name="NAME", help="A setting or a stage, e.g. train.epochs or train; all without it.")] = "",
+    /,
+) -> int:
+    """List the settings for --set: name, default, range, meaning."""
+    from dips.cli.tables import settings_text
+
+    print(settings_text(name))
+    return 0
+
+
+def doctor() -> int:
+    """Say what is installed and usable: versions, devices, weights with their licences, store, disk. For bug reports."""
+    from dips.doctor import render
+
+    print(render())
+    return 0

@@ -1,0 +1,90 @@
+"""From photos to a run: demo, check, train."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from dips.cli.options import Data, Device, Settings, Store, Weights
+
+__all__ = ["check", "demo", "train"]
+
+
+def demo(
+    *,
+    out: Annotated[Path, Parameter(help="The folder to make.")] = Path("dips-demo"),
+    seed: Annotated[int, Parameter(help="Another number draws other scenes.")] = 0,
+) -> int:
+    """Try everything on generated scenes: draw them, train, evaluate, report, predict. Minutes on a CPU, no network.
+
+    The scenes are drawn by the program, not photographed. A demo that was interrupted goes on when it is called again.
+    """
+    from dips.cli.demo import run_demo
+
+    return run_demo(out, seed)
+
+
+def check(
+    data: Data,
+    /,
+    *,
+    background: Annotated[
+        str, Parameter(help="Class whose photos show no object; auto: the one called none or background, if any.")
+    ] = "auto",
+) -> int:
+    """Say what was understood: classes, counts, splits, unreadable files, duplicates. Computes and changes nothing."""
+    from dips.data.check import check_data
+
+    report = check_data(data, background_class=background)
+    print(report.render())
+    return 0 if report.usable else 1
+
+
+def train(
+    data: Data,
+    /,
+    *,
+    out: Annotated[Path, Parameter(help="The run folder to make; one that exists is never overwritten.")],
+    recipe: Annotated[
+        str | None, Parameter(help="Settings with a name: default, drone, paper, demo; or a TOML file of your own.")
+    ] = None,
+    settings: Settings = None,
+    weights: Weights = None,
+    store: Store = None,
+    device: Device = "auto",
+    resume: Annotated[bool, Parameter(help="Go on with a run that was interrupted.", show_default=False)] = False,
+) -> int:
+    """Train a localizer from photos and their class labels.
+
+    True boxes are used for nothing but, on the validation part, the choice of epoch and threshold, where there are any.
+    """
+    from dips.fitting import fit
+    from dips.runtime import first_process
+
+    model = fit(
+        data,
+        out=out,
+        recipe=recipe,
+        settings=settings or (),
+        weights=weights or (),
+        store=store,
+        device=device,
+        resume=resume,
+    )
+    if not first_process():
+        return 0
+    print(f"model   {model.run}")
+    print(f"report  {model.run / 'report.html'}")
+    print(f"next    dips predict {_quoted(model.run)} PHOTOS --out DIR")
+    return 0
+
+
+def _quoted(path: Path) -> str:
+    if os.name == "nt":
+        return f'"{path}"'
+    import shlex
+
+    return shlex.quote(str(path))
