@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import cv2
@@ -13,8 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dips.data.images import ByteImage, read_image
 from dips.errors import DataError, RunError
-from dips.streams import Frame, Journal, folder_frames, video_frames, write_stream
+from dips.streams import Frame, Journal, video_frames, watched, write_stream
 from dips.types import Prediction
 
 
@@ -29,36 +31,42 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def predict(frames: Iterable[Frame]) -> Iterator[tuple[Frame, Prediction]]:
-    for frame in frames:
-        height, width = frame.image.shape[:2]
-        regions = np.ones((height, width), np.uint16)
-        yield (
-            frame,
-            Prediction(
-                path=frame.source,
-                label="mast",
-                label_score=1.0,
-                class_scores=np.ones(1, np.float32),
-                classes=("mast",),
-                size=(width, height),
-                boxes=np.array([[0, 0, width, height]], np.float32),
-                box_scores=np.ones(1, np.float32),
-                grid=regions.astype(np.float32),
-                regions=regions,
-            ),
-        )
+def seen(path: Path, width: int, height: int) -> Prediction:
+    regions = np.ones((height, width), np.uint16)
+    return Prediction(
+        path=path,
+        label="mast",
+        label_score=1.0,
+        class_scores=np.ones(1, np.float32),
+        classes=("mast",),
+        size=(width, height),
+        boxes=np.array([[0, 0, width, height]], np.float32),
+        box_scores=np.ones(1, np.float32),
+        grid=regions.astype(np.float32),
+        regions=regions,
+    )
+
+
+def predict(frames: Iterable[tuple[Frame, ByteImage]]) -> Iterator[tuple[Frame, Prediction]]:
+    for frame, pixels in frames:
+        yield frame, seen(frame.source, pixels.shape[1], pixels.shape[0])
+
+
+def look(path: Path) -> Prediction:
+    pixels = read_image(path)
+    return seen(path, pixels.shape[1], pixels.shape[0])
 
 
 @pytest.mark.parametrize(
     ("rate", "numbers"), [(2, [0, 10, 20, 30]), (8, list(np.ceil(np.arange(16) * 2.5))), (0, list(range(40)))]
 )
 def test_frames_are_sampled_at_a_rate(video: Path, rate: float, numbers: list[int]) -> None:
-    frames = list(video_frames(video, rate))
+    found = list(video_frames(video, rate))
+    frames = [frame for frame, _ in found]
     assert [int(frame.name.removeprefix("frame-")) for frame in frames] == numbers
     assert [frame.time for frame in frames] == pytest.approx([number / 20 for number in numbers])
-    for frame, number in zip(frames, numbers, strict=True):
-        assert frame.image.shape == (48, 64, 3) and abs(int(frame.image.mean()) - 5 * number) <= 3
+    for (_, pixels), number in zip(found, numbers, strict=True):
+        assert pixels.shape == (48, 64, 3) and abs(int(pixels.mean()) - 5 * number) <= 3
 
 
 def test_more_frames_than_there_are(video: Path) -> None:
@@ -78,7 +86,7 @@ def test_what_is_no_video_is_named(tmp_path: Path, content: bytes | None, capfd:
 def test_a_killed_stream_goes_on(video: Path, tmp_path: Path) -> None:
     out = tmp_path / "sub" / "boxes.json"
     journal = Journal(out, {"model": "m", "rate": 4})
-    running = write_stream(video_frames(video, 4), predict, journal, model="m")
+    running = write_stream(predict(video_frames(video, 4)), journal, model="m")
     names = [next(running).path for _ in range(3)]
     assert len(names) == 3 and not out.exists()
     journal._file.close()
@@ -88,7 +96,7 @@ def test_a_killed_stream_goes_on(video: Path, tmp_path: Path) -> None:
         Journal(out, {"model": "n", "rate": 4})
     again = Journal(out, {"model": "m", "rate": 4})
     assert again.done == {"frame-0000000", "frame-0000005", "frame-0000010"}
-    assert len(list(write_stream(video_frames(video, 4, again.done), predict, again, model="m"))) == 5
+    assert len(list(write_stream(predict(video_frames(video, 4, again.done)), again, model="m"))) == 5
     assert again.finish({"source": "clip.avi", "fps": 4}) == 8
     found = json.loads(out.read_text())
     assert (found["schema_version"], found["source"], found["fps"]) == (1, "clip.avi", 4)
@@ -121,12 +129,30 @@ def test_a_folder_is_watched_while_it_fills(tmp_path: Path) -> None:
             (folder / "sub").mkdir()
             Image.new("RGB", (30, 30)).save(folder / "sub" / "d.png")
 
-    frames = list(folder_frames(folder, idle=6, skipped=lambda path, why: skipped.update({path.name: why}), sleep=sleep))
-    assert [frame.name for frame in frames] == ["a.png", "b.png", "c.png", "sub/d.png"]
-    assert list(skipped) == ["bad.png"] and frames[3].image.shape == (30, 30, 3) and frames[0].time is None
-    assert [f.name for f in folder_frames(folder, idle=0, skipped=lambda *_: None, done={"a.png"}, sleep=sleep)][:1] == [
-        "b.png"
-    ]
+    found = list(watched(folder, look, idle=14, skipped=lambda path, why: skipped.update({path.name: why}), sleep=sleep))
+    assert [frame.name for frame, _ in found] == ["a.png", "b.png", "c.png", "sub/d.png"]
+    assert list(skipped) == ["bad.png"] and found[3][1].size == (30, 30) and found[0][0].time is None
+    rest = watched(folder, look, idle=0, skipped=lambda *_: None, done={"a.png"}, sleep=sleep)
+    assert [frame.name for frame, _ in rest] == ["b.png", "c.png", "sub/d.png"]
+
+
+def test_a_photo_that_comes_slowly_is_not_told_as_damaged(tmp_path: Path, make_photo: Callable[..., Path]) -> None:
+    whole = make_photo(tmp_path / "other" / "a.png").read_bytes()
+    folder, told = tmp_path / "in", []
+    folder.mkdir()
+    slept = 0
+
+    def sleep(seconds: float) -> None:
+        nonlocal slept
+        slept += 1
+        for name, last in (("slow.png", 5), ("cut.png", 99)):
+            if slept in (1, last):
+                (folder / name).write_bytes(whole[: 40 if slept == 1 else None])
+                os.utime(folder / name, (slept, slept))  # long ago: it looks as if it were finished
+
+    found = list(watched(folder, look, idle=20, skipped=lambda path, why: told.append((path.name, slept)), sleep=sleep))
+    assert [frame.name for frame, _ in found] == ["slow.png"]
+    assert [name for name, _ in told] == ["cut.png"] and 10 <= told[0][1] <= 12
 
 
 def test_photos_that_come_alone_are_told_at_once(tmp_path: Path) -> None:
@@ -140,7 +166,61 @@ def test_photos_that_come_alone_are_told_at_once(tmp_path: Path) -> None:
 
     thread = threading.Thread(target=write)
     thread.start()
-    frames = folder_frames(tmp_path, idle=30, skipped=lambda *_: None)
-    assert next(frames).name == "late.png"
+    found = watched(tmp_path, look, idle=30, skipped=lambda *_: None)
+    assert next(found)[0].name == "late.png"
     thread.join()
     assert time.monotonic() - arrived[0] < 10
+
+
+@pytest.mark.parametrize("left", [b"", b'{"model"', b"head"])
+def test_a_journal_is_cut_behind_its_last_whole_line(tmp_path: Path, left: bytes) -> None:
+    """A line that lacks its end alone counts as cut, too: the next one would be written behind it."""
+    out = tmp_path / "boxes.json"
+    journal = Journal(out, {"model": "m"})
+    journal.add({"name": "a"})
+    journal.add({"name": "b"})
+    journal._file.close()
+    if left.startswith(b"head"):
+        journal.part.write_bytes(journal.part.read_bytes()[:-1])
+        kept = {"a"}
+    else:
+        journal.part.write_bytes(left)
+        kept = set()
+    again = Journal(out, {"model": "m"})
+    assert again.done == kept
+    again.add({"name": "c"})
+    assert again.finish({}) == len(kept) + 1
+    assert [frame["name"] for frame in json.loads(out.read_text())["frames"]] == [*kept, "c"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no such locks")
+def test_two_processes_do_not_share_a_journal(tmp_path: Path) -> None:
+    first = Journal(tmp_path / "boxes.json", {})
+    with pytest.raises(RunError, match="is in use"):
+        Journal(tmp_path / "boxes.json", {})
+    first.close()
+    Journal(tmp_path / "boxes.json", {}).close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file names are text there")
+def test_names_that_are_no_text(tmp_path: Path, make_photo: Callable[..., Path]) -> None:
+    photo = make_photo(tmp_path / "in" / "x.png")
+    try:
+        photo.rename(os.fsdecode(os.fsencode(photo.parent) + b"/\xff.png"))
+    except OSError:
+        pytest.skip("this disk takes no such names")
+    out = tmp_path / "boxes.json"
+    for count in (1, 0):
+        journal = Journal(out, {})
+        found = watched(photo.parent, look, idle=0, skipped=lambda *_: None, done=journal.done, sleep=lambda _: None)
+        assert len(list(write_stream(found, journal, model="m"))) == count
+        journal._file.close()
+    assert Journal(out, {}).finish({"source": "s"}) == 1
+    assert json.loads(out.read_text())["frames"][0]["name"] == "\ufffd.png"
+
+
+def test_a_video_that_was_cut_short_is_told(video: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "cut.avi"
+    path.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
+    count = len(list(video_frames(path, 0)))
+    assert 0 < count < 40 and f"ends after {count} of 40 frames" in capfd.readouterr().err

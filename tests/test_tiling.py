@@ -89,3 +89,16 @@ def test_a_photo_shows_what_any_view_shows() -> None:
     assert vote.probabilities() == pytest.approx([0.86, 0.14])
     nothing = ClassVote(np.zeros((2, 2), np.float32), np.array([1.0, 0.0], np.float32), background=0)
     assert nothing.probabilities().tolist() == [1, 0]
+
+
+def test_tall_and_wide_photos_are_joined_alike() -> None:
+    """A map is brought to a tile's cells along each axis for itself: by means where it shrinks."""
+    maps = [np.random.default_rng(seed).random((64, 64)).astype(np.float32) for seed in range(5)]
+    joint = []
+    for turned in (False, True):
+        tiles = Tiles.plan((40, 400) if turned else (400, 40), 120, 0.25)
+        blend = Blend(tiles, 64)
+        for score_map, tile in zip(maps, tiles, strict=True):
+            blend.add(tile, np.ascontiguousarray(score_map.T) if turned else score_map)
+        joint.append(blend.with_whole(maps[0].T.copy() if turned else maps[0]))
+    np.testing.assert_allclose(joint[0], joint[1].T, atol=1e-5)

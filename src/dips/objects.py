@@ -41,7 +41,7 @@ def with_objects(prediction: Prediction, *, threshold: float, min_area: float, m
             scale = np.array([prediction.size[0] / frame[0], prediction.size[1] / frame[1]] * 2, np.float32)
             boxes = np.rint(boxes * scale)
     found = replace(prediction, boxes=boxes, box_scores=scores, regions=regions)
-    return replace(found, threshold=threshold, min_area=min_area, min_score=min_score)
+    return replace(found, threshold=threshold, min_area=min_area, min_score=min_score, max_boxes=max_boxes)
 
 
 def _frame(size: tuple[int, int]) -> tuple[int, int]:

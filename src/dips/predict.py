@@ -20,6 +20,7 @@ from dips.data.images import ByteImage, image_size, read_image, resize_image
 from dips.data.opened import Opened, open_photo
 from dips.errors import ConfigError, ImageError
 from dips.objects import with_objects
+from dips.scoremaps import packed, unpacked
 from dips.tiling import Blend, ClassVote, Tiles
 from dips.types import Answer, FloatArray, Prediction
 
@@ -84,25 +85,31 @@ class Predictor:
             views: list[_View] = []
             for path in group:
                 try:
-                    photo, size = read_image(path, max_side=self.networks.side), image_size(path)
+                    views.append(self._view(path))
                 except ImageError as error:
                     skipped(path, str(error))
-                    continue
-                views.append(_View(path, size, self._square(photo), partial(open_photo, path)))
             for view, whole, probabilities in self._seen(views):
                 try:
                     yield self._looked_at(view, whole, probabilities)
                 except ImageError as error:
                     skipped(view.path, str(error))
 
-    def pictures(self, pictures: Iterable[tuple[Path, ByteImage]], batch: int | None = None) -> Iterator[Prediction]:
-        """One prediction per picture ``(H, W, 3) uint8`` RGB, in order; the path only names it.
+    def photo(self, path: Path) -> Prediction:
+        """The prediction of one photo.
 
-        Args:
-            batch: pictures at a time; default: ``predict.batch``.
+        Raises:
+            ImageError: it cannot be read.
         """
+        return next(self._looked_at(*seen) for seen in self._seen([self._view(path)]))
+
+    def _view(self, path: Path) -> _View:
+        photo = read_image(path, max_side=self.networks.side)
+        return _View(path, image_size(path), self._square(photo), partial(open_photo, path))
+
+    def pictures(self, pictures: Iterable[tuple[Path, ByteImage]]) -> Iterator[Prediction]:
+        """One prediction per picture ``(H, W, 3) uint8`` RGB, in order; the path only names it."""
         remaining = iter(pictures)
-        while group := list(islice(remaining, batch or self.config.batch)):
+        while group := list(islice(remaining, self.config.batch)):
             opened = [(path, Opened(pixels, (pixels.shape[1], pixels.shape[0]))) for path, pixels in group]
             views = [
                 _View(path, photo.size, self._square(pixels), partial(_as_context, photo))
@@ -161,7 +168,7 @@ class Predictor:
                 size=size,
                 boxes=np.zeros((0, 4), np.float32),
                 box_scores=np.zeros(0, np.float32),
-                grid=grid,
+                grid=unpacked(packed(grid)),
                 regions=np.zeros((1, 1), np.uint16),
                 background=None if self.background is None else self.classes[self.background],
             ),

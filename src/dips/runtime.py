@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 import random
+import re
 import shlex
 import shutil
 import sys
@@ -14,6 +15,7 @@ import time
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from datetime import timedelta
+from io import FileIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
@@ -33,7 +35,9 @@ __all__ = [
     "environment",
     "file_sha256",
     "first_process",
+    "is_temporary",
     "launch_fabric",
+    "lock_file",
     "log",
     "new_folder",
     "pick_device",
@@ -192,6 +196,29 @@ def atomic_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether the name is that of a file which :func:`atomic_file` had not finished when the program was killed."""
+    return re.fullmatch(r"\..+\.[a-z0-9_]{8}", path.name) is not None
+
+
+def lock_file(file: IO[bytes] | FileIO) -> bool:
+    """Keep an open file from other processes that ask the same, until it is closed; False if one of them has it.
+
+    Where the system or the disk has no such locks, nobody is kept out.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return True
+    try:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # some network disks
+        return True
+    return True
 
 
 def require_writable(path: Path) -> None:

@@ -7,15 +7,16 @@ protocol are made by :mod:`dips.evaluate.boxes`, from the same 8-bit map.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dips.errors import ProtocolError
+from dips.types import FloatArray
 
-__all__ = ["MOST_BOXES", "boxes_from_map", "centre_map", "checked_map", "components", "otsu", "quantise"]
+__all__ = ["MOST_BOXES", "boxes_from_map", "centre_map", "checked_map", "components", "otsu", "packed", "quantise", "unpacked"]
 
 
 MOST_BOXES = 65535
@@ -49,6 +50,16 @@ def quantise(score_map: ArrayLike) -> NDArray[np.uint8]:
         ProtocolError: see :func:`checked_map`.
     """
     return (checked_map(score_map).astype(np.float64) * 255).astype(np.uint8)
+
+
+def packed(score_map: FloatArray) -> NDArray[np.uint16]:
+    """A score map as it is stored, in 16 bits: 65535 is 1."""
+    return cast("NDArray[np.uint16]", np.rint(score_map * np.float32(65535)).astype(np.uint16))
+
+
+def unpacked(levels: NDArray[np.uint16]) -> FloatArray:
+    """The score map that :func:`packed` stored. Objects are found on this one, so that they are found again."""
+    return cast(FloatArray, levels.astype(np.float32) / np.float32(65535))
 
 
 def otsu(map01: ArrayLike) -> int | None:

@@ -1,8 +1,8 @@
 """``dips stream``: a video, or a folder that fills while it is watched, to the boxes of every frame in one JSON.
 
 In: a video file, whose frames are sampled at a rate, or a folder. Out: one file, a record per frame. While it runs, finished
-frames wait in a journal beside the file, a line each: after a kill the same command goes on behind the last whole line. No more
-than a batch of frames is in memory.
+frames wait in a journal beside the file, a line each: after a kill the same command goes on behind the last whole line. Of a
+video no more than a batch of frames is in memory, of a folder one photo.
 """
 
 from __future__ import annotations
@@ -20,19 +20,21 @@ from typing import Any
 import cv2
 import numpy as np
 
-from dips.data.images import ByteImage, list_images, read_image
+from dips.data.images import ByteImage, list_images
 from dips.errors import DataError, ImageError, RunError
-from dips.export.annotations import SCHEMA_VERSION, prediction_record
+from dips.export.annotations import SCHEMA_VERSION, prediction_record, text_of
 from dips.predict import Predictor
-from dips.runtime import atomic_file, log
+from dips.runtime import atomic_file, lock_file, log
 from dips.types import Prediction
 
-__all__ = ["VIDEOS", "Frame", "Journal", "folder_frames", "predicted", "video_frames", "write_stream"]
+__all__ = ["VIDEOS", "Frame", "Journal", "predicted", "video_frames", "watched", "write_stream"]
 
 VIDEOS = frozenset({".mp4", ".mov", ".avi", ".mkv", ".m4v", ".mpg", ".mpeg", ".webm", ".ts"})
 """File names that count as videos, in lower case."""
 
 _POLL = 1.0  # seconds between two looks into a folder
+_PATIENCE = 10  # looks until a photo that cannot be read is told of; it may still be on its way
+_WHOLE = 0.9  # a video's header may promise a few frames more than there are
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,20 +45,20 @@ class Frame:
         source: the video, or the photo's own file.
         name: of a photo its path below the folder, of a video's frame ``frame-NUMBER``.
         time: seconds from the video's beginning; of a photo None.
-        image: ``(H, W, 3) uint8`` RGB.
     """
 
     source: Path
     name: str
     time: float | None
-    image: ByteImage
 
 
-Predict = Callable[[Iterable[Frame]], Iterator[tuple[Frame, Prediction]]]
+Found = tuple[Frame, Prediction]
 
 
-def video_frames(path: Path, rate: float, done: frozenset[str] | set[str] = frozenset()) -> Iterator[Frame]:
-    """Frames of a video, ``rate`` a second (all of them if it has fewer, or with 0), upright as its player shows it.
+def video_frames(path: Path, rate: float, done: frozenset[str] | set[str] = frozenset()) -> Iterator[tuple[Frame, ByteImage]]:
+    """Frames of a video and their pixels ``(H, W, 3) uint8`` RGB, upright as its player shows it.
+
+    ``rate`` a second are taken, all of them if it has fewer, or with 0.
 
     Args:
         done: names of frames that are left out.
@@ -86,62 +88,96 @@ def video_frames(path: Path, rate: float, done: frozenset[str] | set[str] = froz
                 log(f"skipped: frame {number} of {path} is damaged")
                 continue
             seconds = number / own if own > 0 else float(video.get(cv2.CAP_PROP_POS_MSEC)) / 1000
-            yield Frame(path, name, seconds, np.ascontiguousarray(picture[..., ::-1]))
+            yield Frame(path, name, seconds), np.ascontiguousarray(picture[..., ::-1])
+        if number + 1 < _WHOLE * video.get(cv2.CAP_PROP_FRAME_COUNT):
+            promised = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
+            log(f"warning: {path} ends after {number + 1} of {promised} frames; it is damaged, or was cut short")
         if number < 0:
             raise DataError(f"{path} holds no frame that can be read; convert it to MP4 (H.264)")
     finally:
         video.release()
 
 
-def folder_frames(
+def predicted(predictor: Predictor, frames: Iterable[tuple[Frame, ByteImage]]) -> Iterator[Found]:
+    """Frames of a video, each with its prediction, in order."""
+    shown, told = tee(frames)
+    for prediction in predictor.pictures((frame.source, pixels) for frame, pixels in shown):
+        yield next(told)[0], prediction
+
+
+def watched(
     folder: Path,
+    look: Callable[[Path], Prediction],
     *,
     idle: float,
     skipped: Callable[[Path, str], None],
     done: frozenset[str] | set[str] = frozenset(),
     sleep: Callable[[float], None] = time.sleep,
-) -> Iterator[Frame]:
-    """Photos of a folder, and those that come while it is watched.
+) -> Iterator[Found]:
+    """Photos of a folder with their predictions, then those that come while it is watched.
 
-    A photo is read once its size no longer grows; one that cannot be read is tried once more when it changes.
+    A photo is looked at once its size no longer grows; one that cannot be read is tried again when it changes, and told of when
+    it has not changed for a while.
 
     Args:
+        look: predicts a photo, or raises ImageError.
         idle: end when no photo has come for so many seconds; infinity watches on.
         skipped: told of photos that cannot be read.
         done: names of photos that are left out.
     """
-    seen: dict[str, tuple[int, int]] = dict.fromkeys(done, (-1, -1))
+    seen = set(done)
     growing: dict[str, tuple[int, int]] = {}
+    failed: dict[str, _Failure] = {}
     quiet = 0.0
     while True:
         came = False
         for path in list_images(folder):
-            name = path.relative_to(folder).as_posix()
+            name = text_of(path.relative_to(folder).as_posix())
+            if name in seen:
+                continue
             try:
                 state = path.stat()
             except OSError:  # gone again
                 continue
             now = (state.st_size, state.st_mtime_ns)
-            if name in seen and (seen[name] in (now, (-1, -1))):
+            if name in failed and failed[name].state == now:
                 continue
+            came = True
             if growing.get(name) != now and time.time() - state.st_mtime < 2 * _POLL:
                 growing[name] = now
-                came = True
                 continue
             growing.pop(name, None)
-            came = True
+            failed.pop(name, None)
             try:
-                image = read_image(path)
+                prediction = look(path)
             except ImageError as error:
-                seen[name] = now
-                skipped(path, str(error))
+                failed[name] = _Failure(path, now, str(error))
                 continue
-            seen[name] = (-1, -1)
-            yield Frame(path, name, None, image)
+            seen.add(name)
+            yield Frame(path, name, None), prediction
         quiet = 0.0 if came else quiet + _POLL
-        if quiet > idle or (not came and idle == 0):
+        ends = quiet > idle or (not came and idle == 0)
+        for failure in failed.values():
+            failure.tell(skipped, at_once=ends)
+        if ends:
             return
         sleep(_POLL)
+
+
+@dataclass(slots=True)
+class _Failure:
+    """A photo that could not be read; perhaps it is still being written."""
+
+    path: Path
+    state: tuple[int, int]
+    reason: str
+    polls: int = 0
+
+    def tell(self, skipped: Callable[[Path, str], None], *, at_once: bool) -> None:
+        if self.polls <= _PATIENCE and (at_once or self.polls == _PATIENCE):
+            skipped(self.path, self.reason)
+            self.polls = _PATIENCE
+        self.polls += 1
 
 
 class Journal:
@@ -161,30 +197,46 @@ class Journal:
         self.path, self.part = path, path.with_name(f"{path.name}.part")
         self.done: set[str] = set()
         self._count = 0
-        head = json.dumps(dict(mark), sort_keys=True) + "\n"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            if self.part.exists():
-                self._recover(head)
-            else:
-                self.part.write_text(head, encoding="utf-8")
-            self._file = self.part.open("a", encoding="utf-8")
+            self._file = self.part.open("a+b")
         except OSError as error:
             raise RunError(f"cannot write {self.part}: {error.strerror or error}; choose another --out") from error
+        try:
+            if not lock_file(self._file):
+                raise RunError(f"{self.part} is in use: another 'dips stream' writes it; end that one or choose another --out")
+            self._recover(json.dumps(dict(mark), sort_keys=True).encode() + b"\n")
+        except BaseException:
+            self._file.close()
+            raise
 
-    def _recover(self, head: str) -> None:
-        """Cut off a line that a kill left unfinished, and remember what is done."""
-        with self.part.open("r+b") as file:
-            if file.readline() != head.encode():
-                raise RunError(f"{self.part} belongs to another model, source or rate; remove it or choose another --out")
-            whole = file.tell()
-            for line in file:
-                try:
-                    self.done.add(json.loads(line)["name"])
-                except (ValueError, LookupError, TypeError):
+    def _recover(self, head: bytes) -> None:
+        """Remember what is done, and cut off what a kill left unfinished: a line is whole when it ends."""
+        self._file.seek(0)
+        first = self._file.readline()
+        if not first.endswith(b"\n"):
+            self._file.truncate(0)
+            self._write(head)
+            return
+        if first != head:
+            raise RunError(f"{self.part} belongs to another model, source or rate; remove it or choose another --out")
+        whole = len(first)
+        for line in self._file:
+            try:
+                if not line.endswith(b"\n"):
                     break
-                whole += len(line)
-            file.truncate(whole)
+                self.done.add(json.loads(line)["name"])
+            except (ValueError, LookupError, TypeError):
+                break
+            whole += len(line)
+        self._file.truncate(whole)
+
+    def _write(self, line: bytes) -> None:
+        try:
+            self._file.write(line)
+            self._file.flush()
+        except OSError as error:
+            raise RunError(f"cannot write {self.part}: {error.strerror or error}; free some space") from error
 
     def add(self, record: Mapping[str, Any]) -> None:
         """One more frame.
@@ -192,12 +244,8 @@ class Journal:
         Raises:
             RunError: there is no space.
         """
-        try:
-            self._file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
-            self._file.flush()
-            self._count += 1
-        except OSError as error:
-            raise RunError(f"cannot write {self.part}: {error.strerror or error}; free some space") from error
+        self._write(json.dumps(record, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+        self._count += 1
 
     def close(self) -> None:
         """The journal stays for the next call, unless nothing is done."""
@@ -220,20 +268,9 @@ class Journal:
         return count
 
 
-def predicted(predictor: Predictor, frames: Iterable[Frame], batch: int | None = None) -> Iterator[tuple[Frame, Prediction]]:
-    """Each frame with its prediction, in order.
-
-    Args:
-        batch: frames at a time; default: ``predict.batch``.
-    """
-    shown, told = tee(frames)
-    for prediction in predictor.pictures(((frame.source, frame.image) for frame in shown), batch):
-        yield next(told), prediction
-
-
-def write_stream(frames: Iterable[Frame], predict: Predict, journal: Journal, *, model: str) -> Iterator[Prediction]:
-    """Predict frames and note each as it is done; yields the predictions, so that whoever asks can count them."""
-    for frame, prediction in predict(frames):
-        record = prediction_record(prediction, path=frame.source.as_posix(), name=frame.name, model=model)
+def write_stream(found: Iterable[Found], journal: Journal, *, model: str) -> Iterator[Prediction]:
+    """Note each frame as it is done; yields the predictions, so that whoever asks can count them."""
+    for frame, prediction in found:
+        record = prediction_record(prediction, name=frame.name, model=model)
         journal.add(record if frame.time is None else {**record, "time": round(frame.time, 3)})
         yield prediction

@@ -84,10 +84,7 @@ class Blend:
         y0, y1 = (round(y * self.height / height) for y in tile[1::2])
         x1, y1 = max(x1, x0 + 1), max(y1, y0 + 1)
         window = np.outer(_window(y1 - y0), _window(x1 - x0))
-        shrinks = score_map.shape[0] > y1 - y0
-        how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        fitted = np.asarray(cv2.resize(score_map, (x1 - x0, y1 - y0), interpolation=how), np.float32)
-        self._sum[y0:y1, x0:x1] += window * logit(fitted)
+        self._sum[y0:y1, x0:x1] += window * logit(_fitted(score_map, x1 - x0, y1 - y0))
         self._weight[y0:y1, x0:x1] += window
 
     def with_whole(self, whole: FloatArray) -> FloatArray:
@@ -97,9 +94,8 @@ class Blend:
             whole: what the networks said of the photo as a whole, ``(h, w)`` in [0, 1]. The higher of the two counts, so that
                 objects larger than a tile are seen at once (measured against means of both: docs/results.md).
         """
-        fitted = cv2.resize(whole, (self.width, self.height), interpolation=cv2.INTER_LINEAR)
         tiled = sigmoid(np.asarray(self._sum / self._weight, np.float32))
-        return np.maximum(tiled, np.asarray(fitted, np.float32))
+        return np.maximum(tiled, _fitted(whole, self.width, self.height))
 
 
 class ClassVote:
@@ -136,6 +132,14 @@ class ClassVote:
         shares = shares * (1 - self._empty)
         shares[self.background] = self._empty
         return shares.astype(np.float32)
+
+
+def _fitted(score_map: FloatArray, width: int, height: int) -> FloatArray:
+    """Means of cells along an axis that shrinks, bilinear along one that grows."""
+    rows, columns = score_map.shape
+    smaller = (min(width, columns), min(height, rows))
+    shrunk = cv2.resize(score_map, smaller, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def logit(score_map: FloatArray) -> FloatArray:

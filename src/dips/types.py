@@ -117,6 +117,7 @@ class Prediction:
         threshold: the share of the map's maximum above which a pixel is foreground.
         min_area: least area of a box as a share of the photo.
         min_score: least score of a box.
+        max_boxes: boxes at most.
         background: name of the class without object, if there is one.
     """
 
@@ -133,6 +134,7 @@ class Prediction:
     threshold: float = 0.5
     min_area: float = 0.0
     min_score: float = 0.0
+    max_boxes: int = 100
     background: str | None = None
 
     @property
@@ -157,6 +159,7 @@ class Prediction:
         """The same for the photo resized to ``size`` (width, height)."""
         scale = np.array([size[0] / self.size[0], size[1] / self.size[1]] * 2, np.float32)
         boxes = np.rint(self.boxes * scale)
+        boxes[:, :2] = np.minimum(boxes[:, :2], np.array(size, np.float32) - 1)
         boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2] + 1)
         return replace(self, size=size, boxes=boxes)
 
@@ -165,6 +168,7 @@ class Prediction:
 
         Raises:
             RunError: one of them exists already, or cannot be written.
+            ImageError: the photo, on which boxes are drawn, cannot be read; nothing is written then.
         """
         from dips.export.folder import save_prediction  # what a user types, so it stands here against the layers
 

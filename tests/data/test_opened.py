@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import dips.data.images as images_module
 import dips.data.opened as opened_module
 from dips.data.images import read_image
 from dips.data.opened import open_photo
@@ -18,7 +21,7 @@ from dips.errors import ImageError
 def on_disk(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Every photo counts as large; the list tells which were kept on disk."""
     monkeypatch.setattr(opened_module, "IN_MEMORY", 0)
-    monkeypatch.setattr(opened_module, "_ROWS", 7)
+    monkeypatch.setattr(images_module, "_ROWS", 7)
     spooled: list[bool] = []
     spool = opened_module._spool
 
@@ -53,6 +56,19 @@ def test_other_kinds(tmp_path: Path, on_disk: list[bool], mode: str) -> None:
     with open_photo(path) as photo:
         assert np.array_equal(photo.window(0, 0, 30, 20), read_image(path))
     assert on_disk == [mode == "L"], "what must be converted as a whole stays in memory"
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="the system cannot reserve room")
+def test_no_room_is_told_before_pixels_are_written(
+    tmp_path: Path, on_disk: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    with pytest.raises(ImageError, match=r"a\.png takes .* No space left.* TMPDIR"), open_photo(tmp_path / "a.png"):
+        pass
 
 
 def test_small_photos_stay_in_memory(tmp_path: Path) -> None:

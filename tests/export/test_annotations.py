@@ -31,6 +31,7 @@ def test_the_record_has_what_users_read(make_prediction: MakePrediction) -> None
         "schema_version": 1,
         "path": "photos/a b.jpg",
         "name": "a b.jpg",
+        "folder": "",
         "width": 120,
         "height": 90,
         "label": "tower",
@@ -47,6 +48,7 @@ def test_the_record_has_what_users_read(make_prediction: MakePrediction) -> None
         "threshold": 0.5,
         "min_area": 0.0,
         "min_score": 0.0,
+        "max_boxes": 100,
         "model": "",
     }
     assert prediction_record(make_prediction(), path="other.jpg")["path"] == "other.jpg"

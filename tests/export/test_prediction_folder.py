@@ -91,9 +91,9 @@ def test_json_alone(tmp_path: Path, make_photo: MakePhoto) -> None:
 
 def test_names_of_several_places(tmp_path: Path, make_photo: MakePhoto) -> None:
     a, b = make_photo(tmp_path / "p/a/1.jpg"), make_photo(tmp_path / "p/b/1.jpg")
-    assert name_photos([a, b], leave_out=tmp_path / "o") == {a: "a/1.jpg", b: "b/1.jpg"}
-    assert list(name_photos([a.parent, a, b.parent], leave_out=tmp_path / "o").values()) == ["a/1.jpg", "b/1.jpg"]
-    assert name_photos([a], leave_out=tmp_path / "o") == {a: "1.jpg"}
+    assert name_photos([a, b], leave_out=tmp_path / "o") == ({a: "a/1.jpg", b: "b/1.jpg"}, "p")
+    assert list(name_photos([a.parent, a, b.parent], leave_out=tmp_path / "o")[0].values()) == ["a/1.jpg", "b/1.jpg"]
+    assert name_photos([a], leave_out=tmp_path / "o") == ({a: "1.jpg"}, "a")
 
 
 def test_photos_that_differ_in_their_suffix_or_case_alone(tmp_path: Path, make_photo: MakePhoto) -> None:
@@ -121,7 +121,7 @@ def test_results_inside_the_photos_do_not_count(tmp_path: Path, make_photo: Make
     make_photo(tmp_path / "1.jpg")
     out = tmp_path / "out"
     make_photo(out / "overlays/1.jpg")
-    assert list(name_photos([tmp_path], leave_out=out).values()) == ["1.jpg"]
+    assert list(name_photos([tmp_path], leave_out=out)[0].values()) == ["1.jpg"]
 
 
 def test_no_photos(tmp_path: Path) -> None:
@@ -172,9 +172,9 @@ class Full:
         self.real(source, target)
 
 
-@pytest.mark.parametrize("room", range(9))
+@pytest.mark.parametrize("room", range(12))
 def test_a_full_disk_loses_nothing(room: int, tmp_path: Path, make_photo: MakePhoto, monkeypatch: pytest.MonkeyPatch) -> None:
-    # what is renamed: the mark and the folder it lies in, four files for each of two photos, one summary
+    # what is renamed: the mark and the folder it lies in, four files for each of two photos, the summaries
     photos = [make_photo(tmp_path / "p" / f"{i}.jpg", seed=i) for i in range(2)]
     monkeypatch.setattr(os, "replace", Full(room))
     with pytest.raises(RunError, match="No space left"):
@@ -210,3 +210,37 @@ def test_only_the_same_work_goes_on(tmp_path: Path, make_photo: MakePhoto) -> No
         plan(photos[:1], out)
     assert plan(photos, out).fill(predict).photos == 2
     assert not [name for name in files(out) if "/." in name or name.startswith(".")]
+
+
+def test_an_overlay_that_cannot_be_drawn_loses_nothing_else(tmp_path: Path, make_photo: MakePhoto) -> None:
+    photos = [make_photo(tmp_path / "p" / f"{i}.jpg", seed=i) for i in range(2)]
+
+    def moved(paths: Iterable[Path], skipped: Callable[[Path, str], None]) -> Iterator[Prediction]:
+        yield from predict(paths, skipped)
+
+    def predict_and_move(paths: Iterable[Path], skipped: Callable[[Path, str], None]) -> Iterator[Prediction]:
+        for prediction in moved(paths, skipped):
+            if prediction.path == photos[0]:
+                prediction.path.unlink()
+            yield prediction
+
+    done = plan(photos, tmp_path / "out").fill(predict_and_move)
+    assert done.photos == 2 and [problem.path for problem in done.skipped] == photos[:1]
+    assert files(tmp_path / "out") == sorted({*expected("0", "1"), "skipped.json"} - {"overlays/0.jpg"})
+
+
+def test_what_a_kill_left_is_removed_everywhere(tmp_path: Path, make_photo: MakePhoto) -> None:
+    photo = make_photo(tmp_path / "p" / ".a.b2345678.jpg")
+    out = tmp_path / "out"
+
+    def stopped(paths: Iterable[Path], skipped: Callable[[Path, str], None]) -> Iterator[Prediction]:
+        yield from predict(list(paths), skipped)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        plan([photo], out).fill(stopped)
+    for left in (".coco.json.1_od4hc8", "voc/.a.xml.yx7mq87u", "json/.a.json.abcdefgh"):
+        (out / left).parent.mkdir(exist_ok=True)
+        (out / left).touch()
+    assert plan([photo], out).fill(predict).photos == 1
+    assert files(out) == expected(".a.b2345678")

@@ -42,6 +42,7 @@ def record_of(photo: Path, name: str, found: list[tuple[tuple[int, ...], float]]
         "schema_version": 1,
         "path": photo.as_posix(),
         "name": name,
+        "folder": "photos",
         "width": SIZE[0],
         "height": SIZE[1],
         "label": label,
@@ -52,6 +53,7 @@ def record_of(photo: Path, name: str, found: list[tuple[tuple[int, ...], float]]
         "threshold": 0.4,
         "min_area": 0.005,
         "min_score": 0.0,
+        "max_boxes": 100,
         "model": "0123456789ab",
     }
 

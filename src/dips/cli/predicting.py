@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,7 +49,7 @@ def refind_boxes(
     threshold: float | None,
     min_area: float | None,
     min_score: float | None,
-    max_boxes: int,
+    max_boxes: int | None,
 ) -> int:
     """Returns the exit code."""
     from dips.export.folder import PredictionFolder, found_again, parse_formats
@@ -58,7 +57,7 @@ def refind_boxes(
     for name, value in (("threshold", threshold), ("min-area", min_area), ("min-score", min_score)):
         if value is not None and not 0 <= value <= 1:
             raise ConfigError(f"--{name} must be between 0 and 1, not {value}")
-    if not 1 <= max_boxes <= 65535:
+    if max_boxes is not None and not 1 <= max_boxes <= 65535:
         raise ConfigError(f"--max-boxes must be between 1 and 65535, not {max_boxes}")
     settings = [f"threshold={threshold}", f"min_area={min_area}", f"min_score={min_score}", f"max_boxes={max_boxes}"]
     folder = PredictionFolder.again(predictions, out, formats=parse_formats(formats), made_with={"settings": settings})
@@ -78,6 +77,7 @@ def stream_boxes(
     device: str,
 ) -> int:
     """A video, or a folder that fills; returns the exit code. Ctrl-C ends a folder's watch like idleness does."""
+    from dips.export.annotations import text_of
     from dips.streams import VIDEOS, Journal
 
     if rate < 0 or idle < 0:
@@ -92,7 +92,8 @@ def stream_boxes(
 
     with closing(journal):
         skipped = _run_stream(run, source, journal, rate, idle, settings, weights, device, name["model"][:12])
-        total = journal.finish({"source": source.as_posix(), "fps": rate if video else None})
+        head = {"source": text_of(source.as_posix()), "fps": rate if video else None, "skipped": skipped}
+        total = journal.finish(head)
     print(f"{total} frames in {out}")
     return 1 if skipped else 0
 
@@ -107,36 +108,37 @@ def _run_stream(
     weights: Sequence[str],
     device: str,
     model_name: str,
-) -> bool:
-    """Predict what comes; returns whether a photo was skipped."""
+) -> list[dict[str, str]]:
+    """Predict what comes; returns the photos that were skipped."""
+    from dips.export.annotations import text_of
     from dips.opening import load
     from dips.runtime import log
-    from dips.streams import folder_frames, predicted, video_frames, write_stream
+    from dips.streams import predicted, video_frames, watched, write_stream
 
     video = not source.is_dir()
     model = load(run, device=device, settings=settings, weights=weights)
     if journal.done:
         log(f"{len(journal.done)} frames were done before and are kept")
-    skipped: list[Path] = []
+    skipped: list[dict[str, str]] = []
 
     def skip(path: Path, why: str) -> None:
-        skipped.append(path)
+        skipped.append({"path": text_of(path.as_posix()), "reason": text_of(why)})
         log(f"skipped: {why}")
 
-    frames = (
-        video_frames(source, rate, journal.done) if video else folder_frames(source, idle=idle, skipped=skip, done=journal.done)
-    )
-    # a photo that comes alone is not kept waiting for others
-    predict = partial(predicted, model.predictor, batch=None if video else 1)
+    if video:
+        found = predicted(model.predictor, video_frames(source, rate, journal.done))
+    else:
+        log(f"watching {source}; ends when no photo has come for {idle:g} seconds, or with Ctrl-C")
+        found = watched(source, model.predictor.photo, idle=idle, skipped=skip, done=journal.done)
     try:
-        for count, _ in enumerate(write_stream(frames, predict, journal, model=model_name), start=1):
+        for count, _ in enumerate(write_stream(found, journal, model=model_name), start=1):
             if count % 100 == 0:
                 log(f"{count} frames")
     except KeyboardInterrupt:
         if video:
             raise
         log("the watch ends")
-    return bool(skipped)
+    return skipped
 
 
 def tiling(tile: str | None) -> list[str]:
@@ -155,5 +157,5 @@ def tiling(tile: str | None) -> list[str]:
 def _told(done: Filled, out: Path) -> int:
     print(f"{done.photos} photos, {done.boxes} boxes in {out}")
     if done.skipped:
-        print(f"{len(done.skipped)} photos could not be read and were skipped, see {out / 'skipped.json'}")
+        print(f"{len(done.skipped)} photos could not be read, or not drawn on, see {out / 'skipped.json'}")
     return 1 if done.skipped else 0

@@ -25,9 +25,12 @@ __all__ = [
     "MAX_PIXELS",
     "SUFFIXES",
     "ByteImage",
+    "as_stored",
+    "copy_rows",
     "fitted_size",
     "gather_images",
     "image_size",
+    "is_plain",
     "list_images",
     "read_image",
     "read_image_bytes",
@@ -55,6 +58,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_ROWS = 256  # that are copied at a time
 _limit_lock = threading.Lock()
 
 
@@ -234,9 +238,14 @@ def _png_has_exif(file: IO[bytes]) -> bool:
 
 
 def _to_rgb(image: Image.Image) -> ByteImage:
-    turn = _TURNS.get(orientation_of(image))
-    upright = image if turn is None else image.transpose(turn)
-    mode = image.mode
+    turn, mode = orientation_of(image), image.mode
+    if is_plain(image):
+        width, height = image.size[::-1] if turn in (5, 6, 7, 8) else image.size
+        pixels = np.empty((height, width, 3), np.uint8)
+        copy_rows(image, as_stored(pixels, turn))
+        return pixels
+    how = _TURNS.get(turn)
+    upright = image if how is None else image.transpose(how)
     if mode.startswith("I;16") or mode in ("I", "F"):
         grey = _grey_to_bytes(np.asarray(upright), _grey_range(image))
         return np.repeat(grey[:, :, None], 3, axis=2)
@@ -247,6 +256,32 @@ def _to_rgb(image: Image.Image) -> ByteImage:
     elif mode == "CMYK" and image.format in ("JPEG", "MPO") and "adobe" not in image.info:
         upright = ImageChops.invert(upright)  # Pillow takes every CMYK JPEG for Adobe's, whose values are inverted
     return np.array(upright.convert("RGB"), dtype=np.uint8)
+
+
+def is_plain(image: Image.Image) -> bool:
+    """Whether pixels become RGB one by one, so that the photo can be copied in pieces."""
+    return image.mode in ("RGB", "L") and "transparency" not in image.info
+
+
+def copy_rows(image: Image.Image, pixels: ByteImage) -> None:
+    """Copy a plain image into ``(H, W, 3)``, some rows at a time: Pillow's own way to NumPy holds three copies of it."""
+    for top in range(0, image.height, _ROWS):
+        rows = np.asarray(image.crop((0, top, image.width, min(top + _ROWS, image.height))).convert("RGB"))
+        pixels[top : top + len(rows)] = rows
+
+
+def as_stored(upright: ByteImage, turn: int) -> ByteImage:
+    """A view of an upright photo in the order in which its file holds the pixels; ``turn`` is the EXIF orientation."""
+    views = {
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.transpose(1, 0, 2),
+        6: np.rot90(upright, 1),
+        7: upright[::-1, ::-1].transpose(1, 0, 2),
+        8: np.rot90(upright, -1),
+    }
+    return cast(ByteImage, views.get(turn, upright))
 
 
 def _grey_range(image: Image.Image) -> float | None:

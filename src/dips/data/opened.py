@@ -5,6 +5,7 @@ In: a photo file. Out: windows of it as ``HWC uint8 RGB``, upright, so that a ti
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,14 +14,24 @@ from typing import IO, Any, cast
 
 import numpy as np
 
-from dips.data.images import ByteImage, image_size, large_allowed, open_image, orientation_of, read_image, unreadable
+from dips.data.images import (
+    ByteImage,
+    as_stored,
+    copy_rows,
+    image_size,
+    is_plain,
+    large_allowed,
+    open_image,
+    orientation_of,
+    read_image,
+    unreadable,
+)
+from dips.errors import ImageError
 
 __all__ = ["Opened", "open_photo"]
 
 IN_MEMORY = 16_000_000
 """Photos with more pixels are kept on disk while they are read in pieces."""
-
-_ROWS = 256  # decoded rows that are copied at a time
 
 
 class Opened:
@@ -47,7 +58,7 @@ def open_photo(path: Path) -> Iterator[Opened]:
 
     Raises:
         ImageError: as for :func:`dips.data.images.read_image`.
-        OSError: there is no room for the temporary file.
+            Also if there is no room for the temporary file.
     """
     with ExitStack() as held:
         size = image_size(path)
@@ -63,37 +74,32 @@ def _spool(path: Path, file: IO[bytes], size: tuple[int, int]) -> bool:
     """Copy the pixels into ``file``; False for the rare kinds of photo that can only be converted as a whole."""
     try:
         with path.open("rb") as source, open_image(source) as image:
-            plain = image.format in ("JPEG", "MPO", "PNG") and image.mode in ("RGB", "L") and "transparency" not in image.info
-            if not plain:
+            if not is_plain(image):
                 return False
             with large_allowed(image):
                 image.load()
             turn = orientation_of(image)
-            file.truncate(size[0] * size[1] * 3)
-            for top in range(0, image.height, _ROWS):
-                rows = np.asarray(image.crop((0, top, image.width, min(top + _ROWS, image.height))).convert("RGB"))
-                _as_stored(_mapped(file, size, "r+"), turn)[top : top + len(rows)] = rows
+            _reserve(path, file, size[0] * size[1] * 3)
+            copy_rows(image, as_stored(_mapped(file, size, "r+"), turn))
             return True
-    except MemoryError:
+    except (ImageError, MemoryError):
         raise
     except Exception as error:
         raise unreadable(path, error) from error
 
 
+def _reserve(path: Path, file: IO[bytes], count: int) -> None:
+    """Make the file as large as it will be: where the disk is full, writing to mapped memory would kill the program."""
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, count)
+        else:
+            file.truncate(count)
+    except OSError as error:
+        where = f"{tempfile.gettempdir()} ({error.strerror}); free some space there, or name another folder with TMPDIR"
+        raise ImageError(f"{path} takes {count / 1e9:.1f} GB while it is read in {where}") from error
+
+
 def _mapped(file: IO[bytes], size: tuple[int, int], mode: Any) -> ByteImage:
     """The file as an upright photo; mapped anew each time, so that pages that were seen do not count as used memory."""
     return cast(ByteImage, np.memmap(file, np.uint8, mode, shape=(size[1], size[0], 3)))
-
-
-def _as_stored(upright: ByteImage, turn: int) -> ByteImage:
-    """A view of an upright photo in the order in which its file holds the pixels; ``turn`` is the EXIF orientation."""
-    views = {
-        2: upright[:, ::-1],
-        3: upright[::-1, ::-1],
-        4: upright[::-1],
-        5: upright.transpose(1, 0, 2),
-        6: np.rot90(upright, 1),
-        7: upright[::-1, ::-1].transpose(1, 0, 2),
-        8: np.rot90(upright, -1),
-    }
-    return cast(ByteImage, views.get(turn, upright))

@@ -8,6 +8,7 @@ again.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from dips.errors import RunError
 from dips.rle import encode
 from dips.runtime import atomic_file
+from dips.scoremaps import packed, unpacked
 from dips.types import Prediction
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "prediction_record",
     "read_prediction",
     "read_record",
+    "text_of",
     "write_json",
     "write_map",
     "write_mask",
@@ -37,28 +40,35 @@ SCHEMA_VERSION = 1
 """Grows when a key of the JSON is renamed, removed or changes its meaning; new keys do not change it."""
 
 Record = dict[str, Any]
+_KEYS = {"path", "name", "folder", "width", "height", "label", "label_score", "class_scores", "background", "boxes"}
+_KEYS |= {"threshold", "min_area", "min_score", "max_boxes", "model"}
 
 
-def prediction_record(prediction: Prediction, *, path: str | None = None, name: str | None = None, model: str = "") -> Record:
+def prediction_record(
+    prediction: Prediction, *, path: str | None = None, name: str | None = None, folder: str = "", model: str = ""
+) -> Record:
     """What is written to JSON about one photo.
 
     Args:
         prediction: the prediction.
         path: how to name the photo; its path with forward slashes by default.
         name: its path below the folder that was predicted; that of the file alone by default.
+        folder: the own name of that folder, without those around it.
         model: what tells the model from others.
 
     Returns:
-        ``schema_version``; ``path``; ``name``; ``width`` and ``height`` in pixels; ``label``; ``label_score``; ``class_scores``
-        (name to probability); ``background``: name of the class without object or null; ``boxes``: a list of ``{"box": [x0, y0,
-        x1, y1], "score": s, "mask": {"size": [height, width], "counts": "..."}}``, best first, in the photo's own pixels, end
-        exclusive, masks as COCO's run lengths; ``threshold``; ``min_area`` as a share of the photo; ``min_score``; ``model``.
+        ``schema_version``; ``path``; ``name``; ``folder``; ``width`` and ``height`` in pixels; ``label``; ``label_score``;
+        ``class_scores`` (name to probability); ``background``: name of the class without object or null; ``boxes``: a list of
+        ``{"box": [x0, y0, x1, y1], "score": s, "mask": {"size": [height, width], "counts": "..."}}``, best first, in the
+        photo's own pixels, end exclusive, masks as COCO's run lengths; ``threshold``; ``min_area`` as a share of the photo;
+        ``min_score``; ``max_boxes``; ``model``.
     """
     width, height = prediction.size
     return {
         "schema_version": SCHEMA_VERSION,
-        "path": prediction.path.as_posix() if path is None else path,
-        "name": prediction.path.name if name is None else name,
+        "path": text_of(prediction.path.as_posix()) if path is None else path,
+        "name": text_of(prediction.path.name) if name is None else name,
+        "folder": folder,
         "width": width,
         "height": height,
         "label": prediction.label,
@@ -75,9 +85,10 @@ def prediction_record(prediction: Prediction, *, path: str | None = None, name: 
             }
             for index, (box, score) in enumerate(zip(prediction.boxes, prediction.box_scores, strict=True))
         ],
-        "threshold": _rounded(prediction.threshold),
-        "min_area": _rounded(prediction.min_area, 9),
-        "min_score": _rounded(prediction.min_score),
+        "threshold": float(prediction.threshold),  # not rounded: the same objects are found again
+        "min_area": float(prediction.min_area),
+        "min_score": float(prediction.min_score),
+        "max_boxes": prediction.max_boxes,
         "model": model,
     }
 
@@ -91,12 +102,16 @@ def read_record(file: Path) -> Record:
     """What :func:`prediction_record` gave, from its JSON file.
 
     Raises:
-        RunError: it is damaged, or of a version without masks.
+        RunError: it is damaged.
     """
     try:
         record = json.loads(file.read_bytes())
-        _ = record["path"], record["name"], record["model"], record["background"], [entry["mask"] for entry in record["boxes"]]
-    except (OSError, ValueError, LookupError, TypeError) as error:
+        if missing := _KEYS - record.keys():
+            raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+        for entry in record["boxes"]:
+            if not isinstance(entry["mask"]["counts"], str) or entry["mask"]["size"] != [record["height"], record["width"]]:
+                raise ValueError("a mask is no string of run lengths of the photo's size")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise damaged(file, error) from error
     return dict(record)
 
@@ -126,15 +141,21 @@ def read_prediction(record: Mapping[str, Any], map_file: Path) -> Prediction:
             size=(record["width"], record["height"]),
             boxes=np.zeros((0, 4), np.float32),
             box_scores=np.zeros(0, np.float32),
-            grid=(grid / np.float32(65535)).astype(np.float32),
+            grid=unpacked(grid.view(np.uint16)),
             regions=np.zeros((1, 1), np.uint16),
             threshold=record["threshold"],
             min_area=record["min_area"],
             min_score=record["min_score"],
+            max_boxes=record["max_boxes"],
             background=record["background"],
         )
     except (OSError, ValueError, LookupError, TypeError, cv2.error) as error:
         raise RunError(f"{map_file} or its record is missing or damaged ({error}); predict the photos again") from error
+
+
+def text_of(name: str) -> str:
+    """A file name that is no valid UTF-8 as text that JSON can hold."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def write_json(record: Mapping[str, Any], path: Path) -> None:
@@ -168,7 +189,7 @@ def write_map(prediction: Prediction, path: Path) -> None:
     Raises:
         RunError: the file cannot be written.
     """
-    _write_png(np.rint(prediction.grid * 65535).astype(np.uint16), path)
+    _write_png(packed(prediction.grid), path)
 
 
 def write_mask(prediction: Prediction, path: Path) -> None:

@@ -34,6 +34,7 @@ from dips.export.annotations import (
     prediction_record,
     read_prediction,
     read_record,
+    text_of,
     write_json,
     write_map,
     write_mask,
@@ -42,7 +43,7 @@ from dips.export.annotations import (
 from dips.export.draw import overlay
 from dips.export.formats import Item
 from dips.objects import with_objects
-from dips.runtime import atomic_file, log, new_folder, track
+from dips.runtime import atomic_file, is_temporary, log, new_folder, track
 from dips.types import Prediction, Problem
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "PredictionFolder",
     "found_again",
     "is_finished",
+    "locate",
     "name_photos",
     "parse_formats",
     "save_prediction",
@@ -81,8 +83,10 @@ def save_prediction(prediction: Prediction, folder: Path) -> None:
     for path in (record, mask, picture):
         if path.exists():
             raise RunError(f"{path} exists already and is left as it is; choose another folder")
+    drawn = _overlay(prediction, prediction.path)  # the first thing that can fail
     write_mask(prediction, mask)
-    _write_overlay(prediction, picture)
+    with atomic_file(picture, "wb") as file:
+        file.write(drawn)
     write_json(prediction_record(prediction), record)
 
 
@@ -105,8 +109,10 @@ def parse_formats(text: str) -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in names or name == "json")
 
 
-def name_photos(images: Sequence[Path], *, leave_out: Path) -> dict[Path, str]:
-    """Every photo of files and folders once, and its name: a relative path with suffix and forward slashes.
+def name_photos(images: Sequence[Path], *, leave_out: Path) -> tuple[dict[Path, str], str]:
+    """Every photo of files and folders once, and its name: a relative path with suffix and forward slashes; below which folder.
+
+    The folder is named by its last part alone.
 
     Photos below ``leave_out`` (the results) do not count.
 
@@ -130,8 +136,8 @@ def name_photos(images: Sequence[Path], *, leave_out: Path) -> dict[Path, str]:
     try:
         top = os.path.commonpath(tops)
     except ValueError:  # two drives of Windows
-        return {path: PurePosixPath(*Path(absolute).parts[1:]).as_posix() for absolute, path in found.items()}
-    return {path: Path(os.path.relpath(absolute, top)).as_posix() for absolute, path in found.items()}
+        return {path: PurePosixPath(*Path(absolute).parts[1:]).as_posix() for absolute, path in found.items()}, ""
+    return {path: Path(os.path.relpath(absolute, top)).as_posix() for absolute, path in found.items()}, Path(top).name
 
 
 @dataclass(frozen=True)
@@ -140,16 +146,19 @@ class PredictionFolder:
 
     Attributes:
         out: the folder.
-        names: see :func:`name_photos`.
+        names, folder: see :func:`name_photos`.
         stems: for each photo the path of its results inside ``json/`` and the others, without suffix.
         formats: of :data:`FORMATS`.
+        beside: photos with a relative path are looked for from the current folder, and from those that hold this one.
         mark: what identifies the work; an interrupted folder is gone on with only where it is equal.
     """
 
     out: Path
     names: Mapping[Path, str]
+    folder: str
     stems: Mapping[Path, str]
     formats: tuple[str, ...]
+    beside: Path
     mark: Mapping[str, Any]
 
     @staticmethod
@@ -164,9 +173,9 @@ class PredictionFolder:
             RunError: ``out`` exists and is not the same work, interrupted.
         """
         _require_unfinished(out)
-        names = name_photos(images, leave_out=out)
+        names, folder = name_photos(images, leave_out=out)
         mark = _marked(out, map(os.path.abspath, names), formats, made_with)
-        return PredictionFolder(out, names, _stems(names), formats, mark)
+        return PredictionFolder(out, names, folder, _stems(names), formats, out, mark)
 
     @staticmethod
     def again(source: Path, out: Path, *, formats: tuple[str, ...], made_with: Mapping[str, Any]) -> PredictionFolder:
@@ -184,17 +193,17 @@ class PredictionFolder:
         _require_unfinished(out)
         names: dict[Path, str] = {}
         stems: dict[Path, str] = {}
-        model = ""
+        folder = model = ""
         for file in sorted((source / "json").rglob("*.json")):
             record = read_record(file)
             path = Path(record["path"])
             names[path] = record["name"]
             stems[path] = file.relative_to(source / "json").as_posix().removesuffix(".json")
-            model = record["model"]
+            folder, model = record["folder"], record["model"]
         if not names:
             raise RunError(f"{source} holds no photos; give the folder of another prediction")
         mark = _marked(out, map(str, names), formats, {**made_with, "model": model})
-        return PredictionFolder(out, names, stems, formats, mark)
+        return PredictionFolder(out, names, folder, stems, formats, source, mark)
 
     def fill(self, predict: Predict) -> Filled:
         """Predict the photos that are not done yet, then write the files for all of them.
@@ -220,26 +229,32 @@ class PredictionFolder:
 
         if todo:
             for prediction in track(predict(todo, skip), "predict", total=len(todo)):
-                try:
-                    self._write_photo(prediction)
-                except ImageError as error:  # it was readable a moment ago
-                    skip(prediction.path, str(error))
+                self._write_photo(prediction, skip)
         return self._finish(tuple(skipped))
 
-    def _write_photo(self, prediction: Prediction) -> None:
+    def _write_photo(self, prediction: Prediction, skip: Skipped) -> None:
         path = prediction.path
         write_map(prediction, self._file("maps", path))
         if "masks" in self.formats:
             write_mask(prediction, self._file("masks", path))
         if "overlays" in self.formats:
-            _write_overlay(prediction, self._file("overlays", path))
+            try:
+                self._write_overlay(prediction)
+            except ImageError as error:  # moved or damaged since it was predicted; what was found is not lost
+                skip(path, f"{error}; its boxes are kept, the overlay is missing")
         record = prediction_record(
             prediction,
-            path=_text(path.as_posix()),
-            name=_text(self.names[path]),
+            path=text_of(path.as_posix()),
+            name=text_of(self.names[path]),
+            folder=text_of(self.folder),
             model=str(self.mark.get("model", ""))[:12],
         )
         write_json(record, self._file("json", path))  # the last one: it says that the photo is done
+
+    def _write_overlay(self, prediction: Prediction) -> None:
+        data = _overlay(prediction, locate(prediction.path, self.beside))
+        with atomic_file(self._file("overlays", prediction.path), "wb") as file:
+            file.write(data)
 
     def _finish(self, skipped: tuple[Problem, ...]) -> Filled:
         photos = boxes = 0
@@ -256,7 +271,7 @@ class PredictionFolder:
             if name in formats.FORMATS:
                 formats.FORMATS[name].write(self.items(), self.out)
         if skipped:
-            listed = [{"path": _text(problem.path.as_posix()), "reason": _text(problem.message)} for problem in skipped]
+            listed = [{"path": text_of(problem.path.as_posix()), "reason": text_of(problem.message)} for problem in skipped]
             write_json({"skipped": listed}, self.out / "skipped.json")
         (self.out / _MARK).unlink()
         return Filled(photos, boxes, skipped)
@@ -266,7 +281,7 @@ class PredictionFolder:
         for path, name in self.names.items():
             file = self._file("json", path)
             if file.is_file():
-                yield Item(_text(name), _text(self.stems[path]), read_record(file))
+                yield Item(text_of(name), text_of(self.stems[path]), read_record(file))
 
     def _file(self, kind: str, path: Path) -> Path:
         suffix = {"json": ".json", "overlays": ".jpg"}.get(kind, ".png")
@@ -280,12 +295,13 @@ def found_again(
     threshold: float | None,
     min_area: float | None,
     min_score: float | None,
-    max_boxes: int,
+    max_boxes: int | None,
 ) -> Predict:
     """Makes the predictions of ``folder`` from the score maps in ``source``, with another threshold or least area.
 
     Args:
-        threshold, min_area, min_score: None keeps those of each photo.
+        threshold, min_area, min_score, max_boxes: None keeps those of each photo; if nothing is given, exactly the same objects
+            are found again.
     """
 
     def predict(paths: Iterable[Path], skipped: Skipped) -> Iterator[Prediction]:
@@ -297,21 +313,33 @@ def found_again(
                 threshold=record["threshold"] if threshold is None else threshold,
                 min_area=record["min_area"] if min_area is None else min_area,
                 min_score=record["min_score"] if min_score is None else min_score,
-                max_boxes=max_boxes,
+                max_boxes=record["max_boxes"] if max_boxes is None else max_boxes,
             )
 
     return predict
 
 
-def _write_overlay(prediction: Prediction, file: Path) -> None:
-    photo = read_image(prediction.path, max_side=_LARGEST)
+def locate(photo: Path, beside: Path) -> Path:
+    """Where a photo that was predicted lies now: a relative path counts from the current folder, else from one that holds
+    ``beside``.
+
+    Raises:
+        ImageError: it is nowhere.
+    """
+    for base in (Path(), *beside.absolute().parents):
+        if (base / photo).is_file():
+            return base / photo
+    raise ImageError(f"{photo} does not exist; call dips from the folder in which the photos were predicted")
+
+
+def _overlay(prediction: Prediction, path: Path) -> bytes:
+    photo = read_image(path, max_side=_LARGEST)
     size = fitted_size(prediction.size, _LARGEST)
     picture = overlay(resize_image(photo, size), prediction.at(size))
     done, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
     if not done:
         raise ImageError(f"{prediction.path} cannot be drawn on as a JPEG ({picture.shape[1]} x {picture.shape[0]} pixels)")
-    with atomic_file(file, "wb") as out:
-        out.write(data.tobytes())
+    return data.tobytes()
 
 
 def _require_unfinished(out: Path) -> None:
@@ -359,18 +387,12 @@ def _stems(names: Mapping[Path, str]) -> dict[Path, str]:
     return stems
 
 
-def _text(name: str) -> str:
-    """A file name that is no valid UTF-8 as text that JSON can hold."""
-    return os.fsencode(name).decode("utf-8", "replace")
-
-
 def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
 def _sweep(out: Path) -> None:
     """Remove what a kill in the middle of writing left behind."""
-    for kind in ("json", "maps", "overlays", "masks"):
-        for path in (out / kind).rglob(".*"):
-            if path.is_file() and path.suffix not in (".json", ".jpg", ".png"):
-                path.unlink()
+    for path in out.rglob(".*"):
+        if path.name != _MARK and path.is_file() and is_temporary(path):
+            path.unlink()

@@ -11,7 +11,7 @@ from typing import Any
 from dips.data.images import SUFFIXES
 from dips.errors import ImageError, RunError
 from dips.export.annotations import damaged, read_record
-from dips.export.folder import is_finished
+from dips.export.folder import is_finished, locate
 
 __all__ = ["Box", "Found", "Photo", "Predictions", "read_masks", "read_predictions"]
 
@@ -51,17 +51,14 @@ class Photo:
     found: tuple[Found, ...]
 
     def locate(self, folder: Path) -> Path:
-        """Where the photo lies now: a relative path counts from the current folder, else from one that holds ``folder``.
+        """Where the photo lies now, see :func:`dips.export.folder.locate`.
 
         Raises:
             ImageError: it is nowhere, or its name is not that of a photo.
         """
         if self.path.suffix.lower() not in SUFFIXES:
             raise ImageError(f"{self.path} is not named like a photo; predict the photos again")
-        for base in (Path(), *folder.resolve().parents):
-            if (base / self.path).is_file():
-                return base / self.path
-        raise ImageError(f"{self.path} does not exist; start 'dips view' where 'dips predict' was started")
+        return locate(self.path, folder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +137,7 @@ def _read(file: Path) -> tuple[Photo, tuple[tuple[str, ...], str | None, str]]:
         classes = tuple(str(name) for name in record["class_scores"])
         if photo.label not in classes or min(photo.width, photo.height) < 1:
             raise ValueError("label or size is none")
-    except (LookupError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
         raise damaged(file, error) from error
     return photo, (classes, record["background"], str(record["model"]))
 

@@ -18,7 +18,7 @@ from io import FileIO
 from typing import Any
 
 from dips.errors import DipsError, RunError
-from dips.runtime import log
+from dips.runtime import lock_file, log
 from dips.view.predictions import Box, Photo, Predictions
 
 __all__ = ["JOURNAL", "Conflict", "Refused", "Review", "ReviewBox", "State"]
@@ -193,7 +193,7 @@ class Review:
             file = FileIO(self.path, "a+")
         except OSError as error:
             raise RunError(f"cannot write {self.path}: {error.strerror or error}; copy the folder to where you may") from error
-        if not _locked(file):
+        if not lock_file(file):
             file.close()
             raise RunError(f"{self.path} is in use: another 'dips view' shows this folder; end that one first")
         return file
@@ -263,16 +263,3 @@ def _parse_box(entry: Mapping[str, Any], photo: Photo, classes: tuple[str, ...])
     if not isinstance(accepted, bool):
         raise Refused(f"{photo.name}: 'accepted' is neither true nor false")
     return ReviewBox((x0, y0, x1, y1), str(entry["label"]), of, accepted)
-
-
-def _locked(file: FileIO) -> bool:
-    """Whether the file is ours alone until it is closed; where the system has no such locks we believe it."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return True
-    try:
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

@@ -78,7 +78,7 @@ def boxes(
         float | None, Parameter(help="Least area of a box as a share of the photo, 0 to 1; default: as it was.")
     ] = None,
     min_score: Annotated[float | None, Parameter(help="Least score of a box, 0 to 1; default: as it was.")] = None,
-    max_boxes: Annotated[int, Parameter(help="Boxes per photo at most.")] = 100,
+    max_boxes: Annotated[int | None, Parameter(help="Boxes per photo at most; default: as it was.")] = None,
     formats: Annotated[str, Parameter(name="--format", help="As for 'dips predict'.")] = "json,overlays",
 ) -> int:
     """Find the boxes anew in the score maps of a prediction, with another threshold or least area; no network runs.

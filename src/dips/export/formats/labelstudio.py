@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
@@ -52,20 +51,14 @@ def write_labelstudio(items: Iterable[Item], folder: Path) -> None:
 
 def _task(item: Item) -> dict[str, Any]:
     record = item.record
+    served = f"{record['folder']}/{item.name}" if record["folder"] else item.name
     results = [part for index, entry in enumerate(record["boxes"]) for part in _results(item, entry, index)]
     prediction = {
         "model_version": f"dips-{record.get('model') or 'unknown'}",
         "score": max((entry["score"] for entry in record["boxes"]), default=record["label_score"]),
         "result": results,
     }
-    return {"data": {"image": f"/data/local-files/?d={quote(_served(item))}"}, "predictions": [prediction]}
-
-
-def _served(item: Item) -> str:
-    """The photo's path from the folder around the one that was predicted."""
-    path = PurePath(os.path.abspath(item.record["path"])).as_posix()
-    folder = PurePosixPath(path.removesuffix(f"/{item.name}")).name if path.endswith(f"/{item.name}") else ""
-    return f"{folder}/{item.name}" if folder else item.name
+    return {"data": {"image": f"/data/local-files/?d={quote(served)}"}, "predictions": [prediction]}
 
 
 def _results(item: Item, entry: Mapping[str, Any], index: int) -> list[dict[str, Any]]:
