@@ -231,6 +231,32 @@ def test_deleting_and_undo(opened, review):
     until(opened, "document.getElementById('said').textContent === 'There is nothing to undo'")
 
 
+def test_a_change_while_a_step_is_taken_back_comes_after_it(opened, review):
+    opened.keyboard.press("1")
+    opened.keyboard.press("d")
+    saved(opened)
+    held = []
+    opened.route("**/api/undo", lambda route: held.append(route))
+    opened.keyboard.press("u")
+    opened.keyboard.press("j")
+    shown(opened, 1)
+    opened.keyboard.press("a")
+    opened.wait_for_timeout(200)
+    assert len(held) == 1 and not review.state(1).reviewed
+    held[0].continue_()
+    until(opened, "photo(0).state.boxes.length === 2")
+    saved(opened)
+    assert len(boxes(review)) == 2 and review.state(1).reviewed
+
+
+def test_adjusting_the_last_open_box_makes_the_photo_reviewed(opened, review):
+    opened.keyboard.press("1")
+    opened.keyboard.press("Enter")
+    saved(opened)
+    drag(opened, (179, 89), (150, 80))
+    assert review.state(0).reviewed and boxes(review)[0] == (20, 20, 60, 70)
+
+
 def test_drawing_a_box(opened, review):
     opened.keyboard.press("j")
     opened.keyboard.press("j")

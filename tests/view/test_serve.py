@@ -97,7 +97,7 @@ def test_another_model_or_classes_are_warned_of(predicted, tmp_path, ends_at_onc
     assert (done.photos, done.of, done.boxes, done.path) == (0, 4, 0, predicted / "reviewed.coco.json")
 
     ours = model(tmp_path / "ours", ["none", "mast", "tower"])
-    monkeypatch.setattr("dips.view.file_sha256", lambda path: "0123456789ab" + 52 * "0")
+    monkeypatch.setattr("dips.identity.file_sha256", lambda path: "0123456789ab" + 52 * "0")
     serve(ours, predicted, open_browser=False)
     assert "warning" not in capsys.readouterr().err
 
@@ -115,6 +115,8 @@ def test_the_browser_is_opened_with_the_address(predicted, ends_at_once, monkeyp
     opened: list[str] = []
     monkeypatch.setattr("dips.view.webbrowser.open", opened.append)
     serve(None, predicted)
-    assert opened and opened[0].startswith("http://127.0.0.1:") and opened[0] in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert opened[0].startswith("http://127.0.0.1:") and "/?launch=" in opened[0]
+    assert opened[0].split("launch=")[1] not in told and "/?token=" in told
     serve(None, predicted, open_browser=False)
     assert len(opened) == 1

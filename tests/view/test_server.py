@@ -233,3 +233,14 @@ def test_a_port_that_is_taken_names_the_option(server, review: Review):
         Server(review, title="", port=server.server_port)
     with pytest.raises(RunError, match="choose another --port"):
         Server(review, title="", port=99999)
+
+
+def test_a_browser_is_led_to_the_page_once(server, ask):
+    path = server.once.removeprefix(server.origin)
+    assert ask("GET", "/?launch=wrong", Authorization=None).status == 403
+    assert ask("GET", path, Host="evil.example", Authorization=None).status == 403
+    assert ask("POST", path, {}, Authorization=None).status == 403
+    led = ask("GET", path, Authorization=None)
+    assert led.status == 303 and led.headers["Location"] == f"/?token={server.token}"
+    assert ask("GET", path, Authorization=None).status == 403
+    assert ask("GET", f"/api/photos{path[1:]}", Authorization=None).status == 403

@@ -42,10 +42,10 @@ def run_demo(out: Path, seed: int, *, recipe: str = "demo", train: int = _TRAIN,
     mark = {"seed": seed, "recipe": recipe, "train": train, "test": test}
     resumed = _open(out, mark)
 
-    from dips.cli.predicting import identity
     from dips.demo.scenes import write_sample
     from dips.export.folder import PredictionFolder, is_finished
     from dips.fitting import fit
+    from dips.identity import identity
     from dips.runtime import log
 
     log(_GENERATED)

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dips.errors import ConfigError, DataError
+from dips.identity import identity
 
 if TYPE_CHECKING:
     from dips.export.folder import Filled
     from dips.streams import Journal
 
-__all__ = ["identity", "predict_folder", "refind_boxes", "stream_boxes", "tiling"]
+__all__ = ["predict_folder", "refind_boxes", "stream_boxes", "tiling"]
 
 
 def predict_folder(
@@ -29,16 +30,6 @@ def predict_folder(
 
     model = load(run, device=device, settings=settings, weights=weights)
     return _told(folder.fill(lambda paths, skipped: model.predict(paths, skipped=skipped)), out)
-
-
-def identity(run: Path) -> dict[str, str]:
-    """What tells the model of a run, or an exported one, from others."""
-    from dips.onnxrun import is_onnx
-    from dips.runtime import file_sha256
-
-    # holds the checksum of the weights; where it is missing, load() says so
-    model_json = run if is_onnx(run) else run / "model.json"
-    return {"model": file_sha256(model_json) if model_json.is_file() else ""}
 
 
 def refind_boxes(

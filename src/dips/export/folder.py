@@ -361,7 +361,13 @@ def _require_same(out: Path, mark: Mapping[str, Any]) -> None:
         found = json.loads((out / _MARK).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"{out / _MARK} is damaged ({error}); remove {out} or choose another --out") from error
-    words = {"model": "another model", "settings": "other settings", "formats": "another --format", "photos": "other photos"}
+    words = {
+        "model": "another model",
+        "file": "another exported file",
+        "settings": "other settings",
+        "formats": "another --format",
+        "photos": "other photos",
+    }
     for key, word in words.items():
         if found.get(key) != mark.get(key):
             raise RunError(

@@ -6,7 +6,6 @@ in ``templates``. Needs no torch.
 
 from __future__ import annotations
 
-import json
 import signal
 import threading
 import webbrowser
@@ -16,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dips.errors import RunError
-from dips.runtime import file_sha256, log
+from dips.identity import identity, known_classes
+from dips.runtime import log
 from dips.view.coco import Writer
 from dips.view.predictions import Predictions, read_predictions
 from dips.view.review import Review
@@ -46,7 +46,8 @@ def serve(run: Path | None, folder: Path, *, port: int = 0, open_browser: bool =
     """Show the page until Ctrl-C.
 
     Args:
-        run: the run that made the predictions; it is only named, and asked whether it did. None does without.
+        run: the run, or the exported file, that made the predictions; it is only named, and asked whether it did. None does
+            without.
         folder: what ``dips predict --out`` wrote.
         port: of 127.0.0.1; 0 takes any free one.
         open_browser: show it at once in the person's browser.
@@ -70,7 +71,7 @@ def serve(run: Path | None, folder: Path, *, port: int = 0, open_browser: bool =
                 log(f"open {server.address}")
                 if open_browser:
                     # in a thread: a browser inside the terminal returns when it is left
-                    threading.Thread(target=webbrowser.open, args=(server.address,), daemon=True).start()
+                    threading.Thread(target=webbrowser.open, args=(server.once,), daemon=True).start()
                 server.serve_forever()
             except KeyboardInterrupt:
                 pass
@@ -97,14 +98,8 @@ def _unhurried() -> Iterator[None]:
 
 
 def _compare(run: Path, predictions: Predictions) -> None:
-    model = run / "model.json"
-    if not model.is_file():
-        raise RunError(f"{run} holds no finished run (model.json is missing); give the folder that 'dips train' wrote")
-    if predictions.model and not file_sha256(model).startswith(predictions.model):
+    classes = known_classes(run)
+    if predictions.model and not identity(run)["model"].startswith(predictions.model):
         log(f"warning: {predictions.folder} was predicted by another model than that of {run}")
-    try:
-        classes = json.loads(model.read_text(encoding="utf-8"))["meta"]["classes"]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise RunError(f"{model} is damaged ({error}); copy the run again") from error
-    if tuple(classes) != predictions.classes:
+    if classes != predictions.classes:
         log(f"warning: {run} knows other classes than {predictions.folder}, whose classes count")

@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dips.errors import DipsError
 from dips.export.formats.coco import CocoFile, coco_file
 from dips.runtime import log
 from dips.view.predictions import Photo, read_masks
@@ -86,7 +85,7 @@ class Writer:
             begun = time.monotonic()
             try:
                 self._write()
-            except DipsError as error:
+            except Exception as error:  # the thread must go on, whatever it was
                 log(f"{error}; the review itself is safe in {self._review.path}")
             pause = max(self._pause, _SHARE * (time.monotonic() - begun))
 

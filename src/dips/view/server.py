@@ -6,6 +6,7 @@ cookies, which a browser would show to every other port of the machine. No text 
 for by its place in the list.
 
     GET  /?token=T                the page
+    GET  /?launch=L               leads there, once
     GET  /api/photos              all photos and their boxes
     GET  /api/photos/7/large      a photo as JPEG; small: for the list
     POST /api/photos/7            new boxes of a photo: {"version": 3, "reviewed": true, "boxes": [...]}
@@ -39,7 +40,7 @@ _PHOTO = re.compile(r"/api/photos/(\d{1,9})(?:/(large|small))?", re.ASCII)
 
 
 class Server(ThreadingHTTPServer):
-    """Listens as soon as it is made; ``serve_forever`` answers.
+    """Listens as soon as it is made; ``serve_forever`` answers. ``address`` is for the person, ``once`` for a browser's start.
 
     Args:
         review: what is shown and changed.
@@ -65,6 +66,16 @@ class Server(ThreadingHTTPServer):
             raise RunError(f"cannot listen on port {port} of this machine ({reason}); choose another --port") from error
         self.origin = f"http://{_HOST}:{self.server_port}"
         self.address = f"{self.origin}/?token={self.token}"
+        self._launch = secrets.token_urlsafe(32)
+        self.once = f"{self.origin}/?launch={self._launch}"
+
+    def launched(self, given: str) -> bool:
+        """Whether ``given`` opens the page: once, as a program's arguments can be read by every user of the machine."""
+        known, self._launch = self._launch, ""
+        if known and secrets.compare_digest(given.encode("utf-8", "replace"), known.encode()):
+            return True
+        self._launch = known
+        return False
 
     def server_bind(self) -> None:
         TCPServer.server_bind(self)  # HTTPServer's would look our name up in the network
@@ -109,6 +120,8 @@ class Handler(BaseHTTPRequestHandler):
                 url = urlsplit(self.path)
             except ValueError as error:
                 raise _Answer(HTTPStatus.BAD_REQUEST, "this is no address") from error
+            if self._launches(url.path, url.query):
+                return
             self._require_allowed(url.path, url.query)
             work(url.path)
         except _Answer as answer:
@@ -119,9 +132,22 @@ class Handler(BaseHTTPRequestHandler):
             log(str(error))
             self._send_error(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
 
-    def _require_allowed(self, path: str, query: str) -> None:
+    def _launches(self, path: str, query: str) -> bool:
+        given = parse_qs(query).get("launch", [""])[0]
+        if path != "/" or self.command != "GET" or not given:
+            return False
+        self._require_host()
+        if not self.server.launched(given):
+            raise _Answer(HTTPStatus.FORBIDDEN, "open the address that 'dips view' printed")
+        self._send(b"", "text/plain", {"Location": f"/?token={self.server.token}"}, HTTPStatus.SEE_OTHER)
+        return True
+
+    def _require_host(self) -> None:
         if self.headers.get_all("Host") != [f"{_HOST}:{self.server.server_port}"]:
-            raise _Answer(HTTPStatus.FORBIDDEN, "wrong host")
+            raise _Answer(HTTPStatus.FORBIDDEN, f"open the address that 'dips view' printed, which begins with {_HOST}")
+
+    def _require_allowed(self, path: str, query: str) -> None:
+        self._require_host()
         given = self.headers.get("Authorization", "").removeprefix("Bearer ")
         if path == "/" and self.command == "GET" and not given:
             given = parse_qs(query).get("token", [""])[0]

@@ -9,9 +9,14 @@ function select(index) {
   paint();
 }
 
+// A box that was changed counts as accepted; the last box that is accepted makes the photo reviewed.
+function acceptedWith(index, parts) {
+  const next = boxes().map((box, place) => (place === index ? { ...box, ...parts, accepted: true } : box));
+  return { boxes: next, reviewed: photo().state.reviewed || next.every((box) => box.accepted) };
+}
+
 function replaceBox(index, parts, later = false) {
-  const next = boxes().map((box, place) => (place === index ? { ...box, accepted: true, ...parts } : box));
-  change(app.current, { boxes: next }, later);
+  change(app.current, acceptedWith(index, parts), later);
 }
 
 function addBox(box) {
@@ -30,12 +35,10 @@ function deleteBox() {
   say("Box deleted");
 }
 
-// The last box that is accepted makes the photo reviewed.
 function acceptBox() {
   const box = boxes()[app.selected];
   if (!box) return say("Select a box first");
-  const next = boxes().map((other, index) => (index === app.selected ? { ...other, accepted: true } : other));
-  change(app.current, { boxes: next, reviewed: photo().state.reviewed || next.every((other) => other.accepted) });
+  change(app.current, acceptedWith(app.selected, {}));
   say("Box accepted");
 }
 
@@ -105,9 +108,9 @@ function editor(box, index) {
     return [name, input];
   }));
   const typed = () => {
-    const [left, top, width, height] = ["left", "top", "width", "height"].map((name) => Number(inputs[name].value));
+    const [left, top, width, height] = ["left", "top", "width", "height"].map((name) => rounded(Number(inputs[name].value)));
     const wanted = [left, top, rounded(left + width), rounded(top + height)];
-    const fits = width > 0 && height > 0 && left >= 0 && top >= 0 && wanted[2] <= photo().size[0] && wanted[3] <= photo().size[1];
+    const fits = wanted[2] > left && wanted[3] > top && left >= 0 && top >= 0 && wanted[2] <= photo().size[0] && wanted[3] <= photo().size[1];
     if (fits) return replaceBox(index, { box: wanted });
     tell(`The box must lie in the photo of ${photo().size.join(" × ")} pixels.`);
     paintBoxes();

@@ -95,7 +95,7 @@ function fillRow(row, index) {
   const scores = state.boxes.map((box) => scoreOf(index, box)).filter((score) => score !== null);
   const least = scores.length ? ` · ${Math.min(...scores).toFixed(2)}` : "";
   row.title = name;
-  row.querySelector(".file").textContent = name.split("/").pop();
+  row.querySelector(".file").textContent = shortName(name);
   row.querySelector(".where").textContent = `${count === 0 ? "no box" : count === 1 ? "1 box" : `${count} boxes`}${least} · ${label}`;
   row.querySelector(".tick").classList.toggle("done", state.reviewed);
   row.querySelector(".tick .unseen").textContent = state.reviewed ? "reviewed" : "not reviewed";
@@ -135,3 +135,14 @@ $("list").addEventListener("scroll", () => paintRows());
 new ResizeObserver(() => paintRows()).observe($("list"));
 for (const id of ["show", "order", "class"]) $(id).addEventListener("change", refilter);
 $("search").addEventListener("input", refilter);
+
+// The file's name, with as much of its folders as tells it from others.
+const twice = new Map();
+function shortName(name) {
+  if (!twice.size) for (const { name: other } of app.photos) {
+    const last = other.split("/").pop();
+    twice.set(last, twice.has(last));
+  }
+  const last = name.split("/").pop();
+  return twice.get(last) ? name : last;
+}

@@ -5,7 +5,8 @@ const token = new URLSearchParams(location.search).get("token") || "";
 const $ = (id) => document.getElementById(id);
 const app = { title: "", classes: [], photos: [], current: -1, selected: -1, lastClass: "" };
 const dirty = new Map(); // index of a photo -> how often it was changed since it was last sent
-let saving = null;
+let work = Promise.resolve(); // one thing at a time is asked of the server, in the order in which it was wanted
+let queued = false;
 let waiting = 0;
 const GONE = "'dips view' does not answer. Start it again; what was saved is kept.";
 
@@ -70,8 +71,14 @@ function change(index, next, later = false) {
 function save() {
   clearTimeout(waiting);
   waiting = 0;
-  if (!saving) saving = saveAll().finally(() => { saving = null; });
-  return saving;
+  if (!queued) {
+    queued = true;
+    work = work.then(() => {
+      queued = false;
+      return saveAll();
+    });
+  }
+  return work;
 }
 
 async function saveAll() {
@@ -89,7 +96,7 @@ async function saveAll() {
       dirty.delete(index);
       if (answer.state) photo(index).state = answer.state;
       tell(reply.status === 409 ? `${photo(index).name} was changed in another window; this is how it is now.` : answer.error);
-      if (!answer.state) await load();
+      if (!answer.state) photo(index).state = (await listing()).photos[index].state;
       changed(index);
       continue;
     }
@@ -106,9 +113,13 @@ function notSaved(why) {
   waiting = setTimeout(save, 3000);
 }
 
-async function undo() {
-  await save();
-  if (dirty.size) return;
+function undo() {
+  save();
+  work = work.then(() => (dirty.size ? undefined : takeBack()));
+  return work;
+}
+
+async function takeBack() {
   let reply, answer;
   try {
     reply = await ask("/api/undo", {});
@@ -118,20 +129,28 @@ async function undo() {
   }
   if (!reply.ok) return notSaved(answer.error);
   if (answer.photo === null) return say("There is nothing to undo");
+  if (dirty.has(answer.photo)) { // changed again while the answer was on its way: what the person sees counts
+    photo(answer.photo).state.version = answer.state.version;
+    return;
+  }
   photo(answer.photo).state = answer.state;
   say("Taken back");
   if (answer.photo !== app.current) await show(answer.photo);
   changed(answer.photo);
 }
 
-async function load() {
+async function listing() {
   const reply = await ask("/api/photos");
   if (!reply.ok) throw new Error((await reply.json()).error);
-  const listing = await reply.json();
-  app.title = listing.title;
-  app.classes = listing.classes;
-  app.photos = listing.photos;
-  return listing.start;
+  return reply.json();
+}
+
+async function load() {
+  const all = await listing();
+  app.title = all.title;
+  app.classes = all.classes;
+  app.photos = all.photos;
+  return all.start;
 }
 
 function showSaved(text) {
