@@ -98,7 +98,7 @@ def test_runs_are_not_overwritten(fit: Fit, model: dips.Model) -> None:
         (["train.lambda_cpa=0", "train.lambda_crf=0"], "all 0"),
         (["harvest.refine=none", "predict.sst_share=0.5"], r"predict\.sst_share"),
         (["train.select_on=boxes"], r"train\.select_on"),
-        ("train.epoch=3", "did you mean 'epochs'"),  # a single one need not be in a list
+        ("train.epoch=3", "did you mean 'train.epochs'"),  # a single one need not be in a list
     ],
 )
 def test_settings_are_checked_before_any_work(

@@ -111,7 +111,7 @@ def test_the_last_word_wins(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("item", "says"),
     [
-        ("train.epoch=4", r"unknown setting 'train\.epoch' \(did you mean 'epochs'\?\)"),
+        ("train.epoch=4", r"unknown setting 'train\.epoch' \(did you mean 'train.epochs'\?\)"),
         ("trian.epochs=4", r"unknown stage 'trian' \(did you mean 'train'\?\)"),
         ("epochs=4", "'epochs' is no setting: write stage.name"),
         ("train.epochs", "takes stage.name=value"),

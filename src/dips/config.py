@@ -33,6 +33,7 @@ __all__ = [
     "PredictConfig",
     "TrainConfig",
     "load_config",
+    "require_prediction",
     "to_toml",
 ]
 
@@ -247,6 +248,20 @@ class Config:
         return _merge(self, _nest(_split(item) for item in settings), "--set")
 
 
+def require_prediction(settings: Iterable[str]) -> None:
+    """See that all of ``stage.name=value`` are settings of prediction, as a trained model takes no others.
+
+    Raises:
+        ConfigError: one is not.
+    """
+    for item in settings:
+        if not item.strip().startswith("predict."):
+            raise ConfigError(
+                f"--set {item}: a trained model takes only settings of prediction, predict.NAME=VALUE; all others were fixed "
+                "by the training ('dips settings predict' lists them)"
+            )
+
+
 def load_config(recipe: str | Path | None = None, overrides: Iterable[str] = ()) -> Config:
     """Settings from a recipe and ``stage.name=value`` strings, the latter winning.
 
@@ -331,11 +346,11 @@ def _merge(config: Config, tree: Mapping[str, Any], origin: str) -> Config:
         section = getattr(config, stage)
         known = {f.name: f for f in dataclasses.fields(section)}
         hints = get_type_hints(type(section))
+        qualified = [f"{stage}.{name}" for name in known]
         for name in values:
             if name not in known:
-                raise ConfigError(
-                    f"{origin}: unknown setting '{stage}.{name}'{_hint(name, known)}; 'dips settings' lists all of them"
-                )
+                close = _hint(f"{stage}.{name}", qualified)
+                raise ConfigError(f"{origin}: unknown setting '{stage}.{name}'{close}; 'dips settings' lists all of them")
         checked = {
             name: _checked(f"{origin}: {stage}.{name}", value, hints[name], known[name].metadata)
             for name, value in values.items()

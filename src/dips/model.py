@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dips import __version__
-from dips.config import Config, load_config
+from dips.config import Config, load_config, require_prediction
 from dips.data import load_data
 from dips.data.images import gather_images
 from dips.errors import ConfigError, DataError, RunError, WeightsError
@@ -32,7 +32,7 @@ from dips.models.checkpoint import load_model
 from dips.models.keymap import KeyMap
 from dips.models.networks import TEMPER, Networks
 from dips.models.weights import Weights, resolve
-from dips.onnxrun import About
+from dips.onnxrun import About, weights_line
 from dips.predict import Predictor
 from dips.reporting import write_run_report
 from dips.runtime import file_sha256, log, pick_device, store_folder
@@ -46,6 +46,7 @@ __all__ = ["CONFIG", "RUN", "Model", "load_run", "several"]
 CONFIG, RUN = "config.toml", "run.json"
 _RECORD = ("data", "classes", "background", "weights", "accuracy", "selection", "label_free", "best_tau", "environment")
 _COMPARED = 50  # photos at most, on which an export is compared
+_CALIBRATED = 32  # photos at most, by which an export in 8 bits is calibrated
 _META = ("classes", "background", "best_tau", "key_map", "temper", "photo_side")
 
 
@@ -211,6 +212,10 @@ class Model:
         write_run_report(self.run)
         return result
 
+    def made_with(self) -> str:
+        """The pretrained weights that predictions rest on, in a line."""
+        return weights_line(self._inside())
+
     def export(
         self,
         path: str | Path,
@@ -225,7 +230,7 @@ class Model:
             path: the file; its name ends in ``.onnx``, and it must not exist.
             photos: what torch and onnxruntime are compared on, up to 50; default: training photos, where they still are.
             tolerance: the largest difference of a score or a probability that is accepted.
-            int8: training photos; the file that was accepted is then written in 8 bits, calibrated on them.
+            int8: training photos; the file that was accepted is then written in 8 bits, calibrated on up to 32 of them.
 
         Raises:
             RunError: the file cannot be written or would say something else than the model, or a package is missing.
@@ -239,11 +244,9 @@ class Model:
             there = Model(self.run, self.config, torch.device("cpu"), self.given)
             return there.export(path, photos=photos, tolerance=tolerance, int8=int8)
         sample = self._training_photos() if photos is None else gather_images(photos)
-        known = () if int8 is None else gather_images(int8)
-        if known and not self.config.sst_share > 0:
-            log("in 8 bits a model without transformer lost 1.7 points of MaxBoxAccV2 where it was measured (docs/export.md)")
-        count = min(len(sample), _COMPARED)
-        sample = [sample[i * len(sample) // count] for i in range(count)]
+        known = () if int8 is None else _spread(gather_images(int8), _CALIBRATED)
+        others = {item.resolve() for item in known}  # what a model was fitted on would flatter it
+        sample = _spread([item for item in sample if item.resolve() not in others] or sample, _COMPARED)
         return export_onnx(
             self.networks, Path(path), about=self._about(), photos=sample, tolerance=tolerance, calibration=known
         )
@@ -257,17 +260,21 @@ class Model:
                 f"the training photos are not here any more ({error}); give some to compare on (--photos)"
             ) from error
 
+    def _inside(self) -> dict[str, dict[str, str]]:
+        """What is known of the pretrained weights that predictions rest on."""
+        inside = ("transformer", "classifier", "encoder") if self.config.sst_share > 0 else ("classifier", "encoder")
+        known = {role: item for role, item in self.record["weights"].items() if role in inside}
+        return {role: {key: str(item[key]) for key in ("arch", "note", "licence")} for role, item in known.items()}
+
     def _about(self) -> About:
         config = dataclasses.replace(self.predictor.config, sst_share=self.config.sst_share)
-        inside = ("transformer", "classifier", "encoder") if config.sst_share > 0 else ("classifier", "encoder")
-        known = {role: item for role, item in self.record["weights"].items() if role in inside}
         return About(
             classes=self.classes,
             background=self.background,
             predict=config,
             side=self.networks.side,
             photo_side=self._meta["photo_side"],
-            weights={role: {key: str(item[key]) for key in ("arch", "note", "licence")} for role, item in known.items()},
+            weights=self._inside(),
             model=file_sha256(self.run / "model.json"),
             dips=__version__,
         )
@@ -285,8 +292,7 @@ def load_run(run: str | Path, *, device: str = "auto", settings: Sequence[str] =
         ConfigError: a setting that is fixed by the training.
     """
     folder, settings = Path(run), several(settings)
-    if wrong := [item for item in settings if not item.strip().startswith("predict.")]:
-        raise ConfigError(f"{wrong[0]} was fixed by the training; only predict.* can be set for a trained run")
+    require_prediction(settings)
     if not (folder / CONFIG).is_file():
         raise RunError(f"{folder} is no run folder ({CONFIG} is missing); give the folder that 'dips train --out' wrote")
     try:
@@ -294,6 +300,12 @@ def load_run(run: str | Path, *, device: str = "auto", settings: Sequence[str] =
     except ConfigError as error:
         raise RunError(f"{error}; it is damaged or of another version: copy the run again or train anew") from error
     return Model(folder, load_config(folder / CONFIG, settings), pick_device(device), several(weights))
+
+
+def _spread(photos: Sequence[Path], most: int) -> list[Path]:
+    """At most so many of them, evenly."""
+    count = min(len(photos), most)
+    return [photos[i * len(photos) // count] for i in range(count)]
 
 
 def several(items: Sequence[str]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from dips.config import Config, PredictConfig
+from dips.config import Config, PredictConfig, require_prediction
 from dips.data.images import ByteImage, gather_images
 from dips.errors import ConfigError, DipsError, RunError
 from dips.onnxfile import metadata, names_other_files
@@ -77,6 +77,8 @@ class About:
             about = About(**{**said, "classes": tuple(said["classes"]), "predict": Config().replace(**settings).predict})
         except (AttributeError, LookupError, RecursionError, TypeError, DipsError) as error:
             raise ValueError(f"its description is damaged ({error})") from error
+        if about.precision not in ("float32", "int8"):
+            raise ValueError(f"its precision is {about.precision!r}")
         names, label = about.classes, about.background
         if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
             raise ValueError("its class names are damaged")
@@ -166,6 +168,10 @@ class OnnxModel:
             photo_side=self.about.photo_side,
         )
 
+    def made_with(self) -> str:
+        """The pretrained weights inside, in a line."""
+        return weights_line(self.about.weights)
+
     def predict(
         self, photos: str | Path | Iterable[str | Path], *, skipped: Callable[[Path, str], None] | None = None
     ) -> Iterator[Prediction]:
@@ -175,6 +181,11 @@ class OnnxModel:
             DataError: there is no photo.
         """
         return self.predictor.photos(gather_images(photos), skipped or (lambda path, why: log(f"skipped: {why}")))
+
+
+def weights_line(weights: Mapping[str, Mapping[str, str]]) -> str:
+    """Pretrained weights by role, as :class:`About` holds them, in a line."""
+    return ", ".join(f"{role} {item['note'] or item['arch']}" for role, item in weights.items())
 
 
 def is_onnx(path: str | Path) -> bool:
@@ -195,10 +206,9 @@ def load_onnx(path: str | Path, *, settings: Sequence[str] = (), device: str = "
     """
     file = Path(path)
     settings = (settings,) if isinstance(settings, str) else tuple(map(str, settings))
+    require_prediction(settings)
     for item in settings:
         name = item.partition("=")[0].strip()
-        if not name.startswith("predict."):
-            raise ConfigError(f"{name} was fixed by the training; only predict.* can be set for a trained model")
         if name.removeprefix("predict.") in BAKED:
             raise ConfigError(f"{name} is part of {file} and cannot be set any more; export the run with --set {item.strip()}")
     try:

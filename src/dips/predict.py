@@ -78,6 +78,11 @@ class Predictor:
         self.classes, self.background = classes, background
         self.tile = photo_side if config.tile < 0 and photo_side is not None else config.tile
 
+    def summary(self) -> str:
+        """In a line, how photos are looked at."""
+        tiles = f"tiles of {self.tile} pixels besides the whole photo" if self.tile else "photos as a whole"
+        return f"{tiles}, threshold {self.config.threshold:.3g}"
+
     def photos(self, paths: Iterable[Path], skipped: Callable[[Path, str], None]) -> Iterator[Prediction]:
         """One prediction per readable photo, in order; ``skipped`` is told of the others and why."""
         remaining = iter(paths)

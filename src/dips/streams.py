@@ -27,10 +27,7 @@ from dips.predict import Predictor
 from dips.runtime import atomic_file, lock_file, log
 from dips.types import Prediction
 
-__all__ = ["VIDEOS", "Frame", "Journal", "predicted", "video_frames", "watched", "write_stream"]
-
-VIDEOS = frozenset({".mp4", ".mov", ".avi", ".mkv", ".m4v", ".mpg", ".mpeg", ".webm", ".ts"})
-"""File names that count as videos, in lower case."""
+__all__ = ["Frame", "Journal", "predicted", "video_frames", "watched", "write_stream"]
 
 _POLL = 1.0  # seconds between two looks into a folder
 _PATIENCE = 10  # looks until a photo that cannot be read is told of; it may still be on its way

@@ -68,7 +68,7 @@ def test_mistakes(predicted: Path, tmp_path: Path, dips: Dips, options: list[str
 
 def test_a_folder_that_is_no_prediction(predicted: Path, tiny: Tiny, tmp_path: Path, dips: Dips) -> None:
     said = dips("boxes", tiny.data, "--out", tmp_path / "out")
-    assert said.code == 2 and "is no finished prediction" in said.err
+    assert said.code == 2 and "is no prediction" in said.err
     said = dips("boxes", predicted, "--out", predicted)
     assert said.code == 2 and "exists already" in said.err
 

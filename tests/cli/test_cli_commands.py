@@ -149,7 +149,7 @@ def test_the_machine_is_full(error: Exception, words: str, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    ("command", "hint"), [("train data --out run", "--resume"), ("evaluate run data", "nothing was changed")]
+    ("command", "hint"), [("train data --out run", "--resume"), ("evaluate run data", "the run is as it was")]
 )
 def test_interrupted(command: str, hint: str, monkeypatch: pytest.MonkeyPatch, dips: Dips) -> None:
     for name in ("fit", "load_run"):

@@ -39,7 +39,7 @@ def test_a_folder(tiny: Tiny, tmp_path: Path, dips: Dips) -> None:
     (tmp_path / "in" / first.name).write_bytes(first.read_bytes())
     (tmp_path / "in" / "bad.jpg").write_bytes(b"x")
     said = dips("stream", tiny.run, tmp_path / "in", "--out", tmp_path / "boxes.json", "--idle", "0")
-    assert said.code == 1 and "1 frames" in said.out and "bad.jpg" in said.err
+    assert said.code == 1 and "1 frame in" in said.out and "bad.jpg" in said.err
     (frame,) = json.loads((tmp_path / "boxes.json").read_text())["frames"]
     assert frame["name"] == first.name and "time" not in frame
 

@@ -67,7 +67,7 @@ def test_no_room_is_told_before_pixels_are_written(
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
-    with pytest.raises(ImageError, match=r"a\.png takes .* No space left.* TMPDIR"), open_photo(tmp_path / "a.png"):
+    with pytest.raises(ImageError, match=r"a\.png takes .*No space left.* TMPDIR"), open_photo(tmp_path / "a.png"):
         pass
 
 

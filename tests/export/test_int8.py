@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,3 +95,18 @@ def test_the_same_bytes_again(networks: Networks, about: About, photos: list[Pat
     one, two = (to_int8(data, 64, photos) for _ in range(2))
     for first, second in zip(one.graph.initializer, two.graph.initializer, strict=True):
         np.testing.assert_array_equal(onnx.numpy_helper.to_array(first), onnx.numpy_helper.to_array(second))
+
+
+def test_a_broken_model_is_not_written(
+    tmp_path: Path, networks: Networks, about: About, photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(data: bytes, side: int, photos: Sequence[Path]) -> Any:
+        model = onnx.load_from_string(data)
+        weights = next(t for t in model.graph.initializer if len(t.dims) == 4)
+        weights.CopyFrom(onnx.numpy_helper.from_array(np.full(tuple(weights.dims), np.nan, np.float32), weights.name))
+        return model
+
+    monkeypatch.setattr("dips.export.onnx.to_int8", broken)
+    with pytest.raises(RunError, match="was not written: in 8 bits score maps differ by"):
+        export_onnx(networks, tmp_path / "a.onnx", about=about, photos=photos[:3], calibration=photos[3:])
+    assert not list(tmp_path.iterdir())

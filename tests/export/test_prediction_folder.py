@@ -244,3 +244,15 @@ def test_what_a_kill_left_is_removed_everywhere(tmp_path: Path, make_photo: Make
         (out / left).touch()
     assert plan([photo], out).fill(predict).photos == 1
     assert files(out) == expected(".a.b2345678")
+
+
+def test_files_of_other_kinds_are_told(tmp_path: Path, make_photo: MakePhoto, capsys: pytest.CaptureFixture[str]) -> None:
+    make_photo(tmp_path / "p" / "1.jpg")
+    for name in ("DJI_1.HEIC", "sub/DJI_1.DNG", "notes.txt", ".hidden.heic"):
+        (tmp_path / "p" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "p" / name).touch()
+    plan([tmp_path / "p"], tmp_path / "out")
+    assert "2 (DJI_1.HEIC, sub/DJI_1.DNG)" in capsys.readouterr().err
+    (tmp_path / "clip.MP4").touch()
+    with pytest.raises(DataError, match="is a video; 'dips stream'"):
+        plan([tmp_path / "clip.MP4"], tmp_path / "out")

@@ -89,14 +89,22 @@ def test_name_equals_file(tmp_path: Path) -> None:
     path = write(tmp_path / "a.safetensors")
     assert resolve(f"{CNN}.in1k", role="cnn", given=(f"{CNN}={path}",)).arch == f"{CNN}.in1k"
     assert resolve(CNN, role="cnn", given=(f"{CNN}.in1k={path}",)).arch == f"{CNN}.in1k"
-    auto = resolve("auto", role="transformer", given=(f"{CNN}=x", f"vit_base_patch14_dinov2.lvd142m={path}"))
+    auto = resolve("auto", role="transformer", given=(f"{CNN}={path}", f"vit_base_patch14_dinov2.lvd142m={path}"))
     assert auto.arch == "vit_base_patch14_dinov2.lvd142m"
     with pytest.raises(WeightsError, match="did you mean tf_efficientnet_lite0"):
         resolve(CNN, role="cnn", given=(f"tf_eficientnet_lite0={path}",))
-    with pytest.raises(WeightsError, match=r"there is no weight file .*gone"):
+    with pytest.raises(WeightsError, match=r"no file or folder .*gone"):
         resolve(CNN, role="cnn", given=(f"{CNN}={tmp_path / 'gone.pth'}",))
     with pytest.raises(WeightsError, match=r"no file or folder .*gone"):
         resolve(CNN, role="cnn", given=(str(tmp_path / "gone.pth"),))
+
+
+def test_what_is_given_must_be_there_also_where_it_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(WeightsError, match=r"no file or folder gone\.pth"):
+        resolve("embedded", role="cnn", given=("gone.pth",))
+    monkeypatch.setenv("DIPS_WEIGHTS", "/nix")
+    with pytest.raises(WeightsError, match="no file or folder /nix"):
+        resolve("embedded", role="cnn")
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".pt", ".bin"])

@@ -41,6 +41,8 @@ def interrupted(tokens: Sequence[str]) -> str:
         return "the same command with --resume goes on where it stopped"
     if first in ("boxes", "compare", "demo", "predict", "stream"):
         return "the same command goes on where it stopped"
+    if first == "evaluate":
+        return "the run is as it was, but for the numbers of its last evaluation"
     return "nothing was changed"
 
 

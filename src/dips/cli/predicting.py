@@ -27,8 +27,10 @@ def predict_folder(
     folder = PredictionFolder.plan(images, out, formats=parse_formats(formats), made_with=made_with)
 
     from dips.opening import load
+    from dips.runtime import log
 
     model = load(run, device=device, settings=settings, weights=weights)
+    log(f"{model.predictor.summary()}; {model.made_with()}")
     return _told(folder.fill(lambda paths, skipped: model.predict(paths, skipped=skipped)), out)
 
 
@@ -68,8 +70,9 @@ def stream_boxes(
     device: str,
 ) -> int:
     """A video, or a folder that fills; returns the exit code. Ctrl-C ends a folder's watch like idleness does."""
+    from dips.data.images import VIDEOS
     from dips.export.annotations import text_of
-    from dips.streams import VIDEOS, Journal
+    from dips.streams import Journal
 
     if rate < 0 or idle < 0:
         raise ConfigError(f"--fps and --idle must not be negative: {rate:g}, {idle:g}")
@@ -85,7 +88,7 @@ def stream_boxes(
         skipped = _run_stream(run, source, journal, rate, idle, settings, weights, device, name["model"][:12])
         head = {"source": text_of(source.as_posix()), "fps": rate if video else None, "skipped": skipped}
         total = journal.finish(head)
-    print(f"{total} frames in {out}")
+    print(f"{_count(total, 'frame')} in {out}")
     return 1 if skipped else 0
 
 
@@ -108,6 +111,7 @@ def _run_stream(
 
     video = not source.is_dir()
     model = load(run, device=device, settings=settings, weights=weights)
+    log(f"{model.predictor.summary()}; {model.made_with()}")
     if journal.done:
         log(f"{len(journal.done)} frames were done before and are kept")
     skipped: list[dict[str, str]] = []
@@ -146,7 +150,11 @@ def tiling(tile: str | None) -> list[str]:
 
 
 def _told(done: Filled, out: Path) -> int:
-    print(f"{done.photos} photos, {done.boxes} boxes in {out}")
+    print(f"{_count(done.photos, 'photo')}, {_count(done.boxes, 'box')} in {out}")
     if done.skipped:
-        print(f"{len(done.skipped)} photos could not be read, or not drawn on, see {out / 'skipped.json'}")
+        print(f"{_count(len(done.skipped), 'photo')} could not be read, or not drawn on, see {out / 'skipped.json'}")
     return 1 if done.skipped else 0
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" + ("" if number == 1 else "es" if word.endswith("x") else "s")

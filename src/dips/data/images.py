@@ -24,6 +24,7 @@ from dips.errors import DataError, ImageError
 __all__ = [
     "MAX_PIXELS",
     "SUFFIXES",
+    "VIDEOS",
     "ByteImage",
     "as_stored",
     "copy_rows",
@@ -35,6 +36,7 @@ __all__ = [
     "read_image",
     "read_image_bytes",
     "resize_image",
+    "unreadable_kinds",
     "walk_images",
 ]
 
@@ -42,6 +44,9 @@ ByteImage = NDArray[np.uint8]
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 """File names that count as photos, in lower case."""
+
+VIDEOS = frozenset({".mp4", ".mov", ".avi", ".mkv", ".m4v", ".mpg", ".mpeg", ".webm", ".ts"})
+"""File names that count as videos, in lower case."""
 
 MAX_PIXELS = 250_000_000
 """Larger photos are refused: a few kilobytes of file can claim to be gigabytes of pixels."""
@@ -58,6 +63,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_NOT_READ = VIDEOS | {".heic", ".heif", ".avif", ".gif", ".dng", ".raw", ".cr2", ".cr3", ".nef", ".arw", ".rw2", ".orf", ".jp2"}
 _ROWS = 256  # that are copied at a time
 _limit_lock = threading.Lock()
 
@@ -103,6 +109,16 @@ def walk_images(folder: Path) -> Iterator[tuple[str, ...]]:
         for name in files:
             if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:
                 yield (*inside, name)
+
+
+def unreadable_kinds(folder: Path) -> list[str]:
+    """Names of files below ``folder`` that are pictures or videos of kinds that are not read, sorted."""
+    found = []
+    for where, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in SKIPPED_FOLDERS]
+        inside = Path(where).relative_to(folder)
+        found += [(inside / name).as_posix() for name in files if Path(name).suffix.lower() in _NOT_READ and name[0] != "."]
+    return sorted(found)
 
 
 def read_image(path: str | Path, *, max_side: int | None = None) -> ByteImage:

@@ -27,7 +27,7 @@ from typing import Any
 
 import cv2
 
-from dips.data.images import fitted_size, list_images, read_image, resize_image
+from dips.data.images import VIDEOS, fitted_size, list_images, read_image, resize_image, unreadable_kinds
 from dips.errors import ConfigError, DataError, ImageError, RunError
 from dips.export import formats
 from dips.export.annotations import (
@@ -55,6 +55,7 @@ __all__ = [
     "locate",
     "name_photos",
     "parse_formats",
+    "require_finished",
     "save_prediction",
 ]
 
@@ -95,6 +96,16 @@ def is_finished(out: Path) -> bool:
     return out.exists() and not (out / _MARK).is_file()
 
 
+def require_finished(folder: Path) -> None:
+    """See that a prediction folder is complete.
+
+    Raises:
+        RunError: it is not.
+    """
+    if (folder / _MARK).is_file():
+        raise RunError(f"{folder} is unfinished; give the same 'dips predict' again, which goes on with it")
+
+
 def parse_formats(text: str) -> tuple[str, ...]:
     """``"json,overlays"`` as names, in the order of :data:`FORMATS`.
 
@@ -125,6 +136,8 @@ def name_photos(images: Sequence[Path], *, leave_out: Path) -> tuple[dict[Path, 
     for given in images:
         if not given.exists():
             raise DataError(f"{given} does not exist; give photos or folders of photos")
+        if given.suffix.lower() in VIDEOS and given.is_file():
+            raise DataError(f"{given} is a video; 'dips stream' finds the boxes of its frames")
         tops.append(os.path.abspath(given if given.is_dir() else given.parent))
         for path in list_images(given) if given.is_dir() else [given]:
             absolute = os.path.abspath(path)
@@ -133,11 +146,19 @@ def name_photos(images: Sequence[Path], *, leave_out: Path) -> tuple[dict[Path, 
     if not found:
         places = ", ".join(map(str, images))
         raise DataError(f"there are no photos in {places}; JPEG, PNG, BMP, WebP and TIFF files count")
+    _tell_others(images)
     try:
         top = os.path.commonpath(tops)
     except ValueError:  # two drives of Windows
         return {path: PurePosixPath(*Path(absolute).parts[1:]).as_posix() for absolute, path in found.items()}, ""
     return {path: Path(os.path.relpath(absolute, top)).as_posix() for absolute, path in found.items()}, Path(top).name
+
+
+def _tell_others(images: Sequence[Path]) -> None:
+    others = [name for given in images if given.is_dir() for name in unreadable_kinds(given)]
+    if others:
+        more = ", ..." if len(others) > 3 else ""
+        log(f"not looked at, as such files are no photos that can be read: {len(others)} ({', '.join(others[:3])}{more})")
 
 
 @dataclass(frozen=True)
@@ -188,8 +209,9 @@ class PredictionFolder:
         Raises:
             RunError: ``source`` is no such folder, is unfinished or damaged, or ``out`` exists as for :meth:`plan`.
         """
-        if not (source / "predictions.json").is_file() or not is_finished(source):
-            raise RunError(f"{source} is no finished prediction; give the folder that 'dips predict --out' wrote")
+        require_finished(source)
+        if not (source / "predictions.json").is_file():
+            raise RunError(f"{source} is no prediction; give the folder that 'dips predict --out' wrote")
         _require_unfinished(out)
         names: dict[Path, str] = {}
         stems: dict[Path, str] = {}

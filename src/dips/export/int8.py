@@ -19,7 +19,6 @@ from dips.runtime import log
 
 __all__ = ["to_int8"]
 
-PHOTOS = 32
 _OPERATORS = ["Conv", "MatMul"]
 
 
@@ -29,7 +28,7 @@ def to_int8(data: bytes, side: int, photos: Sequence[Path]) -> Any:
     Args:
         data: an ONNX file.
         side: of the square that its networks see.
-        photos: for calibration; :data:`PHOTOS` of them are taken.
+        photos: for calibration.
 
     Raises:
         RunError: no photo can be read, or the model cannot be brought into 8 bits.
@@ -38,8 +37,7 @@ def to_int8(data: bytes, side: int, photos: Sequence[Path]) -> Any:
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    count = min(PHOTOS, len(photos))
-    squares = _squares([photos[i * len(photos) // count] for i in range(count)], side)
+    squares = _squares(photos, side)
     first = next(squares, None)
     if first is None:
         raise RunError("no photo for the calibration of --int8 could be read; give training photos")

@@ -34,6 +34,9 @@ OPSET = 18
 _MOST = 2_000_000_000  # bytes of a file; protobuf ends at 2 GiB
 
 
+_INT8_MEAN = 0.05  # measured: 0.005 to 0.02 (docs/export.md); a model that quantisation broke is far above
+
+
 @dataclass(frozen=True)
 class Compared:
     """How far an exported file is from torch on some photos.
@@ -95,6 +98,11 @@ def export_onnx(
         small = dataclasses.replace(about, precision="int8")
         data = described(to_int8(data, about.side, calibration), small)
         found = compare(networks, OnnxNetworks(data, str(path), "cpu"), photos)
+        if not found.mean <= _INT8_MEAN:  # NaN is not
+            raise RunError(
+                f"{path} was not written: in 8 bits score maps differ by {found.mean:.2g} in the mean, not {_INT8_MEAN:g}; "
+                "give other training photos to --int8, or leave it out"
+            )
     with atomic_file(path, "wb") as file:
         require_new(path)  # it took a while
         file.write(data)

@@ -132,13 +132,15 @@ def resolve(arch: str, *, role: Role, given: Sequence[str] = (), allow_hub: bool
     """
     package = next(item for item in EMBEDDED if item.role == role)
     wanted = AUTO_TRANSFORMER if arch == "auto" else arch
+    items = [*given, *filter(None, os.environ.get("DIPS_WEIGHTS", "").split(os.pathsep))]
+    for item in items:
+        _require_there(item)
     if arch == "embedded":
         return _from_package(package)
     if arch == "auto" and role == "cnn":
         raise WeightsError("classifier.arch has no 'auto'; name a CNN of timm, e.g. tf_efficientnet_lite0")
     if arch != "auto":
         backbones.cnn_config(arch)  # an unknown name is told before anything is searched
-    items = [*given, *filter(None, os.environ.get("DIPS_WEIGHTS", "").split(os.pathsep))]
     for item in items:
         if found := _from_given(item, arch, wanted, role):
             return found
@@ -168,6 +170,13 @@ def _tagged(name: str, arch: str) -> str:
     return max(name, arch, key=len)
 
 
+def _require_there(item: str) -> None:
+    path = Path(item).expanduser()
+    named = Path(item.partition("=")[2]).expanduser() if "=" in item else path
+    if not path.exists() and not named.exists():
+        raise WeightsError(f"--weights: there is no file or folder {named}")
+
+
 def _from_given(item: str, arch: str, wanted: str, role: Role) -> Weights | None:
     """Weights from one ``--weights`` item, or None if it does not concern this network."""
     path = Path(item).expanduser()
@@ -185,8 +194,6 @@ def _from_given(item: str, arch: str, wanted: str, role: Role) -> Weights | None
     family = backbones.is_transformer(stem)
     if _same(stem, wanted):
         return _from_file(path, _tagged(stem, wanted))
-    if not path.exists():
-        raise WeightsError(f"--weights: there is no file or folder {path}")
     if role == "cnn" or family is False:
         return None
     if arch == "auto" and not family:

@@ -11,7 +11,7 @@ from typing import Any
 from dips.data.images import SUFFIXES
 from dips.errors import ImageError, RunError
 from dips.export.annotations import damaged, read_record
-from dips.export.folder import is_finished, locate
+from dips.export.folder import locate, require_finished
 
 __all__ = ["Box", "Found", "Photo", "Predictions", "read_masks", "read_predictions"]
 
@@ -94,8 +94,7 @@ def read_predictions(folder: Path) -> Predictions:
     top = folder / "json"
     if not top.is_dir():
         raise RunError(f"{folder} is no prediction; give the folder that 'dips predict --out' wrote")
-    if not is_finished(folder):
-        raise RunError(f"{folder} is unfinished; give the same 'dips predict' again, which goes on with it")
+    require_finished(folder)
     read = [_read(file) for file in top.rglob("*.json")]
     if not read:
         raise RunError(f"{folder} holds no photos; give the folder of another prediction")

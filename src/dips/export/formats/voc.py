@@ -46,6 +46,6 @@ def _annotation(item: Item) -> ElementTree.Element:
 
 def _add(parent: ElementTree.Element, **texts: object) -> None:
     for name, text in texts.items():
-        # XML has no place for control characters, which file names may hold
-        words = "".join(c if c >= " " or c in "\t\n" else "�" for c in str(text))
+        # XML has no place for control characters and two others, which file names may hold
+        words = "".join(c if (c >= " " and c not in "\ufffe\uffff") or c in "\t\n" else "\ufffd" for c in str(text))
         ElementTree.SubElement(parent, name).text = words
