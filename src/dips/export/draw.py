@@ -151,8 +151,10 @@ def _legend(draw: ImageDraw.ImageDraw, prediction: Prediction, truth: bool, heat
 
 def _crowd(prediction: Prediction, rect: Rect, taken: list[Rect]) -> float:
     """How much of interest a rectangle would hide."""
-    x0, y0, x1, y1 = (max(0, round(value)) for value in rect)
-    score = float(prediction.score_map[y0:y1, x0:x1].mean())
+    cells = np.array(prediction.grid.shape[::-1]) / prediction.size
+    x0, y0 = np.floor(np.maximum(rect[:2], 0) * cells).astype(int)
+    x1, y1 = np.ceil(np.array(rect[2:]) * cells).astype(int)
+    score = float(prediction.grid[y0:y1, x0:x1].mean())
     boxes = sum(_meet(rect, (box[0], box[1], box[2], box[3])) for box in prediction.boxes)
     return score + boxes + 10 * sum(_meet(rect, other) for other in taken)
 

@@ -158,7 +158,8 @@ def _tell_others(images: Sequence[Path]) -> None:
     others = [name for given in images if given.is_dir() for name in unreadable_kinds(given)]
     if others:
         more = ", ..." if len(others) > 3 else ""
-        log(f"not looked at, as such files are no photos that can be read: {len(others)} ({', '.join(others[:3])}{more})")
+        names = f"{', '.join(others[:3])}{more} ({len(others)} of kinds that are not read)"
+        log(f"not looked at: {names}; convert photos to JPEG, give videos to 'dips stream'")
 
 
 @dataclass(frozen=True)

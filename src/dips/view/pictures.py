@@ -20,7 +20,7 @@ SMALL = 160
 """The same for the list of photos."""
 
 _KEPT = 64 * 2**20  # bytes
-_AT_ONCE = 2  # a photo of 250 million pixels needs 750 MB while it is read
+_AT_ONCE = 2  # a photo of 250 million pixels that is no JPEG needs 1.8 GB while it is read
 
 
 class Pictures:
