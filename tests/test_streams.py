@@ -155,6 +155,19 @@ def test_a_photo_that_comes_slowly_is_not_told_as_damaged(tmp_path: Path, make_p
     assert [name for name, _ in told] == ["cut.png"] and 10 <= told[0][1] <= 12
 
 
+def test_what_could_not_be_read_is_told_when_the_watch_is_broken_off(tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(b"no photo")
+    os.utime(tmp_path / "bad.png", (1, 1))
+    told: list[str] = []
+
+    def ended(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(watched(tmp_path, look, idle=60, skipped=lambda path, why: told.append(path.name), sleep=ended))
+    assert told == ["bad.png"]
+
+
 def test_photos_that_come_alone_are_told_at_once(tmp_path: Path) -> None:
     """Real time: a photo that another thread writes is predicted while the watch goes on."""
     arrived: list[float] = []

@@ -11,7 +11,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import tee
 from pathlib import Path
@@ -95,7 +95,7 @@ def video_frames(path: Path, rate: float, done: frozenset[str] | set[str] = froz
         video.release()
 
 
-def predicted(predictor: Predictor, frames: Iterable[tuple[Frame, ByteImage]]) -> Iterator[Found]:
+def predicted(predictor: Predictor, frames: Iterable[tuple[Frame, ByteImage]]) -> Generator[Found, None, None]:
     """Frames of a video, each with its prediction, in order."""
     shown, told = tee(frames)
     for prediction in predictor.pictures((frame.source, pixels) for frame, pixels in shown):
@@ -110,7 +110,7 @@ def watched(
     skipped: Callable[[Path, str], None],
     done: frozenset[str] | set[str] = frozenset(),
     sleep: Callable[[float], None] = time.sleep,
-) -> Iterator[Found]:
+) -> Generator[Found, None, None]:
     """Photos of a folder with their predictions, then those that come while it is watched.
 
     A photo is looked at once its size no longer grows; one that cannot be read is tried again when it changes, and told of when
@@ -126,39 +126,42 @@ def watched(
     growing: dict[str, tuple[int, int]] = {}
     failed: dict[str, _Failure] = {}
     quiet = 0.0
-    while True:
-        came = False
-        for path in list_images(folder):
-            name = text_of(path.relative_to(folder).as_posix())
-            if name in seen:
-                continue
-            try:
-                state = path.stat()
-            except OSError:  # gone again
-                continue
-            now = (state.st_size, state.st_mtime_ns)
-            if name in failed and failed[name].state == now:
-                continue
-            came = True
-            if growing.get(name) != now and time.time() - state.st_mtime < 2 * _POLL:
-                growing[name] = now
-                continue
-            growing.pop(name, None)
-            failed.pop(name, None)
-            try:
-                prediction = look(path)
-            except ImageError as error:
-                failed[name] = _Failure(path, now, str(error))
-                continue
-            seen.add(name)
-            yield Frame(path, name, None), prediction
-        quiet = 0.0 if came else quiet + _POLL
-        ends = quiet > idle or (not came and idle == 0)
+    try:
+        while True:
+            came = False
+            for path in list_images(folder):
+                name = text_of(path.relative_to(folder).as_posix())
+                if name in seen:
+                    continue
+                try:
+                    state = path.stat()
+                except OSError:  # gone again
+                    continue
+                now = (state.st_size, state.st_mtime_ns)
+                if name in failed and failed[name].state == now:
+                    continue
+                came = True
+                if growing.get(name) != now and time.time() - state.st_mtime < 2 * _POLL:
+                    growing[name] = now
+                    continue
+                growing.pop(name, None)
+                failed.pop(name, None)
+                try:
+                    prediction = look(path)
+                except ImageError as error:
+                    failed[name] = _Failure(path, now, str(error))
+                    continue
+                seen.add(name)
+                yield Frame(path, name, None), prediction
+            for failure in failed.values():
+                failure.tell(skipped, _PATIENCE)
+            quiet = 0.0 if came else quiet + _POLL
+            if quiet > idle or (not came and idle == 0):
+                return
+            sleep(_POLL)
+    finally:  # also where the watch is ended
         for failure in failed.values():
-            failure.tell(skipped, at_once=ends)
-        if ends:
-            return
-        sleep(_POLL)
+            failure.tell(skipped, after=0)
 
 
 @dataclass(slots=True)
@@ -168,13 +171,15 @@ class _Failure:
     path: Path
     state: tuple[int, int]
     reason: str
-    polls: int = 0
+    looks: int = 0
+    told: bool = False
 
-    def tell(self, skipped: Callable[[Path, str], None], *, at_once: bool) -> None:
-        if self.polls <= _PATIENCE and (at_once or self.polls == _PATIENCE):
+    def tell(self, skipped: Callable[[Path, str], None], after: int) -> None:
+        """Tell once, when so many looks found it unchanged."""
+        self.looks += 1
+        if not self.told and self.looks > after:
+            self.told = True
             skipped(self.path, self.reason)
-            self.polls = _PATIENCE
-        self.polls += 1
 
 
 class Journal:

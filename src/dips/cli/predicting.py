@@ -126,9 +126,10 @@ def _run_stream(
         log(f"watching {source}; ends when no photo has come for {idle:g} seconds, or with Ctrl-C")
         found = watched(source, model.predictor.photo, idle=idle, skipped=skip, done=journal.done)
     try:
-        for count, _ in enumerate(write_stream(found, journal, model=model_name), start=1):
-            if count % 100 == 0:
-                log(f"{count} frames")
+        with closing(found):
+            for count, _ in enumerate(write_stream(found, journal, model=model_name), start=1):
+                if count % 100 == 0:
+                    log(f"{count} frames")
     except KeyboardInterrupt:
         if video:
             raise
