@@ -345,7 +345,9 @@ def test_a_photo_is_opened_turned_and_closed_by_keys(page: Page, show: Open, mak
     page.keyboard.press("Escape")
     view.wait_for(state="hidden")
     assert page.evaluate("document.activeElement.tagName") == "TABLE"
-    assert page.locator("#photo-table tr.active").get_attribute("data-at") == str(listed(page).index(here))
+    page.wait_for_function(
+        "at => document.querySelector('#photo-table tr.active').dataset.at === at", arg=str(listed(page).index(here))
+    )
 
 
 def test_a_card_is_opened_by_enter_and_a_row_by_a_click(page: Page, show: Open, make_page: Callable[..., PhotoPage]) -> None:
