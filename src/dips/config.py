@@ -11,7 +11,7 @@ import difflib
 import json
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -34,6 +34,7 @@ __all__ = [
     "TrainConfig",
     "load_config",
     "require_prediction",
+    "several",
     "to_toml",
 ]
 
@@ -246,6 +247,11 @@ class Config:
     def override(self, settings: Iterable[str]) -> Config:
         """A copy with ``stage.name=value`` strings applied, as :func:`load_config` takes them."""
         return _merge(self, _nest(_split(item) for item in settings), "--set")
+
+
+def several(items: Sequence[str]) -> tuple[str, ...]:
+    """Strings that a user may give in a list or, when it is one, alone."""
+    return (items,) if isinstance(items, str) else tuple(map(str, items))
 
 
 def require_prediction(settings: Iterable[str]) -> None:

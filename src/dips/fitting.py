@@ -9,13 +9,13 @@ from pathlib import Path
 
 import torch
 
-from dips.config import Config, load_config, to_toml
+from dips.config import Config, load_config, several, to_toml
 from dips.data import image_size
 from dips.errors import RunError
 from dips.evaluate.record import write_json
 from dips.export.card import write_card
 from dips.harvest.store import Store
-from dips.model import CONFIG, RUN, Model, load_run, several
+from dips.model import CONFIG, RUN, Model, load_run
 from dips.models.checkpoint import save_model
 from dips.models.networks import TEMPER
 from dips.reporting import write_run_report

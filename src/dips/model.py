@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dips import __version__
-from dips.config import Config, load_config, require_prediction
+from dips.config import Config, load_config, require_prediction, several
 from dips.data import load_data
 from dips.data.images import gather_images
 from dips.errors import ConfigError, DataError, RunError, WeightsError
@@ -41,7 +41,7 @@ from dips.types import Prediction
 if TYPE_CHECKING:
     from dips.export.onnx import Compared
 
-__all__ = ["CONFIG", "RUN", "Model", "load_run", "several"]
+__all__ = ["CONFIG", "RUN", "Model", "load_run"]
 
 CONFIG, RUN = "config.toml", "run.json"
 _RECORD = ("data", "classes", "background", "weights", "accuracy", "selection", "label_free", "best_tau", "environment")
@@ -306,11 +306,6 @@ def _spread(photos: Sequence[Path], most: int) -> list[Path]:
     """At most so many of them, evenly."""
     count = min(len(photos), most)
     return [photos[i * len(photos) // count] for i in range(count)]
-
-
-def several(items: Sequence[str]) -> tuple[str, ...]:
-    """Strings that a user may give in a list or, when it is one, alone."""
-    return (items,) if isinstance(items, str) else tuple(map(str, items))
 
 
 def _require(path: Path, record: dict[str, Any], names: Sequence[str]) -> None:

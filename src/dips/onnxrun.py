@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from dips.config import Config, PredictConfig, require_prediction
+from dips.config import Config, PredictConfig, require_prediction, several
 from dips.data.images import ByteImage, gather_images
 from dips.errors import ConfigError, DipsError, RunError
 from dips.onnxfile import metadata, names_other_files
@@ -205,7 +205,7 @@ def load_onnx(path: str | Path, *, settings: Sequence[str] = (), device: str = "
         ConfigError: a setting that is unknown, or part of the graph.
     """
     file = Path(path)
-    settings = (settings,) if isinstance(settings, str) else tuple(map(str, settings))
+    settings = several(settings)
     require_prediction(settings)
     for item in settings:
         name = item.partition("=")[0].strip()

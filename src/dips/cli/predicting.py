@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from dips.errors import ConfigError, DataError
 from dips.identity import identity
+from dips.types import Problem
 
 if TYPE_CHECKING:
     from dips.export.folder import Filled
@@ -71,7 +72,7 @@ def stream_boxes(
 ) -> int:
     """A video, or a folder that fills; returns the exit code. Ctrl-C ends a folder's watch like idleness does."""
     from dips.data.images import VIDEOS
-    from dips.export.annotations import text_of
+    from dips.export.annotations import skipped_records, text_of
     from dips.streams import Journal
 
     if rate < 0 or idle < 0:
@@ -86,7 +87,7 @@ def stream_boxes(
 
     with closing(journal):
         skipped = _run_stream(run, source, journal, rate, idle, settings, weights, device, name["model"][:12])
-        head = {"source": text_of(source.as_posix()), "fps": rate if video else None, "skipped": skipped}
+        head = {"source": text_of(source.as_posix()), "fps": rate if video else None, "skipped": skipped_records(skipped)}
         total = journal.finish(head)
     print(f"{_count(total, 'frame')} in {out}")
     return 1 if skipped else 0
@@ -102,9 +103,8 @@ def _run_stream(
     weights: Sequence[str],
     device: str,
     model_name: str,
-) -> list[dict[str, str]]:
+) -> list[Problem]:
     """Predict what comes; returns the photos that were skipped."""
-    from dips.export.annotations import text_of
     from dips.opening import load
     from dips.runtime import log
     from dips.streams import predicted, video_frames, watched, write_stream
@@ -114,10 +114,10 @@ def _run_stream(
     log(f"{model.predictor.summary()}; {model.made_with()}")
     if journal.done:
         log(f"{len(journal.done)} frames were done before and are kept")
-    skipped: list[dict[str, str]] = []
+    skipped: list[Problem] = []
 
     def skip(path: Path, why: str) -> None:
-        skipped.append({"path": text_of(path.as_posix()), "reason": text_of(why)})
+        skipped.append(Problem(path, why))
         log(f"skipped: {why}")
 
     if video:

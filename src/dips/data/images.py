@@ -54,15 +54,6 @@ MAX_PIXELS = 250_000_000
 # Nothing that starts another program (EPS) is among them. JPEG includes MPO, which DJI drones write as .JPG.
 _FORMATS = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF")
 SKIPPED_FOLDERS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN"})  # of archives, network disks and Windows
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _NOT_READ = VIDEOS | {".heic", ".heif", ".avif", ".gif", ".dng", ".raw", ".cr2", ".cr3", ".nef", ".arw", ".rw2", ".orf", ".jp2"}
 _ROWS = 256  # that are copied at a time
 _limit_lock = threading.Lock()
@@ -95,8 +86,11 @@ def gather_images(photos: str | Path | Iterable[str | Path]) -> list[Path]:
     return paths
 
 
-def walk_images(folder: Path) -> Iterator[tuple[str, ...]]:
-    """Paths of the photos below ``folder``, relative to it and in parts, in no order; those in ``folder`` itself come first."""
+def walk_images(folder: Path, suffixes: frozenset[str] = SUFFIXES) -> Iterator[tuple[str, ...]]:
+    """Paths of the photos below ``folder``, relative to it and in parts, in no order; those in ``folder`` itself come first.
+
+    ``suffixes``: in lower case, what a name must end in.
+    """
     seen: set[str] = set()  # a link to a folder above would never end
     for where, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(where)
@@ -107,18 +101,13 @@ def walk_images(folder: Path) -> Iterator[tuple[str, ...]]:
         folders[:] = [name for name in folders if not name.startswith(".") and name not in SKIPPED_FOLDERS]
         inside = Path(where).relative_to(folder).parts
         for name in files:
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes:
                 yield (*inside, name)
 
 
 def unreadable_kinds(folder: Path) -> list[str]:
     """Names of files below ``folder`` that are pictures or videos of kinds that are not read, sorted."""
-    found = []
-    for where, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".") and name not in SKIPPED_FOLDERS]
-        inside = Path(where).relative_to(folder)
-        found += [(inside / name).as_posix() for name in files if Path(name).suffix.lower() in _NOT_READ and name[0] != "."]
-    return sorted(found)
+    return ["/".join(parts) for parts in sorted(walk_images(folder, _NOT_READ))]
 
 
 def read_image(path: str | Path, *, max_side: int | None = None) -> ByteImage:
@@ -254,24 +243,29 @@ def _png_has_exif(file: IO[bytes]) -> bool:
 
 
 def _to_rgb(image: Image.Image) -> ByteImage:
-    turn, mode = orientation_of(image), image.mode
+    turn = orientation_of(image)
+    width, height = image.size[::-1] if turn in (5, 6, 7, 8) else image.size
+    pixels = np.empty((height, width, 3), np.uint8)
     if is_plain(image):
-        width, height = image.size[::-1] if turn in (5, 6, 7, 8) else image.size
-        pixels = np.empty((height, width, 3), np.uint8)
         copy_rows(image, as_stored(pixels, turn))
-        return pixels
-    how = _TURNS.get(turn)
-    upright = image if how is None else image.transpose(how)
+    else:
+        as_stored(pixels, turn)[:] = _converted(image)
+    return pixels
+
+
+def _converted(image: Image.Image) -> ByteImage:
+    """The pixels of any kind of image as RGB, in the order of the file."""
+    mode = image.mode
     if mode.startswith("I;16") or mode in ("I", "F"):
-        grey = _grey_to_bytes(np.asarray(upright), _grey_range(image))
+        grey = _grey_to_bytes(np.asarray(image), _grey_range(image))
         return np.repeat(grey[:, :, None], 3, axis=2)
     if mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info or mode == "P":
-        layer = upright.convert("RGBA")  # palettes may hold transparency, too
+        layer = image.convert("RGBA")  # palettes may hold transparency, too
         white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
-        upright = Image.alpha_composite(white, layer)
+        image = Image.alpha_composite(white, layer)
     elif mode == "CMYK" and image.format in ("JPEG", "MPO") and "adobe" not in image.info:
-        upright = ImageChops.invert(upright)  # Pillow takes every CMYK JPEG for Adobe's, whose values are inverted
-    return np.array(upright.convert("RGB"), dtype=np.uint8)
+        image = ImageChops.invert(image)  # Pillow takes every CMYK JPEG for Adobe's, whose values are inverted
+    return np.array(image.convert("RGB"), dtype=np.uint8)
 
 
 def is_plain(image: Image.Image) -> bool:

@@ -21,7 +21,7 @@ from dips.errors import RunError
 from dips.rle import encode
 from dips.runtime import atomic_file
 from dips.scoremaps import packed, unpacked
-from dips.types import Prediction
+from dips.types import Prediction, Problem
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -29,6 +29,7 @@ __all__ = [
     "prediction_record",
     "read_prediction",
     "read_record",
+    "skipped_records",
     "text_of",
     "write_json",
     "write_map",
@@ -156,6 +157,11 @@ def read_prediction(record: Mapping[str, Any], map_file: Path) -> Prediction:
 def text_of(name: str) -> str:
     """A file name that is no valid UTF-8 as text that JSON can hold."""
     return os.fsencode(name).decode("utf-8", "replace")
+
+
+def skipped_records(problems: Iterable[Problem]) -> list[Record]:
+    """Photos that were left out, for JSON: ``path`` and ``reason``."""
+    return [{"path": text_of(problem.path.as_posix()), "reason": text_of(problem.message)} for problem in problems]
 
 
 def write_json(record: Mapping[str, Any], path: Path) -> None:

@@ -34,6 +34,7 @@ from dips.export.annotations import (
     prediction_record,
     read_prediction,
     read_record,
+    skipped_records,
     text_of,
     write_json,
     write_map,
@@ -294,8 +295,7 @@ class PredictionFolder:
             if name in formats.FORMATS:
                 formats.FORMATS[name].write(self.items(), self.out)
         if skipped:
-            listed = [{"path": text_of(problem.path.as_posix()), "reason": text_of(problem.message)} for problem in skipped]
-            write_json({"skipped": listed}, self.out / "skipped.json")
+            write_json({"skipped": skipped_records(skipped)}, self.out / "skipped.json")
         (self.out / _MARK).unlink()
         return Filled(photos, boxes, skipped)
 
