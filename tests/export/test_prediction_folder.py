@@ -14,7 +14,8 @@ import pytest
 
 from dips.data.images import read_image
 from dips.errors import ConfigError, DataError, ImageError, RunError
-from dips.export.folder import PredictionFolder, name_photos, parse_formats
+from dips.export.folder import PredictionFolder, parse_formats
+from dips.export.naming import name_photos
 from dips.types import Prediction
 
 MakePhoto = Callable[..., Path]

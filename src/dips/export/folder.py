@@ -18,17 +18,15 @@ import difflib
 import hashlib
 import json
 import os
-import unicodedata
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import cv2
 
-from dips.data.images import VIDEOS, fitted_size, list_images, read_image, resize_image, unreadable_kinds
-from dips.errors import ConfigError, DataError, ImageError, RunError
+from dips.data.images import fitted_size, read_image, resize_image
+from dips.errors import ConfigError, ImageError, RunError
 from dips.export import formats
 from dips.export.annotations import (
     prediction_record,
@@ -43,6 +41,7 @@ from dips.export.annotations import (
 )
 from dips.export.draw import overlay
 from dips.export.formats import Item
+from dips.export.naming import name_photos, stems_of
 from dips.objects import with_objects
 from dips.runtime import atomic_file, is_temporary, log, new_folder, track
 from dips.types import Prediction, Problem
@@ -54,7 +53,6 @@ __all__ = [
     "found_again",
     "is_finished",
     "locate",
-    "name_photos",
     "parse_formats",
     "require_finished",
     "save_prediction",
@@ -63,7 +61,6 @@ __all__ = [
 FORMATS = ("json", "overlays", "masks", *formats.FORMATS)
 _MARK = ".unfinished.json"
 _LARGEST = 4096  # pixels of the longer side of an overlay
-_LONGEST = 180  # bytes of a file name; the temporary files beside it have longer ones, and 255 is the limit
 
 Skipped = Callable[[Path, str], None]
 Predict = Callable[[Iterable[Path], Skipped], Iterable[Prediction]]
@@ -121,55 +118,13 @@ def parse_formats(text: str) -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in names or name == "json")
 
 
-def name_photos(images: Sequence[Path], *, leave_out: Path) -> tuple[dict[Path, str], str]:
-    """Every photo of files and folders once, and its name: a relative path with suffix and forward slashes; below which folder.
-
-    The folder is named by its last part alone.
-
-    Photos below ``leave_out`` (the results) do not count.
-
-    Raises:
-        DataError: a path does not exist, or there is no photo.
-    """
-    found: dict[str, Path] = {}
-    tops: list[str] = []
-    results = os.path.abspath(leave_out) + os.sep
-    for given in images:
-        if not given.exists():
-            raise DataError(f"{given} does not exist; give photos or folders of photos")
-        if given.suffix.lower() in VIDEOS and given.is_file():
-            raise DataError(f"{given} is a video; 'dips stream' finds the boxes of its frames")
-        tops.append(os.path.abspath(given if given.is_dir() else given.parent))
-        for path in list_images(given) if given.is_dir() else [given]:
-            absolute = os.path.abspath(path)
-            if not absolute.startswith(results):
-                found.setdefault(absolute, path)
-    if not found:
-        places = ", ".join(map(str, images))
-        raise DataError(f"there are no photos in {places}; JPEG, PNG, BMP, WebP and TIFF files count")
-    _tell_others(images)
-    try:
-        top = os.path.commonpath(tops)
-    except ValueError:  # two drives of Windows
-        return {path: PurePosixPath(*Path(absolute).parts[1:]).as_posix() for absolute, path in found.items()}, ""
-    return {path: Path(os.path.relpath(absolute, top)).as_posix() for absolute, path in found.items()}, Path(top).name
-
-
-def _tell_others(images: Sequence[Path]) -> None:
-    others = [name for given in images if given.is_dir() for name in unreadable_kinds(given)]
-    if others:
-        more = ", ..." if len(others) > 3 else ""
-        names = f"{', '.join(others[:3])}{more} ({len(others)} of kinds that are not read)"
-        log(f"not looked at: {names}; convert photos to JPEG, give videos to 'dips stream'")
-
-
 @dataclass(frozen=True)
 class PredictionFolder:
     """A folder to be filled.
 
     Attributes:
         out: the folder.
-        names, folder: see :func:`name_photos`.
+        names, folder: see :func:`dips.export.naming.name_photos`.
         stems: for each photo the path of its results inside ``json/`` and the others, without suffix.
         formats: of :data:`FORMATS`.
         beside: photos with a relative path are looked for from the current folder, and from those that hold this one.
@@ -198,7 +153,7 @@ class PredictionFolder:
         _require_unfinished(out)
         names, folder = name_photos(images, leave_out=out)
         mark = _marked(out, map(os.path.abspath, names), formats, made_with)
-        return PredictionFolder(out, names, folder, _stems(names), formats, out, mark)
+        return PredictionFolder(out, names, folder, stems_of(names), formats, out, mark)
 
     @staticmethod
     def again(source: Path, out: Path, *, formats: tuple[str, ...], made_with: Mapping[str, Any]) -> PredictionFolder:
@@ -397,27 +352,6 @@ def _require_same(out: Path, mark: Mapping[str, Any]) -> None:
                 f"{out} holds an interrupted prediction with {word}; give the same command to go on with it, choose another "
                 "--out or remove it"
             )
-
-
-def _stems(names: Mapping[Path, str]) -> dict[Path, str]:
-    """Paths of results without suffix, different also on disks that see no difference between A and a."""
-    bare = {path: name.removesuffix(PurePosixPath(name).suffix) for path, name in names.items()}
-    counts = Counter(_folded(stem) for stem in bare.values())
-    stems: dict[Path, str] = {}
-    taken: set[str] = set()
-    for path, stem in bare.items():
-        chosen = stem if counts[_folded(stem)] == 1 else names[path]
-        last = PurePosixPath(chosen).name
-        if _folded(chosen) in taken or len(os.fsencode(last)) > _LONGEST:
-            digest = hashlib.sha256(names[path].encode("utf-8", "surrogateescape")).hexdigest()[:12]
-            chosen = PurePosixPath(chosen).with_name(f"{last[:40]}-{digest}").as_posix()
-        taken.add(_folded(chosen))
-        stems[path] = chosen
-    return stems
-
-
-def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _sweep(out: Path) -> None:
