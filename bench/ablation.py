@@ -20,11 +20,15 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 
+from dips.benchmark.answers import evaluate_maps
 from dips.config import load_config
-from dips.evaluate.run import evaluate_maps
+from dips.fitting.prepare import prepare
+from dips.fitting.select import train
+from dips.fitting.splits import read_splits
 from dips.harvest.store import Store
-from dips.runtime import atomic_file, log, store_folder
-from dips.workflow import prepare, read_splits, train
+from dips.system.console import log
+from dips.system.environment import store_folder
+from dips.system.files import atomic_file
 
 BUDGET = [
     "harvest.sst=embedded",

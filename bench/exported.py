@@ -28,17 +28,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, default=4)
     given = parser.parse_args()
-    os.environ["OMP_NUM_THREADS"] = str(given.threads)  # before torch is loaded, and read by dips.onnxrun
+    os.environ["OMP_NUM_THREADS"] = str(given.threads)  # before torch is loaded, and read by dips.export.onnx_model
 
     import torch
 
     from dips.data.images import list_images, read_image, resize_image
-    from dips.model import load_run
-    from dips.onnxrun import load_onnx
+    from dips.export.onnx_model import load_onnx
+    from dips.model import Model
 
     torch.set_num_threads(given.threads)
     paths = list_images(given.photos)[: given.count]
-    model = load_run(given.run, device="cpu", settings=given.settings)
+    model = Model.open(given.run, device="cpu", settings=given.settings)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
         print(model.export(file, photos=paths, tolerance=0.1).line())

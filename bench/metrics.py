@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dips.evaluate import best_iou_curve, boxes, iou, tau_grid
-from dips.scoremaps import quantise
+from dips.scoremaps.levels import quantise
 
 Map = NDArray[np.float32]
 TRUTH = np.array([[40.0, 50.0, 170.0, 160.0]])

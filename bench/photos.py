@@ -24,16 +24,17 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from dips.benchmark.answers import evaluate_maps
 from dips.config import PredictConfig
 from dips.data import list_images, read_image
 from dips.data.images import ByteImage, resize_image
 from dips.evaluate.protocol import FRAMED
-from dips.evaluate.run import evaluate_maps
-from dips.model import Model, load_run
-from dips.predict import Predictor
-from dips.runtime import log, track
-from dips.types import Answer, Prediction
-from dips.workflow import read_splits
+from dips.fitting.splits import read_splits
+from dips.model import Model
+from dips.predict.prediction import Prediction
+from dips.predict.predictor import Predictor
+from dips.system.console import log, track
+from dips.types import Answer
 
 
 class MeanAttention:
@@ -142,7 +143,7 @@ def main() -> None:
     given = parser.parse_args()
 
     tile = 0 if given.tile == "auto" else int(given.tile)
-    model = load_run(given.run, settings=[f"predict.tile={tile or -1}", *given.set])
+    model = Model.open(given.run, settings=[f"predict.tile={tile or -1}", *given.set])
     if given.time:
         model.predictor.networks.answer([np.zeros((model.networks.side, model.networks.side, 3), np.uint8)])  # loads everything
         result: dict[str, Any] = timed(model.predictor, given.photos)

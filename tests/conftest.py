@@ -14,11 +14,14 @@ import pytest
 from PIL import Image
 
 from dips.config import Config
+from dips.predict.prediction import Prediction
+from dips.scoremaps.levels import boxes_from_map
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Page, Request
 
 MakePhoto = Callable[..., Path]
+MakePrediction = Callable[..., Prediction]
 
 
 class NetworkBlocked(ConnectionError):
@@ -181,3 +184,34 @@ def page(browser: Browser, page_errors: list[str]) -> Iterator[Page]:
     yield opened
     context.close()
     assert not page_errors, "the page went wrong:\n" + "\n".join(page_errors)
+
+
+@pytest.fixture
+def make_prediction() -> MakePrediction:
+    """``make_prediction(size=(w, h), box=(x0, y0, x1, y1) | None, **fields)``: one bright rectangle, or no object."""
+
+    def make(
+        size: tuple[int, int] = (120, 90), box: tuple[int, int, int, int] | None = (30, 20, 80, 60), **fields: Any
+    ) -> Prediction:
+        width, height = size
+        score_map = np.zeros((height, width), np.float32)
+        if box is not None:
+            score_map[box[1] : box[3], box[0] : box[2]] = 0.8
+        boxes, scores, regions = boxes_from_map(score_map, 0.5, min_area=0.0, max_boxes=5)
+        values: dict[str, Any] = {
+            "path": Path("photos") / "a b.jpg",
+            "label": "tower" if box else "none",
+            "label_score": 0.9,
+            "class_scores": np.array([0.1, 0.9] if box else [0.9, 0.1], np.float32),
+            "classes": ("none", "tower"),
+            "boxes": boxes,
+            "box_scores": scores,
+            "size": size,
+            "grid": score_map,
+            "regions": regions,
+            "threshold": 0.5,
+            **fields,
+        }
+        return Prediction(**values)
+
+    return make

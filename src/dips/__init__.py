@@ -16,25 +16,18 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from dips.system.environment import __version__
+
 if TYPE_CHECKING:
     from dips.comparison import compare
     from dips.config import Config, load_config
-    from dips.errors import (
-        ConfigError,
-        DataError,
-        DipsError,
-        ImageError,
-        ProtocolError,
-        RunError,
-        StoreError,
-        WeightsError,
-    )
-    from dips.fitting import fit
+    from dips.errors import ConfigError, DataError, DipsError, ImageError, ProtocolError, RunError, StoreError, WeightsError
+    from dips.fitting.fit import fit
+    from dips.loading import load
     from dips.model import Model
-    from dips.opening import load
-    from dips.types import DataSet, Prediction, Sample
+    from dips.predict.prediction import Prediction
+    from dips.types import DataSet, Sample
 
-__version__ = "0.1.0"
 
 __all__ = [
     "Config",
@@ -70,10 +63,11 @@ _HOMES = {
         "StoreError",
         "WeightsError",
     ),
-    "dips.fitting": ("fit",),
+    "dips.fitting.fit": ("fit",),
+    "dips.loading": ("load",),
     "dips.model": ("Model",),
-    "dips.opening": ("load",),
-    "dips.types": ("DataSet", "Prediction", "Sample"),
+    "dips.predict.prediction": ("Prediction",),
+    "dips.types": ("DataSet", "Sample"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -84,7 +78,7 @@ def __getattr__(name: str) -> Any:
     try:
         value = getattr(import_module(_HOME[name]), name)
     except ModuleNotFoundError as error:
-        from dips.extras import missing_package
+        from dips.system.extras import missing_package
 
         if (words := missing_package(error)) is None:
             raise

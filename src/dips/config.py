@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import json
 import math
-import sys
+import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -18,11 +18,6 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from dips.errors import ConfigError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:  # pragma: no cover
-    import tomli as tomllib
 
 __all__ = [
     "ClassifierConfig",

@@ -15,7 +15,7 @@ from dips.baselines.study import Study
 from dips.config import Config
 from dips.harvest.store import Store
 from dips.models.backbones import timm  # not by itself: torchvision is mended first
-from dips.models.weights import Weights
+from dips.models.weights.resolve import Weights
 from dips.types import Sample
 
 CLASSES = ("left", "middle", "right")

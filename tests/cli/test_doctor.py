@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import dips as package
-from dips import doctor
-from dips.models import weights
+from dips.cli import doctor
+from dips.models.weights import resolve as weights
 
 from .conftest import Dips
 

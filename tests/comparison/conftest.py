@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dips.comparison import compare
@@ -53,3 +54,69 @@ def kinds() -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def _run(seed: int, v2: float | None, *, top1: float | None = None, learned: float = 0.0, needs: float = 0.0) -> dict[str, Any]:
+    """A run whose numbers are ``v2`` and what is easily told from it."""
+    tau = np.linspace(0, 1, 11).tolist()
+    known = v2 is not None
+    at = {key: v2 + more if known else None for key, more in (("30", 8.0), ("50", 0.0), ("70", -8.0))}
+    boxes: dict[str, Any] = {
+        "max_box_acc": v2 - 1 if known else None,
+        "max_box_acc_v2": v2,
+        "max_box_acc_at": at,
+        "gt_known": at["50"],
+        "top1_loc": top1,
+    }
+    if known:
+        boxes["curves"] = {"tau": tau, **{key: [best * (1 - t) for t in tau] for key, best in at.items()}}
+    return {
+        "seed": seed,
+        "boxes": boxes,
+        "at_tau": {"box_acc": v2 - 3, "box_acc_v2": v2 - 2} if known else None,
+        "pxap": None,
+        "fit": {"seconds": learned, "steps": round(learned), "epochs": 1.0, "chosen": ""},
+        "needs_seconds": needs,
+        "seconds_per_photo": 0.0125,
+        "parameters": 3_400_000,
+    }
+
+
+@pytest.fixture
+def comparison() -> dict[str, Any]:
+    """A comparison with two seeds: DiPS first, two rivals, of which one lacks a seed, and one that learns nothing."""
+    methods = [
+        ("dips", "DiPS", "image", [_run(0, 85.0, top1=61.0, learned=120), _run(1, 86.0, top1=62.0, learned=180)]),
+        (
+            "cam",
+            "CAM",
+            "image",
+            [_run(0, 50.0, top1=70.0, learned=60, needs=30), _run(1, 53.0, top1=None, learned=60, needs=90)],
+        ),
+        ("a_b", "A_B & 50% <#1>|", "image", [_run(0, 40.0, learned=60)]),
+        ("centre", "Centred Gaussian", "none", [_run(0, 45.0), _run(1, 45.0)]),
+    ]
+    return {
+        "data": "photos/my_birds",
+        "split": "test",
+        "protocol": "224 x 224 pixels, 1000 thresholds",
+        "n_images": 9,
+        "n_boxes": 8,
+        "budget_minutes": 3.0,
+        "seeds": [0, 1],
+        "cnn": "EfficientNet-Lite0, ImageNet (embedded)",
+        "transformer": "DINOv2-S, saliency-tuned (embedded)",
+        "environment": {"device": "cpu", "cpus": 2},
+        "methods": [
+            {
+                "name": name,
+                "title": title,
+                "paper": f"Some & Other, {title}",
+                "labels": labels,
+                "own": name == "dips",
+                "runs": runs,
+            }
+            for name, title, labels, runs in methods
+        ],
+        "failed": [{"name": "a_b", "title": "A_B & 50% <#1>|", "seed": 1, "why": "ValueError: a_1 | b\n at 5%"}],
+    }

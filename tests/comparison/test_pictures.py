@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from dips.baselines.study import FrozenFeatures
+from dips.comparison.contact_sheets import _largest, shown_photos, write_attention, write_sheets
 from dips.comparison.folder import MethodFolder
-from dips.comparison.pictures import _largest, shown_photos, write_attention, write_sheets
 from dips.config import Config
 from dips.evaluate.boxes import FRAME, boxes_at_thresholds
 from dips.evaluate.protocol import FRAMED

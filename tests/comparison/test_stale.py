@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dips.comparison.pictures import write_sheets
+from dips.comparison.contact_sheets import write_sheets
 
 Compare = Callable[..., dict[str, Any]]
 TEXT = Path(__file__).with_name("methods.py").read_text(encoding="utf-8")

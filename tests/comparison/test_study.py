@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from dips.baselines.study import FrozenFeatures, Study
+from dips.benchmark.answers import evaluate_maps
 from dips.comparison.run import open_study
 from dips.config import Config
-from dips.evaluate.run import evaluate_maps
 from dips.models.backbones import random_transformer
 
 Open = Callable[..., Study]

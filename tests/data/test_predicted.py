@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from dips.data.ground_truth import Truth
 from dips.data.predicted import read_predicted
-from dips.data.truth import Truth
 from dips.errors import DataError
 
 IDS = ("owl/1.jpg", "owl/ü, 2.jpg")

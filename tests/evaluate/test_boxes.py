@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from dips.errors import ProtocolError
 from dips.evaluate import best_iou_curve, boxes_at_thresholds, iou, tau_grid, to_frame
-from dips.scoremaps import quantise
+from dips.scoremaps.levels import quantise
 
 box = st.tuples(st.integers(-5, 40), st.integers(-5, 40), st.integers(0, 30), st.integers(0, 30)).map(
     lambda b: [b[0], b[1], b[0] + b[2], b[1] + b[3]]

@@ -12,10 +12,10 @@ import torch
 
 from dips.config import PredictConfig
 from dips.errors import RunError
+from dips.export.onnx_model import About, load_onnx
 from dips.models.classifier import Classifier
 from dips.models.localizer import Localizer
 from dips.models.networks import Networks
-from dips.onnxrun import About, load_onnx
 
 onnx = pytest.importorskip("onnx", reason="onnx is missing; it is in the extra dev")
 pytest.importorskip("onnxscript", reason="onnxscript is missing; it is in the extra dev")

@@ -21,15 +21,15 @@ from hypothesis import strategies as st
 from dips.config import PredictConfig
 from dips.data.images import read_image, resize_image
 from dips.errors import ConfigError, RunError
+from dips.export.graph import Graph
+from dips.export.onnx_model import About, OnnxNetworks, is_onnx, load_onnx
 from dips.models.backbones import random_transformer
 from dips.models.classifier import Classifier
-from dips.models.graph import Graph
 from dips.models.keymap import KeyMap
 from dips.models.localizer import Localizer
 from dips.models.networks import Networks
-from dips.onnxrun import About, OnnxNetworks, is_onnx, load_onnx
-from dips.predict import Predictor
-from dips.types import Prediction
+from dips.predict.prediction import Prediction
+from dips.predict.predictor import Predictor
 
 onnx = pytest.importorskip("onnx", reason="onnx is missing; it is in the extra dev")
 pytest.importorskip("onnxscript", reason="onnxscript is missing; it is in the extra dev")
@@ -422,7 +422,7 @@ def test_devices(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("given", "taken"), [("3", 3), ("0", None), ("many", None), ("", None)])
 def test_threads(monkeypatch: pytest.MonkeyPatch, given: str, taken: int | None) -> None:
-    from dips.onnxrun import _threads
+    from dips.export.onnx_model import _threads
 
     monkeypatch.setenv("OMP_NUM_THREADS", given)
     assert _threads() == taken if taken else 1 <= _threads() <= (os.cpu_count() or 1)

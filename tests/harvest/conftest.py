@@ -14,7 +14,7 @@ from dips.harvest.harvested import Harvested
 from dips.harvest.maps import MapHarvest
 from dips.harvest.store import Store
 from dips.models.backbones import Features, Transformer, random_transformer
-from dips.models.weights import Weights
+from dips.models.weights.resolve import Weights
 from dips.types import DataSet, Sample
 
 SMALL: dict[str, Any] = {"embed_dim": 24, "depth": 2, "num_heads": 3}

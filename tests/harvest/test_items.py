@@ -15,7 +15,7 @@ from dips.config import TrainConfig
 from dips.errors import StoreError
 from dips.harvest.harvested import Harvested
 from dips.harvest.items import Items, harvest_items
-from dips.train.items import Feed, TrainItem
+from dips.train.batches import Feed, TrainItem
 from dips.types import DataSet
 
 Rig = Any

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from dips.harvest.proposals import Proposals, propose
-from dips.scoremaps import otsu, quantise
+from dips.scoremaps.levels import otsu, quantise
 
 BYTES = arrays(np.uint8, (9, 9))
 

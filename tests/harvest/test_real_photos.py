@@ -16,7 +16,7 @@ from dips.harvest.maps import MapHarvest
 from dips.harvest.proposals import propose
 from dips.harvest.store import Store
 from dips.models.backbones import load_transformer
-from dips.models.weights import EMBEDDED, resolve
+from dips.models.weights.resolve import EMBEDDED, resolve
 from dips.types import DataSet, FloatArray, Sample
 
 

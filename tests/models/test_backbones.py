@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from dips.errors import ConfigError, WeightsError
-from dips.models import backbones
+from dips.models import backbones, names
 from dips.models.backbones import timm  # not by itself: torchvision is mended first
-from dips.models.weights import Weights
+from dips.models.weights.resolve import Weights
 
 SMALL: dict[str, Any] = {"embed_dim": 48, "depth": 2, "num_heads": 3, "num_classes": 0, "dynamic_img_size": True}
 
@@ -194,12 +194,12 @@ def test_cnn_lacking_a_tensor_is_refused_even_without_head() -> None:
 
 
 def test_names_and_normalisation() -> None:
-    assert backbones.is_transformer("vit_small_patch16_224.dino") is True
-    assert backbones.is_transformer("vit_small_patch16_dinov3") is True
-    assert backbones.is_transformer("resnet18") is False
-    assert backbones.is_transformer("no_such_net") is None
-    assert backbones.cnn_config("resnet18")["mean"] == (0.485, 0.456, 0.406)
-    entry = backbones.hub_entry("vit_small_patch16_224.dino")
+    assert names.is_transformer("vit_small_patch16_224.dino") is True
+    assert names.is_transformer("vit_small_patch16_dinov3") is True
+    assert names.is_transformer("resnet18") is False
+    assert names.is_transformer("no_such_net") is None
+    assert names.cnn_config("resnet18")["mean"] == (0.485, 0.456, 0.406)
+    entry = names.hub_entry("vit_small_patch16_224.dino")
     assert entry is not None and entry[0] == "timm/vit_small_patch16_224.dino"
     normalise = backbones.Normalise((0.5, 0.25, 0.0), (0.5, 0.25, 1.0))
     torch.testing.assert_close(normalise(torch.full((1, 3, 2, 2), 0.5))[0, :, 0, 0], torch.tensor([0.0, 1.0, 0.5]))

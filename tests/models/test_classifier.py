@@ -17,7 +17,7 @@ from torch import Tensor
 from dips.errors import DataError
 from dips.models.backbones import timm  # not by itself: torchvision is mended first
 from dips.models.classifier import Classifier, EpochResult, LinearProbe, fit_linear
-from dips.models.weights import Weights
+from dips.models.weights.resolve import Weights
 
 
 def clusters(

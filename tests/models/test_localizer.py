@@ -13,7 +13,7 @@ from torch import Tensor
 from dips.errors import WeightsError
 from dips.models.backbones import timm  # not by itself: torchvision is mended first
 from dips.models.localizer import Localizer
-from dips.models.weights import Weights
+from dips.models.weights.resolve import Weights
 
 CHANNELS = (16, 16, 8, 8, 4)
 

@@ -13,7 +13,7 @@ from dips.errors import ConfigError, WeightsError
 from dips.models import backbones
 from dips.models.backbones import timm  # not by itself: torchvision is mended first
 from dips.models.transformer import Transformer, Vit
-from dips.models.weights import Weights
+from dips.models.weights.resolve import Weights
 
 SMALL: dict[str, Any] = {"embed_dim": 48, "depth": 3, "num_heads": 3, "num_classes": 0, "dynamic_img_size": True}
 GRID = (3, 5)

@@ -10,7 +10,7 @@ import torch
 
 from dips.config import TrainConfig
 from dips.train.augment import draw_views
-from dips.train.items import Batch
+from dips.train.batches import Batch
 
 CONFIG = TrainConfig(resize=64, crop=48, fg_from="region", bg_from="outside")
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dips.rle import encode
+from dips.scoremaps.rle import encode
 from dips.view.predictions import read_predictions
 from dips.view.review import Review
 from dips.view.server import Server

@@ -12,7 +12,7 @@ import pytest
 
 from dips.data import load_data
 from dips.errors import RunError
-from dips.rle import decode
+from dips.scoremaps.rle import decode
 from dips.view.coco import REVIEWED, Writer, write_reviewed
 from dips.view.review import Review
 

@@ -20,7 +20,7 @@ from dips.baselines.study import Study
 from dips.baselines.training import Schedule, train_network
 from dips.errors import ConfigError, WeightsError
 from dips.models.classifier import Classifier
-from dips.runtime import log
+from dips.system.console import log
 
 __all__ = ["CnnMethod", "trunk"]
 

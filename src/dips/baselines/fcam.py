@@ -29,8 +29,9 @@ from dips.harvest.items import record_key
 from dips.harvest.store import Shelf, Store
 from dips.models.keymap import resize_to
 from dips.models.localizer import Localizer
-from dips.models.weights import resolve
-from dips.runtime import launch_fabric, synchronise, track
+from dips.models.weights.resolve import resolve
+from dips.system.console import track
+from dips.system.device import launch_fabric, synchronise
 from dips.train.loop import fit_localizer
 from dips.types import FloatArray
 
@@ -173,7 +174,7 @@ def _maps(study: Study, source: ScoreMapMethod, store: Store) -> Shelf:
 
 @dataclass(frozen=True)
 class _Item:
-    """See :class:`~dips.train.items.TrainItem`: one map of the whole photo, or none."""
+    """See :class:`~dips.train.batches.TrainItem`: one map of the whole photo, or none."""
 
     image: ByteImage
     maps: NDArray[np.float16]

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from dips.data.images import ByteImage, read_image, resize_image
-from dips.data.transforms import draw_crops
 from dips.errors import ImageError
 from dips.harvest.harvested import decode_square, encode_square, read_record
 from dips.harvest.store import Shelf, Store
 from dips.models.keymap import resize_to
-from dips.runtime import log, track
+from dips.system.console import log, track
+from dips.train.crops import draw_crops
 from dips.types import Problem, Sample
 
 __all__ = ["RESIZE", "Photos", "store_photos"]

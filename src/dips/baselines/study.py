@@ -21,8 +21,8 @@ from dips.config import Config
 from dips.errors import ConfigError, WeightsError
 from dips.models.backbones import Features, Transformer, load_transformer
 from dips.models.keymap import resize_to
-from dips.models.weights import Weights, resolve
-from dips.runtime import seed_everything
+from dips.models.weights.resolve import Weights, resolve
+from dips.system.device import seed_everything
 from dips.types import FloatArray, Sample
 
 if TYPE_CHECKING:

@@ -20,7 +20,8 @@ from dips.baselines.method import Fit
 from dips.baselines.photos import Photos
 from dips.baselines.study import Study
 from dips.errors import DataError
-from dips.runtime import log, synchronise
+from dips.system.console import log
+from dips.system.device import synchronise
 
 __all__ = ["Schedule", "train_network"]
 

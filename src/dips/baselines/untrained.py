@@ -12,7 +12,7 @@ from dips.baselines.frozen import FrozenMethod
 from dips.baselines.method import ScoreMapMethod
 from dips.baselines.study import Study
 from dips.harvest.attention import join_attention, normalised
-from dips.scoremaps import centre_map
+from dips.scoremaps.levels import centre_map
 
 __all__ = ["Centre", "Head", "MeanAttention"]
 
@@ -73,5 +73,5 @@ class Centre(ScoreMapMethod):
         """Nothing to make."""
 
     def maps(self, images: Tensor, labels: Tensor) -> Tensor:
-        """The same for all; see :func:`~dips.scoremaps.centre_map`."""
+        """The same for all; see :func:`~dips.scoremaps.levels.centre_map`."""
         return torch.from_numpy(centre_map(self.side)).to(images.device).expand(len(images), -1, -1)

@@ -10,13 +10,28 @@ import os
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
-from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
-import dips
-from dips.cli.commands import about, measuring, training, using
+from dips.cli import (
+    boxes,
+    check,
+    compare,
+    completion,
+    demo,
+    doctor,
+    evaluate,
+    export,
+    predict,
+    report,
+    score,
+    settings,
+    stream,
+    train,
+    view,
+)
 from dips.cli.messages import expected, fail, interrupted, usage
+from dips.system.environment import __version__
 
 __all__ = ["app", "main"]
 
@@ -25,7 +40,7 @@ app = App(
     help="Boxes and masks from photos that are only sorted into folders. Start with 'dips demo', or with 'dips check' on your "
     "own photos; 'dips COMMAND --help' explains a command.",
     help_epilogue="--debug, anywhere, shows where in the program an error came from.",
-    version=f"dips {dips.__version__}",
+    version=f"dips {__version__}",
     help_format="plaintext",
     version_format="plaintext",
     default_parameter=Parameter(negative=(), json_list=False),
@@ -35,35 +50,23 @@ app = App(
 app["--help"].group = app["--version"].group = "Other"
 
 for command in (
-    training.demo,
-    training.check,
-    training.train,
-    using.predict,
-    using.stream,
-    using.boxes,
-    using.view,
-    using.export,
-    measuring.evaluate,
-    measuring.score,
-    measuring.compare,
-    measuring.report,
-    about.settings,
-    about.doctor,
+    demo.demo,
+    check.check,
+    train.train,
+    predict.predict,
+    stream.stream,
+    boxes.boxes,
+    view.view,
+    export.export,
+    evaluate.evaluate,
+    score.score,
+    compare.compare,
+    report.report,
+    settings.settings,
+    doctor.doctor,
 ):
     app.command(command)
-
-
-@app.command
-def completion(
-    shell: Annotated[Literal["bash", "zsh", "fish"], Parameter(name="SHELL", help="bash, zsh or fish.")],
-    /,
-) -> int:
-    """Print the script that completes commands and options in a shell; the shell's own manual says where it belongs.
-
-    For bash: dips completion bash > ~/.local/share/bash-completion/completions/dips
-    """
-    print(app.generate_completion(shell=shell))
-    return 0
+app.command(completion.command_of(app), name="completion")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,9 +74,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     tokens = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in tokens
     tokens = [token for token in tokens if token != "--debug"]
-    for stream in (sys.stdout, sys.stderr):  # a file name may hold what the terminal cannot show
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    for output in (sys.stdout, sys.stderr):  # a file name may hold what the terminal cannot show
+        if isinstance(output, TextIOWrapper):
+            output.reconfigure(errors="backslashreplace")
     try:
         done = app(tokens, exit_on_error=False, print_error=False)
         sys.stdout.flush()

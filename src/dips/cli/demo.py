@@ -13,18 +13,32 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from cyclopts import Parameter
 
 from dips.cli.tables import METHODS
 from dips.errors import RunError
 
-__all__ = ["run_demo"]
+__all__ = ["demo", "run_demo"]
 
 _MARK = "demo.json"
 _TRAIN, _TEST = 120, 40
 _GENERATED = (
     "The photos of this demo are GENERATED scenes, drawn by the program; accuracy on them says nothing about real photos."
 )
+
+
+def demo(
+    *,
+    out: Annotated[Path, Parameter(help="The folder to make.")] = Path("dips-demo"),
+    seed: Annotated[int, Parameter(help="Another number draws other scenes.")] = 0,
+) -> int:
+    """Try everything on generated scenes: draw them, train, evaluate, report, predict. Minutes on a CPU, no network.
+
+    The scenes are drawn by the program, not photographed. A demo that was interrupted goes on when it is called again.
+    """
+    return run_demo(out, seed)
 
 
 def run_demo(out: Path, seed: int, *, recipe: str = "demo", train: int = _TRAIN, test: int = _TEST, **fit_with: Any) -> int:
@@ -43,10 +57,10 @@ def run_demo(out: Path, seed: int, *, recipe: str = "demo", train: int = _TRAIN,
     resumed = _open(out, mark)
 
     from dips.demo.scenes import write_sample
-    from dips.export.folder import PredictionFolder, is_finished
-    from dips.fitting import fit
-    from dips.identity import identity
-    from dips.runtime import log
+    from dips.fitting.fit import fit
+    from dips.predict.folder import PredictionFolder, is_finished
+    from dips.runs.identity import identity
+    from dips.system.console import log
 
     log(_GENERATED)
     if resumed:
@@ -71,7 +85,7 @@ def run_demo(out: Path, seed: int, *, recipe: str = "demo", train: int = _TRAIN,
 def _open(out: Path, mark: Mapping[str, Any]) -> bool:
     """Make the folder, or see that it may be gone on with; True for the latter."""
     if not out.exists():
-        from dips.runtime import new_folder
+        from dips.system.files import new_folder
 
         with new_folder(out) as work:
             _write_mark(work, {**mark, "finished": False})
@@ -89,7 +103,7 @@ def _open(out: Path, mark: Mapping[str, Any]) -> bool:
 
 
 def _write_mark(out: Path, content: Mapping[str, Any]) -> None:
-    from dips.runtime import atomic_file
+    from dips.system.files import atomic_file
 
     with atomic_file(out / _MARK) as file:
         json.dump(dict(content), file)

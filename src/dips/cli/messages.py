@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cyclopts import App, CycloptsError
 from rich.console import Console
 
 from dips.errors import DipsError
-from dips.extras import missing_package
+from dips.system.extras import missing_package
 
-__all__ = ["expected", "fail", "interrupted", "usage"]
+if TYPE_CHECKING:
+    from dips.predict.folder import Filled
+
+__all__ = ["counted", "expected", "fail", "filled", "interrupted", "usage"]
 
 
 def expected(error: Exception) -> str | None:
@@ -51,3 +56,14 @@ def fail(words: str, *, word: str = "error", code: int = 2) -> int:
     message = " ".join(words.split("\n"))
     Console(stderr=True, soft_wrap=True, highlight=False, emoji=False).print(f"dips: {word}: {message}", markup=False)
     return code
+
+
+def filled(done: Filled, out: Path) -> int:
+    print(f"{counted(done.photos, 'photo')}, {counted(done.boxes, 'box')} in {out}")
+    if done.skipped:
+        print(f"{counted(len(done.skipped), 'photo')} could not be read, or not drawn on, see {out / 'skipped.json'}")
+    return 1 if done.skipped else 0
+
+
+def counted(number: int, word: str) -> str:
+    return f"{number} {word}" + ("" if number == 1 else "es" if word.endswith("x") else "s")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from dips.errors import ConfigError
+
 __all__ = [
     "Data",
     "Device",
@@ -19,6 +21,7 @@ __all__ = [
     "Store",
     "Tile",
     "Weights",
+    "tile_setting",
 ]
 
 Data = Annotated[
@@ -87,3 +90,16 @@ Plots = Annotated[
         help="Folder for figures as SVG and PNG: accuracy over the threshold, activations in and outside of objects, errors.",
     ),
 ]
+
+
+def tile_setting(tile: str | None) -> list[str]:
+    """``--tile`` as a setting.
+
+    Raises:
+        ConfigError: neither ``auto`` nor a number of pixels.
+    """
+    if tile is None:
+        return []
+    if tile != "auto" and not tile.isdecimal():
+        raise ConfigError(f"--tile takes a side in pixels, e.g. 512, or auto, not '{tile}'")
+    return [f"predict.tile={-1 if tile == 'auto' else tile}"]

@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from rich.box import SIMPLE
@@ -17,9 +18,9 @@ from dips.config import Config
 from dips.errors import ConfigError
 
 if TYPE_CHECKING:
-    from dips.export.rows import Metric, Row
+    from dips.comparison.rows import Metric, Row
 
-__all__ = ["METHODS", "print_comparison", "print_evaluation", "settings_text"]
+__all__ = ["METHODS", "print_comparison", "print_evaluation", "settings_text", "write_figures"]
 
 METHODS = {
     "maps": "score maps",
@@ -117,8 +118,8 @@ _LEAST = ("params", "ms", "v1_val", "pxap", "top1", "v1", "30", "50", "70", "min
 
 def print_comparison(record: Mapping[str, Any]) -> None:
     """The table of ``dips compare`` on stdout: methods down, metrics across, in percent; columns without room are left out."""
-    from dips.export.comparison import failures, notes
-    from dips.export.rows import comparison_rows, shown_columns
+    from dips.comparison.rows import comparison_rows, shown_columns
+    from dips.comparison.table import failures, notes
 
     console = _console()
     rows = comparison_rows(record)
@@ -145,7 +146,7 @@ def print_comparison(record: Mapping[str, Any]) -> None:
 
 
 def _comparison(rows: Sequence[Row], columns: Sequence[Metric]) -> Table:
-    from dips.export.rows import grouped
+    from dips.comparison.rows import grouped
 
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0), collapse_padding=True)
     table.add_column("method", max_width=24)
@@ -211,3 +212,11 @@ def _values(kind: Any, limits: Mapping[str, Any]) -> str:
     if low is not None and high is not None:
         return f"{words}, {low:g} to {high:g}"
     return words if low is None else f"{words}, at least {low:g}"
+
+
+def write_figures(folder: Path | None, result: Mapping[str, Any]) -> None:
+    if folder is not None:
+        from dips.report.figures import write_plots
+
+        for path in write_plots(folder, result["methods"]):
+            print(path)

@@ -27,7 +27,7 @@ from dips.baselines.spg import Spg
 from dips.baselines.tokencut import TokenCut
 from dips.baselines.tscam import TsCam
 from dips.baselines.untrained import Centre, Head, MeanAttention
-from dips.comparison.ours import Dips, Linear
+from dips.comparison.dips_method import Dips, Linear
 from dips.errors import ConfigError
 
 __all__ = ["METHODS", "find_methods", "place_of"]

@@ -13,11 +13,12 @@ import torch
 
 from dips.baselines.method import ScoreMapMethod
 from dips.baselines.study import Study
+from dips.benchmark.answers import evaluate_methods
 from dips.comparison.folder import MethodFolder, with_needs
 from dips.errors import ConfigError, DipsError
 from dips.evaluate.protocol import FRAMED, Protocol
-from dips.evaluate.run import evaluate_methods
-from dips.runtime import log, synchronise
+from dips.system.console import log
+from dips.system.device import synchronise
 from dips.types import DataSet, Sample
 
 __all__ = ["Measurer"]

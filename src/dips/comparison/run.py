@@ -1,6 +1,6 @@
 """``dips compare``: fit what is missing, measure what was not measured, write the table.
 
-In: DATA, names of methods, a budget. Out: a record that :mod:`dips.export.comparison` turns into table and figures. Methods
+In: DATA, names of methods, a budget. Out: a record that :mod:`dips.comparison.table` turns into table and figures. Methods
 learn from the training part, choose on validation and are measured on the split; each is kept as it is done.
 """
 
@@ -17,20 +17,21 @@ import torch
 from dips.baselines.method import ScoreMapMethod
 from dips.baselines.photos import Photos, store_photos
 from dips.baselines.study import Study
+from dips.benchmark.answers import evaluate_maps
 from dips.comparison.catalogue import find_methods, place_of
+from dips.comparison.contact_sheets import shown_photos, write_attention, write_sheets
 from dips.comparison.folder import begin, gather, require_comparison
 from dips.comparison.measure import Measurer
-from dips.comparison.pictures import shown_photos, write_attention, write_sheets
+from dips.comparison.table import write_comparison
 from dips.config import Config, load_config
 from dips.data import align_classes, available_splits, load_data
 from dips.errors import ConfigError, DataError
 from dips.evaluate.protocol import find_protocol
-from dips.evaluate.run import evaluate_maps
-from dips.export.comparison import write_comparison
+from dips.fitting.splits import read_splits
 from dips.harvest.store import Store
-from dips.runtime import environment, pick_device, store_folder
+from dips.system.device import environment, pick_device
+from dips.system.environment import store_folder
 from dips.types import DataSet
-from dips.workflow import read_splits
 
 __all__ = ["compare", "open_study"]
 

@@ -1,13 +1,13 @@
-"""Photos and what is known about them; nothing here needs torch but :mod:`dips.data.transforms`."""
+"""Photos and what is known about them; nothing here needs torch but :mod:`dips.train.crops`."""
 
 from __future__ import annotations
 
 from dips.data.check import check_data
+from dips.data.ground_truth import load_truth
 from dips.data.images import image_size, list_images, read_image
 from dips.data.listing import align_classes, class_counts, require_trainable
 from dips.data.load import available_splits, load_data
 from dips.data.split import split_validation
-from dips.data.truth import load_truth
 
 __all__ = [
     "align_classes",

@@ -291,7 +291,7 @@ def as_stored(upright: ByteImage, turn: int) -> ByteImage:
         7: upright[::-1, ::-1].transpose(1, 0, 2),
         8: np.rot90(upright, -1),
     }
-    return cast(ByteImage, views.get(turn, upright))
+    return views.get(turn, upright)
 
 
 def _grey_range(image: Image.Image) -> float | None:

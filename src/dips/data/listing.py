@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from dips.errors import DataError
+from dips.system.files import as_text
 from dips.types import DataSet, FloatArray, Problem, Sample
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "assemble",
     "boxes_array",
     "class_counts",
+    "class_name",
     "find_background",
     "no_boxes",
     "require_trainable",
@@ -225,3 +227,8 @@ def require_trainable(dataset: DataSet) -> DataSet:
     if all(sample.label is not None for sample in dataset.samples):
         return dataset
     return dataclasses.replace(dataset, samples=tuple(sample for sample in dataset.samples if sample.label is not None))
+
+
+def class_name(label: int | None, classes: Sequence[str]) -> str:
+    """Its name as text; the number itself where it has none, nothing where it is unknown."""
+    return "" if label is None else as_text(classes[label]) if 0 <= label < len(classes) else str(label)

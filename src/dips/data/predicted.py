@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterable
 from pathlib import Path
 
-from dips.data.truth import Truth
+from dips.data.ground_truth import Truth
 from dips.errors import DataError
 
 __all__ = ["read_predicted"]

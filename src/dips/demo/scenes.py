@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 
 from dips.demo.render import Scene, render_scene
 from dips.errors import DataError
-from dips.runtime import new_folder, track
+from dips.system.console import track
+from dips.system.files import new_folder
 
 __all__ = ["Scene", "render_scene", "run_lengths", "write_sample"]
 

@@ -18,7 +18,7 @@ from dips.evaluate.measure import Measured, measure_boxes
 from dips.evaluate.metrics import dissect_errors, max_box_acc, max_box_acc_v2, top_k_localization
 from dips.evaluate.protocol import PROTOCOLS, Protocol
 from dips.evaluate.result import DELTAS, BoxResult, ImageRow, MapResult, ThresholdResult
-from dips.scoremaps import centre_map
+from dips.scoremaps.levels import centre_map
 
 __all__ = [
     "DELTAS",

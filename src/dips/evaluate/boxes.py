@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dips.errors import ProtocolError
 from dips.evaluate.contours import contour_boxes
-from dips.scoremaps import quantise
+from dips.scoremaps.levels import quantise
 
 __all__ = ["FRAME", "BoxLevels", "best_iou_curve", "boxes_at_thresholds", "iou", "tau_grid", "to_frame"]
 

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dips.errors import ProtocolError
 from dips.evaluate.boxes import FRAME, checked_boxes, tau_grid
-from dips.scoremaps import checked_map
+from dips.scoremaps.levels import checked_map
 
 __all__ = ["PixelAccumulator", "boxes_mask", "mask_to_frame", "pxap"]
 

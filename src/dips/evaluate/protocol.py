@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dips.errors import ConfigError, ProtocolError
 from dips.evaluate.boxes import FRAME, checked_boxes, to_frame
-from dips.scoremaps import checked_map
+from dips.scoremaps.levels import checked_map
 
 __all__ = ["PROTOCOLS", "Protocol", "find_protocol"]
 

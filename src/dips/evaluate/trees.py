@@ -99,7 +99,8 @@ def _filled(levels: Any, height: Any, width: Any) -> Any:
                 other = pixel + step
                 if not seen[other]:
                     seen[other] = True
-                    reached = max(np.int64(levels[other]), level)
+                    value = np.int64(levels[other])
+                    reached = value if value > level else level
                     filled[other] = reached
                     following[other] = head[reached]
                     head[reached] = other
@@ -135,11 +136,15 @@ def _components(levels: Any, ends: Any, around: Any, stride: Any, areas: Any) ->
     peak = np.int64(levels.max()) if areas else 0
     largest = np.zeros((peak, 4), np.int32)
     best = np.full((peak, 2), -1, np.int64)  # area and first pixel of the largest so far
+    pixel: Any
+    level: Any
+    side: Any
     for seed in range(levels.size):
         if seen[seed]:
             continue
         seen[seed] = True
-        pixel, level, top = np.int64(seed), np.int64(levels[seed]), 0
+        top = 0
+        pixel, level = np.int64(seed), np.int64(levels[seed])
         _begin(stack, top, level)
         while True:
             side = np.int64(edge[pixel])

@@ -1,1 +1,1 @@
-"""What leaves DiPS: pictures, annotation files, the report."""
+"""A run as one ONNX file: written and checked with torch, run without it."""

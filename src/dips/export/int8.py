@@ -14,8 +14,8 @@ from typing import Any
 
 from dips.data.images import ByteImage, read_image, resize_image
 from dips.errors import ImageError, RunError
-from dips.onnxrun import INPUT
-from dips.runtime import log
+from dips.export.onnx_model import INPUT
+from dips.system.console import log
 
 __all__ = ["to_int8"]
 

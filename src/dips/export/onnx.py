@@ -1,6 +1,7 @@
 """A model as one ONNX file that needs no torch, written only if it says the same as the model.
 
-In: the networks of a run and photos. Out: the file, which :mod:`dips.onnxrun` reads, and how far its answers are from torch's.
+In: the networks of a run and photos. Out: the file, which
+ :mod:`dips.export.onnx_model` reads, and how far its answers are from torch's.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ import torch
 
 from dips.data.images import ByteImage, image_size, read_image, resize_image
 from dips.errors import ImageError, RunError
+from dips.export.graph import Graph
 from dips.export.int8 import to_int8
-from dips.models.graph import Graph
+from dips.export.onnx_model import INPUT, KEY, OUTPUTS, About, OnnxNetworks
 from dips.models.networks import Networks
-from dips.onnxrun import INPUT, KEY, OUTPUTS, About, OnnxNetworks
-from dips.predict import Predictor
-from dips.runtime import atomic_file, log
-from dips.types import Answer, Prediction
+from dips.predict.prediction import Prediction
+from dips.predict.predictor import Predictor
+from dips.system.console import log
+from dips.system.files import atomic_file
+from dips.types import Answer
 
 __all__ = ["OPSET", "Compared", "compare", "export_onnx", "require_new"]
 

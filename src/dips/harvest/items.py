@@ -1,7 +1,7 @@
 """The second half of the harvest: proposals, their scores, and what training reads of them (paper 3.1, 3.2).
 
 In: :class:`~dips.harvest.harvested.Harvested` photos, a fitted classifier and labels. Out: :class:`Items`, one per photo,
-that fulfil the protocol of :mod:`dips.train.items`. Scores are kept in the store under the classifier's own hash.
+that fulfil the protocol of :mod:`dips.train.batches`. Scores are kept in the store under the classifier's own hash.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dips.harvest.harvested import Harvested, read_record
 from dips.harvest.proposals import propose
 from dips.harvest.scoring import best, score
 from dips.harvest.store import Record, Shelf, Store, network_hash
-from dips.runtime import log, track
+from dips.system.console import log, track
 from dips.types import FloatArray
 
 __all__ = ["Item", "Items", "harvest_items", "record_key"]

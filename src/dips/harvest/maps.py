@@ -33,8 +33,8 @@ from dips.harvest.refine import fit_direction, refine_image
 from dips.harvest.store import Shelf, Store, network_hash
 from dips.models.backbones import Features, Transformer
 from dips.models.keymap import KeyMap, join_scales, resize_to, unit_keys
-from dips.models.weights import Weights
-from dips.runtime import log, track
+from dips.models.weights.resolve import Weights
+from dips.system.console import log, track
 from dips.types import DataSet, Problem, Sample
 
 __all__ = ["MapHarvest"]

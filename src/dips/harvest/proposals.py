@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dips.scoremaps import components, otsu, quantise
+from dips.scoremaps.levels import components, otsu, quantise
 from dips.types import FloatArray
 
 __all__ = ["Proposals", "propose"]

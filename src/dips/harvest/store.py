@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from dips.errors import RunError, StoreError
-from dips.runtime import atomic_file, file_sha256
+from dips.system.files import atomic_file, file_sha256
 
 if TYPE_CHECKING:
     from torch import nn

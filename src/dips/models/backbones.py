@@ -6,19 +6,17 @@ it was trained.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import timm
 import torch
 from torch import Tensor, nn
 
 from dips.errors import WeightsError
+from dips.models.names import is_transformer, pretrained_config, unknown_name
 from dips.models.transformer import Features, Normalise, Transformer, Vit, no_transformer
-
-if TYPE_CHECKING:
-    from dips.models.weights import Weights
+from dips.models.weights.resolve import Weights
 
 __all__ = [
     "Features",
@@ -26,41 +24,12 @@ __all__ = [
     "Transformer",
     "Vit",
     "build_cnn",
-    "cnn_config",
-    "hub_entry",
-    "is_transformer",
     "load_cnn",
     "load_transformer",
     "load_vit",
     "random_transformer",
     "stages",
 ]
-
-_TRANSFORMERS = ("vision_transformer", "eva", "deit")
-
-
-def is_transformer(name: str) -> bool | None:
-    """Whether timm's model ``name`` belongs to its ViT families; None if timm has no such model."""
-    if not timm.is_model(name):
-        return None
-    return timm.model_entrypoint(name.partition(".")[0]).__module__.rpartition(".")[2] in _TRANSFORMERS
-
-
-def hub_entry(name: str) -> tuple[str, tuple[str, ...], str] | None:
-    """Repository, file names to try in order, and licence of timm's weights called ``name``; None if there are none."""
-    config = _pretrained_config(name)
-    if config is None or not config.hf_hub_id:
-        return None
-    files = (config.hf_hub_filename,) if config.hf_hub_filename else ("model.safetensors", "pytorch_model.bin")
-    return config.hf_hub_id, files, config.license or ""
-
-
-def cnn_config(name: str) -> dict[str, tuple[float, ...]]:
-    """``mean`` and ``std`` that timm's model ``name`` expects."""
-    config = _pretrained_config(name)
-    if config is None:
-        raise WeightsError(_unknown(name))
-    return {"mean": tuple(config.mean), "std": tuple(config.std)}
 
 
 def build_cnn(name: str, classes: int = 0, *, stride: int = 32) -> nn.Module:
@@ -139,9 +108,9 @@ def load_cnn(weights: Weights, classes: int | None = None) -> nn.Module:
 
 def _fitted(weights: Weights, state: Mapping[str, Tensor], **arguments: Any) -> nn.Module:
     """The network with ``state`` loaded strictly, by way of timm, which knows foreign names and resamples positions."""
-    config = _pretrained_config(weights.arch)
+    config = pretrained_config(weights.arch)
     if config is None:
-        raise WeightsError(_unknown(weights.arch))
+        raise WeightsError(unknown_name(weights.arch))
     state = dict(state)
     overlay: dict[str, Any] = {"custom_load": False}
     if arguments.get("num_classes") == 0:
@@ -188,8 +157,8 @@ def _misfit(state: Mapping[str, Tensor], expected: Mapping[str, torch.Size]) -> 
 
 
 def _create(name: str, **arguments: Any) -> nn.Module:
-    if _pretrained_config(name) is None:
-        raise WeightsError(_unknown(name))
+    if pretrained_config(name) is None:
+        raise WeightsError(unknown_name(name))
     try:
         return timm.create_model(name, pretrained=False, **arguments).eval()
     except (TypeError, RuntimeError, ValueError, AssertionError) as error:
@@ -204,22 +173,3 @@ def _shapes(name: str, **arguments: Any) -> dict[str, torch.Size]:
     except (WeightsError, NotImplementedError):  # some networks compute while being built
         net = _create(name, **arguments)
     return {key: value.shape for key, value in net.state_dict().items()}
-
-
-def _pretrained_config(name: str) -> Any:
-    """timm's entry for ``name``; None if there is no such model or tag."""
-    if not timm.is_model(name):
-        return None
-    try:
-        return timm.get_pretrained_cfg(name, allow_unregistered=True)
-    except RuntimeError:  # the tag is unknown
-        return None
-
-
-def _unknown(name: str) -> str:
-    base = name.partition(".")[0]
-    if timm.is_model(base) and base != name:
-        tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{base}.*")]
-        return f"timm knows no weights '{name.partition('.')[2]}' of {base}; there are {', '.join(tags) or 'none'}"
-    close = difflib.get_close_matches(base, timm.list_models(), n=1)
-    return f"timm has no model '{name}'{f'; did you mean {close[0]}?' if close else '; see timm.list_models()'}"

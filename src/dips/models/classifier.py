@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dips.errors import DataError
-from dips.models.backbones import Normalise, build_cnn, cnn_config, load_cnn
-from dips.models.weights import Weights
+from dips.models.backbones import Normalise, build_cnn, load_cnn
+from dips.models.names import cnn_config
+from dips.models.weights.resolve import Weights
 
 __all__ = ["Classifier", "EpochResult", "LinearFit", "LinearProbe", "fit_linear"]
 

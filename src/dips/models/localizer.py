@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dips.errors import WeightsError
-from dips.models.backbones import Normalise, cnn_config, load_cnn
-from dips.models.weights import Weights
+from dips.models.backbones import Normalise, load_cnn
+from dips.models.names import cnn_config
+from dips.models.weights.resolve import Weights
 
 __all__ = ["Localizer"]
 

@@ -19,7 +19,7 @@ from dips.models.backbones import Transformer
 from dips.models.classifier import Classifier
 from dips.models.keymap import KeyMap, resize_to
 from dips.models.localizer import Localizer
-from dips.tiling import FINEST
+from dips.scoremaps.tiles import FINEST
 from dips.types import Answer, FloatArray
 
 __all__ = ["TEMPER", "Networks"]

@@ -1,6 +1,6 @@
 """Crops and flips: photo, activation and proposal move together (paper 4: resize 256, random crop 224, horizontal flip).
 
-In: a :class:`~dips.train.items.Batch`; out: :class:`Views` at the crop's size, on the batch's device.
+In: a :class:`~dips.train.batches.Batch`; out: :class:`Views` at the crop's size, on the batch's device.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from dips.config import TrainConfig
-from dips.data.transforms import draw_crops
-from dips.train.items import Batch
+from dips.train.batches import Batch
+from dips.train.crops import draw_crops
 
 __all__ = ["Views", "draw_views"]
 

@@ -21,11 +21,10 @@ from torch import Tensor, nn
 
 from dips.config import TrainConfig
 from dips.errors import RunError
-from dips.runtime import log, track
+from dips.system.console import log, track
 from dips.train.augment import draw_views
 from dips.train.average import Average
-from dips.train.board import require_board, write_epoch
-from dips.train.items import Feed, Items, TrainItem, derive_seed
+from dips.train.batches import Feed, Items, TrainItem, derive_seed
 from dips.train.losses import Losses
 from dips.train.sampling import draw_targets
 from dips.train.schedule import build_optimizer, rate, set_rate
@@ -40,6 +39,7 @@ from dips.train.state import (
     save_state,
     trim_metrics,
 )
+from dips.train.tensorboard import require_board, write_epoch
 
 __all__ = ["FitResult", "Validate", "fit_localizer"]
 

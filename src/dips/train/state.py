@@ -20,7 +20,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from dips.errors import RunError
-from dips.runtime import atomic_file
+from dips.system.files import atomic_file
 
 __all__ = [
     "METRICS",

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dips.errors import RunError
-from dips.identity import identity, known_classes
-from dips.runtime import log
+from dips.runs.identity import identity, known_classes
+from dips.system.console import log
 from dips.view.coco import Writer
 from dips.view.predictions import Predictions, read_predictions
 from dips.view.review import Review

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dips.export.formats.coco import CocoFile, coco_file
-from dips.runtime import log
+from dips.formats.coco import CocoFile, coco_file
+from dips.system.console import log
 from dips.view.predictions import Photo, read_masks
 from dips.view.review import Review, ReviewBox, State
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from dips.data.images import SUFFIXES
 from dips.errors import ImageError, RunError
-from dips.export.annotations import damaged, read_record
-from dips.export.folder import locate, require_finished
+from dips.predict.folder import locate, require_finished
+from dips.predict.records import damaged, read_record
 
 __all__ = ["Box", "Found", "Photo", "Predictions", "read_masks", "read_predictions"]
 
@@ -51,7 +51,7 @@ class Photo:
     found: tuple[Found, ...]
 
     def locate(self, folder: Path) -> Path:
-        """Where the photo lies now, see :func:`dips.export.folder.locate`.
+        """Where the photo lies now, see :func:`dips.predict.folder.locate`.
 
         Raises:
             ImageError: it is nowhere, or its name is not that of a photo.

@@ -18,7 +18,8 @@ from io import FileIO
 from typing import Any
 
 from dips.errors import DipsError, RunError
-from dips.runtime import lock_file, log
+from dips.system.console import log
+from dips.system.files import lock_file
 from dips.view.predictions import Box, Photo, Predictions
 
 __all__ = ["JOURNAL", "Conflict", "Refused", "Review", "ReviewBox", "State"]

@@ -27,7 +27,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from dips.errors import ImageError, RunError
-from dips.runtime import log
+from dips.system.console import log
 from dips.view.page import page
 from dips.view.pictures import LARGE, SMALL, Pictures
 from dips.view.review import Conflict, Refused, Review, State

@@ -1,0 +1,68 @@
+"""``dips boxes``: other boxes from the score maps of a prediction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from dips.cli.messages import filled
+from dips.errors import ConfigError
+
+__all__ = ["boxes"]
+
+
+def boxes(
+    predictions: Annotated[Path, Parameter(name="DIR", help="A folder that 'dips predict --out' wrote.")],
+    /,
+    *,
+    out: Annotated[Path, Parameter(help="The folder to make.")],
+    threshold: Annotated[
+        float | None,
+        Parameter(help="Share of the map's maximum above which a pixel is foreground; default: as it was."),
+    ] = None,
+    min_area: Annotated[
+        float | None, Parameter(help="Least area of a box as a share of the photo, 0 to 1; default: as it was.")
+    ] = None,
+    min_score: Annotated[float | None, Parameter(help="Least score of a box, 0 to 1; default: as it was.")] = None,
+    max_boxes: Annotated[int | None, Parameter(help="Boxes per photo at most; default: as it was.")] = None,
+    formats: Annotated[str, Parameter(name="--format", help="As for 'dips predict'.")] = "json,overlays",
+) -> int:
+    """Find the boxes anew in the score maps of a prediction, with another threshold or least area; no network runs.
+
+    Also writes a prediction in another format.
+    """
+    return refind_boxes(
+        predictions,
+        out,
+        formats,
+        threshold=threshold,
+        min_area=min_area,
+        min_score=min_score,
+        max_boxes=max_boxes,
+    )
+
+
+def refind_boxes(
+    predictions: Path,
+    out: Path,
+    formats: str,
+    *,
+    threshold: float | None,
+    min_area: float | None,
+    min_score: float | None,
+    max_boxes: int | None,
+) -> int:
+    """Returns the exit code."""
+    from dips.predict.folder import PredictionFolder, found_again, parse_formats
+
+    for name, value in (("threshold", threshold), ("min-area", min_area), ("min-score", min_score)):
+        if value is not None and not 0 <= value <= 1:
+            raise ConfigError(f"--{name} must be between 0 and 1, not {value}")
+    if max_boxes is not None and not 1 <= max_boxes <= 65535:
+        raise ConfigError(f"--max-boxes must be between 1 and 65535, not {max_boxes}")
+    settings = [f"threshold={threshold}", f"min_area={min_area}", f"min_score={min_score}", f"max_boxes={max_boxes}"]
+    folder = PredictionFolder.again(predictions, out, formats=parse_formats(formats), made_with={"settings": settings})
+    predict = found_again(predictions, folder, threshold=threshold, min_area=min_area, min_score=min_score, max_boxes=max_boxes)
+    return filled(folder.fill(predict), out)

@@ -1,0 +1,27 @@
+"""``dips check``: what was understood of DATA, and what is wrong with it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from dips.cli.options import Data
+
+__all__ = ["check"]
+
+
+def check(
+    data: Data,
+    /,
+    *,
+    background: Annotated[
+        str, Parameter(help="Class whose photos show no object; auto: the one called none or background, if any.")
+    ] = "auto",
+) -> int:
+    """Say what was understood: classes, counts, splits, unreadable files, duplicates. Computes and changes nothing."""
+    from dips.data.check import check_data
+
+    report = check_data(data, background_class=background)
+    print(report.render())
+    return 0 if report.usable else 1

@@ -1,0 +1,39 @@
+"""``dips evaluate``: a run against ground-truth boxes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from dips.cli.options import Data, Device, Plots, PredictSettings, ProtocolName, Run, Store, Weights
+from dips.cli.tables import write_figures
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    run: Run,
+    data: Data,
+    /,
+    *,
+    split: Annotated[str, Parameter(help="Which part of DATA: test, val, train, all, or the name of a folder in it.")] = "test",
+    protocol: ProtocolName = "wsol-224",
+    json: Annotated[Path | None, Parameter(help="Also write every number to this file.")] = None,
+    plots: Plots = None,
+    photos: Annotated[int, Parameter(help="Photos that the report shows: the worst, the best and some of the others.")] = 300,
+    settings: PredictSettings = None,
+    weights: Weights = None,
+    store: Store = None,
+    device: Device = "auto",
+) -> int:
+    """Say how good a run is on photos with true boxes, beside methods that need no training; renews the run's report."""
+    from dips.cli.tables import print_evaluation
+    from dips.model import Model
+
+    model = Model.open(run, device=device, settings=settings or (), weights=weights or ())
+    result = model.evaluate(data, split=split, store=store, json_path=json, protocol=protocol, photos=photos)
+    write_figures(plots, result)
+    print_evaluation(result)
+    return 0

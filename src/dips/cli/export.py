@@ -1,0 +1,73 @@
+"""``dips export``: from a run to one file that predicts without torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from dips.cli.options import PredictSettings, Run, Weights
+from dips.errors import ConfigError
+
+__all__ = ["export"]
+
+
+def export(
+    run: Run,
+    /,
+    *,
+    format: Annotated[str, Parameter(help="onnx.")] = "onnx",
+    out: Annotated[Path | None, Parameter(help="The file to write; default: RUN's name with .onnx, here.")] = None,
+    photos: Annotated[
+        Path | None,
+        Parameter(help="Photos that torch and onnxruntime are compared on; default: training photos, where they still are."),
+    ] = None,
+    tolerance: Annotated[float, Parameter(help="The largest difference of a score or a probability that is accepted.")] = 1e-3,
+    int8: Annotated[
+        Path | None,
+        Parameter(
+            name="--int8",
+            help="Training photos: write the model in 8 bits, calibrated on some of them; less than half as large, and other "
+            "boxes in some photos.",
+        ),
+    ] = None,
+    settings: PredictSettings = None,
+    weights: Weights = None,
+) -> int:
+    """Write a run as one file for 'dips predict' on machines without torch, and for other programs that read ONNX.
+
+    Both are compared on photos first; where they differ, nothing is written.
+    """
+    return export_run(run, format, out, photos, tolerance, int8, settings or (), weights or ())
+
+
+def export_run(
+    run: Path,
+    kind: str,
+    out: Path | None,
+    photos: Path | None,
+    tolerance: float,
+    int8: Path | None,
+    settings: Sequence[str],
+    weights: Sequence[str],
+) -> int:
+    """Returns the exit code."""
+    if kind != "onnx":
+        raise ConfigError(f"--format: '{kind}' is unknown; there is onnx")
+    if not (math.isfinite(tolerance) and tolerance > 0):
+        raise ConfigError(f"--tolerance must be a number above 0, not {tolerance}")
+    from dips.export.onnx import require_new
+    from dips.model import Model
+
+    path = Path(f"{run.resolve().name}.onnx") if out is None else out
+    require_new(path)
+    model = Model.open(run, device="cpu", settings=settings, weights=weights)
+    found = model.export(path, photos=photos, tolerance=tolerance, int8=int8)
+    print(f"model     {path} ({path.stat().st_size / 1e6:.0f} MB)")
+    print(f"compared  {found.line()}")
+    for photo in found.other_boxes:
+        print(f"          other boxes in {photo}")
+    return 0

@@ -1,0 +1,83 @@
+"""``dips score``: the score maps of any method against ground truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from dips.cli.options import Plots, ProtocolName
+from dips.cli.tables import write_figures
+
+__all__ = ["score"]
+
+
+def score(
+    maps: Annotated[
+        Path,
+        Parameter(
+            name="MAPS",
+            help="Score maps of any method, values in [0, 1]: a folder with a .npy, .npz or .png per photo, named like the "
+            "photo, or one .npz with an array per photo.",
+        ),
+    ],
+    data: Annotated[
+        Path, Parameter(name="DATA", help="The photos' truth: DATA as for the other commands, or WSOL metadata without photos.")
+    ],
+    /,
+    *,
+    split: Annotated[str, Parameter(help="Which part of DATA.")] = "test",
+    protocol: ProtocolName = "wsol-224",
+    tau_from: Annotated[
+        Path | None,
+        Parameter(
+            help="JSON of the validation split, from this command or 'dips evaluate': also use the thresholds chosen there."
+        ),
+    ] = None,
+    predicted: Annotated[
+        Path | None, Parameter(help="CSV of id and predicted classes, best first: for Top-1 and Top-5 localization.")
+    ] = None,
+    resize: Annotated[
+        bool,
+        Parameter(
+            help="Bring maps of another size to the protocol's, bilinearly, instead of refusing them.", show_default=False
+        ),
+    ] = False,
+    partial: Annotated[
+        bool, Parameter(help="Score the photos that have a map, instead of refusing an incomplete set.", show_default=False)
+    ] = False,
+    json: Annotated[Path | None, Parameter(help="Also write every number to this file.")] = None,
+    csv: Annotated[Path | None, Parameter(help="Write a line per photo to this file.")] = None,
+    plots: Plots = None,
+    workers: Annotated[int, Parameter(help="Processes; 0: one per core.")] = 0,
+) -> int:
+    """Score the maps of any method by the field's protocol, to the last digit and fast. Needs no model and no GPU.
+
+    Maps are streamed: what is kept of a photo is its name and its truth.
+    """
+    from dips.benchmark.result_files import write_json
+    from dips.benchmark.score import score_maps
+    from dips.cli.tables import print_evaluation
+    from dips.system.files import require_writable
+
+    for path in (json, csv, plots and plots / "box_acc_over_tau.svg"):
+        if path is not None:
+            require_writable(path)
+    result = score_maps(
+        maps,
+        data,
+        split=split,
+        protocol=protocol,
+        resize=resize,
+        partial_maps=partial,
+        tau_from=tau_from,
+        predicted=predicted,
+        csv_path=csv,
+        workers=workers,
+    )
+    if json is not None:
+        write_json(json, result)
+    write_figures(plots, result)
+    print_evaluation(result)
+    return 0

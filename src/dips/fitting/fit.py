@@ -1,0 +1,148 @@
+"""From photos sorted by class to a run folder: :func:`fit` trains and writes what :mod:`dips.model` opens."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from dips.benchmark.result_files import write_json
+from dips.config import Config, load_config, several, to_toml
+from dips.data import image_size
+from dips.errors import RunError
+from dips.fitting.prepare import Prepared, prepare
+from dips.fitting.select import Trained, train
+from dips.fitting.splits import read_splits
+from dips.harvest.store import Store
+from dips.model import Model
+from dips.models.networks import TEMPER
+from dips.report.run_report import write_run_report
+from dips.runs.card import write_card
+from dips.runs.checkpoint import save_model
+from dips.runs.trained import CONFIG, RUN
+from dips.system.console import log
+from dips.system.device import environment, launch_fabric
+from dips.system.environment import store_folder
+from dips.system.files import atomic_file
+from dips.train.state import STATE
+from dips.types import DataSet
+
+__all__ = ["fit"]
+
+
+def fit(
+    data: str | Path,
+    *,
+    out: str | Path,
+    recipe: str | Path | None = None,
+    settings: Sequence[str] = (),
+    weights: Sequence[str] = (),
+    store: str | Path | None = None,
+    device: str = "auto",
+    resume: bool = False,
+) -> Model:
+    """Train a localizer from photos sorted by class.
+
+    Args:
+        data: see ``docs/data.md``.
+        out: the run folder; must not exist, unless ``resume``.
+        recipe: name or TOML file; default: ``default``.
+        settings: ``stage.name=value`` strings that win over the recipe; a single one need not be in a list.
+        weights: local weights files, folders, or NAME=FILE; likewise.
+        store: folder of the harvest; default: the user's cache.
+        device: ``auto``, ``cpu``, ``cuda``, ``mps``. Started by ``torchrun``, each process takes a device of its own.
+        resume: go on with a training that was stopped; the settings must be the same.
+
+    Raises:
+        DipsError: whatever is wrong with data, settings, weights or folders, before anything is written where possible.
+    """
+    run = Path(out)
+    config, weights = load_config(recipe, several(settings)), several(weights)
+    config.check()
+    fabric = launch_fabric(device)
+    place = fabric.device
+    if fabric.is_global_zero:
+        _open_run(run, config, resume)
+    if resume and (run / "model.json").is_file():
+        log(f"{run} is trained already")
+        return Model.open(run, device=device, weights=weights)
+    train_set, val_set = read_splits(data, config)
+    log(
+        f"{len(train_set)} training and {len(val_set)} validation photos of {len(train_set.classes)} classes"
+        + ("" if train_set.background is None else f"; '{train_set.classes[train_set.background]}' is without object")
+    )
+    if config.sst_share > 0:
+        log(f"score maps will mix the U-Net with the transformer's linear map (share {config.sst_share:g}; predict.sst_share)")
+    with fabric.rank_zero_first():  # it fills the store, other processes read it
+        prepared = prepare(train_set, val_set, config=config, store=Store(store_folder(store)), device=place, given=weights)
+    if fabric.is_global_zero:
+        _begin_run(run, config, resume)
+    trained = train(prepared, config=config, run=run, fabric=fabric, resume=resume)
+    if fabric.is_global_zero:
+        _save(run, Path(data), config, prepared, trained, place)
+        log(f"trained: {trained.selection}")
+    fabric.barrier()
+    return Model.open(run, device=str(place), weights=weights)
+
+
+def _open_run(run: Path, config: Config, resume: bool) -> None:
+    """Refuse what must not be overwritten before any work is done."""
+    known = run / CONFIG
+    if not run.exists() or (run.is_dir() and not any(run.iterdir())):
+        return
+    if not resume:
+        raise RunError(f"{run} exists already and is left as it is; choose another --out, or go on with it by --resume")
+    if known.is_file() and (changed := load_config(known).differences(config)):
+        raise RunError(f"{run} was begun with other settings ({', '.join(changed)}); give the same, or choose another --out")
+    if not known.is_file():
+        raise RunError(f"{run} is no run folder ({CONFIG} is missing) and is left as it is; choose another --out")
+
+
+def _begin_run(run: Path, config: Config, resume: bool) -> None:
+    if not (resume and (run / CONFIG).is_file()):
+        with atomic_file(run / CONFIG) as file:
+            file.write(to_toml(config))
+
+
+def _save(run: Path, data: Path, config: Config, prepared: Prepared, trained: Trained, device: torch.device) -> None:
+    key_map = prepared.harvested.key_map
+    record = {
+        "data": str(data),
+        "classes": list(prepared.train.classes),
+        "background": prepared.train.background,
+        "photos": {"train": len(prepared.train), "val": len(prepared.val), "skipped": len(prepared.harvested.problems)},
+        "skipped": [{"path": str(p.path), "why": p.message} for p in prepared.harvested.problems],
+        "weights": {role: item.record() for role, item in prepared.weights.items()},
+        "accuracy": prepared.accuracy,
+        "selection": trained.selection,
+        "label_free": trained.label_free,
+        "validation": trained.validation,
+        "best_tau": trained.best_tau,
+        "seed": config.train.seed,
+        "seconds": {"harvest": round(prepared.harvested.seconds, 1), "training": round(trained.seconds, 1)},
+        "environment": environment(device),
+    }
+    write_json(run / RUN, record)
+    meta = {
+        "classes": list(prepared.train.classes),
+        "background": prepared.train.background,
+        "best_tau": trained.best_tau,
+        "sst_share": config.sst_share,
+        "temper": TEMPER,
+        "photo_side": _photo_side(prepared.train),
+        "key_map": None if key_map is None else key_map.record(),
+    }
+    write_card(run / "README.md", record)
+    write_run_report(run)
+    save_model(run, trained.localizer.cpu(), prepared.classifier.cpu(), meta)  # its presence says that the run is done
+    (run / STATE).unlink(missing_ok=True)
+
+
+def _photo_side(photos: DataSet) -> int:
+    """Side of a square as large as the photos, in pixels: the median of up to 200 of them, from their headers."""
+    every = photos.samples[:: max(1, len(photos) // 200)]
+    sizes = [image_size(sample.path) for sample in every]
+    return round(statistics.median(math.sqrt(width * height) for width, height in sizes))

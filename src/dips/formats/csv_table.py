@@ -1,0 +1,33 @@
+"""CSV: a line per box, for spreadsheets and data frames."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+
+from dips.formats.base import Item
+from dips.scoremaps.rle import area
+from dips.system.files import atomic_file
+
+__all__ = ["write_csv"]
+
+_COLUMNS = ("photo", "width", "height", "label", "label_score", "x0", "y0", "x1", "y1", "score", "mask_pixels")
+
+
+def write_csv(items: Iterable[Item], folder: Path) -> None:
+    """Write ``boxes.csv``; a photo without boxes has one line, whose columns of the box are empty.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    with atomic_file(folder / "boxes.csv") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(_COLUMNS)
+        for item in items:
+            record = item.record
+            photo = [item.name, record["width"], record["height"], record["label"], record["label_score"]]
+            for entry in record["boxes"]:
+                rows.writerow([*photo, *entry["box"], entry["score"], area(entry["mask"]["counts"])])
+            if not record["boxes"]:
+                rows.writerow([*photo, *[""] * 6])

@@ -1,0 +1,173 @@
+"""Pictures for people: a photo with its heat map, mask outline and boxes, and contact sheets of many.
+
+In: a photo ``HWC uint8`` and what was found on it. Out: pictures ``HWC uint8``, drawn with
+:mod:`dips.pictures.drawing`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image, ImageDraw
+
+from dips.data.images import fitted_size
+from dips.errors import DataError
+from dips.pictures import drawing
+from dips.pictures.drawing import DARK, OUTLINE, PREDICTED, Pen, Picture, Rect, draw_key, inside, key_size, text_width
+from dips.scoremaps.levels import stretched
+from dips.types import FloatArray
+
+__all__ = ["Tile", "overlay", "sheet", "thumbnail"]
+
+
+class Tile(NamedTuple):
+    """One picture of a contact sheet with the words below it."""
+
+    caption: str
+    image: Picture
+
+
+def overlay(
+    photo: Picture,
+    *,
+    boxes: FloatArray,
+    scores: FloatArray,
+    label: str,
+    label_score: float,
+    score_map: FloatArray,
+    mask: NDArray[np.bool_],
+    true_boxes: ArrayLike | None = None,
+    heat: bool = True,
+    legend: bool = True,
+) -> Picture:
+    """Draw everything that was predicted on a photo.
+
+    Args:
+        photo: ``(H, W, 3) uint8`` RGB.
+        boxes: ``(N, 4)`` ``x0 y0 x1 y1`` in the photo's pixels, end exclusive, best first.
+        scores: ``(N,)``, written at the boxes.
+        label: class of the boxes; written with ``label_score`` in the corner where there are none.
+        score_map: ``(h, w)`` in [0, 1], of any size; it shows the whole photo.
+        mask: ``(H, W)``, all objects together; its outline is drawn.
+        true_boxes: ``(K, 4)`` as ``boxes``, drawn dashed; None where they are unknown.
+        heat: lay the score map over the photo, the more opaque the higher the score.
+        legend: explain the colours in the corner where the score is lowest, if the photo is large enough.
+
+    Returns:
+        ``(H, W, 3) uint8``; the photo itself is left as it is.
+    """
+    height, width = photo.shape[:2]
+    truth = np.zeros((0, 4)) if true_boxes is None else np.asarray(true_boxes, dtype=np.float64).reshape(-1, 4)
+    pen = Pen.of(width, height)
+    canvas = drawing.blend(photo, stretched(score_map, (width, height))) if heat else photo.copy()
+    drawing.outline_mask(canvas, mask, pen)
+    picture = Image.fromarray(canvas)
+    draw = ImageDraw.Draw(picture)
+    for box in truth:
+        drawing.dashed_box(draw, inside(box, width, height), pen)
+    for box in boxes[::-1]:  # the best one on top
+        drawing.solid_box(draw, inside(box, width, height), pen)
+    tags = [f"{label} {score:.2f}" for score in scores]
+    taken = _box_tags(draw, boxes, tags, (width, height), pen)
+    if not tags:
+        words = drawing.short_text(draw, f"{label} {label_score:.2f}", pen.font, width - 4 * pen.pad)
+        taken.append(drawing.tag(draw, words, 0, 0, pen, DARK, OUTLINE))
+    if legend:
+        names = [*["predicted"] * bool(tags), *["true"] * bool(len(truth)), *["score"] * heat, *["mask"] * bool(mask.any())]
+        _legend(draw, names, (width, height), score_map, boxes, taken, pen)
+    return np.array(picture, dtype=np.uint8)
+
+
+def thumbnail(image: Picture, side: int) -> Picture:
+    """The picture with its longer side at most ``side`` pixels; never enlarged."""
+    height, width = image.shape[:2]
+    size = fitted_size((width, height), side)
+    if size == (width, height):
+        return np.array(image, dtype=np.uint8)
+    return np.array(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def sheet(tiles: Sequence[Tile | tuple[str, Picture]], columns: int, *, side: int = 320) -> Picture:
+    """A contact sheet: pictures in rows with captions of up to two lines below them.
+
+    Args:
+        tiles: captions and pictures ``(H, W, 3) uint8``, at least one.
+        columns: pictures per row, at least 1.
+        side: width and height in pixels of the square that every picture is fitted into.
+
+    Raises:
+        DataError: no pictures, or a number that is not positive.
+    """
+    if not tiles or columns < 1 or side < 16:
+        raise DataError(f"a sheet needs pictures, a column and 16 pixels: got {len(tiles)}, {columns}, {side}")
+    columns = min(columns, len(tiles))
+    font, gap = max(11, round(side / 22)), max(4, side // 20)
+    line = round(font * 1.3)
+    small = [thumbnail(image, side) for _, image in tiles]
+    heights = [max(image.shape[0] for image in small[start : start + columns]) for start in range(0, len(small), columns)]
+    page_height = gap + sum(height + 2 * line + gap for height in heights)
+    page = Image.new("RGB", (columns * (side + gap) + gap, page_height), drawing.PAPER)
+    draw = ImageDraw.Draw(page)
+    for index, (caption, _) in enumerate(tiles):
+        row, column = divmod(index, columns)
+        x, y = gap + column * (side + gap), gap + sum(height + 2 * line + gap for height in heights[:row])
+        image, bottom = small[index], y + heights[row]
+        page.paste(Image.fromarray(image), (x + (side - image.shape[1]) // 2, bottom - image.shape[0]))
+        drawing.caption(draw, caption, x, bottom, side, font)
+    return np.array(page, dtype=np.uint8)
+
+
+def _box_tags(draw: ImageDraw.ImageDraw, boxes: FloatArray, tags: Sequence[str], size: tuple[int, int], pen: Pen) -> list[Rect]:
+    """Write a tag at every box where it hides no other tag, if there is room; returns the room that is taken."""
+    width, height = size
+    taken: list[Rect] = []
+    for box, text in zip(boxes, tags, strict=True):
+        words = drawing.short_text(draw, text, pen.font, width - 4 * pen.pad)
+        w, h = text_width(draw, words, pen.font) + 2 * pen.pad, pen.font + 2 * pen.pad
+        x0, y0, x1, y1 = inside(box, width, height)
+        left, right = max(0.0, min(x0, width - w)), max(0.0, x1 - w + 1)
+        corners = [(left, y0 - h), (left, y1 + 1), (left, y0), (right, y1 - h + 1), (right, y0 - h)]
+        fitting = [(x, y) for x, y in corners if y >= 0 and y + h <= height] or [(left, max(0.0, min(y0, height - h)))]
+        free = [
+            corner for corner in fitting if not any(_meet((*corner, corner[0] + w, corner[1] + h), other) for other in taken)
+        ]
+        taken.append(drawing.tag(draw, words, *(free or fitting)[0], pen, PREDICTED, DARK))
+    return taken
+
+
+def _legend(
+    draw: ImageDraw.ImageDraw,
+    names: list[str],
+    size: tuple[int, int],
+    score_map: FloatArray,
+    boxes: FloatArray,
+    taken: list[Rect],
+    pen: Pen,
+) -> None:
+    """Draw one line in a corner; entries that do not fit are left out, the least important first."""
+    width, height = size
+    while names and key_size(draw, names, pen)[0] > width:
+        names.pop()
+    w, h = key_size(draw, names, pen)
+    if not names or h * 5 > height:
+        return
+
+    def hidden(corner: tuple[int, int]) -> float:
+        """How much of interest the legend would hide there."""
+        rect = (*corner, corner[0] + w, corner[1] + h)
+        cells = np.array(score_map.shape[::-1]) / size
+        x0, y0 = np.floor(np.maximum(rect[:2], 0) * cells).astype(int)
+        x1, y1 = np.ceil(np.array(rect[2:]) * cells).astype(int)
+        covered = sum(_meet(rect, (box[0], box[1], box[2], box[3])) for box in boxes)
+        return float(score_map[y0:y1, x0:x1].mean()) + covered + 10 * sum(_meet(rect, other) for other in taken)
+
+    corners = [(round(width - w), height - h), (0, height - h), (round(width - w), 0), (0, 0)]
+    draw_key(draw, names, *min(corners, key=hidden), pen)
+
+
+def _meet(a: Rect, b: Rect) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

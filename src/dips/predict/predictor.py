@@ -1,0 +1,185 @@
+"""From a photo to its class, score map, mask and boxes with a trained localizer; nothing here knows how it was trained.
+
+In: photo files. Out: :class:`~dips.predict.prediction.Prediction` in the photo's own pixels. The networks see the photo
+as a square. No torch is needed here: what answers for a square may be a run's networks or an exported file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from dips.config import PredictConfig
+from dips.data.images import ByteImage, image_size, read_image, resize_image
+from dips.data.windows import Opened, open_photo
+from dips.errors import ConfigError, ImageError
+from dips.predict.objects import with_objects
+from dips.predict.prediction import Prediction
+from dips.scoremaps.levels import packed, unpacked
+from dips.scoremaps.tiles import Blend, ClassVote, Tiles
+from dips.types import Answer, FloatArray
+
+__all__ = ["Networks", "Predictor"]
+
+
+class Networks(Protocol):
+    """What answers for squares of photos: :class:`dips.models.networks.Networks`, or an exported file."""
+
+    @property
+    def side(self) -> int:
+        """Side of the square that photos must be given as: the largest that any network sees."""
+
+    def answer(self, images: Sequence[ByteImage]) -> Answer:
+        """Squares ``(side, side, 3) uint8`` to maps and class probabilities."""
+
+
+def _as_context(photo: Opened) -> AbstractContextManager[Opened]:
+    return nullcontext(photo)
+
+
+_TILED_SCORE = 0.4  # measured: docs/results.md
+
+
+class _View(NamedTuple):
+    """A photo that the networks see as a whole."""
+
+    path: Path
+    size: tuple[int, int]
+    square: ByteImage
+    opened: Callable[[], AbstractContextManager[Opened]]
+
+
+class Predictor:
+    """A localizer, ready to look at photos.
+
+    Args:
+        background: label of the class without object; its photos get no boxes.
+        config: with ``threshold`` worked out.
+        photo_side: side in pixels of a square as large as the training photos were, for ``predict.tile=-1``.
+    """
+
+    def __init__(
+        self,
+        networks: Networks,
+        *,
+        config: PredictConfig,
+        classes: tuple[str, ...],
+        background: int | None,
+        photo_side: int | None = None,
+    ) -> None:
+        if config.tile < 0 and photo_side is None:
+            raise ConfigError("predict.tile: this run does not say how large its training photos were; give a side in pixels")
+        self.networks, self.config = networks, config
+        self.classes, self.background = classes, background
+        self.tile = photo_side if config.tile < 0 and photo_side is not None else config.tile
+
+    def summary(self) -> str:
+        """In a line, how photos are looked at."""
+        tiles = f"tiles of {self.tile} pixels besides the whole photo" if self.tile else "photos as a whole"
+        return f"{tiles}, threshold {self.config.threshold:.3g}"
+
+    def photos(self, paths: Iterable[Path], skipped: Callable[[Path, str], None]) -> Iterator[Prediction]:
+        """One prediction per readable photo, in order; ``skipped`` is told of the others and why."""
+        remaining = iter(paths)
+        while group := list(islice(remaining, self.config.batch)):
+            views: list[_View] = []
+            for path in group:
+                try:
+                    views.append(self._view(path))
+                except ImageError as error:
+                    skipped(path, str(error))
+            for view, whole, probabilities in self._seen(views):
+                try:
+                    yield self._looked_at(view, whole, probabilities)
+                except ImageError as error:
+                    skipped(view.path, str(error))
+
+    def photo(self, path: Path) -> Prediction:
+        """The prediction of one photo.
+
+        Raises:
+            ImageError: it cannot be read.
+        """
+        return next(self._looked_at(*seen) for seen in self._seen([self._view(path)]))
+
+    def _view(self, path: Path) -> _View:
+        photo = read_image(path, max_side=self.networks.side)
+        return _View(path, image_size(path), self._square(photo), partial(open_photo, path))
+
+    def pictures(self, pictures: Iterable[tuple[Path, ByteImage]]) -> Iterator[Prediction]:
+        """One prediction per picture ``(H, W, 3) uint8`` RGB, in order; the path only names it."""
+        remaining = iter(pictures)
+        while group := list(islice(remaining, self.config.batch)):
+            opened = [(path, Opened(pixels, (pixels.shape[1], pixels.shape[0]))) for path, pixels in group]
+            views = [
+                _View(path, photo.size, self._square(pixels), partial(_as_context, photo))
+                for (path, photo), (_, pixels) in zip(opened, group, strict=True)
+            ]
+            for view, whole, probabilities in self._seen(views):
+                yield self._looked_at(view, whole, probabilities)
+
+    def _seen(self, views: Sequence[_View]) -> Iterator[tuple[_View, FloatArray, FloatArray]]:
+        """What the networks say about each photo as a whole."""
+        if views:
+            said = self.networks.answer([view.square for view in views])
+            yield from zip(views, said.maps, said.probabilities, strict=True)
+
+    def _square(self, photo: ByteImage) -> ByteImage:
+        return resize_image(photo, (self.networks.side, self.networks.side))
+
+    def _looked_at(self, view: _View, whole: FloatArray, probabilities: FloatArray) -> Prediction:
+        """The whole photo has been seen; its tiles are, where it has any."""
+        tiles = Tiles.plan(view.size, self.tile, self.config.tile_overlap) if self.tile else ()
+        if len(tiles) < 2:
+            return self.finish(view.path, view.size, whole, probabilities)
+        assert isinstance(tiles, Tiles)
+        blend, classes = Blend(tiles, self.config.size), ClassVote(whole, probabilities, self.background)
+        with view.opened() as photo:
+            remaining = iter(tiles)
+            while group := list(islice(remaining, self.config.batch)):
+                said = self.networks.answer([self._square(photo.window(*tile)) for tile in group])
+                for tile, score_map, seen in zip(group, said.maps, said.probabilities, strict=True):
+                    blend.add(tile, score_map)
+                    classes.add(score_map, seen)
+        share = tiles.tile[0] * tiles.tile[1] / (view.size[0] * view.size[1])
+        return self.finish(view.path, view.size, blend.with_whole(whole), classes.probabilities(), share)
+
+    def finish(
+        self, path: Path, size: tuple[int, int], grid: FloatArray, probabilities: FloatArray, share: float = 1.0
+    ) -> Prediction:
+        """A score map ``(h, w)`` of any resolution to a prediction in the pixels of a photo of ``size`` (width, height).
+
+        Args:
+            share: what ``predict.min_area`` is a share of, as a share of the photo: a tile's area, or 1.
+
+        Raises:
+            ConfigError: no threshold was chosen.
+        """
+        if self.config.threshold < 0:
+            raise ConfigError("predict.threshold: none was chosen on validation here; give one between 0 and 1")
+        label = int(probabilities.argmax())
+        return with_objects(
+            Prediction(
+                path=path,
+                label=self.classes[label],
+                label_score=float(probabilities[label]),
+                class_scores=np.asarray(probabilities, np.float32),
+                classes=self.classes,
+                size=size,
+                boxes=np.zeros((0, 4), np.float32),
+                box_scores=np.zeros(0, np.float32),
+                grid=unpacked(packed(grid)),
+                regions=np.zeros((1, 1), np.uint16),
+                background=None if self.background is None else self.classes[self.background],
+            ),
+            threshold=self.config.threshold,
+            min_area=self.config.min_area * share,
+            min_score=self.config.min_score if self.config.min_score >= 0 else _TILED_SCORE if share < 1 else 0.0,
+            max_boxes=self.config.max_boxes,
+        )

@@ -1,0 +1,1 @@
+"""The run folder on disk: checkpoint, model card, which model it is."""

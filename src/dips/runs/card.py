@@ -1,0 +1,67 @@
+"""The model card of a run: ``README.md`` in its folder, for whoever finds the model later."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dips.system.files import atomic_file
+
+__all__ = ["write_card"]
+
+
+def write_card(path: Path, record: Mapping[str, Any], evaluation: Mapping[str, Any] | None = None) -> None:
+    """Write the card from what ``run.json`` says (:mod:`dips.fitting.fit`), and ``evaluation.json`` if there is one."""
+    classes = ", ".join(record["classes"])
+    background = "none" if record["background"] is None else record["classes"][record["background"]]
+    lines = [
+        "# A DiPS localizer",
+        "",
+        "Finds the object in a photo: its class, a score map, a mask and boxes. Trained on class labels alone.",
+        "",
+        f"- **Classes:** {classes}",
+        f"- **Class without object:** {background}",
+        f"- **Data:** `{record['data']}`, {record['photos']['train']} training and {record['photos']['val']} validation photos",
+        f"- **Chosen:** {record['selection']}",
+        f"- **Validation:** {_numbers(record['validation'])}; accuracy {_numbers(record['accuracy'])} (percent)",
+        *_measured(evaluation),
+        f"- **Seed:** {record['seed']}; {record['seconds']['training']:.0f} s of training on {record['environment']['device']}",
+        "",
+        "## Weights it started from",
+        "",
+    ]
+    for role, item in record["weights"].items():
+        name = f"{item['arch']}, {item['note']}" if item["note"] else item["arch"]
+        lines.append(f"- **{role}:** {name}; {item['source']}: {item['origin']}; licence: {item['licence'] or 'unknown'}")
+    if any("saliency-tuned" in item["note"] for item in record["weights"].values()):
+        lines += [
+            "",
+            "The embedded transformer was fine-tuned by its authors for saliency; numbers made with it are not those of a "
+            "purely self-supervised one.",
+        ]
+    lines += [
+        "",
+        "## Limits",
+        "",
+        "Nobody drew a box or mask for the training. What always appears together with the object (a perch, a pole, a shadow) "
+        "may be taken for a part of it. Look at the overlays before you rely on the boxes.",
+        "",
+        "Use it with `dips predict` or `dips.load`; the settings are in `config.toml`, the numbers in `report.html`.",
+    ]
+    with atomic_file(path) as file:
+        file.write("\n".join(lines) + "\n")
+
+
+def _measured(evaluation: Mapping[str, Any] | None) -> list[str]:
+    if evaluation is None or evaluation["max_box_acc_v2"] is None:
+        return []
+    said = f"MaxBoxAccV2 {evaluation['max_box_acc_v2']:.1f} at the best threshold of these photos"
+    if chosen := evaluation["at_validation_tau"]:
+        said += f", {chosen['box_acc_v2']:.1f} at validation's"
+    data, split, boxes = evaluation["data"], evaluation["split"], evaluation["n_boxes"]
+    return [f"- **Measured** on `{data}`, {split}, {boxes} photos with true boxes: {said} (percent)"]
+
+
+def _numbers(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.1f}" for name, value in values.items())

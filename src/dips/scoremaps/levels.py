@@ -1,0 +1,176 @@
+"""From a score map to a threshold, components and boxes: the one truth for harvest, predict and evaluate (paper 3.1).
+
+In: score maps ``(H, W)`` in [0, 1]. Out: 8-bit maps, Otsu's threshold, 8-connected components and their boxes.
+NumPy and OpenCV only. Boxes here are end exclusive, as everywhere in DiPS; the inclusive rectangles of the evaluation
+protocol are made by :mod:`dips.evaluate.boxes`, from the same 8-bit map.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dips.errors import ProtocolError
+from dips.types import FloatArray
+
+__all__ = [
+    "MOST_BOXES",
+    "boxes_from_map",
+    "centre_map",
+    "checked_map",
+    "components",
+    "otsu",
+    "packed",
+    "quantise",
+    "stretched",
+    "unpacked",
+]
+
+
+MOST_BOXES = 65535
+"""What the numbers of regions can hold."""
+
+
+def checked_map(score_map: ArrayLike) -> NDArray[Any]:
+    """The score map as a floating-point array.
+
+    Raises:
+        ProtocolError: it is not two-dimensional, is empty, or holds values outside [0, 1] or NaN.
+    """
+    array = np.asarray(score_map)
+    if array.ndim != 2 or array.size == 0:
+        raise ProtocolError(f"a score map has the shape (height, width), not {array.shape}; take one map, e.g. with squeeze()")
+    if array.dtype == np.bool_ or not np.issubdtype(array.dtype, np.number) or np.iscomplexobj(array):
+        raise ProtocolError(f"a score map holds numbers between 0 and 1, not {array.dtype}; convert it with astype(float)")
+    low, high = float(array.min()), float(array.max())
+    if np.isnan(low) or np.isnan(high):
+        raise ProtocolError("a score map lies in [0, 1] without NaN, and this one has NaN; find out where it comes from")
+    if not (low >= 0.0 and high <= 1.0):
+        remedy = "divide it by its maximum" if low >= 0 else "subtract its minimum, then divide it by its maximum"
+        raise ProtocolError(f"a score map lies in [0, 1] without NaN, not in [{low:g}, {high:g}]; {remedy}")
+    return array if np.issubdtype(array.dtype, np.floating) else array.astype(np.float64)
+
+
+def quantise(score_map: ArrayLike) -> NDArray[np.uint8]:
+    """``trunc(map * 255)``, ``(H, W)``, computed in float64 as the protocol does.
+
+    Raises:
+        ProtocolError: see :func:`checked_map`.
+    """
+    return (checked_map(score_map).astype(np.float64) * 255).astype(np.uint8)
+
+
+def packed(score_map: FloatArray) -> NDArray[np.uint16]:
+    """A score map as it is stored, in 16 bits: 65535 is 1."""
+    return cast("NDArray[np.uint16]", np.rint(score_map * np.float32(65535)).astype(np.uint16))
+
+
+def unpacked(levels: NDArray[np.uint16]) -> FloatArray:
+    """The score map that :func:`packed` stored. Objects are found on this one, so that they are found again."""
+    return cast(FloatArray, levels.astype(np.float32) / np.float32(65535))
+
+
+def otsu(map01: ArrayLike) -> int | None:
+    """Otsu's threshold on the 8-bit map: the foreground is ``quantise(map01) > threshold``; None where the map is constant.
+
+    Raises:
+        ProtocolError: see :func:`checked_map`.
+    """
+    levels = quantise(map01)
+    if levels.min() == levels.max():
+        return None
+    threshold, _ = cv2.threshold(levels, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    return int(threshold)
+
+
+def components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """8-connected components of a foreground.
+
+    Args:
+        mask: ``(H, W) bool``.
+
+    Returns:
+        labels ``(H, W) int32``, 0 where there is no foreground, and stats ``(n + 1, 5) int32``: ``x, y, width, height,
+        area`` in pixels of each label. Row 0 is the background, so that labels index the rows.
+    """
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(np.ascontiguousarray(mask, dtype=np.uint8), connectivity=8)
+    return np.asarray(labels, dtype=np.int32), np.asarray(stats, dtype=np.int32)
+
+
+def boxes_from_map(
+    score_map: ArrayLike, threshold: float, *, min_area: float, max_boxes: int, min_score: float = 0.0
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint16]]:
+    """The objects of a score map: a box per 8-connected component of what exceeds ``threshold`` times the maximum.
+
+    Args:
+        score_map: ``(H, W)`` in [0, 1].
+        threshold: share of the map's maximum, in [0, 1]; foreground lies strictly above it.
+        min_area: least area of a box as a share of the map. If no box is that large, the largest one is kept.
+        min_score: boxes with a lower score are left out, also if no box remains.
+        max_boxes: boxes at most, from 1 to 65535.
+
+    Returns:
+        boxes ``(N, 4) float32``, ``x0 y0 x1 y1`` in the map's pixels, end exclusive; scores ``(N,) float32``, the mean
+        of the map over the box's component, descending; regions ``(H, W) uint16``, i + 1 on the component of box i and 0
+        elsewhere. All are empty where there is no foreground (a map of zeros, or a threshold of 1).
+
+    Raises:
+        ProtocolError: see :func:`checked_map`; or a threshold, an area or a number out of range.
+    """
+    scores01 = checked_map(score_map)
+    if not 0.0 <= threshold <= 1.0:
+        raise ProtocolError(f"threshold must be between 0 and 1, not {threshold}")
+    if not 0.0 <= min_area <= 1.0:
+        raise ProtocolError(f"min_area must be between 0 and 1, not {min_area}")
+    if not 1 <= max_boxes <= MOST_BOXES:
+        raise ProtocolError(f"max_boxes must be between 1 and {MOST_BOXES}, not {max_boxes}")
+    labels, stats = components(scores01 > threshold * scores01.max())
+    objects = stats[1:].astype(np.int64)
+    if len(objects) == 0:
+        return np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(scores01.shape, np.uint16)
+
+    x, y, width, height, pixels = objects.T
+    areas = width * height
+    kept = np.flatnonzero(areas >= min_area * labels.size)
+    if len(kept) == 0:
+        kept = np.array([np.argmax(areas)])
+    sums = np.bincount(labels.ravel(), weights=scores01.ravel(), minlength=len(stats))[1:]
+    means = sums / pixels
+    kept = kept[means[kept] >= min_score]
+    kept = kept[np.argsort(-means[kept], kind="stable")][:max_boxes]
+
+    boxes = np.stack([x, y, x + width, y + height], axis=1)[kept].astype(np.float32)
+    numbers = np.zeros(len(stats), np.uint16)
+    numbers[kept + 1] = np.arange(1, len(kept) + 1)
+    return boxes, means[kept].astype(np.float32), numbers[labels]
+
+
+def centre_map(frame: int = 224, sigma: float | None = None) -> NDArray[np.float32]:
+    """The baseline that looks at no photo: an isotropic Gaussian ``(frame, frame) float32`` with maximum 1 in the middle.
+
+    Its boxes are the same for all photos, so compute them once.
+
+    Args:
+        frame: side in pixels; by default that of the evaluation's frame.
+        sigma: standard deviation in pixels; by default a quarter of the side. From 40 to 112 it makes no difference, as the
+            thresholds give the same centred squares; a far smaller or larger one has too few 8-bit levels for all of them.
+
+    Raises:
+        ProtocolError: a side or a sigma that is not positive.
+    """
+    sigma = frame / 4 if sigma is None else sigma
+    if frame < 1 or not sigma > 0:
+        raise ProtocolError(f"the centred Gaussian needs a positive side and sigma, not {frame} and {sigma}")
+    squares = (np.arange(frame) - (frame - 1) / 2) ** 2
+    bell = np.exp(-(squares[:, None] + squares[None, :]) / (2 * sigma**2))
+    return np.asarray(bell / bell.max(), dtype=np.float32)
+
+
+def stretched(score_map: FloatArray, size: tuple[int, int]) -> FloatArray:
+    """A score map ``(h, w)`` in [0, 1], bilinearly resized to ``size`` (width, height)."""
+    if score_map.shape == size[::-1]:
+        return score_map
+    return np.clip(cv2.resize(score_map, size, interpolation=cv2.INTER_LINEAR), 0, 1).astype(np.float32, copy=False)

@@ -1,0 +1,150 @@
+"""Files that appear whole or not at all, locks, checksums."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import FileIO
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from dips.errors import RunError
+
+if TYPE_CHECKING:
+    pass
+
+
+__all__ = [
+    "as_text",
+    "atomic_file",
+    "file_sha256",
+    "is_temporary",
+    "lock_file",
+    "new_folder",
+    "require_writable",
+    "temporary_beside",
+]
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes as hex, read in pieces."""
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextmanager
+def atomic_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """Write ``path`` whole or not at all: a temporary file beside it is renamed when the block ends without error.
+
+    Raises:
+        RunError: there is no space, or the folder cannot be written.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary = Path(name)
+        with os.fdopen(number, mode, encoding=None if "b" in mode else "utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())  # mkstemp's are for the owner alone
+        os.replace(temporary, path)
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}; free some space or choose another folder") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether the name is that of a file which :func:`atomic_file` had not finished when the program was killed."""
+    return re.fullmatch(r"\..+\.[a-z0-9_]{8}", path.name) is not None
+
+
+def lock_file(file: IO[bytes] | FileIO) -> bool:
+    """Keep an open file from other processes that ask the same, until it is closed; False if one of them has it.
+
+    Where the system or the disk has no such locks, nobody is kept out.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return True
+    try:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # some network disks
+        return True
+    return True
+
+
+def require_writable(path: Path) -> None:
+    """See that a file could be written, before the work that it is to hold; an existing one is left as it is.
+
+    Raises:
+        RunError: it could not.
+    """
+    if path.is_dir():
+        raise RunError(f"cannot write {path}: it is a folder; give the name of a file")
+    temporary_beside(path).close()
+
+
+def temporary_beside(path: Path) -> IO[bytes]:
+    """An open temporary file without a name in the folder of ``path``: the system's own folder may lie in memory.
+
+    Raises:
+        RunError: the folder cannot be made or written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryFile(dir=path.parent)
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}; choose another folder") from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Fill a new folder whole or not at all: yields a hidden sibling that becomes ``path`` when the block ends without error.
+
+    Raises:
+        RunError: ``path`` exists already, or cannot be written.
+    """
+    if path.exists():
+        raise RunError(f"{path} exists already and is left as it is; choose another folder or remove it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}; choose another folder") from error
+    try:
+        yield work
+        work.chmod(0o777 & ~_umask())  # mkdtemp's are for the owner alone
+        os.replace(work, path)
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}; free some space or choose another folder") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def as_text(name: str) -> str:
+    """Return the name of a file or folder, which need not be text, as text that every file format can hold.
+
+    Bytes that are no UTF-8 become escapes (``\\udcff``), so that two names never get one spelling.
+    """
+    return name.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,90 @@
+"""``dips boxes``: the objects of a prediction anew, without the networks; and ``--tile``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from dips.data.images import list_images, read_image
+from dips.model import Model
+
+from .conftest import Dips, Tiny
+
+
+@pytest.fixture(scope="module")
+def predicted(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from dips.cli import main
+
+    out = tmp_path_factory.mktemp("boxes") / "first"
+    assert main(["predict", str(tiny.run), str(tiny.data / "test"), "--out", str(out), "--format", "json"]) == 0
+    return out
+
+
+def records(folder: Path) -> list[dict[str, object]]:
+    return list(json.loads((folder / "predictions.json").read_text())["predictions"])
+
+
+def test_the_same_settings_give_the_same_boxes(predicted: Path, tmp_path: Path, dips: Dips) -> None:
+    said = dips("boxes", predicted, "--out", tmp_path / "again", "--format", "csv,masks,overlays")
+    assert said.code == 0 and "6 photos" in said.out
+    assert (tmp_path / "again" / "predictions.json").read_bytes() == (predicted / "predictions.json").read_bytes()
+    assert len(list((tmp_path / "again" / "overlays").rglob("*.jpg"))) == 6 and (tmp_path / "again" / "boxes.csv").is_file()
+
+
+def test_another_threshold_is_what_the_model_would_say(tiny: Tiny, predicted: Path, tmp_path: Path, dips: Dips) -> None:
+    said = dips("boxes", predicted, "--out", tmp_path / "new", "--threshold", "0.8", "--min-area", "0", "--format", "json")
+    assert said.code == 0, said.err
+    settings = ["predict.threshold=0.8", "predict.min_area=0"]
+    expected = {str(p.path): p for p in Model.open(tiny.run, settings=settings).predict(tiny.data / "test")}
+    changed = 0
+    for record, before in zip(records(tmp_path / "new"), records(predicted), strict=True):
+        prediction = expected[str(record["path"])]
+        assert record["threshold"] == 0.8 and record["min_area"] == 0 and record["model"] == before["model"]
+        assert record["boxes"] == prediction.record()["boxes"]
+        changed += record["boxes"] != before["boxes"]
+    assert changed
+    assert dips("boxes", predicted, "--out", tmp_path / "none", "--min-score", "1").code == 0
+    assert not any(record["boxes"] for record in records(tmp_path / "none"))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--threshold", "1.5"], "--threshold must be between 0 and 1"),
+        (["--min-area", "-1"], "--min-area must be between 0 and 1"),
+        (["--max-boxes", "0"], "--max-boxes must be between 1 and 65535"),
+        (["--format", "coko"], "did you mean 'coco'"),
+    ],
+)
+def test_mistakes(predicted: Path, tmp_path: Path, dips: Dips, options: list[str], words: str) -> None:
+    said = dips("boxes", predicted, "--out", tmp_path / "out", *options)
+    assert said.code == 2 and words in said.err and not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_is_no_prediction(predicted: Path, tiny: Tiny, tmp_path: Path, dips: Dips) -> None:
+    said = dips("boxes", tiny.data, "--out", tmp_path / "out")
+    assert said.code == 2 and "is no prediction" in said.err
+    said = dips("boxes", predicted, "--out", predicted)
+    assert said.code == 2 and "exists already" in said.err
+
+
+def test_tiles(tiny: Tiny, tmp_path: Path, dips: Dips) -> None:
+    """Four photos in one: each of them is found in a tile of its own."""
+    photos = [read_image(path) for path in list_images(tiny.data / "test")[:4]]
+    side = min(min(photo.shape[:2]) for photo in photos)
+    row = [np.hstack([photo[:side, :side] for photo in photos[i : i + 2]]) for i in (0, 2)]
+    large = tmp_path / "photos" / "large.png"
+    large.parent.mkdir()
+    large.write_bytes(cv2.imencode(".png", np.vstack(row)[..., ::-1])[1].tobytes())
+    for name, options in (("auto", ["--tile", "auto"]), ("side", ["--tile", str(side)]), ("off", [])):
+        said = dips("predict", tiny.run, large, "--out", tmp_path / name, "--format", "json", *options)
+        assert said.code == 0, said.err
+    fine, coarse = (cv2.imread(str(tmp_path / name / "maps" / "large.png"), cv2.IMREAD_UNCHANGED) for name in ("side", "off"))
+    assert fine.shape[0] == 2 * coarse.shape[0]
+    assert cv2.imread(str(tmp_path / "auto" / "maps" / "large.png"), cv2.IMREAD_UNCHANGED).shape[0] > coarse.shape[0]
+    said = dips("predict", tiny.run, large, "--out", tmp_path / "bad", "--tile", "huge")
+    assert said.code == 2 and "--tile takes a side in pixels" in said.err

@@ -1,0 +1,205 @@
+"""``dips score``, and ``dips evaluate`` with another protocol, through the command line."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from dips.cli.tables import print_evaluation
+from dips.evaluate import centre_map
+
+from .conftest import Dips, Tiny
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Metadata of two splits, and maps of the same names in ``maps``; no photo."""
+    for split, count in (("val", 6), ("test", 10)):
+        folder = tmp_path / "data" / "metadata" / split
+        folder.mkdir(parents=True)
+        ids = [f"{split}/owl, snowy/{number} ü.jpg" for number in range(count)]
+        (folder / "image_ids.txt").write_text("".join(f"{id}\n" for id in ids), encoding="utf-8")
+        (folder / "class_labels.txt").write_text("".join(f"{id},0\n" for id in ids), encoding="utf-8")
+        (folder / "image_sizes.txt").write_text("".join(f"{id},64,48\n" for id in ids), encoding="utf-8")
+        lines = [f"{id},{number},4,{40 + number},40\n" for number, id in enumerate(ids)]
+        (folder / "localization.txt").write_text("".join(lines), encoding="utf-8")
+        for number, id in enumerate(ids):
+            path = tmp_path / "maps" / split / id.removeprefix(f"{split}/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            noise = np.random.default_rng(number).random((5, 5)).astype(np.float32)
+            np.save(path.with_suffix(".npy"), centre_map() * cv2.resize(noise, (224, 224)))
+    return tmp_path / "data"
+
+
+def files(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_score(data: Path, tmp_path: Path, dips: Dips) -> None:
+    out = tmp_path / "out"
+    said = dips("score", tmp_path / "maps/val", data, "--split", "val", "--json", out / "val.json", "--workers", 2)
+    assert said.code == 0, said.err
+    given = ("score", tmp_path / "maps/test", data, "--tau-from", out / "val.json")
+    said = dips(*given, "--json", out / "e.json", "--csv", out / "e.csv", "--plots", out / "plots")
+    assert said.code == 0, said.err
+    assert files(out) == {"val.json", "e.json", "e.csv", "plots"}, "no halves are left"
+    result = json.loads((out / "e.json").read_text())
+    assert "split test: 10 photos, 10 with true boxes" in said.out
+    table = {line.split("  ")[1].strip(): line.split() for line in said.out.splitlines() if line.startswith("  ")}
+    own, centre = (result[name] for name in ("max_box_acc_v2", "baselines"))
+    assert table["MaxBoxAccV2"][-2:] == [f"{own:.1f}", f"{centre['centre']['max_box_acc_v2']:.1f}"]
+    chosen = (result["at_validation_tau"], centre["centre"]["at_validation_tau"])
+    assert table["BoxAccV2"][-2:] == [f"{one['box_acc_v2']:.1f}" for one in chosen] and "validation" in table["BoxAccV2"]
+    with (out / "e.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["id"] for row in rows] == [f"test/owl, snowy/{number} ü.jpg" for number in range(10)]
+    pictures = files(out / "plots")
+    assert pictures and {Path(name).suffix for name in pictures} == {".svg", ".png"}
+    assert all(str(out / "plots" / name) in said.out for name in pictures)
+
+
+def test_files_are_replaced_whole(data: Path, tmp_path: Path, dips: Dips) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("e.json", "e.csv"):
+        (out / name).write_text("old")
+    (tmp_path / "maps/test/owl, snowy/3 ü.npy").write_text("no map")
+    given = ("score", tmp_path / "maps/test", data, "--json", out / "e.json", "--csv", out / "e.csv")
+    assert dips(*given).code == 2
+    assert {(out / name).read_text() for name in files(out)} == {"old"} and len(files(out)) == 2
+    np.save(tmp_path / "maps/test/owl, snowy/3 ü.npy", centre_map())
+    assert dips(*given).code == 0
+    assert json.loads((out / "e.json").read_text())["n_images"] == 10 and (out / "e.csv").read_text().count("\n") == 11
+    assert files(out) == {"e.json", "e.csv"}
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--protocol", "voc"), "no protocol 'voc'; take one of wsol-224, original-pixels"),
+        (
+            ("--protocol", "original-pixels"),
+            "owl, snowy/0 ü.npy is 224x224 (width x height); protocol original-pixels wants 64x48",
+        ),
+        (("--split", "val"), "has 4 maps of photos"),
+        (("--split", "train"), "there are val, test"),
+        (("--predicted", "gone.csv"), "gone.csv cannot be read"),
+        (("--tau-from", "gone.json"), "gone.json holds no thresholds"),
+        (("--json", "metadata/x/"), "cannot write"),
+        (("--csv", "."), "cannot write"),
+        (("--plots", "file"), "file"),
+        (("--workers", "many"), "--workers"),
+    ],
+)
+def test_mistakes_are_one_line(
+    more: tuple[str, str], words: str, data: Path, tmp_path: Path, dips: Dips, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(data)
+    (data / "file").write_text("")
+    (data / "metadata" / "x").mkdir()
+    said = dips("score", tmp_path / "maps/test", data, *more)
+    assert said.code == 2 and words in said.err
+    assert said.err.startswith("dips: error: ") and said.err.count("\n") == 1
+
+
+def test_places_that_hold_nothing(data: Path, tmp_path: Path, dips: Dips) -> None:
+    (tmp_path / "empty").mkdir()
+    for maps, truth, words in (
+        (tmp_path / "gone", data, "gone does not exist"),
+        (tmp_path / "empty", data, "empty holds no score map"),
+        (data / "metadata/val/image_ids.txt", data, "image_ids.txt is no archive of score maps"),
+        (tmp_path / "maps/test", tmp_path / "gone", "gone does not exist"),
+        (tmp_path / "maps/test", tmp_path / "empty", "empty"),
+        (data, tmp_path / "maps/test", "test"),
+    ):
+        said = dips("score", maps, truth)
+        assert said.code == 2 and words in said.err and said.err.count("\n") == 1, said.err
+
+
+def hear_ctrl_c() -> None:
+    """A shell's background jobs do not hear it, and hand that on."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no Ctrl-C for groups of processes here")
+def test_ctrl_c_ends_all_processes(data: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys, time; import dips.benchmark.score as s; from dips.cli import main; s._CHUNK = 1\n"
+        "if __name__ == '__main__':\n"
+        "    run_chunks = s.run_chunks\n"
+        "    def slow(*given):\n"
+        "        for done in run_chunks(*given):\n"
+        "            print('begun', flush=True); yield done; time.sleep(60)\n"
+        "    s.run_chunks = slow\n"
+        "    sys.exit(main(sys.argv[1:]))\n"
+    )
+    (tmp_path / "run.py").write_text(code)
+    command = [sys.executable, tmp_path / "run.py", "score", tmp_path / "maps/test", data, "--csv", tmp_path / "e.csv"]
+    pipes: dict[str, int] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(
+        [*map(str, command), "--workers", "2"], text=True, start_new_session=True, preexec_fn=hear_ctrl_c, **pipes
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline() == "begun\n"
+        time.sleep(0.5)  # it is asleep by then
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err == "dips: interrupted: nothing was changed\n", "the other processes say nothing"
+    assert not (tmp_path / "e.csv").exists()
+
+
+def test_evaluate_in_original_pixels(tiny: Tiny, tmp_path: Path, dips: Dips) -> None:
+    given = ("evaluate", tiny.run, tiny.data, "--store", tiny.store, "--weights", tiny.weights)
+    (tmp_path / "e.json").write_text("old")
+    said = dips(*given, "--protocol", "original-pixels", "--plots", tmp_path / "plots", "--json", tmp_path / "e.json")
+    assert said.code == 0, said.err
+    result = json.loads((tmp_path / "e.json").read_text())
+    assert result["protocol_name"] == "original-pixels" and "original photo" in result["protocol"]
+    assert "original photo" in " ".join(said.out.split())
+    assert {path.suffix for path in (tmp_path / "plots").iterdir()} == {".svg", ".png"}
+    with (tiny.run / "evaluation.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == result["n_images"] == 6 and sum(row["iou"] != "" for row in rows) == result["n_boxes"] == 3
+    assert {row["label"] for row in rows} == {"none", "tower"} and all(row["predicted"] for row in rows)
+    right = sum(row["correct_50"] == "1" for row in rows)
+    own = next(method for method in result["methods"] if method["own"])
+    tau = json.loads((tiny.run / "run.json").read_text())["best_tau"]["50"]
+    place = int(np.abs(np.array(own["boxes"]["curves"]["tau"]) - tau).argmin())
+    assert own["boxes"]["curves"]["50"][place] == pytest.approx(100 * right / 3, abs=1e-3)
+    assert result["at_validation_tau"] is None and "protocol wsol-224" in result["validation_tau_from"]
+
+
+def test_photos_of_the_training_validate_nothing(tiny: Tiny, dips: Dips) -> None:
+    """Thresholds were chosen on a part of ``train/``; on ``test/`` they are honest."""
+    for split, honest in (("train", False), ("all", False), ("test", True)):
+        said = dips("evaluate", tiny.run, tiny.data, "--store", tiny.store, "--weights", tiny.weights, "--split", split)
+        assert said.code == 0, said.err
+        result = json.loads((tiny.run / "evaluation.json").read_text())
+        assert (result["at_validation_tau"] is not None) == honest
+        assert ("perhaps on these" in said.err) == (not honest)
+
+
+def test_evaluate_with_an_unknown_protocol(tiny: Tiny, dips: Dips) -> None:
+    before = {path: path.stat().st_mtime_ns for path in tiny.run.iterdir()}
+    said = dips("evaluate", tiny.run, tiny.data, "--store", tiny.store, "--weights", tiny.weights, "--protocol", "voc")
+    assert said.code == 2 and "no protocol 'voc'" in said.err and said.err.count("\n") == 1
+    assert {path: path.stat().st_mtime_ns for path in tiny.run.iterdir()} == before
+
+
+def test_masks_without_boxes_have_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    methods = [{"name": name, "boxes": {}, "at_tau": None, "pxap": value} for name, value in (("maps", 42.5), ("centre", 17.0))]
+    print_evaluation({"n_boxes": 0, "pxap": 42.5, "methods": methods})
+    out = capsys.readouterr().out
+    assert "PxAP" in out and "42.5" in out and "17.0" in out and "only the classification" not in out
+    print_evaluation({"n_boxes": 0, "pxap": None, "methods": [{"name": "maps", "boxes": {}, "at_tau": None, "pxap": None}]})
+    assert "only the classification" in capsys.readouterr().out

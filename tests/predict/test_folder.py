@@ -1,0 +1,259 @@
+"""A folder of predictions: names that never meet, nothing overwritten, nothing lost by an interruption."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from dips.data.images import read_image
+from dips.errors import ConfigError, DataError, ImageError, RunError
+from dips.predict.folder import PredictionFolder, parse_formats
+from dips.predict.naming import name_photos
+from dips.predict.prediction import Prediction
+
+MakePhoto = Callable[..., Path]
+ALL = parse_formats("overlays,masks,coco")
+
+
+def predict(paths: Iterable[Path], skipped: Callable[[Path, str], None]) -> Iterator[Prediction]:
+    for path in paths:
+        try:
+            height, width = read_image(path).shape[:2]
+        except ImageError as error:
+            skipped(path, str(error))
+            continue
+        mask = np.zeros((height, width), np.bool_)
+        mask[: max(1, height // 2)] = True
+        yield Prediction(
+            path=path,
+            label="tower",
+            label_score=0.75,
+            class_scores=np.array([0.25, 0.75], np.float32),
+            classes=("none", "tower"),
+            boxes=np.array([[0, 0, width, max(1, height // 2)]], np.float32),
+            box_scores=np.array([1], np.float32),
+            size=(width, height),
+            regions=mask.astype(np.uint16),
+            grid=mask.astype(np.float32),
+        )
+
+
+def plan(images: list[Path], out: Path, formats: tuple[str, ...] = ALL, model: str = "m") -> PredictionFolder:
+    return PredictionFolder.plan(images, out, formats=formats, made_with={"model": model, "settings": []})
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def expected(*stems: str) -> list[str]:
+    """What a folder with everything holds."""
+    kinds = (("json", "json"), ("maps", "png"), ("masks", "png"), ("overlays", "jpg"))
+    return sorted(["coco.json", "predictions.json", *(f"{kind}/{stem}.{end}" for kind, end in kinds for stem in stems)])
+
+
+def test_formats() -> None:
+    assert parse_formats("masks, JSON") == ("json", "masks")
+    assert parse_formats("coco") == ("json", "coco")
+    with pytest.raises(ConfigError, match="did you mean 'overlays'"):
+        parse_formats("json,overlay")
+
+
+def test_what_is_written(tmp_path: Path, make_photo: MakePhoto) -> None:
+    for name in ("a/x.jpg", "b c/x.jpg", "ü.png"):
+        make_photo(tmp_path / "photos" / name)
+    out = tmp_path / "out"
+    done = plan([tmp_path / "photos"], out).fill(predict)
+    assert (done.photos, done.boxes, done.skipped) == (3, 3, ())
+    assert files(out) == expected("a/x", "b c/x", "ü")
+    records = json.loads((out / "predictions.json").read_text())["predictions"]
+    names = ["a/x.jpg", "b c/x.jpg", "ü.png"]
+    assert [record["path"] for record in records] == [(tmp_path / "photos" / name).as_posix() for name in names]
+    assert records[0] == json.loads((out / "json/a/x.json").read_text())
+    coco = json.loads((out / "coco.json").read_text())
+    assert [image["file_name"] for image in coco["images"]] == names
+    mask = cv2.imdecode(np.fromfile(out / "masks/ü.png", np.uint8), cv2.IMREAD_UNCHANGED)
+    assert mask is not None and mask.shape == (24, 32) and set(np.unique(mask)) == {0, 255}
+    assert read_image(out / "overlays/a/x.jpg").shape == (24, 32, 3)
+
+
+def test_json_alone(tmp_path: Path, make_photo: MakePhoto) -> None:
+    photo = make_photo(tmp_path / "x.jpg")
+    plan([photo], tmp_path / "out", parse_formats("json")).fill(predict)
+    assert files(tmp_path / "out") == ["json/x.json", "maps/x.png", "predictions.json"]
+
+
+def test_names_of_several_places(tmp_path: Path, make_photo: MakePhoto) -> None:
+    a, b = make_photo(tmp_path / "p/a/1.jpg"), make_photo(tmp_path / "p/b/1.jpg")
+    assert name_photos([a, b], leave_out=tmp_path / "o") == ({a: "a/1.jpg", b: "b/1.jpg"}, "p")
+    assert list(name_photos([a.parent, a, b.parent], leave_out=tmp_path / "o")[0].values()) == ["a/1.jpg", "b/1.jpg"]
+    assert name_photos([a], leave_out=tmp_path / "o") == ({a: "1.jpg"}, "a")
+
+
+def test_photos_that_differ_in_their_suffix_or_case_alone(tmp_path: Path, make_photo: MakePhoto) -> None:
+    names = ("a.jpg", "A.PNG", "a.jpg.jpg", "b.jpg", "c" * 230 + "1.jpg", "c" * 230 + "2.jpg")
+    photos = [make_photo(tmp_path / "p" / name) for name in names]
+    stems = plan(photos, tmp_path / "out").stems
+    assert stems[photos[0]] == "a.jpg" and stems[photos[1]] == "A.PNG" and stems[photos[3]] == "b"
+    assert len({stem.casefold() for stem in stems.values()}) == len(names)
+    done = plan(photos, tmp_path / "out").fill(predict)
+    assert done.photos == len(names)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file names are text there")
+def test_a_name_that_is_no_text(tmp_path: Path, make_photo: MakePhoto) -> None:
+    photo = make_photo(tmp_path / "p" / "x.jpg")
+    try:
+        photo.rename(os.fsdecode(os.fsencode(photo.parent) + b"/\xff.jpg"))
+    except OSError:
+        pytest.skip("this disk takes no such names")
+    assert plan([photo.parent], tmp_path / "out").fill(predict).photos == 1
+    assert json.loads((tmp_path / "out" / "coco.json").read_text())["images"][0]["file_name"] == "\\udcff.jpg"
+
+
+def test_results_inside_the_photos_do_not_count(tmp_path: Path, make_photo: MakePhoto) -> None:
+    make_photo(tmp_path / "1.jpg")
+    out = tmp_path / "out"
+    make_photo(out / "overlays/1.jpg")
+    assert list(name_photos([tmp_path], leave_out=out)[0].values()) == ["1.jpg"]
+
+
+def test_no_photos(tmp_path: Path) -> None:
+    (tmp_path / "p").mkdir()
+    with pytest.raises(DataError, match="no photos"):
+        plan([tmp_path / "p"], tmp_path / "out")
+    with pytest.raises(DataError, match="does not exist"):
+        plan([tmp_path / "q"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_broken_photos_are_skipped(tmp_path: Path, make_photo: MakePhoto) -> None:
+    make_photo(tmp_path / "p/good.jpg")
+    (tmp_path / "p/text.jpg").write_text("hello")
+    done = plan([tmp_path / "p"], tmp_path / "out").fill(predict)
+    assert done.photos == 1 and [problem.path.name for problem in done.skipped] == ["text.jpg"]
+    listed = json.loads((tmp_path / "out/skipped.json").read_text())["skipped"]
+    assert listed[0]["path"].endswith("p/text.jpg") and "not a photo" in listed[0]["reason"]
+
+
+def test_extreme_sizes(tmp_path: Path, make_photo: MakePhoto) -> None:
+    make_photo(tmp_path / "p/dot.png", size=(1, 1))
+    make_photo(tmp_path / "p/strip.png", size=(20000, 30))
+    assert plan([tmp_path / "p"], tmp_path / "out").fill(predict).photos == 2
+
+
+def test_an_existing_folder_is_left_alone(tmp_path: Path, make_photo: MakePhoto) -> None:
+    photo = make_photo(tmp_path / "x.jpg")
+    (tmp_path / "out").mkdir()
+    with pytest.raises(RunError, match="exists already"):
+        plan([photo], tmp_path / "out")
+    assert files(tmp_path / "out") == []
+    plan([photo], tmp_path / "new").fill(predict)
+    with pytest.raises(RunError, match="exists already"):
+        plan([photo], tmp_path / "new")
+
+
+class Full:
+    """``os.replace`` on a disk that is full after a few files."""
+
+    def __init__(self, room: int) -> None:
+        self.room, self.real = room, os.replace
+
+    def __call__(self, source: Path, target: Path) -> None:
+        self.room -= 1
+        if self.room < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.real(source, target)
+
+
+@pytest.mark.parametrize("room", range(12))
+def test_a_full_disk_loses_nothing(room: int, tmp_path: Path, make_photo: MakePhoto, monkeypatch: pytest.MonkeyPatch) -> None:
+    # what is renamed: the mark and the folder it lies in, four files for each of two photos, the summaries
+    photos = [make_photo(tmp_path / "p" / f"{i}.jpg", seed=i) for i in range(2)]
+    monkeypatch.setattr(os, "replace", Full(room))
+    with pytest.raises(RunError, match="No space left"):
+        plan(photos, tmp_path / "out").fill(predict)
+    monkeypatch.undo()
+    asked: list[Path] = []
+
+    def counting(paths: Iterable[Path], skipped: Callable[[Path, str], None]) -> Iterator[Prediction]:
+        asked.extend(paths)
+        return predict(asked, skipped)
+
+    assert plan(photos, tmp_path / "out").fill(counting).photos == 2
+    assert len(asked) == (2 if room < 6 else 1 if room < 10 else 0)
+    assert files(tmp_path / "out") == expected("0", "1")
+
+
+def test_only_the_same_work_goes_on(tmp_path: Path, make_photo: MakePhoto) -> None:
+    photos = [make_photo(tmp_path / "p" / f"{i}.jpg", seed=i) for i in range(2)]
+    out = tmp_path / "out"
+
+    def stopped(paths: Iterable[Path], skipped: Callable[[Path, str], None]) -> Iterator[Prediction]:
+        yield from predict(list(paths)[:1], skipped)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        plan(photos, out).fill(stopped)
+    (out / "json" / ".1.json.ab12cd34").write_text("left by a kill")
+    with pytest.raises(RunError, match="another model"):
+        plan(photos, out, model="n")
+    with pytest.raises(RunError, match="another --format"):
+        plan(photos, out, parse_formats("json"))
+    with pytest.raises(RunError, match="other photos"):
+        plan(photos[:1], out)
+    assert plan(photos, out).fill(predict).photos == 2
+    assert not [name for name in files(out) if "/." in name or name.startswith(".")]
+
+
+def test_an_overlay_that_cannot_be_drawn_loses_nothing_else(tmp_path: Path, make_photo: MakePhoto) -> None:
+    photos = [make_photo(tmp_path / "p" / f"{i}.jpg", seed=i) for i in range(2)]
+
+    def moved(paths: Iterable[Path], skipped: Callable[[Path, str], None]) -> Iterator[Prediction]:
+        yield from predict(paths, skipped)
+
+    def predict_and_move(paths: Iterable[Path], skipped: Callable[[Path, str], None]) -> Iterator[Prediction]:
+        for prediction in moved(paths, skipped):
+            if prediction.path == photos[0]:
+                prediction.path.unlink()
+            yield prediction
+
+    done = plan(photos, tmp_path / "out").fill(predict_and_move)
+    assert done.photos == 2 and [problem.path for problem in done.skipped] == photos[:1]
+    assert files(tmp_path / "out") == sorted({*expected("0", "1"), "skipped.json"} - {"overlays/0.jpg"})
+
+
+def test_what_a_kill_left_is_removed_everywhere(tmp_path: Path, make_photo: MakePhoto) -> None:
+    photo = make_photo(tmp_path / "p" / ".a.b2345678.jpg")
+    out = tmp_path / "out"
+
+    def stopped(paths: Iterable[Path], skipped: Callable[[Path, str], None]) -> Iterator[Prediction]:
+        yield from predict(list(paths), skipped)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        plan([photo], out).fill(stopped)
+    for left in (".coco.json.1_od4hc8", "voc/.a.xml.yx7mq87u", "json/.a.json.abcdefgh"):
+        (out / left).parent.mkdir(exist_ok=True)
+        (out / left).touch()
+    assert plan([photo], out).fill(predict).photos == 1
+    assert files(out) == expected(".a.b2345678")
+
+
+def test_files_of_other_kinds_are_told(tmp_path: Path, make_photo: MakePhoto, capsys: pytest.CaptureFixture[str]) -> None:
+    make_photo(tmp_path / "p" / "1.jpg")
+    for name in ("DJI_1.HEIC", "sub/DJI_1.DNG", "notes.txt", ".hidden.heic"):
+        (tmp_path / "p" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "p" / name).touch()
+    plan([tmp_path / "p"], tmp_path / "out")
+    assert "not looked at: DJI_1.HEIC, sub/DJI_1.DNG (2 of" in capsys.readouterr().err
+    (tmp_path / "clip.MP4").touch()
+    with pytest.raises(DataError, match="is a video; 'dips stream'"):
+        plan([tmp_path / "clip.MP4"], tmp_path / "out")

@@ -1,0 +1,239 @@
+"""Videos and folders that fill: which frames are looked at, and that nothing is lost by a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from dips.data.images import ByteImage, read_image
+from dips.errors import DataError, RunError
+from dips.predict.prediction import Prediction
+from dips.predict.stream import Frame, Journal, video_frames, watched, write_stream
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seconds of 20 frames; frame n is grey with the value 5 n."""
+    path = tmp_path_factory.mktemp("video") / "clip.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 20, (64, 48))
+    for number in range(40):
+        writer.write(np.full((48, 64, 3), 5 * number, np.uint8))
+    writer.release()
+    return path
+
+
+def seen(path: Path, width: int, height: int) -> Prediction:
+    regions = np.ones((height, width), np.uint16)
+    return Prediction(
+        path=path,
+        label="mast",
+        label_score=1.0,
+        class_scores=np.ones(1, np.float32),
+        classes=("mast",),
+        size=(width, height),
+        boxes=np.array([[0, 0, width, height]], np.float32),
+        box_scores=np.ones(1, np.float32),
+        grid=regions.astype(np.float32),
+        regions=regions,
+    )
+
+
+def predict(frames: Iterable[tuple[Frame, ByteImage]]) -> Iterator[tuple[Frame, Prediction]]:
+    for frame, pixels in frames:
+        yield frame, seen(frame.source, pixels.shape[1], pixels.shape[0])
+
+
+def look(path: Path) -> Prediction:
+    pixels = read_image(path)
+    return seen(path, pixels.shape[1], pixels.shape[0])
+
+
+@pytest.mark.parametrize(
+    ("rate", "numbers"), [(2, [0, 10, 20, 30]), (8, list(np.ceil(np.arange(16) * 2.5))), (0, list(range(40)))]
+)
+def test_frames_are_sampled_at_a_rate(video: Path, rate: float, numbers: list[int]) -> None:
+    found = list(video_frames(video, rate))
+    frames = [frame for frame, _ in found]
+    assert [int(frame.name.removeprefix("frame-")) for frame in frames] == numbers
+    assert [frame.time for frame in frames] == pytest.approx([number / 20 for number in numbers])
+    for (_, pixels), number in zip(found, numbers, strict=True):
+        assert pixels.shape == (48, 64, 3) and abs(int(pixels.mean()) - 5 * number) <= 3
+
+
+def test_more_frames_than_there_are(video: Path) -> None:
+    assert len(list(video_frames(video, 100))) == 40
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no video at all" * 100])
+def test_what_is_no_video_is_named(tmp_path: Path, content: bytes | None, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.mp4"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.mp4 (does not exist|is no video|holds no frame)"):
+        list(video_frames(path, 1))
+    capfd.readouterr()
+
+
+def test_a_killed_stream_goes_on(video: Path, tmp_path: Path) -> None:
+    out = tmp_path / "sub" / "boxes.json"
+    journal = Journal(out, {"model": "m", "rate": 4})
+    running = write_stream(predict(video_frames(video, 4)), journal, model="m")
+    names = [next(running).path for _ in range(3)]
+    assert len(names) == 3 and not out.exists()
+    journal._file.close()
+    with journal.part.open("a") as file:
+        file.write('{"name": "frame-00000')  # a line that the kill cut
+    with pytest.raises(RunError, match="another model, source or rate"):
+        Journal(out, {"model": "n", "rate": 4})
+    again = Journal(out, {"model": "m", "rate": 4})
+    assert again.done == {"frame-0000000", "frame-0000005", "frame-0000010"}
+    assert len(list(write_stream(predict(video_frames(video, 4, again.done)), again, model="m"))) == 5
+    assert again.finish({"source": "clip.avi", "fps": 4}) == 8
+    found = json.loads(out.read_text())
+    assert (found["schema_version"], found["source"], found["fps"]) == (1, "clip.avi", 4)
+    assert [frame["time"] for frame in found["frames"]] == [n / 4 for n in range(8)]
+    assert found["frames"][3]["boxes"][0]["box"] == [0, 0, 64, 48] and found["frames"][3]["name"] == "frame-0000015"
+    assert [path.name for path in out.parent.iterdir()] == ["boxes.json"]
+    with pytest.raises(RunError, match="exists already"):
+        Journal(out, {})
+
+
+def test_a_folder_is_watched_while_it_fills(tmp_path: Path) -> None:
+    """Photos that are there, one that comes later, one still being written, one that is damaged."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (20, 10)).save(folder / name)
+    skipped: dict[str, str] = {}
+    slept = 0
+
+    def sleep(seconds: float) -> None:
+        nonlocal slept
+        slept += 1
+        if slept == 1:
+            (folder / "bad.png").write_bytes(b"no photo")
+            whole = (folder / "a.png").read_bytes()
+            (folder / "c.png").write_bytes(whole[:40])  # the rest comes later
+        if slept == 2:
+            (folder / "c.png").write_bytes((folder / "a.png").read_bytes())
+        if slept == 8:
+            (folder / "sub").mkdir()
+            Image.new("RGB", (30, 30)).save(folder / "sub" / "d.png")
+
+    found = list(watched(folder, look, idle=14, skipped=lambda path, why: skipped.update({path.name: why}), sleep=sleep))
+    assert [frame.name for frame, _ in found] == ["a.png", "b.png", "c.png", "sub/d.png"]
+    assert list(skipped) == ["bad.png"] and found[3][1].size == (30, 30) and found[0][0].time is None
+    rest = watched(folder, look, idle=0, skipped=lambda *_: None, done={"a.png"}, sleep=sleep)
+    assert [frame.name for frame, _ in rest] == ["b.png", "c.png", "sub/d.png"]
+
+
+def test_a_photo_that_comes_slowly_is_not_told_as_damaged(tmp_path: Path, make_photo: Callable[..., Path]) -> None:
+    whole = make_photo(tmp_path / "other" / "a.png").read_bytes()
+    folder, told = tmp_path / "in", []
+    folder.mkdir()
+    slept = 0
+
+    def sleep(seconds: float) -> None:
+        nonlocal slept
+        slept += 1
+        for name, last in (("slow.png", 5), ("cut.png", 99)):
+            if slept in (1, last):
+                (folder / name).write_bytes(whole[: 40 if slept == 1 else None])
+                os.utime(folder / name, (slept, slept))  # long ago: it looks as if it were finished
+
+    found = list(watched(folder, look, idle=20, skipped=lambda path, why: told.append((path.name, slept)), sleep=sleep))
+    assert [frame.name for frame, _ in found] == ["slow.png"]
+    assert [name for name, _ in told] == ["cut.png"] and 10 <= told[0][1] <= 12
+
+
+def test_what_could_not_be_read_is_told_when_the_watch_is_broken_off(tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(b"no photo")
+    os.utime(tmp_path / "bad.png", (1, 1))
+    told: list[str] = []
+
+    def ended(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(watched(tmp_path, look, idle=60, skipped=lambda path, why: told.append(path.name), sleep=ended))
+    assert told == ["bad.png"]
+
+
+def test_photos_that_come_alone_are_told_at_once(tmp_path: Path) -> None:
+    """Real time: a photo that another thread writes is predicted while the watch goes on."""
+    arrived: list[float] = []
+
+    def write() -> None:
+        time.sleep(0.5)
+        Image.new("RGB", (20, 10)).save(tmp_path / "late.png")
+        arrived.append(time.monotonic())
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    found = watched(tmp_path, look, idle=30, skipped=lambda *_: None)
+    assert next(found)[0].name == "late.png"
+    thread.join()
+    assert time.monotonic() - arrived[0] < 10
+
+
+@pytest.mark.parametrize("left", [b"", b'{"model"', b"head"])
+def test_a_journal_is_cut_behind_its_last_whole_line(tmp_path: Path, left: bytes) -> None:
+    """A line that lacks its end alone counts as cut, too: the next one would be written behind it."""
+    out = tmp_path / "boxes.json"
+    journal = Journal(out, {"model": "m"})
+    journal.add({"name": "a"})
+    journal.add({"name": "b"})
+    journal._file.close()
+    if left.startswith(b"head"):
+        journal.part.write_bytes(journal.part.read_bytes()[:-1])
+        kept = {"a"}
+    else:
+        journal.part.write_bytes(left)
+        kept = set()
+    again = Journal(out, {"model": "m"})
+    assert again.done == kept
+    again.add({"name": "c"})
+    assert again.finish({}) == len(kept) + 1
+    assert [frame["name"] for frame in json.loads(out.read_text())["frames"]] == [*kept, "c"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no such locks")
+def test_two_processes_do_not_share_a_journal(tmp_path: Path) -> None:
+    first = Journal(tmp_path / "boxes.json", {})
+    with pytest.raises(RunError, match="is in use"):
+        Journal(tmp_path / "boxes.json", {})
+    first.close()
+    Journal(tmp_path / "boxes.json", {}).close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file names are text there")
+def test_names_that_are_no_text(tmp_path: Path, make_photo: Callable[..., Path]) -> None:
+    photo = make_photo(tmp_path / "in" / "x.png")
+    try:
+        photo.rename(os.fsdecode(os.fsencode(photo.parent) + b"/\xff.png"))
+    except OSError:
+        pytest.skip("this disk takes no such names")
+    out = tmp_path / "boxes.json"
+    for count in (1, 0):
+        journal = Journal(out, {})
+        found = watched(photo.parent, look, idle=0, skipped=lambda *_: None, done=journal.done, sleep=lambda _: None)
+        assert len(list(write_stream(found, journal, model="m"))) == count
+        journal._file.close()
+    assert Journal(out, {}).finish({"source": "s"}) == 1
+    assert json.loads(out.read_text())["frames"][0]["name"] == "\\udcff.png"
+
+
+def test_a_video_that_was_cut_short_is_told(video: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "cut.avi"
+    path.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
+    count = len(list(video_frames(path, 0)))
+    assert 0 < count < 40 and f"ends after {count} of 40 frames" in capfd.readouterr().err

@@ -1,0 +1,448 @@
+"""The report in a browser: slider, filters, table and keyboard, and boxes that are those of Python."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dips.report.page import write_report
+from dips.report.photopage import PhotoPage
+from dips.scoremaps.levels import boxes_from_map
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+Open = Callable[[PhotoPage], None]
+HOSTILE = '</script><img src=x onerror="document.title=1"><b>&amp;.jpg'
+
+
+@pytest.fixture
+def show(page: Page, tmp_path: Path) -> Open:
+    """Write a report and open it from disk, ready to be used."""
+
+    def show(photos: PhotoPage) -> None:
+        path = tmp_path / "report.html"
+        nothing: dict[str, Any] = {"evaluation": None, "metrics": [], "settings_toml": "", "environment": {}, "weights": []}
+        write_report(path, title="made", photos=photos, **nothing)
+        page.goto(path.as_uri())
+        page.evaluate("dipsReport.ready")
+
+    return show
+
+
+def wait(page: Page) -> None:
+    """Until what a change of the threshold sets off is done."""
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 60))))")
+
+
+def slide(page: Page, threshold: float) -> None:
+    page.locator("#photo-threshold").fill(f"{threshold:g}")
+    wait(page)
+
+
+def listed(page: Page) -> list[str]:
+    found: list[str] = page.evaluate("dipsReport.state.listed.map(row => row.id)")
+    return found
+
+
+# --- the law: the boxes are those of dips.scoremaps.levels
+
+
+_SCRIPT = """(cases) => cases.map(({levels, shape, threshold, area, most, least}) => {
+  const found = dipsReport.boxesFromMap(Uint8Array.from(levels), shape[1], shape[0], threshold, area, most, least);
+  return [found.boxes, found.scores, Array.from(found.regions)];
+})"""
+
+
+def agree(page: Page, cases: list[tuple[np.ndarray, float, float, int, float]]) -> None:
+    asked = [
+        {"levels": m.ravel().tolist(), "shape": m.shape, "threshold": t, "area": area, "most": most, "least": least}
+        for m, t, area, most, least in cases
+    ]
+    for (levels, threshold, area, most, least), (boxes, scores, regions) in zip(
+        cases, page.evaluate(_SCRIPT, asked), strict=True
+    ):
+        expected = boxes_from_map(levels / 255, threshold, min_area=area, max_boxes=most, min_score=least)
+        np.testing.assert_array_equal(np.reshape(boxes, (-1, 4)), expected[0])
+        np.testing.assert_array_equal(np.asarray(scores, np.float32), expected[1])
+        np.testing.assert_array_equal(np.reshape(regions, levels.shape), expected[2])
+
+
+@st.composite
+def maps(draw: st.DrawFn) -> np.ndarray:
+    """Few levels, so that objects touch, tie and have holes."""
+    height, width = draw(st.integers(1, 11)), draw(st.integers(1, 11))
+    levels = draw(
+        st.lists(st.sampled_from([0, 0, 0, 40, 80, 81, 160, 254, 255]), min_size=height * width, max_size=height * width)
+    )
+    return np.asarray(levels, np.uint8).reshape(height, width)
+
+
+shares = st.one_of(st.floats(0, 1), st.sampled_from([0.0, 0.25, 0.5, 80 / 255, 1.0]))
+
+
+def test_boxes_are_those_of_python(page: Page, show: Open, make_page: Callable[..., PhotoPage]) -> None:
+    show(make_page(3))
+    cases = st.tuples(
+        maps(), shares, shares.map(lambda share: share**3), st.sampled_from([1, 2, 100]), shares.map(lambda s: s / 2)
+    )
+
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.lists(cases, min_size=1, max_size=8))
+    def law(drawn: list[tuple[np.ndarray, float, float, int, float]]) -> None:
+        agree(page, drawn)
+
+    law()
+
+
+def test_boxes_of_smooth_maps_are_those_of_python(page: Page, show: Open, make_page: Callable[..., PhotoPage]) -> None:
+    show(make_page(3))
+    rng, cases = np.random.default_rng(1), []
+    for sigma in (0.6, 1.5, 4.0, 9.0):
+        for _ in range(10):
+            smooth = cv2.GaussianBlur(rng.random((112, 96)), (0, 0), sigma)
+            levels = np.rint(255 * (smooth - smooth.min()) / (smooth.max() - smooth.min())).astype(np.uint8)
+            cases.append((levels, float(rng.random()), 0.002, 65535, 0.0))
+    agree(page, cases)
+
+
+# --- slider
+
+
+def test_the_slider_redraws_the_boxes(page: Page, show: Open, make_page: Callable[..., PhotoPage]) -> None:
+    made = make_page(12)
+    page.set_viewport_size({"width": 1280, "height": 2000})  # pictures are drawn when they can be seen
+    show(made)
+    assert page.locator("#photo-threshold").input_value() == "0.613"
+    assert made.shown is not None
+    before = None
+    for threshold in (0.613, 0.2, 0.9):
+        slide(page, threshold)
+        right = 0
+        for row, photo in zip(made.rows, made.shown["photos"], strict=True):
+            boxes, scores, _ = boxes_from_map(photo["map"] / 255, threshold, min_area=0.005, max_boxes=100)
+            boxes = boxes * (np.array(photo["size"] * 2) / 112)
+            if row["predicted"] == "none":
+                boxes = boxes[:0]
+            found = page.evaluate("n => dipsReport.data.photos[n].found", made.shown["photos"].index(photo))
+            np.testing.assert_allclose(np.reshape(found["boxes"], (-1, 4)), boxes, rtol=1e-9)
+            if len(boxes):
+                np.testing.assert_allclose(found["scores"], scores * photo["peak"], rtol=1e-6)
+            if photo["true_boxes"]:
+                best = max((iou(box, photo["true_boxes"][0]) for box in boxes), default=0.0)
+                assert found["iou"] == pytest.approx(best)
+                right += best >= 0.5
+        assert f"{right} of 8 shown photos" in page.inner_text("#photo-count")
+        drawn = page.locator(".photo-card canvas").evaluate_all("all => all.map(canvas => canvas.toDataURL())")
+        assert drawn != before and len(set(drawn)) == 12
+        before = drawn
+    page.locator("[data-reset]").first.click()
+    wait(page)
+    assert page.locator("#photo-threshold").input_value() == "0.613" and page.inner_text("output") == "0.613"
+
+
+def iou(one: np.ndarray, other: list[float]) -> float:
+    wide, high = (max(0.0, min(one[i + 2], other[i + 2]) - max(one[i], other[i])) for i in (0, 1))
+    area = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
+    return float(wide * high / (area - wide * high))
+
+
+def test_layers_can_be_left_out(page: Page, show: Open, make_page: Callable[..., PhotoPage]) -> None:
+    page.set_viewport_size({"width": 1280, "height": 2000})
+    show(make_page(2))
+    canvas, seen = page.locator(".photo-card canvas").first, set()
+    for layer in ("heat", "mask", "boxes", "truth"):
+        page.locator(f".sticky [data-layer={layer}]").uncheck()
+        wait(page)
+        assert not page.locator(f"#photo-view [data-layer={layer}]").is_checked()
+        seen.add(canvas.evaluate("canvas => canvas.toDataURL()"))
+    assert len(seen) == 4
+
+
+def test_pictures_out_of_sight_follow_when_they_are_seen(page: Page, show: Open, make_page: Callable[..., PhotoPage]) -> None:
+    show(make_page(24, background=None))
+    last, url = page.locator(".photo-card canvas").last, "canvas => canvas.toDataURL()"
+    last.scroll_into_view_if_needed()
+    wait(page)
+    first = last.evaluate(url)
+    page.locator("#photos").scroll_into_view_if_needed()
+    slide(page, 0.3)
+    last.scroll_into_view_if_needed()
+    wait(page)
+    assert last.evaluate(url) != first
+
+
+# --- filters, order, table
+
+
+@pytest.mark.parametrize(
+    ("chosen", "keep"),
+    [
+        ({"label": "tower"}, lambda row: row["label"] == "tower"),
+        ({"predicted": "none"}, lambda row: row["predicted"] == "none"),
+        ({"iou": "worst: below 0.3"}, lambda row: row["iou"] and float(row["iou"]) < 0.3),
+        ({"iou": "right: 0.5 or more"}, lambda row: row["iou"] and float(row["iou"]) >= 0.5),
+        ({"iou": "no true box"}, lambda row: not row["iou"]),
+        ({"error": "wrong class"}, lambda row: row["error"] == "class_wrong"),
+        ({"boxes": "none"}, lambda row: row["predicted"] == "none"),
+        ({"label": "mast", "iou": "wrong: below 0.5"}, lambda row: row["label"] == "mast" and float(row["iou"]) < 0.5),
+    ],
+)
+def test_filters(
+    page: Page, show: Open, make_page: Callable[..., PhotoPage], chosen: dict[str, str], keep: Callable[[Any], bool]
+) -> None:
+    made = make_page(80, shown=20)
+    show(made)
+    for name, label in chosen.items():
+        page.locator(f"[data-filter={name}]").select_option(label=label)
+    expected = {row["id"] for row in made.rows if keep(row)}
+    assert set(listed(page)) == expected and 0 < len(expected) < 80
+    assert f"{len(expected)} of 80 photos" in page.inner_text("#photo-listed")
+    page.locator("#photo-clear").click()
+    assert len(listed(page)) == 80 and page.locator("[data-filter=label]").input_value() == ""
+
+
+def test_wrong_class_and_search(page: Page, show: Open, make_page: Callable[..., PhotoPage]) -> None:
+    made = make_page(80, shown=20)
+    show(made)
+    page.get_by_label("Wrong class only").check()
+    assert set(listed(page)) == {row["id"] for row in made.rows if row["label"] != row["predicted"]}
+    page.get_by_label("Name of the file").fill("Photo 1")
+    assert set(listed(page)) == {r["id"] for r in made.rows if r["label"] != r["predicted"] and "photo 1" in r["id"]}
+    page.get_by_label("Name of the file").fill("no such photo")
+    assert listed(page) == [] and page.locator("#photo-none").is_visible() and page.locator(".photo-card").count() == 0
+
+
+def test_several_boxes_follow_the_slider(page: Page, show: Open, make_page: Callable[..., PhotoPage]) -> None:
+    show(make_page(20))
+    page.locator("[data-filter=boxes]").select_option("several")
+    counts = []
+    for threshold in (0.05, 0.7):
+        slide(page, threshold)
+        boxes = page.evaluate("dipsReport.data.photos.map(photo => photo.found.boxes.length)")
+        counts.append(sum(count > 1 for count in boxes))
+        assert len(listed(page)) == counts[-1]
+    assert counts[0] != counts[1]
+
+
+def test_every_column_can_be_sorted_by(page: Page, show: Open, make_page: Callable[..., PhotoPage]) -> None:
+    made = make_page(40, shown=10)
+    show(made)
+    ious = [float(row["iou"]) for row in made.rows if row["iou"]]
+    for direction, values in (("ascending", sorted(ious)), ("descending", sorted(ious, reverse=True))):
+        shown = page.evaluate("dipsReport.state.listed.map(row => row.iou)")
+        assert shown[: len(values)] == values and set(shown[len(values) :]) == {None}, "those without a value come last"
+        head = page.locator("th[data-key=iou]")
+        assert head.get_attribute("aria-sort") == direction
+        head.get_by_role("button").click()
+    page.locator("th[data-key=id] button").click()
+    numbers = [int(name.split("photo ")[1][:-4]) for name in listed(page) if name.startswith("mast/")]
+    assert numbers == sorted(numbers), "2 before 10"
+    assert page.locator("#photo-order").input_value() == "id:up"
+    for key in ("label", "predicted", "trueBoxes", "oracleIou", "error", "now"):
+        page.locator(f"th[data-key={key}] button").click()
+        assert page.locator(f"th[data-key={key}]").get_attribute("aria-sort") == "ascending"
+        assert page.locator("#photo-order").input_value() == f"{key}:up" and len(listed(page)) == 40
+    page.locator("#photo-order").select_option("now:down")
+    now = [value for value in page.evaluate("dipsReport.state.listed.map(row => row.photo?.found.iou)") if value is not None]
+    assert now == sorted(now, reverse=True) and len(now) == 6
+
+
+def test_ten_thousand_photos_stay_quick(page: Page, show: Open, make_page: Callable[..., PhotoPage]) -> None:
+    show(make_page(10_000, shown=60))
+    assert page.locator("#photo-table tbody tr").count() < 60 and page.locator(".photo-card").count() == 24
+    page.locator("#photo-table").evaluate("table => (table.scrollTop = table.scrollHeight)")
+    wait(page)
+    assert page.locator("#photo-table tbody tr").count() < 60
+    assert page.locator("#photo-table tr[data-at='9999']").count() == 1
+    took = page.evaluate("""() => {
+      const begun = performance.now();
+      document.querySelector("th[data-key=label] button").click();
+      const search = document.querySelector("[data-filter=text]");
+      search.value = "photo 99"; search.dispatchEvent(new Event("input"));
+      return performance.now() - begun;
+    }""")
+    assert took < 1000 and len(listed(page)) == 111  # 30 ms here
+    pager = page.locator(".pager").first
+    page.locator("#photo-clear").click()
+    assert pager.inner_text().split("\n")[1] == "1 to 24 of 60"
+    pager.get_by_role("button", name="Next").click()
+    pager.get_by_role("button", name="Next").click()
+    assert "49 to 60 of 60" in pager.inner_text() and page.locator(".photo-card").count() == 12
+    assert pager.get_by_role("button", name="Next").is_disabled()
+
+
+# --- keyboard
+
+
+def focused(page: Page) -> str:
+    text: str = page.evaluate("document.activeElement.id || document.activeElement.className || document.activeElement.tagName")
+    return text
+
+
+def test_everything_is_reached_by_tab(page: Page, show: Open, make_page: Callable[..., PhotoPage]) -> None:
+    show(make_page(30))
+    wanted = {
+        *("photo-threshold", "photo-order", "photo-clear", "TABLE", "photo-card"),
+        *page.evaluate("[...document.querySelectorAll('#photo-app > :not(dialog) :is(button, input, select)')].map(e => e.id)"),
+    } - {""}
+    seen, outlines = set(), []
+    for _ in range(90):
+        page.keyboard.press("Tab")
+        seen.add(focused(page))
+        outlines.append(
+            page.evaluate("""() => {
+              const here = document.activeElement;
+              const looks = [here, here.closest("#photo-table")].filter(Boolean).map(e => getComputedStyle(e).outlineStyle);
+              return here === document.body || looks.some(style => style !== "none");
+            }""")
+        )
+    assert wanted <= seen and all(outlines), "and it is seen where the focus is"
+
+
+def test_a_photo_is_opened_turned_and_closed_by_keys(page: Page, show: Open, make_page: Callable[..., PhotoPage]) -> None:
+    show(make_page(40, shown=7))
+    page.locator("#photo-order").select_option("id:up")
+    table, view = page.locator("#photo-table table"), page.locator("#photo-view")
+    table.focus()
+    for key in ("End", "Home", "ArrowDown", "ArrowDown", "ArrowUp", "PageDown", "PageUp", "Home"):
+        page.keyboard.press(key)
+        page.wait_for_function(
+            """() => {
+                const active = document.querySelectorAll("#photo-table tr.active");
+                const said = document.querySelector("#photo-table table").getAttribute("aria-activedescendant");
+                return active.length === 1 && active[0].id === said;
+            }"""
+        )
+    names = [name for name in listed(page) if page.evaluate("id => !!dipsReport.data.rows.find(r => r.id === id).photo", name)]
+    first = listed(page)[0]
+    page.keyboard.press("Enter")
+    view.wait_for(state="visible")
+    assert view.locator("h3").inner_text() == first and focused(page) == "stage"
+    around = [names.index(first) if first in names else -1]
+    for step in (1, 1, -1, 1, 1):
+        page.keyboard.press("ArrowRight" if step > 0 else "ArrowLeft")
+        around.append((around[-1] + step) % len(names))
+        page.wait_for_function("name => document.querySelector('#photo-view h3').innerText === name", arg=names[around[-1]])
+    before = page.evaluate("dipsReport.state.threshold")
+    page.keyboard.press("]")
+    page.keyboard.press("]")
+    page.keyboard.press("[")
+    assert page.evaluate("dipsReport.state.threshold") == pytest.approx(before + 0.01)
+    assert view.locator("output").inner_text() == f"{before + 0.01:.3f}"
+    here = view.locator("h3").inner_text()
+    view.locator("[data-threshold]").focus()
+    page.keyboard.press("ArrowLeft")
+    assert view.locator("h3").inner_text() == here and page.evaluate("dipsReport.state.threshold") == pytest.approx(before)
+    page.keyboard.press("Escape")
+    view.wait_for(state="hidden")
+    assert page.evaluate("document.activeElement.tagName") == "TABLE"
+    page.wait_for_function(
+        "at => document.querySelector('#photo-table tr.active').dataset.at === at", arg=str(listed(page).index(here))
+    )
+
+
+def test_a_card_is_opened_by_enter_and_a_row_by_a_click(page: Page, show: Open, make_page: Callable[..., PhotoPage]) -> None:
+    show(make_page(12, shown=3))
+    view = page.locator("#photo-view")
+    page.locator(".photo-card").nth(1).focus()
+    page.keyboard.press("Enter")
+    assert view.is_visible() and view.locator(".place").inner_text() == "2 of 3"
+    assert view.locator("canvas").evaluate("canvas => Math.max(canvas.width, canvas.height)") == 960
+    page.keyboard.press("Escape")
+    assert focused(page) == "photo-card"
+    page.locator("#photo-table tr", has_text="photo 11").click()
+    assert view.is_visible() and view.locator(".no-picture").is_visible() and not view.locator("canvas").is_visible()
+    page.keyboard.press("ArrowRight")
+    assert view.locator("canvas").is_visible() and view.locator(".place").inner_text() == "1 of 3"
+    view.get_by_role("button", name="Close").click()
+    assert not view.is_visible()
+
+
+def test_keys_in_a_text_are_text(page: Page, show: Open, make_page: Callable[..., PhotoPage]) -> None:
+    show(make_page(12))
+    page.get_by_label("Name of the file").focus()
+    page.keyboard.type("a[]")
+    assert page.get_by_label("Name of the file").input_value() == "a[]"
+    assert page.evaluate("dipsReport.state.threshold") == 0.613
+
+
+# --- what might go wrong
+
+
+def test_a_hostile_name_is_a_name(page: Page, show: Open, make_page: Callable[..., PhotoPage]) -> None:
+    show(make_page(4, names={1: HOSTILE, 2: "__proto__/a\u2028b\udc80.jpg"}))
+    assert HOSTILE in listed(page) and page.title() == "made – DiPS report"  # noqa: RUF001
+    assert page.locator("img").count() == 0 and page.locator("#photo-app b").count() == 0
+    page.locator("#photo-table tr", has_text="onerror").click()
+    assert page.locator("#photo-view h3").inner_text() == HOSTILE
+    page.keyboard.press("ArrowRight")
+    assert page.title().startswith("made")
+
+
+def test_no_other_script_runs(page: Page, show: Open, page_errors: list[str], make_page: Callable[..., PhotoPage]) -> None:
+    show(make_page(2))
+    page.evaluate("""() => {
+      const script = document.createElement("script");
+      script.textContent = "document.title = 'harmed'";
+      document.body.append(script);
+      const image = document.createElement("img");
+      image.src = "http://127.0.0.1:9/x.png";
+      document.body.append(image);
+    }""")
+    wait(page)
+    assert page.title() != "harmed" and any("Content Security Policy" in error for error in page_errors)
+    page_errors.clear()
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_and_can_be_read(page: Page, show: Open, make_page: Callable[..., PhotoPage], width: int, scheme: Any) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    show(make_page(30))
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
+    assert dark == (scheme == "dark")
+    assert page.locator(".photo-card").first.evaluate("card => getComputedStyle(card).transitionDuration") == "0s"
+    page.locator(".photo-card").first.click()
+    box = page.locator("#photo-view").bounding_box()
+    assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= width
+
+
+def test_data_of_every_kind_can_be_shown(page: Page, show: Open, make_page: Callable[..., PhotoPage]) -> None:
+    """No background class, nothing known, an empty map, a photo of one pixel."""
+    made = make_page(6, background=None)
+    assert made.shown is not None
+    made.shown["photos"][0].update(map=np.zeros((5, 7), np.uint8), peak=0.0)
+    made.shown["photos"][1].update(jpeg=cv2.imencode(".jpg", np.zeros((1, 1, 3), np.uint8))[1].tobytes(), size=[1, 1])
+    bare = [
+        {**row, "label": "", "predicted": "", "iou": "", "error": "", "oracle_iou": "", "true_boxes": "0"} for row in made.rows
+    ]
+    for photo in made.shown["photos"]:
+        photo["true_boxes"] = None
+    show(PhotoPage(bare, made.shown))
+    assert "shown photos." in page.inner_text("#photo-count") and page.locator("#photo-order").input_value() == "id:up"
+    assert page.locator("[data-filter=label]").is_hidden()
+    for _ in range(6):
+        page.keyboard.press("]")
+    page.locator(".photo-card").first.click()
+    assert page.locator("#photo-view dl").inner_text()
+
+
+def test_a_table_without_pictures(page: Page, show: Open, make_page: Callable[..., PhotoPage]) -> None:
+    show(PhotoPage(make_page(6).rows, None, "of an earlier version"))
+    assert page.locator("#photo-table tr[data-at]").count() == 6 and page.locator("[data-threshold]").count() == 0
+    page.locator("#photo-table tr[data-at]").first.click()
+    assert page.locator("#photo-view").is_visible()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("]")
+    json.loads(page.locator("#photo-data").text_content() or "")

@@ -1,0 +1,118 @@
+"""The report is of what the run folder holds, and says what it lacks."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import dips
+from dips.benchmark.result_files import write_rows
+from dips.evaluate.result import ImageRow
+from dips.report.photos import PHOTOS, ROWS, MapSpool, Rule, write_shown
+from dips.report.run_report import write_run_report
+from dips.system.files import file_sha256
+from dips.types import Sample
+
+CLASSES = ("none", "tower")
+
+
+@pytest.fixture
+def run(tmp_path: Path, make_photo: Any) -> Path:
+    """A run folder as an evaluation leaves it, but for the networks."""
+    folder, spool, samples, rows = tmp_path / "run", MapSpool(io.BytesIO()), [], []
+    folder.mkdir()
+    for i in range(5):
+        path = make_photo(tmp_path / f"{i}.png", (64, 48), seed=i)
+        samples.append(Sample(path, path.name, 1, np.array([[10, 10, 30, 20]], np.float32)))
+        correct = dict.fromkeys(("30", "50", "70", "v1"), i > 2)
+        more: dict[str, Any] = {"iou_largest": 0.5, "error": "part", "oracle_iou": 0.6, "oracle_tau": 0.5}
+        rows.append(ImageRow(path.name, 1, 1, 1, correct, iou=i / 5, **more))
+        spool.add(np.eye(16, dtype=np.float32))
+    write_rows(folder / ROWS, rows, classes=CLASSES)
+    write_shown(folder / PHOTOS, samples, rows, spool, photos=4, rule=Rule(0.4, 0, 0, 9, "none"), classes=CLASSES)
+    evaluation = {
+        "data": "photos",
+        "split": "test",
+        "methods": [],
+        "classes": [],
+        "top1_cls": 50.0,
+        "protocol": "WSOL",
+        "n_images": 5,
+        "files": {name: file_sha256(folder / name) for name in (ROWS, PHOTOS)},
+    }
+    accuracy = {"classifier": 90.0, "linear_probe": 80.0}
+    record = {"environment": {}, "weights": {}, "accuracy": accuracy, "selection": "on photos", "label_free": True}
+    (folder / "evaluation.json").write_text(json.dumps(evaluation))
+    (folder / "run.json").write_text(json.dumps(record))
+    (folder / "config.toml").write_text("")
+    return folder
+
+
+def data(run: Path) -> dict[str, Any]:
+    text = write_run_report(run).read_text(encoding="utf-8")
+    found: dict[str, Any] = json.loads(text.split('id="photo-data">')[1].split("</script>")[0])
+    return found
+
+
+def test_all_photos_are_listed_and_some_shown(run: Path) -> None:
+    found = data(run)
+    assert [row[0] for row in found["rows"]] == [f"{i}.png" for i in range(5)] and len(found["photos"]) == 4
+    assert [row[4] for row in found["rows"]] == [0.0, 0.2, 0.4, 0.6, 0.8]
+    assert found["rule"] == {"threshold": 0.4, "min_area": 0, "min_score": 0, "max_boxes": 9}
+    assert found["background"] == -1, "no photo is of that class"
+    assert sorted(row[7] for row in found["rows"]) == [-1, 0, 1, 2, 3]
+    assert write_run_report(run).read_bytes() == write_run_report(run, run / "again.html").read_bytes()
+
+
+def test_an_evaluation_of_before_has_a_table_and_no_pictures(run: Path) -> None:
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    del evaluation["files"]
+    (run / "evaluation.json").write_text(json.dumps({**evaluation, "shown": [{"id": "0.png", "jpeg": "", "iou": 0.1}]}))
+    (run / PHOTOS).unlink()
+    found = data(run)
+    assert len(found["rows"]) == 5 and found["photos"] == []
+    html = (run / "report.html").read_text(encoding="utf-8")
+    assert "was evaluated by an earlier version, which kept no score maps" in html
+    (run / ROWS).write_text("\n".join((run / ROWS).read_text().splitlines()[:-1]))  # of another evaluation
+    html = write_run_report(run).read_text(encoding="utf-8")
+    assert "No table here" in html and "photo-data" not in html
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_files_of_another_evaluation_are_not_shown(run: Path, lost: bool) -> None:
+    for name, said in ((PHOTOS, f"{PHOTOS} is missing in the run folder, or of another evaluation"), (ROWS, "No table here")):
+        if lost:
+            (run / name).unlink()
+        else:
+            (run / name).write_text((run / name).read_text() + "\n")
+        assert said in write_run_report(run).read_text(encoding="utf-8")
+
+
+def test_no_photos_were_asked_for(run: Path) -> None:
+    write_shown(run / PHOTOS, [], [], None, photos=0, rule=Rule(0.4, 0, 0, 9, None), classes=CLASSES)
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    evaluation["files"][PHOTOS] = file_sha256(run / PHOTOS)
+    (run / "evaluation.json").write_text(json.dumps(evaluation))
+    assert data(run)["photos"] == []
+    assert "the evaluation was asked for none" in (run / "report.html").read_text(encoding="utf-8")
+
+
+def test_not_evaluated_yet(run: Path) -> None:
+    (run / "evaluation.json").unlink()
+    html = write_run_report(run).read_text(encoding="utf-8")
+    assert "No evaluation yet." in html and 'id="photos"' not in html
+
+
+@pytest.mark.parametrize("value", ["much", "nan"])
+def test_a_damaged_table_is_said(run: Path, value: str) -> None:
+    (run / ROWS).write_text((run / ROWS).read_text().replace("0.400000", value))
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    evaluation["files"][ROWS] = file_sha256(run / ROWS)
+    (run / "evaluation.json").write_text(json.dumps(evaluation))
+    with pytest.raises(dips.RunError, match=r"evaluation.csv is missing or damaged .*evaluate again"):
+        write_run_report(run)

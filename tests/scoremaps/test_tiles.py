@@ -1,0 +1,104 @@
+"""Tiles cover a photo, and their maps become one without seams."""
+
+from __future__ import annotations
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from dips.scoremaps.levels import boxes_from_map
+from dips.scoremaps.tiles import Blend, ClassVote, Tiles
+
+lengths = st.integers(1, 400)
+
+
+@settings(deadline=None)
+@given(lengths, lengths, st.integers(1, 200), st.floats(0, 0.75))
+def test_tiles_cover_the_photo_and_overlap(width: int, height: int, side: int, overlap: float) -> None:
+    tiles = Tiles.plan((width, height), side, overlap)
+    seen = np.zeros((height, width), bool)
+    for x0, y0, x1, y1 in tiles:
+        assert (x1 - x0, y1 - y0) == tiles.tile == (min(side, width), min(side, height))
+        assert x0 >= 0 and y0 >= 0 and x1 <= width and y1 <= height
+        seen[y0:y1, x0:x1] = True
+    assert seen.all() and len(list(tiles)) == len(tiles)
+    for starts, length in ((tiles.lefts, width), (tiles.tops, height)):
+        steps = np.diff(starts)
+        assert (steps <= max(1, side * (1 - overlap)) + 1).all(), "within a pixel of rounding"
+        if length <= side:
+            assert starts == (0,)
+
+
+def joined(tiles: Tiles, whole: np.ndarray, resolution: int) -> np.ndarray:
+    """Every tile's map cut from a map of the whole photo, in the photo's pixels."""
+    blend = Blend(tiles, resolution)
+    for x0, y0, x1, y1 in tiles:
+        blend.add((x0, y0, x1, y1), np.ascontiguousarray(whole[y0:y1, x0:x1], dtype=np.float32))
+    return blend.with_whole(whole.astype(np.float32))
+
+
+def test_an_object_across_seams_is_one_object() -> None:
+    """A long thin bar over four tiles: its map comes back, and it has one box."""
+    whole = np.full((120, 400), 0.05, np.float32)
+    whole[50:62, 20:380] = 0.9
+    tiles = Tiles.plan((400, 120), 120, 0.25)
+    assert len(tiles) == 5
+    found = joined(tiles, whole, 120)
+    assert found.shape == (120, 400)
+    np.testing.assert_allclose(found, whole, atol=1e-3)
+    boxes, _, _ = boxes_from_map(found, 0.5, min_area=0.001, max_boxes=9)
+    assert boxes.tolist() == [[20, 50, 380, 62]]
+
+
+def test_where_tiles_disagree_the_map_changes_gradually() -> None:
+    tiles = Tiles.plan((190, 100), 100, 0.1)
+    blend = Blend(tiles, 100)
+    for value, tile in zip((0.2, 0.8), tiles, strict=True):
+        blend.add(tile, np.full((100, 100), value, np.float32))
+    row = blend.with_whole(np.zeros((10, 10), np.float32))[50]
+    assert row[0] == pytest.approx(0.2, abs=1e-4) and row[-1] == pytest.approx(0.8, abs=1e-4)
+    assert (np.diff(row) >= -1e-6).all() and np.diff(row).max() < 0.2, "0.6 over the ten pixels of the overlap"
+
+
+def test_what_only_the_whole_shows_counts() -> None:
+    tiles = Tiles.plan((190, 100), 100, 0.1)
+    blend = Blend(tiles, 100)
+    for tile in tiles:
+        blend.add(tile, np.full((100, 100), 0.3, np.float32))
+    whole = np.zeros((50, 95), np.float32)
+    whole[10:20, 10:80] = 0.7
+    found = blend.with_whole(whole)
+    assert found.shape == (100, 190) and found[30, 100] == pytest.approx(0.7) and found[80, 100] == pytest.approx(0.3)
+
+
+def test_the_map_of_a_huge_photo_is_small() -> None:
+    blend = Blend(Tiles.plan((30000, 20000), 512, 0.25), 160)
+    assert 3_900_000 < blend.width * blend.height <= 4_010_000
+    assert blend.width / blend.height == pytest.approx(1.5, rel=1e-3)
+
+
+def test_a_photo_shows_what_any_view_shows() -> None:
+    empty, bright = np.full((4, 4), 0.1, np.float32), np.full((4, 4), 0.9, np.float32)
+    vote = ClassVote(empty, np.array([0.9, 0.06, 0.04], np.float32), background=0)
+    vote.add(bright, np.array([0.05, 0.15, 0.8], np.float32))
+    found = vote.probabilities()
+    assert found.argmax() == 2 and found[0] == pytest.approx(0.05) and found.sum() == pytest.approx(1)
+    vote = ClassVote(empty, np.array([0.5, 0.5], np.float32), background=None)
+    vote.add(bright, np.array([0.9, 0.1], np.float32))
+    assert vote.probabilities() == pytest.approx([0.86, 0.14])
+    nothing = ClassVote(np.zeros((2, 2), np.float32), np.array([1.0, 0.0], np.float32), background=0)
+    assert nothing.probabilities().tolist() == [1, 0]
+
+
+def test_tall_and_wide_photos_are_joined_alike() -> None:
+    """A map is brought to a tile's cells along each axis for itself: by means where it shrinks."""
+    maps = [np.random.default_rng(seed).random((64, 64)).astype(np.float32) for seed in range(5)]
+    joint = []
+    for turned in (False, True):
+        tiles = Tiles.plan((40, 400) if turned else (400, 40), 120, 0.25)
+        blend = Blend(tiles, 64)
+        for score_map, tile in zip(maps, tiles, strict=True):
+            blend.add(tile, np.ascontiguousarray(score_map.T) if turned else score_map)
+        joint.append(blend.with_whole(maps[0].T.copy() if turned else maps[0]))
+    np.testing.assert_allclose(joint[0], joint[1].T, atol=1e-5)

@@ -1,0 +1,122 @@
+"""The command as a person calls it, to the end by Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from dips.errors import RunError
+from dips.view import serve
+
+WINDOWS = os.name == "nt"
+
+
+def hear_ctrl_c() -> None:
+    """A shell's background jobs do not hear it, and hand that on."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def begun(*arguments: object) -> tuple[subprocess.Popen[str], str]:
+    """``dips view`` and its address."""
+    program = [sys.executable, "-m", "dips", "view", *map(str, arguments), "--no-open"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    started = subprocess.Popen(program, preexec_fn=hear_ctrl_c, **pipes)  # type: ignore[call-overload]
+    assert started.stderr is not None
+    for line in started.stderr:
+        if found := re.search(r"http://127\.0\.0\.1:\d+/\?token=\S+", line):
+            return started, found[0]
+    raise AssertionError(started.communicate())
+
+
+def accept_first(address: str) -> None:
+    origin, token = address.split("/?token=")
+    request = urllib.request.Request(
+        f"{origin}/api/photos/0",
+        json.dumps({"version": 0, "reviewed": True, "boxes": []}).encode(),
+        {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+    )
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as reply:
+        assert reply.status == 200
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(WINDOWS, reason="a process is sent no Ctrl-C there")
+def test_ctrl_c_says_where_the_result_lies_and_the_next_call_goes_on(predicted: Path):
+    program, address = begun(predicted)
+    accept_first(address)
+    program.send_signal(signal.SIGINT)
+    out, err = program.communicate(timeout=30)
+    result = predicted / "reviewed.coco.json"
+    assert (program.returncode, out, err) == (0, f"1 of 4 photos reviewed, 0 boxes in {result}\n", "")
+    assert [image["file_name"] for image in json.loads(result.read_text())["images"]] == ["a.jpg"]
+
+    result.unlink()
+    program, again = begun(predicted)
+    assert again.split("token=")[1] != address.split("token=")[1]
+    program.send_signal(signal.SIGINT)
+    out, _ = program.communicate(timeout=30)
+    assert out == f"1 of 4 photos reviewed, 0 boxes in {result}\n"
+    assert result.is_file()
+
+
+def test_a_run_without_predictions_says_what_to_give(tmp_path: Path):
+    (tmp_path / "model.json").write_text("{}")
+    with pytest.raises(RunError, match=r"is a run; .* dips view .* DIR"):
+        serve(None, tmp_path, open_browser=False)
+    with pytest.raises(RunError, match="is no prediction"):
+        serve(tmp_path, tmp_path, open_browser=False)
+
+
+@pytest.fixture
+def ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dips.view.server.Server.serve_forever", interrupted)
+
+
+def model(folder: Path, classes: list[str]) -> Path:
+    folder.mkdir()
+    (folder / "model.json").write_text(json.dumps({"meta": {"classes": classes}}))
+    return folder
+
+
+def test_another_model_or_classes_are_warned_of(predicted, tmp_path, ends_at_once, monkeypatch, capsys):
+    run = model(tmp_path / "run", ["none", "tower"])
+    done = serve(run, predicted, open_browser=False)
+    said = capsys.readouterr().err
+    assert "warning" in said and "by another model" in said and "other classes" in said
+    assert (done.photos, done.of, done.boxes, done.path) == (0, 4, 0, predicted / "reviewed.coco.json")
+
+    ours = model(tmp_path / "ours", ["none", "mast", "tower"])
+    monkeypatch.setattr("dips.runs.identity.file_sha256", lambda path: "0123456789ab" + 52 * "0")
+    serve(ours, predicted, open_browser=False)
+    assert "warning" not in capsys.readouterr().err
+
+
+def test_what_is_no_run_is_refused(predicted, tmp_path):
+    with pytest.raises(RunError, match="holds no finished run"):
+        serve(tmp_path, predicted, open_browser=False)
+    run = model(tmp_path / "run", [])
+    (run / "model.json").write_text("[]")
+    with pytest.raises(RunError, match=r"model\.json is damaged"):
+        serve(run, predicted, open_browser=False)
+
+
+def test_the_browser_is_opened_with_the_address(predicted, ends_at_once, monkeypatch, capsys):
+    opened: list[str] = []
+    monkeypatch.setattr("dips.view.webbrowser.open", opened.append)
+    serve(None, predicted)
+    told = capsys.readouterr().err
+    assert opened[0].startswith("http://127.0.0.1:") and "/?launch=" in opened[0]
+    assert opened[0].split("launch=")[1] not in told and "/?token=" in told
+    serve(None, predicted, open_browser=False)
+    assert len(opened) == 1
