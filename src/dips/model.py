@@ -24,7 +24,7 @@ from dips.system.environment import __version__, store_folder
 from dips.system.files import file_sha256
 
 if TYPE_CHECKING:
-    from dips.export.onnx import Compared
+    from dips.export.onnx import ExportCheck
 
 __all__ = ["Model"]
 
@@ -87,7 +87,7 @@ class Model(TrainedRun):
         photos: str | Path | None = None,
         tolerance: float = 1e-3,
         int8: str | Path | None = None,
-    ) -> Compared:
+    ) -> ExportCheck:
         """Write the model as one ONNX file, which :func:`dips.load` and ``dips predict`` take without torch.
 
         Args:

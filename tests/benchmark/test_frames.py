@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dips.benchmark.frames import frame_truth, judge, judge_centre
+from dips.benchmark.frames import compare_centre, compare_map, read_ground_truth
 from dips.errors import DataError, ImageError, ProtocolError
 from dips.evaluate import BoxAccumulator, ImageRow, MapAccumulator, best_iou_curve, centre_map, mask_to_frame, to_frame
 from dips.evaluate.protocol import find_protocol
@@ -41,57 +41,57 @@ def masked(tmp_path: Path) -> Sample:
 
 
 def test_boxes_go_to_the_frame() -> None:
-    truth = frame_truth(sample(), FRAMED)
+    truth = read_ground_truth(sample(), FRAMED)
     assert truth.size == (500, 375) and truth.mask is None and truth.wanted
     assert truth.boxes is not None and truth.boxes.tolist() == to_frame(BOXES, (500, 375)).tolist()
-    original = frame_truth(sample(), ORIGINAL)
+    original = read_ground_truth(sample(), ORIGINAL)
     assert original.boxes is not None and original.boxes.tolist() == BOXES.tolist()
 
 
 def test_the_photo_tells_its_size_where_nothing_else_does(tmp_path: Path, make_photo) -> None:
     path = make_photo(tmp_path / "a.jpg", (50, 30))
-    truth = frame_truth(sample(path=path, frame=None, boxes=BOXES / 10), FRAMED)
+    truth = read_ground_truth(sample(path=path, frame=None, boxes=BOXES / 10), FRAMED)
     assert truth.size == (50, 30) and truth.boxes is not None and truth.boxes[0].tolist() == [22, 44, 134, 149]
     with pytest.raises(ImageError, match=r"gone/a\.jpg does not exist"):
-        frame_truth(sample(frame=None), FRAMED)
+        read_ground_truth(sample(frame=None), FRAMED)
 
 
 def test_nothing_is_wanted_where_nothing_is_known() -> None:
     for boxes in (None, BOXES[:0]):
         for protocol in (FRAMED, ORIGINAL):
-            truth = frame_truth(sample(boxes=boxes, frame=None if boxes is None else (9, 9)), protocol)
+            truth = read_ground_truth(sample(boxes=boxes, frame=None if boxes is None else (9, 9)), protocol)
             assert not truth.wanted
-            judged = judge(None, truth, protocol, predicted=[1])
+            judged = compare_map(None, truth, protocol, predicted=[1])
             assert judged.score_map is None and judged.boxes.row(TAU) == ImageRow("a.jpg", 1, 1, 0)
-            assert judge_centre(truth, protocol).boxes.n_true == 0
+            assert compare_centre(truth, protocol).boxes.n_true == 0
 
 
 @pytest.mark.parametrize("protocol", [FRAMED, ORIGINAL], ids=lambda protocol: protocol.name)
 def test_maps_are_resized_bilinearly(protocol) -> None:
-    truth, score_map = frame_truth(sample(), protocol), smooth(31, 22)
+    truth, score_map = read_ground_truth(sample(), protocol), smooth(31, 22)
     frame = protocol.frame((500, 375))
     resized = np.clip(cv2.resize(score_map, frame, interpolation=cv2.INTER_LINEAR), 0, 1)
-    judged = judge(score_map, truth, protocol)
+    judged = compare_map(score_map, truth, protocol)
     assert judged.score_map is not None and np.array_equal(judged.score_map, resized)
     boxes = protocol.boxes(BOXES, (500, 375))
     for multiple, found in ((True, judged.boxes.multiple), (False, judged.boxes.single)):
         assert np.array_equal(found[judged.boxes.cut_of_tau], best_iou_curve(resized, boxes, multi_contour=multiple))
-    assert judge(resized, truth, protocol).boxes.row(TAU) == judged.boxes.row(TAU), "a map that fits is not touched"
+    assert compare_map(resized, truth, protocol).boxes.row(TAU) == judged.boxes.row(TAU), "a map that fits is not touched"
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 3000), (40_000, 1), (2500, 2000)])
 @pytest.mark.parametrize("protocol", [FRAMED, ORIGINAL], ids=lambda protocol: protocol.name)
 def test_maps_of_any_size(protocol, shape: tuple[int, int]) -> None:
-    truth = frame_truth(sample(), protocol)
-    judged = judge(np.full(shape, 0.5), truth, protocol)
+    truth = read_ground_truth(sample(), protocol)
+    judged = compare_map(np.full(shape, 0.5), truth, protocol)
     assert judged.score_map is not None and judged.score_map.shape == protocol.frame((500, 375))[::-1]
-    whole = judge(np.ones((375, 500)), truth, protocol)
+    whole = compare_map(np.ones((375, 500)), truth, protocol)
     assert judged.boxes.row(TAU).iou == whole.boxes.row(TAU).iou, "a constant map is one box"
 
 
 def test_a_method_without_map_finds_nothing() -> None:
-    truth = frame_truth(sample(), FRAMED)
-    judged = judge(None, truth, FRAMED)
+    truth = read_ground_truth(sample(), FRAMED)
+    judged = compare_map(None, truth, FRAMED)
     assert judged.score_map is not None and judged.score_map.shape == (224, 224) and not judged.score_map.any()
     accumulator = MapAccumulator()
     judged.count(accumulator, truth)
@@ -103,17 +103,17 @@ def test_a_method_without_map_finds_nothing() -> None:
 def test_what_is_no_score_map_is_refused() -> None:
     for wrong in (np.full((9, 9), np.nan), np.full((9, 9), 2.0), np.zeros((3, 9, 9))):
         with pytest.raises(ProtocolError):
-            judge(wrong, frame_truth(sample(), FRAMED), FRAMED)
+            compare_map(wrong, read_ground_truth(sample(), FRAMED), FRAMED)
 
 
 @pytest.mark.parametrize("protocol", [FRAMED, ORIGINAL], ids=lambda protocol: protocol.name)
 def test_masks_are_truth_too(masked: Sample, protocol) -> None:
-    truth = frame_truth(masked, protocol)
+    truth = read_ground_truth(masked, protocol)
     width, height = protocol.frame((60, 40))
     assert truth.wanted and truth.boxes is None and truth.mask is not None and truth.mask.shape == (height, width)
     perfect, worst = MapAccumulator(), MapAccumulator()
     for accumulator, score_map in ((perfect, truth.mask == 1), (worst, truth.mask == 0)):
-        judged = judge(score_map.astype(np.float32), truth, protocol)
+        judged = compare_map(score_map.astype(np.float32), truth, protocol)
         judged.count(accumulator, truth)
         assert judged.boxes.n_true == 0
     assert perfect.result().pxap == pytest.approx(100) and perfect.result().boxes.n_boxes == 0
@@ -121,31 +121,31 @@ def test_masks_are_truth_too(masked: Sample, protocol) -> None:
 
 
 def test_masks_need_no_size_in_the_fields_frame(masked: Sample) -> None:
-    truth = frame_truth(dataclasses.replace(masked, frame=None), FRAMED)
+    truth = read_ground_truth(dataclasses.replace(masked, frame=None), FRAMED)
     assert truth.size is None and truth.mask is not None
     assert np.array_equal(truth.mask, mask_to_frame(np.asarray(Image.open(masked.masks[0])) // 255))
-    assert judge(smooth(7, 9), truth, FRAMED).score_map is not None
+    assert compare_map(smooth(7, 9), truth, FRAMED).score_map is not None
     with pytest.raises(ImageError, match=r"gone\.jpg does not exist, and protocol original-pixels needs .*image_sizes\.txt"):
-        frame_truth(dataclasses.replace(masked, frame=None), ORIGINAL)
+        read_ground_truth(dataclasses.replace(masked, frame=None), ORIGINAL)
 
 
 def test_masks_that_are_gone(masked: Sample) -> None:
     masked.masks[0].unlink()
     with pytest.raises(DataError, match=r"m\.png does not exist"):
-        frame_truth(masked, FRAMED)
+        read_ground_truth(masked, FRAMED)
 
 
 def test_the_centre_is_that_of_the_fields_frame() -> None:
-    truth = frame_truth(sample(), FRAMED)
+    truth = read_ground_truth(sample(), FRAMED)
     found, counted = BoxAccumulator(), BoxAccumulator()
-    found.count(judge_centre(truth, FRAMED, predicted=[1]).boxes)
+    found.count(compare_centre(truth, FRAMED, predicted=[1]).boxes)
     counted.add(centre_map(), to_frame(BOXES, (500, 375)), label=1, predicted=[1], id="a.jpg")
     assert found.result().record() == counted.result().record()
 
 
 def test_the_centre_is_stretched_to_the_photo() -> None:
-    truth = frame_truth(sample(), ORIGINAL)
-    stretched = judge(centre_map(), truth, ORIGINAL).boxes
-    centre = judge_centre(truth, ORIGINAL).boxes
+    truth = read_ground_truth(sample(), ORIGINAL)
+    stretched = compare_map(centre_map(), truth, ORIGINAL).boxes
+    centre = compare_centre(truth, ORIGINAL).boxes
     assert np.array_equal(centre.multiple, stretched.multiple) and np.array_equal(centre.single, stretched.single)
-    assert judge_centre(truth, ORIGINAL, thresholds=10).boxes.thresholds == 10
+    assert compare_centre(truth, ORIGINAL, thresholds=10).boxes.thresholds == 10

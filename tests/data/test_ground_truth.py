@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dips.data import load_data, load_truth
+from dips.data import load_data, load_ground_truth
 from dips.errors import DataError, ImageError
 
 Box = tuple[float, float, float, float]
@@ -42,7 +42,7 @@ def ilsvrc(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("inside", ["", "metadata", "metadata/ILSVRC", "metadata/ILSVRC/val"])
 def test_metadata_alone(ilsvrc: Path, inside: str) -> None:
-    data = load_truth(ilsvrc / inside, split="validation")
+    data = load_ground_truth(ilsvrc / inside, split="validation")
     assert (data.split, data.root) == ("val", ilsvrc) and not data.problems
     assert [s.id for s in data.samples] == ["val/00000002.JPEG", "val/00000001.JPEG"], "the order of image_ids.txt"
     first, second = data.samples
@@ -50,12 +50,12 @@ def test_metadata_alone(ilsvrc: Path, inside: str) -> None:
     assert first.boxes is not None and first.boxes.tolist() == [[0, 0, 9, 9], [20, 10, 63, 47]]
     assert second.boxes is not None and second.boxes.dtype == np.float32 and second.boxes.base is None
     assert first.path == ilsvrc / "val" / "00000002.JPEG"
-    assert all(sample.boxes is None for sample in load_truth(ilsvrc, split="train").samples)
+    assert all(sample.boxes is None for sample in load_ground_truth(ilsvrc, split="train").samples)
 
 
 def test_path_is_where_the_photos_are(ilsvrc: Path, make_photo) -> None:
     make_photo(ilsvrc / "ILSVRC" / "val" / "00000001.JPEG", format="JPEG")
-    data = load_truth(ilsvrc, split="val")
+    data = load_ground_truth(ilsvrc, split="val")
     assert data.root == ilsvrc / "ILSVRC" and data.samples[1].path.is_file() and data.samples[1].frame == (64, 48)
 
 
@@ -63,7 +63,7 @@ def test_cub_v2(tmp_path: Path, make_photo) -> None:
     rows = {f"val/001.A/{n}.jpg": (0, (320, 240), [(80.5, 60, 200, 180)]) for n in (1, 2)}
     write(tmp_path / "metadata" / "val", rows)
     make_photo(tmp_path / "val" / "001.A" / "2.jpg")
-    data = load_truth(tmp_path, split="val")
+    data = load_ground_truth(tmp_path, split="val")
     assert data.classes == ("001.A",) and [s.id for s in data.samples] == list(rows) and data.samples[0].boxes is not None
     assert data.samples[0].boxes.tolist() == [[80.5, 60, 200, 180]] and data.samples[0].frame == (320, 240)
     photos = load_data(tmp_path, split="val")
@@ -75,12 +75,12 @@ def test_masks_without_photos(tmp_path: Path) -> None:
     (folder / "image_sizes.txt").unlink()
     (folder / "localization.txt").write_text("test/x/a.jpg,test/x/a_m.png,test/x/a_i.png\ntest/x/c.jpg,test/x/c_m.png,\n")
     with pytest.raises(DataError, match=r"a_m\.png and the other masks are missing, looked for in .*put the masks' folders"):
-        load_truth(tmp_path)
+        load_ground_truth(tmp_path)
     for name in ("a_m.png", "a_i.png"):
         path = tmp_path / "masks" / "test" / "x" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("1", (32, 24)).save(path)
-    data = load_truth(tmp_path)
+    data = load_ground_truth(tmp_path)
     assert data.samples[0].masks == (tmp_path / "masks/test/x/a_m.png",) and data.samples[0].frame is None
     assert data.samples[0].ignore == tmp_path / "masks/test/x/a_i.png" and data.samples[1].masks == ()
     assert "test/x/c.jpg" in data.problems[0].message
@@ -101,34 +101,34 @@ def test_what_cannot_be_scored(ilsvrc: Path, file: str, line: str | None, messag
     path = ilsvrc / "metadata" / "ILSVRC" / "val" / file
     path.write_text("" if line is None else f"{path.read_text()}val/00000001.JPEG,{line}\n")
     with pytest.raises(DataError, match=rf"{file.split('.')[0]}.*{message}"):
-        load_truth(ilsvrc, split="val")
+        load_ground_truth(ilsvrc, split="val")
 
 
 def test_which_metadata(ilsvrc: Path) -> None:
     with pytest.raises(DataError, match=r"no metadata of the split 'test'; there are train, val"):
-        load_truth(ilsvrc)
+        load_ground_truth(ilsvrc)
     with pytest.raises(DataError, match=r"no metadata of the split 'test'; there are val"):
-        load_truth(ilsvrc / "metadata" / "ILSVRC" / "val")
+        load_ground_truth(ilsvrc / "metadata" / "ILSVRC" / "val")
     write(ilsvrc / "metadata" / "CUB" / "val", {"a/1.jpg": (0, (9, 9), [(0, 0, 5, 5)])})
     with pytest.raises(DataError, match=r"several data sets, CUB, ILSVRC; give one of them"):
-        load_truth(ilsvrc, split="val")
-    assert len(load_truth(ilsvrc, split="train")) == 4, "only one of them has it"
-    assert load_truth(ilsvrc / "metadata" / "CUB", split="val").classes == ("a",)
+        load_ground_truth(ilsvrc, split="val")
+    assert len(load_ground_truth(ilsvrc, split="train")) == 4, "only one of them has it"
+    assert load_ground_truth(ilsvrc / "metadata" / "CUB", split="val").classes == ("a",)
     with pytest.raises(DataError, match="does not exist"):
-        load_truth(ilsvrc / "gone")
+        load_ground_truth(ilsvrc / "gone")
 
 
 def test_other_layouts_get_the_size_of_the_photo(tmp_path: Path, make_photo) -> None:
     for name in ("none/a.jpg", "x/b.jpg"):
         make_photo(tmp_path / name, (40, 30))
     (tmp_path / "test.csv").write_text("path,label,x0,y0,x1,y1\nnone/a.jpg,none,,,,\nx/b.jpg,x,1,2,3,4\n")
-    data = load_truth(tmp_path)
+    data = load_ground_truth(tmp_path)
     none, one = data.samples
     assert none.frame is None and one.frame == (40, 30)
     assert load_data(tmp_path, split="test").background == 0
     (tmp_path / "x" / "b.jpg").write_text("text")
     with pytest.raises(ImageError, match=r"b\.jpg is not a photo"):
-        load_truth(tmp_path)
+        load_ground_truth(tmp_path)
 
 
 def test_needs_no_torch() -> None:
@@ -143,14 +143,14 @@ def many(folder: Path, count: int) -> Path:
 def test_fifty_thousand_photos(tmp_path: Path) -> None:
     many(tmp_path / "metadata" / "val", 50_000)
     begin = time.process_time()
-    assert len(load_truth(tmp_path, split="val")) == 50_000
+    assert len(load_ground_truth(tmp_path, split="val")) == 50_000
     assert time.process_time() - begin < 10, "one second where nothing else runs"
 
 
 def test_memory_per_photo(tmp_path: Path) -> None:
     folder = many(tmp_path / "metadata" / "val", 5_000)
     tracemalloc.start()
-    data = load_truth(folder, split="val")
+    data = load_ground_truth(folder, split="val")
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert kept / len(data) < 1024
@@ -161,11 +161,15 @@ def test_metadata_of_cub() -> None:
     folder = Path(os.environ.get("DIPS_TEST_DATA") or default) / "wsol_metadata" / "CUB"
     if not folder.is_dir():
         pytest.skip(f"no metadata in {folder}; set DIPS_TEST_DATA")
-    data = {split: load_truth(folder, split=split) for split in ("train", "val", "test")}
+    data = {split: load_ground_truth(folder, split=split) for split in ("train", "val", "test")}
     assert {split: len(truth) for split, truth in data.items()} == {"train": 5994, "val": 1000, "test": 5794}
     for truth in data.values():
         assert truth.classes == data["test"].classes and len(truth.classes) == 200 and not truth.problems
         assert all(s.boxes is not None and s.frame and s.label is not None for s in truth.samples)
     one = data["test"].samples[0]
     assert one.id == "001.Black_footed_Albatross/Black_Footed_Albatross_0046_18.jpg" and one.frame == (500, 335)
-    assert one.boxes is not None and one.boxes.tolist() == [[60, 27, 385, 331]] and load_truth(folder / "test").root == folder
+    assert (
+        one.boxes is not None
+        and one.boxes.tolist() == [[60, 27, 385, 331]]
+        and load_ground_truth(folder / "test").root == folder
+    )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dips.data import check_data, load_data, load_truth
+from dips.data import check_data, load_data, load_ground_truth
 from dips.data.maskfiles import read_mask
 from dips.data.metadata import read_metadata
 from dips.errors import DataError, ImageError
@@ -76,7 +76,7 @@ def test_masks_where_the_benchmark_puts_them(open_images: Path, masks: str) -> N
     (open_images / "dataset" / "OpenImages").mkdir(parents=True)
     (open_images / "val").rename(open_images / "dataset" / "OpenImages" / "val")
     draw_all(open_images / masks)
-    for data in (load_data(open_images / "dataset" / "OpenImages", split="val"), load_truth(open_images, split="val")):
+    for data in (load_data(open_images / "dataset" / "OpenImages", split="val"), load_ground_truth(open_images, split="val")):
         assert data.samples[0].masks[1] == open_images / masks / "val/0138tl/d6fc_m2.png" and not data.problems
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from dips.data.ground_truth import Truth
+from dips.data.ground_truth import SplitGroundTruth
 from dips.data.predicted import read_predicted
 from dips.errors import DataError
 
 IDS = ("owl/1.jpg", "owl/ü, 2.jpg")
-TRUTH = Truth(Path("birds"), "test", ("owl", "kite, red", "7"), (0, 1, 2), [])
+TRUTH = SplitGroundTruth(Path("birds"), "test", ("owl", "kite, red", "7"), (0, 1, 2), [])
 
 
 def read(tmp_path: Path, text: str) -> dict[str, tuple[int, ...]]:

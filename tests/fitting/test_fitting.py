@@ -14,8 +14,8 @@ from lightning_fabric import Fabric
 
 from dips.config import Config
 from dips.errors import ConfigError, DataError, RunError
-from dips.fitting.prepare import Prepared, prepare
-from dips.fitting.select import Trained, train
+from dips.fitting.prepare import TrainingInputs, prepare
+from dips.fitting.select import TrainingResult, train
 from dips.fitting.splits import read_splits
 from dips.harvest.store import Store
 from dips.types import DataSet, Sample
@@ -54,7 +54,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory, make_photo: MakePhoto) -> tu
 
 def run(
     parts: tuple[DataSet, DataSet], config: Config, store: Store, weights: Path, folder: Path, **more: Any
-) -> tuple[Prepared, Trained]:
+) -> tuple[TrainingInputs, TrainingResult]:
     prepared = prepare(*parts, config=config, store=store, device=CPU, given=[str(weights)])
     fabric = Fabric(accelerator="cpu", devices=1)
     fabric.launch()
@@ -65,7 +65,7 @@ def without_boxes(val: DataSet) -> DataSet:
     return dataclasses.replace(val, samples=tuple(dataclasses.replace(s, boxes=None) for s in val.samples))
 
 
-def same(a: Trained, b: Trained) -> bool:
+def same(a: TrainingResult, b: TrainingResult) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a.fit.state.values(), b.fit.state.values(), strict=True))
 
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from dips.config import HarvestConfig
-from dips.harvest.harvested import Harvested
-from dips.harvest.maps import MapHarvest
+from dips.harvest.harvest import Harvest
+from dips.harvest.harvester import Harvester
 from dips.harvest.store import Store
 from dips.models.backbones import Features, Transformer, random_transformer
 from dips.models.weights.resolve import Weights
@@ -47,14 +47,14 @@ class Rig:
     def config(self, **settings: Any) -> HarvestConfig:
         return HarvestConfig(**({"sizes": (32,), "refine": "none", "batch": 2} | settings))
 
-    def harvest(self, **settings: Any) -> MapHarvest:
+    def harvest(self, **settings: Any) -> Harvester:
         size = int(self.overrides.get("patch_size", 14))
         weights = Weights(
             self.arch, "file", "tiny", f"{size:064x}", state={"patch_embed.proj.weight": torch.zeros(24, 3, size, size)}
         )
-        return MapHarvest(self.config(**settings), self.resize, self.store, weights, self.transformer, torch.device("cpu"))
+        return Harvester(self.config(**settings), self.resize, self.store, weights, self.transformer, torch.device("cpu"))
 
-    def run(self, data: DataSet, **settings: Any) -> Harvested:
+    def run(self, data: DataSet, **settings: Any) -> Harvest:
         self.loads = self.shown = 0
         return self.harvest(**settings).run(data)
 

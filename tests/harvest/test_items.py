@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dips.config import TrainConfig
 from dips.errors import StoreError
-from dips.harvest.harvested import Harvested
+from dips.harvest.harvest import Harvest
 from dips.harvest.items import Items, harvest_items
 from dips.train.batches import Feed, TrainItem
 from dips.types import DataSet
@@ -39,14 +39,14 @@ class Colours(nn.Module):
 
 
 @pytest.fixture
-def found(rig: Rig, data_of: DataOf, photos: list[Path]) -> Harvested:
-    harvested: Harvested = rig.run(data_of(photos, LABELS))
+def found(rig: Rig, data_of: DataOf, photos: list[Path]) -> Harvest:
+    harvested: Harvest = rig.run(data_of(photos, LABELS))
     return harvested
 
 
 def items_of(
     rig: Rig,
-    found: Harvested,
+    found: Harvest,
     classifier: nn.Module,
     labels: list[int] | None = None,
     background: int | None = None,
@@ -67,7 +67,7 @@ def items_of(
     )
 
 
-def test_items(rig: Rig, found: Harvested) -> None:
+def test_items(rig: Rig, found: Harvest) -> None:
     items = items_of(rig, found, Colours(), map_power=0.5)
     assert len(items) == 6 and len(list(items)) == 6
     for position, item in enumerate(items):
@@ -88,19 +88,19 @@ def test_items(rig: Rig, found: Harvested) -> None:
 
 
 @pytest.mark.parametrize("position", [6, 100])
-def test_past_the_end(rig: Rig, found: Harvested, position: int) -> None:
+def test_past_the_end(rig: Rig, found: Harvest, position: int) -> None:
     with pytest.raises(IndexError):
         items_of(rig, found, Colours())[position]
 
 
-def test_training_takes_them(rig: Rig, found: Harvested) -> None:
+def test_training_takes_them(rig: Rig, found: Harvest) -> None:
     feed = Feed(items_of(rig, found, Colours(), background=2), TrainConfig(batch=6, resize=32))
     (batch,) = feed.epoch(0)
     assert batch.images.shape == (6, 32, 32, 3) and batch.regions.shape == (6, 1, 28, 28)
     assert batch.found.tolist() == (batch.labels != 2).tolist()
 
 
-def test_photos_of_the_background_class_have_no_proposal(rig: Rig, found: Harvested) -> None:
+def test_photos_of_the_background_class_have_no_proposal(rig: Rig, found: Harvest) -> None:
     classifier = Colours()
     items = items_of(rig, found, classifier, background=2)
     alone = Colours()
@@ -114,7 +114,7 @@ def test_photos_of_the_background_class_have_no_proposal(rig: Rig, found: Harves
     assert len(items_of(rig, found, nothing, labels=[2] * 6, background=2)) == 6 and nothing.seen == 0
 
 
-def test_a_second_run_asks_no_classifier(rig: Rig, found: Harvested, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_run_asks_no_classifier(rig: Rig, found: Harvest, capsys: pytest.CaptureFixture[str]) -> None:
     first, second = Colours(), Colours()
     before = items_of(rig, found, first)
     assert "0 photos are in the store, 6 are scored" in capsys.readouterr().err
@@ -125,7 +125,7 @@ def test_a_second_run_asks_no_classifier(rig: Rig, found: Harvested, capsys: pyt
         assert all(np.array_equal(getattr(one, name), getattr(other, name)) for name in ("maps", "regions", "boxes", "scores"))
 
 
-def test_a_new_label_is_scored_and_no_other(rig: Rig, found: Harvested) -> None:
+def test_a_new_label_is_scored_and_no_other(rig: Rig, found: Harvest) -> None:
     items_of(rig, found, Colours())
     alone = Colours()
     items_of(rig, found, alone, labels=[1, 1, 2, 0, 1, 2])
@@ -141,14 +141,14 @@ def test_a_new_label_is_scored_and_no_other(rig: Rig, found: Harvested) -> None:
     "change",
     [{"heads": 0}, {"map_power": 0.5}, {"levels": 2}, {"min_area": 0.2}, {"score_on": "box"}, {"top_p": 1}, {"min_score": 0.9}],
 )
-def test_what_scores_depend_on(rig: Rig, found: Harvested, change: dict[str, Any]) -> None:
+def test_what_scores_depend_on(rig: Rig, found: Harvest, change: dict[str, Any]) -> None:
     items_of(rig, found, Colours())
     again = Colours()
     items_of(rig, found, again, **change)
     assert again.seen > 0
 
 
-def test_another_classifier_or_square_scores_anew(rig: Rig, data_of: DataOf, photos: list[Path], found: Harvested) -> None:
+def test_another_classifier_or_square_scores_anew(rig: Rig, data_of: DataOf, photos: list[Path], found: Harvest) -> None:
     items_of(rig, found, Colours())
     other = Colours(seed=1)
     items_of(rig, found, other)
@@ -159,14 +159,14 @@ def test_another_classifier_or_square_scores_anew(rig: Rig, data_of: DataOf, pho
     assert items_of(rig, larger, same)[0].image.shape == (40, 40, 3) and same.seen > 0
 
 
-def test_what_scores_do_not_depend_on(rig: Rig, found: Harvested) -> None:
+def test_what_scores_do_not_depend_on(rig: Rig, found: Harvest) -> None:
     items_of(rig, found, Colours())
     again = Colours()
     items_of(rig, found, again, batch=5, refine_rounds=7)
     assert again.seen == 0
 
 
-def test_a_stopped_run_goes_on(rig: Rig, found: Harvested, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_run_goes_on(rig: Rig, found: Harvest, monkeypatch: pytest.MonkeyPatch) -> None:
     class Stops(Colours):
         def forward(self, images: Tensor) -> Tensor:
             if self.calls == 1:
@@ -185,7 +185,7 @@ def test_a_stopped_run_goes_on(rig: Rig, found: Harvested, monkeypatch: pytest.M
     assert all(len(item.boxes) for item in items)
 
 
-def test_constant_maps_give_no_proposal(rig: Rig, found: Harvested) -> None:
+def test_constant_maps_give_no_proposal(rig: Rig, found: Harvest) -> None:
     found.maps.put({d: {"attention": np.ones((3, 4, 4), np.float16), "cls": np.zeros(24, np.float16)} for d in found.digests})
     items = items_of(rig, found, Colours())
     assert [len(item.regions) for item in items] == [0] * 6
@@ -194,7 +194,7 @@ def test_constant_maps_give_no_proposal(rig: Rig, found: Harvested) -> None:
     assert not batch.found.any()
 
 
-def test_a_lost_record_is_named(rig: Rig, found: Harvested) -> None:
+def test_a_lost_record_is_named(rig: Rig, found: Harvest) -> None:
     items = items_of(rig, found, Colours())
     items.shelf.close()
     for file in items.shelf.folder.glob("*.sqlite"):
@@ -203,7 +203,7 @@ def test_a_lost_record_is_named(rig: Rig, found: Harvested) -> None:
         items[0]
 
 
-def test_a_part_of_the_photos(rig: Rig, found: Harvested) -> None:
+def test_a_part_of_the_photos(rig: Rig, found: Harvest) -> None:
     items = harvest_items(
         found,
         [4, 1],

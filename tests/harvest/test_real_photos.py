@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dips.config import HarvestConfig
 from dips.data import load_data
 from dips.data.images import image_size
-from dips.harvest.maps import MapHarvest
+from dips.harvest.harvester import Harvester
 from dips.harvest.proposals import propose
 from dips.harvest.store import Store
 from dips.models.backbones import load_transformer
@@ -47,7 +47,7 @@ def test_refined_maps_beat_the_mean_attention(real_data: Path, tmp_path: Path) -
     part = DataSet(data.root, data.classes, samples)
     store = Store(tmp_path / "store")
     config = HarvestConfig(sizes=(224,), refine="dataset")
-    found = MapHarvest(config, 64, store, weights, lambda: load_transformer(weights), torch.device("cpu")).run(part)
+    found = Harvester(config, 64, store, weights, lambda: load_transformer(weights), torch.device("cpu")).run(part)
     ious: dict[str, list[float]] = {"attention": [], "refined": []}
     for sample, digest in zip(found.samples, found.digests, strict=True):
         refined = found.refined(digest)

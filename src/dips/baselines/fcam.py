@@ -24,7 +24,7 @@ from dips.baselines.photos import Photos
 from dips.baselines.settings import FCAM
 from dips.baselines.study import Study
 from dips.data.images import ByteImage, resize_image
-from dips.harvest.harvested import read_record
+from dips.harvest.harvest import read_record
 from dips.harvest.items import record_key
 from dips.harvest.store import Shelf, Store
 from dips.models.keymap import resize_to

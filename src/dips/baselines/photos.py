@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dips.data.images import ByteImage, read_image, resize_image
 from dips.errors import ImageError
-from dips.harvest.harvested import decode_square, encode_square, read_record
+from dips.harvest.harvest import decode_square, encode_square, read_record
 from dips.harvest.store import Shelf, Store
 from dips.models.keymap import resize_to
 from dips.system.console import log, track

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dips.baselines.method import ScoreMapMethod
-from dips.benchmark.frames import FrameTruth, Judged, frame_truth, judge, judge_centre
+from dips.benchmark.frames import GroundTruth, MapComparison, compare_centre, compare_map, read_ground_truth
 from dips.data.images import ByteImage, read_image, resize_image
 from dips.errors import DataError, ImageError
 from dips.evaluate.accumulate import MapAccumulator
@@ -28,14 +28,14 @@ from dips.models.networks import Networks
 from dips.system.console import track
 from dips.types import FloatArray, Problem, Sample
 
-__all__ = ["Evaluated", "evaluate_maps", "evaluate_methods", "evaluate_photos"]
+__all__ = ["Evaluation", "evaluate_maps", "evaluate_methods", "evaluate_photos"]
 
 MapOf = Callable[[int], FloatArray | None]
 """Score map ``(h, w)`` of the photo at a position, or None where there is none."""
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class Evaluation:
     """Results on one split.
 
     Attributes:
@@ -61,7 +61,7 @@ def evaluate_photos(
     protocol: Protocol = FRAMED,
     replicates: int = 0,
     seen: Callable[[FloatArray], None] | None = None,
-) -> Evaluated:
+) -> Evaluation:
     """Run ``networks`` over the photos and count every method.
 
     Args:
@@ -87,13 +87,13 @@ def evaluate_photos(
             ]
             kept += [truth.sample for truth in batch.truths]
             for row, found in zip(rows, pool.map(judge_row, rows), strict=True):
-                centre = judge_centre(row.truth, protocol, predicted=row.classes, thresholds=thresholds)
+                centre = compare_centre(row.truth, protocol, predicted=row.classes, thresholds=thresholds)
                 for name, judged in {**found, "centre": centre}.items():
                     judged.count(counts[name], row.truth)
                 if seen is not None and (score_map := row.maps["localizer"]) is not None:
                     seen(score_map)
     results = {name: count.result() for name, count in counts.items()}
-    return Evaluated(results, tuple(kept), tuple(problems))
+    return Evaluation(results, tuple(kept), tuple(problems))
 
 
 def evaluate_methods(
@@ -107,7 +107,7 @@ def evaluate_methods(
     thresholds: int = 1000,
     protocol: Protocol = FRAMED,
     batch: int = 16,
-) -> tuple[Evaluated, dict[str, dict[str, FloatArray]]]:
+) -> tuple[Evaluation, dict[str, dict[str, FloatArray]]]:
     """Show the photos to several methods, each batch to all of them, and count each.
 
     A method is asked for the map of the photo's true class (GT-known), and of the class that it names itself where no class is
@@ -148,7 +148,7 @@ def evaluate_methods(
                     if row.truth.sample.id in keep and score_map is not None:
                         shown[name][row.truth.sample.id] = score_map
     results = {name: counts[name].result() for name in alive}
-    return Evaluated(results, tuple(kept), tuple(problems)), {name: shown[name] for name in alive}
+    return Evaluation(results, tuple(kept), tuple(problems)), {name: shown[name] for name in alive}
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +166,7 @@ class _View:
 
 
 def _asked(
-    method: ScoreMapMethod, view: _View, truths: Sequence[FrameTruth], wanted: Sequence[int], background: int | None
+    method: ScoreMapMethod, view: _View, truths: Sequence[GroundTruth], wanted: Sequence[int], background: int | None
 ) -> tuple[list[FloatArray | None], list[NDArray[np.int64]]]:
     """A method's maps of the photos at ``wanted``, and the classes that it names for all, best first."""
     probabilities = method.probabilities(view.images)
@@ -188,7 +188,7 @@ class _Batch:
     """Photos that could be read: positions among the samples, what is true of them, and squares ``(S, S, 3) uint8`` by side."""
 
     positions: list[int]
-    truths: list[FrameTruth]
+    truths: list[GroundTruth]
     squares: dict[int, list[ByteImage]]
 
 
@@ -200,7 +200,7 @@ def _batches(
         batch = _Batch([], [], {side: [] for side in sides})
         for position in range(start, min(start + step, len(samples))):
             try:
-                truth = frame_truth(samples[position], protocol)
+                truth = read_ground_truth(samples[position], protocol)
                 photos = {side: read_image(samples[position].path, max_side=side) for side in sides}
             except (DataError, ImageError) as error:
                 problems.append(Problem(samples[position].path, str(error)))
@@ -222,7 +222,7 @@ def evaluate_maps(maps: Iterable[FloatArray], samples: Sequence[Sample], *, thre
     """The MaxBoxAcc family of ready maps ``(h, w)`` in [0, 1], one per sample, without classes, in the field's frame."""
     count = MapAccumulator(thresholds)
     for found, sample in zip(maps, samples, strict=True):
-        count.boxes.count(judge(found, frame_truth(sample, FRAMED), FRAMED, thresholds=thresholds).boxes)
+        count.boxes.count(compare_map(found, read_ground_truth(sample, FRAMED), FRAMED, thresholds=thresholds).boxes)
     return count.boxes.result()
 
 
@@ -230,14 +230,14 @@ def evaluate_maps(maps: Iterable[FloatArray], samples: Sequence[Sample], *, thre
 class _Row:
     """What is true of a photo, its map by each method, and the classes that the networks say, best first."""
 
-    truth: FrameTruth
+    truth: GroundTruth
     maps: dict[str, FloatArray | None]
     classes: NDArray[np.int64]
 
 
-def _judged(protocol: Protocol, thresholds: int, row: _Row) -> dict[str, Judged]:
+def _judged(protocol: Protocol, thresholds: int, row: _Row) -> dict[str, MapComparison]:
     more: dict[str, Any] = {"predicted": row.classes, "thresholds": thresholds}
-    return {name: judge(score_map, row.truth, protocol, **more) for name, score_map in row.maps.items()}
+    return {name: compare_map(score_map, row.truth, protocol, **more) for name, score_map in row.maps.items()}
 
 
 def _all(maps: Sequence[FloatArray | None]) -> list[FloatArray]:

@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from dips.benchmark.answers import Evaluated, evaluate_photos
+from dips.benchmark.answers import Evaluation, evaluate_photos
 from dips.benchmark.result_files import CENTRE_NOTE, REPLICATES, fingerprints, summary, write_rows
 from dips.data import align_classes, load_data
 from dips.data.listing import split_name
 from dips.errors import DataError
 from dips.evaluate.protocol import FRAMED, Protocol
 from dips.evaluate.result import BoxResult
-from dips.harvest.harvested import Harvested
-from dips.harvest.maps import MapHarvest
+from dips.harvest.harvest import Harvest
+from dips.harvest.harvester import Harvester
 from dips.harvest.store import Store
 from dips.report.photos import PHOTOS, ROWS, MapSpool, Rule, write_shown
 from dips.runs.trained import TrainedRun
@@ -107,9 +107,9 @@ def _unfit(model: TrainedRun, dataset: DataSet, split: str | None, protocol: Pro
     return None
 
 
-def _maps(model: TrainedRun, dataset: DataSet, store: Store) -> Harvested:
+def _maps(model: TrainedRun, dataset: DataSet, store: Store) -> Harvest:
     """Attention and linear map of the same photos; nothing is fitted on them."""
-    harvest = MapHarvest(
+    harvest = Harvester(
         model.config.harvest,
         model.config.train.resize,
         store,
@@ -125,8 +125,8 @@ def _result(
     data: str | Path,
     split: str | None,
     dataset: DataSet,
-    found: Evaluated,
-    harvested: Harvested,
+    found: Evaluation,
+    harvested: Harvest,
     protocol: Protocol,
     unfit: str | None,
     note: str,

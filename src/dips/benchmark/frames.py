@@ -1,6 +1,6 @@
 """What is true of a photo, in a protocol's frame; and what a score map is worth there.
 
-In: a :class:`~dips.types.Sample` and score maps of any size. Out: :class:`FrameTruth`, and what accumulators count.
+In: a :class:`~dips.types.Sample` and score maps of any size. Out: :class:`GroundTruth`, and what accumulators count.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from dips.evaluate.protocol import ORIGINAL, Protocol
 from dips.scoremaps.levels import centre_map
 from dips.types import Sample
 
-__all__ = ["FrameTruth", "Judged", "frame_truth", "judge", "judge_centre"]
+__all__ = ["GroundTruth", "MapComparison", "compare_centre", "compare_map", "read_ground_truth"]
 
 
 @dataclass(frozen=True, slots=True)
-class FrameTruth:
+class GroundTruth:
     """A photo's truth in the frame of a protocol.
 
     Attributes:
@@ -48,20 +48,20 @@ class FrameTruth:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class MapComparison:
     """One map's worth: the boxes' part, and the map in the frame (None where there is no truth)."""
 
     boxes: Measured
     score_map: NDArray[np.floating] | None
 
-    def count(self, accumulator: MapAccumulator, truth: FrameTruth) -> None:
+    def count(self, accumulator: MapAccumulator, truth: GroundTruth) -> None:
         """Add it to the numbers."""
         accumulator.boxes.count(self.boxes)
         if self.score_map is not None:
             accumulator.pixels.add(self.score_map, truth.boxes, truth.mask)
 
 
-def frame_truth(sample: Sample, protocol: Protocol) -> FrameTruth:
+def read_ground_truth(sample: Sample, protocol: Protocol) -> GroundTruth:
     """Read what is true of a photo.
 
     Raises:
@@ -72,7 +72,7 @@ def frame_truth(sample: Sample, protocol: Protocol) -> FrameTruth:
     size = sample.frame or (_size(sample, protocol) if known else None)
     boxes = None if sample.boxes is None or size is None else protocol.boxes(sample.boxes, size)
     mask = read_mask(sample, protocol.frame(size)) if sample.masks else None
-    return FrameTruth(sample, size, boxes, mask)
+    return GroundTruth(sample, size, boxes, mask)
 
 
 def _size(sample: Sample, protocol: Protocol) -> tuple[int, int]:
@@ -84,14 +84,14 @@ def _size(sample: Sample, protocol: Protocol) -> tuple[int, int]:
     return image_size(sample.path)
 
 
-def judge(
+def compare_map(
     score_map: ArrayLike | None,
-    truth: FrameTruth,
+    truth: GroundTruth,
     protocol: Protocol,
     *,
     predicted: Sequence[int] | NDArray[np.integer] = (),
     thresholds: int = 1000,
-) -> Judged:
+) -> MapComparison:
     """Compare one score map ``(h, w)`` of the whole photo, which is resized to the frame; None finds nothing.
 
     Raises:
@@ -102,18 +102,18 @@ def judge(
         width, height = protocol.frame(truth.size)
         resized = np.zeros((height, width), np.float32) if score_map is None else protocol.resized(score_map, truth.size)
     measured = measure_boxes(resized, truth.boxes, label=sample.label, predicted=predicted, id=sample.id, thresholds=thresholds)
-    return Judged(measured, resized)
+    return MapComparison(measured, resized)
 
 
-def judge_centre(
-    truth: FrameTruth, protocol: Protocol, *, predicted: Sequence[int] | NDArray[np.integer] = (), thresholds: int = 1000
-) -> Judged:
+def compare_centre(
+    truth: GroundTruth, protocol: Protocol, *, predicted: Sequence[int] | NDArray[np.integer] = (), thresholds: int = 1000
+) -> MapComparison:
     """What the centred Gaussian is worth; its boxes are computed once for all photos of one size."""
     sample, score_map, levels = truth.sample, None, None
     if truth.wanted:
         score_map, levels = _centre(*protocol.frame(truth.size), thresholds)
     measured = measure_boxes(levels, truth.boxes, label=sample.label, predicted=predicted, id=sample.id, thresholds=thresholds)
-    return Judged(measured, score_map)
+    return MapComparison(measured, score_map)
 
 
 @lru_cache(maxsize=8)

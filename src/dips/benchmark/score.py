@@ -23,7 +23,7 @@ from dips.benchmark.mapfiles import MapFiles
 from dips.benchmark.result_files import CENTRE_NOTE, REPLICATES, fingerprints, shared_photos, summary, write_rows
 from dips.benchmark.temporary_rows import Spool
 from dips.benchmark.workers import Counted, Job, measure_jobs, run_chunks
-from dips.data.ground_truth import Truth, load_truth
+from dips.data.ground_truth import SplitGroundTruth, load_ground_truth
 from dips.data.listing import some
 from dips.data.predicted import read_predicted
 from dips.errors import ConfigError, DataError, ProtocolError
@@ -57,7 +57,7 @@ def score_maps(
 
     Args:
         maps: a folder with a ``.npy``, ``.npz`` or ``.png`` per photo, or one ``.npz``; see :class:`MapFiles`.
-        data: DATA, or WSOL metadata without photos (:func:`~dips.data.load_truth`).
+        data: DATA, or WSOL metadata without photos (:func:`~dips.data.load_ground_truth`).
         split: of DATA.
         protocol: ``wsol-224`` or ``original-pixels``.
         resize: bring maps of other sizes to the frame, bilinearly, instead of refusing them.
@@ -80,7 +80,7 @@ def score_maps(
     frame = find_protocol(protocol)
     if workers < 0:
         raise ConfigError(f"--workers is a number of processes, or 0 for one per core, not {workers}")
-    truth = load_truth(data, split=split)
+    truth = load_ground_truth(data, split=split)
     photos = fingerprints(sample.path for sample in truth.samples)
     taus = {} if tau_from is None else _taus(Path(tau_from), frame, photos)
     for problem in truth.problems:
@@ -149,7 +149,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _places(files: MapFiles, truth: Truth, partial_maps: bool) -> Sequence[int]:
+def _places(files: MapFiles, truth: SplitGroundTruth, partial_maps: bool) -> Sequence[int]:
     """The places of the photos that count: those with a map.
 
     Raises:
@@ -187,7 +187,7 @@ def _places(files: MapFiles, truth: Truth, partial_maps: bool) -> Sequence[int]:
     return places
 
 
-def _jobs(truth: Truth, files: MapFiles, places: Sequence[int], ranked: Mapping[str, tuple[int, ...]]) -> list[Job]:
+def _jobs(truth: SplitGroundTruth, files: MapFiles, places: Sequence[int], ranked: Mapping[str, tuple[int, ...]]) -> list[Job]:
     samples = [truth.samples[place] for place in places]
     return [Job(sample, files.find(sample.id) or "", ranked.get(sample.id, ())) for sample in samples]
 

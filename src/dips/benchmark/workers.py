@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import cv2
 
-from dips.benchmark.frames import frame_truth, judge, judge_centre
+from dips.benchmark.frames import compare_centre, compare_map, read_ground_truth
 from dips.benchmark.mapfiles import MapFiles
 from dips.errors import DipsError, ProtocolError, RunError
 from dips.evaluate.accumulate import MapPixels
@@ -68,7 +68,7 @@ def measure_jobs(jobs: Sequence[Job], *, files: MapFiles, protocol: Protocol, re
     counted = Counted()
     for job in jobs:
         try:
-            truth = frame_truth(job.sample, protocol)
+            truth = read_ground_truth(job.sample, protocol)
             score_map = files.read(job.name)
             known = protocol.side is not None or truth.size is not None  # it is where there is something to compare with
             width, height = protocol.frame(truth.size) if known else score_map.shape[::-1]
@@ -78,8 +78,8 @@ def measure_jobs(jobs: Sequence[Job], *, files: MapFiles, protocol: Protocol, re
                     f"{files.place / job.name} is {size} (width x height); protocol {protocol.name} wants {width}x{height}: "
                     "resize it in your method, or have it done bilinearly with --resize"
                 )
-            judged = judge(score_map, truth, protocol, predicted=job.predicted)
-            centre = judge_centre(truth, protocol, predicted=job.predicted)
+            judged = compare_map(score_map, truth, protocol, predicted=job.predicted)
+            centre = compare_centre(truth, protocol, predicted=job.predicted)
         except DipsError as error:
             counted.wrong.append(str(error))
             continue

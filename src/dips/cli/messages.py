@@ -13,7 +13,7 @@ from dips.errors import DipsError
 from dips.system.extras import missing_package
 
 if TYPE_CHECKING:
-    from dips.predict.folder import Filled
+    from dips.predict.folder import FolderSummary
 
 __all__ = ["counted", "expected", "fail", "filled", "interrupted", "usage"]
 
@@ -58,7 +58,7 @@ def fail(words: str, *, word: str = "error", code: int = 2) -> int:
     return code
 
 
-def filled(done: Filled, out: Path) -> int:
+def filled(done: FolderSummary, out: Path) -> int:
     print(f"{counted(done.photos, 'photo')}, {counted(done.boxes, 'box')} in {out}")
     if done.skipped:
         print(f"{counted(len(done.skipped), 'photo')} could not be read, or not drawn on, see {out / 'skipped.json'}")

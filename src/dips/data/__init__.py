@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dips.data.check import check_data
-from dips.data.ground_truth import load_truth
+from dips.data.ground_truth import load_ground_truth
 from dips.data.images import image_size, list_images, read_image
 from dips.data.listing import align_classes, class_counts, require_trainable
 from dips.data.load import available_splits, load_data
@@ -17,7 +17,7 @@ __all__ = [
     "image_size",
     "list_images",
     "load_data",
-    "load_truth",
+    "load_ground_truth",
     "read_image",
     "require_trainable",
     "split_validation",

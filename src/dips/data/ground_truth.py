@@ -19,13 +19,13 @@ from dips.data.metadata import Metadata, class_names, data_folder, find_base, fi
 from dips.errors import DataError
 from dips.types import FloatArray, Problem, Sample
 
-__all__ = ["Truth", "load_truth"]
+__all__ = ["SplitGroundTruth", "load_ground_truth"]
 
 _SPLIT_FOLDERS = (*SPLITS, *SPLIT_ALIASES)
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
+class SplitGroundTruth:
     """What is known of the photos of one split.
 
     Attributes:
@@ -53,7 +53,7 @@ class Truth:
         return self.samples.ids if isinstance(self.samples, _Made) else [sample.id for sample in self.samples]
 
 
-def load_truth(data: str | Path, *, split: str = "test") -> Truth:
+def load_ground_truth(data: str | Path, *, split: str = "test") -> SplitGroundTruth:
     """Labels, true boxes and true masks of one split.
 
     Where DATA holds or is WSOL metadata, all ids of ``image_ids.txt`` are samples, named as there and in this order; no photo
@@ -76,7 +76,7 @@ def load_truth(data: str | Path, *, split: str = "test") -> Truth:
     dataset = load_data(top, split=split, background_class="")
     samples = tuple(map(_framed, dataset.samples))
     numbers = tuple(range(len(dataset.classes)))
-    return Truth(dataset.root, dataset.split, dataset.classes, numbers, samples, dataset.problems)
+    return SplitGroundTruth(dataset.root, dataset.split, dataset.classes, numbers, samples, dataset.problems)
 
 
 def _metadata_splits(top: Path, split: str) -> dict[str, Path]:
@@ -108,7 +108,7 @@ def _splits_in(folder: Path, split: str) -> dict[str, Path]:
     return {split_name(name): folder / name for name in names if os.path.isfile(folder / name / "image_ids.txt")}
 
 
-def _from_metadata(folder: Path, split: str) -> Truth:
+def _from_metadata(folder: Path, split: str) -> SplitGroundTruth:
     """Everything is looked at once, so that what is wrong is said here; the samples are made anew whenever one is asked for."""
     info = read_metadata(folder)
     if not info.ids:
@@ -130,7 +130,7 @@ def _from_metadata(folder: Path, split: str) -> Truth:
     for id in info.boxes:
         if id in known:
             _boxes(id, info, folder)
-    return Truth(base, split, tuple(classes), tuple(numbers), _Made(info.ids, sample), tuple(problems))
+    return SplitGroundTruth(base, split, tuple(classes), tuple(numbers), _Made(info.ids, sample), tuple(problems))
 
 
 class _Made(Sequence[Sample]):

@@ -28,6 +28,7 @@ __all__ = [
     "ByteImage",
     "as_stored",
     "copy_rows",
+    "encode_image",
     "fitted_size",
     "gather_images",
     "image_size",
@@ -325,3 +326,22 @@ def unreadable(path: str | Path, error: Exception) -> ImageError:
         return ImageError(f"{path} is not a photo that can be read (JPEG, PNG, BMP, WebP, TIFF); remove it or save it again")
     reason = str(error) or type(error).__name__
     return ImageError(f"{path} cannot be read: {reason}; remove it or save it again")
+
+
+def encode_image(pixels: NDArray[np.generic], suffix: str, *options: int) -> bytes:
+    """Return a picture as the bytes of an image file.
+
+    Args:
+        pixels: ``(H, W, 3) uint8`` RGB, or grey ``(H, W)``, ``uint8`` or, for PNG, ``uint16``.
+        suffix: the kind of file: ``.jpg``, ``.png`` ...
+        options: OpenCV's flags and their values, e.g. ``cv2.IMWRITE_JPEG_QUALITY, 90``.
+
+    Raises:
+        ImageError: a picture that this kind of file cannot hold, e.g. a JPEG of more than 65,500 pixels a side.
+    """
+    done, data = cv2.imencode(suffix, pixels[..., ::-1] if pixels.ndim == 3 else pixels, options)
+    if not done:
+        raise ImageError(
+            f"a picture of {pixels.shape[1]} x {pixels.shape[0]} pixels cannot be written as {suffix}; make it smaller"
+        )
+    return data.tobytes()

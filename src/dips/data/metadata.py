@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dips.data.columns import Rows
 from dips.data.images import SUFFIXES
 from dips.data.listing import some, split_name
+from dips.data.packed_rows import PackedRows
 from dips.errors import DataError
 from dips.types import Problem
 
@@ -49,7 +49,7 @@ class Metadata:
     ids: tuple[str, ...]
     labels: dict[str, int]
     sizes: dict[str, tuple[int, int]]
-    boxes: Rows
+    boxes: PackedRows
     masks: dict[str, list[str]]
     ignore: dict[str, str]
 
@@ -81,7 +81,7 @@ def read_metadata(folder: str | Path) -> Metadata:
                 raise DataError(f"{path} gives {id} the size {width:g} x {height:g}; write its width and height in pixels")
             size = (int(width), int(height))
             sizes[same.get(id, id)] = alike.setdefault(size, size)
-    boxes = Rows({id: number for number, id in enumerate(ids)}, 4)
+    boxes = PackedRows({id: number for number, id in enumerate(ids)}, 4)
     data = Metadata(ids=ids, labels=labels, sizes=sizes, boxes=boxes, masks={}, ignore={})
     if (path := folder / "localization.txt").is_file():
         _, first = next(numbered_lines(path), (0, ""))

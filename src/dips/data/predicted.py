@@ -6,13 +6,13 @@ import csv
 from collections.abc import Iterable
 from pathlib import Path
 
-from dips.data.ground_truth import Truth
+from dips.data.ground_truth import SplitGroundTruth
 from dips.errors import DataError
 
 __all__ = ["read_predicted"]
 
 
-def read_predicted(path: Path, truth: Truth, ids: Iterable[str]) -> dict[str, tuple[int, ...]]:
+def read_predicted(path: Path, truth: SplitGroundTruth, ids: Iterable[str]) -> dict[str, tuple[int, ...]]:
     """Labels of the photos ``ids`` of ``truth``; lines about other photos are left out.
 
     A class is one of the data set's names, or its number: that of ``class_labels.txt``, elsewhere its place in their order,

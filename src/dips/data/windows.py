@@ -28,13 +28,13 @@ from dips.data.images import (
 )
 from dips.errors import ImageError
 
-__all__ = ["Opened", "open_photo"]
+__all__ = ["PhotoWindows", "open_photo"]
 
 IN_MEMORY = 16_000_000
 """Photos with more pixels are kept on disk while they are read in pieces."""
 
 
-class Opened:
+class PhotoWindows:
     """A decoded photo.
 
     Attributes:
@@ -53,7 +53,7 @@ class Opened:
 
 
 @contextmanager
-def open_photo(path: Path) -> Iterator[Opened]:
+def open_photo(path: Path) -> Iterator[PhotoWindows]:
     """Decode a photo, and forget it at the end of the block.
 
     Raises:
@@ -65,9 +65,9 @@ def open_photo(path: Path) -> Iterator[Opened]:
         if size[0] * size[1] > IN_MEMORY:
             file = held.enter_context(tempfile.TemporaryFile())
             if _spool(path, file, size):
-                yield Opened(file, size)
+                yield PhotoWindows(file, size)
                 return
-        yield Opened(read_image(path), size)
+        yield PhotoWindows(read_image(path), size)
 
 
 def _spool(path: Path, file: IO[bytes], size: tuple[int, int]) -> bool:

@@ -29,7 +29,7 @@ from dips.system.console import log
 from dips.system.files import atomic_file
 from dips.types import Answer
 
-__all__ = ["OPSET", "Compared", "compare", "export_onnx", "require_new"]
+__all__ = ["OPSET", "ExportCheck", "compare", "export_onnx", "require_new"]
 
 OPSET = 18
 """The first with antialiased Resize."""
@@ -41,7 +41,7 @@ _INT8_MEAN = 0.05  # measured: 0.005 to 0.02 (docs/export.md); a model that quan
 
 
 @dataclass(frozen=True)
-class Compared:
+class ExportCheck:
     """How far an exported file is from torch on some photos.
 
     Attributes:
@@ -74,7 +74,7 @@ def export_onnx(
     photos: Sequence[Path],
     tolerance: float = 1e-3,
     calibration: Sequence[Path] = (),
-) -> Compared:
+) -> ExportCheck:
     """Write ``networks``, which must be on the CPU, as an ONNX file.
 
     Args:
@@ -178,7 +178,7 @@ def described(model: Any, about: About) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def compare(networks: Networks, exported: OnnxNetworks, photos: Sequence[Path]) -> Compared:
+def compare(networks: Networks, exported: OnnxNetworks, photos: Sequence[Path]) -> ExportCheck:
     """Ask torch and onnxruntime the same, also about one photo in its own size.
 
     Raises:
@@ -209,7 +209,7 @@ def compare(networks: Networks, exported: OnnxNetworks, photos: Sequence[Path]) 
                 other.append(path)
     if not count:
         raise RunError("no photo could be read to compare torch and onnxruntime on; give others with --photos")
-    return Compared(count, score_map, probabilities, total / count, tuple(other))
+    return ExportCheck(count, score_map, probabilities, total / count, tuple(other))
 
 
 def _same_boxes(one: Prediction, two: Prediction) -> bool:

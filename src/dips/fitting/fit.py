@@ -13,8 +13,8 @@ from dips.benchmark.result_files import write_json
 from dips.config import Config, load_config, several, to_toml
 from dips.data import image_size
 from dips.errors import RunError
-from dips.fitting.prepare import Prepared, prepare
-from dips.fitting.select import Trained, train
+from dips.fitting.prepare import TrainingInputs, prepare
+from dips.fitting.select import TrainingResult, train
 from dips.fitting.splits import read_splits
 from dips.harvest.store import Store
 from dips.model import Model
@@ -107,7 +107,9 @@ def _begin_run(run: Path, config: Config, resume: bool) -> None:
             file.write(to_toml(config))
 
 
-def _save(run: Path, data: Path, config: Config, prepared: Prepared, trained: Trained, device: torch.device) -> None:
+def _save(
+    run: Path, data: Path, config: Config, prepared: TrainingInputs, trained: TrainingResult, device: torch.device
+) -> None:
     key_map = prepared.harvested.key_map
     record = {
         "data": str(data),

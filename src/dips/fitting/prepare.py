@@ -15,9 +15,9 @@ from dips.data import require_trainable
 from dips.data.images import ByteImage
 from dips.errors import DataError
 from dips.harvest.features import pooled_features, squares_batch
-from dips.harvest.harvested import Harvested
+from dips.harvest.harvest import Harvest
+from dips.harvest.harvester import Harvester
 from dips.harvest.items import Items, harvest_items
-from dips.harvest.maps import MapHarvest
 from dips.harvest.store import Store
 from dips.models.backbones import load_transformer
 from dips.models.classifier import Classifier, LinearProbe
@@ -26,11 +26,11 @@ from dips.system.console import log
 from dips.system.device import seed_everything
 from dips.types import DataSet, FloatArray
 
-__all__ = ["Prepared", "prepare"]
+__all__ = ["TrainingInputs", "prepare"]
 
 
 @dataclass(frozen=True)
-class Prepared:
+class TrainingInputs:
     """Everything that training needs and does not change.
 
     Attributes:
@@ -44,7 +44,7 @@ class Prepared:
 
     train: DataSet
     val: DataSet
-    harvested: Harvested
+    harvested: Harvest
     classifier: Classifier
     accuracy: dict[str, float]
     weights: dict[str, Weights]
@@ -72,7 +72,7 @@ class Prepared:
 
 def prepare(
     train: DataSet, val: DataSet, *, config: Config, store: Store, device: torch.device, given: Sequence[str] = ()
-) -> Prepared:
+) -> TrainingInputs:
     """Harvest both parts, fit the classifier on the training part, score the proposals.
 
     Args:
@@ -91,7 +91,7 @@ def prepare(
         log(f"weights of the {role}: {item.line()}")
 
     both = dataclasses.replace(train, samples=train.samples + val.samples)
-    harvest = MapHarvest(config.harvest, config.train.resize, store, sst, lambda: load_transformer(sst), device)
+    harvest = Harvester(config.harvest, config.train.resize, store, sst, lambda: load_transformer(sst), device)
     harvested = harvest.run(both, held_out={sample.path for sample in val.samples})
     readable = {sample.path for sample in harvested.samples}
     train = dataclasses.replace(train, samples=tuple(s for s in train.samples if s.path in readable))
@@ -115,7 +115,7 @@ def prepare(
     labels = [_label(s.label) for s in harvested.samples]
     items = harvest_items(harvested, range(count), labels[:count], classifier, **arguments)
     val_items = harvest_items(harvested, range(count, len(labels)), labels[count:], classifier, **arguments)
-    return Prepared(train, val, harvested, classifier, accuracy, weights, items, val_items)
+    return TrainingInputs(train, val, harvested, classifier, accuracy, weights, items, val_items)
 
 
 def _label(label: int | None) -> int:
@@ -124,7 +124,7 @@ def _label(label: int | None) -> int:
 
 
 def _classifier(
-    config: Config, weights: Weights, harvested: Harvested, train: DataSet, store: Store, device: torch.device
+    config: Config, weights: Weights, harvested: Harvest, train: DataSet, store: Store, device: torch.device
 ) -> Classifier:
     """Fit the CNN to the folder's labels and freeze it (paper 3.2)."""
     seed_everything(config.train.seed)
@@ -151,7 +151,7 @@ def _classifier(
 
 @torch.no_grad()
 def _accuracies(
-    classifier: Classifier, config: Config, harvested: Harvested, train: DataSet, val: DataSet, device: torch.device
+    classifier: Classifier, config: Config, harvested: Harvest, train: DataSet, val: DataSet, device: torch.device
 ) -> dict[str, float]:
     labels = torch.tensor([_label(s.label) for s in harvested.samples])
     count, total = len(train), len(labels)

@@ -19,7 +19,7 @@ from dips.config import Config
 from dips.evaluate.boxes import boxes_at_thresholds, tau_grid
 from dips.evaluate.protocol import FRAMED
 from dips.evaluate.result import BoxResult
-from dips.fitting.prepare import Prepared
+from dips.fitting.prepare import TrainingInputs
 from dips.fitting.splits import boxed_positions, criterion
 from dips.models.localizer import Localizer
 from dips.models.networks import Networks
@@ -27,14 +27,14 @@ from dips.system.device import seed_everything
 from dips.train.loop import FitResult, fit_localizer
 from dips.types import FloatArray
 
-__all__ = ["Trained", "train"]
+__all__ = ["TrainingResult", "train"]
 
 _FINE = 1000  # the protocol's
 _COARSE = 101  # thresholds while training: a hundredth is fine enough to compare epochs
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingResult:
     """A localizer with the threshold for it, and how both were chosen.
 
     Attributes:
@@ -54,7 +54,7 @@ class Trained:
     seconds: float
 
 
-def train(prepared: Prepared, *, config: Config, run: Path, fabric: Fabric, resume: bool = False) -> Trained:
+def train(prepared: TrainingInputs, *, config: Config, run: Path, fabric: Fabric, resume: bool = False) -> TrainingResult:
     """Fit the localizer and choose epoch and threshold on the validation part.
 
     Args:
@@ -115,14 +115,14 @@ def train(prepared: Prepared, *, config: Config, run: Path, fabric: Fabric, resu
         f"epoch {fit.epoch} of {fit.epochs} ({'the last' if select_on == 'last' else 'by ' + words}); threshold by {words}"
     )
     seconds = fit.seconds + time.perf_counter() - started
-    return Trained(localizer, fit, best_tau, selection, not by_boxes, validation, seconds)
+    return TrainingResult(localizer, fit, best_tau, selection, not by_boxes, validation, seconds)
 
 
 def _flat(at: dict[str, float]) -> dict[str, float]:
     return {f"box_acc_{name}": value for name, value in at.items()}
 
 
-def _validator(prepared: Prepared, config: Config, localizer: Localizer, device: torch.device) -> Networks:
+def _validator(prepared: TrainingInputs, config: Config, localizer: Localizer, device: torch.device) -> Networks:
     """The networks as they will predict, but for mirror images, which epochs need not; linear maps come from the harvest."""
     return Networks(
         localizer,
@@ -133,7 +133,7 @@ def _validator(prepared: Prepared, config: Config, localizer: Localizer, device:
     )
 
 
-def _val_maps(networks: Networks, prepared: Prepared, positions: Sequence[int]) -> list[np.ndarray[Any, Any]]:
+def _val_maps(networks: Networks, prepared: TrainingInputs, positions: Sequence[int]) -> list[np.ndarray[Any, Any]]:
     """Maps of validation photos in the protocol's frame, from their stored squares."""
     maps = []
     for start in range(0, len(positions), networks.config.batch):
@@ -144,13 +144,13 @@ def _val_maps(networks: Networks, prepared: Prepared, positions: Sequence[int]) 
     return maps
 
 
-def _held_out(prepared: Prepared) -> dict[int, FloatArray]:
+def _held_out(prepared: TrainingInputs) -> dict[int, FloatArray]:
     """Box ``(1, 4)`` of the best proposal of validation photos by position, shares of the frame."""
     boxes = {i: prepared.val_items[i].boxes[:1] for i in range(len(prepared.val_items))}
     return {i: box for i, box in boxes.items() if len(box)}  # photos of the background class have none
 
 
-def _agreement(networks: Networks, prepared: Prepared, held_out: dict[int, FloatArray]) -> tuple[float, float]:
+def _agreement(networks: Networks, prepared: TrainingInputs, held_out: dict[int, FloatArray]) -> tuple[float, float]:
     """Label-free criterion: mean IoU (percent) of the map's largest box with the best held-out proposal's box, and the
     threshold that reaches it."""
     if not held_out:

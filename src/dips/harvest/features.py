@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dips.data.images import resize_image
-from dips.harvest.harvested import Harvested
+from dips.harvest.harvest import Harvest
 from dips.harvest.store import Store
 from dips.models.classifier import Classifier
 from dips.models.weights.resolve import Weights
@@ -19,14 +19,14 @@ from dips.system.console import track
 __all__ = []
 
 
-def squares_batch(harvested: Harvested, digests: Sequence[str], side: int, device: torch.device) -> Tensor:
+def squares_batch(harvested: Harvest, digests: Sequence[str], side: int, device: torch.device) -> Tensor:
     squares = np.stack([resize_image(harvested.square(d), (side, side)) for d in digests])
     return torch.from_numpy(squares).to(device).permute(0, 3, 1, 2).float() / 255
 
 
 @torch.inference_mode()
 def pooled_features(
-    classifier: Classifier, weights: Weights, harvested: Harvested, store: Store, side: int, device: torch.device
+    classifier: Classifier, weights: Weights, harvested: Harvest, store: Store, side: int, device: torch.device
 ) -> Tensor:
     """Pooled CNN features ``(N, F)`` of all harvested photos, from the store where they are."""
     shelf = store.shelf(

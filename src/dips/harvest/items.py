@@ -1,6 +1,6 @@
 """The second half of the harvest: proposals, their scores, and what training reads of them (paper 3.1, 3.2).
 
-In: :class:`~dips.harvest.harvested.Harvested` photos, a fitted classifier and labels. Out: :class:`Items`, one per photo,
+In: :class:`~dips.harvest.harvest.Harvest` photos, a fitted classifier and labels. Out: :class:`Items`, one per photo,
 that fulfil the protocol of :mod:`dips.train.batches`. Scores are kept in the store under the classifier's own hash.
 """
 
@@ -17,7 +17,7 @@ from torch import nn
 
 from dips.config import HarvestConfig
 from dips.data.images import resize_image
-from dips.harvest.harvested import Harvested, read_record
+from dips.harvest.harvest import Harvest, read_record
 from dips.harvest.proposals import propose
 from dips.harvest.scoring import best, score
 from dips.harvest.store import Record, Shelf, Store, network_hash
@@ -52,7 +52,7 @@ class Items:
     """Photos with proposals, read from the store one at a time."""
 
     def __init__(
-        self, harvested: Harvested, shelf: Shelf, index: Sequence[int], labels: Sequence[int], background: int | None
+        self, harvested: Harvest, shelf: Shelf, index: Sequence[int], labels: Sequence[int], background: int | None
     ) -> None:
         self.harvested, self.shelf, self.background = harvested, shelf, background
         self.positions, self.labels = list(index), list(labels)
@@ -79,7 +79,7 @@ class Items:
 
 
 def harvest_items(
-    harvested: Harvested,
+    harvested: Harvest,
     index: Sequence[int],
     labels: Sequence[int],
     classifier: nn.Module,

@@ -41,7 +41,7 @@ from dips.types import Problem
 
 __all__ = [
     "FORMATS",
-    "Filled",
+    "FolderSummary",
     "PredictionFolder",
     "found_again",
     "is_finished",
@@ -58,7 +58,7 @@ Predict = Callable[[Iterable[Path], Skipped], Iterable[Prediction]]
 
 
 @dataclass(frozen=True)
-class Filled:
+class FolderSummary:
     """What a folder holds: how many photos and boxes, and which photos were skipped."""
 
     photos: int
@@ -161,7 +161,7 @@ class PredictionFolder:
         mark = _marked(out, map(str, names), formats, {**made_with, "model": model})
         return PredictionFolder(out, names, folder, stems, formats, source, mark)
 
-    def fill(self, predict: Predict) -> Filled:
+    def fill(self, predict: Predict) -> FolderSummary:
         """Predict the photos that are not done yet, then write the files for all of them.
 
         Args:
@@ -211,7 +211,7 @@ class PredictionFolder:
         with atomic_file(self._file("overlays", prediction.path), "wb") as file:
             file.write(data)
 
-    def _finish(self, skipped: tuple[Problem, ...]) -> Filled:
+    def _finish(self, skipped: tuple[Problem, ...]) -> FolderSummary:
         photos = boxes = 0
 
         def counted() -> Iterator[dict[str, Any]]:
@@ -228,7 +228,7 @@ class PredictionFolder:
         if skipped:
             write_json({"skipped": skipped_records(skipped)}, self.out / "skipped.json")
         (self.out / _MARK).unlink()
-        return Filled(photos, boxes, skipped)
+        return FolderSummary(photos, boxes, skipped)
 
     def items(self) -> Iterator[Item]:
         """Each photo that is done, read from its file so that no more than one is in memory."""

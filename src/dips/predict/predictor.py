@@ -17,7 +17,7 @@ import numpy as np
 
 from dips.config import PredictConfig
 from dips.data.images import ByteImage, image_size, read_image, resize_image
-from dips.data.windows import Opened, open_photo
+from dips.data.windows import PhotoWindows, open_photo
 from dips.errors import ConfigError, ImageError
 from dips.predict.objects import with_objects
 from dips.predict.prediction import Prediction
@@ -39,7 +39,7 @@ class Networks(Protocol):
         """Squares ``(side, side, 3) uint8`` to maps and class probabilities."""
 
 
-def _as_context(photo: Opened) -> AbstractContextManager[Opened]:
+def _as_context(photo: PhotoWindows) -> AbstractContextManager[PhotoWindows]:
     return nullcontext(photo)
 
 
@@ -52,7 +52,7 @@ class _View(NamedTuple):
     path: Path
     size: tuple[int, int]
     square: ByteImage
-    opened: Callable[[], AbstractContextManager[Opened]]
+    opened: Callable[[], AbstractContextManager[PhotoWindows]]
 
 
 class Predictor:
@@ -116,7 +116,7 @@ class Predictor:
         """One prediction per picture ``(H, W, 3) uint8`` RGB, in order; the path only names it."""
         remaining = iter(pictures)
         while group := list(islice(remaining, self.config.batch)):
-            opened = [(path, Opened(pixels, (pixels.shape[1], pixels.shape[0]))) for path, pixels in group]
+            opened = [(path, PhotoWindows(pixels, (pixels.shape[1], pixels.shape[0]))) for path, pixels in group]
             views = [
                 _View(path, photo.size, self._square(pixels), partial(_as_context, photo))
                 for (path, photo), (_, pixels) in zip(opened, group, strict=True)

@@ -52,7 +52,10 @@ def atomic_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
         path.parent.mkdir(parents=True, exist_ok=True)
         number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         temporary = Path(name)
-        with os.fdopen(number, mode, encoding=None if "b" in mode else "utf-8") as file:
+        binary = "b" in mode
+        # in a name that is no text, what utf-8 cannot hold becomes the escape that JSON knows, too
+        errors = None if binary else "backslashreplace"
+        with os.fdopen(number, mode, encoding=None if binary else "utf-8", errors=errors) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

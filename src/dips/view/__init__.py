@@ -22,11 +22,11 @@ from dips.view.predictions import Predictions, read_predictions
 from dips.view.review import Review
 from dips.view.server import Server
 
-__all__ = ["Reviewed", "serve"]
+__all__ = ["ReviewSummary", "serve"]
 
 
 @dataclass(frozen=True, slots=True)
-class Reviewed:
+class ReviewSummary:
     """What there is at the end.
 
     Attributes:
@@ -42,7 +42,7 @@ class Reviewed:
     path: Path
 
 
-def serve(run: Path | None, folder: Path, *, port: int = 0, open_browser: bool = True) -> Reviewed:
+def serve(run: Path | None, folder: Path, *, port: int = 0, open_browser: bool = True) -> ReviewSummary:
     """Show the page until Ctrl-C.
 
     Args:
@@ -81,7 +81,7 @@ def serve(run: Path | None, folder: Path, *, port: int = 0, open_browser: bool =
         photos, boxes = review.counts()
     finally:
         review.close()
-    return Reviewed(photos, len(predictions.photos), boxes, writer.path)
+    return ReviewSummary(photos, len(predictions.photos), boxes, writer.path)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from dips.data.images import read_image, resize_image
 from dips.errors import DataError, StoreError
 from dips.harvest import maps as maps_module
 from dips.harvest.attention import head_maps, join_attention
-from dips.harvest.harvested import Harvested
+from dips.harvest.harvest import Harvest
 from dips.harvest.refine import refine_image
 from dips.models.keymap import resize_to
 from dips.types import DataSet
@@ -253,7 +253,7 @@ def test_damaged_directions(rig: Rig, data_of: DataOf, photos: list[Path]) -> No
 
 
 def test_a_lost_record_is_named(rig: Rig, data_of: DataOf, photos: list[Path]) -> None:
-    found: Harvested = rig.run(data_of(photos))
+    found: Harvest = rig.run(data_of(photos))
     found.squares.close()
     shutil.rmtree(found.squares.folder)
     with pytest.raises(StoreError, match="lost a photo's record"):

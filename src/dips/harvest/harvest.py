@@ -1,6 +1,6 @@
 """What the transformer said, read back from the store photo by photo.
 
-In: shelves that :mod:`dips.harvest.maps` filled. Out: squares ``(S, S, 3) uint8`` and maps ``(h, w)`` with maximum 1.
+In: shelves that :mod:`dips.harvest.harvester` filled. Out: squares ``(S, S, 3) uint8`` and maps ``(h, w)`` with maximum 1.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from dips.harvest.store import Shelf
 from dips.models.keymap import KeyMap
 from dips.types import FloatArray, Problem, Sample
 
-__all__ = ["Harvested", "decode_square", "encode_square", "read_record"]
+__all__ = ["Harvest", "decode_square", "encode_square", "read_record"]
 
 _Bytes = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Harvested:
+class Harvest:
     """Photos whose maps are in the store.
 
     Attributes:

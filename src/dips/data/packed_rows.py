@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-__all__ = ["Rows"]
+__all__ = ["PackedRows"]
 
 
-class Rows(Mapping[str, list[tuple[float, ...]]]):
+class PackedRows(Mapping[str, list[tuple[float, ...]]]):
     """Name -> its rows, each ``width`` numbers; names without a row are not in it.
 
     Args:

@@ -1,6 +1,6 @@
 """The first half of the harvest: every photo once through the transformer (paper 3.1).
 
-In: a data set, the transformer's weights and a store. Out: :class:`~dips.harvest.harvested.Harvested`. Whatever is in the store
+In: a data set, the transformer's weights and a store. Out: :class:`~dips.harvest.harvest.Harvest`. Whatever is in the store
 already is not computed again, and a harvest that was killed goes on where it stopped. Memory does not grow with the number of
 photos but for their names.
 """
@@ -28,7 +28,7 @@ from dips.config import HarvestConfig
 from dips.data.images import read_image, resize_image
 from dips.errors import DataError, ImageError, StoreError
 from dips.harvest.attention import join_attention, mirror_average, upsampled
-from dips.harvest.harvested import Harvested, encode_square
+from dips.harvest.harvest import Harvest, encode_square
 from dips.harvest.refine import fit_direction, refine_image
 from dips.harvest.store import Shelf, Store, network_hash
 from dips.models.backbones import Features, Transformer
@@ -37,13 +37,13 @@ from dips.models.weights.resolve import Weights
 from dips.system.console import log, track
 from dips.types import DataSet, Problem, Sample
 
-__all__ = ["MapHarvest"]
+__all__ = ["Harvester"]
 
 _Bytes = NDArray[np.uint8]
 _MOST_KEYS = 2 * 2**30  # bytes of the keys that a refinement is fitted on
 
 
-class MapHarvest:
+class Harvester:
     """Runs the transformer over photos that have no maps in the store yet.
 
     Args:
@@ -67,7 +67,7 @@ class MapHarvest:
         """Loaded at first use."""
         return self._load().to(self.device)
 
-    def run(self, dataset: DataSet, fitted: KeyMap | None = None, *, held_out: Collection[Path] = ()) -> Harvested:
+    def run(self, dataset: DataSet, fitted: KeyMap | None = None, *, held_out: Collection[Path] = ()) -> Harvest:
         """Maps and squares of all photos of ``dataset``; those that cannot be read are reported and left out.
 
         Args:
@@ -110,7 +110,7 @@ class MapHarvest:
         problems += [Problem(s.path, bad[d]) for s, d in zip(samples, digests, strict=True) if d in bad]
         if not any(good):
             raise DataError(f"none of the {len(samples)} photos in {dataset.root} can be read; see 'dips check'")
-        return Harvested(
+        return Harvest(
             tuple(s for s, ok in zip(samples, good, strict=True) if ok),
             tuple(d for d, ok in zip(digests, good, strict=True) if ok),
             tuple(problems),

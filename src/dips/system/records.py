@@ -1,0 +1,110 @@
+"""The JSON that this program writes and reads back, perhaps damaged: one schema per file, one kind of error.
+
+A file has a :class:`Record` as its schema, which stands in the module that writes it. Reading checks types and keys, so that
+the code behind it meets no surprise; unknown keys are ignored, as a newer version may have added them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from dips.errors import DipsError, RunError
+from dips.system.files import atomic_file
+
+__all__ = ["Record", "parse_record", "read_record", "to_json", "write_json"]
+
+
+class Record(msgspec.Struct, frozen=True):
+    """Base of all schemas; a subclass adds a ``schema_version`` with its number as default where the file stands alone.
+
+    The number grows when a key is renamed, removed or changes its meaning; new keys with defaults do not change it.
+
+        >>> class Progress(Record, kw_only=True):
+        ...     schema_version: int = 1
+        ...     epoch: int
+        >>> parse_record(b'{"schema_version": 1, "epoch": 3}', Progress, source="p.json", remedy="train again").epoch
+        3
+    """
+
+
+R = TypeVar("R", bound=Record)
+
+
+def read_record(path: Path, kind: type[R], *, remedy: str, error: type[DipsError] = RunError) -> R:
+    """Read a JSON file of the schema ``kind``.
+
+    Args:
+        remedy: what the person can do where the file is missing or damaged; ends the message.
+        error: the class to raise.
+
+    Raises:
+        DipsError: ``error``, for a file that is missing, cannot be read, is no JSON, nested too deeply, of another schema or of
+            another version.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as problem:
+        raise error(f"cannot read {path} ({problem.strerror or problem}); {remedy}") from problem
+    return parse_record(data, kind, source=path, remedy=remedy, error=error)
+
+
+def parse_record(data: bytes | str, kind: type[R], *, source: str | Path, remedy: str, error: type[DipsError] = RunError) -> R:
+    """Parse JSON of the schema ``kind``; ``source`` names it in messages. Otherwise as :func:`read_record`."""
+    if words := _other_version(data, kind):
+        raise error(f"{source} {words}; {remedy}")
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
+        raise error(f"{source} is damaged ({problem}); {remedy}") from problem
+
+
+def _other_version(data: bytes | str, kind: type[Record]) -> str | None:
+    """Return what is wrong with the version, if that is what is wrong."""
+    schema = _version_alone(kind)
+    if schema is None:
+        return None
+    expected = schema().schema_version
+    try:
+        found = msgspec.json.decode(data, type=schema).schema_version
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if found == expected:
+        return None
+    return f"was written by another version of DiPS (schema {found}, this one reads {expected})"
+
+
+@cache
+def _version_alone(kind: type[Record]) -> Any:
+    """Return a schema that has nothing but the version of ``kind``, under its key; None if it has none."""
+    for field in msgspec.structs.fields(kind):
+        if field.name == "schema_version":
+            version = msgspec.field(default=field.default, name=field.encode_name)
+            return msgspec.defstruct("_VersionAlone", [("schema_version", int, version)])
+    return None
+
+
+def to_json(record: Record | Mapping[str, Any], *, indent: int | None = None) -> str:
+    """Return a record as JSON text.
+
+    Text is written as it is; what no file can hold, halves of surrogate pairs, is escaped when the file is written.
+
+    Raises:
+        ValueError: a number is infinite or NaN.
+    """
+    return json.dumps(msgspec.to_builtins(record), ensure_ascii=False, indent=indent, allow_nan=False)
+
+
+def write_json(path: Path, record: Record | Mapping[str, Any], *, indent: int | None = 2) -> None:
+    """Write a record as a JSON file, whole or not at all.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    with atomic_file(path) as file:
+        file.write(to_json(record, indent=indent) + "\n")
