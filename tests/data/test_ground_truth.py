@@ -132,7 +132,7 @@ def test_other_layouts_get_the_size_of_the_photo(tmp_path: Path, make_photo) -> 
 
 
 def test_needs_no_torch() -> None:
-    code = "import sys; from dips.data import load_truth; import dips.data.maskfiles; sys.exit('torch' in sys.modules)"
+    code = "import sys; from dips.data import load_ground_truth; import dips.data.maskfiles; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

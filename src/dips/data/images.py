@@ -328,7 +328,7 @@ def unreadable(path: str | Path, error: Exception) -> ImageError:
     return ImageError(f"{path} cannot be read: {reason}; remove it or save it again")
 
 
-def encode_image(pixels: NDArray[np.generic], suffix: str, *options: int) -> bytes:
+def encode_image(pixels: NDArray[np.integer], suffix: str, *options: int) -> bytes:
     """Return a picture as the bytes of an image file.
 
     Args:
