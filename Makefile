@@ -3,7 +3,7 @@ PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
 DIPS = $(PYTHON) -m dips
 
 .DEFAULT_GOAL := help
-.PHONY: help install check lint format types imports docs docs-check test demo clean
+.PHONY: help install check lint format types imports docs docs-check test coverage demo clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed 's/%/NAME/' | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ docs-check:  ## is docs/settings.md what `make docs` would write?
 
 test:  ## the tests
 	$(PYTHON) -m pytest
+
+coverage:  ## the tests, and which lines they do not reach
+	$(PYTHON) -m pytest --cov --cov-report=term-missing:skip-covered
 
 demo:  ## what `dips demo` does
 	$(DIPS) demo
