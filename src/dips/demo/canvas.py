@@ -6,7 +6,6 @@ In: shapes in world metres. Out: the picture, the silhouette of the tower, and a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import cv2
@@ -29,8 +28,7 @@ class Shape:
     """Something that stands on the ground at ``x, y``, ``height`` metres high, its foot within ``radius``.
 
     Attributes:
-        faces: ``(corners (4, 3), albedo)``, anticlockwise seen from outside; a triangle repeats its last corner. Those seen
-            from outside are drawn in their order.
+        faces: ``(corners (4, 3), albedo)``, anticlockwise seen from outside, drawn in this order; triangles repeat a corner.
         bars: ``(start, end, radius, albedo)``.
         wires: lines ``(N, 3)``.
         hulls: clouds of corners ``(N, 3)``, whose convex outlines in the photo are the silhouette.
@@ -50,27 +48,18 @@ class Shape:
         for a, b, c, d in zip(base, np.roll(base, -1, 0), np.roll(top, -1, 0), top, strict=True):
             self.faces.append((np.stack([a, b, c, d]), albedo))
 
-    def add_box(self, base: Array, height: float, albedo: Array) -> None:
-        """Add walls and a flat top over four corners ``(4, 3)``."""
-        top = base + (0.0, 0.0, height)
-        self.add_walls(base, top, albedo)
-        self.faces.append((top, albedo))
-
 
 class Canvas:
-    """The picture under work.
+    """The picture ``pixels`` (H, W, 3) under work, and two planes (H, W), all uint8.
 
-    Attributes:
-        pixels: (H, W, 3) uint8.
-        tower: (H, W) uint8, 255 where the tower's silhouette shows; what is drawn later clears what it hides.
-        shadow: (H, W) uint8, 255 where no sun arrives on the ground.
+    ``tower`` is 255 where the tower's silhouette shows; what is drawn later clears what it hides. ``shadow`` is 255 where no
+    sun arrives on the ground.
     """
 
     def __init__(self, camera: Camera, light: Light) -> None:
         self.camera, self.light = camera, light
-        size = (camera.size[1] * SUPERSAMPLING, camera.size[0] * SUPERSAMPLING)
-        self.tower, self.shadow = np.zeros(size, np.uint8), np.zeros(size, np.uint8)
-        self.pixels = np.zeros((*size, 3), np.uint8)
+        self.tower = np.zeros((camera.size[1] * SUPERSAMPLING, camera.size[0] * SUPERSAMPLING), np.uint8)
+        self.shadow, self.pixels = self.tower.copy(), np.repeat(self.tower[..., None], 3, 2)
 
     def _fill(self, plane: Array, pixels: Array, depth: Array, colour: list[float]) -> None:
         """Fill the convex outline of pixels ``(N, 2)`` of the photo."""
@@ -94,6 +83,7 @@ class Canvas:
     def draw(self, shape: Shape) -> None:
         """Draw a shape and, if it has hulls, its silhouette: faces in their order, then bars, the farthest first."""
         self._draw_wires(shape.wires)
+        parts: list[tuple[Array, Array, Array]] = []
         if shape.faces:
             corners, albedo = (np.stack(values) for values in zip(*shape.faces, strict=True))
             normals = np.cross(corners[:, 2] - corners[:, 0], corners[:, 3] - corners[:, 1])
@@ -101,7 +91,7 @@ class Canvas:
             front = ((self.camera.position - corners[:, 0]) * normals).sum(1) > 0
             pixels, depth = self.camera.project(corners[front])
             colours = self.light.add_haze(self.light.shade(albedo[front], normals[front]), depth.mean(1))
-            self._draw_parts(pixels, depth, colours, range(len(pixels)))
+            parts += zip(pixels, depth, colours, strict=True)
         if shape.bars:
             starts, ends, radii, albedo = (np.stack(values) for values in zip(*shape.bars, strict=True))
             pixels, depth, _ = self._strips(starts, ends, radii, MIN_HALF_WIDTH)
@@ -110,30 +100,30 @@ class Canvas:
             normals = self.light.direction - along * (along @ self.light.direction)[:, None] - self.camera.rotation[2]
             normals /= np.maximum(np.linalg.norm(normals, axis=1), 1e-6)[:, None]
             colours = self.light.add_haze(self.light.shade(albedo, normals), depth.mean(1))
-            self._draw_parts(pixels, depth, colours, np.argsort(-depth.mean(1)).tolist())
+            order = np.argsort(-depth.mean(1))
+            parts += zip(pixels[order], depth[order], colours[order], strict=True)
+        for pixels, depth, colour in parts:
+            self._fill(self.pixels, pixels, depth, colour.tolist())
+            self._fill(self.tower, pixels, depth, [0])
         for hull in shape.hulls:
             self._fill_hull(self.tower, hull)
 
-    def _draw_parts(self, pixels: Array, depth: Array, colours: Array, order: Iterable[int]) -> None:
-        for i in order:
-            self._fill(self.pixels, pixels[i], depth[i], colours[i].tolist())
-            self._fill(self.tower, pixels[i], depth[i], [0])
-
     def _draw_wires(self, wires: list[Array]) -> None:
         """Draw thin lines that fade into what lies behind where they are thinner than a pixel."""
+        if not wires:
+            return
         cover = np.zeros_like(self.tower)
         for wire in wires:
             pixels, depth = self.camera.project(wire)
             points = np.rint(np.clip(pixels, -MAX_COORDINATE, MAX_COORDINATE) * SUPERSAMPLING * 16).astype(np.int32)
-            width = np.minimum(0.05 * self.camera.focal / np.maximum(depth, 1.0) * SUPERSAMPLING, 2.4)
+            width = 0.05 * self.camera.focal / np.maximum(depth, 1.0) * SUPERSAMPLING
             fade = 255 * np.clip(1.6 * width, 0.1, 0.9) * np.exp(-depth / self.light.haze_length)
             for i in np.flatnonzero(np.minimum(depth[1:], depth[:-1]) > NEAREST_DEPTH):
-                thickness = max(1, round(float(width[i])))
+                thickness = 2 if width[i] > 1.5 else 1
                 cv2.line(cover, points[i].tolist(), points[i + 1].tolist(), float(fade[i]), thickness, cv2.LINE_AA, 4)
-        where = np.nonzero(cover) if wires else ()
-        if wires:
-            colour = self.light.shade(np.array([105, 108, 112]), np.array([0, 0, 1]))
-            self.pixels[where] = self.pixels[where] + (colour - self.pixels[where]) * (cover[where][:, None] / 255.0)
+        colour = self.light.shade(np.array([105, 108, 112]), np.array([0, 0, 1]))
+        flat, where = self.pixels.reshape(-1, 3), np.flatnonzero(cover)
+        flat[where] = flat[where] + (colour - flat[where]) * (cover.ravel()[where, None] / 255.0)
 
     def cast_shadow(self, shape: Shape) -> None:
         """Add a shape's shadow on the flat ground."""
@@ -142,9 +132,6 @@ class Canvas:
         if shape.bars:
             starts, ends, radii, _ = (np.stack(values) for values in zip(*shape.bars, strict=True))
             pixels, depth, half = self._strips(self.light.to_ground(starts), self.light.to_ground(ends), radii, 0.3)
-            # what is thinner than a pixel gets weaker
-            strength = 70.0 + 185.0 * np.minimum(half / 0.3, 1.0)
-            layer = np.zeros_like(self.shadow)
+            strength = 70.0 + 185.0 * np.minimum(half / 0.3, 1.0)  # what is thinner than a pixel gets weaker
             for i in np.argsort(strength):
-                self._fill(layer, pixels[i], depth[i], [float(strength[i])])
-            np.maximum(self.shadow, layer, out=self.shadow)
+                self._fill(self.shadow, pixels[i], depth[i], [float(strength[i])])

@@ -1,4 +1,4 @@
-"""What else stands in a generated scene, with and without a tower: houses, halls, silos, masts, pole lines, cars.
+"""What else stands in a generated scene, with and without a tower: houses, halls, silos, masts, pole lines.
 
 In: a random generator and a place. Out: shapes in metres.
 """
@@ -12,11 +12,10 @@ import numpy as np
 from dips.demo.canvas import Shape
 from dips.demo.noise import Array
 
-__all__ = ["make_building", "make_car", "make_column", "make_pole_line"]
+__all__ = ["make_building", "make_column", "make_pole_line"]
 
-WALLS = np.array([(214, 204, 186), (196, 182, 160), (160, 100, 80), (222, 220, 214), (186, 190, 192)])
-ROOFS = np.array([(142, 80, 62), (112, 70, 60), (92, 92, 96), (124, 116, 108)])
-CARS = np.array([(206, 208, 210), (44, 46, 50), (150, 40, 38), (52, 76, 122), (128, 130, 134)])
+WALLS = np.array([(214, 204, 186), (196, 182, 160), (152, 108, 90), (222, 220, 214), (186, 190, 192)])
+ROOFS = np.array([(140, 88, 72), (112, 76, 66), (92, 92, 96), (124, 116, 108)])
 WOOD, GLASS = np.array([110, 94, 78]), np.array([46, 54, 62])
 UP = np.array([0.0, 0.0, 1.0])
 
@@ -24,7 +23,7 @@ UP = np.array([0.0, 0.0, 1.0])
 def _rectangle(x: float, y: float, yaw: float, half_length: float, half_width: float) -> Array:
     c, s = math.cos(yaw), math.sin(yaw)
     corners = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * (half_length, half_width) @ np.array([[c, s], [-s, c]])
-    return np.column_stack([corners + (x, y), np.zeros(4)])
+    return np.column_stack([np.add(corners, (x, y)), np.zeros(4)])
 
 
 def make_building(rng: np.random.Generator, x: float, y: float, yaw: float) -> Shape:
@@ -82,13 +81,3 @@ def make_pole_line(rng: np.random.Generator, x: float, y: float, yaw: float) -> 
     sag = UP * np.abs(np.sin(metres * math.pi)) * 0.6
     poles[5].wires = [np.array([x, y, height]) + across * side + along * (span * metres) - sag for side in (-0.9, 0.0, 0.9)]
     return poles
-
-
-def make_car(rng: np.random.Generator, x: float, y: float, yaw: float) -> Shape:
-    """Return a car that drives along ``yaw``."""
-    shape, paint = Shape(x, y, 1.5, 2.3), rng.choice(CARS)
-    shape.add_box(_rectangle(x, y, yaw, 2.2, 0.9) + UP * 0.3, 0.6, paint)
-    cabin = _rectangle(x - 0.2 * math.cos(yaw), y - 0.2 * math.sin(yaw), yaw, 1.2, 0.8)
-    shape.add_box(cabin + UP * 0.9, 0.5, GLASS)
-    shape.add_box(cabin + UP * 1.4, 0.06, paint)
-    return shape

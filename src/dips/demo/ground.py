@@ -18,10 +18,8 @@ from dips.demo.noise import Array, sample_noise
 __all__ = ["paint_background"]
 
 HORIZON_DISTANCE = 3600.0
-ASPHALT, PAINT, DIRT, VERGE, WATER = (
-    linear(np.array(c)).astype(np.float32)
-    for c in ((116, 114, 112), (212, 212, 206), (170, 150, 120), (112, 118, 76), (62, 78, 74))
-)
+COLOURS = np.array([(116, 114, 112), (212, 212, 206), (170, 150, 120), (112, 118, 76), (62, 78, 74)])
+ASPHALT, PAINT, DIRT, VERGE, WATER = linear(COLOURS).astype(np.float32)
 
 
 def paint_background(rng: np.random.Generator, camera: Camera, light: Light, land: Land, shadow: Array) -> Array:
@@ -37,11 +35,6 @@ def paint_background(rng: np.random.Generator, camera: Camera, light: Light, lan
     return np.clip(picture, 0, 255).astype(np.uint8)
 
 
-def _smooth_step(value: Array, low: float, high: float) -> Array:
-    t = np.clip((value - low) / (high - low), 0.0, 1.0)
-    return np.asarray(t * t * (3.0 - 2.0 * t))
-
-
 def _paint_sky(rng: np.random.Generator, camera: Camera, light: Light, rays: Array) -> Array:
     up = np.maximum(rays[2], 0.0)
     zenith = np.array([92, 138, 196]) * (1 - light.overcast) + np.array([170, 180, 192]) * light.overcast
@@ -51,14 +44,13 @@ def _paint_sky(rng: np.random.Generator, camera: Camera, light: Light, rays: Arr
     noise = sample_noise(x, y, 15.0)
     relief = noise - sample_noise(x + light.direction[0] * 0.15, y + light.direction[1] * 0.15, 15.0)
     cover = rng.uniform(-0.2, 1.6) - 1.6 * light.overcast
-    density = _smooth_step(noise, cover, cover + 1.0) * np.clip(up * 9, 0, 0.9)
+    density = np.clip(noise - cover, 0, 1) * np.clip(up * 9, 0, 0.9)
     cloud = 244 - 30 * light.overcast - 20 * np.clip(noise - cover - 0.4, 0, 2) + 26 * np.clip(relief, -1, 1)
     sky += (cloud[..., None] - sky) * density[..., None]
     # hills hide the edge of the ground
     azimuth = np.arctan2(rays[1], rays[0]) / math.pi
-    metres = np.maximum(
-        rng.choice([15, 70, 140]) * (0.6 + 0.5 * sample_noise(azimuth, np.full_like(up, rng.random()), 1.0, 1.7)), 6
-    )
+    ridge = sample_noise(azimuth, np.full_like(up, rng.random()), 1.0, 1.7)
+    metres = np.maximum(rng.choice([15, 70, 140]) * (0.6 + 0.5 * ridge), 6)
     share = np.clip(((metres - camera.position[2]) / HORIZON_DISTANCE - rays[2]) * camera.focal + 0.5, 0, 1)
     hill = light.add_haze(light.shade(np.array([80, 92, 68]), np.array([0, 0, 1])), np.array(HORIZON_DISTANCE))
     return np.asarray(sky + (hill - sky) * share[..., None])
@@ -83,8 +75,9 @@ def _paint_ground(rng: np.random.Generator, camera: Camera, light: Light, land: 
     x, y = (rays[i] * distance + np.float32(camera.position[i]) for i in (0, 1))
     pixel = distance / np.float32(camera.focal) / np.sqrt(slope)  # metres that a pixel covers along the view
     index, border, u, v = land.plots(x, y)
-    surface = land.surfaces.astype(np.float32)[index]
-    rows, contrast, roughness, patch = (surface[..., i] for i in (6, 7, 8, 9))
+    surfaces = land.surfaces.astype(np.float32)
+    rows, contrast, roughness, patch = (column[index] for column in surfaces.T[6:].copy())
+    first, change = surfaces[:, :3][index], (surfaces[:, 3:6] - surfaces[:, :3])[index]
     across, along = np.where(land.turned[index], u, v), np.where(land.turned[index], v, u)
 
     # noise of four sizes; each fades where its detail is finer than a pixel
@@ -99,22 +92,24 @@ def _paint_ground(rng: np.random.Generator, camera: Camera, light: Light, land: 
     streak = sample_noise(across + shift[1], along * 0.045 + shift[2], 75.0, 0.9) * np.clip(1.5 - step, 0, 1) * tilled
     tracks = _coverage(np.abs(np.mod(across, 20.0) - 10.0) - 0.95, 0.3, step) * (tilled > 0.4)
     wave = np.sin((across + 0.1 * small) / rows * np.float32(2 * np.pi)) * np.clip((0.45 - step / rows) / 0.25, 0, 1)
-    share = np.clip(0.5 + 0.30 * middle + 0.18 * wide + 0.22 * streak, 0, 1)[..., None]
-    albedo = surface[..., :3] + (surface[..., 3:6] - surface[..., :3]) * share
+    albedo = first + change * np.clip(0.5 + 0.30 * middle + 0.18 * wide + 0.22 * streak, 0, 1)[..., None]
     texture = roughness * (0.75 * small + 0.75 * tiny + 0.3 * middle) + contrast * (0.8 + 0.25 * middle) * wave
     texture += 0.05 * streak + 0.06 * wide - 0.2 * tracks
 
     def lay(colour: Array, cover: Array) -> None:
-        where = np.nonzero(cover)
-        albedo[where] += (colour - albedo[where]) * cover[where][:, None]
-        texture[where] *= 1.0 - 0.4 * cover[where]
+        where = np.flatnonzero(cover)
+        share = cover.ravel()[where]
+        albedo.reshape(-1, 3)[where] += (colour - albedo.reshape(-1, 3)[where]) * share[:, None]
+        texture.ravel()[where] *= 1.0 - 0.4 * share
 
     lay(VERGE, _coverage(border - 0.5 * middle, 1.6, np.maximum(_pixel_step(border), 0.3)))
     water = np.zeros_like(x)
     for way in land.ways:
         along, across = way.along_and_across(x, y)
+        if np.abs(across).min() > way.half:
+            continue
         step, ragged = _pixel_step(across), across + 0.25 * middle
-        lay(VERGE, _coverage(ragged, way.half + (3.0 if way.kind == "stream" else 1.2), step))
+        lay(VERGE, _coverage(ragged, way.half + 1.5, step))
         if way.kind == "stream":
             water = _coverage(ragged, way.half, step)
             lay(WATER, water)
@@ -125,10 +120,9 @@ def _paint_ground(rng: np.random.Generator, camera: Camera, light: Light, land: 
             lay(PAINT, _coverage(np.abs(across) - way.half + 0.3, 0.07, step))
             lay(PAINT, _coverage(across, 0.08, step) * (np.mod(along, 9.0) < 3.5))
 
-    if rng.random() < 0.4:  # clouds cast shadows on the distance
-        drift = _smooth_step(sample_noise(x + shift[3], y + shift[1], 2600.0, 1.9), 0.55, 0.95)
-        shadow = np.maximum(shadow, 0.75 * drift * _smooth_step(np.hypot(x, y), 60, 160))
     lit = (1.0 - shadow)[..., None] * (light.sun * light.direction[2]).astype(np.float32) + light.sky.astype(np.float32)
     ground = tone(lit * albedo * np.clip(1.0 + texture, 0.25, 1.9)[..., None])
-    ground += (light.haze * 0.95 - ground) * (water * (0.08 + 0.75 * np.clip(1.0 + rays[2], 0, 1) ** 3))[..., None]
+    wet = np.nonzero(water)
+    mirror = water[wet] * (0.08 + 0.75 * np.clip(1.0 + rays[2][wet], 0, 1) ** 3)
+    ground[wet] += (light.haze * 0.95 - ground[wet]) * mirror[:, None]
     return light.add_haze(ground, distance)

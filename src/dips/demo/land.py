@@ -1,7 +1,7 @@
 """What lies where in a generated scene: plots of crops in strips, woods, roads, tracks and streams.
 
-In: a random generator, then places (x, y) in metres. Out: the plot that a place belongs to, and how far the next way is. All is
-computed place by place, so that pixels and trees ask the same functions. Nothing here depends on whether there is a tower.
+In: a random generator, then places (x, y) in metres. Out: the plot that a place belongs to, and how far the next way is.
+Pixels and trees ask the same functions.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from dips.demo.light import linear
 from dips.demo.noise import Array, sample_noise
 
-__all__ = ["Land", "Way", "make_land"]
+__all__ = ["Land", "Way"]
 
 SEASONS = ("spring", "summer", "autumn")
 PLOT_COUNT = 64
@@ -32,6 +32,13 @@ CROPS = np.array([
     (184, 174, 92, 158, 156, 84, 0.7, 0.04, 0.09, 40, 2, 0, 0),  # rape
     (126, 120, 88, 152, 138, 106, 1e3, 0.00, 0.20, 16, 1, 1, 2),  # fallow
 ])  # fmt: skip
+# kind, how often there is one, half its width and the height of its waves in metres
+WAYS = (
+    ("stream", 0.2, (3.0, 10.0), (10, 30)),
+    ("track", 0.5, (1.4, 1.8), (0, 5)),
+    ("track", 0.5, (1.4, 1.8), (0, 5)),
+    ("road", 0.6, (2.3, 4.0), (0, 12)),
+)
 WOOD_FLOOR = (54, 62, 40, 70, 74, 48, 1e3, 0.00, 0.35, 12)
 
 
@@ -53,17 +60,9 @@ class Way:
         slope = self.swing / self.length * np.cos(along / self.length)
         return along, (across - self.offset - self.swing * np.sin(along / self.length)) / np.sqrt(1.0 + slope * slope)
 
-    def place(self, along: float, across: float) -> tuple[float, float, float]:
-        """Return x, y and the line's direction at a place beside it."""
-        c, s = math.cos(self.angle), math.sin(self.angle)
-        v = self.offset + self.swing * math.sin(along / self.length) + across
-        slope = self.swing / self.length * math.cos(along / self.length)
-        return c * along - s * v, s * along + c * v, self.angle + math.atan(slope)
 
-
-@dataclass(frozen=True)
 class Land:
-    """The land around the site, which is the middle of the world.
+    """The land around a site that leaves room for a tower with arms of ``reach`` metres.
 
     Attributes:
         season: one of :data:`SEASONS`.
@@ -71,21 +70,27 @@ class Land:
         site: radius in metres around the origin in which nothing else stands.
         surfaces: (PLOT_COUNT, 10), the columns of :data:`CROPS` without the last three, colours linear.
         turned, wooded, hedged: (PLOT_COUNT,) bool: rows run across the strip, trees cover the plot, trees line it.
-        depth, lengths, shifts: of a strip its depth, the length of its plots and where they begin.
         ways: in drawing order.
     """
 
-    season: str
-    angle: float
-    site: float
-    surfaces: Array
-    turned: Array
-    wooded: Array
-    hedged: Array
-    depth: float
-    lengths: Array
-    shifts: Array
-    ways: list[Way]
+    def __init__(self, rng: np.random.Generator, reach: float) -> None:
+        season = int(rng.integers(len(SEASONS)))
+        self.season = SEASONS[season]
+        self.angle, self.site = rng.uniform(0, math.pi), reach * 0.5 + rng.uniform(4, 9)
+        # a few crops, not all of them, make up a region
+        weights = CROPS[:, 10 + season] * (rng.gamma(0.8, 1.0, len(CROPS)) + 0.03)
+        self.surfaces = CROPS[rng.choice(len(CROPS), PLOT_COUNT, p=weights / weights.sum()), :10]
+        # each strip has plots of one length, and begins somewhere
+        self._depth = float(rng.uniform(70, 150))
+        self._lengths = (self._depth * rng.uniform(0.7, 2.6, PLOT_COUNT)).astype(np.float32)
+        self._shifts = rng.random(PLOT_COUNT).astype(np.float32)
+        self.turned, self.hedged = rng.random((2, PLOT_COUNT)) < 0.35
+        self.wooded = rng.random(PLOT_COUNT) < rng.choice([0.05, 0.2, 0.45], p=[0.4, 0.35, 0.25])
+        self.wooded[self.plots(np.zeros((1, 1)), np.zeros((1, 1)))[0]] = False
+        self.surfaces[self.wooded] = WOOD_FLOOR
+        tint = rng.normal(0, 3, (PLOT_COUNT, 3)) + rng.normal(0, 8, (PLOT_COUNT, 1)) + rng.normal(0, 4, 3)
+        self.surfaces[:, :6] = linear(np.clip(self.surfaces[:, :6] + np.tile(tint, 2), 15, 235))
+        self.ways = _make_ways(rng, self.angle, self.site)
 
     def plots(self, x: Array, y: Array) -> tuple[Array, Array, Array, Array]:
         """Return of places ``x, y`` (2-D): the plot's index, metres to its border, and coordinates along and across strips."""
@@ -93,51 +98,29 @@ class Land:
         # the borders are not quite straight
         u = c * x + s * y + 9.0 * sample_noise(x, y, 1700.0, 2.4)
         v = c * y - s * x + 9.0 * sample_noise(y, x, 1500.0, 2.4)
-        strip_v = v / self.depth
+        strip_v = v / self._depth
         strip_v = strip_v + 0.3 * np.sin(strip_v * 1.9 + self.angle)
         strip = np.floor(strip_v)
         number = strip.astype(np.int32) % PLOT_COUNT
-        plot_u = u / self.lengths[number] + self.shifts[number]
+        plot_u = u / self._lengths[number] + self._shifts[number]
         column = np.floor(plot_u)
-        to_side = (0.5 - np.abs(plot_u - column - 0.5)) * self.lengths[number]
-        to_strip = (0.5 - np.abs(strip_v - strip - 0.5)) * self.depth
-        return (number * 11 + column.astype(np.int32) * 29) % PLOT_COUNT, np.minimum(to_side, to_strip), u, v
+        to_side = (0.5 - np.abs(plot_u - column - 0.5)) * self._lengths[number]
+        to_strip = (0.5 - np.abs(strip_v - strip - 0.5)) * self._depth
+        index = np.asarray((number * 11 + column.astype(np.int32) * 29) % PLOT_COUNT)
+        return index, np.minimum(to_side, to_strip), u, v
 
     def way_distance(self, x: Array, y: Array) -> Array:
         """Return metres from places to the edge of the nearest way, below 0 on it."""
         gaps = [np.abs(way.along_and_across(x, y)[1]) - way.half for way in self.ways]
-        return np.minimum.reduce([np.full(x.shape, 1e6), *gaps])
-
-
-def make_land(rng: np.random.Generator, reach: float) -> Land:
-    """Return the land around a site that leaves room for a tower with arms of ``reach`` metres."""
-    season = int(rng.integers(len(SEASONS)))
-    # a few crops, not all of them, make up a region
-    weights = CROPS[:, 10 + season] * (rng.gamma(0.8, 1.0, len(CROPS)) + 0.03)
-    surfaces = CROPS[rng.choice(len(CROPS), PLOT_COUNT, p=weights / weights.sum()), :10]
-    angle, depth, site = rng.uniform(0, math.pi), float(rng.uniform(70, 150)), reach * 0.5 + rng.uniform(4, 9)
-    lengths, shifts = rng.uniform([[0.7 * depth], [0.0]], [[2.6 * depth], [1.0]], (2, PLOT_COUNT)).astype(np.float32)
-    wooded = rng.random(PLOT_COUNT) < rng.choice([0.05, 0.2, 0.45], p=[0.4, 0.35, 0.25])
-    turned, hedged = rng.random((2, PLOT_COUNT)) < [[0.35], [0.35]]
-    tint = rng.normal(0, 3, (PLOT_COUNT, 3)) + rng.normal(0, 8, (PLOT_COUNT, 1)) + rng.normal(0, 4, 3)
-    land = Land(
-        SEASONS[season], angle, site, surfaces, turned, wooded, hedged, depth, lengths, shifts, _make_ways(rng, angle, site)
-    )
-    wooded[land.plots(np.zeros((1, 1)), np.zeros((1, 1)))[0]] = False
-    surfaces[wooded] = WOOD_FLOOR
-    surfaces[:, :6] = linear(np.clip(surfaces[:, :6] + np.tile(tint, 2), 15, 235))
-    return land
+        return np.asarray(np.minimum.reduce([np.full(x.shape, 1e6), *gaps]))
 
 
 def _make_ways(rng: np.random.Generator, angle: float, site: float) -> list[Way]:
-    ways = []
-    for kind, chance, widths, swings in (
-        ("stream", 0.2, (3, 10), (10, 30)), ("track", 0.5, (1.4, 1.8), (0, 5)), ("track", 0.5, (1.4, 1.8), (0, 5)),
-        ("road", 0.6, (2.3, 4.0), (0, 12)),
-    ):  # fmt: skip
-        half, swing = rng.uniform(*widths), rng.uniform(*swings)
-        offset = rng.choice([-1, 1]) * (site + half + swing + rng.uniform(2, 50))
+    ways: list[Way] = []
+    for kind, chance, widths, waves in WAYS:
+        half, swing, wide = rng.uniform(*widths), rng.uniform(*waves), rng.uniform(3, 6)
+        offset = float(rng.choice([-1, 1])) * (site + half + swing + rng.uniform(2, 50))
         turn = angle + len(ways) % 2 * math.pi / 2 + rng.normal(0, 0.08)
         if rng.random() < chance:
-            ways.append(Way(kind, half, turn, offset, swing, swing * rng.uniform(3, 6) + 30.0))
+            ways.append(Way(kind, half, turn, offset, swing, swing * wide + 30.0))
     return ways

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Array", "sample_noise", "smooth_step"]
+__all__ = ["Array", "sample_noise"]
 
 Array = NDArray[Any]
 
@@ -21,7 +21,7 @@ TILE_SIDE = 512
 
 @lru_cache(maxsize=24)
 def _tile(power: float) -> Array:
-    """Return ``(TILE_SIDE + 1, TILE_SIDE + 1) float32`` noise of spectrum 1 / f**power; the last row and column repeat the first."""
+    """Return ``(TILE_SIDE + 1,) * 2 float32`` noise of spectrum 1 / f**power; its last row and column repeat the first."""
     rng = np.random.default_rng([7, int(power * 100)])
     frequency = np.hypot(np.fft.fftfreq(TILE_SIDE)[:, None], np.fft.rfftfreq(TILE_SIDE)[None]) * TILE_SIDE
     frequency[0, 0] = 1.0
@@ -32,14 +32,8 @@ def _tile(power: float) -> Array:
 
 
 def sample_noise(x: Array, y: Array, period: float, power: float = 1.6) -> Array:
-    """Return noise at ``x, y`` (arrays of one 2-D shape) that repeats after ``period`` units; a high ``power`` makes it smooth."""
+    """Return noise at ``x, y`` (of one 2-D shape) that repeats after ``period`` units; a high ``power`` makes it smooth."""
     # remap keeps coordinates in 16 bits, so they are wrapped here
     u, v = (np.asarray(axis, dtype=np.float32) * np.float32(1.0 / period) for axis in (x, y))
     u, v = ((axis - np.floor(axis)) * np.float32(TILE_SIDE) for axis in (u, v))
     return cv2.remap(_tile(power), u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-
-
-def smooth_step(value: Array, low: float, high: float) -> Array:
-    """Return 0 below ``low``, 1 above ``high`` and a smooth ramp between."""
-    t = np.clip((value - low) / (high - low), 0.0, 1.0)
-    return np.asarray(t * t * (3.0 - 2.0 * t))

@@ -1,7 +1,6 @@
-"""Where things stand in a generated scene: trees in woods and along borders, buildings, columns, poles, cars.
+"""Where things stand in a generated scene: trees in woods and along borders, buildings, columns, poles.
 
-In: a random generator, the view and the land. Out: trees and shapes. Nothing here depends on whether there is a tower: the site
-in the middle is kept free, and so is the view of it.
+In: a random generator and the view. Out: trees and shapes, whether or not there is a tower: its site stays free and in view.
 """
 
 from __future__ import annotations
@@ -12,14 +11,14 @@ import numpy as np
 
 from dips.demo.camera import Camera
 from dips.demo.canvas import Shape
-from dips.demo.distractors import make_building, make_car, make_column, make_pole_line
-from dips.demo.land import Land, Way
+from dips.demo.distractors import make_building, make_column, make_pole_line
+from dips.demo.land import Land
 from dips.demo.noise import Array
-from dips.demo.trees import BUSH, CONIFERS, LEAFY, Tree
+from dips.demo.trees import BUSHES, CONIFERS, LEAFY, Tree
 
 __all__ = ["View", "place_shapes", "place_trees"]
 
-MAX_TREES = 420
+MAX_TREES = 340
 MIN_TREE_PIXELS = 2.2
 
 
@@ -48,42 +47,29 @@ class View:
 
 
 def place_shapes(rng: np.random.Generator, view: View) -> list[Shape]:
-    """Return buildings, columns, poles and cars around the site."""
-    land, found = view.land, list[Shape]()
-
-    def keep(shape: Shape, gap: float = 1.5) -> bool:
-        x, y = np.array([[shape.x]]), np.array([[shape.y]])
-        free = land.way_distance(x, y)[0, 0] > shape.radius + gap and not land.wooded[land.plots(x, y)[0][0, 0]]
-        apart = all(math.hypot(o.x - shape.x, o.y - shape.y) > o.radius + shape.radius for o in found)
-        if free and apart and view.allows(x[0], y[0], np.array([shape.height]), np.array([shape.radius]))[0]:
-            found.append(shape)
-            return True
-        return False
-
-    def beside_site(margin: float) -> tuple[float, float, float]:
-        turn, reach = rng.uniform(0, 2 * math.pi), land.site + rng.uniform(6, margin)
-        return reach * math.cos(turn), reach * math.sin(turn), turn
-
-    roads = [way for way in land.ways if way.kind == "road"]
-    for _ in range(int(rng.integers(0, 9)) if roads else 0):
-        side = rng.choice([-1.0, 1.0])
-        x, y, yaw = roads[0].place(rng.normal(0, 90), -side * roads[0].half * 0.5)
-        keep(make_car(rng, x, y, yaw + (math.pi if side < 0 else 0.0)), gap=-8.0)
-    street = roads[0] if roads else Way("track", 2.0, land.angle, rng.uniform(20, 120), 0.0, 50.0)
-    count = int(rng.choice([0, 2, 5, 24], p=[0.25, 0.3, 0.25, 0.2]))
-    for _ in range(count * 2):
-        x, y, yaw = street.place(rng.normal(0, 40 + 5 * count), rng.choice([-1.0, 1.0]) * (street.half + rng.uniform(10, 34)))
-        keep(make_building(rng, x, y, yaw + rng.choice([0, math.pi / 2]) + rng.normal(0, 0.05)))
-    # one or two things that catch the eye
-    for _ in range(int(rng.choice([0, 1, 2], p=[0.3, 0.5, 0.2]))):
-        for _ in range(6):
-            x, y, _turn = beside_site(45)
-            if keep(make_column(rng, x, y) if rng.random() < 0.7 else make_building(rng, x, y, land.angle)):
-                break
+    """Return buildings, columns and poles around the site."""
+    land = view.land
+    streets = [way for way in land.ways if way.kind != "stream"]
+    count = int(rng.choice([0, 3, 8, 40], p=[0.25, 0.3, 0.25, 0.2]))
+    candidates: list[Shape] = []
+    for x, y in rng.normal(0, 40 + 2 * count, (count * 4, 2)).tolist():
+        if not streets or abs(streets[-1].along_and_across(np.array(x), np.array(y))[1]) < 36:
+            yaw = (streets[-1].angle if streets else land.angle) + rng.choice([0, math.pi / 2]) + rng.normal(0, 0.05)
+            candidates.append(make_building(rng, x, y, yaw))
+    for turn in rng.uniform(0, 2 * math.pi, int(rng.integers(0, 3))):  # what catches the eye
+        reach = land.site + rng.uniform(6, 45)
+        candidates.append(make_column(rng, reach * math.cos(turn), reach * math.sin(turn)))
     if rng.random() < 0.4:
-        x, y, turn = beside_site(40)
-        for pole in make_pole_line(rng, x, y, turn + math.pi / 2 + rng.normal(0, 0.2)):
-            keep(pole, gap=0.0)
+        turn, reach = rng.uniform(0, 2 * math.pi), land.site + rng.uniform(8, 40)
+        yaw = turn + math.pi / 2 + rng.normal(0, 0.2)
+        candidates += make_pole_line(rng, reach * math.cos(turn), reach * math.sin(turn), yaw)
+    found: list[Shape] = []
+    for shape in candidates:
+        x, y, height, radius = np.array([(shape.x, shape.y, shape.height, shape.radius)]).T
+        free = land.way_distance(x, y) > radius + 1.0
+        free &= ~land.wooded[land.plots(x[None], y[None])[0][0]] & view.allows(x, y, height, radius)
+        if free[0] and all(math.hypot(o.x - shape.x, o.y - shape.y) > o.radius + shape.radius + 3 for o in found):
+            found.append(shape)
     return found
 
 
@@ -103,10 +89,10 @@ def place_trees(rng: np.random.Generator, view: View, shapes: list[Shape]) -> li
     chance = np.where(wooded, 0.9, np.where(land.hedged[index] & (border < 2.5), 0.7, 0.005))
     chosen = rng.random(len(x)) < chance
     x, y, wooded = x[chosen], y[chosen], wooded[chosen]
-    woods = rng.choice(CONIFERS if rng.random() < 0.4 else LEAFY, len(x))
-    kind = np.where(wooded, woods, rng.choice([*LEAFY, BUSH, BUSH], len(x)))
-    low, high = np.where(wooded, 9, np.where(kind == BUSH, 1.5, 4)), np.where(wooded, 17, np.where(kind == BUSH, 3.5, 11))
-    height = rng.uniform(low, high)
+    leafy = rng.choice(LEAFY, 3, replace=False)
+    woods = rng.choice(CONIFERS if rng.random() < 0.4 else leafy, len(x))
+    model = np.where(wooded, woods, rng.choice([*leafy, *BUSHES], len(x)))
+    height = rng.uniform(9, 17, len(x)) * np.where(wooded, 1.0, np.where(np.isin(model, BUSHES), 0.2, 0.6))
     allowed = view.allows(x, y, height, height * 0.35) & (land.way_distance(x, y) > 1.0 + 0.15 * height)
     for shape in shapes:
         allowed &= np.hypot(x - shape.x, y - shape.y) > shape.radius + np.minimum(height * 0.25, 2.0)
@@ -115,4 +101,4 @@ def place_trees(rng: np.random.Generator, view: View, shapes: list[Shape]) -> li
     # nearer ones first, but the far woods keep a share
     found = found[np.argsort(away[found] * rng.uniform(0.4, 1.6, len(found)))[:MAX_TREES]]
     tints = rng.normal(1, 0.04, (len(found), 3)) * rng.uniform(0.8, 1.15, (len(found), 1))
-    return [Tree(float(x[i]), float(y[i]), float(height[i]), int(kind[i]), t) for i, t in zip(found, tints, strict=True)]
+    return [Tree(float(x[i]), float(y[i]), float(height[i]), int(model[i]), t) for i, t in zip(found, tints, strict=True)]

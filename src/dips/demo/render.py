@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dips.demo.camera import choose_camera
-from dips.demo.canvas import SUPERSAMPLING, Canvas, Shape
+from dips.demo.canvas import Canvas, Shape
 from dips.demo.ground import paint_background
-from dips.demo.land import make_land
-from dips.demo.light import choose_light
+from dips.demo.land import Land
+from dips.demo.light import Light
 from dips.demo.noise import Array
 from dips.demo.place import View, place_shapes, place_trees
 from dips.demo.tower import ARM_LENGTHS, make_tower, tower_size
@@ -46,14 +46,13 @@ def render_scene(rng: np.random.Generator, *, tower: bool, size: tuple[int, int]
     view_rng, light_rng, land_rng, ground_rng, tree_rng, place_rng, tower_rng, film_rng = rng.spawn(8)
     height, half, reach = tower_size(view_rng)
     camera, azimuth = choose_camera(view_rng, height, reach, size)
-    light = choose_light(light_rng, azimuth)
-    land = make_land(land_rng, reach)
+    light = Light(light_rng, azimuth)
+    land = Land(land_rng, reach)
     view = View(camera, land, height, half)
     shapes = place_shapes(place_rng, view)
     trees = place_trees(tree_rng, view, shapes)
     if tower:
-        kind = str(tower_rng.choice(list(ARM_LENGTHS)))
-        shapes = [*shapes, make_tower(tower_rng, kind, height, half, reach)]
+        shapes.append(make_tower(tower_rng, str(tower_rng.choice(list(ARM_LENGTHS))), height, half, reach))
 
     canvas = Canvas(camera, light)
     painter = TreePainter(tree_rng, canvas, land.season)
@@ -65,21 +64,14 @@ def render_scene(rng: np.random.Generator, *, tower: bool, size: tuple[int, int]
     shadow = cv2.GaussianBlur(canvas.shadow, (0, 0), 1.0 + 3.0 * light.overcast)
     shadow = cv2.resize(shadow, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255.0
     background = paint_background(ground_rng, camera, light, land, shadow)
-    canvas.pixels = np.repeat(np.repeat(background, SUPERSAMPLING, 0), SUPERSAMPLING, 1)
+    canvas.pixels = cv2.resize(background, canvas.tower.shape[::-1], interpolation=cv2.INTER_NEAREST)
     things: list[Tree | Shape] = [*trees, *shapes]
-    for thing in sorted(things, key=lambda t: -math.hypot(t.x - camera.position[0], t.y - camera.position[1])):
-        if isinstance(thing, Tree):
-            painter.draw(thing)
-        else:
-            canvas.draw(thing)
+    for thing in sorted(things, key=lambda t: -math.dist((t.x, t.y), camera.position[:2])):
+        painter.draw(thing) if isinstance(thing, Tree) else canvas.draw(thing)
     mask = cv2.resize(canvas.tower, size, interpolation=cv2.INTER_AREA) > 90
     photo = cv2.resize(canvas.pixels, size, interpolation=cv2.INTER_AREA)
-    return Scene(_develop(film_rng, photo), mask, _bounding_box(mask))
-
-
-def _bounding_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
     x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
-    return (x, y, x + width, y + height) if width else None
+    return Scene(_develop(film_rng, photo), mask, (x, y, x + width, y + height) if width else None)
 
 
 def _develop(rng: np.random.Generator, photo: Array) -> NDArray[np.uint8]:

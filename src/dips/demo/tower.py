@@ -17,7 +17,7 @@ __all__ = ["ARM_LENGTHS", "make_tower", "tower_size"]
 
 # lengths of a tower's arms from the lowest pair to the highest, as fractions of the longest
 ARM_LENGTHS = {"single": (1.0,), "danube": (1.0, 0.62), "barrel": (0.78, 1.0, 0.70), "fir": (1.0, 0.82, 0.62)}
-STEELS = np.array([(158, 162, 165), (158, 162, 165), (112, 114, 114), (196, 198, 198), (88, 108, 92)])
+STEELS = np.array([(158, 162, 165), (158, 162, 165), (196, 198, 198), (116, 118, 118)])
 STRIPES = np.array([(176, 62, 48), (222, 222, 218)])
 INSULATORS = np.array([(104, 66, 48), (150, 176, 168), (204, 204, 204)])
 CONCRETE = np.array([178, 174, 166])
@@ -60,7 +60,9 @@ def make_tower(rng: np.random.Generator, kind: str, height: float, half: float, 
                 middle = (a + b + c + d) / 4
                 tower.bars += [(p, (q + middle) / 2, brace * 0.7, albedo) for p, q in (((a + c) / 2, a), ((b + d) / 2, b))]
     for foot in corners(0.0):
-        tower.add_box(np.array([(-1, -1, 0), (1, -1, 0), (1, 1, 0), (-1, 1, 0)]) * 0.5 + foot, 0.4, CONCRETE)
+        block = np.array([(-1, -1, 0), (1, -1, 0), (1, 1, 0), (-1, 1, 0)]) * 0.5 + foot
+        tower.add_walls(block, block + UP * 0.4, CONCRETE)
+        tower.faces.append((block + UP * 0.4, CONCRETE))
     peak = UP * height * 1.05
     tower.bars += [(corner, peak, brace * 0.8, steel) for corner in corners(height)]
     tower.hulls.append(np.array([*corners(height), peak]))
@@ -73,25 +75,17 @@ def make_tower(rng: np.random.Generator, kind: str, height: float, half: float, 
             roots = np.concatenate([corners(z)[legs], corners(z + 0.05 * height)[legs]])
             tip = outward * side * reach * length + UP * z
             tower.hulls.append(np.array([*roots, tip]))
-            _add_arm(tower, roots, tip, brace, steel)
-            inner = [outward * side * reach * 0.55 + UP * z] if len(arms) < 3 and length == 1.0 else []
-            hooks += [tip, *inner]
+            tower.bars += [(root, tip, brace * 1.3, steel) for root in roots]
+            for before, after in pairwise([roots + (tip - roots) * t for t in np.linspace(0, 0.9, 6)]):
+                bracing = [(p[i], after[j]) for i, j in ((0, 2), (1, 3), (0, 1)) for p in (before, after)]
+                tower.bars += [(start, end, brace * 0.7, steel) for start, end in bracing]
+            hooks += [tip] if len(arms) > 2 or length < 1.0 else [tip, outward * side * reach * 0.55 + UP * z]
     for hook in hooks:
         tower.bars.append((hook, hook - UP * string, 0.07, glass))
-        tower.bars += [
-            (hook - UP * string * t, hook - UP * string * (t + 0.07), 0.16, glass) for t in np.linspace(0.15, 0.85, 6)
-        ]
+        discs = [hook - UP * string * t for t in np.linspace(0.15, 0.85, 6)]
+        tower.bars += [(disc, disc - UP * string * 0.07, 0.16, glass) for disc in discs]
     metres, span, sag = np.linspace(-900, 900, 181)[:, None], rng.uniform(260, 340), rng.uniform(6, 10)
     t = np.abs(metres) / span % 1.0
     run = metres * np.array([-outward[1], outward[0], 0.0]) - UP * (4 * sag * t * (1 - t))
     tower.wires = [end + run for end in (peak, *(hook - UP * string for hook in hooks))]
     return tower
-
-
-def _add_arm(tower: Shape, roots: Array, tip: Array, brace: float, albedo: Array) -> None:
-    """Add an arm between two lower and two upper points of the body ``(4, 3)`` and its tip."""
-    tower.bars += [(root, tip, brace * 1.3, albedo) for root in roots]
-    steps = [roots + (tip - roots) * t for t in np.linspace(0, 0.9, 6)]
-    for before, after in pairwise(steps):
-        for i, j in ((0, 2), (1, 3), (0, 1)):
-            tower.bars += [(before[i], after[j], brace * 0.7, albedo), (after[i], after[j], brace * 0.7, albedo)]
