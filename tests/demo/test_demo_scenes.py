@@ -93,7 +93,7 @@ def test_the_camera_sees_the_whole_tower_and_stays_above_the_ground(seed: int) -
     camera, azimuth = choose_camera(rng, height, reach, SMALL)
     assert camera.position[2] >= 2.0
     np.testing.assert_allclose(camera.rotation @ camera.rotation.T, np.eye(3), atol=1e-9)
-    pixels, depth = camera.project(np.array([(0.0, 0.0, z) for z in (0.0, height / 2, height)]))
+    pixels, depth = camera.project(np.array([(0.0, 0.0, z) for z in (0.0, height / 2, 1.05 * height)]))
     assert depth.min() > 0
     assert (pixels >= 0).all() and (pixels <= SMALL).all()
     light = Light(rng, azimuth)

@@ -52,7 +52,7 @@ def choose_camera(rng: np.random.Generator, height: float, reach: float, size: t
     rotation = np.stack([right, np.cross(-outward, right), -outward])
     # feet, the arms' tips whichever way they point, and the top
     ring = np.array([(math.cos(a), math.sin(a)) for a in np.linspace(0, 2 * math.pi, 12, endpoint=False)]) * reach
-    outline = np.concatenate([np.column_stack([ring * w, np.full(12, height * z)]) for w, z in ((0.5, 0), (1, 0.55), (1, 1))])
+    outline = np.concatenate([np.column_stack([ring * w, np.full(12, height * z)]) for w, z in ((0.5, 0), (1, 0.5), (1, 1.05))])
 
     def view(distance: float) -> tuple[Camera, Array, Array]:
         position = outward * distance + (0.0, 0.0, height / 2)

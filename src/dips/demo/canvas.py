@@ -59,7 +59,8 @@ class Canvas:
     def __init__(self, camera: Camera, light: Light) -> None:
         self.camera, self.light = camera, light
         self.tower = np.zeros((camera.size[1] * SUPERSAMPLING, camera.size[0] * SUPERSAMPLING), np.uint8)
-        self.shadow, self.pixels = self.tower.copy(), np.repeat(self.tower[..., None], 3, 2)
+        self.shadow: Array = self.tower.copy()
+        self.pixels: Array = np.repeat(self.tower[..., None], 3, 2)
 
     def _fill(self, plane: Array, pixels: Array, depth: Array, colour: list[float]) -> None:
         """Fill the convex outline of pixels ``(N, 2)`` of the photo."""

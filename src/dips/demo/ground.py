@@ -119,7 +119,6 @@ def _paint_ground(rng: np.random.Generator, camera: Camera, light: Light, land: 
             lay(ASPHALT, _coverage(across, way.half, step))
             lay(PAINT, _coverage(np.abs(across) - way.half + 0.3, 0.07, step))
             lay(PAINT, _coverage(across, 0.08, step) * (np.mod(along, 9.0) < 3.5))
-
     lit = (1.0 - shadow)[..., None] * (light.sun * light.direction[2]).astype(np.float32) + light.sky.astype(np.float32)
     ground = tone(lit * albedo * np.clip(1.0 + texture, 0.25, 1.9)[..., None])
     wet = np.nonzero(water)

@@ -75,8 +75,7 @@ class Land:
 
     def __init__(self, rng: np.random.Generator, reach: float) -> None:
         season = int(rng.integers(len(SEASONS)))
-        self.season = SEASONS[season]
-        self.angle, self.site = rng.uniform(0, math.pi), reach * 0.5 + rng.uniform(4, 9)
+        self.season, self.angle, self.site = SEASONS[season], rng.uniform(0, math.pi), reach * 0.5 + rng.uniform(4, 9)
         # a few crops, not all of them, make up a region
         weights = CROPS[:, 10 + season] * (rng.gamma(0.8, 1.0, len(CROPS)) + 0.03)
         self.surfaces = CROPS[rng.choice(len(CROPS), PLOT_COUNT, p=weights / weights.sum()), :10]
