@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis.extra import numpy as hnp
 
 from dips.demo import scenes
-from dips.demo.scenes import run_lengths, write_sample
+from dips.demo.scenes import write_sample
 from dips.errors import DataError
+from dips.scoremaps.rle import run_lengths
 
 SIZE = (96, 72)
 

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dips.demo.camera import choose_camera, choose_light
+from dips.demo.camera import choose_camera
+from dips.demo.light import Light
 from dips.demo.render import Scene, render_scene
-from dips.demo.tower_shape import make_tower, tower_size
+from dips.demo.tower import ARM_LENGTHS, make_tower, tower_size
 
 SMALL = (160, 120)
 
@@ -88,22 +89,24 @@ def test_the_mask_fills_the_holes_of_the_lattice() -> None:
 @given(seed=st.integers(0, 2**32 - 1))
 def test_the_camera_sees_the_whole_tower_and_stays_above_the_ground(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    _, height, half = tower_size(rng)
-    camera, azimuth = choose_camera(rng, height, half, SMALL)
+    height, _, reach = tower_size(rng)
+    camera, azimuth = choose_camera(rng, height, reach, SMALL)
     assert camera.position[2] >= 2.0
     np.testing.assert_allclose(camera.rotation @ camera.rotation.T, np.eye(3), atol=1e-9)
-    pixels, depth = camera.project(np.array([(0.0, 0.0, z) for z in (0.0, height / 2, height)]))
+    pixels, depth = camera.project(np.array([(0.0, 0.0, z) for z in (0.0, height / 2, 1.05 * height)]))
     assert depth.min() > 0
     assert (pixels >= 0).all() and (pixels <= SMALL).all()
-    light = choose_light(rng, azimuth)
+    light = Light(rng, azimuth)
     assert np.linalg.norm(light.direction) == pytest.approx(1.0)
     assert light.direction[2] > 0
 
 
-@pytest.mark.parametrize("kind", ["square", "triangle", "slim", "pylon"])
+@pytest.mark.parametrize("kind", list(ARM_LENGTHS))
 def test_towers_stand_on_the_ground_and_reach_their_height(kind: str) -> None:
-    tower = make_tower(np.random.default_rng(1), kind, 30.0, 2.0)
+    tower = make_tower(np.random.default_rng(1), kind, 30.0, 2.0, 6.0)
     ends = np.concatenate([np.stack(bar[:2]) for bar in tower.bars])
     assert ends[:, 2].min() == pytest.approx(0.0)
     assert 30.0 <= ends[:, 2].max() < 36.0
-    assert bool(tower.wires) == (kind == "pylon")
+    assert np.hypot(*ends[:, :2].T).max() == pytest.approx(6.0)
+    # a conductor hangs from every insulator, and one from the top
+    assert len(tower.wires) == 1 + {1: 4, 2: 6, 3: 6}[len(ARM_LENGTHS[kind])]

@@ -1,140 +1,138 @@
-"""Drawing of world shapes on the supersampled canvas of one scene, and what covers the tower's silhouette."""
+"""Shapes made of faces, bars and wires, and the canvas that they are drawn on.
+
+In: shapes in world metres. Out: the picture, the silhouette of the tower, and a plane of shadows. The canvas is
+:data:`SUPERSAMPLING` times as large as the photo, which smooths edges when it is scaled down.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 
-from dips.demo.camera import SUPER, Camera, Light
-from dips.demo.noise import Floats
+from dips.demo.camera import Camera
+from dips.demo.light import Light
+from dips.demo.noise import Array
 
-__all__ = ["Canvas", "fill", "side_normals", "strips"]
+__all__ = ["SUPERSAMPLING", "Canvas", "Shape"]
 
-_SHIFT = 4
-_NEAR = 1.5
-
-
-def fill(plane: Floats, pixels: Floats, colour: Sequence[float] | float, scale: float = SUPER) -> None:
-    """Fill a polygon, given in photo pixels ``(N, 2)``, on a plane of ``scale`` times the photo's size."""
-    value = (colour,) if isinstance(colour, float) else tuple(colour)
-    points = np.rint(pixels * (scale * (1 << _SHIFT)) - 0.5 * (1 << _SHIFT)).astype(np.int32)
-    cv2.fillPoly(plane, [points], value, cv2.LINE_8, _SHIFT)
+SUPERSAMPLING = 2
+NEAREST_DEPTH = 2.0  # metres; nothing nearer is drawn
+MIN_HALF_WIDTH = 0.2  # photo pixels; bars are not drawn thinner
+MAX_COORDINATE = 8000.0
 
 
-def strips(starts: Floats, ends: Floats, half_starts: Floats, half_ends: Floats) -> Floats:
-    """Corners ``(N, 4, 2)`` of bars from ``starts`` to ``ends (N, 2)`` with these half widths ``(N,)``, in pixels."""
-    along = ends - starts
-    length = np.maximum(np.hypot(along[:, 0], along[:, 1]), 1e-6)
-    across = np.column_stack([-along[:, 1], along[:, 0]]) / length[:, None]
-    a, b = across * half_starts[:, None], across * half_ends[:, None]
-    return np.stack([starts + a, ends + b, ends - b, starts - a], axis=1)
+@dataclass
+class Shape:
+    """Something that stands on the ground at ``x, y``, ``height`` metres high, its foot within ``radius``.
+
+    Attributes:
+        faces: ``(corners (4, 3), albedo)``, anticlockwise seen from outside, drawn in this order; triangles repeat a corner.
+        bars: ``(start, end, radius, albedo)``.
+        wires: lines ``(N, 3)``.
+        hulls: clouds of corners ``(N, 3)``, whose convex outlines in the photo are the silhouette.
+    """
+
+    x: float
+    y: float
+    height: float
+    radius: float
+    faces: list[tuple[Array, Array]] = field(default_factory=list)
+    bars: list[tuple[Array, Array, float, Array]] = field(default_factory=list)
+    wires: list[Array] = field(default_factory=list)
+    hulls: list[Array] = field(default_factory=list)
+
+    def add_walls(self, base: Array, top: Array, albedo: Array) -> None:
+        """Add walls from a base ``(N, 3)``, anticlockwise from above, to as many corners on top."""
+        for a, b, c, d in zip(base, np.roll(base, -1, 0), np.roll(top, -1, 0), top, strict=True):
+            self.faces.append((np.stack([a, b, c, d]), albedo))
 
 
 class Canvas:
-    """The picture under work: ``pixels`` (H, W, 3) uint8 and ``tower`` (H, W) uint8, 255 where the tower's silhouette shows.
+    """The picture ``pixels`` (H, W, 3) under work, and two planes (H, W), all uint8.
 
-    What is drawn later lies in front; it clears the silhouette that it hides.
+    ``tower`` is 255 where the tower's silhouette shows; what is drawn later clears what it hides. ``shadow`` is 255 where no
+    sun arrives on the ground.
     """
 
-    def __init__(self, background: Floats, camera: Camera, light: Light) -> None:
-        self.pixels = np.repeat(np.repeat(background, SUPER, 0), SUPER, 1)
-        self.tower = np.zeros(self.pixels.shape[:2], np.uint8)
-        self.has_tower = False  # whether the tower was drawn, so that it must be cleared where something covers it
-        self.camera = camera
-        self.light = light
-        # plain numbers: a scene draws hundreds of small faces, for which arrays are slow
-        self._eye = tuple(map(float, camera.position))
-        self._turn = [tuple(map(float, row)) for row in camera.rotation]
+    def __init__(self, camera: Camera, light: Light) -> None:
+        self.camera, self.light = camera, light
+        self.tower = np.zeros((camera.size[1] * SUPERSAMPLING, camera.size[0] * SUPERSAMPLING), np.uint8)
+        self.shadow: Array = self.tower.copy()
+        self.pixels: Array = np.repeat(self.tower[..., None], 3, 2)
 
-    def polygon(self, pixels: Floats, colour: Sequence[float]) -> None:
-        """Fill a polygon given in photo pixels."""
-        fill(self.pixels, pixels, colour)
-        if self.has_tower:
-            fill(self.tower, pixels, 0.0)
+    def _fill(self, plane: Array, pixels: Array, depth: Array, colour: list[float]) -> None:
+        """Fill the convex outline of pixels ``(N, 2)`` of the photo."""
+        if depth.min() > NEAREST_DEPTH:
+            points = (np.clip(pixels, -MAX_COORDINATE, MAX_COORDINATE) * SUPERSAMPLING - 0.5) * 16
+            cv2.fillConvexPoly(plane, np.rint(points).astype(np.int32), colour, cv2.LINE_8, 4)
 
-    def _project(self, point: Sequence[float]) -> tuple[float, float, float]:
-        x, y, z = (p - e for p, e in zip(point, self._eye, strict=True))
-        u, v, w = (r[0] * x + r[1] * y + r[2] * z for r in self._turn)
-        scale = self.camera.focal / max(w, 0.05)
-        return u * scale + self.camera.width / 2, v * scale + self.camera.height / 2, w
+    def _fill_hull(self, plane: Array, corners: Array) -> None:
+        pixels, depth = self.camera.project(corners)
+        self._fill(plane, cv2.convexHull(pixels[:, None].astype(np.float32))[:, 0], depth, [255])
 
-    def face(self, corners: Floats, albedo: Floats, *, normal: Floats | None = None) -> bool:
-        """Shade and fill a planar face, corners anticlockwise seen from outside; False if it looks away or is out of view."""
-        points = corners.tolist()
-        if normal is None:
-            (ax, ay, az), (bx, by, bz), (cx, cy, cz) = points[:3]
-            ux, uy, uz, vx, vy, vz = bx - ax, by - ay, bz - az, cx - ax, cy - ay, cz - az
-            nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
-        else:
-            nx, ny, nz = normal.tolist()
-        size = math.sqrt(nx * nx + ny * ny + nz * nz)
-        dx, dy, dz = (e - p for e, p in zip(self._eye, points[0], strict=True))
-        if size < 1e-12 or nx * dx + ny * dy + nz * dz <= 0:
-            return False
-        seen = [self._project(p) for p in points]
-        if min(p[2] for p in seen) > _NEAR:
-            pixels = np.array([p[:2] for p in seen])
-            xs, ys = [p[0] for p in seen], [p[1] for p in seen]
-            if max(xs) < 0 or max(ys) < 0 or min(xs) > self.camera.width or min(ys) > self.camera.height:
-                return False
-            np.clip(pixels, -8000, 8000, out=pixels)
-        else:
-            cut = self.camera.polygon(corners)
-            if cut is None:
-                return False
-            pixels = cut
-        self.polygon(pixels, self._shade(albedo, (nx / size, ny / size, nz / size), math.sqrt(dx * dx + dy * dy + dz * dz)))
-        return True
+    def _strips(self, starts: Array, ends: Array, radii: Array, min_half: float) -> tuple[Array, Array, Array]:
+        """Return outlines ``(N, 4, 2)``, their corners' depths and the half widths ``(N,)`` of bars, in pixels."""
+        (a, a_depth), (b, b_depth) = self.camera.project(starts), self.camera.project(ends)
+        along = b - a
+        across = np.column_stack([-along[:, 1], along[:, 0]]) / np.maximum(np.hypot(*along.T), 1e-6)[:, None]
+        half = radii * self.camera.focal / np.maximum((a_depth + b_depth) / 2, 1.0)
+        across *= np.maximum(half, min_half)[:, None]
+        return np.stack([a + across, b + across, b - across, a - across], 1), np.stack([a_depth, b_depth], 1), half
 
-    def _shade(self, albedo: Floats, normal: Sequence[float], distance: float) -> list[float]:
-        light = self.light
-        return [float(c) for c in light.distant(light.shade(albedo, np.array(normal)), distance)]
+    def draw(self, shape: Shape) -> None:
+        """Draw a shape and, if it has hulls, its silhouette: faces in their order, then bars, the farthest first."""
+        self._draw_wires(shape.wires)
+        parts: list[tuple[Array, Array, Array]] = []
+        if shape.faces:
+            corners, albedo = (np.stack(values) for values in zip(*shape.faces, strict=True))
+            normals = np.cross(corners[:, 2] - corners[:, 0], corners[:, 3] - corners[:, 1])
+            normals /= np.maximum(np.linalg.norm(normals, axis=1), 1e-9)[:, None]
+            front = ((self.camera.position - corners[:, 0]) * normals).sum(1) > 0
+            pixels, depth = self.camera.project(corners[front])
+            colours = self.light.add_haze(self.light.shade(albedo[front], normals[front]), depth.mean(1))
+            parts += zip(pixels, depth, colours, strict=True)
+        if shape.bars:
+            starts, ends, radii, albedo = (np.stack(values) for values in zip(*shape.bars, strict=True))
+            pixels, depth, _ = self._strips(starts, ends, radii, MIN_HALF_WIDTH)
+            # bars are round: they show the sun's side as far as the camera stands there
+            along = (ends - starts) / np.maximum(np.linalg.norm(ends - starts, axis=1), 1e-6)[:, None]
+            normals = self.light.direction - along * (along @ self.light.direction)[:, None] - self.camera.rotation[2]
+            normals /= np.maximum(np.linalg.norm(normals, axis=1), 1e-6)[:, None]
+            colours = self.light.add_haze(self.light.shade(albedo, normals), depth.mean(1))
+            order = np.argsort(-depth.mean(1))
+            parts += zip(pixels[order], depth[order], colours[order], strict=True)
+        for pixels, depth, colour in parts:
+            self._fill(self.pixels, pixels, depth, colour.tolist())
+            self._fill(self.tower, pixels, depth, [0])
+        for hull in shape.hulls:
+            self._fill_hull(self.tower, hull)
 
-    def bar(self, start: Floats, end: Floats, radius: float, albedo: Floats, *, tip: float | None = None) -> None:
-        """A round bar between two world points with a lit and a shaded side; never thinner than a third of a pixel."""
-        ax, ay, a_depth = self._project(start.tolist())
-        bx, by, b_depth = self._project(end.tolist())
-        if min(a_depth, b_depth) < 1.0 or max(ax, bx) < -50 or min(ax, bx) > self.camera.width + 50:
+    def _draw_wires(self, wires: list[Array]) -> None:
+        """Draw thin lines that fade into what lies behind where they are thinner than a pixel."""
+        if not wires:
             return
-        a_half = max(radius * self.camera.focal / a_depth, 0.17)
-        b_half = max((radius if tip is None else tip) * self.camera.focal / b_depth, 0.17)
-        ends = np.array([[ax, ay], [bx, by]])
-        corners = strips(ends[:1], ends[1:], np.array([a_half]), np.array([b_half]))[0]
-        dx, dy = self._eye[0] - float(start[0]), self._eye[1] - float(start[1])
-        reach = max(math.hypot(dx, dy), 1e-6)
-        left, right = side_normals(np.array([dx / reach, dy / reach, 0.0]), self.camera)
-        self.polygon(corners, self._shade(albedo, left.tolist(), a_depth))
-        if max(a_half, b_half) > 0.6:
-            half = np.stack([(corners[0] + corners[3]) / 2, (corners[1] + corners[2]) / 2, corners[2], corners[3]])
-            self.polygon(half, self._shade(albedo, right.tolist(), a_depth))
+        cover = np.zeros_like(self.tower)
+        for wire in wires:
+            pixels, depth = self.camera.project(wire)
+            points = np.rint(np.clip(pixels, -MAX_COORDINATE, MAX_COORDINATE) * SUPERSAMPLING * 16).astype(np.int32)
+            width = 0.05 * self.camera.focal / np.maximum(depth, 1.0) * SUPERSAMPLING
+            fade = 255 * np.clip(1.6 * width, 0.1, 0.9) * np.exp(-depth / self.light.haze_length)
+            for i in np.flatnonzero(np.minimum(depth[1:], depth[:-1]) > NEAREST_DEPTH):
+                thickness = 2 if width[i] > 1.5 else 1
+                cv2.line(cover, points[i].tolist(), points[i + 1].tolist(), float(fade[i]), thickness, cv2.LINE_AA, 4)
+        colour = self.light.shade(np.array([105, 108, 112]), np.array([0, 0, 1]))
+        flat, where = self.pixels.reshape(-1, 3), np.flatnonzero(cover)
+        flat[where] = flat[where] + (colour - flat[where]) * (cover.ravel()[where, None] / 255.0)
 
-    def wire(self, points: Floats, albedo: Floats, radius: float = 0.02) -> None:
-        """A thin line through world points ``(N, 3)``, fading into what lies behind where it is thinner than a pixel."""
-        pixels, depth = self.camera.project(points)
-        colour = self.light.shade(albedo, np.array([0.0, 0.0, 1.0]))
-        height, width = self.camera.height * SUPER, self.camera.width * SUPER
-        spots = pixels * SUPER
-        for i in range(len(points) - 1):
-            ax, ay, bx, by = spots[i : i + 2].ravel().tolist()
-            if min(depth[i], depth[i + 1]) < 2.0 or max(abs(ax), abs(ay), abs(bx), abs(by)) > 8000:
-                continue
-            x, y = int((ax + bx) / 2), int((ay + by) / 2)
-            near_x, near_y = min(max(x, 0), width - 1), min(max(y, 0), height - 1)
-            if abs(x - near_x) > 300 or abs(y - near_y) > 300:
-                continue
-            wide = 2 * radius * self.camera.focal / float(depth[i]) * SUPER
-            alpha = min(1.0, wide)
-            value = (colour * alpha + self.pixels[near_y, near_x] * (1 - alpha)).tolist()
-            a, b = (int(ax * 16), int(ay * 16)), (int(bx * 16), int(by * 16))
-            cv2.line(self.pixels, a, b, value, max(1, round(wide)), cv2.LINE_AA, 4)
-
-
-def side_normals(towards: Floats, camera: Camera) -> tuple[Floats, Floats]:
-    """Normals of the left and right half of an upright round thing that is seen from direction ``towards``."""
-    right = camera.rotation[0] * 0.8
-    left_normal, right_normal = towards - right, towards + right
-    scale = 1.0 / math.sqrt(float(left_normal @ left_normal)), 1.0 / math.sqrt(float(right_normal @ right_normal))
-    return left_normal * scale[0], right_normal * scale[1]
+    def cast_shadow(self, shape: Shape) -> None:
+        """Add a shape's shadow on the flat ground."""
+        for corners, _ in shape.faces:
+            self._fill_hull(self.shadow, self.light.to_ground(corners))
+        if shape.bars:
+            starts, ends, radii, _ = (np.stack(values) for values in zip(*shape.bars, strict=True))
+            pixels, depth, half = self._strips(self.light.to_ground(starts), self.light.to_ground(ends), radii, 0.3)
+            strength = 70.0 + 185.0 * np.minimum(half / 0.3, 1.0)  # what is thinner than a pixel gets weaker
+            for i in np.argsort(strength):
+                self._fill(self.shadow, pixels[i], depth[i], [float(strength[i])])

@@ -8,7 +8,7 @@ In: a folder, counts, a size and a seed. Out, written whole or not at all::
     sample.json                    the arguments, so that the same call reuses the folder
     README.txt
 
-The two classes share camera, light, land and clutter; only the lattice tower with its antennas, shadow and conductors tells
+The two classes share camera, light, land and everything on it; only the lattice tower with its shadow and conductors tells
 them apart. Training and test scenes come from different seeds.
 """
 
@@ -22,25 +22,26 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dips.demo.render import Scene, render_scene
+from dips.demo.render import render_scene
 from dips.errors import DataError
+from dips.scoremaps.rle import run_lengths
 from dips.system.console import track
 from dips.system.files import new_folder
 
-__all__ = ["Scene", "render_scene", "run_lengths", "write_sample"]
+__all__ = ["write_sample"]
 
-_VERSION = 1
-_CLASSES = ("none", "tower")
+SAMPLE_VERSION = 2
+CLASSES = ("none", "tower")
 
-_README = """\
+README_TEXT = """\
 These photos are not photos: they are GENERATED scenes, drawn by the program DiPS (dips.demo) from random numbers
 (seed {seed}). No drone flew, no place or building in them exists. They are here to try DiPS without data of one's own
 and to check an installation. Accuracy on them says nothing about accuracy on real photos.
 
-train/, test/          photos in the folders 'tower' (one lattice tower with antennas or power lines) and 'none'
+train/, test/          photos in the folders 'tower' (one lattice tower of a power line) and 'none'
 *.coco.json            the towers' true boxes and masks (category 'tower'); training must not look at those of train/
-masks/                 the masks as pictures, 255 = tower: the outer silhouette with the lattice's holes filled and the
-                       antennas included, without shadow, hanging wires, and without what something else hides
+masks/                 the masks as pictures, 255 = tower: the outer silhouette with the lattice's holes filled, without
+                       shadow, insulators and wires, and without what something else hides
 sample.json            how the folder was made
 """
 
@@ -60,14 +61,14 @@ def write_sample(folder: Path, *, train: int = 120, test: int = 40, size: tuple[
             f"the sample needs at least 2 photos per split, sides of 64 to 4096 pixels and a seed >= 0, "
             f"not train={train}, test={test}, size={size}, seed={seed}"
         )
-    made_with = {"version": _VERSION, "train": train, "test": test, "size": list(size), "seed": seed}
+    made_with = {"version": SAMPLE_VERSION, "train": train, "test": test, "size": list(size), "seed": seed}
     if folder.exists():
         _check_existing(folder, made_with)
         return
     with new_folder(folder) as work:
         for split, count in (("train", train), ("test", test)):
             _write_split(work, split, count, size, seed)
-        (work / "README.txt").write_text(_README.format(seed=seed), encoding="utf-8")
+        (work / "README.txt").write_text(README_TEXT.format(seed=seed), encoding="utf-8")
         _write_json(work / "sample.json", made_with)
 
 
@@ -81,7 +82,7 @@ def _check_existing(folder: Path, made_with: dict[str, Any]) -> None:
         raise DataError(f"{folder} holds a sample made with {found}, not {made_with}; choose another folder or remove it")
     for split in ("train", "test"):
         for name, label, _ in _plan(split, int(made_with[split])):
-            for path in (folder / split / _CLASSES[label] / name, *([folder / _mask_name(split, name)] if label else [])):
+            for path in (folder / split / CLASSES[label] / name, *([folder / _mask_name(split, name)] if label else [])):
                 if not path.is_file():
                     raise DataError(f"{folder} is incomplete: {path} is missing; remove the folder to have it made again")
 
@@ -107,7 +108,7 @@ def _write_split(work: Path, split: str, count: int, size: tuple[int, int], seed
     for name, label, numbers in track(_plan(split, count), f"drawing {split} scenes"):
         rng = np.random.default_rng([seed, *numbers])
         scene = render_scene(rng, tower=bool(label), size=size)
-        place = f"{split}/{_CLASSES[label]}/{name}"
+        place = f"{split}/{CLASSES[label]}/{name}"
         quality = int(rng.integers(78, 95))
         _write_picture(work / place, scene.image[..., ::-1], ".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality])
         images.append({"id": len(images), "file_name": place, "width": size[0], "height": size[1]})
@@ -123,25 +124,16 @@ def _write_split(work: Path, split: str, count: int, size: tuple[int, int], seed
                 "bbox": [x0, y0, x1 - x0, y1 - y0],
                 "area": int(scene.mask.sum()),
                 "iscrowd": 0,
-                "segmentation": {"size": [size[1], size[0]], "counts": run_lengths(scene.mask)},
+                "segmentation": {"size": [size[1], size[0]], "counts": run_lengths(scene.mask).tolist()},
             }
         )
     content = {
-        "info": {"description": "generated scenes of dips demo, not photos", "version": str(_VERSION)},
+        "info": {"description": "generated scenes of dips demo, not photos", "version": str(SAMPLE_VERSION)},
         "images": images,
         "annotations": annotations,
         "categories": [{"id": 1, "name": "tower"}],
     }
     _write_json(work / f"{split}.coco.json", content)
-
-
-def run_lengths(mask: NDArray[np.bool_]) -> list[int]:
-    """COCO's uncompressed run lengths of ``mask (H, W)``: column by column, zeros first."""
-    flat = mask.ravel(order="F").astype(np.int8)
-    edges = np.flatnonzero(np.diff(flat)) + 1
-    bounds = np.concatenate([[0], edges, [flat.size]])
-    runs: list[int] = np.diff(bounds).tolist()
-    return [0, *runs] if flat.size and flat[0] else runs
 
 
 def _write_picture(path: Path, pixels: NDArray[np.uint8], kind: str, options: list[int]) -> None:

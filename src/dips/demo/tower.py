@@ -1,152 +1,91 @@
-"""Drawing of a lattice tower: depth-sorted bars and plates on a finer canvas, its silhouette, its shadow, its conductors.
+"""The lattice towers of power lines as shapes: tapered legs, bracing, arms, insulators and conductors.
 
-The **mask** of a tower is its outer silhouette: bays, arms, decks and antennas are filled, also where one can look through
-the lattice. What stands in front is cut out; the shadow and the conductors do not belong to it.
+In: a random generator. Out: a :class:`~dips.demo.canvas.Shape` in metres, its axis at the origin.
 """
 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
-import cv2
 import numpy as np
 
-from dips.demo.camera import SUPER, Camera, Light
-from dips.demo.canvas import Canvas, fill, strips
-from dips.demo.noise import Floats
-from dips.demo.shadows import bar_shadows, hull_shadows
-from dips.demo.tower_shape import TowerShape
+from dips.demo.canvas import Shape
+from dips.demo.noise import Array
 
-__all__ = ["conductor_heading", "draw_conductors", "draw_tower", "tower_shadow"]
+__all__ = ["ARM_LENGTHS", "make_tower", "tower_size"]
 
-_FINE = 2 * SUPER
-_SHIFT = 4
-
-
-def tower_shadow(plane: Floats, camera: Camera, light: Light, tower: TowerShape) -> None:
-    """Darken the ground where the tower's bars and solid parts take the sun."""
-    bars = tower.bars
-    starts, ends = np.array([b[0] for b in bars]), np.array([b[1] for b in bars])
-    bar_shadows(plane, camera, light, starts, ends, np.array([b[2] for b in bars]))
-    hull_shadows(plane, camera, light, tower.solids)
+# lengths of a tower's arms from the lowest pair to the highest, as fractions of the longest
+ARM_LENGTHS = {"single": (1.0,), "danube": (1.0, 0.62), "barrel": (0.78, 1.0, 0.70), "fir": (1.0, 0.82, 0.62)}
+STEELS = np.array([(158, 162, 165), (158, 162, 165), (196, 198, 198), (116, 118, 118)])
+STRIPES = np.array([(176, 62, 48), (222, 222, 218)])
+INSULATORS = np.array([(104, 66, 48), (150, 176, 168), (204, 204, 204)])
+CONCRETE = np.array([178, 174, 166])
+UP = np.array([0.0, 0.0, 1.0])
 
 
-def conductor_heading(tower: TowerShape) -> Floats:
-    """The direction in which the line runs: across the arms."""
-    out = tower.wires[0] * (1, 1, 0)
-    length = math.hypot(out[0], out[1])
-    return np.array([-out[1], out[0], 0.0]) / max(length, 1e-6)
+def tower_size(rng: np.random.Generator) -> tuple[float, float, float]:
+    """Return height, half width at the foot and reach of the longest arm in metres."""
+    height = float(rng.uniform(26, 54))
+    return height, height * float(rng.uniform(0.055, 0.085)), height * float(rng.uniform(0.15, 0.24))
 
 
-def draw_conductors(canvas: Canvas, points: list[Floats], heading: Floats, side: float) -> None:
-    """Wires that hang from ``points`` along the horizontal unit vector ``heading`` times ``side`` to a far tower."""
-    t = np.linspace(0, 1, 25)[:, None]
-    for point in points:
-        span = heading * (side * 220.0)
-        line = point + span * t - np.array([0, 0, 1.0]) * (4 * 7.0) * t * (1 - t)
-        canvas.wire(line, np.array([92, 94, 98.0]), 0.02)
+def make_tower(rng: np.random.Generator, kind: str, height: float, half: float, reach: float) -> Shape:
+    """Return a tower of a kind of :data:`ARM_LENGTHS` and a size of :func:`tower_size`."""
+    tower = Shape(0.0, 0.0, height, reach)
+    heading = rng.uniform(0, 2 * math.pi)
+    arms = height * (0.90 - 0.125 * np.arange(len(ARM_LENGTHS[kind]))[::-1])
+    widths = half * np.array([1.0, rng.uniform(0.30, 0.45), rng.uniform(0.14, 0.24)]) * math.sqrt(2.0)
+    steel = rng.choice(STEELS) + rng.normal(0, 6)
+    paints = STRIPES if rng.random() < 0.15 else np.array([steel, steel])
+    leg, brace = 0.07 + 0.0026 * height, 0.035 + 0.001 * height
 
+    def corners(z: float) -> Array:
+        turn = heading + (np.arange(4) + 0.5) * math.pi / 2
+        width = np.interp(z, (0, arms[0], height), widths)
+        return np.column_stack([width * np.cos(turn), width * np.sin(turn), np.full(4, z)])
 
-_Part = tuple[float, Floats, Floats]  # depth, corners in pixels, colour
+    bays, ratio = [0.0], rng.uniform(1.1, 1.7)
+    while bays[-1] < height - 0.5:
+        bays.append(bays[-1] + max(ratio * np.interp(bays[-1], (0, arms[0], height), widths), height / 30))
+    bays = list(np.array(bays) * height / bays[-1])
+    for number, (low, high) in enumerate(pairwise(bays)):
+        albedo, taper = paints[number % 2], 1.0 - 0.45 * low / height
+        foot, head = corners(low), corners(high)
+        tower.hulls.append(np.concatenate([foot, head]))
+        for a, b, c, d in zip(foot, np.roll(foot, -1, 0), head, np.roll(head, -1, 0), strict=True):
+            tower.bars.append((a, c, leg * taper, albedo))
+            tower.bars += [(start, end, brace * taper, albedo) for start, end in ((a, d), (b, c), (c, d))]
+            if high - low > 3.5:  # large bays are braced twice
+                middle = (a + b + c + d) / 4
+                tower.bars += [(p, (q + middle) / 2, brace * 0.7, albedo) for p, q in (((a + c) / 2, a), ((b + d) / 2, b))]
+    for foot in corners(0.0):
+        block = np.array([(-1, -1, 0), (1, -1, 0), (1, 1, 0), (-1, 1, 0)]) * 0.5 + foot
+        tower.add_walls(block, block + UP * 0.4, CONCRETE)
+        tower.faces.append((block + UP * 0.4, CONCRETE))
+    peak = UP * height * 1.05
+    tower.bars += [(corner, peak, brace * 0.8, steel) for corner in corners(height)]
+    tower.hulls.append(np.array([*corners(height), peak]))
 
-
-def _bars(tower: TowerShape, camera: Camera, light: Light) -> list[_Part]:
-    starts, ends = np.array([b[0] for b in tower.bars]), np.array([b[1] for b in tower.bars])
-    radii = np.array([b[2] for b in tower.bars])
-    legs = np.array([b[4] for b in tower.bars])
-    first, first_depth = camera.project(starts)
-    second, second_depth = camera.project(ends)
-    along = ends - starts
-    along /= np.maximum(np.linalg.norm(along, axis=1), 1e-9)[:, None]
-    towards = camera.position - (starts + ends) / 2
-    distance = np.linalg.norm(towards, axis=1)
-    towards /= distance[:, None]
-    # a thin round bar: the sun's share by its angle to the bar, and by how much of the lit side is seen
-    across = np.sqrt(np.clip(1 - (along @ light.direction) ** 2, 0, 1))
-    seen = 0.5 + 0.5 * (towards @ light.direction)
-    sky = 0.62 + 0.2 * np.abs(along[:, 2]) + 0.1 * seen
-    glow = (across * (0.12 + 0.88 * seen))[:, None] * light.sun + sky[:, None] * light.ambient
-    linear = (np.array([b[3] for b in tower.bars]) / 255.0) ** 2.2 * glow
-    # bars on the far side stand in the others' shade
-    linear *= 0.92 + 0.08 * np.clip((starts * towards)[:, :2].sum(1) / max(tower.half, 0.1), -1, 1)[:, None]
-    colours = light.distant(255.0 * np.clip(linear, 0, 1) ** (1 / 2.2), distance)
-    depth = (first_depth + second_depth) / 2
-    half_a = np.maximum(radii * camera.focal / np.maximum(first_depth, 0.5), 0.14)
-    half_b = np.maximum(radii * camera.focal / np.maximum(second_depth, 0.5), 0.14)
-    corners = strips(first, second, half_a, half_b)
-    middle_a, middle_b = (corners[:, 0] + corners[:, 3]) / 2, (corners[:, 1] + corners[:, 2]) / 2
-    bright = np.minimum(colours * 1.2 + 5, 250)
-    # a leg's half that looks to the sun is brighter; "left" is left in the photo
-    sun_left = float(camera.rotation[0] @ light.direction) < 0
-    first_is_left = corners[:, 0, 0] < corners[:, 3, 0]
-    shown = (np.minimum(first_depth, second_depth) > 1.0) & (np.hypot(*(second - first).T) > 1e-3)
-    parts: list[_Part] = []
-    for i in np.flatnonzero(shown):
-        parts.append((float(depth[i]), corners[i], colours[i]))
-        if legs[i] and max(half_a[i], half_b[i]) > 0.5:
-            a, b = (0, 1) if bool(first_is_left[i]) == sun_left else (3, 2)
-            lit = np.stack([corners[i, a], corners[i, b], middle_b[i], middle_a[i]])
-            parts.append((float(depth[i]) - 0.01, lit, bright[i]))
-    return parts
-
-
-def _plates(tower: TowerShape, camera: Camera, light: Light) -> list[_Part]:
-    if not tower.plates:
-        return []
-    middles = np.array([c.mean(0) for c, _, _ in tower.plates])
-    away = camera.position - middles
-    both = np.array([n is None for _, _, n in tower.plates])
-    up = np.array([0.0, 0.0, 1.0])
-    normals = np.array([up if n is None else n for _, _, n in tower.plates])
-    normals /= np.linalg.norm(normals, axis=1)[:, None]
-    normals[both & (away[:, 2] < 0)] *= -1
-    colours = light.shade(np.array([a for _, a, _ in tower.plates]), normals)
-    colours = light.distant(colours, np.linalg.norm(away, axis=1))
-    parts: list[_Part] = []
-    pixels, depth = camera.project(np.concatenate([c for c, _, _ in tower.plates]))
-    bounds = np.concatenate([[0], np.cumsum([len(c) for c, _, _ in tower.plates])])
-    for i in np.flatnonzero((normals * away).sum(1) > 0):
-        part = slice(bounds[i], bounds[i + 1])
-        if depth[part].min() > 1.0:
-            parts.append((float(depth[part].mean()) - 0.05, pixels[part], colours[i]))
-    return parts
-
-
-def draw_tower(canvas: Canvas, tower: TowerShape) -> None:
-    """Draw the tower over what is on the canvas and set its silhouette."""
-    camera = canvas.camera
-    parts = _bars(tower, camera, canvas.light) + _plates(tower, camera, canvas.light)
-    if not parts:
-        return
-    parts.sort(key=lambda part: -part[0])
-    everything = np.concatenate([corners for _, corners, _ in parts])
-    low = np.maximum(np.floor(everything.min(0)).astype(int) - 2, 0)
-    high = np.minimum(np.ceil(everything.max(0)).astype(int) + 3, (camera.width, camera.height))
-    if (high <= low).any():
-        return
-    wide, tall = (high - low).tolist()
-    layer = np.zeros((tall * _FINE, wide * _FINE, 4), np.uint8)
-    points = np.rint(((everything - low) * _FINE - 0.5) * (1 << _SHIFT)).astype(np.int32)
-    start = 0
-    for _, corners, colour in parts:
-        outline = points[start : start + len(corners)]
-        start += len(corners)
-        cv2.fillConvexPoly(layer, outline, (*colour.tolist(), 255.0), cv2.LINE_8, _SHIFT)
-    layer = cv2.resize(layer, (wide * SUPER, tall * SUPER), interpolation=cv2.INTER_AREA)
-    where = (slice(low[1] * SUPER, high[1] * SUPER), slice(low[0] * SUPER, high[0] * SUPER))
-    cover = cv2.extractChannel(layer, 3)
-    hidden = cv2.multiply(canvas.pixels[where], cv2.merge([255 - cover] * 3), scale=1 / 255.0)
-    canvas.pixels[where] = cv2.add(hidden, layer[..., :3])
-    canvas.tower[where] = np.maximum(canvas.tower[where], cover)
-    canvas.has_tower = True
-    _silhouette(canvas, [*tower.bodies, *tower.solids])
-
-
-def _silhouette(canvas: Canvas, bodies: list[Floats]) -> None:
-    pixels, depth = canvas.camera.project(np.concatenate(bodies))
-    start = 0
-    for body in bodies:
-        part = slice(start, start + len(body))
-        start += len(body)
-        if depth[part].min() > 1.0:
-            fill(canvas.tower, cv2.convexHull(pixels[part][:, None].astype(np.float32))[:, 0], 255.0)
+    outward = np.array([math.cos(heading), math.sin(heading), 0.0])
+    glass, string = rng.choice(INSULATORS), height * rng.uniform(0.045, 0.06)
+    hooks = []
+    for z, length in zip(arms, ARM_LENGTHS[kind], strict=True):
+        for side, legs in ((1.0, [3, 0]), (-1.0, [1, 2])):
+            roots = np.concatenate([corners(z)[legs], corners(z + 0.05 * height)[legs]])
+            tip = outward * side * reach * length + UP * z
+            tower.hulls.append(np.array([*roots, tip]))
+            tower.bars += [(root, tip, brace * 1.3, steel) for root in roots]
+            for before, after in pairwise([roots + (tip - roots) * t for t in np.linspace(0, 0.9, 6)]):
+                bracing = [(p[i], after[j]) for i, j in ((0, 2), (1, 3), (0, 1)) for p in (before, after)]
+                tower.bars += [(start, end, brace * 0.7, steel) for start, end in bracing]
+            hooks += [tip] if len(arms) > 2 or length < 1.0 else [tip, outward * side * reach * 0.55 + UP * z]
+    for hook in hooks:
+        tower.bars.append((hook, hook - UP * string, 0.07, glass))
+        discs = [hook - UP * string * t for t in np.linspace(0.15, 0.85, 6)]
+        tower.bars += [(disc, disc - UP * string * 0.07, 0.16, glass) for disc in discs]
+    metres, span, sag = np.linspace(-900, 900, 181)[:, None], rng.uniform(260, 340), rng.uniform(6, 10)
+    t = np.abs(metres) / span % 1.0
+    run = metres * np.array([-outward[1], outward[0], 0.0]) - UP * (4 * sag * t * (1 - t))
+    tower.wires = [end + run for end in (peak, *(hook - UP * string for hook in hooks))]
+    return tower

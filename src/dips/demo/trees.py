@@ -1,175 +1,171 @@
-"""Trees of a generated scene, lit by the sun and seen from the height that the drone has over them.
+"""Trees of a generated scene: clumps of leaves that are lit by the sun and seen from the height that the drone has over them.
 
-A scene draws a handful of crowns per viewing height and reuses them in many sizes and tints.
+In: places, heights and models. Out: trees on the canvas and their shadows. A model's surface is computed once per process and
+viewing angle, coloured once per scene, and pasted in many sizes and tints.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
 
-from dips.demo.camera import SUPER, Camera, Light, tone
-from dips.demo.canvas import Canvas, fill
-from dips.demo.crowns import VARIANTS, crown
-from dips.demo.noise import Floats
+from dips.demo.canvas import SUPERSAMPLING, Canvas, Shape
+from dips.demo.light import linear, tone
+from dips.demo.noise import Array, sample_noise
 
-__all__ = ["KINDS", "Tree", "Trees"]
+__all__ = ["BUSHES", "CONIFERS", "LEAFY", "Tree", "TreePainter"]
 
-KINDS = ("round", "round", "round", "tall", "bush", "conifer", "conifer")
-_BINS = (8.0, 34.0, 68.0)  # degrees above the horizon
-_PIXELS = 128  # of a tree's height in its stored picture
+LEAFY, BUSHES, CONIFERS = range(6), range(6, 8), range(8, 10)  # numbers of the tree models
+VIEW_ANGLES = (8.0, 30.0, 60.0)  # degrees above the horizon
+SPRITE_HEIGHT = 96  # pixels of a tree's height
+LEAF_COLOURS = {
+    "spring": ((98, 118, 62), (110, 124, 70), (86, 106, 60)),
+    "summer": ((80, 96, 54), (86, 100, 58), (72, 88, 50)),
+    "autumn": ((146, 112, 58), (126, 98, 56), (104, 108, 60)),
+}
+NEEDLES = np.array([60, 74, 54])
 
 
 @dataclass(frozen=True)
 class Tree:
-    """A tree at ``x, y``, ``height`` metres high; ``kind`` indexes :data:`KINDS`, ``tint`` is a gain per channel."""
+    """A tree of a model at ``x, y``, ``height`` metres high; ``tint`` (3,) is a gain per channel."""
 
     x: float
     y: float
     height: float
-    kind: int
-    tint: tuple[float, float, float]
+    model: int
+    tint: Array
 
 
-@dataclass(frozen=True)
-class _Picture:
-    """RGBA pictures, each half as large as the one before, and the foot's place in the first."""
+@lru_cache(maxsize=64)
+def _clumps(model: int) -> tuple[Array, Array]:
+    """Return centres ``(N, 3)`` and radii ``(N,)`` of the clumps of leaves of a tree of height 1 at the origin."""
+    rng = np.random.default_rng([5, model])
+    if model in CONIFERS:
+        z = np.repeat(np.linspace(0.10, 0.96, 14), 9) + rng.normal(0, 0.01, 126)
+        turn = rng.uniform(0, 2 * math.pi, 126)
+        reach = np.maximum(1.0 - z, 0.0) ** 0.9 * rng.uniform(0.16, 0.24) * rng.uniform(0.55, 1.1, 126)
+        centres = np.column_stack([reach * np.cos(turn), reach * np.sin(turn), z - 0.25 * reach])
+        return centres, np.maximum(0.055 * (1.25 - z), 0.012) * rng.uniform(0.8, 1.2, 126)
+    wide, low = (0.6, 0.0) if model in BUSHES else (rng.uniform(0.30, 0.42), rng.uniform(0.10, 0.22))
+    half = (1.0 - low) / 2
+    # a few large limbs carry many clumps: the outline gets lobes and notches
+    directions = rng.normal(size=(97, 3))
+    directions /= np.linalg.norm(directions, axis=1)[:, None]
+    limbs = directions[:7] * rng.uniform(0.35, 0.6, (7, 1))
+    centres = limbs[rng.integers(0, 7, 90)] + directions[7:] * rng.uniform(0.15, 0.5, (90, 1))
+    return centres * (wide, wide, half) + (0.0, 0.0, low + half), rng.uniform(0.11, 0.27, 90) * min(wide, half)
 
-    levels: list[Floats]
-    foot: tuple[float, float]
+
+@lru_cache(maxsize=64)
+def _surface(model: int, view: int) -> tuple[Array, Array, Array]:
+    """Return what is seen of a tree by someone who stands at -y and looks down at it.
+
+    Returns the normals ``(H, W, 3)`` along right, up and back, 0 beside the tree; the light that gets there ``(H, W)``, 0-1;
+    and the foot's pixel.
+    """
+    centres, radii = _clumps(model)
+    c, s = math.cos(math.radians(VIEW_ANGLES[view])), math.sin(math.radians(VIEW_ANGLES[view]))
+    places = centres @ np.array([(1, 0, 0), (0, s, c), (0, -c, s)]).T
+    low, high = (places[:, :2] - radii[:, None] * 1.3).min(0), (places[:, :2] + radii[:, None] * 1.3).max(0)
+    low[1] = min(low[1], -0.02)
+    width, height = np.ceil((high - low) * SPRITE_HEIGHT).astype(int)
+    x, y = np.meshgrid(low[0] + (np.arange(width) + 0.5) / SPRITE_HEIGHT, high[1] - (np.arange(height) + 0.5) / SPRITE_HEIGHT)
+    # leaves roughen the outline of each clump and turn its surface
+    leaves = np.stack([sample_noise(x + i + 0.37 * model, y + i + 0.11 * view, 1.9, 0.5) for i in range(4)], -1)
+    nearest, normals = np.full((height, width), -9.0), np.zeros((height, width, 3))
+    for (cx, cy, cz), radius in zip(places, radii, strict=True):
+        row, column = int((high[1] - cy) * SPRITE_HEIGHT), int((cx - low[0]) * SPRITE_HEIGHT)
+        reach = int(1.3 * radius * SPRITE_HEIGHT) + 1
+        window = np.s_[max(row - reach, 0) : row + reach + 1, max(column - reach, 0) : column + reach + 1]
+        dx, dy = x[window] - cx, y[window] - cy
+        rise = radius * radius * (1.0 + 0.3 * leaves[window][..., 0]) - dx * dx - dy * dy
+        dz = np.sqrt(np.maximum(rise, 0.0))
+        front = (rise > 0) & (cz + dz > nearest[window])
+        nearest[window][front] = (cz + dz)[front]
+        normals[window][front] = np.stack([dx, dy, dz], -1)[front] / radius
+    solid = nearest > -9.0
+    crown = np.stack([x, y - 0.5 * c, nearest - 0.5 * s], -1)
+    crown /= np.maximum(np.linalg.norm(crown, axis=-1), 0.05)[..., None]
+    normals = 0.6 * normals + 0.6 * crown + 0.35 * leaves[..., 1:]
+    normals *= solid[..., None] / np.maximum(np.linalg.norm(normals, axis=-1), 1e-6)[..., None]
+    # hollows between clumps and the lower part of the crown get less light
+    depth = np.where(solid, nearest, cv2.blur(np.where(solid, nearest, 0.0), (5, 5)))
+    openness = np.clip(0.8 + 6.0 * (depth - cv2.GaussianBlur(depth, (0, 0), 5.0)) + 0.12 * leaves[..., 0], 0.3, 1.1)
+    openness *= np.clip(0.62 + 0.5 * y / (0.2 + c), 0.5, 1)
+    trunk = ~solid & (np.abs(x) < 0.014) & (y > 0) & (y < 0.4 * c)
+    normals[trunk], openness[trunk] = (0.0, 0.0, 1.0), 0.45
+    return normals.astype(np.float32), openness.astype(np.float32), np.array([-low[0], high[1]]) * SPRITE_HEIGHT
 
 
-class Trees:
-    """The crowns of one scene and their pictures, drawn on demand."""
+class TreePainter:
+    """Draws the trees of one scene on its canvas."""
 
-    def __init__(self, rng: np.random.Generator, camera: Camera, light: Light) -> None:
-        self.camera = camera
-        self.light = light
-        base = np.array([80, 94, 52.0]) + rng.normal(0, 6, 3)
-        autumn = rng.random() > 0.86
-        self._rng = rng
-        # plain numbers: hundreds of trees are placed one by one
-        self._eye: list[float] = camera.position.tolist()
-        self._turn: list[list[float]] = camera.rotation.tolist()
-        self._haze: list[float] = light.haze.tolist()
-        self._crowns = [crown(shape, int(rng.integers(VARIANTS[shape]))) for shape in KINDS]
-        self._colours = []
-        for shape in KINDS:
-            colour = base + rng.normal(0, 5, 3) + rng.normal(0, 7)
-            if shape == "conifer":
-                colour = np.array([62, 76, 54.0]) + rng.normal(0, 5, 3)
-            elif autumn and rng.random() < 0.6:
-                colour = np.array([[150, 116, 58], [126, 92, 54], [142, 130, 68.0]][int(rng.integers(3))])
-            self._colours.append(np.clip(colour, 20, 200))
-        self._pictures: dict[tuple[int, int], _Picture] = {}
+    def __init__(self, rng: np.random.Generator, canvas: Canvas, season: str) -> None:
+        self.canvas = canvas
+        colours = rng.choice(LEAF_COLOURS[season], CONIFERS.stop)
+        colours[CONIFERS] = NEEDLES
+        self._colours = np.clip(colours + rng.normal(0, 5, colours.shape) + rng.normal(0, 6, (len(colours), 1)), 15, 220)
+        self._pictures: dict[tuple[int, int], list[Array]] = {}
+        crowns = [canvas.light.to_ground(_clumps(model)[0] * 1.1) for model in range(CONIFERS.stop)]
+        self._shadows = [crown[cv2.convexHull(crown[:, :2].astype(np.float32), returnPoints=False)[:, 0]] for crown in crowns]
 
-    def _picture(self, kind: int, level: int) -> _Picture:
-        key = (kind, level)
-        if key not in self._pictures:
-            self._pictures[key] = self._paint(kind, level)
-        return self._pictures[key]
+    def _paint(self, model: int, view: int) -> list[Array]:
+        """Return RGBA pictures of a tree model, each half as large as the one before."""
+        light, forward = self.canvas.light, self.canvas.camera.rotation[2]
+        normals, openness, _ = _surface(model, view)
+        c, s = math.cos(math.radians(VIEW_ANGLES[view])), math.sin(math.radians(VIEW_ANGLES[view]))
+        a, b = forward[:2] / np.hypot(*forward[:2])
+        axes = np.array([(b, -a, 0), (a * s, b * s, c), (-a * c, -b * c, s)], dtype=np.float32)
+        # leaves let some light through
+        direct = np.clip(0.15 + 0.85 * (normals @ (axes @ light.direction)), 0.0, 1.0) * openness
+        diffuse = (0.62 + 0.38 * (normals @ axes[:, 2])) * openness
+        shown = normals.any(-1)
+        picture = np.empty((*shown.shape, 4), np.uint8)
+        picture[..., :3] = tone(
+            linear(self._colours[model]) * (direct[..., None] * light.sun * 1.15 + diffuse[..., None] * light.sky)
+        )
+        # around the tree lies its mean colour, so that scaling mixes no other in
+        picture[~shown, :3] = picture[shown, :3].mean(0)
+        picture[..., 3] = shown * np.uint8(255)
+        pictures = [picture]
+        while min(pictures[-1].shape[:2]) > 12:
+            pictures.append(cv2.resize(pictures[-1], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
+        return pictures
 
-    def _paint(self, kind: int, level: int) -> _Picture:
-        shape = self._crowns[kind]
-        tilt = math.radians(_BINS[level])
-        forward = self.camera.rotation[2]
-        yaw = math.atan2(forward[1], forward[0])
-        right = np.array([math.sin(yaw), -math.cos(yaw), 0.0])
-        ahead = np.array([math.cos(yaw), math.sin(yaw), 0.0])
-        rise = ahead * math.sin(tilt) + np.array([0, 0, math.cos(tilt)])
-        depth = ahead * math.cos(tilt) - np.array([0, 0, math.sin(tilt)])
-        u, v, w = (shape.leaves @ np.stack([right, -rise, depth]).T).T
-        left, top = u.min() - 0.03, v.min() - 0.03
-        width = math.ceil((u.max() + 0.03 - left) * _PIXELS) + 4
-        height = math.ceil((max(v.max(), 0.0) + 0.03 - top) * _PIXELS) + 4
-        picture = np.zeros((height, width, 4), np.uint8)
-        foot = (-left * _PIXELS, -top * _PIXELS)
-        if level < 2:
-            bark = self.light.shade(np.array([104, 90, 76.0]), -ahead)
-            tip = foot[1] - shape.trunk * 2.2 * _PIXELS * math.cos(tilt)
-            a, b = 0.016 * _PIXELS, 0.010 * _PIXELS
-            quad = np.array([(foot[0] - a, foot[1]), (foot[0] + a, foot[1]), (foot[0] + b, tip), (foot[0] - b, tip)])
-            fill(picture, quad, (*bark.tolist(), 255.0), 1.0)
-        facing = np.clip(0.3 + 0.7 * (shape.normals @ self.light.direction), 0, 1) * shape.shade
-        albedo = (self._colours[kind] / 255.0) ** 2.2 * self._rng.uniform(0.6, 1.45, len(u))[:, None]
-        sky = shape.shade * (0.5 + 0.5 * np.clip(shape.normals[:, 2], -0.4, 1))
-        linear = albedo * (facing[:, None] * self.light.sun * 1.25 + sky[:, None] * self.light.ambient * 1.15)
-        order = np.argsort(-w)
-        colour = np.full((len(u), 4), 255, np.uint8)
-        colour[:, :3] = tone(linear[order])
-        packed = colour.view(np.uint32)[:, 0]
-        place = (((v - top) * _PIXELS).astype(int) * width + ((u - left) * _PIXELS).astype(int))[order]
-        flat = picture.reshape(-1, 4).view(np.uint32)[:, 0]
-        for step in (-width, 2 * width, -1, 2, 0, 1, width, width + 1):
-            flat[place + step] = packed
-        # between the leaves stands their mean colour, so that scaling mixes no black in
-        spread = cv2.blur(picture, (9, 9)).astype(np.float32)
-        gaps = np.clip(spread[..., :3] * (255.0 / np.maximum(spread[..., 3:], 8.0)), 0, 255).astype(np.uint8)
-        np.copyto(picture[..., :3], gaps, where=picture[..., 3:] == 0)
-        levels = [picture]
-        while min(levels[-1].shape[:2]) > 24:
-            smaller = (levels[-1].shape[1] // 2, levels[-1].shape[0] // 2)
-            levels.append(cv2.resize(levels[-1], smaller, interpolation=cv2.INTER_AREA))
-        return _Picture(levels, foot)
-
-    def draw(self, canvas: Canvas, tree: Tree) -> None:
-        """Put a tree on the canvas."""
-        camera = self.camera
-        dx, dy, dz = tree.x - self._eye[0], tree.y - self._eye[1], -self._eye[2]
-        seen = [a * dx + b * dy + c * dz for a, b, c in self._turn]
-        distance = seen[2]
-        if distance < 4.0:
+    def draw(self, tree: Tree) -> None:
+        """Paste a tree."""
+        camera, light, canvas = self.canvas.camera, self.canvas.light, self.canvas
+        foot, depth = camera.project(np.array([tree.x, tree.y, 0.0]))
+        distance, away = float(depth), math.hypot(camera.position[0] - tree.x, camera.position[1] - tree.y)
+        angle = math.degrees(math.atan2(camera.position[2] - 0.6 * tree.height, away))
+        view = min(range(len(VIEW_ANGLES)), key=lambda i: abs(VIEW_ANGLES[i] - angle))
+        if (tree.model, view) not in self._pictures:
+            self._pictures[tree.model, view] = self._paint(tree.model, view)
+        pictures = self._pictures[tree.model, view]
+        scale = camera.focal * tree.height / distance / SPRITE_HEIGHT * SUPERSAMPLING
+        width, height = (max(round(side * scale), 2) for side in pictures[0].shape[1::-1])
+        corner = foot * SUPERSAMPLING - _surface(tree.model, view)[2] * scale
+        x, y = round(float(corner[0])), round(float(corner[1]))
+        rows, columns = canvas.tower.shape
+        left, top, right, bottom = max(x, 0), max(y, 0), min(x + width, columns), min(y + height, rows)
+        if left >= right or top >= bottom:
             return
-        seen_at = math.degrees(math.atan2(-dz - tree.height * 0.6, max(math.hypot(dx, dy), 0.1)))
-        picture = self._picture(tree.kind, min(range(len(_BINS)), key=lambda i: abs(_BINS[i] - seen_at)))
-        scale = camera.focal * tree.height / distance / _PIXELS * SUPER
-        if not 0.01 < scale < 12:
-            return
-        full = picture.levels[0].shape
-        width, height = max(round(full[1] * scale), 2), max(round(full[0] * scale), 2)
-        x0 = round((seen[0] / distance * camera.focal + camera.width / 2) * SUPER - picture.foot[0] * scale)
-        y0 = round((seen[1] / distance * camera.focal + camera.height / 2) * SUPER - picture.foot[1] * scale)
-        rows, columns = camera.height * SUPER, camera.width * SUPER
-        if x0 >= columns or y0 >= rows or x0 + width <= 0 or y0 + height <= 0 or width * height > 4_000_000:
-            return
-        source = next((p for p in reversed(picture.levels) if p.shape[1] >= width), picture.levels[0])
+        source = next((p for p in reversed(pictures) if p.shape[1] >= width), pictures[0])
         small = cv2.resize(source, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-        left, top, right, bottom = max(x0, 0), max(y0, 0), min(x0 + width, columns), min(y0 + height, rows)
-        small = small[top - y0 : bottom - y0, left - x0 : right - x0]
-        share = math.exp(-distance / self.light.haze_length)
-        (r, g, b), haze = tree.tint, [h * (1 - share) for h in self._haze]
-        gain = [[r * share, 0, 0, 0, haze[0]], [0, g * share, 0, 0, haze[1]], [0, 0, b * share, 0, haze[2]]]
-        tinted = cv2.transform(small, np.array(gain))
-        solid = cv2.threshold(cv2.extractChannel(small, 3), 105, 255, cv2.THRESH_BINARY)[1]
-        part = canvas.pixels[top:bottom, left:right]
-        part[:] = cv2.copyTo(tinted, solid, part)
-        if canvas.has_tower:
-            covered = canvas.tower[top:bottom, left:right]
-            covered[:] = cv2.subtract(covered, solid)
+        small = small[top - y : bottom - y, left - x : right - x]
+        clear = math.exp(-distance / light.haze_length)
+        gain = np.column_stack([np.diag(tree.tint) * clear, np.zeros(3), light.haze * (1.0 - clear)])
+        solid = cv2.threshold(cv2.extractChannel(small, 3), 110, 255, cv2.THRESH_BINARY)[1]
+        part, covered = canvas.pixels[top:bottom, left:right], canvas.tower[top:bottom, left:right]
+        part[:] = cv2.copyTo(cv2.transform(small, gain), solid, part)
+        covered[:] = cv2.subtract(covered, solid)
 
-    def shadows(self, plane: Floats, trees: list[Tree]) -> None:
-        """Darken the ground plane by the trees' shadows: outlines moved along the sun's rays, with ragged edges."""
-        if not trees:
-            return
-        turn = np.linspace(0, 2 * math.pi, 20, endpoint=False)
-        sun = self.light.direction[:2] / max(float(np.hypot(*self.light.direction[:2])), 1e-6)
-        place = np.array([(t.x, t.y) for t in trees])
-        tall = np.array([t.height for t in trees])[:, None]
-        wide = np.array([self._crowns[t.kind].width for t in trees])[:, None] * tall
-        pointed = np.array([KINDS[t.kind] in ("conifer", "tall") for t in trees])[:, None]
-        lean = self.light.shadow * tall
-        phase = place.sum(1, keepdims=True)
-        ragged = 1 + 0.14 * np.sin(turn * 5 + phase) + 0.10 * np.sin(turn * 9 + 3 * phase)
-        along = np.cos(turn) * ragged * (wide * 0.85 + lean * np.where(pointed, 0.42, 0.28))
-        along = along + lean * np.where(pointed, 0.46, 0.58)
-        across = np.sin(turn) * ragged * wide * np.where(pointed, np.clip(0.8 - 0.65 * np.cos(turn), 0.1, 1.1), 0.95)
-        ground = place[:, None] - along[..., None] * sun + across[..., None] * np.array([-sun[1], sun[0]])
-        pixels, depth = self.camera.project(np.concatenate([ground, np.zeros((*ground.shape[:2], 1))], -1).reshape(-1, 3))
-        pixels, depth = pixels.reshape(len(trees), -1, 2), depth.reshape(len(trees), -1)
-        low, high = pixels.min(1), pixels.max(1)
-        shown = (depth.min(1) > 2) & (high > 0).all(1) & (low < (self.camera.width, self.camera.height)).all(1)
-        for i in np.flatnonzero(shown & (np.abs(pixels).max((1, 2)) < 8000)):
-            fill(plane, pixels[i], 255.0)
+    def cast_shadow(self, tree: Tree) -> None:
+        """Add the tree's shadow on the flat ground."""
+        outline = self._shadows[tree.model] * tree.height + (tree.x, tree.y, 0.0)
+        self.canvas.cast_shadow(Shape(tree.x, tree.y, 1.0, 1.0, faces=[(outline, NEEDLES)]))
