@@ -5,7 +5,7 @@ const bytesOf = (text) => Uint8Array.from(atob(text), (letter) => letter.charCod
 function readData(data) {
   const photos = data.photos.map((photo) => ({ ...photo, levels: null, top: 0, found: null, cut: -1, heat: null, image: null }));
   const rows = data.rows.map((values, place) => {
-    const row = Object.fromEntries(data.packed_rows.map((name, i) => [name, values[i]]));
+    const row = Object.fromEntries(data.columns.map((name, i) => [name, values[i]]));
     const name = row.id.slice(row.id.lastIndexOf("/") + 1);
     return { ...row, place, name, folder: row.id.slice(0, row.id.length - name.length), search: row.id.toLowerCase(), photo: photos[row.photo] ?? null };
   });
