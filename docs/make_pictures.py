@@ -73,7 +73,7 @@ def main() -> None:
     for name, files in zip(("tower", "none"), folders, strict=True):
         strip([read_image(file) for file in files], 160, PICTURES / f"train-{name}.jpg")
     overlays = sorted((demo / "predictions" / "overlays").rglob("*.jpg"))
-    strip([read_image(file) for file in overlays[-4:]], 220, PICTURES / "predictions.jpg")
+    strip([read_image(file) for file in overlays[-20:-16]], 220, PICTURES / "predictions.jpg")
 
     program = next(found for name in ("chromium", "google-chrome", "chromium-browser") if (found := shutil.which(name)))
     with sync_playwright() as playwright:
@@ -81,7 +81,8 @@ def main() -> None:
         page = browser.new_page(viewport={"width": 1100, "height": 760})
         page.goto((demo / "run" / "report.html").resolve().as_uri())
         page.wait_for_timeout(1000)
-        page.locator("#photos").scroll_into_view_if_needed()
+        page.evaluate("document.querySelector('#photos').scrollIntoView()")
+        page.wait_for_timeout(1500)
         screenshot(page, PICTURES / "report.png")
 
         command = [sys.executable, "-m", "dips", "view", str(demo / "predictions"), "--no-open"]
@@ -89,6 +90,9 @@ def main() -> None:
             assert server.stderr is not None
             address = next(match[0] for line in server.stderr if (match := re.search(r"http://\S+", line)))
             page.goto(address)
+            page.get_by_placeholder("part of a name").fill("tower")
+            for _ in range(3):
+                page.keyboard.press("ArrowDown")
             page.wait_for_timeout(1500)
             screenshot(page, PICTURES / "view.png")
             server.terminate()
