@@ -62,15 +62,17 @@ class Canvas:
         self.shadow: Array = self.tower.copy()
         self.pixels: Array = np.repeat(self.tower[..., None], 3, 2)
 
-    def _fill(self, plane: Array, pixels: Array, depth: Array, colour: list[float]) -> None:
-        """Fill the convex outline of pixels ``(N, 2)`` of the photo."""
+    def _fill(self, pixels: Array, depth: Array, *layers: tuple[Array, list[float]]) -> None:
+        """Fill the convex outline of pixels ``(N, 2)`` of the photo on each plane with its colour."""
         if depth.min() > NEAREST_DEPTH:
-            points = (np.clip(pixels, -MAX_COORDINATE, MAX_COORDINATE) * SUPERSAMPLING - 0.5) * 16
-            cv2.fillConvexPoly(plane, np.rint(points).astype(np.int32), colour, cv2.LINE_8, 4)
+            points = np.minimum(np.maximum(pixels, -MAX_COORDINATE), MAX_COORDINATE) * SUPERSAMPLING - 0.5
+            points = np.rint(points * 16).astype(np.int32)
+            for plane, colour in layers:
+                cv2.fillConvexPoly(plane, points, colour, cv2.LINE_8, 4)
 
     def _fill_hull(self, plane: Array, corners: Array) -> None:
         pixels, depth = self.camera.project(corners)
-        self._fill(plane, cv2.convexHull(pixels[:, None].astype(np.float32))[:, 0], depth, [255])
+        self._fill(cv2.convexHull(pixels[:, None].astype(np.float32))[:, 0], depth, (plane, [255]))
 
     def _strips(self, starts: Array, ends: Array, radii: Array, min_half: float) -> tuple[Array, Array, Array]:
         """Return outlines ``(N, 4, 2)``, their corners' depths and the half widths ``(N,)`` of bars, in pixels."""
@@ -104,8 +106,7 @@ class Canvas:
             order = np.argsort(-depth.mean(1))
             parts += zip(pixels[order], depth[order], colours[order], strict=True)
         for pixels, depth, colour in parts:
-            self._fill(self.pixels, pixels, depth, colour.tolist())
-            self._fill(self.tower, pixels, depth, [0])
+            self._fill(pixels, depth, (self.pixels, colour.tolist()), (self.tower, [0]))
         for hull in shape.hulls:
             self._fill_hull(self.tower, hull)
 
@@ -135,4 +136,4 @@ class Canvas:
             pixels, depth, half = self._strips(self.light.to_ground(starts), self.light.to_ground(ends), radii, 0.3)
             strength = 70.0 + 185.0 * np.minimum(half / 0.3, 1.0)  # what is thinner than a pixel gets weaker
             for i in np.argsort(strength):
-                self._fill(self.shadow, pixels[i], depth[i], [float(strength[i])])
+                self._fill(pixels[i], depth[i], (self.shadow, [float(strength[i])]))

@@ -18,7 +18,7 @@ def linear(colour: Array) -> Array:
 
 def tone(intensity: Array) -> Array:
     """Return colours 0-255 of linear intensities, with a soft shoulder."""
-    return np.asarray(255.0 * np.sqrt(intensity / (1.0 + 0.18 * intensity * intensity)))
+    return np.asarray(np.minimum(255.0 * np.sqrt(intensity / (1.0 + 0.18 * intensity * intensity)), 255.0))
 
 
 class Light:

@@ -17,7 +17,7 @@ __all__ = ["ARM_LENGTHS", "make_tower", "tower_size"]
 
 # lengths of a tower's arms from the lowest pair to the highest, as fractions of the longest
 ARM_LENGTHS = {"single": (1.0,), "danube": (1.0, 0.62), "barrel": (0.78, 1.0, 0.70), "fir": (1.0, 0.82, 0.62)}
-STEELS = np.array([(158, 162, 165), (158, 162, 165), (196, 198, 198), (116, 118, 118)])
+STEELS = np.array([(166, 170, 173), (196, 198, 198), (132, 134, 134)])
 STRIPES = np.array([(176, 62, 48), (222, 222, 218)])
 INSULATORS = np.array([(104, 66, 48), (150, 176, 168), (204, 204, 204)])
 CONCRETE = np.array([178, 174, 166])
