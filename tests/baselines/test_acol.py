@@ -8,8 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dips.baselines.acol import ACoL, TwoHeads, erase, of_class
-from dips.baselines.settings import ACOL
+from dips.baselines.acol import THRESHOLD, ACoL, TwoHeads, erase, of_class
 from dips.baselines.study import Study
 from dips.models.classifier import Classifier
 
@@ -50,7 +49,7 @@ def test_second_head_does_not_see_what_the_first_relies_on(method: ACoL) -> None
         for y in range(4):
             for x in range(4):
                 height = float((values[y, x] - values.min()) / (values.max() - values.min()))
-                seen = features[b, :, y, x] if height <= ACOL.threshold else torch.zeros_like(features[b, :, y, x])
+                seen = features[b, :, y, x] if height <= THRESHOLD else torch.zeros_like(features[b, :, y, x])
                 assert torch.equal(given[0][b, :, y, x], seen)
     assert 0 < (given[0].abs().sum(1) == 0).sum() < 48
 

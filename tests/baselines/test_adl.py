@@ -8,8 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dips.baselines.adl import Adl, attention, drop_mask, importance
-from dips.baselines.settings import ADL
+from dips.baselines.adl import DROP_RATE, STAGES, Adl, attention, drop_mask, importance
 from dips.baselines.study import Study
 from dips.models.backbones import stages
 
@@ -18,7 +17,7 @@ IMAGES, LABELS = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_see
 
 def draws(seed: int) -> list[bool]:
     generator = torch.Generator().manual_seed(seed)
-    return [float(torch.rand((), generator=generator)) < ADL.drop_rate for _ in range(ADL.stages)]
+    return [float(torch.rand((), generator=generator)) < DROP_RATE for _ in range(STAGES)]
 
 
 def test_attention_by_loops() -> None:
@@ -44,7 +43,7 @@ def test_loss_by_a_pass_of_its_own(study: Study) -> None:
     method = Adl()
     method.build(study)
     body = method.net.body
-    places = {id(module): i for i, (module, _) in enumerate(stages(body)[-ADL.stages :])}
+    places = {id(module): i for i, (module, _) in enumerate(stages(body)[-STAGES:])}
     assert len(places) == 3 and list(body.blocks)[-1] is stages(body)[-1][0]
     seen: set[tuple[bool, ...]] = set()
     for seed in range(8):

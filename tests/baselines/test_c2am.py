@@ -10,8 +10,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dips.baselines.c2am import C2am, Disentangler, active_border, negative_contrast, pool_sides, positive_contrast
-from dips.baselines.settings import C2AM, CNN
+from dips.baselines.c2am import (
+    ALPHA,
+    MARGIN,
+    C2am,
+    Disentangler,
+    active_border,
+    negative_contrast,
+    pool_sides,
+    positive_contrast,
+)
+from dips.baselines.cnn import STRIDE
 from dips.baselines.study import Study
 from dips.errors import DataError
 from dips.models.classifier import Classifier
@@ -22,7 +31,7 @@ def made(*shape: int, seed: int = 0) -> Tensor:
 
 
 def cosine(p: np.ndarray, q: np.ndarray) -> float:
-    return min(max(float(p @ q / np.sqrt(p @ p * (q @ q))), C2AM.margin), 1 - C2AM.margin)
+    return min(max(float(p @ q / np.sqrt(p @ p * (q @ q))), MARGIN), 1 - MARGIN)
 
 
 def test_sides_by_loops() -> None:
@@ -61,7 +70,7 @@ def test_positive_contrast_by_loops(alpha: float) -> None:
 
 def network(study: Study) -> Disentangler:
     torch.manual_seed(0)
-    return Disentangler(Classifier.from_weights(study.cnn, 1, stride=CNN.stride))
+    return Disentangler(Classifier.from_weights(study.cnn, 1, stride=STRIDE))
 
 
 @pytest.mark.parametrize("part", ["negative", "positive, active side", "positive, other side"])
@@ -71,7 +80,7 @@ def test_each_loss_teaches_disentangler_and_features(part: str, study: Study) ->
     if part == "negative":
         negative_contrast(active, other).backward()
     else:
-        positive_contrast(active if "active" in part else other, C2AM.alpha).backward()
+        positive_contrast(active if "active" in part else other, ALPHA).backward()
     convolution: Any = net.head[0]
     assert convolution.weight.grad.abs().sum() > 0
     taught = {name for name, parameter in net.body.named_parameters() if parameter.grad is not None and parameter.grad.any()}

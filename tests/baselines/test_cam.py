@@ -12,7 +12,6 @@ import torch
 
 from dips.baselines import normalise
 from dips.baselines.cam import Cam, CamIvr, CamMax, CamPas
-from dips.baselines.settings import NormaliseSettings
 from dips.baselines.study import Study
 from dips.types import FloatArray, Sample
 
@@ -54,7 +53,7 @@ def test_the_others_are_its_activations_otherwise_normalised(fitted: Study) -> N
     found = cam.activations(IMAGES, LABELS)
     expected = {
         CamMax: normalise.max_norm(found),
-        CamPas: normalise.pas(found, NormaliseSettings().pas),
+        CamPas: normalise.pas(found, normalise.PAS_PERCENTILE),
         CamIvr: normalise.ivr(found, 50),
     }
     for kind, maps in expected.items():
@@ -82,23 +81,23 @@ def test_ivr_takes_the_percentile_that_the_judge_prefers(wanted: float, fitted: 
     def judge(maps: Sequence[FloatArray], samples: Sequence[Sample]) -> float:
         assert list(samples) == list(fitted.val.samples)
         asked.append(list(maps))
-        return -abs(NormaliseSettings().ivr[len(asked) - 1] - wanted)
+        return -abs(normalise.IVR_PERCENTILES[len(asked) - 1] - wanted)
 
     fitted.judge = judge
     method = CamIvr()
     fit = method.fit(fitted)
     assert method.percentile == wanted and f"percentile {wanted:g} " in fit.chosen
-    assert [row["percentile"] for row in fit.curve] == list(NormaliseSettings().ivr)
+    assert [row["percentile"] for row in fit.curve] == list(normalise.IVR_PERCENTILES)
     cam: Any = fitted.fitted("cam")
     activations = cam.activations(*fitted.val.batch([0, 1, 2], 224, fitted.device))
-    for percentile, maps in zip(NormaliseSettings().ivr, asked, strict=True):
+    for percentile, maps in zip(normalise.IVR_PERCENTILES, asked, strict=True):
         np.testing.assert_allclose(np.stack(maps), normalise.ivr(activations, percentile).numpy(), atol=1e-4)
 
 
 def test_of_equal_percentiles_the_lowest(fitted: Study) -> None:
     method = CamIvr()
     method.fit(fitted)
-    assert method.percentile == min(NormaliseSettings().ivr)
+    assert method.percentile == min(normalise.IVR_PERCENTILES)
 
 
 def test_ivr_without_boxes_stays_in_the_middle(fitted: Study) -> None:

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dips.baselines.has import Has, hide, mean_colour
-from dips.baselines.settings import HAS
+from dips.baselines.has import CELL_SIDES, Has, hide, mean_colour
 from dips.baselines.study import Study
 
 
@@ -51,4 +50,4 @@ def test_crops_get_sizes_of_their_own(study: Study, monkeypatch: pytest.MonkeyPa
     method.build(study)
     method.fill = torch.zeros(3)
     method.loss(torch.rand(40, 3, 32, 32), torch.zeros(40, dtype=torch.long), torch.Generator().manual_seed(0))
-    assert len(drawn) == 40 and set(drawn) == set(HAS.sizes)
+    assert len(drawn) == 40 and set(drawn) == set(CELL_SIDES)

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from dips.baselines.lost import Lost, correlation, expanded_seed, seed_component
-from dips.baselines.settings import LOST
+from dips.baselines.lost import SEED_PATCHES, SIZE, Lost, correlation, expanded_seed, seed_component
 from dips.models.backbones import Features
 
 
@@ -79,9 +78,9 @@ def test_method(shift: float) -> None:
     study: Any = SimpleNamespace(transformer=transformer)
     method.build(study)
     maps = method.maps(torch.rand(3, 3, method.side, method.side), torch.zeros(3))
-    assert asked == [LOST.size] and method.state() == {}
+    assert asked == [SIZE] and method.state() == {}
     for row, photo in enumerate(keys[:2]):
-        chosen, expected = by_loops((photo - photo.mean((0, 1))).double().numpy(), LOST.k)
+        chosen, expected = by_loops((photo - photo.mean((0, 1))).double().numpy(), SEED_PATCHES)
         assert chosen[0] == 4 * (1 - row), "the twin in the corner is the first of the lowest degree"
         at = np.unravel_index(chosen[0], (4, 5))
         alone = np.zeros((4, 5))

@@ -9,8 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dips.baselines.settings import SPG
-from dips.baselines.spg import Guided, Spg, guidance, seeds
+from dips.baselines.spg import WIDTH, Guided, Spg, guidance, seeds
 from dips.baselines.study import Study
 from dips.models.backbones import stages
 
@@ -132,4 +131,4 @@ def test_branches_sit_on_the_two_stages_before_the_last(arch: str) -> None:
     assert [shape[1] for shape in seen] == [channels for _, channels in stages(net.body)]
     assert [shape[-1] for shape in seen] == [32, 16, 8, 4, 4]
     assert net.b1[0].in_channels == seen[-3][1] and net.b2[0].in_channels == seen[-2][1]
-    assert net.c[0][0].out_channels == SPG.width
+    assert net.c[0][0].out_channels == WIDTH

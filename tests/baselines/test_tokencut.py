@@ -10,8 +10,7 @@ import pytest
 import torch
 from scipy.linalg import eig
 
-from dips.baselines.settings import TOKENCUT
-from dips.baselines.tokencut import TokenCut, edges, foreground, second_eigenvector
+from dips.baselines.tokencut import SIZE, TokenCut, edges, foreground, second_eigenvector
 from dips.models.backbones import Features
 
 
@@ -83,6 +82,6 @@ def test_method(shift: float) -> None:
     maps = method.maps(torch.rand(2, 3, method.side, method.side), torch.zeros(2))
     expected = torch.zeros(2, 4, 5)
     expected[0, 1:3, 1:3] = expected[1, 0, 4] = 1
-    assert asked == [TOKENCUT.size] and method.state() == {}
+    assert asked == [SIZE] and method.state() == {}
     torch.testing.assert_close(maps, expected, rtol=0, atol=1e-4)
     assert maps.dtype == torch.float32 and maps.min() == 0 and maps.max() == 1

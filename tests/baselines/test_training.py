@@ -116,7 +116,7 @@ def test_new_layers_learn_faster(study: Study) -> None:
     optimiser = training._optimiser(net, list(net[2].parameters()), SCHEDULE)
     new, known = optimiser.param_groups
     assert new["share"] == 1 and {id(p) for p in new["params"]} == {id(p) for p in net[2].parameters()}
-    assert known["share"] == SCHEDULE.body_share and {id(p) for p in known["params"]} == {id(p) for p in net[0].parameters()}
+    assert known["share"] == SCHEDULE.backbone_lr and {id(p) for p in known["params"]} == {id(p) for p in net[0].parameters()}
     assert len(training._optimiser(net[2], list(net[2].parameters()), SCHEDULE).param_groups) == 1
 
 

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from dips.baselines.settings import TSCAM
 from dips.baselines.study import Study
-from dips.baselines.tscam import TsCam, couple
+from dips.baselines.tscam import TRAINED_BLOCKS, TsCam, couple
 
 BLOCKS = 6  # of the study's test_vit
 
@@ -54,7 +53,7 @@ def test_the_convolution_and_the_last_blocks_learn(study: Study) -> None:
     assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in method.net.head.parameters())
     net: Any = method.net.vit.net
     for index, block in enumerate(net.blocks):
-        learns = index >= BLOCKS - TSCAM.trained_blocks
+        learns = index >= BLOCKS - TRAINED_BLOCKS
         assert (block.mlp.fc1.weight.grad is not None) == (block.attn.qkv.weight.grad is not None) == learns
     assert net.patch_embed.proj.weight.grad is None
 

@@ -13,11 +13,19 @@ import torch
 from torch import Tensor, nn
 
 from dips.baselines.cnn import CnnMethod
-from dips.baselines.settings import ADL
 from dips.models.backbones import stages
 from dips.models.classifier import Classifier
 
 __all__ = ["Adl", "attention", "drop_mask", "importance"]
+
+DROP_RATE = 0.75
+"""How often features are dropped rather than weighted: the paper's (section 4)."""
+
+GAMMA = 0.8
+"""Fraction of the largest attention above which they are dropped: the paper's for VGG."""
+
+STAGES = 3
+"""Last stages whose outputs the layer sits on, as in the paper's VGG (pool3, pool4, conv5-3)."""
 
 
 def attention(features: Tensor) -> Tensor:
@@ -50,11 +58,11 @@ class Adl(CnnMethod):
 
         def layer(module: nn.Module, given: object, features: Tensor) -> Tensor:
             attended = attention(features)
-            drop = torch.rand((), generator=generator) < ADL.drop_rate
-            return features * (drop_mask(attended, ADL.gamma) if drop else importance(attended))
+            drop = torch.rand((), generator=generator) < DROP_RATE
+            return features * (drop_mask(attended, GAMMA) if drop else importance(attended))
 
         body = cast(Classifier, self.net).body
         with ExitStack() as hooks:  # they live as long as the forward pass: the network stays what it is
-            for module, _ in stages(body)[-ADL.stages :]:
+            for module, _ in stages(body)[-STAGES:]:
                 hooks.enter_context(module.register_forward_hook(layer))
             return super().loss(images, labels, generator)

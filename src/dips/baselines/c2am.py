@@ -14,15 +14,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dips.baselines import normalise
-from dips.baselines.cnn import trunk
+from dips.baselines.cnn import SCHEDULE, trunk
 from dips.baselines.method import Fit, ScoreMapMethod
-from dips.baselines.settings import C2AM, CNN
 from dips.baselines.study import Study
 from dips.baselines.training import train_network
 from dips.models.backbones import stages
 from dips.models.classifier import Classifier
 
 __all__ = ["C2am", "Disentangler", "negative_contrast", "pool_sides", "positive_contrast"]
+
+ALPHA = 0.25
+"""How fast a positive pair's weight falls with its rank (the authors' code for CUB takes 0.05 with supervised weights)."""
+
+MARGIN = 5e-4
+"""How near a cosine may come to 0 and to 1 in the losses: the authors'."""
 
 
 def pool_sides(features: Tensor, activation: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,7 +66,7 @@ def positive_contrast(features: Tensor, alpha: float) -> Tensor:
 
 def _cosines(left: Tensor, right: Tensor) -> Tensor:
     """``(B, B)``, kept away from 0 and 1, where the logarithms end."""
-    return (F.normalize(left, dim=1) @ F.normalize(right, dim=1).T).clamp(C2AM.margin, 1 - C2AM.margin)
+    return (F.normalize(left, dim=1) @ F.normalize(right, dim=1).T).clamp(MARGIN, 1 - MARGIN)
 
 
 class Disentangler(nn.Module):
@@ -147,12 +152,12 @@ class C2am(ScoreMapMethod):
         digests = tuple(study.train.digests[i] for i in kept)
         photos = replace(study.train, samples=samples, digests=digests)
         new = list(self.net.head.parameters())
-        return train_network(self.net, study, loss=self.loss, maps=self.maps, schedule=CNN.schedule, new=new, photos=photos)
+        return train_network(self.net, study, loss=self.loss, maps=self.maps, schedule=SCHEDULE, new=new, photos=photos)
 
     def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         """The three contrasts, with equal weight."""
         active, other = pool_sides(*self.net(images))
-        positive = positive_contrast(active, C2AM.alpha) + positive_contrast(other, C2AM.alpha)
+        positive = positive_contrast(active, ALPHA) + positive_contrast(other, ALPHA)
         return positive + negative_contrast(active, other)
 
     def maps(self, images: Tensor, labels: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ from torch import Tensor
 from dips.baselines import normalise
 from dips.baselines.cnn import CnnMethod
 from dips.baselines.method import Fit, ScoreMapMethod
-from dips.baselines.settings import NormaliseSettings
 from dips.baselines.study import Study
 
 __all__ = ["Cam", "CamIvr", "CamMax", "CamPas", "OnCam"]
@@ -68,7 +67,7 @@ class CamPas(OnCam):
 
     def maps(self, images: Tensor, labels: Tensor) -> Tensor:
         """See :func:`~dips.baselines.normalise.pas`."""
-        return normalise.pas(self.cam.activations(images, labels), NormaliseSettings().pas)
+        return normalise.pas(self.cam.activations(images, labels), normalise.PAS_PERCENTILE)
 
 
 class CamIvr(OnCam):
@@ -82,7 +81,7 @@ class CamIvr(OnCam):
     def train(self, study: Study) -> Fit:
         """Choose the percentile; without boxes on validation it stays at 50."""
         scores: dict[float, float] = {}
-        for self.percentile in NormaliseSettings().ivr:
+        for self.percentile in normalise.IVR_PERCENTILES:
             score = study.choose(self.maps, self.side)
             if score is None:
                 self.percentile = CamIvr.percentile

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from dips.baselines import normalise
 from dips.baselines.method import Fit, ScoreMapMethod
-from dips.baselines.settings import CNN
 from dips.baselines.study import Study
 from dips.baselines.training import Schedule, train_network
 from dips.errors import ConfigError, WeightsError
@@ -23,6 +22,14 @@ from dips.models.classifier import Classifier
 from dips.system.console import log
 
 __all__ = ["CnnMethod", "trunk"]
+
+STRIDE = 16
+"""Pixels of the photo per pixel of the last feature map. The benchmark (Choe et al. 2020) uses 8; 16 is what minutes
+on a CPU allow."""
+
+SCHEDULE = Schedule(lr=1e-2)
+"""Of the training of every method on the CNN, so that what differs is the method. Rates and numbers of steps are not the
+papers', which train for 50 epochs and more: they were chosen for budgets of minutes on validation photos (docs/results.md)."""
 
 Trunk = TypeVar("Trunk", bound=Classifier)
 
@@ -34,7 +41,7 @@ def trunk(study: Study, classes: int, kind: type[Trunk]) -> Trunk:
         ConfigError: what is pooled is not the mean of the feature map, so that class activations would not add up to scores.
     """
     try:
-        found = cast(Trunk, kind.from_weights(study.cnn, classes, stride=CNN.stride))
+        found = cast(Trunk, kind.from_weights(study.cnn, classes, stride=STRIDE))
     except WeightsError as error:
         log(f"  {study.cnn.arch} keeps its own stride ({error})")
         found = cast(Trunk, kind.from_weights(study.cnn, classes))
@@ -53,7 +60,7 @@ class CnnMethod(ScoreMapMethod):
     """A classifier whose class activations are the score maps."""
 
     labels: ClassVar[Literal["none", "image"]] = "image"
-    schedule: ClassVar[Schedule] = CNN.schedule
+    schedule: ClassVar[Schedule] = SCHEDULE
     net: nn.Module
 
     @property

@@ -10,9 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dips.baselines.cnn import CnnMethod
-from dips.baselines.settings import CUTMIX
 
 __all__ = ["CutMix", "draw_box", "mix"]
+
+PROBABILITY = 1.0
+"""That a batch is mixed, as in the WSOL benchmark (Choe et al. 2020). Fractions of area are uniform, Beta(1, 1), as everywhere
+in the paper (section 3.1)."""
 
 Box = tuple[int, int, int, int]
 
@@ -54,7 +57,7 @@ class CutMix(CnnMethod):
 
     def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Cross-entropy with both labels, weighted by area; one box for the whole batch."""
-        if torch.rand((), generator=generator) >= CUTMIX.probability:
+        if torch.rand((), generator=generator) >= PROBABILITY:
             return super().loss(images, labels, generator)
         height, width = images.shape[-2:]
         kept = float(torch.rand((), generator=generator))  # Beta(1, 1) is the uniform distribution

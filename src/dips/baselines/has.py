@@ -16,10 +16,18 @@ from torch import Tensor
 from dips.baselines.cnn import CnnMethod
 from dips.baselines.method import Fit
 from dips.baselines.photos import Photos
-from dips.baselines.settings import HAS
 from dips.baselines.study import Study
 
 __all__ = ["Has", "hide", "mean_colour"]
+
+CELL_SIDES = (0, 16, 32, 44, 56)
+"""Sides of a cell in pixels of a crop of 224, drawn per crop: those of HaS-Mixed (section 4); 0 hides nothing."""
+
+PROBABILITY = 0.5
+"""That a cell is hidden (section 4)."""
+
+COLOUR_PHOTOS = 256
+"""Training photos, about, that the mean colour is taken of; chosen here, the paper takes all."""
 
 
 def hide(images: Tensor, sizes: Sequence[int], probability: float, fill: Tensor, generator: torch.Generator) -> Tensor:
@@ -60,11 +68,11 @@ class Has(CnnMethod):
 
     def train(self, study: Study) -> Fit:
         """Look up the mean colour, then train."""
-        self.fill = mean_colour(study.train, HAS.photos)
+        self.fill = mean_colour(study.train, COLOUR_PHOTOS)
         return super().train(study)
 
     def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Cross-entropy on crops with hidden cells; the side of the cells is drawn for each crop."""
-        drawn = torch.randint(len(HAS.sizes), (len(images),), generator=generator).tolist()
-        covered = hide(images, [HAS.sizes[i] for i in drawn], HAS.probability, self.fill, generator)
+        drawn = torch.randint(len(CELL_SIDES), (len(images),), generator=generator).tolist()
+        covered = hide(images, [CELL_SIDES[i] for i in drawn], PROBABILITY, self.fill, generator)
         return F.cross_entropy(self.net(covered), labels)

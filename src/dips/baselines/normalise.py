@@ -11,6 +11,12 @@ from torch import Tensor
 
 __all__ = ["ivr", "max_norm", "min_max", "pas"]
 
+PAS_PERCENTILE = 90.0
+"""Stands for the maximum in PaS (Bae et al., ECCV 2020)."""
+
+IVR_PERCENTILES = (10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0)
+"""Stand for the minimum in IVR; the best on validation is taken."""
+
 
 def min_max(maps: Tensor) -> Tensor:
     """``(F - min F) / (max F - min F)``; a constant map becomes zeros."""

@@ -15,12 +15,29 @@ from torch import Tensor, nn
 
 from dips.baselines.cnn import CnnMethod, trunk
 from dips.baselines.normalise import min_max
-from dips.baselines.settings import SPG
 from dips.baselines.study import Study
 from dips.models.backbones import stages
 from dips.models.classifier import Classifier
 
 __all__ = ["Guided", "Spg", "guidance", "seeds"]
+
+# Pairs are thresholds above which a pixel is object and below which it is background; all but WIDTH as in the authors' code.
+ATTENTION_THRESHOLDS = (0.7, 0.05)
+"""Of the normalised class activations, which teach B2."""
+
+B2_THRESHOLDS = (0.5, 0.05)
+"""Of B2's probability, which teaches B1."""
+
+FUSED_THRESHOLDS = (0.7, 0.1)
+"""Of the mean probability of B1 and B2, which teaches C."""
+
+MIN_OBJECT_PIXELS = 30
+"""Pixels of the photo that have to be object; where they are fewer, those above NEAR_MAXIMUM times the maximum are."""
+
+NEAR_MAXIMUM = 0.7
+
+WIDTH = 128
+"""Channels of the branches. Chosen here: the authors' 512 would cost several times the network below."""
 
 
 def seeds(maps: Tensor, high: float, low: float) -> Tensor:
@@ -35,8 +52,8 @@ def seeds(maps: Tensor, high: float, low: float) -> Tensor:
         ``(B, 1, H, W)``: 1 object, 0 ground, -1 neither.
     """
     above = maps > high
-    few = above.sum((1, 2, 3), keepdim=True) < SPG.least
-    above |= few & (maps > SPG.near * maps.amax((1, 2, 3), keepdim=True))
+    few = above.sum((1, 2, 3), keepdim=True) < MIN_OBJECT_PIXELS
+    above |= few & (maps > NEAR_MAXIMUM * maps.amax((1, 2, 3), keepdim=True))
     found = torch.where(above, 1.0, -1.0)
     return torch.where(maps < low, 0.0, found)
 
@@ -56,8 +73,8 @@ class Guided(Classifier):
         super().__init__(arch, classes, stride=stride)
         (_, first), (_, second) = stages(self.body)[-3:-1]
         self.b1, self.b2 = _convolution(first), _convolution(second)
-        self.shared = nn.Sequential(_convolution(SPG.width), nn.Conv2d(SPG.width, 1, 1))
-        self.c = nn.Sequential(_convolution(self.width), nn.Conv2d(SPG.width, 1, 1))
+        self.shared = nn.Sequential(_convolution(WIDTH), nn.Conv2d(WIDTH, 1, 1))
+        self.c = nn.Sequential(_convolution(self.width), nn.Conv2d(WIDTH, 1, 1))
 
     def branches(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Feature map ``(B, F, h, w)`` of images in [0, 1], and logits ``(B, 1, H, W)`` of the object by B1, B2 and C."""
@@ -80,9 +97,9 @@ class Guided(Classifier):
             activations = torch.einsum("bfhw,bf->bhw", features, self.head.weight[labels])
             attention = min_max(_resized(activations[:, None], images)[:, 0])[:, None]
             told = {
-                "b2": seeds(attention, *SPG.attention),
-                "b1": seeds(b2.sigmoid(), *SPG.b2),
-                "c": seeds((b1.sigmoid() + b2.sigmoid()) / 2, *SPG.fused),
+                "b2": seeds(attention, *ATTENTION_THRESHOLDS),
+                "b1": seeds(b2.sigmoid(), *B2_THRESHOLDS),
+                "c": seeds((b1.sigmoid() + b2.sigmoid()) / 2, *FUSED_THRESHOLDS),
             }
         answers = {"b2": b2, "b1": b1, "c": c}
         return {"class": F.cross_entropy(logits, labels)} | {name: guidance(answers[name], told[name]) for name in told}
@@ -111,7 +128,7 @@ class Spg(CnnMethod):
 
 
 def _convolution(channels: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(channels, SPG.width, 3, padding=1), nn.ReLU())
+    return nn.Sequential(nn.Conv2d(channels, WIDTH, 3, padding=1), nn.ReLU())
 
 
 def _resized(maps: Tensor, images: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ class Schedule:
 
     Attributes:
         lr: rate of the new layers at the start; cosine to 0.
-        body_share: rate of the layers that have weights already, as a share of ``lr``.
+        backbone_lr: rate of the layers that have weights already, as a fraction of ``lr``.
         weight_decay: AdamW's.
         batch: photos per step.
         crop: side of the random crops in pixels.
@@ -44,7 +44,7 @@ class Schedule:
     """
 
     lr: float
-    body_share: float = 0.1
+    backbone_lr: float = 0.1
     weight_decay: float = 1e-4
     batch: int = 32
     crop: int = 224
@@ -126,7 +126,7 @@ def train_network(
 def _optimiser(network: nn.Module, new: Sequence[nn.Parameter], schedule: Schedule) -> torch.optim.AdamW:
     fresh = {id(parameter) for parameter in new}
     known = [p for p in network.parameters() if p.requires_grad and id(p) not in fresh]
-    groups = [{"params": list(new), "share": 1.0}, {"params": known, "share": schedule.body_share}]
+    groups = [{"params": list(new), "share": 1.0}, {"params": known, "share": schedule.backbone_lr}]
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=schedule.lr, weight_decay=schedule.weight_decay)
 
 
