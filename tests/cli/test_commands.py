@@ -271,7 +271,7 @@ def test_settings_by_name(dips: Dips) -> None:
     said = dips("settings", "train.epochs")
     assert (
         said.out
-        == f"train.epochs = {Config().train.epochs}    (whole number, at least 1)\n    passes over the training photos\n"
+        == f"train.epochs = {Config().train.epochs}    (a whole number of at least 1)\n    passes over the training photos\n"
     )
     assert len(re.findall(r"^predict\.", dips("settings", "predict").out, flags=re.MULTILINE)) == len(vars(Config().predict))
     assert "classifier.epochs" in dips("settings", "epochs").out

@@ -1,26 +1,21 @@
-"""What commands print: the numbers of an evaluation or a comparison with their protocols, and the list of settings."""
+"""What commands print: the numbers of an evaluation or a comparison with their protocols."""
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dips.config import Config
-from dips.errors import ConfigError
-
 if TYPE_CHECKING:
     from dips.comparison.rows import Metric, Row
 
-__all__ = ["METHODS", "print_comparison", "print_evaluation", "settings_text", "write_figures"]
+__all__ = ["METHODS", "print_comparison", "print_evaluation", "write_figures"]
 
 METHODS = {
     "maps": "score maps",
@@ -168,50 +163,6 @@ def _comparison(rows: Sequence[Row], columns: Sequence[Metric]) -> Table:
 
 def _console() -> Console:
     return Console(file=sys.stdout, highlight=False, emoji=False, width=None if sys.stdout.isatty() else 132)
-
-
-def settings_text(name: str = "") -> str:
-    """All settings, one of them, those of a stage, or those with ``name`` in theirs.
-
-    Raises:
-        ConfigError: there is no such stage or setting.
-    """
-    blocks: dict[str, str] = {}
-    for stage in dataclasses.fields(Config):
-        section = getattr(Config(), stage.name)
-        hints = get_type_hints(type(section))
-        for setting in dataclasses.fields(section):
-            values = _values(hints[setting.name], setting.metadata)
-            head = f"{stage.name}.{setting.name} = {_shown(getattr(section, setting.name))}"
-            doc = f"\n    {setting.metadata['doc']}" if setting.metadata["doc"] else ""
-            blocks[f"{stage.name}.{setting.name}"] = f"{head}    ({values}){doc}"
-    chosen = [block for key, block in blocks.items() if name in ("", key, key.partition(".")[0])]
-    chosen = chosen or [block for key, block in blocks.items() if name in key]
-    if not chosen:
-        close = difflib.get_close_matches(name, [word for key in blocks for word in (key, *key.split("."))], n=1)
-        hint = f" (did you mean '{close[0]}'?)" if close else ""
-        raise ConfigError(f"there is no setting or stage '{name}'{hint}; 'dips settings' lists all of them")
-    return "\n".join(chosen)
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple):
-        return "[" + ",".join(map(_shown, value)) + "]"
-    return '""' if value == "" else str(value)
-
-
-def _values(kind: Any, limits: Mapping[str, Any]) -> str:
-    if limits["choices"] is not None:
-        return "one of " + ", ".join(map(str, limits["choices"]))
-    listed = get_origin(kind) is tuple
-    word = {int: "whole number", float: "number", bool: "true or false", str: "text"}[get_args(kind)[0] if listed else kind]
-    words = f"list, each a {word}" if listed else word
-    low, high = limits["low"], limits["high"]
-    if low is not None and high is not None:
-        return f"{words}, {low:g} to {high:g}"
-    return words if low is None else f"{words}, at least {low:g}"
 
 
 def write_figures(folder: Path | None, result: Mapping[str, Any]) -> None:
