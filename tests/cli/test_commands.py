@@ -152,7 +152,7 @@ def test_the_machine_is_full(error: Exception, words: str, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    ("command", "hint"), [("train data --out run", "--resume"), ("evaluate run data", "the run is as it was")]
+    ("command", "hint"), [("train data --out run", "--resume"), ("evaluate run data", "the run is unchanged")]
 )
 def test_interrupted(command: str, hint: str, monkeypatch: pytest.MonkeyPatch, dips: Dips) -> None:
     for name in ("fit", "open"):
@@ -213,7 +213,12 @@ def test_evaluate(monkeypatch: pytest.MonkeyPatch, dips: Dips) -> None:
     assert "oracle" in rows["MaxBoxAccV2"] and rows["MaxBoxAccV2"].split()[-2:] == ["51.2", "1.0"]
     assert "validation" in rows["BoxAccV2"] and "49.9" in rows["BoxAccV2"]
     assert "Top-1 localization" not in said.out and "PxAP" not in said.out
-    for words in ("split val: 9 photos, 5 with true boxes", "top 1: 88.9%", "transformer: tuned one", "skipped: 1 photo"):
+    for words in (
+        "split val: 9 photos, 5 with ground-truth boxes",
+        "top 1: 88.9%",
+        "transformer: tuned one",
+        "skipped: 1 photo",
+    ):
         assert words in said.out
 
 
@@ -221,7 +226,11 @@ def test_evaluate_without_boxes(monkeypatch: pytest.MonkeyPatch, dips: Dips) -> 
     result = {"data": "d", "split": "test", "n_images": 9, "n_boxes": 0, "methods": [], "top1_cls": 50.0}
     fake(monkeypatch, "open", SimpleNamespace(evaluate=Calls(result)))
     said = dips("evaluate", "run", "data")
-    assert "no photo has true boxes" in said.out and "50.0%" in said.out and "MaxBoxAcc" not in said.out
+    assert (
+        "no photo has ground-truth boxes or masks: only the classification" in said.out
+        and "50.0%" in said.out
+        and "MaxBoxAcc" not in said.out
+    )
 
 
 def test_score(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dips: Dips) -> None:

@@ -54,7 +54,7 @@ def test_score(data: Path, tmp_path: Path, dips: Dips) -> None:
     assert said.code == 0, said.err
     assert files(out) == {"val.json", "e.json", "e.csv", "plots"}, "no halves are left"
     result = json.loads((out / "e.json").read_text())
-    assert "split test: 10 photos, 10 with true boxes" in said.out
+    assert "split test: 10 photos, 10 with ground-truth boxes" in said.out
     table = {line.split("  ")[1].strip(): line.split() for line in said.out.splitlines() if line.startswith("  ")}
     own, centre = (result[name] for name in ("max_box_acc_v2", "baselines"))
     assert table["MaxBoxAccV2"][-2:] == [f"{own:.1f}", f"{centre['centre']['max_box_acc_v2']:.1f}"]
