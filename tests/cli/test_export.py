@@ -100,7 +100,7 @@ def test_training_photos_that_are_gone(dips: Dips, tiny: Any, tmp_path: Path) ->
 
 def test_what_an_exported_model_refuses(dips: Dips, tiny: Any, file: Path, tmp_path: Path) -> None:
     for more, words in (
-        (["--weights", tiny.weights], "holds all weights"),
+        (["--weights", tiny.weights], "contains all weights that it needs"),
         (["--set", "predict.size=96"], "predict.size is part of"),
         (["--device", "mps"], "give cpu, cuda"),
     ):

@@ -84,7 +84,7 @@ def run_demo(out: Path, seed: int, *, recipe: str = "demo", train: int = _TRAIN,
 
 
 def _open(out: Path, mark: Mapping[str, Any]) -> bool:
-    """Create the folder, or check that it can be continued; return whether it is."""
+    """Make the folder, or see that it may be gone on with; True for the latter."""
     if not out.exists():
         from dips.system.files import new_folder
 
@@ -93,13 +93,13 @@ def _open(out: Path, mark: Mapping[str, Any]) -> bool:
         return False
     remedy = "choose another --out or remove it"
     try:
-        previous = json.loads((out / _MARK).read_text(encoding="utf-8"))
+        found = json.loads((out / _MARK).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise RunError(f"{out} already exists and is not a demo; nothing was changed; {remedy}") from None
-    if previous == {**mark, "finished": True}:
-        raise RunError(f"{out} already contains a finished demo, see {out / 'run' / 'report.html'}; {remedy}")
-    if previous != {**mark, "finished": False}:
-        raise RunError(f"{out} contains a demo made with other settings ({previous}); {remedy}")
+        raise RunError(f"{out} exists already, is no demo and is left as it is; {remedy}") from None
+    if found == {**mark, "finished": True}:
+        raise RunError(f"{out} holds a finished demo, see {out / 'run' / 'report.html'}; {remedy}")
+    if found != {**mark, "finished": False}:
+        raise RunError(f"{out} holds a demo made in another way ({found}); {remedy}")
     return True
 
 
