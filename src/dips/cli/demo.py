@@ -17,7 +17,6 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from dips.cli.tables import METHODS
 from dips.errors import RunError
 
 __all__ = ["demo", "run_demo"]
@@ -111,6 +110,8 @@ def _write_mark(out: Path, content: Mapping[str, Any]) -> None:
 
 
 def _summary(out: Path, result: Mapping[str, Any], seconds: float, resumed: bool) -> list[str]:
+    from dips.cli.tables import METHODS
+
     lines = [
         "",
         f"Test scenes (generated, not photos): {result['n_images']}, {result['n_boxes']} of them with a tower.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import shutil
@@ -57,13 +56,15 @@ def doctor() -> int:
 
 
 def _versions() -> Iterator[str]:
+    from importlib.metadata import PackageNotFoundError, version
+
     yield f"dips {__version__} in {Path(dips.__file__).parent}"
     yield f"python {platform.python_version()} in {sys.executable}"
     yield platform.platform()
     for name in _PACKAGES:
         try:
-            yield f"{name} {importlib.metadata.version(name)}"
-        except importlib.metadata.PackageNotFoundError:
+            yield f"{name} {version(name)}"
+        except PackageNotFoundError:
             yield f"{name}: not installed"
 
 

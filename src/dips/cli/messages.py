@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cyclopts import App, CycloptsError
-from rich.console import Console
 
 from dips.errors import DipsError
 from dips.system.extras import missing_package
@@ -53,8 +53,7 @@ def interrupted(tokens: Sequence[str]) -> str:
 
 def fail(message: str, *, kind: str = "error", code: int = 2) -> int:
     """Print one line on stderr and return the exit code."""
-    line = " ".join(message.split("\n"))
-    Console(stderr=True, soft_wrap=True, highlight=False, emoji=False).print(f"dips: {kind}: {line}", markup=False)
+    print(f"dips: {kind}: {' '.join(message.splitlines())}", file=sys.stderr)
     return code
 
 
