@@ -1,6 +1,6 @@
-"""DiPS: boxes and masks from photos that carry only a class label.
+"""DiPS: boxes and masks from photos that have nothing but a class label.
 
-``import dips`` gives the public names below and loads nothing until one of them is used::
+``import dips`` provides the public names below; each is loaded when it is first used::
 
     model = dips.fit("photos/train", out="runs/tower")
     for prediction in model.predict("photos/new"):
@@ -8,7 +8,7 @@
     model = dips.load("runs/tower")
     model.export("tower.onnx")
 
-The metrics need no torch: ``import dips.evaluate``. An exported model needs none to predict: ``dips.load("tower.onnx")``.
+Neither the metrics (``import dips.evaluate``) nor predicting with an exported model (``dips.load("tower.onnx")``) needs torch.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ __all__ = [
     "load_config",
 ]
 
-_HOMES = {
+_NAMES_BY_MODULE = {
     "dips.comparison": ("compare",),
     "dips.config": ("Config", "load_config"),
     "dips.errors": (
@@ -69,21 +69,21 @@ _HOMES = {
     "dips.predict.prediction": ("Prediction",),
     "dips.types": ("DataSet", "Sample"),
 }
-_HOME = {name: module for module, names in _HOMES.items() for name in names}
+_MODULES = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in _MODULES:
         raise AttributeError(f"module 'dips' has no attribute {name!r}")
     try:
-        value = getattr(import_module(_HOME[name]), name)
+        value = getattr(import_module(_MODULES[name]), name)
     except ModuleNotFoundError as error:
         from dips.system.extras import missing_package
 
-        if (words := missing_package(error)) is None:
+        if (message := missing_package(error)) is None:
             raise
-        raise ModuleNotFoundError(words, name=error.name) from error
-    globals()[name] = value  # the next look-up does not come here
+        raise ModuleNotFoundError(message, name=error.name) from error
+    globals()[name] = value  # so that the next access does not come here
     return value
 
 

@@ -1,4 +1,4 @@
-""":func:`load` opens whatever can predict: a run folder, or a file that was exported from one."""
+""":func:`load` opens a trained model: a run folder, or a file exported from one."""
 
 from __future__ import annotations
 
@@ -18,21 +18,29 @@ __all__ = ["load"]
 def load(
     run: str | Path, *, device: str = "auto", settings: Sequence[str] = (), weights: Sequence[str] = ()
 ) -> Model | OnnxModel:
-    """Open a run folder, see :meth:`dips.model.Model.open`, or, without torch, a file that ends in ``.onnx``.
+    """Open a run folder, or a file that ends in ``.onnx``, for which torch is not needed.
+
+    .. code-block:: python
+
+        model = dips.load("runs/tower", settings=["predict.threshold=0.4"])
+        for prediction in model.predict("photos/new"):
+            print(prediction.path, prediction.boxes)
 
     Args:
+        run: the folder written by :func:`dips.fit` or the file written by :meth:`dips.Model.export`.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``; a file has no ``mps``.
         settings: ``predict.name=value`` strings.
-        weights: where to look for the transformer's weights, if a run needs it.
+        weights: where to look for the transformer's weights, if the run needs them; a file contains all of its weights.
 
     Raises:
-        RunError: there is no trained model, or a damaged one.
-        ConfigError: a setting that is fixed by the training or the export.
+        RunError: there is no trained model, it is damaged, or the device cannot be used.
+        ConfigError: a setting that was fixed by the training or the export, or weights for a file.
     """
     from dips.export.onnx_model import is_onnx, load_onnx
 
     if is_onnx(run):
         if weights:
-            raise ConfigError(f"--weights: {run} holds all weights that it needs; leave them out")
+            raise ConfigError(f"--weights: {run} contains all weights that it needs; leave the option out")
         return load_onnx(run, settings=settings, device=device)
     from dips.model import Model
 

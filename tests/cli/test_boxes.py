@@ -1,4 +1,4 @@
-"""``dips boxes``: the objects of a prediction anew, without the networks; and ``--tile``."""
+"""``dips boxes``: the objects of a prediction again, without the networks; and ``--tile``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from dips.data.images import list_images, read_image
 from dips.model import Model
 
-from .conftest import Dips, Tiny
+from .conftest import Dips, Tiny, read_map
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +83,8 @@ def test_tiles(tiny: Tiny, tmp_path: Path, dips: Dips) -> None:
     for name, options in (("auto", ["--tile", "auto"]), ("side", ["--tile", str(side)]), ("off", [])):
         said = dips("predict", tiny.run, large, "--out", tmp_path / name, "--format", "json", *options)
         assert said.code == 0, said.err
-    fine, coarse = (cv2.imread(str(tmp_path / name / "maps" / "large.png"), cv2.IMREAD_UNCHANGED) for name in ("side", "off"))
+    fine, coarse = (read_map(tmp_path / name / "maps" / "large.png") for name in ("side", "off"))
     assert fine.shape[0] == 2 * coarse.shape[0]
-    assert cv2.imread(str(tmp_path / "auto" / "maps" / "large.png"), cv2.IMREAD_UNCHANGED).shape[0] > coarse.shape[0]
+    assert read_map(tmp_path / "auto" / "maps" / "large.png").shape[0] > coarse.shape[0]
     said = dips("predict", tiny.run, large, "--out", tmp_path / "bad", "--tile", "huge")
     assert said.code == 2 and "--tile takes a side in pixels" in said.err

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,7 +19,7 @@ import pytest
 from dips.cli.tables import print_evaluation
 from dips.evaluate import centre_map
 
-from .conftest import Dips, Tiny
+from .conftest import Dips, Tiny, fake
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_score(data: Path, tmp_path: Path, dips: Dips) -> None:
     assert said.code == 0, said.err
     assert files(out) == {"val.json", "e.json", "e.csv", "plots"}, "no halves are left"
     result = json.loads((out / "e.json").read_text())
-    assert "split test: 10 photos, 10 with true boxes" in said.out
+    assert "split test: 10 photos, 10 with ground-truth boxes" in said.out
     table = {line.split("  ")[1].strip(): line.split() for line in said.out.splitlines() if line.startswith("  ")}
     own, centre = (result[name] for name in ("max_box_acc_v2", "baselines"))
     assert table["MaxBoxAccV2"][-2:] == [f"{own:.1f}", f"{centre['centre']['max_box_acc_v2']:.1f}"]
@@ -145,9 +146,13 @@ def test_ctrl_c_ends_all_processes(data: Path, tmp_path: Path) -> None:
     )
     (tmp_path / "run.py").write_text(code)
     command = [sys.executable, tmp_path / "run.py", "score", tmp_path / "maps/test", data, "--csv", tmp_path / "e.csv"]
-    pipes: dict[str, int] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(
-        [*map(str, command), "--workers", "2"], text=True, start_new_session=True, preexec_fn=hear_ctrl_c, **pipes
+        [*map(str, command), "--workers", "2"],
+        text=True,
+        start_new_session=True,
+        preexec_fn=hear_ctrl_c,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     ) as process:
         assert process.stdout is not None and process.stdout.readline() == "begun\n"
         time.sleep(0.5)  # it is asleep by then
@@ -197,9 +202,26 @@ def test_evaluate_with_an_unknown_protocol(tiny: Tiny, dips: Dips) -> None:
 
 
 def test_masks_without_boxes_have_a_table(capsys: pytest.CaptureFixture[str]) -> None:
-    methods = [{"name": name, "boxes": {}, "at_tau": None, "pxap": value} for name, value in (("maps", 42.5), ("centre", 17.0))]
+    empty: dict[str, Any] = {"boxes": {}, "at_tau": None}
+    methods = [{"name": "maps", "pxap": 42.5, **empty}, {"name": "centre", "pxap": 17.0, **empty}]
     print_evaluation({"n_boxes": 0, "pxap": 42.5, "methods": methods})
     out = capsys.readouterr().out
     assert "PxAP" in out and "42.5" in out and "17.0" in out and "only the classification" not in out
     print_evaluation({"n_boxes": 0, "pxap": None, "methods": [{"name": "maps", "boxes": {}, "at_tau": None, "pxap": None}]})
     assert "only the classification" in capsys.readouterr().out
+
+
+def test_options_are_passed_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dips: Dips) -> None:
+    result = {"data": "d", "split": "val", "n_images": 9, "n_boxes": 0, "methods": [], "max_box_acc_v2": None}
+    calls = fake(monkeypatch, "dips.benchmark.score.score_maps", result)
+    assert dips("score", "maps", "data").code == 0
+    plain = {"split": "test", "protocol": "wsol-224", "resize": False, "partial_maps": False, "tau_from": None}
+    assert calls[0] == {"0": Path("maps"), "1": Path("data"), **plain, "predicted": None, "csv_path": None, "workers": 0}
+    said = dips(
+        *("score", "maps", "data", "--split", "val", "--protocol", "original-pixels", "--tau-from", "v.json", "--resize"),
+        *("--partial", "--predicted", "p.csv", "--json", tmp_path / "e.json", "--csv", "e.csv", "--workers", "3"),
+    )
+    assert said.code == 0 and json.loads((tmp_path / "e.json").read_text()) == result
+    more = {"split": "val", "protocol": "original-pixels", "resize": True, "partial_maps": True, "tau_from": Path("v.json")}
+    files = {"predicted": Path("p.csv"), "csv_path": Path("e.csv"), "workers": 3}
+    assert calls[1] == {"0": Path("maps"), "1": Path("data"), **more, **files}

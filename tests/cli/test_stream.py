@@ -47,7 +47,7 @@ def test_a_folder(tiny: Tiny, tmp_path: Path, dips: Dips) -> None:
 @pytest.mark.parametrize(
     ("source", "options", "words"),
     [
-        ("photo.jpg", [], "is no video"),
+        ("photo.jpg", [], "is neither a video"),
         ("gone.mp4", [], "does not exist"),
         ("clip.mp4", ["--fps", "-1"], "must not be negative"),
     ],

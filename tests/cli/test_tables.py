@@ -58,7 +58,7 @@ def test_it_says_the_numbers_and_how_they_were_made(capsys: pytest.CaptureFixtur
     assert ours == want.split()
     text = "\n".join(lines)
     assert text.index("Rivals") < text.index("a [bold] method") < text.index("97.5") and "51.0 ± 15.6" in text
-    assert "PxAP" in text and "Top-1" not in text and "only in" not in text
+    assert "PxAP" in text and "Top-1" not in text and "omitted" not in text
     for words in ("3 photos of the split test, 2 with", "wsol-224 [1]", "0.5 minutes", "Lite0", "saliency-tuned", "0, 1 (mean"):
         assert words in text, words
     assert "failed: X [b], seed 1: it broke here" in lines
@@ -81,7 +81,7 @@ def test_a_narrow_terminal_gets_what_matters_most(capsys: pytest.CaptureFixture[
     print_comparison(record(method("DiPS", [95.0, 100.0], own=True), method("CAM", [40.0, 62.0])))
     out = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
     assert "97.5 ± 3.5" in out and "96.5 ± 3.5" in out and "…" not in out
-    assert "only in the written table, for lack of room: M params, ms/photo, MaxBoxAcc (val)" in " ".join(out.split())
+    assert "omitted for lack of room, but in the written table: M params, ms/photo, MaxBoxAcc (val)" in " ".join(out.split())
 
 
 def test_nothing_measured_is_said_without_a_table(capsys: pytest.CaptureFixture[str]) -> None:

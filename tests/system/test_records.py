@@ -12,11 +12,11 @@ from dips.errors import DataError, RunError
 from dips.system.records import Record, parse_record, read_record, to_json, write_json
 
 
-class Box(Record, kw_only=True):
+class Box(Record, frozen=True, kw_only=True):
     corners: tuple[float, float, float, float]
 
 
-class Photo(Record, kw_only=True):
+class Photo(Record, frozen=True, kw_only=True):
     schema_version: int = 2
     name: str
     boxes: tuple[Box, ...] = ()

@@ -31,7 +31,7 @@ from dips.evaluate.accumulate import MapAccumulator
 from dips.evaluate.protocol import Protocol, find_protocol
 from dips.evaluate.result import TAU_NAMES, MapResult
 from dips.system.console import log, track
-from dips.system.environment import __version__, command_line
+from dips.system.environment import __version__, command_line, usable_cores
 from dips.system.files import temporary_beside
 
 __all__ = ["score_maps"]
@@ -91,7 +91,7 @@ def score_maps(
     starts = range(0, len(places), _CHUNK)
     chunks = (_jobs(truth, files, places[start : start + _CHUNK], ranked) for start in starts)
     measure = partial(measure_jobs, files=files, protocol=frame, resize=resize)
-    parts = run_chunks(measure, chunks, min(workers or _cores(), len(starts)))
+    parts = run_chunks(measure, chunks, min(workers or usable_cores(), len(starts)))
     with ExitStack() as stack:
         spool = None if csv_path is None else Spool(stack.enter_context(temporary_beside(Path(csv_path))))
         found, centre, engine = _count(track(parts, "score", len(starts)), len(places), spool)
@@ -142,11 +142,6 @@ def _count(parts: Iterable[Counted], total: int, spool: Spool | None) -> tuple[M
     if "numba" in engine:
         log(f"boxes were found by {engine}")
     return result.result(), centre.result(), engine
-
-
-def _cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _places(files: MapFiles, truth: SplitGroundTruth, partial_maps: bool) -> Sequence[int]:

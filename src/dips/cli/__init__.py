@@ -1,4 +1,4 @@
-"""The command ``dips``: what a user types is parsed and handed to the modules below. Exit codes: :mod:`dips.cli.app`."""
+"""The command ``dips``: one module per command, put together in :mod:`dips.cli.app`, which also explains the exit codes."""
 
 from __future__ import annotations
 

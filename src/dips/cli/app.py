@@ -1,7 +1,7 @@
-"""The command line: which commands there are, and what becomes of errors.
+"""The command line: lists the commands, turns errors into messages and exit codes.
 
-Exit codes: 0 done; 1 done, but photos were skipped or the data is not usable; 2 not done, for the reason printed in one line
-(also for a wrong command line); 130 interrupted. Results go to stdout, progress and messages to stderr.
+Exit codes: 0 done; 1 done, but photos were skipped, a method failed or the data is not usable; 2 not done, for the reason
+printed in one line (also for a wrong command line); 130 interrupted. Results go to stdout, progress and messages to stderr.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ app = App(
     name="dips",
     help="Boxes and masks from photos that are only sorted into folders. Start with 'dips demo', or with 'dips check' on your "
     "own photos; 'dips COMMAND --help' explains a command.",
-    help_epilogue="--debug, anywhere, shows where in the program an error came from.",
+    help_epilogue="Add --debug to any command to see where in the program an error was raised.",
     version=f"dips {__version__}",
     help_format="plaintext",
     version_format="plaintext",
@@ -70,26 +70,30 @@ app.command(completion.command_of(app), name="completion")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line ``argv`` (default: that of the process) and return the exit code; never raises on purpose."""
+    """Run a command line and return the exit code.
+
+    Args:
+        argv: the words after ``dips``; default: those of this process. With ``--debug`` among them, errors are raised.
+    """
     tokens = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in tokens
     tokens = [token for token in tokens if token != "--debug"]
-    for output in (sys.stdout, sys.stderr):  # a file name may hold what the terminal cannot show
+    for output in (sys.stdout, sys.stderr):  # a file name may contain what the terminal cannot show
         if isinstance(output, TextIOWrapper):
             output.reconfigure(errors="backslashreplace")
     try:
-        done = app(tokens, exit_on_error=False, print_error=False)
+        code = app(tokens, exit_on_error=False, print_error=False)
         sys.stdout.flush()
-        return done if isinstance(done, int) else 0
+        return code if isinstance(code, int) else 0
     except CycloptsError as error:
         return fail(usage(error, tokens, app))
-    except BrokenPipeError:  # the reader of our output, e.g. head, has seen enough
+    except BrokenPipeError:  # whoever reads our output, e.g. head, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        return fail(interrupted(tokens), word="interrupted", code=130)
+        return fail(interrupted(tokens), kind="interrupted", code=130)
     except Exception as error:
-        words = expected(error)
-        if debug or words is None:
+        message = expected(error)
+        if debug or message is None:
             raise
-        return fail(words)
+        return fail(message)

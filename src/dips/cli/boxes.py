@@ -14,47 +14,25 @@ __all__ = ["boxes"]
 
 
 def boxes(
-    predictions: Annotated[Path, Parameter(name="DIR", help="A folder that 'dips predict --out' wrote.")],
+    predictions: Annotated[Path, Parameter(name="DIR", help="A folder written by 'dips predict --out'.")],
     /,
     *,
-    out: Annotated[Path, Parameter(help="The folder to make.")],
+    out: Annotated[Path, Parameter(help="The folder to create.")],
     threshold: Annotated[
         float | None,
-        Parameter(help="Share of the map's maximum above which a pixel is foreground; default: as it was."),
+        Parameter(help="Fraction of the map's maximum above which a pixel is foreground; default: unchanged."),
     ] = None,
     min_area: Annotated[
-        float | None, Parameter(help="Least area of a box as a share of the photo, 0 to 1; default: as it was.")
+        float | None, Parameter(help="Smallest area of a box as a fraction of the photo, 0 to 1; default: unchanged.")
     ] = None,
-    min_score: Annotated[float | None, Parameter(help="Least score of a box, 0 to 1; default: as it was.")] = None,
-    max_boxes: Annotated[int | None, Parameter(help="Boxes per photo at most; default: as it was.")] = None,
+    min_score: Annotated[float | None, Parameter(help="Lowest score of a box, 0 to 1; default: unchanged.")] = None,
+    max_boxes: Annotated[int | None, Parameter(help="Maximum number of boxes per photo; default: unchanged.")] = None,
     formats: Annotated[str, Parameter(name="--format", help="As for 'dips predict'.")] = "json,overlays",
 ) -> int:
-    """Find the boxes anew in the score maps of a prediction, with another threshold or least area; no network runs.
+    """Find the boxes again in the score maps of a prediction, with another threshold or smallest area; no network runs.
 
-    Also writes a prediction in another format.
+    Also converts a prediction to another format.
     """
-    return refind_boxes(
-        predictions,
-        out,
-        formats,
-        threshold=threshold,
-        min_area=min_area,
-        min_score=min_score,
-        max_boxes=max_boxes,
-    )
-
-
-def refind_boxes(
-    predictions: Path,
-    out: Path,
-    formats: str,
-    *,
-    threshold: float | None,
-    min_area: float | None,
-    min_score: float | None,
-    max_boxes: int | None,
-) -> int:
-    """Returns the exit code."""
     from dips.predict.folder import PredictionFolder, found_again, parse_formats
 
     for name, value in (("threshold", threshold), ("min-area", min_area), ("min-score", min_score)):

@@ -1,4 +1,4 @@
-"""``dips check``: what was understood of DATA, and what is wrong with it."""
+"""``dips check``: what DiPS understands of DATA, and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ def check(
     /,
     *,
     background: Annotated[
-        str, Parameter(help="Class whose photos show no object; auto: the one called none or background, if any.")
+        str,
+        Parameter(help="The class whose photos show no object; auto: the one called none or background, if there is one."),
     ] = "auto",
 ) -> int:
-    """Say what was understood: classes, counts, splits, unreadable files, duplicates. Computes and changes nothing."""
+    """Report what DiPS understands of DATA: classes, counts, splits, unreadable files, duplicates. Changes nothing."""
     from dips.data.check import check_data
 
     report = check_data(data, background_class=background)

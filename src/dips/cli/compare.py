@@ -19,30 +19,29 @@ def compare(
     methods: Annotated[
         str,
         Parameter(
-            help="What to compare, separated by commas: dips, cam, layercam, ts-cam ... (docs/compare.md lists them), heads, "
-            "all; or FILE.py:CLASS for a method of your own."
+            help="Methods to compare, separated by commas: dips, cam, layercam, ts-cam ... (docs/compare.md lists them), "
+            "heads, all; or FILE.py:CLASS for your own method."
         ),
     ] = "all",
-    out: Annotated[Path, Parameter(help="The comparison's folder; what it holds already is not computed again.")],
-    seeds: Annotated[int, Parameter(help="How often each method is fitted; the table then has mean and spread.")] = 1,
-    budget: Annotated[float, Parameter(help="Minutes of training that each method may use.")] = 3.0,
-    split: Annotated[
-        str, Parameter(help="Which part of DATA is measured on; methods learn from its training photos.")
-    ] = "test",
+    out: Annotated[Path, Parameter(help="The folder of the comparison; results already in it are not computed again.")],
+    seeds: Annotated[int, Parameter(help="How many times each method is fitted; above 1 the table has mean and spread.")] = 1,
+    budget: Annotated[float, Parameter(help="Minutes of training for each method.")] = 3.0,
+    split: Annotated[str, Parameter(help="The part of DATA to evaluate on; methods learn from its training photos.")] = "test",
     protocol: ProtocolName = "wsol-224",
-    photos: Annotated[int, Parameter(help="Photos on the sheet that shows the maps of all methods side by side.")] = 6,
-    recipe: Annotated[str | None, Parameter(help="Settings with a name, or a TOML file, as for 'dips train'.")] = None,
+    photos: Annotated[int, Parameter(help="Number of photos on the contact sheets, which show all methods side by side.")] = 6,
+    recipe: Annotated[str | None, Parameter(help="A named set of settings, or a TOML file, as for 'dips train'.")] = None,
     settings: Settings = None,
     weights: Weights = None,
     store: Store = None,
     device: Device = "auto",
 ) -> int:
-    """Fit DiPS and its rivals on the same photos, with the same budget, and measure them by one protocol: the paper's table.
+    """Compare DiPS with its rivals on the same photos, with the same training budget and protocol: the paper's table.
 
-    Writes table.json, table.md, table.tex, curves over the threshold, a sheet of photos and methods, and the transformer's
-    attention by block and head. A comparison that was interrupted goes on when the same command is given again; methods and
-    seeds can be added later; each split and protocol has a table of its own. A method that fails is reported, and the exit code
-    is then 1.
+    Writes table.json, table.md, table.tex, figures, contact sheets, and the transformer's attention by block and head.
+
+    Repeat an interrupted command to continue where it stopped; methods and seeds can be added later.
+
+    Each split and protocol gets its own table. If a method fails, it is reported and the exit code is 1.
     """
     from dips.cli.tables import print_comparison
     from dips.comparison import compare as run_comparison

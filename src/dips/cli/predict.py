@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -16,16 +15,16 @@ __all__ = ["predict"]
 
 def predict(
     run: RunOrOnnx,
-    images: Annotated[list[Path], Parameter(name="IMAGES", help="Photos, or folders of photos with all folders below them.")],
+    images: Annotated[list[Path], Parameter(name="IMAGES", help="Photos, or folders of photos, searched with all subfolders.")],
     /,
     *,
-    out: Annotated[Path, Parameter(help="The folder to make.")],
+    out: Annotated[Path, Parameter(help="The folder to create.")],
     formats: Annotated[
         str,
         Parameter(
             name="--format",
-            help="What to write, separated by commas: json (always written), overlays (pictures of what was found), masks "
-            "(PNG, 255 on the object), coco, yolo, yolo-seg, voc, labelstudio, geojson, csv.",
+            help="What to write, separated by commas: json (always written), overlays (the photos with boxes and masks drawn "
+            "in), masks (PNG, 255 on objects), coco, yolo, yolo-seg, voc, labelstudio, geojson, csv.",
         ),
     ] = "json,overlays",
     tile: Tile = None,
@@ -37,24 +36,18 @@ def predict(
 
     Photos that cannot be read are reported and skipped; the exit code is then 1.
 
-    A prediction that was interrupted goes on when the same command is given again.
+    Repeat an interrupted command to continue where it stopped.
     """
-    return predict_folder(run, images, out, formats, [*tile_setting(tile), *(settings or ())], weights or (), device)
-
-
-def predict_folder(
-    run: Path, images: Sequence[Path], out: Path, formats: str, settings: Sequence[str], weights: Sequence[str], device: str
-) -> int:
-    """Everything is checked before the networks are loaded; returns the exit code."""
     from dips.predict.folder import PredictionFolder, parse_formats
     from dips.runs.identity import identity
 
-    made_with = {**identity(run), "settings": sorted(settings)}
+    all_settings = [*tile_setting(tile), *(settings or ())]
+    made_with = {**identity(run), "settings": sorted(all_settings)}
     folder = PredictionFolder.plan(images, out, formats=parse_formats(formats), made_with=made_with)
 
-    from dips.loading import load
+    from dips.loading import load  # the networks are loaded once everything else is known to be right
     from dips.system.console import log
 
-    model = load(run, device=device, settings=settings, weights=weights)
+    model = load(run, device=device, settings=all_settings, weights=weights or ())
     log(f"{model.predictor.summary()}; {model.made_with()}")
     return filled(folder.fill(lambda paths, skipped: model.predict(paths, skipped=skipped)), out)

@@ -17,7 +17,7 @@ def report(
     *,
     show: Annotated[bool, Parameter(name="--open", help="Open it in the browser.", show_default=False)] = False,
 ) -> int:
-    """Write RUN/report.html anew from what the run folder holds."""
+    """Rewrite RUN/report.html from what is in the run folder."""
     from dips.report.run_report import write_run_report
 
     path = write_run_report(run)

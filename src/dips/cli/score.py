@@ -8,7 +8,6 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from dips.cli.options import Plots, ProtocolName
-from dips.cli.tables import write_figures
 
 __all__ = ["score"]
 
@@ -18,47 +17,48 @@ def score(
         Path,
         Parameter(
             name="MAPS",
-            help="Score maps of any method, values in [0, 1]: a folder with a .npy, .npz or .png per photo, named like the "
+            help="Score maps of any method, values in [0, 1]: a folder with one .npy, .npz or .png per photo, named like the "
             "photo, or one .npz with an array per photo.",
         ),
     ],
     data: Annotated[
-        Path, Parameter(name="DATA", help="The photos' truth: DATA as for the other commands, or WSOL metadata without photos.")
+        Path, Parameter(name="DATA", help="The ground truth: DATA as for the other commands, or WSOL metadata without photos.")
     ],
     /,
     *,
-    split: Annotated[str, Parameter(help="Which part of DATA.")] = "test",
+    split: Annotated[str, Parameter(help="The part of DATA.")] = "test",
     protocol: ProtocolName = "wsol-224",
     tau_from: Annotated[
         Path | None,
         Parameter(
-            help="JSON of the validation split, from this command or 'dips evaluate': also use the thresholds chosen there."
+            help="JSON of the validation split, from this command or 'dips evaluate': also apply the thresholds chosen there."
         ),
     ] = None,
     predicted: Annotated[
-        Path | None, Parameter(help="CSV of id and predicted classes, best first: for Top-1 and Top-5 localization.")
+        Path | None, Parameter(help="CSV of photo id and predicted classes, best first; for Top-1 and Top-5 localization.")
     ] = None,
     resize: Annotated[
         bool,
         Parameter(
-            help="Bring maps of another size to the protocol's, bilinearly, instead of refusing them.", show_default=False
+            help="Resize maps of another size to the protocol's, bilinearly, instead of rejecting them.", show_default=False
         ),
     ] = False,
     partial: Annotated[
-        bool, Parameter(help="Score the photos that have a map, instead of refusing an incomplete set.", show_default=False)
+        bool,
+        Parameter(help="Score only photos that have a map, instead of rejecting an incomplete set.", show_default=False),
     ] = False,
     json: Annotated[Path | None, Parameter(help="Also write every number to this file.")] = None,
-    csv: Annotated[Path | None, Parameter(help="Write a line per photo to this file.")] = None,
+    csv: Annotated[Path | None, Parameter(help="Also write a line per photo to this file.")] = None,
     plots: Plots = None,
-    workers: Annotated[int, Parameter(help="Processes; 0: one per core.")] = 0,
+    workers: Annotated[int, Parameter(help="Number of processes; 0: one per core.")] = 0,
 ) -> int:
-    """Score the maps of any method by the field's protocol, to the last digit and fast. Needs no model and no GPU.
+    """Score the maps of any method with the field's protocol, exactly and fast. Needs no model and no GPU.
 
-    Maps are streamed: what is kept of a photo is its name and its truth.
+    Maps are streamed: only the names and the ground truth of the photos stay in memory.
     """
     from dips.benchmark.result_files import write_json
     from dips.benchmark.score import score_maps
-    from dips.cli.tables import print_evaluation
+    from dips.cli.tables import print_evaluation, write_figures
     from dips.system.files import require_writable
 
     for path in (json, csv, plots and plots / "box_acc_over_tau.svg"):

@@ -1,123 +1,105 @@
-"""``dips stream``: from a video, or a folder that fills, to the boxes of its frames."""
+"""``dips stream``: from a video, or a folder that photos arrive in, to the boxes of its frames."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from dips.cli.options import Device, PredictSettings, RunOrOnnx, Tile, Weights
+from dips.cli.messages import counted
+from dips.cli.options import Device, PredictSettings, RunOrOnnx, Tile, Weights, tile_setting
 from dips.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from dips.predict.predictor import Predictor
     from dips.predict.stream import Journal
     from dips.types import Problem
-from dips.cli.messages import counted
-from dips.cli.options import tile_setting
 
 __all__ = ["stream"]
 
 
 def stream(
     run: RunOrOnnx,
-    source: Annotated[Path, Parameter(name="SOURCE", help="A video, or a folder of photos that fills while it is watched.")],
+    source: Annotated[Path, Parameter(name="SOURCE", help="A video, or a folder to watch for new photos.")],
     /,
     *,
-    out: Annotated[Path, Parameter(help="The JSON to make: boxes of every frame.")],
-    fps: Annotated[float, Parameter(help="Frames of a video that are looked at per second; 0: every frame.")] = 1.0,
-    idle: Annotated[float, Parameter(help="End when no photo has come into the folder for so many seconds.")] = 60.0,
+    out: Annotated[Path, Parameter(help="The JSON file to create: boxes of every frame.")],
+    fps: Annotated[float, Parameter(help="Frames of a video to look at per second; 0: every frame.")] = 1.0,
+    idle: Annotated[float, Parameter(help="Stop watching a folder after so many seconds without a new photo.")] = 60.0,
     tile: Tile = None,
     settings: PredictSettings = None,
     weights: Weights = None,
     device: Device = "auto",
 ) -> int:
-    """Find the objects in the frames of a video, or in photos as they come into a folder; Ctrl-C ends the watch.
+    """Find the objects in the frames of a video, or in photos as they arrive in a folder; Ctrl-C stops watching.
 
-    A command that was killed goes on when it is given again: finished frames wait in OUT.part.
+    Repeat an interrupted command to continue where it stopped: finished frames are kept in OUT.part.
     """
-    given = [*tile_setting(tile), *(settings or ())]
-    return stream_boxes(run, source, out, rate=fps, idle=idle, settings=given, weights=weights or (), device=device)
-
-
-def stream_boxes(
-    run: Path,
-    source: Path,
-    out: Path,
-    *,
-    rate: float,
-    idle: float,
-    settings: Sequence[str],
-    weights: Sequence[str],
-    device: str,
-) -> int:
-    """A video, or a folder that fills; returns the exit code. Ctrl-C ends a folder's watch like idleness does."""
     from dips.data.images import VIDEOS
     from dips.predict.records import skipped_records
     from dips.predict.stream import Journal
     from dips.runs.identity import identity
     from dips.system.files import as_text
 
-    if rate < 0 or idle < 0:
-        raise ConfigError(f"--fps and --idle must not be negative: {rate:g}, {idle:g}")
-    video = not source.is_dir()
-    if video and source.suffix.lower() not in VIDEOS:
-        raise DataError(f"{source} is no video ({', '.join(sorted(VIDEOS))}) and no folder; 'dips predict' takes photos")
+    if fps < 0 or idle < 0:
+        raise ConfigError(f"--fps and --idle must not be negative: {fps:g}, {idle:g}")
+    is_video = not source.is_dir()
+    if is_video and source.suffix.lower() not in VIDEOS:
+        raise DataError(
+            f"{source} is neither a video ({', '.join(sorted(VIDEOS))}) nor a folder; for photos use 'dips predict'"
+        )
     if not source.exists():
         raise DataError(f"{source} does not exist; give a video or a folder")
-    name = identity(run)
-    journal = Journal(out, {**name, "source": str(source), "fps": rate if video else None, "settings": sorted(settings)})
+    all_settings = [*tile_setting(tile), *(settings or ())]
+    model_id, rate = identity(run), fps if is_video else None
+    with closing(Journal(out, {**model_id, "source": str(source), "fps": rate, "settings": sorted(all_settings)})) as journal:
+        from dips.loading import load  # the networks are loaded once everything else is known to be right
+        from dips.system.console import log
 
-    with closing(journal):
-        skipped = _run_stream(run, source, journal, rate, idle, settings, weights, device, name["model"][:12])
-        head = {"source": as_text(source.as_posix()), "fps": rate if video else None, "skipped": skipped_records(skipped)}
+        model = load(run, device=device, settings=all_settings, weights=weights or ())
+        log(f"{model.predictor.summary()}; {model.made_with()}")
+        skipped = _write_frames(journal, model.predictor, source, fps=rate, idle=idle, model=model_id["model"][:12])
+        head = {"source": as_text(source.as_posix()), "fps": rate, "skipped": skipped_records(skipped)}
         total = journal.finish(head)
     print(f"{counted(total, 'frame')} in {out}")
     return 1 if skipped else 0
 
 
-def _run_stream(
-    run: Path,
-    source: Path,
-    journal: Journal,
-    rate: float,
-    idle: float,
-    settings: Sequence[str],
-    weights: Sequence[str],
-    device: str,
-    model_name: str,
+def _write_frames(
+    journal: Journal, predictor: Predictor, source: Path, *, fps: float | None, idle: float, model: str
 ) -> list[Problem]:
-    """Predict what comes; returns the photos that were skipped."""
-    from dips.loading import load
+    """Write the boxes of all frames that are not in the journal; return the photos that were skipped.
+
+    Args:
+        source: a video, or with ``fps=None`` a folder to watch. Ctrl-C stops watching, like ``idle`` seconds without a photo.
+        model: the name of the model in the records.
+    """
     from dips.predict.stream import predicted, video_frames, watched, write_stream
     from dips.system.console import log
     from dips.types import Problem
 
-    video = not source.is_dir()
-    model = load(run, device=device, settings=settings, weights=weights)
-    log(f"{model.predictor.summary()}; {model.made_with()}")
     if journal.done:
         log(f"{len(journal.done)} frames were done before and are kept")
     skipped: list[Problem] = []
 
-    def skip(path: Path, why: str) -> None:
-        skipped.append(Problem(path, why))
-        log(f"skipped: {why}")
+    def skip(path: Path, reason: str) -> None:
+        skipped.append(Problem(path, reason))
+        log(f"skipped: {reason}")
 
-    if video:
-        found = predicted(model.predictor, video_frames(source, rate, journal.done))
+    if fps is None:
+        log(f"watching {source}; stops after {idle:g} seconds without a new photo, or with Ctrl-C")
+        frames = watched(source, predictor.photo, idle=idle, skipped=skip, done=journal.done)
     else:
-        log(f"watching {source}; ends when no photo has come for {idle:g} seconds, or with Ctrl-C")
-        found = watched(source, model.predictor.photo, idle=idle, skipped=skip, done=journal.done)
+        frames = predicted(predictor, video_frames(source, fps, journal.done))
     try:
-        with closing(found):
-            for count, _ in enumerate(write_stream(found, journal, model=model_name), start=1):
+        with closing(frames):
+            for count, _ in enumerate(write_stream(frames, journal, model=model), start=1):
                 if count % 100 == 0:
                     log(f"{count} frames")
     except KeyboardInterrupt:
-        if video:
+        if fps is not None:
             raise
-        log("the watch ends")
+        log("stopped watching")
     return skipped

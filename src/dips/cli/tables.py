@@ -1,26 +1,21 @@
-"""What commands print: the numbers of an evaluation or a comparison with their protocols, and the list of settings."""
+"""What ``dips evaluate``, ``dips score`` and ``dips compare`` print: numbers in percent, with their protocols."""
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dips.config import Config
-from dips.errors import ConfigError
-
 if TYPE_CHECKING:
     from dips.comparison.rows import Metric, Row
 
-__all__ = ["METHODS", "print_comparison", "print_evaluation", "settings_text", "write_figures"]
+__all__ = ["METHODS", "print_comparison", "print_evaluation", "write_figures"]
 
 METHODS = {
     "maps": "score maps",
@@ -36,14 +31,15 @@ Value = Callable[[Method], float | None]
 
 
 def _boxes(*keys: str) -> Value:
-    return lambda method: _inside(method.get("boxes"), keys)
+    return lambda method: _number(method.get("boxes"), keys)
 
 
 def _at_tau(*keys: str) -> Value:
-    return lambda method: _inside(method.get("at_tau"), keys)
+    return lambda method: _number(method.get("at_tau"), keys)
 
 
-def _inside(tree: Any, keys: Sequence[str]) -> float | None:
+def _number(tree: Any, keys: Sequence[str]) -> float | None:
+    """Return the number under nested keys; None if there is none."""
     for key in keys:
         tree = tree.get(key) if isinstance(tree, Mapping) else None
     return tree if isinstance(tree, int | float) else None
@@ -54,27 +50,27 @@ _ROWS: tuple[tuple[str, str, Value], ...] = (
     ("  at IoU 0.3", "any box of the map", _boxes("max_box_acc_at", "30")),
     ("  at IoU 0.5", "any box of the map; = GT-known localization", _boxes("max_box_acc_at", "50")),
     ("  at IoU 0.7", "any box of the map", _boxes("max_box_acc_at", "70")),
-    ("MaxBoxAcc", "IoU 0.5, largest contour, this split's best threshold (oracle)", _boxes("max_box_acc")),
-    ("Top-1 localization", "IoU 0.5 and class right, threshold of GT-known", _boxes("top1_loc")),
-    ("Top-5 localization", "IoU 0.5 and class among five, threshold of GT-known", _boxes("top5_loc")),
+    ("MaxBoxAcc", "IoU 0.5, largest contour, best threshold of this split (oracle)", _boxes("max_box_acc")),
+    ("Top-1 localization", "IoU 0.5 and correct class, threshold of GT-known", _boxes("top1_loc")),
+    ("Top-5 localization", "IoU 0.5 and class among the top five, threshold of GT-known", _boxes("top5_loc")),
     ("BoxAccV2", "as MaxBoxAccV2, thresholds chosen on validation", _at_tau("box_acc_v2")),
     ("BoxAcc", "as MaxBoxAcc, threshold chosen on validation", _at_tau("box_acc")),
-    ("PxAP", "area under precision and recall of pixels", lambda method: _inside(method, ("pxap",))),
+    ("PxAP", "area under the precision-recall curve of pixels", lambda method: _number(method, ("pxap",))),
 )
 
 
 def print_evaluation(result: Mapping[str, Any]) -> None:
-    """The result of ``Model.evaluate`` as a table on stdout: metrics down, methods across, in percent."""
+    """Print the result of ``Model.evaluate`` as a table on stdout: metrics down, methods across, in percent."""
     console = _console()
     boxed = result.get("n_boxes") or 0
     console.print(
-        f"{result.get('data')}, split {result.get('split')}: {result.get('n_images')} photos, {boxed} with true boxes",
+        f"{result.get('data')}, split {result.get('split')}: {result.get('n_images')} photos, {boxed} with ground-truth boxes",
         markup=False,
     )
     if boxed or result.get("pxap") is not None:
-        console.print(_table(result.get("methods") or ()))
+        console.print(_evaluation_table(result.get("methods") or ()))
     else:
-        console.print("no photo has true boxes or masks: only the classification can be judged")
+        console.print("no photo has ground-truth boxes or masks: only the classification can be evaluated")
     for name, key in (("Classification, top 1", "top1_cls"), ("Classification, top 5", "top5_cls")):
         if isinstance(value := result.get(key), int | float):
             console.print(f"{name}: {value:.1f}% of the photos with a known class")
@@ -82,7 +78,7 @@ def print_evaluation(result: Mapping[str, Any]) -> None:
         console.print(line, markup=False)
 
 
-def _table(methods: Sequence[Method]) -> Table:
+def _evaluation_table(methods: Sequence[Method]) -> Table:
     table = Table("percent of photos", "protocol", box=SIMPLE)
     for method in methods:
         table.add_column(METHODS.get(method["name"], str(method["name"])).replace(" ", "\n"), justify="right")
@@ -94,44 +90,42 @@ def _table(methods: Sequence[Method]) -> Table:
 
 
 def _remarks(result: Mapping[str, Any]) -> list[str]:
-    lines = []
-    if protocol := result.get("protocol"):
-        lines.append(f"protocol: {protocol}")
-    if chosen := result.get("validation_tau_from"):
-        lines.append(f"validation: {chosen}")
-    if sst := result.get("sst"):
-        lines.append(f"transformer: {sst}")
+    lines = [
+        f"{title}: {text}"
+        for title, key in (("protocol", "protocol"), ("validation", "validation_tau_from"), ("transformer", "sst"))
+        if (text := result.get(key))
+    ]
     if skipped := result.get("skipped"):
         lines.append(f"skipped: {len(skipped)} photos that could not be read")
     return lines
 
 
-_SHORT = {
+_SHORT_HEADINGS = {
     "50": "IoU 0.5,\nGT-known",
     "v1": "MaxBox\nAcc",
     "v2_val": "V2\n(val)",
     "v1_val": "MaxBox\nAcc\n(val)",
     "ms": "ms per\nphoto",
 }
-_LEAST = ("params", "ms", "v1_val", "pxap", "top1", "v1", "30", "50", "70", "min")  # left out first where there is no room
+_OMISSION_ORDER = ("params", "ms", "v1_val", "pxap", "top1", "v1", "30", "50", "70", "min")
 
 
 def print_comparison(record: Mapping[str, Any]) -> None:
-    """The table of ``dips compare`` on stdout: methods down, metrics across, in percent; columns without room are left out."""
+    """Print the table of ``dips compare`` on stdout: methods down, metrics across, in percent; omit what does not fit."""
     from dips.comparison.rows import comparison_rows, shown_columns
     from dips.comparison.table import failures, notes
 
     console = _console()
     rows = comparison_rows(record)
     columns = [metric for metric in shown_columns(rows) if metric.key != "gt"]  # the same as 50
-    table = _comparison(rows, columns)
-    left_out: list[str] = []
-    for key in _LEAST:
+    table = _comparison_table(rows, columns)
+    omitted: list[str] = []
+    for key in _OMISSION_ORDER:
         if console.measure(table, options=console.options.update(width=1000)).maximum <= console.width:
             break
-        left_out += [metric.heading for metric in columns if metric.key == key]
+        omitted += [metric.heading for metric in columns if metric.key == key]
         columns = [metric for metric in columns if metric.key != key]
-        table = _comparison(rows, columns)
+        table = _comparison_table(rows, columns)
     if rows:
         console.print(
             f"{record['data']}, in percent; best threshold of this split (oracle), or validation's (val)", markup=False
@@ -139,20 +133,20 @@ def print_comparison(record: Mapping[str, Any]) -> None:
         console.print(table)
     else:
         console.print(f"{record['data']}: no method succeeded", markup=False)
-    if left_out:
-        console.print(f"only in the written table, for lack of room: {', '.join(left_out)}")
-    for line in (*notes(record), *(f"failed: {words}" for words in failures(record))):
+    if omitted:
+        console.print(f"omitted for lack of room, but in the written table: {', '.join(omitted)}")
+    for line in (*notes(record), *(f"failed: {failure}" for failure in failures(record))):
         console.print(line, markup=False)
 
 
-def _comparison(rows: Sequence[Row], columns: Sequence[Metric]) -> Table:
+def _comparison_table(rows: Sequence[Row], columns: Sequence[Metric]) -> Table:
     from dips.comparison.rows import grouped
 
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0), collapse_padding=True)
     table.add_column("method", max_width=24)
     table.add_column("labels")
     for metric in columns:
-        table.add_column(_SHORT.get(metric.key, metric.title.replace(" ", "\n")), justify="right", no_wrap=True)
+        table.add_column(_SHORT_HEADINGS.get(metric.key, metric.title.replace(" ", "\n")), justify="right", no_wrap=True)
     for group, members in grouped(rows):
         table.add_row(Text(group, style="italic"))
         for row in members:
@@ -170,51 +164,8 @@ def _console() -> Console:
     return Console(file=sys.stdout, highlight=False, emoji=False, width=None if sys.stdout.isatty() else 132)
 
 
-def settings_text(name: str = "") -> str:
-    """All settings, one of them, those of a stage, or those with ``name`` in theirs.
-
-    Raises:
-        ConfigError: there is no such stage or setting.
-    """
-    blocks: dict[str, str] = {}
-    for stage in dataclasses.fields(Config):
-        section = getattr(Config(), stage.name)
-        hints = get_type_hints(type(section))
-        for setting in dataclasses.fields(section):
-            values = _values(hints[setting.name], setting.metadata)
-            head = f"{stage.name}.{setting.name} = {_shown(getattr(section, setting.name))}"
-            doc = f"\n    {setting.metadata['doc']}" if setting.metadata["doc"] else ""
-            blocks[f"{stage.name}.{setting.name}"] = f"{head}    ({values}){doc}"
-    chosen = [block for key, block in blocks.items() if name in ("", key, key.partition(".")[0])]
-    chosen = chosen or [block for key, block in blocks.items() if name in key]
-    if not chosen:
-        close = difflib.get_close_matches(name, [word for key in blocks for word in (key, *key.split("."))], n=1)
-        hint = f" (did you mean '{close[0]}'?)" if close else ""
-        raise ConfigError(f"there is no setting or stage '{name}'{hint}; 'dips settings' lists all of them")
-    return "\n".join(chosen)
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple):
-        return "[" + ",".join(map(_shown, value)) + "]"
-    return '""' if value == "" else str(value)
-
-
-def _values(kind: Any, limits: Mapping[str, Any]) -> str:
-    if limits["choices"] is not None:
-        return "one of " + ", ".join(map(str, limits["choices"]))
-    listed = get_origin(kind) is tuple
-    word = {int: "whole number", float: "number", bool: "true or false", str: "text"}[get_args(kind)[0] if listed else kind]
-    words = f"list, each a {word}" if listed else word
-    low, high = limits["low"], limits["high"]
-    if low is not None and high is not None:
-        return f"{words}, {low:g} to {high:g}"
-    return words if low is None else f"{words}, at least {low:g}"
-
-
 def write_figures(folder: Path | None, result: Mapping[str, Any]) -> None:
+    """Write the figures of an evaluation into ``folder``, if one is given, and print their names."""
     if folder is not None:
         from dips.report.figures import write_plots
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -17,19 +18,19 @@ def train(
     data: Data,
     /,
     *,
-    out: Annotated[Path, Parameter(help="The run folder to make; one that exists is never overwritten.")],
+    out: Annotated[Path, Parameter(help="The run folder to create; an existing one is never overwritten.")],
     recipe: Annotated[
-        str | None, Parameter(help="Settings with a name: default, drone, paper, demo; or a TOML file of your own.")
+        str | None, Parameter(help="A named set of settings (default, drone, paper, demo), or your own TOML file.")
     ] = None,
     settings: Settings = None,
     weights: Weights = None,
     store: Store = None,
     device: Device = "auto",
-    resume: Annotated[bool, Parameter(help="Go on with a run that was interrupted.", show_default=False)] = False,
+    resume: Annotated[bool, Parameter(help="Continue an interrupted run.", show_default=False)] = False,
 ) -> int:
     """Train a localizer from photos and their class labels.
 
-    True boxes are used for nothing but, on the validation part, the choice of epoch and threshold, where there are any.
+    Ground-truth boxes are never trained on. Where validation photos have some, they choose the epoch and the threshold.
     """
     from dips.fitting.fit import fit
     from dips.system.console import first_process
@@ -44,17 +45,9 @@ def train(
         device=device,
         resume=resume,
     )
-    if not first_process():
-        return 0
-    print(f"model   {model.run}")
-    print(f"report  {model.run / 'report.html'}")
-    print(f"next    dips predict {_quoted(model.run)} PHOTOS --out DIR")
+    if first_process():
+        run = f'"{model.run}"' if os.name == "nt" else shlex.quote(str(model.run))
+        print(f"model   {model.run}")
+        print(f"report  {model.run / 'report.html'}")
+        print(f"next    dips predict {run} PHOTOS --out DIR")
     return 0
-
-
-def _quoted(path: Path) -> str:
-    if os.name == "nt":
-        return f'"{path}"'
-    import shlex
-
-    return shlex.quote(str(path))

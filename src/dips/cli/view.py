@@ -11,19 +11,19 @@ __all__ = ["view"]
 
 
 def view(
-    run: Annotated[Path, Parameter(name="RUN", help="The run that predicted; leave it out to view DIR without asking which.")],
-    predictions: Annotated[Path | None, Parameter(name="DIR", help="A folder that 'dips predict --out' wrote.")] = None,
+    run: Annotated[Path, Parameter(name="RUN", help="The run that made the predictions; can be left out: dips view DIR.")],
+    predictions: Annotated[Path | None, Parameter(name="DIR", help="A folder written by 'dips predict --out'.")] = None,
     /,
     *,
-    port: Annotated[int, Parameter(help="Port of this machine; 0: any free one.")] = 0,
+    port: Annotated[int, Parameter(help="Port on this computer; 0: any free one.")] = 0,
     show: Annotated[bool, Parameter(name="--open", negative="--no-open", help="Open it in the browser.")] = True,
 ) -> int:
-    """Go through predictions in the browser: accept, delete, adjust and draw boxes. Nobody but this machine is served.
+    """Review predictions in the browser: accept, delete, adjust and draw boxes. Only reachable from this computer.
 
-    Ctrl-C ends it. The boxes of the reviewed photos are in DIR/reviewed.coco.json; called again, it goes on.
+    Ctrl-C stops it. The boxes of the reviewed photos are in DIR/reviewed.coco.json; start it again to continue.
     """
     from dips.view import serve
 
-    done = serve(run if predictions else None, predictions or run, port=port, open_browser=show)
-    print(f"{done.photos} of {done.of} photos reviewed, {done.boxes} boxes in {done.path}")
+    summary = serve(run if predictions else None, predictions or run, port=port, open_browser=show)
+    print(f"{summary.photos} of {summary.of} photos reviewed, {summary.boxes} boxes in {summary.path}")
     return 0

@@ -5,7 +5,6 @@ In: what a user typed after ``--methods``. Out: methods, those first that others
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib.util
 import re
@@ -29,6 +28,7 @@ from dips.baselines.tscam import TsCam
 from dips.baselines.untrained import Centre, Head, MeanAttention
 from dips.comparison.dips_method import Dips, Linear
 from dips.errors import ConfigError
+from dips.system.suggestions import closest
 
 __all__ = ["METHODS", "find_methods", "place_of"]
 
@@ -112,14 +112,7 @@ def _made(name: str, heads: Callable[[], int]) -> ScoreMapMethod:
         return Head(int(number))
     if ".py:" in name or name.endswith(".py"):
         return _own(name)
-    raise _UnknownError(f"'{name}'{_hint(name, [*METHODS, 'heads', 'all'])}")
-
-
-def _hint(name: str, known: Iterable[str]) -> str:
-    """The one of ``known`` that may be meant, in whatever case."""
-    lower = {word.lower(): word for word in known}
-    close = difflib.get_close_matches(name.lower(), lower, n=1)
-    return f" (did you mean '{lower[close[0]]}'?)" if close else ""
+    raise _UnknownError(f"'{name}'{closest(name, [*METHODS, 'heads', 'all'])}")
 
 
 def _require_attributes(kind: str, method: ScoreMapMethod) -> None:
@@ -161,7 +154,7 @@ def _own(item: str) -> ScoreMapMethod:
             raise ConfigError(f"--methods {item}: add the class: {' or '.join(f'{place}:{each}' for each in own)}")
         there = f"there is {', '.join(own)}" if own else "there is none; derive one from it (docs/compare.md)"
         raise ConfigError(
-            f"--methods {item}: {path.name} has no class {kind} that is a ScoreMapMethod{_hint(kind, own)}; {there}"
+            f"--methods {item}: {path.name} has no class {kind} that is a ScoreMapMethod{closest(kind, own)}; {there}"
             if kind
             else f"--methods {item}: {path.name} has no class that is a ScoreMapMethod; derive one from it (docs/compare.md)"
         )

@@ -23,6 +23,7 @@ from dips.errors import ConfigError, DipsError, RunError
 from dips.export.wire import metadata, names_other_files
 from dips.predict.model import PredictionModel, weights_line
 from dips.predict.predictor import Predictor
+from dips.system.environment import usable_cores
 from dips.types import Answer
 
 __all__ = ["BAKED", "About", "OnnxModel", "OnnxNetworks", "is_onnx", "load_onnx"]
@@ -244,11 +245,11 @@ def _providers(available: Sequence[str], device: str) -> list[Any]:
 
 
 def _threads() -> int:
-    """As many as torch would take: ``OMP_NUM_THREADS``, else one per processor that this process may use."""
+    """Return as many threads as torch would use: ``OMP_NUM_THREADS``, else one per usable core."""
     given = os.environ.get("OMP_NUM_THREADS", "")
     if given.isdecimal() and int(given):
         return int(given)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return usable_cores()
 
 
 def _first_line(error: Exception) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 import timm
 
 from dips.errors import WeightsError
+from dips.system.suggestions import closest
 
 __all__ = ["cnn_config", "hub_entry", "is_transformer", "pretrained_config", "unknown_name"]
 
@@ -54,5 +54,4 @@ def unknown_name(name: str) -> str:
     if timm.is_model(base) and base != name:
         tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{base}.*")]
         return f"timm knows no weights '{name.partition('.')[2]}' of {base}; there are {', '.join(tags) or 'none'}"
-    close = difflib.get_close_matches(base, timm.list_models(), n=1)
-    return f"timm has no model '{name}'{f'; did you mean {close[0]}?' if close else '; see timm.list_models()'}"
+    return f"timm has no model '{name}'{closest(base, timm.list_models()) or '; see timm.list_models()'}"

@@ -14,7 +14,6 @@ made; a photo is done when its JSON is there.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import os
@@ -37,6 +36,7 @@ from dips.predict.records import (
 )
 from dips.system.console import log, track
 from dips.system.files import as_text, atomic_file, is_temporary, new_folder
+from dips.system.suggestions import closest
 from dips.types import Problem
 
 __all__ = [
@@ -89,9 +89,9 @@ def parse_formats(text: str) -> tuple[str, ...]:
     """
     names = {part.strip().lower() for part in text.split(",")} - {""}
     for name in sorted(names - set(FORMATS)):
-        close = difflib.get_close_matches(name, FORMATS, n=1)
-        hint = f" (did you mean '{close[0]}'?)" if close else ""
-        raise ConfigError(f"--format: '{name}' is unknown{hint}; there are {', '.join(FORMATS)}, separated by commas")
+        raise ConfigError(
+            f"--format: '{name}' is unknown{closest(name, FORMATS)}; there are {', '.join(FORMATS)}, separated by commas"
+        )
     return tuple(name for name in FORMATS if name in names or name == "json")
 
 

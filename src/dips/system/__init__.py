@@ -1,1 +1,1 @@
-"""What a program needs around the method: console, device, files, environment; nothing here knows of photos or networks."""
+"""What any program needs: console, device, files, records, environment; nothing here knows of photos or networks."""

@@ -22,10 +22,10 @@ __all__ = ["environment", "launch_fabric", "pick_device", "seed_everything", "sy
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """The torch device called ``name``; ``auto`` takes CUDA, else Apple's MPS, else the CPU.
+    """Return the torch device called ``name``; ``auto`` takes CUDA, else Apple's MPS, else the CPU.
 
     Raises:
-        RunError: the device is not there.
+        RunError: there is no such device, or it cannot be used.
     """
     import torch
 
@@ -43,31 +43,31 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 def launch_fabric(name: str = "auto") -> Fabric:
-    """A launched Fabric on the device called ``name``; under ``torchrun`` one of several, each with a device of its own.
+    """Return a launched Fabric on the device called ``name``; under ``torchrun`` one per process, each with its own device.
 
     Raises:
-        RunError: the device is not there.
+        RunError: there is no such device, or it cannot be used.
     """
     from lightning_fabric import Fabric
     from lightning_fabric.strategies.ddp import DDPStrategy
 
-    beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    everywhere = int(os.environ.get("WORLD_SIZE", "1"))
-    if everywhere > 1:
+    local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes > 1:
         if ":" in name:
-            raise RunError(f"--device {name}: under torchrun each process has a device of its own; write it without a number")
-        # others wait for the harvest of the first, which may take hours
+            raise RunError(f"--device {name}: under torchrun each process gets its own device; leave out the number")
+        # the others wait while the first process harvests, which may take hours
         strategy = DDPStrategy(timeout=timedelta(days=7))
-        fabric = Fabric(accelerator=name, devices=beside, num_nodes=everywhere // beside, strategy=strategy)
+        fabric = Fabric(accelerator=name, devices=local_processes, num_nodes=processes // local_processes, strategy=strategy)
     else:
-        place = pick_device(name)
-        fabric = Fabric(accelerator=place.type, devices=[place.index or 0] if place.type == "cuda" else 1)
+        device = pick_device(name)
+        fabric = Fabric(accelerator=device.type, devices=[device.index or 0] if device.type == "cuda" else 1)
     fabric.launch()
     return fabric
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until the device has done what it was told, so that a clock can be read."""
+    """Wait until the device has finished all queued work, so that elapsed time can be measured."""
     import torch
 
     if device.type == "cuda":
@@ -86,7 +86,11 @@ def seed_everything(seed: int) -> None:
 
 
 def environment(device: torch.device | None = None) -> dict[str, Any]:
-    """Versions and hardware, as recorded in every run; ``device`` is the one that was computed on (default: the fastest)."""
+    """Return versions and hardware as every run records them.
+
+    Args:
+        device: the device that did the work; default: the fastest one here.
+    """
     import torch
 
     gpu = torch.cuda.is_available() and (device is None or device.type == "cuda")

@@ -1,4 +1,4 @@
-"""What a result rests on besides its inputs: version, command line, hardware; and the cache folder."""
+"""What this process runs in: version of the package, command line, usable cores, cache folder."""
 
 from __future__ import annotations
 
@@ -6,25 +6,28 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "command_line", "store_folder"]
+__all__ = ["__version__", "command_line", "store_folder", "usable_cores"]
 
 
-def store_folder(given: str | Path | None = None) -> Path:
-    """Folder of the harvest's store: ``given``, or ``dips/store`` in the user's cache (``XDG_CACHE_HOME`` or ``~/.cache``)."""
+def store_folder(folder: str | Path | None = None) -> Path:
+    """Return ``folder``, or ``dips/store`` in the user's cache folder (``XDG_CACHE_HOME`` or ``~/.cache``)."""
+    if folder is not None:
+        return Path(folder)
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "dips" / "store" if given is None else Path(given)
+    return Path(cache) / "dips" / "store"
 
 
 def command_line() -> str:
-    """The command of this process as it can be pasted into a shell."""
-    program, *words = sys.argv
-    ours = Path(program).name in ("dips", "dips.exe", "dips-script.py") or Path(program).parts[-2:] == ("dips", "__main__.py")
-    return shlex.join(["dips" if ours else program, *words])
+    """Return the command of this process, ready to be pasted into a shell."""
+    program, *arguments = sys.argv
+    path = Path(program)
+    is_dips = path.name in ("dips", "dips.exe", "dips-script.py") or path.parts[-2:] == ("dips", "__main__.py")
+    return shlex.join(["dips" if is_dips else program, *arguments])
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may use, at least 1."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""What comes with which extra of the package, for the one who lacks it."""
+"""Maps missing packages to the extra that installs them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _EXTRAS = {
 
 
 def missing_package(error: ImportError) -> str | None:
-    """What to tell of an import that failed because an extra is not installed; None where it failed for another reason."""
+    """Return how to install the package that ``error`` misses; None where no extra of DiPS contains it."""
     package = (error.name or "").partition(".")[0]
     for extra, packages in _EXTRAS.items():
         if package in packages:

@@ -91,7 +91,7 @@ def test_name_equals_file(tmp_path: Path) -> None:
     assert resolve(CNN, role="cnn", given=(f"{CNN}.in1k={path}",)).arch == f"{CNN}.in1k"
     auto = resolve("auto", role="transformer", given=(f"{CNN}={path}", f"vit_base_patch14_dinov2.lvd142m={path}"))
     assert auto.arch == "vit_base_patch14_dinov2.lvd142m"
-    with pytest.raises(WeightsError, match="did you mean tf_efficientnet_lite0"):
+    with pytest.raises(WeightsError, match="did you mean 'tf_efficientnet_lite0'"):
         resolve(CNN, role="cnn", given=(f"tf_eficientnet_lite0={path}",))
     with pytest.raises(WeightsError, match=r"no file or folder .*gone"):
         resolve(CNN, role="cnn", given=(f"{CNN}={tmp_path / 'gone.pth'}",))
@@ -263,7 +263,7 @@ def test_offline_does_not_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_unknown_names() -> None:
-    with pytest.raises(WeightsError, match="did you mean tf_efficientnet_lite0"):
+    with pytest.raises(WeightsError, match="did you mean 'tf_efficientnet_lite0'"):
         resolve("tf_efficientnet_lite00", role="cnn")
     with pytest.raises(WeightsError, match="no 'auto'"):
         resolve("auto", role="cnn")

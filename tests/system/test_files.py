@@ -1,23 +1,17 @@
-"""Writing whole or not at all, seeds, devices, and what a person sees."""
+"""Files and folders that are written whole or not at all."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
 import os
-import random
 import stat
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 
 from dips.errors import RunError
-from dips.system import console
-from dips.system.console import log, track
-from dips.system.device import environment, pick_device, seed_everything
 from dips.system.files import atomic_file, file_sha256, new_folder
 
 UNIX = pytest.mark.skipif(sys.platform == "win32", reason="permissions of Unix")
@@ -118,63 +112,3 @@ def test_file_sha256(tmp_path: Path, size: int) -> None:
     data = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
     (tmp_path / "file").write_bytes(data)
     assert file_sha256(tmp_path / "file") == hashlib.sha256(data).hexdigest()
-
-
-def test_log_says_what_it_was_given(capsys: pytest.CaptureFixture[str]) -> None:
-    message = "a photo :heart: [bold]called[/bold] /a/very/long/path" + "/folder" * 40 + " 3.5%"
-    log(message)
-    said = capsys.readouterr()
-    assert said.err == message + "\n" and said.out == ""
-
-
-def test_track_passes_everything_on(capsys: pytest.CaptureFixture[str]) -> None:
-    assert list(track(iter(range(5)), "counting", 5)) == list(range(5))
-    assert list(track([], "nothing")) == []
-    assert capsys.readouterr() == ("", "")
-
-
-def test_track_shows_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from rich.console import Console
-
-    monkeypatch.setattr(console, "_console", Console(stderr=True, force_terminal=True, width=80))
-    assert list(track(range(3), "counting", 3)) == [0, 1, 2]
-    assert "counting" in capsys.readouterr().err
-
-
-def test_the_command_can_be_pasted(monkeypatch: pytest.MonkeyPatch) -> None:
-    for program in ("/opt/my env/bin/dips", "/opt/site-packages/dips/__main__.py"):
-        monkeypatch.setattr(sys, "argv", [program, "compare", "my birds", "--methods", "cam"])
-        assert environment()["command"] == "dips compare 'my birds' --methods cam"
-    monkeypatch.setattr(sys, "argv", ["mine.py", "a b"])
-    assert environment()["command"] == "mine.py 'a b'"
-
-
-def test_an_unknown_device_names_the_known_ones() -> None:
-    with pytest.raises(RunError) as found:
-        pick_device("gpu")
-    assert str(found.value) == "there is no device 'gpu'; --device takes auto, cpu, cuda, mps"
-
-
-def test_devices() -> None:
-    assert pick_device("cpu") == torch.device("cpu")
-    assert pick_device().type in ("cpu", "cuda", "mps")
-    with pytest.raises(RunError, match=r"'cuda:99' cannot be used.*--device cpu"):
-        pick_device("cuda:99")
-
-
-@pytest.mark.parametrize("seed", [0, 7, 2**40])
-def test_seeds(seed: int) -> None:
-    draws = []
-    for _ in range(2):
-        seed_everything(seed)
-        draws.append((random.random(), float(np.random.rand()), float(torch.rand(()))))
-    assert draws[0] == draws[1]
-    seed_everything(seed + 1)
-    assert float(torch.rand(())) != draws[0][2]
-
-
-def test_environment_can_be_written() -> None:
-    import json
-
-    record = json.loads(json.dumps(environment()))
-    assert record["torch"] == torch.__version__ and record["cpus"] >= 1

@@ -5,41 +5,42 @@ from __future__ import annotations
 import dataclasses
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dips.config import Config, load_config, to_toml
+from dips.config import Config, all_settings, load_config, to_toml
 from dips.errors import ConfigError
 
 RECIPES = sorted(e.name[:-5] for e in (resources.files("dips") / "recipes").iterdir() if e.name.endswith(".toml"))
-SETTINGS = [
-    (stage.name, field.name)
-    for stage in dataclasses.fields(Config)
-    for field in dataclasses.fields(getattr(Config(), stage.name))
-]
+SETTINGS = [tuple(name.split(".")) for name in all_settings()]
 
 
 def values(stage: str, name: str) -> st.SearchStrategy[Any]:
-    """What a setting may hold."""
-    section = type(getattr(Config(), stage))
-    kind = get_type_hints(section)[name]
-    limits = next(f for f in dataclasses.fields(section) if f.name == name).metadata
-    low, high = limits["low"], limits["high"]
-    if limits["choices"] is not None:
-        return st.sampled_from(limits["choices"])
-    if get_origin(kind) is tuple:
-        (kind,) = set(get_args(kind)) - {...}
-        return st.lists(st.integers(low, high), min_size=1, max_size=3).map(tuple)
-    if kind is bool:
-        return st.booleans()
-    if kind is int:
-        return st.integers(low, high)
-    if kind is float:
-        return st.floats(low, high, allow_nan=False, allow_infinity=False)
-    return st.text(st.characters(exclude_categories=["Cs"]))
+    """Return a strategy for what a setting may hold, by msgspec's own reading of its annotation."""
+    return accepted(msgspec.inspect.type_info(all_settings()[f"{stage}.{name}"].kind))
+
+
+def accepted(kind: msgspec.inspect.Type) -> st.SearchStrategy[Any]:
+    match kind:
+        case msgspec.inspect.Metadata():
+            return accepted(kind.type)
+        case msgspec.inspect.LiteralType():
+            return st.sampled_from(kind.values)
+        case msgspec.inspect.VarTupleType():
+            return st.lists(accepted(kind.item_type), min_size=1, max_size=3).map(tuple)
+        case msgspec.inspect.BoolType():
+            return st.booleans()
+        case msgspec.inspect.IntType():
+            return st.integers(kind.ge, kind.le)
+        case msgspec.inspect.FloatType():
+            return st.floats(kind.ge, kind.le, allow_nan=False, allow_infinity=False)
+        case msgspec.inspect.StrType():
+            return st.text(st.characters(exclude_categories=["Cs"]))
+    raise AssertionError(kind)
 
 
 def test_no_recipe_is_the_default() -> None:
@@ -72,11 +73,26 @@ def test_toml_comes_back_as_it_was(tmp_path_factory: pytest.TempPathFactory, dat
 
 
 def test_every_setting_says_what_it_is_and_has_a_valid_default() -> None:
-    for stage, name in SETTINGS:
-        section = getattr(Config(), stage)
-        field = next(f for f in dataclasses.fields(section) if f.name == name)
-        assert set(field.metadata) == {"doc", "choices", "low", "high"}
-        assert Config().replace(**{f"{stage}.{name}": getattr(section, name)}) == Config()
+    fields = [f"{stage}.{name}" for stage, section in vars(Config()).items() for name in vars(section)]
+    assert list(all_settings()) == fields
+    for name, setting in all_settings().items():
+        assert setting.name == name and setting.meaning and setting.accepts
+        assert Config().replace(**{name: setting.default}) == Config() == load_config(overrides=[f"{name}={setting.argument}"])
+
+
+@pytest.mark.parametrize(
+    ("name", "accepts"),
+    [
+        ("train.epochs", "a whole number of at least 1"),
+        ("harvest.min_area", "a number between 0 and 1"),
+        ("harvest.sizes", "a list, each item a whole number between 28 and 2048"),
+        ("train.grow", "one of 1, 3, 5, 7"),
+        ("train.flip", "true or false"),
+        ("harvest.sst", "text"),
+    ],
+)
+def test_what_a_setting_accepts_in_words(name: str, accepts: str) -> None:
+    assert all_settings()[name].accepts == accepts
 
 
 @pytest.mark.parametrize(
@@ -113,25 +129,26 @@ def test_the_last_word_wins(tmp_path: Path) -> None:
     [
         ("train.epoch=4", r"unknown setting 'train\.epoch' \(did you mean 'train.epochs'\?\)"),
         ("trian.epochs=4", r"unknown stage 'trian' \(did you mean 'train'\?\)"),
-        ("epochs=4", "'epochs' is no setting: write stage.name"),
+        ("epochs=4", "'epochs' is not a setting: write stage.name"),
         ("train.epochs", "takes stage.name=value"),
         ("=4", "takes stage.name=value"),
-        ("train.epochs=0", "train.epochs must be at least 1, not 0"),
+        ("train.epochs=0", "train.epochs must be a whole number of at least 1, not 0"),
         ("train.epochs=1.5", "must be a whole number"),
         ("train.epochs=true", "must be a whole number"),
         ("train.epochs=many", "must be a whole number"),
         ("train.flip=1", "must be true or false"),
         ("train.lr=fast", "must be a number"),
         ("train.lr=-1", "at least 0"),
-        ("train.lr=nan", "finite"),
-        ("train.lr=inf", "finite"),
-        ("train.lr=1" + "0" * 400, "finite"),
-        ("harvest.min_area=1.5", r"between 0\.0 and 1\.0"),
+        ("train.lr=nan", "train.lr must be a number of at least 0, not nan"),
+        ("train.lr=inf", "train.lr must be a number of at least 0, not inf"),
+        ("train.lr=1" + "0" * 400, "train.lr must be a number of at least 0, not 1000"),
+        ("harvest.min_area=1.5", "must be a number between 0 and 1, not 1.5"),
         ("harvest.sst=3", "must be text"),
-        ("harvest.refine=all", "one of none, image, dataset"),
+        ("harvest.sst=2020-01-01", "must be text"),
+        ("harvest.refine=all", "must be one of none, image, dataset, not 'all'"),
         ("harvest.sizes=224", "must be a list"),
         ("harvest.sizes=[]", "must be a list"),
-        ("harvest.sizes=[2]", "between 28 and 2048"),
+        ("harvest.sizes=[2]", r"whole number between 28 and 2048, not \[2\]"),
         ("harvest.sizes=[true]", "whole number"),
         ("train.grow=4", "one of 1, 3, 5, 7"),
     ],
@@ -161,7 +178,7 @@ def test_recipes_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_replace_checks_too() -> None:
-    with pytest.raises(ConfigError, match="at least 1"):
+    with pytest.raises(ConfigError, match=r"argument: train\.epochs must be a whole number of at least 1, not 0"):
         Config().replace(**{"train.epochs": 0})
     with pytest.raises(dataclasses.FrozenInstanceError):
         Config().train.epochs = 3  # type: ignore[misc]

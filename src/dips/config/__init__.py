@@ -1,0 +1,22 @@
+"""Settings: one frozen dataclass per stage, read from TOML recipes and ``--set stage.name=value``."""
+
+from __future__ import annotations
+
+from dips.config.config import Config, Setting, all_settings, load_config, require_prediction, several, to_toml
+from dips.config.stages import ClassifierConfig, DataConfig, HarvestConfig, LocalizerConfig, PredictConfig, TrainConfig
+
+__all__ = [
+    "ClassifierConfig",
+    "Config",
+    "DataConfig",
+    "HarvestConfig",
+    "LocalizerConfig",
+    "PredictConfig",
+    "Setting",
+    "TrainConfig",
+    "all_settings",
+    "load_config",
+    "require_prediction",
+    "several",
+    "to_toml",
+]

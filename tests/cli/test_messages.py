@@ -1,0 +1,25 @@
+"""What commands say where they end."""
+
+from __future__ import annotations
+
+import pytest
+
+from dips.cli.messages import counted, expected, fail
+
+
+def test_missing_extras_are_named() -> None:
+    for name, extra in (("torch", "train"), ("lightning_fabric.strategies", "train"), ("onnxruntime", "onnx")):
+        message = expected(ModuleNotFoundError(f"No module named {name!r}", name=name))
+        assert message is not None and f'pip install "dips-wsol[{extra}]"' in message
+    assert expected(ModuleNotFoundError("No module named 'other'", name="other")) is None
+
+
+def test_a_failure_is_one_line_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    message = "a photo :heart: [bold]called[/bold]\n/a/very/long/path" + "/folder" * 40
+    assert fail(message) == 2
+    assert capsys.readouterr() == ("", f"dips: error: {message}\n".replace("\n/", " /"))
+
+
+def test_numbers_have_their_noun_in_singular_or_plural() -> None:
+    assert [counted(n, "box") for n in (0, 1, 2)] == ["0 boxes", "1 box", "2 boxes"]
+    assert [counted(n, "photo") for n in (0, 1, 2)] == ["0 photos", "1 photo", "2 photos"]

@@ -1,0 +1,30 @@
+"""``dips settings``: what it lists."""
+
+from __future__ import annotations
+
+import re
+
+from dips.config import Config, load_config
+
+from .conftest import Dips
+
+
+def test_settings_lists_all_and_the_lines_are_settings(dips: Dips) -> None:
+    said = dips("settings")
+    lines = re.findall(r"^(\S+) = (\S+) ", said.out, flags=re.MULTILINE)
+    stages = {name.split(".")[0] for name, _ in lines}
+    assert stages == {"data", "harvest", "classifier", "localizer", "train", "predict"}
+    assert load_config(None, [f"{name}={value}" for name, value in lines]) == Config()
+    assert len(lines) == sum(len(vars(getattr(Config(), stage))) for stage in stages)
+
+
+def test_settings_by_name(dips: Dips) -> None:
+    said = dips("settings", "train.epochs")
+    assert (
+        said.out
+        == f"train.epochs = {Config().train.epochs}    (a whole number of at least 1)\n    passes over the training photos\n"
+    )
+    assert len(re.findall(r"^predict\.", dips("settings", "predict").out, flags=re.MULTILINE)) == len(vars(Config().predict))
+    assert "classifier.epochs" in dips("settings", "epochs").out
+    said = dips("settings", "trian")
+    assert said.code == 2 and "did you mean 'train'" in said.err

@@ -1,0 +1,40 @@
+"""Command line, cores and cache folder of this process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dips.system.device import environment
+from dips.system.environment import store_folder, usable_cores
+
+
+def test_the_command_can_be_pasted(monkeypatch: pytest.MonkeyPatch) -> None:
+    for program in ("/opt/my env/bin/dips", "/opt/site-packages/dips/__main__.py"):
+        monkeypatch.setattr(sys, "argv", [program, "compare", "my birds", "--methods", "cam"])
+        assert environment()["command"] == "dips compare 'my birds' --methods cam"
+    monkeypatch.setattr(sys, "argv", ["mine.py", "a b"])
+    assert environment()["command"] == "mine.py 'a b'"
+
+
+def test_the_store_is_in_the_cache_folder_unless_another_one_is_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert store_folder() == tmp_path / "dips" / "store"
+    assert store_folder("mine") == Path("mine")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert store_folder() == Path.home() / ".cache" / "dips" / "store"
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores cannot be chosen here")
+def test_usable_cores_are_those_of_this_process() -> None:
+    assert 1 <= usable_cores() <= (os.cpu_count() or 1)
+    code = (
+        "import os; from dips.system.environment import usable_cores;"
+        "os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); print(usable_cores())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
