@@ -30,11 +30,13 @@ def main() -> None:
     given = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(given.threads)  # before torch is loaded, and read by dips.export.onnx_model
 
+    import numpy as np
     import torch
 
     from dips.data.images import list_images, read_image, resize_image
     from dips.export.onnx_model import load_onnx
     from dips.model import Model
+    from dips.types import PhotoBatch
 
     torch.set_num_threads(given.threads)
     paths = list_images(given.photos)[: given.count]
@@ -45,7 +47,7 @@ def main() -> None:
         networks, exported = model.networks, load_onnx(file, device="cpu").predictor.networks
         print(f"{file.stat().st_size / 1e6:.1f} MB, squares of {networks.side} pixels, {given.threads} threads")
         squares = [resize_image(read_image(path, max_side=networks.side), (networks.side,) * 2) for path in paths[:16]]
-        batches = [squares[i : i + given.batch] for i in range(0, len(squares), given.batch)]
+        batches = [PhotoBatch(np.stack(squares[i : i + given.batch])) for i in range(0, len(squares), given.batch)]
         seconds: dict[str, list[float]] = {"torch": [], "onnxruntime": []}
         for answers in (networks, exported):
             answers.answer(batches[0])  # what is prepared at first use is not timed

@@ -24,30 +24,35 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from dips.benchmark.answers import evaluate_maps
+from dips.benchmark.loop import evaluate_maps
 from dips.config import PredictConfig
 from dips.data import list_images, read_image
-from dips.data.images import ByteImage, resize_image
+from dips.data.images import resize_image
 from dips.evaluate.protocol import FRAMED
 from dips.fitting.splits import read_splits
 from dips.model import Model
 from dips.predict.prediction import Prediction
 from dips.predict.predictor import Predictor
 from dips.system.console import log, track
-from dips.types import Answer
+from dips.types import Answer, Answerer, PhotoBatch
 
 
-class MeanAttention:
+class MeanAttention(Answerer):
     """The class token's attention, mean over heads and sizes, in place of the localizer; the run's own classifier."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
         self.sizes = [size // model.transformer.patch * model.transformer.patch for size in model.config.harvest.sizes]
-        self.side = max(*self.sizes, model.config.classifier.size)
+        self._side = max(*self.sizes, model.config.classifier.size)
+
+    @property
+    def side(self) -> int:
+        """The largest of the squares that are looked at."""
+        return self._side
 
     @torch.inference_mode()
-    def answer(self, images: Sequence[ByteImage]) -> Answer:
-        squares = torch.from_numpy(np.stack(list(images))).to(self.model.device).permute(0, 3, 1, 2).float() / 255
+    def answer(self, batch: PhotoBatch) -> Answer:
+        squares = torch.from_numpy(batch.squares).to(self.model.device).permute(0, 3, 1, 2).float() / 255
         size = (max(self.sizes),) * 2
         maps = torch.zeros(len(squares), *size, device=squares.device)
         for side in self.sizes:
@@ -64,7 +69,8 @@ class MeanAttention:
         samples = [sample for sample in val.samples if sample.boxed]
         squares = [resize_image(read_image(sample.path), (self.side, self.side)) for sample in samples]
         groups = [squares[start : start + 16] for start in range(0, len(squares), 16)]
-        maps = [found for group in track(groups, "threshold of the attention") for found in self.answer(group).maps]
+        answers = [self.answer(PhotoBatch(np.stack(group))) for group in track(groups, "threshold of the attention")]
+        maps = [score_map for answer in answers for score_map in answer.maps]
         return evaluate_maps([FRAMED.resized(found, None) for found in maps], samples, thresholds=1000).best_tau["v2"]
 
 
@@ -86,12 +92,12 @@ def predictors(model: Model, tile: int, attention: bool) -> dict[str, Predictor]
     return made
 
 
-def whole(own: Predictor, networks: Any, config: PredictConfig) -> Predictor:
+def whole(own: Predictor, networks: Answerer, config: PredictConfig) -> Predictor:
     config = dataclasses.replace(config, tile=0)
     return Predictor(networks, config=config, classes=own.classes, background=own.background)
 
 
-def tiled(own: Predictor, networks: Any, config: PredictConfig, tile: int) -> Predictor:
+def tiled(own: Predictor, networks: Answerer, config: PredictConfig, tile: int) -> Predictor:
     config = dataclasses.replace(config, tile=tile or own.tile)
     return Predictor(networks, config=config, classes=own.classes, background=own.background)
 
@@ -145,7 +151,8 @@ def main() -> None:
     tile = 0 if given.tile == "auto" else int(given.tile)
     model = Model.open(given.run, settings=[f"predict.tile={tile or -1}", *given.set])
     if given.time:
-        model.predictor.networks.answer([np.zeros((model.networks.side, model.networks.side, 3), np.uint8)])  # loads everything
+        side = model.networks.side
+        model.networks.answer(PhotoBatch(np.zeros((1, side, side, 3), np.uint8)))  # loads everything
         result: dict[str, Any] = timed(model.predictor, given.photos)
         print(json.dumps(result))
     else:

@@ -42,7 +42,7 @@ def masked(tmp_path: Path) -> Sample:
 
 def test_boxes_go_to_the_frame() -> None:
     truth = read_ground_truth(sample(), FRAMED)
-    assert truth.size == (500, 375) and truth.mask is None and truth.wanted
+    assert truth.size == (500, 375) and truth.mask is None and truth.comparable
     assert truth.boxes is not None and truth.boxes.tolist() == to_frame(BOXES, (500, 375)).tolist()
     original = read_ground_truth(sample(), ORIGINAL)
     assert original.boxes is not None and original.boxes.tolist() == BOXES.tolist()
@@ -60,7 +60,7 @@ def test_nothing_is_wanted_where_nothing_is_known() -> None:
     for boxes in (None, BOXES[:0]):
         for protocol in (FRAMED, ORIGINAL):
             truth = read_ground_truth(sample(boxes=boxes, frame=None if boxes is None else (9, 9)), protocol)
-            assert not truth.wanted
+            assert not truth.comparable
             judged = compare_map(None, truth, protocol, predicted=[1])
             assert judged.score_map is None and judged.boxes.row(TAU) == ImageRow("a.jpg", 1, 1, 0)
             assert compare_centre(truth, protocol).boxes.n_true == 0
@@ -94,7 +94,7 @@ def test_a_method_without_map_finds_nothing() -> None:
     judged = compare_map(None, truth, FRAMED)
     assert judged.score_map is not None and judged.score_map.shape == (224, 224) and not judged.score_map.any()
     accumulator = MapAccumulator()
-    judged.count(accumulator, truth)
+    judged.add_to(accumulator, truth)
     result = accumulator.result()
     assert result.boxes.n_boxes == 1 and result.boxes.max_box_acc_v2 == 0
     assert result.activations is not None and result.activations["foreground"][0] == 100
@@ -110,11 +110,11 @@ def test_what_is_no_score_map_is_refused() -> None:
 def test_masks_are_truth_too(masked: Sample, protocol) -> None:
     truth = read_ground_truth(masked, protocol)
     width, height = protocol.frame((60, 40))
-    assert truth.wanted and truth.boxes is None and truth.mask is not None and truth.mask.shape == (height, width)
+    assert truth.comparable and truth.boxes is None and truth.mask is not None and truth.mask.shape == (height, width)
     perfect, worst = MapAccumulator(), MapAccumulator()
     for accumulator, score_map in ((perfect, truth.mask == 1), (worst, truth.mask == 0)):
         judged = compare_map(score_map.astype(np.float32), truth, protocol)
-        judged.count(accumulator, truth)
+        judged.add_to(accumulator, truth)
         assert judged.boxes.n_true == 0
     assert perfect.result().pxap == pytest.approx(100) and perfect.result().boxes.n_boxes == 0
     assert worst.result().pxap == pytest.approx(100 * (truth.mask == 1).mean())

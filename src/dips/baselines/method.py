@@ -7,15 +7,15 @@ training part with their labels, a budget, and networks to start from. Then it a
 from __future__ import annotations
 
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from dips.baselines.study import Study
+from dips.baselines.answering import TorchAnswerer
+from dips.baselines.study import Study
 
 __all__ = ["Fit", "ScoreMapMethod"]
 
@@ -45,7 +45,7 @@ class Fit:
         return {**asdict(self), "curve": [dict(row) for row in self.curve]}
 
 
-class ScoreMapMethod(ABC):
+class ScoreMapMethod(TorchAnswerer):
     """Answers photos with maps of how much each pixel belongs to the object.
 
     A subclass sets the class attributes and implements :meth:`build` and :meth:`maps`; :meth:`train` if it learns,
@@ -62,19 +62,18 @@ class ScoreMapMethod(ABC):
         own: it is this project's.
     """
 
-    name: ClassVar[str]
-    title: ClassVar[str]
     paper: ClassVar[str]
     labels: ClassVar[Literal["none", "image"]] = "none"
     needs: ClassVar[tuple[str, ...]] = ()
     shares: ClassVar[bool] = False
     own: ClassVar[bool] = False
-    side: int = 224
     _needed: tuple[ScoreMapMethod, ...] = ()
 
     def take(self, study: Study) -> None:
-        """Remember the fitted methods that it needs, whose networks count as its own."""
-        self._needed = tuple(study.done[name] for name in self.needs if name in study.done)
+        """Remember where to compute, and the fitted methods that it needs, whose networks count as its own."""
+        self._device, self._background = study.device, study.background
+        done = (study.done.get(name) for name in self.needs)
+        self._needed = tuple(method for method in done if isinstance(method, ScoreMapMethod))
 
     def fit(self, study: Study) -> Fit:
         """Build the method's networks and train them within the study's budget.
@@ -138,19 +137,3 @@ class ScoreMapMethod(ABC):
     def train(self, study: Study) -> Fit:
         """Learn from ``study.train``; by default there is nothing to learn."""
         return Fit()
-
-    @abstractmethod
-    def maps(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Score maps of a batch of photos.
-
-        Args:
-            images: ``(B, 3, side, side)`` in [0, 1], RGB, on the study's device.
-            labels: ``(B,)`` classes whose object is looked for (GT-known: the true ones); class-agnostic methods ignore them.
-
-        Returns:
-            ``(B, h, w)`` in [0, 1], of any size; they are resized bilinearly to the protocol's frame.
-        """
-
-    def probabilities(self, images: Tensor) -> Tensor | None:
-        """Class probabilities ``(B, C)`` of ``(B, 3, side, side)`` photos; None where the method names no class."""
-        return None

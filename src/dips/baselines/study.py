@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dips.baselines.answering import TorchAnswerer
 from dips.baselines.photos import Photos
 from dips.config import Config
 from dips.errors import ConfigError, WeightsError
@@ -24,9 +24,6 @@ from dips.models.keymap import resize_to
 from dips.models.weights.resolve import Weights, resolve
 from dips.system.device import seed_everything
 from dips.types import FloatArray, Sample
-
-if TYPE_CHECKING:
-    from dips.baselines.method import ScoreMapMethod
 
 __all__ = ["Study"]
 
@@ -67,9 +64,9 @@ class Study:
     folder: Path
     store: Path
     given: tuple[str, ...] = ()
-    done: dict[str, ScoreMapMethod] = field(default_factory=dict)
+    done: dict[str, TorchAnswerer] = field(default_factory=dict)
 
-    def fitted(self, name: str) -> ScoreMapMethod:
+    def fitted(self, name: str) -> TorchAnswerer:
         """The method ``name``, which was fitted before because it is among ``needs``.
 
         Raises:

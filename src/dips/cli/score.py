@@ -56,10 +56,10 @@ def score(
 
     Maps are streamed: what is kept of a photo is its name and its truth.
     """
-    from dips.benchmark.result_files import write_json
     from dips.benchmark.score import score_maps
     from dips.cli.tables import print_evaluation
     from dips.system.files import require_writable
+    from dips.system.records import write_json
 
     for path in (json, csv, plots and plots / "box_acc_over_tau.svg"):
         if path is not None:

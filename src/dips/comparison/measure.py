@@ -13,13 +13,13 @@ import torch
 
 from dips.baselines.method import ScoreMapMethod
 from dips.baselines.study import Study
-from dips.benchmark.answers import evaluate_methods
+from dips.benchmark.loop import evaluate_photos
 from dips.comparison.folder import MethodFolder, with_needs
 from dips.errors import ConfigError, DipsError
 from dips.evaluate.protocol import FRAMED, Protocol
 from dips.system.console import log
 from dips.system.device import synchronise
-from dips.types import DataSet, Sample
+from dips.types import DataSet, FloatArray, Sample
 
 __all__ = ["Measurer"]
 
@@ -102,28 +102,32 @@ class Measurer:
 
     def _measure(self, study: Study, methods: Sequence[ScoreMapMethod]) -> None:
         """Thresholds on validation, numbers on the split."""
-        named = {method.name: method for method in methods}
+        working = {method.name: method for method in methods}
+        shown = {sample.id for sample in self.shown}
+        maps: dict[str, dict[str, FloatArray]] = {name: {} for name in working}
 
-        def failed(name: str, error: Exception) -> None:
-            self._fail(study, named.pop(name), error)
+        def drop(name: str, error: Exception) -> None:
+            self._fail(study, working.pop(name), error)
+
+        def keep(name: str, sample: Sample, score_map: FloatArray) -> None:
+            if sample.id in shown:
+                maps[name][sample.id] = score_map
 
         boxed = [sample for sample in study.val.samples if sample.boxed]
-        more: dict[str, Any] = {"device": study.device, "failed": failed, "protocol": self._protocol}
-        more["background"] = study.background
-        chosen, _ = evaluate_methods(dict(named), boxed, **more)
-        found, maps = evaluate_methods(dict(named), self.test.samples, keep={s.id for s in self.shown}, **more)
-        for name, method in list(named.items()):
-            on_val = chosen.methods[name].boxes
+        on_val = evaluate_photos(dict(working), boxed, protocol=self._protocol, on_failure=drop)
+        on_split = evaluate_photos(dict(working), self.test.samples, protocol=self._protocol, on_map=keep, on_failure=drop)
+        for name, method in list(working.items()):
+            chosen, result = on_val.methods[name].boxes, on_split.methods[name]
             try:
                 cost = {"parameters": method.parameters, "seconds_per_photo": _seconds_per_photo(method, study)}
             except Exception as error:
-                failed(name, error)
+                drop(name, error)
                 continue
             record = {
-                **found.methods[name].record(on_val.best_tau if on_val.n_boxes else None),
-                "top1_cls": found.methods[name].boxes.record(curves=False)["class_top1"],
+                **result.record(chosen.best_tau if chosen.n_boxes else None),
+                "top1_cls": result.boxes.record(curves=False)["class_top1"],
                 **cost,
-                "skipped": [{"path": str(p.path), "why": p.message} for p in found.problems],
+                "skipped": [{"path": str(p.path), "why": p.message} for p in on_split.problems],
             }
             self._folder(study, method).save_result(self.what, record, maps[name])
             log(f"  {method.title}: V2 {record['boxes']['max_box_acc_v2'] or 0:.1f}")

@@ -6,21 +6,20 @@ In: U-Net, classifier and, with ``predict.sst_share`` above 0, the linear map on
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dips.config import PredictConfig
-from dips.data.images import ByteImage
 from dips.errors import ConfigError
 from dips.models.backbones import Transformer
 from dips.models.classifier import Classifier
 from dips.models.keymap import KeyMap, resize_to
 from dips.models.localizer import Localizer
 from dips.scoremaps.tiles import FINEST
-from dips.types import Answer, FloatArray
+from dips.types import Answer, Answerer, FloatArray, PhotoBatch
 
 __all__ = ["TEMPER", "Networks"]
 
@@ -28,7 +27,7 @@ TEMPER = 2.0
 """Logits are divided by it before the sigmoid: maps have 8 bits in the protocol, too few to rank what is nearly sure."""
 
 
-class Networks:
+class Networks(Answerer):
     """The networks of a run, ready to look at photos.
 
     Args:
@@ -58,23 +57,24 @@ class Networks:
 
     @property
     def side(self) -> int:
-        """Side of the square that photos must be given as: the largest that any network sees."""
+        """Side in pixels of the squares that photos must be given as: the largest that any network sees."""
         sides = [self.config.size, self.classifier_size]
         if self.config.sst_share > 0 and self.key_map is not None:
             sides += self.key_map.sizes
         return max(sides)
 
     @torch.inference_mode()
-    def answer(self, images: Iterable[ByteImage], linear: Sequence[FloatArray] | None = None) -> Answer:
-        """Photos as squares ``(side, side, 3) uint8`` to maps and class probabilities.
+    def answer(self, batch: PhotoBatch, linear: Sequence[FloatArray] | None = None) -> Answer:
+        """Return score maps ``(M, S, S)``, whatever the labels, and class probabilities ``(B, C)``.
 
         Args:
-            linear: their linear maps ``(h, w)``, where they are known already; else the transformer makes them if it must.
+            linear: linear maps ``(h, w)`` of the photos that are localized, where they are known already; else the
+                transformer makes them if it must.
         """
-        stacked = torch.from_numpy(np.stack(list(images))).to(self.device)
-        full = stacked.permute(0, 3, 1, 2).float() / 255
+        images = torch.from_numpy(batch.squares).to(self.device).permute(0, 3, 1, 2).float() / 255
+        localized = images if batch.localized is None else images[list(batch.localized)]
         known = None if linear is None else torch.from_numpy(np.stack(linear)).to(self.device)
-        return Answer(self.score_maps(full, known).cpu().numpy(), self.probabilities(full).cpu().numpy())
+        return Answer(self.score_maps(localized, known).cpu().numpy(), self.probabilities(images).cpu().numpy())
 
     @torch.inference_mode()
     def score_maps(self, images01: Tensor, linear: Tensor | None = None) -> Tensor:
