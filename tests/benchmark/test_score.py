@@ -445,7 +445,7 @@ def test_truth_that_is_none(tmp_path: Path, make_photo: Callable[..., Path]) -> 
     make_photo(tmp_path / "data" / "owl" / "1.jpg")
     make_photo(tmp_path / "data" / "kite" / "2.jpg")
     write_maps(tmp_path / "maps", {id: smooth(0) for id in ("owl/1.jpg", "kite/2.jpg")})
-    with pytest.raises(DataError, match=r"data: of 2 photos with a map none has true boxes or a true mask; give DATA"):
+    with pytest.raises(DataError, match=r"data: of 2 photos with a map none has ground-truth boxes or masks; give DATA"):
         score_maps(tmp_path / "maps", tmp_path / "data", split="all")
     with pytest.raises(DataError, match="split 'val'"):
         score_maps(tmp_path / "maps", tmp_path / "data", split="val")

@@ -84,7 +84,7 @@ def test_hole_borders_are_boxes_one_pixel_larger() -> None:
     ring = np.ones((12, 12))
     ring[4:7, 5:9] = 0
     assert sorted(boxes_at_thresholds(ring, 2).at(0).tolist()) == [[0, 0, 11, 11], [4, 3, 10, 8]]
-    # the hole's box fits a true box there, but only MaxBoxAccV2 looks at it
+    # the hole's box fits a ground-truth box there, but only MaxBoxAccV2 looks at it
     assert best_iou_curve(ring, [[4, 3, 10, 8]], multi_contour=True).max() == 1
     assert best_iou_curve(ring, [[4, 3, 10, 8]], multi_contour=False).max() < 0.5
 
@@ -112,7 +112,7 @@ def test_of_equal_areas_the_first_contour_counts() -> None:
 @pytest.mark.parametrize(
     ("boxes", "message"),
     [
-        ([], "at least one true box"),
+        ([], "at least one ground-truth box"),
         ([1, 2, 3, 4], "single box"),
         ([[1, 2, 3]], "shape"),
         ([[5, 2, 3, 4]], "box 0"),
