@@ -93,8 +93,15 @@ class About:
 class OnnxNetworks(Answerer):
     """The networks inside an exported file, run by onnxruntime.
 
+    .. code-block:: python
+
+        from dips.benchmark.loop import evaluate_photos
+
+        networks = OnnxNetworks(Path("model.onnx").read_bytes(), "model.onnx")
+        evaluate_photos({"exported": networks}, samples)
+
     Attributes:
-        about: what it says about itself.
+        about: what the file says about itself.
     """
 
     def __init__(self, data: bytes, name: str, device: str = "auto") -> None:
@@ -113,7 +120,7 @@ class OnnxNetworks(Answerer):
         if text is None:
             raise RunError(f"{name} is an ONNX model, but none that 'dips export' wrote")
         if foreign:
-            raise RunError(f"{name} would have other files read, which no model that 'dips export' wrote does")
+            raise RunError(f"{name} refers to other files, which no model that 'dips export' wrote does; it was not opened")
         try:
             self.about = About.from_json(text)
         except ValueError as error:
@@ -121,7 +128,9 @@ class OnnxNetworks(Answerer):
         self._session, self._name = _session(data, name, device), name
         inputs = [(item.name, item.type, len(item.shape)) for item in self._session.get_inputs()]
         if inputs != [(INPUT, "tensor(uint8)", 4)] or tuple(item.name for item in self._session.get_outputs()) != OUTPUTS:
-            raise RunError(f"{name} cannot be used: it takes or gives something else than 'dips export' writes")
+            raise RunError(
+                f"{name} cannot be used: its inputs or outputs are not those that 'dips export' writes; export it again"
+            )
 
     @property
     def side(self) -> int:
@@ -134,7 +143,7 @@ class OnnxNetworks(Answerer):
         Photos of any one size ``(B, H, W, 3) uint8`` are accepted, too: the file itself makes squares of them.
 
         Raises:
-            RunError: the file cannot be run, or answers in other shapes than it says.
+            RunError: the file cannot be run, or its answers have other shapes than it says.
         """
         try:
             maps, probabilities = self._session.run(OUTPUTS, {INPUT: batch.squares})
@@ -144,7 +153,7 @@ class OnnxNetworks(Answerer):
             raise RunError(f"{self._name} cannot be run here ({_first_line(error)}); try --set predict.batch=1") from error
         count, size, classes = len(batch), self.about.predict.size, len(self.about.classes)
         if maps.shape != (count, size, size) or probabilities.shape != (count, classes):
-            raise RunError(f"{self._name} answers in other shapes than it says; export it again")
+            raise RunError(f"{self._name} answers in other shapes than its description says; export it again")
         localized = maps if batch.localized is None else maps[list(batch.localized)]
         return Answer(np.asarray(localized, np.float32), np.asarray(probabilities, np.float32))
 
