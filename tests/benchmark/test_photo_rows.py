@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -100,7 +101,7 @@ def test_whole_or_not_at_all(tmp_path: Path) -> None:
 def photo(seed: int) -> Measured:
     random = np.random.default_rng(seed)
     score_map = np.kron(random.random((4, 4)), np.ones((8, 8))) if seed % 5 else np.zeros((32, 32))
-    boxes = [None, [], [[1, 2, 20, 30]], [[0, 0, 5, 5], [3.5, 9, 31, 31]]][seed % 4]
+    boxes: Any = [None, [], [[1, 2, 20, 30]], [[0, 0, 5, 5], [3.5, 9, 31, 31]]][seed % 4]
     said = random.permutation(9)[: seed % 7]
     label = None if seed % 3 == 0 else seed % 9
     return measure_boxes(score_map, boxes, label=label, predicted=said, id=f"ü {seed}\n,\udcff\"'.jpg", thresholds=40)

@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dips.benchmark import score as scoring
-from dips.benchmark import workers as processes
 from dips.benchmark.score import score_maps
 from dips.data import load_data
 from dips.errors import ConfigError, DataError, ProtocolError, RunError
@@ -201,7 +200,8 @@ def test_neither_chunks_nor_order_make_a_difference(
 
 
 def test_one_archive_gives_the_same(scored: Case, tmp_path: Path) -> None:
-    np.savez(tmp_path / "maps.npz", **scored.values)
+    arrays: dict[str, Any] = dict(scored.values)
+    np.savez(tmp_path / "maps.npz", **arrays)
     assert alike(scored.score(), score_maps(tmp_path / "maps.npz", scored.data, split="val"))
 
 
@@ -490,7 +490,7 @@ def test_a_process_that_dies_is_told(scored: Case, monkeypatch: pytest.MonkeyPat
             raise BrokenProcessPool("terminated abruptly")
 
     monkeypatch.setattr(scoring, "_CHUNK", 4)
-    monkeypatch.setattr(processes.ProcessPoolExecutor, "submit", lambda *_: Dead())
+    monkeypatch.setattr("dips.benchmark.workers.ProcessPoolExecutor.submit", lambda *_: Dead())
     with pytest.raises(RunError, match="has died, perhaps for lack of memory; take fewer --workers"):
         scored.score(workers=2)
 
