@@ -121,10 +121,13 @@ def evaluate_model(
 class _WithStoredLinearMaps(Answerer):
     """A run's networks, whose linear maps are those of the harvest, so that the transformer need not look again."""
 
-    side = 0
-
     def __init__(self, networks: Networks, linear: Callable[[str], FloatArray]) -> None:
-        self._networks, self._linear, self.side = networks, linear, networks.side
+        self._networks, self._linear = networks, linear
+
+    @property
+    def side(self) -> int:
+        """Side in pixels of the squares that the networks see."""
+        return self._networks.side
 
     def answer(self, batch: PhotoBatch) -> Answer:
         """Return what the networks answer."""

@@ -59,10 +59,13 @@ class StoredMaps(Answerer):
     [0.0, 1.0]
     """
 
-    side = 0
-
     def __init__(self, maps: Callable[[str], FloatArray], side: int) -> None:
-        self._maps, self.side = maps, side
+        self._maps, self._side = maps, side
+
+    @property
+    def side(self) -> int:
+        """Side in pixels of the squares that others are given."""
+        return self._side
 
     def answer(self, batch: PhotoBatch) -> Answer:
         """Return the maps; no class is named."""
@@ -97,7 +100,7 @@ def evaluate_photos(
         replicates: resamples for bootstrap intervals; 0 means none.
         taus: by name, thresholds (``v1``, ``30``, ``50``, ``70``) of the rows that are kept of each photo
             (:attr:`~dips.evaluate.result.BoxResult.images`).
-        classes_of: whose predicted classes count for all; None means each its own.
+        classes_of: the first answerer, if its predicted classes count for all; None means each its own.
         centre: add the centred Gaussian, under the name :data:`CENTRE`.
         localize_all: ask for maps of photos without ground truth, too, although only ``on_map`` has a use for them.
         on_map: is called with name, photo and map ``(h, w)``, as it was answered, in the order of the photos.
@@ -117,18 +120,12 @@ def evaluate_photos(
             questions = photos.questions(localize_all)
             shared: list[NDArray[np.int64]] = []  # classes of the answerer whose classes count for all
             for name, answerer in list(remaining.items()):
-                question = questions[answerer.side]
                 try:
-                    answer = answerer.answer(question)
-                    classes = list(_ranked(answer.probabilities))
+                    maps, classes = _ask(answerer, questions[answerer.side])
                     if name == classes_of:
                         shared = classes
-                    maps: list[FloatArray | None] = [None] * len(question)
-                    for position, score_map in zip(question.positions, answer.maps, strict=True):
-                        maps[position] = score_map
-                    for ground_truth, comparison in zip(
-                        photos.ground_truths, pool.map(compare, maps, photos.ground_truths, shared or classes), strict=True
-                    ):
+                    comparisons = pool.map(compare, maps, photos.ground_truths, shared or classes)
+                    for ground_truth, comparison in zip(photos.ground_truths, comparisons, strict=True):
                         comparison.add_to(counts[name], ground_truth)
                 except Exception as error:  # a researcher's method may raise, or answer, whatever it likes
                     if on_failure is None:
@@ -202,9 +199,13 @@ def _read(protocol: Protocol, sides: Collection[int], sample: Sample) -> tuple[G
     return ground_truth, {side: resize_image(photo, (side, side)) for side, photo in photos.items()}
 
 
-def _ranked(probabilities: FloatArray) -> NDArray[np.int64]:
-    """Return the five likeliest classes ``(B, 5)``, best first, of probabilities ``(B, C)``; fewer where there are fewer."""
-    return np.argsort(-probabilities, axis=1, kind="stable")[:, :5]
+def _ask(answerer: Answerer, question: PhotoBatch) -> tuple[list[FloatArray | None], list[NDArray[np.int64]]]:
+    """Return for each photo its map, None where none is needed, and up to five classes, the likeliest first."""
+    answer = answerer.answer(question)
+    maps: list[FloatArray | None] = [None] * len(question)
+    for position, score_map in zip(question.positions, answer.maps, strict=True):
+        maps[position] = score_map
+    return maps, list(np.argsort(-answer.probabilities, axis=1, kind="stable")[:, :5])
 
 
 def _compare(
