@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 
-from dips.benchmark.answers import evaluate_maps
+from dips.benchmark.loop import evaluate_maps
 from dips.config import load_config
 from dips.fitting.prepare import prepare
 from dips.fitting.select import train

@@ -1,4 +1,4 @@
-"""An exported model against torch: how far their answers are apart, and how fast each is, in one run and by turns.
+"""An exported model against torch: how far their answers are apart, and how fast each is, in one run, taking turns.
 
     python bench/exported.py RUN PHOTOS --threads 1 --set predict.sst_share=0
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -27,38 +26,40 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=50, help="photos")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, default=4)
-    given = parser.parse_args()
-    os.environ["OMP_NUM_THREADS"] = str(given.threads)  # before torch is loaded, and read by dips.export.onnx_model
+    arguments = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = str(arguments.threads)  # before torch is loaded, and read by dips.export.onnx_model
 
+    import numpy as np
     import torch
 
     from dips.data.images import list_images, read_image, resize_image
     from dips.export.onnx_model import load_onnx
     from dips.model import Model
+    from dips.types import PhotoBatch
 
-    torch.set_num_threads(given.threads)
-    paths = list_images(given.photos)[: given.count]
-    model = Model.open(given.run, device="cpu", settings=given.settings)
+    torch.set_num_threads(arguments.threads)
+    paths = list_images(arguments.photos)[: arguments.count]
+    model = Model.open(arguments.run, device="cpu", settings=arguments.settings)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
         print(model.export(file, photos=paths, tolerance=0.1).line())
         networks, exported = model.networks, load_onnx(file, device="cpu").predictor.networks
-        print(f"{file.stat().st_size / 1e6:.1f} MB, squares of {networks.side} pixels, {given.threads} threads")
+        print(f"{file.stat().st_size / 1e6:.1f} MB, squares of {networks.side} pixels, {arguments.threads} threads")
         squares = [resize_image(read_image(path, max_side=networks.side), (networks.side,) * 2) for path in paths[:16]]
-        batches = [squares[i : i + given.batch] for i in range(0, len(squares), given.batch)]
+        batches = [PhotoBatch(np.stack(squares[i : i + arguments.batch])) for i in range(0, len(squares), arguments.batch)]
         seconds: dict[str, list[float]] = {"torch": [], "onnxruntime": []}
-        for answers in (networks, exported):
-            answers.answer(batches[0])  # what is prepared at first use is not timed
-        for _ in range(given.rounds):
-            for name, answers in (("torch", networks), ("onnxruntime", exported)):
-                begun = time.perf_counter()
+        for answerer in (networks, exported):
+            answerer.answer(batches[0])  # preparations at first use are not timed
+        for _ in range(arguments.rounds):
+            for name, answerer in (("torch", networks), ("onnxruntime", exported)):
+                started = time.perf_counter()
                 for batch in batches:
-                    answers.answer(batch)
-                seconds[name].append((time.perf_counter() - begun) / len(squares))
+                    answerer.answer(batch)
+                seconds[name].append((time.perf_counter() - started) / len(squares))
     for name, each in seconds.items():
         print(f"{name}: {statistics.median(each) * 1000:.0f} ms per photo (fastest round {min(each) * 1000:.0f})")
     print(f"torch takes {statistics.median(seconds['torch']) / statistics.median(seconds['onnxruntime']):.2f} times as long")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -3,8 +3,8 @@
     python bench/metrics.py [--repeats 5] [--maps FOLDER]
 
 The plain protocol thresholds the map 1000 times, finds the contours and their rectangles with OpenCV and compares them with the
-true boxes by NumPy. All ways are timed in turn on the same maps in one run, the least time of each map counts, and the ratios
-are what to quote. Maps are made here (smooth ones as a network's, noisy ones); FOLDER of ``.npy`` takes yours.
+ground-truth boxes by NumPy. All ways are timed in turn on the same maps in one run, the least time of each map counts, and the
+ratios are what to quote. Maps are made here (smooth ones as a network's, noisy ones); FOLDER of ``.npy`` takes yours.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from dips.evaluate import best_iou_curve, boxes, iou, tau_grid
 from dips.scoremaps.levels import quantise
 
 Map = NDArray[np.float32]
-TRUTH = np.array([[40.0, 50.0, 170.0, 160.0]])
+GROUND_TRUTH = np.array([[40.0, 50.0, 170.0, 160.0]])
 
 
 def plain(score_map: Map, *, multi_contour: bool) -> NDArray[np.float64]:
-    """The protocol word by word."""
+    """Return best IoUs by the protocol, word by word."""
     levels = quantise(score_map)
     height, width = levels.shape
     best = []
@@ -40,28 +40,28 @@ def plain(score_map: Map, *, multi_contour: bool) -> NDArray[np.float64]:
         contours = cv2.findContours(mask, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)[0]
         if not multi_contour and contours:
             contours = (max(contours, key=cv2.contourArea),)
-        found = [cv2.boundingRect(contour) for contour in contours]
-        rows = [[x, y, min(x + w, width - 1), min(y + h, height - 1)] for x, y, w, h in found]
-        best.append(iou(rows or [[0, 0, 0, 0]], TRUTH).max())
+        rectangles = [cv2.boundingRect(contour) for contour in contours]
+        rows = [[x, y, min(x + w, width - 1), min(y + h, height - 1)] for x, y, w, h in rectangles]
+        best.append(iou(rows or [[0, 0, 0, 0]], GROUND_TRUTH).max())
     return np.array(best)
 
 
 def distinct(score_map: Map, *, multi_contour: bool) -> NDArray[np.float64]:
-    """As without numba: contours, but of the thresholds that differ."""
+    """Return them as without numba: by contours, but of the thresholds that differ."""
     trees, boxes._trees = boxes._trees, lambda: None
     try:
-        return best_iou_curve(score_map, TRUTH, multi_contour=multi_contour)
+        return best_iou_curve(score_map, GROUND_TRUTH, multi_contour=multi_contour)
     finally:
         boxes._trees = trees
 
 
 def fast(score_map: Map, *, multi_contour: bool) -> NDArray[np.float64]:
-    """The trees."""
-    return best_iou_curve(score_map, TRUTH, multi_contour=multi_contour)
+    """Return them by the trees."""
+    return best_iou_curve(score_map, GROUND_TRUTH, multi_contour=multi_contour)
 
 
 def made_maps() -> dict[str, list[Map]]:
-    """Maps of 224 x 224 with maximum 1."""
+    """Return maps ``(224, 224)`` with maximum 1."""
     random = np.random.default_rng(0)
     smooth = [cv2.resize(random.random((side, side)), (224, 224), interpolation=cv2.INTER_CUBIC) for side in (7, 14, 16, 28)]
     y, x = np.mgrid[:224, :224]
@@ -72,7 +72,7 @@ def made_maps() -> dict[str, list[Map]]:
 
 
 def least(run: Callable[[], object], repeats: int) -> float:
-    """Milliseconds."""
+    """Return the least of several times, in milliseconds."""
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--maps", type=Path)
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
-    often = arguments.repeats
+    repeats = arguments.repeats
     kinds = made_maps()
     if arguments.maps is not None:
         kinds = {str(arguments.maps): [np.load(path) for path in sorted(arguments.maps.rglob("*.npy"))[:20]]}
@@ -102,9 +102,9 @@ def main() -> None:
                 curves = [way(score_map, multi_contour=multi_contour) for way in (plain, distinct, fast)]
                 assert all(np.array_equal(curves[0], curve) for curve in curves)
                 pixels = quantise(score_map).ravel()
-                for place, (way, repeats) in enumerate(((plain, 1), (distinct, often), (fast, 4 * often))):
-                    totals[place] += least(partial(way, score_map, multi_contour=multi_contour), repeats)
-                totals[3] += least(partial(np.sort, pixels), 4 * often)
+                for column, (way, count) in enumerate(((plain, 1), (distinct, repeats), (fast, 4 * repeats))):
+                    totals[column] += least(partial(way, score_map, multi_contour=multi_contour), count)
+                totals[3] += least(partial(np.sort, pixels), 4 * repeats)
             mean = totals / len(maps)
             print(
                 f"| {kind} ({len(maps)}) | {name} | " + " | ".join(f"{ms:.2f}" for ms in mean) + f" | {mean[0] / mean[2]:.0f} |"

@@ -1,4 +1,4 @@
-"""Boxes in full photos against true boxes: average precision and recall at IoU 0.5, whole and in tiles, beside mean attention.
+"""Boxes in full photos against ground truth: average precision and recall at IoU 0.5, whole and in tiles; also mean attention.
 
     python bench/photos.py RUN PHOTOS PHOTOS.coco.json --tile auto --json photos.json
 
@@ -24,30 +24,35 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from dips.benchmark.answers import evaluate_maps
+from dips.benchmark.loop import evaluate_maps
 from dips.config import PredictConfig
 from dips.data import list_images, read_image
-from dips.data.images import ByteImage, resize_image
+from dips.data.images import resize_image
 from dips.evaluate.protocol import FRAMED
 from dips.fitting.splits import read_splits
 from dips.model import Model
 from dips.predict.prediction import Prediction
 from dips.predict.predictor import Predictor
 from dips.system.console import log, track
-from dips.types import Answer
+from dips.types import Answer, Answerer, PhotoBatch
 
 
-class MeanAttention:
-    """The class token's attention, mean over heads and sizes, in place of the localizer; the run's own classifier."""
+class MeanAttention(Answerer):
+    """The class token's attention, mean over heads and sizes, instead of the localizer; the run's own classifier."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
         self.sizes = [size // model.transformer.patch * model.transformer.patch for size in model.config.harvest.sizes]
-        self.side = max(*self.sizes, model.config.classifier.size)
+        self._side = max(*self.sizes, model.config.classifier.size)
+
+    @property
+    def side(self) -> int:
+        """The largest of the squares that are looked at."""
+        return self._side
 
     @torch.inference_mode()
-    def answer(self, images: Sequence[ByteImage]) -> Answer:
-        squares = torch.from_numpy(np.stack(list(images))).to(self.model.device).permute(0, 3, 1, 2).float() / 255
+    def answer(self, batch: PhotoBatch) -> Answer:
+        squares = torch.from_numpy(batch.squares).to(self.model.device).permute(0, 3, 1, 2).float() / 255
         size = (max(self.sizes),) * 2
         maps = torch.zeros(len(squares), *size, device=squares.device)
         for side in self.sizes:
@@ -59,17 +64,18 @@ class MeanAttention:
         return Answer(maps.cpu().numpy(), self.model.networks.probabilities(squares).cpu().numpy())
 
     def threshold(self) -> float:
-        """Chosen on the true boxes of the run's validation photos."""
+        """Return the threshold that is best on the ground-truth boxes of the run's validation photos."""
         _, val = read_splits(self.model.record["data"], self.model.config)
         samples = [sample for sample in val.samples if sample.boxed]
         squares = [resize_image(read_image(sample.path), (self.side, self.side)) for sample in samples]
         groups = [squares[start : start + 16] for start in range(0, len(squares), 16)]
-        maps = [found for group in track(groups, "threshold of the attention") for found in self.answer(group).maps]
+        answers = [self.answer(PhotoBatch(np.stack(group))) for group in track(groups, "threshold of the attention")]
+        maps = [score_map for answer in answers for score_map in answer.maps]
         return evaluate_maps([FRAMED.resized(found, None) for found in maps], samples, thresholds=1000).best_tau["v2"]
 
 
 def predictors(model: Model, tile: int, attention: bool) -> dict[str, Predictor]:
-    """Whole photos and tiles, of the localizer and of the attention map."""
+    """Return predictors of whole photos and of tiles, of the localizer and of the attention map."""
     own = model.predictor
     made = {
         "DiPS, whole photo": whole(own, own.networks, own.config),
@@ -86,35 +92,34 @@ def predictors(model: Model, tile: int, attention: bool) -> dict[str, Predictor]
     return made
 
 
-def whole(own: Predictor, networks: Any, config: PredictConfig) -> Predictor:
+def whole(own: Predictor, networks: Answerer, config: PredictConfig) -> Predictor:
     config = dataclasses.replace(config, tile=0)
     return Predictor(networks, config=config, classes=own.classes, background=own.background)
 
 
-def tiled(own: Predictor, networks: Any, config: PredictConfig, tile: int) -> Predictor:
+def tiled(own: Predictor, networks: Answerer, config: PredictConfig, tile: int) -> Predictor:
     config = dataclasses.replace(config, tile=tile or own.tile)
     return Predictor(networks, config=config, classes=own.classes, background=own.background)
 
 
-def judge(truth: Path, names: Sequence[str], predictions: Sequence[Prediction]) -> dict[str, Any]:
-    """COCO's numbers at IoU 0.5, in percent; recall also by the size of the object (32 x 32 and 96 x 96 pixels part them)."""
+def compare(ground_truth: Path, names: Sequence[str], predictions: Sequence[Prediction]) -> dict[str, Any]:
+    """Return COCO's numbers at IoU 0.5, in percent; recall also by the object's size (limits: 32 x 32 and 96 x 96 pixels)."""
     with contextlib.redirect_stdout(io.StringIO()):
-        coco = COCO(str(truth))
+        coco = COCO(str(ground_truth))
         ids = {Path(image["file_name"]).name: image["id"] for image in coco.loadImgs(coco.getImgIds())}
         rows = [
             {"image_id": ids[name], "category_id": 1, "bbox": [x0, y0, x1 - x0, y1 - y0], "score": float(score)}
             for name, found in zip(names, predictions, strict=True)
             for (x0, y0, x1, y1), score in zip(found.boxes.tolist(), found.box_scores, strict=True)
         ]
-        judged = COCOeval(coco, coco.loadRes(rows), "bbox")
-        judged.params.useCats = 0
-        judged.params.imgIds = [ids[name] for name in names]
-        judged.evaluate()
-        judged.accumulate()
-    precision, recall = judged.eval["precision"][0, :, 0, :, -1], judged.eval["recall"][0, 0, :, -1]
+        evaluator = COCOeval(coco, coco.loadRes(rows), "bbox")
+        evaluator.params.useCats = 0
+        evaluator.params.imgIds = [ids[name] for name in names]
+        evaluator.evaluate()
+        evaluator.accumulate()
+    precision, recall = evaluator.eval["precision"][0, :, 0, :, -1], evaluator.eval["recall"][0, 0, :, -1]
     of = dict(zip(("all", "small", "medium", "large"), recall, strict=True))
-    known = judged.eval["recall"].shape  # IoUs, classes, sizes, numbers of boxes
-    assert known[2] == 4
+    assert evaluator.eval["recall"].shape[2] == 4  # of IoUs, classes, sizes, numbers of boxes
     return {
         "ap50": float(100 * precision[:, 0].mean()),
         "recall50": {name: None if value < 0 else float(100 * value) for name, value in of.items()},
@@ -123,41 +128,42 @@ def judge(truth: Path, names: Sequence[str], predictions: Sequence[Prediction]) 
 
 
 def timed(predictor: Predictor, photo: Path) -> dict[str, Any]:
-    """One photo: seconds, and the most memory that this process has had so far."""
-    begun = time.perf_counter()
-    (found,) = predictor.photos([photo], lambda path, why: log(why))
+    """Predict one photo; return seconds, and the most memory that this process has had so far."""
+    started = time.perf_counter()
+    (prediction,) = predictor.photos([photo], lambda path, why: log(why))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"size": found.size, "boxes": len(found.boxes), "seconds": time.perf_counter() - begun, "peak_mib": peak}
+    return {"size": prediction.size, "boxes": len(prediction.boxes), "seconds": time.perf_counter() - started, "peak_mib": peak}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("photos", type=Path)
-    parser.add_argument("truth", type=Path, nargs="?")
+    parser.add_argument("ground_truth", metavar="GROUND_TRUTH", type=Path, nargs="?")
     parser.add_argument("--tile", default="auto", help="side of the tiles in pixels, or auto")
     parser.add_argument("--no-attention", action="store_true", help="the localizer alone, without the transformer's own map")
     parser.add_argument("--time", action="store_true", help="time and memory of PHOTOS, a single photo, in tiles")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
 
-    tile = 0 if given.tile == "auto" else int(given.tile)
-    model = Model.open(given.run, settings=[f"predict.tile={tile or -1}", *given.set])
-    if given.time:
-        model.predictor.networks.answer([np.zeros((model.networks.side, model.networks.side, 3), np.uint8)])  # loads everything
-        result: dict[str, Any] = timed(model.predictor, given.photos)
+    tile = 0 if arguments.tile == "auto" else int(arguments.tile)
+    model = Model.open(arguments.run, settings=[f"predict.tile={tile or -1}", *arguments.set])
+    if arguments.time:
+        side = model.networks.side
+        model.networks.answer(PhotoBatch(np.zeros((1, side, side, 3), np.uint8)))  # loads everything
+        result: dict[str, Any] = timed(model.predictor, arguments.photos)
         print(json.dumps(result))
     else:
-        paths = list_images(given.photos)
+        paths = list_images(arguments.photos)
         result = {}
-        for name, predictor in predictors(model, tile, not given.no_attention).items():
+        for name, predictor in predictors(model, tile, not arguments.no_attention).items():
             found = list(track(predictor.photos(paths, lambda path, why: log(why)), name, total=len(paths)))
             small = [dataclasses.replace(p, grid=p.grid[:1, :1], regions=p.regions[:1, :1]) for p in found]
-            result[name] = judge(given.truth, [p.path.name for p in small], small)
+            result[name] = compare(arguments.ground_truth, [p.path.name for p in small], small)
             print(name, json.dumps(result[name]), flush=True)
-    if given.json:
-        given.json.write_text(json.dumps(result, indent=1) + "\n")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -21,14 +21,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-_KINDS = 200
+_MAPS = 200
 
 
 def make(folder: Path, count: int) -> None:
-    """Metadata of ``count`` photos and a map for each."""
+    """Write metadata of ``count`` photos and a map for each."""
     random = np.random.default_rng(0)
     (folder / "kinds").mkdir()
-    for kind in range(_KINDS):
+    for kind in range(_MAPS):
         score_map = cv2.resize(random.random((14, 14)).astype(np.float32), (224, 224), interpolation=cv2.INTER_CUBIC)
         np.save(folder / "kinds" / f"{kind}.npy", np.clip(score_map, 0, 1))
     metadata, maps = folder / "metadata" / "test", folder / "maps" / "test"
@@ -45,7 +45,7 @@ def make(folder: Path, count: int) -> None:
     for name, lines in rows.items():
         (metadata / name).write_text("\n".join(lines) + "\n")
     for number, id in enumerate(ids):
-        os.link(folder / "kinds" / f"{number % _KINDS}.npy", folder / "maps" / f"{id}.npy")
+        os.link(folder / "kinds" / f"{number % _MAPS}.npy", folder / "maps" / f"{id}.npy")
 
 
 def main() -> None:
@@ -64,9 +64,9 @@ def main() -> None:
         return
     print("| maps | seconds | peak memory, MB |\n|---|---|---|")
     for count in arguments.counts:
-        with tempfile.TemporaryDirectory() as place:
-            make(Path(place), count)
-            command = [sys.executable, __file__, "--inside", place, "--workers", str(arguments.workers)]
+        with tempfile.TemporaryDirectory() as folder:
+            make(Path(folder), count)
+            command = [sys.executable, __file__, "--inside", folder, "--workers", str(arguments.workers)]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
         seconds, peak = json.loads(done.stdout)
         print(f"| {count} | {seconds:.1f} | {peak:.0f} |", flush=True)

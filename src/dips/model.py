@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dips.benchmark.evaluate import evaluate_model
-from dips.benchmark.result_files import write_json
 from dips.data import load_data
 from dips.data.images import gather_images
 from dips.errors import DataError
@@ -22,6 +21,7 @@ from dips.runs.card import write_card
 from dips.runs.trained import TrainedRun
 from dips.system.environment import __version__, store_folder
 from dips.system.files import file_sha256
+from dips.system.records import write_json
 
 if TYPE_CHECKING:
     from dips.export.onnx import ExportCheck

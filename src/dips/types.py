@@ -10,28 +10,85 @@ Conventions, everywhere unless a name says otherwise:
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Answer", "DataSet", "FloatArray", "Problem", "Sample"]
+__all__ = ["Answer", "Answerer", "DataSet", "FloatArray", "PhotoBatch", "Problem", "Sample"]
 
 FloatArray = NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Answer:
-    """What the networks say about a batch of photos as squares.
+@dataclass(frozen=True, eq=False)
+class PhotoBatch:
+    """Photos as squares, and what is asked about them.
 
     Attributes:
-        maps: ``(B, S, S) float32`` in [0, 1], S = ``predict.size``.
-        probabilities: ``(B, C) float32``.
+        squares: ``(B, S, S, 3) uint8`` RGB; S is the side that the answerer asks for.
+        labels: the class of each photo whose object is looked for, None where it is unknown; empty if all are.
+        localized: positions in the batch of the photos that a map is needed of; None means all.
+        ids: of the photos in their data set, where they have one; stored maps are found by them.
+
+    >>> batch = PhotoBatch(np.zeros((3, 8, 8, 3), np.uint8), labels=(0, None, 1), localized=(0, 2))
+    >>> len(batch), list(batch.positions)
+    (3, [0, 2])
+    """
+
+    squares: NDArray[np.uint8]
+    labels: tuple[int | None, ...] = ()
+    localized: tuple[int, ...] | None = None
+    ids: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.squares)
+
+    @property
+    def positions(self) -> Sequence[int]:
+        """Positions in the batch of the photos that a map is needed of."""
+        return range(len(self)) if self.localized is None else self.localized
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """What an answerer says about a batch of photos.
+
+    Attributes:
+        maps: score maps ``(M, h, w) float32`` in [0, 1] of the photos at :attr:`PhotoBatch.positions`, M of them.
+        probabilities: of the classes, ``(B, C) float32``; C is 0 where the answerer names no class.
     """
 
     maps: FloatArray
     probabilities: FloatArray
+
+
+class Answerer(ABC):
+    """Whatever answers photos with score maps and class probabilities, so that it can be measured or predict.
+
+    The networks of a run (:class:`~dips.models.networks.Networks`), an exported file
+    (:class:`~dips.export.onnx_model.OnnxNetworks`), a method of a comparison
+    (:class:`~dips.baselines.method.ScoreMapMethod`) and maps that were stored before are answerers.
+
+    >>> class Brightness(Answerer):
+    ...     side = 8
+    ...     def answer(self, batch: PhotoBatch) -> Answer:
+    ...         maps = batch.squares[list(batch.positions)].mean(axis=3, dtype=np.float32) / 255
+    ...         return Answer(maps, np.zeros((len(batch), 0), np.float32))
+    >>> Brightness().answer(PhotoBatch(np.full((2, 8, 8, 3), 255, np.uint8))).maps.shape
+    (2, 8, 8)
+    """
+
+    @property
+    @abstractmethod
+    def side(self) -> int:
+        """Side in pixels of the squares that photos must be given as."""
+
+    @abstractmethod
+    def answer(self, batch: PhotoBatch) -> Answer:
+        """Return score maps and class probabilities of a batch whose squares have this :attr:`side`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
-"""What is true of a photo in a protocol's frame, and what a score map is worth there."""
+"""Ground truth and score maps in the frame of a protocol, and their comparison."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,7 @@ from PIL import Image
 from dips.benchmark.frames import compare_centre, compare_map, read_ground_truth
 from dips.errors import DataError, ImageError, ProtocolError
 from dips.evaluate import BoxAccumulator, ImageRow, MapAccumulator, best_iou_curve, centre_map, mask_to_frame, to_frame
-from dips.evaluate.protocol import find_protocol
+from dips.evaluate.protocol import Protocol, find_protocol
 from dips.types import Sample
 
 FRAMED, ORIGINAL = find_protocol("wsol-224"), find_protocol("original-pixels")
@@ -41,17 +42,21 @@ def masked(tmp_path: Path) -> Sample:
 
 
 def test_boxes_go_to_the_frame() -> None:
-    truth = read_ground_truth(sample(), FRAMED)
-    assert truth.size == (500, 375) and truth.mask is None and truth.wanted
-    assert truth.boxes is not None and truth.boxes.tolist() == to_frame(BOXES, (500, 375)).tolist()
+    ground_truth = read_ground_truth(sample(), FRAMED)
+    assert ground_truth.size == (500, 375) and ground_truth.mask is None and ground_truth.comparable
+    assert ground_truth.boxes is not None and ground_truth.boxes.tolist() == to_frame(BOXES, (500, 375)).tolist()
     original = read_ground_truth(sample(), ORIGINAL)
     assert original.boxes is not None and original.boxes.tolist() == BOXES.tolist()
 
 
-def test_the_photo_tells_its_size_where_nothing_else_does(tmp_path: Path, make_photo) -> None:
+def test_the_photo_tells_its_size_where_nothing_else_does(tmp_path: Path, make_photo: Callable[..., Path]) -> None:
     path = make_photo(tmp_path / "a.jpg", (50, 30))
-    truth = read_ground_truth(sample(path=path, frame=None, boxes=BOXES / 10), FRAMED)
-    assert truth.size == (50, 30) and truth.boxes is not None and truth.boxes[0].tolist() == [22, 44, 134, 149]
+    ground_truth = read_ground_truth(sample(path=path, frame=None, boxes=BOXES / 10), FRAMED)
+    assert (
+        ground_truth.size == (50, 30)
+        and ground_truth.boxes is not None
+        and ground_truth.boxes[0].tolist() == [22, 44, 134, 149]
+    )
     with pytest.raises(ImageError, match=r"gone/a\.jpg does not exist"):
         read_ground_truth(sample(frame=None), FRAMED)
 
@@ -59,42 +64,44 @@ def test_the_photo_tells_its_size_where_nothing_else_does(tmp_path: Path, make_p
 def test_nothing_is_wanted_where_nothing_is_known() -> None:
     for boxes in (None, BOXES[:0]):
         for protocol in (FRAMED, ORIGINAL):
-            truth = read_ground_truth(sample(boxes=boxes, frame=None if boxes is None else (9, 9)), protocol)
-            assert not truth.wanted
-            judged = compare_map(None, truth, protocol, predicted=[1])
-            assert judged.score_map is None and judged.boxes.row(TAU) == ImageRow("a.jpg", 1, 1, 0)
-            assert compare_centre(truth, protocol).boxes.n_true == 0
+            ground_truth = read_ground_truth(sample(boxes=boxes, frame=None if boxes is None else (9, 9)), protocol)
+            assert not ground_truth.comparable
+            comparison = compare_map(None, ground_truth, protocol, predicted=[1])
+            assert comparison.score_map is None and comparison.boxes.row(TAU) == ImageRow("a.jpg", 1, 1, 0)
+            assert compare_centre(ground_truth, protocol).boxes.n_true == 0
 
 
 @pytest.mark.parametrize("protocol", [FRAMED, ORIGINAL], ids=lambda protocol: protocol.name)
-def test_maps_are_resized_bilinearly(protocol) -> None:
-    truth, score_map = read_ground_truth(sample(), protocol), smooth(31, 22)
+def test_maps_are_resized_bilinearly(protocol: Protocol) -> None:
+    ground_truth, score_map = read_ground_truth(sample(), protocol), smooth(31, 22)
     frame = protocol.frame((500, 375))
     resized = np.clip(cv2.resize(score_map, frame, interpolation=cv2.INTER_LINEAR), 0, 1)
-    judged = compare_map(score_map, truth, protocol)
-    assert judged.score_map is not None and np.array_equal(judged.score_map, resized)
+    comparison = compare_map(score_map, ground_truth, protocol)
+    assert comparison.score_map is not None and np.array_equal(comparison.score_map, resized)
     boxes = protocol.boxes(BOXES, (500, 375))
-    for multiple, found in ((True, judged.boxes.multiple), (False, judged.boxes.single)):
-        assert np.array_equal(found[judged.boxes.cut_of_tau], best_iou_curve(resized, boxes, multi_contour=multiple))
-    assert compare_map(resized, truth, protocol).boxes.row(TAU) == judged.boxes.row(TAU), "a map that fits is not touched"
+    for multiple, found in ((True, comparison.boxes.multiple), (False, comparison.boxes.single)):
+        assert np.array_equal(found[comparison.boxes.cut_of_tau], best_iou_curve(resized, boxes, multi_contour=multiple))
+    assert compare_map(resized, ground_truth, protocol).boxes.row(TAU) == comparison.boxes.row(TAU), (
+        "a map that fits is not touched"
+    )
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 3000), (40_000, 1), (2500, 2000)])
 @pytest.mark.parametrize("protocol", [FRAMED, ORIGINAL], ids=lambda protocol: protocol.name)
-def test_maps_of_any_size(protocol, shape: tuple[int, int]) -> None:
-    truth = read_ground_truth(sample(), protocol)
-    judged = compare_map(np.full(shape, 0.5), truth, protocol)
-    assert judged.score_map is not None and judged.score_map.shape == protocol.frame((500, 375))[::-1]
-    whole = compare_map(np.ones((375, 500)), truth, protocol)
-    assert judged.boxes.row(TAU).iou == whole.boxes.row(TAU).iou, "a constant map is one box"
+def test_maps_of_any_size(protocol: Protocol, shape: tuple[int, int]) -> None:
+    ground_truth = read_ground_truth(sample(), protocol)
+    comparison = compare_map(np.full(shape, 0.5), ground_truth, protocol)
+    assert comparison.score_map is not None and comparison.score_map.shape == protocol.frame((500, 375))[::-1]
+    whole = compare_map(np.ones((375, 500)), ground_truth, protocol)
+    assert comparison.boxes.row(TAU).iou == whole.boxes.row(TAU).iou, "a constant map is one box"
 
 
 def test_a_method_without_map_finds_nothing() -> None:
-    truth = read_ground_truth(sample(), FRAMED)
-    judged = compare_map(None, truth, FRAMED)
-    assert judged.score_map is not None and judged.score_map.shape == (224, 224) and not judged.score_map.any()
+    ground_truth = read_ground_truth(sample(), FRAMED)
+    comparison = compare_map(None, ground_truth, FRAMED)
+    assert comparison.score_map is not None and comparison.score_map.shape == (224, 224) and not comparison.score_map.any()
     accumulator = MapAccumulator()
-    judged.count(accumulator, truth)
+    comparison.add_to(accumulator, ground_truth)
     result = accumulator.result()
     assert result.boxes.n_boxes == 1 and result.boxes.max_box_acc_v2 == 0
     assert result.activations is not None and result.activations["foreground"][0] == 100
@@ -107,24 +114,29 @@ def test_what_is_no_score_map_is_refused() -> None:
 
 
 @pytest.mark.parametrize("protocol", [FRAMED, ORIGINAL], ids=lambda protocol: protocol.name)
-def test_masks_are_truth_too(masked: Sample, protocol) -> None:
-    truth = read_ground_truth(masked, protocol)
+def test_masks_are_truth_too(masked: Sample, protocol: Protocol) -> None:
+    ground_truth = read_ground_truth(masked, protocol)
     width, height = protocol.frame((60, 40))
-    assert truth.wanted and truth.boxes is None and truth.mask is not None and truth.mask.shape == (height, width)
+    assert (
+        ground_truth.comparable
+        and ground_truth.boxes is None
+        and ground_truth.mask is not None
+        and ground_truth.mask.shape == (height, width)
+    )
     perfect, worst = MapAccumulator(), MapAccumulator()
-    for accumulator, score_map in ((perfect, truth.mask == 1), (worst, truth.mask == 0)):
-        judged = compare_map(score_map.astype(np.float32), truth, protocol)
-        judged.count(accumulator, truth)
-        assert judged.boxes.n_true == 0
+    for accumulator, score_map in ((perfect, ground_truth.mask == 1), (worst, ground_truth.mask == 0)):
+        comparison = compare_map(score_map.astype(np.float32), ground_truth, protocol)
+        comparison.add_to(accumulator, ground_truth)
+        assert comparison.boxes.n_true == 0
     assert perfect.result().pxap == pytest.approx(100) and perfect.result().boxes.n_boxes == 0
-    assert worst.result().pxap == pytest.approx(100 * (truth.mask == 1).mean())
+    assert worst.result().pxap == pytest.approx(100 * (ground_truth.mask == 1).mean())
 
 
 def test_masks_need_no_size_in_the_fields_frame(masked: Sample) -> None:
-    truth = read_ground_truth(dataclasses.replace(masked, frame=None), FRAMED)
-    assert truth.size is None and truth.mask is not None
-    assert np.array_equal(truth.mask, mask_to_frame(np.asarray(Image.open(masked.masks[0])) // 255))
-    assert compare_map(smooth(7, 9), truth, FRAMED).score_map is not None
+    ground_truth = read_ground_truth(dataclasses.replace(masked, frame=None), FRAMED)
+    assert ground_truth.size is None and ground_truth.mask is not None
+    assert np.array_equal(ground_truth.mask, mask_to_frame(np.asarray(Image.open(masked.masks[0])) // 255))
+    assert compare_map(smooth(7, 9), ground_truth, FRAMED).score_map is not None
     with pytest.raises(ImageError, match=r"gone\.jpg does not exist, and protocol original-pixels needs .*image_sizes\.txt"):
         read_ground_truth(dataclasses.replace(masked, frame=None), ORIGINAL)
 
@@ -136,16 +148,16 @@ def test_masks_that_are_gone(masked: Sample) -> None:
 
 
 def test_the_centre_is_that_of_the_fields_frame() -> None:
-    truth = read_ground_truth(sample(), FRAMED)
+    ground_truth = read_ground_truth(sample(), FRAMED)
     found, counted = BoxAccumulator(), BoxAccumulator()
-    found.count(compare_centre(truth, FRAMED, predicted=[1]).boxes)
+    found.count(compare_centre(ground_truth, FRAMED, predicted=[1]).boxes)
     counted.add(centre_map(), to_frame(BOXES, (500, 375)), label=1, predicted=[1], id="a.jpg")
     assert found.result().record() == counted.result().record()
 
 
 def test_the_centre_is_stretched_to_the_photo() -> None:
-    truth = read_ground_truth(sample(), ORIGINAL)
-    stretched = compare_map(centre_map(), truth, ORIGINAL).boxes
-    centre = compare_centre(truth, ORIGINAL).boxes
+    ground_truth = read_ground_truth(sample(), ORIGINAL)
+    stretched = compare_map(centre_map(), ground_truth, ORIGINAL).boxes
+    centre = compare_centre(ground_truth, ORIGINAL).boxes
     assert np.array_equal(centre.multiple, stretched.multiple) and np.array_equal(centre.single, stretched.single)
-    assert compare_centre(truth, ORIGINAL, thresholds=10).boxes.thresholds == 10
+    assert compare_centre(ground_truth, ORIGINAL, thresholds=10).boxes.thresholds == 10

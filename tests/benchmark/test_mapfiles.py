@@ -6,6 +6,7 @@ import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -67,9 +68,13 @@ def test_16_bit_png(tmp_path: Path) -> None:
     assert np.array_equal(back, values / 65535) and back.max() == 1
 
 
+def save_archive(path: Path, maps: dict[str, Any]) -> None:
+    np.savez(path, **maps)
+
+
 def test_one_archive_of_all(tmp_path: Path) -> None:
     maps = {"test/owl/1.jpg": smooth(1), "2": smooth(2), "Höhe über/ein Turm.JPEG": smooth(3)}
-    np.savez(tmp_path / "maps.npz", **maps)
+    save_archive(tmp_path / "maps.npz", maps)
     files = MapFiles(tmp_path / "maps.npz")
     ids = ["test/owl/1.jpg", "test/owl/2.jpg", "Höhe über/ein Turm.JPEG"]
     assert found(files, ids) == dict(zip(ids, maps, strict=True)) and files.others(ids) == []
@@ -79,9 +84,14 @@ def test_one_archive_of_all(tmp_path: Path) -> None:
 
 def test_an_archive_is_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The list of 50,000 arrays takes longer to read than a map."""
-    np.savez(tmp_path / "maps.npz", **{str(n): smooth(n) for n in range(9)})
+    save_archive(tmp_path / "maps.npz", {str(n): smooth(n) for n in range(9)})
     load, calls = np.load, []
-    monkeypatch.setattr(np, "load", lambda *given, **named: calls.append(1) or load(*given, **named))
+
+    def counted(*given: Any, **named: Any) -> Any:
+        calls.append(1)
+        return load(*given, **named)
+
+    monkeypatch.setattr(np, "load", counted)
     files = MapFiles(tmp_path / "maps.npz")
     assert np.array_equal(files.read("3"), smooth(3)) and np.array_equal(files.read("4"), smooth(4)) and len(calls) == 1
     there = pickle.loads(pickle.dumps(files))  # in another process
@@ -199,7 +209,7 @@ def whole(tmp_path: Path, name: str) -> Path:
     if path.suffix == ".png":
         Image.fromarray((noise * 255).astype(np.uint8)).save(path)
     else:
-        (np.save if path.suffix == ".npy" else np.savez_compressed)(path, noise)  # type: ignore[operator]
+        (np.save if path.suffix == ".npy" else np.savez_compressed)(path, noise)
     return path
 
 

@@ -55,7 +55,7 @@ def test_a_table_is_printed_and_written(tiny: Tiny, tmp_path: Path, dips: Dips) 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
 def test_kill_9_between_two_methods_then_again(tiny: Tiny, tmp_path: Path, dips: Dips) -> None:
     out = tmp_path / "out"
-    killed("dips.comparison.measure", "evaluate_methods", 3, *command(tiny, out, "cam,cutmix"))
+    killed("dips.comparison.measure", "evaluate_photos", 3, *command(tiny, out, "cam,cutmix"))
     kept = out / "seed-0" / "cam" / "test.json"
     time = kept.stat().st_mtime_ns
     assert not (out / "table.json").exists() and not (out / "seed-0" / "cutmix" / "test.json").exists()

@@ -95,7 +95,7 @@ def test_files_are_replaced_whole(data: Path, tmp_path: Path, dips: Dips) -> Non
         (("--split", "val"), "has 4 maps of photos"),
         (("--split", "train"), "there are val, test"),
         (("--predicted", "gone.csv"), "gone.csv cannot be read"),
-        (("--tau-from", "gone.json"), "gone.json holds no thresholds"),
+        (("--tau-from", "gone.json"), "cannot read gone.json (No such file or directory); give the JSON"),
         (("--json", "metadata/x/"), "cannot write"),
         (("--csv", "."), "cannot write"),
         (("--plots", "file"), "file"),

@@ -15,6 +15,7 @@ import pytest
 
 from dips.config import Config, to_toml
 from dips.errors import ConfigError, DataError, RunError
+from dips.types import PhotoBatch
 
 Compare = Callable[..., dict[str, Any]]
 
@@ -280,4 +281,4 @@ def test_every_method_runs(run: Compare, scenes: Path, tmp_path: Path, tiny_weig
     side = model.networks.side
     for name, score_map in MethodFolder(folder).maps("test").items():
         square = resize_image(read_image(scenes / "test" / name, max_side=side), (side, side))
-        np.testing.assert_allclose(model.networks.answer([square]).maps[0], score_map, atol=1e-5)
+        np.testing.assert_allclose(model.networks.answer(PhotoBatch(square[None])).maps[0], score_map, atol=1e-5)

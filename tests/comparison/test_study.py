@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from dips.baselines.study import FrozenFeatures, Study
-from dips.benchmark.answers import evaluate_maps
+from dips.benchmark.loop import evaluate_maps
 from dips.comparison.run import open_study
 from dips.config import Config
 from dips.models.backbones import random_transformer

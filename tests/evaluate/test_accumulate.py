@@ -59,8 +59,11 @@ def same(a: BoxResult, b: BoxResult) -> bool:
     return (
         all(np.array_equal(getattr(a, name), getattr(b, name), equal_nan=True) for name in (*numbers, *curves))
         and a.images == b.images
-        and (a.resampled is None) == (b.resampled is None)
-        and (a.resampled is None or np.array_equal(a.resampled, b.resampled, equal_nan=True))
+        and (
+            a.resampled is b.resampled is None
+            if a.resampled is None or b.resampled is None
+            else np.array_equal(a.resampled, b.resampled, equal_nan=True)
+        )
     )
 
 

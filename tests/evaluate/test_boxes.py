@@ -51,7 +51,7 @@ def test_iou_is_symmetric_and_within_0_and_1(a: list[list[int]], b: list[list[in
 
 
 def test_frame_coordinates_are_truncated_and_not_clamped() -> None:
-    boxes = to_frame([[10, 20, 500, 375], [3.9, 1, 499, 374]], (500, 375))
+    boxes = to_frame([[10.0, 20, 500, 375], [3.9, 1, 499, 374]], (500, 375))
     assert boxes.tolist() == [[4, 11, 224, 224], [1, 0, 223, 223]]
     assert boxes.dtype == np.int64
     assert to_frame(np.zeros((0, 4)), (10, 10)).shape == (0, 4)
@@ -84,7 +84,7 @@ def test_hole_borders_are_boxes_one_pixel_larger() -> None:
     ring = np.ones((12, 12))
     ring[4:7, 5:9] = 0
     assert sorted(boxes_at_thresholds(ring, 2).at(0).tolist()) == [[0, 0, 11, 11], [4, 3, 10, 8]]
-    # the hole's box fits a true box there, but only MaxBoxAccV2 looks at it
+    # the hole's box fits a ground-truth box there, but only MaxBoxAccV2 looks at it
     assert best_iou_curve(ring, [[4, 3, 10, 8]], multi_contour=True).max() == 1
     assert best_iou_curve(ring, [[4, 3, 10, 8]], multi_contour=False).max() < 0.5
 
@@ -112,7 +112,7 @@ def test_of_equal_areas_the_first_contour_counts() -> None:
 @pytest.mark.parametrize(
     ("boxes", "message"),
     [
-        ([], "at least one true box"),
+        ([], "at least one ground-truth box"),
         ([1, 2, 3, 4], "single box"),
         ([[1, 2, 3]], "shape"),
         ([[5, 2, 3, 4]], "box 0"),
@@ -167,7 +167,7 @@ def _boxes_by_hand(foreground: np.ndarray) -> list[list[int]]:
     return [[x0, y0, min(x1, width - 1), min(y1, height - 1)] for x0, y0, x1, y1 in boxes] or [[0, 0, 0, 0]]
 
 
-def _regions(mask: np.ndarray, *, diagonal: bool) -> list[list[tuple[int, int]]]:
+def _regions(mask: np.ndarray, *, diagonal: bool) -> list[list[tuple[int, ...]]]:
     steps = [(-1, 0), (1, 0), (0, -1), (0, 1)] + [(-1, -1), (-1, 1), (1, -1), (1, 1)] * diagonal
     left = set(map(tuple, np.argwhere(mask).tolist()))
     regions = []

@@ -58,5 +58,5 @@ def _pixels(box: list[int]) -> set[tuple[int, int]]:
 
 
 def test_a_true_box_is_needed() -> None:
-    with pytest.raises(ProtocolError, match="at least one true box"):
+    with pytest.raises(ProtocolError, match="at least one ground-truth box"):
         error_kinds([[0, 0, 1, 1]], np.zeros((0, 4)))

@@ -38,7 +38,7 @@ def test_top_k_by_hand() -> None:
 
 def test_photos_without_boxes_are_left_out() -> None:
     assert max_box_acc([*MAPS, block(0, 0, 3, 3)], [*TRUE, np.zeros((0, 4))]) == 50
-    with pytest.raises(ProtocolError, match="no photo has a true box"):
+    with pytest.raises(ProtocolError, match="no photo has a ground-truth box"):
         max_box_acc(MAPS[:1], [np.zeros((0, 4))])
 
 

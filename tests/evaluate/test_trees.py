@@ -107,7 +107,7 @@ truths = st.lists(
 @settings(deadline=None, max_examples=150)
 @given(score_maps, truths, st.sampled_from([1, 3, 100, 1000]))
 def test_curves_do_not_differ_without_numba(score_map: np.ndarray, truth: list[list[int]], thresholds: int) -> None:
-    """The whole way, true boxes outside the map among them."""
+    """The whole way, ground-truth boxes outside the map among them."""
     for multi_contour in (True, False):
         fast = best_iou_curve(score_map, truth, multi_contour=multi_contour, thresholds=thresholds)
         with pytest.MonkeyPatch.context() as patch:

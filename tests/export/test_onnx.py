@@ -30,6 +30,7 @@ from dips.models.localizer import Localizer
 from dips.models.networks import Networks
 from dips.predict.prediction import Prediction
 from dips.predict.predictor import Predictor
+from dips.types import PhotoBatch
 
 onnx = pytest.importorskip("onnx", reason="onnx is missing; it is in the extra dev")
 pytest.importorskip("onnxscript", reason="onnxscript is missing; it is in the extra dev")
@@ -145,7 +146,7 @@ def found(predictor: Predictor, *paths: Path) -> list[Prediction]:
 def test_the_networks_say_something(networks: Networks, photos: Path) -> None:
     """Else every comparison below would be empty."""
     squares = [resize_image(read_image(path), (96, 96)) for path in sorted(photos.iterdir())]
-    said = networks.answer(squares)
+    said = networks.answer(PhotoBatch(np.stack(squares)))
     assert (
         np.ptp(said.maps) > 0.2 and np.ptp(said.maps, axis=0).mean() > 0.05 and np.ptp(said.probabilities, axis=0).max() > 0.01
     )
@@ -168,7 +169,7 @@ def test_batch_and_size_are_free(share: float, file: Path, networks: Networks, s
         squares = [resize_image(photo, (width, height)) for photo in coarse]
         with torch.inference_mode():
             maps, probabilities = Graph(networks)(torch.from_numpy(np.stack(squares)))
-        said = exported.answer(squares)
+        said = exported.answer(PhotoBatch(np.stack(squares)))
         np.testing.assert_allclose(said.maps, maps.numpy(), atol=1e-4)
         np.testing.assert_allclose(said.probabilities, probabilities.numpy(), atol=1e-4)
         assert said.maps.dtype == said.probabilities.dtype == np.float32
@@ -177,7 +178,7 @@ def test_batch_and_size_are_free(share: float, file: Path, networks: Networks, s
 
 def test_the_graph_leaves_squares_as_they_are(networks: Networks) -> None:
     square = np.random.default_rng(0).integers(0, 256, (1, 96, 96, 3), np.uint8)
-    said = networks.answer(square)
+    said = networks.answer(PhotoBatch(square))
     with torch.inference_mode():
         maps, probabilities = Graph(networks)(torch.from_numpy(square))
     np.testing.assert_allclose(maps.numpy(), said.maps, atol=1e-6)
@@ -369,11 +370,11 @@ def test_other_inputs_and_answers_are_refused(change: Callable[..., Path]) -> No
         model.graph.output[0].name = "other"
         model.graph.node.append(onnx.helper.make_node("Identity", ["score_map"], ["other"]))
 
-    with pytest.raises(RunError, match="takes or gives something else"):
+    with pytest.raises(RunError, match="its inputs or outputs are not those that"):
         load_onnx(change(rename))
     exported = OnnxNetworks(change(lambda model: describe(model, classes=["a", "b"])).read_bytes(), "it", "cpu")
     with pytest.raises(RunError, match="other shapes"):
-        exported.answer([np.zeros((96, 96, 3), np.uint8)])
+        exported.answer(PhotoBatch(np.zeros((1, 96, 96, 3), np.uint8)))
 
 
 @pytest.mark.parametrize("location", ["weights.bin", "../weights.bin", "ABSOLUTE"])
@@ -397,7 +398,7 @@ def test_a_file_cannot_name_others(
             entry = tensor.external_data.add()
             entry.key, entry.value = key, value
 
-    with pytest.raises(RunError, match=r"changed\.onnx would have other files read"):
+    with pytest.raises(RunError, match=r"changed\.onnx refers to other files"):
         load_onnx(change(outsource))
 
 

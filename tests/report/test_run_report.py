@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import dips
-from dips.benchmark.result_files import write_rows
+from dips.benchmark.photo_rows import write_rows
 from dips.evaluate.result import ImageRow
 from dips.report.photos import PHOTOS, ROWS, MapSpool, Rule, write_shown
 from dips.report.run_report import write_run_report

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from dips.baselines.answering import TorchAnswerer
 from dips.baselines.method import Fit, ScoreMapMethod
 from dips.baselines.photos import Photos
 from dips.baselines.study import Study
@@ -57,7 +58,7 @@ class FCam(ScoreMapMethod):
     needs: ClassVar[tuple[str, ...]] = ("cam",)
     source: ClassVar[str] = "cam"
     net: Localizer
-    classifier: ScoreMapMethod
+    classifier: TorchAnswerer
     side = 160
 
     @property
@@ -163,7 +164,7 @@ def epochs_within(study: Study, photos: int) -> int:
     return max(1, min(config.epochs, int(study.seconds / each)))
 
 
-def _maps(study: Study, source: ScoreMapMethod, store: Store) -> Shelf:
+def _maps(study: Study, source: TorchAnswerer, store: Store) -> Shelf:
     """Maps by ``source`` of the training photos that show something: ``map (h, w) float16``, maximum 1."""
     shelf, photos = store.shelf("class-maps", {"method": source.name}), study.train
     shown = [i for i in range(len(photos)) if photos.label(i) != study.background]

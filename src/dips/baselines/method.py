@@ -1,21 +1,21 @@
-"""The base of all methods that are compared: from photos and labels to something that answers with score maps.
+"""The base of all methods that are compared.
 
-A method is one class in one file. It learns from a :class:`~dips.baselines.study.Study` and nothing else: photos of the
-training part with their labels, a budget, and networks to start from. Then it answers batches of photos.
+In: a :class:`~dips.baselines.study.Study`, from which alone a method learns: photos of the training part with their labels, a
+budget, networks to start from. Out: a method that answers batches of photos with score maps. Each is one class in one file.
 """
 
 from __future__ import annotations
 
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from dips.baselines.study import Study
+from dips.baselines.answering import TorchAnswerer
+from dips.baselines.study import Study
 
 __all__ = ["Fit", "ScoreMapMethod"]
 
@@ -27,10 +27,13 @@ class Fit:
     Attributes:
         steps: steps of its optimiser; 0 where nothing was learned.
         epochs: how often it saw each training photo, on average.
-        seconds: of wall clock, for all of it.
-        bounded: of these, what the budget bounds; None: all.
+        seconds: wall-clock seconds of the whole fit.
+        bounded: the seconds of them that the budget bounds; None means all.
         chosen: what was chosen on the validation part, and how, in words; empty where nothing was.
-        curve: what was measured on the way, a mapping per checkpoint.
+        curve: what was measured during training, a mapping for each checkpoint.
+
+    >>> Fit(steps=100, seconds=2.5, curve=({"step": 50, "v2": 61.0},)).record()["curve"]
+    [{'step': 50, 'v2': 61.0}]
     """
 
     steps: int = 0
@@ -41,15 +44,26 @@ class Fit:
     curve: tuple[Mapping[str, float], ...] = field(default=())
 
     def record(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the fit as JSON-able values."""
         return {**asdict(self), "curve": [dict(row) for row in self.curve]}
 
 
-class ScoreMapMethod(ABC):
+class ScoreMapMethod(TorchAnswerer):
     """Answers photos with maps of how much each pixel belongs to the object.
 
     A subclass sets the class attributes and implements :meth:`build` and :meth:`maps`; :meth:`train` if it learns,
     :meth:`probabilities` if it names classes.
+
+    >>> import numpy as np
+    >>> from dips.types import PhotoBatch
+    >>> class Brightness(ScoreMapMethod):
+    ...     name, title, paper, side = "brightness", "Brightness", "none", 8
+    ...     def build(self, study):
+    ...         pass
+    ...     def maps(self, images, labels):
+    ...         return images.mean(1)
+    >>> Brightness().answer(PhotoBatch(np.full((2, 8, 8, 3), 255, np.uint8))).maps.shape
+    (2, 8, 8)
 
     Attributes:
         name: what a user types.
@@ -62,19 +76,18 @@ class ScoreMapMethod(ABC):
         own: it is this project's.
     """
 
-    name: ClassVar[str]
-    title: ClassVar[str]
     paper: ClassVar[str]
     labels: ClassVar[Literal["none", "image"]] = "none"
     needs: ClassVar[tuple[str, ...]] = ()
     shares: ClassVar[bool] = False
     own: ClassVar[bool] = False
-    side: int = 224
     _needed: tuple[ScoreMapMethod, ...] = ()
 
     def take(self, study: Study) -> None:
-        """Remember the fitted methods that it needs, whose networks count as its own."""
-        self._needed = tuple(study.done[name] for name in self.needs if name in study.done)
+        """Remember where to compute, and the fitted methods that it needs, whose networks count as its own."""
+        self._device, self._background = study.device, study.background
+        done = (study.done.get(name) for name in self.needs)
+        self._needed = tuple(method for method in done if isinstance(method, ScoreMapMethod))
 
     def fit(self, study: Study) -> Fit:
         """Build the method's networks and train them within the study's budget.
@@ -86,12 +99,12 @@ class ScoreMapMethod(ABC):
         study.seed_everything()
         self.take(study)
         self.build(study)
-        found = self.train(study)
+        fit = self.train(study)
         self.freeze()
-        return replace(found, seconds=max(found.seconds, time.perf_counter() - started))
+        return replace(fit, seconds=max(fit.seconds, time.perf_counter() - started))
 
     def restore(self, study: Study, state: Mapping[str, Tensor]) -> None:
-        """Build the method and load what :meth:`state` gave after an earlier fit.
+        """Build the method and load what :meth:`state` returned after an earlier fit.
 
         Raises:
             RuntimeError: the tensors are those of another network.
@@ -103,18 +116,18 @@ class ScoreMapMethod(ABC):
         self.freeze()
 
     def state(self) -> dict[str, Tensor]:
-        """What must be kept of a fitted method; empty where nothing was learned."""
+        """Return the tensors that a fitted method must keep; none where nothing was learned."""
         network = self.network
         return {} if network is None else {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
 
     def freeze(self) -> None:
-        """Evaluation mode; nothing learns any more."""
+        """Switch to evaluation mode, in which nothing learns any more."""
         if self.network is not None:
             self.network.eval().requires_grad_(False)
 
     @property
     def network(self) -> nn.Module | None:
-        """Everything that was trained, as one module; None where nothing is."""
+        """Everything that is trained, as one module; None where nothing is."""
         return None
 
     @property
@@ -126,31 +139,15 @@ class ScoreMapMethod(ABC):
             method = rest.pop()
             if method.network is not None:
                 counts.update((id(parameter), parameter.numel()) for parameter in method.network.parameters())
-            elif not method._needed and method is not self:  # it counts what is no network of its own
+            elif not method._needed and method is not self:  # it counts networks that are not its own, e.g. the transformer
                 counts[id(method)] = method.parameters
             rest += method._needed
         return sum(counts.values())
 
     @abstractmethod
     def build(self, study: Study) -> None:
-        """Make the networks, on the study's device, as they are before training."""
+        """Make the networks on the study's device, as they are before training."""
 
     def train(self, study: Study) -> Fit:
         """Learn from ``study.train``; by default there is nothing to learn."""
         return Fit()
-
-    @abstractmethod
-    def maps(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Score maps of a batch of photos.
-
-        Args:
-            images: ``(B, 3, side, side)`` in [0, 1], RGB, on the study's device.
-            labels: ``(B,)`` classes whose object is looked for (GT-known: the true ones); class-agnostic methods ignore them.
-
-        Returns:
-            ``(B, h, w)`` in [0, 1], of any size; they are resized bilinearly to the protocol's frame.
-        """
-
-    def probabilities(self, images: Tensor) -> Tensor | None:
-        """Class probabilities ``(B, C)`` of ``(B, 3, side, side)`` photos; None where the method names no class."""
-        return None

@@ -1,4 +1,4 @@
-"""What is true of a photo, in a protocol's frame; and what a score map is worth there.
+"""ground truth and score maps in the frame of a protocol, and their comparison.
 
 In: a :class:`~dips.types.Sample` and score maps of any size. Out: :class:`GroundTruth`, and what accumulators count.
 """
@@ -27,13 +27,20 @@ __all__ = ["GroundTruth", "MapComparison", "compare_centre", "compare_map", "rea
 
 @dataclass(frozen=True, slots=True)
 class GroundTruth:
-    """A photo's truth in the frame of a protocol.
+    """A photo's ground truth in the frame of a protocol.
 
     Attributes:
-        sample: whose it is.
-        size: width and height of the photo; None where they were not needed.
-        boxes: ``(K, 4)``; None where they are unknown.
-        mask: ``(H, W) uint8`` of 0, 1 and 255; None where it is unknown.
+        sample: the photo.
+        size: width and height of the photo in pixels; None where they were not needed.
+        boxes: ``(K, 4)``, ``x0 y0 x1 y1`` in pixels of the frame; None where they are unknown.
+        mask: ``(H, W) uint8`` of 0 (background), 1 (object) and 255 (ignored); None where it is unknown.
+
+    >>> from pathlib import Path
+    >>> from dips.evaluate.protocol import FRAMED
+    >>> sample = Sample(Path("owl/1.jpg"), "owl/1.jpg", 0, np.array([[50, 60, 300, 200]], np.float32), frame=(500, 375))
+    >>> ground_truth = read_ground_truth(sample, FRAMED)
+    >>> ground_truth.comparable, ground_truth.boxes.tolist()
+    (True, [[22.0, 35.0, 134.0, 119.0]])
     """
 
     sample: Sample
@@ -42,27 +49,32 @@ class GroundTruth:
     mask: NDArray[np.uint8] | None
 
     @property
-    def wanted(self) -> bool:
-        """Whether there is something to compare a score map with."""
+    def comparable(self) -> bool:
+        """Return whether there is something to compare a score map with."""
         return self.mask is not None or (self.boxes is not None and len(self.boxes) > 0)
 
 
 @dataclass(frozen=True, slots=True)
 class MapComparison:
-    """One map's worth: the boxes' part, and the map in the frame (None where there is no truth)."""
+    """A score map compared with the ground truth.
+
+    Attributes:
+        boxes: what its boxes are worth.
+        score_map: the map ``(H, W)`` in the frame; None where there is no ground truth.
+    """
 
     boxes: Measured
     score_map: NDArray[np.floating] | None
 
-    def count(self, accumulator: MapAccumulator, truth: GroundTruth) -> None:
-        """Add it to the numbers."""
+    def add_to(self, accumulator: MapAccumulator, ground_truth: GroundTruth) -> None:
+        """Add the comparison to the numbers of a split."""
         accumulator.boxes.count(self.boxes)
         if self.score_map is not None:
-            accumulator.pixels.add(self.score_map, truth.boxes, truth.mask)
+            accumulator.pixels.add(self.score_map, ground_truth.boxes, ground_truth.mask)
 
 
 def read_ground_truth(sample: Sample, protocol: Protocol) -> GroundTruth:
-    """Read what is true of a photo.
+    """Read a photo's ground truth: its boxes brought to the frame, its mask from its files.
 
     Raises:
         DataError: a file of its mask is missing or damaged.
@@ -86,38 +98,51 @@ def _size(sample: Sample, protocol: Protocol) -> tuple[int, int]:
 
 def compare_map(
     score_map: ArrayLike | None,
-    truth: GroundTruth,
+    ground_truth: GroundTruth,
     protocol: Protocol,
     *,
     predicted: Sequence[int] | NDArray[np.integer] = (),
     thresholds: int = 1000,
 ) -> MapComparison:
-    """Compare one score map ``(h, w)`` of the whole photo, which is resized to the frame; None finds nothing.
+    """Compare one score map with the ground truth.
+
+    Args:
+        score_map: ``(h, w)`` of the whole photo, in [0, 1], resized to the frame bilinearly; None counts as a map of zeros.
+        predicted: classes in descending order of probability, at most five; empty if there is no prediction.
+        thresholds: length of the grid.
 
     Raises:
         ProtocolError: it is no score map.
     """
-    sample, resized = truth.sample, None
-    if truth.wanted:
-        width, height = protocol.frame(truth.size)
-        resized = np.zeros((height, width), np.float32) if score_map is None else protocol.resized(score_map, truth.size)
-    measured = measure_boxes(resized, truth.boxes, label=sample.label, predicted=predicted, id=sample.id, thresholds=thresholds)
+    sample, resized = ground_truth.sample, None
+    if ground_truth.comparable:
+        width, height = protocol.frame(ground_truth.size)
+        resized = np.zeros((height, width), np.float32) if score_map is None else protocol.resized(score_map, ground_truth.size)
+    measured = measure_boxes(
+        resized, ground_truth.boxes, label=sample.label, predicted=predicted, id=sample.id, thresholds=thresholds
+    )
     return MapComparison(measured, resized)
 
 
 def compare_centre(
-    truth: GroundTruth, protocol: Protocol, *, predicted: Sequence[int] | NDArray[np.integer] = (), thresholds: int = 1000
+    ground_truth: GroundTruth,
+    protocol: Protocol,
+    *,
+    predicted: Sequence[int] | NDArray[np.integer] = (),
+    thresholds: int = 1000,
 ) -> MapComparison:
-    """What the centred Gaussian is worth; its boxes are computed once for all photos of one size."""
-    sample, score_map, levels = truth.sample, None, None
-    if truth.wanted:
-        score_map, levels = _centre(*protocol.frame(truth.size), thresholds)
-    measured = measure_boxes(levels, truth.boxes, label=sample.label, predicted=predicted, id=sample.id, thresholds=thresholds)
+    """Compare the centred Gaussian with the ground truth; its boxes are computed once for all photos of one size."""
+    sample, score_map, levels = ground_truth.sample, None, None
+    if ground_truth.comparable:
+        score_map, levels = _centre(*protocol.frame(ground_truth.size), thresholds)
+    measured = measure_boxes(
+        levels, ground_truth.boxes, label=sample.label, predicted=predicted, id=sample.id, thresholds=thresholds
+    )
     return MapComparison(measured, score_map)
 
 
 @lru_cache(maxsize=8)
 def _centre(width: int, height: int, thresholds: int) -> tuple[NDArray[np.floating], BoxLevels]:
-    """The centred Gaussian, stretched to the frame, and its boxes."""
+    """Return the centred Gaussian ``(height, width)``, stretched to the frame, and its boxes."""
     score_map = ORIGINAL.resized(centre_map(), (width, height))
     return score_map, boxes_at_thresholds(score_map, thresholds)

@@ -27,32 +27,40 @@ _SUFFIXES = (".npy", ".npz", ".png")
 
 
 class MapFiles:
-    """The score maps in one place. No list of them is kept: a folder is asked for the map of each photo.
+    """The score maps of a folder or an archive. No list of a folder's maps is kept: it is asked for the map of each photo.
 
     Args:
-        place: the folder or the ``.npz``.
+        path: the folder or the ``.npz``.
         prefix: a folder that the maps may lie in though ids do not begin with it: the name of the split.
 
     Raises:
         DataError: there is no map in it.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     np.save(Path(folder) / "1.npy", np.full((2, 2), 0.5))
+    ...     files = MapFiles(folder)
+    ...     name = files.find("owl/1.jpg")
+    ...     name, files.read(name).tolist()
+    ('1.npy', [[0.5, 0.5], [0.5, 0.5]])
     """
 
-    def __init__(self, place: str | Path, *, prefix: str = "") -> None:
-        self.place, self.prefix = Path(place), prefix
-        if not self.place.exists():
-            raise DataError(f"{self.place} does not exist; give the folder, or the .npz, that holds the score maps")
-        self._archive = self.place.is_file()
-        self._opened: Any = None
-        self._known = frozenset(self._members()) if self._archive else frozenset()
+    def __init__(self, path: str | Path, *, prefix: str = "") -> None:
+        self.path, self.prefix = Path(path), prefix
+        if not self.path.exists():
+            raise DataError(f"{self.path} does not exist; give the folder, or the .npz, that holds the score maps")
+        self._archive = self.path.is_file()
+        self._open_archive: Any = None
+        self._members = frozenset(self._array_names()) if self._archive else frozenset()
         if next(iter(self.names()), None) is None:
-            raise DataError(f"{self.place} holds no score map; it needs a .npy, .npz or .png per photo, named like the photo")
+            raise DataError(f"{self.path} holds no score map; it needs a .npy, .npz or .png per photo, named like the photo")
 
     def names(self) -> Iterator[str]:
-        """All maps: files below the folder, or arrays of the archive."""
-        return iter(self._known) if self._archive else _walk(self.place)
+        """Return the names of all maps: files below the folder, or arrays of the archive."""
+        return iter(self._members) if self._archive else _walk(self.path)
 
     def find(self, id: str) -> str | None:
-        """The file, or the array in the archive, of a photo; None where it has no map.
+        """Return the name of a photo's map, a file or an array in the archive; None where it has no map.
 
         ``test/owl/1.jpg`` may be called so with a map's suffix added or in place of the photo's, with or without its first
         folder, or by its last part alone; ``owl/1.jpg`` also ``test/owl/1.jpg`` with the prefix ``test``.
@@ -62,85 +70,85 @@ class MapFiles:
         """
         for key in _keys(id, self.prefix):
             if self._archive:
-                found = [key] if key in self._known else []
+                names = [key] if key in self._members else []
             else:
-                found = self._files(key, _SUFFIXES) or self._files(key, map(str.upper, _SUFFIXES))
-            if len(found) > 1:
-                raise DataError(f"{self.place} has {found[0]} and {found[1]} for the same photo; remove one of the two")
-            if found:
-                return found[0]
+                names = self._files(key, _SUFFIXES) or self._files(key, map(str.upper, _SUFFIXES))
+            if len(names) > 1:
+                raise DataError(f"{self.path} has {names[0]} and {names[1]} for the same photo; remove one of the two")
+            if names:
+                return names[0]
         return None
 
     def _files(self, key: str, suffixes: Iterable[str]) -> list[str]:
-        return [key + suffix for suffix in suffixes if os.path.isfile(os.path.join(self.place, key + suffix))]
+        return [key + suffix for suffix in suffixes if os.path.isfile(os.path.join(self.path, key + suffix))]
 
     def match(self, ids: Sequence[str]) -> list[bool]:
-        """Whether each photo has a map.
+        """Return for each photo whether it has a map.
 
         Raises:
             DataError: two photos would share one.
         """
-        has, prints = [], array("q")
+        has_map, hashes = [], array("q")
         for id in ids:
             name = self.find(id)
-            has.append(name is not None)
+            has_map.append(name is not None)
             if name is not None:
-                prints.append(hash(name))
-        if len(np.unique(np.frombuffer(prints, np.int64)) if prints else ()) < len(prints):
+                hashes.append(hash(name))
+        if len(np.unique(np.frombuffer(hashes, np.int64)) if hashes else ()) < len(hashes):
             self._refuse_shared(ids)
-        return has
+        return has_map
 
     def others(self, ids: Iterable[str]) -> list[str]:
-        """Maps that belong to none of the photos."""
-        known = {self.find(id) for id in ids}
-        return sorted(name for name in self.names() if name not in known)
+        """Return the names of the maps that belong to none of the photos."""
+        names = {self.find(id) for id in ids}
+        return sorted(name for name in self.names() if name not in names)
 
     def _refuse_shared(self, ids: Sequence[str]) -> None:
-        taken: dict[str, str] = {}
+        photos: dict[str, str] = {}
         for id in ids:
             if (name := self.find(id)) is None:
                 continue
-            if (first := taken.setdefault(name, id)) is not id:
-                raise DataError(f"{self.place}: {name} fits both {first} and {id}; keep the photos' folders in the maps' names")
+            if (first := photos.setdefault(name, id)) is not id:
+                raise DataError(f"{self.path}: {name} fits both {first} and {id}; keep the photos' folders in the maps' names")
 
     def read(self, name: str) -> NDArray[np.floating]:
-        """The map ``(h, w)`` that :meth:`find` named, in [0, 1].
+        """Read the map ``(h, w)`` that :meth:`find` named, in [0, 1].
 
         Raises:
             ProtocolError: it is damaged, or no score map; the message names the file.
         """
-        path = self.place if self._archive else self.place / name
-        where = f"{path}, array '{name}'" if self._archive else str(path)
+        path = self.path if self._archive else self.path / name
+        source = f"{path}, array '{name}'" if self._archive else str(path)
         try:
             return checked_map(self._arrays()[name] if self._archive else _array(path))
         except ProtocolError as error:
-            raise ProtocolError(f"{where}: {error}") from error
+            raise ProtocolError(f"{source}: {error}") from error
         except Exception as error:  # damaged files make decoders raise nearly anything
-            raise ProtocolError(f"{where} cannot be read ({error}); save it again, as an array of numbers") from error
+            raise ProtocolError(f"{source} cannot be read ({error}); save it again, as an array of numbers") from error
 
-    def _members(self) -> list[str]:
+    def _array_names(self) -> list[str]:
         try:
             return list(self._arrays().files)
         except Exception as error:
             raise DataError(
-                f"{self.place} is no archive of score maps ({error}); give a folder, or a .npz with an array per photo"
+                f"{self.path} is no archive of score maps ({error}); give a folder, or a .npz with an array per photo"
             ) from error
 
     def _arrays(self) -> Any:
-        """The archive, opened once in each process: of many arrays the list alone takes longer to read than a map."""
-        if self._opened is None:
+        """Return the archive, opened once in each process: of many arrays the list alone takes longer to read than a map."""
+        if self._open_archive is None:
             with ExitStack() as stack:
-                file = stack.enter_context(self.place.open("rb"))
+                file = stack.enter_context(self.path.open("rb"))
                 loaded = _load(file)
                 if isinstance(loaded, np.ndarray):
                     raise ValueError("it holds a single array")
                 stack.pop_all()
             weakref.finalize(loaded, file.close)
-            self._opened = loaded
-        return self._opened
+            self._open_archive = loaded
+        return self._open_archive
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_opened": None}
+        return {**vars(self), "_open_archive": None}
 
 
 def _walk(folder: Path, below: str = "", above: frozenset[str] = frozenset()) -> Iterator[str]:
@@ -178,7 +186,7 @@ def _array(path: Path) -> NDArray[Any]:
 
 
 def _load(file: IO[bytes]) -> Any:
-    """What NumPy finds in an open file, which it would leave open if it were given the path of a damaged one."""
+    """Load an open file with NumPy, which would leave it open if it were given the path of a damaged one."""
     if not file.read(6).startswith((b"\x93NUMPY", b"PK\x03\x04", b"PK\x05\x06")):
         raise ValueError("it is neither .npy nor .npz")  # NumPy would take it for a pickle, and advise to load that
     file.seek(0)

@@ -1,4 +1,4 @@
-"""Maps on disk, measured in several processes.
+"""Score maps on disk, measured in several processes.
 
 In: photos with the names of their maps. Out: what accumulators count, in the photos' order, whatever the number of processes.
 """
@@ -25,7 +25,7 @@ from dips.evaluate.measure import Measured
 from dips.evaluate.protocol import Protocol
 from dips.types import Sample
 
-__all__ = ["Counted", "Job", "measure_jobs", "run_chunks"]
+__all__ = ["ChunkResult", "Job", "measure_jobs", "run_chunks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +38,13 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
-    """What came of some photos.
+class ChunkResult:
+    """The measurements of a chunk of photos.
 
     Attributes:
-        photos, centre: of the maps and of the centred Gaussian.
-        pixels, centre_pixels: likewise.
-        wrong: what is wrong with the other maps.
+        photos, centre: each photo's boxes, by its map and by the centred Gaussian.
+        pixels, centre_pixels: the pixels of all photos, likewise.
+        errors: what is wrong with the maps that were not measured.
         engine: how boxes were found.
     """
 
@@ -52,47 +52,50 @@ class Counted:
     centre: list[Measured] = field(default_factory=list)
     pixels: MapPixels = field(default_factory=MapPixels)
     centre_pixels: MapPixels = field(default_factory=MapPixels)
-    wrong: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
     engine: str = field(default_factory=engine)
 
 
-def measure_jobs(jobs: Sequence[Job], *, files: MapFiles, protocol: Protocol, resize: bool) -> Counted:
+def measure_jobs(jobs: Sequence[Job], *, files: MapFiles, protocol: Protocol, resize: bool) -> ChunkResult:
     """Read and measure the maps of some photos.
 
     Args:
         jobs: the photos.
-        files: where their maps are.
+        files: their maps.
         protocol: the frame.
-        resize: bring maps to the frame that have another size, instead of refusing them.
+        resize: resize maps of another size to the frame, instead of refusing them.
     """
-    counted = Counted()
+    result = ChunkResult()
     for job in jobs:
         try:
-            truth = read_ground_truth(job.sample, protocol)
+            ground_truth = read_ground_truth(job.sample, protocol)
             score_map = files.read(job.name)
-            known = protocol.side is not None or truth.size is not None  # it is where there is something to compare with
-            width, height = protocol.frame(truth.size) if known else score_map.shape[::-1]
+            # there is a frame wherever there is something to compare with
+            has_frame = protocol.side is not None or ground_truth.size is not None
+            width, height = protocol.frame(ground_truth.size) if has_frame else score_map.shape[::-1]
             if score_map.shape != (height, width) and not resize:
                 size = f"{score_map.shape[1]}x{score_map.shape[0]}"
                 raise ProtocolError(
-                    f"{files.place / job.name} is {size} (width x height); protocol {protocol.name} wants {width}x{height}: "
+                    f"{files.path / job.name} is {size} (width x height); protocol {protocol.name} wants {width}x{height}: "
                     "resize it in your method, or have it done bilinearly with --resize"
                 )
-            judged = compare_map(score_map, truth, protocol, predicted=job.predicted)
-            centre = compare_centre(truth, protocol, predicted=job.predicted)
+            comparison = compare_map(score_map, ground_truth, protocol, predicted=job.predicted)
+            centre = compare_centre(ground_truth, protocol, predicted=job.predicted)
         except DipsError as error:
-            counted.wrong.append(str(error))
+            result.errors.append(str(error))
             continue
-        counted.photos.append(judged.boxes)
-        counted.centre.append(centre.boxes)
-        for found, pixels in ((judged, counted.pixels), (centre, counted.centre_pixels)):
-            if found.score_map is not None:
-                pixels.add(found.score_map, truth.boxes, truth.mask)
-    return counted
+        result.photos.append(comparison.boxes)
+        result.centre.append(centre.boxes)
+        for compared, pixels in ((comparison, result.pixels), (centre, result.centre_pixels)):
+            if compared.score_map is not None:
+                pixels.add(compared.score_map, ground_truth.boxes, ground_truth.mask)
+    return result
 
 
-def run_chunks(measure: Callable[[Sequence[Job]], Counted], chunks: Iterable[Sequence[Job]], workers: int) -> Iterator[Counted]:
-    """What comes of the chunks, in their order; only a few are under way at a time.
+def run_chunks(
+    measure: Callable[[Sequence[Job]], ChunkResult], chunks: Iterable[Sequence[Job]], workers: int
+) -> Iterator[ChunkResult]:
+    """Return the results of the chunks, in their order; only a few are under way at a time.
 
     Raises:
         RunError: a process died.
@@ -100,10 +103,10 @@ def run_chunks(measure: Callable[[Sequence[Job]], Counted], chunks: Iterable[Seq
     if workers < 2:
         yield from map(measure, chunks)
         return
-    # started afresh: a fork would copy the threads' locks of OpenCV
+    # spawned: a fork would copy the threads' locks of OpenCV
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_begin, initargs=(measure,)) as pool:
-        waiting: deque[Future[Counted]] = deque()
+        waiting: deque[Future[ChunkResult]] = deque()
         try:
             for chunk in chunks:
                 with _interrupts_wait():
@@ -114,8 +117,8 @@ def run_chunks(measure: Callable[[Sequence[Job]], Counted], chunks: Iterable[Seq
                 yield waiting.popleft().result()
         except BrokenProcessPool as error:
             raise RunError(
-                "a process that measured score maps has died, perhaps for lack of memory; take fewer --workers, and in a "
-                "script of your own call this below 'if __name__ == \"__main__\":'"
+                "a process that measured score maps has died, perhaps for lack of memory; take fewer --workers, and in your "
+                "own script call this below 'if __name__ == \"__main__\":'"
             ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -124,7 +127,7 @@ def run_chunks(measure: Callable[[Sequence[Job]], Counted], chunks: Iterable[Seq
 
 @contextmanager
 def _interrupts_wait() -> Iterator[None]:
-    """Processes that are started meanwhile never hear of Ctrl-C: the first one has them end. It hears of it afterwards."""
+    """Hold Ctrl-C back: processes that are started meanwhile never receive it, this one does afterwards and ends them."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -135,14 +138,14 @@ def _interrupts_wait() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-_MEASURE: list[Callable[[Sequence[Job]], Counted]] = []  # of a process: sent once, for it may know the names of all maps
+_MEASURE: list[Callable[[Sequence[Job]], ChunkResult]] = []  # sent to a process once: it may hold the names of all maps
 
 
-def _begin(measure: Callable[[Sequence[Job]], Counted]) -> None:
-    """Of several processes each has one core."""
+def _begin(measure: Callable[[Sequence[Job]], ChunkResult]) -> None:
+    """Prepare a process; each of several has one core."""
     cv2.setNumThreads(1)
     _MEASURE.append(measure)
 
 
-def _measure_there(jobs: Sequence[Job]) -> Counted:
+def _measure_there(jobs: Sequence[Job]) -> ChunkResult:
     return _MEASURE[0](jobs)

@@ -56,10 +56,10 @@ def score(
 
     Maps are streamed: only the names and the ground truth of the photos stay in memory.
     """
-    from dips.benchmark.result_files import write_json
     from dips.benchmark.score import score_maps
     from dips.cli.tables import print_evaluation, write_figures
     from dips.system.files import require_writable
+    from dips.system.records import write_json
 
     for path in (json, csv, plots and plots / "box_acc_over_tau.svg"):
         if path is not None:

@@ -1,6 +1,7 @@
 """DiPS as one method among others, and its linear map alone.
 
-What is fitted is a run folder like any other, by :func:`dips.fitting.fit.fit`: `dips predict` and `dips evaluate` work on it.
+In: a study. Out: a run folder like any other, made by :func:`dips.fitting.fit.fit`, which ``dips predict`` and
+``dips evaluate`` take, and its score maps.
 """
 
 from __future__ import annotations
@@ -39,13 +40,16 @@ class Dips(ScoreMapMethod):
     study: Study
 
     def build(self, study: Study) -> None:
-        """Nothing: the run folder holds the networks."""
+        """Make nothing: the run folder holds the networks."""
         self.study = study
 
     def train(self, study: Study) -> Fit:
-        """Harvest, classifier, localizer. The budget bounds the localizer's epochs; what comes before is timed with it."""
+        """Train as ``dips train`` does: harvest, classifier, localizer.
+
+        The budget bounds the localizer's epochs; what comes before is timed with them.
+        """
         folder, run = study.folder / self.name, self._run(study)
-        if (run / "config.toml").is_file():  # a training that was killed goes on as it was begun
+        if (run / "config.toml").is_file():  # a training that was killed goes on with its settings
             recipe = run / "config.toml"
             epochs = load_config(recipe).train.epochs
         else:
@@ -64,12 +68,12 @@ class Dips(ScoreMapMethod):
         )
         self._open(study)
         steps = epochs * -(-len(study.train) // study.config.train.batch)
-        seconds = float(sum(trained.record["seconds"].values()))  # of before, where maps or localizer were there already
+        seconds = float(sum(trained.record["seconds"].values()))  # earlier ones included, where it resumed
         bounded = float(trained.record["seconds"]["training"])
         return Fit(steps=steps, epochs=epochs, seconds=seconds, bounded=bounded, chosen=trained.record["selection"])
 
     def restore(self, study: Study, state: Mapping[str, Tensor]) -> None:
-        """Open the run folder."""
+        """Open the run folder that an earlier fit left."""
         self.build(study)
         self._open(study)
 
@@ -85,13 +89,13 @@ class Dips(ScoreMapMethod):
 
     @property
     def parameters(self) -> int:
-        """Those of U-Net and classifier, and of the transformer where it has a part in the map."""
+        """Number of parameters of U-Net and classifier, and of the transformer where it has a part in the map."""
         networks = self.model.networks
         parts = [networks.localizer, networks.classifier, networks.transformer]
         return sum(p.numel() for part in parts if part is not None for p in part.parameters())
 
     def linear_maps(self, images: Tensor) -> Tensor:
-        """Maps ``(B, h, w)`` of the linear classifier on the transformer's keys.
+        """Return maps ``(B, h, w)`` in [0, 1] of the linear classifier on the transformer's keys, of images ``(B, 3, S, S)``.
 
         Raises:
             ConfigError: this run has none.
@@ -102,12 +106,13 @@ class Dips(ScoreMapMethod):
         return key_map.from_features([self.study.transformer(images, size) for size in key_map.sizes])
 
     def maps(self, images: Tensor, labels: Tensor) -> Tensor:
-        """As :meth:`dips.models.networks.Networks.score_maps`; class-agnostic."""
+        """Return the run's score maps ``(B, S, S)``, whatever the labels; see
+        :meth:`~dips.models.networks.Networks.score_maps`."""
         networks = self.model.networks
         return networks.score_maps(images, self.linear_maps(images) if networks.config.sst_share > 0 else None)
 
     def probabilities(self, images: Tensor) -> Tensor:
-        """The run's classifier's."""
+        """Return the class probabilities ``(B, C)`` of the run's classifier."""
         return self.model.networks.probabilities(images)
 
 
@@ -124,16 +129,16 @@ class Linear(ScoreMapMethod):
     dips: Dips
 
     def build(self, study: Study) -> None:
-        """Takes the fitted run."""
-        found = study.fitted("dips")
-        assert isinstance(found, Dips)
-        self.dips, self.side = found, found.side
+        """Take the fitted run."""
+        dips = study.fitted("dips")
+        assert isinstance(dips, Dips)
+        self.dips, self.side = dips, dips.side
 
     @property
     def parameters(self) -> int:
-        """Those of the transformer."""
+        """Number of parameters of the transformer."""
         return sum(p.numel() for p in self.dips.study.transformer.network.parameters())
 
     def maps(self, images: Tensor, labels: Tensor) -> Tensor:
-        """See :meth:`Dips.linear_maps`."""
+        """Return the linear maps ``(B, h, w)``, whatever the labels; see :meth:`Dips.linear_maps`."""
         return torch.as_tensor(self.dips.linear_maps(images))

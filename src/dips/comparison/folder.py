@@ -30,10 +30,10 @@ import safetensors.numpy
 import safetensors.torch
 
 from dips.baselines.method import Fit, ScoreMapMethod
-from dips.benchmark.result_files import write_json
 from dips.config import Config, load_config, to_toml
 from dips.errors import RunError
 from dips.system.files import atomic_file, file_sha256
+from dips.system.records import write_json
 from dips.types import FloatArray
 
 __all__ = ["MethodFolder", "begin", "gather", "read_json", "require_comparison", "with_needs"]

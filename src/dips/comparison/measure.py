@@ -1,4 +1,4 @@
-"""One seed of a comparison: every method is fitted or restored, then measured; what is done is kept at once.
+"""One seed of a comparison: every method is fitted or restored, then measured, and its results are kept at once.
 
 In: a study and methods in an order in which they can be fitted. Out: files of :class:`~dips.comparison.folder.MethodFolder`.
 """
@@ -13,13 +13,13 @@ import torch
 
 from dips.baselines.method import ScoreMapMethod
 from dips.baselines.study import Study
-from dips.benchmark.answers import evaluate_methods
+from dips.benchmark.loop import evaluate_photos
 from dips.comparison.folder import MethodFolder, with_needs
 from dips.errors import ConfigError, DipsError
 from dips.evaluate.protocol import FRAMED, Protocol
 from dips.system.console import log
 from dips.system.device import synchronise
-from dips.types import DataSet, Sample
+from dips.types import DataSet, FloatArray, Sample
 
 __all__ = ["Measurer"]
 
@@ -30,7 +30,7 @@ class Measurer:
     """Fits and measures methods, seed by seed.
 
     Attributes:
-        test: photos that are measured on.
+        test: photos that methods are measured on.
         shown: those of them whose maps are kept for the sheet.
         what: name of the files that hold numbers and maps of this split.
         failed: methods that raised, with seed and reason.
@@ -45,23 +45,23 @@ class Measurer:
     def go_through(self, study: Study, methods: Sequence[ScoreMapMethod]) -> None:
         """Fit and measure with one seed.
 
-        A method is measured as soon as it has learned; those that learn nothing or share the transformer's passes are shown the
-        photos together, at the end.
+        A method is measured as soon as it has learned; those that learn nothing or share the transformer's passes are measured
+        together, at the end.
         """
         stale: set[str] = set()  # to be fitted, because they never were, or by other code, or on what is stale itself
         for method in methods:
             if not self._folder(study, method).fits(method) or not stale.isdisjoint(method.needs):
                 stale.add(method.name)
         todo = stale | {m.name for m in methods if self._folder(study, m).result(self.what) is None}
-        wanted = with_needs(todo, {m.name: m.needs for m in methods})
-        if kept := [method.title for method in methods if method.name not in wanted]:
-            log(f"already fitted and measured with seed {study.seed}: {', '.join(kept)}")
+        needed = with_needs(todo, {m.name: m.needs for m in methods})
+        if done := [method.title for method in methods if method.name not in needed]:
+            log(f"already fitted and measured with seed {study.seed}: {', '.join(done)}")
         together: list[ScoreMapMethod] = []
-        for place, method in enumerate(methods):
-            if method.name not in wanted:
+        for number, method in enumerate(methods, 1):
+            if method.name not in needed:
                 continue
-            known = "" if method.name in stale else ": already fitted"
-            log(f"[{place + 1}/{len(methods)}] {method.title}, seed {study.seed}{known}")
+            state = "" if method.name in stale else ": already fitted"
+            log(f"[{number}/{len(methods)}] {method.title}, seed {study.seed}{state}")
             if not self._ready(study, method, method.name in stale, keep=any(method.name in other.needs for other in methods)):
                 continue
             if method.name in todo:
@@ -77,7 +77,7 @@ class Measurer:
         return MethodFolder(study.folder / method.name)
 
     def _ready(self, study: Study, method: ScoreMapMethod, stale: bool, *, keep: bool) -> bool:
-        """Fit the method, or restore what was fitted before."""
+        """Fit the method, or restore an earlier fit; return whether that worked."""
         folder = self._folder(study, method)
         try:
             if missing := [name for name in method.needs if name not in study.done]:
@@ -101,29 +101,33 @@ class Measurer:
         self.failed.append({"name": method.name, "title": method.title, "seed": study.seed, "why": why})
 
     def _measure(self, study: Study, methods: Sequence[ScoreMapMethod]) -> None:
-        """Thresholds on validation, numbers on the split."""
-        named = {method.name: method for method in methods}
+        """Choose thresholds on validation, measure on the split."""
+        working = {method.name: method for method in methods}
+        shown = {sample.id for sample in self.shown}
+        maps: dict[str, dict[str, FloatArray]] = {name: {} for name in working}
 
-        def failed(name: str, error: Exception) -> None:
-            self._fail(study, named.pop(name), error)
+        def drop(name: str, error: Exception) -> None:
+            self._fail(study, working.pop(name), error)
+
+        def keep(name: str, sample: Sample, score_map: FloatArray) -> None:
+            if sample.id in shown:
+                maps[name][sample.id] = score_map
 
         boxed = [sample for sample in study.val.samples if sample.boxed]
-        more: dict[str, Any] = {"device": study.device, "failed": failed, "protocol": self._protocol}
-        more["background"] = study.background
-        chosen, _ = evaluate_methods(dict(named), boxed, **more)
-        found, maps = evaluate_methods(dict(named), self.test.samples, keep={s.id for s in self.shown}, **more)
-        for name, method in list(named.items()):
-            on_val = chosen.methods[name].boxes
+        on_val = evaluate_photos(dict(working), boxed, protocol=self._protocol, on_failure=drop)
+        on_split = evaluate_photos(dict(working), self.test.samples, protocol=self._protocol, on_map=keep, on_failure=drop)
+        for name, method in list(working.items()):
+            chosen, result = on_val.methods[name].boxes, on_split.methods[name]
             try:
                 cost = {"parameters": method.parameters, "seconds_per_photo": _seconds_per_photo(method, study)}
             except Exception as error:
-                failed(name, error)
+                drop(name, error)
                 continue
             record = {
-                **found.methods[name].record(on_val.best_tau if on_val.n_boxes else None),
-                "top1_cls": found.methods[name].boxes.record(curves=False)["class_top1"],
+                **result.record(chosen.best_tau if chosen.n_boxes else None),
+                "top1_cls": result.boxes.record(curves=False)["class_top1"],
                 **cost,
-                "skipped": [{"path": str(p.path), "why": p.message} for p in found.problems],
+                "skipped": [{"path": str(p.path), "why": p.message} for p in on_split.problems],
             }
             self._folder(study, method).save_result(self.what, record, maps[name])
             log(f"  {method.title}: V2 {record['boxes']['max_box_acc_v2'] or 0:.1f}")
@@ -131,7 +135,7 @@ class Measurer:
 
 @torch.no_grad()
 def _seconds_per_photo(method: ScoreMapMethod, study: Study) -> float:
-    """Of an answer with map and, where it names classes, probabilities; on photos in memory, in one batch."""
+    """Time an answer with map and, where the method names classes, probabilities, on photos in memory, in one batch."""
     images, labels = study.val.batch(range(min(_TIMED, len(study.val))), method.side, study.device)
     started = time.perf_counter()
     method.maps(images, labels)

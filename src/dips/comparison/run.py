@@ -17,7 +17,7 @@ import torch
 from dips.baselines.method import ScoreMapMethod
 from dips.baselines.photos import Photos, store_photos
 from dips.baselines.study import Study
-from dips.benchmark.answers import evaluate_maps
+from dips.benchmark.loop import evaluate_maps
 from dips.comparison.catalogue import find_methods, place_of
 from dips.comparison.contact_sheets import shown_photos, write_attention, write_sheets
 from dips.comparison.folder import begin, gather, require_comparison

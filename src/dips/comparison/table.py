@@ -12,12 +12,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from dips.benchmark.result_files import write_json
 from dips.comparison.rows import Metric, Row, comparison_rows, grouped, shown_columns
 from dips.evaluate.protocol import FRAMED
 from dips.report.figures import CURVES, comparison_panels
 from dips.report.plots import save_panels
 from dips.system.files import atomic_file
+from dips.system.records import write_json
 
 __all__ = ["comparison_rows", "failures", "file_name", "measured_on", "notes", "to_latex", "to_markdown", "write_comparison"]
 

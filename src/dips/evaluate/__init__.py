@@ -1,11 +1,28 @@
-"""The metrics of weakly supervised localization, a library of its own: NumPy and OpenCV will do, numba makes it fast.
+"""The metrics of weakly supervised object localization, a library of its own: arrays in, numbers out.
 
-- :func:`best_iou_curve`, :func:`max_box_acc`, :func:`max_box_acc_v2`, :func:`top_k_localization`: the MaxBoxAcc family;
-- :func:`pxap`: PxAP; :func:`dissect_errors`: what kind of error a box is;
-- :class:`MapAccumulator`, :class:`BoxAccumulator`, :class:`PixelAccumulator`: the same map by map; they merge;
-- :func:`centre_map`: the baseline without any image.
+NumPy and OpenCV are enough; numba makes it fast. No torch, no networks, no files. For a whole split in one call:
 
-It imports no torch.
+- :func:`max_box_acc`, :func:`max_box_acc_v2`, :func:`top_k_localization`: the MaxBoxAcc family;
+- :func:`pxap`: PxAP; :func:`dissect_errors`: the kinds of errors.
+
+Photo by photo, in memory that does not grow:
+
+- :class:`MapAccumulator`: everything; :class:`BoxAccumulator`, :class:`PixelAccumulator`: boxes alone, pixels alone.
+  Accumulators of several processes merge;
+- :func:`measure_boxes`: one photo (:class:`Measured`), to be counted elsewhere;
+- :class:`MapResult`, :class:`BoxResult`, :class:`ThresholdResult`, :class:`ImageRow`: results of a split, of its boxes, at
+  given thresholds, of one photo.
+
+The parts that these are made of:
+
+- :class:`Protocol`, :data:`PROTOCOLS`, :func:`to_frame`, :func:`mask_to_frame`, :data:`FRAME`: the frame that maps and ground
+  truth meet in; :func:`tau_grid`, :data:`DELTAS`: thresholds and IoUs;
+- :func:`boxes_at_thresholds` (:class:`BoxLevels`), :func:`best_iou_curve`, :func:`iou`: boxes of one map at every threshold;
+- :data:`KINDS`: the kinds of errors; :func:`boxes_mask`: boxes as a mask; :func:`centre_map`: the baseline without any image.
+
+Modules, in the order that data passes them: ``protocol`` (to the frame), ``boxes`` (by ``trees``, or by ``contours`` without
+numba) and ``masks``, ``dissect``, ``measure`` (one photo), ``accumulate`` with ``bootstrap`` (a split), ``result``; and
+``metrics``, the functions.
 """
 
 from __future__ import annotations

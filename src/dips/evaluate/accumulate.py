@@ -1,6 +1,6 @@
-"""Gathers the numbers of a split map by map, so that a data set of any size needs little memory.
+"""Accumulators: they gather the numbers of a split photo by photo, so that a data set of any size needs little memory.
 
-In: score map, true boxes, true mask, label and predicted classes of one photo at a time. Out: a
+In: score map, ground-truth boxes, ground-truth mask, label and predicted classes of one photo at a time. Out: a
 :class:`~dips.evaluate.result.BoxResult`, and with :class:`MapAccumulator` PxAP and activations too. Accumulators of several
 processes or ranks merge into one (they can be pickled), and photos can be measured elsewhere than where they are counted.
 """
@@ -27,6 +27,13 @@ __all__ = ["BoxAccumulator", "MapAccumulator", "MapPixels"]
 class BoxAccumulator:
     """Counts correct photos at every threshold and IoU.
 
+    >>> accumulator = BoxAccumulator(frame=None)
+    >>> score_map = np.zeros((8, 8))
+    >>> score_map[2:6, 2:6] = 1
+    >>> accumulator.add(score_map, [[2, 2, 6, 6]], label=0, predicted=[0, 1], id="owl/1.jpg")
+    >>> len(accumulator), accumulator.result().max_box_acc_v2
+    (1, 100.0)
+
     Args:
         thresholds: length of the grid; the protocol's is 1000.
         tau: thresholds (``v1``, ``30``, ``50``, ``70``) of the rows that are kept of each photo (:attr:`BoxResult.images`),
@@ -44,7 +51,7 @@ class BoxAccumulator:
         replicates: int = 0,
     ) -> None:
         self._taus = tau_grid(thresholds)
-        self._kept = None if tau is None else {name: tau[name] for name in TAU_NAMES}
+        self._row_taus = None if tau is None else {name: tau[name] for name in TAU_NAMES}
         self._frame = frame
         self._replicates = replicates
         self._counts = {name: np.zeros((rows, thresholds), np.int64) for name, rows in _CURVES.items()}
@@ -112,17 +119,17 @@ class BoxAccumulator:
             "short": photo.classified and len(photo.predicted) < 5,
         }
         self._numbers = {name: number + more[name] for name, number in self._numbers.items()}
-        if self._kept is not None:
-            self._images.append(photo.row(self._kept))
+        if self._row_taus is not None:
+            self._images.append(photo.row(self._row_taus))
 
     def merge(self, other: BoxAccumulator) -> None:
         """Take over the counts of another accumulator, e.g. of another process, as if its photos had come here.
 
         Raises:
-            ProtocolError: the two use different thresholds, frames, kept thresholds or replicates.
+            ProtocolError: the two use different thresholds, frames, thresholds of rows or replicates.
         """
         if self._kind != other._kind:
-            raise ProtocolError("accumulators merge only if thresholds, frames, kept threshold and replicates are the same")
+            raise ProtocolError("accumulators merge only if thresholds, frames, thresholds of rows and replicates are the same")
         self._counts = {name: counts + other._counts[name] for name, counts in self._counts.items()}
         self._numbers = {name: number + other._numbers[name] for name, number in self._numbers.items()}
         self._images = self._images + other._images
@@ -130,10 +137,10 @@ class BoxAccumulator:
             self._bootstrap.merge(other._bootstrap)
 
     def result(self) -> BoxResult:
-        """The percentages so far."""
+        """Return the percentages so far."""
         numbers = self._numbers
         boxes, classified = numbers["boxes"], numbers["boxes_classified"]
-        five = numbers["short"] == 0  # with fewer than five predictions nothing can be said of five
+        five = numbers["short"] == 0  # top-5 is undefined where a photo has fewer than five predictions
         return BoxResult(
             n_images=numbers["images"],
             n_boxes=boxes,
@@ -153,17 +160,17 @@ class BoxAccumulator:
 
     @property
     def _kind(self) -> tuple[object, ...]:
-        return len(self._taus), self._kept, self._frame, self._replicates
+        return len(self._taus), self._row_taus, self._frame, self._replicates
 
 
 class MapPixels:
-    """Counts the pixels of score maps: by the true mask where there is one, for PxAP, else by the true boxes."""
+    """Counts the pixels of score maps: by the ground-truth mask where there is one (PxAP), else by the ground-truth boxes."""
 
     def __init__(self) -> None:
         self._masks, self._regions = PixelAccumulator(), PixelAccumulator()
 
     def add(self, score_map: ArrayLike, boxes: ArrayLike | None, mask: ArrayLike | None = None) -> None:
-        """Count one photo's; see :meth:`~dips.evaluate.masks.PixelAccumulator.add`."""
+        """Count one photo's pixels; see :meth:`~dips.evaluate.masks.PixelAccumulator.add`."""
         if mask is not None:
             self._masks.add(score_map, mask)
         elif boxes is not None and len(np.asarray(boxes)):
@@ -176,7 +183,7 @@ class MapPixels:
         self._regions.merge(other._regions)
 
     def result(self) -> tuple[float | None, dict[str, Any] | None]:
-        """PxAP, and the activations with ``truth``: ``masks``, or ``boxes`` where there is no mask; None without either."""
+        """Return PxAP, and the activations with ``truth``: ``masks``, or else ``boxes``; None where there is neither."""
         if (activations := self._masks.activations()) is not None:
             return self._masks.result(), {**activations, "truth": "masks"}
         activations = self._regions.activations()
@@ -189,6 +196,12 @@ class MapAccumulator:
     Attributes:
         boxes: the MaxBoxAcc family.
         pixels: PxAP and the distribution of activations.
+
+    >>> accumulator = MapAccumulator()
+    >>> accumulator.add(np.eye(8), [[0, 0, 7, 7]], mask=np.eye(8, dtype=np.uint8), id="owl/1.jpg")
+    >>> result = accumulator.result()
+    >>> result.boxes.max_box_acc, result.pxap
+    (100.0, 100.0)
     """
 
     def __init__(self, thresholds: int = 1000, *, tau: Mapping[str, float] | None = None, replicates: int = 0) -> None:
@@ -216,7 +229,7 @@ class MapAccumulator:
         self.pixels.merge(other.pixels)
 
     def result(self) -> MapResult:
-        """Everything so far."""
+        """Return everything so far."""
         return MapResult(self.boxes.result(), *self.pixels.result())
 
 

@@ -20,7 +20,14 @@ _BUFFER = 64  # photos that are counted together, as one product of matrices
 
 
 class Bootstrap:
-    """Weighted counts of curves ``(C, T)`` in ``replicates`` resamples."""
+    """Weighted counts of curves ``(C, T)`` in ``replicates`` resamples.
+
+    >>> bootstrap = Bootstrap(100, (1, 2))
+    >>> for number in range(50):
+    ...     bootstrap.add(np.array([[True, False]]), f"{number}.jpg")
+    >>> bootstrap.percent()[:, 0].mean(axis=0).tolist()
+    [100.0, 0.0]
+    """
 
     def __init__(self, replicates: int, shape: tuple[int, int], *, seed: int = 0) -> None:
         self.replicates, self._shape, self._seed = replicates, shape, seed
@@ -30,7 +37,7 @@ class Bootstrap:
         self._weights: list[NDArray[np.int64]] = []
 
     def add(self, hits: NDArray[np.bool_], id: str) -> None:
-        """Count one photo, right or wrong at each place of the curves; its draws follow from ``id``."""
+        """Count one photo, right or wrong at each point of the curves; its draws follow from ``id``."""
         digest = hashlib.blake2b(f"{self._seed}\n{id}".encode("utf-8", "surrogateescape"), digest_size=16).digest()
         self._weights.append(np.random.default_rng(int.from_bytes(digest, "little")).poisson(1, self.replicates))
         self._hits.append(hits.reshape(-1))
@@ -50,11 +57,11 @@ class Bootstrap:
         self._totals = self._totals + other._totals
 
     def percent(self) -> NDArray[np.float32]:
-        """``(replicates, C, T)`` percentages; NaN in a resample without any photo."""
+        """Return percentages ``(replicates, C, T)``; NaN in a resample without any photo."""
         self._flush()
         with np.errstate(invalid="ignore"):
-            shares = np.float32(100) * self._counts / self._totals[:, None].astype(np.float32)
-        return np.asarray(shares.reshape(self.replicates, *self._shape), np.float32)
+            percent = np.float32(100) * self._counts / self._totals[:, None].astype(np.float32)
+        return np.asarray(percent.reshape(self.replicates, *self._shape), np.float32)
 
     def _flush(self) -> None:
         if self._hits:
@@ -65,6 +72,6 @@ class Bootstrap:
 
 
 def interval(values: NDArray[np.floating], level: float = 95) -> list[float]:
-    """The middle ``level`` percent of resampled values, ``[low, high]``."""
+    """Return the bounds ``[low, high]`` of the middle ``level`` percent of resampled values."""
     tail = (100 - level) / 2
     return [float(bound) for bound in np.nanpercentile(values, [tail, 100 - tail])]

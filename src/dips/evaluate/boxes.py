@@ -1,7 +1,7 @@
 """Boxes of a score map at every threshold, and how well they meet the true ones (Choe et al., CVPR 2020, TPAMI 2022).
 
-In: a score map ``(H, W)`` in [0, 1] and true boxes ``(K, 4)`` in the map's own pixels. Out: for each threshold of the
-grid the best inclusive IoU of predicted and true boxes. The numbers equal those of the field's evaluator to the last
+In: a score map ``(H, W)`` in [0, 1] and ground-truth boxes ``(K, 4)`` in the map's own pixels. Out: for each threshold of the
+grid the best inclusive IoU of predicted and ground-truth boxes. The numbers equal those of the field's evaluator to the last
 digit. An 8-bit map has at most 255 different foregrounds, one for each *cut*: ``map > cut``.
 """
 
@@ -31,8 +31,14 @@ Floats = NDArray[np.float64]
 class BoxLevels:
     """The boxes of one score map at every threshold.
 
+    >>> score_map = np.zeros((8, 8))
+    >>> score_map[2:6, 2:6] = 1
+    >>> levels = boxes_at_thresholds(score_map)
+    >>> levels.at(0.5).tolist(), levels.best_iou([[2, 2, 6, 6]], multi_contour=True).min().item()
+    ([[2.0, 2.0, 6.0, 6.0]], 1.0)
+
     Attributes:
-        taus: ``(T,)`` thresholds, shares of the map's maximum.
+        taus: ``(T,)`` thresholds, fractions of the map's maximum.
         cut_of_tau: ``(T,)`` the cut of the 8-bit map that a threshold means.
         boxes: ``(M, 4)`` boxes of all cuts; inclusive ``x0 y0 x1 y1``.
         cuts: ``(M, 2)`` first and last cut of each box.
@@ -50,13 +56,13 @@ class BoxLevels:
     shape: tuple[int, int]
 
     def at(self, tau: float, *, multi_contour: bool = True) -> Floats:
-        """``(N, 4)`` boxes at the threshold of the grid that is nearest to ``tau``."""
+        """Return the boxes ``(N, 4)`` at the threshold of the grid that is nearest to ``tau``."""
         cut = self.cut_of_tau[nearest(self.taus, tau)]
         held = (self.cuts[:, 0] <= cut) & (cut <= self.cuts[:, 1])
         return np.asarray(self.boxes[held] if multi_contour else self.largest[cut][None])
 
     def best_iou(self, true_boxes: ArrayLike, *, multi_contour: bool) -> Floats:
-        """``(T,)`` best IoU over predicted x true boxes at each threshold.
+        """Return the best IoU ``(T,)`` over predicted x ground-truth boxes at each threshold.
 
         Args:
             true_boxes: ``(K, 4)``, K > 0, in the map's pixels.
@@ -68,20 +74,20 @@ class BoxLevels:
         return np.asarray(self.best_iou_of_cuts(true_boxes, multi_contour=multi_contour)[self.cut_of_tau])
 
     def best_iou_of_cuts(self, true_boxes: ArrayLike, *, multi_contour: bool) -> Floats:
-        """``(max(peak, 1),)`` the same for each cut; 0 for a cut that no threshold means."""
-        truth = checked_boxes(true_boxes)
-        if len(truth) == 0:
-            raise ProtocolError("at least one true box is needed; photos without an object have no localization numbers")
+        """Return the same for each cut, ``(max(peak, 1),)``; 0 for a cut that no threshold means."""
+        ground_truth = checked_boxes(true_boxes)
+        if len(ground_truth) == 0:
+            raise ProtocolError("at least one ground-truth box is needed; leave photos without an object out of localization")
         columns = (self.boxes if multi_contour else self.largest).T
         best = np.zeros(columns.shape[1])
-        for box in truth:
+        for box in ground_truth:
             shared, area, true_area = overlap(columns, box)
             np.maximum(best, shared / (area + true_area - shared), out=best)
         return _greatest(best, self.cuts, max(self.peak, 1)) if multi_contour else best
 
 
 def tau_grid(thresholds: int = 1000) -> Floats:
-    """The protocol's thresholds ``arange(0, 1, 1 / thresholds)``.
+    """Return the protocol's thresholds ``arange(0, 1, 1 / thresholds)``.
 
     Raises:
         ProtocolError: ``thresholds`` is not positive.
@@ -92,7 +98,7 @@ def tau_grid(thresholds: int = 1000) -> Floats:
 
 
 def boxes_at_thresholds(score_map: ArrayLike, thresholds: int = 1000) -> BoxLevels:
-    """The boxes of a score map at every threshold of the grid.
+    """Return the boxes of a score map at every threshold of the grid.
 
     Compute them once where one map is compared with many photos' boxes, as with the centred Gaussian.
 
@@ -107,11 +113,11 @@ def boxes_at_thresholds(score_map: ArrayLike, thresholds: int = 1000) -> BoxLeve
 
 
 def best_iou_curve(score_map: ArrayLike, boxes: ArrayLike, *, multi_contour: bool, thresholds: int = 1000) -> Floats:
-    """``(T,)`` best inclusive IoU over predicted x true boxes at each of ``thresholds`` thresholds in [0, 1).
+    """Return the best inclusive IoU ``(T,)`` over predicted x ground-truth boxes at each threshold in [0, 1).
 
     Args:
         score_map: ``(H, W)`` in [0, 1].
-        boxes: true boxes ``(K, 4)``, K > 0, ``x0 y0 x1 y1`` in the map's pixels; see :func:`to_frame`.
+        boxes: ground-truth boxes ``(K, 4)``, K > 0, ``x0 y0 x1 y1`` in the map's pixels; see :func:`to_frame`.
         multi_contour: True for MaxBoxAccV2 (a box per contour), False for MaxBoxAcc (the largest contour's).
         thresholds: length of the grid; the protocol's is 1000.
 
@@ -123,7 +129,7 @@ def best_iou_curve(score_map: ArrayLike, boxes: ArrayLike, *, multi_contour: boo
 
 
 def overlap(first: Sequence[Any] | NDArray[Any], second: Sequence[Any] | NDArray[Any]) -> tuple[Any, Any, Any]:
-    """Inclusive areas of the intersection and of both boxes; each given as ``x0, y0, x1, y1``, arrays that broadcast."""
+    """Return the inclusive areas of the intersection and of both boxes, each ``x0, y0, x1, y1``, arrays that broadcast."""
     x0, y0, x1, y1 = first
     u0, v0, u1, v1 = second
     width = np.minimum(x1, u1) - np.maximum(x0, u0) + 1
@@ -133,7 +139,7 @@ def overlap(first: Sequence[Any] | NDArray[Any], second: Sequence[Any] | NDArray
 
 
 def iou(first: ArrayLike, second: ArrayLike) -> Floats:
-    """``(N, M)`` inclusive IoU of boxes ``(N, 4)`` and ``(M, 4)``: widths, heights and intersections count one more.
+    """Return the inclusive IoU ``(N, M)`` of boxes ``(N, 4)`` and ``(M, 4)``: widths, heights and intersections count one more.
 
     Raises:
         ProtocolError: an array does not hold boxes.
@@ -143,7 +149,7 @@ def iou(first: ArrayLike, second: ArrayLike) -> Floats:
 
 
 def to_frame(boxes: ArrayLike, size: Sequence[int], frame: int = FRAME) -> NDArray[np.int64]:
-    """Boxes in a photo's pixels as boxes in the square frame of the protocol: ``int(coordinate * frame / size)``.
+    """Bring boxes in a photo's pixels to the square frame of the protocol: ``int(coordinate * frame / size)``.
 
     Args:
         boxes: ``(K, 4)``, ``x0 y0 x1 y1`` in pixels of a photo of this size.
@@ -164,7 +170,7 @@ def to_frame(boxes: ArrayLike, size: Sequence[int], frame: int = FRAME) -> NDArr
 
 
 def checked_boxes(boxes: ArrayLike) -> Floats:
-    """Boxes as ``(K, 4) float64``.
+    """Return boxes as ``(K, 4) float64``.
 
     Raises:
         ProtocolError: another shape, values that are not finite, or an end before its start.
@@ -186,7 +192,7 @@ def checked_boxes(boxes: ArrayLike) -> Floats:
 
 
 def nearest(taus: Floats, tau: float) -> int:
-    """The place in the grid of the threshold that is nearest to ``tau``.
+    """Return the index in the grid of the threshold that is nearest to ``tau``.
 
     Raises:
         ProtocolError: it lies outside [0, 1].
@@ -197,12 +203,12 @@ def nearest(taus: Floats, tau: float) -> int:
 
 
 def cuts_of(taus: Floats, peak: int) -> NDArray[np.int64]:
-    """``(T,)`` the cut that each threshold means on an 8-bit map with this maximum."""
+    """Return the cut ``(T,)`` that each threshold means on an 8-bit map with this maximum."""
     return (taus * peak).astype(np.int64)
 
 
 def engine() -> str:
-    """How boxes are found in this process."""
+    """Return, in words, how boxes are found in this process."""
     return "component trees" if _trees() is not None else "contours, slowly: numba cannot be imported"
 
 
@@ -225,14 +231,14 @@ def _levels(score_map: ArrayLike, thresholds: int, *, single: bool, multiple: bo
 
 
 def _ends(boxes: NDArray[np.int32], shape: tuple[int, int]) -> Floats:
-    """The protocol's boxes: they end a pixel further than their pixels, but inside the map."""
+    """Return the protocol's boxes: they end a pixel further than their pixels, but inside the map."""
     ends = np.minimum(boxes[:, 2:] + 1, np.array(shape[::-1]) - 1)
     return np.concatenate([boxes[:, :2], ends], axis=1).astype(np.float64)
 
 
 @cache
 def _trees() -> Any:
-    """The module with the fast way, or None where numba is missing; it takes half a second to import."""
+    """Return the module with the fast way, or None where numba is missing; it takes half a second to import."""
     try:
         from dips.evaluate import trees
     except ImportError:
@@ -244,7 +250,7 @@ _POWERS = np.array([0, *(length.bit_length() - 1 for length in range(1, 257))])
 
 
 def _greatest(values: Floats, ranges: NDArray[np.int32], count: int) -> Floats:
-    """``(count,)`` the greatest value of the ranges that hold a place: each range is two overlapping powers of two."""
+    """Return the greatest value ``(count,)`` of the ranges that hold a position: each is two overlapping powers of two."""
     first, last = ranges.T.astype(np.int64)
     powers = _POWERS[last - first + 1]
     table = np.zeros((int(powers.max()) + 1, count))

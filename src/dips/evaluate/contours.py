@@ -19,7 +19,7 @@ Ints = NDArray[np.int32]
 
 
 def contour_boxes(levels: NDArray[np.uint8], cuts: Iterable[int]) -> tuple[Ints, Ints, Ints]:
-    """Inclusive boxes of the contours of ``levels > cut``, hole borders too.
+    """Return the inclusive boxes of the contours of ``levels > cut``, hole borders too.
 
     Args:
         levels: ``(H, W) uint8``, not all zero.
@@ -33,10 +33,10 @@ def contour_boxes(levels: NDArray[np.uint8], cuts: Iterable[int]) -> tuple[Ints,
     for cut in cuts:
         # RETR_TREE although the hierarchy is not used: the order of the contours decides which of equal areas is the largest
         contours, _ = cv2.findContours((levels > cut).astype(np.uint8), cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
-        found = np.array([_ends(cv2.boundingRect(contour)) for contour in contours], np.int32)
-        largest[cut] = found[int(np.argmax([cv2.contourArea(contour) for contour in contours]))]
-        boxes.append(found)
-        ranges.append(np.full((len(found), 2), cut, np.int32))
+        cut_boxes = np.array([_ends(cv2.boundingRect(contour)) for contour in contours], np.int32)
+        largest[cut] = cut_boxes[int(np.argmax([cv2.contourArea(contour) for contour in contours]))]
+        boxes.append(cut_boxes)
+        ranges.append(np.full((len(cut_boxes), 2), cut, np.int32))
     return np.concatenate(boxes), np.concatenate(ranges), largest
 
 

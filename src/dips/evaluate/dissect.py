@@ -1,7 +1,7 @@
 """What kind of error a box is: the dissection of the paper's supplement, exclusive and in a fixed order.
 
-In: the box of the largest contour at one threshold, the true boxes and the classes. Out: one of :data:`KINDS`. One threshold
-serves the whole split; the best one of each photo would hide the errors.
+In: the box of the largest contour at one threshold, the ground-truth boxes and the classes. Out: one of :data:`KINDS`. One
+threshold serves the whole split; the best one of each photo would hide the errors.
 """
 
 from __future__ import annotations
@@ -19,30 +19,33 @@ KINDS = ("class_wrong", "correct", "several_objects", "part", "more", "other")
 
 - ``class_wrong``: the predicted class is not the true one (not tried where a class is unknown);
 - ``correct``: IoU above 0.5;
-- ``several_objects``: of more than one true box more than 0.3 lies inside the predicted one;
+- ``several_objects``: of more than one ground-truth box more than 0.3 lies inside the predicted one;
 - ``part``: more than half of the predicted box lies inside the true one;
-- ``more``: at least 0.7 of the true box lies inside the predicted one;
+- ``more``: at least 0.7 of the ground-truth box lies inside the predicted one;
 - ``other``.
 """
 
 
 def error_kinds(predicted: ArrayLike, true_boxes: ArrayLike) -> NDArray[np.int8]:
-    """The kind of each of several alternative boxes of one photo, its class taken for right.
+    """Return the kind of error of each of several alternative boxes of one photo, its class taken for right.
+
+    >>> KINDS[error_kinds([[0, 0, 9, 9]], [[0, 0, 9, 8]])[0]]
+    'correct'
 
     Args:
         predicted: ``(N, 4)`` inclusive boxes.
         true_boxes: ``(K, 4)``, K > 0. ``correct``, ``part`` and ``more`` look at the one with the best IoU.
 
     Returns:
-        ``(N,)`` places in :data:`KINDS`.
+        ``(N,)`` indices into :data:`KINDS`.
 
     Raises:
-        ProtocolError: no true box, or not boxes.
+        ProtocolError: no ground-truth box, or not boxes.
     """
-    truth = checked_boxes(true_boxes)
-    if len(truth) == 0:
-        raise ProtocolError("errors are dissected on photos with at least one true box")
-    shared, area, true_area = overlap(checked_boxes(predicted).T[:, :, None], truth.T[:, None, :])
+    ground_truth = checked_boxes(true_boxes)
+    if len(ground_truth) == 0:
+        raise ProtocolError("errors are dissected on photos with at least one ground-truth box")
+    shared, area, true_area = overlap(checked_boxes(predicted).T[:, :, None], ground_truth.T[:, None, :])
     iou = shared / (area + true_area - shared)
     best = iou.argmax(axis=1)[:, None]
 

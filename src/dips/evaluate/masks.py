@@ -1,7 +1,7 @@
-"""PxAP: average precision of a score map's pixels against true masks (Choe et al., CVPR 2020).
+"""PxAP: average precision of a score map's pixels against ground-truth masks (Choe et al., CVPR 2020).
 
 In: score maps ``(H, W)`` in [0, 1] and masks of 0 (background), 1 (object) and 255 (ignored). Out: percent, over the
-pixels of all photos together. Histograms of 1,000 bins are all that is kept.
+pixels of all photos together. Only histograms of 1,000 bins are kept.
 """
 
 from __future__ import annotations
@@ -23,7 +23,13 @@ _EDGES = np.concatenate([tau_grid(1000), [1.0, 2.0, 3.0]])
 
 
 class PixelAccumulator:
-    """Counts object and background pixels by score, photo by photo."""
+    """Counts object and background pixels by score, photo by photo.
+
+    >>> accumulator = PixelAccumulator()
+    >>> accumulator.add([[0.9, 0.1], [0.8, 0.2]], [[1, 0], [1, 255]])
+    >>> accumulator.result()
+    100.0
+    """
 
     def __init__(self) -> None:
         self._object = np.zeros(len(_EDGES) - 1, np.int64)
@@ -40,11 +46,11 @@ class PixelAccumulator:
             ProtocolError: not a score map, another shape, or other values in the mask.
         """
         scores = checked_map(score_map)
-        truth = np.asarray(mask)
-        if truth.shape != scores.shape:
-            raise ProtocolError(f"mask {truth.shape} and score map {scores.shape} differ in shape; see mask_to_frame")
-        inside, outside = truth == 1, truth == 0
-        if not (inside | outside | (truth == 255)).all():
+        ground_truth = np.asarray(mask)
+        if ground_truth.shape != scores.shape:
+            raise ProtocolError(f"mask {ground_truth.shape} and score map {scores.shape} differ in shape; see mask_to_frame")
+        inside, outside = ground_truth == 1, ground_truth == 0
+        if not (inside | outside | (ground_truth == 255)).all():
             raise ProtocolError("a mask holds 0 (background), 1 (object) and 255 (ignored) only")
         bins = _bins(scores)
         self._object += np.bincount(bins[inside], minlength=len(self._object))
@@ -56,7 +62,7 @@ class PixelAccumulator:
         self._background = self._background + other._background
 
     def activations(self, bins: int = 100) -> dict[str, Any] | None:
-        """How the scores inside and outside of objects are distributed (the paper's Figure 5); None without object pixels.
+        """Return how scores inside and outside of objects are distributed (the paper's Figure 5); None without object pixels.
 
         Args:
             bins: of equal width over [0, 1]; a divisor of 1000. The last one holds the score 1 too.
@@ -66,17 +72,17 @@ class PixelAccumulator:
         """
         if not self._object.any():
             return None
-        shares: dict[str, Any] = {}
+        distribution: dict[str, Any] = {}
         for name, counts in (("foreground", self._object), ("background", self._background)):
             whole = counts[:1000].copy()
             whole[-1] += counts[1000:].sum()
             total = max(int(counts.sum()), 1)
-            shares[name] = [round(float(share), 4) for share in 100 * whole.reshape(bins, -1).sum(axis=1) / total]
-            shares[f"{name}_pixels"] = int(counts.sum())
-        return {"edges": [round(edge, 6) for edge in np.linspace(0, 1, bins + 1).tolist()], **shares}
+            distribution[name] = [round(float(percent), 4) for percent in 100 * whole.reshape(bins, -1).sum(axis=1) / total]
+            distribution[f"{name}_pixels"] = int(counts.sum())
+        return {"edges": [round(edge, 6) for edge in np.linspace(0, 1, bins + 1).tolist()], **distribution}
 
     def result(self) -> float:
-        """PxAP in percent.
+        """Return PxAP in percent.
 
         Raises:
             ProtocolError: there is no object pixel yet.
@@ -92,7 +98,7 @@ class PixelAccumulator:
 
 
 def boxes_mask(boxes: ArrayLike, shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """A mask ``(H, W)`` of this shape: 1 inside the inclusive boxes ``(K, 4)``, which may reach beyond it, else 0."""
+    """Return a mask ``(H, W)`` of this shape: 1 inside the inclusive boxes ``(K, 4)``, which may reach beyond it, else 0."""
     mask = np.zeros(shape, np.uint8)
     for x0, y0, x1, y1 in np.maximum(np.trunc(checked_boxes(boxes)).astype(np.int64), -1).tolist():
         mask[max(y0, 0) : y1 + 1, max(x0, 0) : x1 + 1] = 1
@@ -100,7 +106,7 @@ def boxes_mask(boxes: ArrayLike, shape: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 def _bins(scores: NDArray[Any]) -> NDArray[np.int64]:
-    """The bin of each score, as ``np.histogram`` with the same edges sorts them, without a search."""
+    """Return the bin of each score, as ``np.histogram`` with the same edges sorts them, without a search."""
     bins = (scores * 1000).astype(np.int64)  # at most one off, for a product rounds
     bins -= scores < _EDGES[bins]
     bins += scores >= _EDGES[bins + 1]
@@ -108,7 +114,7 @@ def _bins(scores: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def pxap(maps: Iterable[ArrayLike], masks: Iterable[ArrayLike]) -> float:
-    """PxAP in percent over photos of any number.
+    """Return PxAP in percent over any number of photos.
 
     Args:
         maps: score maps ``(H, W)`` in [0, 1]; an array ``(N, H, W)`` will do.
@@ -127,6 +133,6 @@ def pxap(maps: Iterable[ArrayLike], masks: Iterable[ArrayLike]) -> float:
 
 
 def mask_to_frame(mask: ArrayLike, frame: int = FRAME) -> NDArray[np.uint8]:
-    """A mask ``(H, W)`` of 0, 1 and 255 as ``(frame, frame) uint8``, nearest neighbour."""
+    """Return a mask ``(H, W)`` of 0, 1 and 255 as ``(frame, frame) uint8``, nearest neighbour."""
     array = np.ascontiguousarray(mask, dtype=np.uint8)
     return np.asarray(cv2.resize(array, (frame, frame), interpolation=cv2.INTER_NEAREST), dtype=np.uint8)

@@ -1,6 +1,6 @@
-"""One photo's worth: its score map's boxes against the true ones.
+"""One photo: the boxes of its score map against the ground-truth boxes.
 
-In: score map, true boxes, label and predicted classes of one photo. Out: :class:`Measured`, which
+In: score map, ground-truth boxes, label and predicted classes of one photo. Out: :class:`Measured`, which
 :class:`~dips.evaluate.accumulate.BoxAccumulator` counts, there or in another process.
 """
 
@@ -23,17 +23,21 @@ __all__ = ["Measured", "measure_boxes"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Measured:
-    """What one photo adds to the numbers.
+    """One photo, measured: what it adds to the numbers of a split.
+
+    >>> photo = measure_boxes(np.ones((8, 8)), [[0, 0, 7, 7]], label=3, predicted=[3], id="owl/1.jpg")
+    >>> photo.row({"v1": 0.5, "30": 0.5, "50": 0.5, "70": 0.5}).error
+    'correct'
 
     Attributes:
-        id: as given.
+        id: name of the photo.
         label: true class, None if unknown.
         predicted: classes in descending order of probability, at most five; empty if there is no prediction.
-        n_true: true boxes. Without any the photo counts for classification only, and the rest is empty.
+        n_true: ground-truth boxes. Without any the photo counts for classification only, and the rest is empty.
         thresholds, peak: length of the grid, and the maximum of the 8-bit map: they say which cut a threshold means.
         single: ``(L,)`` best IoU of the largest contour's box.
         multiple: ``(L,)`` best IoU of all boxes.
-        kinds: ``(L,)`` what kind of error the largest contour's box is, as places in :data:`~dips.evaluate.dissect.KINDS`.
+        kinds: ``(L,)`` what kind of error the largest contour's box is, as indices into :data:`~dips.evaluate.dissect.KINDS`.
     """
 
     id: str
@@ -48,16 +52,16 @@ class Measured:
 
     @property
     def classified(self) -> bool:
-        """Whether both true and predicted class are known."""
+        """Return whether both true and predicted class are known."""
         return self.label is not None and len(self.predicted) > 0
 
     @property
     def cut_of_tau(self) -> NDArray[np.int64]:
-        """``(T,)`` the place in the arrays that each threshold means."""
+        """Return the index ``(T,)`` into the arrays that each threshold means."""
         return cuts_of(tau_grid(self.thresholds), self.peak)
 
     def row(self, tau: Mapping[str, float]) -> ImageRow:
-        """The numbers of this photo at the thresholds ``v1``, ``30``, ``50`` and ``70``."""
+        """Return the numbers of this photo at the thresholds ``v1``, ``30``, ``50`` and ``70``."""
         row = ImageRow(self.id, self.label, self.predicted[0] if self.predicted else None, self.n_true)
         if not self.n_true:
             return row
@@ -86,13 +90,13 @@ def measure_boxes(
     id: str = "",
     thresholds: int = 1000,
 ) -> Measured:
-    """Compare one score map with its true boxes.
+    """Compare one score map with the photo's ground-truth boxes.
 
     Args:
         score_map: ``(H, W)`` in [0, 1], or its boxes from :func:`~dips.evaluate.boxes.boxes_at_thresholds`. May be None where
-            there are no true boxes.
-        boxes: true boxes ``(K, 4)`` in pixels of the map (:func:`~dips.evaluate.boxes.to_frame`). With None (unknown) or no
-            rows (no object) the photo counts for classification only.
+            there are no ground-truth boxes.
+        boxes: ground-truth boxes ``(K, 4)`` in pixels of the map (:func:`~dips.evaluate.boxes.to_frame`). With None (unknown)
+            or no rows (no object) the photo counts for classification only.
         label: true class, None if unknown.
         predicted: classes in descending order of probability, five of them if there are as many; empty if none.
         id: name of the photo.
@@ -103,24 +107,24 @@ def measure_boxes(
     """
     ranked = tuple(int(index) for index in predicted)[:5]
     try:
-        truth = np.zeros((0, 4)) if boxes is None else checked_boxes(boxes)
-        if len(truth) == 0:
+        ground_truth = np.zeros((0, 4)) if boxes is None else checked_boxes(boxes)
+        if len(ground_truth) == 0:
             return Measured(id, label, ranked)
         if score_map is None:
-            raise ProtocolError("it is missing, but there are true boxes to compare it with")
+            raise ProtocolError("it is missing, but there are ground-truth boxes to compare it with")
         levels = score_map if isinstance(score_map, BoxLevels) else boxes_at_thresholds(score_map, thresholds)
         if len(levels.taus) != thresholds:
             raise ProtocolError(f"boxes at {len(levels.taus)} thresholds cannot be counted at {thresholds}")
     except ProtocolError as error:
         raise ProtocolError(f"the score map or the boxes{f' of {id}' if id else ''} cannot be used: {error}") from error
-    kinds = error_kinds(levels.largest, truth)
+    kinds = error_kinds(levels.largest, ground_truth)
     if label is not None and ranked and label != ranked[0]:
         kinds[:] = KINDS.index("class_wrong")
     return Measured(
-        *(id, label, ranked, len(truth)),
+        *(id, label, ranked, len(ground_truth)),
         thresholds=thresholds,
         peak=levels.peak,
-        single=levels.best_iou_of_cuts(truth, multi_contour=False),
-        multiple=levels.best_iou_of_cuts(truth, multi_contour=True),
+        single=levels.best_iou_of_cuts(ground_truth, multi_contour=False),
+        multiple=levels.best_iou_of_cuts(ground_truth, multi_contour=True),
         kinds=kinds,
     )

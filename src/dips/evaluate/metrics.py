@@ -1,7 +1,7 @@
 """The metrics of a whole split as functions, for maps that fit into a loop; :class:`BoxAccumulator` does the same map by map.
 
-In: score maps ``(H, W)`` in [0, 1], true boxes ``(K, 4)`` in the maps' own pixels, as many as there are maps; any iterables,
-which are read once. Out: percent. Photos without true boxes are left out.
+In: score maps ``(H, W)`` in [0, 1] and as many arrays of ground-truth boxes ``(K, 4)`` in the maps' own pixels; any iterables,
+which are read once. Out: percent. Photos without ground-truth boxes are left out.
 """
 
 from __future__ import annotations
@@ -23,16 +23,19 @@ Boxes = Iterable[ArrayLike]
 
 
 def max_box_acc(maps: Maps, boxes: Boxes, *, thresholds: int = 1000) -> float:
-    """MaxBoxAcc in percent: IoU of at least 0.5 with the box of the largest contour, at the best threshold for all photos.
+    """Return MaxBoxAcc in percent: IoU of at least 0.5 with the largest contour's box, at the best threshold for all photos.
+
+    >>> max_box_acc([np.ones((8, 8))], [[[0, 0, 7, 7]]])
+    100.0
 
     Raises:
-        ProtocolError: numbers differ, no photo has a true box, or a map or a box is not what the protocol accepts.
+        ProtocolError: numbers differ, no photo has a ground-truth box, or a map or a box is not what the protocol accepts.
     """
     return _result(maps, boxes, thresholds).max_box_acc
 
 
 def max_box_acc_v2(maps: Maps, boxes: Boxes, *, thresholds: int = 1000) -> float:
-    """MaxBoxAccV2 in percent: any box of the map; mean over the IoUs 0.3, 0.5 and 0.7, each at its own best threshold.
+    """Return MaxBoxAccV2 in percent: any box of the map; mean over the IoUs 0.3, 0.5 and 0.7, each at its own best threshold.
 
     Raises:
         ProtocolError: as :func:`max_box_acc`.
@@ -49,7 +52,7 @@ def top_k_localization(
     k: int = 1,
     thresholds: int = 1000,
 ) -> float:
-    """Top-1 or top-5 localization in percent: GT-known localization at its best threshold, and the label among the first ``k``.
+    """Return top-1 or top-5 localization in percent: GT-known at its best threshold, and the label among the first ``k``.
 
     Args:
         labels: true class of each photo.
@@ -76,23 +79,23 @@ def dissect_errors(
     predicted: Iterable[Sequence[int] | int] | None = None,
     thresholds: int = 1000,
 ) -> dict[str, float]:
-    """Percent of the photos by kind of error (:data:`~dips.evaluate.dissect.KINDS`) of the box of the largest contour.
+    """Return the percent of the photos by kind of error (:data:`~dips.evaluate.dissect.KINDS`) of the largest contour's box.
 
     Args:
         tau: one threshold for all photos, best one that was chosen on validation; the nearest of the grid is used.
         labels, predicted: true class, and predicted class or classes, of each photo; both or neither.
 
     Returns:
-        percentages by name, which add up to 100. ``class_wrong`` is there only with classes.
+        Percentages by name, which add up to 100. ``class_wrong`` is there only with classes.
 
     Raises:
         ProtocolError: as :func:`max_box_acc`, labels without predictions, or a threshold outside [0, 1].
     """
     if (labels is None) != (predicted is None):
-        raise ProtocolError("wrong classes are told from labels and predicted together; give both or neither")
-    found = _result(maps, boxes, thresholds, labels, predicted).dissected(tau)
-    assert found is not None  # there are true boxes
-    return found
+        raise ProtocolError("wrong classes are found by comparing labels with predicted; give both or neither")
+    percent = _result(maps, boxes, thresholds, labels, predicted).dissected(tau)
+    assert percent is not None  # there are ground-truth boxes
+    return percent
 
 
 def _result(
@@ -105,14 +108,14 @@ def _result(
     accumulator = BoxAccumulator(thresholds, frame=None)
     try:
         if labels is None or predicted is None:
-            for score_map, truth in zip(maps, boxes, strict=True):
-                accumulator.add(score_map, truth)
+            for score_map, ground_truth in zip(maps, boxes, strict=True):
+                accumulator.add(score_map, ground_truth)
         else:
-            for score_map, truth, label, said in zip(maps, boxes, labels, predicted, strict=True):
-                accumulator.add(score_map, truth, label=label, predicted=np.atleast_1d(said))
+            for score_map, ground_truth, label, classes in zip(maps, boxes, labels, predicted, strict=True):
+                accumulator.add(score_map, ground_truth, label=label, predicted=np.atleast_1d(classes))
     except ValueError as error:
-        raise ProtocolError("there must be true boxes, and classes if any, for each map: as many as there are maps") from error
+        raise ProtocolError("give ground-truth boxes, and classes if any, for each map: as many as there are maps") from error
     result = accumulator.result()
     if result.n_boxes == 0:
-        raise ProtocolError("no photo has a true box; there is nothing to localize")
+        raise ProtocolError("no photo has a ground-truth box; there is nothing to localize")
     return result

@@ -1,4 +1,4 @@
-"""The two protocols: in which frame score maps meet true boxes and masks.
+"""The two protocols: in which frame score maps meet ground-truth boxes and masks.
 
 ``wsol-224`` is the field's (Choe et al.): everything in a square of 224 pixels, true coordinates truncated to it. What is
 measured in ``original-pixels`` is the same, but at the photo's own size, so that small objects are not blurred away. Numbers
@@ -24,7 +24,10 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """Where maps and truth meet.
+    """The frame that score maps and ground truth meet in.
+
+    >>> FRAMED.boxes([[50, 60, 300, 200]], (500, 375)).tolist()
+    [[22.0, 35.0, 134.0, 119.0]]
 
     Attributes:
         name: as users give it.
@@ -37,7 +40,7 @@ class Protocol:
     side: int | None
 
     def frame(self, size: Size | None) -> Size:
-        """Width and height of the frame for a photo of ``size`` (width, height).
+        """Return width and height of the frame for a photo of ``size`` (width, height).
 
         Raises:
             ProtocolError: the size is needed, but not known.
@@ -49,11 +52,11 @@ class Protocol:
         return size
 
     def boxes(self, boxes: ArrayLike, size: Size) -> NDArray[np.float64]:
-        """True boxes ``(K, 4)`` of a photo of ``size`` (width, height) in the frame."""
+        """Bring the ground-truth boxes ``(K, 4)`` of a photo of ``size`` (width, height) to the frame."""
         return checked_boxes(boxes if self.side is None else to_frame(boxes, size, self.side))
 
     def resized(self, score_map: ArrayLike, size: Size | None) -> NDArray[np.floating]:
-        """A score map of the whole photo in the frame, bilinear, in [0, 1]; as it is where it fits already."""
+        """Resize a score map ``(h, w)`` in [0, 1] of the whole photo to the frame, bilinearly, unless it fits already."""
         scores, (width, height) = checked_map(score_map), self.frame(size)
         if scores.shape == (height, width):
             return scores
@@ -70,7 +73,7 @@ PROTOCOLS = {protocol.name: protocol for protocol in (FRAMED, ORIGINAL)}
 
 
 def find_protocol(name: str) -> Protocol:
-    """The protocol with this name.
+    """Return the protocol with this name.
 
     Raises:
         ConfigError: there is none.

@@ -31,13 +31,13 @@ NAN = float("nan")
 
 @dataclass(frozen=True, slots=True)
 class ImageRow:
-    """One photo at one threshold, a line of the CSV.
+    """One photo at one threshold for each criterion, a line of the CSV.
 
     Attributes:
-        id: as given.
+        id: name of the photo.
         label: true class, if known.
         predicted: predicted class, if there is a prediction.
-        n_true: true boxes. The rest is None where there is none.
+        n_true: ground-truth boxes. The rest is None where there is none.
         correct: whether any box is correct at the IoU and the threshold of ``30``, ``50``, ``70``, and the largest contour's at
             ``v1``.
         iou: best IoU over all boxes of the map at the threshold of ``50``.
@@ -65,8 +65,8 @@ class ThresholdResult:
 
     Attributes:
         tau: the threshold used for each of ``v1``, ``30``, ``50``, ``70``.
-        box_acc: share of photos whose largest contour's box has an IoU of at least 0.5 (MaxBoxAcc's criterion).
-        box_acc_at: share of photos of which any box has an IoU of at least 0.3, 0.5, 0.7, by ``30``, ``50``, ``70``.
+        box_acc: percent of photos whose largest contour's box has an IoU of at least 0.5 (MaxBoxAcc's criterion).
+        box_acc_at: percent of photos of which any box has an IoU of at least 0.3, 0.5, 0.7, by ``30``, ``50``, ``70``.
         box_acc_v2: mean of ``box_acc_at`` (MaxBoxAccV2's criterion).
         gt_known, top1_loc, top5_loc: as in :class:`BoxResult`, at the threshold of ``50``.
         intervals: as :attr:`BoxResult.intervals`, at these thresholds, of ``box_acc``, ``box_acc_v2``, ``30``, ``50``, ``70``.
@@ -82,7 +82,7 @@ class ThresholdResult:
     intervals: dict[str, Any] | None = None
 
     def record(self) -> dict[str, Any]:
-        """The numbers for JSON; None where there is nothing to count."""
+        """Return the numbers for JSON; None where there is nothing to count."""
         return {
             "tau": dict(self.tau),
             "box_acc": _number(self.box_acc),
@@ -99,12 +99,12 @@ class ThresholdResult:
 class BoxResult:
     """Localization and classification of one split in percent; NaN where there is nothing to count.
 
-    Localization counts the photos with at least one true box; those without any (background, or boxes unknown) count
+    Localization counts the photos with at least one ground-truth box; those without any (background, or boxes unknown) count
     for classification only. Top-1 and top-5 localization count the photos with boxes, a known label and a prediction.
 
     Attributes:
         n_images: all photos.
-        n_boxes: photos with at least one true box.
+        n_boxes: photos with at least one ground-truth box.
         n_classified: photos with a known label and a prediction.
         n_boxes_classified: photos with both.
         taus: ``(T,)`` thresholds.
@@ -114,7 +114,7 @@ class BoxResult:
             where a photo has fewer than five predictions, as is ``class_top5``.
         kinds: ``(6, T)`` percent of the photos with boxes by kind of error, in the order of ``KINDS``.
         class_top1, class_top5: percent of the classified photos.
-        images: a row per photo, in the order they came; empty unless the accumulator was told to keep them.
+        images: a row per photo, in the order they came; empty unless the accumulator was given thresholds for them.
         resampled: ``(replicates, 4, T)`` percent correct in bootstrap resamples of the photos, ``v1`` and the rows of ``v2``.
     """
 
@@ -177,26 +177,30 @@ class BoxResult:
         """Bootstrap intervals (95%, over photos) of ``max_box_acc``, ``max_box_acc_v2``, ``30``, ``50`` and ``70``, each
         ``[low, high]``, with ``level`` and ``replicates``.
 
-        The thresholds are those that are best on all photos. Chosen anew in every resample they would count their luck twice:
+        The thresholds are those that are best on all photos. Chosen again in every resample they would count their luck twice:
         such intervals lie too high and hold the true value less often than they say.
         """
         if self.resampled is None:
             return None
-        places = [int(curve.argmax()) for curve in (self.v1, *self.v2)]
-        return _intervals(self._at(places), "max_box_acc", "max_box_acc_v2")
+        best = [int(curve.argmax()) for curve in (self.v1, *self.v2)]
+        return _intervals(self._at(best), "max_box_acc", "max_box_acc_v2")
 
     def dissected(self, tau: float) -> dict[str, float] | None:
-        """Percent by kind of error at one threshold for all photos, ``class_wrong`` only where classes are known; None without
-        true boxes."""
+        """Return percent by kind of error at one threshold for all photos; None without ground-truth boxes.
+
+        ``class_wrong`` is there only where classes are known.
+        """
         if not self.n_boxes:
             return None
-        shares = self.kinds[:, nearest(self.taus, tau)]
+        percent = self.kinds[:, nearest(self.taus, tau)]
         return {
-            name: float(share) for name, share in zip(KINDS, shares, strict=True) if name != KINDS[0] or self.n_boxes_classified
+            name: float(value)
+            for name, value in zip(KINDS, percent, strict=True)
+            if name != KINDS[0] or self.n_boxes_classified
         }
 
     def at_tau(self, tau: float | Mapping[str, float]) -> ThresholdResult:
-        """The numbers at a threshold chosen elsewhere, or at the ``best_tau`` of the validation split.
+        """Return the numbers at a threshold chosen elsewhere, or at the ``best_tau`` of the validation split.
 
         Args:
             tau: one threshold in [0, 1] for everything, or a mapping with ``30``, ``50``, ``70`` and ``v1`` (``50`` if
@@ -205,11 +209,11 @@ class BoxResult:
         Raises:
             ProtocolError: a threshold is missing or outside [0, 1].
         """
-        given = dict.fromkeys(TAU_NAMES, float(tau)) if not isinstance(tau, Mapping) else {"v1": tau.get("50", NAN), **tau}
-        missing = [name for name in TAU_NAMES if name not in given]
+        chosen = dict.fromkeys(TAU_NAMES, float(tau)) if not isinstance(tau, Mapping) else {"v1": tau.get("50", NAN), **tau}
+        missing = [name for name in TAU_NAMES if name not in chosen]
         if missing:
             raise ProtocolError(f"a threshold is missing for {', '.join(missing)}; pass best_tau of the validation split")
-        index = {name: nearest(self.taus, float(given[name])) for name in TAU_NAMES}
+        index = {name: nearest(self.taus, float(chosen[name])) for name in TAU_NAMES}
         at = {str(d): float(curve[index[str(d)]]) for d, curve in zip(DELTAS, self.v2, strict=True)}
         return ThresholdResult(
             tau={name: float(self.taus[i]) for name, i in index.items()},
@@ -223,7 +227,7 @@ class BoxResult:
         )
 
     def record(self, *, curves: bool = True) -> dict[str, Any]:
-        """The numbers for JSON, with the curves over the threshold unless told otherwise; None where there is nothing."""
+        """Return the numbers for JSON, if asked with curves over the threshold; None where there is nothing to count."""
         record: dict[str, Any] = {
             "n_images": self.n_images,
             "n_boxes": self.n_boxes,
@@ -250,21 +254,21 @@ class BoxResult:
             }
         return record
 
-    def _at(self, places: list[int]) -> NDArray[np.float32]:
-        """``(replicates, 4)`` resampled percentages, each curve at a place of its own."""
+    def _at(self, indices: list[int]) -> NDArray[np.float32]:
+        """Return resampled percentages ``(replicates, 4)``, each curve at its own threshold."""
         assert self.resampled is not None
-        return np.stack([self.resampled[:, row, place] for row, place in enumerate(places)], axis=1)
+        return np.stack([self.resampled[:, row, index] for row, index in enumerate(indices)], axis=1)
 
 
 @dataclass(frozen=True, slots=True)
 class MapResult:
-    """Everything that score maps of a split are judged by.
+    """All numbers of the score maps of a split.
 
     Attributes:
         boxes: the MaxBoxAcc family.
         pxap: PxAP in percent; None where there is no mask.
         activations: of :meth:`~dips.evaluate.masks.PixelAccumulator.activations`, and ``truth``: whether ``boxes`` or ``masks``
-            tell the foreground; None where there is neither.
+            define the foreground; None where there is neither.
     """
 
     boxes: BoxResult
@@ -272,28 +276,33 @@ class MapResult:
     activations: dict[str, Any] | None
 
     def record(self, tau: Mapping[str, float] | None) -> dict[str, Any]:
-        """The numbers for JSON.
+        """Return the numbers for JSON.
 
         Args:
             tau: :attr:`BoxResult.best_tau` of the validation split; None where nothing was chosen there.
         """
         boxes, chosen = self.boxes, "this split (oracle)" if tau is None else "validation"
-        place = (boxes.best_tau if tau is None else tau)["v1"] if boxes.n_boxes else 0.0  # for the largest contour
-        errors = boxes.dissected(place)
+        cut = (boxes.best_tau if tau is None else tau)["v1"] if boxes.n_boxes else 0.0  # for the largest contour
+        errors = boxes.dissected(cut)
         return {
             "boxes": boxes.record(),
             "at_tau": boxes.at_tau(tau).record() if tau is not None and boxes.n_boxes else None,
             "pxap": self.pxap,
             "activations": self.activations,
-            "dissection": errors and {"tau": place, "tau_from": chosen, "n_images": boxes.n_boxes, "percent": errors},
+            "dissection": errors and {"tau": cut, "tau_from": chosen, "n_images": boxes.n_boxes, "percent": errors},
         }
 
 
 def _intervals(values: NDArray[np.float32], single: str, mean: str) -> dict[str, Any]:
-    """Of ``(replicates, 4)`` percentages: of the largest contour, then at the three IoUs; under these names and the IoUs'."""
+    """Return the intervals of ``(replicates, 4)`` percentages, of the largest contour, then at the three IoUs, by name.
+
+    Args:
+        single: name of the first one.
+        mean: name of the mean over IoUs.
+    """
     names = (single, *map(str, DELTAS))
-    found: dict[str, Any] = {name: interval(values[:, row]) for row, name in enumerate(names)}
-    return {"level": 95, "replicates": len(values), mean: interval(values[:, 1:].mean(axis=1)), **found}
+    intervals: dict[str, Any] = {name: interval(values[:, row]) for row, name in enumerate(names)}
+    return {"level": 95, "replicates": len(values), mean: interval(values[:, 1:].mean(axis=1)), **intervals}
 
 
 def _number(value: float) -> float | None:
@@ -301,7 +310,7 @@ def _number(value: float) -> float | None:
 
 
 def _middle_of_best(curve: NDArray[np.float64]) -> int:
-    """Index in the middle of the longest run of maxima, the first of equally long ones; 0 for a curve of NaN."""
+    """Return the index in the middle of the longest run of maxima, the first of equally long ones; 0 for a curve of NaN."""
     if np.isnan(curve).any():
         return 0
     # means of three percentages differ in their last bits where the counts are equal

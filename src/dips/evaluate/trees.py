@@ -30,7 +30,7 @@ Ints = NDArray[np.int32]
 def _options() -> dict[str, Any]:
     try:
         njit(cache=True)(_options)  # compiles nothing yet, but looks for a folder to keep the result in
-    except RuntimeError:  # there is none that can be written: every process compiles anew
+    except RuntimeError:  # there is none that can be written: every process compiles again
         return {"nogil": True}
     return {"cache": True, "nogil": True}
 

@@ -27,7 +27,7 @@ from dips.predict.prediction import Prediction
 from dips.predict.predictor import Predictor
 from dips.system.console import log
 from dips.system.files import atomic_file
-from dips.types import Answer
+from dips.types import Answer, PhotoBatch
 
 __all__ = ["OPSET", "ExportCheck", "compare", "export_onnx", "require_new"]
 
@@ -192,14 +192,15 @@ def compare(networks: Networks, exported: OnnxNetworks, photos: Sequence[Path]) 
     count, score_map, probabilities, total = 0, 0.0, 0.0, 0.0
     other: list[Path] = []
     for batch in _batches(photos, about.side):
-        one, two = networks.answer([square for _, square in batch]), exported.answer([square for _, square in batch])
+        squares = PhotoBatch(np.stack([square for _, square in batch]))
+        one, two = networks.answer(squares), exported.answer(squares)
         score_map, probabilities = _furthest(one, two, score_map, probabilities)
         total += float(np.abs(one.maps - two.maps).mean()) * len(batch)
         if not count:
             whole = read_image(batch[0][0])
             with torch.inference_mode():
                 maps, classes = Graph(networks)(torch.from_numpy(whole)[None])
-            as_it_is = exported.answer([whole])
+            as_it_is = exported.answer(PhotoBatch(whole[None]))
             score_map, probabilities = _furthest(Answer(maps.numpy(), classes.numpy()), as_it_is, score_map, probabilities)
         for i, (path, _) in enumerate(batch):
             count += 1

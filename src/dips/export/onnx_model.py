@@ -18,13 +18,12 @@ from typing import Any
 import numpy as np
 
 from dips.config import Config, PredictConfig, require_prediction, several
-from dips.data.images import ByteImage
 from dips.errors import ConfigError, DipsError, RunError
 from dips.export.wire import metadata, names_other_files
 from dips.predict.model import PredictionModel, weights_line
 from dips.predict.predictor import Predictor
 from dips.system.environment import usable_cores
-from dips.types import Answer
+from dips.types import Answer, Answerer, PhotoBatch
 
 __all__ = ["BAKED", "About", "OnnxModel", "OnnxNetworks", "is_onnx", "load_onnx"]
 
@@ -92,11 +91,18 @@ class About:
         return about
 
 
-class OnnxNetworks:
-    """An exported file in the place of :class:`dips.models.networks.Networks`.
+class OnnxNetworks(Answerer):
+    """The networks inside an exported file, run by onnxruntime.
+
+    .. code-block:: python
+
+        from dips.benchmark.loop import evaluate_photos
+
+        networks = OnnxNetworks(Path("model.onnx").read_bytes(), "model.onnx")
+        evaluate_photos({"exported": networks}, samples)
 
     Attributes:
-        about: what it says about itself.
+        about: what the file says about itself.
     """
 
     def __init__(self, data: bytes, name: str, device: str = "auto") -> None:
@@ -115,7 +121,7 @@ class OnnxNetworks:
         if text is None:
             raise RunError(f"{name} is an ONNX model, but none that 'dips export' wrote")
         if foreign:
-            raise RunError(f"{name} would have other files read, which no model that 'dips export' wrote does")
+            raise RunError(f"{name} refers to other files, which no model that 'dips export' wrote does; it was not opened")
         try:
             self.about = About.from_json(text)
         except ValueError as error:
@@ -123,29 +129,34 @@ class OnnxNetworks:
         self._session, self._name = _session(data, name, device), name
         inputs = [(item.name, item.type, len(item.shape)) for item in self._session.get_inputs()]
         if inputs != [(INPUT, "tensor(uint8)", 4)] or tuple(item.name for item in self._session.get_outputs()) != OUTPUTS:
-            raise RunError(f"{name} cannot be used: it takes or gives something else than 'dips export' writes")
+            raise RunError(
+                f"{name} cannot be used: its inputs or outputs are not those that 'dips export' writes; export it again"
+            )
 
     @property
     def side(self) -> int:
-        """Side of the square that photos are given as."""
+        """Side in pixels of the squares that photos are given as."""
         return self.about.side
 
-    def answer(self, images: Sequence[ByteImage]) -> Answer:
-        """Photos of one size ``(H, W, 3) uint8``, best squares of :attr:`side`, to maps and class probabilities.
+    def answer(self, batch: PhotoBatch) -> Answer:
+        """Return score maps ``(M, S, S)``, whatever the labels, and class probabilities ``(B, C)``.
+
+        Photos of any one size ``(B, H, W, 3) uint8`` are accepted, too: the file itself makes squares of them.
 
         Raises:
-            RunError: the file cannot be run, or answers in other shapes than it says.
+            RunError: the file cannot be run, or its answers have other shapes than it says.
         """
         try:
-            maps, probabilities = self._session.run(OUTPUTS, {INPUT: np.stack(list(images))})
+            maps, probabilities = self._session.run(OUTPUTS, {INPUT: batch.squares})
         except MemoryError:
             raise
         except Exception as error:  # onnxruntime has an exception of its own for every reason
             raise RunError(f"{self._name} cannot be run here ({_first_line(error)}); try --set predict.batch=1") from error
-        count, size, classes = len(images), self.about.predict.size, len(self.about.classes)
+        count, size, classes = len(batch), self.about.predict.size, len(self.about.classes)
         if maps.shape != (count, size, size) or probabilities.shape != (count, classes):
-            raise RunError(f"{self._name} answers in other shapes than it says; export it again")
-        return Answer(np.asarray(maps, np.float32), np.asarray(probabilities, np.float32))
+            raise RunError(f"{self._name} answers in other shapes than its description says; export it again")
+        localized = maps if batch.localized is None else maps[list(batch.localized)]
+        return Answer(np.asarray(localized, np.float32), np.asarray(probabilities, np.float32))
 
 
 class OnnxModel(PredictionModel):

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 
-from dips.benchmark.result_files import write_json
 from dips.config import Config, load_config, several, to_toml
 from dips.data import image_size
 from dips.errors import RunError
@@ -27,6 +26,7 @@ from dips.system.console import log
 from dips.system.device import environment, launch_fabric
 from dips.system.environment import store_folder
 from dips.system.files import atomic_file
+from dips.system.records import write_json
 from dips.train.state import STATE
 from dips.types import DataSet
 

@@ -14,7 +14,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from dips.benchmark.answers import evaluate_maps
+from dips.benchmark.loop import evaluate_maps
 from dips.config import Config
 from dips.evaluate.boxes import boxes_at_thresholds, tau_grid
 from dips.evaluate.protocol import FRAMED
@@ -25,7 +25,7 @@ from dips.models.localizer import Localizer
 from dips.models.networks import Networks
 from dips.system.device import seed_everything
 from dips.train.loop import FitResult, fit_localizer
-from dips.types import FloatArray
+from dips.types import FloatArray, PhotoBatch
 
 __all__ = ["TrainingResult", "train"]
 
@@ -140,7 +140,7 @@ def _val_maps(networks: Networks, prepared: TrainingInputs, positions: Sequence[
         part = positions[start : start + networks.config.batch]
         squares = [prepared.val_square(i) for i in part]
         linear = [prepared.val_linear(i) for i in part] if networks.config.sst_share > 0 else None
-        maps += [FRAMED.resized(m, None) for m in networks.answer(squares, linear).maps]
+        maps += [FRAMED.resized(m, None) for m in networks.answer(PhotoBatch(np.stack(squares)), linear).maps]
     return maps
 
 

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,20 +23,9 @@ from dips.predict.objects import with_objects
 from dips.predict.prediction import Prediction
 from dips.scoremaps.levels import packed, unpacked
 from dips.scoremaps.tiles import Blend, ClassVote, Tiles
-from dips.types import Answer, FloatArray
+from dips.types import Answer, Answerer, FloatArray, PhotoBatch
 
-__all__ = ["Networks", "Predictor"]
-
-
-class Networks(Protocol):
-    """What answers for squares of photos: :class:`dips.models.networks.Networks`, or an exported file."""
-
-    @property
-    def side(self) -> int:
-        """Side of the square that photos must be given as: the largest that any network sees."""
-
-    def answer(self, images: Sequence[ByteImage]) -> Answer:
-        """Squares ``(side, side, 3) uint8`` to maps and class probabilities."""
+__all__ = ["Predictor"]
 
 
 def _as_context(photo: PhotoWindows) -> AbstractContextManager[PhotoWindows]:
@@ -66,7 +55,7 @@ class Predictor:
 
     def __init__(
         self,
-        networks: Networks,
+        networks: Answerer,
         *,
         config: PredictConfig,
         classes: tuple[str, ...],
@@ -127,8 +116,11 @@ class Predictor:
     def _seen(self, views: Sequence[_View]) -> Iterator[tuple[_View, FloatArray, FloatArray]]:
         """What the networks say about each photo as a whole."""
         if views:
-            said = self.networks.answer([view.square for view in views])
+            said = self._answer([view.square for view in views])
             yield from zip(views, said.maps, said.probabilities, strict=True)
+
+    def _answer(self, squares: Sequence[ByteImage]) -> Answer:
+        return self.networks.answer(PhotoBatch(np.stack(squares)))
 
     def _square(self, photo: ByteImage) -> ByteImage:
         return resize_image(photo, (self.networks.side, self.networks.side))
@@ -143,7 +135,7 @@ class Predictor:
         with view.opened() as photo:
             remaining = iter(tiles)
             while group := list(islice(remaining, self.config.batch)):
-                said = self.networks.answer([self._square(photo.window(*tile)) for tile in group])
+                said = self._answer([self._square(photo.window(*tile)) for tile in group])
                 for tile, score_map, seen in zip(group, said.maps, said.probabilities, strict=True):
                     blend.add(tile, score_map)
                     classes.add(score_map, seen)

@@ -1,18 +1,20 @@
-"""What evaluations write."""
+"""A line per photo, and measured photos on their way through a file."""
 
 from __future__ import annotations
 
 import csv
-import json
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from dips.benchmark.result_files import fingerprints, shared_photos, summary, write_rows
+from dips.benchmark.photo_rows import TemporaryRows, write_rows
 from dips.errors import RunError
-from dips.evaluate import BoxAccumulator, ImageRow, MapAccumulator, measure_boxes
-from dips.evaluate.protocol import find_protocol
+from dips.evaluate import BoxAccumulator, ImageRow, Measured, measure_boxes
 
 COLUMNS = (
     *("id", "label", "predicted", "true_boxes", "iou", "correct_30", "correct_50", "correct_70"),
@@ -93,59 +95,36 @@ def test_whole_or_not_at_all(tmp_path: Path) -> None:
         write_rows(tmp_path / "new", [], classes=[])
 
 
-def test_numbers_carry_their_protocol() -> None:
-    accumulator = MapAccumulator(50, replicates=20)
-    accumulator.add(np.kron(np.eye(4), np.ones((8, 8))), [[0, 0, 8, 8]], label=0, predicted=[0, 1], id="a")
-    result = accumulator.result()
-    for name in ("wsol-224", "original-pixels"):
-        found = summary(("mine", "a note", result), {"centre": ("another", result)}, find_protocol(name), {})
-        record = json.loads(json.dumps(found, allow_nan=False))
-        assert record["protocol_name"] == name and "50 thresholds" in record["protocol"] and "oracle" in record["protocol"]
-        assert (record["n_images"], record["n_boxes"], record["top1_cls"], record["pxap"]) == (1, 1, 100.0, None)
-    other = record["baselines"]["centre"]
-    assert other["max_box_acc_v2"] == record["max_box_acc_v2"] == result.boxes.max_box_acc_v2 and other["pxap"] is None
-    assert set(other) == {
-        "max_box_acc",
-        "max_box_acc_v2",
-        "max_box_acc_at",
-        "best_tau",
-        "intervals",
-        "at_validation_tau",
-        "pxap",
-    }
-    assert [(method["name"], method["own"]) for method in record["methods"]] == [("mine", True), ("centre", False)]
+# --- through a file
 
 
-def test_thresholds_of_validation_suit_the_own_method_alone() -> None:
-    accumulator = MapAccumulator(50)
-    accumulator.add(np.kron(np.eye(4), np.ones((8, 8))), [[0, 0, 8, 8]], id="a")
-    result = accumulator.result()
-    record = summary(("mine", "", result), {"centre": ("", result)}, find_protocol("wsol-224"), {"mine": TAU})
-    own, other = record["methods"]
-    assert record["at_validation_tau"] == own["at_tau"] == result.boxes.at_tau(TAU).record() and other["at_tau"] is None
-    assert own["dissection"]["tau_from"] == "validation" and own["dissection"]["tau"] == TAU["v1"]
-    assert other["dissection"]["tau_from"] == "this split (oracle)"
+def photo(seed: int) -> Measured:
+    random = np.random.default_rng(seed)
+    score_map = np.kron(random.random((4, 4)), np.ones((8, 8))) if seed % 5 else np.zeros((32, 32))
+    boxes: Any = [None, [], [[1, 2, 20, 30]], [[0, 0, 5, 5], [3.5, 9, 31, 31]]][seed % 4]
+    said = random.permutation(9)[: seed % 7]
+    label = None if seed % 3 == 0 else seed % 9
+    return measure_boxes(score_map, boxes, label=label, predicted=said, id=f"ü {seed}\n,\udcff\"'.jpg", thresholds=40)
 
 
-def test_nothing_to_count_is_none() -> None:
-    empty = MapAccumulator(replicates=5).result()
-    record = json.loads(json.dumps(summary(("mine", "", empty), {}, find_protocol("wsol-224"), {"mine": TAU}), allow_nan=False))
-    names = ("max_box_acc_v2", "top1_loc", "best_tau", "intervals", "pxap", "top5_cls", "at_validation_tau")
-    assert all(record[name] is None for name in names)
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.integers(0, 60), max_size=8), st.lists(st.floats(0, 1), min_size=4, max_size=4))
+def test_what_comes_out_is_what_went_in(seeds: list[int], taus: list[float]) -> None:
+    tau = dict(zip(("v1", "30", "50", "70"), taus, strict=True))
+    photos = [photo(seed) for seed in seeds]
+    with tempfile.TemporaryFile() as file:
+        temporary = TemporaryRows(file)
+        for one in photos:
+            temporary.add(one)
+        rows = list(temporary.at(tau))
+        assert rows == [one.row(tau) for one in photos]
+        zero = dict.fromkeys(tau, 0.0)
+        assert list(temporary.at(zero)) == [one.row(zero) for one in photos], "it can be read again"
 
 
-def test_every_key_is_in_the_docs() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
-    record = summary(("mine", "", MapAccumulator().result()), {}, find_protocol("wsol-224"), {})
-    assert [key for key in record if f"`{key}`" not in page] == []
-
-
-def test_photos_know_each_other_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    whole = fingerprints(tmp_path / f"{n}.jpg" for n in range(3000))
-    assert shared_photos(whole, fingerprints([Path("7.jpg"), Path("x/../8.jpg"), Path("else.jpg")])) == 2
-    assert shared_photos(whole, fingerprints(tmp_path / "x" / f"{n}.jpg" for n in range(3000))) == 0
-    assert shared_photos(whole, fingerprints([])) == 0 and shared_photos("", "") == 0
-    assert fingerprints([Path("owl/\udcff.jpg")])
-    with pytest.raises(ValueError):
-        shared_photos("no base64!", "")
+def test_photos_without_boxes_keep_their_classes() -> None:
+    with tempfile.TemporaryFile() as file:
+        temporary = TemporaryRows(file)
+        temporary.add(Measured("a.jpg", 3, (1, 3)))
+        temporary.add(Measured("b.jpg", None, ()))
+        assert list(temporary.at({})) == [ImageRow("a.jpg", 3, 1, 0), ImageRow("b.jpg", None, None, 0)]
