@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dips.data.images import MAX_PIXELS, image_size, list_images, read_image
-from dips.errors import DataError, ImageError
+from dips.data.images import MAX_PIXELS, image_size, read_image
+from dips.data.photo_files import list_images
+from dips.errors import ImageError
 
 
 def halves(mode: str = "RGB", size: tuple[int, int] = (40, 20)) -> Image.Image:
@@ -219,17 +220,6 @@ def test_large_jpeg_is_decoded_smaller_but_never_below_what_is_needed(tmp_path: 
         assert image_size(path) == (1600, 900)
     half = np.asarray(Image.fromarray(full).resize((800, 450), Image.Resampling.BOX)).astype(float)
     assert np.abs(half - read_image(path, max_side=300)).mean() < 2
-
-
-def test_list_images(tmp_path: Path, make_photo) -> None:
-    for name in ("b/ü 1.JPG", "b/a.png", "a.jpeg", ".hidden/x.jpg", "b/._a.png", "__MACOSX/a.jpg", "c d/e/z.Tif"):
-        make_photo(tmp_path / name, (2, 2))
-    (tmp_path / "notes.txt").write_text("no photo")
-    (tmp_path / "b" / "up").symlink_to(tmp_path, target_is_directory=True)
-    names = [path.relative_to(tmp_path).as_posix() for path in list_images(tmp_path)]
-    assert names == ["a.jpeg", "b/a.png", "b/ü 1.JPG", "c d/e/z.Tif"]
-    with pytest.raises(DataError, match="not a folder"):
-        list_images(tmp_path / "a.jpeg")
 
 
 def test_real_photos(real_data: Path) -> None:

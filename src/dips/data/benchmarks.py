@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 from pathlib import Path, PurePosixPath
 
-from dips.data.images import list_images
 from dips.data.listing import Entry, Listing, boxes_array, some, split_name
 from dips.data.metadata import (
     class_names,
@@ -23,6 +22,7 @@ from dips.data.metadata import (
     read_metadata,
     usual_places,
 )
+from dips.data.photo_files import list_images
 from dips.errors import DataError
 from dips.types import Problem
 

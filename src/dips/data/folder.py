@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dips.data.images import SKIPPED_FOLDERS, list_images, walk_images
 from dips.data.listing import Entry, Listing, some
+from dips.data.photo_files import SKIPPED_FOLDERS, list_images, walk_images
 from dips.types import Problem
 
 __all__ = ["class_folders", "has_photos", "read_folder"]

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dips.data.images import SUFFIXES
 from dips.data.listing import some, split_name
 from dips.data.packed_rows import PackedRows
+from dips.data.photo_files import SUFFIXES
 from dips.errors import DataError
 from dips.types import Problem
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dips.data.images import list_images
 from dips.data.listing import BACKGROUND_NAMES, Entry, Listing, boxes_array, some, split_name
+from dips.data.photo_files import list_images
 from dips.errors import DataError
 from dips.types import Problem
 
