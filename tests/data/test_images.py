@@ -16,6 +16,8 @@ from dips.data.images import MAX_PIXELS, image_size, read_image
 from dips.data.photo_files import list_images
 from dips.errors import ImageError
 
+from .conftest import MakePhoto
+
 
 def halves(mode: str = "RGB", size: tuple[int, int] = (40, 20)) -> Image.Image:
     """Left half dark red, right half light: so that turns and flips can be told."""
@@ -172,7 +174,7 @@ def test_files_that_are_no_photos(tmp_path: Path, content: bytes) -> None:
             read(path)
 
 
-def test_multi_picture_jpeg_of_drones(tmp_path: Path, make_photo) -> None:
+def test_multi_picture_jpeg_of_drones(tmp_path: Path, make_photo: MakePhoto) -> None:
     path = tmp_path / "dji.jpg"
     with Image.open(make_photo(tmp_path / "a.png", (640, 480))) as photo:
         photo.save(path, "MPO", save_all=True, append_images=[Image.new("RGB", (160, 120))])
@@ -211,7 +213,7 @@ def test_decompression_bomb_is_refused_and_a_large_photo_is_not(tmp_path: Path) 
     assert limit == Image.MAX_IMAGE_PIXELS
 
 
-def test_large_jpeg_is_decoded_smaller_but_never_below_what_is_needed(tmp_path: Path, make_photo) -> None:
+def test_large_jpeg_is_decoded_smaller_but_never_below_what_is_needed(tmp_path: Path, make_photo: MakePhoto) -> None:
     path = make_photo(tmp_path / "4k.jpg", (1600, 900), box=(400, 300, 800, 600))
     full = read_image(path)
     for needed, shape in ((112, (113, 200)), (224, (225, 400)), (300, (450, 800)), (500, (900, 1600)), (4000, (900, 1600))):

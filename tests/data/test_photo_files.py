@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from dips.data.photo_files import gather_images, list_images, unreadable_kinds
 from dips.errors import DataError
 
-MakePhoto = Callable[..., Path]
+from .conftest import MakePhoto
 
 
 def test_list_images(tmp_path: Path, make_photo: MakePhoto) -> None:

@@ -25,7 +25,7 @@ from dips.benchmark.temporary_rows import Spool
 from dips.benchmark.workers import Counted, Job, measure_jobs, run_chunks
 from dips.data.ground_truth import SplitGroundTruth, load_ground_truth
 from dips.data.listing import some
-from dips.data.predicted import read_predicted
+from dips.data.predicted_classes import read_predicted_classes
 from dips.errors import ConfigError, DataError, ProtocolError
 from dips.evaluate.accumulate import MapAccumulator
 from dips.evaluate.protocol import Protocol, find_protocol
@@ -81,13 +81,13 @@ def score_maps(
     if workers < 0:
         raise ConfigError(f"--workers is a number of processes, or 0 for one per core, not {workers}")
     truth = load_ground_truth(data, split=split)
-    photos = fingerprints(sample.path for sample in truth.samples)
+    photos = fingerprints(sample.path for sample in truth)
     taus = {} if tau_from is None else _taus(Path(tau_from), frame, photos)
     for problem in truth.problems:
         log(f"{problem.path}: {problem.message}")
     files = MapFiles(maps, prefix=truth.split)
     places, ids = _places(files, truth, partial_maps), truth.ids
-    ranked = {} if predicted is None else read_predicted(Path(predicted), truth, [ids[place] for place in places])
+    ranked = {} if predicted is None else read_predicted_classes(Path(predicted), truth, [ids[place] for place in places])
     starts = range(0, len(places), _CHUNK)
     chunks = (_jobs(truth, files, places[start : start + _CHUNK], ranked) for start in starts)
     measure = partial(measure_jobs, files=files, protocol=frame, resize=resize)
@@ -173,7 +173,7 @@ def _places(files: MapFiles, truth: SplitGroundTruth, partial_maps: bool) -> Seq
     if missing or others:
         log(f"partial: {len(missing)} photos have no map, {len(others)} maps belong to no photo; both are left out")
     places = [place for place, there in enumerate(has) if there] if missing else range(len(truth))
-    photos = (truth.samples[place] for place in places)
+    photos = (truth[place] for place in places)
     if not any(photo.masks or (photo.boxes is not None and len(photo.boxes)) for photo in photos):
         raise DataError(
             f"{truth.root}: of {count} photos with a map none has true boxes or a true mask; give DATA, or a --split, "
@@ -183,7 +183,7 @@ def _places(files: MapFiles, truth: SplitGroundTruth, partial_maps: bool) -> Seq
 
 
 def _jobs(truth: SplitGroundTruth, files: MapFiles, places: Sequence[int], ranked: Mapping[str, tuple[int, ...]]) -> list[Job]:
-    samples = [truth.samples[place] for place in places]
+    samples = [truth[place] for place in places]
     return [Job(sample, files.find(sample.id) or "", ranked.get(sample.id, ())) for sample in samples]
 
 
