@@ -1,16 +1,17 @@
-"""What the tests of several layouts share."""
+"""Layouts on disk that several tests read."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from dips.types import DataSet
+from dips.types import DataSet, Sample
 
 MakePhoto = Callable[..., Path]
 
@@ -23,24 +24,34 @@ LINES = (
 
 
 def class_names(dataset: DataSet) -> dict[str, str | None]:
+    """The photos' class names by id."""
     return {s.id: None if s.label is None else dataset.classes[s.label] for s in dataset.samples}
 
 
-def same(one: Any, other: Any) -> bool:
-    """Equality that boxes allow, too."""
+def same(one: object, other: object) -> bool:
+    """Equality that includes arrays."""
     return repr(one) == repr(other)
 
 
-def write_metadata(folder: Path, rows: dict[str, tuple[int, tuple[int, int], list[tuple[int, int, int, int]]]]) -> None:
+def boxes_of(sample: Sample) -> list[list[float]]:
+    assert sample.boxes is not None and sample.boxes.dtype == np.float32 and sample.boxes.shape[1:] == (4,)
+    boxes: list[list[float]] = sample.boxes.tolist()
+    return boxes
+
+
+def write_metadata(
+    folder: Path, rows: Mapping[str, tuple[int, tuple[int, int], Sequence[tuple[float, float, float, float]]]]
+) -> Path:
     folder.mkdir(parents=True)
     (folder / "image_ids.txt").write_text("".join(f"{id}\n" for id in rows), encoding="utf-8")
     (folder / "class_labels.txt").write_text("".join(f"{id},{row[0]}\n" for id, row in rows.items()), encoding="utf-8")
     (folder / "image_sizes.txt").write_text("".join(f"{id},{w},{h}\n" for id, (_, (w, h), _) in rows.items()), encoding="utf-8")
-    lines = [f"{id},{','.join(map(str, box))}\n" for id, row in rows.items() for box in row[2]]
+    lines = [f"{id},{','.join(f'{x:g}' for x in box)}\n" for id, row in rows.items() for box in row[2]]
     (folder / "localization.txt").write_text("".join(lines), encoding="utf-8")
+    return folder
 
 
-def write_coco(path: Path, images: dict[str, list[tuple[str, list[float]]]], **changes: Any) -> Path:
+def write_coco(path: Path, images: Mapping[str, Sequence[tuple[str, Sequence[float]]]], **changes: Any) -> Path:
     labels = sorted({name for boxes in images.values() for name, _ in boxes}) or ["tower"]
     tree: dict[str, Any] = {
         "images": [{"id": n, "file_name": name, "width": 32, "height": 24} for n, name in enumerate(images)],

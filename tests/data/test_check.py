@@ -67,7 +67,7 @@ def test_boxes_that_do_not_fit(class_folders: Path) -> None:
     (class_folders / "test.coco.json").write_text(json.dumps(tree))
     messages = [p.message for p in check_data(class_folders).problems]
     assert len(messages) == 2
-    assert "turned or cropped" in messages[0] and "1 of its boxes reach out" in messages[1]
+    assert "turned or cropped" in messages[0] and "1 of its boxes extend beyond" in messages[1]
 
 
 def test_what_is_not_usable(tmp_path: Path, make_photo: MakePhoto) -> None:

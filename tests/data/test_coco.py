@@ -9,7 +9,7 @@ import pytest
 from dips.data import load_data
 from dips.errors import DataError
 
-from .conftest import MakePhoto, class_names, same, write_coco
+from .conftest import MakePhoto, boxes_of, class_names, same, write_coco
 
 
 def test_coco_beside_a_split_of_class_folders(class_folders: Path) -> None:
@@ -22,8 +22,8 @@ def test_coco_beside_a_split_of_class_folders(class_folders: Path) -> None:
     data = load_data(class_folders, split="test")
     assert same(data, load_data(class_folders / "test")) and data.layout == "coco" and data.classes == ("none", "tower")
     none, tower, blank = data.samples
-    assert tower.boxes.tolist() == [[1, 2, 4, 6]] and tower.frame == (32, 24), "boxes of the folder's category only"
-    assert blank.boxes.shape == (0, 4) and none.boxes.shape == (0, 4)
+    assert boxes_of(tower) == [[1, 2, 4, 6]] and tower.frame == (32, 24), "boxes of the folder's category only"
+    assert boxes_of(blank) == boxes_of(none) == []
     assert "test/tower/7.jpg" in data.problems[0].message
     assert load_data(class_folders).samples[0].boxes is None, "the training split has no annotations"
 
@@ -31,7 +31,7 @@ def test_coco_beside_a_split_of_class_folders(class_folders: Path) -> None:
 def test_coco_boxes_in_the_background_folder_are_reported(class_folders: Path) -> None:
     write_coco(class_folders / "test.coco.json", {"test/none/0.jpg": [("tower", [1, 2, 3, 4])]})
     data = load_data(class_folders, split="test")
-    assert len(data.samples[0].boxes) == 1 and data.samples[1].boxes is None
+    assert len(boxes_of(data.samples[0])) == 1 and data.samples[1].boxes is None
     assert "lies in the folder 'none'" in data.problems[0].message
 
 
@@ -77,6 +77,9 @@ def test_coco_for_splits_of_shared_class_folders(tmp_path: Path, make_photo: Mak
     ("content", "message"),
     [
         ("{", "not readable as JSON"),
+        ("[" * 200_000, r"x\.coco\.json is not readable as JSON \(maximum recursion depth"),
+        ('{"images": ' + "[" * 200_000 + "]" * 200_000 + "}", r"x\.coco\.json is not readable as JSON"),
+        ('{"categories": [], "images": [{"id": 1, "file_name": "a.jpg", "width": 1e999}]}', "not COCO as expected"),
         ("[]", "not COCO"),
         ('{"images": []}', "no entry 'categories'"),
         (
@@ -111,4 +114,4 @@ def test_insulators(real_data: Path) -> None:
     assert sum(len(s.boxes) for s in train.samples if s.boxes is not None) == 1018
     assert all(s.boxes is not None and (len(s.boxes) == 0) == (s.label == 1) for s in test.samples)
     photos = load_data(tiles / "photos")
-    assert photos.classes == ("insulator",) and all(len(s.boxes) and s.frame == (1152, 864) for s in photos.samples)
+    assert photos.classes == ("insulator",) and all(boxes_of(s) and s.frame == (1152, 864) for s in photos.samples)

@@ -9,7 +9,7 @@ import pytest
 from dips.data import available_splits, load_data
 from dips.errors import DataError
 
-from .conftest import MakePhoto, class_names, same
+from .conftest import MakePhoto, boxes_of, class_names, same
 
 
 def test_csv_with_header_boxes_and_splits(tmp_path: Path, make_photo: MakePhoto) -> None:
@@ -25,7 +25,7 @@ def test_csv_with_header_boxes_and_splits(tmp_path: Path, make_photo: MakePhoto)
     data = load_data(path)
     assert same(data, load_data(tmp_path, split="train")) and data.layout == "csv" and data.split == "train"
     assert class_names(data) == {"a b.jpg": "tower", "sub/c,d.jpg": "none"} and data.background == 0
-    assert data.samples[0].boxes.tolist() == [[1, 2, 3.5, 4], [5, 6, 7, 8]] and data.samples[1].boxes.shape == (0, 4)
+    assert boxes_of(data.samples[0]) == [[1, 2, 3.5, 4], [5, 6, 7, 8]] and boxes_of(data.samples[1]) == []
     assert "gone.jpg" in data.problems[0].message
     val = load_data(path, split="val")
     assert class_names(val) == {"e.jpg": "tower", "f.jpg": None} and val.samples[0].boxes is None
@@ -38,7 +38,7 @@ def test_csv_without_header(tmp_path: Path, make_photo: MakePhoto) -> None:
     (tmp_path / "list.csv").write_text("p/a.jpg,x\n./p/b.jpg,y\n")
     assert class_names(load_data(tmp_path / "list.csv")) == {"p/a.jpg": "x", "p/b.jpg": "y"}
     (tmp_path / "list.csv").write_text("p/a.jpg,x,0,0,5,5\n")
-    assert load_data(tmp_path / "list.csv").samples[0].boxes.tolist() == [[0, 0, 5, 5]]
+    assert boxes_of(load_data(tmp_path / "list.csv").samples[0]) == [[0, 0, 5, 5]]
 
 
 @pytest.mark.parametrize(
@@ -67,3 +67,11 @@ def test_csv_per_split(tmp_path: Path, make_photo: MakePhoto) -> None:
     (tmp_path / "test.csv").write_text("test/c.jpg,y\n")
     assert class_names(load_data(tmp_path)) == {"images/a.jpg": "x", "images/b.jpg": "y"}
     assert class_names(load_data(tmp_path, split="test")) == {"test/c.jpg": "y"}
+
+
+def test_a_split_called_all(tmp_path: Path, make_photo: MakePhoto) -> None:
+    make_photo(tmp_path / "a.jpg")
+    make_photo(tmp_path / "b.jpg")
+    (tmp_path / "list.csv").write_text("path,label,split\na.jpg,x,all\nb.jpg,y,test\n")
+    assert available_splits(tmp_path / "list.csv") == ("test", "all")
+    assert class_names(load_data(tmp_path / "list.csv", split="all")) == {"a.jpg": "x", "b.jpg": "y"}

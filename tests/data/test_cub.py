@@ -9,7 +9,7 @@ import pytest
 from dips.data import available_splits, load_data
 from dips.errors import DataError
 
-from .conftest import MakePhoto, class_names
+from .conftest import MakePhoto, boxes_of, class_names
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_cub_archive(cub: Path) -> None:
     assert train.layout == "cub" and train.classes == ("001.A", "002.B") and available_splits(cub) == ("train", "test")
     assert class_names(train) == {"001.A/x_1.jpg": "001.A", "002.B/y_1.jpg": "002.B"}
     assert class_names(test) == {"001.A/x_2.jpg": "001.A", "002.B/y_2.jpg": "002.B"}
-    assert test.samples[0].boxes.tolist() == [[2, 3, 12, 11]], "x y w h becomes corners"
+    assert boxes_of(test.samples[0]) == [[2, 3, 12, 11]], "x y w h becomes corners"
     assert len(load_data(cub, split="all")) == 4
     with pytest.raises(DataError, match="no split 'val'"):
         load_data(cub, split="val")

@@ -18,29 +18,17 @@ from dips.data.ground_truth import read_mask
 from dips.errors import DataError, ImageError
 from dips.types import Sample
 
-from .conftest import MakePhoto, draw, draw_all
-
-Box = tuple[float, float, float, float]
-
-
-def write(folder: Path, rows: dict[str, tuple[int, tuple[int, int], list[Box]]]) -> Path:
-    folder.mkdir(parents=True)
-    (folder / "image_ids.txt").write_text("".join(f"{id}\n" for id in rows))
-    (folder / "class_labels.txt").write_text("".join(f"{id},{label}\n" for id, (label, _, _) in rows.items()))
-    (folder / "image_sizes.txt").write_text("".join(f"{id},{w},{h}\n" for id, (_, (w, h), _) in rows.items()))
-    lines = [f"{id},{','.join(f'{x:g}' for x in box)}\n" for id, (_, _, boxes) in rows.items() for box in boxes]
-    (folder / "localization.txt").write_text("".join(lines))
-    return folder
+from .conftest import MakePhoto, boxes_of, draw, draw_all, write_metadata
 
 
 @pytest.fixture
 def ilsvrc(tmp_path: Path) -> Path:
     """Training and validation photos of two classes, as ILSVRC numbers and names them; no photo."""
     train = {f"train/{name}/{name}_{n}.JPEG": (label, (64, 48), []) for label, name in enumerate(("n01", "n02")) for n in "12"}
-    write(tmp_path / "metadata" / "ILSVRC" / "train", train)
-    two: list[Box] = [(0, 0, 9, 9), (20, 10, 63, 47)]
+    write_metadata(tmp_path / "metadata" / "ILSVRC" / "train", train)
+    two = [(0, 0, 9, 9), (20, 10, 63, 47)]
     rows = {"val/00000002.JPEG": (1, (500, 375), two), "val/00000001.JPEG": (0, (64, 48), [(5, 5, 5, 40)])}
-    write(tmp_path / "metadata" / "ILSVRC" / "val", rows)
+    write_metadata(tmp_path / "metadata" / "ILSVRC" / "val", rows)
     return tmp_path
 
 
@@ -51,7 +39,7 @@ def test_metadata_alone(ilsvrc: Path, inside: str) -> None:
     assert [s.id for s in data] == ["val/00000002.JPEG", "val/00000001.JPEG"], "the order of image_ids.txt"
     first, second = data
     assert data.classes == ("n01", "n02") and first.label == 1 and first.frame == (500, 375)
-    assert first.boxes is not None and first.boxes.tolist() == [[0, 0, 9, 9], [20, 10, 63, 47]]
+    assert boxes_of(first) == [[0, 0, 9, 9], [20, 10, 63, 47]]
     assert second.boxes is not None and second.boxes.dtype == np.float32 and second.boxes.base is None
     assert first.path == ilsvrc / "val" / "00000002.JPEG"
     assert all(sample.boxes is None for sample in load_ground_truth(ilsvrc, split="train"))
@@ -65,17 +53,17 @@ def test_path_is_where_the_photos_are(ilsvrc: Path, make_photo: MakePhoto) -> No
 
 def test_cub_v2(tmp_path: Path, make_photo: MakePhoto) -> None:
     rows = {f"val/001.A/{n}.jpg": (0, (320, 240), [(80.5, 60, 200, 180)]) for n in (1, 2)}
-    write(tmp_path / "metadata" / "val", rows)
+    write_metadata(tmp_path / "metadata" / "val", rows)
     make_photo(tmp_path / "val" / "001.A" / "2.jpg")
     data = load_ground_truth(tmp_path, split="val")
-    assert data.classes == ("001.A",) and [s.id for s in data] == list(rows) and data[0].boxes is not None
-    assert data[0].boxes.tolist() == [[80.5, 60, 200, 180]] and data[0].frame == (320, 240)
+    assert data.classes == ("001.A",) and [s.id for s in data] == list(rows)
+    assert boxes_of(data[0]) == [[80.5, 60, 200, 180]] and data[0].frame == (320, 240)
     photos = load_data(tmp_path, split="val")
     assert [s.id for s in photos.samples] == ["001.A/2.jpg"] and photos.samples[0].frame == (320, 240)
 
 
 def test_masks_without_photos(tmp_path: Path) -> None:
-    folder = write(tmp_path / "metadata" / "test", {f"test/x/{n}.jpg": (0, (9, 9), []) for n in "ab"})
+    folder = write_metadata(tmp_path / "metadata" / "test", {f"test/x/{n}.jpg": (0, (9, 9), []) for n in "ab"})
     (folder / "image_sizes.txt").unlink()
     (folder / "localization.txt").write_text("test/x/a.jpg,test/x/a_m.png,test/x/a_i.png\ntest/x/c.jpg,test/x/c_m.png,\n")
     with pytest.raises(DataError, match=r"a_m\.png and the other masks are missing, looked for in .*put the masks' folders"):
@@ -113,7 +101,7 @@ def test_which_metadata(ilsvrc: Path) -> None:
         load_ground_truth(ilsvrc)
     with pytest.raises(DataError, match=r"no metadata of the split 'test'; there are val"):
         load_ground_truth(ilsvrc / "metadata" / "ILSVRC" / "val")
-    write(ilsvrc / "metadata" / "CUB" / "val", {"a/1.jpg": (0, (9, 9), [(0, 0, 5, 5)])})
+    write_metadata(ilsvrc / "metadata" / "CUB" / "val", {"a/1.jpg": (0, (9, 9), [(0, 0, 5, 5)])})
     with pytest.raises(DataError, match=r"several data sets, CUB, ILSVRC; give one of them"):
         load_ground_truth(ilsvrc, split="val")
     assert len(load_ground_truth(ilsvrc, split="train")) == 4, "only one of them has it"
@@ -191,7 +179,9 @@ def test_needs_no_torch() -> None:
 
 
 def many(folder: Path, count: int) -> Path:
-    return write(folder, {f"val/ILSVRC2012_val_{n:08d}.JPEG": (n % 9, (500, 375), [(0, 0, n % 500, 99)]) for n in range(count)})
+    return write_metadata(
+        folder, {f"val/ILSVRC2012_val_{n:08d}.JPEG": (n % 9, (500, 375), [(0, 0, n % 500, 99)]) for n in range(count)}
+    )
 
 
 def test_fifty_thousand_photos(tmp_path: Path) -> None:
@@ -222,8 +212,4 @@ def test_metadata_of_cub() -> None:
         assert all(s.boxes is not None and s.frame and s.label is not None for s in truth)
     one = data["test"][0]
     assert one.id == "001.Black_footed_Albatross/Black_Footed_Albatross_0046_18.jpg" and one.frame == (500, 335)
-    assert (
-        one.boxes is not None
-        and one.boxes.tolist() == [[60, 27, 385, 331]]
-        and load_ground_truth(folder / "test").root == folder
-    )
+    assert boxes_of(one) == [[60, 27, 385, 331]] and load_ground_truth(folder / "test").root == folder

@@ -7,6 +7,7 @@ import struct
 import warnings
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,8 @@ def halves(mode: str = "RGB", size: tuple[int, int] = (40, 20)) -> Image.Image:
 @pytest.mark.parametrize("suffix", [".jpg", ".JPEG", ".png", ".bmp", ".webp", ".tif", ".TIFF"])
 def test_reads_every_format(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"photo{suffix}"
-    halves().save(path, **({"quality": 95} if suffix != ".png" else {}))
+    options: dict[str, Any] = {"quality": 95} if suffix != ".png" else {}
+    halves().save(path, **options)
     image = read_image(path)
     assert image.shape == (20, 40, 3) and image.dtype == np.uint8 and image.flags.c_contiguous and image.flags.writeable
     np.testing.assert_allclose(image[10, 5], (120, 10, 20), atol=12)
@@ -47,8 +49,8 @@ def test_exif_rotation_is_applied(tmp_path: Path, suffix: str, orientation: int)
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = tmp_path / f"photo{suffix}"
-    lossless = {".jpg": {"quality": 100, "subsampling": 0}, ".webp": {"lossless": True}}.get(suffix, {})
-    stored.save(path, exif=exif, **lossless)
+    options: dict[str, dict[str, Any]] = {".jpg": {"quality": 100, "subsampling": 0}, ".webp": {"lossless": True}}
+    stored.save(path, exif=exif, **options.get(suffix, {}))
     np.testing.assert_allclose(
         read_image(path).astype(int), np.asarray(upright).astype(int), atol=60 if suffix == ".jpg" else 0
     )

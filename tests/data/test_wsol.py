@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from dips.data import available_splits, check_data, load_data, load_ground_truth
 from dips.errors import DataError
 
-from .conftest import MakePhoto, class_names, draw_all, same, write_metadata
+from .conftest import MakePhoto, boxes_of, class_names, draw_all, same, write_metadata
 
 
 @pytest.fixture
@@ -33,8 +32,8 @@ def test_wsol_metadata_inside_and_beside(wsol: Path) -> None:
     assert data.classes == ("tower", "none") and data.background == 1, "labels are the metadata's"
     assert [s.id for s in data.samples] == ["none/0.jpg", "tower/0.jpg", "tower/1.jpg"]
     none, two, unknown = data.samples
-    assert none.boxes is not None and none.boxes.shape == (0, 4), "known to show nothing"
-    assert two.boxes.tolist() == [[80, 60, 200, 180], [0, 0, 5, 5]] and two.boxes.dtype == np.float32
+    assert boxes_of(none) == [], "known to show nothing"
+    assert boxes_of(two) == [[80, 60, 200, 180], [0, 0, 5, 5]]
     assert two.frame == (320, 240) and unknown.boxes is None
     assert "4 photos are not listed" in data.problems[0].message
     test = load_data(wsol, split="test")
@@ -118,7 +117,7 @@ def test_some_masks_are_missing(open_images: Path) -> None:
     (problem,) = data.problems
     assert problem.path.name == "localization.txt" and "1 photos lack" in problem.message and "d6fc_m2.png" in problem.message
     report = check_data(open_images)
-    assert report.splits[0].masked == 1 and "true masks: 1 photos" in report.render()
+    assert report.splits[0].masked == 1 and "ground-truth masks: 1 photos" in report.render()
 
 
 def test_all_masks_are_missing(open_images: Path) -> None:

@@ -1,4 +1,4 @@
-"""Photos and what is known about them; nothing here needs torch but :mod:`dips.train.crops`."""
+"""Photos, how they are laid out on disk, and their ground truth. No torch."""
 
 from __future__ import annotations
 
