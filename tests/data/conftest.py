@@ -14,6 +14,7 @@ from PIL import Image
 from dips.types import DataSet, Sample
 
 MakePhoto = Callable[..., Path]
+Rows = Mapping[str, tuple[int, tuple[int, int], Sequence[tuple[float, float, float, float]]]]  # id: label, size, boxes
 
 FIRST, SECOND = "val/0138tl/d6fc.jpg", "val/0hwky/77aa.jpg"
 LINES = (
@@ -39,9 +40,7 @@ def boxes_of(sample: Sample) -> list[list[float]]:
     return boxes
 
 
-def write_metadata(
-    folder: Path, rows: Mapping[str, tuple[int, tuple[int, int], Sequence[tuple[float, float, float, float]]]]
-) -> Path:
+def write_metadata(folder: Path, rows: Rows) -> Path:
     folder.mkdir(parents=True)
     (folder / "image_ids.txt").write_text("".join(f"{id}\n" for id in rows), encoding="utf-8")
     (folder / "class_labels.txt").write_text("".join(f"{id},{row[0]}\n" for id, row in rows.items()), encoding="utf-8")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from dips.data import load_data, load_ground_truth
@@ -18,13 +19,15 @@ from dips.data.ground_truth import read_mask
 from dips.errors import DataError, ImageError
 from dips.types import Sample
 
-from .conftest import MakePhoto, boxes_of, draw, draw_all, write_metadata
+from .conftest import MakePhoto, Rows, boxes_of, draw, draw_all, write_metadata
 
 
 @pytest.fixture
 def ilsvrc(tmp_path: Path) -> Path:
     """Training and validation photos of two classes, as ILSVRC numbers and names them; no photo."""
-    train = {f"train/{name}/{name}_{n}.JPEG": (label, (64, 48), []) for label, name in enumerate(("n01", "n02")) for n in "12"}
+    train: Rows = {
+        f"train/{name}/{name}_{n}.JPEG": (label, (64, 48), []) for label, name in enumerate(("n01", "n02")) for n in "12"
+    }
     write_metadata(tmp_path / "metadata" / "ILSVRC" / "train", train)
     two = [(0, 0, 9, 9), (20, 10, 63, 47)]
     rows = {"val/00000002.JPEG": (1, (500, 375), two), "val/00000001.JPEG": (0, (64, 48), [(5, 5, 5, 40)])}
@@ -143,7 +146,7 @@ def sample(*masks: Path, ignore: Path | None = None) -> Sample:
     ("depth", "value"), [(np.uint8, 1), (np.uint8, 255), (np.uint16, 1), (np.uint16, 255), (np.uint16, 65535)]
 )
 def test_any_value_above_0_is_the_object(tmp_path: Path, depth: type, value: int) -> None:
-    array = np.zeros((24, 32), depth)
+    array: NDArray[np.integer] = np.zeros((24, 32), depth)
     array[2:5, 3:9] = value
     Image.fromarray(array).save(tmp_path / "m.png")
     assert np.array_equal(read_mask(sample(tmp_path / "m.png"), (32, 24)), array > 0)
@@ -179,9 +182,8 @@ def test_needs_no_torch() -> None:
 
 
 def many(folder: Path, count: int) -> Path:
-    return write_metadata(
-        folder, {f"val/ILSVRC2012_val_{n:08d}.JPEG": (n % 9, (500, 375), [(0, 0, n % 500, 99)]) for n in range(count)}
-    )
+    names = (f"val/ILSVRC2012_val_{n:08d}.JPEG" for n in range(count))
+    return write_metadata(folder, {name: (n % 9, (500, 375), [(0, 0, n % 500, 99)]) for n, name in enumerate(names)})
 
 
 def test_fifty_thousand_photos(tmp_path: Path) -> None:

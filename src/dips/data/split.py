@@ -1,4 +1,4 @@
-"""Training photos -> training and validation part. Checkpoints and thresholds are chosen on the latter, never on test photos."""
+"""Training photos -> training and validation part. Checkpoints and thresholds are chosen on the latter, never on test."""
 
 from __future__ import annotations
 
