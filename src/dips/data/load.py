@@ -92,7 +92,8 @@ def _split_readers(top: Path) -> dict[str, Reader]:
     table = top if _is_table(top) else top / "labels.csv"
     if not readers and table.is_file():
         names = sorted(csv_splits(table), key=lambda name: (SPLITS.index(name) if name in SPLITS else len(SPLITS), name))
-        readers = {name: partial(read_csv, table, name) for name in names}
+        read = partial(read_csv, top) if table is top else partial(_read_photos, top, shared=True)
+        readers = {name: partial(read, split=name) for name in names}
     return readers
 
 

@@ -68,36 +68,36 @@ def read_wsol(metadata: Path, folder: Path | None = None) -> WsolSplit | None:
     Raises:
         DataError: the metadata is malformed, or names masks of which none exists.
     """
-    data = read_metadata(metadata)
-    top = _data_folder(metadata)
+    data, top = read_metadata(metadata), _data_folder(metadata)
     if folder is None:
-        base = _best_base(data.ids, _usual_folders(metadata, [], "images")) or top
-    elif (best := _best_base(data.ids, [top, folder, folder.parent, folder / "images", top / "images"])) is not None:
-        base = best
+        base: Path | None = _best_base(data.ids, _usual_folders(metadata, [], "images")) or top
     else:
+        base = _best_base(data.ids, [top, folder, folder.parent, folder / "images", top / "images"])
+    if base is None:
         return None
     name_of, classes, numbers = read_class_names(metadata, data)
-    files: dict[str, Path] = {}
     if folder is None:
-        problems, mask_folders = _unlisted_objects(metadata, data), [base]
+        ids, problems, mask_folders = data.ids, _unlisted_objects(metadata, data), [base]
     else:
-        files, problems = _find_photos(metadata, data, base, folder)
+        ids, problems = _find_photos(metadata, data, base, folder)
         mask_folders = [base, folder, folder.parent]
-        if not files:
+        if not ids:
             return None
-    masks, mask_problems = _find_masks(metadata, data, files or data.ids, _usual_folders(metadata, mask_folders, "masks"))
+    masks, mask_problems = _find_masks(metadata, data, ids, _usual_folders(metadata, mask_folders, "masks"))
 
     def entry(id: str) -> Entry:
-        path = base / id if folder is None else files[id]
+        path, id_in_root = base / id, id
+        if folder is not None:
+            path = Path(os.path.normpath(path))
+            id_in_root = path.relative_to(folder).as_posix()
         boxes = np.array(np.reshape(data.boxes[id], (-1, 4)), np.float32) if id in data.boxes else None
         objects, ignored = masks.get(id, ((), None))
-        id_in_root = id if folder is None else path.relative_to(folder).as_posix()
         return Entry(path, id_in_root, name_of(id), boxes, data.sizes.get(id), objects, ignored)
 
     return WsolSplit(
         root=folder or base,
         split=split_name(metadata.name),
-        ids=tuple(files) if files else data.ids,
+        ids=ids,
         entry=entry,
         classes=tuple(classes),
         numbers=tuple(numbers),
@@ -106,20 +106,20 @@ def read_wsol(metadata: Path, folder: Path | None = None) -> WsolSplit | None:
     )
 
 
-def _find_photos(metadata: Path, data: Metadata, base: Path, folder: Path) -> tuple[dict[str, Path], list[Problem]]:
-    """Return the files of the listed photos that exist in ``folder``, by id, and what the list and the folder do not share."""
-    prefix = f"{folder}{os.sep}"
-    paths = {id: path for id in data.ids if (path := os.path.normpath(base / id)).startswith(prefix)}
-    files = {id: Path(path) for id, path in paths.items() if os.path.isfile(path)}
-    problems = missing_photos(metadata / "image_ids.txt", folder, [id for id in paths if id not in files])
+def _find_photos(metadata: Path, data: Metadata, base: Path, folder: Path) -> tuple[tuple[str, ...], list[Problem]]:
+    """Return the ids of the listed photos that exist in ``folder``, and the photos that only the list or the folder has."""
+    paths = {id: path for id in data.ids if (path := os.path.normpath(base / id)).startswith(f"{folder}{os.sep}")}
+    ids = tuple(id for id, path in paths.items() if os.path.isfile(path))
+    existing = set(ids)
+    problems = missing_photos(metadata / "image_ids.txt", folder, [id for id in paths if id not in existing])
     if folder != base:  # the folder holds this split only, so photos that are not listed were forgotten
-        listed = set(files.values())
+        listed = {Path(paths[id]) for id in ids}
         masks = {PurePosixPath(name).name for group in (*data.masks.values(), data.ignore.values()) for name in group}
         if forgotten := [file for file in list_images(folder) if file not in listed and file.name not in masks]:
             names = some((file.relative_to(folder).as_posix() for file in forgotten), 3)
             message = f"{len(forgotten)} photos are not listed in {metadata} and are left out: {names}"
             problems.append(Problem(folder, message))
-    return files, problems
+    return ids, problems
 
 
 def _unlisted_objects(metadata: Path, data: Metadata) -> list[Problem]:
