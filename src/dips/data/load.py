@@ -74,7 +74,7 @@ def _existing(path: str | Path) -> Path:
 
 
 def _is_table(file: Path) -> bool:
-    return file.suffix.lower() in (".csv", ".tsv")
+    return file.is_file() and file.suffix.lower() in (".csv", ".tsv")
 
 
 def _split_readers(top: Path) -> dict[str, Reader]:
@@ -90,7 +90,7 @@ def _split_readers(top: Path) -> dict[str, Reader]:
             elif _is_described(top, split):
                 readers[split] = partial(_read_photos, top, split, shared=True)
     table = top if _is_table(top) else top / "labels.csv"
-    if not readers and table.is_file():
+    if not readers and _is_table(table):
         names = sorted(csv_splits(table), key=lambda name: (SPLITS.index(name) if name in SPLITS else len(SPLITS), name))
         read = partial(read_csv, top) if table is top else partial(_read_photos, top, shared=True)
         readers = {name: partial(read, split=name) for name in names}
