@@ -32,7 +32,8 @@ def main() -> None:
     import numpy as np
     import torch
 
-    from dips.data.images import list_images, read_image, resize_image
+    from dips.data.images import read_image, resize_image
+    from dips.data.photo_files import list_images
     from dips.export.onnx_model import load_onnx
     from dips.model import Model
     from dips.types import PhotoBatch

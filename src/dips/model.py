@@ -11,7 +11,7 @@ import torch
 
 from dips.benchmark.evaluate import evaluate_model
 from dips.data import load_data
-from dips.data.images import gather_images
+from dips.data.photo_files import gather_images
 from dips.errors import DataError
 from dips.evaluate.protocol import find_protocol
 from dips.export.onnx_model import About

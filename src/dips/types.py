@@ -93,37 +93,44 @@ class Answerer(ABC):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One photo and what is known about it.
+    """One photo and its ground truth.
 
     Attributes:
         path: the photo's file.
         id: unique name inside the data set: the path relative to its root, with forward slashes.
-        label: index into the data set's classes; None where it is unknown.
-        boxes: true boxes ``(K, 4) float32``, ``x0 y0 x1 y1`` in pixels of ``frame``; None where they are unknown,
-            ``(0, 4)`` where it is known that there is none.
-        frame: ``(width, height)`` of the photo the boxes were drawn on, which may be larger than the file (resized
+        label: index into the data set's classes; None if it is unknown.
+        boxes: ground-truth boxes ``(K, 4) float32``, ``x0 y0 x1 y1`` in pixels of ``frame``; None if they are unknown,
+            ``(0, 4)`` if the photo is known to show no object.
+        frame: ``(width, height)`` of the photo on which the boxes were drawn, which may be larger than the file (resized
             copies of CUB); None means the file's own size.
-        masks: files of the true masks, one per object; any pixel above 0 is the object. Empty where they are unknown.
+        masks: files of the ground-truth masks, one per object, whose pixels are those above 0; empty if they are unknown.
         ignore: file of the region that counts neither as object nor as background, if there is one.
+
+    >>> Sample(Path("photos/tower/1.jpg"), "tower/1.jpg", 1, boxes=np.array([[0, 0, 9, 9]], np.float32)).boxed
+    True
     """
 
     path: Path
     id: str
     label: int | None
-    boxes: FloatArray | None = field(default=None, compare=False)  # an array has no single truth value
+    boxes: FloatArray | None = field(default=None, compare=False)  # an array is neither equal nor unequal
     frame: tuple[int, int] | None = None
     masks: tuple[Path, ...] = ()
     ignore: Path | None = None
 
     @property
     def boxed(self) -> bool:
-        """Whether it has at least one true box; others have none, or it is unknown, so that nothing can be measured on them."""
+        """Whether the photo has at least one ground-truth box, so that localization can be measured on it."""
         return self.boxes is not None and len(self.boxes) > 0
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something found while reading data that a person should know: which file, and what about it."""
+    """Something that a person should know about a file of the data.
+
+    >>> print(Problem(Path("photos/none"), "no photos in this folder").message)
+    no photos in this folder
+    """
 
     path: Path
     message: str
@@ -131,16 +138,20 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """Photos of one split with their class names.
+    """The photos of one split and their class names.
 
     Attributes:
-        root: folder the ids are relative to.
+        root: folder that the ids are relative to.
         classes: class names in label order.
         samples: the photos, sorted by id.
         split: ``train``, ``val``, ``test`` or ``all``.
         background: label of the class whose photos show no object, if there is one.
-        layout: how the data was understood: ``folder``, ``wsol``, ``cub``, ``coco`` or ``csv``.
+        layout: how the data is laid out: ``folder``, ``wsol``, ``cub``, ``coco`` or ``csv``.
         problems: what was skipped or looks wrong.
+
+    >>> sample = Sample(Path("photos/tower/1.jpg"), "tower/1.jpg", 1)
+    >>> len(DataSet(Path("photos"), ("none", "tower"), (sample,), background=0))
+    1
     """
 
     root: Path

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from dips.data.images import list_images, read_image
+from dips.data.images import read_image
+from dips.data.photo_files import list_images
 from dips.model import Model
 
 from .conftest import Dips, Tiny

@@ -12,6 +12,8 @@ import pytest
 from dips.data import check_data
 from dips.errors import DataError
 
+from .conftest import MakePhoto
+
 
 def test_clean_data(class_folders: Path) -> None:
     report = check_data(class_folders, workers=2)
@@ -23,7 +25,7 @@ def test_clean_data(class_folders: Path) -> None:
     assert "train: 7 photos, 2 classes" in text and "tower       4" in text and text.endswith("usable for training")
 
 
-def test_finds_unreadable_files_copies_and_leaks(class_folders: Path, make_photo) -> None:
+def test_finds_unreadable_files_copies_and_leaks(class_folders: Path, make_photo: MakePhoto) -> None:
     train, test = class_folders / "train", class_folders / "test"
     shutil.copy(train / "tower" / "1.jpg", test / "tower" / "leak.jpg")
     shutil.copy(train / "tower" / "2.jpg", train / "none" / "other class.jpg")
@@ -65,10 +67,10 @@ def test_boxes_that_do_not_fit(class_folders: Path) -> None:
     (class_folders / "test.coco.json").write_text(json.dumps(tree))
     messages = [p.message for p in check_data(class_folders).problems]
     assert len(messages) == 2
-    assert "turned or cropped" in messages[0] and "1 of its boxes reach out" in messages[1]
+    assert "turned or cropped" in messages[0] and "1 of its boxes extend beyond" in messages[1]
 
 
-def test_what_is_not_usable(tmp_path: Path, make_photo) -> None:
+def test_what_is_not_usable(tmp_path: Path, make_photo: MakePhoto) -> None:
     (tmp_path / "a").mkdir()
     report = check_data(tmp_path)
     assert not report.usable and "no photos found" in report.errors[0] and "ERROR" in report.render()
@@ -81,7 +83,7 @@ def test_what_is_not_usable(tmp_path: Path, make_photo) -> None:
         check_data(tmp_path / "gone")
 
 
-def test_many_classes_are_cut_short(tmp_path: Path, make_photo) -> None:
+def test_many_classes_are_cut_short(tmp_path: Path, make_photo: MakePhoto) -> None:
     for number in range(25):
         make_photo(tmp_path / f"class {number:02d}" / "1.jpg", seed=number)
     assert "and 5 more classes of 1 to 1 photos" in check_data(tmp_path).render()

@@ -7,13 +7,17 @@ import struct
 import warnings
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from dips.data.images import MAX_PIXELS, image_size, list_images, read_image
-from dips.errors import DataError, ImageError
+from dips.data.images import MAX_PIXELS, image_size, read_image
+from dips.data.photo_files import list_images
+from dips.errors import ImageError
+
+from .conftest import MakePhoto
 
 
 def halves(mode: str = "RGB", size: tuple[int, int] = (40, 20)) -> Image.Image:
@@ -26,7 +30,8 @@ def halves(mode: str = "RGB", size: tuple[int, int] = (40, 20)) -> Image.Image:
 @pytest.mark.parametrize("suffix", [".jpg", ".JPEG", ".png", ".bmp", ".webp", ".tif", ".TIFF"])
 def test_reads_every_format(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"photo{suffix}"
-    halves().save(path, **({"quality": 95} if suffix != ".png" else {}))
+    options: dict[str, Any] = {"quality": 95} if suffix != ".png" else {}
+    halves().save(path, **options)
     image = read_image(path)
     assert image.shape == (20, 40, 3) and image.dtype == np.uint8 and image.flags.c_contiguous and image.flags.writeable
     np.testing.assert_allclose(image[10, 5], (120, 10, 20), atol=12)
@@ -44,8 +49,8 @@ def test_exif_rotation_is_applied(tmp_path: Path, suffix: str, orientation: int)
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = tmp_path / f"photo{suffix}"
-    lossless = {".jpg": {"quality": 100, "subsampling": 0}, ".webp": {"lossless": True}}.get(suffix, {})
-    stored.save(path, exif=exif, **lossless)
+    options: dict[str, dict[str, Any]] = {".jpg": {"quality": 100, "subsampling": 0}, ".webp": {"lossless": True}}
+    stored.save(path, exif=exif, **options.get(suffix, {}))
     np.testing.assert_allclose(
         read_image(path).astype(int), np.asarray(upright).astype(int), atol=60 if suffix == ".jpg" else 0
     )
@@ -171,7 +176,7 @@ def test_files_that_are_no_photos(tmp_path: Path, content: bytes) -> None:
             read(path)
 
 
-def test_multi_picture_jpeg_of_drones(tmp_path: Path, make_photo) -> None:
+def test_multi_picture_jpeg_of_drones(tmp_path: Path, make_photo: MakePhoto) -> None:
     path = tmp_path / "dji.jpg"
     with Image.open(make_photo(tmp_path / "a.png", (640, 480))) as photo:
         photo.save(path, "MPO", save_all=True, append_images=[Image.new("RGB", (160, 120))])
@@ -210,7 +215,7 @@ def test_decompression_bomb_is_refused_and_a_large_photo_is_not(tmp_path: Path) 
     assert limit == Image.MAX_IMAGE_PIXELS
 
 
-def test_large_jpeg_is_decoded_smaller_but_never_below_what_is_needed(tmp_path: Path, make_photo) -> None:
+def test_large_jpeg_is_decoded_smaller_but_never_below_what_is_needed(tmp_path: Path, make_photo: MakePhoto) -> None:
     path = make_photo(tmp_path / "4k.jpg", (1600, 900), box=(400, 300, 800, 600))
     full = read_image(path)
     for needed, shape in ((112, (113, 200)), (224, (225, 400)), (300, (450, 800)), (500, (900, 1600)), (4000, (900, 1600))):
@@ -219,17 +224,6 @@ def test_large_jpeg_is_decoded_smaller_but_never_below_what_is_needed(tmp_path: 
         assert image_size(path) == (1600, 900)
     half = np.asarray(Image.fromarray(full).resize((800, 450), Image.Resampling.BOX)).astype(float)
     assert np.abs(half - read_image(path, max_side=300)).mean() < 2
-
-
-def test_list_images(tmp_path: Path, make_photo) -> None:
-    for name in ("b/ü 1.JPG", "b/a.png", "a.jpeg", ".hidden/x.jpg", "b/._a.png", "__MACOSX/a.jpg", "c d/e/z.Tif"):
-        make_photo(tmp_path / name, (2, 2))
-    (tmp_path / "notes.txt").write_text("no photo")
-    (tmp_path / "b" / "up").symlink_to(tmp_path, target_is_directory=True)
-    names = [path.relative_to(tmp_path).as_posix() for path in list_images(tmp_path)]
-    assert names == ["a.jpeg", "b/a.png", "b/ü 1.JPG", "c d/e/z.Tif"]
-    with pytest.raises(DataError, match="not a folder"):
-        list_images(tmp_path / "a.jpeg")
 
 
 def test_real_photos(real_data: Path) -> None:

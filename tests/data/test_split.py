@@ -30,7 +30,7 @@ def dataset(counts: list[int]) -> DataSet:
 )
 def test_parts_are_disjoint_stratified_and_sorted(counts: list[int], share: float, seed: int) -> None:
     data = dataset(counts)
-    train, val = split_validation(data, share=share, seed=seed)
+    train, val = split_validation(data, fraction=share, seed=seed)
     assert sorted([*train.samples, *val.samples], key=data.samples.index) == list(data.samples)
     assert list(train.samples) == [s for s in data.samples if s in train.samples]
     kept, cut = class_counts(train), class_counts(val)
@@ -44,20 +44,20 @@ def test_parts_are_disjoint_stratified_and_sorted(counts: list[int], share: floa
 
 def test_depends_on_ids_and_seed_only() -> None:
     data = dataset([40, 40])
-    _, val = split_validation(data, share=0.25, seed=3)
+    _, val = split_validation(data, fraction=0.25, seed=3)
     turned = dataclasses.replace(data, samples=data.samples[::-1], root=Path("/elsewhere"))
-    assert set(split_validation(turned, share=0.25, seed=3)[1].samples) == set(val.samples)
-    assert {s.id for s in split_validation(data, share=0.25, seed=4)[1].samples} != {s.id for s in val.samples}
+    assert set(split_validation(turned, fraction=0.25, seed=3)[1].samples) == set(val.samples)
+    assert {s.id for s in split_validation(data, fraction=0.25, seed=4)[1].samples} != {s.id for s in val.samples}
     assert [s.id for s in val.samples][:4] == ["0/3.jpg", "0/7.jpg", "0/11.jpg", "0/12.jpg"], (
         "must never change between versions"
     )
     # other photos of the class stay where they are but for one
     fewer = dataclasses.replace(data, samples=data.samples[1:])
-    assert len({s.id for s in val.samples} ^ {s.id for s in split_validation(fewer, share=0.25, seed=3)[1].samples}) <= 2
+    assert len({s.id for s in val.samples} ^ {s.id for s in split_validation(fewer, fraction=0.25, seed=3)[1].samples}) <= 2
 
 
 def test_what_cannot_be_cut() -> None:
     with pytest.raises(DataError, match="no class has two photos"):
-        split_validation(dataset([1, 1]), share=0.5, seed=0)
+        split_validation(dataset([1, 1]), fraction=0.5, seed=0)
     with pytest.raises(DataError, match="between 0 and 1"):
-        split_validation(dataset([3, 3]), share=1.0, seed=0)
+        split_validation(dataset([3, 3]), fraction=1.0, seed=0)

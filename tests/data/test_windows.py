@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import dips.data.images as images_module
-import dips.data.windows as opened_module
+import dips.data.windows as windows_module
 from dips.data.images import read_image
 from dips.data.windows import open_photo
 from dips.errors import ImageError
@@ -19,18 +19,18 @@ from dips.errors import ImageError
 
 @pytest.fixture
 def on_disk(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Every photo counts as large; the list tells which were kept on disk."""
-    monkeypatch.setattr(opened_module, "IN_MEMORY", 0)
+    """Every photo counts as large; the list says of each whether it was decoded into a file."""
+    monkeypatch.setattr(windows_module, "MAX_PIXELS_IN_MEMORY", 0)
     monkeypatch.setattr(images_module, "_ROWS", 7)
-    spooled: list[bool] = []
-    spool = opened_module._spool
+    on_disk: list[bool] = []
+    decode = windows_module._decode_into
 
     def watched(*arguments: object) -> bool:
-        spooled.append(spool(*arguments))  # type: ignore[arg-type]
-        return spooled[-1]
+        on_disk.append(decode(*arguments))  # type: ignore[arg-type]
+        return on_disk[-1]
 
-    monkeypatch.setattr(opened_module, "_spool", watched)
-    return spooled
+    monkeypatch.setattr(windows_module, "_decode_into", watched)
+    return on_disk
 
 
 @pytest.mark.parametrize("turn", range(1, 9))
@@ -67,7 +67,7 @@ def test_no_room_is_told_before_pixels_are_written(
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
-    with pytest.raises(ImageError, match=r"a\.png takes .*No space left.* TMPDIR"), open_photo(tmp_path / "a.png"):
+    with pytest.raises(ImageError, match=r"a\.png needs .*No space left.* TMPDIR"), open_photo(tmp_path / "a.png"):
         pass
 
 

@@ -87,7 +87,7 @@ def test_a_folder_that_failed_is_gone(tmp_path: Path) -> None:
 def test_what_exists_is_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "file").write_text("old")
-    with pytest.raises(RunError, match="exists already"), new_folder(tmp_path / "one"):
+    with pytest.raises(RunError, match="already exists; nothing was changed"), new_folder(tmp_path / "one"):
         raise AssertionError("not reached")
     assert (tmp_path / "one" / "file").read_text() == "old"
 

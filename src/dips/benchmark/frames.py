@@ -12,8 +12,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dips.data.ground_truth import read_mask
 from dips.data.images import image_size
-from dips.data.maskfiles import read_mask
 from dips.errors import ImageError
 from dips.evaluate.accumulate import MapAccumulator
 from dips.evaluate.boxes import BoxLevels, boxes_at_thresholds

@@ -34,7 +34,7 @@ from dips.benchmark.records import (
 from dips.benchmark.workers import ChunkResult, Job, measure_jobs, run_chunks
 from dips.data.ground_truth import SplitGroundTruth, load_ground_truth
 from dips.data.listing import some
-from dips.data.predicted import read_predicted
+from dips.data.predicted_classes import read_predicted_classes
 from dips.errors import ConfigError, DataError, ProtocolError
 from dips.evaluate.accumulate import MapAccumulator
 from dips.evaluate.protocol import find_protocol
@@ -90,13 +90,13 @@ def score_maps(
     if workers < 0:
         raise ConfigError(f"--workers is a number of processes, or 0 for one per core, not {workers}")
     ground_truth = load_ground_truth(data, split=split)
-    photos = fingerprints(sample.path for sample in ground_truth.samples)
+    photos = fingerprints(sample.path for sample in ground_truth)
     taus = {} if tau_from is None else read_validation_taus(Path(tau_from), frame, photos)
     for problem in ground_truth.problems:
         log(f"{problem.path}: {problem.message}")
     files = MapFiles(maps, prefix=ground_truth.split)
     positions, ids = _positions(files, ground_truth, partial_maps), ground_truth.ids
-    ranked = {} if predicted is None else read_predicted(Path(predicted), ground_truth, [ids[i] for i in positions])
+    ranked = {} if predicted is None else read_predicted_classes(Path(predicted), ground_truth, [ids[i] for i in positions])
     starts = range(0, len(positions), _CHUNK)
     chunks = (_jobs(ground_truth, files, positions[start : start + _CHUNK], ranked) for start in starts)
     measure = partial(measure_jobs, files=files, protocol=frame, resize=resize)
@@ -184,7 +184,7 @@ def _positions(files: MapFiles, ground_truth: SplitGroundTruth, partial_maps: bo
     if missing or others:
         log(f"partial: {len(missing)} photos have no map, {len(others)} maps belong to no photo; both are left out")
     positions = [i for i, has in enumerate(has_map) if has] if missing else range(len(ground_truth))
-    photos = (ground_truth.samples[i] for i in positions)
+    photos = (ground_truth[i] for i in positions)
     if not any(photo.masks or (photo.boxes is not None and len(photo.boxes)) for photo in photos):
         raise DataError(
             f"{ground_truth.root}: of {count} photos with a map none has ground-truth boxes or masks; give DATA, or a --split, "
@@ -196,7 +196,7 @@ def _positions(files: MapFiles, ground_truth: SplitGroundTruth, partial_maps: bo
 def _jobs(
     ground_truth: SplitGroundTruth, files: MapFiles, positions: Sequence[int], ranked: Mapping[str, tuple[int, ...]]
 ) -> list[Job]:
-    samples = [ground_truth.samples[i] for i in positions]
+    samples = [ground_truth[i] for i in positions]
     return [Job(sample, files.find(sample.id) or "", ranked.get(sample.id, ())) for sample in samples]
 
 

@@ -37,7 +37,7 @@ def stream(
 
     Repeat an interrupted command to continue where it stopped: finished frames are kept in OUT.part.
     """
-    from dips.data.images import VIDEOS
+    from dips.data.photo_files import VIDEOS
     from dips.predict.records import skipped_records
     from dips.predict.stream import Journal
     from dips.runs.identity import identity

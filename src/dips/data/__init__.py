@@ -1,12 +1,13 @@
-"""Photos and what is known about them; nothing here needs torch but :mod:`dips.train.crops`."""
+"""Photos, how they are laid out on disk, and their ground truth. No torch."""
 
 from __future__ import annotations
 
 from dips.data.check import check_data
 from dips.data.ground_truth import load_ground_truth
-from dips.data.images import image_size, list_images, read_image
+from dips.data.images import image_size, read_image
 from dips.data.listing import align_classes, class_counts, require_trainable
 from dips.data.load import available_splits, load_data
+from dips.data.photo_files import list_images
 from dips.data.split import split_validation
 
 __all__ = [

@@ -1,12 +1,11 @@
-"""``dips check``: every photo is decoded once, and what was understood and what is wrong is put in a report."""
+"""``dips check``: decode every photo once, and report how DATA was understood and what is wrong with it."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,19 +18,21 @@ from dips.types import DataSet, Problem, Sample
 
 __all__ = ["DataReport", "SplitReport", "check_data"]
 
+_PHOTOS_AT_A_TIME = 256
+
 
 @dataclass(frozen=True, slots=True)
 class SplitReport:
-    """What one split holds.
+    """The content of one split.
 
     Attributes:
         name, layout, root: as in :class:`~dips.types.DataSet`.
-        photos: all that are listed, ``readable`` those that could be decoded.
-        classes: readable and unreadable photos per class.
-        background: the class without object, if any.
+        photos: number of photos, of which ``readable`` could be decoded.
+        classes: photos per class name, including unreadable ones.
+        background: the class without object, if there is one.
         unlabelled: photos without a class.
-        boxed: photos whose true boxes are known, be it that there is none; ``boxes`` counts the boxes.
-        masked: photos whose true masks are known.
+        boxed: photos with known ground-truth boxes, including those known to have none; ``boxes`` counts the boxes.
+        masked: photos with ground-truth masks.
         sizes: ``(width, height)`` of the smallest, the median and the largest readable photo, by area.
     """
 
@@ -51,14 +52,19 @@ class SplitReport:
 
 @dataclass(frozen=True, slots=True)
 class DataReport:
-    """What ``dips check`` says.
+    """The result of ``dips check``.
 
     Attributes:
         path: DATA.
         splits: one report per split that could be read.
-        problems: what a person should know: first photos that are in two splits, then unreadable ones, then the rest.
+        problems: first the photos that are in two splits, then unreadable ones, then the rest.
         errors: why a split cannot be used at all.
-        untrainable: why training is impossible, empty where it is possible.
+        untrainable: why training is impossible; empty if it is possible.
+
+    >>> print(DataReport(Path("data"), (), (), ("data: no photos found",), "").render())
+    data
+      ERROR data: no photos found
+    not usable: see the lines above
     """
 
     path: Path
@@ -69,11 +75,11 @@ class DataReport:
 
     @property
     def usable(self) -> bool:
-        """Whether every split could be read and has photos; training may still be impossible (``untrainable``)."""
+        """Whether every split could be read and has readable photos; training may be impossible (``untrainable``)."""
         return not self.errors and all(split.readable for split in self.splits)
 
     def render(self, *, most: int = 20) -> str:
-        """The report as plain text, with at most ``most`` classes and problems each."""
+        """Return the report as plain text, with at most ``most`` classes per split and ``most`` problems."""
         lines = [str(self.path)]
         for split in self.splits:
             lines += _render_split(split, most)
@@ -92,10 +98,12 @@ class DataReport:
 
 
 def check_data(path: str | Path, *, background_class: str = "auto", workers: int | None = None) -> DataReport:
-    """Read DATA as :func:`~dips.data.load.load_data` does, every split of it, and decode every photo.
+    """Read every split of DATA as :func:`~dips.data.load.load_data` does, and decode every photo.
 
     Args:
-        workers: threads that decode; None = one per processor, eight at most.
+        path: DATA.
+        background_class: as for :func:`~dips.data.load.load_data`.
+        workers: number of decoding threads; None means one per processor, at most eight.
 
     Raises:
         DataError: DATA does not exist.
@@ -105,7 +113,7 @@ def check_data(path: str | Path, *, background_class: str = "auto", workers: int
     splits: list[SplitReport] = []
     leaks, broken, others = list[Problem](), list[Problem](), list[Problem]()
     errors: list[str] = []
-    seen: dict[str, tuple[str, Sample]] = {}
+    first: dict[str, tuple[str, Sample]] = {}  # split and photo, by the file's hash
     untrainable = "" if {"train", "all"} & set(names) else f"there is no training split, only {', '.join(names)}"
     for name in names:
         try:
@@ -115,13 +123,13 @@ def check_data(path: str | Path, *, background_class: str = "auto", workers: int
             continue
         others += dataset.problems
         sizes = []
-        for photo in _decode_all(dataset, count):
+        for photo in track(_decode_all(dataset.samples, count), f"reading {dataset.root.name}", total=len(dataset)):
             if photo.size is None:
                 broken.append(Problem(photo.sample.path, photo.reason))
                 continue
             sizes.append(photo.size)
             others += _check_boxes(photo.sample, photo.size)
-            split, twin = seen.setdefault(photo.digest, (name, photo.sample))
+            split, twin = first.setdefault(photo.digest, (name, photo.sample))
             if split != name:
                 leaks.append(Problem(photo.sample.path, f"is the same photo as {twin.path} of the split {split}: a leak"))
             elif twin is not photo.sample:
@@ -146,19 +154,11 @@ class _Photo:
     reason: str = ""
 
 
-def _decode_all(dataset: DataSet, workers: int) -> Iterator[_Photo]:
-    """Every photo's size and hash in order, with a few photos in memory at a time."""
-    executor = ThreadPoolExecutor(workers)
-    try:
-        waiting: deque[Future[_Photo]] = deque()
-        for sample in track(dataset.samples, f"reading {dataset.root.name}", total=len(dataset)):
-            waiting.append(executor.submit(_decode, sample))
-            if len(waiting) > 2 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        executor.shutdown(cancel_futures=True)
+def _decode_all(samples: Sequence[Sample], workers: int) -> Iterator[_Photo]:
+    """Yield the size and hash of every photo, in order."""
+    with ThreadPoolExecutor(workers) as executor:
+        for start in range(0, len(samples), _PHOTOS_AT_A_TIME):
+            yield from executor.map(_decode, samples[start : start + _PHOTOS_AT_A_TIME])
 
 
 def _decode(sample: Sample) -> _Photo:
@@ -174,17 +174,17 @@ def _decode(sample: Sample) -> _Photo:
 
 
 def _check_boxes(sample: Sample, size: tuple[int, int]) -> Iterator[Problem]:
-    if sample.boxes is None or not len(sample.boxes):
+    if sample.boxes is None or not sample.boxed:
         return
     width, height = sample.frame or size
     if abs(size[0] * height / size[1] - width) > max(0.02 * width, 2 * height / size[1]):
         yield Problem(
             sample.path,
-            f"is {size[0]} x {size[1]} but its boxes were drawn on {width} x {height}: it was turned or cropped since",
+            f"is {size[0]} x {size[1]} but its boxes were drawn on {width} x {height}: it was turned or cropped afterwards",
         )
     beyond = int(((sample.boxes < -1) | (sample.boxes > (width + 1, height + 1, width + 1, height + 1))).any(axis=1).sum())
     if beyond:
-        yield Problem(sample.path, f"{beyond} of its boxes reach out of the photo ({width} x {height})")
+        yield Problem(sample.path, f"{beyond} of its boxes extend beyond the photo ({width} x {height})")
 
 
 def _summary(dataset: DataSet, sizes: list[tuple[int, int]]) -> SplitReport:
@@ -220,10 +220,10 @@ def _render_split(split: SplitReport, most: int) -> list[str]:
     if split.unlabelled:
         lines.append(f"    without a class: {split.unlabelled}")
     if split.masked:
-        lines.append(f"    true masks: {split.masked} photos")
+        lines.append(f"    ground-truth masks: {split.masked} photos")
     if split.boxed or not split.masked:
-        known = f"{split.boxed} photos ({split.boxes} boxes)" if split.boxed else "none (classification only)"
-        lines.append(f"    true boxes: {known}")
+        boxes = f"{split.boxed} photos ({split.boxes} boxes)" if split.boxed else "none (classification only)"
+        lines.append(f"    ground-truth boxes: {boxes}")
     if split.sizes:
         small, middle, large = (f"{width} x {height}" for width, height in split.sizes)
         lines.append(f"    sizes: {small} smallest, {middle} median, {large} largest")

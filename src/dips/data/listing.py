@@ -1,7 +1,7 @@
-"""What every reader of a layout hands over, and how it becomes a :class:`~dips.types.DataSet`.
+"""The photos of one split as every reader of a layout returns them -> :class:`~dips.types.DataSet`.
 
-Readers know class *names*; only here do they become labels, so that the rules about classes, the background and true boxes
-are the same for all layouts.
+Readers only know class *names*. Labels are assigned here, so that the rules about classes, the background and ground-truth
+boxes are the same for all layouts.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,9 @@ from dips.system.files import as_text
 from dips.types import DataSet, FloatArray, Problem, Sample
 
 __all__ = [
+    "BACKGROUND_NAMES",
+    "SPLITS",
+    "SPLIT_ALIASES",
     "Entry",
     "Listing",
     "align_classes",
@@ -28,33 +32,55 @@ __all__ = [
     "class_counts",
     "class_name",
     "find_background",
-    "no_boxes",
+    "missing_photos",
     "require_trainable",
     "some",
     "split_name",
 ]
 
 BACKGROUND_NAMES = frozenset({"none", "background"})
+"""Names, in lower case, of a class whose photos show no object."""
+
 SPLITS = ("train", "val", "test")
 SPLIT_ALIASES = {"valid": "val", "validation": "val", "dev": "val", "training": "train", "testing": "test"}
 
 
 @dataclass(slots=True)
 class Entry:
-    """One photo as its layout describes it: a :class:`~dips.types.Sample` whose class is still a name."""
+    """One photo as its layout describes it: a :class:`~dips.types.Sample` whose class is still a name.
+
+    >>> Entry(Path("data/tower/1.jpg"), "tower/1.jpg", "tower").sample(1).label
+    1
+    """
 
     path: Path
     id: str
-    name: str | None = None
+    class_name: str | None = None
     boxes: FloatArray | None = None
     frame: tuple[int, int] | None = None
     masks: tuple[Path, ...] = ()
     ignore: Path | None = None
 
+    def sample(self, label: int | None) -> Sample:
+        """Return the entry with the label that its class has."""
+        return Sample(self.path, self.id, label, self.boxes, self.frame, self.masks, self.ignore)
+
 
 @dataclass(slots=True)
 class Listing:
-    """The photos of one split; ``classes`` in label order, ``has_boxes`` where a source of true boxes was read."""
+    """The photos of one split.
+
+    Attributes:
+        root: folder that ids are relative to.
+        layout, split, problems: as in :class:`~dips.types.DataSet`.
+        entries: the photos, in any order.
+        classes: class names in label order.
+        has_boxes: whether the layout lists ground-truth boxes, so that background photos are known to have none.
+
+    >>> entries = [Entry(Path("data/b/1.jpg"), "b/1.jpg", "b"), Entry(Path("data/a/1.jpg"), "a/1.jpg", "a")]
+    >>> assemble(Listing(Path("data"), "folder", entries, ["a", "b"]), "auto").samples[0].id
+    'a/1.jpg'
+    """
 
     root: Path
     layout: str
@@ -64,65 +90,63 @@ class Listing:
     has_boxes: bool = False
     problems: list[Problem] = field(default_factory=list)
 
+    def set_boxes(self, entry: Entry, boxes: Sequence[Sequence[float]], frame: tuple[int, int] | None) -> None:
+        """Give an entry its boxes ``x0 y0 x1 y1`` in pixels of ``frame``; boxes without area are left out and reported."""
+        valid = [box for box in boxes if box[2] > box[0] and box[3] > box[1]]
+        if len(valid) < len(boxes):
+            message = f"{len(boxes) - len(valid)} of its {len(boxes)} boxes have no area and are left out"
+            self.problems.append(Problem(entry.path, message))
+        entry.boxes, entry.frame = boxes_array(valid), frame
 
-def no_boxes() -> FloatArray:
-    """The boxes of a photo that is known to show no object: ``(0, 4) float32``."""
-    return np.zeros((0, 4), dtype=np.float32)
+
+def missing_photos(source: Path, root: Path, names: Sequence[str]) -> list[Problem]:
+    """Return a problem that ``source`` lists photos which do not exist in ``root``; none without ``names``."""
+    message = f"{len(names)} of the photos that it lists do not exist in {root}: {some(names, 3)}"
+    return [Problem(source, message)] if names else []
 
 
 def boxes_array(boxes: Iterable[Sequence[float]]) -> FloatArray:
-    """Boxes as ``(K, 4) float32``, also when there is none."""
+    """Return boxes as ``(K, 4) float32``, also if there are none."""
     return np.asarray(list(boxes), dtype=np.float32).reshape(-1, 4)
 
 
 def some(names: Iterable[str], most: int = 5) -> str:
-    """The first names and the number of the rest, for messages."""
-    given = list(names)
-    rest = len(given) - most
-    return ", ".join(given[:most]) + (f" and {rest} more" if rest > 0 else "")
+    """Return the first ``most`` names and the number of the others as text for a message."""
+    names = list(names)
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def split_name(name: str) -> str:
-    """``train``, ``val`` or ``test`` for the names in use for them, any case; other names as they are."""
+    """Return ``train``, ``val`` or ``test`` for any of their usual names in any case; other names unchanged."""
     low = name.lower()
     return SPLIT_ALIASES.get(low, low if low in SPLITS else name)
 
 
 def assemble(listing: Listing, background_class: str) -> DataSet:
-    """Labels for names, the background class found, photos sorted by id.
+    """Turn a listing into a data set: names become labels, the background class is found, photos are sorted by id.
 
     Raises:
-        DataError: no photo, the same photo twice, class names that differ in case only, an unknown background class.
+        DataError: there are no photos, a photo is listed twice, class names differ in case only, or the background class is
+            unknown.
     """
     if not listing.entries:
-        more = "".join(f"\n  {problem.path}: {problem.message}" for problem in listing.problems[:5])
         raise DataError(
             f"{listing.root}: no photos found (jpg, jpeg, png, bmp, webp, tif, tiff); give a folder with one folder of photos "
-            f"per class{more}"
+            f"per class{_reasons(listing.problems)}"
         )
     _check_class_names(listing)
-    index = {name: label for label, name in enumerate(listing.classes)}
+    labels = {name: label for label, name in enumerate(listing.classes)}
     background = find_background(listing.classes, background_class, listing.root)
     samples = []
     for entry in sorted(listing.entries, key=lambda entry: entry.id):
-        label = None if entry.name is None else index[entry.name]
-        boxes = entry.boxes
-        if boxes is None and listing.has_boxes and label is not None and label == background:
-            boxes = no_boxes()  # the annotations cover this split, and photos of this class have nothing to annotate
-        samples.append(
-            Sample(
-                path=entry.path,
-                id=entry.id,
-                label=label,
-                boxes=boxes,
-                frame=entry.frame,
-                masks=entry.masks,
-                ignore=entry.ignore,
-            )
-        )
-    for before, after in itertools.pairwise(samples):
-        if before.id == after.id:
-            raise DataError(f"{listing.root}: the photo {after.id} is listed twice; remove one of the two lines")
+        label = None if entry.class_name is None else labels[entry.class_name]
+        if entry.boxes is None and listing.has_boxes and label is not None and label == background:
+            entry.boxes = boxes_array(())  # the annotations cover this split, and there is nothing to annotate in its photos
+        samples.append(entry.sample(label))
+    for one, other in itertools.pairwise(samples):
+        if one.id == other.id:
+            raise DataError(f"{listing.root}: the photo {one.id} is listed twice; remove one of the two lines")
     return DataSet(
         root=listing.root,
         classes=tuple(listing.classes),
@@ -134,76 +158,85 @@ def assemble(listing: Listing, background_class: str) -> DataSet:
     )
 
 
+def _reasons(problems: Sequence[Problem]) -> str:
+    return "".join(f"\n  {problem.path}: {problem.message}" for problem in problems[:5])
+
+
 def _check_class_names(listing: Listing) -> None:
-    seen: dict[str, str] = {}
+    names: dict[str, str] = {}
     for name in listing.classes:
         key = unicodedata.normalize("NFC", name).casefold()
-        if key in seen:
+        if key in names:
             raise DataError(
-                f"{listing.root}: the classes '{seen[key]}' and '{name}' have the same name but for case or spelling of "
+                f"{listing.root}: the class names '{names[key]}' and '{name}' differ only in case or in the encoding of "
                 "accents; rename or merge them"
             )
-        seen[key] = name
+        names[key] = name
 
 
-def find_background(classes: Sequence[str], wanted: str, root: Path) -> int | None:
-    if not wanted:
+def find_background(classes: Sequence[str], name: str, root: Path) -> int | None:
+    """Return the label of the class without object that is called ``name``; None if there is no such class.
+
+    Args:
+        classes: names in label order.
+        name: ``auto`` for a class called none or background, empty for no such class.
+        root: the data set, for error messages.
+
+    Raises:
+        DataError: ``auto`` fits two classes, or no class has the name.
+    """
+    if not name:
         return None
-    if wanted == "auto":
-        found = [label for label, name in enumerate(classes) if name.casefold() in BACKGROUND_NAMES]
-        if len(found) > 1:
-            names = " and ".join(f"'{classes[label]}'" for label in found)
-            raise DataError(f"{root}: {names} could both be the class without objects; say which with data.background_class")
-        return found[0] if found else None
-    if wanted in classes:
-        return classes.index(wanted)
-    close = [label for label, name in enumerate(classes) if name.casefold() == wanted.casefold()]
-    if close:
+    if name == "auto":
+        candidates = [label for label, title in enumerate(classes) if title.casefold() in BACKGROUND_NAMES]
+        if len(candidates) > 1:
+            names = " and ".join(f"'{classes[label]}'" for label in candidates)
+            raise DataError(f"{root}: {names} could both be the class without objects; name it with data.background_class")
+        return candidates[0] if candidates else None
+    if name in classes:
+        return classes.index(name)
+    if close := [label for label, title in enumerate(classes) if title.casefold() == name.casefold()]:
         return close[0]
-    there = f"the classes are {some(classes, 20)}" if classes else "the photos have no classes"
-    raise DataError(f"{root}: no class is called '{wanted}' (data.background_class); {there}")
+    available = f"the classes are {some(classes, 20)}" if classes else "the photos have no classes"
+    raise DataError(f"{root}: no class is called '{name}' (data.background_class); {available}")
 
 
 def align_classes(dataset: DataSet, classes: Sequence[str], background: int | None = None) -> DataSet:
-    """The same photos with the labels of ``classes`` (those of a model), matched by name.
+    """Return the same photos with the labels of ``classes`` (those of a model), matched by name.
 
-    Photos of a class that is not among ``classes`` get the label None and are named as problems; photos without a class
-    stay as they are.
+    Photos of a class that is not among ``classes`` get the label None and are reported as a problem; photos without a class
+    stay unchanged.
 
     Raises:
-        DataError: none of the photos' classes is known.
+        DataError: none of the photos' classes is among ``classes``.
     """
     if tuple(classes) == dataset.classes:
         return dataclasses.replace(dataset, background=background)
-    index = {name: label for label, name in enumerate(classes)}
+    labels = {name: label for label, name in enumerate(classes)}
     present = [dataset.classes[label] for label in class_counts(dataset)]
-    unknown = [name for name in present if name not in index]
+    unknown = [name for name in present if name not in labels]
     if present and len(unknown) == len(present):
         raise DataError(
             f"{dataset.root}: the classes {some(present)} are none of the model's ({some(classes)}); rename the folders or "
             "choose another model"
         )
     samples = tuple(
-        dataclasses.replace(sample, label=None if sample.label is None else index.get(dataset.classes[sample.label]))
+        dataclasses.replace(sample, label=None if sample.label is None else labels.get(dataset.classes[sample.label]))
         for sample in dataset.samples
     )
-    problems = tuple(Problem(dataset.root, f"the model knows no class '{name}': its photos have no label") for name in unknown)
+    problems = tuple(Problem(dataset.root, f"the model has no class '{name}': its photos have no label") for name in unknown)
     return dataclasses.replace(
         dataset, classes=tuple(classes), samples=samples, background=background, problems=dataset.problems + problems
     )
 
 
 def class_counts(dataset: DataSet) -> dict[int, int]:
-    """How many photos every label has, in label order; labels without photos are left out."""
-    counts: dict[int, int] = {}
-    for sample in dataset.samples:
-        if sample.label is not None:
-            counts[sample.label] = counts.get(sample.label, 0) + 1
-    return dict(sorted(counts.items()))
+    """Return the number of photos of each label, in label order; labels without photos are left out."""
+    return dict(sorted(Counter(sample.label for sample in dataset.samples if sample.label is not None).items()))
 
 
 def require_trainable(dataset: DataSet) -> DataSet:
-    """The photos that training can use: those with a label.
+    """Return the photos that training can use: those with a label.
 
     Raises:
         DataError: fewer than two classes have photos; the message says what is missing.
@@ -216,19 +249,19 @@ def require_trainable(dataset: DataSet) -> DataSet:
         )
     if len(counts) < 2:
         name = dataset.classes[next(iter(counts))]
-        reason = "".join(f"\n  {problem.path}: {problem.message}" for problem in dataset.problems[:5])
         nested = any(sample.id.count("/") > 1 for sample in dataset.samples) and dataset.layout == "folder"
         remedy = (
             f"if the classes are the folders below {name}/, give {dataset.root / name}"
             if nested
             else "add a folder of photos that show something else, for example none/"
         )
-        raise DataError(f"{dataset.root}: all photos are of one class, '{name}', training needs two or more; {remedy}{reason}")
-    if all(sample.label is not None for sample in dataset.samples):
-        return dataset
+        raise DataError(
+            f"{dataset.root}: all photos are of one class, '{name}', training needs two or more; {remedy}"
+            f"{_reasons(dataset.problems)}"
+        )
     return dataclasses.replace(dataset, samples=tuple(sample for sample in dataset.samples if sample.label is not None))
 
 
 def class_name(label: int | None, classes: Sequence[str]) -> str:
-    """Its name as text; the number itself where it has none, nothing where it is unknown."""
+    """Return the name of a label as text: its number if it has no name, nothing if the label is None."""
     return "" if label is None else as_text(classes[label]) if 0 <= label < len(classes) else str(label)

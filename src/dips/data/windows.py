@@ -1,6 +1,6 @@
-"""A photo of any size, decoded once and read in pieces; what is larger than memory should hold lies in a temporary file.
+"""A photo of any size, decoded once and read in windows; large photos lie in a temporary file instead of memory.
 
-In: a photo file. Out: windows of it as ``HWC uint8 RGB``, upright, so that a tile costs its own pixels alone.
+In: a photo file. Out: windows of it as ``HWC uint8 RGB``, upright, so that a tile only costs its own pixels.
 """
 
 from __future__ import annotations
@@ -30,15 +30,19 @@ from dips.errors import ImageError
 
 __all__ = ["PhotoWindows", "open_photo"]
 
-IN_MEMORY = 16_000_000
-"""Photos with more pixels are kept on disk while they are read in pieces."""
+MAX_PIXELS_IN_MEMORY = 16_000_000
+"""Photos with more pixels lie on disk while they are read in windows."""
 
 
 class PhotoWindows:
-    """A decoded photo.
+    """A decoded photo that is read in rectangles.
 
     Attributes:
         size: width and height in pixels, EXIF rotation applied.
+
+    >>> photo = PhotoWindows(np.zeros((480, 640, 3), np.uint8), (640, 480))
+    >>> photo.window(100, 0, 164, 48).shape
+    (48, 64, 3)
     """
 
     def __init__(self, pixels: ByteImage | IO[bytes], size: tuple[int, int]) -> None:
@@ -46,7 +50,7 @@ class PhotoWindows:
         self._pixels = pixels
 
     def window(self, x0: int, y0: int, x1: int, y1: int) -> ByteImage:
-        """The pixels ``(y1 - y0, x1 - x0, 3) uint8`` of a rectangle inside the photo, end exclusive."""
+        """Return the pixels ``(y1 - y0, x1 - x0, 3) uint8`` of a rectangle inside the photo, end exclusive."""
         if isinstance(self._pixels, np.ndarray):
             return np.ascontiguousarray(self._pixels[y0:y1, x0:x1])
         return np.array(_mapped(self._pixels, self.size, "r")[y0:y1, x0:x1])
@@ -54,24 +58,23 @@ class PhotoWindows:
 
 @contextmanager
 def open_photo(path: Path) -> Iterator[PhotoWindows]:
-    """Decode a photo, and forget it at the end of the block.
+    """Decode a photo; its pixels are released at the end of the block.
 
     Raises:
-        ImageError: as for :func:`dips.data.images.read_image`.
-            Also if there is no room for the temporary file.
+        ImageError: as for :func:`~dips.data.images.read_image`, or there is no space for the temporary file.
     """
-    with ExitStack() as held:
+    with ExitStack() as stack:
         size = image_size(path)
-        if size[0] * size[1] > IN_MEMORY:
-            file = held.enter_context(tempfile.TemporaryFile())
-            if _spool(path, file, size):
+        if size[0] * size[1] > MAX_PIXELS_IN_MEMORY:
+            file = stack.enter_context(tempfile.TemporaryFile())
+            if _decode_into(path, file, size):
                 yield PhotoWindows(file, size)
                 return
         yield PhotoWindows(read_image(path), size)
 
 
-def _spool(path: Path, file: IO[bytes], size: tuple[int, int]) -> bool:
-    """Copy the pixels into ``file``; False for the rare kinds of photo that can only be converted as a whole."""
+def _decode_into(path: Path, file: IO[bytes], size: tuple[int, int]) -> bool:
+    """Copy the pixels into ``file``; return False for the rare photos that can only be converted as a whole."""
     try:
         with path.open("rb") as source, open_image(source) as image:
             if not is_plain(image):
@@ -89,7 +92,7 @@ def _spool(path: Path, file: IO[bytes], size: tuple[int, int]) -> bool:
 
 
 def _reserve(path: Path, file: IO[bytes], count: int) -> None:
-    """Make the file as large as it will be: where the disk is full, writing to mapped memory would kill the program."""
+    """Reserve the file's space: if the disk filled up while mapped memory is written, the program would be killed."""
     try:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, count)
@@ -97,9 +100,9 @@ def _reserve(path: Path, file: IO[bytes], count: int) -> None:
             file.truncate(count)
     except OSError as error:
         where = f"{tempfile.gettempdir()} ({error.strerror}); free some space there, or name another folder with TMPDIR"
-        raise ImageError(f"{path} takes {count / 1e9:.1f} GB while it is read in {where}") from error
+        raise ImageError(f"{path} needs {count / 1e9:.1f} GB of temporary space in {where}") from error
 
 
 def _mapped(file: IO[bytes], size: tuple[int, int], mode: Any) -> ByteImage:
-    """The file as an upright photo; mapped anew each time, so that pages that were seen do not count as used memory."""
+    """Return the file as an upright photo; each call maps it again, so that pages already read do not count as used memory."""
     return cast(ByteImage, np.memmap(file, np.uint8, mode, shape=(size[1], size[0], 3)))

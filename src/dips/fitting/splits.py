@@ -30,7 +30,7 @@ def read_splits(data: str | Path, config: Config) -> tuple[DataSet, DataSet]:
         train, val = dataset, _labelled(load_data(data, split="val", background_class=""), dataset)
     else:
         seed = config.train.seed if config.data.val_seed < 0 else config.data.val_seed
-        train, val = split_validation(dataset, share=config.data.val_share, seed=seed)
+        train, val = split_validation(dataset, fraction=config.data.val_share, seed=seed)
     criterion(config, val)
     return train, val
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from dips.data.images import gather_images
+from dips.data.photo_files import gather_images
 from dips.predict.prediction import Prediction
 from dips.predict.predictor import Predictor
 from dips.system.console import log

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from dips.data.images import VIDEOS, list_images, unreadable_kinds
+from dips.data.photo_files import VIDEOS, list_images, unreadable_kinds
 from dips.errors import DataError
 from dips.system.console import log
 

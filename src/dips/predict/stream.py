@@ -20,7 +20,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from dips.data.images import ByteImage, list_images
+from dips.data.images import ByteImage
+from dips.data.photo_files import list_images
 from dips.errors import DataError, ImageError, RunError
 from dips.predict.prediction import Prediction
 from dips.predict.predictor import Predictor

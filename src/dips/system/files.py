@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, locks, checksums."""
+"""Files and folders that appear whole or not at all, locks, checksums, and file names as text."""
 
 from __future__ import annotations
 
@@ -11,13 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from dips.errors import RunError
-
-if TYPE_CHECKING:
-    pass
-
 
 __all__ = [
     "as_text",
@@ -32,7 +28,7 @@ __all__ = [
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes as hex, read in pieces."""
+    """Return the SHA-256 of a file's bytes as hex; the file is read in blocks."""
     with path.open("rb") as file:
         digest = hashlib.sha256()
         while block := file.read(1 << 20):
@@ -42,7 +38,9 @@ def file_sha256(path: Path) -> str:
 
 @contextmanager
 def atomic_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """Write ``path`` whole or not at all: a temporary file beside it is renamed when the block ends without error.
+    """Write ``path`` whole or not at all: a temporary file beside it is renamed if the block ends without error.
+
+    Text that UTF-8 cannot hold is written as the escape that JSON uses, too.
 
     Raises:
         RunError: there is no space, or the folder cannot be written.
@@ -53,13 +51,12 @@ def atomic_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
         number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         temporary = Path(name)
         binary = "b" in mode
-        # in a name that is no text, what utf-8 cannot hold becomes the escape that JSON knows, too
         errors = None if binary else "backslashreplace"
         with os.fdopen(number, mode, encoding=None if binary else "utf-8", errors=errors) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())  # mkstemp's are for the owner alone
+        temporary.chmod(0o666 & ~_umask())  # mkstemp gives access to the owner only
         os.replace(temporary, path)
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror or error}; free some space or choose another folder") from error
@@ -69,14 +66,14 @@ def atomic_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether the name is that of a file which :func:`atomic_file` had not finished when the program was killed."""
+    """Return whether this is a file that :func:`atomic_file` had not finished when the program was killed, by its name."""
     return re.fullmatch(r"\..+\.[a-z0-9_]{8}", path.name) is not None
 
 
 def lock_file(file: IO[bytes] | FileIO) -> bool:
-    """Keep an open file from other processes that ask the same, until it is closed; False if one of them has it.
+    """Lock an open file until it is closed; return False if another process holds the lock.
 
-    Where the system or the disk has no such locks, nobody is kept out.
+    If the system or the disk has no locks, this returns True and nobody is kept out.
     """
     try:
         import fcntl
@@ -92,10 +89,10 @@ def lock_file(file: IO[bytes] | FileIO) -> bool:
 
 
 def require_writable(path: Path) -> None:
-    """See that a file could be written, before the work that it is to hold; an existing one is left as it is.
+    """Check that a file can be written before its content is computed; an existing file is not changed.
 
     Raises:
-        RunError: it could not.
+        RunError: it cannot be written.
     """
     if path.is_dir():
         raise RunError(f"cannot write {path}: it is a folder; give the name of a file")
@@ -103,10 +100,10 @@ def require_writable(path: Path) -> None:
 
 
 def temporary_beside(path: Path) -> IO[bytes]:
-    """An open temporary file without a name in the folder of ``path``: the system's own folder may lie in memory.
+    """Return an open temporary file without a name in the folder of ``path``; the system's own folder may lie in memory.
 
     Raises:
-        RunError: the folder cannot be made or written.
+        RunError: the folder cannot be created or written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -123,13 +120,13 @@ def _umask() -> int:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Fill a new folder whole or not at all: yields a hidden sibling that becomes ``path`` when the block ends without error.
+    """Create a folder whole or not at all: yields a hidden sibling that becomes ``path`` if the block ends without error.
 
     Raises:
-        RunError: ``path`` exists already, or cannot be written.
+        RunError: ``path`` already exists, or cannot be written.
     """
     if path.exists():
-        raise RunError(f"{path} exists already and is left as it is; choose another folder or remove it")
+        raise RunError(f"{path} already exists; nothing was changed. Choose another folder or remove it")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
@@ -137,7 +134,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         raise RunError(f"cannot write {path}: {error.strerror or error}; choose another folder") from error
     try:
         yield work
-        work.chmod(0o777 & ~_umask())  # mkdtemp's are for the owner alone
+        work.chmod(0o777 & ~_umask())  # mkdtemp gives access to the owner only
         os.replace(work, path)
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror or error}; free some space or choose another folder") from error
@@ -146,8 +143,8 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def as_text(name: str) -> str:
-    """Return the name of a file or folder, which need not be text, as text that every file format can hold.
+    """Return the name of a file or folder, which need not be valid text, as text that every file format can hold.
 
-    Bytes that are no UTF-8 become escapes (``\\udcff``), so that two names never get one spelling.
+    Bytes that are not UTF-8 become escapes (``\\udcff``), so that two names never have the same spelling.
     """
     return name.encode("utf-8", "backslashreplace").decode()

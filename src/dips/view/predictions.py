@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dips.data.images import SUFFIXES
+from dips.data.photo_files import SUFFIXES
 from dips.errors import ImageError, RunError
 from dips.predict.folder import locate, require_finished
 from dips.predict.records import damaged, read_record

@@ -8,16 +8,17 @@ from pathlib import Path
 import pytest
 
 from dips.data.ground_truth import SplitGroundTruth
-from dips.data.predicted import read_predicted
+from dips.data.predicted_classes import read_predicted_classes
 from dips.errors import DataError
+from dips.types import Sample
 
 IDS = ("owl/1.jpg", "owl/ü, 2.jpg")
-TRUTH = SplitGroundTruth(Path("birds"), "test", ("owl", "kite, red", "7"), (0, 1, 2), [])
+TRUTH = SplitGroundTruth(Path("birds"), "test", ("owl", "kite, red", "7"), (0, 1, 2), [], dict[str, Sample]().__getitem__)
 
 
 def read(tmp_path: Path, text: str) -> dict[str, tuple[int, ...]]:
     (tmp_path / "said.csv").write_text(text, encoding="utf-8")
-    return read_predicted(tmp_path / "said.csv", TRUTH, IDS)
+    return read_predicted_classes(tmp_path / "said.csv", TRUTH, IDS)
 
 
 @pytest.mark.parametrize("head", ["", "id,first,second\n", "ID;\n", "image,class\n", "\ufeffid,class\n", "\ufeff"])
@@ -27,13 +28,13 @@ def test_names_and_numbers_in_their_order(tmp_path: Path, head: str) -> None:
 
 
 def test_numbers_are_those_of_the_metadata(tmp_path: Path) -> None:
-    """Not places in their order: labels may begin at 1, or have gaps."""
+    """Not indices: numbers may begin at 1, or have gaps."""
     (tmp_path / "said.csv").write_text('owl/1.jpg,1,5\n"owl/ü, 2.jpg",2\n', encoding="utf-8")
     truth = dataclasses.replace(TRUTH, numbers=(1, 2, 5), classes=("owl", "kite", "eagle"))
-    assert read_predicted(tmp_path / "said.csv", truth, IDS) == {"owl/1.jpg": (0, 2), "owl/ü, 2.jpg": (1,)}
+    assert read_predicted_classes(tmp_path / "said.csv", truth, IDS) == {"owl/1.jpg": (0, 2), "owl/ü, 2.jpg": (1,)}
     (tmp_path / "said.csv").write_text("owl/1.jpg,0\n", encoding="utf-8")
     with pytest.raises(DataError, match="'0' is no class"):
-        read_predicted(tmp_path / "said.csv", truth, IDS)
+        read_predicted_classes(tmp_path / "said.csv", truth, IDS)
 
 
 def test_a_name_made_of_digits_is_a_name(tmp_path: Path) -> None:
@@ -48,8 +49,8 @@ def test_lines_about_other_photos_are_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("owl/1.jpg,0\n\nowl/1.jpg,1\n", r"line 3: owl/1\.jpg is there twice; remove one"),
-        ("owl/1.jpg,0,eagle\n", r"line 1: 'eagle' is no class of birds; write its name, or its number"),
+        ("owl/1.jpg,0\n\nowl/1.jpg,1\n", r"line 3: owl/1\.jpg is listed twice; remove one"),
+        ("owl/1.jpg,0,eagle\n", r"line 1: 'eagle' is no class of birds; write its name or its number"),
         ("owl/1.jpg,3\n", r"line 1: '3' is no class"),
         ("owl/1.jpg,-1\n", r"line 1: '-1' is no class"),
         ("owl/1.jpg,1.0\n", r"line 1: '1\.0' is no class"),
@@ -69,4 +70,4 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "latin.csv").write_bytes("owl/ü.jpg,0\n".encode("latin-1"))
     for name in ("latin.csv", "gone.csv", "."):
         with pytest.raises(DataError, match=r"cannot be read"):
-            read_predicted(tmp_path / name, TRUTH, IDS)
+            read_predicted_classes(tmp_path / name, TRUTH, IDS)

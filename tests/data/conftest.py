@@ -1,0 +1,95 @@
+"""Layouts on disk that several tests read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dips.types import DataSet, Sample
+
+MakePhoto = Callable[..., Path]
+Rows = Mapping[str, tuple[int, tuple[int, int], Sequence[tuple[float, float, float, float]]]]  # id: label, size, boxes
+
+FIRST, SECOND = "val/0138tl/d6fc.jpg", "val/0hwky/77aa.jpg"
+LINES = (
+    f"{FIRST},val/0138tl/d6fc_m1.png,val/0138tl/d6fc_ignore.png\n"
+    f"{FIRST},val/0138tl/d6fc_m2.png,\n"
+    f"{SECOND},val/0hwky/77aa_m1.png,\n"
+)
+
+
+def class_names(dataset: DataSet) -> dict[str, str | None]:
+    """The photos' class names by id."""
+    return {s.id: None if s.label is None else dataset.classes[s.label] for s in dataset.samples}
+
+
+def same(one: object, other: object) -> bool:
+    """Equality that includes arrays."""
+    return repr(one) == repr(other)
+
+
+def boxes_of(sample: Sample) -> list[list[float]]:
+    assert sample.boxes is not None and sample.boxes.dtype == np.float32 and sample.boxes.shape[1:] == (4,)
+    boxes: list[list[float]] = sample.boxes.tolist()
+    return boxes
+
+
+def write_metadata(folder: Path, rows: Rows) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "image_ids.txt").write_text("".join(f"{id}\n" for id in rows), encoding="utf-8")
+    (folder / "class_labels.txt").write_text("".join(f"{id},{row[0]}\n" for id, row in rows.items()), encoding="utf-8")
+    (folder / "image_sizes.txt").write_text("".join(f"{id},{w},{h}\n" for id, (_, (w, h), _) in rows.items()), encoding="utf-8")
+    lines = [f"{id},{','.join(f'{x:g}' for x in box)}\n" for id, row in rows.items() for box in row[2]]
+    (folder / "localization.txt").write_text("".join(lines), encoding="utf-8")
+    return folder
+
+
+def write_coco(path: Path, images: Mapping[str, Sequence[tuple[str, Sequence[float]]]], **changes: Any) -> Path:
+    labels = sorted({name for boxes in images.values() for name, _ in boxes}) or ["tower"]
+    tree: dict[str, Any] = {
+        "images": [{"id": n, "file_name": name, "width": 32, "height": 24} for n, name in enumerate(images)],
+        "categories": [{"id": n + 7, "name": name} for n, name in enumerate(labels)],
+        "annotations": [
+            {"id": 0, "image_id": n, "category_id": labels.index(name) + 7, "bbox": box}
+            for n, boxes in enumerate(images.values())
+            for name, box in boxes
+        ],
+    }
+    path.write_text(json.dumps(tree | changes), encoding="utf-8")
+    return path
+
+
+def draw(path: Path, *boxes: tuple[int, int, int, int], size: tuple[int, int] = (32, 24)) -> Path:
+    """A mask as OpenImages has them, 1 bit deep and white in the boxes."""
+    mask = Image.new("1", size)
+    for box in boxes:
+        mask.paste(1, box)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mask.save(path)
+    return path
+
+
+def draw_all(root: Path) -> None:
+    draw(root / "val/0138tl/d6fc_m1.png", (0, 0, 8, 8))
+    draw(root / "val/0138tl/d6fc_m2.png", (16, 0, 24, 8))
+    draw(root / "val/0138tl/d6fc_ignore.png", (4, 0, 12, 8))
+    draw(root / "val/0hwky/77aa_m1.png", (0, 0, 32, 24))
+
+
+@pytest.fixture
+def open_images(tmp_path: Path, make_photo: MakePhoto) -> Path:
+    """Photos and metadata of a split ``val``, without the masks' files."""
+    folder = tmp_path / "metadata" / "val"
+    folder.mkdir(parents=True)
+    for seed, id in enumerate((FIRST, SECOND)):
+        make_photo(tmp_path / id, seed=seed)
+    (folder / "image_ids.txt").write_text(f"{FIRST}\n{SECOND}\n")
+    (folder / "class_labels.txt").write_text(f"{FIRST},0\n{SECOND},1\n")
+    (folder / "localization.txt").write_text(LINES)
+    return tmp_path
