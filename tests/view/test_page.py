@@ -352,7 +352,7 @@ def test_what_cannot_be_saved_is_told_and_saved_later(opened, review, page_error
     def full(*_: object) -> None:
         raise RunError("cannot write review.jsonl (the disk is full)")
 
-    monkeypatch.setattr(review, "_append", full)
+    monkeypatch.setattr(review.journal, "append", full)
     opened.keyboard.press("1")
     opened.keyboard.press("d")
     until(opened, "document.getElementById('saved').textContent === 'Not saved'")

@@ -71,7 +71,7 @@ def test_a_run_without_predictions_says_what_to_give(tmp_path: Path):
     (tmp_path / "model.json").write_text("{}")
     with pytest.raises(RunError, match=r"is a run; .* dips view .* DIR"):
         serve(None, tmp_path, open_browser=False)
-    with pytest.raises(RunError, match="is no prediction"):
+    with pytest.raises(RunError, match="is not a prediction"):
         serve(tmp_path, tmp_path, open_browser=False)
 
 

@@ -53,8 +53,11 @@ def predict_folder(
     folder = PredictionFolder.plan(images, out, formats=parse_formats(formats), made_with=made_with)
 
     from dips.loading import load
-    from dips.system.console import log
+    from dips.system.console import log, track
 
     model = load(run, device=device, settings=settings, weights=weights)
     log(f"{model.predictor.summary()}; {model.made_with()}")
-    return filled(folder.fill(lambda paths, skipped: model.predict(paths, skipped=skipped)), out)
+    todo = folder.begin()
+    for prediction in track(model.predictor.photos(todo, folder.skip), "predict", total=len(todo)):
+        folder.write(prediction)
+    return filled(folder.finish(), out)

@@ -13,7 +13,7 @@ from dips.cli.options import Device, PredictSettings, RunOrOnnx, Tile, Weights
 from dips.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from dips.predict.stream import Journal
+    from dips.predict.stream import FrameJournal
     from dips.types import Problem
 from dips.cli.messages import counted
 from dips.cli.options import tile_setting
@@ -55,8 +55,7 @@ def stream_boxes(
 ) -> int:
     """A video, or a folder that fills; returns the exit code. Ctrl-C ends a folder's watch like idleness does."""
     from dips.data.images import VIDEOS
-    from dips.predict.records import skipped_records
-    from dips.predict.stream import Journal
+    from dips.predict.stream import FrameJournal
     from dips.runs.identity import identity
     from dips.system.files import as_text
 
@@ -68,12 +67,11 @@ def stream_boxes(
     if not source.exists():
         raise DataError(f"{source} does not exist; give a video or a folder")
     name = identity(run)
-    journal = Journal(out, {**name, "source": str(source), "fps": rate if video else None, "settings": sorted(settings)})
+    journal = FrameJournal(out, {**name, "source": str(source), "fps": rate if video else None, "settings": sorted(settings)})
 
     with closing(journal):
         skipped = _run_stream(run, source, journal, rate, idle, settings, weights, device, name["model"][:12])
-        head = {"source": as_text(source.as_posix()), "fps": rate if video else None, "skipped": skipped_records(skipped)}
-        total = journal.finish(head)
+        total = journal.finish(source=as_text(source.as_posix()), fps=rate if video else None, skipped=skipped)
     print(f"{counted(total, 'frame')} in {out}")
     return 1 if skipped else 0
 
@@ -81,7 +79,7 @@ def stream_boxes(
 def _run_stream(
     run: Path,
     source: Path,
-    journal: Journal,
+    journal: FrameJournal,
     rate: float,
     idle: float,
     settings: Sequence[str],
@@ -91,7 +89,7 @@ def _run_stream(
 ) -> list[Problem]:
     """Predict what comes; returns the photos that were skipped."""
     from dips.loading import load
-    from dips.predict.stream import predicted, video_frames, watched, write_stream
+    from dips.predict.stream import predict_frames, video_frames, watch_folder, write_stream
     from dips.system.console import log
     from dips.types import Problem
 
@@ -107,10 +105,10 @@ def _run_stream(
         log(f"skipped: {why}")
 
     if video:
-        found = predicted(model.predictor, video_frames(source, rate, journal.done))
+        found = predict_frames(model.predictor, video_frames(source, rate, journal.done))
     else:
         log(f"watching {source}; ends when no photo has come for {idle:g} seconds, or with Ctrl-C")
-        found = watched(source, model.predictor.photo, idle=idle, skipped=skip, done=journal.done)
+        found = watch_folder(source, model.predictor.photo, idle=idle, skipped=skip, done=journal.done)
     try:
         with closing(found):
             for count, _ in enumerate(write_stream(found, journal, model=model_name), start=1):

@@ -13,15 +13,11 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-import numpy as np
-
 from dips.config import PredictConfig
 from dips.data.images import ByteImage, image_size, read_image, resize_image
 from dips.data.windows import PhotoWindows, open_photo
 from dips.errors import ConfigError, ImageError
-from dips.predict.objects import with_objects
 from dips.predict.prediction import Prediction
-from dips.scoremaps.levels import packed, unpacked
 from dips.scoremaps.tiles import Blend, ClassVote, Tiles
 from dips.types import Answer, FloatArray
 
@@ -163,21 +159,15 @@ class Predictor:
         """
         if self.config.threshold < 0:
             raise ConfigError("predict.threshold: none was chosen on validation here; give one between 0 and 1")
-        label = int(probabilities.argmax())
-        return with_objects(
-            Prediction(
-                path=path,
-                label=self.classes[label],
-                label_score=float(probabilities[label]),
-                class_scores=np.asarray(probabilities, np.float32),
-                classes=self.classes,
-                size=size,
-                boxes=np.zeros((0, 4), np.float32),
-                box_scores=np.zeros(0, np.float32),
-                grid=unpacked(packed(grid)),
-                regions=np.zeros((1, 1), np.uint16),
-                background=None if self.background is None else self.classes[self.background],
-            ),
+        prediction = Prediction.from_map(
+            path,
+            size,
+            grid,
+            classes=self.classes,
+            probabilities=probabilities,
+            background=None if self.background is None else self.classes[self.background],
+        )
+        return prediction.with_objects(
             threshold=self.config.threshold,
             min_area=self.config.min_area * share,
             min_score=self.config.min_score if self.config.min_score >= 0 else _TILED_SCORE if share < 1 else 0.0,

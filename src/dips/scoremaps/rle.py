@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dips.errors import DataError
 
-__all__ = ["area", "bounding_box", "decode", "encode", "run_lengths"]
+__all__ = ["area", "decode", "encode", "run_lengths"]
 
 Mask = NDArray[np.bool_]
 Ints = NDArray[np.int64]
@@ -83,29 +83,6 @@ def area(counts: str) -> int:
         DataError: the counts are damaged.
     """
     return int(_expanded(counts)[1::2].sum())
-
-
-def bounding_box(counts: str, size: tuple[int, int]) -> Box:
-    """``x0 y0 x1 y1`` of the mask's pixels, end exclusive; four zeros where there are none.
-
-    Args:
-        counts: see :func:`encode`.
-        size: width and height of the photo.
-
-    Raises:
-        DataError: the counts are damaged or of another size.
-    """
-    height = size[1]
-    lengths = _checked(counts, size)
-    ends = np.cumsum(lengths)[1::2]
-    ones = lengths[1::2]
-    begins, lasts = (ends - ones)[ones > 0], (ends - 1)[ones > 0]
-    if len(begins) == 0:
-        return 0, 0, 0, 0
-    (left, top), (right, bottom) = np.divmod(begins, height), np.divmod(lasts, height)
-    whole = bool((left != right).any())  # a run over the foot of a column
-    y0, y1 = (0, height) if whole else (int(top.min()), int(bottom.max()) + 1)
-    return int(left.min()), y0, int(right.max()) + 1, y1
 
 
 def _checked(counts: str, size: tuple[int, int]) -> Ints:

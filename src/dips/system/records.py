@@ -17,7 +17,7 @@ import msgspec
 from dips.errors import DipsError, RunError
 from dips.system.files import atomic_file
 
-__all__ = ["Record", "parse_record", "read_record", "to_json", "write_json"]
+__all__ = ["Record", "parse_object", "parse_record", "read_record", "to_json", "write_json"]
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -60,6 +60,14 @@ def parse_record(data: bytes | str, kind: type[R], *, source: str | Path, remedy
         raise error(f"{source} {words}; {remedy}")
     try:
         return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
+        raise error(f"{source} is damaged ({problem}); {remedy}") from problem
+
+
+def parse_object(data: bytes, *, source: str | Path, remedy: str, error: type[DipsError] = RunError) -> dict[str, Any]:
+    """Parse a JSON object whose keys are not known, as what identifies a piece of work. Otherwise as :func:`parse_record`."""
+    try:
+        return msgspec.json.decode(data, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
         raise error(f"{source} is damaged ({problem}); {remedy}") from problem
 
