@@ -25,7 +25,14 @@ class SharedClasses:
 
     Attributes:
         names: of all classes, in label order; empty before the first photo.
-        objects: of those that a box can have: all but the one without object.
+        objects: of the classes that a box can have: all but the one without object.
+
+    .. code-block:: python
+
+        classes = SharedClasses()
+        for _, record in read_records(Path("predictions")):
+            classes.add(record)  # RunError for a photo of another model
+        print(classes.objects)
     """
 
     def __init__(self) -> None:
@@ -48,7 +55,16 @@ class SharedClasses:
 
 
 class JsonArray:
-    """Writes the elements of a JSON array as they come, one a line; the brackets are the caller's."""
+    """Writes the elements of a JSON array as they come, one a line; the brackets are the caller's.
+
+    >>> import io
+    >>> file = io.StringIO()
+    >>> array = JsonArray(file)
+    >>> for name in "ab":
+    ...     array.add({"name": name})
+    >>> file.getvalue()
+    '\\n{"name": "a"},\\n{"name": "b"}'
+    """
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file

@@ -25,6 +25,15 @@ class CocoFile:
 
     Attributes:
         classes: the categories in their order; may change until the file is complete.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "coco.json"
+    >>> with coco_file(path, "by hand") as coco:
+    ...     coco.classes = ["mast"]
+    ...     coco.image(1, "a.jpg", width=80, height=60)
+    ...     coco.annotation(1, "mast", (10, 20, 30, 60), None, {"score": 0.9})
+    >>> json.loads(path.read_text())["annotations"][0]["bbox"]
+    [10, 20, 20, 40]
     """
 
     def __init__(self, file: IO[str], waiting: IO[str]) -> None:

@@ -52,6 +52,12 @@ class BoxRecord(Record, frozen=True, kw_only=True):
         box: ``x0 y0 x1 y1`` in pixels of the upright photo, end exclusive.
         score: mean of the score map over the object, 0 to 1.
         mask: its pixels.
+
+    >>> from dips.scoremaps.rle import encode
+    >>> mask = MaskRecord(size=(3, 4), counts=encode(np.ones((2, 2), bool), corner=(1, 0), size=(4, 3)))
+    >>> entry = BoxRecord(box=(1.0, 0.0, 3.0, 2.0), score=0.8, mask=mask)
+    >>> entry.corners, entry.crop().tolist()
+    ((1, 0, 3, 2), [[True, True], [True, True]])
     """
 
     box: tuple[float, float, float, float]

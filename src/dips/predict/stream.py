@@ -52,6 +52,9 @@ class Frame:
         source: the video, or the photo's own file.
         name: of a photo its path below the folder, of a video's frame ``frame-NUMBER``.
         time: seconds from the video's beginning; of a photo None.
+
+    >>> Frame(Path("flight.mp4"), "frame-0000050", 2.0).time
+    2.0
     """
 
     source: Path
@@ -219,6 +222,14 @@ class FrameJournal:
 
     Raises:
         RunError: ``path`` exists, or the journal is another work's or in use.
+
+    .. code-block:: python
+
+        with closing(FrameJournal(Path("boxes.json"), {"source": "flight.mp4"})) as journal:
+            frames = video_frames(Path("flight.mp4"), 1.0, journal.done)
+            for prediction in write_stream(predict_frames(predictor, frames), journal, model="3f2a"):
+                print(prediction.boxes)
+            journal.finish(source="flight.mp4", fps=1.0)
     """
 
     def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:

@@ -59,6 +59,12 @@ class Claim:
         unmarked: how a folder without the mark is described: ``and is not a demo``.
         labels: see :func:`differences`.
         remedy: what to do about a folder that holds other work.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp()) / "out"
+    >>> Claim(folder=folder, mark="mark.json", identity={"seed": 0}, holds="a demo").take()
+    >>> Claim(folder=folder, mark="mark.json", identity={"seed": 0}, holds="a demo").check()
+    {'seed': 0}
     """
 
     folder: Path

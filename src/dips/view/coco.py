@@ -59,6 +59,12 @@ class Writer:
     Args:
         review: what is written.
         pause: seconds without a change before the file is written.
+
+    .. code-block:: python
+
+        writer = Writer(review)  # from now on the file follows each change
+        review.change(0, {"reviewed": True, "boxes": []})
+        writer.close()
     """
 
     def __init__(self, review: Review, *, pause: float = PAUSE_SECONDS) -> None:

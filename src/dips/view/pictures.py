@@ -25,7 +25,13 @@ MAX_READERS = 2  # a photo of 250 million pixels that is no JPEG needs 1.8 GB wh
 
 
 class Pictures:
-    """The photos of a prediction folder."""
+    """The photos of a prediction folder, as JPEGs.
+
+    .. code-block:: python
+
+        predictions = read_predictions(Path("out"))
+        data = Pictures(predictions.folder).jpeg(predictions.photos[0], SMALL_SIDE)
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -37,6 +37,9 @@ class Photo:
         label: the predicted class.
         label_score: its probability.
         boxes: the predicted boxes, best first.
+
+    >>> Photo("a.jpg", Path("a.jpg"), Path("a.json"), 80, 60, "mast", 0.9, (PredictedBox((10, 20, 30, 40), 0.8),)).boxes[0].score
+    0.8
     """
 
     name: str
@@ -69,6 +72,9 @@ class Predictions:
         classes: names of all classes, in the model's order.
         background: name of the class without object, if there is one.
         model: what tells the model from others, "" if that is not known.
+
+    >>> Predictions(Path("out"), (), ("none", "mast"), "none", "3f2a").object_classes
+    ('mast',)
     """
 
     folder: Path

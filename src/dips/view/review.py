@@ -45,6 +45,9 @@ class ReviewBox(Record, frozen=True, kw_only=True):
         label: its class.
         of: index of the predicted box that it was made from; None for one that a person drew.
         accepted: whether a person confirmed it.
+
+    >>> ReviewBox(box=(10.0, 20.0, 30.0, 40.0), label="mast", of=None, accepted=True).label
+    'mast'
     """
 
     box: Box
@@ -76,6 +79,9 @@ class State:
         reviewed: whether a person is done with it.
         boxes: in the order of the predictions, drawn ones after them.
         version: how often it was changed since the program started.
+
+    >>> State(True, (), version=3) == State(True, (), version=4)
+    True
     """
 
     reviewed: bool
@@ -98,6 +104,16 @@ class Review:
 
     Raises:
         RunError: the journal is damaged, of another model, cannot be written, or another program is writing it.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from dips.view.predictions import PredictedBox
+    >>> photo = Photo("a.jpg", Path("a.jpg"), Path("a.json"), 80, 60, "mast", 0.9, (PredictedBox((10, 20, 30, 40), 0.8),))
+    >>> review = Review(Predictions(Path(tempfile.mkdtemp()), (photo,), ("none", "mast"), "none", "3f2a"))
+    >>> state = review.change(0, {"reviewed": True, "boxes": []})
+    >>> review.counts(), len(review.undo()[1].boxes)
+    ((1, 0), 1)
+    >>> review.close()
     """
 
     def __init__(self, predictions: Predictions) -> None:

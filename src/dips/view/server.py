@@ -62,6 +62,12 @@ class Server(ThreadingHTTPServer):
 
     Raises:
         RunError: the port is taken or not allowed.
+
+    .. code-block:: python
+
+        with Server(review, title="masts") as server:
+            print(server.address)
+            server.serve_forever()
     """
 
     daemon_threads = True
