@@ -38,8 +38,8 @@ class Photo:
         label_score: its probability.
         boxes: the predicted boxes, best first.
 
-    >>> Photo("a.jpg", Path("a.jpg"), Path("a.json"), 80, 60, "mast", 0.9, (PredictedBox((10, 20, 30, 40), 0.8),)).boxes[0].score
-    0.8
+    >>> Photo("a.jpg", Path("a.jpg"), Path("a.json"), 80, 60, "mast", 0.9, (PredictedBox((10, 20, 30, 40), 0.8),)).label
+    'mast'
     """
 
     name: str
