@@ -31,7 +31,7 @@ def test_unknown_settings(tiny: Tiny, tmp_path: Path, dips: Dips) -> None:
 def test_existing_run_is_left_alone(tiny: Tiny, dips: Dips) -> None:
     before = {path: path.stat().st_mtime_ns for path in tiny.run.iterdir()}
     said = dips(*tiny.train(tiny.run))
-    assert said.code == 2 and "exists already" in said.err and "--resume" in said.err
+    assert said.code == 2 and "already exists" in said.err and "--resume" in said.err
     assert {path: path.stat().st_mtime_ns for path in tiny.run.iterdir()} == before
 
 

@@ -12,6 +12,7 @@ import pytest
 from dips.data.images import read_image
 from dips.data.photo_files import list_images
 from dips.model import Model
+from dips.system.records import to_json
 
 from .conftest import Dips, Tiny, read_map
 
@@ -45,7 +46,7 @@ def test_another_threshold_is_what_the_model_would_say(tiny: Tiny, predicted: Pa
     for record, before in zip(records(tmp_path / "new"), records(predicted), strict=True):
         prediction = expected[str(record["path"])]
         assert record["threshold"] == 0.8 and record["min_area"] == 0 and record["model"] == before["model"]
-        assert record["boxes"] == prediction.record()["boxes"]
+        assert record["boxes"] == json.loads(to_json(prediction.record()))["boxes"]
         changed += record["boxes"] != before["boxes"]
     assert changed
     assert dips("boxes", predicted, "--out", tmp_path / "none", "--min-score", "1").code == 0
@@ -68,9 +69,9 @@ def test_mistakes(predicted: Path, tmp_path: Path, dips: Dips, options: list[str
 
 def test_a_folder_that_is_no_prediction(predicted: Path, tiny: Tiny, tmp_path: Path, dips: Dips) -> None:
     said = dips("boxes", tiny.data, "--out", tmp_path / "out")
-    assert said.code == 2 and "is no prediction" in said.err
+    assert said.code == 2 and "is not a prediction" in said.err
     said = dips("boxes", predicted, "--out", predicted)
-    assert said.code == 2 and "exists already" in said.err
+    assert said.code == 2 and "already exists" in said.err
 
 
 def test_tiles(tiny: Tiny, tmp_path: Path, dips: Dips) -> None:

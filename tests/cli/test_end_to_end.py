@@ -91,7 +91,7 @@ def test_kill_9_in_training_then_resume(tiny: Tiny, tmp_path: Path, dips: Dips) 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
 def test_kill_9_in_prediction_then_again(tiny: Tiny, tmp_path: Path, dips: Dips) -> None:
     command = ("predict", tiny.run, tiny.data / "test", "--format", "overlays,masks,coco", "--out")
-    killed("dips.predict.folder", "write_json", 4, *command, tmp_path / "out")  # the mark, then two photos
+    killed("dips.predict.folder", "write_json", 3, *command, tmp_path / "out")  # behind two photos
     finished = sorted((tmp_path / "out" / "json").rglob("*.json"))
     assert len(finished) == 2 and not (tmp_path / "out" / "predictions.json").exists()
     times = [path.stat().st_mtime_ns for path in finished]
@@ -139,11 +139,11 @@ def test_demo_is_interrupted_and_goes_on(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(PredictionFolder, "fill", interrupted)
+    monkeypatch.setattr(PredictionFolder, "write", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run()
     monkeypatch.undo()
-    with pytest.raises(RunError, match="another way"):
+    with pytest.raises(RunError, match="holds a demo made with seed 0, now 1"):
         run(seed=1)
     capfd.readouterr()
     assert run() == 0
@@ -170,5 +170,5 @@ def test_demo_is_interrupted_and_goes_on(
 def test_demo_leaves_other_folders_alone(tmp_path: Path, dips: Dips) -> None:
     (tmp_path / "mine").mkdir()
     said = dips("demo", "--out", tmp_path / "mine")
-    assert said.code == 2 and "is no demo" in said.err
+    assert said.code == 2 and "is not a demo" in said.err
     assert list((tmp_path / "mine").iterdir()) == []

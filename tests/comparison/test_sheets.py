@@ -7,7 +7,7 @@ import pytest
 
 from dips.comparison.sheets import Column, attention_sheet, method_sheets
 from dips.errors import DataError
-from dips.pictures.drawing import DARK, PAPER, PREDICTED, TRUE, heat_colours
+from dips.pictures.drawing import DARK, GROUND_TRUTH, PAPER, PREDICTED, heat_colours
 
 GAP, SIDE = 6, 100
 
@@ -52,8 +52,8 @@ def test_boxes_are_where_the_photo_has_them_and_the_iou_is_told() -> None:
     found, true = np.array([[40, 20, 160, 80]]), np.array([[40, 20, 160, 80]])
     (picture,) = method_sheets(PHOTOS, [true, None], [column("a", [found, NONE]), column("b")], side=SIDE)
     only_true, hit, missed = (tile(picture, 0, place) for place in range(3))
-    assert has(only_true, TRUE)[10, 20:80].mean() > 0.4 and not has(only_true, PREDICTED).any()
-    assert has(hit, PREDICTED)[10, 30:80].all() and has(hit, PREDICTED)[39, 20:80].all() and not has(hit, TRUE).any()
+    assert has(only_true, GROUND_TRUTH)[10, 20:80].mean() > 0.4 and not has(only_true, PREDICTED).any()
+    assert has(hit, PREDICTED)[10, 30:80].all() and has(hit, PREDICTED)[39, 20:80].all() and not has(hit, GROUND_TRUTH).any()
     assert has(hit, PREDICTED)[:6, :6].sum() > 5, "an IoU of 1 stands on blue"
     assert has(missed, DARK)[:6, :6].sum() > 5 and not has(missed, PREDICTED).any()
     assert (tile(picture, 1, 1)[:, 25:75] == 140).all()  # without true boxes there is no IoU

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dips.errors import DataError
-from dips.pictures.drawing import DARK, PREDICTED, TRUE, heat_colours
-from dips.pictures.overlay import Tile, sheet, thumbnail
+from dips.pictures.drawing import DARK, GROUND_TRUTH, PREDICTED, heat_colours
+from dips.pictures.overlay import thumbnail
 from dips.predict.prediction import Prediction
 
 MakePrediction = Callable[..., Prediction]
@@ -31,12 +31,12 @@ def test_the_box_is_drawn_on_its_outermost_pixels(make_prediction: MakePredictio
     assert has(picture, PREDICTED)[30:59, [30, 79]].all() and has(picture, PREDICTED)[59, 40:70].all()
     assert has(picture, PREDICTED)[62:].sum() == 0
     assert (photo == 90).all()  # the photo itself is left alone
-    assert not has(picture, TRUE).any()
+    assert not has(picture, GROUND_TRUTH).any()
 
 
 def test_true_boxes_are_dashed_in_another_colour(make_prediction: MakePrediction) -> None:
     picture = make_prediction((120, 90), None).overlay(grey(120, 90), [[10, 30, 110, 80]], legend=False)
-    edge = has(picture, TRUE)[79, 10:110]
+    edge = has(picture, GROUND_TRUTH)[79, 10:110]
     assert 0.4 < edge.mean() < 0.8 and edge[0]
     assert has(picture, DARK)[79, 10:110].sum() == 100 - edge.sum()  # between the dashes
     assert not has(picture, PREDICTED).any()
@@ -109,28 +109,11 @@ def test_thumbnails_only_shrink() -> None:
     assert thumbnail(grey(4000, 1), 200).shape == (1, 200, 3)
 
 
-def test_sheets_hold_every_picture_and_caption() -> None:
-    tiles = [Tile("first", np.full((100, 50, 3), (200, 0, 0), np.uint8)), ("", np.full((20, 300, 3), (0, 200, 0), np.uint8))]
-    page = sheet([*tiles, ("a caption that is far too long for its two lines " * 4, grey(10, 10))], 2, side=100)
-    assert page.shape[1] == 2 * 100 + 3 * 5
-    assert has(page, (200, 0, 0)).sum() == 100 * 50
-    assert has(page, (0, 200, 0)).sum() == 7 * 100
-    assert has(page, (90, 90, 90)).sum() >= 100
-    rows = np.flatnonzero((page < 100).all(axis=2).any(axis=1))
-    assert rows.max() < page.shape[0] - 1  # no caption is cut off
-
-
-@pytest.mark.parametrize(("tiles", "columns"), [([], 2), ([("a", np.zeros((4, 4, 3), np.uint8))], 0)])
-def test_empty_sheets_are_refused(tiles: list[tuple[str, np.ndarray]], columns: int) -> None:
-    with pytest.raises(DataError):
-        sheet(tiles, columns)
-
-
 def test_real_photos(real_data: Path, make_prediction: MakePrediction) -> None:
     path = min((real_data / "insulators" / "photos").rglob("*.jpg"))
     photo = np.ascontiguousarray(cv2.imread(str(path))[..., ::-1])
     height, width = photo.shape[:2]
     prediction = make_prediction((width, height), (100, 300, 500, 420), path=path, label="insulator")
     picture = prediction.overlay(photo, [[90, 290, 520, 430]])
-    assert picture.shape == photo.shape and has(picture, PREDICTED).any() and has(picture, TRUE).any()
+    assert picture.shape == photo.shape and has(picture, PREDICTED).any() and has(picture, GROUND_TRUTH).any()
     assert (picture == photo).all(axis=2).mean() > 0.7  # most of the photo stays as it is

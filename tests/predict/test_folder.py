@@ -14,7 +14,7 @@ import pytest
 
 from dips.data.images import read_image
 from dips.errors import ConfigError, DataError, ImageError, RunError
-from dips.predict.folder import PredictionFolder, parse_formats
+from dips.predict.folder import FolderSummary, PredictionFolder, parse_formats
 from dips.predict.naming import name_photos
 from dips.predict.prediction import Prediction
 
@@ -45,6 +45,16 @@ def predict(paths: Iterable[Path], skipped: Callable[[Path, str], None]) -> Iter
         )
 
 
+Predict = Callable[[Iterable[Path], Callable[[Path, str], None]], Iterator[Prediction]]
+
+
+def fill(folder: PredictionFolder, predicted: Predict = predict) -> FolderSummary:
+    """What the commands do."""
+    for prediction in predicted(folder.begin(), folder.skip):
+        folder.write(prediction)
+    return folder.finish()
+
+
 def plan(images: list[Path], out: Path, formats: tuple[str, ...] = ALL, model: str = "m") -> PredictionFolder:
     return PredictionFolder.plan(images, out, formats=formats, made_with={"model": model, "settings": []})
 
@@ -70,7 +80,7 @@ def test_what_is_written(tmp_path: Path, make_photo: MakePhoto) -> None:
     for name in ("a/x.jpg", "b c/x.jpg", "ü.png"):
         make_photo(tmp_path / "photos" / name)
     out = tmp_path / "out"
-    done = plan([tmp_path / "photos"], out).fill(predict)
+    done = fill(plan([tmp_path / "photos"], out))
     assert (done.photos, done.boxes, done.skipped) == (3, 3, ())
     assert files(out) == expected("a/x", "b c/x", "ü")
     records = json.loads((out / "predictions.json").read_text())["predictions"]
@@ -86,7 +96,7 @@ def test_what_is_written(tmp_path: Path, make_photo: MakePhoto) -> None:
 
 def test_json_alone(tmp_path: Path, make_photo: MakePhoto) -> None:
     photo = make_photo(tmp_path / "x.jpg")
-    plan([photo], tmp_path / "out", parse_formats("json")).fill(predict)
+    fill(plan([photo], tmp_path / "out", parse_formats("json")))
     assert files(tmp_path / "out") == ["json/x.json", "maps/x.png", "predictions.json"]
 
 
@@ -103,7 +113,7 @@ def test_photos_that_differ_in_their_suffix_or_case_alone(tmp_path: Path, make_p
     stems = plan(photos, tmp_path / "out").stems
     assert stems[photos[0]] == "a.jpg" and stems[photos[1]] == "A.PNG" and stems[photos[3]] == "b"
     assert len({stem.casefold() for stem in stems.values()}) == len(names)
-    done = plan(photos, tmp_path / "out").fill(predict)
+    done = fill(plan(photos, tmp_path / "out"))
     assert done.photos == len(names)
 
 
@@ -114,7 +124,7 @@ def test_a_name_that_is_no_text(tmp_path: Path, make_photo: MakePhoto) -> None:
         photo.rename(os.fsdecode(os.fsencode(photo.parent) + b"/\xff.jpg"))
     except OSError:
         pytest.skip("this disk takes no such names")
-    assert plan([photo.parent], tmp_path / "out").fill(predict).photos == 1
+    assert fill(plan([photo.parent], tmp_path / "out")).photos == 1
     assert json.loads((tmp_path / "out" / "coco.json").read_text())["images"][0]["file_name"] == "\\udcff.jpg"
 
 
@@ -137,7 +147,7 @@ def test_no_photos(tmp_path: Path) -> None:
 def test_broken_photos_are_skipped(tmp_path: Path, make_photo: MakePhoto) -> None:
     make_photo(tmp_path / "p/good.jpg")
     (tmp_path / "p/text.jpg").write_text("hello")
-    done = plan([tmp_path / "p"], tmp_path / "out").fill(predict)
+    done = fill(plan([tmp_path / "p"], tmp_path / "out"))
     assert done.photos == 1 and [problem.path.name for problem in done.skipped] == ["text.jpg"]
     listed = json.loads((tmp_path / "out/skipped.json").read_text())["skipped"]
     assert listed[0]["path"].endswith("p/text.jpg") and "not a photo" in listed[0]["reason"]
@@ -146,17 +156,17 @@ def test_broken_photos_are_skipped(tmp_path: Path, make_photo: MakePhoto) -> Non
 def test_extreme_sizes(tmp_path: Path, make_photo: MakePhoto) -> None:
     make_photo(tmp_path / "p/dot.png", size=(1, 1))
     make_photo(tmp_path / "p/strip.png", size=(20000, 30))
-    assert plan([tmp_path / "p"], tmp_path / "out").fill(predict).photos == 2
+    assert fill(plan([tmp_path / "p"], tmp_path / "out")).photos == 2
 
 
 def test_an_existing_folder_is_left_alone(tmp_path: Path, make_photo: MakePhoto) -> None:
     photo = make_photo(tmp_path / "x.jpg")
     (tmp_path / "out").mkdir()
-    with pytest.raises(RunError, match="exists already"):
+    with pytest.raises(RunError, match="already exists"):
         plan([photo], tmp_path / "out")
     assert files(tmp_path / "out") == []
-    plan([photo], tmp_path / "new").fill(predict)
-    with pytest.raises(RunError, match="exists already"):
+    fill(plan([photo], tmp_path / "new"))
+    with pytest.raises(RunError, match="already exists"):
         plan([photo], tmp_path / "new")
 
 
@@ -179,7 +189,7 @@ def test_a_full_disk_loses_nothing(room: int, tmp_path: Path, make_photo: MakePh
     photos = [make_photo(tmp_path / "p" / f"{i}.jpg", seed=i) for i in range(2)]
     monkeypatch.setattr(os, "replace", Full(room))
     with pytest.raises(RunError, match="No space left"):
-        plan(photos, tmp_path / "out").fill(predict)
+        fill(plan(photos, tmp_path / "out"))
     monkeypatch.undo()
     asked: list[Path] = []
 
@@ -187,7 +197,7 @@ def test_a_full_disk_loses_nothing(room: int, tmp_path: Path, make_photo: MakePh
         asked.extend(paths)
         return predict(asked, skipped)
 
-    assert plan(photos, tmp_path / "out").fill(counting).photos == 2
+    assert fill(plan(photos, tmp_path / "out"), counting).photos == 2
     assert len(asked) == (2 if room < 6 else 1 if room < 10 else 0)
     assert files(tmp_path / "out") == expected("0", "1")
 
@@ -201,7 +211,7 @@ def test_only_the_same_work_goes_on(tmp_path: Path, make_photo: MakePhoto) -> No
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        plan(photos, out).fill(stopped)
+        fill(plan(photos, out), stopped)
     (out / "json" / ".1.json.ab12cd34").write_text("left by a kill")
     with pytest.raises(RunError, match="another model"):
         plan(photos, out, model="n")
@@ -209,7 +219,7 @@ def test_only_the_same_work_goes_on(tmp_path: Path, make_photo: MakePhoto) -> No
         plan(photos, out, parse_formats("json"))
     with pytest.raises(RunError, match="other photos"):
         plan(photos[:1], out)
-    assert plan(photos, out).fill(predict).photos == 2
+    assert fill(plan(photos, out)).photos == 2
     assert not [name for name in files(out) if "/." in name or name.startswith(".")]
 
 
@@ -225,7 +235,7 @@ def test_an_overlay_that_cannot_be_drawn_loses_nothing_else(tmp_path: Path, make
                 prediction.path.unlink()
             yield prediction
 
-    done = plan(photos, tmp_path / "out").fill(predict_and_move)
+    done = fill(plan(photos, tmp_path / "out"), predict_and_move)
     assert done.photos == 2 and [problem.path for problem in done.skipped] == photos[:1]
     assert files(tmp_path / "out") == sorted({*expected("0", "1"), "skipped.json"} - {"overlays/0.jpg"})
 
@@ -239,11 +249,11 @@ def test_what_a_kill_left_is_removed_everywhere(tmp_path: Path, make_photo: Make
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        plan([photo], out).fill(stopped)
+        fill(plan([photo], out), stopped)
     for left in (".coco.json.1_od4hc8", "voc/.a.xml.yx7mq87u", "json/.a.json.abcdefgh"):
         (out / left).parent.mkdir(exist_ok=True)
         (out / left).touch()
-    assert plan([photo], out).fill(predict).photos == 1
+    assert fill(plan([photo], out)).photos == 1
     assert files(out) == expected(".a.b2345678")
 
 

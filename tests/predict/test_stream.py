@@ -16,8 +16,9 @@ from PIL import Image
 
 from dips.data.images import ByteImage, read_image
 from dips.errors import DataError, RunError
+from dips.formats.records import PredictionRecord
 from dips.predict.prediction import Prediction
-from dips.predict.stream import Frame, Journal, video_frames, watched, write_stream
+from dips.predict.stream import Frame, FrameJournal, video_frames, watch_folder, write_stream
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,10 @@ def seen(path: Path, width: int, height: int) -> Prediction:
         grid=regions.astype(np.float32),
         regions=regions,
     )
+
+
+def named(name: str) -> PredictionRecord:
+    return seen(Path("clip.avi"), 4, 3).record(name=name)
 
 
 def predict(frames: Iterable[tuple[Frame, ByteImage]]) -> Iterator[tuple[Frame, Prediction]]:
@@ -78,33 +83,33 @@ def test_what_is_no_video_is_named(tmp_path: Path, content: bytes | None, capfd:
     path = tmp_path / "a.mp4"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(DataError, match=r"a\.mp4 (does not exist|is no video|holds no frame)"):
+    with pytest.raises(DataError, match=r"a\.mp4 (does not exist|is not a video|holds no frame)"):
         list(video_frames(path, 1))
     capfd.readouterr()
 
 
 def test_a_killed_stream_goes_on(video: Path, tmp_path: Path) -> None:
     out = tmp_path / "sub" / "boxes.json"
-    journal = Journal(out, {"model": "m", "rate": 4})
+    journal = FrameJournal(out, {"model": "m", "rate": 4})
     running = write_stream(predict(video_frames(video, 4)), journal, model="m")
     names = [next(running).path for _ in range(3)]
     assert len(names) == 3 and not out.exists()
-    journal._file.close()
-    with journal.part.open("a") as file:
+    journal._journal.close()
+    with out.with_name("boxes.json.part").open("a") as file:
         file.write('{"name": "frame-00000')  # a line that the kill cut
-    with pytest.raises(RunError, match="another model, source or rate"):
-        Journal(out, {"model": "n", "rate": 4})
-    again = Journal(out, {"model": "m", "rate": 4})
+    with pytest.raises(RunError, match=r"boxes\.json\.part holds an interrupted stream made with another model; remove it"):
+        FrameJournal(out, {"model": "n", "rate": 4})
+    again = FrameJournal(out, {"model": "m", "rate": 4})
     assert again.done == {"frame-0000000", "frame-0000005", "frame-0000010"}
     assert len(list(write_stream(predict(video_frames(video, 4, again.done)), again, model="m"))) == 5
-    assert again.finish({"source": "clip.avi", "fps": 4}) == 8
+    assert again.finish(source="clip.avi", fps=4) == 8
     found = json.loads(out.read_text())
     assert (found["schema_version"], found["source"], found["fps"]) == (1, "clip.avi", 4)
     assert [frame["time"] for frame in found["frames"]] == [n / 4 for n in range(8)]
     assert found["frames"][3]["boxes"][0]["box"] == [0, 0, 64, 48] and found["frames"][3]["name"] == "frame-0000015"
     assert [path.name for path in out.parent.iterdir()] == ["boxes.json"]
-    with pytest.raises(RunError, match="exists already"):
-        Journal(out, {})
+    with pytest.raises(RunError, match="already exists"):
+        FrameJournal(out, {})
 
 
 def test_a_folder_is_watched_while_it_fills(tmp_path: Path) -> None:
@@ -129,10 +134,10 @@ def test_a_folder_is_watched_while_it_fills(tmp_path: Path) -> None:
             (folder / "sub").mkdir()
             Image.new("RGB", (30, 30)).save(folder / "sub" / "d.png")
 
-    found = list(watched(folder, look, idle=14, skipped=lambda path, why: skipped.update({path.name: why}), sleep=sleep))
+    found = list(watch_folder(folder, look, idle=14, skipped=lambda path, why: skipped.update({path.name: why}), sleep=sleep))
     assert [frame.name for frame, _ in found] == ["a.png", "b.png", "c.png", "sub/d.png"]
     assert list(skipped) == ["bad.png"] and found[3][1].size == (30, 30) and found[0][0].time is None
-    rest = watched(folder, look, idle=0, skipped=lambda *_: None, done={"a.png"}, sleep=sleep)
+    rest = watch_folder(folder, look, idle=0, skipped=lambda *_: None, done={"a.png"}, sleep=sleep)
     assert [frame.name for frame, _ in rest] == ["b.png", "c.png", "sub/d.png"]
 
 
@@ -150,7 +155,7 @@ def test_a_photo_that_comes_slowly_is_not_told_as_damaged(tmp_path: Path, make_p
                 (folder / name).write_bytes(whole[: 40 if slept == 1 else None])
                 os.utime(folder / name, (slept, slept))  # long ago: it looks as if it were finished
 
-    found = list(watched(folder, look, idle=20, skipped=lambda path, why: told.append((path.name, slept)), sleep=sleep))
+    found = list(watch_folder(folder, look, idle=20, skipped=lambda path, why: told.append((path.name, slept)), sleep=sleep))
     assert [frame.name for frame, _ in found] == ["slow.png"]
     assert [name for name, _ in told] == ["cut.png"] and 10 <= told[0][1] <= 12
 
@@ -164,7 +169,7 @@ def test_what_could_not_be_read_is_told_when_the_watch_is_broken_off(tmp_path: P
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        list(watched(tmp_path, look, idle=60, skipped=lambda path, why: told.append(path.name), sleep=ended))
+        list(watch_folder(tmp_path, look, idle=60, skipped=lambda path, why: told.append(path.name), sleep=ended))
     assert told == ["bad.png"]
 
 
@@ -179,7 +184,7 @@ def test_photos_that_come_alone_are_told_at_once(tmp_path: Path) -> None:
 
     thread = threading.Thread(target=write)
     thread.start()
-    found = watched(tmp_path, look, idle=30, skipped=lambda *_: None)
+    found = watch_folder(tmp_path, look, idle=30, skipped=lambda *_: None)
     assert next(found)[0].name == "late.png"
     thread.join()
     assert time.monotonic() - arrived[0] < 10
@@ -188,31 +193,45 @@ def test_photos_that_come_alone_are_told_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("left", [b"", b'{"model"', b"head"])
 def test_a_journal_is_cut_behind_its_last_whole_line(tmp_path: Path, left: bytes) -> None:
     """A line that lacks its end alone counts as cut, too: the next one would be written behind it."""
-    out = tmp_path / "boxes.json"
-    journal = Journal(out, {"model": "m"})
-    journal.add({"name": "a"})
-    journal.add({"name": "b"})
-    journal._file.close()
+    out, part = tmp_path / "boxes.json", tmp_path / "boxes.json.part"
+    journal = FrameJournal(out, {"model": "m"})
+    journal.add(named("a"))
+    journal.add(named("b"))
+    journal._journal.close()
     if left.startswith(b"head"):
-        journal.part.write_bytes(journal.part.read_bytes()[:-1])
+        part.write_bytes(part.read_bytes()[:-1])
         kept = {"a"}
     else:
-        journal.part.write_bytes(left)
+        part.write_bytes(left)
         kept = set()
-    again = Journal(out, {"model": "m"})
+    again = FrameJournal(out, {"model": "m"})
     assert again.done == kept
-    again.add({"name": "c"})
-    assert again.finish({}) == len(kept) + 1
+    again.add(named("c"))
+    assert again.finish(source="in", fps=None) == len(kept) + 1
     assert [frame["name"] for frame in json.loads(out.read_text())["frames"]] == [*kept, "c"]
+
+
+def test_a_line_that_a_power_failure_emptied_is_predicted_again(tmp_path: Path) -> None:
+    out, part = tmp_path / "boxes.json", tmp_path / "boxes.json.part"
+    journal = FrameJournal(out, {})
+    for name in "abc":
+        journal.add(named(name))
+    journal._journal.close()
+    lines = part.read_bytes().splitlines(keepends=True)
+    part.write_bytes(b"".join([*lines[:2], b"\0" * (len(lines[2]) - 1) + b"\n", lines[3]]))
+    again = FrameJournal(out, {})
+    assert again.done == {"a"} and part.read_bytes() == b"".join(lines[:2])
+    again.add(named("b"))
+    assert again.finish(source="in", fps=None) == 2
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there are no such locks")
 def test_two_processes_do_not_share_a_journal(tmp_path: Path) -> None:
-    first = Journal(tmp_path / "boxes.json", {})
+    first = FrameJournal(tmp_path / "boxes.json", {})
     with pytest.raises(RunError, match="is in use"):
-        Journal(tmp_path / "boxes.json", {})
+        FrameJournal(tmp_path / "boxes.json", {})
     first.close()
-    Journal(tmp_path / "boxes.json", {}).close()
+    FrameJournal(tmp_path / "boxes.json", {}).close()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="file names are text there")
@@ -224,11 +243,11 @@ def test_names_that_are_no_text(tmp_path: Path, make_photo: Callable[..., Path])
         pytest.skip("this disk takes no such names")
     out = tmp_path / "boxes.json"
     for count in (1, 0):
-        journal = Journal(out, {})
-        found = watched(photo.parent, look, idle=0, skipped=lambda *_: None, done=journal.done, sleep=lambda _: None)
+        journal = FrameJournal(out, {})
+        found = watch_folder(photo.parent, look, idle=0, skipped=lambda *_: None, done=journal.done, sleep=lambda _: None)
         assert len(list(write_stream(found, journal, model="m"))) == count
-        journal._file.close()
-    assert Journal(out, {}).finish({"source": "s"}) == 1
+        journal._journal.close()
+    assert FrameJournal(out, {}).finish(source="s", fps=None) == 1
     assert json.loads(out.read_text())["frames"][0]["name"] == "\\udcff.png"
 
 

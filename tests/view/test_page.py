@@ -228,7 +228,7 @@ def test_deleting_and_undo(opened, review):
     until(opened, "boxes().length === 2")
     assert boxes(review) == [(20, 20, 60, 70), (100, 10, 180, 90)]
     opened.keyboard.press("u")
-    until(opened, "document.getElementById('said').textContent === 'There is nothing to undo'")
+    until(opened, "document.getElementById('said').textContent === 'Nothing to undo'")
 
 
 def test_a_change_while_a_step_is_taken_back_comes_after_it(opened, review):
@@ -308,7 +308,7 @@ def test_numbers_can_be_typed(opened, review):
     assert boxes(review)[0] == (20, 20, 75.5, 70)
     opened.fill('[data-part="left"]', "180")
     opened.keyboard.press("Enter")
-    assert "must lie in the photo of 200 \u00d7 100 pixels" in opened.locator("#notice").inner_text()
+    assert "must be inside the photo (200 \u00d7 100 pixels)" in opened.locator("#notice").inner_text()
     assert boxes(review)[0] == (20, 20, 75.5, 70)
     opened.keyboard.press("j")  # in a field that is no command
     assert opened.evaluate("app.current") == 0
@@ -352,7 +352,7 @@ def test_what_cannot_be_saved_is_told_and_saved_later(opened, review, page_error
     def full(*_: object) -> None:
         raise RunError("cannot write review.jsonl (the disk is full)")
 
-    monkeypatch.setattr(review, "_append", full)
+    monkeypatch.setattr(review.journal, "append", full)
     opened.keyboard.press("1")
     opened.keyboard.press("d")
     until(opened, "document.getElementById('saved').textContent === 'Not saved'")

@@ -11,7 +11,7 @@ from PIL import Image
 
 from dips.errors import ImageError
 from dips.view import pictures
-from dips.view.pictures import LARGE, SMALL, Pictures
+from dips.view.pictures import LARGE_SIDE, SMALL_SIDE, Pictures
 from dips.view.predictions import Photo, read_predictions
 
 
@@ -32,14 +32,14 @@ def test_a_rotated_photo_stands_upright(predicted, make_photo):
     turned = Image.Exif()
     turned[0x0112] = 6  # the left side of the file is the top of the photo
     photo = with_photo(predicted, make_photo, "turned.jpg", (80, 40), (40, 80), exif=turned)
-    image = opened(Pictures(predicted).jpeg(photo, LARGE))
+    image = opened(Pictures(predicted).jpeg(photo, LARGE_SIDE))
     assert image.size == (40, 80)
     red, green, blue = image.getpixel((37, 3))  # the bright corner, from the upper left to the upper right
     assert red > 200 and green > 180 and blue < 120
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
-@pytest.mark.parametrize(("side", "size"), [(LARGE, (2048, 512)), (SMALL, (160, 40))])
+@pytest.mark.parametrize(("side", "size"), [(LARGE_SIDE, (2048, 512)), (SMALL_SIDE, (160, 40))])
 def test_a_large_photo_is_scaled_down(predicted, make_photo, suffix, side, size):
     photo = with_photo(predicted, make_photo, f"large.{suffix}", (4000, 1000), (4000, 1000))
     assert opened(Pictures(predicted).jpeg(photo, side)).size == size
@@ -47,25 +47,25 @@ def test_a_large_photo_is_scaled_down(predicted, make_photo, suffix, side, size)
 
 def test_a_small_or_narrow_photo_keeps_a_pixel(predicted, make_photo):
     photo = with_photo(predicted, make_photo, "narrow.png", (5000, 4), (5000, 4))
-    assert opened(Pictures(predicted).jpeg(photo, SMALL)).size == (160, 1)
-    assert opened(Pictures(predicted).jpeg(photo, LARGE)).size == (2048, 2)
+    assert opened(Pictures(predicted).jpeg(photo, SMALL_SIDE)).size == (160, 1)
+    assert opened(Pictures(predicted).jpeg(photo, LARGE_SIDE)).size == (2048, 2)
 
 
 def test_what_was_read_is_kept_up_to_a_limit(predicted, monkeypatch):
     photos = read_predictions(predicted).photos
     kept = Pictures(predicted)
-    first = kept.jpeg(photos[0], LARGE)
+    first = kept.jpeg(photos[0], LARGE_SIDE)
     (predicted.parent / "photos" / "a.jpg").unlink()
-    assert kept.jpeg(photos[0], LARGE) is first
-    monkeypatch.setattr(pictures, "_KEPT", len(first) + 1)
-    kept.jpeg(photos[1], LARGE)
+    assert kept.jpeg(photos[0], LARGE_SIDE) is first
+    monkeypatch.setattr(pictures, "MAX_CACHE_BYTES", len(first) + 1)
+    kept.jpeg(photos[1], LARGE_SIDE)
     with pytest.raises(ImageError, match="does not exist"):
-        kept.jpeg(photos[0], LARGE)
+        kept.jpeg(photos[0], LARGE_SIDE)
 
 
 def test_a_file_that_is_no_photo_gives_nothing_away(predicted):
     path = predicted.parent / "photos" / "a.jpg"
     path.write_text("my words")
     with pytest.raises(ImageError, match="is not a photo that can be read") as told:
-        Pictures(predicted).jpeg(read_predictions(predicted).photos[0], LARGE)
+        Pictures(predicted).jpeg(read_predictions(predicted).photos[0], LARGE_SIDE)
     assert "my words" not in str(told.value)

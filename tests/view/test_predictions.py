@@ -24,9 +24,9 @@ def test_everything_a_review_needs(predicted):
     assert read.classes == ("none", "mast", "tower") and read.object_classes == ("mast", "tower")
     assert read.model == "0123456789ab"
     first = read.photos[0]
-    assert [found.score for found in first.found] == [0.9, 0.4]
+    assert [predicted.score for predicted in first.boxes] == [0.9, 0.4]
     assert (first.width, first.height, first.label) == (200, 100, "tower")
-    assert [set(mask) for mask in read_masks(first)] == [{"size", "counts"}] * 2
+    assert [mask.size for mask in read_masks(first)] == [(100, 200)] * 2 and all(mask.counts for mask in read_masks(first))
 
 
 def test_photos_are_in_the_order_of_their_folders(predicted):
@@ -58,7 +58,7 @@ def test_a_record_that_is_no_json_is_named(predicted, text):
 
 
 def test_folders_that_are_no_prediction(predicted, tmp_path):
-    with pytest.raises(RunError, match="is no prediction"):
+    with pytest.raises(RunError, match="is not a prediction"):
         read_predictions(tmp_path / "photos")
     (tmp_path / "empty" / "json").mkdir(parents=True)
     with pytest.raises(RunError, match="holds no photos"):

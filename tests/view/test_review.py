@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dips.errors import RunError
-from dips.view.predictions import Found, Photo, Predictions, read_predictions
-from dips.view.review import JOURNAL, Conflict, Refused, Review
+from dips.view.predictions import Photo, PredictedBox, Predictions, read_predictions
+from dips.view.review import JOURNAL, ConflictError, RefusedError, Review
 
 A, B, C, D = range(4)  # the photos
 FIRST = {"box": [20, 20, 60, 70], "label": "tower", "of": 0, "accepted": True}
@@ -104,7 +104,7 @@ def test_no_change_is_no_step(review):
 
 def test_a_change_of_an_old_state_is_a_conflict(review):
     review.change(A, done(FIRST), version=0)
-    with pytest.raises(Conflict, match=r"a\.jpg"):
+    with pytest.raises(ConflictError, match=r"a\.jpg"):
         review.change(A, done(), version=0)
     assert len(review.state(A).boxes) == 1
 
@@ -134,7 +134,7 @@ def test_a_change_of_an_old_state_is_a_conflict(review):
     ],
 )
 def test_a_box_that_cannot_be_is_refused(review, box):
-    with pytest.raises(Refused, match=r"a\.jpg"):
+    with pytest.raises(RefusedError, match=r"a\.jpg"):
         review.change(A, done({**FIRST, **box}))
     assert review.changes == 0
 
@@ -145,7 +145,7 @@ def test_a_box_that_cannot_be_is_refused(review, box):
      done(FIRST, FIRST)],
 )  # fmt: skip
 def test_what_is_no_state_is_refused(review, wanted):
-    with pytest.raises(Refused):
+    with pytest.raises(RefusedError):
         review.change(A, wanted)
 
 
@@ -254,7 +254,9 @@ step = st.one_of(
 def test_any_changes_survive_and_undo_is_their_inverse(steps):
     """The states in memory, those read back, and those of a plain model with a stack are the same after every step."""
     photos = tuple(
-        Photo(f"{name}.jpg", Path(f"{name}.jpg"), Path(f"{name}.json"), 100, 100, "tower", 0.5, (Found((1, 1, 9, 9), 0.5),))
+        Photo(
+            f"{name}.jpg", Path(f"{name}.jpg"), Path(f"{name}.json"), 100, 100, "tower", 0.5, (PredictedBox((1, 1, 9, 9), 0.5),)
+        )
         for name in "abc"
     )
     with tempfile.TemporaryDirectory() as folder:

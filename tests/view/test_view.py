@@ -71,7 +71,7 @@ def test_a_run_without_predictions_says_what_to_give(tmp_path: Path):
     (tmp_path / "model.json").write_text("{}")
     with pytest.raises(RunError, match=r"is a run; .* dips view .* DIR"):
         serve(None, tmp_path, open_browser=False)
-    with pytest.raises(RunError, match="is no prediction"):
+    with pytest.raises(RunError, match="is not a prediction"):
         serve(tmp_path, tmp_path, open_browser=False)
 
 
@@ -93,7 +93,7 @@ def test_another_model_or_classes_are_warned_of(predicted, tmp_path, ends_at_onc
     run = model(tmp_path / "run", ["none", "tower"])
     done = serve(run, predicted, open_browser=False)
     said = capsys.readouterr().err
-    assert "warning" in said and "by another model" in said and "other classes" in said
+    assert "warning" in said and "by a model other than" in said and "other classes" in said
     assert (done.photos, done.of, done.boxes, done.path) == (0, 4, 0, predicted / "reviewed.coco.json")
 
     ours = model(tmp_path / "ours", ["none", "mast", "tower"])

@@ -33,7 +33,9 @@ def boxes(
 
     Also converts a prediction to another format.
     """
-    from dips.predict.folder import PredictionFolder, found_again, parse_formats
+    from dips.predict.folder import PredictionFolder, parse_formats
+    from dips.predict.results import predict_again
+    from dips.system.console import track
 
     for name, value in (("threshold", threshold), ("min-area", min_area), ("min-score", min_score)):
         if value is not None and not 0 <= value <= 1:
@@ -42,5 +44,9 @@ def boxes(
         raise ConfigError(f"--max-boxes must be between 1 and 65535, not {max_boxes}")
     settings = [f"threshold={threshold}", f"min_area={min_area}", f"min_score={min_score}", f"max_boxes={max_boxes}"]
     folder = PredictionFolder.again(predictions, out, formats=parse_formats(formats), made_with={"settings": settings})
-    predict = found_again(predictions, folder, threshold=threshold, min_area=min_area, min_score=min_score, max_boxes=max_boxes)
-    return filled(folder.fill(predict), out)
+    todo = folder.begin()
+    stems = (folder.stems[path] for path in todo)
+    again = predict_again(predictions, stems, threshold=threshold, min_area=min_area, min_score=min_score, max_boxes=max_boxes)
+    for prediction in track(again, "predict", total=len(todo)):
+        folder.write(prediction)
+    return filled(folder.finish(), out)

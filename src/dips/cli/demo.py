@@ -6,7 +6,6 @@ Everything is in one folder: ``photos/`` (the scenes), ``store/``, ``run/``, ``p
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -58,9 +57,11 @@ def run_demo(out: Path, seed: int, *, recipe: str = "demo", train: int = _TRAIN,
 
     from dips.demo.scenes import write_sample
     from dips.fitting.fit import fit
-    from dips.predict.folder import PredictionFolder, is_finished
+    from dips.predict.folder import PredictionFolder
+    from dips.predict.results import is_finished
     from dips.runs.identity import identity
-    from dips.system.console import log
+    from dips.system.console import log, track
+    from dips.system.records import write_json
 
     log(_GENERATED)
     if resumed:
@@ -76,37 +77,26 @@ def run_demo(out: Path, seed: int, *, recipe: str = "demo", train: int = _TRAIN,
         folder = PredictionFolder.plan(
             [photos / "test"], predictions, formats=formats, made_with={"demo": mark, **identity(model.run)}
         )
-        folder.fill(lambda paths, skipped: model.predict(paths, skipped=skipped))
-    _write_mark(out, {**mark, "finished": True})
+        todo = folder.begin()
+        for prediction in track(model.predictor.photos(todo, folder.skip), "predict", total=len(todo)):
+            folder.write(prediction)
+        folder.finish()
+    write_json(out / _MARK, {**mark, "finished": True}, indent=None)
     print("\n".join(_summary(out, result, time.perf_counter() - started, resumed)))
     return 0
 
 
 def _open(out: Path, mark: Mapping[str, Any]) -> bool:
-    """Make the folder, or see that it may be gone on with; True for the latter."""
-    if not out.exists():
-        from dips.system.files import new_folder
+    """Create the folder, or check that its demo can be continued; return whether it is."""
+    from dips.system.journal import Claim
 
-        with new_folder(out) as work:
-            _write_mark(work, {**mark, "finished": False})
-        return False
-    remedy = "choose another --out or remove it"
-    try:
-        found = json.loads((out / _MARK).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise RunError(f"{out} exists already, is no demo and is left as it is; {remedy}") from None
-    if found == {**mark, "finished": True}:
-        raise RunError(f"{out} holds a finished demo, see {out / 'run' / 'report.html'}; {remedy}")
-    if found != {**mark, "finished": False}:
-        raise RunError(f"{out} holds a demo made in another way ({found}); {remedy}")
-    return True
-
-
-def _write_mark(out: Path, content: Mapping[str, Any]) -> None:
-    from dips.system.files import atomic_file
-
-    with atomic_file(out / _MARK) as file:
-        json.dump(dict(content), file)
+    claim = Claim(folder=out, mark=_MARK, identity=mark, holds="a demo", unmarked="and is not a demo")
+    before = claim.check(ignore=["finished"])
+    if before is None:
+        claim.take(finished=False)
+    elif before.get("finished"):
+        raise RunError(f"{out} holds a finished demo, see {out / 'run' / 'report.html'}; choose another --out or remove it")
+    return before is not None
 
 
 def _summary(out: Path, result: Mapping[str, Any], seconds: float, resumed: bool) -> list[str]:

@@ -46,8 +46,11 @@ def predict(
     folder = PredictionFolder.plan(images, out, formats=parse_formats(formats), made_with=made_with)
 
     from dips.loading import load  # the networks are loaded once everything else is known to be right
-    from dips.system.console import log
+    from dips.system.console import log, track
 
     model = load(run, device=device, settings=all_settings, weights=weights or ())
     log(f"{model.predictor.summary()}; {model.made_with()}")
-    return filled(folder.fill(lambda paths, skipped: model.predict(paths, skipped=skipped)), out)
+    todo = folder.begin()
+    for prediction in track(model.predictor.photos(todo, folder.skip), "predict", total=len(todo)):
+        folder.write(prediction)
+    return filled(folder.finish(), out)

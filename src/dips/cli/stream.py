@@ -14,7 +14,7 @@ from dips.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from dips.predict.predictor import Predictor
-    from dips.predict.stream import Journal
+    from dips.predict.stream import FrameJournal
     from dips.types import Problem
 
 __all__ = ["stream"]
@@ -38,8 +38,7 @@ def stream(
     Repeat an interrupted command to continue where it stopped: finished frames are kept in OUT.part.
     """
     from dips.data.photo_files import VIDEOS
-    from dips.predict.records import skipped_records
-    from dips.predict.stream import Journal
+    from dips.predict.stream import FrameJournal
     from dips.runs.identity import identity
     from dips.system.files import as_text
 
@@ -54,21 +53,21 @@ def stream(
         raise DataError(f"{source} does not exist; give a video or a folder")
     all_settings = [*tile_setting(tile), *(settings or ())]
     model_id, rate = identity(run), fps if is_video else None
-    with closing(Journal(out, {**model_id, "source": str(source), "fps": rate, "settings": sorted(all_settings)})) as journal:
+    mark = {**model_id, "source": str(source), "fps": rate, "settings": sorted(all_settings)}
+    with closing(FrameJournal(out, mark)) as journal:
         from dips.loading import load  # the networks are loaded once everything else is known to be right
         from dips.system.console import log
 
         model = load(run, device=device, settings=all_settings, weights=weights or ())
         log(f"{model.predictor.summary()}; {model.made_with()}")
         skipped = _write_frames(journal, model.predictor, source, fps=rate, idle=idle, model=model_id["model"][:12])
-        head = {"source": as_text(source.as_posix()), "fps": rate, "skipped": skipped_records(skipped)}
-        total = journal.finish(head)
+        total = journal.finish(source=as_text(source.as_posix()), fps=rate, skipped=skipped)
     print(f"{counted(total, 'frame')} in {out}")
     return 1 if skipped else 0
 
 
 def _write_frames(
-    journal: Journal, predictor: Predictor, source: Path, *, fps: float | None, idle: float, model: str
+    journal: FrameJournal, predictor: Predictor, source: Path, *, fps: float | None, idle: float, model: str
 ) -> list[Problem]:
     """Write the boxes of all frames that are not in the journal; return the photos that were skipped.
 
@@ -76,7 +75,7 @@ def _write_frames(
         source: a video, or with ``fps=None`` a folder to watch. Ctrl-C stops watching, like ``idle`` seconds without a photo.
         model: the name of the model in the records.
     """
-    from dips.predict.stream import predicted, video_frames, watched, write_stream
+    from dips.predict.stream import predict_frames, video_frames, watch_folder, write_stream
     from dips.system.console import log
     from dips.types import Problem
 
@@ -90,9 +89,9 @@ def _write_frames(
 
     if fps is None:
         log(f"watching {source}; stops after {idle:g} seconds without a new photo, or with Ctrl-C")
-        frames = watched(source, predictor.photo, idle=idle, skipped=skip, done=journal.done)
+        frames = watch_folder(source, predictor.photo, idle=idle, skipped=skip, done=journal.done)
     else:
-        frames = predicted(predictor, video_frames(source, fps, journal.done))
+        frames = predict_frames(predictor, video_frames(source, fps, journal.done))
     try:
         with closing(frames):
             for count, _ in enumerate(write_stream(frames, journal, model=model), start=1):

@@ -33,6 +33,7 @@ from dips.baselines.method import Fit, ScoreMapMethod
 from dips.config import Config, load_config, to_toml
 from dips.errors import RunError
 from dips.system.files import atomic_file, file_sha256
+from dips.system.journal import Claim
 from dips.system.records import write_json
 from dips.types import FloatArray
 
@@ -50,11 +51,11 @@ def require_comparison(folder: Path) -> None:
     """
     ours = ("compare.json", "config.toml")
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not any((folder / n).is_file() for n in ours))):
-        raise RunError(f"{folder} exists already and is no comparison; it is left as it is, choose another --out")
+        raise RunError(f"{folder} already exists and is not a comparison; nothing was changed. Choose another --out")
 
 
 def begin(folder: Path, identity: Mapping[str, Any], config: Config) -> None:
-    """Start a comparison in ``folder``, or see that it is the one that was begun there.
+    """Start a comparison in ``folder``, or check that it is the one that was started there.
 
     Args:
         identity: what must be the same, by the name of its option.
@@ -62,20 +63,21 @@ def begin(folder: Path, identity: Mapping[str, Any], config: Config) -> None:
     Raises:
         RunError: it is another one.
     """
-    file, settings = folder / "compare.json", folder / "config.toml"
-    if file.is_file():
-        known = read_json(file)
-        known = {"--photos": identity.get("--photos"), **known}  # folders of before do not say it
-        changed = [f"{name} {known.get(name)}, now {value}" for name, value in identity.items() if known.get(name) != value]
-        if changed := [*changed, *load_config(settings).differences(config)]:
-            raise RunError(
-                f"{folder} holds a comparison that was begun with other settings ({'; '.join(changed)}); give the same, or "
-                "choose another --out"
-            )
+    settings = folder / "config.toml"
+    claim = Claim(
+        folder=folder,
+        mark="compare.json",
+        identity=identity,
+        holds="a comparison",
+        remedy="repeat the command with the same settings, or choose another --out",
+    )
+    if not claim.path.is_file():
+        with atomic_file(settings) as out:
+            out.write(to_toml(config))
+        write_json(claim.path, identity)
         return
-    with atomic_file(settings) as out:
-        out.write(to_toml(config))
-    write_json(file, identity)
+    changed = load_config(settings).differences(config)
+    claim.check(more=[f"other settings ({', '.join(changed)})"] if changed else [])
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from dips.system.console import log
 from dips.system.device import environment, launch_fabric
 from dips.system.environment import store_folder
 from dips.system.files import atomic_file
+from dips.system.journal import refuse_other_work
 from dips.system.records import write_json
 from dips.train.state import STATE
 from dips.types import DataSet
@@ -90,15 +91,20 @@ def fit(
 
 def _open_run(run: Path, config: Config, resume: bool) -> None:
     """Refuse what must not be overwritten before any work is done."""
-    known = run / CONFIG
+    settings = run / CONFIG
     if not run.exists() or (run.is_dir() and not any(run.iterdir())):
         return
     if not resume:
-        raise RunError(f"{run} exists already and is left as it is; choose another --out, or go on with it by --resume")
-    if known.is_file() and (changed := load_config(known).differences(config)):
-        raise RunError(f"{run} was begun with other settings ({', '.join(changed)}); give the same, or choose another --out")
-    if not known.is_file():
-        raise RunError(f"{run} is no run folder ({CONFIG} is missing) and is left as it is; choose another --out")
+        raise RunError(f"{run} already exists; nothing was changed. Choose another --out, or continue it with --resume")
+    if not settings.is_file():
+        raise RunError(f"{run} is not a run folder ({CONFIG} is missing); nothing was changed. Choose another --out")
+    changed = load_config(settings).differences(config)
+    refuse_other_work(
+        run,
+        "a run",
+        [f"other settings ({', '.join(changed)})"] if changed else [],
+        remedy="repeat the command with the same settings, or choose another --out",
+    )
 
 
 def _begin_run(run: Path, config: Config, resume: bool) -> None:

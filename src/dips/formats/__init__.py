@@ -1,26 +1,28 @@
-"""Predictions in the formats of other tools: a file per format, each a function from records to files."""
+"""Predictions in the JSON of DiPS and in the formats of other tools, each written from records."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dips.formats.base import Format, Item
-from dips.formats.coco import write_coco
-from dips.formats.csv_table import write_csv
-from dips.formats.geojson import write_geojson
-from dips.formats.labelstudio import write_labelstudio
-from dips.formats.voc import write_voc
-from dips.formats.yolo import write_yolo, write_yolo_seg
+from dips.formats.base import Add, Format
+from dips.formats.coco import coco_writer
+from dips.formats.csv_table import csv_writer
+from dips.formats.geojson import geojson_writer
+from dips.formats.labelstudio import labelstudio_writer
+from dips.formats.predictions import predictions_writer
+from dips.formats.voc import voc_writer
+from dips.formats.yolo import yolo_seg_writer, yolo_writer
 
-__all__ = ["FORMATS", "Format", "Item"]
+__all__ = ["FORMATS", "Add", "Format"]
 
 FORMATS: Mapping[str, Format] = {
-    "coco": Format(write_coco, "coco.json: boxes, masks, scores"),
-    "yolo": Format(write_yolo, "yolo/: boxes for Ultralytics"),
-    "yolo-seg": Format(write_yolo_seg, "yolo-seg/: outlines for Ultralytics"),
-    "voc": Format(write_voc, "voc/: Pascal VOC XML"),
-    "labelstudio": Format(write_labelstudio, "labelstudio.json: pre-annotations"),
-    "geojson": Format(write_geojson, "geojson/: outlines in pixels"),
-    "csv": Format(write_csv, "boxes.csv: a line per box"),
+    "json": predictions_writer,
+    "coco": coco_writer,
+    "yolo": yolo_writer,
+    "yolo-seg": yolo_seg_writer,
+    "voc": voc_writer,
+    "labelstudio": labelstudio_writer,
+    "geojson": geojson_writer,
+    "csv": csv_writer,
 }
 """By the name that ``--format`` takes."""

@@ -1,71 +1,76 @@
-"""What a format is: a function that writes the records of many photos, which come one at a time."""
+"""What a format is: a context that takes the records of many photos, one at a time, and has its files whole at the end."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import IO, Any
 
 from dips.errors import RunError
-from dips.scoremaps.rle import decode
+from dips.formats.records import PredictionRecord
+from dips.system.records import Record, to_json
 
-__all__ = ["Format", "Item", "classes_of", "crop_of", "object_classes", "whole_box"]
+__all__ = ["Add", "Format", "JsonArray", "SharedClasses"]
 
-Record = Mapping[str, Any]
-Box = tuple[int, int, int, int]
+Add = Callable[[PredictionRecord, str], None]
+"""Writes a photo: its record, and the path of its results below the format's own folder, without suffix."""
+
+Format = Callable[[Path], AbstractContextManager[Add]]
+"""Opens the files of a format in a folder; they appear when the block ends without error."""
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One photo.
+class SharedClasses:
+    """The classes of photos that are written into one file, which must be the same.
 
     Attributes:
-        name: its path below the folder that was predicted, with suffix and forward slashes.
-        stem: the path of its results inside the folder of a format, without suffix.
-        record: see :func:`dips.predict.prediction.Prediction.record`.
+        names: of all classes, in label order; empty before the first photo.
+        objects: of the classes that a box can have: all but the one without object.
+
+    .. code-block:: python
+
+        classes = SharedClasses()
+        for _, record in read_records(Path("predictions")):
+            classes.add(record)  # RunError for a photo of another model
+        print(classes.objects)
     """
 
-    name: str
-    stem: str
-    record: Record
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.objects: list[str] = []
+
+    def add(self, record: PredictionRecord) -> None:
+        """Take the classes of one more photo.
+
+        Raises:
+            RunError: they differ from those of the photos before it.
+        """
+        names = list(record.class_scores)
+        if self.names and names != self.names:
+            raise RunError(
+                f"{record.name} was predicted with other classes than the photos before it; write them to separate folders"
+            )
+        self.names = names
+        self.objects = [name for name in names if name != record.background]
 
 
-@dataclass(frozen=True, slots=True)
-class Format:
-    """A function that writes items into a folder, and in few words what it writes."""
+class JsonArray:
+    """Writes the elements of a JSON array as they come, one a line; the brackets are the caller's.
 
-    write: Callable[[Iterable[Item], Path], None]
-    files: str
-
-
-def classes_of(item: Item, known: list[str] | None = None) -> list[str]:
-    """Names of all classes.
-
-    Raises:
-        RunError: they are not the ``known`` ones.
+    >>> import io
+    >>> file = io.StringIO()
+    >>> array = JsonArray(file)
+    >>> for name in "ab":
+    ...     array.add({"name": name})
+    >>> file.getvalue()
+    '\\n{"name": "a"},\\n{"name": "b"}'
     """
-    names = list(item.record["class_scores"])
-    if known is not None and names != known:
-        raise RunError(f"{item.name} was predicted with other classes than the photos before it; write them into a folder each")
-    return names
 
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+        self._separator = "\n"
 
-def object_classes(item: Item, known: list[str] | None = None) -> list[str]:
-    """Names of the classes that a box can have: all but the one without object."""
-    background = item.record.get("background")
-    return [name for name in classes_of(item, known) if name != background]
-
-
-def whole_box(entry: Mapping[str, Any]) -> Box:
-    """The box's corners as whole pixels, end exclusive."""
-    x0, y0, x1, y1 = (round(value) for value in entry["box"])
-    return x0, y0, x1, y1
-
-
-def crop_of(item: Item, entry: Mapping[str, Any]) -> NDArray[np.bool_]:
-    """The object's pixels inside its box, ``(y1 - y0, x1 - x0)``."""
-    return decode(entry["mask"]["counts"], (item.record["width"], item.record["height"]), box=whole_box(entry))
+    def add(self, element: Record | Mapping[str, Any]) -> None:
+        """Write one more element."""
+        self._file.write(self._separator + to_json(element))
+        self._separator = ",\n"

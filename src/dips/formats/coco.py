@@ -4,48 +4,57 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, Any
 
-from dips.formats.base import Item, classes_of
+from dips.formats.base import Add, JsonArray, SharedClasses
+from dips.formats.records import MaskRecord, PredictionRecord
 from dips.scoremaps.rle import area
 from dips.system.files import atomic_file, temporary_beside
 
-__all__ = ["CocoFile", "coco_file", "write_coco"]
+__all__ = ["CocoFile", "coco_file", "coco_writer"]
 
 
 class CocoFile:
-    """A file that is written while photos come: annotations wait in a temporary file until all images are listed.
+    """A file that is written photo by photo: annotations wait in a temporary file until all images are listed.
 
     Boxes are ``x y width height``. Ids of annotations and categories start at 1, as COCO's own do.
 
     Attributes:
-        classes: the categories in their order; may be set until the end.
+        classes: the categories in their order; may change until the file is complete.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "coco.json"
+    >>> with coco_file(path, "by hand") as coco:
+    ...     coco.classes = ["mast"]
+    ...     coco.image(1, "a.jpg", width=80, height=60)
+    ...     coco.annotation(1, "mast", (10, 20, 30, 60), None, {"score": 0.9})
+    >>> json.loads(path.read_text())["annotations"][0]["bbox"]
+    [10, 20, 20, 40]
     """
 
     def __init__(self, file: IO[str], waiting: IO[str]) -> None:
         self.classes: Sequence[str] = ()
-        self._images, self._annotations = file, waiting
-        self._before = {file: "\n", waiting: "\n"}
+        self._images, self._annotations = JsonArray(file), JsonArray(waiting)
         self._count = 0
 
     def image(self, number: int, name: str, *, width: int, height: int) -> None:
         """List the photo with the id ``number``."""
-        self._add(self._images, {"id": number, "file_name": name, "width": width, "height": height})
+        self._images.add({"id": number, "file_name": name, "width": width, "height": height})
 
     def annotation(
-        self, image: int, label: str, box: Sequence[float], mask: Mapping[str, Any] | None, more: Mapping[str, Any]
+        self, image: int, label: str, box: Sequence[float], mask: MaskRecord | None, more: Mapping[str, Any]
     ) -> None:
         """Add an object of the photo with the id ``image``.
 
         Args:
             label: one of :attr:`classes`, which must be set by now.
             box: ``x0 y0 x1 y1``, end exclusive.
-            mask: COCO's run lengths; without one the area is the box's.
-            more: keys of its own.
+            mask: the object's pixels; without them the area is the box's.
+            more: further keys.
         """
         self._count += 1
         x0, y0, x1, y1 = box
@@ -54,21 +63,17 @@ class CocoFile:
             "image_id": image,
             "category_id": self.classes.index(label) + 1,
             "bbox": [x0, y0, round(x1 - x0, 2), round(y1 - y0, 2)],
-            "area": area(mask["counts"]) if mask else round((x1 - x0) * (y1 - y0), 2),
+            "area": area(mask.counts) if mask else round((x1 - x0) * (y1 - y0), 2),
             "segmentation": mask or [],
             "iscrowd": 0,
             **more,
         }
-        self._add(self._annotations, annotation)
-
-    def _add(self, file: IO[str], entry: Mapping[str, Any]) -> None:
-        file.write(self._before[file] + json.dumps(entry, ensure_ascii=False))
-        self._before[file] = ",\n"
+        self._annotations.add(annotation)
 
 
 @contextmanager
 def coco_file(path: Path, description: str) -> Iterator[CocoFile]:
-    """Fill the file at ``path``, which appears whole at the end, or not at all where the block raises.
+    """Write the file at ``path``, which appears whole when the block ends, or not at all if it raises.
 
     Raises:
         RunError: it cannot be written.
@@ -87,18 +92,24 @@ def coco_file(path: Path, description: str) -> Iterator[CocoFile]:
         file.write("\n]}\n")
 
 
-def write_coco(items: Iterable[Item], folder: Path) -> None:
+@contextmanager
+def coco_writer(folder: Path) -> Iterator[Add]:
     """Write ``coco.json``. Photos without boxes are listed without annotations; the class without object is a category that
     none has. ``area`` counts the mask's pixels.
 
     Raises:
         RunError: the file cannot be written, or the records come from models with different classes.
     """
-    classes: list[str] | None = None
+    classes, count = SharedClasses(), 0
     with coco_file(folder / "coco.json", "Predicted by DiPS") as coco:
-        for number, item in enumerate(items, start=1):
-            record = item.record
-            coco.classes = classes = classes_of(item, classes)
-            coco.image(number, item.name, width=record["width"], height=record["height"])
-            for entry in record["boxes"]:
-                coco.annotation(number, record["label"], entry["box"], entry["mask"], {"score": entry["score"]})
+
+        def add(record: PredictionRecord, stem: str) -> None:
+            nonlocal count
+            count += 1
+            classes.add(record)
+            coco.classes = classes.names
+            coco.image(count, record.name, width=record.width, height=record.height)
+            for entry in record.boxes:
+                coco.annotation(count, record.label, entry.box, entry.mask, {"score": entry.score})
+
+        yield add

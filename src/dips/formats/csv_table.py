@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from dips.formats.base import Item
+from dips.formats.base import Add
+from dips.formats.records import PredictionRecord
 from dips.scoremaps.rle import area
 from dips.system.files import atomic_file
 
-__all__ = ["write_csv"]
+__all__ = ["csv_writer"]
 
 _COLUMNS = ("photo", "width", "height", "label", "label_score", "x0", "y0", "x1", "y1", "score", "mask_pixels")
 
 
-def write_csv(items: Iterable[Item], folder: Path) -> None:
+@contextmanager
+def csv_writer(folder: Path) -> Iterator[Add]:
     """Write ``boxes.csv``; a photo without boxes has one line, whose columns of the box are empty.
 
     Raises:
@@ -24,10 +27,12 @@ def write_csv(items: Iterable[Item], folder: Path) -> None:
     with atomic_file(folder / "boxes.csv") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(_COLUMNS)
-        for item in items:
-            record = item.record
-            photo = [item.name, record["width"], record["height"], record["label"], record["label_score"]]
-            for entry in record["boxes"]:
-                rows.writerow([*photo, *entry["box"], entry["score"], area(entry["mask"]["counts"])])
-            if not record["boxes"]:
+
+        def add(record: PredictionRecord, stem: str) -> None:
+            photo = [record.name, record.width, record.height, record.label, record.label_score]
+            for entry in record.boxes:
+                rows.writerow([*photo, *entry.box, entry.score, area(entry.mask.counts)])
+            if not record.boxes:
                 rows.writerow([*photo, *[""] * 6])
+
+        yield add

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dips.formats.base import Item, crop_of, whole_box
+from dips.formats.base import Add
+from dips.formats.records import BoxRecord, PredictionRecord
 from dips.scoremaps.polygons import Ring, polygons
-from dips.system.files import atomic_file
+from dips.system.records import write_json
 
-__all__ = ["write_geojson"]
+__all__ = ["geojson_writer"]
 
 
-def write_geojson(items: Iterable[Item], folder: Path) -> None:
+@contextmanager
+def geojson_writer(folder: Path) -> Iterator[Add]:
     """Write ``geojson/NAME.geojson``: per object its exact polygon, with holes; ``bbox`` is its box.
 
     A photo without boxes has an empty collection. ``objectType``, ``classification`` and ``measurements`` are QuPath's names.
@@ -22,28 +24,29 @@ def write_geojson(items: Iterable[Item], folder: Path) -> None:
     Raises:
         RunError: a file cannot be written.
     """
-    for item in items:
-        features = [_feature(item, entry) for entry in item.record["boxes"]]
-        with atomic_file(folder / "geojson" / f"{item.stem}.geojson") as file:
-            json.dump({"type": "FeatureCollection", "features": features}, file, ensure_ascii=False)
-            file.write("\n")
+
+    def add(record: PredictionRecord, stem: str) -> None:
+        features = [_feature(record, entry) for entry in record.boxes]
+        collection = {"type": "FeatureCollection", "features": features}
+        write_json(folder / "geojson" / f"{stem}.geojson", collection, indent=None)
+
+    yield add
 
 
-def _feature(item: Item, entry: Mapping[str, Any]) -> dict[str, Any]:
-    x0, y0, _, _ = whole_box(entry)
-    parts = [[_closed(outer), *map(_closed, holes)] for outer, holes in polygons(crop_of(item, entry), (x0, y0))]
-    one = len(parts) == 1
+def _feature(record: PredictionRecord, entry: BoxRecord) -> dict[str, Any]:
+    parts = [[_closed(outer), *map(_closed, holes)] for outer, holes in polygons(entry.crop(), entry.corners[:2])]
+    is_single = len(parts) == 1
     return {
         "type": "Feature",
-        "bbox": entry["box"],
-        "geometry": {"type": "Polygon" if one else "MultiPolygon", "coordinates": parts[0] if one else parts},
+        "bbox": entry.box,
+        "geometry": {"type": "Polygon" if is_single else "MultiPolygon", "coordinates": parts[0] if is_single else parts},
         "properties": {
-            "photo": item.name,
-            "label": item.record["label"],
-            "score": entry["score"],
+            "photo": record.name,
+            "label": record.label,
+            "score": entry.score,
             "objectType": "annotation",
-            "classification": {"name": item.record["label"]},
-            "measurements": {"score": entry["score"]},
+            "classification": {"name": record.label},
+            "measurements": {"score": entry.score},
         },
     }
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,35 +12,39 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 from numpy.typing import NDArray
 
-from dips.formats.base import Item, crop_of, object_classes, whole_box
+from dips.formats.base import Add, JsonArray, SharedClasses
+from dips.formats.records import BoxRecord, PredictionRecord
 from dips.scoremaps.rle import run_lengths
 from dips.system.files import atomic_file
 
-__all__ = ["brush", "write_labelstudio"]
+__all__ = ["brush", "labelstudio_writer"]
 
-_SIZES = (3, 4, 8, 16)  # bits that a run's length may take
+_LENGTH_BITS = (3, 4, 8, 16)  # sizes that the length of a run may be written in
 
 
-def write_labelstudio(items: Iterable[Item], folder: Path) -> None:
-    """Write ``labelstudio.json`` (tasks) and ``labelstudio.xml`` (the labelling setup that fits).
+@contextmanager
+def labelstudio_writer(folder: Path) -> Iterator[Add]:
+    """Write ``labelstudio.json`` (tasks) and ``labelstudio.xml`` (the matching labelling setup).
 
-    Photos are named as Label Studio's local files: ``/data/local-files/?d=FOLDER/NAME``, FOLDER being the folder that was
-    predicted, by its own name alone, and NAME the photo's path below it. The server's document root has to be the folder around
-    it: it takes no storage that is the root itself (docs/formats.md).
+    Photos are named as Label Studio's local files: ``/data/local-files/?d=FOLDER/NAME``, FOLDER being the last part of the
+    folder that was predicted, and NAME the photo's path below it. The server's document root has to be the folder around it,
+    because Label Studio accepts no storage that is the root itself (docs/formats.md).
 
     Raises:
         RunError: a file cannot be written, or the records come from models with different classes.
     """
-    classes: list[str] | None = None
-    names: list[str] = []
+    classes = SharedClasses()
     with atomic_file(folder / "labelstudio.json") as file:
         file.write("[")
-        for number, item in enumerate(items):
-            names = object_classes(item, classes)
-            classes = list(item.record["class_scores"])
-            file.write((",\n" if number else "\n") + json.dumps(_task(item), ensure_ascii=False))
+        tasks = JsonArray(file)
+
+        def add(record: PredictionRecord, stem: str) -> None:
+            classes.add(record)
+            tasks.add(_task(record))
+
+        yield add
         file.write("\n]\n")
-    labels = "".join(f"      <Label value={quoteattr(name)}/>\n" for name in names)
+    labels = "".join(f"      <Label value={quoteattr(name)}/>\n" for name in classes.objects)
     with atomic_file(folder / "labelstudio.xml") as file:
         file.write(
             '<View>\n  <Image name="image" value="$image" zoom="true"/>\n'
@@ -49,28 +53,25 @@ def write_labelstudio(items: Iterable[Item], folder: Path) -> None:
         )
 
 
-def _task(item: Item) -> dict[str, Any]:
-    record = item.record
-    served = f"{record['folder']}/{item.name}" if record["folder"] else item.name
-    results = [part for index, entry in enumerate(record["boxes"]) for part in _results(item, entry, index)]
+def _task(record: PredictionRecord) -> dict[str, Any]:
+    address = f"{record.folder}/{record.name}" if record.folder else record.name
     prediction = {
-        "model_version": f"dips-{record.get('model') or 'unknown'}",
-        "score": max((entry["score"] for entry in record["boxes"]), default=record["label_score"]),
-        "result": results,
+        "model_version": f"dips-{record.model or 'unknown'}",
+        "score": max((entry.score for entry in record.boxes), default=record.label_score),
+        "result": [part for index, entry in enumerate(record.boxes) for part in _results(record, entry, index)],
     }
-    return {"data": {"image": f"/data/local-files/?d={quote(served)}"}, "predictions": [prediction]}
+    return {"data": {"image": f"/data/local-files/?d={quote(address)}"}, "predictions": [prediction]}
 
 
-def _results(item: Item, entry: Mapping[str, Any], index: int) -> list[dict[str, Any]]:
-    record = item.record
-    width, height = record["width"], record["height"]
-    x0, y0, x1, y1 = entry["box"]
+def _results(record: PredictionRecord, entry: BoxRecord, index: int) -> list[dict[str, Any]]:
+    width, height = record.width, record.height
+    x0, y0, x1, y1 = entry.box
     common = {
         "to_name": "image",
         "original_width": width,
         "original_height": height,
         "image_rotation": 0,
-        "score": entry["score"],
+        "score": entry.score,
     }
     box = {
         "x": 100 * x0 / width,
@@ -78,10 +79,10 @@ def _results(item: Item, entry: Mapping[str, Any], index: int) -> list[dict[str,
         "width": 100 * (x1 - x0) / width,
         "height": 100 * (y1 - y0) / height,
         "rotation": 0,
-        "rectanglelabels": [record["label"]],
+        "rectanglelabels": [record.label],
     }
-    strokes = brush(crop_of(item, entry), corner=whole_box(entry)[:2], size=(width, height))
-    mask = {"format": "rle", "rle": strokes, "brushlabels": [record["label"]]}
+    strokes = brush(entry.crop(), corner=entry.corners[:2], size=(width, height))
+    mask = {"format": "rle", "rle": strokes, "brushlabels": [record.label]}
     return [
         {"id": f"box{index}", "type": "rectanglelabels", "from_name": "box", **common, "value": box},
         {"id": f"mask{index}", "type": "brushlabels", "from_name": "mask", **common, "value": mask},
@@ -89,26 +90,26 @@ def _results(item: Item, entry: Mapping[str, Any], index: int) -> list[dict[str,
 
 
 def brush(mask: NDArray[np.bool_], *, corner: tuple[int, int] = (0, 0), size: tuple[int, int] | None = None) -> list[int]:
-    """A mask as Label Studio packs the bytes of an RGBA picture: bytes of a bit stream.
+    """Return a mask as Label Studio packs the values of an RGBA picture: the bytes of a bit stream.
 
-    The stream has the number of values (32 bits), the bits of a value less one (5), four sizes less one (4 each), then runs:
-    a bit that says so, the index of a size (2 bits), length less one, value.
+    The stream has the number of values (32 bits), the bits of a value minus one (5), four sizes minus one (4 each), then runs:
+    a bit that says so, the index of a size (2 bits), length minus one, value.
 
     Args:
-        mask: ``(h, w)``, part of a photo.
+        mask: ``(h, w) bool``, part of a photo.
         corner: x and y of its upper left pixel in the photo.
         size: width and height of the photo; by default those of ``mask``.
     """
     width, height = (mask.shape[1], mask.shape[0]) if size is None else size
     # runs along the rows are those down the columns of the transposed photo
     lengths = 4 * run_lengths(mask.T, corner=(corner[1], corner[0]), size=(height, width))  # red, green, blue, alpha
-    bits = [f"{4 * width * height:032b}", f"{7:05b}", *(f"{size - 1:04b}" for size in _SIZES)]
+    bits = [f"{4 * width * height:032b}", f"{7:05b}", *(f"{size - 1:04b}" for size in _LENGTH_BITS)]
     for number, length in enumerate(lengths.tolist()):
         value = "1" * 8 if number % 2 else "0" * 8
         while length:
-            run = min(length, 1 << _SIZES[-1])
-            index = next(i for i, size in enumerate(_SIZES) if run <= 1 << size)
-            bits.append(f"1{index:02b}{run - 1:0{_SIZES[index]}b}{value}")
+            run = min(length, 1 << _LENGTH_BITS[-1])
+            index = next(i for i, size in enumerate(_LENGTH_BITS) if run <= 1 << size)
+            bits.append(f"1{index:02b}{run - 1:0{_LENGTH_BITS[index]}b}{value}")
             length -= run
     stream = "".join(bits)
     packed = np.packbits(np.frombuffer(stream.encode(), np.uint8) - ord("0"))

@@ -2,50 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
-from dips.formats.base import Item, whole_box
+from dips.formats.base import Add
+from dips.formats.records import PredictionRecord
 from dips.system.files import atomic_file
 
-__all__ = ["write_voc"]
+__all__ = ["voc_writer"]
 
 
-def write_voc(items: Iterable[Item], folder: Path) -> None:
+@contextmanager
+def voc_writer(folder: Path) -> Iterator[Add]:
     """Write ``voc/NAME.xml``.
 
-    ``score`` is an element of ours that readers of VOC pass over. ``truncated``: the box touches the photo's border.
+    ``score`` is an element of ours that readers of VOC ignore. ``truncated``: the box touches the photo's border.
 
     Raises:
         RunError: a file cannot be written.
     """
-    for item in items:
-        tree = ElementTree.ElementTree(_annotation(item))
+
+    def add(record: PredictionRecord, stem: str) -> None:
+        tree = ElementTree.ElementTree(_annotation(record))
         ElementTree.indent(tree)
-        with atomic_file(folder / "voc" / f"{item.stem}.xml", "wb") as file:
+        with atomic_file(folder / "voc" / f"{stem}.xml", "wb") as file:
             tree.write(file, encoding="utf-8", xml_declaration=True)
 
+    yield add
 
-def _annotation(item: Item) -> ElementTree.Element:
-    record, name = item.record, PurePosixPath(item.name)
-    width, height = record["width"], record["height"]
+
+def _annotation(record: PredictionRecord) -> ElementTree.Element:
+    name, width, height = PurePosixPath(record.name), record.width, record.height
     top = ElementTree.Element("annotation")
     _add(top, folder=name.parent.as_posix(), filename=name.name)
     _add(ElementTree.SubElement(top, "source"), database="DiPS, predicted")
     _add(ElementTree.SubElement(top, "size"), width=width, height=height, depth=3)
     _add(top, segmented=0)
-    for entry in record["boxes"]:
-        x0, y0, x1, y1 = whole_box(entry)
-        cut = x0 == 0 or y0 == 0 or x1 == width or y1 == height
-        found = ElementTree.SubElement(top, "object")
-        _add(found, name=record["label"], pose="Unspecified", truncated=int(cut), difficult=0, score=entry["score"])
-        _add(ElementTree.SubElement(found, "bndbox"), xmin=x0 + 1, ymin=y0 + 1, xmax=x1, ymax=y1)
+    for entry in record.boxes:
+        x0, y0, x1, y1 = entry.corners
+        is_cut = x0 == 0 or y0 == 0 or x1 == width or y1 == height
+        element = ElementTree.SubElement(top, "object")
+        _add(element, name=record.label, pose="Unspecified", truncated=int(is_cut), difficult=0, score=entry.score)
+        _add(ElementTree.SubElement(element, "bndbox"), xmin=x0 + 1, ymin=y0 + 1, xmax=x1, ymax=y1)
     return top
 
 
 def _add(parent: ElementTree.Element, **texts: object) -> None:
     for name, text in texts.items():
-        # XML has no place for control characters and two others, which file names may hold
+        # XML cannot hold control characters and two others, which file names may contain
         words = "".join(c if (c >= " " and c not in "\ufffe\uffff") or c in "\t\n" else "\ufffd" for c in str(text))
         ElementTree.SubElement(parent, name).text = words

@@ -3,74 +3,76 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from dips.formats.base import Item, crop_of, object_classes, whole_box
+from dips.formats.base import Add, SharedClasses
+from dips.formats.records import BoxRecord, PredictionRecord
 from dips.scoremaps.polygons import outline
 from dips.system.files import atomic_file
 
-__all__ = ["write_yolo", "write_yolo_seg"]
+__all__ = ["yolo_seg_writer", "yolo_writer"]
 
-Line = Callable[[Item, Mapping[str, Any]], list[float]]
+Numbers = Callable[[PredictionRecord, BoxRecord], list[float]]
 
 
-def write_yolo(items: Iterable[Item], folder: Path) -> None:
-    """Write ``yolo/labels/NAME.txt``: per box ``class cx cy width height``, shares of the photo.
+def yolo_writer(folder: Path) -> AbstractContextManager[Add]:
+    """Write ``yolo/labels/NAME.txt``: per box ``class cx cy width height``, fractions of the photo.
 
-    A photo without boxes has an empty file, which Ultralytics takes for one that shows nothing. The class without object has no
-    number. Scores have no place in this format.
+    A photo without boxes has an empty file, which tells Ultralytics that it shows no object. The class without object has no
+    number. The format cannot hold scores.
 
     Raises:
         RunError: a file cannot be written, or the records come from models with different classes.
     """
-    _write(items, folder / "yolo", _box)
+    return _label_files(folder / "yolo", _box)
 
 
-def write_yolo_seg(items: Iterable[Item], folder: Path) -> None:
-    """Write ``yolo-seg/labels/NAME.txt``: per object ``class x y x y ...``, its outline without holes, shares of the photo.
+def yolo_seg_writer(folder: Path) -> AbstractContextManager[Add]:
+    """Write ``yolo-seg/labels/NAME.txt``: per object ``class x y x y ...``, its outline without holes, fractions of the photo.
 
-    A line is one object for Ultralytics, and an object of ours is one piece, so none needs several outlines; see
+    Ultralytics takes a line for an object, and an object of ours is one piece, so none needs several outlines; see
     :func:`dips.scoremaps.polygons.outline` for how it is drawn.
 
     Raises:
         RunError: a file cannot be written, or the records come from models with different classes.
     """
-    _write(items, folder / "yolo-seg", _outline)
+    return _label_files(folder / "yolo-seg", _outline)
 
 
-def _write(items: Iterable[Item], folder: Path, line: Line) -> None:
-    classes: list[str] | None = None
-    names: list[str] = []
-    for item in items:
-        names = object_classes(item, classes)
-        classes = list(item.record["class_scores"])
-        with atomic_file(folder / "labels" / f"{item.stem}.txt") as file:
-            for entry in item.record["boxes"]:
-                numbers = " ".join(f"{value:.8f}" for value in line(item, entry))
-                file.write(f"{names.index(item.record['label'])} {numbers}\n")
+@contextmanager
+def _label_files(folder: Path, numbers: Numbers) -> Iterator[Add]:
+    classes = SharedClasses()
+
+    def add(record: PredictionRecord, stem: str) -> None:
+        classes.add(record)
+        with atomic_file(folder / "labels" / f"{stem}.txt") as file:
+            for entry in record.boxes:
+                values = " ".join(f"{value:.8f}" for value in numbers(record, entry))
+                file.write(f"{classes.objects.index(record.label)} {values}\n")
+
+    yield add
     with atomic_file(folder / "data.yaml") as file:
-        rows = "".join(f"\n  {number}: {_quoted(name)}" for number, name in enumerate(names))
-        # without a path of its own the folder of this file counts; "." would be the folder that Ultralytics is called in
+        rows = "".join(f"\n  {number}: {_quoted(name)}" for number, name in enumerate(classes.objects))
+        # without "path" the folder of this file counts; "." would be the folder that Ultralytics is called in
         file.write(f"# copy the photos into images/ beside labels/\ntrain: images\nval: images\nnames:{rows or ' {}'}\n")
 
 
 def _quoted(name: str) -> str:
-    """JSON's strings are YAML's but for what cannot be printed, which YAML wants escaped."""
+    """Return a string of YAML: that of JSON, but for what cannot be printed, which YAML wants escaped."""
     text = json.dumps(name, ensure_ascii=False)
     return "".join(character if character.isprintable() else f"\\U{ord(character):08x}" for character in text)
 
 
-def _box(item: Item, entry: Mapping[str, Any]) -> list[float]:
-    x0, y0, x1, y1 = entry["box"]
-    width, height = item.record["width"], item.record["height"]
+def _box(record: PredictionRecord, entry: BoxRecord) -> list[float]:
+    x0, y0, x1, y1 = entry.box
+    width, height = record.width, record.height
     return [(x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height]
 
 
-def _outline(item: Item, entry: Mapping[str, Any]) -> list[float]:
-    x0, y0, _, _ = whole_box(entry)
-    ring = outline(crop_of(item, entry), (x0, y0))
-    return [float(value) for value in (ring / np.array([item.record["width"], item.record["height"]])).ravel()]
+def _outline(record: PredictionRecord, entry: BoxRecord) -> list[float]:
+    ring = outline(entry.crop(), entry.corners[:2])
+    return [float(value) for value in (ring / np.array([record.width, record.height])).ravel()]

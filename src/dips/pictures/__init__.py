@@ -1,1 +1,1 @@
-"""Drawing on photos: overlays, marks, text, contact sheets."""
+"""Drawing on photos: heat maps, outlines, boxes, text."""

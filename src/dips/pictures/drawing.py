@@ -1,7 +1,7 @@
-"""What pictures for people are drawn with: colours, pens, boxes, words and the key that explains them.
+"""The parts that pictures are drawn from: colours, pens, boxes, text and the key that explains them.
 
-Lines and letters grow with the picture, so that 256 pixels and 4K are equally readable. Predicted boxes are solid, true ones
-dashed, so that nobody has to tell colours apart.
+Lines and letters grow with the picture, so that 256 pixels and 4K are equally readable. Predicted boxes are solid, ground-truth
+boxes dashed, so that colours need not be told apart.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from dips.pictures.fonts import font_for
 
 __all__ = [
     "DARK",
+    "GROUND_TRUTH",
     "INK",
     "OUTLINE",
     "PAPER",
     "PREDICTED",
-    "TRUE",
     "Colour",
     "Pen",
     "Picture",
@@ -48,17 +48,21 @@ Rect = tuple[float, float, float, float]
 Colour = tuple[int, int, int]
 
 PREDICTED: Colour = (64, 224, 255)
-TRUE: Colour = (150, 255, 90)
+GROUND_TRUTH: Colour = (150, 255, 90)
 OUTLINE: Colour = (255, 255, 255)
 DARK: Colour = (12, 14, 18)
 PAPER: Colour = (250, 250, 250)
 INK: Colour = (30, 30, 30)
-_STRONGEST = 0.62  # opacity of the heat map where the score is 1
+MAX_OPACITY = 0.62  # of the heat map, where the score is 1
 
 
 @dataclass(frozen=True)
 class Pen:
-    """Sizes in pixels: width of a line, height of letters, room around words."""
+    """Sizes in pixels: width of a line, height of letters, space around text.
+
+    >>> Pen.of(1920, 1080)
+    Pen(line=6, font=22, pad=5)
+    """
 
     line: int
     font: int
@@ -66,21 +70,21 @@ class Pen:
 
     @staticmethod
     def of(width: int, height: int) -> Pen:
-        """For a picture of ``width`` x ``height`` pixels."""
+        """Return the pen for a picture of ``width`` x ``height`` pixels."""
         short = min(width, height)
         return Pen(line=max(1, round(1 + short / 240)), font=max(11, round(short / 48)), pad=max(2, round(short / 220)))
 
 
 def heat_colours() -> Picture:
-    """``(256, 3) uint8`` colours from low to high score: black, violet, orange, yellow (evenly growing brightness)."""
+    """Return ``(256, 3) uint8`` RGB colours from low to high score: black, violet, orange, yellow, evenly growing brighter."""
     ramp = np.arange(256, dtype=np.uint8)[:, None]
     return np.array(cv2.applyColorMap(ramp, cv2.COLORMAP_INFERNO)[:, 0, ::-1], dtype=np.uint8)
 
 
 def blend(photo: Picture, score_map: NDArray[np.float32]) -> Picture:
-    """The photo ``(H, W, 3) uint8`` under the colours of the map ``(H, W)`` in [0, 1], the more opaque the higher the score."""
+    """Return the photo ``(H, W, 3) uint8`` under the colours of the map ``(H, W)`` in [0, 1], more opaque for higher scores."""
     colours = heat_colours().astype(np.float32)
-    alphas = (_STRONGEST * np.linspace(0, 1, 256) ** 0.8).astype(np.float32)
+    alphas = (MAX_OPACITY * np.linspace(0, 1, 256) ** 0.8).astype(np.float32)
     out = np.empty_like(photo)
     for top in range(0, photo.shape[0], 256):  # in bands: a 4K photo as float32 takes 100 MB
         rows = slice(top, top + 256)
@@ -91,7 +95,7 @@ def blend(photo: Picture, score_map: NDArray[np.float32]) -> Picture:
 
 
 def outline_mask(canvas: Picture, mask: NDArray[np.bool_], pen: Pen) -> None:
-    """Draw the outline of a mask ``(H, W) bool`` into a picture."""
+    """Draw the outline of a mask ``(H, W) bool`` into a picture ``(H, W, 3) uint8``."""
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     thin = max(1, pen.line // 2)
     cv2.drawContours(canvas, contours, -1, DARK, thin + 2, cv2.LINE_AA)
@@ -99,7 +103,7 @@ def outline_mask(canvas: Picture, mask: NDArray[np.bool_], pen: Pen) -> None:
 
 
 def inside(box: NDArray[Any], width: int, height: int) -> Rect:
-    """The box's outermost pixels (inclusive), within the photo."""
+    """Return the outermost pixels (inclusive) of a box ``x0 y0 x1 y1`` (end exclusive), within the photo."""
     x0, y0 = (int(np.clip(np.floor(value), 0, side - 1)) for value, side in zip(box[:2], (width, height), strict=True))
     x1, y1 = (int(np.clip(np.ceil(value) - 1, 0, side - 1)) for value, side in zip(box[2:], (width, height), strict=True))
     return x0, y0, max(x0, x1), max(y0, y1)
@@ -114,23 +118,23 @@ def solid_box(draw: ImageDraw.ImageDraw, box: Rect, pen: Pen) -> None:
 
 
 def dashed_box(draw: ImageDraw.ImageDraw, box: Rect, pen: Pen) -> None:
-    """Draw a true box, given as its outermost pixels (inclusive)."""
+    """Draw a ground-truth box, given as its outermost pixels (inclusive)."""
     halo = max(1, pen.line // 3)
     x0, y0, x1, y1 = box
     dash = max(4, 5 * pen.line)
     draw.rectangle((x0 - halo, y0 - halo, x1 + halo, y1 + halo), outline=DARK, width=pen.line + 2 * halo)
     for start in np.arange(x0, x1, 1.7 * dash):
         end = min(start + dash, x1)
-        draw.rectangle((start, y0, end, min(y0 + pen.line - 1, y1)), fill=TRUE)
-        draw.rectangle((start, max(y1 - pen.line + 1, y0), end, y1), fill=TRUE)
+        draw.rectangle((start, y0, end, min(y0 + pen.line - 1, y1)), fill=GROUND_TRUTH)
+        draw.rectangle((start, max(y1 - pen.line + 1, y0), end, y1), fill=GROUND_TRUTH)
     for start in np.arange(y0, y1, 1.7 * dash):
         end = min(start + dash, y1)
-        draw.rectangle((x0, start, min(x0 + pen.line - 1, x1), end), fill=TRUE)
-        draw.rectangle((max(x1 - pen.line + 1, x0), start, x1, end), fill=TRUE)
+        draw.rectangle((x0, start, min(x0 + pen.line - 1, x1), end), fill=GROUND_TRUTH)
+        draw.rectangle((max(x1 - pen.line + 1, x0), start, x1, end), fill=GROUND_TRUTH)
 
 
 def tag(draw: ImageDraw.ImageDraw, words: str, x: float, y: float, pen: Pen, paper: Colour, ink: Colour) -> Rect:
-    """Write words on a strip of paper with its left upper corner at ``x``, ``y``; returns where it lies."""
+    """Write words on a strip of colour ``paper`` with its upper left corner at ``x``, ``y``; return its rectangle."""
     w, h = text_width(draw, words, pen.font) + 2 * pen.pad, pen.font + 2 * pen.pad
     draw.rectangle((x, y, x + w - 1, y + h - 1), fill=paper)
     draw.text((x + pen.pad, y + h / 2), words, ink, font_for(words, pen.font), anchor="lm")
@@ -138,18 +142,18 @@ def tag(draw: ImageDraw.ImageDraw, words: str, x: float, y: float, pen: Pen, pap
 
 
 def key_size(draw: ImageDraw.ImageDraw, names: Sequence[str], pen: Pen) -> tuple[float, int]:
-    """Width and height in pixels of :func:`draw_key`."""
+    """Return the width and height in pixels of :func:`draw_key`."""
     gap = pen.font // 2
     words = sum(2 * pen.font + gap // 2 + text_width(draw, name, pen.font) + gap for name in names)
     return words + gap, pen.font + 4 * pen.pad
 
 
 def draw_key(draw: ImageDraw.ImageDraw, names: Sequence[str], x: float, y: float, pen: Pen) -> None:
-    """One line that explains ``predicted`` and ``true`` boxes, the outline of the ``mask``, and the colours.
+    """Draw one line that explains ``predicted`` and ``true`` boxes, the outline of the ``mask``, and the colours.
 
     Args:
-        names: which of them; any other name stands beside the colours.
-        x, y: its left upper corner.
+        names: which of them; any other name is written beside the colours.
+        x, y: its upper left corner.
     """
     swatch, gap = 2 * pen.font, pen.font // 2
     width, height = key_size(draw, names, pen)
@@ -172,12 +176,12 @@ def draw_key(draw: ImageDraw.ImageDraw, names: Sequence[str], x: float, y: float
 
 
 def text_width(draw: ImageDraw.ImageDraw, text: str, size: int) -> float:
-    """Width in pixels of a line of text, ``size`` pixels high."""
+    """Return the width in pixels of a line of text, ``size`` pixels high."""
     return float(draw.textlength(text, font=font_for(text, size)))
 
 
 def short_text(draw: ImageDraw.ImageDraw, text: str, size: int, room: float) -> str:
-    """The text, or its beginning and its last word (the score) with an ellipsis between."""
+    """Return the text where it fits into ``room`` pixels, else its beginning, an ellipsis and its last word (the score)."""
     if text_width(draw, text, size) <= room:
         return text
     head, space, tail = text.rpartition(" ")
@@ -186,15 +190,15 @@ def short_text(draw: ImageDraw.ImageDraw, text: str, size: int, room: float) -> 
     return f"{head}…{space}{tail}"
 
 
-def text_lines(draw: ImageDraw.ImageDraw, text: str, size: int, room: int, most: int) -> list[str]:
-    """The text broken into at most ``most`` lines; what is too long is cut with an ellipsis."""
+def text_lines(draw: ImageDraw.ImageDraw, text: str, size: int, room: int, max_lines: int) -> list[str]:
+    """Return the text broken into lines of ``room`` pixels; what is too long is cut with an ellipsis."""
     lines: list[str] = []
     rest = " ".join(text.split())
-    while rest and len(lines) < most:
+    while rest and len(lines) < max_lines:
         end = len(rest)
         while end > 1 and text_width(draw, rest[:end], size) > room:
             end -= 1
-        if end < len(rest) and len(lines) + 1 == most:
+        if end < len(rest) and len(lines) + 1 == max_lines:
             lines.append(rest[: max(1, end - 1)] + "…")
             break
         space = rest.rfind(" ", 1, end + 1) if end < len(rest) else -1
@@ -209,10 +213,10 @@ def caption(draw: ImageDraw.ImageDraw, text: str, x: float, y: float, room: int,
 
     Args:
         x, room: left edge and width in pixels of the picture that they belong to.
-        y: its lower edge, below which they hang, or its upper one where they stand ``above``.
+        y: its lower edge, below which they are written, or its upper one with ``above``.
         size: height of the letters in pixels; a line takes 1.3 times as much.
     """
     lines, line = text_lines(draw, text, size, room, 2), round(size * 1.3)
     for number, words in enumerate(lines):
-        left, place = x + (room - text_width(draw, words, size)) / 2, number - len(lines) * above
-        draw.text((left, y + line * (place + 0.55)), words, INK, font_for(words, size), anchor="lm")
+        left, row = x + (room - text_width(draw, words, size)) / 2, number - len(lines) * above
+        draw.text((left, y + line * (row + 0.55)), words, INK, font_for(words, size), anchor="lm")

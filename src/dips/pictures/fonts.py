@@ -1,7 +1,7 @@
-"""A font that has the characters of a text: class names may be written in any script.
+"""A font that has the characters of a text, as class names may be in any script.
 
-DejaVu Sans comes with matplotlib and has Latin, Greek, Cyrillic and more; for other scripts the usual fonts of the
-system are tried by name. Pillow's own small font is the last resort.
+DejaVu Sans comes with matplotlib and has Latin, Greek, Cyrillic and more; for other scripts the usual system fonts are tried by
+name. Pillow's own small font is the last resort.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["Font", "font_for"]
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-_SYSTEM = (
+_SYSTEM_FONTS = (
     "NotoSansCJK-Regular.ttc",
     "NotoSansCJKsc-Regular.otf",
     "wqy-microhei.ttc",
@@ -32,14 +32,14 @@ _SYSTEM = (
 
 
 def font_for(text: str, size: int) -> Font:
-    """The first known font that has every character of ``text``, ``size`` pixels high; DejaVu Sans if none has."""
-    wanted = "".join(sorted({character for character in text if not character.isspace()}))
-    return _load(_best_file(wanted), max(1, size))
+    """Return the first known font that has every character of ``text``, ``size`` pixels high; DejaVu Sans if none has."""
+    characters = "".join(sorted({character for character in text if not character.isspace()}))
+    return _load(_best_file(characters), max(1, size))
 
 
 @lru_cache(maxsize=256)
 def _best_file(characters: str) -> str:
-    files = [*_matplotlib_font(), *_SYSTEM]
+    files = [*_matplotlib_font(), *_SYSTEM_FONTS]
     for file in files:
         try:
             font = ImageFont.truetype(file, 16)

@@ -1,13 +1,11 @@
-"""Pictures for people: a photo with its heat map, mask outline and boxes, and contact sheets of many.
+"""A photo with its heat map, the outline of its mask and its boxes.
 
-In: a photo ``HWC uint8`` and what was found on it. Out: pictures ``HWC uint8``, drawn with
-:mod:`dips.pictures.drawing`.
+In: a photo ``HWC uint8`` and its prediction. Out: pictures ``HWC uint8``, drawn with :mod:`dips.pictures.drawing`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -15,20 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw
 
 from dips.data.images import fitted_size
-from dips.errors import DataError
 from dips.pictures import drawing
 from dips.pictures.drawing import DARK, OUTLINE, PREDICTED, Pen, Picture, Rect, draw_key, inside, key_size, text_width
 from dips.scoremaps.levels import stretched
 from dips.types import FloatArray
 
-__all__ = ["Tile", "overlay", "sheet", "thumbnail"]
-
-
-class Tile(NamedTuple):
-    """One picture of a contact sheet with the words below it."""
-
-    caption: str
-    image: Picture
+__all__ = ["overlay", "thumbnail"]
 
 
 def overlay(
@@ -51,23 +41,23 @@ def overlay(
         boxes: ``(N, 4)`` ``x0 y0 x1 y1`` in the photo's pixels, end exclusive, best first.
         scores: ``(N,)``, written at the boxes.
         label: class of the boxes; written with ``label_score`` in the corner where there are none.
-        score_map: ``(h, w)`` in [0, 1], of any size; it shows the whole photo.
+        score_map: ``(h, w)`` in [0, 1], of any size; it covers the whole photo.
         mask: ``(H, W)``, all objects together; its outline is drawn.
-        true_boxes: ``(K, 4)`` as ``boxes``, drawn dashed; None where they are unknown.
-        heat: lay the score map over the photo, the more opaque the higher the score.
+        true_boxes: ground truth, ``(K, 4)`` as ``boxes``, drawn dashed; None where it is unknown.
+        heat: blend the score map over the photo, more opaque for higher scores.
         legend: explain the colours in the corner where the score is lowest, if the photo is large enough.
 
     Returns:
-        ``(H, W, 3) uint8``; the photo itself is left as it is.
+        ``(H, W, 3) uint8``; the photo itself is unchanged.
     """
     height, width = photo.shape[:2]
-    truth = np.zeros((0, 4)) if true_boxes is None else np.asarray(true_boxes, dtype=np.float64).reshape(-1, 4)
+    ground_truth = np.zeros((0, 4)) if true_boxes is None else np.asarray(true_boxes, dtype=np.float64).reshape(-1, 4)
     pen = Pen.of(width, height)
     canvas = drawing.blend(photo, stretched(score_map, (width, height))) if heat else photo.copy()
     drawing.outline_mask(canvas, mask, pen)
     picture = Image.fromarray(canvas)
     draw = ImageDraw.Draw(picture)
-    for box in truth:
+    for box in ground_truth:
         drawing.dashed_box(draw, inside(box, width, height), pen)
     for box in boxes[::-1]:  # the best one on top
         drawing.solid_box(draw, inside(box, width, height), pen)
@@ -77,13 +67,14 @@ def overlay(
         words = drawing.short_text(draw, f"{label} {label_score:.2f}", pen.font, width - 4 * pen.pad)
         taken.append(drawing.tag(draw, words, 0, 0, pen, DARK, OUTLINE))
     if legend:
-        names = [*["predicted"] * bool(tags), *["true"] * bool(len(truth)), *["score"] * heat, *["mask"] * bool(mask.any())]
+        is_drawn = {"predicted": bool(tags), "true": len(ground_truth) > 0, "score": heat, "mask": bool(mask.any())}
+        names = [name for name, drawn in is_drawn.items() if drawn]
         _legend(draw, names, (width, height), score_map, boxes, taken, pen)
     return np.array(picture, dtype=np.uint8)
 
 
 def thumbnail(image: Picture, side: int) -> Picture:
-    """The picture with its longer side at most ``side`` pixels; never enlarged."""
+    """Return the picture ``(H, W, 3) uint8`` with its longer side at most ``side`` pixels; it is never enlarged."""
     height, width = image.shape[:2]
     size = fitted_size((width, height), side)
     if size == (width, height):
@@ -91,38 +82,8 @@ def thumbnail(image: Picture, side: int) -> Picture:
     return np.array(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def sheet(tiles: Sequence[Tile | tuple[str, Picture]], columns: int, *, side: int = 320) -> Picture:
-    """A contact sheet: pictures in rows with captions of up to two lines below them.
-
-    Args:
-        tiles: captions and pictures ``(H, W, 3) uint8``, at least one.
-        columns: pictures per row, at least 1.
-        side: width and height in pixels of the square that every picture is fitted into.
-
-    Raises:
-        DataError: no pictures, or a number that is not positive.
-    """
-    if not tiles or columns < 1 or side < 16:
-        raise DataError(f"a sheet needs pictures, a column and 16 pixels: got {len(tiles)}, {columns}, {side}")
-    columns = min(columns, len(tiles))
-    font, gap = max(11, round(side / 22)), max(4, side // 20)
-    line = round(font * 1.3)
-    small = [thumbnail(image, side) for _, image in tiles]
-    heights = [max(image.shape[0] for image in small[start : start + columns]) for start in range(0, len(small), columns)]
-    page_height = gap + sum(height + 2 * line + gap for height in heights)
-    page = Image.new("RGB", (columns * (side + gap) + gap, page_height), drawing.PAPER)
-    draw = ImageDraw.Draw(page)
-    for index, (caption, _) in enumerate(tiles):
-        row, column = divmod(index, columns)
-        x, y = gap + column * (side + gap), gap + sum(height + 2 * line + gap for height in heights[:row])
-        image, bottom = small[index], y + heights[row]
-        page.paste(Image.fromarray(image), (x + (side - image.shape[1]) // 2, bottom - image.shape[0]))
-        drawing.caption(draw, caption, x, bottom, side, font)
-    return np.array(page, dtype=np.uint8)
-
-
 def _box_tags(draw: ImageDraw.ImageDraw, boxes: FloatArray, tags: Sequence[str], size: tuple[int, int], pen: Pen) -> list[Rect]:
-    """Write a tag at every box where it hides no other tag, if there is room; returns the room that is taken."""
+    """Write a tag at every box where it hides no other tag, if there is room; return the rectangles of the tags."""
     width, height = size
     taken: list[Rect] = []
     for box, text in zip(boxes, tags, strict=True):
@@ -148,7 +109,7 @@ def _legend(
     taken: list[Rect],
     pen: Pen,
 ) -> None:
-    """Draw one line in a corner; entries that do not fit are left out, the least important first."""
+    """Draw one line in a corner; entries that do not fit are dropped, the least important first."""
     width, height = size
     while names and key_size(draw, names, pen)[0] > width:
         names.pop()
@@ -157,7 +118,7 @@ def _legend(
         return
 
     def hidden(corner: tuple[int, int]) -> float:
-        """How much of interest the legend would hide there."""
+        """Return how much of interest the legend would hide there."""
         rect = (*corner, corner[0] + w, corner[1] + h)
         cells = np.array(score_map.shape[::-1]) / size
         x0, y0 = np.floor(np.maximum(rect[:2], 0) * cells).astype(int)

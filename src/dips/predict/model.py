@@ -1,4 +1,4 @@
-"""What all models that predict have in common, a run's and an exported file's."""
+"""The base of all models that predict: a trained run and an exported file."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ class PredictionModel(ABC):
     Attributes:
         classes: names in label order.
         background: label of the class without object, if there is one.
+
+    .. code-block:: python
+
+        for prediction in dips.load("masts.onnx").predict("photos/"):
+            print(prediction.path, prediction.label, prediction.boxes)
     """
 
     classes: tuple[str, ...]
@@ -28,27 +33,31 @@ class PredictionModel(ABC):
     @property
     @abstractmethod
     def predictor(self) -> Predictor:
-        """The networks, and what makes objects of their maps."""
+        """The networks, and how their maps become objects."""
 
     @abstractmethod
     def made_with(self) -> str:
-        """The pretrained weights that predictions rest on, in a line."""
+        """Return the pretrained weights that the model was made with, in a line."""
 
     def predict(
         self, photos: str | Path | Iterable[str | Path], *, skipped: Callable[[Path, str], None] | None = None
     ) -> Iterator[Prediction]:
-        """Class, boxes, mask and score map of photos, one at a time.
+        """Predict class, boxes, mask and score map of photos, one at a time.
 
         Args:
             photos: a photo, a folder, or several of these.
-            skipped: told of every photo that cannot be read and why; by default it is logged.
+            skipped: callback ``(path, reason)`` for photos that cannot be read; by default they are logged.
 
         Raises:
             DataError: there is no photo.
         """
-        return self.predictor.photos(gather_images(photos), skipped or (lambda path, why: log(f"skipped: {why}")))
+        return self.predictor.photos(gather_images(photos), skipped or (lambda path, reason: log(f"skipped: {reason}")))
 
 
 def weights_line(weights: Mapping[str, Mapping[str, str]]) -> str:
-    """Pretrained weights by role, as :class:`About` holds them, in a line."""
+    """Return pretrained weights by role, with ``arch`` and ``note`` each, in a line.
+
+    >>> weights_line({"transformer": {"arch": "vit_small", "note": "DINO, S/8"}, "encoder": {"arch": "resnet50", "note": ""}})
+    'transformer DINO, S/8, encoder resnet50'
+    """
     return ", ".join(f"{role} {item['note'] or item['arch']}" for role, item in weights.items())

@@ -1,4 +1,4 @@
-"""What photos and their results are called: paths below the folder that was predicted, and stems that no two photos share."""
+"""Names of photos and their results: paths below the folder that was predicted, and stems that no two photos share."""
 
 from __future__ import annotations
 
@@ -15,45 +15,47 @@ from dips.system.console import log
 
 __all__ = ["name_photos", "stems_of"]
 
-_LONGEST = 180  # bytes of a file name; the temporary files beside it have longer ones, and 255 is the limit
+MAX_NAME_BYTES = 180  # of a file; temporary files beside it have longer names, and 255 is the limit
 
 
 def name_photos(images: Sequence[Path], *, leave_out: Path) -> tuple[dict[Path, str], str]:
-    """Every photo of files and folders once, and its name: a relative path with suffix and forward slashes; below which folder.
+    """Find the photos in files and folders, and name each by its path below the deepest folder that holds all of them.
 
-    The folder is named by its last part alone.
+    Args:
+        images: photos, and folders that are searched with all their subfolders.
+        leave_out: a folder whose photos do not count, as it holds the results.
 
-    Photos below ``leave_out`` (the results) do not count.
+    Returns:
+        each photo once, with its name: a relative path with suffix and forward slashes; and the last part of the folder's path.
 
     Raises:
         DataError: a path does not exist, or there is no photo.
     """
-    found: dict[str, Path] = {}
+    photos: dict[str, Path] = {}
     tops: list[str] = []
     results = os.path.abspath(leave_out) + os.sep
-    for given in images:
-        if not given.exists():
-            raise DataError(f"{given} does not exist; give photos or folders of photos")
-        if given.suffix.lower() in VIDEOS and given.is_file():
-            raise DataError(f"{given} is a video; 'dips stream' finds the boxes of its frames")
-        tops.append(os.path.abspath(given if given.is_dir() else given.parent))
-        for path in list_images(given) if given.is_dir() else [given]:
+    for item in images:
+        if not item.exists():
+            raise DataError(f"{item} does not exist; give photos or folders of photos")
+        if item.suffix.lower() in VIDEOS and item.is_file():
+            raise DataError(f"{item} is a video; 'dips stream' finds the boxes of its frames")
+        tops.append(os.path.abspath(item if item.is_dir() else item.parent))
+        for path in list_images(item) if item.is_dir() else [item]:
             absolute = os.path.abspath(path)
             if not absolute.startswith(results):
-                found.setdefault(absolute, path)
-    if not found:
-        places = ", ".join(map(str, images))
-        raise DataError(f"there are no photos in {places}; JPEG, PNG, BMP, WebP and TIFF files count")
-    _tell_others(images)
+                photos.setdefault(absolute, path)
+    if not photos:
+        raise DataError(f"there are no photos in {', '.join(map(str, images))}; JPEG, PNG, BMP, WebP and TIFF files count")
+    _log_other_files(images)
     try:
         top = os.path.commonpath(tops)
     except ValueError:  # two drives of Windows
-        return {path: PurePosixPath(*Path(absolute).parts[1:]).as_posix() for absolute, path in found.items()}, ""
-    return {path: Path(os.path.relpath(absolute, top)).as_posix() for absolute, path in found.items()}, Path(top).name
+        return {path: PurePosixPath(*Path(absolute).parts[1:]).as_posix() for absolute, path in photos.items()}, ""
+    return {path: Path(os.path.relpath(absolute, top)).as_posix() for absolute, path in photos.items()}, Path(top).name
 
 
-def _tell_others(images: Sequence[Path]) -> None:
-    others = [name for given in images if given.is_dir() for name in unreadable_kinds(given)]
+def _log_other_files(images: Sequence[Path]) -> None:
+    others = [name for folder in images if folder.is_dir() for name in unreadable_kinds(folder)]
     if others:
         more = ", ..." if len(others) > 3 else ""
         names = f"{', '.join(others[:3])}{more} ({len(others)} of kinds that are not read)"
@@ -61,7 +63,12 @@ def _tell_others(images: Sequence[Path]) -> None:
 
 
 def stems_of(names: Mapping[Path, str]) -> dict[Path, str]:
-    """Paths of results without suffix, different also on disks that see no difference between A and a."""
+    """Return for each photo the path of its results without suffix; they differ even on disks that do not tell A from a.
+
+    >>> photos = ("a.jpg", "a.png", "b.jpg")
+    >>> list(stems_of({Path(name): name for name in photos}).values())
+    ['a.jpg', 'a.png', 'b']
+    """
     bare = {path: name.removesuffix(PurePosixPath(name).suffix) for path, name in names.items()}
     counts = Counter(_folded(stem) for stem in bare.values())
     stems: dict[Path, str] = {}
@@ -69,7 +76,7 @@ def stems_of(names: Mapping[Path, str]) -> dict[Path, str]:
     for path, stem in bare.items():
         chosen = stem if counts[_folded(stem)] == 1 else names[path]
         last = PurePosixPath(chosen).name
-        if _folded(chosen) in taken or len(os.fsencode(last)) > _LONGEST:
+        if _folded(chosen) in taken or len(os.fsencode(last)) > MAX_NAME_BYTES:
             digest = hashlib.sha256(names[path].encode("utf-8", "surrogateescape")).hexdigest()[:12]
             chosen = PurePosixPath(chosen).with_name(f"{last[:40]}-{digest}").as_posix()
         taken.add(_folded(chosen))

@@ -1,12 +1,12 @@
-"""What the localizer says about one photo: :class:`Prediction`, which users hold in their hands.
+"""What the localizer says about one photo: :class:`Prediction`, the object that users work with.
 
 In: the networks' answer. Out: boxes, masks and score map in the photo's own pixels; files, each written whole or not at all.
-Record and score map together make the prediction again.
+A record and its score map make the prediction again; objects are found in a score map without the networks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,14 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dips.data.images import ByteImage, fitted_size, read_image, resize_image
-from dips.errors import DataError, ImageError, RunError
+from dips.data.images import ByteImage, encode_image, fitted_size, read_image, resize_image
+from dips.errors import DataError, RunError
+from dips.formats.records import BoxRecord, MaskRecord, PredictionRecord
 from dips.pictures.overlay import overlay
-from dips.predict.records import SCHEMA_VERSION, write_json
-from dips.scoremaps.levels import packed, stretched, unpacked
+from dips.scoremaps.levels import boxes_from_map, packed, stretched, unpacked
 from dips.scoremaps.rle import encode
 from dips.system.files import as_text, atomic_file
+from dips.system.records import write_json
 from dips.types import FloatArray
 
 __all__ = ["MAX_OVERLAY_SIDE", "Prediction"]
@@ -29,7 +30,9 @@ __all__ = ["MAX_OVERLAY_SIDE", "Prediction"]
 MAX_OVERLAY_SIDE = 4096
 """Pixels of the longer side of an overlay."""
 
-Record = dict[str, Any]
+JPEG_QUALITY = 90
+MAX_FRAME_PIXELS = 12_000_000
+"""Objects of larger photos are found on a score map of this many pixels, so that memory does not grow with the photo."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,11 +50,20 @@ class Prediction:
         box_scores: ``(N,) float32``, mean of the score map over the box's component, descending.
         grid: the score map as the networks gave it, ``(h, w) float32`` in [0, 1]; stretched over the photo it is ``score_map``.
         regions: ``(h, w) uint16``, i + 1 where box i's object is, else 0; as large as the photo, or smaller if it is huge.
-        threshold: the share of the map's maximum above which a pixel is foreground.
-        min_area: least area of a box as a share of the photo.
-        min_score: least score of a box.
-        max_boxes: boxes at most.
+        threshold: fraction of the map's maximum above which a pixel is foreground.
+        min_area: smallest area of a box as a fraction of the photo.
+        min_score: lowest score of a box.
+        max_boxes: largest number of boxes.
         background: name of the class without object, if there is one.
+
+    >>> score_map = np.zeros((60, 80), np.float32)
+    >>> score_map[10:30, 20:60] = 0.9
+    >>> prediction = Prediction.from_map(
+    ...     Path("mast.jpg"), (80, 60), score_map, classes=("none", "mast"), probabilities=np.array([0.2, 0.8], np.float32)
+    ... )
+    >>> prediction = prediction.with_objects(threshold=0.5, min_area=0.01, min_score=0.0, max_boxes=10)
+    >>> prediction.label, prediction.boxes.tolist(), int(prediction.mask.sum())
+    ('mast', [[20.0, 10.0, 60.0, 30.0]], 800)
     """
 
     path: Path
@@ -70,18 +82,54 @@ class Prediction:
     max_boxes: int = 100
     background: str | None = None
 
+    @classmethod
+    def from_map(
+        cls,
+        path: Path,
+        size: tuple[int, int],
+        grid: FloatArray,
+        *,
+        classes: tuple[str, ...],
+        probabilities: FloatArray,
+        background: str | None = None,
+    ) -> Prediction:
+        """Make a prediction whose objects are still to be found, see :meth:`with_objects`.
+
+        Args:
+            size: width and height of the photo in pixels.
+            grid: the score map ``(h, w)`` in [0, 1], of any resolution. It is rounded as in the file of :meth:`write_map`, so
+                that the same objects are found again.
+            classes: class names.
+            probabilities: ``(C,)``, of every class; the highest is the label.
+            background: name of the class without object.
+        """
+        label = int(probabilities.argmax())
+        return cls(
+            path=path,
+            label=classes[label],
+            label_score=float(probabilities[label]),
+            class_scores=np.asarray(probabilities, np.float32),
+            classes=classes,
+            size=size,
+            boxes=np.zeros((0, 4), np.float32),
+            box_scores=np.zeros(0, np.float32),
+            grid=unpacked(packed(grid)),
+            regions=np.zeros((1, 1), np.uint16),
+            background=background,
+        )
+
     @property
     def score_map(self) -> FloatArray:
-        """``(H, W) float32`` in [0, 1], made anew each time."""
+        """``(H, W) float32`` in [0, 1], computed at each access."""
         return stretched(self.grid, self.size)
 
     @property
     def mask(self) -> NDArray[np.bool_]:
-        """``(H, W) bool``, all objects together, made anew each time."""
+        """``(H, W) bool``, all objects together, computed at each access."""
         return cv2.resize((self.regions > 0).view(np.uint8), self.size, interpolation=cv2.INTER_NEAREST).view(np.bool_)
 
     def object_mask(self, index: int) -> NDArray[np.bool_]:
-        """The pixels of object ``index`` inside its own box, ``(y1 - y0, x1 - x0) bool``."""
+        """Return the pixels of object ``index`` inside its own box, ``(y1 - y0, x1 - x0) bool``."""
         x0, y0, x1, y1 = (int(value) for value in self.boxes[index])
         height, width = self.regions.shape
         columns = _cells(x0, x1, width, self.size[0])
@@ -89,94 +137,114 @@ class Prediction:
         return cv2.resize(part.view(np.uint8), (x1 - x0, y1 - y0), interpolation=cv2.INTER_NEAREST).view(np.bool_)
 
     def at(self, size: tuple[int, int]) -> Prediction:
-        """The same for the photo resized to ``size`` (width, height)."""
+        """Return the same prediction for the photo resized to ``size`` (width, height)."""
         scale = np.array([size[0] / self.size[0], size[1] / self.size[1]] * 2, np.float32)
         boxes = np.rint(self.boxes * scale)
         boxes[:, :2] = np.minimum(boxes[:, :2], np.array(size, np.float32) - 1)
         boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2] + 1)
         return replace(self, size=size, boxes=boxes)
 
-    def record(self, *, path: str | None = None, name: str | None = None, folder: str = "", model: str = "") -> Record:
-        """What is written to JSON about one photo.
+    def with_objects(self, *, threshold: float, min_area: float, min_score: float, max_boxes: int) -> Prediction:
+        """Find the objects in the score map, see :func:`dips.scoremaps.levels.boxes_from_map`; no network runs.
+
+        A photo of the background class has none.
+
+        Args:
+            threshold: fraction of the map's maximum, in [0, 1].
+            min_area: smallest area of a box as a fraction of the photo; if no box is that large, the largest one is kept.
+            min_score: lowest score of a box.
+            max_boxes: largest number of boxes.
+        """
+        if self.label == self.background:
+            regions = np.zeros(self.grid.shape, np.uint16)
+            boxes, scores = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
+        else:
+            frame = _frame(self.size)
+            boxes, scores, regions = boxes_from_map(
+                stretched(self.grid, frame), threshold, min_area=min_area, min_score=min_score, max_boxes=max_boxes
+            )
+            if frame != self.size:
+                scale = np.array([self.size[0] / frame[0], self.size[1] / frame[1]] * 2, np.float32)
+                boxes = np.rint(boxes * scale)
+        objects = replace(self, boxes=boxes, box_scores=scores, regions=regions)
+        return replace(objects, threshold=threshold, min_area=min_area, min_score=min_score, max_boxes=max_boxes)
+
+    def record(
+        self, *, path: str | None = None, name: str | None = None, folder: str = "", model: str = ""
+    ) -> PredictionRecord:
+        """Return what is written to JSON about the photo; scores are rounded to 6 digits.
 
         Args:
             path: how to name the photo; its path with forward slashes by default.
             name: its path below the folder that was predicted; that of the file alone by default.
-            folder: the own name of that folder, without those around it.
+            folder: the last part of that folder's path.
             model: what tells the model from others.
-
-        Returns:
-            ``schema_version``; ``path``; ``name``; ``folder``; ``width`` and ``height`` in pixels; ``label``; ``label_score``;
-            ``class_scores`` (name to probability); ``background``: name of the class without object or null; ``boxes``: a list
-            of ``{"box": [x0, y0, x1, y1], "score": s, "mask": {"size": [height, width], "counts": "..."}}``, best first, in the
-            photo's own pixels, end exclusive, masks as COCO's run lengths; ``threshold``; ``min_area`` as a share of the photo;
-            ``min_score``; ``max_boxes``; ``model``.
         """
         width, height = self.size
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "path": as_text(self.path.as_posix()) if path is None else path,
-            "name": as_text(self.path.name) if name is None else name,
-            "folder": folder,
-            "width": width,
-            "height": height,
-            "label": self.label,
-            "label_score": _rounded(self.label_score),
-            "class_scores": {name: _rounded(score) for name, score in zip(self.classes, self.class_scores, strict=True)},
-            "background": self.background,
-            "boxes": [
-                {
-                    "box": [_rounded(value, 2) for value in box],
-                    "score": _rounded(score),
-                    "mask": {"size": [height, width], "counts": self._counts(index)},
-                }
-                for index, (box, score) in enumerate(zip(self.boxes, self.box_scores, strict=True))
-            ],
-            "threshold": float(self.threshold),  # not rounded: the same objects are found again
-            "min_area": float(self.min_area),
-            "min_score": float(self.min_score),
-            "max_boxes": self.max_boxes,
-            "model": model,
-        }
+        boxes = (
+            BoxRecord(
+                box=(_rounded(x0, 2), _rounded(y0, 2), _rounded(x1, 2), _rounded(y1, 2)),
+                score=_rounded(score),
+                mask=MaskRecord(size=(height, width), counts=self._counts(index)),
+            )
+            for index, ((x0, y0, x1, y1), score) in enumerate(zip(self.boxes, self.box_scores, strict=True))
+        )
+        return PredictionRecord(
+            path=as_text(self.path.as_posix()) if path is None else path,
+            name=as_text(self.path.name) if name is None else name,
+            folder=folder,
+            width=width,
+            height=height,
+            label=self.label,
+            label_score=_rounded(self.label_score),
+            class_scores={name: _rounded(score) for name, score in zip(self.classes, self.class_scores, strict=True)},
+            background=self.background,
+            boxes=tuple(boxes),
+            threshold=float(self.threshold),  # not rounded: the same objects are found again
+            min_area=float(self.min_area),
+            min_score=float(self.min_score),
+            max_boxes=self.max_boxes,
+            model=model,
+        )
 
     def _counts(self, index: int) -> str:
         corner = (int(self.boxes[index, 0]), int(self.boxes[index, 1]))
         return encode(self.object_mask(index), corner=corner, size=self.size)
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any], map_file: Path) -> Prediction:
-        """The prediction that a record and its score map were written from, without its objects;
-        :func:`dips.predict.objects.with_objects` finds them again.
+    def from_record(cls, record: PredictionRecord, map_file: Path) -> Prediction:
+        """Return the prediction that a record and its score map were written from, without its objects;
+        :meth:`with_objects` finds them again.
 
         Raises:
-            RunError: the record or the map is missing or damaged.
+            RunError: the map is missing or damaged.
         """
         try:
-            grid = cv2.imdecode(np.frombuffer(map_file.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
-            if grid is None or grid.dtype != np.uint16 or grid.ndim != 2:
-                raise ValueError("no grey picture of 16 bits")
-            return cls(
-                path=Path(record["path"]),
-                label=record["label"],
-                label_score=record["label_score"],
-                class_scores=np.array(list(record["class_scores"].values()), np.float32),
-                classes=tuple(record["class_scores"]),
-                size=(record["width"], record["height"]),
-                boxes=np.zeros((0, 4), np.float32),
-                box_scores=np.zeros(0, np.float32),
-                grid=unpacked(grid.view(np.uint16)),
-                regions=np.zeros((1, 1), np.uint16),
-                threshold=record["threshold"],
-                min_area=record["min_area"],
-                min_score=record["min_score"],
-                max_boxes=record["max_boxes"],
-                background=record["background"],
-            )
-        except (OSError, ValueError, LookupError, TypeError, cv2.error) as error:
-            raise RunError(f"{map_file} or its record is missing or damaged ({error}); predict the photos again") from error
+            levels = cv2.imdecode(np.frombuffer(map_file.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+            if levels is None or levels.dtype != np.uint16 or levels.ndim != 2:
+                raise ValueError("not a grey picture of 16 bits")
+        except (OSError, ValueError, cv2.error) as error:
+            raise RunError(f"{map_file} is missing or damaged ({error}); predict the photos again") from error
+        classes, scores = zip(*record.class_scores.items(), strict=True)
+        return replace(
+            cls.from_map(
+                Path(record.path),
+                (record.width, record.height),
+                unpacked(levels.view(np.uint16)),
+                classes=classes,
+                probabilities=np.array(scores, np.float32),
+                background=record.background,
+            ),
+            label=record.label,
+            label_score=record.label_score,
+            threshold=record.threshold,
+            min_area=record.min_area,
+            min_score=record.min_score,
+            max_boxes=record.max_boxes,
+        )
 
     def write_map(self, path: Path) -> None:
-        """The score map as the networks gave it, as a 16-bit grey PNG: 65535 is 1. It shows the whole photo, stretched.
+        """Write the score map as the networks gave it, as a 16-bit grey PNG: 65535 is 1. It shows the whole photo, stretched.
 
         Raises:
             RunError: the file cannot be written.
@@ -184,7 +252,7 @@ class Prediction:
         _write_png(packed(self.grid), path)
 
     def write_mask(self, path: Path) -> None:
-        """The mask as an 8-bit PNG of the photo's size: 255 object, 0 elsewhere.
+        """Write the mask as an 8-bit PNG of the photo's size: 255 object, 0 elsewhere.
 
         Raises:
             RunError: the file cannot be written.
@@ -227,10 +295,7 @@ class Prediction:
         pixels = read_image(photo, max_side=MAX_OVERLAY_SIDE)
         size = fitted_size(self.size, MAX_OVERLAY_SIDE)
         picture = self.at(size).overlay(resize_image(pixels, size))
-        done, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
-        if not done:
-            raise ImageError(f"{self.path} cannot be drawn on as a JPEG ({picture.shape[1]} x {picture.shape[0]} pixels)")
-        return data.tobytes()
+        return encode_image(picture, ".jpg", cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY)
 
     def save(self, folder: str | Path) -> None:
         """Write ``NAME.json``, ``NAME.mask.png`` and ``NAME.overlay.jpg`` into ``folder``, NAME being the photo's.
@@ -243,26 +308,30 @@ class Prediction:
         record, mask, picture = (Path(folder) / f"{stem}{end}" for end in (".json", ".mask.png", ".overlay.jpg"))
         for path in (record, mask, picture):
             if path.exists():
-                raise RunError(f"{path} exists already and is left as it is; choose another folder")
+                raise RunError(f"{path} already exists; nothing was changed. Choose another folder")
         drawn = self.overlay_jpeg(self.path)  # the first thing that can fail
         self.write_mask(mask)
         with atomic_file(picture, "wb") as file:
             file.write(drawn)
-        write_json(self.record(), record)
+        write_json(record, self.record(), indent=1)
+
+
+def _frame(size: tuple[int, int]) -> tuple[int, int]:
+    """Return the size of the map that the objects of a photo are found on."""
+    width, height = size
+    scale = math.sqrt(MAX_FRAME_PIXELS / (width * height))
+    return size if scale >= 1 else (max(1, round(width * scale)), max(1, round(height * scale)))
 
 
 def _cells(start: int, stop: int, cells: int, pixels: int) -> slice:
-    """Where pixels lie on a coarser axis; at least one cell."""
+    """Return where pixels are on a coarser axis; at least one cell."""
     first = min(round(start * cells / pixels), cells - 1)
     return slice(first, max(first + 1, round(stop * cells / pixels)))
 
 
 def _write_png(picture: NDArray[Any], path: Path) -> None:
-    done, data = cv2.imencode(".png", picture)
-    if not done:  # pragma: no cover - no grey picture is known that OpenCV cannot encode
-        raise RunError(f"{path} could not be encoded as PNG")
     with atomic_file(path, "wb") as file:
-        file.write(data.tobytes())
+        file.write(encode_image(picture, ".png"))
 
 
 def _rounded(value: Any, digits: int = 6) -> float:

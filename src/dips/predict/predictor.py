@@ -1,7 +1,7 @@
-"""From a photo to its class, score map, mask and boxes with a trained localizer; nothing here knows how it was trained.
+"""From a photo to its class, score map, mask and boxes with a trained localizer, however it was trained.
 
-In: photo files. Out: :class:`~dips.predict.prediction.Prediction` in the photo's own pixels. The networks see the photo
-as a square. No torch is needed here: what answers for a square may be a run's networks or an exported file.
+In: photo files. Out: :class:`~dips.predict.prediction.Prediction` in the photo's own pixels. The networks see the photo as a
+square. No torch is needed here: the networks may be those of a run or an exported file.
 """
 
 from __future__ import annotations
@@ -19,9 +19,7 @@ from dips.config import PredictConfig
 from dips.data.images import ByteImage, image_size, read_image, resize_image
 from dips.data.windows import PhotoWindows, open_photo
 from dips.errors import ConfigError, ImageError
-from dips.predict.objects import with_objects
 from dips.predict.prediction import Prediction
-from dips.scoremaps.levels import packed, unpacked
 from dips.scoremaps.tiles import Blend, ClassVote, Tiles
 from dips.types import Answer, Answerer, FloatArray, PhotoBatch
 
@@ -32,7 +30,7 @@ def _as_context(photo: PhotoWindows) -> AbstractContextManager[PhotoWindows]:
     return nullcontext(photo)
 
 
-_TILED_SCORE = 0.4  # measured: docs/results.md
+TILED_MIN_SCORE = 0.4  # measured: docs/results.md
 
 
 class _View(NamedTuple):
@@ -45,12 +43,23 @@ class _View(NamedTuple):
 
 
 class Predictor:
-    """A localizer, ready to look at photos.
+    """A localizer that is ready to predict.
 
     Args:
+        networks: maps and class probabilities of squares.
+        config: the settings of prediction, ``threshold`` resolved.
+        classes: names in label order.
         background: label of the class without object; its photos get no boxes.
-        config: with ``threshold`` worked out.
         photo_side: side in pixels of a square as large as the training photos were, for ``predict.tile=-1``.
+
+    Raises:
+        ConfigError: ``predict.tile=-1`` without ``photo_side``.
+
+    .. code-block:: python
+
+        model = dips.load("runs/masts")
+        for prediction in model.predictor.photos(paths, skipped=lambda path, reason: print(reason)):
+            print(prediction.path, prediction.boxes)
     """
 
     def __init__(
@@ -63,18 +72,18 @@ class Predictor:
         photo_side: int | None = None,
     ) -> None:
         if config.tile < 0 and photo_side is None:
-            raise ConfigError("predict.tile: this run does not say how large its training photos were; give a side in pixels")
+            raise ConfigError("predict.tile: this run does not record the size of its training photos; give a side in pixels")
         self.networks, self.config = networks, config
         self.classes, self.background = classes, background
         self.tile = photo_side if config.tile < 0 and photo_side is not None else config.tile
 
     def summary(self) -> str:
-        """In a line, how photos are looked at."""
+        """Return in a line how photos are predicted."""
         tiles = f"tiles of {self.tile} pixels besides the whole photo" if self.tile else "photos as a whole"
         return f"{tiles}, threshold {self.config.threshold:.3g}"
 
     def photos(self, paths: Iterable[Path], skipped: Callable[[Path, str], None]) -> Iterator[Prediction]:
-        """One prediction per readable photo, in order; ``skipped`` is told of the others and why."""
+        """Predict readable photos, in order; ``skipped`` is called with the path of each other one, and the reason."""
         remaining = iter(paths)
         while group := list(islice(remaining, self.config.batch)):
             views: list[_View] = []
@@ -83,26 +92,26 @@ class Predictor:
                     views.append(self._view(path))
                 except ImageError as error:
                     skipped(path, str(error))
-            for view, whole, probabilities in self._seen(views):
+            for view, whole, probabilities in self._answers(views):
                 try:
-                    yield self._looked_at(view, whole, probabilities)
+                    yield self._predict(view, whole, probabilities)
                 except ImageError as error:
                     skipped(view.path, str(error))
 
     def photo(self, path: Path) -> Prediction:
-        """The prediction of one photo.
+        """Predict one photo.
 
         Raises:
             ImageError: it cannot be read.
         """
-        return next(self._looked_at(*seen) for seen in self._seen([self._view(path)]))
+        return next(self._predict(*answer) for answer in self._answers([self._view(path)]))
 
     def _view(self, path: Path) -> _View:
         photo = read_image(path, max_side=self.networks.side)
         return _View(path, image_size(path), self._square(photo), partial(open_photo, path))
 
     def pictures(self, pictures: Iterable[tuple[Path, ByteImage]]) -> Iterator[Prediction]:
-        """One prediction per picture ``(H, W, 3) uint8`` RGB, in order; the path only names it."""
+        """Predict pictures ``(H, W, 3) uint8`` RGB, in order; their paths are only names."""
         remaining = iter(pictures)
         while group := list(islice(remaining, self.config.batch)):
             opened = [(path, PhotoWindows(pixels, (pixels.shape[1], pixels.shape[0]))) for path, pixels in group]
@@ -110,14 +119,14 @@ class Predictor:
                 _View(path, photo.size, self._square(pixels), partial(_as_context, photo))
                 for (path, photo), (_, pixels) in zip(opened, group, strict=True)
             ]
-            for view, whole, probabilities in self._seen(views):
-                yield self._looked_at(view, whole, probabilities)
+            for view, whole, probabilities in self._answers(views):
+                yield self._predict(view, whole, probabilities)
 
-    def _seen(self, views: Sequence[_View]) -> Iterator[tuple[_View, FloatArray, FloatArray]]:
-        """What the networks say about each photo as a whole."""
+    def _answers(self, views: Sequence[_View]) -> Iterator[tuple[_View, FloatArray, FloatArray]]:
+        """Return the networks' answer about each photo as a whole: the view, its map and its class probabilities."""
         if views:
-            said = self._answer([view.square for view in views])
-            yield from zip(views, said.maps, said.probabilities, strict=True)
+            answer = self._answer([view.square for view in views])
+            yield from zip(views, answer.maps, answer.probabilities, strict=True)
 
     def _answer(self, squares: Sequence[ByteImage]) -> Answer:
         return self.networks.answer(PhotoBatch(np.stack(squares)))
@@ -125,8 +134,8 @@ class Predictor:
     def _square(self, photo: ByteImage) -> ByteImage:
         return resize_image(photo, (self.networks.side, self.networks.side))
 
-    def _looked_at(self, view: _View, whole: FloatArray, probabilities: FloatArray) -> Prediction:
-        """The whole photo has been seen; its tiles are, where it has any."""
+    def _predict(self, view: _View, whole: FloatArray, probabilities: FloatArray) -> Prediction:
+        """Predict a photo from the answer about the whole, and from its tiles, where it has any."""
         tiles = Tiles.plan(view.size, self.tile, self.config.tile_overlap) if self.tile else ()
         if len(tiles) < 2:
             return self.finish(view.path, view.size, whole, probabilities)
@@ -135,43 +144,41 @@ class Predictor:
         with view.opened() as photo:
             remaining = iter(tiles)
             while group := list(islice(remaining, self.config.batch)):
-                said = self._answer([self._square(photo.window(*tile)) for tile in group])
-                for tile, score_map, seen in zip(group, said.maps, said.probabilities, strict=True):
+                answer = self._answer([self._square(photo.window(*tile)) for tile in group])
+                for tile, score_map, tile_probabilities in zip(group, answer.maps, answer.probabilities, strict=True):
                     blend.add(tile, score_map)
-                    classes.add(score_map, seen)
-        share = tiles.tile[0] * tiles.tile[1] / (view.size[0] * view.size[1])
-        return self.finish(view.path, view.size, blend.with_whole(whole), classes.probabilities(), share)
+                    classes.add(score_map, tile_probabilities)
+        fraction = tiles.tile[0] * tiles.tile[1] / (view.size[0] * view.size[1])
+        return self.finish(view.path, view.size, blend.with_whole(whole), classes.probabilities(), fraction)
 
     def finish(
-        self, path: Path, size: tuple[int, int], grid: FloatArray, probabilities: FloatArray, share: float = 1.0
+        self, path: Path, size: tuple[int, int], grid: FloatArray, probabilities: FloatArray, fraction: float = 1.0
     ) -> Prediction:
-        """A score map ``(h, w)`` of any resolution to a prediction in the pixels of a photo of ``size`` (width, height).
+        """Make a prediction of a score map.
 
         Args:
-            share: what ``predict.min_area`` is a share of, as a share of the photo: a tile's area, or 1.
+            path: the photo's file.
+            size: width and height of the photo in pixels.
+            grid: the score map ``(h, w)`` in [0, 1], of any resolution.
+            probabilities: ``(C,)``, of every class.
+            fraction: of the photo's area, that ``predict.min_area`` is relative to: a tile's, or 1.
 
         Raises:
             ConfigError: no threshold was chosen.
         """
         if self.config.threshold < 0:
             raise ConfigError("predict.threshold: none was chosen on validation here; give one between 0 and 1")
-        label = int(probabilities.argmax())
-        return with_objects(
-            Prediction(
-                path=path,
-                label=self.classes[label],
-                label_score=float(probabilities[label]),
-                class_scores=np.asarray(probabilities, np.float32),
-                classes=self.classes,
-                size=size,
-                boxes=np.zeros((0, 4), np.float32),
-                box_scores=np.zeros(0, np.float32),
-                grid=unpacked(packed(grid)),
-                regions=np.zeros((1, 1), np.uint16),
-                background=None if self.background is None else self.classes[self.background],
-            ),
+        prediction = Prediction.from_map(
+            path,
+            size,
+            grid,
+            classes=self.classes,
+            probabilities=probabilities,
+            background=None if self.background is None else self.classes[self.background],
+        )
+        return prediction.with_objects(
             threshold=self.config.threshold,
-            min_area=self.config.min_area * share,
-            min_score=self.config.min_score if self.config.min_score >= 0 else _TILED_SCORE if share < 1 else 0.0,
+            min_area=self.config.min_area * fraction,
+            min_score=self.config.min_score if self.config.min_score >= 0 else TILED_MIN_SCORE if fraction < 1 else 0.0,
             max_boxes=self.config.max_boxes,
         )

@@ -1,1 +1,1 @@
-"""From a score map to objects: thresholds, components, tiles, run lengths, outlines. NumPy and OpenCV only."""
+"""From a score map to objects: thresholds, components, boxes, masks, outlines; and maps of photos seen in tiles."""

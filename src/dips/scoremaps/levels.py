@@ -1,8 +1,8 @@
-"""From a score map to a threshold, components and boxes: the one truth for harvest, predict and evaluate (paper 3.1).
+"""From a score map to a threshold, components and boxes, the same way for harvest, predict and evaluate (paper 3.1).
 
-In: score maps ``(H, W)`` in [0, 1]. Out: 8-bit maps, Otsu's threshold, 8-connected components and their boxes.
-NumPy and OpenCV only. Boxes here are end exclusive, as everywhere in DiPS; the inclusive rectangles of the evaluation
-protocol are made by :mod:`dips.evaluate.boxes`, from the same 8-bit map.
+In: score maps ``(H, W)`` in [0, 1]. Out: 8-bit maps, Otsu's threshold, 8-connected components and their boxes. NumPy and OpenCV
+only. Boxes here are end exclusive, as everywhere in DiPS; the inclusive rectangles of the evaluation protocol are made by
+:mod:`dips.evaluate.boxes`, from the same 8-bit map.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dips.errors import ProtocolError
 from dips.types import FloatArray
 
 __all__ = [
-    "MOST_BOXES",
+    "MAX_BOXES",
     "boxes_from_map",
     "centre_map",
     "checked_map",
@@ -30,15 +30,15 @@ __all__ = [
 ]
 
 
-MOST_BOXES = 65535
-"""What the numbers of regions can hold."""
+MAX_BOXES = 65535
+"""The largest number that a region can have (``uint16``)."""
 
 
 def checked_map(score_map: ArrayLike) -> NDArray[Any]:
-    """The score map as a floating-point array.
+    """Return the score map ``(H, W)`` as a floating-point array.
 
     Raises:
-        ProtocolError: it is not two-dimensional, is empty, or holds values outside [0, 1] or NaN.
+        ProtocolError: it is not two-dimensional, is empty, or has values outside [0, 1] or NaN.
     """
     array = np.asarray(score_map)
     if array.ndim != 2 or array.size == 0:
@@ -47,15 +47,15 @@ def checked_map(score_map: ArrayLike) -> NDArray[Any]:
         raise ProtocolError(f"a score map holds numbers between 0 and 1, not {array.dtype}; convert it with astype(float)")
     low, high = float(array.min()), float(array.max())
     if np.isnan(low) or np.isnan(high):
-        raise ProtocolError("a score map lies in [0, 1] without NaN, and this one has NaN; find out where it comes from")
+        raise ProtocolError("a score map is in [0, 1] without NaN, but this one has NaN; find out where it comes from")
     if not (low >= 0.0 and high <= 1.0):
         remedy = "divide it by its maximum" if low >= 0 else "subtract its minimum, then divide it by its maximum"
-        raise ProtocolError(f"a score map lies in [0, 1] without NaN, not in [{low:g}, {high:g}]; {remedy}")
+        raise ProtocolError(f"a score map is in [0, 1] without NaN, not in [{low:g}, {high:g}]; {remedy}")
     return array if np.issubdtype(array.dtype, np.floating) else array.astype(np.float64)
 
 
 def quantise(score_map: ArrayLike) -> NDArray[np.uint8]:
-    """``trunc(map * 255)``, ``(H, W)``, computed in float64 as the protocol does.
+    """Return ``trunc(map * 255)``, ``(H, W) uint8``, computed in float64 as the protocol does.
 
     Raises:
         ProtocolError: see :func:`checked_map`.
@@ -64,17 +64,23 @@ def quantise(score_map: ArrayLike) -> NDArray[np.uint8]:
 
 
 def packed(score_map: FloatArray) -> NDArray[np.uint16]:
-    """A score map as it is stored, in 16 bits: 65535 is 1."""
+    """Return a score map ``(H, W)`` in [0, 1] as it is stored, in 16 bits: 65535 is 1."""
     return cast("NDArray[np.uint16]", np.rint(score_map * np.float32(65535)).astype(np.uint16))
 
 
 def unpacked(levels: NDArray[np.uint16]) -> FloatArray:
-    """The score map that :func:`packed` stored. Objects are found on this one, so that they are found again."""
+    """Return the score map that :func:`packed` stored, ``float32``; objects are found on this one, so that they can be again.
+
+    >>> unpacked(packed(np.array([[0, 0.5, 1]], np.float32))).round(4).tolist()
+    [[0.0, 0.5, 1.0]]
+    """
     return cast(FloatArray, levels.astype(np.float32) / np.float32(65535))
 
 
 def otsu(map01: ArrayLike) -> int | None:
-    """Otsu's threshold on the 8-bit map: the foreground is ``quantise(map01) > threshold``; None where the map is constant.
+    """Return Otsu's threshold on the 8-bit map; None where the map is constant.
+
+    The foreground is ``quantise(map01) > threshold``.
 
     Raises:
         ProtocolError: see :func:`checked_map`.
@@ -87,14 +93,14 @@ def otsu(map01: ArrayLike) -> int | None:
 
 
 def components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """8-connected components of a foreground.
+    """Return the 8-connected components of a foreground.
 
     Args:
         mask: ``(H, W) bool``.
 
     Returns:
-        labels ``(H, W) int32``, 0 where there is no foreground, and stats ``(n + 1, 5) int32``: ``x, y, width, height,
-        area`` in pixels of each label. Row 0 is the background, so that labels index the rows.
+        labels ``(H, W) int32``, 0 where there is no foreground, and stats ``(n + 1, 5) int32``: ``x, y, width, height, area``
+        of each label in pixels. Row 0 is the background, so that labels index the rows.
     """
     _, labels, stats, _ = cv2.connectedComponentsWithStats(np.ascontiguousarray(mask, dtype=np.uint8), connectivity=8)
     return np.asarray(labels, dtype=np.int32), np.asarray(stats, dtype=np.int32)
@@ -103,19 +109,19 @@ def components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.i
 def boxes_from_map(
     score_map: ArrayLike, threshold: float, *, min_area: float, max_boxes: int, min_score: float = 0.0
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint16]]:
-    """The objects of a score map: a box per 8-connected component of what exceeds ``threshold`` times the maximum.
+    """Find the objects of a score map: a box per 8-connected component of the pixels above ``threshold`` times the maximum.
 
     Args:
         score_map: ``(H, W)`` in [0, 1].
-        threshold: share of the map's maximum, in [0, 1]; foreground lies strictly above it.
-        min_area: least area of a box as a share of the map. If no box is that large, the largest one is kept.
-        min_score: boxes with a lower score are left out, also if no box remains.
-        max_boxes: boxes at most, from 1 to 65535.
+        threshold: fraction of the map's maximum, in [0, 1]; foreground is strictly above it.
+        min_area: smallest area of a box as a fraction of the map. If no box is that large, the largest one is kept.
+        min_score: boxes with a lower score are dropped, even if no box remains.
+        max_boxes: largest number of boxes, from 1 to 65535.
 
     Returns:
-        boxes ``(N, 4) float32``, ``x0 y0 x1 y1`` in the map's pixels, end exclusive; scores ``(N,) float32``, the mean
-        of the map over the box's component, descending; regions ``(H, W) uint16``, i + 1 on the component of box i and 0
-        elsewhere. All are empty where there is no foreground (a map of zeros, or a threshold of 1).
+        boxes ``(N, 4) float32``, ``x0 y0 x1 y1`` in the map's pixels, end exclusive; scores ``(N,) float32``, the mean of the
+        map over the box's component, descending; regions ``(H, W) uint16``, i + 1 on the component of box i and 0 elsewhere.
+        Without foreground (a map of zeros, or a threshold of 1) there are no boxes.
 
     Raises:
         ProtocolError: see :func:`checked_map`; or a threshold, an area or a number out of range.
@@ -125,8 +131,8 @@ def boxes_from_map(
         raise ProtocolError(f"threshold must be between 0 and 1, not {threshold}")
     if not 0.0 <= min_area <= 1.0:
         raise ProtocolError(f"min_area must be between 0 and 1, not {min_area}")
-    if not 1 <= max_boxes <= MOST_BOXES:
-        raise ProtocolError(f"max_boxes must be between 1 and {MOST_BOXES}, not {max_boxes}")
+    if not 1 <= max_boxes <= MAX_BOXES:
+        raise ProtocolError(f"max_boxes must be between 1 and {MAX_BOXES}, not {max_boxes}")
     labels, stats = components(scores01 > threshold * scores01.max())
     objects = stats[1:].astype(np.int64)
     if len(objects) == 0:
@@ -149,14 +155,14 @@ def boxes_from_map(
 
 
 def centre_map(frame: int = 224, sigma: float | None = None) -> NDArray[np.float32]:
-    """The baseline that looks at no photo: an isotropic Gaussian ``(frame, frame) float32`` with maximum 1 in the middle.
+    """Return the baseline that sees no photo: an isotropic Gaussian ``(frame, frame) float32`` with maximum 1 in the middle.
 
     Its boxes are the same for all photos, so compute them once.
 
     Args:
         frame: side in pixels; by default that of the evaluation's frame.
-        sigma: standard deviation in pixels; by default a quarter of the side. From 40 to 112 it makes no difference, as the
-            thresholds give the same centred squares; a far smaller or larger one has too few 8-bit levels for all of them.
+        sigma: standard deviation in pixels; by default a quarter of the side. Between 40 and 112 it makes no difference, as the
+            thresholds give the same centred squares; much smaller or larger ones have too few 8-bit levels for all of them.
 
     Raises:
         ProtocolError: a side or a sigma that is not positive.
@@ -170,7 +176,7 @@ def centre_map(frame: int = 224, sigma: float | None = None) -> NDArray[np.float
 
 
 def stretched(score_map: FloatArray, size: tuple[int, int]) -> FloatArray:
-    """A score map ``(h, w)`` in [0, 1], bilinearly resized to ``size`` (width, height)."""
+    """Return a score map ``(h, w)`` in [0, 1] resized to ``size`` (width, height), bilinearly, ``float32``."""
     if score_map.shape == size[::-1]:
         return score_map
     return np.clip(cv2.resize(score_map, size, interpolation=cv2.INTER_LINEAR), 0, 1).astype(np.float32, copy=False)

@@ -1,7 +1,7 @@
 """From an object's pixels to polygons: exact ones along the edges of pixels, or one outline for readers that round.
 
-In: a mask ``(h, w) bool``, part of a photo, and x and y of its corner there. Out: points in the photo's pixels; pixel x reaches
-from x to x + 1.
+In: a mask ``(h, w) bool``, part of a photo, and x and y of its corner there. Out: points in the photo's pixels; pixel x covers
+x to x + 1.
 """
 
 from __future__ import annotations
@@ -21,11 +21,16 @@ _Vertex = tuple[int, int]
 
 
 def polygons(mask: Mask, corner: tuple[int, int]) -> list[Polygon]:
-    """The mask's exact shape: per part its outer ring and those of its holes, each a list of corners.
+    """Return the mask's exact shape: per part its outer ring and those of its holes, each a list of corners.
 
-    Pixels that touch at a corner alone are different parts, since a valid polygon has no such neck. Rings touch themselves
-    nowhere; outer ones turn to the right on the screen, which GeoJSON calls counterclockwise, holes to the left. Together the
-    polygons have as many square units as the mask has pixels.
+    Pixels that touch only at a corner are different parts, since a valid polygon has no such neck. No ring touches itself;
+    outer rings turn right on the screen, which GeoJSON calls counterclockwise, holes left. The area of all polygons together is
+    the number of the mask's pixels.
+
+    >>> mask = np.ones((3, 3), bool)
+    >>> mask[1, 1] = False
+    >>> polygons(mask, (10, 20))
+    [([(10, 20), (13, 20), (13, 23), (10, 23)], [[(11, 22), (12, 22), (12, 21), (11, 21)]])]
     """
     framed = np.pad(mask, 1).astype(np.int8)
     _, labels = cv2.connectedComponents(framed.view(np.uint8), connectivity=4)
@@ -48,7 +53,7 @@ def polygons(mask: Mask, corner: tuple[int, int]) -> list[Polygon]:
 
 
 def _edges(framed: NDArray[np.int8]) -> dict[tuple[_Vertex, int], _Vertex]:
-    """The straight lines of all rings, pixels on their right: from a corner, in a direction, to the next corner."""
+    """Return the straight lines of all rings, pixels on their right: from a corner, in a direction, to the next corner."""
     ahead: dict[tuple[_Vertex, int], _Vertex] = {}
     # between rows: 1 where the object begins below, -1 where it ends above; the frame keeps lines inside their row
     for lines, across in ((np.diff(framed, axis=0), False), (-np.diff(framed, axis=1).T, True)):
@@ -67,7 +72,7 @@ def _edges(framed: NDArray[np.int8]) -> dict[tuple[_Vertex, int], _Vertex]:
 
 
 def _walk(ahead: dict[tuple[_Vertex, int], _Vertex], start: _Vertex, direction: int) -> Ring:
-    """Take one ring out of ``ahead``. Where four lines meet it turns to the right, round the same pixel."""
+    """Take one ring out of ``ahead``. Where four lines meet it turns right, around the same pixel."""
     walked: Ring = []
     here = start
     while True:
@@ -80,7 +85,7 @@ def _walk(ahead: dict[tuple[_Vertex, int], _Vertex], start: _Vertex, direction: 
 
 
 def _simple(walked: Ring) -> list[Ring]:
-    """A ring that comes back to a corner, as rings that do not."""
+    """Split a ring that returns to a corner into rings that do not."""
     rings: list[Ring] = []
     ring: Ring = []
     seen: dict[_Vertex, int] = {}
@@ -89,8 +94,8 @@ def _simple(walked: Ring) -> list[Ring]:
             loop = ring[seen[vertex] :]
             rings.append(loop)
             del ring[seen[vertex] :]
-            for passed in loop:
-                del seen[passed]
+            for corner in loop:
+                del seen[corner]
         seen[vertex] = len(ring)
         ring.append(vertex)
     return [*rings, ring]
@@ -101,13 +106,14 @@ def _twice_area(ring: Ring) -> int:
 
 
 def outline(mask: Mask, corner: tuple[int, int]) -> NDArray[np.float64]:
-    """One ring around the mask's largest part, without holes, ``(n, 2)``; pixels that touch at a corner are one part.
+    """Return one ring around the mask's largest part, without holes, ``(n, 2) float64``; pixels that touch at a corner are one
+    part.
 
-    It runs a quarter of a pixel inside the object's border, so that a reader that cuts off decimals and fills the polygon
+    It runs a quarter of a pixel inside the object's border, so that a reader that truncates decimals and fills the polygon
     together with its border gets the object's pixels, holes filled.
     """
-    # OpenCV's contours run through the middles of pixels; at twice the size these lie a quarter of a pixel from the border
+    # OpenCV's contours run through the middles of pixels; at twice the size these are a quarter of a pixel from the border
     twice = np.pad(mask, 1).repeat(2, 0).repeat(2, 1).astype(np.uint8)
-    found, _ = cv2.findContours(twice, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    largest = max(found, key=cv2.contourArea)
+    contours, _ = cv2.findContours(twice, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    largest = max(contours, key=cv2.contourArea)
     return (np.asarray(largest)[:, 0].astype(np.float64) + 0.5) / 2 - 1 + corner

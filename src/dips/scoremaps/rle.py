@@ -1,7 +1,7 @@
 """COCO's run lengths: masks as short strings, column by column, as its evaluator and annotation tools read them.
 
-In and out: masks ``(H, W) bool`` and the "compressed" counts of COCO's JSON. An object is encoded and decoded by its own box
-alone, so that a small object of a huge photo costs little. NumPy only.
+In and out: masks ``(H, W) bool`` and the "compressed" counts of COCO's JSON. An object is encoded and decoded within its own
+box, so that a small object of a huge photo costs little. NumPy only.
 """
 
 from __future__ import annotations
@@ -11,28 +11,35 @@ from numpy.typing import NDArray
 
 from dips.errors import DataError
 
-__all__ = ["area", "bounding_box", "decode", "encode", "run_lengths"]
+__all__ = ["area", "decode", "encode", "run_lengths"]
 
 Mask = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 Box = tuple[int, int, int, int]
 
-_LONGEST = 12  # characters of a number: 60 bits
+MAX_CHARACTERS = 12  # of a number: 60 bits
 
 
 def encode(mask: Mask, *, corner: tuple[int, int] = (0, 0), size: tuple[int, int] | None = None) -> str:
-    """A mask as compressed counts.
+    """Return a mask as compressed counts.
 
     Args:
-        mask: ``(h, w)``, part of a photo.
+        mask: ``(h, w) bool``, part of a photo.
         corner: x and y of its upper left pixel in the photo.
         size: width and height of the photo; by default those of ``mask``.
+
+    >>> counts = encode(np.eye(2, dtype=bool), corner=(3, 1), size=(6, 4))
+    >>> area(counts), np.argwhere(decode(counts, (6, 4))).tolist()
+    (2, [[1, 3], [2, 4]])
     """
     return _compressed(run_lengths(mask, corner=corner, size=size))
 
 
 def run_lengths(mask: Mask, *, corner: tuple[int, int] = (0, 0), size: tuple[int, int] | None = None) -> Ints:
-    """Lengths of the runs of 0 and 1 in turn, down the photo's columns, from 0 on (perhaps none); see :func:`encode`."""
+    """Return the lengths of the runs of 0 and 1 in turn, down the photo's columns; the first is of 0, perhaps of length 0.
+
+    See :func:`encode` for the arguments.
+    """
     height, width = mask.shape
     full_width, full_height = (width, height) if size is None else size
     # a border above and below ends every run inside its own column
@@ -47,20 +54,20 @@ def run_lengths(mask: Mask, *, corner: tuple[int, int] = (0, 0), size: tuple[int
     begins, ends = begins[np.r_[True, ~joined]] if len(begins) else begins, ends[np.r_[~joined, True]] if len(ends) else ends
     edges = np.stack([begins, ends], axis=1).ravel()
     lengths = np.diff(np.concatenate([[0], edges, [full_width * full_height]]))
-    # where the last run is of 1 there is none of 0 behind it
+    # a last run of 1 has none of 0 after it
     return lengths[:-1] if len(edges) and lengths[-1] == 0 else lengths
 
 
 def decode(counts: str, size: tuple[int, int], *, box: Box | None = None) -> Mask:
-    """The mask of compressed counts.
+    """Return the mask of compressed counts.
 
     Args:
         counts: see :func:`encode`.
         size: width and height of the photo.
-        box: ``x0 y0 x1 y1``, end exclusive, inside the photo: only this part, without making the rest.
+        box: ``x0 y0 x1 y1``, end exclusive, inside the photo: return only this part, without making the rest.
 
     Returns:
-        ``(H, W)``, or ``(y1 - y0, x1 - x0)`` for a box.
+        ``(H, W) bool``, or ``(y1 - y0, x1 - x0)`` for a box.
 
     Raises:
         DataError: the counts are damaged or of another size.
@@ -77,35 +84,12 @@ def decode(counts: str, size: tuple[int, int], *, box: Box | None = None) -> Mas
 
 
 def area(counts: str) -> int:
-    """Pixels of the mask.
+    """Return the number of the mask's pixels.
 
     Raises:
         DataError: the counts are damaged.
     """
     return int(_expanded(counts)[1::2].sum())
-
-
-def bounding_box(counts: str, size: tuple[int, int]) -> Box:
-    """``x0 y0 x1 y1`` of the mask's pixels, end exclusive; four zeros where there are none.
-
-    Args:
-        counts: see :func:`encode`.
-        size: width and height of the photo.
-
-    Raises:
-        DataError: the counts are damaged or of another size.
-    """
-    height = size[1]
-    lengths = _checked(counts, size)
-    ends = np.cumsum(lengths)[1::2]
-    ones = lengths[1::2]
-    begins, lasts = (ends - ones)[ones > 0], (ends - 1)[ones > 0]
-    if len(begins) == 0:
-        return 0, 0, 0, 0
-    (left, top), (right, bottom) = np.divmod(begins, height), np.divmod(lasts, height)
-    whole = bool((left != right).any())  # a run over the foot of a column
-    y0, y1 = (0, height) if whole else (int(top.min()), int(bottom.max()) + 1)
-    return int(left.min()), y0, int(right.max()) + 1, y1
 
 
 def _checked(counts: str, size: tuple[int, int]) -> Ints:
@@ -117,7 +101,7 @@ def _checked(counts: str, size: tuple[int, int]) -> Ints:
 
 
 def _compressed(lengths: Ints) -> str:
-    """Five bits a character, lowest first; from the fourth on the difference to the length two before."""
+    """Return lengths as text: five bits a character, lowest first; from the fourth on differences to the length two before."""
     rest = lengths.astype(np.int64)
     rest[3:] -= lengths[1:-2]
     written = np.ones(len(rest), bool)
@@ -137,17 +121,17 @@ def _expanded(counts: str) -> Ints:
     if len(bits) == 0:
         return bits
     if bits.min() < 0 or bits.max() > 63:
-        strange = next(character for character in counts if not 48 <= ord(character) < 112)
-        raise DataError(f"'{strange}' does not occur in run lengths; predict the photo again")
+        unknown = next(character for character in counts if not 48 <= ord(character) < 112)
+        raise DataError(f"'{unknown}' does not occur in run lengths; predict the photo again")
     last = np.flatnonzero(bits < 32)
     if len(last) == 0 or last[-1] != len(bits) - 1:
         raise DataError("run lengths end in the middle of a number; predict the photo again")
     first = np.concatenate([[0], last[:-1] + 1])
     characters = last - first + 1
-    if characters.max() > _LONGEST:
+    if characters.max() > MAX_CHARACTERS:
         raise DataError("run lengths hold a number that no photo has; predict the photo again")
-    place = np.arange(len(bits)) - np.repeat(first, characters)
-    lengths = np.add.reduceat((bits & 31) << (5 * place), first)
+    digit = np.arange(len(bits)) - np.repeat(first, characters)
+    lengths = np.add.reduceat((bits & 31) << (5 * digit), first)
     lengths -= np.where(bits[last] & 16, np.int64(1) << (5 * characters), 0)
     lengths[1::2] = np.cumsum(lengths[1::2])
     lengths[2::2] = np.cumsum(lengths[2::2])

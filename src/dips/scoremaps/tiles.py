@@ -1,4 +1,4 @@
-"""Large photos as overlapping tiles: where they lie, and how their score maps become one map of the photo.
+"""Large photos as overlapping tiles: where they are, and how their score maps become one map of the photo.
 
 In: the size of a photo and the score maps of its tiles, one at a time. Out: one map of the whole photo. Maps are joined before
 anything is thresholded, so an object across a seam is one object. NumPy and OpenCV only.
@@ -19,10 +19,10 @@ from dips.types import FloatArray
 
 __all__ = ["FINEST", "Blend", "ClassVote", "Tiles"]
 
-_CELLS = 4_000_000  # of the joined map at most, so that memory does not grow with the photo
-_LEAST = 1e-3  # weight at the rim of a tile: where no other tile reaches it alone decides
+MAX_CELLS = 4_000_000  # of the joined map, so that memory does not grow with the photo
+RIM_WEIGHT = 1e-3  # at the rim of a tile; above 0, so that cells which only one tile covers have a mean
 FINEST = 1e-4
-"""How near to 0 and 1 a score may come where its logit is taken."""
+"""Scores are kept so far from 0 and 1 where their logit is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,12 @@ class Tiles:
 
     Attributes:
         size: width and height of the photo in pixels.
-        tile: width and height of every tile; less than asked for where the photo is smaller.
+        tile: width and height of every tile; no larger than the photo.
         lefts, tops: where columns and rows of tiles begin.
+
+    >>> tiles = Tiles.plan((1000, 400), 400, 0.25)
+    >>> len(tiles), list(tiles)
+    (3, [(0, 0, 400, 400), (300, 0, 700, 400), (600, 0, 1000, 400)])
     """
 
     size: tuple[int, int]
@@ -42,7 +46,7 @@ class Tiles:
 
     @staticmethod
     def plan(size: tuple[int, int], side: int, overlap: float) -> Tiles:
-        """The fewest square tiles of ``side`` pixels of which neighbours share at least ``overlap`` (below 1) of their side."""
+        """Return the fewest square tiles of ``side`` pixels of which neighbours share at least a fraction ``overlap`` < 1."""
         lefts, tops = (_starts(length, side, overlap) for length in size)
         return Tiles(size, (min(side, size[0]), min(side, size[1])), lefts, tops)
 
@@ -50,7 +54,7 @@ class Tiles:
         return len(self.lefts) * len(self.tops)
 
     def __iter__(self) -> Iterator[tuple[int, int, int, int]]:
-        """``x0 y0 x1 y1`` of each, row by row, end exclusive."""
+        """Yield ``x0 y0 x1 y1`` of each, row by row, end exclusive."""
         for top, left in product(self.tops, self.lefts):
             yield left, top, left + self.tile[0], top + self.tile[1]
 
@@ -65,20 +69,30 @@ def _starts(length: int, side: int, overlap: float) -> tuple[int, ...]:
 class Blend:
     """The mean of the tiles' logits, weighted by a window that falls off towards their rims.
 
-    The map has the resolution of the tiles' own maps, but at most four million cells; it is all that is kept.
+    The map has the resolution of the tiles' own maps, but at most four million cells; nothing else is kept.
+
+    Args:
+        tiles: those of the photo.
+        resolution: side of the tiles' maps in cells.
+
+    >>> tiles = Tiles.plan((80, 40), 40, 0.5)
+    >>> blend = Blend(tiles, 20)
+    >>> for tile in tiles:
+    ...     blend.add(tile, np.full((20, 20), 0.5, np.float32))
+    >>> blend.with_whole(np.zeros((20, 20), np.float32)).shape
+    (20, 40)
     """
 
     def __init__(self, tiles: Tiles, resolution: int) -> None:
-        """``resolution``: side of the tiles' maps in cells."""
         width, height = tiles.size
-        scale = min(resolution / max(tiles.tile), math.sqrt(_CELLS / (width * height)))
+        scale = min(resolution / max(tiles.tile), math.sqrt(MAX_CELLS / (width * height)))
         self.tiles = tiles
         self.width, self.height = max(1, round(width * scale)), max(1, round(height * scale))
         self._sum = np.zeros((self.height, self.width), np.float32)
         self._weight = np.zeros((self.height, self.width), np.float32)
 
     def add(self, tile: tuple[int, int, int, int], score_map: FloatArray) -> None:
-        """Lay the map ``(h, w)`` in [0, 1] of a tile, one of those that ``tiles`` yields, where it belongs."""
+        """Add the map ``(h, w)`` in [0, 1] of a tile, one of those that ``tiles`` yields."""
         width, height = self.tiles.size
         x0, x1 = (round(x * self.width / width) for x in tile[::2])
         y0, y1 = (round(y * self.height / height) for y in tile[1::2])
@@ -88,20 +102,29 @@ class Blend:
         self._weight[y0:y1, x0:x1] += window
 
     def with_whole(self, whole: FloatArray) -> FloatArray:
-        """The map ``(height, width)`` in [0, 1] of the photo, once every tile was added.
+        """Return the map ``(height, width)`` in [0, 1] of the photo, once every tile was added.
 
         Args:
-            whole: what the networks said of the photo as a whole, ``(h, w)`` in [0, 1]. The higher of the two counts, so that
-                objects larger than a tile are seen at once (measured against means of both: docs/results.md).
+            whole: the map of the photo as a whole, ``(h, w)`` in [0, 1]. The higher of the two counts, so that objects larger
+                than a tile are seen as one (measured against means of both: docs/results.md).
         """
         tiled = sigmoid(np.asarray(self._sum / self._weight, np.float32))
         return np.maximum(tiled, _fitted(whole, self.width, self.height))
 
 
 class ClassVote:
-    """The classes of a photo from what was said of the whole and of its tiles.
+    """The class probabilities of a photo from those of the whole and of its tiles.
 
-    The photo shows an object if any view does. Which one: the mean over the views, each weighted by its highest score.
+    The photo shows an object if any view does; its class is the mean over the views, each weighted by its highest score.
+
+    Args:
+        whole, probabilities: the first view, see :meth:`add`.
+        background: label of the class without object, if there is one.
+
+    >>> vote = ClassVote(np.full((2, 2), 0.1, np.float32), np.array([0.9, 0.1, 0.0], np.float32), background=0)
+    >>> vote.add(np.full((2, 2), 0.8, np.float32), np.array([0.2, 0.0, 0.8], np.float32))
+    >>> [f"{value:.2f}" for value in vote.probabilities()]
+    ['0.20', '0.01', '0.79']
     """
 
     def __init__(self, whole: FloatArray, probabilities: FloatArray, background: int | None) -> None:
@@ -111,7 +134,7 @@ class ClassVote:
         self.add(whole, probabilities)
 
     def add(self, score_map: FloatArray, probabilities: FloatArray) -> None:
-        """One more view: its map and class probabilities ``(C,)``."""
+        """Add a view: its map ``(h, w)`` in [0, 1] and class probabilities ``(C,)``."""
         objects = probabilities.astype(np.float64)
         if self.background is not None:
             self._empty = min(self._empty, float(objects[self.background]))
@@ -119,23 +142,23 @@ class ClassVote:
         self._sum += objects * float(score_map.max())
 
     def probabilities(self) -> FloatArray:
-        """Of the photo, ``(C,) float32``, summing to 1."""
+        """Return the probabilities of the photo, ``(C,) float32``, summing to 1."""
         total = self._sum.sum()
         if total == 0:  # every map is 0, or every view is sure of the background
-            shares = np.full(len(self._sum), 1 / len(self._sum))
-            return self._with_background(shares * (self.background is None))
+            fractions = np.full(len(self._sum), 1 / len(self._sum))
+            return self._with_background(fractions * (self.background is None))
         return self._with_background(self._sum / total)
 
-    def _with_background(self, shares: NDArray[np.float64]) -> FloatArray:
+    def _with_background(self, fractions: NDArray[np.float64]) -> FloatArray:
         if self.background is None:
-            return shares.astype(np.float32)
-        shares = shares * (1 - self._empty)
-        shares[self.background] = self._empty
-        return shares.astype(np.float32)
+            return fractions.astype(np.float32)
+        fractions = fractions * (1 - self._empty)
+        fractions[self.background] = self._empty
+        return fractions.astype(np.float32)
 
 
 def _fitted(score_map: FloatArray, width: int, height: int) -> FloatArray:
-    """Means of cells along an axis that shrinks, bilinear along one that grows."""
+    """Return the map resized: means of cells along an axis that shrinks, bilinear along one that grows."""
     rows, columns = score_map.shape
     smaller = (min(width, columns), min(height, rows))
     shrunk = cv2.resize(score_map, smaller, interpolation=cv2.INTER_AREA)
@@ -143,15 +166,15 @@ def _fitted(score_map: FloatArray, width: int, height: int) -> FloatArray:
 
 
 def logit(score_map: FloatArray) -> FloatArray:
-    """Log odds, finite also at 0 and 1."""
+    """Return log odds, finite also at scores of 0 and 1."""
     inside = np.clip(score_map, FINEST, 1 - FINEST)
     return np.asarray(np.log(inside / (1 - inside)), np.float32)
 
 
 def sigmoid(logits: FloatArray) -> FloatArray:
-    """From log odds back to [0, 1]."""
+    """Return log odds as scores in [0, 1]."""
     return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
 
 
 def _window(cells: int) -> FloatArray:
-    return np.asarray(np.sin(np.pi * (np.arange(cells) + 0.5) / cells) ** 2 + _LEAST, np.float32)
+    return np.asarray(np.sin(np.pi * (np.arange(cells) + 0.5) / cells) ** 2 + RIM_WEIGHT, np.float32)

@@ -17,7 +17,7 @@ import msgspec
 from dips.errors import DipsError, RunError
 from dips.system.files import atomic_file
 
-__all__ = ["Record", "parse_record", "read_record", "to_json", "write_json"]
+__all__ = ["Record", "parse_object", "parse_record", "read_record", "to_json", "write_json"]
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -25,7 +25,7 @@ class Record(msgspec.Struct, frozen=True):
 
     The number grows when a key is renamed, removed or changes its meaning; new keys with defaults do not change it.
 
-        >>> class Progress(Record, kw_only=True):
+        >>> class Progress(Record, frozen=True, kw_only=True):
         ...     schema_version: int = 1
         ...     epoch: int
         >>> parse_record(b'{"schema_version": 1, "epoch": 3}', Progress, source="p.json", remedy="train again").epoch
@@ -54,14 +54,34 @@ def read_record(path: Path, kind: type[R], *, remedy: str, error: type[DipsError
     return parse_record(data, kind, source=path, remedy=remedy, error=error)
 
 
+def parse_object(data: bytes | str, *, source: str | Path, remedy: str, error: type[DipsError] = RunError) -> dict[str, Any]:
+    """Parse a JSON object of any keys, such as one that identifies a piece of work. Otherwise as :func:`parse_record`."""
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError) as problem:
+        raise error(f"{source} is damaged ({problem}); {remedy}") from problem
+    if not isinstance(content, dict):
+        raise error(f"{source} is damaged (it is not a JSON object); {remedy}")
+    return content
+
+
 def parse_record(data: bytes | str, kind: type[R], *, source: str | Path, remedy: str, error: type[DipsError] = RunError) -> R:
     """Parse JSON of the schema ``kind``; ``source`` names it in messages. Otherwise as :func:`read_record`."""
     if words := _other_version(data, kind):
         raise error(f"{source} {words}; {remedy}")
     try:
-        return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
+        return _decode(data, kind)
+    except (msgspec.DecodeError, ValueError, RecursionError) as problem:
         raise error(f"{source} is damaged ({problem}); {remedy}") from problem
+
+
+def _decode(data: bytes | str, kind: type[R]) -> R:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.DecodeError as problem:
+        if "surrogate" not in str(problem):
+            raise
+        return msgspec.convert(json.loads(data), kind)  # half a pair, as to_json writes names that are no text
 
 
 def _other_version(data: bytes | str, kind: type[Record]) -> str | None:
@@ -71,8 +91,8 @@ def _other_version(data: bytes | str, kind: type[Record]) -> str | None:
         return None
     expected = schema().schema_version
     try:
-        found = msgspec.json.decode(data, type=schema).schema_version
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        found = _decode(data, schema).schema_version
+    except (msgspec.DecodeError, ValueError, RecursionError):
         return None
     if found == expected:
         return None

@@ -1,7 +1,7 @@
-"""``dips view``: a page on this machine for going through predictions, accepting, removing, moving and drawing boxes.
+"""``dips view``: a local web page for reviewing predictions: accepting, deleting, moving and drawing boxes.
 
-``predictions`` reads the folder, ``review`` keeps what a person decides, ``coco`` writes it, ``server`` shows it with the page
-in ``templates``. Needs no torch.
+``predictions`` reads the folder, ``review`` keeps the decisions of a person, ``coco`` writes them, and ``server`` serves the
+page in ``templates``. Needs no torch.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ __all__ = ["ReviewSummary", "serve"]
 
 @dataclass(frozen=True, slots=True)
 class ReviewSummary:
-    """What there is at the end.
+    """The state of a review when the page is closed.
 
     Attributes:
-        photos: how many photos are reviewed.
-        of: how many there are.
-        boxes: how many boxes the reviewed ones have.
-        path: the COCO file with them.
+        photos: number of reviewed photos.
+        of: number of all photos.
+        boxes: number of boxes in the reviewed photos.
+        path: the COCO file with these boxes.
     """
 
     photos: int
@@ -43,40 +43,40 @@ class ReviewSummary:
 
 
 def serve(run: Path | None, folder: Path, *, port: int = 0, open_browser: bool = True) -> ReviewSummary:
-    """Show the page until Ctrl-C.
+    """Serve the page until Ctrl-C.
 
     Args:
-        run: the run, or the exported file, that made the predictions; it is only named, and asked whether it did. None does
-            without.
+        run: the run, or the exported file, that made the predictions; only used to name it and to warn where it did not. None
+            skips this.
         folder: what ``dips predict --out`` wrote.
         port: of 127.0.0.1; 0 takes any free one.
-        open_browser: show it at once in the person's browser.
+        open_browser: open the page in the default browser.
 
     Raises:
-        RunError: ``folder`` is no finished prediction, its review is damaged or in use, ``run`` is no finished run, or the
-            port is taken.
+        RunError: ``folder`` is not a finished prediction, its review is damaged or in use, ``run`` is not a finished run, or
+            the port is taken.
     """
     if run is None and not (folder / "json").is_dir() and (folder / "model.json").is_file():
-        raise RunError(f"{folder} is a run; give the folder of its predictions after it: dips view {folder} DIR")
+        raise RunError(f"{folder} is a run; add the folder of its predictions: dips view {folder} DIR")
     predictions = read_predictions(folder)
     if run is not None:
-        _compare(run, predictions)
+        _warn_of_other_model(run, predictions)
     review = Review(predictions)
     title = folder.resolve().name if run is None else f"{run.resolve().name} · {folder.resolve().name}"
     try:
         with Server(review, title=title, port=port) as server:
             writer = Writer(review)
             try:
-                log(f"{len(predictions.photos)} photos, {review.counts()[0]} of them reviewed; Ctrl-C ends")
+                log(f"{len(predictions.photos)} photos, {review.counts()[0]} of them reviewed; Ctrl-C stops")
                 log(f"open {server.address}")
                 if open_browser:
-                    # in a thread: a browser inside the terminal returns when it is left
+                    # in a thread: a browser inside the terminal only returns when it is closed
                     threading.Thread(target=webbrowser.open, args=(server.once,), daemon=True).start()
                 server.serve_forever()
             except KeyboardInterrupt:
                 pass
             finally:
-                with _unhurried():
+                with _uninterrupted():
                     writer.close()
         photos, boxes = review.counts()
     finally:
@@ -85,8 +85,8 @@ def serve(run: Path | None, folder: Path, *, port: int = 0, open_browser: bool =
 
 
 @contextmanager
-def _unhurried() -> Iterator[None]:
-    """A second Ctrl-C, which some terminals and tools send at once, does not end what takes a moment."""
+def _uninterrupted() -> Iterator[None]:
+    """Ignore a second Ctrl-C, which some terminals and tools send at once, until the block ends."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -97,9 +97,9 @@ def _unhurried() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _compare(run: Path, predictions: Predictions) -> None:
+def _warn_of_other_model(run: Path, predictions: Predictions) -> None:
     classes = known_classes(run)
     if predictions.model and not identity(run)["model"].startswith(predictions.model):
-        log(f"warning: {predictions.folder} was predicted by another model than that of {run}")
+        log(f"warning: {predictions.folder} was predicted by a model other than {run}")
     if classes != predictions.classes:
-        log(f"warning: {run} knows other classes than {predictions.folder}, whose classes count")
+        log(f"warning: {run} has other classes than {predictions.folder}; the folder's classes are used")

@@ -1,4 +1,4 @@
-"""The reviewed boxes as COCO, written a little after each change and at the end."""
+"""The reviewed boxes as COCO, written shortly after each change and at the end."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from dips.view.review import Review, ReviewBox, State
 __all__ = ["REVIEWED", "Writer", "write_reviewed"]
 
 REVIEWED = "reviewed.coco.json"
-_PAUSE = 2.0  # seconds without a change before the file is written
-_SHARE = 10  # it is written at most for one part of the time in so many
+PAUSE_SECONDS = 2.0  # without a change, before the file is written
+PAUSES_PER_WRITE = 10  # the pause is at least so many times as long as writing took
 
 
 def write_reviewed(review: Review, path: Path) -> None:
     """Write the photos that a person is done with, and their boxes.
 
     Photos that are not reviewed are left out: in COCO a photo without annotation shows no object. Ids of images and categories
-    are those of all photos and classes, so they stay the same while the review goes on. A box that is as it was predicted
-    keeps its mask and score; one that was moved or drawn has an empty ``segmentation`` and the area of its box. ``review`` says
-    ``accepted``, ``adjusted`` or ``drawn``.
+    are those of all photos and classes, so they stay the same while the review continues. An unchanged box keeps its mask and
+    score; one that was moved or drawn has an empty ``segmentation`` and the area of its box. ``review`` is ``accepted``,
+    ``adjusted`` or ``drawn``.
 
     Raises:
         RunError: the file cannot be written, or a record is damaged.
@@ -45,18 +45,29 @@ def _annotate(coco: CocoFile, number: int, photo: Photo, state: State) -> None:
         as_predicted = in_place and box.label == photo.label
         more: dict[str, Any] = {"review": "drawn" if box.of is None else "accepted" if as_predicted else "adjusted"}
         if box.of is not None and as_predicted:
-            more["score"] = photo.found[box.of].score
+            more["score"] = photo.boxes[box.of].score
         coco.annotation(number, box.label, box.box, masks[box.of] if box.of is not None and in_place else None, more)
 
 
 def _in_place(box: ReviewBox, photo: Photo) -> bool:
-    return box.of is not None and box.box == photo.found[box.of].box
+    return box.of is not None and box.box == photo.boxes[box.of].box
 
 
 class Writer:
-    """Keeps ``reviewed.coco.json`` behind the review, in a thread of its own that never holds a change up."""
+    """Keeps ``reviewed.coco.json`` up to date with the review, in a background thread that never delays a change.
 
-    def __init__(self, review: Review, *, pause: float = _PAUSE) -> None:
+    Args:
+        review: what is written.
+        pause: seconds without a change before the file is written.
+
+    .. code-block:: python
+
+        writer = Writer(review)  # from now on the file follows each change
+        review.change(0, {"reviewed": True, "boxes": []})
+        writer.close()
+    """
+
+    def __init__(self, review: Review, *, pause: float = PAUSE_SECONDS) -> None:
         self.path = review.predictions.folder / REVIEWED
         self._review = review
         self._pause = pause
@@ -66,7 +77,7 @@ class Writer:
         self._thread.start()
 
     def close(self) -> None:
-        """Write the file a last time, if it is behind.
+        """Write the file a last time, if it is out of date.
 
         Raises:
             RunError: it cannot be written; the journal has everything.
@@ -80,14 +91,14 @@ class Writer:
         seen = -1
         while not self._ended.wait(pause):
             before, seen = seen, self._review.changes
-            if seen != before or seen == self._written:  # somebody is at work, or there is nothing to do
+            if seen != before or seen == self._written:  # the person is at work, or nothing changed
                 continue
-            begun = time.monotonic()
+            start = time.monotonic()
             try:
                 self._write()
             except Exception as error:  # the thread must go on, whatever it was
                 log(f"{error}; the review itself is safe in {self._review.path}")
-            pause = max(self._pause, _SHARE * (time.monotonic() - begun))
+            pause = max(self._pause, PAUSES_PER_WRITE * (time.monotonic() - start))
 
     def _write(self) -> None:
         now = self._review.changes

@@ -1,4 +1,4 @@
-"""Photos as JPEGs that a browser shows: upright, scaled down, the last ones kept in memory."""
+"""Photos as JPEGs that a browser shows: upright, scaled down, the most recent ones kept in memory."""
 
 from __future__ import annotations
 
@@ -8,48 +8,55 @@ from pathlib import Path
 
 import cv2
 
-from dips.data.images import fitted_size, image_size, read_image, resize_image
+from dips.data.images import encode_image, fitted_size, image_size, read_image, resize_image
 from dips.errors import ImageError
 from dips.view.predictions import Photo
 
-__all__ = ["LARGE", "SMALL", "Pictures"]
+__all__ = ["LARGE_SIDE", "SMALL_SIDE", "Pictures"]
 
-LARGE = 2048
+LARGE_SIDE = 2048
 """Pixels of the longer side of the photo that boxes are drawn on, at most."""
-SMALL = 160
+SMALL_SIDE = 160
 """The same for the list of photos."""
+LARGE_QUALITY, SMALL_QUALITY = 90, 80  # of the JPEGs
 
-_KEPT = 64 * 2**20  # bytes
-_AT_ONCE = 2  # a photo of 250 million pixels that is no JPEG needs 1.8 GB while it is read
+MAX_CACHE_BYTES = 64 * 2**20
+MAX_READERS = 2  # a photo of 250 million pixels that is no JPEG needs 1.8 GB while it is read
 
 
 class Pictures:
-    """The photos of a prediction folder."""
+    """The photos of a prediction folder, as JPEGs.
+
+    .. code-block:: python
+
+        predictions = read_predictions(Path("out"))
+        data = Pictures(predictions.folder).jpeg(predictions.photos[0], SMALL_SIDE)
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._kept: OrderedDict[tuple[Path, int], bytes] = OrderedDict()
+        self._cache: OrderedDict[tuple[Path, int], bytes] = OrderedDict()
         self._lock = threading.Lock()
-        self._reading = threading.Semaphore(_AT_ONCE)
+        self._reading = threading.Semaphore(MAX_READERS)
 
     def jpeg(self, photo: Photo, side: int) -> bytes:
-        """The photo with no side longer than ``side`` pixels.
+        """Return the photo with no side longer than ``side`` pixels.
 
         Raises:
-            ImageError: it cannot be read, or is not as large as it was when it was predicted.
+            ImageError: it cannot be read, or its size is not that of the predicted photo.
         """
         key = (photo.record, side)
         with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
+            if key in self._cache:
+                self._cache.move_to_end(key)
+                return self._cache[key]
         with self._reading:
             data = self._read(photo, side)
         with self._lock:
-            self._kept[key] = data
-            held = sum(map(len, self._kept.values()))
-            while held > _KEPT and len(self._kept) > 1:
-                held -= len(self._kept.popitem(last=False)[1])
+            self._cache[key] = data
+            size = sum(map(len, self._cache.values()))
+            while size > MAX_CACHE_BYTES and len(self._cache) > 1:
+                size -= len(self._cache.popitem(last=False)[1])
         return data
 
     def _read(self, photo: Photo, side: int) -> bytes:
@@ -62,7 +69,5 @@ class Pictures:
             )
         target = fitted_size(size, side)
         image = resize_image(read_image(path, max_side=side if max(size) > side else None), target)
-        done, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90 if side > SMALL else 80])
-        if not done:
-            raise ImageError(f"{path} cannot be shown as a JPEG ({target[0]} x {target[1]} pixels)")
-        return data.tobytes()
+        quality = SMALL_QUALITY if side <= SMALL_SIDE else LARGE_QUALITY
+        return encode_image(image, ".jpg", cv2.IMWRITE_JPEG_QUALITY, quality)

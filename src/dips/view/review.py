@@ -1,60 +1,74 @@
 """What a person made of the predictions: boxes accepted, removed, moved, drawn; every change is on the disk before it counts.
 
-``review.jsonl`` in the prediction folder is a journal: a line per change with all boxes of one photo, the last line of a photo
+``review.jsonl`` in the prediction folder is a journal: a line per change with all boxes of one photo, and a photo's last line
 counts. Whatever kills the program, at most the line that was being written is lost.
 """
 
 from __future__ import annotations
 
 import json
-import math
-import os
 import threading
 from collections import deque
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from io import FileIO
 from typing import Any
+
+import msgspec
 
 from dips.errors import DipsError, RunError
 from dips.system.console import log
-from dips.system.files import lock_file
+from dips.system.journal import Journal
+from dips.system.records import Record
 from dips.view.predictions import Box, Photo, Predictions
 
-__all__ = ["JOURNAL", "Conflict", "Refused", "Review", "ReviewBox", "State"]
+__all__ = ["JOURNAL", "ConflictError", "RefusedError", "Review", "ReviewBox", "State"]
 
 JOURNAL = "review.jsonl"
-_SCHEMA_VERSION = 1
-_UNDO = 1000  # changes that can be taken back
+SCHEMA_VERSION = 1
+MAX_UNDO_STEPS = 1000
+_LABELS = {"model": "another model", "schema_version": "another version of DiPS"}
 
 
-class Refused(DipsError):
+class RefusedError(DipsError):
     """A change that makes no sense for the photo."""
 
 
-class Conflict(DipsError):
+class ConflictError(DipsError):
     """A change of a photo that was changed meanwhile, e.g. in another tab."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReviewBox:
+class ReviewBox(Record, frozen=True, kw_only=True):
     """One box of a photo.
 
     Attributes:
         box: see :data:`~dips.view.predictions.Box`.
         label: its class.
-        of: which predicted box it was made from; None for one that a person drew.
-        accepted: whether a person said that it is right.
+        of: index of the predicted box that it was made from; None for one that a person drew.
+        accepted: whether a person confirmed it.
+
+    >>> ReviewBox(box=(10.0, 20.0, 30.0, 40.0), label="mast", of=None, accepted=True).label
+    'mast'
     """
 
     box: Box
     label: str
     of: int | None
-    accepted: bool = False
+    accepted: bool
 
-    def as_json(self) -> dict[str, Any]:
-        return {"box": list(self.box), "label": self.label, "of": self.of, "accepted": self.accepted}
+
+class PhotoReview(Record, frozen=True, kw_only=True):
+    """What the page sends about a photo: whether a person is done with it, and all its boxes."""
+
+    reviewed: bool
+    boxes: tuple[ReviewBox, ...]
+
+
+class ReviewLine(Record, frozen=True, kw_only=True):
+    """A line of the journal: the photo's name, and what is known of it from then on."""
+
+    photo: str
+    reviewed: bool
+    boxes: tuple[ReviewBox, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +79,9 @@ class State:
         reviewed: whether a person is done with it.
         boxes: in the order of the predictions, drawn ones after them.
         version: how often it was changed since the program started.
+
+    >>> State(True, (), version=3) == State(True, (), version=4)
+    True
     """
 
     reviewed: bool
@@ -72,7 +89,8 @@ class State:
     version: int = field(default=0, compare=False)
 
     def as_json(self) -> dict[str, Any]:
-        return {"reviewed": self.reviewed, "boxes": [box.as_json() for box in self.boxes]}
+        """Return it for the page."""
+        return {"reviewed": self.reviewed, "boxes": msgspec.to_builtins(self.boxes), "version": self.version}
 
 
 class Review:
@@ -81,81 +99,104 @@ class Review:
     Args:
         predictions: what is reviewed.
 
+    Attributes:
+        changes: grows with every change.
+
     Raises:
         RunError: the journal is damaged, of another model, cannot be written, or another program is writing it.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from dips.view.predictions import PredictedBox
+    >>> photo = Photo("a.jpg", Path("a.jpg"), Path("a.json"), 80, 60, "mast", 0.9, (PredictedBox((10, 20, 30, 40), 0.8),))
+    >>> review = Review(Predictions(Path(tempfile.mkdtemp()), (photo,), ("none", "mast"), "none", "3f2a"))
+    >>> state = review.change(0, {"reviewed": True, "boxes": []})
+    >>> review.counts(), len(review.undo()[1].boxes)
+    ((1, 0), 1)
+    >>> review.close()
     """
 
     def __init__(self, predictions: Predictions) -> None:
         self.predictions = predictions
-        self.path = predictions.folder / JOURNAL
         self.changes = 0
-        """Grows with every change."""
+        self.journal = Journal(
+            predictions.folder / JOURNAL,
+            {"schema_version": SCHEMA_VERSION, "model": predictions.model},
+            command="dips view",
+            holds="a review",
+            labels=_LABELS,
+            remedy="move it to another folder",
+            unwritable="copy the folder to where you may write",
+            sync=True,
+        )
+        self.path = self.journal.path
         self._lock = threading.RLock()
         self._states: dict[int, State] = {}
-        self._history: deque[tuple[int, State]] = deque(maxlen=_UNDO)
+        self._history: deque[tuple[int, State]] = deque(maxlen=MAX_UNDO_STEPS)
         self._last: int | None = None
-        self._file = self._open()
         try:
             self._read()
         except BaseException:
-            self._file.close()
+            self.journal.close()
             raise
 
     def close(self) -> None:
         """Let another program write the journal."""
         with self._lock:
-            self._file.close()
+            self.journal.close()
 
     def state(self, index: int) -> State:
-        """That of a photo, by its place in ``predictions.photos``; the prediction where nobody changed it."""
+        """Return the state of a photo, by its index in ``predictions.photos``; the prediction where nobody changed it."""
         with self._lock:
             return self._states.get(index) or predicted_state(self.predictions.photos[index])
 
     def states(self) -> list[State]:
-        """Those of all photos at one moment."""
+        """Return the states of all photos at one moment."""
         with self._lock:
             return [self.state(index) for index in range(len(self.predictions.photos))]
 
     def counts(self) -> tuple[int, int]:
-        """How many photos are reviewed, and how many boxes these have."""
+        """Return how many photos are reviewed, and how many boxes these have."""
         with self._lock:
             done = [state for state in self._states.values() if state.reviewed]
         return len(done), sum(len(state.boxes) for state in done)
 
     def resume_at(self) -> int:
-        """Where to go on: the photo that was changed last, or the next one after it that is not reviewed."""
+        """Return the photo to continue with: the one that was changed last, or the next one that is not reviewed."""
         with self._lock:
             start = self._last or 0
             count = len(self.predictions.photos)
             order = [(start + step) % count for step in range(count)]
             return next((index for index in order if not self.state(index).reviewed), start)
 
-    def change(self, index: int, wanted: Mapping[str, Any], *, version: int | None = None) -> State:
+    def change(self, index: int, changed: Mapping[str, Any] | PhotoReview, *, version: int | None = None) -> State:
         """Replace the state of a photo; it is on the disk when this returns.
 
         Args:
-            index: place of the photo.
-            wanted: ``{"reviewed": bool, "boxes": [{"box", "label", "of", "accepted"}, ...]}``.
-            version: that of the state which ``wanted`` was made from; None does not ask.
+            index: of the photo.
+            changed: a :class:`PhotoReview`, or the same as JSON:
+                ``{"reviewed": bool, "boxes": [{"box", "label", "of", "accepted"}, ...]}``.
+            version: of the state that was changed; None does not check it.
 
         Raises:
-            Refused: a box lies outside of the photo or is empty, its class is unknown, or one predicted box is used twice.
-            Conflict: ``version`` is not the last one.
-            RunError: the journal cannot be written; the state is as it was.
+            RefusedError: a box lies outside of the photo or is empty, its class is unknown, or a predicted box is used twice.
+            ConflictError: ``version`` is not the last one.
+            RunError: the journal cannot be written; the state is unchanged.
         """
-        state = parse_state(wanted, self.predictions.photos[index], self.predictions.object_classes)
+        photo = self.predictions.photos[index]
+        state = parse_state(changed, photo, self.predictions.object_classes)
         with self._lock:
             before = self.state(index)
             if version is not None and version != before.version:
-                raise Conflict(f"{self.predictions.photos[index].name} was changed meanwhile")
+                raise ConflictError(f"{photo.name} was changed meanwhile")
             if state == before:
                 return before
-            done = self._put(index, state)
+            after = self._put(index, state)
             self._history.append((index, before))
-            return done
+            return after
 
     def undo(self) -> tuple[int, State] | None:
-        """Take the last change back, the one before it the next time; None where there is none since the program started.
+        """Undo the last change, the one before it the next time; None where there is none since the program started.
 
         Raises:
             RunError: the journal cannot be written.
@@ -164,103 +205,71 @@ class Review:
             if not self._history:
                 return None
             index, before = self._history[-1]
-            done = self._put(index, before)
+            after = self._put(index, before)
             self._history.pop()
-            return index, done
+            return index, after
 
     def _put(self, index: int, state: State) -> State:
-        self._append({"photo": self.predictions.photos[index].name, **state.as_json()})
-        done = replace(state, version=self.state(index).version + 1)
-        self._states[index] = done
+        line = ReviewLine(photo=self.predictions.photos[index].name, reviewed=state.reviewed, boxes=state.boxes)
+        self.journal.append(json.dumps(msgspec.to_builtins(line), allow_nan=False, separators=(",", ":")))
+        after = replace(state, version=self.state(index).version + 1)
+        self._states[index] = after
         self._last = index
         self.changes += 1
-        return done
-
-    def _append(self, line: Mapping[str, Any]) -> None:
-        text = json.dumps(line, allow_nan=False, separators=(",", ":")).encode("ascii") + b"\n"
-        begun = None
-        try:
-            begun = self._file.seek(0, os.SEEK_END)
-            if self._file.write(text) != len(text):
-                raise OSError("the disk is full")
-            os.fsync(self._file.fileno())
-        except (OSError, ValueError) as error:  # ValueError: closed at the end of the program
-            with suppress(OSError, ValueError):  # half a line would spoil the next one
-                self._file.truncate(begun)
-            raise RunError(f"cannot write {self.path} ({error}); make room, then change the photo again") from error
-
-    def _open(self) -> FileIO:
-        try:
-            file = FileIO(self.path, "a+")
-        except OSError as error:
-            raise RunError(f"cannot write {self.path}: {error.strerror or error}; copy the folder to where you may") from error
-        if not lock_file(file):
-            file.close()
-            raise RunError(f"{self.path} is in use: another 'dips view' shows this folder; end that one first")
-        return file
+        return after
 
     def _read(self) -> None:
-        """Take the states from the journal; a last line that was cut short is cut off."""
-        self._file.seek(0)
-        text = self._file.readall()
-        whole = text.rfind(b"\n") + 1
-        if whole < len(text):
+        """Take the states from the journal; lines of photos that are gone are kept, and do not count."""
+        if self.journal.was_cut:
             log(f"{self.path}: the last change was cut short when the program was killed, and is left out")
-            self._file.truncate(whole)
-        places = {photo.name: index for index, photo in enumerate(self.predictions.photos)}
-        for number, line in enumerate(text[:whole].splitlines(), start=1):
+        indices = {photo.name: index for index, photo in enumerate(self.predictions.photos)}
+        for number, line in enumerate(self.journal.records(ReviewLine, remedy="remove the line"), start=2):
+            if (index := indices.get(line.photo)) is None:
+                continue
             try:
-                entry = json.loads(line)
-                if number == 1:
-                    self._require_ours(entry)
-                elif (index := places.get(entry["photo"])) is not None:
-                    self._states[index] = parse_state(entry, self.predictions.photos[index], self.predictions.object_classes)
-                    self._last = index
-            except (ValueError, LookupError, TypeError, Refused) as error:
+                self._states[index] = _checked(line, self.predictions.photos[index], self.predictions.object_classes)
+            except RefusedError as error:
                 raise RunError(f"{self.path}, line {number}, is damaged ({error}); remove the line") from error
-        if not whole:
-            self._append({"schema_version": _SCHEMA_VERSION, "model": self.predictions.model})
-
-    def _require_ours(self, header: Mapping[str, Any]) -> None:
-        if header["schema_version"] != _SCHEMA_VERSION:
-            raise RunError(f"{self.path} was written by another version of dips; view it with that one")
-        if header["model"] != self.predictions.model:
-            raise RunError(f"{self.path} is the review of another model's predictions; move it to another folder")
+            self._last = index
 
 
 def predicted_state(photo: Photo) -> State:
-    """That of a photo which nobody changed."""
-    return State(False, tuple(ReviewBox(found.box, photo.label, index) for index, found in enumerate(photo.found)))
+    """Return the state of a photo that nobody changed."""
+    boxes = (
+        ReviewBox(box=predicted.box, label=photo.label, of=index, accepted=False) for index, predicted in enumerate(photo.boxes)
+    )
+    return State(False, tuple(boxes))
 
 
-def parse_state(wanted: Mapping[str, Any], photo: Photo, classes: tuple[str, ...]) -> State:
-    """See :meth:`Review.change`.
+def parse_state(changed: Mapping[str, Any] | PhotoReview, photo: Photo, classes: tuple[str, ...]) -> State:
+    """Check what :meth:`Review.change` takes.
 
     Raises:
-        Refused: it makes no sense for the photo.
+        RefusedError: it makes no sense for the photo.
     """
     try:
-        boxes = tuple(_parse_box(entry, photo, classes) for entry in wanted["boxes"])
-        reviewed = wanted["reviewed"]
-    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise Refused(f"{photo.name}: not the boxes of a photo ({type(error).__name__}: {error})") from error
-    if not isinstance(reviewed, bool):
-        raise Refused(f"{photo.name}: 'reviewed' is neither true nor false")
+        review = changed if isinstance(changed, PhotoReview) else msgspec.convert(changed, PhotoReview)
+    except msgspec.ValidationError as error:
+        raise RefusedError(f"{photo.name}: not the boxes of a photo ({error})") from error
+    return _checked(review, photo, classes)
+
+
+def _checked(review: PhotoReview | ReviewLine, photo: Photo, classes: tuple[str, ...]) -> State:
+    boxes = tuple(_checked_box(box, photo, classes) for box in review.boxes)
     used = [box.of for box in boxes if box.of is not None]
     if len(set(used)) < len(used):
-        raise Refused(f"{photo.name}: a predicted box is used twice")
-    return State(reviewed, boxes)
+        raise RefusedError(f"{photo.name}: a predicted box is used twice")
+    return State(review.reviewed, boxes)
 
 
-def _parse_box(entry: Mapping[str, Any], photo: Photo, classes: tuple[str, ...]) -> ReviewBox:
-    x0, y0, x1, y1 = (round(float(value), 2) for value in entry["box"])
-    if not all(map(math.isfinite, (x0, y0, x1, y1))) or not (0 <= x0 < x1 <= photo.width and 0 <= y0 < y1 <= photo.height):
-        raise Refused(f"{photo.name}: the box {entry['box']} does not lie in the photo of {photo.width} x {photo.height}")
-    if entry["label"] not in classes:
-        raise Refused(f"{photo.name}: there is no class '{entry['label']}' for a box")
-    of, accepted = entry["of"], entry["accepted"]
-    if of is not None and not (type(of) is int and 0 <= of < len(photo.found)):
-        raise Refused(f"{photo.name}: there is no predicted box {of}")
-    if not isinstance(accepted, bool):
-        raise Refused(f"{photo.name}: 'accepted' is neither true nor false")
-    return ReviewBox((x0, y0, x1, y1), str(entry["label"]), of, accepted)
+def _checked_box(box: ReviewBox, photo: Photo, classes: tuple[str, ...]) -> ReviewBox:
+    x0, y0, x1, y1 = (round(value, 2) for value in box.box)
+    if not (0 <= x0 < x1 <= photo.width and 0 <= y0 < y1 <= photo.height):  # nor where one of them is NaN
+        raise RefusedError(
+            f"{photo.name}: the box {list(box.box)} does not lie in the photo of {photo.width} x {photo.height} pixels"
+        )
+    if box.label not in classes:
+        raise RefusedError(f"{photo.name}: boxes cannot have the class '{box.label}'")
+    if box.of is not None and not 0 <= box.of < len(photo.boxes):
+        raise RefusedError(f"{photo.name}: there is no predicted box {box.of}")
+    return msgspec.structs.replace(box, box=(x0, y0, x1, y1))

@@ -1,16 +1,16 @@
-"""The page and what it asks for, over HTTP, for the person at this machine alone.
+"""The page and its API over HTTP, only reachable from this computer.
 
-It listens on 127.0.0.1. Every request must name that host, which keeps names out that an attacker points at it, and bear the
-token: the page's own address has it as ``?token=``, everything else comes with ``Authorization: Bearer``. Nothing is kept in
-cookies, which a browser would show to every other port of the machine. No text from outside becomes a path: a photo is asked
-for by its place in the list.
+It listens on 127.0.0.1. Every request must name that host, which rejects names that an attacker points at it, and carry the
+token: the page's own address has it as ``?token=``, everything else as ``Authorization: Bearer``. There are no cookies, which a
+browser would send to every other port of the machine. No text from outside becomes a path: a photo is requested by its index in
+the list.
 
     GET  /?token=T                the page
-    GET  /?launch=L               leads there, once
+    GET  /?launch=L               redirects there, once
     GET  /api/photos              all photos and their boxes
     GET  /api/photos/7/large      a photo as JPEG; small: for the list
     POST /api/photos/7            new boxes of a photo: {"version": 3, "reviewed": true, "boxes": [...]}
-    POST /api/undo                take the last change back
+    POST /api/undo                undo the last change
 """
 
 from __future__ import annotations
@@ -23,36 +23,55 @@ import sys
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 from dips.errors import ImageError, RunError
 from dips.system.console import log
+from dips.system.records import Record, parse_record
 from dips.view.page import page
-from dips.view.pictures import LARGE, SMALL, Pictures
-from dips.view.review import Conflict, Refused, Review, State
+from dips.view.pictures import LARGE_SIDE, SMALL_SIDE, Pictures
+from dips.view.review import ConflictError, PhotoReview, RefusedError, Review
 
 __all__ = ["Server"]
 
-_HOST = "127.0.0.1"
-_LONGEST = 1 << 20  # bytes of a request's body
+R = TypeVar("R", bound=Record)
+
+HOST = "127.0.0.1"
+MAX_BODY_BYTES = 1 << 20
 _PHOTO = re.compile(r"/api/photos/(\d{1,9})(?:/(large|small))?", re.ASCII)
 
 
+class PhotoChange(PhotoReview, frozen=True, kw_only=True):
+    """The body of a change: the new state, and the version of the state that was changed."""
+
+    version: int
+
+
 class Server(ThreadingHTTPServer):
-    """Listens as soon as it is made; ``serve_forever`` answers. ``address`` is for the person, ``once`` for a browser's start.
+    """Listens as soon as it is made; ``serve_forever`` answers.
 
     Args:
         review: what is shown and changed.
         title: which model and folder it is about.
         port: 0 takes any free one.
 
+    Attributes:
+        address: of the page, for the person.
+        once: the address that a browser is started with; it works once.
+
     Raises:
         RunError: the port is taken or not allowed.
+
+    .. code-block:: python
+
+        with Server(review, title="masts") as server:
+            print(server.address)
+            server.serve_forever()
     """
 
     daemon_threads = True
-    allow_reuse_address = os.name != "nt"  # there it would let two programs have the same port
+    allow_reuse_address = os.name != "nt"  # on Windows it would let two programs share a port
 
     def __init__(self, review: Review, *, title: str, port: int = 0) -> None:
         self.review = review
@@ -60,34 +79,34 @@ class Server(ThreadingHTTPServer):
         self.pictures = Pictures(review.predictions.folder)
         self.token = secrets.token_urlsafe(32)
         try:
-            super().__init__((_HOST, port), Handler)
+            super().__init__((HOST, port), Handler)
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise RunError(f"cannot listen on port {port} of this machine ({reason}); choose another --port") from error
-        self.origin = f"http://{_HOST}:{self.server_port}"
+            raise RunError(f"cannot listen on port {port} of this computer ({reason}); choose another --port") from error
+        self.origin = f"http://{HOST}:{self.server_port}"
         self.address = f"{self.origin}/?token={self.token}"
         self._launch = secrets.token_urlsafe(32)
         self.once = f"{self.origin}/?launch={self._launch}"
 
-    def launched(self, given: str) -> bool:
-        """Whether ``given`` opens the page: once, as a program's arguments can be read by every user of the machine."""
-        known, self._launch = self._launch, ""
-        if known and secrets.compare_digest(given.encode("utf-8", "replace"), known.encode()):
+    def launched(self, code: str) -> bool:
+        """Return whether ``code`` opens the page: once, as every user of the machine can read a program's arguments."""
+        expected, self._launch = self._launch, ""
+        if expected and secrets.compare_digest(code.encode("utf-8", "replace"), expected.encode()):
             return True
-        self._launch = known
+        self._launch = expected
         return False
 
     def server_bind(self) -> None:
-        TCPServer.server_bind(self)  # HTTPServer's would look our name up in the network
-        self.server_name, self.server_port = _HOST, self.server_address[1]
+        TCPServer.server_bind(self)  # HTTPServer's would look up the machine's name in the network
+        self.server_name, self.server_port = HOST, self.server_address[1]
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         error = sys.exc_info()[1]
-        if not isinstance(error, (ConnectionError, TimeoutError)):  # the browser went away, as it may
+        if not isinstance(error, (ConnectionError, TimeoutError)):  # the browser closed the connection
             log(f"a request failed: {type(error).__name__}: {error}")
 
 
-class _Answer(Exception):
+class _RequestError(Exception):
     """Ends a request with a status and a reason for the person."""
 
     def __init__(self, status: HTTPStatus, reason: str) -> None:
@@ -119,13 +138,13 @@ class Handler(BaseHTTPRequestHandler):
             try:
                 url = urlsplit(self.path)
             except ValueError as error:
-                raise _Answer(HTTPStatus.BAD_REQUEST, "this is no address") from error
+                raise _RequestError(HTTPStatus.BAD_REQUEST, "this is not an address") from error
             if self._launches(url.path, url.query):
                 return
             self._require_allowed(url.path, url.query)
             work(url.path)
-        except _Answer as answer:
-            self._send_error(answer.status, str(answer))
+        except _RequestError as error:
+            self._send_error(error.status, str(error))
         except ImageError as error:
             self._send_error(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
         except RunError as error:
@@ -133,28 +152,28 @@ class Handler(BaseHTTPRequestHandler):
             self._send_error(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
 
     def _launches(self, path: str, query: str) -> bool:
-        given = parse_qs(query).get("launch", [""])[0]
-        if path != "/" or self.command != "GET" or not given:
+        code = parse_qs(query).get("launch", [""])[0]
+        if path != "/" or self.command != "GET" or not code:
             return False
         self._require_host()
-        if not self.server.launched(given):
-            raise _Answer(HTTPStatus.FORBIDDEN, "open the address that 'dips view' printed")
+        if not self.server.launched(code):
+            raise _RequestError(HTTPStatus.FORBIDDEN, "open the address that 'dips view' printed")
         self._send(b"", "text/plain", {"Location": f"/?token={self.server.token}"}, HTTPStatus.SEE_OTHER)
         return True
 
     def _require_host(self) -> None:
-        if self.headers.get_all("Host") != [f"{_HOST}:{self.server.server_port}"]:
-            raise _Answer(HTTPStatus.FORBIDDEN, f"open the address that 'dips view' printed, which begins with {_HOST}")
+        if self.headers.get_all("Host") != [f"{HOST}:{self.server.server_port}"]:
+            raise _RequestError(HTTPStatus.FORBIDDEN, f"open the address that 'dips view' printed, which begins with {HOST}")
 
     def _require_allowed(self, path: str, query: str) -> None:
         self._require_host()
-        given = self.headers.get("Authorization", "").removeprefix("Bearer ")
-        if path == "/" and self.command == "GET" and not given:
-            given = parse_qs(query).get("token", [""])[0]
-        if not secrets.compare_digest(given.encode("utf-8", "replace"), self.server.token.encode()):
-            raise _Answer(HTTPStatus.FORBIDDEN, "open the address that 'dips view' printed")
+        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        if path == "/" and self.command == "GET" and not token:
+            token = parse_qs(query).get("token", [""])[0]
+        if not secrets.compare_digest(token.encode("utf-8", "replace"), self.server.token.encode()):
+            raise _RequestError(HTTPStatus.FORBIDDEN, "open the address that 'dips view' printed")
         if self.headers.get("Origin", self.server.origin) != self.server.origin:
-            raise _Answer(HTTPStatus.FORBIDDEN, "wrong origin")
+            raise _RequestError(HTTPStatus.FORBIDDEN, "wrong origin")
 
     def _get(self, path: str) -> None:
         if path == "/":
@@ -162,38 +181,37 @@ class Handler(BaseHTTPRequestHandler):
             self._send(text.encode(), "text/html; charset=utf-8", {"Content-Security-Policy": policy})
         elif path == "/api/photos":
             self._send_json(self._listing())
-        elif (asked := _PHOTO.fullmatch(path)) and asked[2]:
-            photo = self.server.review.predictions.photos[self._index(asked[1])]
-            self._send(self.server.pictures.jpeg(photo, LARGE if asked[2] == "large" else SMALL), "image/jpeg")
-        elif path == "/api/undo" or asked:
+        elif (match := _PHOTO.fullmatch(path)) and match[2]:
+            photo = self.server.review.predictions.photos[self._index(match[1])]
+            self._send(self.server.pictures.jpeg(photo, LARGE_SIDE if match[2] == "large" else SMALL_SIDE), "image/jpeg")
+        elif path == "/api/undo" or match:
             self._refuse_method(path, "POST")
         else:
-            raise _Answer(HTTPStatus.NOT_FOUND, "there is nothing here")
+            raise _RequestError(HTTPStatus.NOT_FOUND, "there is nothing here")
 
     def _post(self, path: str) -> None:
-        asked = _PHOTO.fullmatch(path)
-        if path != "/api/undo" and (not asked or asked[2]):
-            if path in ("/", "/api/photos") or asked:
+        match = _PHOTO.fullmatch(path)
+        if path != "/api/undo" and (not match or match[2]):
+            if path in ("/", "/api/photos") or match:
                 self._refuse_method(path, "GET")
-            raise _Answer(HTTPStatus.NOT_FOUND, "there is nothing here")
+            raise _RequestError(HTTPStatus.NOT_FOUND, "there is nothing here")
         body = self._body()
-        if asked:
-            self._change(self._index(asked[1]), body)
+        if match:
+            self._change(self._index(match[1]), body)
         else:
+            self._parse(body, Record)
             undone = self.server.review.undo()
-            self._send_json({"photo": None} if undone is None else {"photo": undone[0], "state": _as_json(undone[1])})
+            self._send_json({"photo": None} if undone is None else {"photo": undone[0], "state": undone[1].as_json()})
 
-    def _change(self, index: int, body: dict[str, Any]) -> None:
+    def _change(self, index: int, body: bytes) -> None:
         review = self.server.review
-        version = body.get("version")
         try:
-            if type(version) is not int:
-                raise Refused("'version' is missing")
-            self._send_json({"state": _as_json(review.change(index, body, version=version))})
-        except Refused as error:
-            raise _Answer(HTTPStatus.BAD_REQUEST, str(error)) from error
-        except Conflict as error:
-            self._send_json({"error": str(error), "state": _as_json(review.state(index))}, HTTPStatus.CONFLICT)
+            change = self._parse(body, PhotoChange)
+            self._send_json({"state": review.change(index, change, version=change.version).as_json()})
+        except RefusedError as error:
+            raise _RequestError(HTTPStatus.BAD_REQUEST, str(error)) from error
+        except ConflictError as error:
+            self._send_json({"error": str(error), "state": review.state(index).as_json()}, HTTPStatus.CONFLICT)
 
     def _listing(self) -> dict[str, Any]:
         predictions = self.server.review.predictions
@@ -203,8 +221,8 @@ class Handler(BaseHTTPRequestHandler):
                 "size": [photo.width, photo.height],
                 "label": photo.label,
                 "label_score": photo.label_score,
-                "found": [[*found.box, found.score] for found in photo.found],
-                "state": _as_json(state),
+                "found": [[*predicted.box, predicted.score] for predicted in photo.boxes],
+                "state": state.as_json(),
             }
             for photo, state in zip(predictions.photos, self.server.review.states(), strict=True)
         ]
@@ -218,24 +236,25 @@ class Handler(BaseHTTPRequestHandler):
     def _index(self, text: str) -> int:
         index = int(text)
         if index >= len(self.server.review.predictions.photos):
-            raise _Answer(HTTPStatus.NOT_FOUND, "there is no such photo")
+            raise _RequestError(HTTPStatus.NOT_FOUND, "there is no such photo")
         return index
 
-    def _body(self) -> dict[str, Any]:
+    def _body(self) -> bytes:
         if self.headers.get_content_type() != "application/json":
-            raise _Answer(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "only JSON is understood")
+            raise _RequestError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "only JSON is accepted")
         length = self.headers.get("Content-Length", "")
         if not re.fullmatch(r"\d{1,18}", length, re.ASCII):
-            raise _Answer(HTTPStatus.LENGTH_REQUIRED, "the length is missing")
-        if int(length) > _LONGEST:
-            raise _Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too large")
+            raise _RequestError(HTTPStatus.LENGTH_REQUIRED, "the length is missing")
+        if int(length) > MAX_BODY_BYTES:
+            raise _RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too large")
+        return self.rfile.read(int(length))
+
+    @staticmethod
+    def _parse(body: bytes, kind: type[R]) -> R:
         try:
-            body = json.loads(self.rfile.read(int(length)))
-        except (ValueError, RecursionError) as error:
-            raise _Answer(HTTPStatus.BAD_REQUEST, "no JSON") from error
-        if not isinstance(body, dict):
-            raise _Answer(HTTPStatus.BAD_REQUEST, "no JSON object")
-        return body
+            return parse_record(body, kind, source="the request", remedy="reload the page", error=RefusedError)
+        except RefusedError as error:
+            raise _RequestError(HTTPStatus.BAD_REQUEST, str(error)) from error
 
     def _refuse_method(self, path: str, allowed: str = "GET, POST") -> None:
         self._send_error(HTTPStatus.METHOD_NOT_ALLOWED, f"{self.command} is not allowed here", {"Allow": allowed})
@@ -244,7 +263,7 @@ class Handler(BaseHTTPRequestHandler):
         self._send(json.dumps(content, separators=(",", ":")).encode(), "application/json", status=status)
 
     def _send_error(self, status: HTTPStatus, reason: str, more: dict[str, str] | None = None) -> None:
-        self.close_connection = True  # a body that nobody read would be taken for the next request
+        self.close_connection = True  # an unread body would be taken for the next request
         body = json.dumps({"error": reason}).encode()
         self._send(body, "application/json", {"Connection": "close", **(more or {})}, status)
 
@@ -271,8 +290,4 @@ class Handler(BaseHTTPRequestHandler):
         return "dips"
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Silent: the terminal is for the person, and addresses hold the token."""
-
-
-def _as_json(state: State) -> dict[str, Any]:
-    return {**state.as_json(), "version": state.version}
+        """Log nothing: the terminal is for the person, and addresses contain the token."""

@@ -1,5 +1,5 @@
 "use strict";
-// The boxes of the photo that is shown: selecting, changing, and the panel that lists them.
+// The boxes of the current photo: selecting, changing, and the panel that lists them.
 
 function select(index) {
   app.selected = boxes()[index] ? index : -1;
@@ -9,9 +9,9 @@ function select(index) {
   paint();
 }
 
-// A box that was changed counts as accepted; the last box that is accepted makes the photo reviewed.
+// A changed box counts as accepted; once all boxes are accepted the photo is reviewed.
 function acceptedWith(index, parts) {
-  const next = boxes().map((box, place) => (place === index ? { ...box, ...parts, accepted: true } : box));
+  const next = boxes().map((box, position) => (position === index ? { ...box, ...parts, accepted: true } : box));
   return { boxes: next, reviewed: photo().state.reviewed || next.every((box) => box.accepted) };
 }
 
@@ -54,7 +54,7 @@ function paintBoxes() {
   const count = boxes().length;
   $("boxes-title").textContent = count === 1 ? "1 box" : `${count || "No"} boxes`;
   const empty = Object.assign(document.createElement("li"), { className: "nothing" });
-  empty.textContent = app.current >= 0 && photo().state.reviewed ? "Reviewed: the photo shows no object." : "Draw one with n, or accept that there is none with a.";
+  empty.textContent = app.current >= 0 && photo().state.reviewed ? "Reviewed: no object in this photo." : "Press n to draw a box, or a to confirm that there is none.";
   $("boxes").replaceChildren(...(count ? boxes().map(boxItem) : [empty]));
   if (focused) {
     const again = document.querySelector(`[data-part="${focused}"]`);
@@ -109,10 +109,10 @@ function editor(box, index) {
   }));
   const typed = () => {
     const [left, top, width, height] = ["left", "top", "width", "height"].map((name) => rounded(Number(inputs[name].value)));
-    const wanted = [left, top, rounded(left + width), rounded(top + height)];
-    const fits = wanted[2] > left && wanted[3] > top && left >= 0 && top >= 0 && wanted[2] <= photo().size[0] && wanted[3] <= photo().size[1];
-    if (fits) return replaceBox(index, { box: wanted });
-    tell(`The box must lie in the photo of ${photo().size.join(" × ")} pixels.`);
+    const changed = [left, top, rounded(left + width), rounded(top + height)];
+    const fits = changed[2] > left && changed[3] > top && left >= 0 && top >= 0 && changed[2] <= photo().size[0] && changed[3] <= photo().size[1];
+    if (fits) return replaceBox(index, { box: changed });
+    tell(`The box must be inside the photo (${photo().size.join(" × ")} pixels).`);
     paintBoxes();
   };
   const buttons = document.createElement("div");

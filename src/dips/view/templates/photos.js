@@ -1,8 +1,8 @@
 "use strict";
-// The list of photos: filters, order, and only those rows that are in sight.
+// The list of photos: filters, order, and only the rows that are in view.
 
 const ROW = 64;
-const THUMBS = 300; // kept at most
+const MAX_THUMBS = 300; // kept in memory
 const list = { shown: [], thumbs: new Map(), rows: new Map() };
 
 function lowest(index) {
@@ -19,7 +19,7 @@ function matches(index) {
   return !text || name.toLowerCase().includes(text);
 }
 
-// The photo that is shown stays in the list, also when it no longer matches.
+// The current photo stays in the list even when it no longer matches.
 function filter(keep = true) {
   list.shown = app.photos.map((_, index) => index).filter((index) => matches(index) || (keep && index === app.current));
   if ($("order").value === "score") list.shown.sort((one, other) => lowest(one) - lowest(other) || one - other);
@@ -37,8 +37,8 @@ function refilter() {
 
 function neighbour(step, accept = () => true) {
   const at = list.shown.indexOf(app.current);
-  for (let place = at < 0 ? 0 : at + step; place >= 0 && place < list.shown.length; place += step) {
-    if (accept(list.shown[place])) return list.shown[place];
+  for (let position = at < 0 ? 0 : at + step; position >= 0 && position < list.shown.length; position += step) {
+    if (accept(list.shown[position])) return list.shown[position];
   }
   return -1;
 }
@@ -52,24 +52,24 @@ function scrollToCurrent() {
   paintRows();
 }
 
-function paintRows(anew = false) {
+function paintRows(refresh = false) {
   const view = $("list");
   const first = Math.max(0, Math.floor(view.scrollTop / ROW) - 3);
   const last = Math.min(list.shown.length, Math.ceil((view.scrollTop + view.clientHeight) / ROW) + 3);
-  const wanted = new Map(list.shown.slice(first, last).map((index, place) => [index, first + place]));
+  const visible = new Map(list.shown.slice(first, last).map((index, offset) => [index, first + offset]));
   for (const [index, row] of list.rows) {
-    if (!wanted.has(index)) { row.remove(); list.rows.delete(index); }
+    if (!visible.has(index)) { row.remove(); list.rows.delete(index); }
   }
-  for (const [index, place] of wanted) {
+  for (const [index, position] of visible) {
     let row = list.rows.get(index);
     if (!row) {
       row = makeRow(index);
       list.rows.set(index, row);
       $("rows").append(row);
       fillRow(row, index);
-    } else if (anew) fillRow(row, index);
-    row.style.top = `${place * ROW}px`;
-    row.setAttribute("aria-posinset", String(place + 1));
+    } else if (refresh) fillRow(row, index);
+    row.style.top = `${position * ROW}px`;
+    row.setAttribute("aria-posinset", String(position + 1));
     row.setAttribute("aria-setsize", String(list.shown.length));
     row.setAttribute("aria-selected", String(index === app.current));
   }
@@ -96,7 +96,7 @@ function fillRow(row, index) {
   const least = scores.length ? ` · ${Math.min(...scores).toFixed(2)}` : "";
   row.title = name;
   row.querySelector(".file").textContent = shortName(name);
-  row.querySelector(".where").textContent = `${count === 0 ? "no box" : count === 1 ? "1 box" : `${count} boxes`}${least} · ${label}`;
+  row.querySelector(".where").textContent = `${count === 0 ? "no boxes" : count === 1 ? "1 box" : `${count} boxes`}${least} · ${label}`;
   row.querySelector(".tick").classList.toggle("done", state.reviewed);
   row.querySelector(".tick .unseen").textContent = state.reviewed ? "reviewed" : "not reviewed";
 }
@@ -104,7 +104,7 @@ function fillRow(row, index) {
 async function thumb(index, row) {
   let address = list.thumbs.get(index);
   if (!address) {
-    await new Promise((resolve) => setTimeout(resolve, 60)); // not for rows that only fly past
+    await new Promise((resolve) => setTimeout(resolve, 60)); // not for rows that are only scrolled past
     if (!row.isConnected) return;
     try {
       address = URL.createObjectURL(await picture(index, "small"));
@@ -112,7 +112,7 @@ async function thumb(index, row) {
       return;
     }
     list.thumbs.set(index, address);
-    if (list.thumbs.size > THUMBS) {
+    if (list.thumbs.size > MAX_THUMBS) {
       const [oldest, gone] = list.thumbs.entries().next().value;
       list.thumbs.delete(oldest);
       URL.revokeObjectURL(gone);
@@ -136,7 +136,7 @@ new ResizeObserver(() => paintRows()).observe($("list"));
 for (const id of ["show", "order", "class"]) $(id).addEventListener("change", refilter);
 $("search").addEventListener("input", refilter);
 
-// The file's name, with as much of its folders as tells it from others.
+// Returns the file's name; with its folders where another photo has the same name.
 const twice = new Map();
 function shortName(name) {
   if (!twice.size) for (const { name: other } of app.photos) {

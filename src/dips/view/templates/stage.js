@@ -4,7 +4,7 @@
 const canvas = $("canvas");
 const pen = canvas.getContext("2d");
 const COLOURS = { predicted: "#ffb000", accepted: "#37e08e", changed: "#6cbcff" };
-const REACH = 7; // pixels of the screen around an edge that take hold of it
+const REACH = 7; // screen pixels around an edge within which it can be dragged
 const stage = { image: null, scale: 1, x: 0, y: 0, fitted: true, drawing: false, hidden: false, drag: null, pointer: null };
 
 function fitScale() {
@@ -31,11 +31,11 @@ function zoom(factor, x = canvas.clientWidth / 2, y = canvas.clientHeight / 2) {
   stage.y = y - (y - stage.y) * (scale / stage.scale);
   stage.scale = scale;
   stage.fitted = false;
-  keepInSight();
+  keepInView();
   paint();
 }
 
-function keepInSight() {
+function keepInView() {
   const [width, height] = photo().size.map((side) => side * stage.scale);
   const margin = 60;
   stage.x = Math.min(Math.max(stage.x, margin - width), canvas.clientWidth - margin);
@@ -48,7 +48,7 @@ function onScreen(box) {
 
 function inPhoto(x, y) {
   const [width, height] = photo().size;
-  const clamp = (value, most) => Math.min(Math.max(Math.round(value), 0), most);
+  const clamp = (value, limit) => Math.min(Math.max(Math.round(value), 0), limit);
   return [clamp((x - stage.x) / stage.scale, width), clamp((y - stage.y) / stage.scale, height)];
 }
 
@@ -154,7 +154,7 @@ function paintCross() {
   }
 }
 
-// What lies under the pointer: which box and which of its sides (-1 left or top, 1 right or bottom, 0 neither).
+// Returns what is under the pointer: which box, and which of its sides (-1 left or top, 1 right or bottom, 0 neither).
 function hit(x, y) {
   if (stage.hidden) return null;
   const order = boxes().map((_, index) => index);
@@ -220,7 +220,7 @@ canvas.addEventListener("pointermove", (event) => {
   if (drag.kind === "photo") {
     [stage.x, stage.y] = [drag.left + x - drag.x, drag.top + y - drag.y];
     stage.fitted = false;
-    keepInSight();
+    keepInView();
   } else if (drag.kind === "new") {
     const [first, last] = [drag.from, inPhoto(x, y)];
     drag.box = [Math.min(first[0], last[0]), Math.min(first[1], last[1]), Math.max(first[0], last[0]), Math.max(first[1], last[1])];
@@ -230,7 +230,7 @@ canvas.addEventListener("pointermove", (event) => {
   paint();
 });
 
-// A box whose sides were moved; all of it where no side was taken hold of. Whole pixels, inside the photo, never empty.
+// Returns a box whose sides were moved, or all of it where no side is dragged. Whole pixels, inside the photo, never empty.
 function dragged(box, sides, right, down) {
   const moved = [...box];
   [right, down].forEach((way, axis) => {

@@ -1,14 +1,14 @@
 "use strict";
-// What the server said and what was changed since; saving, one photo at a time.
+// The state of the server and what was changed since; saving, one photo at a time.
 
 const token = new URLSearchParams(location.search).get("token") || "";
 const $ = (id) => document.getElementById(id);
 const app = { title: "", classes: [], photos: [], current: -1, selected: -1, lastClass: "" };
 const dirty = new Map(); // index of a photo -> how often it was changed since it was last sent
-let work = Promise.resolve(); // one thing at a time is asked of the server, in the order in which it was wanted
+let work = Promise.resolve(); // one request at a time, in the order in which they were made
 let queued = false;
 let waiting = 0;
-const GONE = "'dips view' does not answer. Start it again; what was saved is kept.";
+const GONE = "'dips view' is not responding. Start it again; everything saved so far is kept.";
 
 async function ask(path, body) {
   const options = { headers: { Authorization: `Bearer ${token}` }, cache: "no-store" };
@@ -55,7 +55,7 @@ function scoreOf(index, box) {
   return found && same(box.box, found) ? found[4] : null;
 }
 
-// Give a photo other boxes or another mark; "later" waits for more changes of the same kind (a key held down).
+// Changes the boxes of a photo or its mark; "later" waits for more changes of the same kind (a key held down).
 function change(index, next, later = false) {
   const before = photo(index).state;
   photo(index).state = { ...before, ...next };
@@ -92,10 +92,10 @@ async function saveAll() {
     } catch (error) {
       return notSaved(GONE);
     }
-    if (reply.status === 409 || reply.status === 400) { // the server's state counts
+    if (reply.status === 409 || reply.status === 400) { // the server's state wins
       dirty.delete(index);
       if (answer.state) photo(index).state = answer.state;
-      tell(reply.status === 409 ? `${photo(index).name} was changed in another window; this is how it is now.` : answer.error);
+      tell(reply.status === 409 ? `${photo(index).name} was changed in another window; this is its current state.` : answer.error);
       if (!answer.state) photo(index).state = (await listing()).photos[index].state;
       changed(index);
       continue;
@@ -128,13 +128,13 @@ async function takeBack() {
     return notSaved(GONE);
   }
   if (!reply.ok) return notSaved(answer.error);
-  if (answer.photo === null) return say("There is nothing to undo");
-  if (dirty.has(answer.photo)) { // changed again while the answer was on its way: what the person sees counts
+  if (answer.photo === null) return say("Nothing to undo");
+  if (dirty.has(answer.photo)) { // changed again in the meantime: what the person sees wins
     photo(answer.photo).state.version = answer.state.version;
     return;
   }
   photo(answer.photo).state = answer.state;
-  say("Taken back");
+  say("Undone");
   if (answer.photo !== app.current) await show(answer.photo);
   changed(answer.photo);
 }
@@ -159,7 +159,7 @@ function showSaved(text) {
   if (text === "Saved" && $("notice").dataset.until === "saved") $("notice").hidden = true;
 }
 
-// A message that stays until it is closed, or until saving works again if it was about that.
+// Shows a message until it is dismissed, or until saving works again if it was about that.
 function tell(text, look = "bad") {
   $("notice").firstElementChild.textContent = text;
   $("notice").className = look;

@@ -1,14 +1,14 @@
 "use strict";
-// Going from photo to photo, the keys, the start.
+// Navigation between photos, the keyboard, and startup.
 
-const KEPT = 6; // photos kept ready
+const READY_PHOTOS = 6; // photos kept in memory
 const ready = new Map();
 
 function fetchPhoto(index) {
   if (!ready.has(index)) {
     ready.set(index, picture(index, "large").then((blob) => createImageBitmap(blob)));
     ready.get(index).catch(() => ready.delete(index));
-    if (ready.size > KEPT) {
+    if (ready.size > READY_PHOTOS) {
       const oldest = [...ready.keys()].find((other) => other !== app.current && other !== index);
       const gone = ready.get(oldest);
       ready.delete(oldest);
@@ -41,7 +41,7 @@ async function show(index) {
     canvas.dataset.shown = String(index);
   } catch (error) {
     if (app.current !== index) return;
-    $("missing").textContent = error instanceof TypeError ? "'dips view' does not answer." : error.message;
+    $("missing").textContent = error instanceof TypeError ? "'dips view' is not responding." : error.message;
     $("missing").hidden = false;
   }
   paint();
@@ -49,7 +49,7 @@ async function show(index) {
   if (next >= 0) fetchPhoto(next).catch(() => {});
 }
 
-// Everything on the page that follows from the state of a photo.
+// Updates everything on the page that depends on the state of a photo.
 function changed(index) {
   if (index === app.current) {
     if (!boxes()[app.selected]) app.selected = -1;
@@ -65,7 +65,7 @@ function paintFacts() {
   const { name, size, label, label_score: score, state } = photo();
   $("name").textContent = name;
   $("facts").textContent = `${label} ${score.toFixed(2)} · ${size.join(" × ")} px · ${state.reviewed ? "reviewed" : "not reviewed"}`;
-  canvas.setAttribute("aria-label", `${name} with ${boxes().length} boxes; Tab selects one`);
+  canvas.setAttribute("aria-label", `${name} with ${boxes().length} boxes; press Tab to select one`);
   $("accept").firstElementChild.textContent = boxes().length ? "Accept all, next" : "No object, next";
   $("reopen").disabled = !state.reviewed;
 }
@@ -84,14 +84,14 @@ function acceptAll() {
   const next = neighbour(1, (index) => !onlyOpen || !photo(index).state.reviewed);
   if (next >= 0) return void show(next);
   const left = app.photos.filter(({ state }) => !state.reviewed).length;
-  const text = left ? `This was the last photo of the list; ${left} of all photos are not reviewed yet.` : "All photos are reviewed.";
+  const text = left ? `That was the last photo in the list; ${left} photos are still not reviewed.` : "All photos are reviewed.";
   tell(text, "good");
 }
 
 function go(step) {
   const next = neighbour(step);
   if (next >= 0) show(next);
-  else say(step > 0 ? "This is the last photo of the list" : "This is the first photo of the list");
+  else say(step > 0 ? "This is the last photo in the list" : "This is the first photo in the list");
 }
 
 function reopen() {
@@ -130,7 +130,7 @@ addEventListener("keydown", (event) => {
   }
   if (control && event.key === "z") { event.preventDefault(); return void undo(); }
   if (control || event.altKey) return;
-  if (event.key === "Tab" && (target === canvas || target === document.body)) { // past the last box Tab goes on through the page
+  if (event.key === "Tab" && (target === canvas || target === document.body)) { // past the last box Tab moves on through the page
     if (nextBox(event.shiftKey ? -1 : 1)) { event.preventDefault(); canvas.focus(); }
     return;
   }
@@ -161,6 +161,6 @@ $("help").addEventListener("click", (event) => { if (event.target === $("help"))
     canvas.focus({ focusVisible: false });
     await show(start);
   } catch (error) {
-    tell(`The photos cannot be listed: ${error.message}`);
+    tell(`Cannot load the list of photos: ${error.message}`);
   }
 })();

@@ -1,25 +1,26 @@
+"""What a prediction says of itself: its record, its files, and itself again from both."""
+
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
 from dips.errors import RunError
-from dips.predict.objects import with_objects
+from dips.formats.records import read_prediction
 from dips.predict.prediction import Prediction
-from dips.predict.records import write_json, write_predictions
 from dips.scoremaps.rle import encode
+from dips.system.records import to_json, write_json
 
 MakePrediction = Callable[..., Prediction]
 
 
 def test_the_record_has_what_users_read(make_prediction: MakePrediction) -> None:
-    record = json.loads(json.dumps(make_prediction().record(), allow_nan=False))
+    record = json.loads(to_json(make_prediction().record()))
     assert record == {
         "schema_version": 1,
         "path": "photos/a b.jpg",
@@ -44,32 +45,15 @@ def test_the_record_has_what_users_read(make_prediction: MakePrediction) -> None
         "max_boxes": 100,
         "model": "",
     }
-    assert make_prediction().record(path="other.jpg")["path"] == "other.jpg"
+    assert make_prediction().record(path="other.jpg").path == "other.jpg"
 
 
 def test_a_json_per_photo(make_prediction: MakePrediction, tmp_path: Path) -> None:
     record = make_prediction(path=Path("фото.jpg")).record()
-    write_json(record, tmp_path / "sub" / "a.json")
+    write_json(tmp_path / "sub" / "a.json", record, indent=1)
     text = (tmp_path / "sub" / "a.json").read_text(encoding="utf-8")
-    assert json.loads(text) == record and "фото" in text
-
-
-@pytest.mark.parametrize("count", [0, 1, 3])
-def test_one_json_for_all(make_prediction: MakePrediction, tmp_path: Path, count: int) -> None:
-    records = [make_prediction().record(path=f"{index}.jpg") for index in range(count)]
-    write_predictions(iter(records), tmp_path / "all.json")
-    assert json.loads((tmp_path / "all.json").read_text()) == {"schema_version": 1, "predictions": records}
-
-
-def test_a_failure_leaves_the_old_file(make_prediction: MakePrediction, tmp_path: Path) -> None:
-    def records() -> Iterator[dict[str, Any]]:
-        yield make_prediction().record()
-        raise ValueError("broken off")
-
-    (tmp_path / "all.json").write_text("old")
-    with pytest.raises(ValueError, match="broken off"):
-        write_predictions(records(), tmp_path / "all.json")
-    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("all.json", "old")]
+    assert json.loads(text) == json.loads(to_json(record)) and "фото" in text
+    assert read_prediction(tmp_path / "sub" / "a.json") == record
 
 
 def test_masks_are_black_and_white(make_prediction: MakePrediction, tmp_path: Path) -> None:
@@ -85,29 +69,25 @@ def test_record_and_map_make_the_prediction_again(make_prediction: MakePredictio
     random = np.random.default_rng(0)
     grid = cv2.GaussianBlur(random.random((30, 40), np.float32), (0, 0), 3)
     grid = (grid - grid.min()) / np.ptp(grid)
-    first = with_objects(make_prediction(size=(200, 90), grid=grid), threshold=0.5, min_area=0.001, min_score=0, max_boxes=9)
+    first = make_prediction(size=(200, 90), grid=grid).with_objects(threshold=0.5, min_area=0.001, min_score=0, max_boxes=9)
     assert len(first.boxes) > 1
     first.write_map(tmp_path / "map.png")
-    record = json.loads(json.dumps(first.record()))
-    again = with_objects(
-        Prediction.from_record(record, tmp_path / "map.png"), threshold=0.5, min_area=0.001, min_score=0, max_boxes=9
+    again = Prediction.from_record(first.record(), tmp_path / "map.png").with_objects(
+        threshold=0.5, min_area=0.001, min_score=0, max_boxes=9
     )
     np.testing.assert_allclose(again.grid, grid, atol=1 / 65535)
     assert np.abs(again.boxes - first.boxes).max() <= 1 and again.classes == first.classes and again.size == first.size
     assert (again.mask ^ first.mask).mean() < 1e-3
 
 
-@pytest.mark.parametrize("damage", ["missing", "cut", "eight bits", "record"])
+@pytest.mark.parametrize("damage", ["missing", "cut", "eight bits"])
 def test_a_damaged_map_is_named(make_prediction: MakePrediction, tmp_path: Path, damage: str) -> None:
     prediction, file = make_prediction(), tmp_path / "map.png"
-    record = prediction.record()
     if damage == "eight bits":
         prediction.write_mask(file)
     elif damage != "missing":
         prediction.write_map(file)
     if damage == "cut":
         file.write_bytes(file.read_bytes()[:20])
-    if damage == "record":
-        del record["width"]
     with pytest.raises(RunError, match=r"map\.png.*predict the photos again"):
-        Prediction.from_record(record, file)
+        Prediction.from_record(prediction.record(), file)

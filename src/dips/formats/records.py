@@ -1,0 +1,152 @@
+"""DiPS's own JSON about a photo: what is in it, and reading it back.
+
+In: a file that ``dips predict`` wrote, perhaps damaged. Out: a :class:`PredictionRecord`. It holds masks as run lengths, so
+all other formats are written from records alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from dips.scoremaps.rle import decode
+from dips.system.files import as_text
+from dips.system.records import Record, read_record
+from dips.types import Problem
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "BoxRecord",
+    "MaskRecord",
+    "PredictionRecord",
+    "SkippedRecord",
+    "SkippedRecords",
+    "read_prediction",
+    "skipped_records",
+]
+
+SCHEMA_VERSION = 1
+"""Grows when a key of the JSON is renamed, removed or changes its meaning; new keys do not change it."""
+
+
+class MaskRecord(Record, frozen=True, kw_only=True):
+    """The mask of an object as COCO has it.
+
+    Attributes:
+        size: height and width of the photo in pixels.
+        counts: compressed run lengths, see :func:`dips.scoremaps.rle.encode`.
+    """
+
+    size: tuple[int, int]
+    counts: str
+
+
+class BoxRecord(Record, frozen=True, kw_only=True):
+    """An object.
+
+    Attributes:
+        box: ``x0 y0 x1 y1`` in pixels of the upright photo, end exclusive.
+        score: mean of the score map over the object, 0 to 1.
+        mask: its pixels.
+
+    >>> from dips.scoremaps.rle import encode
+    >>> mask = MaskRecord(size=(3, 4), counts=encode(np.ones((2, 2), bool), corner=(1, 0), size=(4, 3)))
+    >>> entry = BoxRecord(box=(1.0, 0.0, 3.0, 2.0), score=0.8, mask=mask)
+    >>> entry.corners, entry.crop().tolist()
+    ((1, 0, 3, 2), [[True, True], [True, True]])
+    """
+
+    box: tuple[float, float, float, float]
+    score: float
+    mask: MaskRecord
+
+    @property
+    def corners(self) -> tuple[int, int, int, int]:
+        """The box in whole pixels, ``x0 y0 x1 y1``, end exclusive."""
+        x0, y0, x1, y1 = (round(value) for value in self.box)
+        return x0, y0, x1, y1
+
+    def crop(self) -> NDArray[np.bool_]:
+        """Return the object's pixels inside its box, ``(y1 - y0, x1 - x0) bool``.
+
+        Raises:
+            DataError: the run lengths are damaged.
+        """
+        return decode(self.mask.counts, self.mask.size[::-1], box=self.corners)
+
+
+class PredictionRecord(Record, frozen=True, kw_only=True):
+    """What was predicted for a photo, or for a frame of a video.
+
+    Attributes:
+        path: the photo's file, as it was given.
+        name: its path below the folder that was predicted, with suffix and forward slashes.
+        folder: that folder's own name, without those around it.
+        width, height: in pixels, EXIF rotation applied.
+        label, label_score: the predicted class and its probability.
+        class_scores: probability of every class, in label order.
+        background: the class without object, if there is one.
+        boxes: the objects, best first.
+        threshold: fraction of the map's maximum above which a pixel is foreground.
+        min_area: smallest area of a box as a fraction of the photo.
+        min_score: lowest score of a box.
+        max_boxes: largest number of boxes.
+        model: what tells the model from others, "" if that is not known.
+        time: seconds from the video's beginning; only frames of videos have it.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    path: str
+    name: str
+    folder: str
+    width: int
+    height: int
+    label: str
+    label_score: float
+    class_scores: dict[str, float]
+    background: str | None
+    boxes: tuple[BoxRecord, ...]
+    threshold: float
+    min_area: float
+    min_score: float
+    max_boxes: int
+    model: str
+    time: float | msgspec.UnsetType = msgspec.UNSET
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.height < 1:
+            raise ValueError(f"a photo has no {self.width} x {self.height} pixels")
+        if self.label not in self.class_scores:
+            raise ValueError(f"the label '{self.label}' is not among the classes")
+
+
+class SkippedRecord(Record, frozen=True, kw_only=True):
+    """A photo that was left out, and why."""
+
+    path: str
+    reason: str
+
+
+class SkippedRecords(Record, frozen=True, kw_only=True):
+    """``skipped.json``: the photos that could not be read."""
+
+    schema_version: int = SCHEMA_VERSION
+    skipped: tuple[SkippedRecord, ...]
+
+
+def read_prediction(file: Path) -> PredictionRecord:
+    """Read the record of a photo.
+
+    Raises:
+        RunError: the file is missing, damaged or of another version.
+    """
+    return read_record(file, PredictionRecord, remedy="remove it and predict the photo again")
+
+
+def skipped_records(problems: Iterable[Problem]) -> tuple[SkippedRecord, ...]:
+    """Return photos that were left out as they stand in JSON."""
+    return tuple(SkippedRecord(path=as_text(p.path.as_posix()), reason=as_text(p.message)) for p in problems)

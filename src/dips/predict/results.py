@@ -1,0 +1,83 @@
+"""What a folder of predictions holds, for those that read it: ``dips boxes``, ``dips view`` and the demo.
+
+In: a folder that :mod:`dips.predict.folder` wrote. Out: records, one at a time, and predictions from its score maps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from dips.errors import ImageError, RunError
+from dips.formats.records import PredictionRecord, read_prediction
+from dips.predict.prediction import Prediction
+
+__all__ = ["MARK", "is_finished", "locate", "predict_again", "read_records"]
+
+MARK = ".unfinished.json"
+"""The file that a folder has until everything is written."""
+
+
+def is_finished(folder: Path) -> bool:
+    """Return whether the folder exists and is complete."""
+    return folder.exists() and not (folder / MARK).is_file()
+
+
+def read_records(folder: Path) -> Iterator[tuple[Path, PredictionRecord]]:
+    """Read the records of a complete folder, each with its file in ``json/``, in the order of their files.
+
+    Raises:
+        RunError: it is not a prediction, is unfinished or empty, or a record is damaged.
+    """
+    top = folder / "json"
+    if not top.is_dir():
+        raise RunError(f"{folder} is not a prediction; give the folder that 'dips predict --out' wrote")
+    if not is_finished(folder):
+        raise RunError(f"{folder} is unfinished; repeat the same 'dips predict' to continue it")
+    files = sorted(top.rglob("*.json"))
+    if not files:
+        raise RunError(f"{folder} holds no photos; give the folder of another prediction")
+    for file in files:
+        yield file, read_prediction(file)
+
+
+def predict_again(
+    folder: Path,
+    stems: Iterable[str],
+    *,
+    threshold: float | None = None,
+    min_area: float | None = None,
+    min_score: float | None = None,
+    max_boxes: int | None = None,
+) -> Iterator[Prediction]:
+    """Find the objects again in the score maps of a folder, photo by photo.
+
+    Args:
+        folder: a complete prediction.
+        stems: paths of the results inside ``json/`` and ``maps/``, without suffix.
+        threshold, min_area, min_score, max_boxes: None keeps the value of each photo; where all are None, exactly the same
+            objects are found.
+
+    Raises:
+        RunError: a record or a score map is missing or damaged.
+    """
+    for stem in stems:
+        record = read_prediction(folder / "json" / f"{stem}.json")
+        yield Prediction.from_record(record, folder / "maps" / f"{stem}.png").with_objects(
+            threshold=record.threshold if threshold is None else threshold,
+            min_area=record.min_area if min_area is None else min_area,
+            min_score=record.min_score if min_score is None else min_score,
+            max_boxes=record.max_boxes if max_boxes is None else max_boxes,
+        )
+
+
+def locate(photo: Path, folder: Path) -> Path:
+    """Return where a predicted photo is now: a relative path counts from the current folder, else from one around ``folder``.
+
+    Raises:
+        ImageError: it is in none of them.
+    """
+    for base in (Path(), *folder.absolute().parents):
+        if (base / photo).is_file():
+            return base / photo
+    raise ImageError(f"{photo} does not exist; call dips from the folder in which the photos were predicted")

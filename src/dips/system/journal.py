@@ -1,0 +1,230 @@
+"""Work that survives a kill: a mark that says what a folder is being filled with, and a journal of what is finished.
+
+In: JSON that identifies the work. Out: a :class:`Claim` on a folder, or a :class:`Journal` whose finished lines come back.
+Both refuse other work than that which was begun, and say what differs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from io import FileIO
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dips.errors import RunError
+from dips.system.files import lock_file, new_folder
+from dips.system.records import Record, parse_object, parse_record, write_json
+
+__all__ = ["Claim", "Journal", "differences", "refuse_other_work"]
+
+R = TypeVar("R", bound=Record)
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any], labels: Mapping[str, str]) -> list[str]:
+    """Return what differs between two pieces of work, in words.
+
+    Args:
+        labels: how to call a difference, by key; without one the values are named.
+
+    >>> differences({"seed": 0, "model": "3f2a"}, {"seed": 1, "model": "97bc"}, {"model": "another model"})
+    ['seed 0, now 1', 'another model']
+    """
+    changed = [key for key in dict.fromkeys([*before, *now]) if before.get(key) != now.get(key)]
+    return [labels.get(key, f"{key} {before.get(key)}, now {now.get(key)}") for key in changed]
+
+
+def refuse_other_work(path: Path, holds: str, differing: Sequence[str], *, remedy: str) -> None:
+    """Check that nothing differs between the work in ``path`` and that which is to be done.
+
+    Raises:
+        RunError: something does.
+    """
+    if differing:
+        raise RunError(f"{path} holds {holds} made with {'; '.join(differing)}; {remedy}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A folder that one piece of work fills, perhaps over several calls: a file in it, the mark, says what is being made.
+
+    Attributes:
+        folder: where the results go.
+        mark: name of the file.
+        identity: JSON that identifies the work; only the same work may continue.
+        holds: what such a folder holds, for messages: ``an interrupted prediction``.
+        unmarked: how a folder without the mark is described: ``and is not a demo``.
+        labels: see :func:`differences`.
+        remedy: what to do about a folder that holds other work.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp()) / "out"
+    >>> Claim(folder=folder, mark="mark.json", identity={"seed": 0}, holds="a demo").take()
+    >>> Claim(folder=folder, mark="mark.json", identity={"seed": 0}, holds="a demo").check()
+    {'seed': 0}
+    """
+
+    folder: Path
+    mark: str
+    identity: Mapping[str, Any]
+    holds: str
+    unmarked: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    remedy: str = "choose another --out or remove it"
+
+    @property
+    def path(self) -> Path:
+        """The file that says what is being made."""
+        return self.folder / self.mark
+
+    def check(self, *, ignore: Sequence[str] = (), more: Sequence[str] = ()) -> dict[str, Any] | None:
+        """Return what the mark of this work says, so that the work continues; None where there is no folder.
+
+        Args:
+            ignore: keys of the mark that do not identify the work.
+            more: further differences, which the mark does not know of.
+
+        Raises:
+            RunError: the folder holds other work, or something else.
+        """
+        if not self.folder.exists():
+            return None
+        try:
+            data = self.path.read_bytes()
+        except OSError:
+            words = f"{self.folder} already exists {self.unmarked}".rstrip()
+            raise RunError(f"{words}; nothing was changed. Choose another --out or remove it") from None
+        before = parse_object(data, source=self.path, remedy=f"remove {self.folder} or choose another --out")
+        differing = differences({key: before[key] for key in before if key not in ignore}, self.identity, self.labels)
+        refuse_other_work(self.folder, self.holds, [*differing, *more], remedy=self.remedy)
+        return before
+
+    def take(self, **progress: Any) -> None:
+        """Make the folder, with the mark in it from its first moment.
+
+        Args:
+            progress: what the mark says besides the identity.
+
+        Raises:
+            RunError: the folder exists, or cannot be written.
+        """
+        with new_folder(self.folder) as work:
+            write_json(work / self.mark, {**self.identity, **progress})
+
+
+class Journal:
+    """Lines of JSON that are only ever added to a file, which one process at a time writes.
+
+    The first line, the head, identifies the work. A line counts once it ends, so that a kill loses no more than the line that
+    was being written.
+
+    Args:
+        path: the file; it is created if it does not exist.
+        head: JSON that identifies the work.
+        command: the command that writes it, for messages.
+        holds, labels, remedy: as for :class:`Claim`, for messages about a journal of other work.
+        unwritable: what to do where the file cannot be written.
+        sync: a line is on the disk, not only with the system, when :meth:`append` returns.
+
+    Attributes:
+        path: the file.
+        was_cut: the last line lacked its end, and was removed.
+
+    Raises:
+        RunError: the file cannot be written, another process writes it, or its head is damaged or that of other work.
+
+    >>> import tempfile
+    >>> from contextlib import closing
+    >>> path = Path(tempfile.mkdtemp()) / "steps.jsonl"
+    >>> words = dict(command="dips x", holds="steps", remedy="remove it", unwritable="free some space")
+    >>> with closing(Journal(path, {"model": "3f2a"}, **words)) as journal:
+    ...     journal.append('{"name": "a"}')
+    >>> with closing(Journal(path, {"model": "3f2a"}, **words)) as journal:
+    ...     list(journal.lines())
+    [b'{"name": "a"}\\n']
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        head: Mapping[str, Any],
+        *,
+        command: str,
+        holds: str,
+        remedy: str,
+        unwritable: str,
+        labels: Mapping[str, str] | None = None,
+        sync: bool = False,
+    ) -> None:
+        self.path = path
+        self._sync = sync
+        self._read = 0  # up to where lines were read
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = FileIO(path, "a+")
+        except OSError as error:
+            raise RunError(f"cannot write {path}: {error.strerror or error}; {unwritable}") from error
+        try:
+            if not lock_file(self._file):
+                raise RunError(f"{path} is in use by another '{command}'; stop that one first")
+            with path.open("rb") as lines:
+                whole = sum(len(line) for line in lines if line.endswith(b"\n"))
+            self.was_cut = self._file.seek(0, os.SEEK_END) > whole
+            self._file.truncate(whole)
+            if not whole:
+                self.append(json.dumps(dict(head), separators=(",", ":")))
+            else:
+                with path.open("rb") as lines:
+                    before = parse_object(lines.readline(), source=f"{path}, line 1,", remedy=remedy)
+                refuse_other_work(path, holds, differences(before, head, labels or {}), remedy=remedy)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def lines(self) -> Iterator[bytes]:
+        """Read the lines behind the head, one at a time."""
+        with self.path.open("rb") as lines:
+            self._read = len(next(lines))
+            for line in lines:
+                yield line
+                self._read += len(line)
+
+    def records(self, kind: type[R], *, remedy: str) -> Iterator[R]:
+        """Read the lines behind the head as records, one at a time.
+
+        Raises:
+            RunError: a line is damaged; :meth:`cut` removes it and all that follow.
+        """
+        for number, line in enumerate(self.lines(), start=2):
+            yield parse_record(line, kind, source=f"{self.path}, line {number},", remedy=remedy)
+
+    def cut(self) -> None:
+        """Remove the line that was read last, and all that follow."""
+        self._file.truncate(self._read)
+
+    def append(self, text: str) -> None:
+        """Add a line, whole or not at all.
+
+        Raises:
+            RunError: there is no space, or the journal is closed.
+        """
+        data = text.encode("utf-8", "backslashreplace") + b"\n"
+        end = None
+        try:
+            end = self._file.seek(0, os.SEEK_END)
+            if self._file.write(data) != len(data):
+                raise OSError("the disk is full")
+            if self._sync:
+                os.fsync(self._file.fileno())
+        except (OSError, ValueError) as error:  # ValueError: it is closed
+            if end is not None:
+                with suppress(OSError, ValueError):  # half a line would spoil the next one
+                    self._file.truncate(end)
+            raise RunError(f"cannot write {self.path} ({error}); free some space and try again") from error
+
+    def close(self) -> None:
+        """Let another process write the journal."""
+        self._file.close()

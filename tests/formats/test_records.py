@@ -1,0 +1,65 @@
+"""The JSON about a photo: read as it was written, named where it is damaged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dips.errors import RunError
+from dips.formats.records import read_prediction, skipped_records
+from dips.predict.prediction import Prediction
+from dips.system.records import to_json
+from dips.types import Problem
+
+MakePrediction = Callable[..., Prediction]
+
+
+def write(top: Path, prediction: Prediction, **changed: Any) -> Path:
+    record = {**json.loads(to_json(prediction.record())), **changed}
+    path = top / "a.json"
+    path.write_text(json.dumps({key: value for key, value in record.items() if value != "gone"}), encoding="utf-8")
+    return path
+
+
+def test_a_box_has_whole_corners_and_its_pixels(make_prediction: MakePrediction, tmp_path: Path) -> None:
+    prediction = make_prediction()
+    (entry,) = read_prediction(write(tmp_path, prediction)).boxes
+    assert entry.corners == (30, 20, 80, 60) and entry.crop().shape == (40, 50)
+    assert np.array_equal(entry.crop(), prediction.object_mask(0))
+
+
+def test_keys_of_a_newer_version_are_ignored(make_prediction: MakePrediction, tmp_path: Path) -> None:
+    path = write(tmp_path, make_prediction(), camera="Mavic 3")
+    assert read_prediction(path) == make_prediction().record()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("path", "gone"), ("name", "gone"), ("folder", "gone"), ("background", "gone"), ("class_scores", "gone"),
+     ("model", "gone"), ("width", "gone"), ("width", 0), ("width", 1.5), ("height", "x"), ("label", "other"),
+     ("label_score", None), ("boxes", 3), ("boxes", [{"box": [1, 2, 3, 4], "score": 1}]),
+     ("boxes", [{"box": [1, 2, 3], "score": 1, "mask": {"size": [90, 120], "counts": ""}}]),
+     ("boxes", [{"box": [1, 2, 3, 4], "mask": {"size": [90, 120], "counts": ""}}]),
+     ("boxes", [{"box": [1, 2, 3, 4], "score": 1, "mask": {"size": [90, 120], "counts": [5, 9]}}]), ("threshold", "0.5"),
+     ("max_boxes", True)],
+)  # fmt: skip
+def test_a_damaged_record_is_named(make_prediction: MakePrediction, tmp_path: Path, key: str, value: object) -> None:
+    with pytest.raises(RunError, match=r"a\.json is damaged .* predict the photo again"):
+        read_prediction(write(tmp_path, make_prediction(), **{key: value}))
+
+
+def test_another_version_and_a_missing_file_are_named(make_prediction: MakePrediction, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"a\.json was written by another version of DiPS \(schema 2, this one reads 1\)"):
+        read_prediction(write(tmp_path, make_prediction(), schema_version=2))
+    with pytest.raises(RunError, match=r"cannot read .*b\.json"):
+        read_prediction(tmp_path / "b.json")
+
+
+def test_skipped_photos_have_names_that_are_text() -> None:
+    (record,) = skipped_records([Problem(Path("a/\udcff.jpg"), "\udcff.jpg is not a photo")])
+    assert json.loads(to_json(record)) == {"path": "a/\\udcff.jpg", "reason": "\\udcff.jpg is not a photo"}
