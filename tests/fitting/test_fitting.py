@@ -113,7 +113,7 @@ def test_other_refinements(
 ) -> None:
     config = tiny_config.replace(**{"harvest.refine": refine})
     prepared, trained = run(parts, config, store, tiny_weights, tmp_path)
-    assert prepared.harvested.key_map is None and config.sst_share == 0 and trained.fit.epochs == 1
+    assert prepared.harvest.key_map is None and config.sst_share == 0 and trained.fit.epochs == 1
 
 
 def test_all_layers_of_the_classifier(
@@ -144,7 +144,7 @@ def test_unreadable_photos(
     bad = Sample(tmp_path / "bad.jpg", "bad.jpg", 1)
     more = dataclasses.replace(parts[0], samples=(bad, *parts[0].samples))
     prepared = prepare(more, parts[1], config=tiny_config, store=store, device=CPU, given=[str(tiny_weights)])
-    assert len(prepared.train) == 8 and [p.path for p in prepared.harvested.problems] == [bad.path]
+    assert len(prepared.train) == 8 and [p.path for p in prepared.harvest.problems] == [bad.path]
     only = dataclasses.replace(parts[1], samples=(bad,))
     with pytest.raises(DataError, match="no validation photo"):
         prepare(parts[0], only, config=tiny_config, store=store, device=CPU, given=[str(tiny_weights)])

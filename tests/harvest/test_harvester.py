@@ -14,11 +14,11 @@ from PIL import Image
 
 from dips.data.images import read_image, resize_image
 from dips.errors import DataError, StoreError
-from dips.harvest import maps as maps_module
+from dips.harvest import harvester, squares
 from dips.harvest.attention import head_maps, join_attention
 from dips.harvest.harvest import Harvest
 from dips.harvest.refine import refine_image
-from dips.models.keymap import resize_to
+from dips.models.inputs import resize_to
 from dips.types import DataSet
 
 Rig = Any
@@ -200,8 +200,8 @@ def test_background_photos_are_marked_in_the_fit(
     rig: Rig, data_of: DataOf, photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[tuple[Any, ...]] = []
-    fit = maps_module.fit_direction
-    monkeypatch.setattr(maps_module, "fit_direction", lambda *a, **kw: calls.append(a) or fit(*a, **kw))
+    fit = harvester.fit_direction
+    monkeypatch.setattr(harvester, "fit_direction", lambda *a, **kw: calls.append(a) or fit(*a, **kw))
     found = rig.run(data_of(photos, [0, 1, 0, 1, 0, 1], background=1), refine="dataset")
     ((attention, _, empty),) = calls
     assert empty.tolist() == [False] * 3 + [True] * 3
@@ -261,10 +261,10 @@ def test_a_lost_record_is_named(rig: Rig, data_of: DataOf, photos: list[Path]) -
 
 
 def test_keys_of_a_fit_are_bounded(rig: Rig, data_of: DataOf, photos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maps_module, "_MOST_KEYS", 3 * 2 * 24 * 16)  # three photos' keys at 4x4 patches
+    monkeypatch.setattr(harvester, "_MAX_KEY_BYTES", 3 * 2 * 24 * 16)  # three photos' keys at 4x4 patches
     sizes = []
-    fit = maps_module.fit_direction
-    monkeypatch.setattr(maps_module, "fit_direction", lambda a, k, e, **kw: sizes.append(k.shape) or fit(a, k, e, **kw))
+    fit = harvester.fit_direction
+    monkeypatch.setattr(harvester, "fit_direction", lambda a, k, e, **kw: sizes.append(k.shape) or fit(a, k, e, **kw))
     found = rig.run(data_of(photos, [0, 0, 0, 1, 1, 1], background=1), refine="dataset")
     assert sizes == [(3, 4, 4, 24)]
     assert rig.shown == 6 and all(found.refined(d) is not None for d in found.digests)
@@ -284,7 +284,7 @@ def test_memory_does_not_grow_with_the_photos(rig: Rig, data_of: DataOf, photos:
     """At most the batch that is worked on and the one read ahead are alive."""
     alive = most = 0
     harvest = rig.harvest(batch=1)
-    read = maps_module.read_image
+    read = squares.read_image
 
     class Counted(np.ndarray[Any, Any]):
         def __del__(self) -> None:
@@ -298,7 +298,7 @@ def test_memory_does_not_grow_with_the_photos(rig: Rig, data_of: DataOf, photos:
         return read(path, **arguments).view(Counted)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(maps_module, "read_image", counted)
-        patch.setattr(maps_module, "resize_image", lambda image, size: resize_image(np.asarray(image), size))
+        patch.setattr(squares, "read_image", counted)
+        patch.setattr(squares, "resize_image", lambda image, size: resize_image(np.asarray(image), size))
         harvest.run(data_of(photos))
     assert 1 <= most <= 3

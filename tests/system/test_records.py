@@ -35,6 +35,11 @@ def test_the_version_is_the_first_key_and_a_name_that_is_no_text_is_escaped(tmp_
     assert file.read_bytes().startswith(b'{\n  "schema_version": 2,\n  "name": "\\udcff"') and file.read_bytes().endswith(
         b"}\n"
     )
+    assert read_record(file, Photo, remedy="y") == Photo(name="\udcff")
+    with pytest.raises(RunError, match="another version"):
+        parse_record(file.read_text().replace(": 2", ": 3"), Photo, source="x", remedy="y")
+    with pytest.raises(RunError, match="x is damaged"):
+        parse_record('{"name": "\\udcff"', Photo, source="x", remedy="y")
 
 
 @pytest.mark.parametrize(

@@ -110,13 +110,13 @@ def _begin_run(run: Path, config: Config, resume: bool) -> None:
 def _save(
     run: Path, data: Path, config: Config, prepared: TrainingInputs, trained: TrainingResult, device: torch.device
 ) -> None:
-    key_map = prepared.harvested.key_map
+    key_map = prepared.harvest.key_map
     record = {
         "data": str(data),
         "classes": list(prepared.train.classes),
         "background": prepared.train.background,
-        "photos": {"train": len(prepared.train), "val": len(prepared.val), "skipped": len(prepared.harvested.problems)},
-        "skipped": [{"path": str(p.path), "why": p.message} for p in prepared.harvested.problems],
+        "photos": {"train": len(prepared.train), "val": len(prepared.val), "skipped": len(prepared.harvest.problems)},
+        "skipped": [{"path": str(p.path), "why": p.message} for p in prepared.harvest.problems],
         "weights": {role: item.record() for role, item in prepared.weights.items()},
         "accuracy": prepared.accuracy,
         "selection": trained.selection,
@@ -124,7 +124,7 @@ def _save(
         "validation": trained.validation,
         "best_tau": trained.best_tau,
         "seed": config.train.seed,
-        "seconds": {"harvest": round(prepared.harvested.seconds, 1), "training": round(trained.seconds, 1)},
+        "seconds": {"harvest": round(prepared.harvest.seconds, 1), "training": round(trained.seconds, 1)},
         "environment": environment(device),
     }
     write_json(run / RUN, record)

@@ -17,7 +17,7 @@ from torch import nn
 
 from dips.config import HarvestConfig
 from dips.data.images import resize_image
-from dips.harvest.harvest import Harvest, read_record
+from dips.harvest.harvest import Harvest
 from dips.harvest.proposals import propose
 from dips.harvest.scoring import best, score
 from dips.harvest.store import Record, Shelf, Store, network_hash
@@ -71,7 +71,7 @@ class Items:
             return Item(
                 image, none.astype(np.float16), none.astype(bool), np.zeros((0, 4), np.float32), np.zeros(0, np.float32), label
             )
-        record = read_record(self.shelf, record_key(digest, label))
+        record = self.shelf.require(record_key(digest, label))
         side = int(record["side"][0])
         count = len(record["boxes"])
         regions = np.unpackbits(record["regions"], axis=1, count=side * side).reshape(count, side, side).astype(bool)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from dips.harvest.proposals import Proposals
+from dips.models.inputs import to_tensor
 from dips.types import FloatArray
 
 __all__ = ["best", "blurred", "masked_views", "score"]
@@ -78,8 +79,7 @@ def score(
     scores: list[torch.Tensor] = []
     while views := list(islice(flat, batch)):  # a photo may have hundreds of proposals
         start = sum(map(len, scores))
-        images01 = torch.from_numpy(np.stack(views)).to(device).permute(0, 3, 1, 2).float() / 255
-        probabilities = classifier(images01).float().softmax(1).cpu()
+        probabilities = classifier(to_tensor(views, device)).float().softmax(1).cpu()
         scores.append(probabilities.gather(1, wanted[start : start + len(views), None])[:, 0])
     joined = torch.cat(scores).numpy() if scores else np.zeros(0, np.float32)
     return [np.asarray(part, np.float32) for part in np.split(joined, np.cumsum(counts)[:-1])] if counts else []

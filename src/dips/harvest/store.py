@@ -141,6 +141,17 @@ class Shelf:
             row = self._connect(key).execute("SELECT record FROM records WHERE key = ?", (bytes.fromhex(key),)).fetchone()
             return None if row is None else safetensors.numpy.load(row[0])
 
+    def require(self, key: str) -> dict[str, NDArray[Any]]:
+        """Return the record of ``key``, which must be there.
+
+        Raises:
+            StoreError: it is not, or the shelf is damaged.
+        """
+        record = self.get(key)
+        if record is None:
+            raise StoreError(f"the store {self.folder} lost a photo's record while it was in use; run the command again")
+        return record
+
     def missing(self, keys: Iterable[str]) -> list[str]:
         """Those of ``keys`` that have no record, in their order, each once."""
         wanted = list(dict.fromkeys(keys))

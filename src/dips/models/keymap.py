@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dips.models.backbones import Features, Transformer
+from dips.models.inputs import resize_to
 
-__all__ = ["KeyMap", "join_scales", "resize_to", "unit_keys"]
+__all__ = ["KeyMap", "join_scales", "unit_keys"]
 
 
 class KeyMap(nn.Module):
@@ -81,11 +82,3 @@ def join_scales(logits: Sequence[Tensor]) -> Tensor:
     finest = max((item.shape[-2:] for item in logits), key=lambda shape: shape[0] * shape[1])
     total = sum(F.interpolate(item[:, None], finest, mode="bilinear", align_corners=False) for item in logits)
     return torch.sigmoid(torch.as_tensor(total)[:, 0])
-
-
-def resize_to(images: Tensor, size: int) -> Tensor:
-    """Images ``(B, 3, H, W)`` as squares of side ``size``; antialiased where they shrink."""
-    if images.shape[-2:] == (size, size):
-        return images
-    shrinks = size < max(images.shape[-2:])
-    return F.interpolate(images, (size, size), mode="bilinear", align_corners=False, antialias=shrinks)

@@ -17,7 +17,8 @@ from dips.data.images import ByteImage
 from dips.errors import ConfigError
 from dips.models.backbones import Transformer
 from dips.models.classifier import Classifier
-from dips.models.keymap import KeyMap, resize_to
+from dips.models.inputs import resize_to, to_tensor
+from dips.models.keymap import KeyMap
 from dips.models.localizer import Localizer
 from dips.scoremaps.tiles import FINEST
 from dips.types import Answer, FloatArray
@@ -71,8 +72,7 @@ class Networks:
         Args:
             linear: their linear maps ``(h, w)``, where they are known already; else the transformer makes them if it must.
         """
-        stacked = torch.from_numpy(np.stack(list(images))).to(self.device)
-        full = stacked.permute(0, 3, 1, 2).float() / 255
+        full = to_tensor(list(images), self.device)
         known = None if linear is None else torch.from_numpy(np.stack(linear)).to(self.device)
         return Answer(self.score_maps(full, known).cpu().numpy(), self.probabilities(full).cpu().numpy())
 

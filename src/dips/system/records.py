@@ -25,7 +25,7 @@ class Record(msgspec.Struct, frozen=True):
 
     The number grows when a key is renamed, removed or changes its meaning; new keys with defaults do not change it.
 
-        >>> class Progress(Record, kw_only=True):
+        >>> class Progress(Record, frozen=True, kw_only=True):
         ...     schema_version: int = 1
         ...     epoch: int
         >>> parse_record(b'{"schema_version": 1, "epoch": 3}', Progress, source="p.json", remedy="train again").epoch
@@ -59,9 +59,18 @@ def parse_record(data: bytes | str, kind: type[R], *, source: str | Path, remedy
     if words := _other_version(data, kind):
         raise error(f"{source} {words}; {remedy}")
     try:
-        return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
+        return _decode(data, kind)
+    except (msgspec.DecodeError, ValueError, RecursionError) as problem:
         raise error(f"{source} is damaged ({problem}); {remedy}") from problem
+
+
+def _decode(data: bytes | str, kind: type[R]) -> R:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.DecodeError as problem:
+        if "surrogate" not in str(problem):
+            raise
+        return msgspec.convert(json.loads(data), kind)  # half a pair, as to_json writes names that are no text
 
 
 def _other_version(data: bytes | str, kind: type[Record]) -> str | None:
@@ -71,8 +80,8 @@ def _other_version(data: bytes | str, kind: type[Record]) -> str | None:
         return None
     expected = schema().schema_version
     try:
-        found = msgspec.json.decode(data, type=schema).schema_version
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        found = _decode(data, schema).schema_version
+    except (msgspec.DecodeError, ValueError, RecursionError):
         return None
     if found == expected:
         return None
