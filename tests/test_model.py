@@ -72,7 +72,7 @@ def test_what_a_run_holds(model: dips.Model) -> None:
     assert {path.name for path in model.run.iterdir()} >= names
     assert not (model.run / "resume.safetensors").exists(), "of no further use"
     assert model.classes == ("none", "tower") and model.background == 0
-    assert model.record["environment"]["device"] == "cpu"
+    assert model.record.environment["device"] == "cpu"
 
 
 def test_the_same_seed_gives_the_same_bytes(fit: Fit, model: dips.Model) -> None:
@@ -80,7 +80,7 @@ def test_the_same_seed_gives_the_same_bytes(fit: Fit, model: dips.Model) -> None
     first = (model.run / "model.safetensors").read_bytes()
     assert (again.run / "model.safetensors").read_bytes() == first
     assert (other.run / "model.safetensors").read_bytes() != first
-    assert other.record["seed"] == 3
+    assert other.record.seed == 3
 
 
 def test_runs_are_not_overwritten(fit: Fit, model: dips.Model) -> None:
@@ -201,7 +201,7 @@ def test_evaluation(model: dips.Model, data: Path, top: Path, tmp_path: Path) ->
     assert result["split"] == "test" and "Choe" in result["protocol"] and result["n_images"] == 6
     assert 0 < result["n_boxes"] < 6, "photos of the background class have no part in the localization"
     card = (model.run / "README.md").read_text()
-    assert f"{result['n_boxes']} photos with true boxes: MaxBoxAccV2 {result['max_box_acc_v2']:.1f} at the best" in card
+    assert f"{result['n_boxes']} photos with ground-truth boxes: MaxBoxAccV2 {result['max_box_acc_v2']:.1f} at the best" in card
     assert set(result["max_box_acc_at"]) == {"30", "50", "70"}
     assert result["max_box_acc_v2"] == pytest.approx(np.mean(list(result["max_box_acc_at"].values())))
     for name in ("max_box_acc", "max_box_acc_v2", "gt_known", "top1_loc", "top1_cls"):

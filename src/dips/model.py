@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dips.benchmark.evaluate import evaluate_model
-from dips.benchmark.result_files import write_json
 from dips.data import load_data
 from dips.data.images import gather_images
 from dips.errors import DataError
 from dips.evaluate.protocol import find_protocol
-from dips.export.onnx_model import About
+from dips.export.description import Description
 from dips.harvest.store import Store
 from dips.report.run_report import write_run_report
 from dips.runs.card import write_card
+from dips.runs.records import MODEL
 from dips.runs.trained import TrainedRun
 from dips.system.environment import __version__, store_folder
 from dips.system.files import file_sha256
+from dips.system.records import write_json
 
 if TYPE_CHECKING:
     from dips.export.onnx import ExportCheck
@@ -116,24 +117,23 @@ class Model(TrainedRun):
         )
 
     def _training_photos(self) -> list[Path]:
-        data = self.record["data"]
         try:
-            return [sample.path for sample in load_data(data).samples]
+            return [sample.path for sample in load_data(self.record.data).samples]
         except DataError as error:
             raise DataError(
                 f"the training photos are not here any more ({error}); give some to compare on (--photos)"
             ) from error
 
-    def _about(self) -> About:
+    def _about(self) -> Description:
         config = dataclasses.replace(self.predictor.config, sst_share=self.config.sst_share)
-        return About(
+        return Description(
             classes=self.classes,
             background=self.background,
-            predict=config,
+            settings=dataclasses.asdict(config),
             side=self.networks.side,
-            photo_side=self.meta["photo_side"],
+            photo_side=self.meta.photo_side,
             weights=self.weights_inside(),
-            model=file_sha256(self.run / "model.json"),
+            model=file_sha256(self.run / MODEL),
             dips=__version__,
         )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from dips.benchmark.answers import Evaluation, evaluate_photos
@@ -99,7 +100,7 @@ def _unfit(model: TrainedRun, dataset: DataSet, split: str | None, protocol: Pro
         return f"they were chosen by the protocol {FRAMED.name}"
     if model.config.sst_share != model.trained_share:
         return f"they were chosen for predict.sst_share={model.trained_share:g}"
-    trained = Path(model.record["data"]).resolve()
+    trained = Path(model.record.data).resolve()
     here = dataset.root.resolve()
     same = here == trained or here in trained.parents or trained in here.parents
     if same and split_name(split or "all") != "test":
@@ -134,7 +135,7 @@ def _result(
     taus = {"localizer": model.best_tau} if unfit is None else {}
     own_result = found.methods["localizer"]
     others = {name: (_NOTES[name], result) for name, result in found.methods.items() if name != "localizer"}
-    transformer = model.record["weights"]["transformer"]
+    transformer = model.record.weights["transformer"]
     problems = [*harvested.problems, *found.problems]
     return {
         **summary(("localizer", _NOTES["localizer"], own_result), others, protocol, taus),
@@ -142,11 +143,11 @@ def _result(
         "split": split or "all",
         "photos": fingerprints(sample.path for sample in dataset.samples),
         "note": note,
-        "validation_tau_from": unfit or model.record["selection"],
+        "validation_tau_from": unfit or model.record.selection,
         "classes": _classes(model, own_result.boxes),
-        "sst": transformer["note"] or transformer["arch"],
+        "sst": transformer.note or transformer.arch,
         "sst_share": model.config.sst_share,
-        "weights": model.record["weights"],
+        "weights": msgspec.to_builtins(model.record.weights),
         "seed": model.config.train.seed,
         "skipped": [{"path": str(p.path), "why": p.message} for p in problems],
         "environment": environment(model.device),

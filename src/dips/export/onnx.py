@@ -14,14 +14,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 
 from dips.data.images import ByteImage, image_size, read_image, resize_image
 from dips.errors import ImageError, RunError
+from dips.export.description import KEY, Description
 from dips.export.graph import Graph
 from dips.export.int8 import to_int8
-from dips.export.onnx_model import INPUT, KEY, OUTPUTS, About, OnnxNetworks
+from dips.export.onnx_model import INPUT, OUTPUTS, OnnxNetworks
 from dips.models.networks import Networks
 from dips.predict.prediction import Prediction
 from dips.predict.predictor import Predictor
@@ -70,7 +72,7 @@ def export_onnx(
     networks: Networks,
     path: Path,
     *,
-    about: About,
+    about: Description,
     photos: Sequence[Path],
     tolerance: float = 1e-3,
     calibration: Sequence[Path] = (),
@@ -98,7 +100,7 @@ def export_onnx(
             "report it, or accept it with --tolerance"
         )
     if calibration:
-        small = dataclasses.replace(about, precision="int8")
+        small = msgspec.structs.replace(about, precision="int8")
         data = described(to_int8(data, about.side, calibration), small)
         found = compare(networks, OnnxNetworks(data, str(path), "cpu"), photos)
         if not found.mean <= _INT8_MEAN:  # NaN is not
@@ -120,7 +122,7 @@ def require_new(path: Path) -> None:
         raise RunError(f"{path} exists already and is left as it is; choose another --out or remove it")
 
 
-def to_bytes(networks: Networks, about: About) -> bytes:
+def to_bytes(networks: Networks, about: Description) -> bytes:
     """The ONNX file.
 
     Raises:
@@ -160,7 +162,7 @@ def to_bytes(networks: Networks, about: About) -> bytes:
     return described(program.model_proto, about)
 
 
-def described(model: Any, about: About) -> bytes:
+def described(model: Any, about: Description) -> bytes:
     """A file without what the exporter remembers of this machine, and with what a reader must know."""
     import onnx
 

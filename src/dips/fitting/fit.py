@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 
-from dips.benchmark.result_files import write_json
 from dips.config import Config, load_config, several, to_toml
 from dips.data import image_size
 from dips.errors import RunError
@@ -21,12 +20,23 @@ from dips.model import Model
 from dips.models.networks import TEMPER
 from dips.report.run_report import write_run_report
 from dips.runs.card import write_card
-from dips.runs.checkpoint import save_model
-from dips.runs.trained import CONFIG, RUN
+from dips.runs.checkpoint import key_map_values, save_model
+from dips.runs.records import (
+    CONFIG,
+    MODEL,
+    RUN,
+    ModelMeta,
+    PhotoCounts,
+    RunRecord,
+    RunSeconds,
+    SkippedPhoto,
+    WeightsRecord,
+)
 from dips.system.console import log
 from dips.system.device import environment, launch_fabric
 from dips.system.environment import store_folder
 from dips.system.files import atomic_file
+from dips.system.records import write_json
 from dips.train.state import STATE
 from dips.types import DataSet
 
@@ -66,7 +76,7 @@ def fit(
     place = fabric.device
     if fabric.is_global_zero:
         _open_run(run, config, resume)
-    if resume and (run / "model.json").is_file():
+    if resume and (run / MODEL).is_file():
         log(f"{run} is trained already")
         return Model.open(run, device=device, weights=weights)
     train_set, val_set = read_splits(data, config)
@@ -110,36 +120,37 @@ def _begin_run(run: Path, config: Config, resume: bool) -> None:
 def _save(
     run: Path, data: Path, config: Config, prepared: TrainingInputs, trained: TrainingResult, device: torch.device
 ) -> None:
-    key_map = prepared.harvest.key_map
-    record = {
-        "data": str(data),
-        "classes": list(prepared.train.classes),
-        "background": prepared.train.background,
-        "photos": {"train": len(prepared.train), "val": len(prepared.val), "skipped": len(prepared.harvest.problems)},
-        "skipped": [{"path": str(p.path), "why": p.message} for p in prepared.harvest.problems],
-        "weights": {role: item.record() for role, item in prepared.weights.items()},
-        "accuracy": prepared.accuracy,
-        "selection": trained.selection,
-        "label_free": trained.label_free,
-        "validation": trained.validation,
-        "best_tau": trained.best_tau,
-        "seed": config.train.seed,
-        "seconds": {"harvest": round(prepared.harvest.seconds, 1), "training": round(trained.seconds, 1)},
-        "environment": environment(device),
-    }
+    """Write everything that the run folder holds besides settings and metrics."""
+    train, problems, key_map = prepared.train, prepared.harvest.problems, prepared.harvest.key_map
+    record = RunRecord(
+        data=str(data),
+        classes=train.classes,
+        background=train.background,
+        photos=PhotoCounts(train=len(train), val=len(prepared.val), skipped=len(problems)),
+        skipped=tuple(SkippedPhoto(path=str(problem.path), why=problem.message) for problem in problems),
+        weights={role: WeightsRecord(**item.record()) for role, item in prepared.weights.items()},
+        accuracy=prepared.accuracy,
+        selection=trained.selection,
+        label_free=trained.label_free,
+        validation=trained.validation,
+        best_tau=trained.best_tau,
+        seed=config.train.seed,
+        seconds=RunSeconds(harvest=round(prepared.harvest.seconds, 1), training=round(trained.seconds, 1)),
+        environment=environment(device),
+    )
+    meta = ModelMeta(
+        classes=train.classes,
+        background=train.background,
+        best_tau=trained.best_tau,
+        sst_share=config.sst_share,
+        temper=TEMPER,
+        photo_side=_photo_side(train),
+        key_map=None if key_map is None else key_map_values(key_map),
+    )
     write_json(run / RUN, record)
-    meta = {
-        "classes": list(prepared.train.classes),
-        "background": prepared.train.background,
-        "best_tau": trained.best_tau,
-        "sst_share": config.sst_share,
-        "temper": TEMPER,
-        "photo_side": _photo_side(prepared.train),
-        "key_map": None if key_map is None else key_map.record(),
-    }
     write_card(run / "README.md", record)
     write_run_report(run)
-    save_model(run, trained.localizer.cpu(), prepared.classifier.cpu(), meta)  # its presence says that the run is done
+    save_model(run, trained.localizer.cpu(), prepared.classifier.cpu(), meta)  # model.json says that the run is done
     (run / STATE).unlink(missing_ok=True)
 
 

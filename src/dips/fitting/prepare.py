@@ -144,7 +144,7 @@ def _readable(part: DataSet, harvest: Harvest) -> DataSet:
 
 
 def _labels(samples: Sequence[Sample]) -> Tensor:
-    """Return the labels ``(N,) int64`` of photos that all have one, as :func:`dips.fitting.splits.read_splits` leaves no other."""
+    """Return the labels ``(N,) int64`` of photos that all have one."""
     labels = [sample.label for sample in samples]
     assert None not in labels
     return torch.tensor(labels)

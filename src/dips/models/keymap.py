@@ -6,8 +6,7 @@ fitted, so that the same map can be made for a new photo. Images come in as ``(B
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -36,25 +35,6 @@ class KeyMap(nn.Module):
         self.sizes = tuple(sizes)
         self.register_buffer("weight", torch.zeros(len(self.sizes), dim))
         self.register_buffer("bias", torch.zeros(len(self.sizes)))
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> KeyMap:
-        """From what :meth:`record` gave.
-
-        Raises:
-            ValueError: the record is damaged.
-        """
-        try:
-            found = cls(record["sizes"], len(record["weight"][0]))
-            found.weight.copy_(torch.tensor(record["weight"]))
-            found.bias.copy_(torch.tensor(record["bias"]))
-        except (LookupError, TypeError, ValueError, RuntimeError) as error:
-            raise ValueError(f"key_map is damaged ({error})") from error
-        return found
-
-    def record(self) -> dict[str, Any]:
-        """Everything, for JSON."""
-        return {"sizes": list(self.sizes), "weight": self.weight.tolist(), "bias": self.bias.tolist()}
 
     def logits(self, keys: Tensor, scale: int) -> Tensor:
         """Keys ``(B, h, w, D)`` of one size to logits ``(B, h, w)``."""

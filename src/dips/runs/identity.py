@@ -13,9 +13,11 @@ __all__ = ["class_names", "identity"]
 
 
 def identity(run: Path) -> dict[str, str]:
-    """Return ``model``, the SHA-256 of the run's ``model.json``, which knows the weights, and of an exported file ``file``, its own.
+    """Return checksums that identify a model.
 
-    A run and what was exported from it are the same model. "" where the file is missing or damaged; opening it says why.
+    Returns:
+        ``model``: SHA-256 of the run's ``model.json``, which knows the weights; a run and what was exported from it are the
+        same model. ``file``: that of an exported file. "" where the file is missing or damaged; opening it says why.
     """
     if not is_onnx(run):
         return {"model": file_sha256(run / MODEL) if (run / MODEL).is_file() else ""}
