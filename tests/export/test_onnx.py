@@ -235,7 +235,7 @@ def test_nothing_is_written_above_the_tolerance(
 def test_no_file_is_overwritten(tmp_path: Path, networks: Networks, photos: Path) -> None:
     old = tmp_path / "x.onnx"
     old.write_text("mine")
-    for path, words in ((old, "exists already"), (tmp_path / "x.bin", "must end in .onnx")):
+    for path, words in ((old, "already exists"), (tmp_path / "x.bin", "must end in .onnx")):
         with pytest.raises(RunError, match=words):
             export_onnx(networks, path, about=about(networks), photos=sorted(photos.iterdir()))
     assert old.read_text() == "mine" and list(tmp_path.iterdir()) == [old]

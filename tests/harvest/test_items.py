@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from dips.config import TrainConfig
 from dips.errors import StoreError
 from dips.harvest.harvest import Harvest
-from dips.harvest.items import Items, harvest_items
-from dips.train.batches import Feed, TrainItem
+from dips.harvest.items import ScoredPhotos, score_photos
+from dips.train.batches import Feed, TrainingPhoto
 from dips.types import DataSet
 
 Rig = Any
@@ -51,10 +51,10 @@ def items_of(
     labels: list[int] | None = None,
     background: int | None = None,
     **settings: Any,
-) -> Items:
+) -> ScoredPhotos:
     labels = LABELS if labels is None else labels
     config = rig.config(**({"heads": 2, "min_area": 0.01, "top_p": 3} | settings))
-    return harvest_items(
+    return score_photos(
         found,
         range(len(labels)),
         labels,
@@ -71,7 +71,7 @@ def test_items(rig: Rig, found: Harvest) -> None:
     items = items_of(rig, found, Colours(), map_power=0.5)
     assert len(items) == 6 and len(list(items)) == 6
     for position, item in enumerate(items):
-        as_training_sees_it: TrainItem = item
+        as_training_sees_it: TrainingPhoto = item
         assert as_training_sees_it.label == LABELS[position]
         count = len(item.boxes)
         assert 1 <= count <= 3
@@ -204,7 +204,7 @@ def test_a_lost_record_is_named(rig: Rig, found: Harvest) -> None:
 
 
 def test_a_part_of_the_photos(rig: Rig, found: Harvest) -> None:
-    items = harvest_items(
+    items = score_photos(
         found,
         [4, 1],
         [1, 1],

@@ -12,7 +12,7 @@ import msgspec
 
 from dips.config import Config, PredictConfig
 from dips.errors import ConfigError, RunError
-from dips.export.wire import metadata
+from dips.export.wire import read_metadata
 from dips.system.files import as_text
 from dips.system.records import Record, parse_record, to_json
 
@@ -105,7 +105,7 @@ def read_description(file: Path) -> Description:
         RunError: the file is missing, damaged, or none that DiPS exported.
     """
     try:
-        text = metadata(file.read_bytes())[KEY]
+        text = read_metadata(file.read_bytes())[KEY]
     except (OSError, ValueError, LookupError) as error:
         raise RunError(f"{file} is no file that 'dips export' wrote, or a damaged one ({error}); {_REMEDY}") from error
     return parse_description(text, str(file))

@@ -1,8 +1,8 @@
 """Prediction with an exported model: one ONNX file, run by onnxruntime; no torch.
 
 In: a file that :mod:`dips.export.onnx` wrote. It may come from anywhere: what it says about itself is checked, and it can name
-no other file. Out:
- a :class:`~dips.predict.predictor.Predictor`, so that boxes, masks, tiles and files are made as for a run folder.
+no other file. Out: a :class:`~dips.predict.predictor.Predictor`, so that boxes, masks, tiles and files are made as for a run
+folder.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dips.config import Config, PredictConfig, require_prediction, several
 from dips.data.images import ByteImage
 from dips.errors import ConfigError, RunError
 from dips.export.description import KEY, parse_description
-from dips.export.wire import metadata, names_other_files
+from dips.export.wire import has_external_data, read_metadata
 from dips.predict.model import PredictionModel, weights_line
 from dips.predict.predictor import Predictor
 from dips.system.environment import usable_cores
@@ -40,7 +40,9 @@ class OnnxNetworks:
     """
 
     def __init__(self, data: bytes, name: str, device: str = "auto") -> None:
-        """Args:
+        """Open a file.
+
+        Args:
             data: the file.
             name: how to call it in errors.
             device: ``cpu``, ``cuda`` or ``cuda:1``; ``auto`` takes a GPU where onnxruntime can use one.
@@ -49,13 +51,13 @@ class OnnxNetworks:
             RunError: onnxruntime is missing, the device is not there, or this is no model that DiPS exported.
         """
         try:
-            text, foreign = metadata(data).get(KEY), names_other_files(data)
+            text, foreign = read_metadata(data).get(KEY), has_external_data(data)
         except ValueError as error:
             raise RunError(f"{name} is damaged, or no ONNX model ({error}); copy it again") from error
         if text is None:
             raise RunError(f"{name} is an ONNX model, but none that 'dips export' wrote")
         if foreign:
-            raise RunError(f"{name} would have other files read, which no model that 'dips export' wrote does")
+            raise RunError(f"{name} would read other files, which no model that 'dips export' wrote does")
         self.about = parse_description(text, name)
         self._session, self._name = _session(data, name, device), name
         inputs = [(item.name, item.type, len(item.shape)) for item in self._session.get_inputs()]
@@ -86,7 +88,7 @@ class OnnxNetworks:
 
 
 class OnnxModel(PredictionModel):
-    """An exported model; it can predict, nothing else.
+    """An exported model, which predicts as a run does and does nothing else.
 
     Attributes:
         path: its file.
@@ -108,11 +110,11 @@ class OnnxModel(PredictionModel):
 
     @property
     def predictor(self) -> Predictor:
-        """The networks, and what makes objects of their maps."""
+        """The networks, and how their maps become objects."""
         return self._predictor
 
     def made_with(self) -> str:
-        """The pretrained weights inside, in a line."""
+        """Return the pretrained weights inside, in a line."""
         return weights_line(self.about.weights)
 
 
@@ -133,7 +135,7 @@ def load_onnx(path: str | Path, *, settings: Sequence[str] = (), device: str = "
     for item in settings:
         name = item.partition("=")[0].strip()
         if name.removeprefix("predict.") in BAKED:
-            raise ConfigError(f"{name} is part of {file} and cannot be set any more; export the run with --set {item.strip()}")
+            raise ConfigError(f"{name} is part of {file} and can no longer be set; export the run with --set {item.strip()}")
     try:
         data = file.read_bytes()
     except OSError as error:
@@ -169,7 +171,7 @@ def _providers(available: Sequence[str], device: str) -> list[Any]:
     kind, _, number = device.partition(":")
     there = "CUDAExecutionProvider" in available
     if kind not in ("auto", "cpu", "cuda") or (number and (kind != "cuda" or not number.isdecimal())):
-        raise RunError(f"the device '{device}' is none for an ONNX model; give cpu, cuda, cuda:1 or auto")
+        raise RunError(f"the device '{device}' is not one for an ONNX model; give cpu, cuda, cuda:1 or auto")
     if kind == "cuda" and not there:
         raise RunError(f"the device '{device}' needs onnxruntime for CUDA (pip install onnxruntime-gpu); try --device cpu")
     cuda = [("CUDAExecutionProvider", {"device_id": number or "0"})] if there and kind != "cpu" else []

@@ -18,7 +18,7 @@ from dips.errors import DataError
 from dips.harvest.features import pooled_features
 from dips.harvest.harvest import Harvest
 from dips.harvest.harvester import Harvester
-from dips.harvest.items import Items, harvest_items
+from dips.harvest.items import ScoredPhotos, score_photos
 from dips.harvest.store import Store
 from dips.models.backbones import load_transformer
 from dips.models.classifier import Classifier, LinearProbe
@@ -51,8 +51,8 @@ class TrainingInputs:
     classifier: Classifier
     accuracy: dict[str, float]
     weights: dict[str, Weights]
-    items: Items
-    val_items: Items
+    items: ScoredPhotos
+    val_items: ScoredPhotos
 
     @property
     def origin(self) -> str:
@@ -105,7 +105,7 @@ def prepare(
     log("validation accuracy: " + ", ".join(f"{name} {value:.1f}%" for name, value in accuracy.items()))
 
     score = partial(
-        harvest_items,
+        score_photos,
         harvest,
         classifier=classifier,
         config=config.harvest,

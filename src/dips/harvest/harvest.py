@@ -1,4 +1,4 @@
-"""What the transformer said, read back from the store photo by photo.
+"""Read access to what the harvest stored, photo by photo: squares, attention, refined maps.
 
 In: shelves that :mod:`dips.harvest.harvester` filled. Out: squares ``(S, S, 3) uint8`` and maps ``(h, w)`` with maximum 1.
 """
@@ -25,7 +25,7 @@ __all__ = ["Harvest"]
 
 @dataclass(frozen=True)
 class Harvest:
-    """Photos whose maps are in the store.
+    """The photos of a data set whose maps are in the store.
 
     Attributes:
         samples: those that could be read, in the data set's order.
@@ -34,7 +34,7 @@ class Harvest:
         squares: shelf of the photos as squares, ``png``.
         maps: shelf of ``attention (H, h, w) float16``, ``refined (h, w) float16`` (unless refine=none), ``cls (D) float16``.
         key_map: the fitted directions (refine=dataset).
-        seconds: that the transformer's work on these photos took, whenever it was done.
+        seconds: what the transformer's work on these photos took, whenever it was done.
     """
 
     samples: tuple[Sample, ...]
@@ -46,33 +46,33 @@ class Harvest:
     seconds: float = 0.0
 
     def square(self, digest: str) -> ByteImage:
-        """The photo as ``(S, S, 3) uint8``, S = ``train.resize``."""
+        """Return the photo as ``(S, S, 3) uint8`` RGB, S = ``train.resize``."""
         return read_square(self.squares, digest)
 
     def batch(self, digests: Sequence[str], side: int, device: torch.device | str = "cpu") -> Tensor:
-        """The photos as a batch ``(B, 3, side, side) float32`` in [0, 1]."""
+        """Return photos as a batch ``(B, 3, side, side) float32`` in [0, 1]."""
         return to_tensor([resize_image(self.square(digest), (side, side)) for digest in digests], device)
 
     def class_tokens(self, digests: Sequence[str]) -> Tensor:
-        """The transformer's class tokens, ``(N, D) float32``."""
+        """Return the transformer's class tokens ``(N, D) float32``."""
         return torch.from_numpy(np.stack([self.maps.require(d)["cls"] for d in digests]).astype(np.float32))
 
     def mean_attention(self, digest: str) -> FloatArray:
-        """The mean attention map ``(h, w)``, maximum 1."""
+        """Return the mean attention map ``(h, w)``, maximum 1."""
         attention = torch.from_numpy(self.maps.require(digest)["attention"].astype(np.float32))
         return np.asarray(normalised(attention.mean(0)).numpy())
 
     def refined(self, digest: str) -> FloatArray | None:
-        """The refined map ``(h, w)``, maximum 1; None with refine=none."""
-        found = self.maps.require(digest).get("refined")
-        return None if found is None else np.asarray(normalised(torch.from_numpy(found.astype(np.float32))).numpy())
+        """Return the refined map ``(h, w)``, maximum 1; None with refine=none."""
+        stored = self.maps.require(digest).get("refined")
+        return None if stored is None else np.asarray(normalised(torch.from_numpy(stored.astype(np.float32))).numpy())
 
     def linear(self, digest: str) -> FloatArray | None:
-        """The linear map on the keys ``(h, w)`` as it is, in [0, 1]; None unless refine=dataset."""
+        """Return the linear map on the keys ``(h, w)`` in [0, 1], not divided; None unless refine=dataset."""
         return None if self.key_map is None else np.asarray(self.maps.require(digest)["refined"], np.float32)
 
     def source_maps(self, digest: str, heads: int) -> FloatArray:
-        """The maps that make proposals, ``(M, h, w)`` with maximum 1: refined or mean, then single heads."""
+        """Return the maps that make proposals, ``(M, h, w)`` with maximum 1: refined or mean, then single heads."""
         attention = torch.from_numpy(self.maps.require(digest)["attention"].astype(np.float32))
         maps = head_maps(attention[None], heads)[0]
         refined = self.refined(digest)

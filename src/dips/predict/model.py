@@ -50,5 +50,5 @@ class PredictionModel(ABC):
 
 
 def weights_line(weights: Mapping[str, Mapping[str, str]]) -> str:
-    """Pretrained weights by role, as :class:`~dips.export.description.Description` holds them, in a line."""
+    """Pretrained weights by role, as :class:`About` holds them, in a line."""
     return ", ".join(f"{role} {item['note'] or item['arch']}" for role, item in weights.items())

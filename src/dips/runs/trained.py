@@ -1,4 +1,4 @@
-"""A run folder that was trained, opened: settings, thresholds, networks; it predicts.
+"""A trained run folder, opened: settings, thresholds, networks; it predicts.
 
 A run folder holds ``config.toml``, ``run.json`` (data, weights, environment, how epoch and threshold were chosen),
 ``metrics.jsonl``, ``model.safetensors`` + ``model.json``, ``README.md`` (model card), ``report.html``, after an evaluation
@@ -33,7 +33,7 @@ __all__ = ["TrainedRun"]
 
 
 class TrainedRun(PredictionModel):
-    """A run folder, opened.
+    """A run folder, opened; :class:`dips.model.Model` is what users see of it.
 
     Attributes:
         run: its folder.
@@ -134,7 +134,7 @@ class TrainedRun(PredictionModel):
 
     @cached_property
     def predictor(self) -> Predictor:
-        """The networks and what makes objects of their maps."""
+        """The networks, and how their maps become objects."""
         threshold = self.config.predict.threshold
         if threshold < 0 and self.config.sst_share != self.trained_share:
             log("the threshold was chosen for another predict.sst_share; predict.threshold gives one that fits")
@@ -148,7 +148,7 @@ class TrainedRun(PredictionModel):
         )
 
     def made_with(self) -> str:
-        """The pretrained weights that predictions rest on, in a line."""
+        """Return the pretrained weights that predictions rest on, in a line."""
         return weights_line(self.weights_inside())
 
     def weights_inside(self) -> dict[str, dict[str, str]]:

@@ -46,15 +46,19 @@ class Progress:
     """How far a run has come.
 
     Attributes:
-        epoch: whole epochs behind.
-        step: steps behind in the epoch after those.
-        updates: steps behind in all that the moving average has seen.
-        best_epoch: epoch of the kept weights, counted from 1; 0 = none yet.
+        epoch: finished epochs.
+        step: finished steps of the epoch after those.
+        updates: finished steps of all epochs, as the moving average counts them.
+        best_epoch: epoch of the best weights, counted from 1; 0 = none yet.
         best_metrics: its validation.
         sums: losses summed over the epoch's steps so far.
         epoch_seconds: time spent in this epoch so far.
         seconds: time spent in whole epochs.
-        run: what must be equal for a resume: settings, number of photos and processes.
+        run: what a resumed run must have in common with it: settings, number of photos and processes.
+
+    Example:
+        >>> Progress(epoch=2, step=5).best_epoch
+        0
     """
 
     epoch: int = 0
@@ -109,7 +113,7 @@ def load_state(path: Path) -> tuple[Progress, dict[str, dict[str, Tensor]]]:
 
 
 def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's state as tensors named ``parameter.entry``."""
+    """Return the optimiser's state as tensors named ``parameter.entry``."""
     state = optimizer.state_dict()["state"]
     return {
         f"{index}.{key}": torch.as_tensor(value)
