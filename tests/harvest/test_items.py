@@ -97,7 +97,7 @@ def test_training_takes_them(rig: Rig, found: Harvest) -> None:
     feed = Feed(items_of(rig, found, Colours(), background=2), TrainConfig(batch=6, resize=32))
     (batch,) = feed.epoch(0)
     assert batch.images.shape == (6, 32, 32, 3) and batch.regions.shape == (6, 1, 28, 28)
-    assert batch.found.tolist() == (batch.labels != 2).tolist()
+    assert batch.has_proposal.tolist() == (batch.labels != 2).tolist()
 
 
 def test_photos_of_the_background_class_have_no_proposal(rig: Rig, found: Harvest) -> None:
@@ -191,7 +191,7 @@ def test_constant_maps_give_no_proposal(rig: Rig, found: Harvest) -> None:
     assert [len(item.regions) for item in items] == [0] * 6
     assert items[0].maps.shape[0] == 0 and items[0].boxes.shape == (0, 4)
     (batch,) = Feed(items, TrainConfig(batch=6, resize=32)).epoch(0)
-    assert not batch.found.any()
+    assert not batch.has_proposal.any()
 
 
 def test_a_lost_record_is_named(rig: Rig, found: Harvest) -> None:
