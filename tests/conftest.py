@@ -117,7 +117,7 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import safetensors.torch
     import torch
 
-    from dips.models.backbones import timm
+    from dips.models.backbones import timm  # type: ignore[attr-defined]
 
     folder = tmp_path_factory.mktemp("weights")
     for name in ("test_vit", "test_efficientnet"):

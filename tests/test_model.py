@@ -31,9 +31,15 @@ def copy(tiny_model: dips.Model, tmp_path: Path) -> Path:
 # --- load
 
 
+def load(run: Path, **options: Any) -> dips.Model:
+    model = dips.load(run, device="cpu", **options)
+    assert isinstance(model, dips.Model)
+    return model
+
+
 def test_load_predicts_as_fit_does(tiny_model: dips.Model, data: Path, tiny_weights: Path) -> None:
     photos = sorted((data / "test").rglob("*.jpg"))[:2]
-    loaded = dips.load(tiny_model.run, device="cpu", weights=[str(tiny_weights)])
+    loaded = load(tiny_model.run, weights=[str(tiny_weights)])
     for one, other in zip(tiny_model.predict(photos), loaded.predict(photos), strict=True):
         assert np.array_equal(one.score_map, other.score_map) and one.label == other.label
         assert one.threshold == tiny_model.best_tau["v2"]
@@ -41,7 +47,7 @@ def test_load_predicts_as_fit_does(tiny_model: dips.Model, data: Path, tiny_weig
 
 
 def test_settings_at_load(tiny_model: dips.Model) -> None:
-    assert dips.load(tiny_model.run, settings="predict.threshold=0.25", device="cpu").config.predict.threshold == 0.25
+    assert load(tiny_model.run, settings="predict.threshold=0.25").config.predict.threshold == 0.25
     with pytest.raises(dips.ConfigError, match="fixed by the training"):
         dips.load(tiny_model.run, settings=["train.epochs=3"])
 
@@ -49,8 +55,8 @@ def test_settings_at_load(tiny_model: dips.Model) -> None:
 def test_without_the_transformer_the_unet_still_predicts(tiny_model: dips.Model, data: Path) -> None:
     photo = next((data / "test").rglob("*.jpg"))
     with pytest.raises(dips.WeightsError, match="--weights"):
-        list(dips.load(_moved(tiny_model), device="cpu").predict(photo))
-    alone = dips.load(_moved(tiny_model), device="cpu", settings=["predict.sst_share=0"])
+        list(load(_moved(tiny_model)).predict(photo))
+    alone = load(_moved(tiny_model), settings=["predict.sst_share=0"])
     assert len(list(alone.predict(photo))) == 1
     with pytest.raises(dips.WeightsError, match="--weights"):
         alone.evaluate(data)
@@ -69,11 +75,11 @@ def _moved(tiny_model: dips.Model) -> Path:
 def test_other_weights_of_the_same_name_are_refused(tiny_model: dips.Model, data: Path, tmp_path: Path) -> None:
     import safetensors.torch
 
-    from dips.models.backbones import timm
+    from dips.models.backbones import timm  # type: ignore[attr-defined]
 
     torch.manual_seed(7)
     safetensors.torch.save_file(timm.create_model("test_vit").state_dict(), tmp_path / "test_vit.safetensors")
-    other = dips.load(tiny_model.run, device="cpu", weights=str(tmp_path / "test_vit.safetensors"))
+    other = load(tiny_model.run, weights=str(tmp_path / "test_vit.safetensors"))
     with pytest.raises(dips.WeightsError, match="made with other weights"):
         list(other.predict(data / "test"))
     with pytest.raises(dips.WeightsError, match="made with other weights"):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dips.config import TrainConfig
 from dips.errors import StoreError
 from dips.harvest.harvest import Harvest
-from dips.harvest.items import ScoredPhotos, score_photos
+from dips.harvest.items import ScoredPhoto, ScoredPhotos, score_photos
 from dips.train.batches import Feed, TrainingPhoto
 from dips.types import DataSet
 
@@ -67,10 +67,14 @@ def items_of(
     )
 
 
+def every(items: ScoredPhotos) -> list[ScoredPhoto]:
+    return [items[index] for index in range(len(items))]
+
+
 def test_items(rig: Rig, found: Harvest) -> None:
     items = items_of(rig, found, Colours(), map_power=0.5)
-    assert len(items) == 6 and len(list(items)) == 6
-    for position, item in enumerate(items):
+    assert len(items) == 6 and len(every(items)) == 6
+    for position, item in enumerate(every(items)):
         as_training_sees_it: TrainingPhoto = item
         assert as_training_sees_it.label == LABELS[position]
         count = len(item.boxes)
@@ -121,7 +125,7 @@ def test_a_second_run_asks_no_classifier(rig: Rig, found: Harvest, capsys: pytes
     after = items_of(rig, found, second)
     assert "6 photos are in the store, 0 are scored" in capsys.readouterr().err
     assert first.seen > 0 and second.seen == 0
-    for one, other in zip(before, after, strict=True):
+    for one, other in zip(every(before), every(after), strict=True):
         assert all(np.array_equal(getattr(one, name), getattr(other, name)) for name in ("maps", "regions", "boxes", "scores"))
 
 
@@ -182,13 +186,13 @@ def test_a_stopped_run_goes_on(rig: Rig, found: Harvest, monkeypatch: pytest.Mon
     items = items_of(rig, found, rest)
     items_of(rig, found, all_of, min_score=1e-6)
     assert 0 < rest.seen < all_of.seen
-    assert all(len(item.boxes) for item in items)
+    assert all(len(item.boxes) for item in every(items))
 
 
 def test_constant_maps_give_no_proposal(rig: Rig, found: Harvest) -> None:
     found.maps.put({d: {"attention": np.ones((3, 4, 4), np.float16), "cls": np.zeros(24, np.float16)} for d in found.digests})
     items = items_of(rig, found, Colours())
-    assert [len(item.regions) for item in items] == [0] * 6
+    assert [len(item.regions) for item in every(items)] == [0] * 6
     assert items[0].maps.shape[0] == 0 and items[0].boxes.shape == (0, 4)
     (batch,) = Feed(items, TrainConfig(batch=6, resize=32)).epoch(0)
     assert not batch.has_proposal.any()

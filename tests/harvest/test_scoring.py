@@ -26,8 +26,8 @@ def proposals(side: int, *boxes: tuple[int, int, int, int]) -> Proposals:
     regions = np.zeros((len(boxes), side, side), np.uint8)
     for region, (x0, y0, x1, y1) in zip(regions, boxes, strict=True):
         cv2.ellipse(region, (((x0 + x1 - 1) / 2, (y0 + y1 - 1) / 2), (x1 - x0 - 1, y1 - y0 - 1), 0), (1,), -1)
-    shares = np.array(boxes, np.float32).reshape(-1, 4) / side
-    return Proposals(shares, regions.astype(bool), np.zeros(len(boxes), np.int64))
+    fractions = np.array(boxes, np.float32).reshape(-1, 4) / np.float32(side)
+    return Proposals(fractions, regions.astype(bool), np.zeros(len(boxes), np.int64))
 
 
 class Red(nn.Module):
@@ -57,8 +57,8 @@ def test_the_blur_is_the_papers_on_its_frame() -> None:
 
 @pytest.mark.parametrize("side", [32, 96, 448])
 def test_the_blur_scales_with_the_frame(side: int) -> None:
-    base = cv2.resize(photo(8), (224, 224), interpolation=cv2.INTER_LINEAR)
-    small = cv2.resize(base, (side, side), interpolation=cv2.INTER_AREA)
+    base = np.asarray(cv2.resize(photo(8), (224, 224), interpolation=cv2.INTER_LINEAR), np.uint8)
+    small = np.asarray(cv2.resize(base, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
     back = cv2.resize(blurred(small), (224, 224), interpolation=cv2.INTER_LINEAR)
     assert np.abs(back.astype(int) - blurred(base)).mean() < 2
 
