@@ -71,9 +71,9 @@ def run(data: Path, settings: list[str], seed: int, store: Store) -> dict[str, f
     shown = [i for i, s in enumerate(prepared.val.samples) if s.boxes is not None and len(s.boxes)]
     samples = [prepared.val.samples[i] for i in shown]
     first = len(prepared.train)
-    digests = [prepared.harvested.digests[first + i] for i in shown]
-    linear = [prepared.harvested.refined(d) for d in digests]
-    maps = [prepared.harvested.mean_attention(d) if m is None else m for d, m in zip(digests, linear, strict=True)]
+    digests = [prepared.harvest.digests[first + i] for i in shown]
+    linear = [prepared.harvest.refined(d) for d in digests]
+    maps = [prepared.harvest.mean_attention(d) if m is None else m for d, m in zip(digests, linear, strict=True)]
     before = evaluate_maps(maps, samples, thresholds=101)
     with tempfile.TemporaryDirectory() as folder:
         fabric = Fabric(accelerator="cpu", devices=1)

@@ -65,7 +65,7 @@ class MeanAttention(Answerer):
 
     def threshold(self) -> float:
         """Return the threshold that is best on the ground-truth boxes of the run's validation photos."""
-        _, val = read_splits(self.model.record["data"], self.model.config)
+        _, val = read_splits(self.model.record.data, self.model.config)
         samples = [sample for sample in val.samples if sample.boxed]
         squares = [resize_image(read_image(sample.path), (self.side, self.side)) for sample in samples]
         groups = [squares[start : start + 16] for start in range(0, len(squares), 16)]

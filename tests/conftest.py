@@ -13,12 +13,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dips.config import Config
+import dips
+from dips.config import Config, to_toml
 from dips.predict.prediction import Prediction
 from dips.scoremaps.levels import boxes_from_map
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Page, Request
+
+    from dips import Model
 
 MakePhoto = Callable[..., Path]
 MakePrediction = Callable[..., Prediction]
@@ -114,7 +117,7 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import safetensors.torch
     import torch
 
-    from dips.models.backbones import timm
+    from dips.models.backbones import timm  # type: ignore[attr-defined]
 
     folder = tmp_path_factory.mktemp("weights")
     for name in ("test_vit", "test_efficientnet"):
@@ -129,6 +132,52 @@ def tiny_config() -> Config:
     networks = {"harvest.sst": "test_vit", "classifier.arch": "test_efficientnet", "localizer.encoder": "test_efficientnet"}
     sides = {"harvest.sizes": [64], "classifier.size": 64, "train.resize": 64, "train.crop": 64, "predict.size": 64}
     return Config().replace(**networks, **sides, **{"train.epochs": 1, "train.batch": 8, "train.crf_size": 16})
+
+
+class TinyTraining:
+    """Trains tiny networks on the demo's photos, without network and with a store of its own.
+
+    Attributes:
+        data: ten photos to train on and six to test on, 80 x 64 pixels.
+        store: of the harvest.
+        recipe: a TOML file of the settings.
+    """
+
+    def __init__(self, folder: Path, config: Config, weights: Path) -> None:
+        from dips.demo.scenes import write_sample
+
+        self.folder, self.weights = folder, weights
+        self.data, self.store, self.recipe = folder / "data", folder / "store", folder / "tiny.toml"
+        self.recipe.write_text(to_toml(config), encoding="utf-8")
+        write_sample(self.data, train=10, test=6, size=(80, 64))
+
+    def fit(self, name: str, *settings: str, **options: Any) -> Model:
+        """Train into the run folder ``name``."""
+        defaults = {"recipe": self.recipe, "store": self.store, "weights": str(self.weights), "device": "cpu"}
+        return dips.fit(self.data, out=self.folder / name, settings=settings, **{**defaults, **options})
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No hub, no weights but those that a test names, a cache of its own."""
+    monkeypatch.delenv("DIPS_WEIGHTS", raising=False)
+    monkeypatch.setenv("DIPS_OFFLINE", "1")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def tiny_training(tmp_path_factory: pytest.TempPathFactory, tiny_config: Config, tiny_weights: Path) -> TinyTraining:
+    """See :class:`TinyTraining`."""
+    return TinyTraining(tmp_path_factory.mktemp("tiny"), tiny_config, tiny_weights)
+
+
+@pytest.fixture(scope="module")
+def tiny_model(tiny_training: TinyTraining) -> Iterator[Model]:
+    """A trained model."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("DIPS_WEIGHTS", raising=False)
+        patch.setenv("DIPS_OFFLINE", "1")
+        yield tiny_training.fit("run")
 
 
 @pytest.fixture(scope="module")

@@ -36,11 +36,13 @@ def load(
         RunError: there is no trained model, it is damaged, or the device cannot be used.
         ConfigError: a setting that was fixed by the training or the export, or weights for a file.
     """
-    from dips.export.onnx_model import is_onnx, load_onnx
+    from dips.export.description import is_onnx
 
     if is_onnx(run):
         if weights:
             raise ConfigError(f"--weights: {run} contains all weights that it needs; leave the option out")
+        from dips.export.onnx_model import load_onnx
+
         return load_onnx(run, settings=settings, device=device)
     from dips.model import Model
 

@@ -14,10 +14,11 @@ from dips.data import load_data
 from dips.data.photo_files import gather_images
 from dips.errors import DataError
 from dips.evaluate.protocol import find_protocol
-from dips.export.onnx_model import About
+from dips.export.description import Description
 from dips.harvest.store import Store
 from dips.report.run_report import write_run_report
 from dips.runs.card import write_card
+from dips.runs.records import MODEL
 from dips.runs.trained import TrainedRun
 from dips.system.environment import __version__, store_folder
 from dips.system.files import file_sha256
@@ -28,12 +29,24 @@ if TYPE_CHECKING:
 
 __all__ = ["Model"]
 
-_COMPARED = 50  # photos at most, on which an export is compared
-_CALIBRATED = 32  # photos at most, by which an export in 8 bits is calibrated
+_MAX_COMPARED_PHOTOS = 50  # of an export, by torch and by onnxruntime
+_MAX_CALIBRATION_PHOTOS = 32  # of an export in 8 bits
 
 
 class Model(TrainedRun):
-    """A trained localizer: predicts, evaluates, exports; the attributes are those of :class:`~dips.runs.trained.TrainedRun`."""
+    """A trained localizer, as :func:`dips.fit` and :func:`dips.load` return it.
+
+    It predicts (:meth:`~dips.predict.model.PredictionModel.predict`), evaluates and exports; its attributes are those of
+    :class:`~dips.runs.trained.TrainedRun`.
+
+    .. code-block:: python
+
+        model = dips.load("run")
+        for prediction in model.predict("photos"):
+            print(prediction.path, prediction.label, prediction.boxes)
+        print(model.evaluate("photos", split="test")["max_box_acc_v2"])
+        model.export("tower.onnx")
+    """
 
     def evaluate(
         self,
@@ -46,23 +59,28 @@ class Model(TrainedRun):
         protocol: str = "wsol-224",
         note: str = "",
     ) -> dict[str, Any]:
-        """Every metric of the protocol on a split, beside the mean attention map, the linear map and the centred Gaussian.
+        """Evaluate the localizer against ground-truth boxes and masks, next to baselines that need no training.
 
-        Writes ``evaluation.json``, ``evaluation.csv`` (a line per photo), ``evaluation-photos.json`` (those that the report
-        shows) and the report into the run folder anew.
+        The baselines are the mean attention map, the linear map and the centred Gaussian. The run folder's ``evaluation.json``,
+        ``evaluation.csv`` (a line per photo), ``evaluation-photos.json`` (photos that the report shows), report and model card
+        are written again.
 
         Args:
-            split: folder of DATA; None or ``all`` takes all of DATA.
-            store: of the harvest; default: the user's cache.
-            photos: how many are shown in the report: the worst, the best and an even sample of the others.
-            json_path: where the result is also written.
+            data: folder or file, see ``docs/data.md``.
+            split: the part of DATA to evaluate on; None or ``all`` takes all of DATA.
+            store: folder of the harvest; default: the user's cache.
+            photos: how many the report shows: the worst, the best and an even sample of the others.
+            json_path: a second file for the result.
             protocol: ``wsol-224``, the field's, or ``original-pixels``.
-            note: a sentence about the photos that stands at the top of the report.
+            note: a sentence about the photos, for the top of the report.
+
+        Returns:
+            What ``evaluation.json`` holds, see ``docs/metrics.md``; accuracies in percent, None where nothing can be counted.
 
         Raises:
-            DataError: there is no photo, no such split, or none of its classes is the model's. Photos without true boxes count
-                for the classification alone.
-            WeightsError: the transformer, which the baselines and the linear map need, is not here.
+            DataError: there is no photo, no such split, or none of its classes is the model's. Photos without ground-truth
+                boxes count for the classification alone.
+            WeightsError: the transformer's weights, which the baselines and the linear map need, are not here.
             ConfigError: there is no such protocol.
         """
         result = evaluate_model(
@@ -88,57 +106,59 @@ class Model(TrainedRun):
         tolerance: float = 1e-3,
         int8: str | Path | None = None,
     ) -> ExportCheck:
-        """Write the model as one ONNX file, which :func:`dips.load` and ``dips predict`` take without torch.
+        """Export the model to one ONNX file, which :func:`dips.load` and ``dips predict`` open without torch.
+
+        The file is written only if onnxruntime, which runs it, gives the same answers as torch.
 
         Args:
             path: the file; its name ends in ``.onnx``, and it must not exist.
             photos: what torch and onnxruntime are compared on, up to 50; default: training photos, where they still are.
             tolerance: the largest difference of a score or a probability that is accepted.
-            int8: training photos; the file that was accepted is then written in 8 bits, calibrated on up to 32 of them.
+            int8: training photos; the accepted file is then written in 8 bits, calibrated on up to 32 of them.
+
+        Returns:
+            How far the answers of the written file are from torch's.
 
         Raises:
-            RunError: the file cannot be written or would say something else than the model, or a package is missing.
+            RunError: the file cannot be written or would predict something else than the model, or a package is missing.
             DataError: there are no photos to compare on.
-            WeightsError: the transformer, which is part of the file unless ``predict.sst_share`` is 0, is not here.
+            WeightsError: the transformer's weights, part of the file unless ``predict.sst_share`` is 0, are not here.
         """
         from dips.export.onnx import export_onnx, require_new  # onnxscript is in an extra of its own
 
         require_new(Path(path))
         if self.device.type != "cpu":
-            there = Model(self.run, self.config, torch.device("cpu"), self.given)
-            return there.export(path, photos=photos, tolerance=tolerance, int8=int8)
+            on_cpu = Model(self.run, self.config, torch.device("cpu"), self.given)
+            return on_cpu.export(path, photos=photos, tolerance=tolerance, int8=int8)
         sample = self._training_photos() if photos is None else gather_images(photos)
-        known = () if int8 is None else _spread(gather_images(int8), _CALIBRATED)
-        others = {item.resolve() for item in known}  # what a model was fitted on would flatter it
-        sample = _spread([item for item in sample if item.resolve() not in others] or sample, _COMPARED)
+        calibration = () if int8 is None else _spread(gather_images(int8), _MAX_CALIBRATION_PHOTOS)
+        fitted = {item.resolve() for item in calibration}  # these would flatter the file
+        sample = _spread([item for item in sample if item.resolve() not in fitted] or sample, _MAX_COMPARED_PHOTOS)
         return export_onnx(
-            self.networks, Path(path), about=self._about(), photos=sample, tolerance=tolerance, calibration=known
+            self.networks, Path(path), about=self._description(), photos=sample, tolerance=tolerance, calibration=calibration
         )
 
     def _training_photos(self) -> list[Path]:
-        data = self.record["data"]
         try:
-            return [sample.path for sample in load_data(data).samples]
+            return [sample.path for sample in load_data(self.record.data).samples]
         except DataError as error:
-            raise DataError(
-                f"the training photos are not here any more ({error}); give some to compare on (--photos)"
-            ) from error
+            raise DataError(f"the training photos are no longer here ({error}); give some to compare on (--photos)") from error
 
-    def _about(self) -> About:
+    def _description(self) -> Description:
         config = dataclasses.replace(self.predictor.config, sst_share=self.config.sst_share)
-        return About(
+        return Description(
             classes=self.classes,
             background=self.background,
-            predict=config,
+            settings=dataclasses.asdict(config),
             side=self.networks.side,
-            photo_side=self.meta["photo_side"],
+            photo_side=self.meta.photo_side,
             weights=self.weights_inside(),
-            model=file_sha256(self.run / "model.json"),
+            model=file_sha256(self.run / MODEL),
             dips=__version__,
         )
 
 
-def _spread(photos: Sequence[Path], most: int) -> list[Path]:
-    """At most so many of them, evenly."""
-    count = min(len(photos), most)
+def _spread(photos: Sequence[Path], limit: int) -> list[Path]:
+    """Return at most ``limit`` photos, evenly spread over all."""
+    count = min(len(photos), limit)
     return [photos[i * len(photos) // count] for i in range(count)]

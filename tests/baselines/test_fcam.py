@@ -15,7 +15,7 @@ from dips.baselines.fcam import FCam, FCamLayerCam, epochs_within
 from dips.baselines.gradients import LayerCam
 from dips.baselines.study import Study
 from dips.harvest.store import Store
-from dips.models.keymap import resize_to
+from dips.models.inputs import resize_to
 
 
 @pytest.fixture

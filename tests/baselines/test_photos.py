@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from dips.baselines import photos
 from dips.baselines.photos import RESIZE, Photos, store_photos
+from dips.harvest import squares
 from dips.harvest.store import Store
 from dips.types import Sample
 
@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 def test_read_once(tmp_path: Path, make_photo: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     samples = [Sample(make_photo(tmp_path / f"{i}.png", seed=i), f"{i}.png", i) for i in range(3)]
     first, _ = store_photos(samples, Store(tmp_path / "store"))
-    monkeypatch.setattr(photos, "read_image", lambda *given, **named: pytest.fail("it is in the store"))
+    monkeypatch.setattr(squares, "read_image", lambda *given, **named: pytest.fail("it is in the store"))
     second, problems = store_photos(samples, Store(tmp_path / "store"))
     assert not problems and second.digests == first.digests
     assert (second.square(1) == first.square(1)).all() and first.square(1).shape == (RESIZE, RESIZE, 3)

@@ -15,7 +15,7 @@ from dips.config import Config, HarvestConfig
 from dips.evaluate import centre_map
 from dips.harvest.attention import head_maps, join_attention
 from dips.models.backbones import random_transformer
-from dips.models.keymap import resize_to
+from dips.models.inputs import resize_to
 
 
 @pytest.fixture(scope="module")

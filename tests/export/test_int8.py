@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import torch
 
 from dips.config import PredictConfig
 from dips.errors import RunError
-from dips.export.onnx_model import About, load_onnx
+from dips.export.description import Description
+from dips.export.onnx_model import load_onnx
 from dips.models.classifier import Classifier
 from dips.models.localizer import Localizer
 from dips.models.networks import Networks
@@ -46,11 +48,11 @@ def networks() -> Networks:
 
 
 @pytest.fixture(scope="module")
-def about(networks: Networks) -> About:
-    return About(
+def about(networks: Networks) -> Description:
+    return Description(
         classes=("none", "bird"),
         background=None,
-        predict=networks.config,
+        settings=dataclasses.asdict(networks.config),
         side=64,
         photo_side=None,
         weights={},
@@ -59,7 +61,7 @@ def about(networks: Networks) -> About:
     )
 
 
-def test_a_file_in_eight_bits(tmp_path: Path, networks: Networks, about: About, photos: list[Path]) -> None:
+def test_a_file_in_eight_bits(tmp_path: Path, networks: Networks, about: Description, photos: list[Path]) -> None:
     path = tmp_path / "small.onnx"
     found = export_onnx(networks, path, about=about, photos=photos[:3], calibration=photos[3:])
     assert 1e-5 < found.mean < 0.05 and found.score_map < 0.3, "near torch, but not as near as without quantisation"
@@ -81,7 +83,9 @@ def test_a_file_in_eight_bits(tmp_path: Path, networks: Networks, about: About, 
     assert all(len(scales[node.input[1]]) == 1 for node in quantised), "a scale per channel"
 
 
-def test_nothing_else_than_photos_calibrates(tmp_path: Path, networks: Networks, about: About, photos: list[Path]) -> None:
+def test_nothing_else_than_photos_calibrates(
+    tmp_path: Path, networks: Networks, about: Description, photos: list[Path]
+) -> None:
     text = tmp_path / "a.jpg"
     text.write_text("no photo")
     with pytest.raises(RunError, match=r"calibration of --int8"):
@@ -90,7 +94,7 @@ def test_nothing_else_than_photos_calibrates(tmp_path: Path, networks: Networks,
         to_int8(b"no model", 64, photos)
 
 
-def test_the_same_bytes_again(networks: Networks, about: About, photos: list[Path]) -> None:
+def test_the_same_bytes_again(networks: Networks, about: Description, photos: list[Path]) -> None:
     data = to_bytes(networks, about)
     one, two = (to_int8(data, 64, photos) for _ in range(2))
     for first, second in zip(one.graph.initializer, two.graph.initializer, strict=True):
@@ -98,7 +102,7 @@ def test_the_same_bytes_again(networks: Networks, about: About, photos: list[Pat
 
 
 def test_a_broken_model_is_not_written(
-    tmp_path: Path, networks: Networks, about: About, photos: list[Path], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, networks: Networks, about: Description, photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(data: bytes, side: int, photos: Sequence[Path]) -> Any:
         model = onnx.load_from_string(data)

@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from dips.config import PredictConfig
 from dips.data.images import read_image, resize_image
 from dips.errors import ConfigError, RunError
+from dips.export.description import Description, is_onnx, parse_description
 from dips.export.graph import Graph
-from dips.export.onnx_model import About, OnnxNetworks, is_onnx, load_onnx
+from dips.export.onnx_model import OnnxNetworks, load_onnx
 from dips.models.backbones import random_transformer
 from dips.models.classifier import Classifier
 from dips.models.keymap import KeyMap
@@ -71,11 +72,11 @@ def made(share: float, *, flip: bool = True) -> Networks:
     )
 
 
-def about(networks: Networks) -> About:
-    return About(
+def about(networks: Networks) -> Description:
+    return Description(
         classes=CLASSES,
         background=0,
-        predict=networks.config,
+        settings=dataclasses.asdict(networks.config),
         side=networks.side,
         photo_side=48,
         weights={"encoder": {"arch": "test_efficientnet", "note": "random, for tests", "licence": "Apache-2.0"}},
@@ -235,7 +236,7 @@ def test_nothing_is_written_above_the_tolerance(
 def test_no_file_is_overwritten(tmp_path: Path, networks: Networks, photos: Path) -> None:
     old = tmp_path / "x.onnx"
     old.write_text("mine")
-    for path, words in ((old, "exists already"), (tmp_path / "x.bin", "must end in .onnx")):
+    for path, words in ((old, "already exists"), (tmp_path / "x.bin", "must end in .onnx")):
         with pytest.raises(RunError, match=words):
             export_onnx(networks, path, about=about(networks), photos=sorted(photos.iterdir()))
     assert old.read_text() == "mine" and list(tmp_path.iterdir()) == [old]
@@ -301,24 +302,26 @@ def test_models_of_others_are_refused(change: Callable[..., Path]) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"schema": 2}, "schema 2, this version reads 1"),
-        ({"classes": []}, "class names"),
-        ({"classes": ["a", 3, None]}, "class names"),
+        ({"schema": 2}, "schema 2, this one reads 1"),
+        ({"classes": []}, "classes"),
+        ({"classes": ["a", 3, None]}, "classes"),
         ({"classes": ["a", "a", "b"]}, "class names"),
-        ({"classes": 3}, "damaged"),
+        ({"classes": 3}, "classes"),
         ({"background": 3}, "background"),
         ({"background": "none"}, "background"),
-        ({"side": 10**9}, "size of photos"),
-        ({"side": "96"}, "size of photos"),
-        ({"photo_side": -1}, "size of photos"),
-        ({"predict": {"threshold": 7}}, "damaged .*threshold"),
-        ({"predict": {"treshold": 0.5}}, "damaged .*treshold"),
-        ({"predict": None}, "damaged"),
-        ({"more": 1}, "damaged"),
+        ({"side": 10**9}, "side"),
+        ({"side": "96"}, "side"),
+        ({"photo_side": -1}, "photo_side"),
+        ({"predict": {"threshold": 7}}, "threshold"),
+        ({"predict": {"treshold": 0.5}}, "treshold"),
+        ({"predict": None}, "predict"),
+        ({"more": 1}, "more"),
+        ({"precision": "int4"}, "int4"),
     ],
 )
 def test_descriptions_are_checked(change: Callable[..., Path], changes: dict[str, Any], words: str) -> None:
-    with pytest.raises(RunError, match=rf"changed\.onnx cannot be used: .*{words}"):
+    problem = "was written by another version" if "schema" in changes else "is damaged"
+    with pytest.raises(RunError, match=rf"changed\.onnx {problem} .*{words}.*; export the run again"):
         load_onnx(change(lambda model: describe(model, **changes)))
 
 
@@ -333,12 +336,12 @@ json_values = st.recursive(
     st.dictionaries(st.sampled_from(["schema", "classes", "background", "predict", "side", "weights"]), json_values), st.text()
 )
 def test_any_description_is_read_or_refused(changes: dict[str, Any], text: str) -> None:
-    good = json.loads(About(**{**vars_of(), "photo_side": None}).to_json())
+    good = json.loads(Description(**{**vars_of(), "photo_side": None}).to_json())
     for said in (json.dumps(good | changes), json.dumps(changes), text):
         try:
-            About.from_json(said)
-        except ValueError as error:
-            assert str(error)
+            parse_description(said, "it.onnx")
+        except RunError as error:
+            assert str(error).startswith("it.onnx ")
 
 
 @given(
@@ -347,16 +350,17 @@ def test_any_description_is_read_or_refused(changes: dict[str, Any], text: str) 
     st.integers(1, 8192),
 )
 def test_descriptions_come_back(classes: list[str], threshold: float, side: int) -> None:
-    said = About(**{**vars_of(), "classes": tuple(classes), "side": side, "background": len(classes) - 1})
-    said = dataclasses.replace(said, predict=dataclasses.replace(CONFIG, threshold=threshold))
-    assert About.from_json(said.to_json()) == said
+    config = dataclasses.replace(CONFIG, threshold=threshold)
+    changes = {"classes": tuple(classes), "side": side, "background": len(classes) - 1, "settings": dataclasses.asdict(config)}
+    said = Description(**vars_of() | changes)
+    assert parse_description(said.to_json(), "it.onnx") == said and said.predict == config
 
 
 def vars_of() -> dict[str, Any]:
     return {
         "classes": CLASSES,
         "background": None,
-        "predict": CONFIG,
+        "settings": dataclasses.asdict(CONFIG),
         "side": 96,
         "photo_side": 48,
         "weights": {},

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dips.export.wire import metadata, names_other_files
+from dips.export.wire import has_external_data, read_metadata
 
 onnx = pytest.importorskip("onnx", reason="onnx is missing; it is in the extra dev")
 
@@ -63,24 +63,24 @@ PLACES: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("place", PLACES)
 def test_other_files_are_found_wherever_a_tensor_may_be(place: str) -> None:
-    assert names_other_files(PLACES[place](tensor()).SerializeToString())
-    assert not names_other_files(PLACES[place](tensor(False)).SerializeToString())
+    assert has_external_data(PLACES[place](tensor()).SerializeToString())
+    assert not has_external_data(PLACES[place](tensor(False)).SerializeToString())
 
 
 def test_either_sign_of_another_file_is_enough() -> None:
     made = tensor()
     made.ClearField("external_data")
-    assert names_other_files(onnx.helper.make_model(graph(tensors=(made,))).SerializeToString())
+    assert has_external_data(onnx.helper.make_model(graph(tensors=(made,))).SerializeToString())
     made = tensor()
     made.ClearField("data_location")
-    assert names_other_files(onnx.helper.make_model(graph(tensors=(made,))).SerializeToString())
+    assert has_external_data(onnx.helper.make_model(graph(tensors=(made,))).SerializeToString())
 
 
 def test_a_deep_nest_is_walked() -> None:
     message = field(5, tensor().SerializeToString())  # of a graph
     for _ in range(3000):
         message = field(1, field(5, field(6, message)))  # a node with an attribute that is a graph
-    assert names_other_files(field(7, message))
+    assert has_external_data(field(7, message))
 
 
 def field(number: int, message: bytes) -> bytes:
@@ -99,12 +99,12 @@ def varint(value: int) -> bytes:
 def test_metadata_is_what_onnx_wrote(pairs: dict[str, str]) -> None:
     model = onnx.helper.make_model(graph(node(value=tensor(False))))
     onnx.helper.set_model_props(model, pairs)
-    assert metadata(model.SerializeToString()) == pairs
+    assert read_metadata(model.SerializeToString()) == pairs
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
-    for read in (metadata, names_other_files):
+    for read in (read_metadata, has_external_data):
         try:
             read(data)
         except ValueError as error:
@@ -115,4 +115,4 @@ def test_a_file_that_is_cut_is_refused() -> None:
     data = onnx.helper.make_model(graph(node(), tensors=(tensor(False),))).SerializeToString()
     for end in (1, 5, len(data) // 2, len(data) - 1):
         with pytest.raises(ValueError, match=r"cut short|no ONNX file"):
-            names_other_files(data[:end])
+            has_external_data(data[:end])

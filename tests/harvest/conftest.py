@@ -45,7 +45,8 @@ class Rig:
         self.shown += len(inputs[0])
 
     def config(self, **settings: Any) -> HarvestConfig:
-        return HarvestConfig(**({"sizes": (32,), "refine": "none", "batch": 2} | settings))
+        defaults: dict[str, Any] = {"sizes": (32,), "refine": "none", "batch": 2}
+        return HarvestConfig(**(defaults | settings))
 
     def harvest(self, **settings: Any) -> Harvester:
         size = int(self.overrides.get("patch_size", 14))

@@ -14,11 +14,11 @@ from PIL import Image
 
 from dips.data.images import read_image, resize_image
 from dips.errors import DataError, StoreError
-from dips.harvest import maps as maps_module
+from dips.harvest import harvester, squares
 from dips.harvest.attention import head_maps, join_attention
 from dips.harvest.harvest import Harvest
-from dips.harvest.refine import refine_image
-from dips.models.keymap import resize_to
+from dips.harvest.refine import fit_direction, refine_image
+from dips.models.inputs import resize_to, to_tensor
 from dips.types import DataSet
 
 Rig = Any
@@ -32,7 +32,7 @@ def test_maps_are_those_of_the_photo(rig: Rig, data_of: DataOf, photos: list[Pat
     for path, digest in zip(photos, found.digests, strict=True):
         photo = read_image(path)
         assert np.array_equal(found.square(digest), resize_image(photo, (32, 32)))
-        image = torch.from_numpy(resize_image(photo, (64, 64))).permute(2, 0, 1)[None].float() / 255
+        image = to_tensor([resize_image(photo, (64, 64))])
         features = [network(resize_to(image, side)) for side in (32, 64)]
         expected = head_maps(join_attention(features), 2)[0]
         got = found.source_maps(digest, 2)
@@ -200,8 +200,12 @@ def test_background_photos_are_marked_in_the_fit(
     rig: Rig, data_of: DataOf, photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[tuple[Any, ...]] = []
-    fit = maps_module.fit_direction
-    monkeypatch.setattr(maps_module, "fit_direction", lambda *a, **kw: calls.append(a) or fit(*a, **kw))
+
+    def recorded(*arguments: Any, **named: Any) -> Any:
+        calls.append(arguments)
+        return fit_direction(*arguments, **named)
+
+    monkeypatch.setattr(harvester, "fit_direction", recorded)
     found = rig.run(data_of(photos, [0, 1, 0, 1, 0, 1], background=1), refine="dataset")
     ((attention, _, empty),) = calls
     assert empty.tolist() == [False] * 3 + [True] * 3
@@ -261,12 +265,16 @@ def test_a_lost_record_is_named(rig: Rig, data_of: DataOf, photos: list[Path]) -
 
 
 def test_keys_of_a_fit_are_bounded(rig: Rig, data_of: DataOf, photos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maps_module, "_MOST_KEYS", 3 * 2 * 24 * 16)  # three photos' keys at 4x4 patches
-    sizes = []
-    fit = maps_module.fit_direction
-    monkeypatch.setattr(maps_module, "fit_direction", lambda a, k, e, **kw: sizes.append(k.shape) or fit(a, k, e, **kw))
+    monkeypatch.setattr(harvester, "_MAX_KEY_BYTES", 3 * 2 * 24 * 16)  # three photos' keys at 4x4 patches
+    shapes = []
+
+    def recorded(attention: Any, keys: Any, empty: Any, **named: Any) -> Any:
+        shapes.append(keys.shape)
+        return fit_direction(attention, keys, empty, **named)
+
+    monkeypatch.setattr(harvester, "fit_direction", recorded)
     found = rig.run(data_of(photos, [0, 0, 0, 1, 1, 1], background=1), refine="dataset")
-    assert sizes == [(3, 4, 4, 24)]
+    assert shapes == [(3, 4, 4, 24)]
     assert rig.shown == 6 and all(found.refined(d) is not None for d in found.digests)
 
 
@@ -284,7 +292,6 @@ def test_memory_does_not_grow_with_the_photos(rig: Rig, data_of: DataOf, photos:
     """At most the batch that is worked on and the one read ahead are alive."""
     alive = most = 0
     harvest = rig.harvest(batch=1)
-    read = maps_module.read_image
 
     class Counted(np.ndarray[Any, Any]):
         def __del__(self) -> None:
@@ -295,10 +302,10 @@ def test_memory_does_not_grow_with_the_photos(rig: Rig, data_of: DataOf, photos:
         nonlocal alive, most
         alive += 1
         most = max(most, alive)
-        return read(path, **arguments).view(Counted)
+        return read_image(path, **arguments).view(Counted)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(maps_module, "read_image", counted)
-        patch.setattr(maps_module, "resize_image", lambda image, size: resize_image(np.asarray(image), size))
+        patch.setattr(squares, "read_image", counted)
+        patch.setattr(squares, "resize_image", lambda image, size: resize_image(np.asarray(image), size))
         harvest.run(data_of(photos))
     assert 1 <= most <= 3

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from dips.config import TrainConfig
 from dips.errors import StoreError
 from dips.harvest.harvest import Harvest
-from dips.harvest.items import Items, harvest_items
-from dips.train.batches import Feed, TrainItem
+from dips.harvest.items import ScoredPhoto, ScoredPhotos, score_photos
+from dips.train.batches import Feed, TrainingPhoto
 from dips.types import DataSet
 
 Rig = Any
@@ -51,10 +51,10 @@ def items_of(
     labels: list[int] | None = None,
     background: int | None = None,
     **settings: Any,
-) -> Items:
+) -> ScoredPhotos:
     labels = LABELS if labels is None else labels
     config = rig.config(**({"heads": 2, "min_area": 0.01, "top_p": 3} | settings))
-    return harvest_items(
+    return score_photos(
         found,
         range(len(labels)),
         labels,
@@ -67,11 +67,15 @@ def items_of(
     )
 
 
+def every(items: ScoredPhotos) -> list[ScoredPhoto]:
+    return [items[index] for index in range(len(items))]
+
+
 def test_items(rig: Rig, found: Harvest) -> None:
     items = items_of(rig, found, Colours(), map_power=0.5)
-    assert len(items) == 6 and len(list(items)) == 6
-    for position, item in enumerate(items):
-        as_training_sees_it: TrainItem = item
+    assert len(items) == 6 and len(every(items)) == 6
+    for position, item in enumerate(every(items)):
+        as_training_sees_it: TrainingPhoto = item
         assert as_training_sees_it.label == LABELS[position]
         count = len(item.boxes)
         assert 1 <= count <= 3
@@ -97,7 +101,7 @@ def test_training_takes_them(rig: Rig, found: Harvest) -> None:
     feed = Feed(items_of(rig, found, Colours(), background=2), TrainConfig(batch=6, resize=32))
     (batch,) = feed.epoch(0)
     assert batch.images.shape == (6, 32, 32, 3) and batch.regions.shape == (6, 1, 28, 28)
-    assert batch.found.tolist() == (batch.labels != 2).tolist()
+    assert batch.has_proposal.tolist() == (batch.labels != 2).tolist()
 
 
 def test_photos_of_the_background_class_have_no_proposal(rig: Rig, found: Harvest) -> None:
@@ -121,7 +125,7 @@ def test_a_second_run_asks_no_classifier(rig: Rig, found: Harvest, capsys: pytes
     after = items_of(rig, found, second)
     assert "6 photos are in the store, 0 are scored" in capsys.readouterr().err
     assert first.seen > 0 and second.seen == 0
-    for one, other in zip(before, after, strict=True):
+    for one, other in zip(every(before), every(after), strict=True):
         assert all(np.array_equal(getattr(one, name), getattr(other, name)) for name in ("maps", "regions", "boxes", "scores"))
 
 
@@ -182,16 +186,16 @@ def test_a_stopped_run_goes_on(rig: Rig, found: Harvest, monkeypatch: pytest.Mon
     items = items_of(rig, found, rest)
     items_of(rig, found, all_of, min_score=1e-6)
     assert 0 < rest.seen < all_of.seen
-    assert all(len(item.boxes) for item in items)
+    assert all(len(item.boxes) for item in every(items))
 
 
 def test_constant_maps_give_no_proposal(rig: Rig, found: Harvest) -> None:
     found.maps.put({d: {"attention": np.ones((3, 4, 4), np.float16), "cls": np.zeros(24, np.float16)} for d in found.digests})
     items = items_of(rig, found, Colours())
-    assert [len(item.regions) for item in items] == [0] * 6
+    assert [len(item.regions) for item in every(items)] == [0] * 6
     assert items[0].maps.shape[0] == 0 and items[0].boxes.shape == (0, 4)
     (batch,) = Feed(items, TrainConfig(batch=6, resize=32)).epoch(0)
-    assert not batch.found.any()
+    assert not batch.has_proposal.any()
 
 
 def test_a_lost_record_is_named(rig: Rig, found: Harvest) -> None:
@@ -204,7 +208,7 @@ def test_a_lost_record_is_named(rig: Rig, found: Harvest) -> None:
 
 
 def test_a_part_of_the_photos(rig: Rig, found: Harvest) -> None:
-    items = harvest_items(
+    items = score_photos(
         found,
         [4, 1],
         [1, 1],

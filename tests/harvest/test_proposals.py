@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from dips.harvest.proposals import Proposals, propose
 from dips.scoremaps.levels import otsu, quantise
+from dips.types import FloatArray
 
 BYTES = arrays(np.uint8, (9, 9))
 
@@ -31,8 +32,8 @@ def squares(*corners: tuple[int, int, int, float], side: int = 20) -> NDArray[np
 @settings(max_examples=60, deadline=None)
 @given(levels=BYTES)
 def test_foreground_is_strictly_above_otsu_on_the_8_bit_map(levels: NDArray[np.uint8]) -> None:
-    level_map = levels.astype(np.float32) / 255
-    level_map = level_map / max(float(level_map.max()), 1e-9)
+    level_map: FloatArray = levels.astype(np.float32) / np.float32(255)
+    level_map = level_map / np.float32(max(float(level_map.max()), 1e-9))
     proposals = found(level_map)
     cut = otsu(level_map)
     if cut is None:
@@ -117,4 +118,4 @@ def test_maps_grow_as_torch_resizes_them() -> None:
     big = big / big.max()
     proposals = found(level_map, frame=40, levels=1)
     sure = ((big - 0.5).abs() > 1e-4).numpy()
-    assert np.array_equal(proposals.regions.any(0)[sure], (big > 0.5).numpy()[sure])
+    assert np.array_equal(np.asarray(proposals.regions.any(0))[sure], (big > 0.5).numpy()[sure])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dips.harvest.proposals import Proposals
-from dips.harvest.scoring import best, blurred, masked_views, score
+from dips.harvest.scoring import best_proposals, blurred, masked_views, score_proposals
 
 CPU = torch.device("cpu")
 
@@ -26,8 +26,8 @@ def proposals(side: int, *boxes: tuple[int, int, int, int]) -> Proposals:
     regions = np.zeros((len(boxes), side, side), np.uint8)
     for region, (x0, y0, x1, y1) in zip(regions, boxes, strict=True):
         cv2.ellipse(region, (((x0 + x1 - 1) / 2, (y0 + y1 - 1) / 2), (x1 - x0 - 1, y1 - y0 - 1), 0), (1,), -1)
-    shares = np.array(boxes, np.float32).reshape(-1, 4) / side
-    return Proposals(shares, regions.astype(bool), np.zeros(len(boxes), np.int64))
+    fractions = np.array(boxes, np.float32).reshape(-1, 4) / np.float32(side)
+    return Proposals(fractions, regions.astype(bool), np.zeros(len(boxes), np.int64))
 
 
 class Red(nn.Module):
@@ -57,8 +57,8 @@ def test_the_blur_is_the_papers_on_its_frame() -> None:
 
 @pytest.mark.parametrize("side", [32, 96, 448])
 def test_the_blur_scales_with_the_frame(side: int) -> None:
-    base = cv2.resize(photo(8), (224, 224), interpolation=cv2.INTER_LINEAR)
-    small = cv2.resize(base, (side, side), interpolation=cv2.INTER_AREA)
+    base = np.asarray(cv2.resize(photo(8), (224, 224), interpolation=cv2.INTER_LINEAR), np.uint8)
+    small = np.asarray(cv2.resize(base, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
     back = cv2.resize(blurred(small), (224, 224), interpolation=cv2.INTER_LINEAR)
     assert np.abs(back.astype(int) - blurred(base)).mean() < 2
 
@@ -97,7 +97,7 @@ def test_region_view_hides_the_rest_of_the_box() -> None:
     around = np.ones((1, 96, 96), bool)
     around[:, 30:66, 30:66] = False
     item = Proposals(np.array([[0, 0, 1, 1]], np.float32), around, np.zeros(1, np.int64))
-    values = {on: score(Red(), [image], [item], [1], score_on=on, device=CPU)[0][0] for on in ("box", "region")}
+    values = {on: score_proposals(Red(), [image], [item], [1], score_on=on, device=CPU)[0][0] for on in ("box", "region")}
     assert np.array_equal(next(masked_views(image, item, "box")), image)
     middle = next(masked_views(image, item, "region"))[48, 48]
     assert np.abs(middle.astype(int) - blurred(image)[48, 48]).max() <= 1
@@ -108,8 +108,8 @@ def test_scores_are_the_true_classes_probabilities() -> None:
     images = [photo(32, seed) for seed in range(3)]
     images[0][:16, :16] = (255, 0, 0)
     items = [proposals(32, (0, 0, 16, 16), (16, 16, 32, 32)), proposals(32), proposals(32, (4, 4, 20, 20))]
-    ones = score(Red(), images, items, [1, 1, 1], score_on="box", device=CPU)
-    zeros = score(Red(), images, items, [0, 0, 0], score_on="box", device=CPU)
+    ones = score_proposals(Red(), images, items, [1, 1, 1], score_on="box", device=CPU)
+    zeros = score_proposals(Red(), images, items, [0, 0, 0], score_on="box", device=CPU)
     assert [len(part) for part in ones] == [2, 0, 1] and all(part.dtype == np.float32 for part in ones)
     assert ones[0][0] > ones[0][1]
     for one, zero in zip(ones, zeros, strict=True):
@@ -123,17 +123,18 @@ def test_views_pass_in_batches(batch: int) -> None:
     images = [photo(32, seed) for seed in range(3)]
     items = [proposals(32, *[(0, 0, 6 + n, 9)] * 3) for n in range(3)]
     network = Red()
-    values = score(network, images, items, [1, 0, 1], score_on="region", device=CPU, batch=batch)
+    values = score_proposals(network, images, items, [1, 0, 1], score_on="region", device=CPU, batch=batch)
     assert max(network.sizes) <= batch and sum(network.sizes) == 9
     single = [
-        score(Red(), [i], [p], [n], score_on="region", device=CPU)[0] for i, p, n in zip(images, items, [1, 0, 1], strict=True)
+        score_proposals(Red(), [i], [p], [n], score_on="region", device=CPU)[0]
+        for i, p, n in zip(images, items, [1, 0, 1], strict=True)
     ]
     np.testing.assert_allclose(np.stack(values), np.stack(single), rtol=1e-5)
 
 
 def test_nothing_to_score() -> None:
-    assert score(Red(), [], [], [], score_on="box", device=CPU) == []
-    nothing = score(Red(), [photo(32)], [proposals(32)], [0], score_on="box", device=CPU)
+    assert score_proposals(Red(), [], [], [], score_on="box", device=CPU) == []
+    nothing = score_proposals(Red(), [photo(32)], [proposals(32)], [0], score_on="box", device=CPU)
     assert len(nothing) == 1 and nothing[0].shape == (0,)
 
 
@@ -141,7 +142,7 @@ def test_nothing_to_score() -> None:
 @given(values=st.lists(st.floats(0, 1, width=32), max_size=12), top_p=st.integers(1, 9), min_score=st.floats(0, 1, width=32))
 def test_best(values: list[float], top_p: int, min_score: float) -> None:
     scores = np.array(values, np.float32)
-    chosen = best(scores, top_p=top_p, min_score=min_score)
+    chosen = best_proposals(scores, top_p=top_p, min_score=min_score)
     assert chosen.dtype == np.int64
     assert len(chosen) == min(top_p, max(int((scores >= min_score).sum()), min(1, len(scores))))
     assert len(set(chosen.tolist())) == len(chosen)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dips.errors import ConfigError, WeightsError
 from dips.models import backbones, names
-from dips.models.backbones import timm  # not by itself: torchvision is mended first
+from dips.models.backbones import timm  # type: ignore[attr-defined]  # not by itself: torchvision is mended first
 from dips.models.weights.resolve import Weights
 
 SMALL: dict[str, Any] = {"embed_dim": 48, "depth": 2, "num_heads": 3, "num_classes": 0, "dynamic_img_size": True}
@@ -162,7 +162,7 @@ def test_what_does_not_fit_is_told(tiny_state: dict[str, Tensor]) -> None:
 
 def test_cnn_heads() -> None:
     torch.manual_seed(2)
-    net = timm.create_model("test_efficientnet").eval()
+    net: Any = timm.create_model("test_efficientnet").eval()
     loaded = weights("test_efficientnet", net.state_dict())
     images = torch.rand(2, 3, 64, 64)
     with torch.no_grad():

@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from dips.errors import DataError
-from dips.models.backbones import timm  # not by itself: torchvision is mended first
+from dips.models.backbones import timm  # type: ignore[attr-defined]  # not by itself: torchvision is mended first
 from dips.models.classifier import Classifier, EpochResult, LinearProbe, fit_linear
 from dips.models.weights.resolve import Weights
 
@@ -162,7 +162,7 @@ def test_frozen_classifier_still_passes_gradients_to_the_image(classifier: Class
 
 def test_from_weights() -> None:
     torch.manual_seed(1)
-    net = timm.create_model("test_efficientnet").eval()
+    net: Any = timm.create_model("test_efficientnet").eval()
     model = Classifier.from_weights(Weights("test_efficientnet", "file", "f", "0", state=net.state_dict()), 5)
     images = torch.rand(1, 3, 64, 64)
     with torch.no_grad():

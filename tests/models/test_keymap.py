@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dips.models.backbones import Features, random_transformer
-from dips.models.keymap import KeyMap, join_scales, resize_to, unit_keys
+from dips.models.inputs import resize_to
+from dips.models.keymap import KeyMap, join_scales, unit_keys
 
 
 def key_map(sizes: tuple[int, ...] = (32, 64), dim: int = 24, seed: int = 0) -> KeyMap:
@@ -63,20 +63,3 @@ def test_state_travels() -> None:
     features = [Features(torch.zeros(1), item, torch.zeros(1)) for item in keys]
     assert torch.equal(made.from_features(features), other.from_features(features))
     assert list(other.parameters()) == []  # nothing that an optimiser would move
-
-
-@pytest.mark.parametrize(("height", "width"), [(1, 1), (30, 50), (64, 64), (200, 3)])
-def test_resize_to(height: int, width: int) -> None:
-    images = torch.rand(1, 3, height, width)
-    resized = resize_to(images, 32)
-    assert resized.shape == (1, 3, 32, 32)
-    assert float(resized.min()) >= -1e-6 and float(resized.max()) <= 1 + 1e-6
-    assert resize_to(resized, 32) is resized
-    torch.testing.assert_close(resize_to(images.flip(-1), 32), resized.flip(-1), atol=1e-5, rtol=1e-4)
-
-
-def test_shrinking_averages() -> None:
-    """A fine checkerboard becomes grey; without antialiasing it would become black or white."""
-    board = (torch.arange(64)[:, None] + torch.arange(64)) % 2
-    small = resize_to(board.float().expand(1, 3, 64, 64), 16)
-    assert (small - 0.5).abs().max() < 0.05

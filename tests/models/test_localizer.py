@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dips.errors import WeightsError
-from dips.models.backbones import timm  # not by itself: torchvision is mended first
+from dips.models.backbones import timm  # type: ignore[attr-defined]  # not by itself: torchvision is mended first
 from dips.models.localizer import Localizer
 from dips.models.weights.resolve import Weights
 

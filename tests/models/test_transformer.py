@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dips.errors import ConfigError, WeightsError
 from dips.models import backbones
-from dips.models.backbones import timm  # not by itself: torchvision is mended first
+from dips.models.backbones import timm  # type: ignore[attr-defined]  # not by itself: torchvision is mended first
 from dips.models.transformer import Transformer, Vit
 from dips.models.weights.resolve import Weights
 

@@ -11,14 +11,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from dips.errors import RunError
 from dips.models.classifier import Classifier
+from dips.models.keymap import KeyMap
 from dips.models.localizer import Localizer
-from dips.runs import checkpoint
-from dips.runs.checkpoint import load_model, save_model
+from dips.runs.checkpoint import key_map_values, load_key_map, load_model, save_model
+from dips.runs.records import KeyMapValues, ModelMeta, read_model_record
 
-META: dict[str, Any] = {"classes": ["none", "tower"], "background": 0, "threshold": 0.4, "weights": [{"arch": "x"}]}
+META = ModelMeta(
+    classes=("none", "tower"), background=0, best_tau={"v2": 0.4}, sst_share=0.6, temper=2.0, photo_side=480, key_map=None
+)
 
 
 @pytest.fixture(scope="module")
@@ -47,35 +51,63 @@ def test_equal_outputs(run: Path, nets: tuple[Localizer, Classifier]) -> None:
     assert sorted(path.name for path in run.iterdir()) == ["model.json", "model.safetensors"]
 
 
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=8,
+numbers = st.floats(allow_nan=False, allow_infinity=False)
+key_maps = st.builds(
+    KeyMapValues,
+    sizes=st.lists(st.integers(1, 2048), max_size=2).map(tuple),
+    weight=st.lists(st.lists(numbers, max_size=3).map(tuple), max_size=2).map(tuple),
+    bias=st.lists(numbers, max_size=2).map(tuple),
+)
+metas = st.builds(
+    ModelMeta,
+    classes=st.tuples(st.text(), st.text()),
+    background=st.none() | st.integers(0, 1),
+    best_tau=st.dictionaries(st.text(), numbers, max_size=3),
+    sst_share=st.none() | numbers,
+    temper=numbers,
+    photo_side=st.none() | st.integers(1, 2**53),
+    key_map=st.none() | key_maps,
 )
 
 
-@settings(max_examples=5, deadline=None)
-@given(meta=st.dictionaries(st.text().filter(lambda key: key != "classes"), json_values, max_size=4))
-def test_any_json_survives(
-    meta: dict[str, Any], tmp_path_factory: pytest.TempPathFactory, nets: tuple[Localizer, Classifier]
+@settings(max_examples=10, deadline=None)
+@given(meta=metas)
+def test_any_description_survives(
+    meta: ModelMeta, tmp_path_factory: pytest.TempPathFactory, nets: tuple[Localizer, Classifier]
 ) -> None:
     folder = tmp_path_factory.mktemp("meta")
     save_model(folder, *nets, meta)
-    assert checkpoint._read_description(folder)["meta"] == meta
+    assert read_model_record(folder).meta == meta
 
 
 def test_saving_again_replaces(run: Path, nets: tuple[Localizer, Classifier]) -> None:
-    save_model(run, *nets, META | {"threshold": 0.7})
-    assert load_model(run)[2]["threshold"] == 0.7
+    save_model(run, *nets, replace(META, best_tau={"v2": 0.7}))
+    assert load_model(run)[2].best_tau == {"v2": 0.7}
 
 
-def test_bad_meta(tmp_path: Path, nets: tuple[Localizer, Classifier]) -> None:
-    for meta in ({"x": object()}, {"x": float("nan")}):
-        with pytest.raises(RunError, match=r"model\.json.*not JSON"):
-            save_model(tmp_path, *nets, meta)
+def test_class_names_belong_to_the_classifier(tmp_path: Path, nets: tuple[Localizer, Classifier]) -> None:
     with pytest.raises(RunError, match="3 class names for a classifier of 2"):
-        save_model(tmp_path, *nets, {"classes": ["a", "b", "c"]})
+        save_model(tmp_path, *nets, replace(META, classes=("a", "b", "c")))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_file_is_as_it_was_from_the_first_version_on(run: Path) -> None:
+    saved = json.loads((run / "model.json").read_text())
+    assert list(saved) == ["schema", "localizer", "classifier", "sha256", "meta"] and saved["schema"] == 1
+    assert list(saved["meta"]) == ["classes", "background", "best_tau", "sst_share", "temper", "photo_side", "key_map"]
+    edit(lambda description: description["meta"].pop("sst_share"))(run)  # early versions had none
+    assert load_model(run)[2] == replace(META, sst_share=None)
+
+
+def test_linear_maps_survive(tmp_path: Path) -> None:
+    key_map = KeyMap((32, 64), 5)
+    key_map.weight[:], key_map.bias[:] = torch.randn(2, 5), torch.randn(2)
+    loaded = load_key_map(key_map_values(key_map), tmp_path)
+    assert loaded.sizes == (32, 64) and torch.equal(loaded.weight, key_map.weight) and torch.equal(loaded.bias, key_map.bias)
+    good = key_map_values(key_map)
+    for bad in (replace(good, weight=()), replace(good, weight=((1.0,), (1.0, 2.0))), replace(good, bias=(1.0,))):
+        with pytest.raises(RunError, match=r"model\.json: key_map is damaged .*copy the run again"):
+            load_key_map(bad, tmp_path)
 
 
 def edit(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
@@ -100,12 +132,13 @@ def truncate(run: Path) -> None:
         (truncate, r"model\.safetensors is damaged"),
         (lambda run: (run / "model.json").write_text("{"), r"model\.json is damaged"),
         (lambda run: (run / "model.json").write_bytes(b"\xff\xfe"), r"model\.json is damaged"),
-        (lambda run: (run / "model.json").write_text("[]"), "does not describe a model"),
-        (edit(lambda d: d.update(schema=99)), "another version of DiPS .schema 99"),
-        (edit(lambda d: d.pop("classifier")), "lacks classifier"),
+        (lambda run: (run / "model.json").write_text("[]"), r"model\.json is damaged .Expected `object`.*copy the run again"),
+        (edit(lambda d: d.update(schema=99)), "another version of DiPS .schema 99.*copy the run again"),
+        (edit(lambda d: d.pop("classifier")), "damaged .Object missing required field `classifier`"),
         (edit(lambda d: d["classifier"].update(classes=3)), "do not make a model"),
         (edit(lambda d: d["localizer"].update(encoder="resnet9999")), "do not make a model"),
-        (edit(lambda d: d.update(localizer=None)), "do not make a model"),
+        (edit(lambda d: d.update(localizer=None)), r"damaged .Expected `object`, got `null` - at `\$\.localizer`"),
+        (edit(lambda d: d["meta"].update(best_tau=3)), r"damaged .*\$\.meta\.best_tau"),
     ],
 )
 def test_what_is_wrong_is_told(run: Path, harm: Callable[[Path], None], message: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def _generator(seed: int = 0) -> torch.Generator:
 
 @pytest.mark.parametrize("region", [8, 32, 64, 128])
 @pytest.mark.parametrize("fg_from", ["region", "box"])
-def test_everything_moves_together(region: int, fg_from: str) -> None:
+def test_everything_moves_together(region: int, fg_from: Any) -> None:
     views = draw_views(_batch(region=region), replace(CONFIG, fg_from=fg_from), _generator())
     painted = views.images[:, 0] > 0.5
     assert views.images.shape == (8, 3, 48, 48) and views.images.max() == 1 and painted.any((1, 2)).all()

@@ -92,13 +92,13 @@ def test_shapes_and_photos_without_proposal() -> None:
     assert batch.images.shape == (10, 32, 32, 3) and batch.images.dtype == torch.uint8
     assert batch.maps.shape == (10, 1, 4, 4) and batch.regions.shape == (10, 1, 8, 8) and batch.boxes.shape == (10, 4)
     photo = batch.images[:, 0, 0, 0].long()
-    assert torch.equal(batch.found, photo % 5 != 0) and torch.equal(batch.labels, photo % 3)
-    assert not batch.maps[~batch.found].any() and not batch.regions[~batch.found].any()
+    assert torch.equal(batch.has_proposal, photo % 5 != 0) and torch.equal(batch.labels, photo % 3)
+    assert not batch.maps[~batch.has_proposal].any() and not batch.regions[~batch.has_proposal].any()
 
 
 def test_no_photo_with_a_proposal_in_a_batch() -> None:
     batch = next(Feed(_items(4, proposals=0), CONFIG).epoch(0))
-    assert not batch.found.any() and len(batch.maps) == len(batch.regions) == 4
+    assert not batch.has_proposal.any() and len(batch.maps) == len(batch.regions) == 4
 
 
 def test_what_cannot_work_is_refused() -> None:

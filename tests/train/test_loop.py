@@ -163,7 +163,7 @@ def test_one_seed_one_result_another_seed_another(tmp_path: Path, average: float
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 @pytest.mark.parametrize("average", [0.9, 0.0])
-def test_a_stop_in_validation_changes_nothing(tmp_path: Path, optimizer: str, average: float) -> None:
+def test_a_stop_in_validation_changes_nothing(tmp_path: Path, optimizer: Any, average: float) -> None:
     config = replace(CONFIG, optimizer=optimizer, average=average)
     calls = []
 
@@ -255,7 +255,7 @@ def test_a_finished_run_is_read_not_trained(tmp_path: Path) -> None:
         ([0.3, 0.2, 0.1], "last", 3),
     ],
 )
-def test_choice_of_the_epoch(tmp_path: Path, values: list[float], select_on: str, chosen: int) -> None:
+def test_choice_of_the_epoch(tmp_path: Path, values: list[float], select_on: Any, chosen: int) -> None:
     states = []
 
     def validate(model: nn.Module) -> dict[str, float]:

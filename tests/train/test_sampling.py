@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import max_pool2d
 
 from dips.config import TrainConfig
-from dips.train.sampling import BACKGROUND, FOREGROUND, IGNORE, choose, draw, draw_targets, grow, highest
+from dips.train.sampling import BACKGROUND, FOREGROUND, IGNORE, choose_proposal, draw, draw_targets, grow, highest
 
 CONFIG = TrainConfig(fg_share=0.5, bg_share=0.5, fg_pixels=5, bg_pixels=6, grow=1)
 
@@ -191,11 +191,11 @@ def test_same_generator_same_draw_and_another_step_another() -> None:
 
 @given(count=st.integers(1, 40), u=st.floats(0, 1, exclude_max=True))
 def test_chosen_proposal_exists(count: int, u: float) -> None:
-    index = choose(count, u)
+    index = choose_proposal(count, u)
     assert index is not None and 0 <= index < count
 
 
 def test_choice_is_uniform_and_none_where_there_is_none() -> None:
-    draws = [choose(3, u) for u in np.linspace(0, 1, 3000, endpoint=False)]
+    draws = [choose_proposal(3, u) for u in np.linspace(0, 1, 3000, endpoint=False)]
     assert np.bincount(np.array(draws, dtype=int)).tolist() == [1000, 1000, 1000]
-    assert choose(0, 0.5) is None
+    assert choose_proposal(0, 0.5) is None

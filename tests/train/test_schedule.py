@@ -43,7 +43,7 @@ def test_step_divides_by_ten() -> None:
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd"])
-def test_groups_keep_their_share(name: str) -> None:
+def test_groups_keep_their_fraction(name: Any) -> None:
     optimizer = build_optimizer(_Net(), TrainConfig(optimizer=name, lr=0.1, encoder_lr=0.3, weight_decay=0.02))
     set_rate(optimizer, 0.5)
     set_rate(optimizer, 0.1)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from dips.errors import RunError
@@ -42,6 +43,24 @@ def test_shared_weights_can_be_saved(tmp_path: Path) -> None:
     value = torch.randn(3)
     save_state(tmp_path / "state", Progress(), {"model": {"a": value, "b": value}, "best": {"a": value}})
     assert torch.equal(load_state(tmp_path / "state")[1]["model"]["b"], value)
+
+
+def test_a_state_of_any_version_is_checked(tmp_path: Path) -> None:
+    """Keys that are missing or more do no harm, a validation of NaN neither; a value of another type does."""
+    path = tmp_path / "resume.safetensors"
+    for text, expected in (
+        ('{"epoch": 1, "best_metrics": {"select": NaN}, "more": 1}', 1),
+        ('{"seconds": 3, "run": {"lr": 0.1}}', 0),
+        ('{"epoch": "1"}', None),
+        ('{"sums": [1]}', None),
+        ("[]", None),
+    ):
+        save_file({"model/a": torch.zeros(1)}, path, {"progress": text})
+        if expected is None:
+            with pytest.raises(RunError, match=r"resume\.safetensors cannot be resumed from .*remove it"):
+                load_state(path)
+        else:
+            assert load_state(path)[0].epoch == expected
 
 
 @pytest.mark.parametrize("content", [b"", b"not a state at all", b"\x08" + b"\0" * 7 + b"{}      "])

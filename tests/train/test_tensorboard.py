@@ -14,7 +14,7 @@ pytest.importorskip("tensorboard", reason="tensorboard is not installed")
 
 
 def test_epochs_as_scalars(tmp_path: Path) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
     for epoch in (1, 2, 2):  # the second epoch again, after a kill
         record = {"epoch": epoch, "step": 7 * epoch, "loss": 1 / epoch, "loss_cpa": 0.5, "val_v2": 40.0 + epoch, "lr": None}

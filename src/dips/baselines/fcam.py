@@ -24,10 +24,9 @@ from dips.baselines.method import Fit, ScoreMapMethod
 from dips.baselines.photos import Photos
 from dips.baselines.study import Study
 from dips.data.images import ByteImage, resize_image
-from dips.harvest.harvest import read_record
 from dips.harvest.items import record_key
 from dips.harvest.store import Shelf, Store
-from dips.models.keymap import resize_to
+from dips.models.inputs import resize_to
 from dips.models.localizer import Localizer
 from dips.models.weights.resolve import resolve
 from dips.system.console import track
@@ -203,7 +202,7 @@ class _Items:
         label = self.photos.label(position)
         found: Sequence[NDArray[np.float16]] = []
         if label != self.background:
-            found = [np.asarray(read_record(self.shelf, record_key(self.photos.digests[position], label))["map"], np.float16)]
+            found = [np.asarray(self.shelf.require(record_key(self.photos.digests[position], label))["map"], np.float16)]
         count = len(found)
         return _Item(
             image=resize_image(self.photos.square(position), (self.resize, self.resize)),

@@ -6,19 +6,15 @@ In: samples and a store. Out: :class:`Photos`: batches ``(B, 3, S, S)`` in [0, 1
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from dips.data.images import ByteImage, read_image, resize_image
-from dips.errors import ImageError
-from dips.harvest.harvest import decode_square, encode_square, read_record
+from dips.data.images import ByteImage
+from dips.harvest.squares import SquareReader, read_square
 from dips.harvest.store import Shelf, Store
-from dips.models.keymap import resize_to
-from dips.system.console import log, track
+from dips.models.inputs import resize_to, to_tensor
 from dips.train.crops import draw_crops
 from dips.types import Problem, Sample
 
@@ -55,7 +51,7 @@ class Photos:
 
     def square(self, position: int) -> ByteImage:
         """The photo as ``(RESIZE, RESIZE, 3) uint8``."""
-        return decode_square(read_record(self.shelf, self.digests[position])["png"])
+        return read_square(self.shelf, self.digests[position])
 
     def batch(self, positions: Sequence[int], side: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Whole photos ``(B, 3, side, side)`` in [0, 1] and their labels ``(B,)``."""
@@ -70,41 +66,13 @@ class Photos:
         return draw_crops(len(positions), RESIZE, side, True, generator).to(device).apply_to(images), labels
 
     def _stacked(self, positions: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
-        squares = torch.from_numpy(np.stack([self.square(i) for i in positions])).to(device)
         labels = torch.tensor([self.label(i) for i in positions], device=device)
-        return squares.permute(0, 3, 1, 2).float() / 255, labels
+        return to_tensor([self.square(i) for i in positions], device), labels
 
 
 def store_photos(samples: Sequence[Sample], store: Store) -> tuple[Photos, list[Problem]]:
     """Read photos into the store, if they are not there; those that cannot be read are reported and left out."""
-    shelf = store.shelf("squares", {"side": RESIZE})
-    kept: list[tuple[Sample, str]] = []
-    problems: list[Problem] = []
-    found = store.digests(sample.path for sample in track(samples, "looking at files", len(samples)))
-    for sample, digest in zip(samples, found, strict=True):
-        if isinstance(digest, str):
-            kept.append((sample, digest))
-        else:
-            problems.append(Problem(sample.path, f"cannot be read: {digest.strerror or digest}"))
-            log(f"skipped: {sample.path} cannot be read: {digest.strerror or digest}")
-    paths = {digest: sample.path for sample, digest in kept}
-    bad: dict[str, str] = {}
-
-    def read(digest: str) -> None:
-        try:
-            photo = read_image(paths[digest], max_side=RESIZE)
-        except ImageError as error:
-            bad[digest] = str(error)
-            log(f"skipped: {error}")
-            return
-        pngs[digest] = {"png": encode_square(resize_image(photo, (RESIZE, RESIZE)))}
-
-    missing = shelf.missing(paths)
-    with ThreadPoolExecutor(4) as pool:
-        for start in track(range(0, len(missing), _GROUP), "photos", -(-len(missing) // _GROUP)):
-            pngs: dict[str, dict[str, ByteImage]] = {}
-            list(pool.map(read, missing[start : start + _GROUP]))
-            shelf.put(pngs)
-    problems += [Problem(sample.path, bad[digest]) for sample, digest in kept if digest in bad]
-    good = [(sample, digest) for sample, digest in kept if digest not in bad]
-    return Photos(tuple(s for s, _ in good), tuple(d for _, d in good), shelf), problems
+    reader = SquareReader(samples, store, RESIZE)
+    reader.fill(batch=_GROUP, side=RESIZE)
+    readable, digests, problems = reader.readable()
+    return Photos(readable, digests, reader.squares), list(problems)

@@ -20,7 +20,7 @@ from dips.baselines.photos import Photos
 from dips.config import Config
 from dips.errors import ConfigError, WeightsError
 from dips.models.backbones import Features, Transformer, load_transformer
-from dips.models.keymap import resize_to
+from dips.models.inputs import resize_to
 from dips.models.weights.resolve import Weights, resolve
 from dips.system.device import seed_everything
 from dips.types import FloatArray, Sample

@@ -98,18 +98,18 @@ def evaluate_model(
         name: MethodResult(_NOTES[name], result, model.best_tau if name == _LOCALIZER and mismatch is None else None)
         for name, result in evaluation.methods.items()
     }
-    transformer = model.record["weights"]["transformer"]
+    transformer = model.record.weights["transformer"]
     record = ModelEvaluation(
         **shared_fields(methods, protocol),
         data=as_text(str(data)),
         split=split or "all",
         photos=fingerprints(sample.path for sample in dataset.samples),
         note=note,
-        validation_tau_from=mismatch or model.record["selection"],
+        validation_tau_from=mismatch or model.record.selection,
         classes=_classes(model, own),
-        sst=transformer["note"] or transformer["arch"],
+        sst=transformer.note or transformer.arch,
         sst_share=model.config.sst_share,
-        weights=model.record["weights"],
+        weights=msgspec.to_builtins(model.record.weights),
         seed=model.config.train.seed,
         skipped=ProblemRecord.of([*harvest.problems, *evaluation.problems]),
         environment=environment(model.device),
@@ -179,7 +179,7 @@ def _mismatch(model: TrainedRun, dataset: DataSet, split: str | None, protocol: 
         return f"they were chosen by the protocol {FRAMED.name}"
     if model.config.sst_share != model.trained_share:
         return f"they were chosen for predict.sst_share={model.trained_share:g}"
-    trained = Path(model.record["data"]).resolve()
+    trained = Path(model.record.data).resolve()
     here = dataset.root.resolve()
     same = here == trained or here in trained.parents or trained in here.parents
     if same and split_name(split or "all") != "test":

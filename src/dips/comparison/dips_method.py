@@ -68,9 +68,9 @@ class Dips(ScoreMapMethod):
         )
         self._open(study)
         steps = epochs * -(-len(study.train) // study.config.train.batch)
-        seconds = float(sum(trained.record["seconds"].values()))  # earlier ones included, where it resumed
-        bounded = float(trained.record["seconds"]["training"])
-        return Fit(steps=steps, epochs=epochs, seconds=seconds, bounded=bounded, chosen=trained.record["selection"])
+        spent = trained.record.seconds  # also before this call, where maps or localizer were stored already
+        seconds = spent.harvest + spent.training
+        return Fit(steps=steps, epochs=epochs, seconds=seconds, bounded=spent.training, chosen=trained.record.selection)
 
     def restore(self, study: Study, state: Mapping[str, Tensor]) -> None:
         """Open the run folder that an earlier fit left."""

@@ -1,4 +1,4 @@
-"""The networks of a run as one module with photos of any size at its door, for exporters that trace a module."""
+"""The networks of a run as one module that takes photos of any size, for exporters that trace a module."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Graph"]
 
 
 class Graph(nn.Module):
-    """What :class:`~dips.models.networks.Networks` answers, with everything before and after it inside."""
+    """The networks of a run, with everything before and after them inside."""
 
     def __init__(self, networks: Networks) -> None:
         super().__init__()
@@ -20,12 +20,12 @@ class Graph(nn.Module):
         self.parts = nn.ModuleList(part for part in parts if part is not None)
 
     def forward(self, photos: Tensor) -> tuple[Tensor, Tensor]:
-        """Photos ``(B, H, W, 3) uint8 RGB`` to score maps ``(B, S, S)`` in [0, 1] and class probabilities ``(B, C)``.
+        """Return score maps ``(B, S, S)`` in [0, 1] and class probabilities ``(B, C)`` of photos ``(B, H, W, 3) uint8`` RGB.
 
-        A photo is made the square that :meth:`~dips.models.networks.Networks.answer` takes; one that is already stays as it is.
+        Photos are resized to the square that :meth:`~dips.models.networks.Networks.answer` takes; such squares are unchanged.
         """
         side = self.networks.side
         images = photos.permute(0, 3, 1, 2).float()
-        # always antialiased: where nothing shrinks it makes no difference, and the graph needs no branch
+        # always antialiased: where nothing shrinks it makes no difference, and the graph needs no branch; divided when small
         images = F.interpolate(images, (side, side), mode="bilinear", align_corners=False, antialias=True) / 255
         return self.networks.score_maps(images), self.networks.probabilities(images)

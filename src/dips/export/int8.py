@@ -1,7 +1,7 @@
-"""An exported model in 8 bits: weights per channel, activations by what calibration photos give (static, QDQ).
+"""An exported model in 8 bits: weights per channel, activations in the range that calibration photos give (static, QDQ).
 
-In: the ONNX file in memory and photos, which must be none that anything is measured on. Out: a file of less than half the size,
-of standard operators. The first and the last convolution of every network stay as they are: that takes most of the loss away.
+In: the ONNX file in memory and photos that nothing is measured on. Out: a file of less than half the size, of standard
+operators. The first and the last convolution of every network stay in 32 bits, which avoids most of the loss.
 """
 
 from __future__ import annotations
@@ -23,12 +23,15 @@ _OPERATORS = ["Conv", "MatMul"]
 
 
 def to_int8(data: bytes, side: int, photos: Sequence[Path]) -> Any:
-    """The model in 8 bits, as the package onnx holds it; without description.
+    """Quantise a model to 8 bits.
 
     Args:
         data: an ONNX file.
         side: of the square that its networks see.
         photos: for calibration.
+
+    Returns:
+        The model as the package onnx holds it, without description.
 
     Raises:
         RunError: no photo can be read, or the model cannot be brought into 8 bits.
@@ -43,13 +46,13 @@ def to_int8(data: bytes, side: int, photos: Sequence[Path]) -> Any:
         raise RunError("no photo for the calibration of --int8 could be read; give training photos")
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]  # has no types
-        given: ByteImage | None = first
+        upcoming: ByteImage | None = first
 
         def get_next(self) -> dict[str, Any] | None:
-            square, self.given = self.given, next(squares, None)
+            square, self.upcoming = self.upcoming, next(squares, None)
             return None if square is None else {INPUT: square[None]}
 
-    known = logging.root.manager.disable
+    disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)  # it warns of what is done on purpose
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -65,7 +68,7 @@ def to_int8(data: bytes, side: int, photos: Sequence[Path]) -> Any:
                 weight_type=quantization.QuantType.QInt8,
                 per_channel=True,
                 op_types_to_quantize=_OPERATORS,
-                nodes_to_exclude=_ends(onnx.load(simple).graph),
+                nodes_to_exclude=_outer_convolutions(onnx.load(simple).graph),
             )
             model = onnx.load(small)
             used = {node.domain for node in model.graph.node}
@@ -76,11 +79,12 @@ def to_int8(data: bytes, side: int, photos: Sequence[Path]) -> Any:
     except Exception as error:  # the tool has no exception of its own
         raise RunError(f"onnxruntime cannot bring the model into 8 bits ({error}); export it without --int8") from error
     finally:
-        logging.disable(known)
+        logging.disable(disabled)
     return model
 
 
 def _squares(photos: Sequence[Path], side: int) -> Iterator[ByteImage]:
+    """Yield photos as squares ``(side, side, 3) uint8`` RGB; those that cannot be read are logged and left out."""
     for path in photos:
         try:
             yield resize_image(read_image(path, max_side=side), (side, side))
@@ -88,17 +92,17 @@ def _squares(photos: Sequence[Path], side: int) -> Iterator[ByteImage]:
             log(f"not used for calibration: {error}")
 
 
-def _ends(graph: Any) -> list[str]:
-    """Names of the convolutions that see the photo, and of those after which there is no other."""
+def _outer_convolutions(graph: Any) -> list[str]:
+    """Return the names of the convolutions that see the photo, and of those after which there is no other."""
     channels = {tensor.name: tensor.dims[1] for tensor in graph.initializer if len(tensor.dims) > 1}
     followed: set[str] = set()
-    ends = []
+    outer = []
     for node in reversed(graph.node):  # they are in the order of computation
         leads_on = not followed.isdisjoint(node.output)
         if node.op_type == "Conv":
             if not leads_on or channels.get(node.input[1]) == 3:
-                ends.append(node.name)
+                outer.append(node.name)
             leads_on = True
         if leads_on:
             followed.update(node.input)
-    return ends
+    return outer

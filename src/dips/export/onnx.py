@@ -1,7 +1,7 @@
-"""A model as one ONNX file that needs no torch, written only if it says the same as the model.
+"""A model as one ONNX file that needs no torch, written only if it predicts the same as the model.
 
-In: the networks of a run and photos. Out: the file, which
- :mod:`dips.export.onnx_model` reads, and how far its answers are from torch's.
+In: the networks of a run and photos. Out: the file, which :mod:`dips.export.onnx_model` reads, and how far its answers are from
+torch's.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 
 from dips.data.images import ByteImage, image_size, read_image, resize_image
 from dips.errors import ImageError, RunError
+from dips.export.description import KEY, Description
 from dips.export.graph import Graph
 from dips.export.int8 import to_int8
-from dips.export.onnx_model import INPUT, KEY, OUTPUTS, About, OnnxNetworks
+from dips.export.onnx_model import INPUT, OUTPUTS, OnnxNetworks
 from dips.models.networks import Networks
 from dips.predict.prediction import Prediction
 from dips.predict.predictor import Predictor
@@ -29,15 +31,13 @@ from dips.system.console import log
 from dips.system.files import atomic_file
 from dips.types import Answer, PhotoBatch
 
-__all__ = ["OPSET", "ExportCheck", "compare", "export_onnx", "require_new"]
+__all__ = ["OPSET", "ExportCheck", "compare_answers", "export_onnx", "require_new", "to_bytes"]
 
 OPSET = 18
 """The first with antialiased Resize."""
 
-_MOST = 2_000_000_000  # bytes of a file; protobuf ends at 2 GiB
-
-
-_INT8_MEAN = 0.05  # measured: 0.005 to 0.02 (docs/export.md); a model that quantisation broke is far above
+_MAX_WEIGHT_BYTES = 2_000_000_000  # of a file; protobuf ends at 2 GiB
+_MAX_INT8_DIFFERENCE = 0.05  # measured: 0.005 to 0.02 (docs/export.md); a model that quantisation broke is far above
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class ExportCheck:
     other_boxes: tuple[Path, ...]
 
     def line(self) -> str:
-        """In words."""
+        """Return the comparison in words."""
         same = self.photos - len(self.other_boxes)
         return (
             f"largest difference to torch on {self.photos} photos: {self.score_map:.1e} in score maps (mean {self.mean:.1e}), "
@@ -70,7 +70,7 @@ def export_onnx(
     networks: Networks,
     path: Path,
     *,
-    about: About,
+    about: Description,
     photos: Sequence[Path],
     tolerance: float = 1e-3,
     calibration: Sequence[Path] = (),
@@ -79,49 +79,53 @@ def export_onnx(
 
     Args:
         path: the file; its name ends in ``.onnx``.
-        about: what it shall say about itself.
-        photos: what it is compared on.
+        about: what it says about itself.
+        photos: what torch and onnxruntime are compared on.
         tolerance: the largest difference of a score or a probability that is accepted.
         calibration: training photos; where there are any, the file that was accepted is written in 8 bits, and the result
             says how far that is from torch.
 
     Raises:
-        RunError: the file exists already or cannot be written, a package is missing, or the file would say something else than
-            the model, or no photo can be read; it is not written then.
+        RunError: the file already exists or cannot be written, a package is missing, the file would predict something else
+            than the model, or no photo can be read; nothing is written then.
     """
     require_new(path)
     data = to_bytes(networks, about)
-    found = compare(networks, OnnxNetworks(data, str(path), "cpu"), photos)
-    if not (found.score_map <= tolerance and found.probabilities <= tolerance):  # NaN is refused, too
+    check = compare_answers(networks, OnnxNetworks(data, str(path), "cpu"), photos)
+    if not (check.score_map <= tolerance and check.probabilities <= tolerance):  # NaN is refused, too
         raise RunError(
-            f"{path} was not written: {found.line()}, which is more than the tolerance of {tolerance:g}; "
+            f"{path} was not written: {check.line()}, which is more than the tolerance of {tolerance:g}; "
             "report it, or accept it with --tolerance"
         )
     if calibration:
-        small = dataclasses.replace(about, precision="int8")
-        data = described(to_int8(data, about.side, calibration), small)
-        found = compare(networks, OnnxNetworks(data, str(path), "cpu"), photos)
-        if not found.mean <= _INT8_MEAN:  # NaN is not
+        small = msgspec.structs.replace(about, precision="int8")
+        data = _describe(to_int8(data, about.side, calibration), small)
+        check = compare_answers(networks, OnnxNetworks(data, str(path), "cpu"), photos)
+        if not check.mean <= _MAX_INT8_DIFFERENCE:  # NaN is not
             raise RunError(
-                f"{path} was not written: in 8 bits score maps differ by {found.mean:.2g} in the mean, not {_INT8_MEAN:g}; "
-                "give other training photos to --int8, or leave it out"
+                f"{path} was not written: in 8 bits score maps differ by {check.mean:.2g} in the mean, more than "
+                f"{_MAX_INT8_DIFFERENCE:g}; give other training photos to --int8, or leave it out"
             )
     with atomic_file(path, "wb") as file:
         require_new(path)  # it took a while
         file.write(data)
-    return found
+    return check
 
 
 def require_new(path: Path) -> None:
-    """Raises RunError unless a file called ``path`` may be made and would be taken for an exported model."""
+    """Check that a file called ``path`` may be made and would be taken for an exported model.
+
+    Raises:
+        RunError: it may not, or would not.
+    """
     if path.suffix.lower() != ".onnx":
         raise RunError(f"{path}: the name of an exported model must end in .onnx, by which it is told from a run folder")
     if path.exists():
-        raise RunError(f"{path} exists already and is left as it is; choose another --out or remove it")
+        raise RunError(f"{path} already exists; nothing was changed. Choose another --out or remove it")
 
 
-def to_bytes(networks: Networks, about: About) -> bytes:
-    """The ONNX file.
+def to_bytes(networks: Networks, about: Description) -> bytes:
+    """Export networks, which must be on the CPU, to the bytes of an ONNX file.
 
     Raises:
         RunError: a package is missing, the networks are too large, or torch cannot export them.
@@ -133,7 +137,7 @@ def to_bytes(networks: Networks, about: About) -> bytes:
         raise RunError(f'the export needs onnx and onnxscript ({error}); pip install "dips-wsol[export]"') from error
     graph = Graph(networks).eval()
     held = {id(value): value.nbytes for value in (*graph.parameters(), *graph.buffers())}
-    if sum(held.values()) > _MOST:
+    if sum(held.values()) > _MAX_WEIGHT_BYTES:
         raise RunError(f"the networks have {sum(held.values()) / 1e9:.1f} GB of weights, more than one ONNX file can hold")
     sample = torch.zeros(2, networks.side + 32, networks.side + 16, 3, dtype=torch.uint8)  # three sides that differ
     sizes = {axis: torch.export.Dim(name) for axis, name in enumerate(("batch", "height", "width"))}
@@ -157,11 +161,11 @@ def to_bytes(networks: Networks, about: About) -> bytes:
             raise RunError(f"torch {torch.__version__} cannot export these networks ({first}); try a newer version") from error
     if program is None:
         raise RunError(f"torch {torch.__version__} exported nothing; try a newer version")
-    return described(program.model_proto, about)
+    return _describe(program.model_proto, about)
 
 
-def described(model: Any, about: About) -> bytes:
-    """A file without what the exporter remembers of this machine, and with what a reader must know."""
+def _describe(model: Any, about: Description) -> bytes:
+    """Return the file without what the exporter notes of this machine, and with what a reader must know."""
     import onnx
 
     for item in (*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.value_info, model.graph, model):
@@ -178,15 +182,15 @@ def described(model: Any, about: About) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def compare(networks: Networks, exported: OnnxNetworks, photos: Sequence[Path]) -> ExportCheck:
-    """Ask torch and onnxruntime the same, also about one photo in its own size.
+def compare_answers(networks: Networks, exported: OnnxNetworks, photos: Sequence[Path]) -> ExportCheck:
+    """Compare the answers of torch and onnxruntime on the same photos, for one of them also at its own size.
 
     Raises:
         RunError: no photo can be read.
     """
     about = exported.about
     config = about.predict if about.predict.threshold >= 0 else dataclasses.replace(about.predict, threshold=0.5)
-    finishing = Predictor(
+    predictor = Predictor(
         exported, config=config, classes=about.classes, background=about.background, photo_side=about.photo_side
     )
     count, score_map, probabilities, total = 0, 0.0, 0.0, 0.0
@@ -194,18 +198,18 @@ def compare(networks: Networks, exported: OnnxNetworks, photos: Sequence[Path]) 
     for batch in _batches(photos, about.side):
         squares = PhotoBatch(np.stack([square for _, square in batch]))
         one, two = networks.answer(squares), exported.answer(squares)
-        score_map, probabilities = _furthest(one, two, score_map, probabilities)
+        score_map, probabilities = _largest(one, two, score_map, probabilities)
         total += float(np.abs(one.maps - two.maps).mean()) * len(batch)
         if not count:
             whole = read_image(batch[0][0])
             with torch.inference_mode():
                 maps, classes = Graph(networks)(torch.from_numpy(whole)[None])
-            as_it_is = exported.answer(PhotoBatch(whole[None]))
-            score_map, probabilities = _furthest(Answer(maps.numpy(), classes.numpy()), as_it_is, score_map, probabilities)
+            unresized = exported.answer(PhotoBatch(whole[None]))
+            score_map, probabilities = _largest(Answer(maps.numpy(), classes.numpy()), unresized, score_map, probabilities)
         for i, (path, _) in enumerate(batch):
             count += 1
             size = image_size(path)
-            there, here = (finishing.finish(path, size, said.maps[i], said.probabilities[i]) for said in (one, two))
+            there, here = (predictor.finish(path, size, answer.maps[i], answer.probabilities[i]) for answer in (one, two))
             if there.label != here.label or not _same_boxes(there, here):
                 other.append(path)
     if not count:
@@ -217,7 +221,7 @@ def _same_boxes(one: Prediction, two: Prediction) -> bool:
     return one.boxes.shape == two.boxes.shape and bool(np.abs(one.boxes - two.boxes).max(initial=0) <= 1)
 
 
-def _furthest(one: Answer, two: Answer, score_map: float, probabilities: float) -> tuple[float, float]:
+def _largest(one: Answer, two: Answer, score_map: float, probabilities: float) -> tuple[float, float]:
     maps = np.abs(one.maps - two.maps).max()
     classes = np.abs(one.probabilities - two.probabilities).max()
     return float(np.maximum(maps, score_map)), float(np.maximum(classes, probabilities))  # NaN stays NaN

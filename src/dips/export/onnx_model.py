@@ -1,94 +1,34 @@
 """Prediction with an exported model: one ONNX file, run by onnxruntime; no torch.
 
 In: a file that :mod:`dips.export.onnx` wrote. It may come from anywhere: what it says about itself is checked, and it can name
-no other file. Out:
- a :class:`~dips.predict.predictor.Predictor`, so that boxes, masks, tiles and files are made as for a run folder.
+no other file. Out: a :class:`~dips.predict.predictor.Predictor`, so that boxes, masks, tiles and files are made as for a run
+folder.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dips.config import Config, PredictConfig, require_prediction, several
-from dips.errors import ConfigError, DipsError, RunError
-from dips.export.wire import metadata, names_other_files
+from dips.errors import ConfigError, RunError
+from dips.export.description import KEY, parse_description
+from dips.export.wire import has_external_data, read_metadata
 from dips.predict.model import PredictionModel, weights_line
 from dips.predict.predictor import Predictor
 from dips.system.environment import usable_cores
 from dips.types import Answer, Answerer, PhotoBatch
 
-__all__ = ["BAKED", "About", "OnnxModel", "OnnxNetworks", "is_onnx", "load_onnx"]
+__all__ = ["BAKED", "OnnxModel", "OnnxNetworks", "load_onnx"]
 
-SCHEMA = 1
-KEY = "dips"  # of the file's metadata
 INPUT, OUTPUTS = "photos", ("score_map", "probabilities")
 BAKED = ("size", "flip", "sst_share")
 """Settings of prediction that are part of the graph."""
-
-_LARGEST = 8192  # pixels of a side that a file may ask for
-
-
-@dataclass(frozen=True, kw_only=True)
-class About:
-    """What an exported file says about itself.
-
-    Attributes:
-        classes: names in label order.
-        background: label of the class without object, if there is one.
-        predict: the settings of prediction, threshold and ``sst_share`` worked out.
-        side: of the squares that the networks see.
-        photo_side: see :class:`~dips.predict.predictor.Predictor`.
-        weights: for each pretrained network inside what is known of its weights: ``arch``, ``note``, ``licence``.
-        model: SHA-256 of the run's ``model.json``.
-        dips: the version that exported it.
-        precision: ``float32`` or ``int8``.
-    """
-
-    classes: tuple[str, ...]
-    background: int | None
-    predict: PredictConfig
-    side: int
-    photo_side: int | None
-    weights: Mapping[str, Mapping[str, str]]
-    model: str
-    dips: str
-    precision: str = "float32"
-
-    def to_json(self) -> str:
-        """Text that :meth:`from_json` reads back."""
-        return json.dumps({"schema": SCHEMA, **dataclasses.asdict(self)}, allow_nan=False)
-
-    @staticmethod
-    def from_json(text: str) -> About:
-        """Raises ValueError, with a reason, for what is no description of an exported model."""
-        try:
-            said = json.loads(text)
-            schema = said.pop("schema")
-            if schema != SCHEMA:
-                raise ValueError(f"schema {schema}, this version reads {SCHEMA}; export it with this version")
-            settings = {f"predict.{name}": value for name, value in said.pop("predict").items()}
-            about = About(**{**said, "classes": tuple(said["classes"]), "predict": Config().replace(**settings).predict})
-        except (AttributeError, LookupError, RecursionError, TypeError, DipsError) as error:
-            raise ValueError(f"its description is damaged ({error})") from error
-        if about.precision not in ("float32", "int8"):
-            raise ValueError(f"its precision is {about.precision!r}")
-        names, label = about.classes, about.background
-        if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
-            raise ValueError("its class names are damaged")
-        if label is not None and (type(label) is not int or not 0 <= label < len(names)):
-            raise ValueError("its background class is none of its classes")
-        sides = (about.side, about.side if about.photo_side is None else about.photo_side)
-        if not all(type(side) is int and side > 0 for side in sides) or about.side > _LARGEST:
-            raise ValueError("its size of photos is damaged")
-        return about
 
 
 class OnnxNetworks(Answerer):
@@ -106,7 +46,9 @@ class OnnxNetworks(Answerer):
     """
 
     def __init__(self, data: bytes, name: str, device: str = "auto") -> None:
-        """Args:
+        """Open a file.
+
+        Args:
             data: the file.
             name: how to call it in errors.
             device: ``cpu``, ``cuda`` or ``cuda:1``; ``auto`` takes a GPU where onnxruntime can use one.
@@ -115,17 +57,14 @@ class OnnxNetworks(Answerer):
             RunError: onnxruntime is missing, the device is not there, or this is no model that DiPS exported.
         """
         try:
-            text, foreign = metadata(data).get(KEY), names_other_files(data)
+            text, foreign = read_metadata(data).get(KEY), has_external_data(data)
         except ValueError as error:
             raise RunError(f"{name} is damaged, or no ONNX model ({error}); copy it again") from error
         if text is None:
             raise RunError(f"{name} is an ONNX model, but none that 'dips export' wrote")
         if foreign:
-            raise RunError(f"{name} refers to other files, which no model that 'dips export' wrote does; it was not opened")
-        try:
-            self.about = About.from_json(text)
-        except ValueError as error:
-            raise RunError(f"{name} cannot be used: {error}") from error
+            raise RunError(f"{name} would read other files, which no model that 'dips export' wrote does")
+        self.about = parse_description(text, name)
         self._session, self._name = _session(data, name, device), name
         inputs = [(item.name, item.type, len(item.shape)) for item in self._session.get_inputs()]
         if inputs != [(INPUT, "tensor(uint8)", 4)] or tuple(item.name for item in self._session.get_outputs()) != OUTPUTS:
@@ -160,7 +99,7 @@ class OnnxNetworks(Answerer):
 
 
 class OnnxModel(PredictionModel):
-    """An exported model; it can predict, nothing else.
+    """An exported model, which predicts as a run does and does nothing else.
 
     Attributes:
         path: its file.
@@ -182,17 +121,12 @@ class OnnxModel(PredictionModel):
 
     @property
     def predictor(self) -> Predictor:
-        """The networks, and what makes objects of their maps."""
+        """The networks, and how their maps become objects."""
         return self._predictor
 
     def made_with(self) -> str:
-        """The pretrained weights inside, in a line."""
+        """Return the pretrained weights inside, in a line."""
         return weights_line(self.about.weights)
-
-
-def is_onnx(path: str | Path) -> bool:
-    """Whether this is the name of an exported model, and not that of a run folder."""
-    return Path(path).suffix.lower() == ".onnx" and not Path(path).is_dir()
 
 
 def load_onnx(path: str | Path, *, settings: Sequence[str] = (), device: str = "auto") -> OnnxModel:
@@ -212,7 +146,7 @@ def load_onnx(path: str | Path, *, settings: Sequence[str] = (), device: str = "
     for item in settings:
         name = item.partition("=")[0].strip()
         if name.removeprefix("predict.") in BAKED:
-            raise ConfigError(f"{name} is part of {file} and cannot be set any more; export the run with --set {item.strip()}")
+            raise ConfigError(f"{name} is part of {file} and can no longer be set; export the run with --set {item.strip()}")
     try:
         data = file.read_bytes()
     except OSError as error:
@@ -248,7 +182,7 @@ def _providers(available: Sequence[str], device: str) -> list[Any]:
     kind, _, number = device.partition(":")
     there = "CUDAExecutionProvider" in available
     if kind not in ("auto", "cpu", "cuda") or (number and (kind != "cuda" or not number.isdecimal())):
-        raise RunError(f"the device '{device}' is none for an ONNX model; give cpu, cuda, cuda:1 or auto")
+        raise RunError(f"the device '{device}' is not one for an ONNX model; give cpu, cuda, cuda:1 or auto")
     if kind == "cuda" and not there:
         raise RunError(f"the device '{device}' needs onnxruntime for CUDA (pip install onnxruntime-gpu); try --device cpu")
     cuda = [("CUDAExecutionProvider", {"device_id": number or "0"})] if there and kind != "cpu" else []

@@ -1,14 +1,13 @@
 """What must be known of an ONNX file before it is run: its metadata, and whether it would read other files.
 
-In: the bytes of a file from anywhere. Read here is protobuf's wire format, as far as that takes; the package ``onnx`` is not
-needed.
+In: the bytes of a file from anywhere. It is read by protobuf's wire format alone; the package ``onnx`` is not needed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-__all__ = ["metadata", "names_other_files"]
+__all__ = ["has_external_data", "read_metadata"]
 
 # which fields of which message hold which others (onnx.proto)
 _INSIDE = {
@@ -24,68 +23,68 @@ _EXTERNAL_DATA, _DATA_LOCATION = 13, 14  # of a tensor
 _FIXED = {1: 8, 5: 4}  # wire type to bytes
 
 
-def metadata(data: bytes) -> dict[str, str]:
-    """The file's own key-value pairs.
+def read_metadata(data: bytes) -> dict[str, str]:
+    """Return the file's own key-value pairs.
 
     Raises:
         ValueError: this is no ONNX file, or a damaged one.
     """
-    found = {}
+    pairs = {}
     for field, value in _fields(memoryview(data)):
         if field == 14 and isinstance(value, memoryview):
             entry = {key: bytes(text).decode() for key, text in _fields(value) if isinstance(text, memoryview)}
-            found[entry.get(1, "")] = entry.get(2, "")
-    return found
+            pairs[entry.get(1, "")] = entry.get(2, "")
+    return pairs
 
 
-def names_other_files(data: bytes) -> bool:
-    """Whether any tensor lies in another file.
+def has_external_data(data: bytes) -> bool:
+    """Return whether any tensor lies in another file.
 
     Raises:
         ValueError: this is no ONNX file, or a damaged one.
     """
-    left = [("model", memoryview(data))]
-    while left:
-        kind, message = left.pop()
+    pending = [("model", memoryview(data))]
+    while pending:
+        kind, message = pending.pop()
         for field, value in _fields(message):
             if kind == "tensor":
                 if field == _EXTERNAL_DATA or (field == _DATA_LOCATION and value):
                     return True
             elif isinstance(value, memoryview) and field in _INSIDE.get(kind, {}):
-                left.append((_INSIDE[kind][field], value))
+                pending.append((_INSIDE[kind][field], value))
     return False
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
-    """Number and value of every field: an integer, or the bytes of text, message or packed numbers."""
-    at = 0
-    while at < len(message):
-        tag, at = _varint(message, at)
+    """Yield number and value of every field: an integer, or the bytes of text, message or packed numbers."""
+    position = 0
+    while position < len(message):
+        tag, position = _varint(message, position)
         wire = tag & 7
         if wire == 0:
-            value, at = _varint(message, at)
+            value, position = _varint(message, position)
             yield tag >> 3, value
             continue
         if wire == 2:
-            length, at = _varint(message, at)
+            length, position = _varint(message, position)
         elif wire in _FIXED:
             length = _FIXED[wire]
         else:
             raise ValueError("this is no ONNX file")
-        if at + length > len(message):
+        if position + length > len(message):
             raise ValueError("the file is cut short")
-        yield tag >> 3, message[at : at + length]
-        at += length
+        yield tag >> 3, message[position : position + length]
+        position += length
 
 
-def _varint(message: memoryview, at: int) -> tuple[int, int]:
+def _varint(message: memoryview, position: int) -> tuple[int, int]:
     value = 0
     for shift in range(0, 70, 7):
-        if at >= len(message):
+        if position >= len(message):
             raise ValueError("the file is cut short")
-        byte = message[at]
-        at += 1
+        byte = message[position]
+        position += 1
         value |= (byte & 127) << shift
         if byte < 128:
-            return value, at
+            return value, position
     raise ValueError("this is no ONNX file")

@@ -20,8 +20,18 @@ from dips.model import Model
 from dips.models.networks import TEMPER
 from dips.report.run_report import write_run_report
 from dips.runs.card import write_card
-from dips.runs.checkpoint import save_model
-from dips.runs.trained import CONFIG, RUN
+from dips.runs.checkpoint import key_map_values, save_model
+from dips.runs.records import (
+    CONFIG,
+    MODEL,
+    RUN,
+    ModelMeta,
+    PhotoCounts,
+    RunRecord,
+    RunSeconds,
+    SkippedPhoto,
+    WeightsRecord,
+)
 from dips.system.console import log
 from dips.system.device import environment, launch_fabric
 from dips.system.environment import store_folder
@@ -48,26 +58,34 @@ def fit(
     """Train a localizer from photos sorted by class.
 
     Args:
-        data: see ``docs/data.md``.
+        data: folder or file, see ``docs/data.md``.
         out: the run folder; must not exist, unless ``resume``.
         recipe: name or TOML file; default: ``default``.
-        settings: ``stage.name=value`` strings that win over the recipe; a single one need not be in a list.
+        settings: ``stage.name=value`` strings that override the recipe; a single one need not be in a list.
         weights: local weights files, folders, or NAME=FILE; likewise.
         store: folder of the harvest; default: the user's cache.
-        device: ``auto``, ``cpu``, ``cuda``, ``mps``. Started by ``torchrun``, each process takes a device of its own.
-        resume: go on with a training that was stopped; the settings must be the same.
+        device: ``auto``, ``cpu``, ``cuda``, ``mps``. Started by ``torchrun``, each process takes its own device.
+        resume: continue a training that was stopped; the settings must be the same.
+
+    Returns:
+        The trained model, opened.
 
     Raises:
         DipsError: whatever is wrong with data, settings, weights or folders, before anything is written where possible.
+
+    .. code-block:: python
+
+        model = dips.fit("photos", out="run", settings=["train.epochs=2"])
+        for prediction in model.predict("new-photos"):
+            print(prediction.path, prediction.label, prediction.boxes)
     """
     run = Path(out)
     config, weights = load_config(recipe, several(settings)), several(weights)
     config.check()
     fabric = launch_fabric(device)
-    place = fabric.device
     if fabric.is_global_zero:
         _open_run(run, config, resume)
-    if resume and (run / "model.json").is_file():
+    if resume and (run / MODEL).is_file():
         log(f"{run} is trained already")
         return Model.open(run, device=device, weights=weights)
     train_set, val_set = read_splits(data, config)
@@ -76,17 +94,19 @@ def fit(
         + ("" if train_set.background is None else f"; '{train_set.classes[train_set.background]}' is without object")
     )
     if config.sst_share > 0:
-        log(f"score maps will mix the U-Net with the transformer's linear map (share {config.sst_share:g}; predict.sst_share)")
+        log(f"score maps will mix the U-Net with the transformer's linear map (predict.sst_share, here {config.sst_share:g})")
     with fabric.rank_zero_first():  # it fills the store, other processes read it
-        prepared = prepare(train_set, val_set, config=config, store=Store(store_folder(store)), device=place, given=weights)
+        inputs = prepare(
+            train_set, val_set, config=config, store=Store(store_folder(store)), device=fabric.device, given=weights
+        )
     if fabric.is_global_zero:
         _begin_run(run, config, resume)
-    trained = train(prepared, config=config, run=run, fabric=fabric, resume=resume)
+    result = train(inputs, config=config, run=run, fabric=fabric, resume=resume)
     if fabric.is_global_zero:
-        _save(run, Path(data), config, prepared, trained, place)
-        log(f"trained: {trained.selection}")
+        _save(run, Path(data), config, inputs, result, fabric.device)
+        log(f"trained: {result.selection}")
     fabric.barrier()
-    return Model.open(run, device=str(place), weights=weights)
+    return Model.open(run, device=str(fabric.device), weights=weights)
 
 
 def _open_run(run: Path, config: Config, resume: bool) -> None:
@@ -108,49 +128,48 @@ def _open_run(run: Path, config: Config, resume: bool) -> None:
 
 
 def _begin_run(run: Path, config: Config, resume: bool) -> None:
+    """Make the run folder with its settings; a resumed one has them."""
     if not (resume and (run / CONFIG).is_file()):
         with atomic_file(run / CONFIG) as file:
             file.write(to_toml(config))
 
 
-def _save(
-    run: Path, data: Path, config: Config, prepared: TrainingInputs, trained: TrainingResult, device: torch.device
-) -> None:
-    key_map = prepared.harvested.key_map
-    record = {
-        "data": str(data),
-        "classes": list(prepared.train.classes),
-        "background": prepared.train.background,
-        "photos": {"train": len(prepared.train), "val": len(prepared.val), "skipped": len(prepared.harvested.problems)},
-        "skipped": [{"path": str(p.path), "why": p.message} for p in prepared.harvested.problems],
-        "weights": {role: item.record() for role, item in prepared.weights.items()},
-        "accuracy": prepared.accuracy,
-        "selection": trained.selection,
-        "label_free": trained.label_free,
-        "validation": trained.validation,
-        "best_tau": trained.best_tau,
-        "seed": config.train.seed,
-        "seconds": {"harvest": round(prepared.harvested.seconds, 1), "training": round(trained.seconds, 1)},
-        "environment": environment(device),
-    }
+def _save(run: Path, data: Path, config: Config, inputs: TrainingInputs, result: TrainingResult, device: torch.device) -> None:
+    """Write everything that the run folder holds besides settings and metrics."""
+    train, problems, key_map = inputs.train, inputs.harvest.problems, inputs.harvest.key_map
+    record = RunRecord(
+        data=str(data),
+        classes=train.classes,
+        background=train.background,
+        photos=PhotoCounts(train=len(train), val=len(inputs.val), skipped=len(problems)),
+        skipped=tuple(SkippedPhoto(path=str(problem.path), why=problem.message) for problem in problems),
+        weights={role: WeightsRecord(**item.record()) for role, item in inputs.weights.items()},
+        accuracy=inputs.accuracy,
+        selection=result.selection,
+        label_free=result.label_free,
+        validation=result.validation,
+        best_tau=result.best_tau,
+        seed=config.train.seed,
+        seconds=RunSeconds(harvest=round(inputs.harvest.seconds, 1), training=round(result.seconds, 1)),
+        environment=environment(device),
+    )
+    meta = ModelMeta(
+        classes=train.classes,
+        background=train.background,
+        best_tau=result.best_tau,
+        sst_share=config.sst_share,
+        temper=TEMPER,
+        photo_side=_photo_side(train),
+        key_map=None if key_map is None else key_map_values(key_map),
+    )
     write_json(run / RUN, record)
-    meta = {
-        "classes": list(prepared.train.classes),
-        "background": prepared.train.background,
-        "best_tau": trained.best_tau,
-        "sst_share": config.sst_share,
-        "temper": TEMPER,
-        "photo_side": _photo_side(prepared.train),
-        "key_map": None if key_map is None else key_map.record(),
-    }
     write_card(run / "README.md", record)
     write_run_report(run)
-    save_model(run, trained.localizer.cpu(), prepared.classifier.cpu(), meta)  # its presence says that the run is done
+    save_model(run, result.localizer.cpu(), inputs.classifier.cpu(), meta)  # model.json says that the run is done
     (run / STATE).unlink(missing_ok=True)
 
 
 def _photo_side(photos: DataSet) -> int:
-    """Side of a square as large as the photos, in pixels: the median of up to 200 of them, from their headers."""
-    every = photos.samples[:: max(1, len(photos) // 200)]
-    sizes = [image_size(sample.path) for sample in every]
+    """Return the side of a square as large as the photos, in pixels: the median of some 200 of them, from their headers."""
+    sizes = [image_size(sample.path) for sample in photos.samples[:: max(1, len(photos) // 200)]]
     return round(statistics.median(math.sqrt(width * height) for width, height in sizes))

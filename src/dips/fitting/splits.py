@@ -12,11 +12,11 @@ from dips.errors import ConfigError, DataError
 from dips.system.console import log
 from dips.types import DataSet
 
-__all__ = ["read_splits"]
+__all__ = ["boxed_positions", "read_splits", "resolve_select_on"]
 
 
 def read_splits(data: str | Path, config: Config) -> tuple[DataSet, DataSet]:
-    """Training and validation photos of DATA; the latter cut from the former where there is no ``val``.
+    """Read the training and the validation photos of DATA; where there is no ``val``, it is cut from the training photos.
 
     Both have the training photos' classes; validation photos of other classes, or of none, are left out.
 
@@ -31,29 +31,35 @@ def read_splits(data: str | Path, config: Config) -> tuple[DataSet, DataSet]:
     else:
         seed = config.train.seed if config.data.val_seed < 0 else config.data.val_seed
         train, val = split_validation(dataset, fraction=config.data.val_share, seed=seed)
-    criterion(config, val)
+    resolve_select_on(config, val)
     return train, val
 
 
 def _labelled(val: DataSet, train: DataSet) -> DataSet:
-    """The photos of ``val`` that have a class of ``train``, with its labels."""
+    """Return the photos of ``val`` that have a class of ``train``, with its labels."""
     val = align_classes(val, train.classes, train.background)
-    kept = tuple(sample for sample in val.samples if sample.label is not None)
-    if not kept:
+    labelled = tuple(sample for sample in val.samples if sample.label is not None)
+    if not labelled:
         raise DataError(f"{val.root}: no validation photo has a class; sort them into the folders of the training photos")
-    if len(kept) < len(val):
-        log(f"{len(val) - len(kept)} validation photos have no class of the training photos and are left out")
-    return dataclasses.replace(val, samples=kept)
+    if len(labelled) < len(val):
+        log(f"{len(val) - len(labelled)} validation photos have no class of the training photos and are left out")
+    return dataclasses.replace(val, samples=labelled)
 
 
-def criterion(config: Config, val: DataSet) -> str:
-    """``train.select_on`` with ``auto`` worked out."""
-    wanted, shown = config.train.select_on, bool(boxed_positions(val))
-    if wanted == "boxes" and not shown:
-        raise ConfigError("train.select_on=boxes: no validation photo has a true box; set it to auto, proposals or last")
-    return wanted if wanted != "auto" else "boxes" if shown else "proposals"
+def resolve_select_on(config: Config, val: DataSet) -> str:
+    """Return ``train.select_on`` with ``auto`` resolved: ``boxes``, ``proposals`` or ``last``.
+
+    Raises:
+        ConfigError: ``boxes``, and no validation photo has one.
+    """
+    setting, has_boxes = config.train.select_on, bool(boxed_positions(val))
+    if setting == "boxes" and not has_boxes:
+        raise ConfigError(
+            "train.select_on=boxes: no validation photo has a ground-truth box; set it to auto, proposals or last"
+        )
+    return setting if setting != "auto" else "boxes" if has_boxes else "proposals"
 
 
 def boxed_positions(val: DataSet) -> list[int]:
-    """Positions of the photos with at least one true box; others (none, or unknown) cannot be measured on."""
+    """Return the positions of the photos with at least one ground-truth box; on others nothing can be measured."""
     return [i for i, sample in enumerate(val.samples) if sample.boxed]

@@ -1,4 +1,4 @@
-"""From the transformer's answer to normalised maps (paper 3.1).
+"""From the transformer's features to normalised maps (paper 3.1).
 
 In: :class:`~dips.models.backbones.Features`; out: maps ``(B, M, h, w)``: the mean over **all** heads first (taken before
 normalising), then the single heads that were asked for. A map is divided by its maximum; its minimum stays.
@@ -18,7 +18,7 @@ __all__ = ["head_maps", "join_attention", "mirror_average", "normalised", "upsam
 
 
 def join_attention(features: Sequence[Features]) -> Tensor:
-    """Attention ``(B, heads, h, w)`` of several input sizes, averaged on the finest grid.
+    """Average attention ``(B, heads, h, w)`` of several input sizes on the finest grid.
 
     Each size counts the same: all of its heads are divided by the maximum of their mean. A maximum per head would make the
     mean over heads one of normalised maps.
@@ -31,22 +31,33 @@ def join_attention(features: Sequence[Features]) -> Tensor:
 
 
 def head_maps(attention: Tensor, heads: int) -> Tensor:
-    """Mean map and the first ``heads`` single heads (-1 = all) of ``(B, H, h, w)``, each with maximum 1."""
+    """Return the mean map and single heads, each divided by its maximum.
+
+    Args:
+        attention: ``(B, H, h, w)``.
+        heads: how many single heads, the first ones; -1 = all.
+
+    Returns:
+        ``(B, 1 + heads, h, w)``.
+
+    >>> head_maps(torch.rand(2, 6, 4, 4), heads=3).shape
+    torch.Size([2, 4, 4, 4])
+    """
     count = attention.shape[1] if heads < 0 else min(heads, attention.shape[1])
     return normalised(torch.cat([attention.mean(1, keepdim=True), attention[:, :count]], dim=1))
 
 
 def normalised(maps: Tensor) -> Tensor:
-    """Maps ``(..., h, w)`` divided by their maximum; a map of zeros stays one."""
+    """Divide maps ``(..., h, w)`` by their maximum; a map of zeros stays one."""
     peak = maps.amax((-2, -1), keepdim=True)
     return maps / peak.clamp(min=torch.finfo(maps.dtype).tiny)
 
 
 def upsampled(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """``(B, M, h, w)`` to ``(B, M, *size)``, bilinear with ``align_corners=False``."""
+    """Resize ``(B, M, h, w)`` to ``(B, M, *size)``, bilinear with ``align_corners=False``."""
     return maps if maps.shape[-2:] == size else F.interpolate(maps, size, mode="bilinear", align_corners=False)
 
 
 def mirror_average(plain: Tensor, mirrored: Tensor) -> Tensor:
-    """The mean of a photo's maps and those of its mirror image, ``(..., h, w)`` each."""
+    """Average a photo's maps with those of its mirror image, ``(..., h, w)`` each."""
     return (plain + mirrored.flip(-1)) / 2

@@ -1,47 +1,40 @@
-"""Stored squares as tensors, and the classifier's pooled features of them, computed once."""
+"""The classifier's pooled features of all harvested photos, computed once."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dips.data.images import resize_image
 from dips.harvest.harvest import Harvest
 from dips.harvest.store import Store
 from dips.models.classifier import Classifier
 from dips.models.weights.resolve import Weights
 from dips.system.console import track
 
-__all__ = []
+__all__ = ["pooled_features"]
 
-
-def squares_batch(harvested: Harvest, digests: Sequence[str], side: int, device: torch.device) -> Tensor:
-    squares = np.stack([resize_image(harvested.square(d), (side, side)) for d in digests])
-    return torch.from_numpy(squares).to(device).permute(0, 3, 1, 2).float() / 255
+_BATCH = 32
 
 
 @torch.inference_mode()
 def pooled_features(
     classifier: Classifier, weights: Weights, harvested: Harvest, store: Store, side: int, device: torch.device
 ) -> Tensor:
-    """Pooled CNN features ``(N, F)`` of all harvested photos, from the store where they are."""
+    """Return the pooled CNN features ``(N, F) float32`` of all harvested photos on the CPU; the store holds them from then on.
+
+    Args:
+        classifier: with ``weights`` in the layers below the last; ends on ``device`` in evaluation mode.
+        side: of the square that it sees, in pixels.
+    """
     shelf = store.shelf(
         "cnn",
         {"version": 1, "weights": weights.sha256, "arch": weights.arch, "side": side, "squares": harvested.squares.folder.name},
     )
-    todo = shelf.missing(harvested.digests)
+    missing = shelf.missing(harvested.digests)
     classifier.to(device).eval()
-    for start in track(range(0, len(todo), 32), "classifier", -(-len(todo) // 32)):
-        keys = todo[start : start + 32]
-        values = classifier.features(squares_batch(harvested, keys, side, device)).cpu().numpy()
-        shelf.put({key: {"pooled": value} for key, value in zip(keys, values, strict=True)})
-    return torch.from_numpy(np.stack([_pooled(shelf.get(d)) for d in harvested.digests]))
-
-
-def _pooled(record: dict[str, Any] | None) -> np.ndarray[Any, Any]:
-    assert record is not None
-    return np.asarray(record["pooled"], np.float32)
+    for start in track(range(0, len(missing), _BATCH), "classifier", -(-len(missing) // _BATCH)):
+        digests = missing[start : start + _BATCH]
+        features = classifier.features(harvested.batch(digests, side, device)).cpu().numpy()
+        shelf.put({digest: {"pooled": row} for digest, row in zip(digests, features, strict=True)})
+    return torch.from_numpy(np.stack([shelf.require(digest)["pooled"] for digest in harvested.digests]).astype(np.float32))

@@ -1,4 +1,4 @@
-"""What the transformer said, read back from the store photo by photo.
+"""Read access to what the harvest stored, photo by photo: squares, attention, refined maps.
 
 In: shelves that :mod:`dips.harvest.harvester` filled. Out: squares ``(S, S, 3) uint8`` and maps ``(h, w)`` with maximum 1.
 """
@@ -7,28 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from dips.errors import StoreError
+from dips.data.images import ByteImage, resize_image
 from dips.harvest.attention import head_maps, normalised
+from dips.harvest.squares import read_square
 from dips.harvest.store import Shelf
+from dips.models.inputs import to_tensor
 from dips.models.keymap import KeyMap
 from dips.types import FloatArray, Problem, Sample
 
-__all__ = ["Harvest", "decode_square", "encode_square", "read_record"]
-
-_Bytes = NDArray[np.uint8]
+__all__ = ["Harvest"]
 
 
 @dataclass(frozen=True)
 class Harvest:
-    """Photos whose maps are in the store.
+    """The photos of a data set whose maps are in the store.
 
     Attributes:
         samples: those that could be read, in the data set's order.
@@ -37,7 +34,7 @@ class Harvest:
         squares: shelf of the photos as squares, ``png``.
         maps: shelf of ``attention (H, h, w) float16``, ``refined (h, w) float16`` (unless refine=none), ``cls (D) float16``.
         key_map: the fitted directions (refine=dataset).
-        seconds: that the transformer's work on these photos took, whenever it was done.
+        seconds: what the transformer's work on these photos took, whenever it was done.
     """
 
     samples: tuple[Sample, ...]
@@ -48,64 +45,37 @@ class Harvest:
     key_map: KeyMap | None
     seconds: float = 0.0
 
-    def square(self, digest: str) -> _Bytes:
-        """The photo as ``(S, S, 3) uint8``, S = ``train.resize``."""
-        return decode_square(read_record(self.squares, digest)["png"])
+    def square(self, digest: str) -> ByteImage:
+        """Return the photo as ``(S, S, 3) uint8`` RGB, S = ``train.resize``."""
+        return read_square(self.squares, digest)
+
+    def batch(self, digests: Sequence[str], side: int, device: torch.device | str = "cpu") -> Tensor:
+        """Return photos as a batch ``(B, 3, side, side) float32`` in [0, 1]."""
+        return to_tensor([resize_image(self.square(digest), (side, side)) for digest in digests], device)
 
     def class_tokens(self, digests: Sequence[str]) -> Tensor:
-        """The transformer's class tokens, ``(N, D) float32``."""
-        return torch.from_numpy(np.stack([read_record(self.maps, d)["cls"] for d in digests]).astype(np.float32))
+        """Return the transformer's class tokens ``(N, D) float32``."""
+        return torch.from_numpy(np.stack([self.maps.require(d)["cls"] for d in digests]).astype(np.float32))
 
     def mean_attention(self, digest: str) -> FloatArray:
-        """The mean attention map ``(h, w)``, maximum 1."""
-        attention = torch.from_numpy(read_record(self.maps, digest)["attention"].astype(np.float32))
+        """Return the mean attention map ``(h, w)``, maximum 1."""
+        attention = torch.from_numpy(self.maps.require(digest)["attention"].astype(np.float32))
         return np.asarray(normalised(attention.mean(0)).numpy())
 
     def refined(self, digest: str) -> FloatArray | None:
-        """The refined map ``(h, w)``, maximum 1; None with refine=none."""
-        found = read_record(self.maps, digest).get("refined")
-        return None if found is None else np.asarray(normalised(torch.from_numpy(found.astype(np.float32))).numpy())
+        """Return the refined map ``(h, w)``, maximum 1; None with refine=none."""
+        stored = self.maps.require(digest).get("refined")
+        return None if stored is None else np.asarray(normalised(torch.from_numpy(stored.astype(np.float32))).numpy())
 
     def linear(self, digest: str) -> FloatArray | None:
-        """The linear map on the keys ``(h, w)`` as it is, in [0, 1]; None unless refine=dataset."""
-        return None if self.key_map is None else np.asarray(read_record(self.maps, digest)["refined"], np.float32)
+        """Return the linear map on the keys ``(h, w)`` in [0, 1], not divided; None unless refine=dataset."""
+        return None if self.key_map is None else np.asarray(self.maps.require(digest)["refined"], np.float32)
 
     def source_maps(self, digest: str, heads: int) -> FloatArray:
-        """The maps that make proposals, ``(M, h, w)`` with maximum 1: refined or mean, then single heads."""
-        attention = torch.from_numpy(read_record(self.maps, digest)["attention"].astype(np.float32))
+        """Return the maps that make proposals, ``(M, h, w)`` with maximum 1: refined or mean, then single heads."""
+        attention = torch.from_numpy(self.maps.require(digest)["attention"].astype(np.float32))
         maps = head_maps(attention[None], heads)[0]
         refined = self.refined(digest)
         if refined is not None:
             maps = torch.cat([torch.from_numpy(refined)[None], maps[1:]])
         return np.asarray(maps.numpy())
-
-
-def read_record(shelf: Shelf, digest: str) -> dict[str, NDArray[Any]]:
-    """The record that must be there.
-
-    Raises:
-        StoreError: it is not.
-    """
-    record = shelf.get(digest)
-    if record is None:
-        raise StoreError(f"the store {shelf.folder} lost a photo's record while it was in use; run the command again")
-    return record
-
-
-def encode_square(image: _Bytes) -> _Bytes:
-    """``(S, S, 3) uint8`` RGB as the bytes of a PNG."""
-    done, data = cv2.imencode(".png", image[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
-    assert done
-    return np.asarray(data, np.uint8).reshape(-1)
-
-
-def decode_square(data: _Bytes) -> _Bytes:
-    """What :func:`encode_square` packed.
-
-    Raises:
-        StoreError: it is damaged.
-    """
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    if image is None:
-        raise StoreError("a photo in the store is damaged; remove the store's 'squares' folder, and it is made again")
-    return np.ascontiguousarray(image[:, :, ::-1], dtype=np.uint8)

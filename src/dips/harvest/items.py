@@ -1,7 +1,7 @@
 """The second half of the harvest: proposals, their scores, and what training reads of them (paper 3.1, 3.2).
 
-In: :class:`~dips.harvest.harvest.Harvest` photos, a fitted classifier and labels. Out: :class:`Items`, one per photo,
-that fulfil the protocol of :mod:`dips.train.batches`. Scores are kept in the store under the classifier's own hash.
+In: a :class:`~dips.harvest.harvest.Harvest`, a fitted classifier and labels. Out: :class:`ScoredPhotos`, which are
+:class:`~dips.train.batches.TrainingPhotos`. Scores are kept in the store under the classifier's own hash.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from torch import nn
 
 from dips.config import HarvestConfig
 from dips.data.images import resize_image
-from dips.harvest.harvest import Harvest, read_record
+from dips.harvest.harvest import Harvest
 from dips.harvest.proposals import propose
-from dips.harvest.scoring import best, score
-from dips.harvest.store import Record, Shelf, Store, network_hash
+from dips.harvest.scoring import best_proposals, score_proposals
+from dips.harvest.store import Arrays, Shelf, Store, network_hash
 from dips.system.console import log, track
 from dips.types import FloatArray
 
-__all__ = ["Item", "Items", "harvest_items", "record_key"]
+__all__ = ["ScoredPhoto", "ScoredPhotos", "record_key", "score_photos"]
 
 
 @dataclass(frozen=True)
-class Item:
-    """One photo with its best proposals.
+class ScoredPhoto:
+    """One photo with its P best proposals.
 
     Attributes:
         image: ``(S, S, 3) uint8``.
         maps: ``(P, h, w) float16``, the map each proposal comes from, tempered, maximum 1.
         regions: ``(P, F, F) bool``.
-        boxes: ``(P, 4) float32``, ``x0 y0 x1 y1`` as shares of the frame.
+        boxes: ``(P, 4) float32``, ``x0 y0 x1 y1`` as fractions of the frame.
         scores: ``(P,) float32``, the classifier's probability of the photo's class.
         label: index of the class.
     """
@@ -48,8 +48,8 @@ class Item:
     label: int
 
 
-class Items:
-    """Photos with proposals, read from the store one at a time."""
+class ScoredPhotos:
+    """Photos with their best proposals, read from the store one at a time."""
 
     def __init__(
         self, harvested: Harvest, shelf: Shelf, index: Sequence[int], labels: Sequence[int], background: int | None
@@ -60,25 +60,30 @@ class Items:
     def __len__(self) -> int:
         return len(self.positions)
 
-    def __getitem__(self, position: int, /) -> Item:
+    def __getitem__(self, position: int, /) -> ScoredPhoto:
         if position >= len(self):
             raise IndexError(position)
         label = self.labels[position]
         digest = self.harvested.digests[self.positions[position]]
         image = self.harvested.square(digest)
         if label == self.background:
-            none = np.zeros((0, 1, 1))
-            return Item(
-                image, none.astype(np.float16), none.astype(bool), np.zeros((0, 4), np.float32), np.zeros(0, np.float32), label
+            empty = np.zeros((0, 1, 1))
+            return ScoredPhoto(
+                image,
+                empty.astype(np.float16),
+                empty.astype(bool),
+                np.zeros((0, 4), np.float32),
+                np.zeros(0, np.float32),
+                label,
             )
-        record = read_record(self.shelf, record_key(digest, label))
+        record = self.shelf.require(record_key(digest, label))
         side = int(record["side"][0])
         count = len(record["boxes"])
         regions = np.unpackbits(record["regions"], axis=1, count=side * side).reshape(count, side, side).astype(bool)
-        return Item(image, record["maps"], regions, record["boxes"], record["scores"], label)
+        return ScoredPhoto(image, record["maps"], regions, record["boxes"], record["scores"], label)
 
 
-def harvest_items(
+def score_photos(
     harvested: Harvest,
     index: Sequence[int],
     labels: Sequence[int],
@@ -89,8 +94,8 @@ def harvest_items(
     store: Store,
     background: int | None,
     device: torch.device,
-) -> Items:
-    """Propose and score what is not in the store yet.
+) -> ScoredPhotos:
+    """Make proposals, score them, and keep the best; what the store holds is not computed again.
 
     Args:
         index: positions in ``harvested.samples``.
@@ -110,39 +115,41 @@ def harvest_items(
         },
     }
     shelf = store.shelf("proposals", settings)
-    wanted = {
+    pairs = {
         record_key(harvested.digests[i], label): (harvested.digests[i], label)
         for i, label in zip(index, labels, strict=True)
         if label != background
     }
-    todo = shelf.missing(wanted)
-    log(f"proposals: {len(wanted) - len(todo)} photos are in the store, {len(todo)} are scored")
+    missing = shelf.missing(pairs)
+    log(f"proposals: {len(pairs) - len(missing)} photos are in the store, {len(missing)} are scored")
     step = config.batch
-    for start in track(range(0, len(todo), step), "proposals", -(-len(todo) // step)):
-        keys = todo[start : start + step]
-        pairs = [wanted[key] for key in keys]
-        images = [resize_image(harvested.square(digest), (side, side)) for digest, _ in pairs]
-        sources = [harvested.source_maps(digest, config.heads) for digest, _ in pairs]
+    for start in track(range(0, len(missing), step), "proposals", -(-len(missing) // step)):
+        keys = missing[start : start + step]
+        batch = [pairs[key] for key in keys]
+        images = [resize_image(harvested.square(digest), (side, side)) for digest, _ in batch]
+        sources = [harvested.source_maps(digest, config.heads) for digest, _ in batch]
         proposals = [
             propose(maps, min_area=config.min_area, frame=side, power=config.map_power, levels=config.levels)
             for maps in sources
         ]
-        scores = score(classifier, images, proposals, [label for _, label in pairs], score_on=config.score_on, device=device)
-        records: dict[str, Record] = {}
-        for key, maps, found, values in zip(keys, sources, proposals, scores, strict=True):
-            chosen = best(values, top_p=config.top_p, min_score=config.min_score)
-            regions = found.regions[chosen]
+        scores = score_proposals(
+            classifier, images, proposals, [label for _, label in batch], score_on=config.score_on, device=device
+        )
+        records: dict[str, Arrays] = {}
+        for key, maps, candidates, values in zip(keys, sources, proposals, scores, strict=True):
+            chosen = best_proposals(values, top_p=config.top_p, min_score=config.min_score)
+            regions = candidates.regions[chosen]
             records[key] = {
-                "maps": (maps[found.sources[chosen]] ** config.map_power).astype(np.float16),
+                "maps": (maps[candidates.sources[chosen]] ** config.map_power).astype(np.float16),
                 "regions": np.packbits(regions.reshape(len(chosen), side * side), axis=1),
-                "boxes": found.boxes[chosen],
+                "boxes": candidates.boxes[chosen],
                 "scores": values[chosen],
                 "side": np.array([side], np.int32),
             }
         shelf.put(records)
-    return Items(harvested, shelf, index, labels, background)
+    return ScoredPhotos(harvested, shelf, index, labels, background)
 
 
 def record_key(digest: str, label: int) -> str:
-    """Key of what a store holds about a photo and a class; a photo may lie in the folders of two."""
+    """Return the key of what a store holds about a photo and a class; a photo may lie in the folders of two."""
     return hashlib.sha256(f"{digest}:{label}".encode()).hexdigest()

@@ -22,9 +22,11 @@ class Proposals:
     """Candidate objects of one photo.
 
     Attributes:
-        boxes: ``(P, 4) float32``, ``x0 y0 x1 y1`` as shares of the frame.
+        boxes: ``(P, 4) float32``, ``x0 y0 x1 y1`` as fractions of the frame.
         regions: ``(P, F, F) bool``: the components that the boxes enclose.
         sources: ``(P,) int64``: the map each comes from.
+
+    See :func:`propose` for an example.
     """
 
     boxes: FloatArray
@@ -36,22 +38,27 @@ class Proposals:
 
 
 def propose(maps: FloatArray, *, min_area: float, frame: int, power: float = 1.0, levels: int = 0) -> Proposals:
-    """Components of every map above its threshold.
+    """Find the components of every map above its threshold.
 
     Args:
         maps: ``(M, h, w)``, each divided by its maximum.
-        min_area: least area of a box as a share of the frame; a map without one that large gives its largest.
+        min_area: least area of a box as a fraction of the frame; a map without one that large gives its largest.
         frame: side F of the square that the maps are brought to.
-        power: temper: ``map ** power`` before the threshold.
-        levels: 0 = Otsu's threshold; N = the N shares ``1/(N+1) ... N/(N+1)`` of the map's maximum.
+        power: exponent that tempers the map, ``map ** power``, before the threshold.
+        levels: 0 = Otsu's threshold; N = the N fractions ``1/(N+1) ... N/(N+1)`` of the map's maximum.
 
     Returns:
-        equal regions once, in the order of the maps; nothing where all maps are constant.
+        Equal regions once, in the order of the maps; nothing where all maps are constant.
+
+    >>> score_map = np.zeros((1, 4, 4), np.float32)
+    >>> score_map[0, 1:3, 1:3] = 1
+    >>> propose(score_map, min_area=0.0, frame=4).boxes.tolist()
+    [[0.25, 0.25, 0.75, 0.75]]
     """
     boxes: list[NDArray[np.float64]] = []
     regions: list[NDArray[np.bool_]] = []
     sources: list[int] = []
-    known: set[bytes] = set()
+    seen: set[bytes] = set()
     for source, coarse in enumerate(maps):
         full = cv2.resize(coarse.astype(np.float32), (frame, frame), interpolation=cv2.INTER_LINEAR).clip(0, 1)
         full = np.asarray(full / max(float(full.max()), np.finfo(np.float32).tiny), np.float32)
@@ -61,10 +68,10 @@ def propose(maps: FloatArray, *, min_area: float, frame: int, power: float = 1.0
                 x, y, width, height = stats[part, :4]
                 window = np.s_[y : y + height, x : x + width]
                 shape = labels[window] == part
-                mark = stats[part, :4].tobytes() + np.packbits(shape).tobytes()
-                if mark in known:
+                fingerprint = stats[part, :4].tobytes() + np.packbits(shape).tobytes()
+                if fingerprint in seen:
                     continue
-                known.add(mark)
+                seen.add(fingerprint)
                 region = np.zeros((frame, frame), np.bool_)
                 region[window] = shape
                 boxes.append(np.array([x, y, x + width, y + height]) / frame)
@@ -76,6 +83,7 @@ def propose(maps: FloatArray, *, min_area: float, frame: int, power: float = 1.0
 
 
 def _masks(full: NDArray[np.float32], levels: int) -> list[NDArray[np.bool_]]:
+    """Return the pixels ``(F, F)`` of a map above its threshold, or above each of several."""
     cut = otsu(full)
     if cut is None:  # a constant map has no region
         return []
@@ -84,9 +92,10 @@ def _masks(full: NDArray[np.float32], levels: int) -> list[NDArray[np.bool_]]:
     return [full > level / (levels + 1) for level in range(1, levels + 1)]
 
 
-def _large(stats: NDArray[np.int32], least: float) -> list[int]:
+def _large(stats: NDArray[np.int32], min_area: float) -> list[int]:
+    """Return the components whose boxes exceed ``min_area`` pixels, else the one with the largest box."""
     areas = stats[1:, 2].astype(np.int64) * stats[1:, 3]
     if len(areas) == 0:
         return []
-    large = np.flatnonzero(areas > least)
+    large = np.flatnonzero(areas > min_area)
     return [int(i) + 1 for i in (large if len(large) else [areas.argmax()])]

@@ -16,25 +16,28 @@ from dips.models.keymap import unit_keys
 
 __all__ = ["fit_direction", "refine_image"]
 
-_IMAGE_TOP, _IMAGE_BOTTOM = 0.05, 0.5
-_TOP, _BOTTOM = 0.1, 0.4
+_IMAGE_TOP, _IMAGE_BOTTOM = 0.05, 0.5  # fractions of a photo's patches that count as object and as background
+_TOP, _BOTTOM = 0.1, 0.4  # the same where one map is fitted on many photos
 # strong where background is a guess: close to the difference of the means, which generalises best (docs/results.md)
 _PENALTY = 100.0
 _GAP = 4.0  # mean logits of foreground and background lie at least so far apart
 _EXCESS = 10.0  # certain background outweighs likely foreground: each round the maps draw in (docs/results.md)
-_MOST_PATCHES = 60_000
+_MAX_PATCHES = 60_000
 
 
 def refine_image(attention: Tensor, keys: Tensor, *, repeats: int = 2) -> Tensor:
-    """Cosine of every patch's key with (mean key of the top 5% patches - mean key of the bottom half).
+    """Refine maps photo by photo: cosine of every patch's key with (mean key of the top 5% - mean key of the bottom half).
 
     Args:
         attention: ``(B, h, w)`` mean attention, any scale.
         keys: ``(B, h, w, D)``.
-        repeats: how often; from the second on the map before takes the attention's place.
+        repeats: how often; from the second time on, the last map stands in for the attention.
 
     Returns:
         ``(B, h, w)`` in [0, 1]; what points away from the object is 0.
+
+    >>> refine_image(torch.rand(2, 4, 4), torch.randn(2, 4, 4, 8)).shape
+    torch.Size([2, 4, 4])
     """
     batch, height, width = attention.shape
     unit = unit_keys(keys).reshape(batch, height * width, -1)
@@ -48,6 +51,7 @@ def refine_image(attention: Tensor, keys: Tensor, *, repeats: int = 2) -> Tensor
 
 
 def _mean_of(keys: Tensor, index: Tensor) -> Tensor:
+    """Return the mean ``(B, D)`` of the keys ``(B, N, D)`` at ``index`` ``(B, K)``."""
     return keys.gather(1, index[:, :, None].expand(-1, -1, keys.shape[2])).mean(1)
 
 
@@ -60,11 +64,11 @@ def fit_direction(
         attention: ``(N, h, w)`` mean attention of the photos that it is fitted on.
         keys: ``(N, h, w, D)``, L2-normalised.
         empty: ``(N,)``: photos of the background class; all their patches are background.
-        rounds: how often the maps give the labels of the next fit.
+        rounds: how often it is fitted; each time the last maps give the labels.
         seed: of the draw that keeps the number of patches bounded.
 
     Returns:
-        weight ``(D,)`` and bias; ``keys @ weight + bias`` is a logit.
+        Weight ``(D,)`` and bias; ``keys @ weight + bias`` is a logit.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -74,10 +78,10 @@ def fit_direction(
     maps = attention.reshape(photos, patches).astype(np.float32)
     shown = np.flatnonzero(~empty)
     top, bottom = max(1, round(_TOP * patches)), max(1, round(_BOTTOM * patches))
-    each = max(1, min(top, _MOST_PATCHES // (2 * len(shown))))
+    each = max(1, min(top, _MAX_PATCHES // (2 * len(shown))))
     rng = np.random.default_rng(seed)
     blank = np.flatnonzero(empty)
-    few = min(patches, _MOST_PATCHES // max(1, len(blank)))
+    few = min(patches, _MAX_PATCHES // max(1, len(blank)))
     none = [(i, rng.choice(patches, max(1, few), replace=False)) for i in blank]
     weight, bias = np.zeros(dim, np.float32), 0.0
     for _ in range(rounds):

@@ -1,4 +1,4 @@
-"""Which proposals show the object: the classifier looks at each with the rest of the photo blurred (paper 3.2).
+"""Scores of proposals: the classifier looks at each with the rest of the photo blurred (paper 3.2).
 
 In: photos ``(F, F, 3) uint8`` and their proposals; out: the probability of the photo's class per proposal. ``box`` keeps
 the box sharp (the paper). ``region`` keeps the component sharp: a map of the background has a box as large as the photo,
@@ -17,47 +17,50 @@ from numpy.typing import NDArray
 from torch import nn
 
 from dips.harvest.proposals import Proposals
+from dips.models.inputs import to_tensor
 from dips.types import FloatArray
 
-__all__ = ["best", "blurred", "masked_views", "score"]
+__all__ = ["best_proposals", "blurred", "masked_views", "score_proposals"]
 
 _KERNEL, _SIGMA, _FRAME = 115, 100.5, 224  # the paper's blur, on the 224 frame; other frames scale it
-_EDGE = 3.0  # softening of a region's edge, pixels on the 224 frame
+_EDGE_SIGMA = 3.0  # softens a region's edge, pixels on the 224 frame
 
 
 def blurred(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The photo ``(F, F, 3)`` without anything to recognise."""
+    """Blur a photo ``(F, F, 3) uint8`` until nothing can be recognised."""
     scale = image.shape[0] / _FRAME
     kernel = 2 * round((_KERNEL * scale - 1) / 2) + 1
-    away = cv2.GaussianBlur(image.astype(np.float32), (kernel, kernel), _SIGMA * scale)  # in bytes it takes five times as long
-    return np.asarray(np.rint(away), np.uint8)
+    # in bytes it takes five times as long
+    smooth = cv2.GaussianBlur(image.astype(np.float32), (kernel, kernel), _SIGMA * scale)
+    return np.asarray(np.rint(smooth), np.uint8)
 
 
 def masked_views(image: NDArray[np.uint8], proposals: Proposals, score_on: str) -> Iterator[NDArray[np.uint8]]:
-    """One view of the photo per proposal, ``(F, F, 3) uint8``, blurred outside of it; made one at a time."""
+    """Yield one view ``(F, F, 3) uint8`` of the photo per proposal, blurred outside of it."""
     if len(proposals) == 0:
         return
-    away = blurred(image)
+    background = blurred(image)
     for box, region in zip(proposals.boxes, proposals.regions, strict=True):
-        view = away.copy()
+        view = background.copy()
         if score_on == "box":
             window = _window(box, image.shape[0], 0)
             view[window] = image[window]
         else:
-            sigma = _EDGE * image.shape[0] / _FRAME
+            sigma = _EDGE_SIGMA * image.shape[0] / _FRAME
             window = _window(box, image.shape[0], int(4 * sigma) + 2)  # beyond it the soft edge is 0
-            keep = cv2.GaussianBlur(region[window].astype(np.float32), (0, 0), sigma)
-            view[window] = cv2.blendLinear(image[window], away[window], keep, 1 - keep)
+            opacity = cv2.GaussianBlur(region[window].astype(np.float32), (0, 0), sigma)
+            view[window] = cv2.blendLinear(image[window], background[window], opacity, 1 - opacity)
         yield view
 
 
 def _window(box: FloatArray, frame: int, margin: int) -> tuple[slice, slice]:
+    """Return rows and columns of a relative box ``(4,)``, grown by ``margin`` pixels."""
     x0, y0, x1, y1 = (int(value) for value in np.rint(box * frame))
     return slice(max(y0 - margin, 0), y1 + margin), slice(max(x0 - margin, 0), x1 + margin)
 
 
 @torch.inference_mode()
-def score(
+def score_proposals(
     classifier: nn.Module,
     images: Sequence[NDArray[np.uint8]],
     proposals: Sequence[Proposals],
@@ -67,25 +70,36 @@ def score(
     device: torch.device,
     batch: int | None = None,
 ) -> list[FloatArray]:
-    """Probability of each photo's own class for each of its proposals, ``(P,) float32`` per photo.
+    """Return the probability of each photo's own class for each of its proposals.
 
-    ``batch`` views pass the classifier at once; None = as many as the device is fast with.
+    Args:
+        classifier: ``(B, 3, F, F)`` in [0, 1] to logits ``(B, C)``.
+        images: ``(F, F, 3) uint8`` RGB each.
+        proposals, labels: of each photo.
+        score_on: what stays sharp: ``box`` or ``region``.
+        batch: views that pass the classifier at once; None = as many as the device is fast with.
+
+    Returns:
+        ``(P,) float32`` in [0, 1] per photo.
     """
     batch = batch or (16 if device.type == "cpu" else 64)  # more than 16 do not stay in a CPU's cache
     counts = [len(item) for item in proposals]
-    wanted = torch.tensor(np.repeat(np.asarray(labels, np.int64), counts), dtype=torch.long)
+    targets = torch.tensor(np.repeat(np.asarray(labels, np.int64), counts), dtype=torch.long)
     flat = (view for image, item in zip(images, proposals, strict=True) for view in masked_views(image, item, score_on))
     scores: list[torch.Tensor] = []
     while views := list(islice(flat, batch)):  # a photo may have hundreds of proposals
         start = sum(map(len, scores))
-        images01 = torch.from_numpy(np.stack(views)).to(device).permute(0, 3, 1, 2).float() / 255
-        probabilities = classifier(images01).float().softmax(1).cpu()
-        scores.append(probabilities.gather(1, wanted[start : start + len(views), None])[:, 0])
+        probabilities = classifier(to_tensor(views, device)).float().softmax(1).cpu()
+        scores.append(probabilities.gather(1, targets[start : start + len(views), None])[:, 0])
     joined = torch.cat(scores).numpy() if scores else np.zeros(0, np.float32)
     return [np.asarray(part, np.float32) for part in np.split(joined, np.cumsum(counts)[:-1])] if counts else []
 
 
-def best(scores: FloatArray, *, top_p: int, min_score: float) -> NDArray[np.int64]:
-    """The ``top_p`` best proposals, best first, above ``min_score``; the very best one always."""
+def best_proposals(scores: FloatArray, *, top_p: int, min_score: float) -> NDArray[np.int64]:
+    """Return the indices of the ``top_p`` best proposals, best first, above ``min_score``; the very best one always.
+
+    >>> best_proposals(np.array([0.2, 0.9, 0.7], np.float32), top_p=2, min_score=0.5).tolist()
+    [1, 2]
+    """
     order = np.argsort(-scores, kind="stable")[:top_p]
     return np.asarray([i for rank, i in enumerate(order) if rank == 0 or scores[i] >= min_score], np.int64)

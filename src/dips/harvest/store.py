@@ -1,4 +1,4 @@
-"""What the harvest found, on disk: computed once, kept by content, shared by all runs.
+"""The harvest's results on disk: computed once, kept by content, shared by all runs.
 
 A store is a folder of *shelves*. A shelf holds one kind of record under one group of settings (their hash is part of the
 shelf's name) and is cut into SQLite files by the first digit of the key, so that a million photos are neither one huge file nor
@@ -28,21 +28,29 @@ from dips.system.files import atomic_file, file_sha256
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Record", "Shelf", "Store", "network_hash", "settings_hash"]
+__all__ = ["Arrays", "Shelf", "Store", "network_hash", "settings_hash"]
 
-Record = Mapping[str, NDArray[Any]]
+Arrays = Mapping[str, NDArray[Any]]
+"""A record: a few arrays by name."""
 
 _WAIT_SECONDS = 60.0
 _DIGESTS_AT_ONCE = 256
 
 
 def settings_hash(settings: Mapping[str, Any]) -> str:
-    """Sixteen hex digits that stand for JSON-able settings."""
+    """Return sixteen hex digits that identify settings.
+
+    Args:
+        settings: anything that JSON can hold.
+
+    >>> settings_hash({"side": 224}) == settings_hash({"side": 224}) != settings_hash({"side": 448})
+    True
+    """
     return hashlib.sha256(json.dumps(settings, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]
 
 
 def network_hash(network: nn.Module) -> str:
-    """SHA-256 over a network's tensors, as hex."""
+    """Return the SHA-256 of a network's tensors and their names, as hex."""
     digest = hashlib.sha256()
     for name, value in network.state_dict().items():
         digest.update(name.encode())
@@ -55,6 +63,18 @@ class Store:
 
     Raises:
         StoreError: the folder cannot be made.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     store = Store(Path(folder))
+        ...     shelf = store.shelf("maps", {"side": 224})
+        ...     shelf.put({"ab" * 32: {"map": np.ones((2, 2), np.float16)}})
+        ...     shape = shelf.require("ab" * 32)["map"].shape
+        ...     shelf.close()
+        ...     store.close()
+        >>> shape
+        (2, 2)
     """
 
     def __init__(self, folder: Path) -> None:
@@ -66,7 +86,7 @@ class Store:
         self._digests = Shelf(folder / "digests")
 
     def shelf(self, kind: str, settings: Mapping[str, Any]) -> Shelf:
-        """The shelf for one kind of record under ``settings``, which are written beside it for people to read."""
+        """Return the shelf for one kind of record under ``settings``, which are written beside it for people to read."""
         folder = self.folder / f"{kind}-{settings_hash(settings)}"
         note = folder / "settings.json"
         if not note.is_file():
@@ -74,7 +94,7 @@ class Store:
         return Shelf(folder)
 
     def write(self, file: Path, data: bytes) -> None:
-        """A file beside the records, whole or not at all.
+        """Write a file beside the records, whole or not at all.
 
         Raises:
             StoreError: no space is left, or the folder cannot be written.
@@ -86,31 +106,31 @@ class Store:
             raise StoreError(f"{error} with --store") from error
 
     def digests(self, paths: Iterable[Path]) -> Iterator[str | OSError]:
-        """SHA-256 of each photo's bytes, or why it cannot be read; remembered for a file of the same place, size and times.
+        """Yield the SHA-256 of each photo's bytes, or why it cannot be read; kept while path, size and times are the same.
 
         Raises:
             StoreError: the store cannot be written, or is damaged.
         """
-        fresh: dict[str, Record] = {}  # one transaction per photo would take longer than the reading
+        fresh: dict[str, Arrays] = {}  # one transaction per photo would take longer than the reading
         try:
             for path in paths:
                 try:
                     name = _file_key(path)
-                    known = fresh.get(name) or self._digests.get(name)
-                    if known is None:
-                        known = fresh[name] = {"sha256": np.frombuffer(bytes.fromhex(file_sha256(path)), np.uint8)}
+                    record = fresh.get(name) or self._digests.get(name)
+                    if record is None:
+                        record = fresh[name] = {"sha256": np.frombuffer(bytes.fromhex(file_sha256(path)), np.uint8)}
                 except OSError as error:
                     yield error
                     continue
                 if len(fresh) >= _DIGESTS_AT_ONCE:
                     self._digests.put(fresh)
                     fresh = {}
-                yield known["sha256"].tobytes().hex()
+                yield record["sha256"].tobytes().hex()
         finally:
             self._digests.put(fresh)
 
     def close(self) -> None:
-        """Let go of the files that the store itself holds open; shelves are closed on their own."""
+        """Close the files that the store itself holds open; shelves are closed on their own."""
         self._digests.close()
 
 
@@ -130,7 +150,7 @@ class Shelf:
         return {"folder": self.folder, "_open": {}, "_owner": -1}
 
     def get(self, key: str) -> dict[str, NDArray[Any]] | None:
-        """The record of ``key``, or None.
+        """Return the record of ``key``, or None.
 
         Raises:
             StoreError: the shelf is damaged.
@@ -141,11 +161,22 @@ class Shelf:
             row = self._connect(key).execute("SELECT record FROM records WHERE key = ?", (bytes.fromhex(key),)).fetchone()
             return None if row is None else safetensors.numpy.load(row[0])
 
+    def require(self, key: str) -> dict[str, NDArray[Any]]:
+        """Return the record of ``key``, which must be there.
+
+        Raises:
+            StoreError: it is not, or the shelf is damaged.
+        """
+        record = self.get(key)
+        if record is None:
+            raise StoreError(f"the store {self.folder} lost a photo's record while it was in use; run the command again")
+        return record
+
     def missing(self, keys: Iterable[str]) -> list[str]:
-        """Those of ``keys`` that have no record, in their order, each once."""
-        wanted = list(dict.fromkeys(keys))
-        found: set[str] = set()
-        for group in _by_digit(wanted).values():
+        """Return those of ``keys`` that have no record, in their order, each once."""
+        unique = list(dict.fromkeys(keys))
+        present: set[str] = set()
+        for group in _by_digit(unique).values():
             if not self._file(group[0]).is_file():
                 continue
             with _errors(self._file(group[0])):
@@ -154,10 +185,10 @@ class Shelf:
                     part = [bytes.fromhex(key) for key in group[start : start + 500]]
                     marks = ",".join("?" * len(part))
                     rows = connection.execute(f"SELECT key FROM records WHERE key IN ({marks})", part)
-                    found.update(row[0].hex() for row in rows)
-        return [key for key in wanted if key not in found]
+                    present.update(row[0].hex() for row in rows)
+        return [key for key in unique if key not in present]
 
-    def put(self, records: Mapping[str, Record]) -> None:
+    def put(self, records: Mapping[str, Arrays]) -> None:
         """Write records; one that exists already is replaced.
 
         Raises:
@@ -169,11 +200,11 @@ class Shelf:
                 with connection:
                     connection.executemany(
                         "INSERT OR REPLACE INTO records VALUES (?, ?)",
-                        [(bytes.fromhex(key), safetensors.numpy.save(_solid(records[key]))) for key in group],
+                        [(bytes.fromhex(key), safetensors.numpy.save(_contiguous(records[key]))) for key in group],
                     )
 
     def close(self) -> None:
-        """Let go of all files; they are opened again when needed."""
+        """Close all files; they are opened again when needed."""
         if self._owner == os.getpid():
             for connection in self._open.values():
                 connection.close()
@@ -202,6 +233,7 @@ _parents: list[dict[str, sqlite3.Connection]] = []  # keeps what a fork inherite
 
 
 def _file_key(path: Path) -> str:
+    """Return a key under which a file is known until it changes."""
     stat = path.stat()  # the change time cannot be set back, as the modification time can
     return hashlib.sha256(f"{path.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ctime_ns}".encode()).hexdigest()
 
@@ -213,12 +245,12 @@ def _by_digit(keys: Sequence[str]) -> dict[str, list[str]]:
     return groups
 
 
-def _solid(record: Record) -> dict[str, NDArray[Any]]:
+def _contiguous(record: Arrays) -> dict[str, NDArray[Any]]:
     return {name: np.ascontiguousarray(value) for name, value in record.items()}
 
 
 class _errors:
-    """Turn what SQLite says about ``file`` into a :class:`StoreError`."""
+    """Turns SQLite's errors about ``file`` into a :class:`StoreError`."""
 
     def __init__(self, file: Path) -> None:
         self.file = file

@@ -1,4 +1,4 @@
-"""The networks (paper figure 1): transformer, classifier, localizer, where their weights come from, and checkpoints.
+"""The networks (paper figure 1): transformer, classifier, localizer, the linear map on keys, and where weights come from.
 
 Importing anything from here mends torchvision first where that is needed, because timm imports it.
 """

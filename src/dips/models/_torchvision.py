@@ -30,7 +30,7 @@ def mend() -> bool:
     try:
         importlib.import_module("torchvision")
     except ModuleNotFoundError:
-        return False  # timm will say so in its own words
+        return False  # timm raises an error of its own
     except RuntimeError as error:
         if not _MISSING.search(str(error)):
             raise

@@ -1,4 +1,4 @@
-"""Networks of timm, built and with weights: transformers (:mod:`dips.models.transformer` has what they answer), and CNNs.
+"""Networks of timm, with or without weights: transformers (wrapped by :mod:`dips.models.transformer`) and CNNs.
 
 These two files alone know timm. Images come in as ``(B, 3, H, W)`` float in [0, 1]; each network normalises them itself, as
 it was trained.
@@ -33,9 +33,10 @@ __all__ = [
 
 
 def build_cnn(name: str, classes: int = 0, *, stride: int = 32) -> nn.Module:
-    """timm's CNN ``name`` with random weights; without classes it answers pooled features ``(B, F)``.
+    """Build timm's CNN ``name`` with random weights; without classes it gives pooled features ``(B, F)``.
 
     Args:
+        classes: of its last layer; 0 = there is none.
         stride: pixels of the photo per pixel of the last feature map; below 32 the last stages are dilated instead of
             strided, with the same weights.
 
@@ -46,7 +47,7 @@ def build_cnn(name: str, classes: int = 0, *, stride: int = 32) -> nn.Module:
 
 
 def stages(net: nn.Module) -> list[tuple[nn.Module, int]]:
-    """Modules of timm's CNN ``net`` that end its stages, from fine to coarse, and how many channels each gives.
+    """Return the modules of timm's CNN ``net`` that end its stages, from fine to coarse, and how many channels each gives.
 
     Their outputs are ``(B, channels, h, w)``. The last need not be the feature map: layers without a stage may follow.
     """
@@ -54,14 +55,14 @@ def stages(net: nn.Module) -> list[tuple[nn.Module, int]]:
 
 
 def random_transformer(name: str, *, seed: int = 0, **overrides: Any) -> Transformer:
-    """A transformer with random weights, for tests and timing; ``overrides`` are timm's, e.g. ``depth=2``."""
+    """Build a transformer with random weights, for tests and timing; ``overrides`` are timm's, e.g. ``depth=2``."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Transformer(_create(name, num_classes=0, **({"dynamic_img_size": True} | overrides)), name)
 
 
 def load_transformer(weights: Weights) -> Transformer:
-    """The frozen transformer of ``weights``.
+    """Build the frozen transformer of ``weights``.
 
     Raises:
         WeightsError: the weights do not fit their architecture, or it has no class-token attention.
@@ -70,7 +71,7 @@ def load_transformer(weights: Weights) -> Transformer:
 
 
 def load_vit(weights: Weights) -> Vit:
-    """The transformer of ``weights`` as one that can learn.
+    """Build the transformer of ``weights`` as one that can learn.
 
     Raises:
         WeightsError: as :func:`load_transformer`.
@@ -85,11 +86,11 @@ def _vit(weights: Weights) -> nn.Module:
 
 
 def load_cnn(weights: Weights, classes: int | None = None) -> nn.Module:
-    """timm's CNN with ``weights``.
+    """Build timm's CNN with ``weights``.
 
     Args:
         weights: as resolved; tensors that carry other names but timm's order and shapes are renamed.
-        classes: None keeps the classifier of the weights, 0 leaves it away, N puts a random one in its place.
+        classes: None keeps the last layer of the weights, 0 drops it, N replaces it by a random one.
 
     Raises:
         WeightsError: the weights do not fit the architecture.
@@ -107,7 +108,7 @@ def load_cnn(weights: Weights, classes: int | None = None) -> nn.Module:
 
 
 def _fitted(weights: Weights, state: Mapping[str, Tensor], **arguments: Any) -> nn.Module:
-    """The network with ``state`` loaded strictly, by way of timm, which knows foreign names and resamples positions."""
+    """Build a network and load ``state`` strictly, by way of timm, which knows foreign names and resamples positions."""
     config = pretrained_config(weights.arch)
     if config is None:
         raise WeightsError(unknown_name(weights.arch))
@@ -125,7 +126,7 @@ def _fitted(weights: Weights, state: Mapping[str, Tensor], **arguments: Any) -> 
     resized = patch in state and patch in expected and state[patch].shape[1:] != expected[patch][1:]
     try:
         if resized and state[patch].ndim == 4:
-            raise ValueError("another patch size")  # timm would resample the patches without a word
+            raise ValueError("another patch size")  # timm would silently resample the patches
         net = timm.create_model(
             weights.arch, pretrained=True, pretrained_cfg_overlay=overlay | {"state_dict": state}, **arguments
         )
@@ -139,7 +140,7 @@ def _fitted(weights: Weights, state: Mapping[str, Tensor], **arguments: Any) -> 
 
 
 def _misfit(state: Mapping[str, Tensor], expected: Mapping[str, torch.Size]) -> str:
-    """What differs, in words: the first few of each kind."""
+    """Return what differs, in words: the first few of each kind."""
     kinds = {
         "missing": [name for name in expected if name not in state],
         "unexpected": [name for name in state if name not in expected],
@@ -166,7 +167,7 @@ def _create(name: str, **arguments: Any) -> nn.Module:
 
 
 def _shapes(name: str, **arguments: Any) -> dict[str, torch.Size]:
-    """Names and shapes of the network's tensors, in order; mostly without allocating or initialising them."""
+    """Return names and shapes of the network's tensors, in order; mostly without allocating or initialising them."""
     try:
         with torch.device("meta"):
             net = _create(name, **arguments)

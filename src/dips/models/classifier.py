@@ -22,8 +22,8 @@ from dips.models.weights.resolve import Weights
 
 __all__ = ["Classifier", "EpochResult", "LinearFit", "LinearProbe", "fit_linear"]
 
-_GRID = (1e-1, 1e-2, 1e-3, 1e-4)
-_PENALTY = 1e-2  # where there are too few photos per class to hold some out
+_PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4)
+_DEFAULT_PENALTY = 1e-2  # where there are too few photos per class to hold some out
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +31,10 @@ class LinearFit:
     """How a linear classifier was fitted.
 
     Attributes:
-        penalty: the L2 penalty that was taken, on standardised features and the mean loss.
-        accuracy: share of the fitted photos that get their label.
+        penalty: the L2 penalty, on standardised features and the mean loss.
+        accuracy: fraction of the fitted photos that get their label.
         loss: their mean cross-entropy.
-        held_out: accuracy on the part held out while the penalty was chosen; None if none was.
+        held_out: accuracy on the photos held out to choose the penalty; None if there were none.
     """
 
     penalty: float
@@ -55,10 +55,10 @@ class EpochResult:
 def fit_linear(
     features: Tensor, labels: Tensor, classes: int, *, balanced: bool = False, penalty: float | None = None
 ) -> tuple[Tensor, Tensor, LinearFit]:
-    """Multinomial logistic regression with L2 penalty, by LBFGS in double precision; deterministic.
+    """Fit a multinomial logistic regression with L2 penalty, by LBFGS in double precision; deterministic.
 
     Args:
-        features: ``(N, D)``; they are standardised for the fit, and the result applies to them as they are.
+        features: ``(N, D)``; standardised for the fit, while the result applies to them unchanged.
         labels: ``(N,)`` integers below ``classes``.
         classes: width of the result.
         balanced: weight photos so that every class counts the same.
@@ -66,6 +66,12 @@ def fit_linear(
 
     Returns:
         Weight ``(classes, D)`` and bias ``(classes,)`` in float32 on the features' device, and a summary.
+
+    Example:
+        >>> features = torch.tensor([[0.0], [0.1], [0.9], [1.0]])
+        >>> weight, bias, fit = fit_linear(features, torch.tensor([0, 0, 1, 1]), classes=2)
+        >>> (features @ weight.T + bias).argmax(1).tolist(), fit.accuracy
+        ([0, 0, 1, 1], 1.0)
 
     Raises:
         DataError: no photos, labels out of range, or features that are not finite.
@@ -83,13 +89,13 @@ def fit_linear(
     std = torch.where(std > 1e-8, std, torch.ones_like(std))
     x = (x - mean) / std
     counts = torch.bincount(y, minlength=classes)
-    share = (len(y) / ((counts > 0).sum() * counts.clamp_min(1)))[y] if balanced else torch.ones_like(y, dtype=x.dtype)
+    photo_weights = (len(y) / ((counts > 0).sum() * counts.clamp_min(1)))[y] if balanced else torch.ones_like(y, dtype=x.dtype)
     held_out = None
     if penalty is None:
-        penalty = _PENALTY
+        penalty = _DEFAULT_PENALTY
         if int(counts[counts > 0].min()) >= 5:
-            penalty, held_out = _choose_penalty(x, y, share.to(x.dtype), classes)
-    parameters = _lbfgs(x, y, share.to(x.dtype), penalty, x.new_zeros(classes, x.shape[1] + 1))
+            penalty, held_out = _choose_penalty(x, y, photo_weights.to(x.dtype), classes)
+    parameters = _lbfgs(x, y, photo_weights.to(x.dtype), penalty, x.new_zeros(classes, x.shape[1] + 1))
     weight = parameters[:, :-1] / std
     bias = parameters[:, -1] - weight @ mean
     logits = x @ parameters[:, :-1].T + parameters[:, -1]
@@ -97,8 +103,8 @@ def fit_linear(
     return weight.float().to(device), bias.float().to(device), fit
 
 
-def _choose_penalty(x: Tensor, y: Tensor, share: Tensor, classes: int) -> tuple[float, float]:
-    """The grid's penalty with the least held-out loss, and its held-out accuracy; strong to weak, each from the last."""
+def _choose_penalty(x: Tensor, y: Tensor, photo_weights: Tensor, classes: int) -> tuple[float, float]:
+    """Return the penalty with the least loss on held-out photos, and its accuracy there; each fit starts at the last."""
     order = torch.argsort(y, stable=True)
     rank = torch.empty_like(order)
     rank[order] = torch.arange(len(y), device=y.device)
@@ -106,10 +112,10 @@ def _choose_penalty(x: Tensor, y: Tensor, share: Tensor, classes: int) -> tuple[
     test = (rank - first[y]) % 5 == 4
     parameters = x.new_zeros(classes, x.shape[1] + 1)
     results: list[tuple[float, float, float]] = []
-    for penalty in _GRID:
-        parameters = _lbfgs(x[~test], y[~test], share[~test], penalty, parameters)
+    for penalty in _PENALTIES:
+        parameters = _lbfgs(x[~test], y[~test], photo_weights[~test], penalty, parameters)
         logits = x[test] @ parameters[:, :-1].T + parameters[:, -1]
-        loss = (F.cross_entropy(logits, y[test], reduction="none") * share[test]).mean().item()
+        loss = (F.cross_entropy(logits, y[test], reduction="none") * photo_weights[test]).mean().item()
         if results and loss >= results[-1][0]:
             break  # weaker still would overfit still more
         results.append((loss, penalty, _accuracy(logits, y[test])))
@@ -117,8 +123,8 @@ def _choose_penalty(x: Tensor, y: Tensor, share: Tensor, classes: int) -> tuple[
     return penalty, accuracy
 
 
-def _lbfgs(x: Tensor, y: Tensor, share: Tensor, penalty: float, start: Tensor) -> Tensor:
-    """Weights and, in the last column, biases ``(C, D + 1)`` of the least penalised loss."""
+def _lbfgs(x: Tensor, y: Tensor, photo_weights: Tensor, penalty: float, start: Tensor) -> Tensor:
+    """Return weights and, in the last column, biases ``(C, D + 1)`` of the least penalised loss."""
     parameters = start.clone().requires_grad_(True)
     optimiser = torch.optim.LBFGS(
         [parameters], max_iter=100, tolerance_grad=1e-5, tolerance_change=1e-7, line_search_fn="strong_wolfe"
@@ -127,7 +133,9 @@ def _lbfgs(x: Tensor, y: Tensor, share: Tensor, penalty: float, start: Tensor) -
     def closure() -> Tensor:
         optimiser.zero_grad()
         logits = x @ parameters[:, :-1].T + parameters[:, -1]
-        loss = (F.cross_entropy(logits, y, reduction="none") * share).mean() + penalty / 2 * parameters[:, :-1].square().sum()
+        loss = (F.cross_entropy(logits, y, reduction="none") * photo_weights).mean() + penalty / 2 * parameters[
+            :, :-1
+        ].square().sum()
         loss.backward()
         return loss
 
@@ -141,14 +149,19 @@ def _accuracy(logits: Tensor, labels: Tensor) -> float:
 
 
 class LinearProbe(nn.Module):
-    """A linear classifier on ready features, e.g. the transformer's class tokens."""
+    """A linear classifier on given features, e.g. the transformer's class tokens.
+
+    Example:
+        >>> LinearProbe(width=4, classes=3)(torch.zeros(2, 4)).shape
+        torch.Size([2, 3])
+    """
 
     def __init__(self, width: int, classes: int) -> None:
         super().__init__()
         self.head = nn.Linear(width, classes)
 
     def forward(self, features: Tensor) -> Tensor:
-        """``(B, D)`` features to ``(B, C)`` logits."""
+        """Return logits ``(B, C)`` of features ``(B, D)``."""
         return cast(Tensor, self.head(features))
 
     def fit(self, features: Tensor, labels: Tensor, *, balanced: bool = False, penalty: float | None = None) -> LinearFit:
@@ -167,10 +180,16 @@ class Classifier(nn.Module):
         arch: timm's name.
         classes: number of classes.
         width: length of a pooled feature.
+        body: the CNN without its last layer (the backbone); its name is part of every saved model.
+
+    Example:
+        >>> classifier = Classifier("test_efficientnet", classes=3).eval()
+        >>> classifier(torch.rand(2, 3, 64, 64)).shape
+        torch.Size([2, 3])
     """
 
     def __init__(self, arch: str, classes: int, *, stride: int = 32) -> None:
-        """Random weights; :meth:`from_weights` for trained ones. ``stride``: see :func:`~dips.models.backbones.build_cnn`."""
+        """Initialise randomly, see :meth:`from_weights`; ``stride``: see :func:`~dips.models.backbones.build_cnn`."""
         super().__init__()
         self.arch = arch
         self.classes = classes
@@ -182,7 +201,7 @@ class Classifier(nn.Module):
 
     @classmethod
     def from_weights(cls, weights: Weights, classes: int, *, stride: int = 32) -> Classifier:
-        """ImageNet weights below, a random last layer.
+        """Build a classifier with a pretrained backbone and a random last layer.
 
         Raises:
             WeightsError: the weights do not fit their architecture.
@@ -197,19 +216,19 @@ class Classifier(nn.Module):
         return self.probe.head
 
     def forward(self, images: Tensor) -> Tensor:
-        """``(B, 3, H, W)`` images in [0, 1] to ``(B, C)`` logits."""
+        """Return logits ``(B, C)`` of images ``(B, 3, H, W)`` in [0, 1]."""
         return cast(Tensor, self.head(self.features(images)))
 
     def features(self, images: Tensor) -> Tensor:
-        """Pooled features ``(B, F)``: what the last layer sees."""
+        """Return pooled features ``(B, F)``, the input of the last layer, of images ``(B, 3, H, W)`` in [0, 1]."""
         return cast(Tensor, self.body(self.normalise(images)))
 
     def feature_map(self, images: Tensor) -> Tensor:
-        """Features ``(B, F, h, w)`` before pooling."""
+        """Return features ``(B, F, h, w)`` before pooling, of images ``(B, 3, H, W)`` in [0, 1]."""
         return cast(Tensor, cast(Any, self.body).forward_features(self.normalise(images)))
 
     def freeze(self) -> Classifier:
-        """Evaluation mode, no gradient to its own weights (gradients to the image still flow)."""
+        """Switch to evaluation mode, without gradients to its own weights (those to the image still flow)."""
         return self.eval().requires_grad_(False)
 
     def fit_head(self, features: Tensor, labels: Tensor, *, balanced: bool = False, penalty: float | None = None) -> LinearFit:
@@ -223,7 +242,7 @@ class Classifier(nn.Module):
         epochs: int,
         lr: float,
         device: torch.device,
-        body_share: float = 0.1,
+        backbone_fraction: float = 0.1,
         weight_decay: float = 1e-4,
         class_weights: Tensor | None = None,
         on_epoch: Callable[[EpochResult], None] | None = None,
@@ -236,10 +255,10 @@ class Classifier(nn.Module):
             epochs: number of passes.
             lr: rate of the last layer at the start.
             device: where to compute.
-            body_share: rate of the layers below as a share of ``lr``.
+            backbone_fraction: rate of the layers below as a fraction of ``lr``.
             weight_decay: AdamW's.
             class_weights: ``(C,)`` weights of the loss.
-            on_epoch: told the result of each epoch.
+            on_epoch: callback with the result of each epoch.
 
         Raises:
             DataError: the batches of an epoch are empty, or the loss is no longer finite.
@@ -247,8 +266,8 @@ class Classifier(nn.Module):
         self.to(device).train().requires_grad_(True)
         optimiser = torch.optim.AdamW(
             [
-                {"params": list(self.body.parameters()), "share": body_share},
-                {"params": list(self.head.parameters()), "share": 1.0},
+                {"params": list(self.body.parameters()), "fraction": backbone_fraction},
+                {"params": list(self.head.parameters()), "fraction": 1.0},
             ],
             lr=lr,
             weight_decay=weight_decay,
@@ -262,7 +281,7 @@ class Classifier(nn.Module):
             for step, (images, labels) in enumerate(source):
                 progress = (epoch + (min(step / steps, 1.0) if steps else 0.0)) / epochs
                 for group in optimiser.param_groups:
-                    group["lr"] = lr * group["share"] * (1 + math.cos(math.pi * progress)) / 2
+                    group["lr"] = lr * group["fraction"] * (1 + math.cos(math.pi * progress)) / 2
                 images, labels = images.to(device), labels.to(device)
                 logits = self(images)
                 loss = F.cross_entropy(logits, labels, weight=weights)

@@ -6,25 +6,30 @@ fitted, so that the same map can be made for a new photo. Images come in as ``(B
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dips.models.backbones import Features, Transformer
+from dips.models.inputs import resize_to
 
-__all__ = ["KeyMap", "join_scales", "resize_to", "unit_keys"]
+__all__ = ["KeyMap", "join_scales", "unit_keys"]
 
 
 class KeyMap(nn.Module):
-    """Linear maps on L2-normalised keys, joined over the sizes the transformer sees a photo at.
+    """Linear maps on L2-normalised keys, joined over the sizes at which the transformer sees a photo.
 
     Attributes:
         sizes: sides in pixels, multiples of the transformer's patch.
         weight: ``(S, D)``, a direction per size.
         bias: ``(S,)``.
+
+    Example:
+        >>> key_map = KeyMap(sizes=(224,), dim=6)
+        >>> key_map.logits(torch.randn(1, 4, 4, 6), scale=0).shape
+        torch.Size([1, 4, 4])
     """
 
     weight: Tensor
@@ -36,56 +41,29 @@ class KeyMap(nn.Module):
         self.register_buffer("weight", torch.zeros(len(self.sizes), dim))
         self.register_buffer("bias", torch.zeros(len(self.sizes)))
 
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> KeyMap:
-        """From what :meth:`record` gave.
-
-        Raises:
-            ValueError: the record is damaged.
-        """
-        try:
-            found = cls(record["sizes"], len(record["weight"][0]))
-            found.weight.copy_(torch.tensor(record["weight"]))
-            found.bias.copy_(torch.tensor(record["bias"]))
-        except (LookupError, TypeError, ValueError, RuntimeError) as error:
-            raise ValueError(f"key_map is damaged ({error})") from error
-        return found
-
-    def record(self) -> dict[str, Any]:
-        """Everything, for JSON."""
-        return {"sizes": list(self.sizes), "weight": self.weight.tolist(), "bias": self.bias.tolist()}
-
     def logits(self, keys: Tensor, scale: int) -> Tensor:
-        """Keys ``(B, h, w, D)`` of one size to logits ``(B, h, w)``."""
+        """Return logits ``(B, h, w)`` of keys ``(B, h, w, D)`` at the size of index ``scale``."""
         return unit_keys(keys) @ self.weight[scale].to(keys.device) + self.bias[scale].to(keys.device)
 
     def from_features(self, features: Sequence[Features]) -> Tensor:
-        """Features at every size to maps ``(B, h, w)`` in [0, 1] on the finest grid."""
+        """Return maps ``(B, h, w)`` in [0, 1] on the finest grid, of features at every size."""
         return join_scales([self.logits(item.keys, scale) for scale, item in enumerate(features)])
 
     def forward(self, transformer: Transformer, images: Tensor) -> Tensor:
-        """Square images ``(B, 3, H, W)`` to maps ``(B, h, w)`` in [0, 1]."""
+        """Return maps ``(B, h, w)`` in [0, 1] of square images ``(B, 3, H, W)`` in [0, 1]."""
         return self.from_features([transformer(resize_to(images, size)) for size in self.sizes])
 
 
 def unit_keys(keys: Tensor) -> Tensor:
-    """Keys divided by their length along the last axis, in float32."""
+    """Divide keys by their length along the last axis, in float32."""
     return F.normalize(keys.float(), dim=-1)
 
 
 def join_scales(logits: Sequence[Tensor]) -> Tensor:
-    """Logits ``(B, h, w)`` of several sizes to one map ``(B, H, W)`` in [0, 1] on the finest grid.
+    """Join logits ``(B, h, w)`` of several sizes to one map ``(B, H, W)`` in [0, 1] on the finest grid.
 
-    The logits are added: each size is taken as evidence of its own.
+    The logits are added: each size counts as independent evidence.
     """
     finest = max((item.shape[-2:] for item in logits), key=lambda shape: shape[0] * shape[1])
     total = sum(F.interpolate(item[:, None], finest, mode="bilinear", align_corners=False) for item in logits)
     return torch.sigmoid(torch.as_tensor(total)[:, 0])
-
-
-def resize_to(images: Tensor, size: int) -> Tensor:
-    """Images ``(B, 3, H, W)`` as squares of side ``size``; antialiased where they shrink."""
-    if images.shape[-2:] == (size, size):
-        return images
-    shrinks = size < max(images.shape[-2:])
-    return F.interpolate(images, (size, size), mode="bilinear", align_corners=False, antialias=shrinks)

@@ -30,10 +30,16 @@ class Localizer(nn.Module):
         encoder: timm's name of the encoder.
         channels: width of the decoder's stages, deepest first.
         stride: the input is padded to a multiple of it.
+
+    Example:
+        >>> import torch
+        >>> localizer = Localizer("test_efficientnet", channels=(16, 8, 8, 4, 4)).eval()
+        >>> localizer.foreground(torch.rand(1, 3, 50, 40)).shape
+        torch.Size([1, 50, 40])
     """
 
     def __init__(self, encoder: str, *, channels: Sequence[int] = _CHANNELS) -> None:
-        """Random weights; :meth:`from_weights` for an ImageNet encoder.
+        """Initialise randomly; :meth:`from_weights` takes an ImageNet encoder.
 
         Raises:
             WeightsError: timm has no such model, or it has no feature pyramid.
@@ -59,31 +65,31 @@ class Localizer(nn.Module):
 
     @classmethod
     def from_weights(cls, weights: Weights, *, channels: Sequence[int] = _CHANNELS) -> Localizer:
-        """Encoder from ``weights``, decoder random.
+        """Build a localizer with the encoder of ``weights`` and a random decoder.
 
         Raises:
             WeightsError: the weights do not fit the encoder.
         """
         model = cls(weights.arch, channels=channels)
         # timm's feature extractors flatten names ("stages.0" becomes "stages_0"), so names are compared without the difference
-        found = {name.replace(".", "_"): value for name, value in load_cnn(weights, 0).state_dict().items()}
+        pretrained = {name.replace(".", "_"): value for name, value in load_cnn(weights, 0).state_dict().items()}
         inner = cast(nn.Module, model.net.encoder.model)
         expected = inner.state_dict()
         missing = [
             name
             for name, value in expected.items()
-            if (key := name.replace(".", "_")) not in found or found[key].shape != value.shape
+            if (key := name.replace(".", "_")) not in pretrained or pretrained[key].shape != value.shape
         ]
         if missing:
             raise WeightsError(
                 f"{weights.origin} lacks {len(missing)} of {len(expected)} tensors of the encoder {weights.arch}, "
                 f"e.g. {missing[0]}; set localizer.pretrained=false or choose another encoder"
             )
-        inner.load_state_dict({name: found[name.replace(".", "_")] for name in expected})
+        inner.load_state_dict({name: pretrained[name.replace(".", "_")] for name in expected})
         return model
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits ``(B, 2, H, W)`` of ``(B, 3, H, W)`` images in [0, 1]."""
+        """Return logits ``(B, 2, H, W)`` (background, foreground) of images ``(B, 3, H, W)`` in [0, 1]."""
         height, width = images.shape[-2:]
         padding = (0, -width % self.stride, 0, -height % self.stride)
         x = self.normalise(images)
@@ -92,13 +98,13 @@ class Localizer(nn.Module):
         return cast(Tensor, self.net(x))[..., :height, :width]
 
     def foreground(self, images: Tensor) -> Tensor:
-        """Probability ``(B, H, W)`` that a pixel belongs to the object."""
+        """Return the probability ``(B, H, W)`` that a pixel belongs to the object, of images ``(B, 3, H, W)`` in [0, 1]."""
         return cast(Tensor, self(images)).softmax(dim=1)[:, 1]
 
-    def parameter_groups(self, lr: float, encoder_share: float) -> list[dict[str, Any]]:
-        """For an optimiser: the decoder at rate ``lr``, the encoder at ``lr * encoder_share``."""
+    def parameter_groups(self, lr: float, encoder_fraction: float) -> list[dict[str, Any]]:
+        """Return groups for an optimiser: the decoder at rate ``lr``, the encoder at ``lr * encoder_fraction``."""
         inside = {id(parameter) for parameter in self.net.encoder.parameters()}
         return [
             {"name": "decoder", "params": [p for p in self.parameters() if id(p) not in inside], "lr": lr},
-            {"name": "encoder", "params": [p for p in self.parameters() if id(p) in inside], "lr": lr * encoder_share},
+            {"name": "encoder", "params": [p for p in self.parameters() if id(p) in inside], "lr": lr * encoder_fraction},
         ]

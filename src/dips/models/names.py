@@ -15,14 +15,14 @@ _TRANSFORMERS = ("vision_transformer", "eva", "deit")
 
 
 def is_transformer(name: str) -> bool | None:
-    """Whether timm's model ``name`` belongs to its ViT families; None if timm has no such model."""
+    """Return whether timm's model ``name`` belongs to its ViT families; None if timm has no such model."""
     if not timm.is_model(name):
         return None
     return timm.model_entrypoint(name.partition(".")[0]).__module__.rpartition(".")[2] in _TRANSFORMERS
 
 
 def hub_entry(name: str) -> tuple[str, tuple[str, ...], str] | None:
-    """Repository, file names to try in order, and licence of timm's weights called ``name``; None if there are none."""
+    """Return repository, file names to try in order, and licence of timm's weights called ``name``; None if there are none."""
     config = pretrained_config(name)
     if config is None or not config.hf_hub_id:
         return None
@@ -31,7 +31,11 @@ def hub_entry(name: str) -> tuple[str, tuple[str, ...], str] | None:
 
 
 def cnn_config(name: str) -> dict[str, tuple[float, ...]]:
-    """``mean`` and ``std`` that timm's model ``name`` expects."""
+    """Return ``mean`` and ``std`` per channel that timm's model ``name`` expects.
+
+    Raises:
+        WeightsError: timm has no such model.
+    """
     config = pretrained_config(name)
     if config is None:
         raise WeightsError(unknown_name(name))
@@ -39,7 +43,7 @@ def cnn_config(name: str) -> dict[str, tuple[float, ...]]:
 
 
 def pretrained_config(name: str) -> Any:
-    """timm's entry for ``name``; None if there is no such model or tag."""
+    """Return timm's entry for ``name``; None if there is no such model or tag."""
     if not timm.is_model(name):
         return None
     try:

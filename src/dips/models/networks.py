@@ -16,7 +16,8 @@ from dips.config import PredictConfig
 from dips.errors import ConfigError
 from dips.models.backbones import Transformer
 from dips.models.classifier import Classifier
-from dips.models.keymap import KeyMap, resize_to
+from dips.models.inputs import resize_to, to_tensor
+from dips.models.keymap import KeyMap
 from dips.models.localizer import Localizer
 from dips.scoremaps.tiles import FINEST
 from dips.types import Answer, Answerer, FloatArray, PhotoBatch
@@ -81,7 +82,7 @@ class Networks(Answerer):
             linear: linear maps ``(h, w)`` of the photos that are localized, where they are known already; else the
                 transformer makes them if it must.
         """
-        images = torch.from_numpy(batch.squares).to(self.device).permute(0, 3, 1, 2).float() / 255
+        images = to_tensor(batch.squares, self.device)
         localized = images if batch.localized is None else images[list(batch.localized)]
         known = None if linear is None else torch.from_numpy(np.stack(linear)).to(self.device)
         return Answer(self.score_maps(localized, known).cpu().numpy(), self.probabilities(images).cpu().numpy())

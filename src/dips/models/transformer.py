@@ -26,7 +26,7 @@ _ATTENTION = ("Attention", "AttentionRope", "EvaAttention")
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What the transformer's last block says about a batch; ``h, w`` count patches.
+    """Outputs of the transformer's last block for a batch; ``h, w`` count patches.
 
     Attributes:
         attention: ``(B, heads, h, w)``, the class token's softmaxed attention. The softmax runs over all tokens, so a
@@ -56,7 +56,7 @@ class Normalise(nn.Module):
 
 
 class _LastBlock(nn.Module):
-    """A transformer block worked out for the class token alone, remembering how it attended.
+    """A transformer block computed for the class token alone, which remembers its attention.
 
     Nothing after the last block reads the patch tokens, so one row of the attention suffices, and projection and MLP run
     on one token. Fused attention never forms the row; here it is explicit.
@@ -70,7 +70,7 @@ class _LastBlock(nn.Module):
         self.keys: Tensor | None = None
 
     def forward(self, x: Tensor, rope: Tensor | None = None, **_: Any) -> Tensor:
-        """All tokens ``(B, N, C)`` before the block to the class token ``(B, 1, C)`` after it."""
+        """Return the class token ``(B, 1, C)`` after the block, of all tokens ``(B, N, C)`` before it."""
         block = cast(Any, self.block)
         attn = block.attn
         tokens = block.norm1(x)
@@ -87,9 +87,11 @@ class _LastBlock(nn.Module):
 
 
 def _class_row(attn: Any, tokens: Tensor, prefix: int, rope: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """How the class token attends to all tokens ``(B, heads, 1, N)``, softmaxed in float32, from normed tokens ``(B, N, C)``.
+    """Compute the class token's attention to all tokens, from normed tokens ``(B, N, C)``.
 
-    Besides keys ``(B, key heads, N, d)`` before rotary position embedding and values ``(B, heads, N, d)``.
+    Returns:
+        Attention ``(B, heads, 1, N)``, softmaxed in float32; keys ``(B, key heads, N, d)`` before rotary position embedding;
+        values ``(B, heads, N, d)``.
     """
     q, k, v = _project(attn, tokens)
     rotated = k
@@ -105,7 +107,7 @@ def _class_row(attn: Any, tokens: Tensor, prefix: int, rope: Tensor | None) -> t
 
 
 def _project(attn: Any, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values ``(B, heads, N, d)`` of timm's attention modules."""
+    """Return queries, keys and values ``(B, heads, N, d)`` of timm's attention modules, of tokens ``(B, N, C)``."""
     if getattr(attn, "qkv", None) is None:
         q, k, v = attn.q_proj(tokens), attn.k_proj(tokens), attn.v_proj(tokens)
     else:
@@ -126,9 +128,9 @@ def _scaled(block: Any, branch: int, x: Tensor) -> Tensor:
 
 @contextmanager
 def _watched(blocks: Iterable[nn.Module], prefix: int) -> Iterator[list[Tensor]]:
-    """Collects how the class token attends to the patches in what runs inside: ``(B, heads, patches)`` per block, in order.
+    """Collect the class token's attention to the patches while ``blocks`` run: ``(B, heads, patches)`` per block, in order.
 
-    The blocks run as they are. Fused attention never forms the row, so it is worked out anew from what each block is given.
+    The blocks run unchanged. Fused attention never forms the row, so it is computed again from each block's input.
     """
     rows: list[Tensor] = []
 
@@ -146,7 +148,7 @@ def _watched(blocks: Iterable[nn.Module], prefix: int) -> Iterator[list[Tensor]]
 
 
 class _Vit(nn.Module):
-    """What the frozen transformer and the one that learns have in common.
+    """The base of the frozen transformer and of the one that learns.
 
     Attributes:
         name: timm's.
@@ -157,7 +159,7 @@ class _Vit(nn.Module):
     """
 
     def __init__(self, net: nn.Module, name: str) -> None:
-        """Reads ``net``.
+        """Wrap ``net``.
 
         Raises:
             WeightsError: ``net`` is no ViT with a class token whose attention we can read.
@@ -188,11 +190,11 @@ class _Vit(nn.Module):
         return list(cast(Any, self.net).blocks)
 
     def tokens(self, images: Tensor) -> Tensor:
-        """All tokens after the final norm ``(B, N, C)`` that the network gives for ``(B, 3, H, W)`` images in [0, 1]."""
+        """Return all tokens ``(B, N, C)`` after the final norm, of images ``(B, 3, H, W)`` in [0, 1]."""
         return cast(Tensor, cast(Any, self.net).forward_features(self.normalise(images)))
 
     def grid(self, images: Tensor) -> tuple[int, int]:
-        """Rows and columns of patches in ``(B, 3, H, W)`` images.
+        """Return rows and columns of patches in images ``(B, 3, H, W)``.
 
         Raises:
             ConfigError: H or W is no multiple of ``patch``.
@@ -212,10 +214,16 @@ class Transformer(_Vit):
         name, patch, heads, prefix: as the base class has them.
         dim: length of a patch's key.
         width: length of ``cls``.
+
+    Example:
+        >>> from dips.models.backbones import random_transformer
+        >>> transformer = random_transformer("vit_tiny_patch16_224", depth=2)
+        >>> transformer(torch.rand(1, 3, 64, 32)).attention.shape
+        torch.Size([1, 3, 4, 2])
     """
 
     def __init__(self, net: nn.Module, name: str) -> None:
-        """``net`` is changed: its last block is replaced.
+        """Wrap ``net`` and replace its last block.
 
         Raises:
             WeightsError: ``net`` is no ViT with a class token whose attention we can read.
@@ -227,12 +235,12 @@ class Transformer(_Vit):
         self.requires_grad_(False).train(False)
 
     def train(self, mode: bool = True) -> Transformer:
-        """Stays in evaluation mode: the transformer is frozen."""
+        """Stay in evaluation mode: the transformer is frozen."""
         return super().train(False)
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Features:
-        """Attention, keys and class token of ``(B, 3, H, W)`` images in [0, 1]; H and W are multiples of ``patch``."""
+        """Return attention, keys and class token of images ``(B, 3, H, W)`` in [0, 1]; H and W are multiples of ``patch``."""
         grid = self.grid(images)
         cls = self.tokens(images)[:, 0]
         attention, keys = self.last.attention, self.last.keys
@@ -241,7 +249,7 @@ class Transformer(_Vit):
         return Features(attention.unflatten(-1, grid), keys.unflatten(1, grid), cls)
 
     def attention_by_block(self, images: Tensor) -> Tensor:
-        """The class token's softmaxed attention in every block, ``(B, L, heads, h, w)``; the last is what ``forward`` gives.
+        """Return the class token's softmaxed attention in every block, ``(B, L, heads, h, w)``; the last is ``forward``'s.
 
         Args:
             images: ``(B, 3, H, W)`` in [0, 1]; H and W are multiples of ``patch``.
@@ -252,28 +260,28 @@ class Transformer(_Vit):
 
 
 class Vit(_Vit):
-    """The same kind of timm ViT, all blocks as they are, so that it can learn."""
+    """The same kind of timm ViT with all blocks unchanged, so that it can learn."""
 
     def learn(self, blocks: int) -> None:
-        """Only the last ``blocks`` blocks and the final norm learn from now on; with all of them, the embedding does, too."""
+        """Let only the last ``blocks`` blocks and the final norm learn; with all of them, the embedding learns, too."""
         first = max(0, len(self.blocks) - blocks)
         self.requires_grad_(first == 0)
         for part in (*self.blocks[first:], cast(Any, self.net).norm):
             part.requires_grad_(True)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Patch tokens after the final norm, ``(B, C, h, w)``, of ``(B, 3, H, W)`` images in [0, 1]."""
+        """Return patch tokens ``(B, C, h, w)`` after the final norm, of images ``(B, 3, H, W)`` in [0, 1]."""
         grid = self.grid(images)
         patches: Tensor = self.tokens(images)[:, self.prefix :].transpose(1, 2).unflatten(-1, grid)
         return patches
 
     def with_attention(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The same and, without gradient, the class token's attention in every block, ``(B, L, heads, h, w)``."""
+        """Return the same and, without gradient, the class token's attention in every block, ``(B, L, heads, h, w)``."""
         with _watched(self.blocks, self.prefix) as rows:
             tokens = self(images)
         return tokens, torch.stack([row.unflatten(-1, tokens.shape[-2:]) for row in rows], dim=1)
 
 
 def no_transformer(name: str) -> str:
-    """The message for a network that is none."""
+    """Return the message for a network that is no transformer."""
     return f"harvest.sst: '{name}' is no vision transformer; choose one, e.g. vit_small_patch16_224.dino"

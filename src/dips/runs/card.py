@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dips.runs.records import RunRecord
 from dips.system.files import atomic_file
 
 __all__ = ["write_card"]
 
 
-def write_card(path: Path, record: Mapping[str, Any], evaluation: Mapping[str, Any] | None = None) -> None:
-    """Write the card from what ``run.json`` says (:mod:`dips.fitting.fit`), and ``evaluation.json`` if there is one."""
-    classes = ", ".join(record["classes"])
-    background = "none" if record["background"] is None else record["classes"][record["background"]]
+def write_card(path: Path, record: RunRecord, evaluation: Mapping[str, Any] | None = None) -> None:
+    """Write the card from ``run.json`` and, if there is one, ``evaluation.json``."""
+    classes = ", ".join(record.classes)
+    background = "none" if record.background is None else record.classes[record.background]
     lines = [
         "# A DiPS localizer",
         "",
@@ -22,19 +23,19 @@ def write_card(path: Path, record: Mapping[str, Any], evaluation: Mapping[str, A
         "",
         f"- **Classes:** {classes}",
         f"- **Class without object:** {background}",
-        f"- **Data:** `{record['data']}`, {record['photos']['train']} training and {record['photos']['val']} validation photos",
-        f"- **Chosen:** {record['selection']}",
-        f"- **Validation:** {_numbers(record['validation'])}; accuracy {_numbers(record['accuracy'])} (percent)",
+        f"- **Data:** `{record.data}`, {record.photos.train} training and {record.photos.val} validation photos",
+        f"- **Chosen:** {record.selection}",
+        f"- **Validation:** {_numbers(record.validation)}; accuracy {_numbers(record.accuracy)} (percent)",
         *_measured(evaluation),
-        f"- **Seed:** {record['seed']}; {record['seconds']['training']:.0f} s of training on {record['environment']['device']}",
+        f"- **Seed:** {record.seed}; {record.seconds.training:.0f} s of training on {record.environment['device']}",
         "",
         "## Weights it started from",
         "",
     ]
-    for role, item in record["weights"].items():
-        name = f"{item['arch']}, {item['note']}" if item["note"] else item["arch"]
-        lines.append(f"- **{role}:** {name}; {item['source']}: {item['origin']}; licence: {item['licence'] or 'unknown'}")
-    if any("saliency-tuned" in item["note"] for item in record["weights"].values()):
+    for role, item in record.weights.items():
+        name = f"{item.arch}, {item.note}" if item.note else item.arch
+        lines.append(f"- **{role}:** {name}; {item.source}: {item.origin}; licence: {item.licence or 'unknown'}")
+    if any("saliency-tuned" in item.note for item in record.weights.values()):
         lines += [
             "",
             "The embedded transformer was fine-tuned by its authors for saliency; numbers made with it are not those of a "
@@ -56,11 +57,11 @@ def write_card(path: Path, record: Mapping[str, Any], evaluation: Mapping[str, A
 def _measured(evaluation: Mapping[str, Any] | None) -> list[str]:
     if evaluation is None or evaluation["max_box_acc_v2"] is None:
         return []
-    said = f"MaxBoxAccV2 {evaluation['max_box_acc_v2']:.1f} at the best threshold of these photos"
+    accuracy = f"MaxBoxAccV2 {evaluation['max_box_acc_v2']:.1f} at the best threshold of these photos"
     if chosen := evaluation["at_validation_tau"]:
-        said += f", {chosen['box_acc_v2']:.1f} at validation's"
+        accuracy += f", {chosen['box_acc_v2']:.1f} at validation's"
     data, split, boxes = evaluation["data"], evaluation["split"], evaluation["n_boxes"]
-    return [f"- **Measured** on `{data}`, {split}, {boxes} photos with true boxes: {said} (percent)"]
+    return [f"- **Measured** on `{data}`, {split}, {boxes} photos with ground-truth boxes: {accuracy} (percent)"]
 
 
 def _numbers(values: Mapping[str, float]) -> str:

@@ -2,50 +2,35 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from dips.errors import RunError
-from dips.export.onnx_model import KEY, About, is_onnx
-from dips.export.wire import metadata
+from dips.export.description import is_onnx, read_description
+from dips.runs.records import MODEL, read_model_record
 from dips.system.files import file_sha256
 
-__all__ = ["identity", "known_classes"]
+__all__ = ["class_names", "identity"]
 
 
 def identity(run: Path) -> dict[str, str]:
-    """``model``: SHA-256 of the run's ``model.json``, which knows the weights; ``file``: that of an exported file.
+    """Return checksums that identify a model.
 
-    A run and what was exported from it are the same model. "" where the file is missing or damaged; opening it says why.
+    Returns:
+        ``model``: SHA-256 of the run's ``model.json``, which knows the weights; a run and what was exported from it are the
+        same model. ``file``: that of an exported file. "" where the file is missing or damaged; opening it says why.
     """
     if not is_onnx(run):
-        model = run / "model.json"
-        return {"model": file_sha256(model) if model.is_file() else ""}
+        return {"model": file_sha256(run / MODEL) if (run / MODEL).is_file() else ""}
     try:
-        return {"model": _about(run).model, "file": file_sha256(run)}
+        return {"model": read_description(run).model, "file": file_sha256(run)}
     except RunError:
         return {"model": "", "file": ""}
 
 
-def known_classes(run: Path) -> tuple[str, ...]:
-    """Names of all classes in the model's order.
+def class_names(run: Path) -> tuple[str, ...]:
+    """Return the names of all classes in the model's order.
 
     Raises:
         RunError: it holds no finished run, or is damaged.
     """
-    if is_onnx(run):
-        return _about(run).classes
-    model = run / "model.json"
-    if not model.is_file():
-        raise RunError(f"{run} holds no finished run (model.json is missing); give the folder that 'dips train' wrote")
-    try:
-        return tuple(json.loads(model.read_text(encoding="utf-8"))["meta"]["classes"])
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise RunError(f"{model} is damaged ({error}); copy the run again") from error
-
-
-def _about(file: Path) -> About:
-    try:
-        return About.from_json(metadata(file.read_bytes())[KEY])
-    except (OSError, ValueError, LookupError) as error:
-        raise RunError(f"{file} is no file that 'dips export' wrote, or a damaged one ({error}); export it again") from error
+    return read_description(run).classes if is_onnx(run) else read_model_record(run).meta.classes

@@ -1,4 +1,4 @@
-"""A run folder that was trained, opened: settings, thresholds, networks; it predicts.
+"""A trained run folder, opened: settings, thresholds, networks; it predicts.
 
 A run folder holds ``config.toml``, ``run.json`` (data, weights, environment, how epoch and threshold were chosen),
 ``metrics.jsonl``, ``model.safetensors`` + ``model.json``, ``README.md`` (model card), ``report.html``, after an evaluation
@@ -9,11 +9,10 @@ A run folder holds ``config.toml``, ``run.json`` (data, weights, environment, ho
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import torch
 
@@ -25,19 +24,16 @@ from dips.models.networks import TEMPER, Networks
 from dips.models.weights.resolve import Weights, resolve
 from dips.predict.model import PredictionModel, weights_line
 from dips.predict.predictor import Predictor
-from dips.runs.checkpoint import load_model
+from dips.runs.checkpoint import load_key_map, load_model
+from dips.runs.records import CONFIG, REMEDY, read_run_record
 from dips.system.console import log
 from dips.system.device import pick_device
 
-__all__ = ["CONFIG", "RUN", "TrainedRun"]
-
-CONFIG, RUN = "config.toml", "run.json"
-_RECORD = ("data", "classes", "background", "weights", "accuracy", "selection", "label_free", "best_tau", "environment")
-_META = ("classes", "background", "best_tau", "key_map", "temper", "photo_side")
+__all__ = ["TrainedRun"]
 
 
 class TrainedRun(PredictionModel):
-    """A run folder, opened.
+    """A run folder, opened; :class:`dips.model.Model` is what users see of it.
 
     Attributes:
         run: its folder.
@@ -45,26 +41,22 @@ class TrainedRun(PredictionModel):
         classes: names in label order.
         background: label of the class without object, if there is one.
         best_tau: thresholds chosen on validation.
+        meta: how ``model.json`` says the networks are to be used.
         record: what ``run.json`` says.
         given: where to look for the transformer's weights.
     """
 
     def __init__(self, run: Path, config: Config, device: torch.device, weights: Sequence[str]) -> None:
-        localizer, classifier, meta = load_model(run, device)
-        _require(run / "model.json", meta, _META)
-        self.record = _read_json(run / RUN)
-        _require(run / RUN, self.record, _RECORD)
-        if config.predict.sst_share < 0:  # the share of its training, not of this version's default
-            share = meta.get("sst_share", config.sst_share)
-            config = dataclasses.replace(config, predict=dataclasses.replace(config.predict, sst_share=share))
+        self._localizer, self._classifier, self.meta = load_model(run, device)
+        if self.meta.temper != TEMPER:
+            raise RunError(f"{run} was made by another version, whose thresholds do not suit these maps; train again")
+        self.record = read_run_record(run)
+        if config.predict.sst_share < 0:  # the one of its training, not of this version's default
+            fraction = config.sst_share if self.meta.sst_share is None else self.meta.sst_share
+            config = dataclasses.replace(config, predict=dataclasses.replace(config.predict, sst_share=fraction))
         config.check()
         self.run, self.config, self.device = run, config, device
-        self.classes: tuple[str, ...] = tuple(meta["classes"])
-        self.background: int | None = meta["background"]
-        self.best_tau: dict[str, float] = meta["best_tau"]
-        if meta["temper"] != TEMPER:
-            raise RunError(f"{run} was made by another version, whose thresholds do not suit these maps; train anew")
-        self.meta, self._localizer, self._classifier = meta, localizer, classifier
+        self.classes, self.background, self.best_tau = self.meta.classes, self.meta.background, self.meta.best_tau
         self.given = tuple(weights)
 
     @classmethod
@@ -86,42 +78,36 @@ class TrainedRun(PredictionModel):
         try:
             load_config(folder / CONFIG)
         except ConfigError as error:
-            raise RunError(f"{error}; it is damaged or of another version: copy the run again or train anew") from error
+            raise RunError(f"{error}; it is damaged or of another version: {REMEDY}") from error
         return cls(folder, load_config(folder / CONFIG, settings), pick_device(device), several(weights))
 
     @property
     def trained_share(self) -> float:
-        """The share of the linear map (``predict.sst_share``) that the thresholds were chosen for."""
-        return float(self.meta.get("sst_share", self.config.sst_share))
+        """The fraction of the linear map (``predict.sst_share``) that the thresholds were chosen for."""
+        return self.config.sst_share if self.meta.sst_share is None else self.meta.sst_share
 
     @cached_property
     def key_map(self) -> KeyMap | None:
         """The linear map on the transformer's keys that the harvest fitted; None unless ``harvest.refine=dataset``."""
-        saved = self.meta["key_map"]
-        if saved is None:
-            return None
-        try:
-            return KeyMap.from_record(saved).to(self.device)
-        except ValueError as error:
-            raise RunError(f"{self.run / 'model.json'}: {error}; copy the run again") from error
+        return None if self.meta.key_map is None else load_key_map(self.meta.key_map, self.run).to(self.device)
 
     @cached_property
     def transformer_weights(self) -> Weights:
-        """The weights of the harvest's transformer, found anew by name and checked against the recorded checksum.
+        """The weights of the harvest's transformer, looked up again by name and checked against the recorded checksum.
 
         Raises:
             WeightsError: these weights are not here.
         """
-        known = self.record["weights"]["transformer"]
-        name = "embedded" if known["source"] == "embedded" else known["arch"]
-        given = (*self.given, known["origin"]) if known["source"] == "file" and Path(known["origin"]).exists() else self.given
-        found = resolve(name, role="transformer", given=given)
-        if found.sha256 != known["sha256"]:
+        recorded = self.record.weights["transformer"]
+        name = "embedded" if recorded.source == "embedded" else recorded.arch
+        there = recorded.source == "file" and Path(recorded.origin).exists()
+        weights = resolve(name, role="transformer", given=(*self.given, recorded.origin) if there else self.given)
+        if weights.sha256 != recorded.sha256:
             raise WeightsError(
-                f"{self.run} was made with other weights of {known['arch']} ({known['origin']}, sha256 {known['sha256'][:12]}) "
-                f"than those found here ({found.origin}); give them with --weights"
+                f"{self.run} was made with other weights of {recorded.arch} ({recorded.origin}, sha256 {recorded.sha256[:12]}) "
+                f"than those found here ({weights.origin}); give them with --weights"
             )
-        return found
+        return weights
 
     @cached_property
     def transformer(self) -> Transformer:
@@ -134,21 +120,21 @@ class TrainedRun(PredictionModel):
 
     @cached_property
     def networks(self) -> Networks:
-        """What answers for squares of photos."""
-        share = self.config.sst_share
+        """The networks that answer for squares of photos."""
+        fraction = self.config.sst_share
         return Networks(
             self._localizer,
             self._classifier,
-            config=dataclasses.replace(self.config.predict, sst_share=share),
+            config=dataclasses.replace(self.config.predict, sst_share=fraction),
             classifier_size=self.config.classifier.size,
             device=self.device,
-            key_map=self.key_map if share > 0 else None,
-            transformer=self.transformer if share > 0 else None,
+            key_map=self.key_map if fraction > 0 else None,
+            transformer=self.transformer if fraction > 0 else None,
         )
 
     @cached_property
     def predictor(self) -> Predictor:
-        """The networks and what makes objects of their maps."""
+        """The networks, and how their maps become objects."""
         threshold = self.config.predict.threshold
         if threshold < 0 and self.config.sst_share != self.trained_share:
             log("the threshold was chosen for another predict.sst_share; predict.threshold gives one that fits")
@@ -158,32 +144,17 @@ class TrainedRun(PredictionModel):
             config=config,
             classes=self.classes,
             background=self.background,
-            photo_side=self.meta["photo_side"],
+            photo_side=self.meta.photo_side,
         )
 
     def made_with(self) -> str:
-        """The pretrained weights that predictions rest on, in a line."""
+        """Return the pretrained weights that predictions rest on, in a line."""
         return weights_line(self.weights_inside())
 
     def weights_inside(self) -> dict[str, dict[str, str]]:
-        """What is known of the pretrained weights that predictions rest on."""
-        inside = ("transformer", "classifier", "encoder") if self.config.sst_share > 0 else ("classifier", "encoder")
-        known = {role: item for role, item in self.record["weights"].items() if role in inside}
-        return {role: {key: str(item[key]) for key in ("arch", "note", "licence")} for role, item in known.items()}
-
-
-def _require(path: Path, record: dict[str, Any], names: Sequence[str]) -> None:
-    if missing := [name for name in names if name not in record]:
-        raise RunError(
-            f"{path} lacks {', '.join(missing)}: it is damaged or of another version; copy the run again or train anew"
-        )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path} is missing or damaged ({error}); copy the run again or train anew") from error
-    if not isinstance(record, dict):
-        raise RunError(f"{path} is damaged; copy the run again or train anew")
-    return record
+        """Return ``arch``, ``note`` and ``licence`` of the pretrained weights that predictions rest on, by role."""
+        return {
+            role: {"arch": item.arch, "note": item.note, "licence": item.licence}
+            for role, item in self.record.weights.items()
+            if role != "transformer" or self.config.sst_share > 0
+        }

@@ -96,7 +96,7 @@ def environment(device: torch.device | None = None) -> dict[str, Any]:
     gpu = torch.cuda.is_available() and (device is None or device.type == "cuda")
     return {
         "python": platform.python_version(),
-        "torch": str(torch.__version__),  # a class of its own, which no JSON knows
+        "torch": str(torch.__version__),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
         "threads": torch.get_num_threads(),

@@ -14,7 +14,7 @@ __all__ = ["Average"]
 
 
 class Average:
-    """``average = d * average + (1 - d) * weights`` after every step, batch-norm statistics too.
+    """A moving average: ``average = d * average + (1 - d) * weights`` after every step, batch-norm statistics too.
 
     ``d = min(decay, (1 + t) / (10 + t))`` after t updates, so that the random start is forgotten fast. Whole-number buffers
     are copied. With a decay of 0 there is no copy and :attr:`model` is the network itself.
@@ -22,6 +22,13 @@ class Average:
     Attributes:
         model: the averaged network, in evaluation mode if it is a copy.
         updates: how many steps it has seen.
+
+    Example:
+        >>> network = nn.Linear(2, 2)
+        >>> average = Average(network, decay=0.99)
+        >>> average.update()
+        >>> average.updates
+        1
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -30,14 +37,14 @@ class Average:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in the network's present weights."""
+        """Add the network's present weights."""
         self.updates += 1
         if self.decay <= 0:
             return
-        share = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
+        fraction = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
         mine, theirs = _tensors(self.model), _tensors(self._network)
         moving = [name for name, value in mine.items() if value.is_floating_point()]
-        torch._foreach_lerp_([mine[name] for name in moving], [theirs[name] for name in moving], share)
+        torch._foreach_lerp_([mine[name] for name in moving], [theirs[name] for name in moving], fraction)
         for name in mine.keys() - set(moving):
             mine[name].copy_(theirs[name])
 

@@ -23,7 +23,7 @@ _GPU_VALUES = 1 << 27  # values of W held at once on an accelerator: 512 MB
 
 
 def crf_loss(foreground: Tensor, images: Tensor, *, size: int, sigma_rgb: float = 15.0, sigma_xy: float = 100.0) -> Tensor:
-    """Mean CRF energy of a batch, on the scale of the full size.
+    """Return the mean CRF energy of a batch, on the scale of the full size.
 
     Args:
         foreground: ``(B, H, W)`` probability in [0, 1]; the gradient goes here.
@@ -45,14 +45,14 @@ def crf_loss(foreground: Tensor, images: Tensor, *, size: int, sigma_rgb: float 
             colour = adaptive_avg_pool2d(images.to(kind), (rows, columns)).flatten(2).mT * (255.0 / sigma_rgb)
             y = (torch.arange(rows, device=small.device, dtype=kind) + 0.5) * (height / rows / sigma_xy)
             x = (torch.arange(columns, device=small.device, dtype=kind) + 0.5) * (width / columns / sigma_xy)
-            place = torch.stack(torch.meshgrid(y, x, indexing="ij"), -1).flatten(0, 1).expand(len(small), -1, -1)
-            features = torch.cat([colour, place], -1)
+            position = torch.stack(torch.meshgrid(y, x, indexing="ij"), -1).flatten(0, 1).expand(len(small), -1, -1)
+            features = torch.cat([colour, position], -1)
         scale = (height * width / (rows * columns)) ** 2
         return crf_energy(small, features).mean() * scale
 
 
 def crf_energy(foreground: Tensor, features: Tensor) -> Tensor:
-    """``2 s^T W (1 - s)`` per image, with ``W_ij = exp(-|f_i - f_j|^2 / 2)``.
+    """Return ``2 s^T W (1 - s)`` per image, with ``W_ij = exp(-|f_i - f_j|^2 / 2)``.
 
     Args:
         foreground: ``(B, N)`` probability s.
@@ -81,7 +81,7 @@ class _Energy(torch.autograd.Function):
 
 
 def _filter(signal: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-    """``W 1`` and ``W s``, each ``(B, N)``."""
+    """Return ``W 1`` and ``W s``, each ``(B, N)``."""
     left, right = _factors(features)
     if signal.device.type != "cpu":
         return _filter_whole(left, right, signal)
@@ -90,7 +90,7 @@ def _filter(signal: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _factors(features: Tensor) -> tuple[Tensor, Tensor]:
-    """``(B, N, D + 2)`` and ``(B, D + 2, N)``, the product of which is ``-|a - b|^2 / 2 = a.b - |a|^2 / 2 - |b|^2 / 2``."""
+    """Return ``(B, N, D + 2)`` and ``(B, D + 2, N)``, whose product is ``-|a - b|^2 / 2 = a.b - |a|^2 / 2 - |b|^2 / 2``."""
     centred = features - features.mean(1, keepdim=True)  # smaller norms lose fewer digits
     norm = -0.5 * centred.square().sum(-1, keepdim=True)
     one = torch.ones_like(norm)
@@ -98,7 +98,7 @@ def _factors(features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _filter_whole(left: Tensor, right: Tensor, signal: Tensor) -> tuple[Tensor, Tensor]:
-    """For accelerators: the whole W of several images at once; ``(B, N, D + 2)``, ``(B, D + 2, N)``, ``(B, N)``."""
+    """Filter on accelerators, with the whole W of several images: ``(B, N, D + 2)``, ``(B, D + 2, N)``, ``(B, N)``."""
     step = max(1, _GPU_VALUES // signal.shape[1] ** 2)
     both = torch.stack([torch.ones_like(signal), signal], -1)
     parts = [
@@ -110,7 +110,7 @@ def _filter_whole(left: Tensor, right: Tensor, signal: Tensor) -> tuple[Tensor, 
 
 
 def _filter_blocks(left: Tensor, right: Tensor, signal: Tensor) -> tuple[Tensor, Tensor]:
-    """For the CPU, one image ``(N, D + 2)``, ``(D + 2, N)``, ``(N,)``: blocks on and above W's diagonal, each used twice."""
+    """Filter one image on the CPU, ``(N, D + 2)``, ``(D + 2, N)``, ``(N,)``, by blocks on and above W's diagonal."""
     every, chosen = torch.zeros_like(signal), torch.zeros_like(signal)
     count = len(signal)
     one = torch.ones_like(signal)

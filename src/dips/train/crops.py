@@ -24,6 +24,11 @@ class Crops:
         flips: ``(B,) bool``, whether the crop is mirrored left to right.
         size: side of the crops.
         frame: side of the square that the photos were resized to.
+
+    Example:
+        >>> crops = centre_crops(batch=2, resize=8, crop=4)
+        >>> crops.apply_to(torch.zeros(2, 3, 8, 8)).shape
+        torch.Size([2, 3, 4, 4])
     """
 
     tops: torch.Tensor
@@ -36,7 +41,7 @@ class Crops:
         return len(self.tops)
 
     def to(self, device: torch.device | str) -> Crops:
-        """The same crops on another device."""
+        """Return the same crops on another device."""
         return Crops(self.tops.to(device), self.lefts.to(device), self.flips.to(device), self.size, self.frame)
 
     def apply_to(self, batch: torch.Tensor) -> torch.Tensor:
@@ -68,9 +73,9 @@ class Crops:
         return torch.where(here.flips[:, None, None, None], cropped.flip(-1), cropped)
 
     def apply_to_boxes(self, boxes: torch.Tensor, *, relative: bool = False) -> torch.Tensor:
-        """Boxes ``(B, P, 4)``, x0 y0 x1 y1 on the frame, to boxes on the crop, clipped to it.
+        """Move boxes ``(B, P, 4)``, x0 y0 x1 y1, from the frame to the crop and clip them to it.
 
-        In pixels of frame and crop; with ``relative`` in shares of the frame's and of the crop's side. A box outside of the
+        In pixels of frame and crop; with ``relative`` in fractions of the frame's and of the crop's side. A box outside of the
         crop comes back with no area (x0 = x1 or y0 = y1).
         """
         here = self.to(boxes.device)
@@ -85,7 +90,7 @@ class Crops:
 
 
 def draw_crops(batch: int, resize: int, crop: int, flip: bool, generator: torch.Generator) -> Crops:
-    """A random crop for each of ``batch`` photos, every position alike; with ``flip`` each is mirrored with probability 1/2.
+    """Draw a crop for each of ``batch`` photos, every position alike; with ``flip`` each is mirrored with probability 1/2.
 
     The generator moves on by as many draws with and without ``flip``, so the corners are the same in both cases.
 
@@ -99,7 +104,7 @@ def draw_crops(batch: int, resize: int, crop: int, flip: bool, generator: torch.
 
 
 def centre_crops(batch: int, resize: int, crop: int, device: torch.device | str = "cpu") -> Crops:
-    """The middle of each photo, not mirrored.
+    """Return the middle of each photo, not mirrored.
 
     Raises:
         ConfigError: the crop is larger than the frame.

@@ -24,7 +24,7 @@ from dips.errors import RunError
 from dips.system.console import log, track
 from dips.train.augment import draw_views
 from dips.train.average import Average
-from dips.train.batches import Feed, Items, TrainItem, derive_seed
+from dips.train.batches import Feed, TrainingPhotos, derive_seed
 from dips.train.losses import Losses
 from dips.train.sampling import draw_targets
 from dips.train.schedule import build_optimizer, rate, set_rate
@@ -48,13 +48,13 @@ Validate = Callable[[nn.Module], dict[str, float]]
 
 @dataclass(frozen=True)
 class FitResult:
-    """What training gave.
+    """The result of a training.
 
     Attributes:
         epoch: the chosen epoch, counted from 1.
         metrics: its validation; empty where there was none.
-        epochs: epochs trained.
-        seconds: time they took, validation included.
+        epochs: how many were trained.
+        seconds: time they took, validation and those before an interruption included.
         state: the chosen weights on the CPU; the localizer holds them too.
     """
 
@@ -68,7 +68,7 @@ class FitResult:
 def fit_localizer(
     localizer: nn.Module,
     classifier: nn.Module | None,
-    items: Items[TrainItem],
+    items: TrainingPhotos,
     *,
     config: TrainConfig,
     fabric: Fabric,
@@ -82,7 +82,7 @@ def fit_localizer(
     """Train ``localizer`` in place; at the end it holds the averaged weights of the chosen epoch, in evaluation mode.
 
     Args:
-        localizer: ``(B, 3, H, W)`` in [0, 1] to logits ``(B, 2, H, W)``; may offer ``parameter_groups(lr, encoder_share)``.
+        localizer: ``(B, 3, H, W)`` in [0, 1] to logits ``(B, 2, H, W)``; may offer ``parameter_groups(lr, encoder_fraction)``.
         classifier: frozen here; may be None where ``lambda_cls`` is 0.
         items: the harvested photos, those of the background class included.
         fabric: already launched; gives device, precision and processes.
@@ -90,11 +90,11 @@ def fit_localizer(
         validate: called with the averaged network (evaluation mode, no gradients) after every epoch, on the first process
             only. The epoch with the highest ``select`` is chosen, of equal ones the later, which has seen more. Without
             ``select``, or with ``train.select_on = last``, it is the last epoch.
-        resume: go on from the state in ``run_dir``, from the start if there is none.
+        resume: continue from the state in ``run_dir``, or from the start if there is none.
         background: label of the background class; any of its photos' pixels may be drawn as background. A photo of
             another class without a proposal gets no labelled pixel.
-        origin: stands for photos and weights; a run resumes only with the same.
-        save_minutes: the state is also written inside an epoch when this much time has gone by.
+        origin: identifies photos and weights; a run resumes only with the same.
+        save_minutes: the state is also written inside an epoch, whenever so much time has passed.
 
     Raises:
         RunError: the folder holds another run, the state does not fit the settings, or the loss is not finite.
@@ -115,7 +115,7 @@ class _Run:
         self,
         localizer: nn.Module,
         classifier: nn.Module | None,
-        items: Items[TrainItem],
+        items: TrainingPhotos,
         config: TrainConfig,
         fabric: Fabric,
         run_dir: Path,
@@ -137,15 +137,18 @@ class _Run:
         self.average = Average(localizer, config.average)
         self.best: dict[str, Tensor] = {}
         settings = {k: v for k, v in asdict(config).items() if k not in ("workers", "tensorboard")}
-        same = {"photos": self.feed.count, "processes": fabric.world_size, "fingerprint of photos and weights": origin}
-        self.progress = Progress(run={**settings, **same})
+        inputs = {"photos": self.feed.count, "processes": fabric.world_size, "fingerprint of photos and weights": origin}
+        self.progress = Progress(run={**settings, **inputs})
 
     def begin(self, resume: bool) -> None:
         """Restore the state, or make sure that nothing is overwritten."""
         if resume and self.state_file.exists():
             self._restore(*load_state(self.state_file))
         elif not resume and (self.state_file.exists() or self.metrics_file.exists()):
-            raise RunError(f"{self.state_file.parent} holds a run already; go on with --resume, or choose another folder")
+            raise RunError(
+                f"{self.state_file.parent} already holds a run; nothing was changed. "
+                "Continue it with --resume, or choose another folder"
+            )
         self.fabric.barrier()
         if self.fabric.is_global_zero:
             trim_metrics(self.metrics_file, self.progress.epoch)
@@ -171,13 +174,13 @@ class _Run:
         seed = derive_seed(config.seed, progress.epoch, progress.step, self.fabric.global_rank)
         torch.manual_seed(seed)  # for dropout and the like inside the networks
         views = draw_views(batch.to(self.device), config, torch.Generator().manual_seed(seed))
-        place = self.device if self.device.type == "cuda" else torch.device("cpu")
+        generator_device = self.device if self.device.type == "cuda" else torch.device("cpu")
         target = draw_targets(
             views.activation,
-            views.inside & views.found[:, None, None],
-            views.outside & views.found[:, None, None],
+            views.inside & views.has_proposal[:, None, None],
+            views.outside & views.has_proposal[:, None, None],
             config=config,
-            generator=torch.Generator(place).manual_seed(seed ^ 1),
+            generator=torch.Generator(generator_device).manual_seed(seed ^ 1),
             empty=views.labels == (-1 if self.background is None else self.background),
         )
         set_rate(self.optimizer, rate(config, progress.epoch * self.feed.steps + progress.step, self.feed.steps))
@@ -187,9 +190,9 @@ class _Run:
         names = ["loss", *parts]
         values = dict(zip(names, torch.stack([loss.detach(), *parts.values()]).tolist(), strict=True))
         if not all(math.isfinite(value) for value in values.values()):
-            told = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+            numbers = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
             raise RunError(
-                f"the loss is not finite at epoch {progress.epoch + 1}, step {progress.step + 1} ({told}); "
+                f"the loss is not finite at epoch {progress.epoch + 1}, step {progress.step + 1} ({numbers}); "
                 f"lower train.lr (now {config.lr:g}) or the weight of the part that is not, or train in 32-bit precision"
             )
         self.optimizer.zero_grad(set_to_none=True)
@@ -239,10 +242,10 @@ class _Run:
         if config.tensorboard:
             write_epoch(self.metrics_file.parent, record)
         left = progress.seconds / progress.epoch * (config.epochs - progress.epoch)
-        told = "".join(f", {name} {value:.4g}" for name, value in metrics.items())
-        kept = " *" if progress.best_epoch == progress.epoch and metrics else ""
+        numbers = "".join(f", {name} {value:.4g}" for name, value in metrics.items())
+        mark = " *" if progress.best_epoch == progress.epoch and metrics else ""
         log(
-            f"epoch {progress.epoch}/{config.epochs}: loss {means['loss']:.4g}{told}{kept}  "
+            f"epoch {progress.epoch}/{config.epochs}: loss {means['loss']:.4g}{numbers}{mark}  "
             f"({seconds:.0f} s, {left:.0f} s left)"
         )
 

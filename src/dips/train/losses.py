@@ -19,7 +19,7 @@ __all__ = ["Losses", "classifier_loss", "partial_cross_entropy"]
 
 
 def partial_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """L_CPA: cross-entropy, mean over the batch's labelled pixels; 0 (with a graph) where there is none.
+    """Return L_CPA: cross-entropy, mean over the batch's labelled pixels; 0 (with a graph) where there is none.
 
     Args:
         logits: ``(B, 2, H, W)``.
@@ -30,7 +30,7 @@ def partial_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def classifier_loss(classifier: nn.Module, foreground: Tensor, images: Tensor, labels: Tensor) -> Tensor:
-    """L_CLS: cross-entropy of the classifier on the crops, multiplied by the localizer's own foreground.
+    """Return L_CLS: cross-entropy of the classifier on the crops, multiplied by the localizer's own foreground.
 
     Args:
         classifier: frozen, ``(B, 3, H, W)`` in [0, 1] to logits ``(B, C)``.
@@ -41,18 +41,18 @@ def classifier_loss(classifier: nn.Module, foreground: Tensor, images: Tensor, l
     Returns:
         A scalar, mean over the photos that count; 0 (with a graph) where there is none.
     """
-    kept = labels >= 0
-    if not bool(kept.any()):
+    counted = labels >= 0
+    if not bool(counted.any()):
         return foreground.sum() * 0.0
-    scores = classifier(images[kept] * foreground[kept][:, None].to(images.dtype))
-    return cross_entropy(scores.float(), labels[kept])
+    scores = classifier(images[counted] * foreground[counted][:, None].to(images.dtype))
+    return cross_entropy(scores.float(), labels[counted])
 
 
 class Losses:
     """Total loss by the settings ``train.lambda_*`` and ``train.crf_size``.
 
-    Photos of the background class are left out of L_CLS: their foreground should be empty, and what the classifier says about
-    an empty photo would only teach the localizer to light up background.
+    Photos of the background class are left out of L_CLS: their foreground should be empty, and a classifier that names their
+    class correctly would only teach the localizer to light up background.
 
     Args:
         classifier: may be None where ``lambda_cls`` is 0.
@@ -60,6 +60,15 @@ class Losses:
 
     Raises:
         ConfigError: all weights are 0, or the classifier's is not and there is no classifier.
+
+    Example:
+        >>> losses = Losses(None, TrainConfig(lambda_cls=0.0))
+        >>> logits, images = torch.zeros(1, 2, 32, 32), torch.rand(1, 3, 32, 32)
+        >>> target = torch.full((1, 32, 32), IGNORE)
+        >>> target[0, 0, 0] = 1
+        >>> total, parts = losses(logits, images, target, labels=torch.tensor([0]))
+        >>> sorted(parts), round(float(parts["cpa"]), 3)
+        (['cpa', 'crf'], 0.693)
     """
 
     def __init__(self, classifier: nn.Module | None, config: TrainConfig, background: int | None = None) -> None:
@@ -70,7 +79,7 @@ class Losses:
         self.classifier, self.config, self.background = classifier, config, background
 
     def __call__(self, logits: Tensor, images: Tensor, target: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Weighted sum, and the parts before weighting (``cpa``, ``cls``, ``crf``; detached, switched-off ones absent).
+        """Return the weighted sum, and its parts before weighting: ``cpa``, ``cls``, ``crf``, detached, those that are on.
 
         Args:
             logits: ``(B, 2, H, W)`` of the localizer.
@@ -84,8 +93,8 @@ class Losses:
         if config.lambda_cpa > 0:
             parts.append(("cpa", config.lambda_cpa, partial_cross_entropy(logits, target)))
         if config.lambda_cls > 0 and self.classifier is not None:
-            wanted = labels if self.background is None else labels.masked_fill(labels == self.background, -1)
-            parts.append(("cls", config.lambda_cls, classifier_loss(self.classifier, foreground, images, wanted)))
+            class_labels = labels if self.background is None else labels.masked_fill(labels == self.background, -1)
+            parts.append(("cls", config.lambda_cls, classifier_loss(self.classifier, foreground, images, class_labels)))
         if config.lambda_crf > 0:
             parts.append(("crf", config.lambda_crf, crf_loss(foreground, images, size=config.crf_size)))
         total = torch.zeros((), device=logits.device)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dips.config import TrainConfig
 
-__all__ = ["BACKGROUND", "FOREGROUND", "IGNORE", "choose", "draw", "draw_targets", "grow", "highest"]
+__all__ = ["BACKGROUND", "FOREGROUND", "IGNORE", "choose_proposal", "draw", "draw_targets", "grow", "highest"]
 
 BACKGROUND = 0
 FOREGROUND = 1
@@ -20,11 +20,15 @@ IGNORE = 255
 
 _HALF = 12  # bits of one histogram; two of them make the 24 bits of a float's mantissa
 _LEVELS = (1 << 2 * _HALF) - 1
-_LEAST_WEIGHT = 1e-6
+_MIN_WEIGHT = 1e-6
 
 
-def choose(count: int, u: float) -> int | None:
-    """One of ``count`` proposals, uniformly for ``u`` uniform in [0, 1); None where there is none."""
+def choose_proposal(count: int, u: float) -> int | None:
+    """Return the index of one of ``count`` proposals, uniform if ``u`` is uniform in [0, 1); None where there is none.
+
+    >>> choose_proposal(3, 0.5), choose_proposal(0, 0.5)
+    (1, None)
+    """
     return min(int(u * count), count - 1) if count else None
 
 
@@ -68,24 +72,25 @@ def draw_targets(
     return target.masked_fill_(bg & ~fg, BACKGROUND).masked_fill_(fg & ~bg, FOREGROUND)
 
 
-def highest(values: Tensor, mask: Tensor, share: float) -> Tensor:
-    """The ``share`` of the masked pixels that have the highest values.
+def highest(values: Tensor, mask: Tensor, fraction: float) -> Tensor:
+    """Mark the ``fraction`` of the masked pixels that have the highest values.
 
-    At least one pixel where the mask is not empty and ``share`` is not 0. Pixels equal to the last one taken are all
-    taken, so a constant map gives the whole mask and no pixel is preferred for its place.
+    At least one pixel where the mask is not empty and ``fraction`` is not 0. Pixels equal to the last one taken are all
+    taken, so a constant map gives the whole mask and no pixel is preferred for its position.
 
     Args:
-        values: ``(B, N)`` float in [0, 1], told apart to 24 bits.
+        values: ``(B, N)`` float in [0, 1], compared at 24 bits.
         mask: ``(B, N)`` bool.
+        fraction: in [0, 1].
 
     Returns:
         ``(B, N)`` bool.
     """
-    if share <= 0:
+    if fraction <= 0:
         return torch.zeros_like(mask)
     levels = (values.clamp(0, 1) * _LEVELS).to(torch.int64)
     total = mask.sum(-1, keepdim=True)
-    wanted = ((total * round(share * 1e6) + 500_000) // 1_000_000).clamp(min=1)  # rounded half up, alike on every device
+    wanted = ((total * round(fraction * 1e6) + 500_000) // 1_000_000).clamp(min=1)  # rounded half up, alike on every device
     upper, lower = levels >> _HALF, levels & ((1 << _HALF) - 1)
     first, above = _cut(upper, mask, wanted)
     second, _ = _cut(lower, mask & (upper == first), wanted - above)
@@ -93,7 +98,7 @@ def highest(values: Tensor, mask: Tensor, share: float) -> Tensor:
 
 
 def _cut(levels: Tensor, mask: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """Highest level ``(B, 1)`` with at least ``wanted`` masked pixels at or above it, and how many lie above it."""
+    """Return the highest level ``(B, 1)`` with at least ``wanted`` masked pixels at or above it, and how many lie above it."""
     counts = torch.zeros(len(levels), 1 << _HALF, device=levels.device).scatter_add_(1, levels, mask.float())
     at_least = counts.flip(-1).cumsum(-1).flip(-1).round().long()
     cut = ((at_least >= wanted).sum(-1, keepdim=True) - 1).clamp(min=0)
@@ -101,7 +106,7 @@ def _cut(levels: Tensor, mask: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def draw(pool: Tensor, count: int, generator: torch.Generator, *, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """``count`` pixels of each pool without replacement, all of a smaller one.
+    """Draw ``count`` pixels of each pool without replacement, all of a smaller one.
 
     With weights, one after the other in proportion to the weight among those left, as a multinomial without replacement
     does: each pixel's exponential clock of that rate rings, the first ``count`` are taken.
@@ -111,18 +116,26 @@ def draw(pool: Tensor, count: int, generator: torch.Generator, *, weights: Tenso
         weights: ``(B, N)`` float >= 0; None = uniform. Pixels of weight 0 come after all others.
 
     Returns:
-        index ``(B, K)`` with ``K = min(count, N)``, and which of them are valid ``(B, K)`` bool.
+        Their index ``(B, K) int64`` with ``K = min(count, N)``, and which of them are valid ``(B, K)`` bool.
     """
     clock = torch.rand(pool.shape, generator=generator, device=generator.device).to(pool.device)
     if weights is not None:
-        clock = clock.log_().neg_().div_(weights.clamp(min=_LEAST_WEIGHT))
+        clock = clock.log_().neg_().div_(weights.clamp(min=_MIN_WEIGHT))
     clock = clock.masked_fill_(~pool, torch.inf)
     index = clock.topk(min(count, pool.shape[1]), dim=1, largest=False, sorted=False).indices
     return index, pool.gather(1, index)
 
 
 def grow(index: Tensor, valid: Tensor, side: int, height: int, width: int) -> Tensor:
-    """A square of ``side`` (odd) pixels around every valid pixel, cut at the border: ``(B, height, width)`` bool."""
+    """Grow every valid pixel to a square of ``side`` (odd) pixels, cut at the border.
+
+    Args:
+        index: ``(B, K) int64`` into ``height * width`` pixels.
+        valid: ``(B, K) bool``.
+
+    Returns:
+        ``(B, height, width) bool``.
+    """
     reach = torch.arange(-(side // 2), side // 2 + 1, device=index.device)
     row = (index // width)[:, :, None, None] + reach[:, None]
     column = (index % width)[:, :, None, None] + reach

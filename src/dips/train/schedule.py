@@ -13,16 +13,16 @@ from dips.config import TrainConfig
 
 __all__ = ["build_optimizer", "rate", "set_rate"]
 
-_WARM_SHARE = 0.05  # of all steps ...
-_WARM_STEPS = 100  # ... and never more than these
+_WARM_UP_FRACTION = 0.05  # of all steps ...
+_MAX_WARM_UP_STEPS = 100  # ... and never more than these
 
 
 class _Grouped(Protocol):
-    def parameter_groups(self, lr: float, encoder_share: float) -> list[dict[str, Any]]: ...
+    def parameter_groups(self, lr: float, encoder_fraction: float) -> list[dict[str, Any]]: ...
 
 
 def build_optimizer(localizer: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """The optimiser of ``train.optimizer`` over the localizer's ``parameter_groups(lr, encoder_share)``.
+    """Build the optimiser of ``train.optimizer`` over the localizer's ``parameter_groups(lr, encoder_fraction)``.
 
     A network without that method has one group. Groups keep their own full rate as ``base_lr``.
     """
@@ -39,7 +39,7 @@ def build_optimizer(localizer: nn.Module, config: TrainConfig) -> torch.optim.Op
 
 
 def rate(config: TrainConfig, step: int, steps: int) -> float:
-    """Factor on the learning rate at ``step`` of a run whose epochs have ``steps`` steps each.
+    """Return the factor on the learning rate at ``step`` of a run whose epochs have ``steps`` steps each.
 
     ``cosine``: a short linear rise, then half a cosine down to 0 at the run's end. ``step``: 0.1 to the number of whole
     ``lr_step`` epochs gone by.
@@ -47,13 +47,13 @@ def rate(config: TrainConfig, step: int, steps: int) -> float:
     if config.schedule == "step":
         return float(0.1 ** (step // steps // config.lr_step))
     total = steps * config.epochs
-    warm = min(_WARM_STEPS, int(total * _WARM_SHARE))
+    warm = min(_MAX_WARM_UP_STEPS, int(total * _WARM_UP_FRACTION))
     if step < warm:
         return (step + 1) / (warm + 1)
     return 0.5 * (1 + math.cos(math.pi * (step - warm) / (total - warm)))
 
 
 def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Give every group ``factor`` of its full rate."""
+    """Set the learning rate of every group to ``factor`` times its full rate."""
     for group in optimizer.param_groups:
         group["lr"] = group["base_lr"] * factor

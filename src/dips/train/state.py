@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 import math
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -21,6 +23,7 @@ from torch import Tensor
 
 from dips.errors import RunError
 from dips.system.files import atomic_file
+from dips.system.records import Record
 
 __all__ = [
     "METRICS",
@@ -43,15 +46,19 @@ class Progress:
     """How far a run has come.
 
     Attributes:
-        epoch: whole epochs behind.
-        step: steps behind in the epoch after those.
-        updates: steps behind in all that the moving average has seen.
-        best_epoch: epoch of the kept weights, counted from 1; 0 = none yet.
+        epoch: finished epochs.
+        step: finished steps of the epoch after those.
+        updates: finished steps of all epochs, as the moving average counts them.
+        best_epoch: epoch of the best weights, counted from 1; 0 = none yet.
         best_metrics: its validation.
         sums: losses summed over the epoch's steps so far.
         epoch_seconds: time spent in this epoch so far.
         seconds: time spent in whole epochs.
-        run: what must be equal for a resume: settings, number of photos and processes.
+        run: what a resumed run must have in common with it: settings, number of photos and processes.
+
+    Example:
+        >>> Progress(epoch=2, step=5).best_epoch
+        0
     """
 
     epoch: int = 0
@@ -63,6 +70,12 @@ class Progress:
     epoch_seconds: float = 0.0
     seconds: float = 0.0
     run: dict[str, Any] = field(default_factory=dict)
+
+
+class _MetricsLine(Record, frozen=True, kw_only=True):
+    """What is read back of a line of ``metrics.jsonl``; the other keys are losses and validation results by name."""
+
+    epoch: int = 0
 
 
 def save_state(path: Path, progress: Progress, parts: dict[str, dict[str, Tensor]]) -> None:
@@ -89,17 +102,18 @@ def load_state(path: Path) -> tuple[Progress, dict[str, dict[str, Tensor]]]:
     parts: dict[str, dict[str, Tensor]] = {}
     try:
         with safe_open(path, framework="pt") as file:
-            progress = Progress(**json.loads(file.metadata()["progress"]))
+            # Python's JSON, as validation may have given NaN, which no other reads
+            progress = msgspec.convert(json.loads(file.metadata()["progress"]), Progress)
             for key in file.keys():  # noqa: SIM118 - not a dict
                 part, _, name = key.partition("/")
                 parts.setdefault(part, {})[name] = file.get_tensor(key)
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, msgspec.ValidationError) as error:
         raise RunError(f"{path} cannot be resumed from ({error}); remove it and train from the start") from error
     return progress, parts
 
 
 def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's state as tensors named ``parameter.entry``."""
+    """Return the optimiser's state as tensors named ``parameter.entry``."""
     state = optimizer.state_dict()["state"]
     return {
         f"{index}.{key}": torch.as_tensor(value)
@@ -140,13 +154,10 @@ def trim_metrics(path: Path, epoch: int) -> None:
     """Drop the lines of epochs after ``epoch`` (counted from 1) and a last line that a kill cut short."""
     if not path.exists():
         return
-    kept = []
+    lines = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict) and record.get("epoch", 0) <= epoch:
-            kept.append(line + "\n")
+        with suppress(msgspec.DecodeError):
+            if msgspec.json.decode(line, type=_MetricsLine).epoch <= epoch:
+                lines.append(line + "\n")
     with atomic_file(path) as file:
-        file.writelines(kept)
+        file.writelines(lines)

@@ -1,4 +1,4 @@
-"""The numbers of each epoch for TensorBoard (``train.tensorboard``), beside ``metrics.jsonl``; an extra of its own."""
+"""The numbers of each epoch for TensorBoard (``train.tensorboard``), beside ``metrics.jsonl``; needs the extra of that name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FOLDER = "tensorboard"
 
 
 def require_board() -> Any:
-    """TensorBoard's writer of events.
+    """Return TensorBoard's writer of events.
 
     Raises:
         ConfigError: the package is not installed.
@@ -30,7 +30,7 @@ def require_board() -> Any:
 
 
 def write_epoch(run: Path, record: Mapping[str, Any]) -> None:
-    """One line of ``metrics.jsonl`` as events in ``RUN/tensorboard``; an epoch that was written before is replaced."""
+    """Write one line of ``metrics.jsonl`` as events in ``RUN/tensorboard``; an epoch that was written before is replaced."""
     epoch = int(record["epoch"])
     with require_board()(str(run / FOLDER), purge_step=epoch) as writer:
         for name, value in record.items():

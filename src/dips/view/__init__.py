@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dips.errors import RunError
-from dips.runs.identity import identity, known_classes
+from dips.runs.identity import class_names, identity
 from dips.system.console import log
 from dips.view.coco import Writer
 from dips.view.predictions import Predictions, read_predictions
@@ -98,7 +98,7 @@ def _uninterrupted() -> Iterator[None]:
 
 
 def _warn_of_other_model(run: Path, predictions: Predictions) -> None:
-    classes = known_classes(run)
+    classes = class_names(run)
     if predictions.model and not identity(run)["model"].startswith(predictions.model):
         log(f"warning: {predictions.folder} was predicted by a model other than {run}")
     if classes != predictions.classes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from PIL import Image
 
 from dips.models import backbones
 from dips.models.classifier import Classifier
+from dips.models.inputs import to_tensor
 from dips.models.localizer import Localizer
+from dips.models.names import cnn_config
 from dips.models.weights.resolve import EMBEDDED, Role, Weights, resolve
 
 
@@ -35,7 +38,7 @@ def test_transformer() -> None:
     images = torch.rand(1, 3, 56, 70, generator=torch.Generator().manual_seed(0))
     features = model(images)
 
-    block = model.last.block
+    block: Any = model.last.block
     tokens = []
     handle = block.norm1.register_forward_hook(lambda _m, _i, out: tokens.append(out))
     model(images)
@@ -59,11 +62,10 @@ def test_cnn_loads_all_tensors() -> None:
 def test_cnn_knows_birds(real_data: Path) -> None:
     """59 of ImageNet's 1000 classes are birds: on photos of birds they hold most of the probability, not a seventeenth."""
     net = backbones.load_cnn(embedded("cnn"))
-    normalise = backbones.Normalise(**backbones.cnn_config("tf_efficientnet_lite0"))
+    normalise = backbones.Normalise(**cnn_config("tf_efficientnet_lite0"))
     birds = [*range(7, 25), *range(80, 101), *range(127, 147)]
     paths = sorted((real_data / "birds20" / "test").rglob("*.jpg"))[::40][:8]
-    photos = [np.asarray(Image.open(path).convert("RGB").resize((224, 224))) for path in paths]
-    images = torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2).float() / 255
+    images = to_tensor([np.asarray(Image.open(path).convert("RGB").resize((224, 224))) for path in paths])
     with torch.no_grad():
         probability = net(normalise(images)).softmax(1)[:, birds].sum(1)
     assert probability.mean() > 0.5

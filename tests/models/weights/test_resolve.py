@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import time
 from pathlib import Path
@@ -17,9 +18,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dips.errors import WeightsError
-from dips.models.backbones import timm  # not by itself: torchvision is mended first
+from dips.models.backbones import timm  # type: ignore[attr-defined]  # not by itself: torchvision is mended first
 from dips.models.weights import resolve as module
 from dips.models.weights.resolve import EMBEDDED, Embedded, Weights, resolve
+from dips.system.files import file_sha256
 
 STATE = {"x": torch.ones(2)}
 VIT, CNN = "vit_small_patch16_224.dino", "tf_efficientnet_lite0"
@@ -60,7 +62,7 @@ def package(monkeypatch: pytest.MonkeyPatch, root: Path, role: str, *, right: bo
     items = []
     for item in module.EMBEDDED:
         if item.role == role:
-            digest = module.file_sha256(path) if right else "0" * 64
+            digest = file_sha256(path) if right else "0" * 64
             item = Embedded(**(vars(item) | {"file": f"embedded_{role}/models/w.safetensors", "sha256": digest}))
         items.append(item)
     monkeypatch.setattr(module, "EMBEDDED", tuple(items))
@@ -131,7 +133,7 @@ def test_folder_with_tagged_names(tmp_path: Path) -> None:
 
 def test_environment_comes_after_the_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = write(tmp_path / "1" / f"{CNN}.safetensors"), write(tmp_path / "2" / f"{CNN}.safetensors")
-    monkeypatch.setenv("DIPS_WEIGHTS", f"{tmp_path / '2'}{module.os.pathsep}{tmp_path / '1'}")
+    monkeypatch.setenv("DIPS_WEIGHTS", f"{tmp_path / '2'}{os.pathsep}{tmp_path / '1'}")
     assert resolve(CNN, role="cnn").origin == str(second)
     assert resolve(CNN, role="cnn", given=(str(tmp_path / "1"),)).origin == str(first)
 

@@ -36,7 +36,7 @@ _IN_BLOCK = {
 
 
 def read_onnx(path: Path) -> dict[str, Tensor]:
-    """Tensors of ``path`` by parameter name.
+    """Read the tensors of ``path`` by parameter name.
 
     Raises:
         WeightsError: ``onnx`` is not installed, or the file is damaged.
@@ -63,6 +63,7 @@ def read_onnx(path: Path) -> dict[str, Tensor]:
 
 
 def _linear_weights(graph: Any, arrays: _Arrays) -> _Arrays:
+    """Return the anonymous matrices of linear layers under the name that the bias added next gives them."""
     producer = {output: node for node in graph.node for output in node.output}
     weights: _Arrays = {}
     for node in graph.node:
@@ -79,6 +80,11 @@ def _linear_weights(graph: Any, arrays: _Arrays) -> _Arrays:
 
 
 def _dinov2(arrays: _Arrays) -> _Arrays:
+    """Rename the tensors of a Dinov2 of the transformers library to timm's.
+
+    Raises:
+        KeyError, ValueError: tensors are missing or ambiguous.
+    """
     state: _Arrays = {
         "cls_token": arrays[f"{_EMBEDDINGS}cls_token"],
         "patch_embed.proj.weight": arrays[f"{_EMBEDDINGS}patch_embeddings.projection.weight"],

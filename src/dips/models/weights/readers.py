@@ -1,7 +1,7 @@
 """Weight files in: a flat dictionary of tensors out. No timm, no code from the file is run.
 
 ``.safetensors`` is read by safetensors, ``.pth``/``.pt``/``.bin`` by torch with ``weights_only``, ``.onnx`` from its
-initialisers. The usual wrappings of a state dict are taken off; names are otherwise left as they are.
+initialisers. The usual wrappings of a state dict are taken off; names are otherwise unchanged.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _CODE = ("Unsupported global", "Unsupported class", "Trying to")  # how torch wo
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """The tensors of one weight file, on the CPU, floating ones as float32.
+    """Read the tensors of one weight file, on the CPU, floating ones as float32.
 
     Raises:
         WeightsError: the file is missing, damaged, of an unknown kind, holds other objects than tensors, or is an ONNX
@@ -55,7 +55,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def unwrap(raw: Any) -> dict[str, Tensor]:
-    """The network's own state inside what training programs save.
+    """Return the network's own state inside what training programs save.
 
     Descends into ``teacher``, ``state_dict`` and ``model``; takes the prefixes ``module.`` and ``backbone.`` off, and
     drops what lies beside a ``backbone.`` (projection heads of self-supervised training).

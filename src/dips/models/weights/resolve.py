@@ -1,7 +1,7 @@
 """Where a network's weights come from: a local file, the model hub, or an embedded package, in this order.
 
-Comes in: the name of a timm architecture. Goes out: :class:`Weights`, which says what was taken and from where. Never silent:
-a download is announced, and what stands in for something better carries a note that belongs beside every number.
+In: the name of a timm architecture. Out: :class:`Weights`, which say what was taken and from where. Nothing happens silently:
+a download is announced, and a stand-in for something better carries a note that belongs beside every number.
 """
 
 from __future__ import annotations
@@ -44,6 +44,10 @@ class Weights:
         note: what a reader of any result must know about them; may be empty.
         licence: as far as it is known.
         state: tensors as the file names them.
+
+    Example:
+        >>> Weights("resnet18", "file", "resnet18.pth", sha256="0" * 64).line()
+        'resnet18; file: resnet18.pth (sha256 000000000000)'
     """
 
     arch: str
@@ -60,12 +64,12 @@ class Weights:
         return self.note or self.arch
 
     def line(self) -> str:
-        """One line for the start of a run."""
+        """Return one line for the start of a run."""
         named = f"{self.arch}, {self.note}" if self.note else self.arch
         return f"{named}; {self.source}: {self.origin} (sha256 {self.sha256[:12]})"
 
     def record(self) -> dict[str, str]:
-        """Everything but the tensors, for a run's JSON."""
+        """Return everything but the tensors, for a run's JSON."""
         names = ("arch", "source", "origin", "sha256", "note", "licence")
         return {name: getattr(self, name) for name in names}
 
@@ -84,7 +88,7 @@ class Embedded:
     licence: str
 
     def path(self) -> Path | None:
-        """The weight file, or None where the package is not installed."""
+        """Return the weight file, or None where the package is not installed."""
         package, _, inside = self.file.partition("/")
         spec = importlib.util.find_spec(package)  # finds a top-level package without running it
         folders = spec.submodule_search_locations if spec is not None else None
@@ -141,7 +145,7 @@ def resolve(arch: str, *, role: Role, given: Sequence[str] = (), allow_hub: bool
     if arch == "auto" and role == "cnn":
         raise WeightsError("classifier.arch has no 'auto'; name a CNN of timm, e.g. tf_efficientnet_lite0")
     if arch != "auto":
-        cnn_config(arch)  # an unknown name is told before anything is searched
+        cnn_config(arch)  # an unknown name is reported before anything is searched
     for item in items:
         if found := _from_given(item, arch, wanted, role):
             return found
@@ -163,7 +167,7 @@ def resolve(arch: str, *, role: Role, given: Sequence[str] = (), allow_hub: bool
 
 
 def _same(name: str, arch: str) -> bool:
-    """Equal timm names, where one of the two may lack its tag."""
+    """Return whether two timm names are equal, where one of the two may lack its tag."""
     return name == arch or (("." in name) != ("." in arch) and name.partition(".")[0] == arch.partition(".")[0])
 
 
@@ -179,7 +183,7 @@ def _require_there(item: str) -> None:
 
 
 def _from_given(item: str, arch: str, wanted: str, role: Role) -> Weights | None:
-    """Weights from one ``--weights`` item, or None if it does not concern this network."""
+    """Return weights from one ``--weights`` item, or None if it does not concern this network."""
     path = Path(item).expanduser()
     if path.is_dir():
         return _from_folder(path, wanted)
@@ -243,7 +247,7 @@ def _from_package(package: Embedded) -> Weights:
 
 
 def _from_hub(arch: str) -> Weights | str:
-    """Weights from the hub's cache or by download, or the reason why there are none."""
+    """Return weights from the hub's cache or by download, or the reason why there are none."""
     global _hub_down
     entry = hub_entry(arch)
     if entry is None:
@@ -278,7 +282,7 @@ def _cached(hub: Any, repository: str, files: Sequence[str]) -> Iterator[Path]:
 
 
 def _download(hub: Any, repository: str, files: Sequence[str]) -> Path | None:
-    """The first of ``files`` that the repository has; a hub that does not answer within seconds is an error."""
+    """Download the first of ``files`` that the repository has; a hub that does not answer within seconds is an error."""
     for file in files:
         # hf_hub_download repeats a request that times out for a minute and more, so ask once beforehand
         ask = partial(hub.get_hf_file_metadata, hub.hf_hub_url(repository, file), timeout=_HUB_SECONDS)

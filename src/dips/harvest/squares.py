@@ -1,0 +1,146 @@
+"""Photos as squares in the store: each photo is read from its file once, whoever asks for it later.
+
+In: samples and a store. Out: the shelf ``squares`` with a record ``png`` per photo, and, for whoever needs it, the photos at
+another side on the way. Photos that cannot be read are logged and left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dips.data.images import ByteImage, encode_image, read_image, resize_image
+from dips.errors import ImageError, StoreError
+from dips.harvest.store import Shelf, Store
+from dips.system.console import log, track
+from dips.types import Problem, Sample
+
+__all__ = ["SquareReader", "decode_square", "encode_square", "read_square"]
+
+_THREADS = 4
+
+
+def encode_square(image: ByteImage) -> NDArray[np.uint8]:
+    """Return ``(S, S, 3) uint8`` RGB as the bytes ``(N,) uint8`` of a PNG."""
+    return np.frombuffer(encode_image(image, ".png", cv2.IMWRITE_PNG_COMPRESSION, 1), np.uint8)
+
+
+def decode_square(data: NDArray[np.uint8]) -> ByteImage:
+    """Return the ``(S, S, 3) uint8`` RGB that :func:`encode_square` packed.
+
+    Raises:
+        StoreError: the bytes are damaged.
+    """
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    if image is None:
+        raise StoreError("a photo in the store is damaged; remove the store's 'squares' folder, and it is made again")
+    return np.ascontiguousarray(image[:, :, ::-1], dtype=np.uint8)
+
+
+def read_square(shelf: Shelf, digest: str) -> ByteImage:
+    """Return a stored photo as ``(S, S, 3) uint8`` RGB.
+
+    Raises:
+        StoreError: it is missing or damaged.
+    """
+    return decode_square(shelf.require(digest)["png"])
+
+
+class SquareReader:
+    """The photos of a data set on their way into the store.
+
+    Attributes:
+        side: S of the stored squares.
+        squares: the shelf that holds them.
+        samples: photos whose files could be identified, in the data set's order.
+        digests: their keys in the store; copies of a photo share one.
+        unreadable: why a photo could not be decoded, by digest; grows while photos are read.
+    """
+
+    def __init__(self, samples: Sequence[Sample], store: Store, side: int) -> None:
+        """Identify all photos by their content.
+
+        Raises:
+            StoreError: the store cannot be written, or is damaged.
+        """
+        self.side, self.squares = side, store.shelf("squares", {"side": side})
+        self.samples: list[Sample] = []
+        self.digests: list[str] = []
+        self.unreadable: dict[str, str] = {}
+        self._problems: list[Problem] = []
+        digests = store.digests(sample.path for sample in track(samples, "looking at files", len(samples)))
+        for sample, digest in zip(samples, digests, strict=True):
+            if isinstance(digest, str):
+                self.samples.append(sample)
+                self.digests.append(digest)
+            else:
+                self._problems.append(Problem(sample.path, f"cannot be read: {digest.strerror or digest}"))
+                log(f"skipped: {sample.path} cannot be read: {digest.strerror or digest}")
+        self._paths = {digest: sample.path for sample, digest in zip(self.samples, self.digests, strict=True)}
+
+    def __len__(self) -> int:
+        """Return how many different photos there are."""
+        return len(self._paths)
+
+    def fill(self, *, batch: int, side: int) -> None:
+        """Store the squares that are still missing.
+
+        Args:
+            batch: photos per write.
+            side: photos are decoded for squares of this side, too, see ``max_side`` of :func:`~dips.data.images.read_image`.
+        """
+        for _ in self.read(self.squares.missing(self.digests), batch=batch, side=side, title="photos"):
+            pass
+
+    def read(self, digests: Sequence[str], *, batch: int, side: int, title: str) -> Iterator[tuple[list[str], list[ByteImage]]]:
+        """Read photos from their files, the next batch while the last is worked on; absent squares are stored on the way.
+
+        Args:
+            digests: which; those that are known to be unreadable are left out.
+            batch: photos at once, at most.
+            side: of the squares ``(side, side, 3) uint8`` RGB that are yielded, in pixels.
+            title: of the progress bar.
+        """
+        digests = [digest for digest in digests if digest not in self.unreadable]
+        absent = set(self.squares.missing(digests))
+
+        def read_one(digest: str) -> tuple[ByteImage, NDArray[np.uint8] | None] | str:
+            try:
+                photo = read_image(self._paths[digest], max_side=max(side, self.side))
+            except ImageError as error:
+                return str(error)
+            image = resize_image(photo, (side, side))
+            if digest not in absent:
+                return image, None
+            return image, encode_square(image if side == self.side else resize_image(photo, (self.side, self.side)))
+
+        groups = [digests[start : start + batch] for start in range(0, len(digests), batch)]
+        with ThreadPoolExecutor(_THREADS) as pool:
+            ahead = [pool.submit(read_one, digest) for digest in groups[0]] if groups else []
+            for group, following in track(zip(groups, [*groups[1:], []], strict=False), title, len(groups)):
+                results = [future.result() for future in ahead]
+                ahead = [pool.submit(read_one, digest) for digest in following]
+                readable, images, pngs = [], [], {}
+                for digest, result in zip(group, results, strict=True):
+                    if isinstance(result, str):
+                        self.unreadable[digest] = result
+                        log(f"skipped: {result}")
+                        continue
+                    readable.append(digest)
+                    images.append(result[0])
+                    if result[1] is not None:
+                        pngs[digest] = {"png": result[1]}
+                if readable:
+                    self.squares.put(pngs)
+                    yield readable, images
+
+    def readable(self) -> tuple[tuple[Sample, ...], tuple[str, ...], tuple[Problem, ...]]:
+        """Return samples and digests without the photos that could not be read, and what was wrong with those."""
+        pairs = list(zip(self.samples, self.digests, strict=True))
+        problems = [Problem(s.path, self.unreadable[d]) for s, d in pairs if d in self.unreadable]
+        good = [(s, d) for s, d in pairs if d not in self.unreadable]
+        return tuple(s for s, _ in good), tuple(d for _, d in good), (*self._problems, *problems)

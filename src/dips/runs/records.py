@@ -1,0 +1,163 @@
+"""The JSON files of a run folder as typed records; reading them needs no torch.
+
+``model.json`` says how to build and use the networks of ``model.safetensors``, ``run.json`` what the training rested on and
+what came out. :mod:`dips.fitting.fit` writes both.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dips.errors import RunError
+from dips.system.records import Record, read_record
+
+__all__ = ["CONFIG", "MODEL", "REMEDY", "RUN", "ClassifierShape", "KeyMapValues", "LocalizerShape", "ModelMeta"]
+__all__ += ["ModelRecord", "PhotoCounts", "RunRecord", "RunSeconds", "SkippedPhoto", "WeightsRecord"]
+__all__ += ["read_model_record", "read_run_record"]
+
+CONFIG, MODEL, RUN = "config.toml", "model.json", "run.json"
+REMEDY = "copy the run again, or train again with another --out"
+
+
+class LocalizerShape(Record, frozen=True, kw_only=True):
+    """How to build the U-Net: timm's name of the encoder, and the decoder's channels, deepest first."""
+
+    encoder: str
+    channels: tuple[int, ...]
+
+
+class ClassifierShape(Record, frozen=True, kw_only=True):
+    """How to build the CNN: timm's name, and the number of classes."""
+
+    arch: str
+    classes: int
+
+
+class KeyMapValues(Record, frozen=True, kw_only=True):
+    """The linear map on the transformer's keys: per input size (pixels) a ``weight`` ``(D,)`` and a bias."""
+
+    sizes: tuple[int, ...]
+    weight: tuple[tuple[float, ...], ...]
+    bias: tuple[float, ...]
+
+
+class ModelMeta(Record, frozen=True, kw_only=True):
+    """How to use the networks.
+
+    Attributes:
+        classes: names in label order.
+        background: label of the class without object, if there is one.
+        best_tau: thresholds chosen on validation.
+        sst_share: fraction of the linear map in the score maps that they were chosen for; None in runs of early versions.
+        temper: what logits are divided by before the sigmoid.
+        photo_side: side in pixels of a square as large as the training photos were; None in runs of early versions.
+        key_map: the linear map on the transformer's keys; None unless ``harvest.refine=dataset``.
+    """
+
+    classes: tuple[str, ...]
+    background: int | None
+    best_tau: dict[str, float]
+    sst_share: float | None = None
+    temper: float
+    photo_side: int | None
+    key_map: KeyMapValues | None
+
+
+class ModelRecord(Record, frozen=True, kw_only=True):
+    """``model.json``; ``sha256`` is the checksum of ``model.safetensors``."""
+
+    schema_version: int = msgspec.field(default=1, name="schema")
+    localizer: LocalizerShape
+    classifier: ClassifierShape
+    sha256: str
+    meta: ModelMeta
+
+
+class PhotoCounts(Record, frozen=True, kw_only=True):
+    """How many photos were trained and validated on, and how many could not be read."""
+
+    train: int
+    val: int
+    skipped: int
+
+
+class SkippedPhoto(Record, frozen=True, kw_only=True):
+    """A photo that could not be read, and why."""
+
+    path: str
+    why: str
+
+
+class WeightsRecord(Record, frozen=True, kw_only=True):
+    """Pretrained weights of one network, see :class:`~dips.models.weights.resolve.Weights`."""
+
+    arch: str
+    source: str
+    origin: str
+    sha256: str
+    note: str
+    licence: str
+
+
+class RunSeconds(Record, frozen=True, kw_only=True):
+    """What harvest and training took."""
+
+    harvest: float
+    training: float
+
+
+class RunRecord(Record, frozen=True, kw_only=True):
+    """``run.json``.
+
+    Attributes:
+        data: the folder or file that was trained on.
+        classes: names in label order.
+        background: label of the class without object, if there is one.
+        photos, skipped: how many there were, and those that could not be read.
+        weights: by role: ``transformer``, ``classifier``, ``encoder``.
+        accuracy: percent right in validation, of ``classifier`` and ``linear_probe``.
+        selection: how epoch and threshold were chosen, in words.
+        label_free: no box had a part in it.
+        validation: the chosen epoch's numbers.
+        best_tau: thresholds chosen on validation.
+        environment: versions and hardware.
+    """
+
+    schema_version: int = 1
+    data: str
+    classes: tuple[str, ...]
+    background: int | None
+    photos: PhotoCounts
+    skipped: tuple[SkippedPhoto, ...]
+    weights: dict[str, WeightsRecord]
+    accuracy: dict[str, float]
+    selection: str
+    label_free: bool
+    validation: dict[str, float]
+    best_tau: dict[str, float]
+    seed: int
+    seconds: RunSeconds
+    environment: dict[str, Any]
+
+
+def read_model_record(run: Path) -> ModelRecord:
+    """Read ``model.json`` of a run folder.
+
+    Raises:
+        RunError: it is missing, as it is written last, or damaged, or of another version.
+    """
+    if not (run / MODEL).is_file():
+        raise RunError(f"{run} holds no finished run ({MODEL} is missing); give the folder that 'dips train --out' wrote")
+    return read_record(run / MODEL, ModelRecord, remedy=REMEDY)
+
+
+def read_run_record(run: Path) -> RunRecord:
+    """Read ``run.json`` of a run folder.
+
+    Raises:
+        RunError: it is missing, damaged, or of another version.
+    """
+    return read_record(run / RUN, RunRecord, remedy=REMEDY)

@@ -1,0 +1,78 @@
+"""A small data set and tiny networks to train on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from dips.config import Config
+from dips.fitting.prepare import TrainingInputs, prepare
+from dips.fitting.select import TrainingResult, train
+from dips.harvest.store import Store
+from dips.types import DataSet, Sample
+
+MakePhoto = Callable[..., Path]
+BOX = (20, 10, 44, 38)  # of the object in every photo that shows one
+
+
+@pytest.fixture(autouse=True)
+def alone(offline: None) -> None:
+    """No test here reaches for a hub."""
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return Store(tmp_path_factory.mktemp("fitting") / "store")
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory, make_photo: MakePhoto) -> tuple[DataSet, DataSet]:
+    """Eight photos to train on and four to validate on, half of them without object; boxes are known in validation."""
+    top = tmp_path_factory.mktemp("fitting-photos")
+    sets = []
+    for split, count in (("train", 8), ("val", 4)):
+        samples = []
+        for number in range(count):
+            shown = number % 2
+            path = make_photo(top / split / f"{number}.png", (64, 48), seed=number + 10 * count, box=BOX if shown else None)
+            boxes = np.array([BOX] if shown else np.zeros((0, 4)), np.float32)
+            samples.append(Sample(path, path.name, shown, boxes if split == "val" else None))
+        sets.append(DataSet(top / split, ("none", "thing"), tuple(samples), split=split, background=0))
+    return sets[0], sets[1]
+
+
+@pytest.fixture
+def prepare_parts(tiny_config: Config, store: Store, tiny_weights: Path) -> Callable[..., TrainingInputs]:
+    """``prepare_parts((train, val), config=..., store=...)`` with tiny networks on the CPU."""
+
+    def run(parts: tuple[DataSet, DataSet], *, config: Config = tiny_config, store: Store = store) -> TrainingInputs:
+        return prepare(*parts, config=config, store=store, device=torch.device("cpu"), given=[str(tiny_weights)])
+
+    return run
+
+
+@pytest.fixture
+def train_parts(
+    prepare_parts: Callable[..., TrainingInputs], tiny_config: Config, store: Store
+) -> Callable[..., tuple[TrainingInputs, TrainingResult]]:
+    """``train_parts((train, val), run_folder, config=..., store=..., resume=...)`` prepares and trains."""
+
+    def run(
+        parts: tuple[DataSet, DataSet],
+        folder: Path,
+        *,
+        config: Config = tiny_config,
+        store: Store = store,
+        resume: bool = False,
+    ) -> tuple[TrainingInputs, TrainingResult]:
+        inputs = prepare_parts(parts, config=config, store=store)
+        fabric = Fabric(accelerator="cpu", devices=1)
+        fabric.launch()
+        return inputs, train(inputs, config=config, run=folder, fabric=fabric, resume=resume)
+
+    return run

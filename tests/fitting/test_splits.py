@@ -1,0 +1,46 @@
+"""Which photos are for what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dips.config import Config
+from dips.errors import ConfigError
+from dips.fitting.splits import read_splits
+
+MakePhoto = Callable[..., Path]
+
+
+def folders(top: Path, make_photo: MakePhoto, layout: dict[str, dict[str, int]]) -> Path:
+    for split, classes in layout.items():
+        for name, count in classes.items():
+            for number in range(count):
+                make_photo(top / split / name / f"{number}.png", seed=number)
+    return top
+
+
+def test_validation_photos_have_the_training_photos_classes(tmp_path: Path, make_photo: MakePhoto) -> None:
+    data = folders(tmp_path, make_photo, {"train": {"b": 2, "none": 2}, "val": {"a": 2, "b": 1, "none": 1}})
+    train_set, val_set = read_splits(data, Config())
+    assert train_set.classes == val_set.classes == ("b", "none") and val_set.background == train_set.background == 1
+    assert [(s.id, s.label) for s in val_set.samples] == [("b/0.png", 0), ("none/0.png", 1)]
+
+
+def test_the_validation_part_is_cut_from_train_and_never_from_test(tmp_path: Path, make_photo: MakePhoto) -> None:
+    data = folders(tmp_path, make_photo, {"train": {"b": 6, "none": 6}, "test": {"b": 2, "none": 2}})
+    cuts = [read_splits(data, Config().replace(**{"train.seed": seed})) for seed in (0, 0, 1)]
+    ids = [{s.id for s in val.samples} for _, val in cuts]
+    assert ids[0] == ids[1] != ids[2]
+    for train_set, val_set in cuts:
+        assert len(train_set) + len(val_set) == 12
+        assert not {s.path for s in train_set.samples} & {s.path for s in val_set.samples}
+        assert all("test" not in s.path.relative_to(data).parts for s in (*train_set.samples, *val_set.samples))
+
+
+def test_boxes_cannot_choose_where_there_are_none(tmp_path: Path, make_photo: MakePhoto) -> None:
+    data = folders(tmp_path, make_photo, {"train": {"b": 3, "none": 3}})
+    with pytest.raises(ConfigError, match=r"train\.select_on=boxes.*set it to auto"):
+        read_splits(data, Config().replace(**{"train.select_on": "boxes"}))
