@@ -7,16 +7,17 @@ import cv2
 import numpy as np
 import pytest
 
-from dips.report.photopage import PhotoPage
-from dips.report.photos import small_map
+from dips.data.images import encode_image
+from dips.report.photo_section import PhotoSection
+from dips.report.photos import ShownPhoto, ShownPhotos, small_map
 
 
 @pytest.fixture(scope="session")
-def make_page() -> Callable[..., PhotoPage]:
-    """``make_page(count, shown=count, names={place: name}, background="none")``: photos of three classes, the first ones shown.
+def make_page() -> Callable[..., PhotoSection]:
+    """``make_page(count, shown=count, names={index: name}, background="none")``: photos of three classes, the first ones shown.
 
-    Every third one is of the class ``none``, without a true box; every fifth is predicted wrongly. A photo's number times 0.01
-    is its IoU. Every second picture is upright. The same arguments give the same page.
+    Every third one is of the class ``none``, without a ground-truth box; every fifth is predicted wrongly. A photo's number
+    times 0.01 is its IoU. Every second picture is upright. The same arguments give the same page.
     """
 
     def make(
@@ -26,7 +27,7 @@ def make_page() -> Callable[..., PhotoPage]:
         names: dict[int, str] | None = None,
         background: str | None = "none",
         picture_bytes: int = 0,
-    ) -> PhotoPage:
+    ) -> PhotoSection:
         rng, classes = np.random.default_rng(0), ("none", "tower", "mast")
         rows, photos = [], []
         for i in range(count):
@@ -42,17 +43,19 @@ def make_page() -> Callable[..., PhotoPage]:
             rough = cv2.GaussianBlur(rng.random((112, 112)).astype(np.float32), (0, 0), 9)
             levels, peak = small_map(0.9 * (rough - rough.min()) / (rough.max() - rough.min()))
             photos.append(
-                {
-                    "id": name,
-                    "size": [4 * width, 4 * height],
-                    "true_boxes": [[width, height, 3 * width, 3 * height]] if iou else [],
-                    "jpeg": cv2.imencode(".jpg", picture)[1].tobytes().ljust(picture_bytes, b"\0"),
-                    "map": levels,
-                    "peak": peak,
-                }
+                ShownPhoto(
+                    id=name,
+                    size=(4 * width, 4 * height),
+                    label=label,
+                    predicted=predicted,
+                    true_boxes=[(width, height, 3 * width, 3 * height)] if iou else [],
+                    jpeg=cv2.imencode(".jpg", picture)[1].tobytes().ljust(picture_bytes, b"\0"),
+                    map=encode_image(levels, ".png"),
+                    peak=peak,
+                )
             )
-        rule = {"threshold": 0.613, "min_area": 0.005, "min_score": 0.0, "max_boxes": 100, "background": background}
-        return PhotoPage(rows, {**rule, "photos": photos})
+        rule: dict[str, Any] = {"threshold": 0.613, "min_area": 0.005, "min_score": 0.0, "max_boxes": 100}
+        return PhotoSection(rows, ShownPhotos(**rule, background=background, photos=photos))
 
     return make
 

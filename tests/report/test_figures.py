@@ -5,41 +5,41 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from dips.report.figures import (
-    ERRORS,
-    activation_panels,
-    error_panels,
-    own_method,
-    threshold_panels,
-    write_plots,
-)
-from dips.report.panels import Panel
-from dips.report.plots import PRINT
+from dips.report.figures import ERRORS, activation_plots, error_plots, threshold_plots, training_plots, write_plots
+from dips.report.plots import Plot, plot_style
+from dips.report.records import Method, own_method
 
 Methods = list[dict[str, Any]]
 STEMS = ("box_acc_over_tau", "activations", "errors")
 
 
-def drawn(panel: Panel) -> Any:
-    axes = Figure().subplots()
-    panel.draw(axes, PRINT)
+def drawn(plot: Plot) -> Any:
+    with plot_style():
+        axes = Figure().subplots()
+        plot.draw(axes)
     return axes
 
 
-def legend(panel: Panel) -> list[str]:
-    return [text.get_text() for text in drawn(panel).get_legend().get_texts()]
+def records(methods: Methods) -> list[Method]:
+    return msgspec.convert(methods, list[Method])
+
+
+def legend(plot: Plot) -> list[str]:
+    return [text.get_text() for text in drawn(plot).get_legend().get_texts()]
 
 
 def test_the_own_method_is_the_one_that_says_so_else_the_first(methods: Methods) -> None:
-    assert own_method(methods) is methods[1] and own_method(methods[:1]) is methods[0] and own_method([]) is None
+    rows = records(methods)
+    assert own_method(rows) is rows[1] and own_method(rows[:1]) is rows[0] and own_method([]) is None
 
 
 def test_thresholds_show_each_iou_and_each_method(methods: Methods) -> None:
-    own, all_methods = threshold_panels(methods)
+    own, all_methods = threshold_plots(records(methods))
     assert legend(own) == ["IoU ≥ 0.3", "IoU ≥ 0.5", "IoU ≥ 0.7", "IoU ≥ 0.5, largest contour", "best on this split"]
     assert legend(all_methods) == ["mean_attention", "localizer"]
     curves = [line.get_ydata() for line in drawn(own).lines if len(line.get_xdata()) == 11]
@@ -49,35 +49,38 @@ def test_thresholds_show_each_iou_and_each_method(methods: Methods) -> None:
 
 def test_marks_are_at_the_thresholds_of_validation_where_there_are_any(methods: Methods) -> None:
     own = {**methods[1], "at_tau": {"tau": {"v1": 0.1, "30": 0.2, "50": 0.3, "70": 0.4}}}
-    axes = drawn(threshold_panels([own])[0])
+    axes = drawn(threshold_plots(records([own]))[0])
     marks = [(line.get_xdata()[0], line.get_ydata()[0]) for line in axes.lines if len(line.get_xdata()) == 1]
     assert np.allclose(marks, [(0.2, 86), (0.3, 74), (0.4, 52), (0.1, 83)])
     assert axes.get_legend().get_texts()[-1].get_text() == "chosen on the validation split"
 
 
 def test_activations_put_the_own_method_first_on_equal_axes(methods: Methods) -> None:
-    panels = activation_panels(methods)
-    assert [panel.caption for panel in panels] == ["localizer", "mean_attention"]
-    assert "mean value inside true boxes 0.7" in panels[0].description and "outside true boxes 0.0" in panels[0].description
-    assert legend(panels[0]) == ["inside true boxes", "outside true boxes"]
-    limits = [drawn(panel).get_ylim() for panel in panels]
+    plots = activation_plots(records(methods))
+    assert [plot.caption for plot in plots] == ["localizer", "mean_attention"]
+    assert (
+        "mean value inside ground-truth boxes 0.7" in plots[0].description
+        and "outside ground-truth boxes 0.0" in plots[0].description
+    )
+    assert legend(plots[0]) == ["inside ground-truth boxes", "outside ground-truth boxes"]
+    limits = [drawn(plot).get_ylim() for plot in plots]
     highest = max(max(row["activations"]["background"]) for row in methods)
     assert limits[0] == limits[1] and limits[0][1] > highest > 10
-    heights = drawn(panels[0]).patches[1].get_data().values
+    heights = drawn(plots[0]).patches[1].get_data().values
     shown = np.asarray(methods[1]["activations"]["foreground"]) >= 0.01
     assert shown.sum() > 50 and np.allclose(heights[shown], np.asarray(methods[1]["activations"]["foreground"])[shown])
 
 
 def test_what_has_no_pixels_is_not_drawn(methods: Methods) -> None:
     found = {**methods[0]["activations"], "truth": "masks", "background_pixels": 0, "background": [None] * 100}
-    (panel,) = activation_panels([{**methods[0], "activations": found}])
-    assert legend(panel) == ["inside true masks"]
-    assert activation_panels([{**methods[0], "activations": {**found, "foreground_pixels": 0}}]) == []
+    (plot,) = activation_plots(records([{**methods[0], "activations": found}]))
+    assert legend(plot) == ["inside ground-truth masks"]
+    assert activation_plots(records([{**methods[0], "activations": {**found, "foreground_pixels": 0}}])) == []
 
 
 def test_errors_add_up_and_tell_the_threshold(methods: Methods) -> None:
-    (panel,) = error_panels(methods)
-    axes = drawn(panel)
+    (plot,) = error_plots(records(methods))
+    axes = drawn(plot)
     for row in (0, 1):
         widths = [p.get_width() for p in axes.patches if round(p.get_y() + p.get_height() / 2) == row]
         assert len(widths) == 6 and sum(widths) == pytest.approx(100)
@@ -85,13 +88,13 @@ def test_errors_add_up_and_tell_the_threshold(methods: Methods) -> None:
     assert {"55.0", "35.0", "81.9", "5.0", "4.0", "several objects 2.0 · wrong class 3.1"} <= set(words)
     labels = [label.get_text() for label in axes.get_yticklabels()]
     assert labels == ["mean_attention\nτ 0.2 from this split (oracle)", "localizer\nτ 0.412 from validation"]
-    assert legend(panel) == [name for name, _ in ERRORS.values()]
-    assert "localizer, τ 0.412 from validation: correct 81.9" in panel.description and "wrong class 3.1" in panel.description
+    assert legend(plot) == [name for name, _ in ERRORS.values()]
+    assert "localizer, τ 0.412 from validation: correct 81.9" in plot.description and "wrong class 3.1" in plot.description
 
 
 def test_a_kind_that_no_method_has_is_not_in_the_legend(methods: Methods) -> None:
-    (panel,) = error_panels(methods[:1])
-    assert "wrong class" not in legend(panel) and len(legend(panel)) == 5
+    (plot,) = error_plots(records(methods[:1]))
+    assert "wrong class" not in legend(plot) and len(legend(plot)) == 5
 
 
 def test_files_are_written_and_named(tmp_path: Path, methods: Methods) -> None:
@@ -111,13 +114,30 @@ def test_files_are_written_and_named(tmp_path: Path, methods: Methods) -> None:
 @pytest.mark.parametrize("missing", range(3))
 def test_only_what_there_is_data_for_is_written(tmp_path: Path, methods: Methods, missing: int) -> None:
     key = ("boxes", "activations", "dissection")[missing]
-    paths = write_plots(tmp_path, [{**row, key: None} for row in methods])
+    lacking = [{**row, key: {} if key == "boxes" else None} for row in methods]
+    paths = write_plots(tmp_path, lacking)
     assert {path.stem for path in paths} == set(STEMS) - {STEMS[missing]}
     write_plots(tmp_path, methods)
-    assert write_plots(tmp_path, [{**row, key: None} for row in methods]) == paths
+    assert write_plots(tmp_path, lacking) == paths
     assert sorted(tmp_path.iterdir()) == sorted(paths), "figures of other numbers are removed"
 
 
 def test_nothing_is_written_of_nothing(tmp_path: Path) -> None:
     assert write_plots(tmp_path / "plots", []) == [] == write_plots(tmp_path / "plots", [{"name": "a", "boxes": {}}])
     assert not (tmp_path / "plots").exists()
+
+
+def test_training_shows_losses_and_validation_apart() -> None:
+    rows = [
+        {"epoch": n, "loss": 1 / n, "losses": {"crf": 0.1 / n}, "val_v2": 60.0 + n, "val_ok": 0.5, "lr": 0.1} for n in (1, 2, 3)
+    ]
+    rows[1]["loss"] = float("nan")
+    losses, percents, criteria = training_plots(rows)
+    assert [plot.title for plot in (losses, percents, criteria)] == [
+        *("Training losses", "Validation, percent", "Validation, criteria"),
+    ]
+    assert legend(losses) == ["loss", "losses crf"] and legend(percents) == ["val v2"] and legend(criteria) == ["val ok"]
+    loss, crf = drawn(losses).lines
+    assert list(loss.get_xdata()) == [1, 3] and list(crf.get_xdata()) == [1, 2, 3]
+    assert "3 epochs; at the last one loss 0.3333, losses crf 0.03333" in losses.description
+    assert training_plots([]) == []

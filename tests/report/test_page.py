@@ -6,18 +6,21 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, Protocol
 
+import msgspec
 import pytest
 
+from dips.errors import RunError
 from dips.evaluate import BoxAccumulator, boxes_at_thresholds, centre_map
 from dips.report.figures import ERRORS
-from dips.report.page import Evaluation, write_report
-from dips.report.photopage import PhotoPage, csp_hash
+from dips.report.page import write_report
+from dips.report.photo_section import PhotoSection, csp_hash
+from dips.report.records import Evaluation, Run
 
 VOID = {"meta", "img", "br", "link", "input", "hr", "col"}
 
 
 class MakePage(Protocol):
-    def __call__(self, count: int, **changes: Any) -> PhotoPage: ...
+    def __call__(self, count: int, **changes: Any) -> PhotoSection: ...
 
 
 TUNED = "DINOv2-S, saliency-tuned (embedded)"
@@ -64,17 +67,29 @@ def evaluation() -> Evaluation:
         result = accumulator.result()
         return {"name": name, "boxes": result.record(), "at_tau": result.at_tau(0.4).record(), **more}
 
-    return {
-        "data": "made photos",
-        "split": "test",
-        "methods": [method("DiPS", 56, own=True), method("mean attention", 30), method("centre", 80, note="looks at no photo")],  # type: ignore[typeddict-item]
-        "classes": [{"name": "<b>tower</b>", "n": 3, "accuracy": 66.7, "box_acc_50": None}],
-        "classifiers": [{"name": "CNN", "accuracy": 66.7}],
-        "tau_source": "chosen on 12 validation photos.",
+    return evaluated(
+        method("DiPS", 56, own=True),
+        method("mean attention", 30),
+        method("centre", 80, note="looks at no photo"),
+        classes=[{"name": "<b>tower</b>", "n": 3, "accuracy": 66.7, "box_acc_50": None}],
+        top1_cls=66.7,
+    )
+
+
+def evaluated(*methods: Any, **more: Any) -> Evaluation:
+    record = {"data": "made photos", "split": "test", "protocol": "Seed 0.", "n_images": 3, "methods": methods, **more}
+    return msgspec.convert(record, Evaluation)
+
+
+def run(**changes: Any) -> Run:
+    record = {
+        "environment": {"torch": "2.x", "cpus": 2},
+        "weights": {"transformer": {"arch": "vit", "source": "embedded", "sha256": "ab" * 32, "note": TUNED}},
+        "accuracy": {"classifier": 90.0, "linear_probe": 80.0},
         "selection": "agreement with held-out proposals, without boxes.",
         "label_free": True,
-        "notes": ["Seed 0."],
     }
+    return msgspec.convert({**record, **changes}, Run)
 
 
 HOSTILE = '</script><img src=x onerror="document.title=1"><y>&.jpg'
@@ -86,8 +101,7 @@ def write(path: Path, make_page: MakePage, **changes: Any) -> tuple[str, Page]:
         "evaluation": evaluation(),
         "metrics": [{"epoch": n, "loss": 1 / n, "losses": {"crf": 0.1 / n}, "val_v2": 60.0 + n, "lr": 0.1} for n in (1, 2, 3)],
         "settings_toml": '[train]\nseed = 0 # <script>alert("x")</script>\n',
-        "environment": {"torch": "2.x", "cpus": 2},
-        "weights": [{"role": "transformer", "arch": "vit", "source": "embedded", "sha256": "ab" * 32, "note": TUNED}],
+        "run": run(),
         "photos": make_page(4, names={1: HOSTILE}),
         **changes,
     }
@@ -104,16 +118,16 @@ def report(tmp_path_factory: pytest.TempPathFactory, make_page: MakePage) -> tup
 
 def test_it_tells_the_numbers_and_how_they_were_made(report: tuple[str, Page]) -> None:
     _, page = report
-    made = evaluation()["methods"]
+    made = evaluation().methods
     for method in made:
-        assert f"{method['boxes']['max_box_acc_v2']:.1f}" in page.text and method["name"] in page.text
-    chosen = made[0]["at_tau"]
-    assert chosen is not None and f"{chosen['box_acc_v2']:.1f} % at the thresholds chosen on validation" in page.text
+        assert f"{method.boxes.max_box_acc_v2:.1f}" in page.text and method.name in page.text
+    chosen = made[0].at_tau
+    assert chosen is not None and f"{chosen.box_acc_v2:.1f} % at the thresholds chosen on validation" in page.text
     for words in (
         "split test",
         "of the evaluated split",
         "agreement with held-out proposals, without boxes.",
-        "chosen on 12 validation photos.",
+        "CNN, test: 66.7 % ; CNN, validation: 90.0 % ; linear on class tokens, validation: 80.0 % .",
         "Label-free choice",
         "Seed 0.",
         "looks at no photo",
@@ -129,7 +143,7 @@ def test_saliency_tuned_weights_are_announced(tmp_path: Path, report: tuple[str,
     _, page = write(
         tmp_path / "b.html",
         make_page,
-        weights=[{"role": "transformer", "arch": "vit", "note": "DINO"}],
+        run=run(weights={"transformer": {"arch": "vit", "note": "DINO"}}),
         evaluation=None,
         metrics=[],
     )
@@ -159,7 +173,7 @@ def test_its_policy_allows_its_own_script_alone(tmp_path: Path, report: tuple[st
         {"type": "application/json", "id": "photo-data"},
         {},
     ]
-    html, page = write(tmp_path / "none.html", make_page, photos=PhotoPage())
+    html, page = write(tmp_path / "none.html", make_page, photos=PhotoSection())
     assert "<script" not in html and "script-src 'none';" in html
 
 
@@ -184,7 +198,7 @@ def test_pictures_and_links_are_accessible(report: tuple[str, Page]) -> None:
 
 
 def test_intervals_stand_beside_the_numbers(tmp_path: Path, make_page: MakePage, methods: list[dict[str, Any]]) -> None:
-    _, page = write(tmp_path / "report.html", make_page, evaluation={"methods": methods})
+    _, page = write(tmp_path / "report.html", make_page, evaluation=evaluated(*methods))
     for words in (
         "76.7 (72.7 to 80.3)",
         "85.0 (81.5 to 87.5)",
@@ -195,14 +209,14 @@ def test_intervals_stand_beside_the_numbers(tmp_path: Path, make_page: MakePage,
     assert page.text.count("In brackets") == 1
     unknown = {"level": 95, "replicates": 1000, "max_box_acc": [None, None], "max_box_acc_v2": [float("nan"), 1.0]}
     rows = [{**row, "boxes": {**row["boxes"], "intervals": unknown}} for row in methods]
-    _, page = write(tmp_path / "unknown.html", make_page, evaluation={"methods": rows})
+    _, page = write(tmp_path / "unknown.html", make_page, evaluation=evaluated(*rows))
     assert "85.0" in page.text and " to 1.0" not in page.text and "nan" not in page.text
 
 
 def test_activations_and_errors_are_shown_with_what_they_mean(
     tmp_path: Path, make_page: MakePage, methods: list[dict[str, Any]]
 ) -> None:
-    _, page = write(tmp_path / "report.html", make_page, evaluation={"methods": methods})
+    _, page = write(tmp_path / "report.html", make_page, evaluation=evaluated(*methods))
     labels = [str(attributes["aria-label"]) for tag, attributes in page.tags if tag == "svg"]
     assert [label.split(".")[0] for label in labels if "activations" in label] == [
         "localizer: activations",
@@ -210,7 +224,7 @@ def test_activations_and_errors_are_shown_with_what_they_mean(
     ]
     assert any(label.startswith("Kinds of errors. ") and "correct 81.9" in label for label in labels)
     links = {attributes["href"] for tag, attributes in page.tags if tag == "a"}
-    assert {"#activations", "#errors"} <= links and "inside and outside the true boxes" in page.text
+    assert {"#activations", "#errors"} <= links and "inside and outside the ground-truth boxes" in page.text
     for words in (
         "localizer 0.412 from validation 180 81.9 4.0 5.0 2.0 4.0 3.1",
         "mean_attention 0.2 from this split (oracle) 180 55.0 4.0 35.0 2.0 4.0 –",  # noqa: RUF001
@@ -232,7 +246,7 @@ def test_a_kind_of_error_that_no_method_has_is_not_explained(
     tmp_path: Path, make_page: MakePage, methods: list[dict[str, Any]]
 ) -> None:
     rows = [{**methods[0], "activations": None}, {**methods[1], "activations": None, "dissection": None}]
-    _, page = write(tmp_path / "report.html", make_page, evaluation={"methods": rows}, photos=None)
+    _, page = write(tmp_path / "report.html", make_page, evaluation=evaluated(*rows), photos=None)
     assert "Several objects" in page.text and "Wrong class" not in page.text and "inside and outside" not in page.text
 
 
@@ -243,8 +257,7 @@ def test_no_evaluation_and_no_epochs_will_do(tmp_path: Path, make_page: MakePage
         evaluation=None,
         metrics=[],
         settings_toml="",
-        environment={},
-        weights=[],
+        run=run(environment={}, weights={}, label_free=False),
         photos=None,
     )
     assert "No evaluation yet." in page.text and "svg" not in [tag for tag, _ in page.tags]
@@ -253,11 +266,12 @@ def test_no_evaluation_and_no_epochs_will_do(tmp_path: Path, make_page: MakePage
 def test_photos_without_boxes_show_dashes(tmp_path: Path, make_page: MakePage) -> None:
     accumulator = BoxAccumulator()
     accumulator.add(None, None, label=0, predicted=[0])
-    _, page = write(
-        tmp_path / "report.html", make_page, evaluation={"methods": [{"name": "DiPS", "boxes": accumulator.result().record()}]}
+    method = {"name": "DiPS", "boxes": accumulator.result().record()}
+    _, page = write(tmp_path / "report.html", make_page, evaluation=evaluated(method))
+    assert (
+        "1 photo, 0 of them with ground-truth boxes" in page.text and "100.0 %" in page.text and "nan" not in page.text.lower()
     )
-    assert "1 photos, 0 of them with true boxes" in page.text and "100.0 %" in page.text and "nan" not in page.text.lower()
-    assert "was not recorded" in page.text and "oracle" in page.text
+    assert "No threshold of validation applies" in page.text and "(an oracle)" in page.text
 
 
 def test_rows_with_gaps_are_drawn(tmp_path: Path, make_page: MakePage) -> None:
@@ -270,11 +284,11 @@ def test_rows_with_gaps_are_drawn(tmp_path: Path, make_page: MakePage) -> None:
 def test_what_is_missing_is_said(tmp_path: Path, make_page: MakePage) -> None:
     rows = make_page(3).rows
     html, page = write(
-        tmp_path / "report.html", make_page, photos=PhotoPage(rows, None, "it was evaluated by an <earlier> version")
+        tmp_path / "report.html", make_page, photos=PhotoSection(rows, None, "it was evaluated by an <earlier> version")
     )
     assert "No pictures here: it was evaluated by an <earlier> version." in page.text and "dips evaluate" in page.text
     assert 'id="photo-table"' in html and 'type="range"' not in html
-    html, page = write(tmp_path / "report.html", make_page, photos=PhotoPage())
+    html, page = write(tmp_path / "report.html", make_page, photos=PhotoSection())
     assert "No table here" in page.text and 'id="photo-table"' not in html
     html, page = write(tmp_path / "report.html", make_page, photos=None)
     assert 'id="photos"' not in html
@@ -287,6 +301,15 @@ def test_three_hundred_photos_stay_below_fifteen_megabytes(tmp_path: Path, make_
 
 
 def test_nothing_is_left_of_a_failed_report(tmp_path: Path, make_page: MakePage) -> None:
-    with pytest.raises(KeyError):
-        write(tmp_path / "report.html", make_page, evaluation={"methods": [{"boxes": {}}]})
+    page = make_page(3)
+    assert page.shown is not None
+    damaged = [*page.shown.photos[:2], msgspec.structs.replace(page.shown.photos[2], map=b"no PNG")]
+    with pytest.raises(
+        RunError, match=r"the score map of .*photo 2\.jpg in evaluation-photos\.json is damaged; evaluate again"
+    ):
+        write(
+            tmp_path / "report.html",
+            make_page,
+            photos=PhotoSection(page.rows, msgspec.structs.replace(page.shown, photos=damaged)),
+        )
     assert list(tmp_path.iterdir()) == []

@@ -12,15 +12,18 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from dips.data.images import encode_image
 from dips.report.page import write_report
-from dips.report.photopage import PhotoPage
+from dips.report.photo_section import PhotoSection
+from dips.report.records import Accuracies, Run
 from dips.scoremaps.levels import boxes_from_map
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-Open = Callable[[PhotoPage], None]
+Open = Callable[[PhotoSection], None]
 HOSTILE = '</script><img src=x onerror="document.title=1"><b>&amp;.jpg'
 
 
@@ -28,9 +31,10 @@ HOSTILE = '</script><img src=x onerror="document.title=1"><b>&amp;.jpg'
 def show(page: Page, tmp_path: Path) -> Open:
     """Write a report and open it from disk, ready to be used."""
 
-    def show(photos: PhotoPage) -> None:
+    def show(photos: PhotoSection) -> None:
         path = tmp_path / "report.html"
-        nothing: dict[str, Any] = {"evaluation": None, "metrics": [], "settings_toml": "", "environment": {}, "weights": []}
+        made = Run(environment={}, weights={}, accuracy=Accuracies(), selection="", label_free=False)
+        nothing: dict[str, Any] = {"run": made, "evaluation": None, "metrics": [], "settings_toml": ""}
         write_report(path, title="made", photos=photos, **nothing)
         page.goto(path.as_uri())
         page.evaluate("dipsReport.ready")
@@ -89,7 +93,7 @@ def maps(draw: st.DrawFn) -> np.ndarray:
 shares = st.one_of(st.floats(0, 1), st.sampled_from([0.0, 0.25, 0.5, 80 / 255, 1.0]))
 
 
-def test_boxes_are_those_of_python(page: Page, show: Open, make_page: Callable[..., PhotoPage]) -> None:
+def test_boxes_are_those_of_python(page: Page, show: Open, make_page: Callable[..., PhotoSection]) -> None:
     show(make_page(3))
     cases = st.tuples(
         maps(), shares, shares.map(lambda share: share**3), st.sampled_from([1, 2, 100]), shares.map(lambda s: s / 2)
@@ -103,7 +107,7 @@ def test_boxes_are_those_of_python(page: Page, show: Open, make_page: Callable[.
     law()
 
 
-def test_boxes_of_smooth_maps_are_those_of_python(page: Page, show: Open, make_page: Callable[..., PhotoPage]) -> None:
+def test_boxes_of_smooth_maps_are_those_of_python(page: Page, show: Open, make_page: Callable[..., PhotoSection]) -> None:
     show(make_page(3))
     rng, cases = np.random.default_rng(1), []
     for sigma in (0.6, 1.5, 4.0, 9.0):
@@ -117,7 +121,7 @@ def test_boxes_of_smooth_maps_are_those_of_python(page: Page, show: Open, make_p
 # --- slider
 
 
-def test_the_slider_redraws_the_boxes(page: Page, show: Open, make_page: Callable[..., PhotoPage]) -> None:
+def test_the_slider_redraws_the_boxes(page: Page, show: Open, make_page: Callable[..., PhotoSection]) -> None:
     made = make_page(12)
     page.set_viewport_size({"width": 1280, "height": 2000})  # pictures are drawn when they can be seen
     show(made)
@@ -127,17 +131,17 @@ def test_the_slider_redraws_the_boxes(page: Page, show: Open, make_page: Callabl
     for threshold in (0.613, 0.2, 0.9):
         slide(page, threshold)
         right = 0
-        for row, photo in zip(made.rows, made.shown["photos"], strict=True):
-            boxes, scores, _ = boxes_from_map(photo["map"] / 255, threshold, min_area=0.005, max_boxes=100)
-            boxes = boxes * (np.array(photo["size"] * 2) / 112)
+        for row, photo in zip(made.rows, made.shown.photos, strict=True):
+            boxes, scores, _ = boxes_from_map(photo.levels() / 255, threshold, min_area=0.005, max_boxes=100)
+            boxes = boxes * (np.array(photo.size * 2) / 112)
             if row["predicted"] == "none":
                 boxes = boxes[:0]
-            found = page.evaluate("n => dipsReport.data.photos[n].found", made.shown["photos"].index(photo))
+            found = page.evaluate("n => dipsReport.data.photos[n].found", made.shown.photos.index(photo))
             np.testing.assert_allclose(np.reshape(found["boxes"], (-1, 4)), boxes, rtol=1e-9)
             if len(boxes):
-                np.testing.assert_allclose(found["scores"], scores * photo["peak"], rtol=1e-6)
-            if photo["true_boxes"]:
-                best = max((iou(box, photo["true_boxes"][0]) for box in boxes), default=0.0)
+                np.testing.assert_allclose(found["scores"], scores * photo.peak, rtol=1e-6)
+            if photo.true_boxes:
+                best = max((iou(box, photo.true_boxes[0]) for box in boxes), default=0.0)
                 assert found["iou"] == pytest.approx(best)
                 right += best >= 0.5
         assert f"{right} of 8 shown photos" in page.inner_text("#photo-count")
@@ -155,7 +159,7 @@ def iou(one: np.ndarray, other: list[float]) -> float:
     return float(wide * high / (area - wide * high))
 
 
-def test_layers_can_be_left_out(page: Page, show: Open, make_page: Callable[..., PhotoPage]) -> None:
+def test_layers_can_be_left_out(page: Page, show: Open, make_page: Callable[..., PhotoSection]) -> None:
     page.set_viewport_size({"width": 1280, "height": 2000})
     show(make_page(2))
     canvas, seen = page.locator(".photo-card canvas").first, set()
@@ -167,7 +171,9 @@ def test_layers_can_be_left_out(page: Page, show: Open, make_page: Callable[...,
     assert len(seen) == 4
 
 
-def test_pictures_out_of_sight_follow_when_they_are_seen(page: Page, show: Open, make_page: Callable[..., PhotoPage]) -> None:
+def test_pictures_out_of_sight_follow_when_they_are_seen(
+    page: Page, show: Open, make_page: Callable[..., PhotoSection]
+) -> None:
     show(make_page(24, background=None))
     last, url = page.locator(".photo-card canvas").last, "canvas => canvas.toDataURL()"
     last.scroll_into_view_if_needed()
@@ -189,15 +195,15 @@ def test_pictures_out_of_sight_follow_when_they_are_seen(page: Page, show: Open,
         ({"label": "tower"}, lambda row: row["label"] == "tower"),
         ({"predicted": "none"}, lambda row: row["predicted"] == "none"),
         ({"iou": "worst: below 0.3"}, lambda row: row["iou"] and float(row["iou"]) < 0.3),
-        ({"iou": "right: 0.5 or more"}, lambda row: row["iou"] and float(row["iou"]) >= 0.5),
-        ({"iou": "no true box"}, lambda row: not row["iou"]),
+        ({"iou": "correct: 0.5 or more"}, lambda row: row["iou"] and float(row["iou"]) >= 0.5),
+        ({"iou": "no ground-truth box"}, lambda row: not row["iou"]),
         ({"error": "wrong class"}, lambda row: row["error"] == "class_wrong"),
         ({"boxes": "none"}, lambda row: row["predicted"] == "none"),
         ({"label": "mast", "iou": "wrong: below 0.5"}, lambda row: row["label"] == "mast" and float(row["iou"]) < 0.5),
     ],
 )
 def test_filters(
-    page: Page, show: Open, make_page: Callable[..., PhotoPage], chosen: dict[str, str], keep: Callable[[Any], bool]
+    page: Page, show: Open, make_page: Callable[..., PhotoSection], chosen: dict[str, str], keep: Callable[[Any], bool]
 ) -> None:
     made = make_page(80, shown=20)
     show(made)
@@ -210,18 +216,18 @@ def test_filters(
     assert len(listed(page)) == 80 and page.locator("[data-filter=label]").input_value() == ""
 
 
-def test_wrong_class_and_search(page: Page, show: Open, make_page: Callable[..., PhotoPage]) -> None:
+def test_wrong_class_and_search(page: Page, show: Open, make_page: Callable[..., PhotoSection]) -> None:
     made = make_page(80, shown=20)
     show(made)
     page.get_by_label("Wrong class only").check()
     assert set(listed(page)) == {row["id"] for row in made.rows if row["label"] != row["predicted"]}
-    page.get_by_label("Name of the file").fill("Photo 1")
+    page.get_by_label("File name").fill("Photo 1")
     assert set(listed(page)) == {r["id"] for r in made.rows if r["label"] != r["predicted"] and "photo 1" in r["id"]}
-    page.get_by_label("Name of the file").fill("no such photo")
+    page.get_by_label("File name").fill("no such photo")
     assert listed(page) == [] and page.locator("#photo-none").is_visible() and page.locator(".photo-card").count() == 0
 
 
-def test_several_boxes_follow_the_slider(page: Page, show: Open, make_page: Callable[..., PhotoPage]) -> None:
+def test_several_boxes_follow_the_slider(page: Page, show: Open, make_page: Callable[..., PhotoSection]) -> None:
     show(make_page(20))
     page.locator("[data-filter=boxes]").select_option("several")
     counts = []
@@ -233,7 +239,7 @@ def test_several_boxes_follow_the_slider(page: Page, show: Open, make_page: Call
     assert counts[0] != counts[1]
 
 
-def test_every_column_can_be_sorted_by(page: Page, show: Open, make_page: Callable[..., PhotoPage]) -> None:
+def test_every_column_can_be_sorted_by(page: Page, show: Open, make_page: Callable[..., PhotoSection]) -> None:
     made = make_page(40, shown=10)
     show(made)
     ious = [float(row["iou"]) for row in made.rows if row["iou"]]
@@ -256,7 +262,7 @@ def test_every_column_can_be_sorted_by(page: Page, show: Open, make_page: Callab
     assert now == sorted(now, reverse=True) and len(now) == 6
 
 
-def test_ten_thousand_photos_stay_quick(page: Page, show: Open, make_page: Callable[..., PhotoPage]) -> None:
+def test_ten_thousand_photos_stay_quick(page: Page, show: Open, make_page: Callable[..., PhotoSection]) -> None:
     show(make_page(10_000, shown=60))
     assert page.locator("#photo-table tbody tr").count() < 60 and page.locator(".photo-card").count() == 24
     page.locator("#photo-table").evaluate("table => (table.scrollTop = table.scrollHeight)")
@@ -288,7 +294,7 @@ def focused(page: Page) -> str:
     return text
 
 
-def test_everything_is_reached_by_tab(page: Page, show: Open, make_page: Callable[..., PhotoPage]) -> None:
+def test_everything_is_reached_by_tab(page: Page, show: Open, make_page: Callable[..., PhotoSection]) -> None:
     show(make_page(30))
     wanted = {
         *("photo-threshold", "photo-order", "photo-clear", "TABLE", "photo-card"),
@@ -308,7 +314,7 @@ def test_everything_is_reached_by_tab(page: Page, show: Open, make_page: Callabl
     assert wanted <= seen and all(outlines), "and it is seen where the focus is"
 
 
-def test_a_photo_is_opened_turned_and_closed_by_keys(page: Page, show: Open, make_page: Callable[..., PhotoPage]) -> None:
+def test_a_photo_is_opened_turned_and_closed_by_keys(page: Page, show: Open, make_page: Callable[..., PhotoSection]) -> None:
     show(make_page(40, shown=7))
     page.locator("#photo-order").select_option("id:up")
     table, view = page.locator("#photo-table table"), page.locator("#photo-view")
@@ -350,7 +356,7 @@ def test_a_photo_is_opened_turned_and_closed_by_keys(page: Page, show: Open, mak
     )
 
 
-def test_a_card_is_opened_by_enter_and_a_row_by_a_click(page: Page, show: Open, make_page: Callable[..., PhotoPage]) -> None:
+def test_a_card_is_opened_by_enter_and_a_row_by_a_click(page: Page, show: Open, make_page: Callable[..., PhotoSection]) -> None:
     show(make_page(12, shown=3))
     view = page.locator("#photo-view")
     page.locator(".photo-card").nth(1).focus()
@@ -367,18 +373,18 @@ def test_a_card_is_opened_by_enter_and_a_row_by_a_click(page: Page, show: Open, 
     assert not view.is_visible()
 
 
-def test_keys_in_a_text_are_text(page: Page, show: Open, make_page: Callable[..., PhotoPage]) -> None:
+def test_keys_in_a_text_are_text(page: Page, show: Open, make_page: Callable[..., PhotoSection]) -> None:
     show(make_page(12))
-    page.get_by_label("Name of the file").focus()
+    page.get_by_label("File name").focus()
     page.keyboard.type("a[]")
-    assert page.get_by_label("Name of the file").input_value() == "a[]"
+    assert page.get_by_label("File name").input_value() == "a[]"
     assert page.evaluate("dipsReport.state.threshold") == 0.613
 
 
 # --- what might go wrong
 
 
-def test_a_hostile_name_is_a_name(page: Page, show: Open, make_page: Callable[..., PhotoPage]) -> None:
+def test_a_hostile_name_is_a_name(page: Page, show: Open, make_page: Callable[..., PhotoSection]) -> None:
     show(make_page(4, names={1: HOSTILE, 2: "__proto__/a\u2028b\udc80.jpg"}))
     assert HOSTILE in listed(page) and page.title() == "made – DiPS report"  # noqa: RUF001
     assert page.locator("img").count() == 0 and page.locator("#photo-app b").count() == 0
@@ -388,7 +394,7 @@ def test_a_hostile_name_is_a_name(page: Page, show: Open, make_page: Callable[..
     assert page.title().startswith("made")
 
 
-def test_no_other_script_runs(page: Page, show: Open, page_errors: list[str], make_page: Callable[..., PhotoPage]) -> None:
+def test_no_other_script_runs(page: Page, show: Open, page_errors: list[str], make_page: Callable[..., PhotoSection]) -> None:
     show(make_page(2))
     page.evaluate("""() => {
       const script = document.createElement("script");
@@ -405,7 +411,9 @@ def test_no_other_script_runs(page: Page, show: Open, page_errors: list[str], ma
 
 @pytest.mark.parametrize("width", [400, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_and_can_be_read(page: Page, show: Open, make_page: Callable[..., PhotoPage], width: int, scheme: Any) -> None:
+def test_it_fits_and_can_be_read(
+    page: Page, show: Open, make_page: Callable[..., PhotoSection], width: int, scheme: Any
+) -> None:
     page.set_viewport_size({"width": width, "height": 800})
     page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     show(make_page(30))
@@ -418,18 +426,19 @@ def test_it_fits_and_can_be_read(page: Page, show: Open, make_page: Callable[...
     assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= width
 
 
-def test_data_of_every_kind_can_be_shown(page: Page, show: Open, make_page: Callable[..., PhotoPage]) -> None:
+def test_data_of_every_kind_can_be_shown(page: Page, show: Open, make_page: Callable[..., PhotoSection]) -> None:
     """No background class, nothing known, an empty map, a photo of one pixel."""
     made = make_page(6, background=None)
     assert made.shown is not None
-    made.shown["photos"][0].update(map=np.zeros((5, 7), np.uint8), peak=0.0)
-    made.shown["photos"][1].update(jpeg=cv2.imencode(".jpg", np.zeros((1, 1, 3), np.uint8))[1].tobytes(), size=[1, 1])
+    changes: dict[int, dict[str, Any]] = {
+        0: {"map": encode_image(np.zeros((5, 7), np.uint8), ".png"), "peak": 0.0},
+        1: {"jpeg": encode_image(np.zeros((1, 1, 3), np.uint8), ".jpg"), "size": (1, 1)},
+    }
+    photos = [replace(photo, true_boxes=None, **changes.get(index, {})) for index, photo in enumerate(made.shown.photos)]
     bare = [
         {**row, "label": "", "predicted": "", "iou": "", "error": "", "oracle_iou": "", "true_boxes": "0"} for row in made.rows
     ]
-    for photo in made.shown["photos"]:
-        photo["true_boxes"] = None
-    show(PhotoPage(bare, made.shown))
+    show(PhotoSection(bare, replace(made.shown, photos=photos)))
     assert "shown photos." in page.inner_text("#photo-count") and page.locator("#photo-order").input_value() == "id:up"
     assert page.locator("[data-filter=label]").is_hidden()
     for _ in range(6):
@@ -438,8 +447,8 @@ def test_data_of_every_kind_can_be_shown(page: Page, show: Open, make_page: Call
     assert page.locator("#photo-view dl").inner_text()
 
 
-def test_a_table_without_pictures(page: Page, show: Open, make_page: Callable[..., PhotoPage]) -> None:
-    show(PhotoPage(make_page(6).rows, None, "of an earlier version"))
+def test_a_table_without_pictures(page: Page, show: Open, make_page: Callable[..., PhotoSection]) -> None:
+    show(PhotoSection(make_page(6).rows, None, "of an earlier version"))
     assert page.locator("#photo-table tr[data-at]").count() == 6 and page.locator("[data-threshold]").count() == 0
     page.locator("#photo-table tr[data-at]").first.click()
     assert page.locator("#photo-view").is_visible()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dips.errors import RunError
 from dips.evaluate.result import ImageRow
 from dips.report import photos as shown_module
-from dips.report.photos import MAP_SIDE, PHOTO_SIDE, MapSpool, Rule, choose, read_shown, small_map, write_shown
+from dips.report.photos import MAP_SIDE, PHOTO_SIDE, MapSpool, Rule, choose_photos, read_shown, small_map, write_shown
 from dips.types import Sample
 
 RULE = Rule(0.4, 0.005, 0.0, 100, "none")
@@ -26,7 +26,7 @@ CLASSES = ("none", "tower")
 
 @given(st.lists(st.one_of(st.none(), st.floats(0, 1)), max_size=60), st.integers(0, 70))
 def test_the_worst_the_best_and_some_others(ious: list[float | None], count: int) -> None:
-    chosen = choose(ious, count)
+    chosen = choose_photos(ious, count)
     assert len(chosen) == len(set(chosen)) == min(count, len(ious))
     known = sorted((iou, place) for place, iou in enumerate(ious) if iou is not None)
     if known and count:
@@ -34,14 +34,14 @@ def test_the_worst_the_best_and_some_others(ious: list[float | None], count: int
     third = min(count // 3, len(known) // 2)
     assert {place for _, place in known[:third]} <= set(chosen)
     assert {ious[place] for place in chosen} >= {iou for iou, _ in known[len(known) - third :]}
-    assert sorted(choose(ious, len(ious) + 5)) == list(range(len(ious)))
+    assert sorted(choose_photos(ious, len(ious) + 5)) == list(range(len(ious)))
 
 
 def test_the_others_are_spread_evenly() -> None:
     ious = [i / 300 for i in range(300)]
-    between = sorted(place for place in choose(ious, 30) if 10 <= place < 290)
+    between = sorted(place for place in choose_photos(ious, 30) if 10 <= place < 290)
     assert len(between) == 10 and set(np.diff(between)) == {28}
-    assert len(choose([None] * 50, 10)) == 10 and choose([], 10) == []
+    assert len(choose_photos([None] * 50, 10)) == 10 and choose_photos([], 10) == []
 
 
 # --- maps
@@ -95,14 +95,14 @@ def test_what_is_written_is_read(tmp_path: Path, evaluated: Any) -> None:
     path = tmp_path / "evaluation-photos.json"
     assert write_shown(path, *evaluated, photos=300, rule=RULE, classes=CLASSES) == 6
     found = read_shown(path)
-    assert {key: found[key] for key in RULE._asdict()} == RULE._asdict()
-    photos = {photo["id"]: photo for photo in found["photos"]}
-    assert set(photos) == {f"{i}.jpg" for i in range(6)} and found["photos"][0]["id"] == "1.jpg"
+    assert {key: getattr(found, key) for key in RULE._asdict()} == RULE._asdict()
+    photos = {photo.id: photo for photo in found.photos}
+    assert set(photos) == {f"{i}.jpg" for i in range(6)} and found.photos[0].id == "1.jpg"
     photo = photos["3.jpg"]
-    assert photo["size"] == [640, 480] and (photo["label"], photo["predicted"]) == ("tower", "tower")
-    assert photo["true_boxes"] == [[100, 100, 300, 200]] and photos["0.jpg"]["true_boxes"] is None
-    assert photo["peak"] == 0.5 and photo["map"].shape == (16, 16) and (photo["map"] == 255).all()
-    picture = cv2.imdecode(np.frombuffer(photo["jpeg"], np.uint8), cv2.IMREAD_COLOR)
+    assert photo.size == (640, 480) and (photo.label, photo.predicted) == ("tower", "tower")
+    assert photo.true_boxes == [(100, 100, 300, 200)] and photos["0.jpg"].true_boxes is None
+    assert photo.peak == 0.5 and photo.levels().shape == (16, 16) and (photo.levels() == 255).all()
+    picture = cv2.imdecode(np.frombuffer(photo.jpeg, np.uint8), cv2.IMREAD_COLOR)
     assert picture is not None and picture.shape == (240, PHOTO_SIDE, 3)
     assert picture[80, 100].tolist() == pytest.approx([40, 230, 255], abs=12), "blue, green, red: the colours are right"
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
@@ -112,24 +112,24 @@ def test_few_or_no_photos(tmp_path: Path, evaluated: Any) -> None:
     samples, rows, _ = evaluated
     path = tmp_path / "evaluation-photos.json"
     assert write_shown(path, *evaluated, photos=2, rule=RULE, classes=CLASSES) == 2
-    assert {photo["id"] for photo in read_shown(path)["photos"]} == {"1.jpg", "5.jpg"}
+    assert {photo.id for photo in read_shown(path).photos} == {"1.jpg", "5.jpg"}
     assert write_shown(path, samples, rows, None, photos=0, rule=RULE, classes=CLASSES) == 0
-    assert read_shown(path)["photos"] == []
+    assert read_shown(path).photos == []
 
 
 def test_heavy_photos_are_fewer(tmp_path: Path, evaluated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shown_module, "_BYTES_EACH", 3_000)
+    monkeypatch.setattr(shown_module, "_BYTES_PER_PHOTO", 3_000)
     path = tmp_path / "evaluation-photos.json"
     count = write_shown(path, *evaluated, photos=6, rule=RULE, classes=CLASSES)
     assert 0 < count < 6 and path.stat().st_size < 6 * 3_000 + 300
-    assert read_shown(path)["photos"][0]["id"] == "1.jpg", "the most needed ones stay"
+    assert read_shown(path).photos[0].id == "1.jpg", "the most needed ones stay"
 
 
 def test_a_photo_that_has_gone_is_left_out(tmp_path: Path, evaluated: Any, capfd: pytest.CaptureFixture[str]) -> None:
     evaluated[0][2].path.unlink()
     path = tmp_path / "evaluation-photos.json"
     assert write_shown(path, *evaluated, photos=6, rule=RULE, classes=CLASSES) == 5
-    assert "2.jpg" not in {photo["id"] for photo in read_shown(path)["photos"]}
+    assert "2.jpg" not in {photo.id for photo in read_shown(path).photos}
 
 
 @pytest.mark.parametrize(
@@ -149,5 +149,5 @@ def test_damaged_files_say_so(tmp_path: Path, evaluated: Any, damage: Any) -> No
     path.unlink()
     if text is not None:
         path.write_text(text)
-    with pytest.raises(RunError, match=r"evaluation-photos.json is missing or damaged.*evaluate again"):
-        read_shown(path)
+    with pytest.raises(RunError, match=r"evaluation-photos\.json .*evaluate again"):
+        [photo.levels() for photo in read_shown(path).photos]

@@ -3,39 +3,69 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
+from matplotlib.figure import Figure
 
 from dips.errors import RunError
-from dips.report.panels import Bar, Line, Panel, bars_panel, lines_panel, steps_panel
-from dips.report.plots import panel_svg, save_panels
-
-BARS = [
-    Bar("a\nτ 0.4", {"good": 80.0, "part": 10.1, "more": 5.0, "lost": 3.0, "else": 1.9}),
-    Bar("b", {"good": 52.3, "more": 47.7}),
-]
-KINDS = ("good", "part", "more", "lost", "else")
+from dips.report.plots import SERIES, Line, Plot, draw_lines, inline_svg, plot_style, save_plots
 
 
-def curves(title: str = "Accuracy", name: str = "IoU ≥ 0.5") -> Panel:
-    lines = [Line(name, [0, 0.5, 1], [10, 60, 20], mark=(0.5, 60)), Line("other", [0, 1], [1, 2], dots=True)]
-    labels = {"x_label": "τ", "y_label": "%", "caption": f"about {title}", "marks": "best"}
-    return lines_panel(lines, title=title, description="rises & falls", y_limits=(0, 100), **labels)
+def curves(title: str = "Accuracy", name: str = "IoU ≥ 0.5") -> Plot:
+    lines = [Line(name, [0, 0.5, 1], [10, 60, 20], mark=(0.5, 60)), Line("other", [0, 1], [1, 2], look="dotted")]
+
+    def draw(axes: Any) -> None:
+        draw_lines(axes, lines, x_label="τ", y_label="%", percent=True, mark_label="best")
+
+    return Plot(title, "rises & falls", draw, f"about {title}")
 
 
-def steps() -> Panel:
-    values = {"inside": [0.0, 20.0, 80.0], "outside": [90.0, 9.5, 0.5]}
-    labels = {"x_label": "score", "y_label": "% of pixels"}
-    return steps_panel(values, [0, 0.25, 0.5, 1], title="Steps", description="apart", y_limits=(0.01, 200), **labels)
+def bars() -> Plot:
+    """Every colour and a hatch."""
 
+    def draw(axes: Any) -> None:
+        for index, colour in enumerate(SERIES):
+            axes.barh([index], [index + 1], color=colour, edgecolor="white", hatch="////", label=f"bar {index}")
+        axes.barh([6], [9], color="black")
 
-def bars() -> Panel:
-    return bars_panel(BARS, KINDS, title="Kinds", x_label="photos, %", description="mostly good")
+    return Plot("Bars", "longer and longer", draw)
 
 
 def plot(title: str = "Accuracy", name: str = "IoU ≥ 0.5") -> str:
-    return panel_svg(curves(title, name))
+    return inline_svg(curves(title, name))
+
+
+def drawn(lines: list[Line], **more: Any) -> Any:
+    with plot_style():
+        axes = Figure().subplots()
+        draw_lines(axes, lines, x_label="x", y_label="y", **more)
+    return axes
+
+
+def test_curves_have_their_own_colours_dashes_and_marks() -> None:
+    looks: list[Any] = ["plain", "dotted", "strong", "plain", "plain", "plain"]
+    lines = [Line(str(n), [0, 1], [n, n + 1], mark=(1, n + 1) if n == 2 else None, look=looks[n]) for n in range(6)]
+    axes = drawn(lines)
+    curves = [line for line in axes.lines if len(line.get_xdata()) == 2]
+    assert [list(curve.get_ydata()) for curve in curves] == [[n, n + 1] for n in range(6)]
+    assert [curve.get_color() for curve in curves] == list(SERIES)
+    assert len({str(curve._unscaled_dash_pattern) for curve in curves[:4]}) == 4
+    assert [curve.get_marker() for curve in curves[:3]] == ["None", "o", "None"]
+    assert curves[2].get_linewidth() > curves[1].get_linewidth()
+    (mark,) = (line for line in axes.lines if len(line.get_xdata()) == 1)
+    assert (mark.get_xdata()[0], mark.get_ydata()[0], mark.get_color()) == (1, 3, curves[2].get_color())
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == list("012345")  # no word of marks, none explained
+
+
+def test_faint_curves_share_an_entry_and_take_no_colour() -> None:
+    faint = [Line(f"f{n}", [0, 1], [n, n], look="faint") for n in range(3)]
+    axes = drawn([faint[0], Line("a", [0, 1], [5, 6]), *faint[1:]], mark_label="best")
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "3 others", "best"]
+    (curve,) = (line for line in axes.lines if line.get_label() == "a")
+    assert curve.get_color() == SERIES[0]
+    assert [t.get_text() for t in drawn(faint[:1]).get_legend().get_texts()] == ["f0"]
 
 
 def texts(svg: str) -> list[str]:
@@ -45,29 +75,38 @@ def texts(svg: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("panel", "label", "words"),
+    ("plot", "label", "words"),
     [
         (curves(), "Accuracy. rises & falls", {"τ", "%", "IoU ≥ 0.5", "other", "best"}),
-        (steps(), "Steps. apart", {"score", "% of pixels", "inside", "outside", "0.01", "100"}),
-        (bars(), "Kinds. mostly good", {"photos, %", *KINDS, "80.0", "10.1", "5.0", "52.3", "47.7", "lost 3.0 · else 1.9"}),
+        (bars(), "Bars. longer and longer", {"0", "2"}),
     ],
 )
-def test_it_is_wellformed_and_described(panel: Panel, label: str, words: set[str]) -> None:
-    svg = panel_svg(panel)
+def test_it_is_wellformed_and_described(plot: Plot, label: str, words: set[str]) -> None:
+    svg = inline_svg(plot)
     root = ElementTree.fromstring(svg)
     assert root.tag.endswith("svg") and root.get("role") == "img" and root.get("aria-label") == label
     assert words <= set(texts(svg))
 
 
-@pytest.mark.parametrize(("panel", "used"), [(curves(), (1, 2)), (steps(), (1, 2)), (bars(), (1, 2, 4, 5, 6))])
-def test_it_takes_the_colours_of_the_page(panel: Panel, used: tuple[int, ...]) -> None:
-    svg = panel_svg(panel)
-    assert "currentColor" in svg and all(f"var(--series-{index})" in svg for index in used)
-    assert not re.search(r"#0101\d\d|#010203|#030201", svg)
+@pytest.mark.parametrize(("plot", "used"), [(curves(), (1, 2)), (bars(), (1, 2, 3, 4, 5, 6))])
+def test_it_takes_the_colours_of_the_page(plot: Plot, used: tuple[int, ...]) -> None:
+    svg = inline_svg(plot)
+    assert all(f"var(--series-{index})" in svg for index in used)
+    assert not re.search(r"#[0-9a-f]{6}\b", svg), "no colour of its own, which would not follow the page into the dark"
+    assert ElementTree.fromstring(svg).get("fill") == "currentColor", "black is left out by matplotlib"
+    assert ("var(--paper)" in svg) == (len(used) == 6), "the edges of bars"
+
+
+def test_the_settings_of_ones_own_matplotlib_do_not_matter() -> None:
+    import matplotlib as mpl
+
+    svg = plot()
+    with mpl.rc_context({"text.color": "red", "axes.edgecolor": "red", "lines.linewidth": 9, "font.size": 30}):
+        assert plot() == svg
 
 
 def test_it_carries_no_script_link_or_date() -> None:
-    for svg in (plot(), panel_svg(steps()), panel_svg(bars())):
+    for svg in (plot(), inline_svg(bars())):
         assert "<script" not in svg and "<metadata" not in svg
         links = re.findall(r'href="([^"]*)"', svg)
         assert all(link.startswith("#") for link in links)
@@ -86,7 +125,7 @@ def test_it_is_the_same_every_time_and_ids_do_not_collide() -> None:
 
 
 def test_files_are_black_on_white_and_the_same_every_time(tmp_path: Path) -> None:
-    paths = save_panels(tmp_path / "new" / "both", [curves("one"), curves("two")], title="Both & more")
+    paths = save_plots(tmp_path / "new" / "both", [curves("one"), curves("two")], title="Both & more")
     assert (
         [path.name for path in paths] == ["both.svg", "both.png"] == sorted(p.name for p in (tmp_path / "new").iterdir())[::-1]
     )
@@ -98,18 +137,18 @@ def test_files_are_black_on_white_and_the_same_every_time(tmp_path: Path) -> Non
     assert picture is not None and picture.shape == (1110, 3720, 3)
     assert (picture[0] == 255).all() and (picture.max(axis=2) < 40).any()
     before = [path.read_bytes() for path in paths]
-    again = save_panels(tmp_path / "new" / "both", [curves("one"), curves("two")], title="Both & more")
+    again = save_plots(tmp_path / "new" / "both", [curves("one"), curves("two")], title="Both & more")
     assert [path.read_bytes() for path in again] == before
 
 
 def test_plots_share_a_picture_row_by_row(tmp_path: Path) -> None:
-    _, path = save_panels(tmp_path / "three", [curves("one"), bars(), steps()], title="Three", size=(3, 2))
+    _, path = save_plots(tmp_path / "three", [curves("one"), bars(), curves("two")], title="Three", size=(3, 2))
     picture = cv2.imread(str(path))
     assert picture is not None and picture.shape[:2] == (1200, 1800)
-    assert (picture[700:, 1000:] == 255).all() and (picture[:600, 1000:] < 255).any()  # the fourth place is empty
+    assert (picture[700:, 1000:] == 255).all() and (picture[:600, 1000:] < 255).any()  # the fourth cell is empty
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="file"):
-        save_panels(tmp_path / "file" / "plot", [curves()], title="x")
+        save_plots(tmp_path / "file" / "plot", [curves()], title="x")

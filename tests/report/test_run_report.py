@@ -85,7 +85,10 @@ def test_an_evaluation_of_before_has_a_table_and_no_pictures(run: Path) -> None:
 
 @pytest.mark.parametrize("lost", [True, False])
 def test_files_of_another_evaluation_are_not_shown(run: Path, lost: bool) -> None:
-    for name, said in ((PHOTOS, f"{PHOTOS} is missing in the run folder, or of another evaluation"), (ROWS, "No table here")):
+    for name, said in (
+        (PHOTOS, f"{PHOTOS} is missing in the run folder, or belongs to another evaluation"),
+        (ROWS, "No table here"),
+    ):
         if lost:
             (run / name).unlink()
         else:
@@ -99,7 +102,7 @@ def test_no_photos_were_asked_for(run: Path) -> None:
     evaluation["files"][PHOTOS] = file_sha256(run / PHOTOS)
     (run / "evaluation.json").write_text(json.dumps(evaluation))
     assert data(run)["photos"] == []
-    assert "the evaluation was asked for none" in (run / "report.html").read_text(encoding="utf-8")
+    assert "the evaluation was run without photos for the report" in (run / "report.html").read_text(encoding="utf-8")
 
 
 def test_not_evaluated_yet(run: Path) -> None:
@@ -114,5 +117,36 @@ def test_a_damaged_table_is_said(run: Path, value: str) -> None:
     evaluation = json.loads((run / "evaluation.json").read_text())
     evaluation["files"][ROWS] = file_sha256(run / ROWS)
     (run / "evaluation.json").write_text(json.dumps(evaluation))
-    with pytest.raises(dips.RunError, match=r"evaluation.csv is missing or damaged .*evaluate again"):
+    with pytest.raises(dips.RunError, match=r"evaluation\.csv is damaged .*evaluate again"):
         write_run_report(run)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("run.json", "{", "is damaged"),
+        ("run.json", '{"environment": {}}', "weights"),
+        ("evaluation.json", "[1]", "is damaged"),
+        ("evaluation.json", '{"data": "a", "split": "b", "protocol": "c", "n_images": "five"}', "n_images"),
+        ("evaluation-photos.json", '{"schema_version": 2}', "another version"),
+        ("metrics.jsonl", '{"epoch": 1}\n{', "is damaged"),
+        ("metrics.jsonl", "[" * 100_000, "is damaged"),
+        ("config.toml", None, "cannot read"),
+    ],
+)
+def test_a_damaged_or_foreign_file_is_named(run: Path, name: str, text: str | None, words: str) -> None:
+    (run / name).unlink(missing_ok=True)
+    if text is not None:
+        (run / name).write_text(text)
+    if name == PHOTOS:
+        evaluation = json.loads((run / "evaluation.json").read_text())
+        evaluation["files"][PHOTOS] = file_sha256(run / PHOTOS)
+        (run / "evaluation.json").write_text(json.dumps(evaluation))
+    with pytest.raises(dips.RunError, match=rf"{name} .*evaluate again") as error:
+        write_run_report(run)
+    assert words in str(error.value) and not (run / "report.html").exists()
+
+
+def test_a_folder_that_holds_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(dips.RunError, match=r"no finished run \(run\.json is missing\)"):
+        write_run_report(tmp_path)

@@ -1,180 +1,150 @@
-"""The figures of an evaluation, for the report's page and as files for papers.
+"""The plots of a run: thresholds, activations and errors of its evaluation, and its training.
 
-In: the methods of an evaluation's record. Out: plots for :mod:`dips.report.plots`, or files. What the record of an
-older evaluation lacks is left out.
+In: methods of an evaluation, rows of ``metrics.jsonl``. Out: plots for the report's page, or files for papers. What an older
+evaluation lacks is left out.
 """
 
 from __future__ import annotations
 
-import re
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dips.report.panels import Bar, Line, Panel, bars_panel, lines_panel, steps_panel
-from dips.report.plots import save_panels
+from dips.report.plots import DASHES, SERIES, Line, Plot, draw_legend, draw_lines, save_plots
+from dips.report.records import Activations, Method, as_methods, own_method
 
-__all__ = ["CURVES", "ERRORS", "activation_panels", "comparison_panels", "error_panels", "own_method", "threshold_panels"]
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["CURVES", "ERRORS", "IOUS", "TAU_LABEL", "activation_plots", "error_plots", "threshold_plots", "training_plots"]
 __all__ += ["write_plots"]
 
 CURVES = "box_acc_over_tau"
-"""Name of the files of :func:`threshold_panels` and :func:`comparison_panels`."""
+"""Name of the files with curves over the threshold."""
 
 ERRORS = {
-    "correct": ("correct", "IoU of the predicted and a true box above 0.5"),
-    "part": ("part of the object", "more than half of the predicted box lies inside the true one, which it does not fill"),
-    "more": ("more than the object", "at least 70 % of the true box is covered, with too much around it"),
-    "several_objects": ("several objects", "more than 30 % of more than one true box lies inside the predicted one"),
-    "other": ("other", "none of these, e.g. a box beside the object"),
+    "correct": ("correct", "the predicted box has an IoU above 0.5 with a ground-truth box"),
+    "part": (
+        "part of the object",
+        "more than half of the predicted box lies inside the ground-truth box, but it covers too little of it",
+    ),
+    "more": ("more than the object", "at least 70 % of the ground-truth box is covered, with too much around it"),
+    "several_objects": ("several objects", "the predicted box covers more than 30 % of two or more ground-truth boxes"),
+    "other": ("other", "none of these, e.g. a box next to the object"),
     "class_wrong": (
         "wrong class",
-        "the predicted class is not the true one, wherever the box lies; a method that predicts none cannot have it",
+        "the predicted class is not the true one, wherever the box lies; a method without classes cannot make this error",
     ),
 }
 """Kinds of ``dissection``, from left to right in the bars: their name and what they mean."""
 
-_IOUS = ("30", "50", "70")
-_METHODS = 6  # as many colours as there are
-_TAU = "threshold τ, share of the map's maximum"
-_FLOOR = 0.01  # percent of the pixels; less is not seen
+IOUS = ("30", "50", "70")
+TAU_LABEL = "threshold τ, fraction of the map's maximum"
+_MAX_METHODS = len(SERIES)
+_MIN_PERCENT = 0.01  # of the pixels in a bin; less is out of sight
+_MIN_LABELLED = 3.9  # percent; the number of a smaller part of a bar stands below the bar
+_ERROR_LOOKS = (
+    *((SERIES[0], ""), (SERIES[1], "////"), (SERIES[4], "\\\\\\\\"), (SERIES[3], "xxxx")),
+    *((SERIES[5], ""), ("black", "")),
+)
+"""Colour and hatch of each kind of ``ERRORS``."""
 
 
-def own_method(methods: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The method that the run trained: the one with ``own``, else the first one."""
-    return next((row for row in methods if row.get("own")), methods[0] if methods else None)
-
-
-def threshold_panels(methods: Sequence[Mapping[str, Any]]) -> list[Panel]:
-    """Photos correct over the threshold: the own method by IoU, and the mean over the IoUs of every method."""
-    own, panels = own_method(methods), []
-    if own is not None and _curves(own):
-        curves, chosen = _curves(own), (own.get("at_tau") or {}).get("tau") or {}
-        best, lines = (own.get("boxes") or {}).get("best_tau") or {}, []
-        for key in [*_IOUS, "v1"]:
-            if key in curves:
-                tau = chosen.get(key, best.get(key))
-                mark = None if tau is None else (tau, float(np.interp(tau, curves["tau"], curves[key])))
-                name = "IoU ≥ 0.5, largest contour" if key == "v1" else f"IoU ≥ 0.{key[0]}"
-                lines.append(Line(name, curves["tau"], curves[key], mark=mark))
-        panels.append(
-            lines_panel(
-                lines,
-                title=f"{own['name']}: boxes correct at each threshold",
-                caption=f"{own['name']}, by IoU",
-                x_label=_TAU,
-                y_label="photos correct, %",
-                description="Share of photos with a correct box over the threshold, for three IoUs; "
-                + "; ".join(f"{line.name} reaches {max(line.y):.1f} percent" for line in lines),
-                y_limits=(0, 100),
-                marks="chosen on the validation split" if chosen else "best on this split",
-            )
-        )
-    means = [Line(row["name"], _curves(row)["tau"], _mean(row).tolist()) for row in methods if _curves(row)][:_METHODS]
+def threshold_plots(methods: Sequence[Method]) -> list[Plot]:
+    """Return photos correct over the threshold: of the run's own method by IoU, and of every method the mean over the IoUs."""
+    own, plots = own_method(methods), []
+    if own is not None and own.boxes.curves:
+        curves, chosen = own.boxes.curves, own.at_tau.tau if own.at_tau is not None else {}
+        marked, lines = {**(own.boxes.best_tau or {}), **chosen}, []
+        for key in (key for key in (*IOUS, "v1") if key in curves):
+            tau = marked.get(key)
+            mark = None if tau is None else (tau, float(np.interp(tau, curves["tau"], curves[key])))
+            name = "IoU ≥ 0.5, largest contour" if key == "v1" else f"IoU ≥ 0.{key[0]}"
+            lines.append(Line(name, curves["tau"], curves[key], mark))
+        mark_label = "chosen on the validation split" if chosen else "best on this split"
+        title = f"{own.name}: boxes correct at each threshold"
+        description = f"Percent of photos with a correct box over the threshold, for three IoUs; {_peaks(lines)}"
+        plots.append(_curves(lines, title, description, f"{own.name}, by IoU", mark_label))
+    boxes = [(method.name, method.boxes.curves) for method in methods if method.boxes.curves][:_MAX_METHODS]
+    means = [Line(name, curves["tau"], np.mean([curves[key] for key in IOUS], axis=0).tolist()) for name, curves in boxes]
     if len(means) > 1:
-        panels.append(
-            lines_panel(
-                means,
-                title="Mean over the three IoUs, by method",
-                caption="By method, mean over the IoUs",
-                x_label=_TAU,
-                y_label="photos correct, %",
-                description="; ".join(f"{line.name} reaches {max(line.y):.1f} percent" for line in means),
-                y_limits=(0, 100),
-            )
-        )
-    return panels
+        plots.append(_curves(means, "Mean over the three IoUs, by method", _peaks(means), "By method, mean over the IoUs"))
+    return plots
 
 
-def comparison_panels(methods: Sequence[Mapping[str, Any]], about: str = "") -> list[Panel]:
-    """Photos correct over the threshold, mean over the IoUs and seeds, of any number of methods; no or one plot.
+def activation_plots(methods: Sequence[Method]) -> list[Plot]:
+    """Return the values of the score maps inside and outside the ground truth: a plot per method, the own one first."""
+    own = own_method(methods)
+    steps = [(method.name, method.activations, _steps(method.activations)) for method in methods if method.activations]
+    steps = sorted((row for row in steps if row[2]), key=lambda row: own is None or row[0] != own.name)[:_MAX_METHODS]
+    top = max((max(values) for *_, curves in steps for values in curves.values()), default=0.0)
+    plots = []
+    for name, activations, curves in steps:
+        centres = np.convolve(activations.edges, [0.5, 0.5], "valid")
+        means = "; ".join(f"mean value {kind} {np.average(centres, weights=y):.2f}" for kind, y in curves.items())
+        draw = partial(_draw_steps, curves=curves, edges=activations.edges, highest=max(10.0, 2 * top))
+        description = f"Percent of pixels over the value of the score map; {means}"
+        plots.append(Plot(f"{name}: activations", description, draw, name))
+    return plots
+
+
+def error_plots(methods: Sequence[Method]) -> list[Plot]:
+    """Return what kinds of errors the boxes have, a stacked bar per method; no or one plot."""
+    bars, words = {}, []
+    for method in methods:
+        if method.dissection is None or not method.dissection.percent:
+            continue
+        percent, tau = method.dissection.percent, method.dissection.tau
+        threshold = f"τ {round(tau, 3):g} from {method.dissection.tau_from}"
+        parts = {name: value for kind, (name, _) in ERRORS.items() if (value := percent.get(kind)) is not None}
+        bars["\n".join([*textwrap.wrap(method.name, 22), threshold])] = parts
+        words.append(f"{method.name}, {threshold}: " + ", ".join(f"{name} {value:.1f}" for name, value in parts.items()))
+    if not bars:
+        return []
+    draw, description = partial(_draw_bars, bars=bars), f"Percent of photos. {'; '.join(words)}"
+    return [Plot("Kinds of errors", description, draw, size=(7.6, 1.3 + 0.6 * len(bars)))]
+
+
+def training_plots(metrics: Sequence[Mapping[str, Any]]) -> list[Plot]:
+    """Return losses and validation results over the epochs.
 
     Args:
-        methods: of a comparison's record. The own ones are drawn strong, the best others in colours, single heads of the
-            transformer last, the rest thin and grey.
-        about: on what the methods were measured, for the heading.
+        metrics: a row per epoch: ``epoch``, losses (names with ``loss`` or beginning with ``l_``) and validation results (names
+            beginning with ``val``); nested mappings are flattened; other keys are not drawn.
     """
-    found = [(row, [run for run in row["runs"] if _curves(run)]) for row in methods]
-    curves = [(row, _curves(runs[0])["tau"], np.mean([_mean(run) for run in runs], axis=0)) for row, runs in found if runs]
-    if not curves:
-        return []
-    curves.sort(key=lambda curve: (not curve[0]["own"], _is_head(curve[0]), -curve[2].max()))
-    looks = ["strong" if row["own"] else "plain" if place < _METHODS else "faint" for place, (row, *_) in enumerate(curves)]
-    lines = [Line(row["title"], tau, mean.tolist(), look=look) for (row, tau, mean), look in zip(curves, looks, strict=True)]
-    return [
-        lines_panel(
-            lines,
-            title="Mean over the three IoUs, by method",
-            x_label=_TAU,
-            y_label="photos correct, %, mean over the IoUs 0.3, 0.5, 0.7",
-            description="; ".join(f"{line.name} reaches {max(line.y):.1f} percent" for line in lines),
-            y_limits=(0, 100),
-            heading="\n".join(
-                [*textwrap.wrap(about, 70), "one threshold for all IoUs; V2 of the table takes the best for each IoU"]
-            ),
-        )
-    ]
-
-
-def _is_head(row: Mapping[str, Any]) -> bool:
-    """Whether it is one head of the transformer."""
-    return re.fullmatch(r"head\d+", row["name"]) is not None
-
-
-def activation_panels(methods: Sequence[Mapping[str, Any]]) -> list[Panel]:
-    """Values of the score maps inside and outside the true objects: a plot per method, the own one first, axes alike."""
-    own = own_method(methods)
-    ordered = sorted((row for row in methods if _steps(row)), key=lambda row: row is not own)[:_METHODS]
-    top = max((max(values) for row in ordered for values in _steps(row).values()), default=0.0)
-    panels = []
-    for row in ordered:
-        edges, steps = row["activations"]["edges"], _steps(row)
-        centres = (np.asarray(edges[1:]) + np.asarray(edges[:-1])) / 2
-        means = {name: float(np.average(centres, weights=values)) for name, values in steps.items()}
-        panels.append(
-            steps_panel(
-                steps,
-                edges,
-                title=f"{row['name']}: activations",
-                caption=row["name"],
-                x_label="value of the score map",
-                y_label="pixels per bin, %",
-                description="Share of pixels over the value of the score map; "
-                + "; ".join(f"mean value {name} {mean:.2f}" for name, mean in means.items()),
-                y_limits=(_FLOOR, max(10.0, 2 * top)),
-            )
-        )
-    return panels
-
-
-def error_panels(methods: Sequence[Mapping[str, Any]]) -> list[Panel]:
-    """What kinds of errors the boxes have, a stacked bar per method; no or one plot."""
-    rows = [row for row in methods if (row.get("dissection") or {}).get("percent")]
-    if not rows:
-        return []
-    bars, words = [], []
-    for row in rows:
-        found = row["dissection"]
-        parts = {name: found["percent"][kind] for kind, (name, _) in ERRORS.items() if found["percent"].get(kind) is not None}
-        threshold = f"τ {round(found['tau'], 3):g} from {found['tau_from']}"
-        bars.append(Bar("\n".join([*textwrap.wrap(row["name"], 22), threshold]), parts))
-        words.append(f"{row['name']}, {threshold}: " + ", ".join(f"{name} {value:.1f}" for name, value in parts.items()))
-    kinds = [name for name, _ in ERRORS.values() if any(name in bar.parts for bar in bars)]
-    return [
-        bars_panel(
-            bars, kinds, title="Kinds of errors", x_label="photos, %", description="Percent of photos. " + "; ".join(words)
-        )
-    ]
+    rows = [_flat(row) for row in metrics]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    val = [name for name in names if name.startswith("val")]
+    losses = [name for name in names if name not in val and ("loss" in name or name.startswith("l_"))]
+    losses = [name for name in losses if name != "loss_crf"]  # unweighted, millions of times the others
+    percents = [name for name in val if max(row.get(name, 0) for row in rows) > 1]
+    plots = []
+    for title, chosen, y_label in (
+        ("Training losses", losses, "loss"),
+        ("Validation, percent", percents, "percent"),
+        ("Validation, criteria", [name for name in val if name not in percents], "value"),
+    ):
+        lines = []
+        for name in chosen:
+            epochs = [row.get("epoch", number) for number, row in enumerate(rows, 1) if name in row]
+            lines.append(Line(name.replace("_", " "), epochs, [row[name] for row in rows if name in row], look="dotted"))
+        if lines:
+            last = ", ".join(f"{name.replace('_', ' ')} {rows[-1].get(name, math.nan):.4g}" for name in chosen)
+            draw = partial(_draw_epochs, lines=lines, y_label=y_label)
+            plots.append(Plot(title, f"{len(rows)} epochs; at the last one {last}", draw, title))
+    return plots
 
 
 def write_plots(folder: Path, methods: Sequence[Mapping[str, Any]]) -> list[Path]:
-    """Write the figures as files for papers, each as SVG and as PNG (300 dpi), black on white.
+    """Write the plots of an evaluation as files for papers, each as SVG and as PNG, black on white.
 
-    ``CURVES``: :func:`threshold_panels`; ``activations``: :func:`activation_panels`; ``errors``:
-    :func:`error_panels`; only those that there is data for. Files of before are replaced, each whole or not at all, or removed.
+    ``CURVES``: :func:`threshold_plots`; ``activations``: :func:`activation_plots`; ``errors``: :func:`error_plots`; only those
+    that there is data for. Existing files are replaced, each whole or not at all, or removed.
 
     Args:
         folder: where they go; made if it is missing.
@@ -186,28 +156,85 @@ def write_plots(folder: Path, methods: Sequence[Mapping[str, Any]]) -> list[Path
     Raises:
         RunError: a file cannot be written.
     """
-    named = [{**row, "name": row["name"].replace("_", " ")} for row in methods]
-    written = []
-    for stem, title, panels, size, columns in (
-        (CURVES, "Boxes correct at each threshold", threshold_panels(named), (5.0, 3.7), 2),
-        ("activations", "Values of the score maps", activation_panels(named), (4.7, 3.2), 2),
-        ("errors", "Kinds of errors", error_panels(named), None, 1),
-    ):
-        written += save_panels(folder / stem, panels, title=title, size=size, columns=columns)
-    return written
+    rows = as_methods(methods)
+    return [
+        *save_plots(folder / CURVES, threshold_plots(rows), title="Boxes correct at each threshold", size=(5.0, 3.7)),
+        *save_plots(folder / "activations", activation_plots(rows), title="Values of the score maps", size=(4.7, 3.2)),
+        *save_plots(folder / "errors", error_plots(rows), title="Kinds of errors"),
+    ]
 
 
-def _curves(row: Mapping[str, Any]) -> Mapping[str, Sequence[float]]:
-    return (row.get("boxes") or {}).get("curves") or {}
+def _curves(lines: Sequence[Line], title: str, description: str, caption: str, mark_label: str = "") -> Plot:
+    labels: dict[str, Any] = {"x_label": TAU_LABEL, "y_label": "photos correct, %", "mark_label": mark_label}
+    return Plot(title, description, partial(draw_lines, lines=lines, percent=True, **labels), caption)
 
 
-def _mean(row: Mapping[str, Any]) -> NDArray[np.float64]:
-    """Over the three IoUs, at each threshold."""
-    return np.asarray(np.mean([_curves(row)[key] for key in _IOUS], axis=0), dtype=np.float64)
+def _peaks(lines: Sequence[Line]) -> str:
+    return "; ".join(f"{line.name} reaches {max(line.y):.1f} percent" for line in lines)
 
 
-def _steps(row: Mapping[str, Any]) -> dict[str, Sequence[float]]:
-    """Percentages per bin of what has any pixels, by name."""
-    found = row.get("activations") or {}
-    names = {"foreground": f"inside true {found.get('truth')}", "background": f"outside true {found.get('truth')}"}
-    return {name: found[key] for key, name in names.items() if found.get(f"{key}_pixels")}
+def _steps(activations: Activations) -> dict[str, list[float]]:
+    """Percent of the pixels per bin inside and outside the ground truth, by name, where there are any pixels."""
+    curves: dict[str, list[float]] = {}
+    if activations.foreground_pixels:
+        curves[f"inside ground-truth {activations.truth}"] = [value or 0.0 for value in activations.foreground]
+    if activations.background_pixels:
+        curves[f"outside ground-truth {activations.truth}"] = [value or 0.0 for value in activations.background]
+    return curves
+
+
+def _draw_steps(axes: Axes, *, curves: Mapping[str, Sequence[float]], edges: Sequence[float], highest: float) -> None:
+    """Draw filled step curves ``(B,)`` over bins with limits ``(B + 1,)``, on a logarithmic axis up to ``highest``."""
+    floor = _MIN_PERCENT / 2  # out of sight
+    for (name, values), colour, dash in zip(curves.items(), SERIES, DASHES, strict=False):
+        heights = np.maximum(values, floor)
+        axes.stairs(heights, edges, baseline=floor, fill=True, color=colour, alpha=0.2, linewidth=0)
+        axes.stairs(heights, edges, baseline=None, color=colour, linestyle=dash, linewidth=1.8, label=name)
+    axes.set(xlabel="value of the score map", ylabel="pixels per bin, %", xlim=(edges[0], edges[-1]))
+    axes.set(yscale="log", ylim=(_MIN_PERCENT, highest))
+    axes.yaxis.set_major_formatter("{x:g}")
+    draw_legend(axes)
+
+
+def _draw_bars(axes: Axes, *, bars: Mapping[str, Mapping[str, float]]) -> None:
+    """Draw stacked bars of ``ERRORS`` in percent, by label, one below the other."""
+    axes.grid(visible=False)
+    lefts = np.zeros(len(bars))
+    for (name, _), (colour, hatch) in zip(ERRORS.values(), _ERROR_LOOKS, strict=True):
+        if not any(name in parts for parts in bars.values()):
+            continue
+        widths = np.array([parts.get(name, 0) for parts in bars.values()])
+        look: dict[str, Any] = {"height": 0.58, "color": colour, "edgecolor": "white", "hatch": hatch, "linewidth": 0.8}
+        patches = axes.barh(range(len(bars)), widths, left=lefts, label=name, **look)
+        words = [f"{width:.1f}" if width >= _MIN_LABELLED else "" for width in widths]
+        box = {"facecolor": colour, "edgecolor": "none", "pad": 1.2}
+        for label in axes.bar_label(patches, words, label_type="center", color="white", fontsize=9):
+            if label.get_text():
+                label.set_bbox(box)
+        lefts += widths
+    for row, parts in enumerate(bars.values()):
+        small = [f"{name} {parts[name]:.1f}" for name, _ in ERRORS.values() if 0 < parts.get(name, 0) < _MIN_LABELLED]
+        axes.text(100, row + 0.32, " · ".join(small), ha="right", va="top", fontsize=8.5)
+    axes.set_yticks(range(len(bars)), list(bars))
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.set(xlim=(0, 100), ylim=(len(bars) - 0.35, -0.4), xlabel="photos, %")
+    draw_legend(axes, columns=3)
+
+
+def _draw_epochs(axes: Axes, *, lines: Sequence[Line], y_label: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    draw_lines(axes, lines, x_label="epoch", y_label=y_label)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _flat(row: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """Return the row's finite numbers; names of nested ones joined by ``_``."""
+    numbers: dict[str, float] = {}
+    for key, value in row.items():
+        if isinstance(value, Mapping):
+            numbers |= _flat(value, f"{prefix}{key}_")
+        elif isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+            numbers[f"{prefix}{key}"] = float(value)
+    return numbers

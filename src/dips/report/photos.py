@@ -1,38 +1,31 @@
 """The photos of an evaluation that its report shows: which ones, and the file beside ``evaluation.json`` that holds them.
 
-In: score maps as they are measured, then what was measured. Out: ``evaluation-photos.json``::
-
-    {"schema_version": 1, "threshold": 0.41, "min_area": 0.005, "min_score": 0.0, "max_boxes": 100, "background": null,
-     "photos": [
-      {"id", "size": [width, height], "label", "predicted", "true_boxes": [[x0, y0, x1, y1], ...] or null,
-       "jpeg": the plain photo, small, "map": score map divided by "peak", its maximum, PNG of 8 bits}, ...]}
-
-Boxes are in pixels of the upright photo, end exclusive; files are base64. The map belongs to the whole photo, whatever its own
-sides. Memory grows neither with the photos that are measured nor with those that are shown.
+In: score maps as they are measured, then what was measured. Out: ``evaluation-photos.json`` (:class:`ShownPhotos`). Memory
+grows neither with the photos that are measured nor with those that are shown.
 """
 
 from __future__ import annotations
 
-import base64
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dips.data.images import image_size, read_image
+from dips.data.images import encode_image, image_size, read_image
 from dips.data.listing import class_name
 from dips.errors import ImageError, RunError
 from dips.evaluate.result import ImageRow
 from dips.pictures.overlay import thumbnail
 from dips.system.console import log, track
 from dips.system.files import as_text, atomic_file
+from dips.system.records import Record, read_record, to_json
 from dips.types import FloatArray, Sample
 
-__all__ = ["MAP_SIDE", "PHOTOS", "PHOTO_SIDE", "ROWS", "MapSpool", "Rule", "choose", "read_shown", "small_map", "write_shown"]
+__all__ = ["MAP_SIDE", "PHOTOS", "PHOTO_SIDE", "REMEDY", "ROWS", "MapSpool", "Rule", "ShownPhoto", "ShownPhotos"]
+__all__ += ["choose_photos", "read_shown", "small_map", "write_shown"]
 
 ROWS, PHOTOS = "evaluation.csv", "evaluation-photos.json"
 """What an evaluation leaves in the run folder beside ``evaluation.json``: a line per photo, and the photos to be shown."""
@@ -40,8 +33,59 @@ ROWS, PHOTOS = "evaluation.csv", "evaluation-photos.json"
 PHOTO_SIDE, MAP_SIDE = 320, 112
 """Pixels of the longer sides of photos and maps in the file, at most."""
 
-_BYTES_EACH = 40_000
-"""What a photo with its map may take as base64, on average; most take less."""
+REMEDY = "evaluate again, or copy the run again"
+"""What to do where a file of an evaluation is missing or damaged."""
+
+_BYTES_PER_PHOTO = 40_000  # that a photo with its map may take as base64, on average; most take less
+_JPEG_QUALITY = 82
+
+
+class ShownPhoto(Record, frozen=True, kw_only=True):
+    """One photo of the file.
+
+    Attributes:
+        size: width and height in pixels of the upright photo.
+        label, predicted: names of the true and the predicted class; empty where unknown.
+        true_boxes: ``x0 y0 x1 y1`` of the ground truth in these pixels, end exclusive; None where unknown.
+        peak: maximum of the score map, in [0, 1].
+        map: the score map of the whole photo, whatever its own sides, divided by ``peak``: grey PNG of 8 bits.
+        jpeg: the plain photo, small.
+    """
+
+    id: str
+    size: tuple[int, int]
+    label: str
+    predicted: str
+    true_boxes: list[tuple[float, float, float, float]] | None
+    peak: float
+    map: bytes
+    jpeg: bytes
+
+    def levels(self) -> NDArray[np.uint8]:
+        """Return the score map ``(h, w) uint8``; 255 is ``peak``.
+
+        Raises:
+            RunError: it is damaged.
+        """
+        levels = cv2.imdecode(np.frombuffer(self.map, np.uint8), cv2.IMREAD_UNCHANGED) if self.map else None
+        if levels is None or levels.ndim != 2 or levels.dtype != np.uint8:
+            raise RunError(f"the score map of {self.id} in {PHOTOS} is damaged; {REMEDY}")
+        return np.asarray(levels, np.uint8)
+
+
+class ShownPhotos(Record, frozen=True, kw_only=True):
+    """``evaluation-photos.json``: the rule that makes boxes of the maps, see :class:`Rule`, and the photos, best first.
+
+    Bytes are base64 in the file.
+    """
+
+    schema_version: int = 1
+    threshold: float
+    min_area: float
+    min_score: float
+    max_boxes: int
+    background: str | None = None
+    photos: list[ShownPhoto]
 
 
 class Rule(NamedTuple):
@@ -55,7 +99,7 @@ class Rule(NamedTuple):
 
 
 class MapSpool:
-    """Score maps in an open temporary file, small: only the last photo tells which of them are shown. 3 to 8 KB each."""
+    """Small score maps in an open temporary file, as only the last photo decides which are shown. 3 to 8 KB each."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -63,13 +107,13 @@ class MapSpool:
         self._peaks: list[float] = []
 
     def add(self, score_map: FloatArray) -> None:
-        """Write the next photo's map ``(h, w)`` in [0, 1] down."""
+        """Append the next photo's map ``(h, w)`` in [0, 1]."""
         levels, peak = small_map(score_map)
-        self._ends.append(self._ends[-1] + self._file.write(_encoded(".png", levels, [cv2.IMWRITE_PNG_COMPRESSION, 9])))
+        self._ends.append(self._ends[-1] + self._file.write(encode_image(levels, ".png", cv2.IMWRITE_PNG_COMPRESSION, 9)))
         self._peaks.append(peak)
 
     def read(self, position: int) -> tuple[bytes, float]:
-        """The PNG of a photo's map and what its white is worth."""
+        """Return the PNG of a photo's map and the score that its white stands for."""
         start, end = self._ends[position : position + 2]
         self._file.seek(start)
         png = self._file.read(end - start)
@@ -78,7 +122,7 @@ class MapSpool:
 
 
 def small_map(score_map: FloatArray) -> tuple[NDArray[np.uint8], float]:
-    """A map ``(h, w)`` in [0, 1] as 8-bit levels of its maximum, no side longer than ``MAP_SIDE``; and the maximum."""
+    """Return a map ``(h, w)`` in [0, 1] as 8-bit levels of its maximum, no side longer than ``MAP_SIDE``; and the maximum."""
     height, width = score_map.shape
     size = min(width, MAP_SIDE), min(height, MAP_SIDE)
     small = np.asarray(score_map, np.float32)
@@ -90,23 +134,25 @@ def small_map(score_map: FloatArray) -> tuple[NDArray[np.uint8], float]:
     return np.minimum(levels, 255).astype(np.uint8), peak
 
 
-def choose(ious: Sequence[float | None], count: int) -> list[int]:
-    """Positions of the photos that are shown: the worst, the best and an even sample of the others, a third each.
+def choose_photos(ious: Sequence[float | None], count: int) -> list[int]:
+    """Choose the photos to show: the worst, the best and an even sample of the others, a third each.
 
     Args:
-        ious: by photo; None where there is no true box. Such photos are in the sample only.
+        ious: by photo, in [0, 1]; None where there is no ground-truth box. Such photos are in the sample only.
         count: photos at most.
 
     Returns:
-        No position twice, and those first that are needed most: worst, best and sampled ones take turns.
+        Their indices, none twice, the most needed first: worst, best and sampled ones take turns.
+
+        >>> choose_photos([0.1, 0.2, 0.5, 0.6, 0.9, None], 3)
+        [0, 4, 2]
     """
-    known = sorted((iou, position) for position, iou in enumerate(ious) if iou is not None)
-    ranked = [position for _, position in known]
+    ranked = [index for _, index in sorted((iou, index) for index, iou in enumerate(ious) if iou is not None)]
     third = min((count + 2) // 3, (len(ranked) + 1) // 2)
     worst, best = ranked[:third], ranked[third:][::-1][:third]
-    between = [*ranked[third : len(ranked) - len(best)], *(position for position, iou in enumerate(ious) if iou is None)]
-    room = min(max(0, count - len(worst) - len(best)), len(between))
-    sample = [between[int(place)] for place in (np.arange(room) + 0.5) * (len(between) / max(1, room))]
+    others = [*ranked[third : len(ranked) - len(best)], *(index for index, iou in enumerate(ious) if iou is None)]
+    room = min(max(0, count - len(worst) - len(best)), len(others))
+    sample = [others[int(position)] for position in (np.arange(room) + 0.5) * (len(others) / max(1, room))]
     turns = [group[turn] for turn in range(max(third, room)) for group in (worst, best, sample) if turn < len(group)]
     return turns[: max(0, count)]
 
@@ -121,27 +167,33 @@ def write_shown(
     rule: Rule,
     classes: Sequence[str],
 ) -> int:
-    """Write the file, whole or not at all, and say how many photos it holds.
+    """Write the file, whole or not at all.
 
     Args:
-        rows: what was measured of each sample.
-        maps: of each sample; None where no photo is to be shown.
-        photos: how many are shown at most. Fewer are where they would take more than 40 KB each.
+        path: the file.
+        samples: the photos that were evaluated.
+        rows: what was measured of each of them.
+        maps: of each of them; None where no photo is to be shown.
+        photos: how many are shown at most; fewer, where they would take more than 40 KB each.
+        rule: how the maps become boxes.
         classes: names in label order.
+
+    Returns:
+        How many photos it holds.
 
     Raises:
         RunError: it cannot be written.
     """
-    chosen = [] if maps is None else choose([row.iou for row in rows], photos)
-    left, written = _BYTES_EACH * len(chosen), 0
+    chosen = [] if maps is None else choose_photos([row.iou for row in rows], photos)
+    left, written = _BYTES_PER_PHOTO * len(chosen), 0
     with atomic_file(path) as file:
-        head = json.dumps({"schema_version": 1, **rule._asdict()})
-        file.write(f'{head[:-1]}, "photos": [')
+        head = to_json(ShownPhotos(**rule._asdict(), photos=[]))
+        file.write(head.removesuffix("]}"))
         for position in track(chosen, "photos of the report"):
             assert maps is not None
             try:
-                record = _record(samples[position], rows[position], maps.read(position), classes)
-            except ImageError as error:  # it has gone since it was measured
+                record = to_json(_shown_photo(samples[position], rows[position], maps.read(position), classes))
+            except ImageError as error:  # it was removed after it was measured
                 log(f"not shown in the report: {error}")
                 continue
             left -= len(record)
@@ -154,51 +206,30 @@ def write_shown(
     return written
 
 
-def _record(sample: Sample, row: ImageRow, score_map: tuple[bytes, float], classes: Sequence[str]) -> str:
+def _shown_photo(sample: Sample, row: ImageRow, score_map: tuple[bytes, float], classes: Sequence[str]) -> ShownPhoto:
     width, height = image_size(sample.path)
     boxes = sample.boxes
     if boxes is not None and sample.frame is not None:
         boxes = boxes * np.array([width / sample.frame[0], height / sample.frame[1]] * 2, np.float32)
     small = thumbnail(read_image(sample.path, max_side=PHOTO_SIDE), PHOTO_SIDE)
-    jpeg = _encoded(".jpg", np.ascontiguousarray(small[:, :, ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 82])
-    return json.dumps(
-        {
-            "id": as_text(sample.id),
-            "size": [width, height],
-            "label": class_name(row.label, classes),
-            "predicted": class_name(row.predicted, classes),
-            "true_boxes": None if boxes is None else [[round(float(value), 2) for value in box] for box in boxes],
-            "peak": score_map[1],
-            "map": base64.b64encode(score_map[0]).decode(),
-            "jpeg": base64.b64encode(jpeg).decode(),
-        }
+    return ShownPhoto(
+        id=as_text(sample.id),
+        size=(width, height),
+        label=class_name(row.label, classes),
+        predicted=class_name(row.predicted, classes),
+        true_boxes=None
+        if boxes is None
+        else [(round(x0, 2), round(y0, 2), round(x1, 2), round(y1, 2)) for x0, y0, x1, y1 in boxes.tolist()],
+        peak=score_map[1],
+        map=score_map[0],
+        jpeg=encode_image(small, ".jpg", cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY),
     )
 
 
-def _encoded(kind: str, pixels: NDArray[np.uint8], options: Sequence[int]) -> bytes:
-    done, data = cv2.imencode(kind, pixels, options)
-    assert done  # no picture is known that OpenCV cannot encode
-    return data.tobytes()
-
-
-def read_shown(path: Path) -> dict[str, Any]:
-    """What :func:`write_shown` wrote, the files of each photo decoded: ``jpeg`` as bytes, ``map`` as ``(h, w) uint8``.
+def read_shown(path: Path) -> ShownPhotos:
+    """Read what :func:`write_shown` wrote.
 
     Raises:
         RunError: the file is missing or damaged, or of another version.
     """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if found["schema_version"] != 1:
-            raise ValueError(f"schema_version {found['schema_version']}")
-        return {**found, "photos": list(_decoded(found["photos"]))}
-    except (OSError, LookupError, TypeError, ValueError, cv2.error) as error:
-        raise RunError(f"{path} is missing or damaged ({error}); evaluate again, or copy the run again") from error
-
-
-def _decoded(photos: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    for photo in photos:
-        pixels = cv2.imdecode(np.frombuffer(base64.b64decode(photo["map"]), np.uint8), cv2.IMREAD_UNCHANGED)
-        if pixels is None or pixels.ndim != 2 or pixels.dtype != np.uint8:
-            raise ValueError(f"the score map of {photo['id']} cannot be read")
-        yield {**photo, "map": pixels, "jpeg": base64.b64decode(photo["jpeg"])}
+    return read_record(path, ShownPhotos, remedy=REMEDY)

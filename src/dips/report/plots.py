@@ -1,50 +1,171 @@
-"""Plots in two places: as inline SVG in the colours of the report's page, light or dark, and as files in black on white.
+"""How plots look, and where they go: inline SVG in the colours of the report's page, light or dark, and files for papers.
 
-In: a :class:`~dips.report.panels.Panel`. Out: ``<svg>`` elements as text, without scripts or links, or SVG and PNG files.
-Matplotlib is imported when it is needed.
+In: :class:`Plot`, which draws itself with Matplotlib. Out: ``<svg>`` elements as text, without scripts or links, or SVG and
+PNG files, black on white. Matplotlib is imported when it is needed.
 """
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from dips.report.panels import Inks, Panel
 from dips.system.files import atomic_file
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["PAGE", "PRINT", "panel_svg", "save_panels"]
+__all__ = ["DASHES", "SERIES", "Line", "Plot", "draw_legend", "draw_lines", "inline_svg", "plot_style", "save_plots"]
 
-# matplotlib wants values, the page has variables: these are replaced
-PAGE = Inks("#010203", "#030201", tuple(f"#01010{index}" for index in range(1, 7)))
-PRINT = Inks("#000000", "#ffffff", ("#0b62b8", "#c2520a", "#14804a", "#8a3ffc", "#b5275b", "#5c6670"))
+SERIES = ("#0b62b8", "#c2520a", "#14804a", "#8a3ffc", "#b5275b", "#5c6670")
+"""Colours of the series on paper; on the page they are its variables ``--series-1`` and so on."""
 
+DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
+"""Dash patterns of the series, so that nobody has to tell colours apart."""
 
-def panel_svg(panel: Panel) -> str:
-    """The plot as an ``<svg>`` element with a title and a description for screen readers, in the page's colours."""
-    import matplotlib as mpl
-
-    with mpl.rc_context(_style(PAGE, panel.title) | {"svg.fonttype": "none"}):
-        figure = _figure([panel], PAGE, panel.size, columns=1)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return _inline(buffer.getvalue(), panel.title, panel.description)
+_PAGE_COLOURS = {colour: f"var(--series-{number})" for number, colour in enumerate(SERIES, start=1)} | {
+    "#000000": "currentColor",
+    "#ffffff": "var(--paper)",
+}
 
 
-def save_panels(
-    stem: Path, panels: Sequence[Panel], *, title: str, size: tuple[float, float] | None = None, columns: int = 2
-) -> list[Path]:
-    """Write the plots beside each other as ``STEM.svg`` and ``STEM.png``, black on white, each whole or not at all.
+@dataclass(frozen=True)
+class Plot:
+    """A plot that is not drawn yet, as the page and a paper draw it in different sizes.
+
+    Attributes:
+        title: its name; also the seed of the ids inside the SVG, so that those of two plots never collide.
+        description: what is to be seen, for those who cannot see it.
+        draw: draws it on given axes.
+        caption: a few words to stand above it.
+        size: width and height on the page in inches.
+    """
+
+    title: str
+    description: str
+    draw: Callable[[Axes], None]
+    caption: str = ""
+    size: tuple[float, float] = (6.2, 3.7)
+
+
+class Line(NamedTuple):
+    """One curve: its name, its points and, if wanted, a point to mark.
+
+    ``look``: ``strong`` is thick, ``dotted`` has a dot at every point; ``faint`` is thin and grey, and several of these share
+    an entry of the legend.
+    """
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    mark: tuple[float, float] | None = None
+    look: Literal["plain", "strong", "dotted", "faint"] = "plain"
+
+
+def draw_lines(
+    axes: Axes, lines: Sequence[Line], *, x_label: str, y_label: str, percent: bool = False, mark_label: str = ""
+) -> None:
+    """Draw curves, each in its own colour and dash pattern, with a legend.
 
     Args:
-        stem: path without suffix; files of before are replaced.
-        panels: of several each gets its caption as a heading; of none nothing is written, and files of before are removed.
+        x_label, y_label: names of the axes.
+        percent: the y axis goes from 0 to 100.
+        mark_label: what the marked points are, for the legend.
+    """
+    faint = [line for line in lines if line.look == "faint"]
+    for line in faint:
+        axes.plot(line.x, line.y, color="black", linestyle="-", alpha=0.3, linewidth=0.8)
+    for line in lines:
+        if line.look == "faint":
+            continue
+        width, marker = 3 if line.look == "strong" else 2, "o" if line.look == "dotted" else None
+        (curve,) = axes.plot(line.x, line.y, label=line.name, linewidth=width, marker=marker, markersize=4)
+        if line.mark is not None:
+            axes.plot(*line.mark, "D", color=curve.get_color(), markersize=7)
+    if faint:
+        name = faint[0].name if len(faint) == 1 else f"{len(faint)} others"
+        axes.plot([], [], color="black", linestyle="-", alpha=0.3, linewidth=0.8, label=name)
+    if mark_label:
+        axes.plot([], [], "D", color="black", markersize=6, label=mark_label)
+    axes.set(xlabel=x_label, ylabel=y_label)
+    if percent:
+        axes.set_ylim(0, 100)
+    draw_legend(axes)
+
+
+def draw_legend(axes: Axes, columns: int = 2) -> None:
+    """Draw the legend above the axes, where it hides nothing."""
+    axes.legend(ncols=columns, loc="lower left", bbox_to_anchor=(-0.02, 1))
+
+
+@contextmanager
+def plot_style(title: str = "", fonttype: Literal["none", "path"] = "path") -> Iterator[None]:
+    """Draw and save in the style of this project's plots, whatever the person's own Matplotlib is set to.
+
+    Args:
+        title: seed of the ids inside SVG.
+        fonttype: whether text in SVG stays text (``none``), or becomes shapes that look alike where the font is missing.
+    """
+    from cycler import cycler
+    from matplotlib import style
+
+    own: dict[str, Any] = {
+        "svg.hashsalt": title,
+        "svg.fonttype": fonttype,
+        "font.size": 10.5,
+        "text.parse_math": False,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.prop_cycle": cycler(color=SERIES * 2) + cycler(linestyle=DASHES * 3),
+        "axes.grid": True,
+        "grid.color": "black",
+        "grid.alpha": 0.13,
+        "hatch.linewidth": 0.5,
+        "legend.frameon": False,
+        "legend.fontsize": 9.5,
+        "legend.columnspacing": 1.2,
+        "legend.handlelength": 2.6,
+    }
+    with style.context(["default", own]):
+        yield
+
+
+def inline_svg(plot: Plot) -> str:
+    """Return the plot as an ``<svg>`` element with a name and a description for screen readers, in the page's colours."""
+    with plot_style(plot.title, "none"):
+        buffer = io.StringIO()
+        figure = _figure([plot], plot.size, columns=1)
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = buffer.getvalue()
+    box = re.search(r'viewBox="([^"]+)"', svg)
+    assert box is not None
+    # matplotlib leaves out black, the default: shapes inherit it from the element
+    opening = (
+        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" class="plot" fill="currentColor" '
+        f'viewBox="{box.group(1)}" role="img" aria-label="{escape(f"{plot.title}. {plot.description}")}">'
+    )
+    body = svg[svg.index(">", svg.index("<svg")) + 1 :]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r'(?<=fill[:=]|roke[:=])([ "])(#[0-9a-f]{6})', lambda m: m[1] + _PAGE_COLOURS.get(m[2], m[2]), body)
+    # matplotlib numbers its groups alike in every plot; only what is referred to keeps its id, which the title salts
+    used = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', body))
+    return opening + re.sub(r' id="([^"]*)"', lambda m: m[0] if m[1] in used else "", body)
+
+
+def save_plots(
+    stem: Path, plots: Sequence[Plot], *, title: str, size: tuple[float, float] | None = None, columns: int = 2
+) -> list[Path]:
+    """Write the plots beside each other as ``STEM.svg`` and ``STEM.png`` (300 dpi), each whole or not at all.
+
+    Args:
+        stem: path without suffix; existing files are replaced.
+        plots: of several each gets its caption as a heading; of none nothing is written, and existing files are removed.
         title: name of the picture.
         size: width and height of each in inches; the first one's on the page by default.
         columns: how many stand beside each other.
@@ -52,74 +173,31 @@ def save_panels(
     Raises:
         RunError: a file cannot be written.
     """
-    import matplotlib as mpl
-
-    if not panels:
-        for suffix in (".svg", ".png"):  # they belong to other numbers
-            stem.with_name(f"{stem.name}{suffix}").unlink(missing_ok=True)
+    paths = [stem.with_name(f"{stem.name}.{kind}") for kind in ("svg", "png")]
+    if not plots:
+        for path in paths:  # they belong to other numbers
+            path.unlink(missing_ok=True)
         return []
-    paths = []
-    with mpl.rc_context(_style(PRINT, title) | {"svg.fonttype": "path"}):  # looks alike where the font is missing
-        figure = _figure(panels, PRINT, size or panels[0].size, columns=min(columns, len(panels)))
-        for kind, about in (
-            ("svg", {"Title": title, "Date": None, "Creator": None}),
-            ("png", {"Title": title, "Software": None}),
-        ):
-            path = stem.with_name(f"{stem.name}.{kind}")
+    with plot_style(title):
+        figure = _figure(plots, size or plots[0].size, columns=min(columns, len(plots)))
+        for path, about in zip(paths, ({"Date": None}, {"Software": None}), strict=True):
             with atomic_file(path, "wb") as file:
-                figure.savefig(file, format=kind, dpi=300, facecolor=PRINT.paper, metadata=about)
-            paths.append(path)
+                figure.savefig(file, format=path.suffix[1:], dpi=300, metadata={"Title": title, **about})
     return paths
 
 
-def _style(inks: Inks, salt: str) -> dict[Any, Any]:
-    return {
-        "svg.hashsalt": salt,
-        "font.family": "sans-serif",
-        "font.sans-serif": ["DejaVu Sans"],
-        "font.size": 10.5,
-        "hatch.linewidth": 0.5,
-        "text.color": inks.text,
-        "axes.edgecolor": inks.text,
-        "axes.labelcolor": inks.text,
-        "xtick.color": inks.text,
-        "ytick.color": inks.text,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "text.parse_math": False,
-    }
-
-
-def _figure(panels: Sequence[Panel], inks: Inks, size: tuple[float, float], *, columns: int) -> Figure:
+def _figure(plots: Sequence[Plot], size: tuple[float, float], *, columns: int) -> Figure:
+    """Draw plots in rows, each of ``size`` inches; call it within :func:`plot_style`."""
     from matplotlib.figure import Figure
 
-    rows = -(-len(panels) // columns)
+    rows = -(-len(plots) // columns)
     figure = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes, panel in zip(grid, panels, strict=False):
-        panel.draw(axes, inks)
-        if len(panels) > 1:
-            legend = axes.get_legend()
-            if legend is not None:
-                legend.set_title(panel.caption, {"size": 10.5, "weight": "bold"})
-                legend.set_alignment("left")
-    for axes in grid[len(panels) :]:
+    for axes, plot in zip(grid, plots, strict=False):
+        plot.draw(axes)
+        if len(plots) > 1 and (legend := axes.get_legend()):
+            legend.set_title(plot.caption, {"size": 10.5, "weight": "bold"})
+            legend.set_alignment("left")
+    for axes in grid[len(plots) :]:
         axes.set_axis_off()
     return figure
-
-
-def _inline(svg: str, title: str, description: str) -> str:
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    box = re.search(r'viewBox="([^"]+)"', svg)
-    opening = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" class="plot" '
-        f'viewBox="{box.group(1) if box else "0 0 446 245"}" role="img" aria-label="{escape(f"{title}. {description}")}">'
-    )
-    svg = opening + svg[svg.index(">") + 1 :]
-    # matplotlib numbers its groups alike in every plot; only what is referred to keeps its id, which the title salts
-    used = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', svg))
-    svg = re.sub(r' id="([^"]*)"', lambda match: match.group(0) if match.group(1) in used else "", svg)
-    for index, colour in enumerate(PAGE.series, start=1):
-        svg = svg.replace(colour, f"var(--series-{index})")
-    return svg.replace(PAGE.paper, "var(--paper)").replace(PAGE.text, "currentColor")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from dips.errors import RunError
 from dips.report.page import write_report
-from dips.report.photopage import PhotoPage
-from dips.report.photos import PHOTOS, ROWS, read_shown
+from dips.report.photo_section import PhotoSection
+from dips.report.photos import PHOTOS, REMEDY, ROWS, read_shown
+from dips.report.records import Evaluation, Run, with_words
 from dips.system.files import file_sha256
+from dips.system.records import read_record
 
 __all__ = ["write_run_report"]
 
@@ -24,96 +26,81 @@ def write_run_report(run: str | Path, out: str | Path | None = None) -> Path:
     """Write ``report.html`` from the run's settings, metrics and, if there is one, its last evaluation.
 
     Args:
-        out: another place for it.
+        run: the run folder.
+        out: another path for it.
+
+    Returns:
+        The file.
 
     Raises:
         RunError: the folder is no finished run, or a file of it is missing or damaged.
     """
     folder = Path(run)
-    record = _read(folder / "run.json")
-    if record is None:
+    if not (folder / "run.json").is_file():
         raise RunError(f"{folder} holds no finished run (run.json is missing); finish it with 'dips train ... --resume'")
-    evaluation = _read(folder / "evaluation.json")
+    evaluation, photos = None, None
+    if (folder / "evaluation.json").is_file():
+        evaluation = read_record(folder / "evaluation.json", Evaluation, remedy=REMEDY)
+        evaluation = msgspec.structs.replace(evaluation, methods=[with_words(method) for method in evaluation.methods])
+        photos = _photos(folder, evaluation)
     path = folder / "report.html" if out is None else Path(out)
-    try:
-        parts: dict[str, Any] = {
-            "evaluation": None if evaluation is None else _evaluation(record, evaluation),
-            "metrics": _metrics(folder / "metrics.jsonl"),
-            "settings_toml": (folder / "config.toml").read_text(encoding="utf-8"),
-            "environment": record["environment"],
-            "weights": [{"role": role, **item} for role, item in record["weights"].items()],
-            "photos": None if evaluation is None else _photos(folder, evaluation),
-        }
-    except (OSError, LookupError, TypeError, ValueError, AttributeError, csv.Error) as error:
-        raise RunError(
-            f"{folder}: run.json, metrics.jsonl, config.toml, evaluation.json or {ROWS} is missing or damaged ({error}); "
-            "evaluate again, or copy the run again"
-        ) from error
-    write_report(path, title=folder.resolve().name, **parts)
+    write_report(
+        path,
+        title=folder.resolve().name,
+        run=read_record(folder / "run.json", Run, remedy=REMEDY),
+        evaluation=evaluation,
+        metrics=_metrics(folder / "metrics.jsonl"),
+        settings_toml=_text(folder / "config.toml"),
+        photos=photos,
+    )
     return path
 
 
-def _photos(folder: Path, evaluation: Mapping[str, Any]) -> PhotoPage:
-    """Lines and pictures, as far as they are here and of this very evaluation."""
-    known = evaluation.get("files", {})
-    strange = [name for name, digest in known.items() if not _is(folder / name, digest)]
-    rows = [] if ROWS in strange else _rows(folder / ROWS, evaluation["n_images"])
-    if not known:
-        return PhotoPage(rows, None, "this run was evaluated by an earlier version, which kept no score maps")
-    if PHOTOS in strange:
-        return PhotoPage(rows, None, f"{PHOTOS} is missing in the run folder, or of another evaluation")
+def _photos(folder: Path, evaluation: Evaluation) -> PhotoSection:
+    """Return lines and pictures, as far as they are here and of this very evaluation."""
+    foreign = [name for name, digest in evaluation.files.items() if not _has_digest(folder / name, digest)]
+    rows = [] if ROWS in foreign else _rows(folder / ROWS, evaluation.n_images)
+    if not evaluation.files:
+        return PhotoSection(rows, None, "this run was evaluated by an earlier version, which kept no score maps")
+    if PHOTOS in foreign:
+        return PhotoSection(rows, None, f"{PHOTOS} is missing in the run folder, or belongs to another evaluation")
     shown = read_shown(folder / PHOTOS)
-    return PhotoPage(rows, shown, "" if shown["photos"] else "the evaluation was asked for none")
+    return PhotoSection(rows, shown, "" if shown.photos else "the evaluation was run without photos for the report")
 
 
-def _is(path: Path, digest: str) -> bool:
+def _has_digest(path: Path, digest: str) -> bool:
     return path.is_file() and file_sha256(path) == digest
 
 
 def _rows(path: Path, count: int) -> list[dict[str, str]]:
-    """The lines of the CSV, whose numbers are numbers; none if it is not there or not of this evaluation."""
+    """Return the lines of the CSV, whose numbers are numbers; none if it is not there or not of this evaluation."""
     if not path.is_file():
         return []
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    if len(rows) != count or not all(row.keys() >= _COLUMNS for row in rows):
-        return []
-    for row in rows:
-        numbers = int(row["true_boxes"]), float(row["iou"] or 0), float(row["oracle_iou"] or 0)
-        if not all(map(math.isfinite, numbers)):
-            raise ValueError(f"{ROWS} has no numbers for {row['id']}")
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        if len(rows) != count or not all(row.keys() >= _COLUMNS for row in rows):
+            return []
+        for row in rows:
+            numbers = int(row["true_boxes"]), float(row["iou"] or 0), float(row["oracle_iou"] or 0)
+            if not all(map(math.isfinite, numbers)):
+                raise ValueError(f"no number for {row['id']}")
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise RunError(f"{path} is damaged ({error}); {REMEDY}") from error
     return rows
 
 
-def _evaluation(record: Mapping[str, Any], evaluation: Mapping[str, Any]) -> dict[str, Any]:
-    accuracy = record["accuracy"]
-    return {
-        "data": evaluation["data"],
-        "split": evaluation["split"],
-        "methods": [{**method, "name": method["name"].replace("_", " ")} for method in evaluation["methods"]],
-        "classes": evaluation["classes"],
-        "classifiers": [
-            {"name": f"CNN, {evaluation['split']}", "accuracy": evaluation["top1_cls"]},
-            {"name": "CNN, validation", "accuracy": accuracy["classifier"]},
-            {"name": "linear on class tokens, validation", "accuracy": accuracy["linear_probe"]},
-        ],
-        "tau_source": record["selection"],
-        "selection": record["selection"],
-        "label_free": record["label_free"],
-        "notes": [evaluation["protocol"]],
-        "note": evaluation.get("note", ""),
-    }
-
-
 def _metrics(path: Path) -> list[dict[str, Any]]:
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-
-
-def _read(path: Path) -> dict[str, Any] | None:
+    """Return the rows of ``metrics.jsonl``, whose names depend on the settings; none if it is not there."""
+    lines = _text(path).splitlines() if path.is_file() else []
     try:
-        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-    except ValueError as error:
-        raise RunError(f"{path} is damaged ({error}); evaluate again, or copy the run again") from error
-    return found if isinstance(found, dict) else None
+        return [msgspec.json.decode(line, type=dict[str, Any]) for line in lines if line.strip()]
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise RunError(f"{path} is damaged ({error}); {REMEDY}") from error
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"cannot read {path} ({error}); {REMEDY}") from error

@@ -1,4 +1,4 @@
-// One photo, large: a dialog that the arrows turn the pages of.
+// One photo, large: a dialog; the arrow keys turn its pages.
 
 class Viewer {
   /** @param facts row to pairs of words  @param draw draws a row into a canvas  @param around the rows to turn to */

@@ -1,8 +1,8 @@
-// A photo with its score map, the outline of the mask and boxes; colours and opacity are those of dips.export.marks.
+// A photo with its score map, the outline of the mask and boxes; colours and opacity are those of dips.pictures.drawing.
 
 const PREDICTED = "rgb(64,224,255)", TRUE = "rgb(150,255,90)", DARK = "rgb(12,14,18)", OUTLINE = "#fff";
 
-/** Draw into a canvas, whose longer side becomes at most `side` pixels. Layers: which of heat, mask, boxes, truth are wanted. */
+/** Draw into a canvas, whose longer side becomes at most `side` pixels. Layers: which of heat, mask, boxes, truth are drawn. */
 function drawPhoto(canvas, photo, image, found, layers, colours, side, tags) {
   const scale = side / Math.max(image.naturalWidth, image.naturalHeight);
   const width = Math.max(1, Math.round(image.naturalWidth * scale)), height = Math.max(1, Math.round(image.naturalHeight * scale));
@@ -19,13 +19,13 @@ function drawPhoto(canvas, photo, image, found, layers, colours, side, tags) {
     stroke(context, path, OUTLINE, Math.max(1, line / 2), []);
   }
   const zoom = [width / photo.size[0], height / photo.size[1]];
-  const place = (box) => box.map((value, i) => value * zoom[i % 2]);
+  const onCanvas = (box) => box.map((value, i) => value * zoom[i % 2]);
   if (layers.truth) {
-    for (const box of photo.boxes ?? []) strokeBox(context, place(box), TRUE, line, [4 * line, 3 * line]);
+    for (const box of photo.boxes ?? []) strokeBox(context, onCanvas(box), TRUE, line, [4 * line, 3 * line]);
   }
   if (layers.boxes) {
-    for (const box of [...found.boxes].reverse()) strokeBox(context, place(box), PREDICTED, line, []);
-    if (tags) found.boxes.forEach((box, i) => tag(context, place(box), found.scores[i].toFixed(2), line));
+    for (const box of [...found.boxes].reverse()) strokeBox(context, onCanvas(box), PREDICTED, line, []);
+    if (tags) found.boxes.forEach((box, i) => tag(context, onCanvas(box), found.scores[i].toFixed(2), line));
   }
 }
 
@@ -92,9 +92,9 @@ function outline(photo, regions, width, height) {
     for (let i = 0; i < 4; i++) {
       const one = at + corners[i], other = at + corners[(i + 1) % 4], low = values[one], high = values[other];
       if (low > iso === high > iso) continue;
-      const share = (iso - low) / (high - low);
-      const x = (one % wide) * (1 - share) + (other % wide) * share - 0.5;
-      const y = Math.floor(one / wide) * (1 - share) + Math.floor(other / wide) * share - 0.5;
+      const fraction = (iso - low) / (high - low);
+      const x = (one % wide) * (1 - fraction) + (other % wide) * fraction - 0.5;
+      const y = Math.floor(one / wide) * (1 - fraction) + Math.floor(other / wide) * fraction - 0.5;
       crossings.push([
         Math.min(Math.max((x * width) / columns, 0), width), Math.min(Math.max((y * height) / rows, 0), height),
       ]);

@@ -33,10 +33,10 @@ function start() {
     caption: (row) => {
       const now = found(row);
       const measured = row.iou === null ? "" : `measured ${row.iou.toFixed(2)} · `;
-      const said = `${measured}${className(row.predicted)}${wrongClass(row) ? `, but it is ${className(row.label)}` : ""}`;
+      const words = `${measured}${className(row.predicted)}${wrongClass(row) ? ` instead of ${className(row.label)}` : ""}`;
       const boxes = now ? `${now.boxes.length} box${now.boxes.length === 1 ? "" : "es"}` : "";
       const value = now?.iou === null || !now ? boxes : `IoU ${now.iou.toFixed(2)}`;
-      return { value, words: said, name: `${row.id}: ${said}, ${value}, ${boxes}` };
+      return { value, words, name: `${row.id}: ${words}, ${value}, ${boxes}` };
     },
   });
 
@@ -47,8 +47,8 @@ function start() {
       const now = found(row);
       const none = data.background >= 0 && row.predicted === data.background;
       const facts = [["Predicted", `${className(row.predicted)}${wrongClass(row) ? ": wrong" : ""}`], ["True class", className(row.label)]];
-      if (now) facts.push(["Boxes here", none ? "none: the predicted class shows no object" : String(now.boxes.length)]);
-      facts.push(["True boxes", String(row.trueBoxes)]);
+      if (now) facts.push(["Boxes here", none ? "none: the predicted class has no object" : String(now.boxes.length)]);
+      facts.push(["Ground-truth boxes", String(row.trueBoxes)]);
       if (now && now.iou !== null) facts.push(["IoU here", now.iou.toFixed(2)]);
       if (row.iou !== null) facts.push(["IoU, measured", iouWords(row.iou)], ["Best IoU", iouWords(row.oracleIou)]);
       if (row.error >= 0) facts.push(["Kind of error", data.errors[row.error][0]]);
@@ -72,7 +72,7 @@ function start() {
     { words: iouWords(found(row)?.iou), kind: "number" },
   ], (row) => viewer.open(row));
 
-  /** List the rows anew. */
+  /** List the rows again. */
   function list() {
     const passed = filtered(data.rows, state.filter, found, data.background);
     state.listed = sorted(passed, state.order, found);
@@ -95,24 +95,24 @@ function start() {
     viewer.render();
   }
 
-  /** After a change of the threshold, all photos are looked at in short pieces, so that the page stays quick. */
+  /** After a change of the threshold, all photos are processed in short pieces, so that the page stays responsive. */
   async function settle() {
     if (!data.photos.length) return;
     const version = ++state.version;
     const shown = data.rows.filter((row) => row.photo);
-    let begun = performance.now();
+    let started = performance.now();
     for (const row of shown) {
       found(row);
-      if (performance.now() - begun < 8) continue;
+      if (performance.now() - started < 8) continue;
       await new Promise((done) => setTimeout(done));
       if (version !== state.version) return;
-      begun = performance.now();
+      started = performance.now();
     }
     const ious = shown.map((row) => found(row)?.iou ?? null).filter((iou) => iou !== null);
     const right = ious.filter((iou) => iou >= 0.5).length;
     const boxes = shown.reduce((sum, row) => sum + (found(row)?.boxes.length ?? 0), 0);
     byId("photo-count").textContent = ious.length
-      ? `${right} of ${ious.length} shown photos with true boxes have a box with IoU ≥ 0.5 (${((100 * right) / ious.length).toFixed(1)} %).`
+      ? `${right} of ${ious.length} shown photos with ground-truth boxes have a box with IoU ≥ 0.5 (${((100 * right) / ious.length).toFixed(1)} %).`
       : `${boxes} boxes in ${shown.length} shown photos.`;
     if (state.filter.boxes || state.order.key === "now") list();
     else table.render();
@@ -197,7 +197,7 @@ function start() {
     redraw();
     return settle();
   }).catch((error) => {
-    byId("photo-count").textContent = "This browser cannot unpack the score maps; take a newer one.";
+    byId("photo-count").textContent = "This browser cannot unpack the score maps; use a newer one.";
     throw error;
   });
   window.dipsReport = { boxesFromMap, bestIou, data, state, gallery, table, viewer, ready: unpacked };

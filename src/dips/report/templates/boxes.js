@@ -1,4 +1,4 @@
-// The objects of a score map, as dips.scoremaps.boxes_from_map finds them, to the last digit: the tests compare the two.
+// The objects of a score map, as dips.scoremaps.levels.boxes_from_map finds them, to the last digit: the tests compare the two.
 
 /**
  * @param {Uint8Array} levels map of height x width, 255 for a score of 1

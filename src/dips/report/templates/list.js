@@ -4,7 +4,7 @@ const NO_FILTER = { text: "", iou: "", label: "", predicted: "", error: "", boxe
 
 const wrongClass = (row) => row.label >= 0 && row.predicted >= 0 && row.label !== row.predicted;
 
-/** The rows that pass a filter; `found(row)` says what is found in a photo at the threshold of the moment. */
+/** The rows that pass a filter; `found(row)` is what is found in a photo at the current threshold. */
 function filtered(rows, filter, found, background) {
   const text = filter.text.trim().toLowerCase();
   const [low, high] = filter.iou.includes(":") ? filter.iou.split(":").map(Number) : [-1, 2];

@@ -1,0 +1,155 @@
+"""What the report reads of a run folder: the keys it needs of ``run.json`` and ``evaluation.json``, with their types.
+
+In: these files, perhaps of an earlier version, which lacks some numbers. Out: records whose missing numbers are None or empty.
+Percentages are in [0, 100], thresholds and scores in [0, 1]; what is counted by IoU has the keys ``30``, ``50`` and ``70``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from dips.system.records import Record
+
+__all__ = ["Accuracies", "Activations", "BoxNumbers", "ClassNumbers", "Dissection", "Evaluation", "Method", "Run"]
+__all__ += ["ThresholdNumbers", "as_methods", "own_method"]
+
+
+class BoxNumbers(Record, frozen=True, kw_only=True):
+    """What :meth:`dips.evaluate.result.BoxResult.record` says; each number at its best threshold of the evaluated split.
+
+    Attributes:
+        best_tau: these thresholds, by IoU and, for the largest contour, ``v1``.
+        curves: percent of the photos that are correct at each threshold, ``tau``, under the same keys.
+        intervals: of the bootstrap: ``level`` and ``replicates``, and a pair of limits by the name of a number.
+    """
+
+    n_images: int = 0
+    n_boxes: int = 0
+    max_box_acc: float | None = None
+    max_box_acc_v2: float | None = None
+    max_box_acc_at: dict[str, float | None] = msgspec.field(default_factory=dict)
+    best_tau: dict[str, float] | None = None
+    gt_known: float | None = None
+    top1_loc: float | None = None
+    top5_loc: float | None = None
+    class_top1: float | None = None
+    intervals: dict[str, Any] | None = None
+    curves: dict[str, list[float]] = msgspec.field(default_factory=dict)
+
+
+class ThresholdNumbers(Record, frozen=True, kw_only=True):
+    """What :meth:`dips.evaluate.result.ThresholdResult.record` says, at thresholds ``tau`` that were chosen on validation."""
+
+    tau: dict[str, float] = msgspec.field(default_factory=dict)
+    box_acc_v2: float | None = None
+
+
+class Activations(Record, frozen=True, kw_only=True):
+    """Values of score maps inside and outside the ground truth.
+
+    Attributes:
+        edges: ``(B + 1,)`` limits of the bins.
+        foreground, background: ``(B,)`` percent of the pixels inside and outside that are in each bin; None without pixels.
+        foreground_pixels, background_pixels: how many these are.
+        truth: what the ground truth is, ``boxes`` or ``masks``.
+    """
+
+    edges: list[float]
+    foreground: list[float | None]
+    background: list[float | None]
+    foreground_pixels: int
+    background_pixels: int
+    truth: str
+
+
+class Dissection(Record, frozen=True, kw_only=True):
+    """Percent of the photos with ground-truth boxes by kind of error, at the threshold ``tau``; None: no such error can be."""
+
+    tau: float
+    tau_from: str
+    n_images: int
+    percent: dict[str, float | None]
+
+
+class Method(Record, frozen=True, kw_only=True):
+    """One method of an evaluation: the localizer that the run trained (``own``), or what it is compared with."""
+
+    name: str
+    own: bool = False
+    note: str = ""
+    boxes: BoxNumbers = BoxNumbers()
+    at_tau: ThresholdNumbers | None = None
+    pxap: float | None = None
+    activations: Activations | None = None
+    dissection: Dissection | None = None
+
+
+class ClassNumbers(Record, frozen=True, kw_only=True):
+    """One class: how many photos it has, and percent of them with the right label and with a box of IoU 0.5."""
+
+    name: str
+    n: int
+    accuracy: float | None = None
+    box_acc_50: float | None = None
+
+
+class Evaluation(Record, frozen=True, kw_only=True):
+    """``evaluation.json``.
+
+    Attributes:
+        protocol: how boxes are judged, a sentence.
+        note: a sentence about the photos for the top of the page.
+        files: SHA-256 of the files that belong to this evaluation, by name.
+    """
+
+    data: str
+    split: str
+    protocol: str
+    n_images: int
+    top1_cls: float | None = None
+    methods: list[Method] = msgspec.field(default_factory=list)
+    classes: list[ClassNumbers] = msgspec.field(default_factory=list)
+    note: str = ""
+    files: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class Accuracies(Record, frozen=True, kw_only=True):
+    """Percent of the validation photos whose class is right, of the CNN and of a linear classifier on class tokens."""
+
+    classifier: float | None = None
+    linear_probe: float | None = None
+
+
+class Run(Record, frozen=True, kw_only=True):
+    """``run.json``.
+
+    Attributes:
+        environment: versions and hardware.
+        weights: where each network's weights are from, by its part: ``arch``, ``source``, ``origin``, ``sha256``, ``note``.
+        selection: how checkpoint and threshold were chosen, in words.
+        label_free: whether they were chosen without ground-truth boxes.
+    """
+
+    environment: dict[str, Any]
+    weights: dict[str, dict[str, Any]]
+    accuracy: Accuracies
+    selection: str
+    label_free: bool
+
+
+def as_methods(methods: Sequence[Mapping[str, Any]]) -> list[Method]:
+    """Return the methods of an evaluation's result with words for names: underscores become spaces."""
+    return [with_words(method) for method in msgspec.convert(methods, list[Method])]
+
+
+def with_words(method: Method) -> Method:
+    """Return the method with underscores in its name replaced by spaces."""
+    return msgspec.structs.replace(method, name=method.name.replace("_", " "))
+
+
+def own_method(methods: Sequence[Method]) -> Method | None:
+    """Return the method that the run trained: the one with ``own``, else the first one."""
+    return next((method for method in methods if method.own), methods[0] if methods else None)
