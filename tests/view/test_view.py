@@ -84,7 +84,14 @@ def ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def model(folder: Path, classes: list[str]) -> Path:
-    meta = {"classes": classes, "background": None, "best_tau": {}, "temper": 2.0, "photo_side": None, "key_map": None}
+    meta: dict[str, object] = {
+        "classes": classes,
+        "background": None,
+        "best_tau": {},
+        "temper": 2.0,
+        "photo_side": None,
+        "key_map": None,
+    }
     networks = {"localizer": {"encoder": "", "channels": []}, "classifier": {"arch": "", "classes": len(classes)}}
     folder.mkdir()
     (folder / "model.json").write_text(json.dumps({"schema": 1, **networks, "sha256": "", "meta": meta}))
