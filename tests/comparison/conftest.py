@@ -100,12 +100,16 @@ def comparison() -> dict[str, Any]:
         "data": "photos/my_birds",
         "split": "test",
         "protocol": "224 x 224 pixels, 1000 thresholds",
+        "protocol_name": "wsol-224",
         "n_images": 9,
         "n_boxes": 8,
+        "n_skipped": 0,
         "budget_minutes": 3.0,
         "seeds": [0, 1],
+        "photos": {"train": 20, "val": 8, "val_boxed": 7},
         "cnn": "EfficientNet-Lite0, ImageNet (embedded)",
         "transformer": "DINOv2-S, saliency-tuned (embedded)",
+        "weights": {"cnn": None, "transformer": None},
         "environment": {"device": "cpu", "cpus": 2},
         "methods": [
             {
@@ -114,9 +118,26 @@ def comparison() -> dict[str, Any]:
                 "paper": f"Some & Other, {title}",
                 "labels": labels,
                 "own": name == "dips",
+                "needs": [],
                 "runs": runs,
             }
             for name, title, labels, runs in methods
         ],
         "failed": [{"name": "a_b", "title": "A_B & 50% <#1>|", "seed": 1, "why": "ValueError: a_1 | b\n at 5%"}],
+    }
+
+
+@pytest.fixture
+def result() -> dict[str, Any]:
+    """The numbers of a method on a split."""
+    return {
+        "boxes": {"max_box_acc_v2": 50.0, "curves": {"tau": [0.0, 0.5], "30": [10.0, 20.0]}},
+        "at_tau": None,
+        "pxap": None,
+        "activations": None,
+        "dissection": None,
+        "top1_cls": None,
+        "parameters": 4,
+        "seconds_per_photo": 0.5,
+        "skipped": [{"path": "a.jpg", "why": "cut short"}],
     }

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dips.comparison.catalogue import METHODS, find_methods
+from dips.comparison.catalogue import METHODS, choose_methods, create_methods
 from dips.errors import ConfigError
 
 OWN = """
@@ -26,7 +26,7 @@ class NoMethod: ...
 
 
 def names(*wanted: str, heads: int = 3) -> list[str]:
-    return [method.name for method in find_methods(wanted, heads=lambda: heads)]
+    return [method.name for method in create_methods(choose_methods(wanted), lambda: heads)]
 
 
 def test_needs_come_first_and_each_once() -> None:
@@ -43,11 +43,17 @@ def test_the_transformer_is_asked_for_heads_only_where_heads_are_wanted() -> Non
     def never() -> int:
         raise AssertionError
 
-    assert [method.name for method in find_methods(["cam", "lost"], heads=never)] == ["cam", "lost"]
+    assert [method.name for method in create_methods(choose_methods(["cam", "lost"]), never)] == ["cam", "lost"]
 
 
 @pytest.mark.parametrize(
-    ("wrong", "hint"), [("layer-cam", "did you mean 'layercam'"), ("head4", "head1, head2 and so on"), ("", "no method ''")]
+    ("wrong", "hint"),
+    [
+        ("layer-cam", "did you mean 'layercam'"),
+        ("head4", "there is no head4; this transformer has head1 to head3"),
+        ("head0", "head1, head2 and so on"),
+        ("", "no method ''"),
+    ],
 )
 def test_an_unknown_name(wrong: str, hint: str) -> None:
     with pytest.raises(ConfigError, match="--methods") as found:
@@ -59,6 +65,21 @@ def test_a_method_of_ones_own(tmp_path: Path) -> None:
     file = tmp_path / "own.py"
     file.write_text(OWN)
     assert names(f"{file}:Mine") == ["cam", "layercam", "mine"]
+
+
+def test_each_call_creates_methods_anew_from_a_file_that_is_imported_once(tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(OWN + f"\nwith open({str(tmp_path / 'imports')!r}, 'a') as file:\n    file.write('x')\n")
+    choices = choose_methods([f"{file}:Mine"])
+    (*_, first), (*_, second) = (create_methods(choices, lambda: 3) for _ in range(2))
+    assert type(first) is type(second) and first is not second and (tmp_path / "imports").read_text() == "x"
+
+
+def test_what_a_method_of_ones_own_needs_must_exist(tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(OWN.replace("layercam", "layer-cam"))
+    with pytest.raises(ConfigError, match="Mine needs 'layer-cam', and there is no such method"):
+        names(f"{file}:Mine")
 
 
 def test_names_in_any_case_and_all_wrong_ones_at_once() -> None:

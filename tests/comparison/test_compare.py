@@ -124,7 +124,7 @@ def test_other_settings_are_refused(run: Compare, kinds: Any, tmp_path: Path) ->
         run([kinds.Bright()], settings=["train.epochs=2"])
     (tmp_path / "else").mkdir()
     (tmp_path / "else" / "mine.txt").write_text("mine")
-    with pytest.raises(RunError, match="no comparison"):
+    with pytest.raises(RunError, match="not a comparison"):
         run([kinds.Bright()], out=tmp_path / "else")
 
 
@@ -198,7 +198,7 @@ def test_an_unreadable_photo_is_skipped_and_named(run: Compare, kinds: Any, scen
     [
         ("nowhere", "nowhere"),
         ("no test part", "test"),
-        ("no boxes", r"has true boxes or masks.*docs/data\.md"),
+        ("no boxes", r"has ground-truth boxes or masks.*docs/data\.md"),
         ("train", r"holds train/ and test/"),
     ],
 )

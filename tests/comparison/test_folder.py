@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -20,29 +21,59 @@ def test_a_fit_is_read_back(tmp_path: Path, kinds: Any) -> None:
     method, folder = kinds.Learner(), MethodFolder(tmp_path / "learner")
     method.net = nn.Conv2d(3, 1, 1)
     fit = Fit(steps=4, epochs=1.5, seconds=2.5, chosen="step 4", curve=({"step": 4, "v2": 50.0},))
-    assert folder.fit() is None
+    assert folder.fit_file() is None and not folder.fits(method)
     folder.save_fit(method, fit)
-    assert folder.fit() == Fit(4, 1.5, 2.5, "step 4", [{"step": 4, "v2": 50.0}])  # type: ignore[arg-type]
-    assert torch.equal(folder.state()["weight"], method.net.weight)
+    written = json.loads((tmp_path / "learner" / "fit.json").read_text())
+    assert next(iter(written.items())) == ("schema_version", 1) and fit.record().items() <= written.items()
+    found = folder.fit_file()
+    assert found is not None and (found.steps, found.epochs, found.seconds, found.bounded) == (4, 1.5, 2.5, None)
+    assert (found.chosen, found.curve) == ("step 4", [{"step": 4, "v2": 50.0}])
+    assert (found.method.name, found.method.labels, found.method.needs) == ("learner", "image", [])
+    assert torch.equal(folder.state()["weight"], method.net.weight) and folder.fits(method)
 
 
-def test_a_result_is_read_back_with_its_maps(tmp_path: Path) -> None:
+def test_a_fit_of_a_method_that_diverged_is_kept(tmp_path: Path, kinds: Any) -> None:
+    method, folder = kinds.Learner(), MethodFolder(tmp_path / "learner")
+    method.net = nn.Conv2d(3, 1, 1)
+    folder.save_fit(method, Fit(curve=({"loss": float("nan"), "v2": np.float64(40.0)},)))
+    found = folder.fit_file()
+    assert found is not None and found.curve == [{"loss": None, "v2": 40.0}]
+
+
+def test_a_result_is_read_back_with_its_maps(tmp_path: Path, result: dict[str, Any]) -> None:
     folder, maps = MethodFolder(tmp_path / "m"), {"a/b.jpg": np.eye(3, dtype=np.float32)}
     assert folder.result("test") is None and folder.maps("test") == {}
-    folder.save_result("test", {"pxap": None}, maps)
-    assert folder.result("test") == {"pxap": None}
+    folder.save_result("test", result, maps)
+    assert json.loads((tmp_path / "m" / "test.json").read_text()) == {"schema_version": 1, **result}
+    found = folder.result("test")
+    assert found is not None and found.boxes == result["boxes"] and found.skipped[0].why == "cut short"
     np.testing.assert_array_equal(folder.maps("test")["a/b.jpg"], maps["a/b.jpg"])
 
 
+def test_files_of_before_have_no_version(tmp_path: Path, kinds: Any, result: dict[str, Any]) -> None:
+    method, folder = kinds.Learner(), MethodFolder(tmp_path)
+    method.net = nn.Conv2d(3, 1, 1)
+    folder.save_fit(method, Fit(steps=4))
+    folder.save_result("test", result, {})
+    for file in ("fit.json", "test.json"):
+        record = json.loads((tmp_path / file).read_text())
+        del record["schema_version"]
+        (tmp_path / file).write_text(json.dumps(record))
+    assert folder.fits(method) and folder.result("test") is not None
+
+
 @pytest.mark.parametrize("file", ["fit.json", "state.safetensors", "test.json", "test.maps.safetensors"])
-def test_a_damaged_file_is_named(tmp_path: Path, kinds: Any, file: str) -> None:
+@pytest.mark.parametrize("content", [b"\x00damaged", b"[]", b'{"schema_version": 2}', b'{"boxes": 1, "steps": "many"}'])
+def test_a_damaged_or_foreign_file_is_named(
+    tmp_path: Path, kinds: Any, result: dict[str, Any], file: str, content: bytes
+) -> None:
     method, folder = kinds.Learner(), MethodFolder(tmp_path)
     method.net = nn.Conv2d(3, 1, 1)
     folder.save_fit(method, Fit())
-    folder.save_result("test", {}, {"a": np.eye(3, dtype=np.float32)})
-    (tmp_path / file).write_bytes(b"\x00damaged")
-    with pytest.raises(RunError, match="remove"):
-        folder.fit(), folder.state(), folder.result("test"), folder.maps("test")
+    folder.save_result("test", result, {"a": np.eye(3, dtype=np.float32)})
+    (tmp_path / file).write_bytes(content)
+    with pytest.raises(RunError, match=rf"{file} .*remove"):
+        folder.fit_file(), folder.state(), folder.result("test"), folder.maps("test")
 
 
 def test_a_comparison_is_known_again(tmp_path: Path) -> None:

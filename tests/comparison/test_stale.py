@@ -6,8 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dips.comparison.contact_sheets import write_sheets
-
 Compare = Callable[..., dict[str, Any]]
 TEXT = Path(__file__).with_name("methods.py").read_text(encoding="utf-8")
 EDITED = TEXT.replace("return min_max(self.net(images)[:, 0])", "return images[:, 0] * 0 + 1")
@@ -52,10 +50,3 @@ def test_an_edited_method_that_fails_has_no_numbers(run: Compare, tmp_path: Path
 def test_all_methods_may_fail(run: Compare, kinds: Any) -> None:
     record = run([kinds.BreaksAtFit()])
     assert [failed["name"] for failed in record["failed"]] == ["breaks-at-fit"] and record["methods"] == []
-
-
-def test_no_sheet_of_before_stays_where_there_is_nothing_to_show(tmp_path: Path) -> None:
-    (tmp_path / "sheet-7.jpg").write_bytes(b"old")
-    assert write_sheets(tmp_path, {"methods": [], "split": "test"}, [], tmp_path / "seed-0", "test") == [] and not list(
-        tmp_path.glob("sheet-*")
-    )

@@ -5,12 +5,38 @@ import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from dips.comparison.rows import COLUMNS, Number, comparison_rows, shown_columns
-from dips.comparison.table import notes, to_latex, to_markdown, write_comparison
+from dips.comparison.records import Comparison
+from dips.comparison.table import COLUMNS, Number, Row, Table, comparison_table
+from dips.comparison.table_files import to_latex, to_markdown, write_comparison
 
 Record = dict[str, Any]
+
+
+def as_comparison(record: Record) -> Comparison:
+    return msgspec.convert(record, Comparison)
+
+
+def table(record: Record) -> Table:
+    return comparison_table(as_comparison(record))
+
+
+def rows_of(record: Record) -> list[Row]:
+    return table(record).rows
+
+
+def notes(record: Record) -> list[str]:
+    return list(table(record).notes)
+
+
+def markdown(record: Record) -> str:
+    return to_markdown(table(record))
+
+
+def latex(record: Record) -> str:
+    return to_latex(table(record))
 
 
 def cells(line: str) -> list[str]:
@@ -25,7 +51,7 @@ def columns_of(line: str) -> int:
 
 
 def test_rows_have_mean_and_sample_deviation_over_the_seeds(comparison: Record) -> None:
-    centre, other, cam, dips = comparison_rows(comparison)
+    centre, other, cam, dips = rows_of(comparison)
     assert [row.group for row in (centre, other, cam, dips)] == ["Learns nothing", "Rivals", "Rivals", "DiPS"]
     expected = {"v2": 51.5, "30": 59.5, "50": 51.5, "70": 43.5, "v1": 50.5, "gt": 51.5, "v2_val": 49.5, "v1_val": 48.5}
     for key, mean in expected.items():
@@ -36,39 +62,38 @@ def test_rows_have_mean_and_sample_deviation_over_the_seeds(comparison: Record) 
 
 
 def test_what_is_missing_is_none_and_a_missing_seed_is_told(comparison: Record) -> None:
-    centre, other, cam, _ = comparison_rows(comparison)
+    centre, other, cam, _ = rows_of(comparison)
     assert centre.numbers["top1"] is None and cam.numbers["top1"] == Number(70.0, None)
     assert other.title == "A_B & 50% <#1>| (1 of 2 seeds)" and other.numbers["v2"] == Number(40.0, None)
-    assert "pxap" not in [metric.key for metric in shown_columns(comparison_rows(comparison))]
+    assert "pxap" not in [metric.key for metric in table(comparison).columns]
     comparison["methods"][0]["runs"][0]["pxap"] = 61.0
-    assert shown_columns(comparison_rows(comparison)) == list(COLUMNS)
+    assert table(comparison).columns == list(COLUMNS)
 
 
 def test_one_seed_has_no_spread(comparison: Record) -> None:
     comparison["seeds"] = [0]
     for method in comparison["methods"]:
         del method["runs"][1:]
-    text = to_markdown(comparison)
-    assert "±" not in text and "**85.0**" in text and "seeds)" not in text and "pm" not in to_latex(comparison)
+    text = markdown(comparison)
+    assert "±" not in text and "**85.0**" in text and "seeds)" not in text and "pm" not in latex(comparison)
 
 
 def test_without_true_boxes_there_are_masks_alone(comparison: Record) -> None:
     for method in comparison["methods"]:
         for run in method["runs"]:
             run.update(boxes={"max_box_acc_v2": None, "top1_loc": float("nan")}, at_tau=None, pxap=42.0)
-    rows = comparison_rows(comparison)
-    assert [metric.key for metric in shown_columns(rows)] == ["pxap", "min", "ms", "params"]
-    assert "42.0" in to_markdown(comparison) and "nan" not in to_latex(comparison).lower()
+    assert [metric.key for metric in table(comparison).columns] == ["pxap", "min", "ms", "params"]
+    assert "42.0" in markdown(comparison) and "nan" not in latex(comparison).lower()
 
 
 def test_markdown_is_a_table_with_a_legend(comparison: Record) -> None:
-    text = to_markdown(comparison)
-    table = [cells(line) for line in text.splitlines() if line.startswith("|")]
-    assert {len(row) for row in table} == {2 + len(COLUMNS) - 1} and len(set(table[0])) == len(table[0])
-    names = [row[0] for row in table[2:]]
+    text = markdown(comparison)
+    lines = [cells(line) for line in text.splitlines() if line.startswith("|")]
+    assert {len(row) for row in lines} == {2 + len(COLUMNS) - 1} and len(set(lines[0])) == len(lines[0])
+    names = [row[0] for row in lines[2:]]
     other = r"A\_B & 50% \<\#1\>\| (1 of 2 seeds)"
     assert names == ["**Learns nothing**", "Centred Gaussian", "**Rivals**", other, "CAM", "**DiPS**", "DiPS"]
-    by_name = {row[0]: dict(zip(table[0], row, strict=True)) for row in table}
+    by_name = {row[0]: dict(zip(lines[0], row, strict=True)) for row in lines}
     assert by_name["DiPS"]["V2"] == "**85.5** ± 0.7" and by_name["CAM"]["V2"] == "51.5 ± 2.1" and by_name[other]["V2"] == "40.0"
     assert by_name["CAM"]["Top-1 loc"] == "**70.0**" and by_name["Centred Gaussian"]["Top-1 loc"] == "–"  # noqa: RUF001
     assert by_name["DiPS"]["train min"] == "2.5" and by_name["CAM"]["Labels"] == "image"
@@ -83,31 +108,30 @@ def test_markdown_is_a_table_with_a_legend(comparison: Record) -> None:
     ):
         assert words in text, words
     assert r"seed 1: ValueError: a\_1 \| b at 5%" in text
-    assert "## Failed" not in to_markdown({**comparison, "failed": []})
+    assert "## Failed" not in markdown({**comparison, "failed": []})
 
 
 def test_it_says_what_took_too_long_and_what_was_chosen_on(comparison: Record) -> None:
-    assert not [note for note in notes(comparison) if note.startswith(("Trained for", "Checkpoints", "No validation"))]
+    assert not [note for note in notes(comparison) if note.startswith(("Trained for", "No validation"))]
     run = comparison["methods"][1]["runs"][0]
     run["fit"].update(seconds=271.0, steps=4)
     (words,) = (note for note in notes(comparison) if note.startswith("Trained for"))
     assert words == f"Trained for more than 1.5 times the budget: {comparison['methods'][1]['title']}"
     run["fit"]["bounded"] = 269.0  # the rest is a harvest
     assert not [note for note in notes(comparison) if note.startswith("Trained for")]
-    comparison["photos"] = {"val_boxed": 7}
-    assert "on the boxes of 7 validation photos" in to_markdown(comparison)
-    comparison["photos"] = {"val_boxed": 0}
-    assert "No validation photo has boxes" in to_latex(comparison)
+    assert "on the boxes of 7 validation photos" in markdown(comparison)
+    comparison["photos"]["val_boxed"] = 0
+    assert "No validation photo has boxes" in latex(comparison)
 
 
 def test_equally_good_means_are_all_bold(comparison: Record) -> None:
     for run in comparison["methods"][1]["runs"]:
         run["boxes"]["max_box_acc_v2"] = 85.46 if run["seed"] else 85.54
-    assert to_markdown(comparison).count("**85.5** ±") == 2 + 2  # V2 of both; IoU 0.5 and GT-known of DiPS
+    assert markdown(comparison).count("**85.5** ±") == 2 + 2  # V2 of both; IoU 0.5 and GT-known of DiPS
 
 
 def test_latex_is_escaped_and_every_row_is_full(comparison: Record) -> None:
-    text = to_latex(comparison)
+    text = latex(comparison)
     lines = text.splitlines()
     body = lines[lines.index(r"\toprule") + 1 : lines.index(r"\bottomrule")]
     rows = [line for line in body if line.endswith(r"\\")]
@@ -135,16 +159,21 @@ def test_latex_is_escaped_and_every_row_is_full(comparison: Record) -> None:
 
 def test_the_folder_holds_record_table_and_curves(comparison: Record, tmp_path: Path) -> None:
     folder = tmp_path / "new"
-    paths = write_comparison(folder, comparison)
+    paths = write_comparison(folder, as_comparison(comparison), table(comparison))
     assert [path.name for path in paths] == [
         *("table.json", "table.md", "table.tex", "box_acc_over_tau.svg", "box_acc_over_tau.png"),
     ]
     assert sorted(folder.iterdir()) == sorted(paths)
-    assert json.loads(paths[0].read_text()) == comparison
-    assert paths[1].read_text(encoding="utf-8") == to_markdown(comparison)
-    assert paths[2].read_text(encoding="utf-8") == to_latex(comparison)
+    written = json.loads(paths[0].read_text())
+    assert next(iter(written)) == "schema_version" and written == {"schema_version": 1, **comparison}
+    assert paths[1].read_text(encoding="utf-8") == markdown(comparison)
+    assert paths[2].read_text(encoding="utf-8") == latex(comparison)
     nothing = {**comparison, "methods": []}
-    assert "No method succeeded." in to_markdown(nothing) and "|" not in to_markdown({**nothing, "failed": []})
-    assert to_latex(nothing).startswith("% no method succeeded")
-    assert [path.name for path in write_comparison(folder, nothing)] == ["table.json", "table.md", "table.tex"]
+    assert "No method succeeded." in markdown(nothing) and "|" not in markdown({**nothing, "failed": []})
+    assert latex(nothing).startswith("% no method succeeded")
+    assert [path.name for path in write_comparison(folder, as_comparison(nothing), table(nothing))] == [
+        "table.json",
+        "table.md",
+        "table.tex",
+    ]
     assert len(list(folder.iterdir())) == 3, "curves of other numbers are removed"

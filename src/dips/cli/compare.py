@@ -45,7 +45,7 @@ def compare(
     """
     from dips.cli.tables import print_comparison
     from dips.comparison import compare as run_comparison
-    from dips.comparison.table import file_name
+    from dips.comparison.table_files import file_name
 
     names = [name.strip() for name in methods.split(",") if name.strip()]
     result = run_comparison(
@@ -65,5 +65,5 @@ def compare(
     )
     print_comparison(result)
     if result["methods"]:
-        print(f"table    {out / file_name('table', result)}.md")
+        print(f"table    {out / file_name('table', result['split'], result['protocol_name'])}.md")
     return 1 if result["failed"] else 0

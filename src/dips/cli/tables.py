@@ -7,13 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from dips.comparison.rows import Metric, Row
+    from dips.comparison.table import Metric
+    from dips.comparison.table import Table as ComparisonTable
 
 __all__ = ["METHODS", "print_comparison", "print_evaluation", "write_figures"]
 
@@ -112,49 +114,48 @@ _OMISSION_ORDER = ("params", "ms", "v1_val", "pxap", "top1", "v1", "30", "50", "
 
 def print_comparison(record: Mapping[str, Any]) -> None:
     """Print the table of ``dips compare`` on stdout: methods down, metrics across, in percent; omit what does not fit."""
-    from dips.comparison.rows import comparison_rows, shown_columns
-    from dips.comparison.table import failures, notes
+    from dips.comparison.records import Comparison
+    from dips.comparison.table import comparison_table
 
     console = _console()
-    rows = comparison_rows(record)
-    columns = [metric for metric in shown_columns(rows) if metric.key != "gt"]  # the same as 50
-    table = _comparison_table(rows, columns)
+    comparison = comparison_table(msgspec.convert(record, Comparison))
+    columns = [metric for metric in comparison.columns if metric.key != "gt"]  # the same as 50
+    table = _comparison_table(comparison, columns)
     omitted: list[str] = []
     for key in _OMISSION_ORDER:
         if console.measure(table, options=console.options.update(width=1000)).maximum <= console.width:
             break
         omitted += [metric.heading for metric in columns if metric.key == key]
         columns = [metric for metric in columns if metric.key != key]
-        table = _comparison_table(rows, columns)
-    if rows:
+        table = _comparison_table(comparison, columns)
+    if comparison.groups:
         console.print(
-            f"{record['data']}, in percent; best threshold of this split (oracle), or validation's (val)", markup=False
+            f"{comparison.data}, in percent; best threshold of this split (oracle), or validation's (val)", markup=False
         )
         console.print(table)
     else:
-        console.print(f"{record['data']}: no method succeeded", markup=False)
+        console.print(f"{comparison.data}: no method succeeded", markup=False)
     if omitted:
         console.print(f"omitted for lack of room, but in the written table: {', '.join(omitted)}")
-    for line in (*notes(record), *(f"failed: {failure}" for failure in failures(record))):
+    for line in (*comparison.notes, *(f"failed: {failure}" for failure in comparison.failures)):
         console.print(line, markup=False)
 
 
-def _comparison_table(rows: Sequence[Row], columns: Sequence[Metric]) -> Table:
-    from dips.comparison.rows import grouped
-
+def _comparison_table(comparison: ComparisonTable, columns: Sequence[Metric]) -> Table:
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0), collapse_padding=True)
     table.add_column("method", max_width=24)
     table.add_column("labels")
     for metric in columns:
         table.add_column(_SHORT_HEADINGS.get(metric.key, metric.title.replace(" ", "\n")), justify="right", no_wrap=True)
-    for group, members in grouped(rows):
+    for group, members in comparison.groups:
         table.add_row(Text(group, style="italic"))
         for row in members:
             cells = []
             for metric in columns:
-                mean, spread = metric.words(row.numbers[metric.key])
-                cell = Text(mean, style="bold" if mean == metric.best(rows) else "")
-                cells.append(cell.append(f" ± {spread}", style="dim") if spread and metric.title == "V2" else cell)
+                number = row.cells[metric.key]
+                cell = Text(number.mean, style="bold" if number.best else "")
+                spread = number.spread if metric.title == "V2" else ""
+                cells.append(cell.append(f" ± {spread}", style="dim") if spread else cell)
             table.add_row(Text(row.title), row.labels, *cells)
         table.add_section()
     return table

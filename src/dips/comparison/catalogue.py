@@ -1,6 +1,7 @@
 """Which methods there are, and in which order they can be fitted.
 
-In: what a user typed after ``--methods``. Out: methods, those first that others build on.
+In: what a user typed after ``--methods``. Out: choices, checked before any work, then methods, those first that others build
+on.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ import hashlib
 import importlib.util
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Literal
 
 from dips.baselines.acol import ACoL
 from dips.baselines.adl import Adl
@@ -30,7 +32,7 @@ from dips.comparison.dips_method import Dips, Linear
 from dips.errors import ConfigError
 from dips.system.suggestions import closest
 
-__all__ = ["METHODS", "find_methods", "place_of"]
+__all__ = ["METHODS", "Choice", "choose_methods", "create_methods", "sort_key"]
 
 METHODS: dict[str, type[ScoreMapMethod]] = {
     kind.name: kind
@@ -44,79 +46,101 @@ METHODS: dict[str, type[ScoreMapMethod]] = {
 """Methods by name; single attention heads are named ``head1``, ``head2`` and so on."""
 
 
-def find_methods(wanted: Iterable[str | ScoreMapMethod], *, heads: Callable[[], int]) -> list[ScoreMapMethod]:
-    """Methods with those that they need, in an order in which they can be fitted.
+Choice = ScoreMapMethod | type[ScoreMapMethod] | int | Literal["heads"]
+"""A method, a class of methods, the number of a single head from 1 on, or every head."""
+
+
+def choose_methods(names: Iterable[str | ScoreMapMethod]) -> list[Choice]:
+    """Return what the names stand for; files of the user's own are imported.
 
     Args:
-        wanted: names, in any case; ``heads`` stands for every head, ``all`` for everything; ``FILE.py:CLASS`` for a method of
-            one's own; or a method.
-        heads: gives the number of heads of the transformer; called only if one is asked for.
+        names: in any case; ``heads`` stands for every head, ``all`` for everything; ``FILE.py:CLASS`` for the user's own
+            method; or a method.
 
     Raises:
         ConfigError: there is no such method.
+
+    >>> [getattr(choice, "name", choice) for choice in choose_methods(["CAM", "head3"])]
+    ['cam', 3]
     """
-    found: dict[str, ScoreMapMethod] = {}
+    choices: list[Choice] = []
     unknown: list[str] = []
+    for name in names:
+        if isinstance(name, ScoreMapMethod):
+            _require_attributes(type(name).__name__, name)
+            choices.append(name)
+        elif name.lower() == "all":
+            choices += [*METHODS.values(), "heads"]
+        elif (choice := _choice(name)) is not None:
+            choices.append(choice)
+        else:
+            unknown.append(f"'{name.lower()}'{closest(name, [*METHODS, 'heads', 'all'])}")
+    if unknown:  # all of them at once
+        known = ", ".join([*METHODS, "heads", "head1, head2 and so on", "all"])
+        raise ConfigError(f"--methods: there is no method {', no method '.join(unknown)}; there are {known}, or FILE.py:CLASS")
+    return choices
+
+
+def create_methods(choices: Iterable[Choice], heads: Callable[[], int]) -> list[ScoreMapMethod]:
+    """Create methods with those that they need, in an order in which they can be fitted, each once.
+
+    Args:
+        choices: see :func:`choose_methods`.
+        heads: returns the number of heads of the transformer; called only if one is chosen.
+
+    Raises:
+        ConfigError: the transformer has no such head, or a method needs one that there is not.
+    """
+    methods: dict[str, ScoreMapMethod] = {}
 
     def add(method: ScoreMapMethod) -> None:
-        if method.name in found:
+        if method.name in methods:
             return
         for need in method.needs:
-            if need not in found:
-                add(_made(need, heads))
-        found[method.name] = method
+            if need not in methods:
+                if (choice := _choice(need)) is None:
+                    raise ConfigError(f"--methods: {method.title} needs '{need}', and there is no such method")
+                create(choice)
+        methods[method.name] = method
 
-    for item in wanted:
-        if isinstance(item, ScoreMapMethod):
-            _require_attributes(type(item).__name__, item)
-            add(item)
-            continue
-        for name in _names(item, heads):
-            if name not in found:
-                try:
-                    add(_made(name, heads))
-                except _UnknownError as error:
-                    unknown.append(str(error))
-    if unknown:  # all of them at once
-        names = ", ".join([*METHODS, "heads", "head1, head2 and so on", "all"])
-        raise ConfigError(f"--methods: there is no method {', no method '.join(unknown)}; there are {names}, or FILE.py:CLASS")
-    return list(found.values())
+    def create(choice: Choice) -> None:
+        if choice == "heads":
+            for number in range(1, heads() + 1):
+                add(Head(number))
+        elif isinstance(choice, int):
+            if choice > heads():
+                raise ConfigError(f"--methods: there is no head{choice}; this transformer has head1 to head{heads()}")
+            add(Head(choice))
+        else:
+            add(choice if isinstance(choice, ScoreMapMethod) else choice())
+
+    for choice in choices:
+        create(choice)
+    return list(methods.values())
 
 
-def place_of(name: str) -> tuple[int, str]:
-    """Sorts names as the catalogue does: single heads after the others, unknown methods last."""
-    known = list(METHODS)
-    number = name.removeprefix("head")
+def sort_key(name: str) -> tuple[int, str]:
+    """Return what sorts names as the catalogue does: single heads after the others, unknown methods last."""
+    names = list(METHODS)
     if name in METHODS:
-        return known.index(name), ""
-    return (len(known), number.zfill(4)) if number != name and number.isdigit() else (len(known) + 1, name)
-
-
-class _UnknownError(Exception):
-    """A name that is none, in quotes, with what may be meant."""
-
-
-def _names(item: str, heads: Callable[[], int]) -> Sequence[str]:
-    item = item if ".py" in item else item.lower()
-    if item not in ("all", "heads"):
-        return [item]
-    every = [f"head{i + 1}" for i in range(heads())]
-    return [*METHODS, *every] if item == "all" else every
-
-
-def _made(name: str, heads: Callable[[], int]) -> ScoreMapMethod:
-    if name in METHODS:
-        return METHODS[name]()
+        return names.index(name), ""
     number = name.removeprefix("head")
-    if name.startswith("head") and number.isdigit() and 1 <= int(number) <= heads():
-        return Head(int(number))
+    return (len(names), number.zfill(4)) if number != name and number.isdigit() else (len(names) + 1, name)
+
+
+def _choice(name: str) -> Choice | None:
+    """Return what a single name stands for; None where it is unknown."""
     if ".py:" in name or name.endswith(".py"):
-        return _own(name)
-    raise _UnknownError(f"'{name}'{closest(name, [*METHODS, 'heads', 'all'])}")
+        return _own_class(name)
+    name = name.lower()
+    number = name.removeprefix("head")
+    if number != name and number.isdigit() and int(number) > 0:
+        return int(number)
+    return "heads" if name == "heads" else METHODS.get(name)
 
 
 def _require_attributes(kind: str, method: ScoreMapMethod) -> None:
-    """See that a method says what the table needs.
+    """Check that a method says what the table needs.
 
     Raises:
         ConfigError: it does not.
@@ -129,42 +153,43 @@ def _require_attributes(kind: str, method: ScoreMapMethod) -> None:
         raise ConfigError(f"--methods: {kind} has needs = {method.needs!r}; it is a tuple of names, ({method.needs!r},)")
 
 
-def _own(item: str) -> ScoreMapMethod:
-    """A method from a file that the user names."""
-    place, _, kind = item.rpartition(":") if ".py:" in item else (item, "", "")
-    path = Path(place).expanduser()
+def _own_class(item: str) -> type[ScoreMapMethod]:
+    """Return a class of methods from a file that the user names."""
+    file, _, name = item.rpartition(":") if ".py:" in item else (item, "", "")
+    path = Path(file).expanduser()
     if not path.is_file():
         raise ConfigError(f"--methods {item}: there is no file {path}")
-    where = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    name = f"dips_method_{path.stem}_{where}"  # a file of the same name elsewhere is another module
-    spec = importlib.util.spec_from_file_location(name, path)
+    digest = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    module_name = f"dips_method_{path.stem}_{digest}"  # a file of the same name elsewhere is another module
+    spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up
+    sys.modules[module_name] = module  # dataclasses look their module up
     try:
         spec.loader.exec_module(module)
     except Exception as error:
         raise ConfigError(f"--methods {item}: the file cannot be imported ({type(error).__name__}: {error})") from error
-    found = getattr(module, kind, None)
-    if not (isinstance(found, type) and issubclass(found, ScoreMapMethod)):
-        own = [
-            n for n, v in vars(module).items() if isinstance(v, type) and issubclass(v, ScoreMapMethod) and v.__module__ == name
-        ]
-        if not kind and own:
-            raise ConfigError(f"--methods {item}: add the class: {' or '.join(f'{place}:{each}' for each in own)}")
-        there = f"there is {', '.join(own)}" if own else "there is none; derive one from it (docs/compare.md)"
+    kind = getattr(module, name, None)
+    if not (isinstance(kind, type) and issubclass(kind, ScoreMapMethod)):
+        kinds = [value for value in vars(module).values() if isinstance(value, type) and issubclass(value, ScoreMapMethod)]
+        own = [each.__name__ for each in kinds if each.__module__ == module_name]
+        if not name and own:
+            raise ConfigError(f"--methods {item}: add the class: {' or '.join(f'{file}:{each}' for each in own)}")
+        derive = "derive one from it (docs/compare.md)"
+        if not name:
+            raise ConfigError(f"--methods {item}: {path.name} has no class that is a ScoreMapMethod; {derive}")
+        there = f"there is {', '.join(own)}" if own else f"there is none; {derive}"
         raise ConfigError(
-            f"--methods {item}: {path.name} has no class {kind} that is a ScoreMapMethod{closest(kind, own)}; {there}"
-            if kind
-            else f"--methods {item}: {path.name} has no class that is a ScoreMapMethod; derive one from it (docs/compare.md)"
+            f"--methods {item}: {path.name} has no class {name} that is a ScoreMapMethod{closest(name, own)}; {there}"
         )
     try:
-        method = found()
+        method = kind()
     except TypeError as error:  # abstract, or it wants arguments
-        raise ConfigError(f"--methods {item}: {kind} cannot be made ({error})") from error
+        raise ConfigError(f"--methods {item}: {name} cannot be made ({error})") from error
     _require_attributes(item, method)
     if method.name in METHODS or not re.fullmatch(r"[a-z0-9][a-z0-9+._-]*", method.name):
         raise ConfigError(
-            f"--methods {item}: its name, {method.name!r}, must be one of its own, of small letters, digits and + . _ -"
+            f"--methods {item}: its name, {method.name!r}, must be different from those of other methods, and consist of small "
+            "letters, digits and + . _ -"
         )
-    return method
+    return kind

@@ -1,7 +1,7 @@
 """``dips compare``: fit what is missing, measure what was not measured, write the table.
 
 In: DATA, names of methods, a budget. Out: a record that :mod:`dips.comparison.table` turns into table and figures. Methods
-learn from the training part, choose on validation and are measured on the split; each is kept as it is done.
+learn from the training part, choose on validation and are measured on the split; what is done is written at once.
 """
 
 from __future__ import annotations
@@ -12,17 +12,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 
 from dips.baselines.method import ScoreMapMethod
 from dips.baselines.photos import Photos, store_photos
 from dips.baselines.study import Study
 from dips.benchmark.loop import evaluate_maps
-from dips.comparison.catalogue import find_methods, place_of
+from dips.comparison.catalogue import choose_methods, create_methods, sort_key
 from dips.comparison.contact_sheets import shown_photos, write_attention, write_sheets
 from dips.comparison.folder import begin, gather, require_comparison
 from dips.comparison.measure import Measurer
-from dips.comparison.table import write_comparison
+from dips.comparison.records import Comparison, Failure, PhotoCounts
+from dips.comparison.table import comparison_table
+from dips.comparison.table_files import write_comparison
 from dips.config import Config, load_config
 from dips.data import align_classes, available_splits, load_data
 from dips.errors import ConfigError, DataError
@@ -35,7 +38,7 @@ from dips.types import DataSet
 
 __all__ = ["compare", "open_study"]
 
-_COARSE = 101  # thresholds while choosing; a hundredth is fine enough
+_CHOICE_THRESHOLDS = 101  # while choosing; a hundredth is fine enough
 
 
 def compare(
@@ -56,9 +59,8 @@ def compare(
 ) -> dict[str, Any]:
     """Fit and measure methods on one data set under one protocol, and write the table and its figures into ``out``.
 
-    What ``out`` holds already is neither fitted nor measured again, and the table is of all that it holds by this protocol on
-    this split; each protocol and split has a table of its own. A method that fails
-    is reported and does not stop the others.
+    What ``out`` holds already is neither fitted nor measured again, and the table shows all that it holds by this protocol on
+    this split; each protocol and split has its own table. A method that fails is reported and does not stop the others.
 
     Args:
         data: see ``docs/data.md``; the methods learn from its training photos.
@@ -84,10 +86,10 @@ def compare(
         raise ConfigError(f"--budget {budget:g} must be above 0 minutes")
     if seeds < 1:
         raise ConfigError(f"--seeds {seeds} must be at least 1")
-    measure, place = find_protocol(protocol), pick_device(device)
-    methods = (methods,) if isinstance(methods, str) else methods
+    resolved, chosen_device = find_protocol(protocol), pick_device(device)
     require_comparison(folder)
-    if not find_methods(methods, heads=lambda: 1_000):  # a name that is wrong is told before any work
+    choices = choose_methods((methods,) if isinstance(methods, str) else methods)
+    if not choices:
         raise ConfigError("--methods names none; give some, separated by commas, or all")
     if available_splits(data) == ("all",):
         raise DataError(f"{data} is not divided into parts; to compare methods give the folder that holds train/ and test/")
@@ -104,38 +106,40 @@ def compare(
             budget=budget,
             weights=weights,
             store=store,
-            device=place,
+            device=chosen_device,
         )
         if measurer is None:
             test = _measured_on(data, split, study)
             begin(folder, {"data": str(Path(data).resolve()), "budget": budget, "--photos": photos, **_identity(study)}, config)
-            measurer = Measurer(test, split, measure, shown_photos(test.samples, photos))
-        measurer.go_through(study, find_methods(methods, heads=study.heads))
+            measurer = Measurer(test, split, resolved, shown_photos(test.samples, photos))
+        measurer.go_through(study, create_methods(choices, study.heads))
     assert measurer is not None
-    found = sorted(gather(folder, measurer.what), key=lambda row: place_of(row["name"]))
-    record: dict[str, Any] = {
-        "data": str(data),
-        "split": split,
-        "protocol": f"{measure.words}, 1000 thresholds",
-        "protocol_name": measure.name,
-        "n_images": len(test),
-        "n_boxes": sum(sample.boxed for sample in test.samples),
-        "n_skipped": max((len(run["skipped"]) for row in found for run in row["runs"]), default=0),
-        "budget_minutes": budget,
-        "seeds": sorted({run["seed"] for row in found for run in row["runs"]}),
-        "photos": {"train": len(study.train), "val": len(study.val), "val_boxed": sum(s.boxed for s in study.val.samples)},
-        "cnn": _title(study, "cnn"),
-        "transformer": _title(study, "transformer"),
-        "weights": {role: found and found.record() for role, found in study.weights.items()},
-        "environment": environment(place),
-        "methods": found,
-        "failed": measurer.failed,
-    }
-    write_comparison(folder, record)
-    shown = min(record["seeds"], default=first)  # none where every method failed
-    write_sheets(folder, record, measurer.shown, folder / f"seed-{shown}", measurer.what)
+    compared = sorted(gather(folder, measurer.what), key=lambda method: sort_key(method.name))
+    runs = [run for method in compared for run in method.runs]
+    comparison = Comparison(
+        data=str(data),
+        split=split,
+        protocol=f"{resolved.words}, 1000 thresholds",
+        protocol_name=resolved.name,
+        n_images=len(test),
+        n_boxes=sum(sample.boxed for sample in test.samples),
+        n_skipped=max((len(run["skipped"]) for run in runs), default=0),
+        budget_minutes=budget,
+        seeds=sorted({run["seed"] for run in runs}),
+        photos=PhotoCounts(train=len(study.train), val=len(study.val), val_boxed=sum(s.boxed for s in study.val.samples)),
+        cnn=_title(study, "cnn"),
+        transformer=_title(study, "transformer"),
+        weights={role: source and source.record() for role, source in study.weights.items()},
+        environment=environment(chosen_device),
+        methods=compared,
+        failed=[Failure(**failure) for failure in measurer.failed],
+    )
+    write_comparison(folder, comparison, comparison_table(comparison))
+    shown_seed = min(comparison.seeds, default=first)  # none where every method failed
+    write_sheets(folder, comparison, measurer.shown, folder / f"seed-{shown_seed}", measurer.what)
     if study.uses_transformer:
-        write_attention(folder, record, study, measurer.shown)
+        write_attention(folder, comparison, study, measurer.shown)
+    record: dict[str, Any] = msgspec.to_builtins(comparison)
     return record
 
 
@@ -150,13 +154,13 @@ def open_study(
     store: str | Path | None = None,
     device: torch.device | str = "cpu",
 ) -> Study:
-    """What methods are fitted to, with one seed; its photos are read into the store.
+    """Return what methods are fitted to, with one seed; its photos are read into the store.
 
     Args:
         data: see ``docs/data.md``.
         folder: where methods keep their files; made if it is missing.
         config: default: that of ``dips train``.
-        seed: of everything that methods draw, and of the validation cut, unless ``data.val_seed`` says otherwise.
+        seed: of everything that methods draw at random, and of the validation cut, unless ``data.val_seed`` says otherwise.
         budget: minutes of training per method.
         weights, store: as of :func:`dips.fit`.
         device: where to compute.
@@ -166,13 +170,13 @@ def open_study(
     """
     config = (load_config() if config is None else config).replace(**{"train.seed": seed})
     train, val = read_splits(data, config)
-    kept = Store(store_folder(store))
+    photo_store = Store(store_folder(store))
     parts: list[Photos] = []
     for part in (train, val):
-        found, _ = store_photos(part.samples, kept)
-        if not len(found):
+        photos, _ = store_photos(part.samples, photo_store)
+        if not len(photos):
             raise DataError(f"no photo of {part.root} can be read; 'dips check' names what is wrong with them")
-        parts.append(found)
+        parts.append(photos)
     return Study(
         data=Path(data),
         train=parts[0],
@@ -183,31 +187,31 @@ def open_study(
         seconds=60 * budget,
         seed=seed,
         device=torch.device(device),
-        judge=lambda maps, samples: evaluate_maps(maps, samples, thresholds=_COARSE).max_box_acc_v2,
+        judge=lambda maps, samples: evaluate_maps(maps, samples, thresholds=_CHOICE_THRESHOLDS).max_box_acc_v2,
         folder=Path(folder),
-        store=kept.folder,
+        store=photo_store.folder,
         given=tuple(weights),
     )
 
 
 def _identity(study: Study) -> dict[str, Any]:
-    """What else must be the same when a comparison goes on: photos with labels, and weights."""
+    """Return what else must be the same when a comparison continues: photos with labels, and weights."""
     photos = [
         f"{digest}:{sample.label}"
         for part in (study.train, study.val)
         for sample, digest in zip(part.samples, part.digests, strict=True)
     ]
-    shas = {role: found and found.sha256[:16] for role, found in study.weights.items()}
+    shas = {role: weights and weights.sha256[:16] for role, weights in study.weights.items()}
     return {"photos": hashlib.sha256("\n".join(sorted(photos)).encode()).hexdigest()[:16], **shas}
 
 
 def _title(study: Study, role: str) -> str:
-    found = study.weights[role]
-    return "none found" if found is None else found.title
+    weights = study.weights[role]
+    return "none found" if weights is None else weights.title
 
 
 def _measured_on(data: str | Path, split: str, study: Study) -> DataSet:
-    """The photos of the split, with the classes of the training photos.
+    """Return the photos of the split, with the classes of the training photos.
 
     Raises:
         DataError: there is none, none with something to measure by, or some of them are training or validation photos.
@@ -220,5 +224,7 @@ def _measured_on(data: str | Path, split: str, study: Study) -> DataSet:
             "another with --split"
         )
     if not any(sample.masks or sample.boxed for sample in test.samples):
-        raise DataError(f"no photo of the split '{split}' of {data} has true boxes or masks to compare by; see docs/data.md")
+        raise DataError(
+            f"no photo of the split '{split}' of {data} has ground-truth boxes or masks to compare by; see docs/data.md"
+        )
     return replace(test, split=split)

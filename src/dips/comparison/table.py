@@ -1,220 +1,237 @@
-"""The files of a comparison: its table as JSON, Markdown and LaTeX (Table 1 of the paper), its curves (Figure 5).
+"""The table of a comparison (Table 1 of the paper), before anything is typeset.
 
-In: the record of :func:`dips.comparison.compare`. Out: text, or files in a folder, each whole or not at all. The best number of
-a column is bold; a dash stands where there is none.
+In: a :class:`~dips.comparison.records.Comparison`. Out: a :class:`Table`, whose cells are text; Markdown, LaTeX and the
+terminal only typeset it. A row per method has mean and spread over the seeds; first what learns nothing, then the rivals, then
+DiPS, the better the lower.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from itertools import groupby
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dips.comparison.rows import Metric, Row, comparison_rows, grouped, shown_columns
-from dips.evaluate.protocol import FRAMED
-from dips.report.figures import CURVES, comparison_panels
-from dips.report.plots import save_panels
-from dips.system.files import atomic_file
-from dips.system.records import write_json
+from dips.comparison.records import ComparedMethod, Comparison
 
-__all__ = ["comparison_rows", "failures", "file_name", "measured_on", "notes", "to_latex", "to_markdown", "write_comparison"]
+__all__ = ["CHOSEN", "COLUMNS", "COST", "GROUPS", "ORACLE", "Cell", "Metric", "Number", "Row", "Table", "comparison_table"]
+__all__ += ["data_name"]
 
-_OVER = 1.5  # times the budget; longer is told
+Run = Mapping[str, Any]
 
-_TEX = {character: rf"\{character}" for character in "&%$#_{}"} | {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "–": "--",  # noqa: RUF001 - a dash for no number
-    "±": r"$\pm$",
-    "×": r"$\times$",  # noqa: RUF001 - not the letter
-    "τ": r"$\tau$",
-    "≥": r"$\geq$",
-}
+GROUPS = ("Learns nothing", "Rivals", "DiPS")
+"""From top to bottom."""
+
+ORACLE, CHOSEN, COST = "best threshold of this split (oracle)", "validation's threshold", "cost"
+"""What the columns belong to."""
+
+_MAX_BUDGETS = 1.5  # a method that trained for longer than so many budgets is named
 
 
-def file_name(stem: str, record: Mapping[str, Any]) -> str:
-    """``stem`` with split and protocol where they are not the usual ones, so that each has a table and figures of its own."""
-    usual = ("test", FRAMED.name)
-    given = (str(record["split"]), str(record.get("protocol_name", FRAMED.name)))
-    return "-".join([stem, *(name for name, common in zip(given, usual, strict=True) if name != common)])
+@dataclass(frozen=True)
+class Number:
+    """Mean over the seeds and, of more than one, the sample standard deviation."""
+
+    mean: float
+    spread: float | None
 
 
-def measured_on(record: Mapping[str, Any]) -> str:
-    """Data, split and transformer in a few words, for figures."""
-    words = f"{_name(record)}, split {record['split']}"
-    return f"{words}; transformer: {found}" if (found := record.get("transformer")) else words
+@dataclass(frozen=True)
+class Metric:
+    """A column of the table.
 
-
-def notes(record: Mapping[str, Any]) -> list[str]:
-    """How the numbers were made, a sentence each: photos, protocol, seeds, networks, budget, machine."""
-    seeds, machine = record["seeds"], record["environment"]
-    spread = " (mean ± sample standard deviation)" if len(seeds) > 1 else ""
-    tuned = "saliency-tuned" in record["transformer"]
-    caveat = "; numbers made with it are not those of a purely self-supervised one" if tuned else ""
-    skipped = record.get("n_skipped", 0)
-    left_out = f"; {skipped} of them could not be read and are left out" if skipped else ""
-    over = [row["title"] for row in record["methods"] if any(_over(run, 60 * record["budget_minutes"]) for run in row["runs"])]
-    return [
-        f"{record['n_images']} photos of the split {record['split']}, {record['n_boxes']} with true boxes{left_out}",
-        f"Protocol: {record['protocol']}",
-        f"CNN: {record['cnn']}",
-        f"Transformer: {record['transformer']}{caveat}",
-        f"Budget: {record['budget_minutes']:g} minutes of training per method; a few steps are made however small it "
-        "is, and what a method builds on (classifier, harvest) lies outside it but is in the minutes of the table",
-        *([f"Trained for more than {_OVER:g} times the budget: {', '.join(over)}"] if over else []),
-        *_chosen(record),
-        f"Times: on {machine['device']}, {machine['cpus']} CPU cores",
-        f"Seeds: {', '.join(map(str, seeds))}{spread}",
-    ]
-
-
-def _over(run: Mapping[str, Any], budget: float) -> bool:
-    fit = run["fit"]
-    seconds = fit["seconds"] if fit.get("bounded") is None else fit["bounded"]
-    return bool(fit["steps"]) and seconds > _OVER * budget
-
-
-def _chosen(record: Mapping[str, Any]) -> list[str]:
-    """On what checkpoints and thresholds were chosen, as far as the record says it."""
-    count = record.get("photos", {}).get("val_boxed")
-    if count is None:
-        return []
-    if count:
-        return [f"Checkpoints, percentiles and the thresholds of (val): chosen on the boxes of {count} validation photos"]
-    return [
-        "No validation photo has boxes: no checkpoint or threshold was chosen by them, the (val) columns are left out, and the "
-        "sheet shows the best threshold of the measured photos (oracle)"
-    ]
-
-
-def to_markdown(record: Mapping[str, Any]) -> str:
-    """The table in percent, and below it what the columns are, how they were measured, and which methods failed and why."""
-    rows = comparison_rows(record)
-    columns = shown_columns(rows)
-    heads = ["Method", "Labels", *(metric.heading for metric in columns)]
-    lines = [f"# Localization on {_markdown(_name(record))}, in percent", ""]
-    lines += [_line(heads), _line([":--", ":--", *["--:"] * len(columns)])] if rows else ["No method succeeded."]
-    for group, members in grouped(rows):
-        lines.append(_line([f"**{group}**", *[""] * (len(heads) - 1)]))
-        for row in members:
-            cells = [_cell(metric, row, metric.best(rows), "**{}**", " ± {}") for metric in columns]
-            lines.append(_line([_markdown(row.title), row.labels, *cells]))
-    if rows:
-        lines += ["", "Bold: the best of a column. Labels: what supervises a method, nothing or the class of each photo.", ""]
-    for part, metrics in groupby(columns, key=lambda metric: metric.part):
-        lines += [f"- {part[0].upper()}{part[1:]}:", *(f"  - **{metric.heading}**: {metric.meaning}" for metric in metrics)]
-    lines += [
-        "",
-        "## How it was measured",
-        "",
-        f"- Data: `{record['data']}`",
-        *(f"- {_markdown(note)}" for note in notes(record)),
-    ]
-    if rows:
-        lines += ["", "## Methods", "", *(f"- **{_markdown(row.title)}**: {_markdown(row.paper)}" for row in rows)]
-    if record["failed"]:
-        lines += ["", "## Failed", "", *(f"- {_markdown(words)}" for words in failures(record))]
-    return "\n".join(lines) + "\n"
-
-
-def failures(record: Mapping[str, Any]) -> list[str]:
-    """Which methods failed with which seed, and why, a line each."""
-    return [f"{item['title']}, seed {item['seed']}: {' '.join(str(item['why']).split())}" for item in record["failed"]]
-
-
-def to_latex(record: Mapping[str, Any]) -> str:
-    """The table as a ``table*`` with the packages booktabs and graphicx; papers and failures as comments below it."""
-    rows = comparison_rows(record)
-    if not rows:
-        return "\n".join(["% no method succeeded", *(f"% failed: {words}" for words in failures(record))]) + "\n"
-    columns = shown_columns(rows)
-    parts = [(part, len(list(metrics))) for part, metrics in groupby(columns, key=lambda metric: metric.part)]
-    first, rules = 3, []  # the columns are counted from 1
-    for _, width in parts:
-        rules.append(rf"\cmidrule(lr){{{first}-{first + width - 1}}}")
-        first += width
-    spans = [rf"\multicolumn{{{width}}}{{c}}{{{_tex(part)}}}" for part, width in parts]
-    lines = [
-        r"% \usepackage{booktabs,graphicx}",
-        r"\begin{table*}",
-        r"\centering",
-        rf"\caption{{{_caption(record)}}}",
-        r"\label{tab:comparison}",
-        r"\resizebox{\textwidth}{!}{%",
-        rf"\begin{{tabular}}{{ll{'r' * len(columns)}}}",
-        r"\toprule",
-        _row(["", "", *spans]),
-        "".join(rules),
-        _row(["Method", "Labels", *(_tex(metric.title) for metric in columns)]),
-    ]
-    for group, members in grouped(rows):
-        lines += [r"\midrule", _row([rf"\multicolumn{{{2 + len(columns)}}}{{l}}{{\emph{{{group}}}}}"])]
-        for row in members:
-            cells = [_cell(metric, row, metric.best(rows), r"\textbf{{{}}}", r" {{\scriptsize$\pm$ {}}}") for metric in columns]
-            lines.append(_row([_tex(row.title), row.labels, *(cell.replace("–", "--") for cell in cells)]))  # noqa: RUF001
-    lines += [r"\bottomrule", r"\end{tabular}}", r"\end{table*}"]
-    lines += [f"% {' '.join(f'{row.title}: {row.paper}'.split())}" for row in rows]
-    lines += [f"% failed: {words}" for words in failures(record)]
-    return "\n".join(lines) + "\n"
-
-
-def write_comparison(folder: Path, record: Mapping[str, Any]) -> list[Path]:
-    """Write ``table.json`` (the record), ``table.md``, ``table.tex`` and, where there are true boxes, ``box_acc_over_tau``
-    as SVG and PNG, all named by :func:`file_name`. Files of before are replaced.
-
-    Args:
-        folder: where they go; made if it is missing.
-
-    Returns:
-        The files.
-
-    Raises:
-        RunError: a file cannot be written.
+    Attributes:
+        key: its name in :attr:`Row.numbers`.
+        part: what it belongs to: ``ORACLE``, ``CHOSEN`` or ``COST``.
+        title: its heading, unique within the part.
+        meaning: what it is, for the legend.
+        of: takes the number from a run; None where there is none.
     """
-    json, *texts = (folder / f"{file_name('table', record)}.{kind}" for kind in ("json", "md", "tex"))
-    write_json(json, record)
-    for path, text in zip(texts, (to_markdown(record), to_latex(record)), strict=True):
-        with atomic_file(path) as file:
-            file.write(text)
-    panels = comparison_panels(record["methods"], measured_on(record))
+
+    key: str
+    part: str
+    title: str
+    meaning: str
+    of: Callable[[Run], float | None]
+
+    @property
+    def percent(self) -> bool:
+        """Whether more is better and the spread over the seeds matters."""
+        return self.part != COST
+
+    @property
+    def heading(self) -> str:
+        """The title as it is unique in the whole table."""
+        return f"{self.title} (val)" if self.part == CHOSEN else self.title
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number as it is printed: mean and spread with one decimal, a dash without a number, no spread of one seed.
+
+    ``best``: it is the highest mean of its column as printed, so that what looks equal is equally good.
+    """
+
+    mean: str
+    spread: str
+    best: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method in the table.
+
+    Attributes:
+        title: what it is called, with the number of seeds where some are missing.
+        paper: where it comes from.
+        labels: what supervises it: ``none`` or ``image``.
+        group: one of ``GROUPS``.
+        numbers: by :attr:`Metric.key`, in percent, minutes, milliseconds and millions; None where there is nothing.
+        cells: the same as text.
+    """
+
+    title: str
+    paper: str
+    labels: str
+    group: str
+    numbers: Mapping[str, Number | None]
+    cells: Mapping[str, Cell]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Everything that is printed of a comparison.
+
+    Attributes:
+        data: the data set as the user named it; ``name``: its folder.
+        columns: those in which any method has a number.
+        groups: those of ``GROUPS`` that there are, with their rows, ascending by V2.
+        notes: how the numbers were made, a sentence each.
+        failures: which methods failed with which seed, and why, a line each.
+    """
+
+    data: str
+    name: str
+    columns: Sequence[Metric]
+    groups: Sequence[tuple[str, Sequence[Row]]]
+    notes: Sequence[str]
+    failures: Sequence[str]
+
+    @property
+    def rows(self) -> list[Row]:
+        """All rows from top to bottom."""
+        return [row for _, members in self.groups for row in members]
+
+
+def _at(*keys: str, times: float = 1.0) -> Callable[[Run], float | None]:
+    """Return what takes the number at nested keys from a run."""
+
+    def number(run: Run) -> float | None:
+        value: Any = run
+        for key in keys:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        return value * times if isinstance(value, int | float) and math.isfinite(value) else None
+
+    return number
+
+
+COLUMNS = (
+    Metric("v2", ORACLE, "V2", "MaxBoxAccV2, the mean of the next three", _at("boxes", "max_box_acc_v2")),
+    Metric("30", ORACLE, "IoU 0.3", "any box has an IoU of at least 0.3", _at("boxes", "max_box_acc_at", "30")),
+    Metric("50", ORACLE, "IoU 0.5", "any box has an IoU of at least 0.5", _at("boxes", "max_box_acc_at", "50")),
+    Metric("70", ORACLE, "IoU 0.7", "any box has an IoU of at least 0.7", _at("boxes", "max_box_acc_at", "70")),
+    Metric("v1", ORACLE, "MaxBoxAcc", "the largest contour's box has an IoU of at least 0.5", _at("boxes", "max_box_acc")),
+    Metric("gt", ORACLE, "GT-known", "the class is given; in this protocol the same as IoU 0.5", _at("boxes", "gt_known")),
+    Metric("top1", ORACLE, "Top-1 loc", "as GT-known at its threshold, and the class is right", _at("boxes", "top1_loc")),
+    Metric("pxap", ORACLE, "PxAP", "area under precision and recall of the pixels, over all thresholds", _at("pxap")),
+    Metric("v2_val", CHOSEN, "V2", "as V2, thresholds chosen on validation", _at("at_tau", "box_acc_v2")),
+    Metric("v1_val", CHOSEN, "MaxBoxAcc", "as MaxBoxAcc, threshold chosen on validation", _at("at_tau", "box_acc")),
+    Metric("min", COST, "train min", "minutes of training, those of the methods it builds on included", _at("minutes")),
+    Metric("ms", COST, "ms/photo", "milliseconds that an answer takes", _at("seconds_per_photo", times=1e3)),
+    Metric("params", COST, "M params", "millions of parameters that an answer needs", _at("parameters", times=1e-6)),
+)
+
+
+def comparison_table(comparison: Comparison) -> Table:
+    """Return the table of a comparison, with a row per method that was measured."""
+    measured = [(method, _numbers(method)) for method in comparison.methods if method.runs]
+    best = {}
+    for metric in COLUMNS:
+        means = [number.mean for _, numbers in measured if (number := numbers[metric.key]) is not None]
+        best[metric.key] = f"{max(means):.1f}" if len(means) > 1 and metric.percent else ""
+    rows = [_row(method, numbers, best, len(comparison.seeds)) for method, numbers in measured]
+    rows.sort(key=lambda row: -1.0 if row.numbers["v2"] is None else row.numbers["v2"].mean)
+    return Table(
+        data=comparison.data,
+        name=data_name(comparison),
+        columns=[metric for metric in COLUMNS if any(row.numbers[metric.key] is not None for row in rows)],
+        groups=[(group, members) for group in GROUPS if (members := [row for row in rows if row.group == group])],
+        notes=_notes(comparison),
+        failures=[f"{each.title}, seed {each.seed}: {' '.join(each.why.split())}" for each in comparison.failed],
+    )
+
+
+def data_name(comparison: Comparison) -> str:
+    """Return the name of the data's folder, also where it was given as ``.``."""
+    return Path(comparison.data).resolve().name
+
+
+def _row(method: ComparedMethod, numbers: Mapping[str, Number | None], best: Mapping[str, str], seeds: int) -> Row:
+    idle = method.labels == "none" and not any(run["fit"]["steps"] or run["needs_seconds"] for run in method.runs)
+    group = GROUPS[2] if method.own else GROUPS[0] if idle else GROUPS[1]
+    title = method.title if len(method.runs) == seeds else f"{method.title} ({len(method.runs)} of {seeds} seeds)"
+    cells = {metric.key: _cell(metric, numbers[metric.key], best[metric.key]) for metric in COLUMNS}
+    return Row(title, method.paper, method.labels, group, numbers, cells)
+
+
+def _numbers(method: ComparedMethod) -> dict[str, Number | None]:
+    runs = [{**run, "minutes": (run["fit"]["seconds"] + run["needs_seconds"]) / 60} for run in method.runs]
+    numbers: dict[str, Number | None] = {}
+    for metric in COLUMNS:
+        values = [value for run in runs if (value := metric.of(run)) is not None]
+        spread = statistics.stdev(values) if len(values) > 1 else None
+        numbers[metric.key] = Number(statistics.fmean(values), spread) if values else None
+    return numbers
+
+
+def _cell(metric: Metric, number: Number | None, best: str) -> Cell:
+    if number is None:
+        return Cell("–", "", best=False)  # noqa: RUF001 - a dash for no number
+    mean = f"{number.mean:.1f}"
+    return Cell(mean, f"{number.spread:.1f}" if number.spread is not None and metric.percent else "", best=mean == best)
+
+
+def _notes(comparison: Comparison) -> list[str]:
+    """Return photos, protocol, seeds, networks, budget and machine, a sentence each."""
+    seeds, skipped, boxed = comparison.seeds, comparison.n_skipped, comparison.photos.val_boxed
+    tuned = "saliency-tuned" in comparison.transformer
+    caveat = "; numbers made with it are not those of a purely self-supervised one" if tuned else ""
+    left_out = f"; {skipped} of them could not be read and are left out" if skipped else ""
+    budget = 60 * comparison.budget_minutes
+    over = [method.title for method in comparison.methods if any(_exceeds(run["fit"], budget) for run in method.runs)]
+    chosen_on = f"Checkpoints, percentiles and the thresholds of (val): chosen on the boxes of {boxed} validation photos"
+    if not boxed:
+        chosen_on = (
+            "No validation photo has boxes: no checkpoint or threshold was chosen by them, the (val) columns are left out, and "
+            "the sheet shows the best threshold of the measured photos (oracle)"
+        )
     return [
-        json,
-        *texts,
-        *save_panels(folder / file_name(CURVES, record), panels, title="Boxes correct at each threshold", size=(7.0, 5.2)),
+        f"{comparison.n_images} photos of the split {comparison.split}, {comparison.n_boxes} with true boxes{left_out}",
+        f"Protocol: {comparison.protocol}",
+        f"CNN: {comparison.cnn}",
+        f"Transformer: {comparison.transformer}{caveat}",
+        f"Budget: {comparison.budget_minutes:g} minutes of training per method; a few steps are made however small it "
+        "is, and what a method builds on (classifier, harvest) lies outside it but is in the minutes of the table",
+        *([f"Trained for more than {_MAX_BUDGETS:g} times the budget: {', '.join(over)}"] if over else []),
+        chosen_on,
+        f"Times: on {comparison.environment['device']}, {comparison.environment['cpus']} CPU cores",
+        f"Seeds: {', '.join(map(str, seeds))}{' (mean ± sample standard deviation)' if len(seeds) > 1 else ''}",
     ]
 
 
-def _cell(metric: Metric, row: Row, best: str, bold: str, spread: str) -> str:
-    mean, deviation = metric.words(row.numbers[metric.key])
-    return (bold.format(mean) if mean == best else mean) + (spread.format(deviation) if deviation else "")
-
-
-def _name(record: Mapping[str, Any]) -> str:
-    """Of the data's folder, also where it was given as ``.``."""
-    return Path(record["data"]).resolve().name
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _markdown(text: str) -> str:
-    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))
-
-
-def _row(cells: Sequence[str]) -> str:
-    return rf"{' & '.join(cells)} \\"
-
-
-def _tex(text: str) -> str:
-    return "".join(_TEX.get(character, character) for character in " ".join(text.split()))
-
-
-def _caption(record: Mapping[str, Any]) -> str:
-    data = rf"\texttt{{{_tex(_name(record))}}}"
-    return f"Localization on {data}, in percent. " + " ".join(f"{_tex(note)}." for note in notes(record))
+def _exceeds(fit: Mapping[str, Any], budget: float) -> bool:
+    """Return whether a method trained for much longer than ``budget`` seconds."""
+    seconds = fit["seconds"] if fit.get("bounded") is None else fit["bounded"]
+    return bool(fit["steps"]) and seconds > _MAX_BUDGETS * budget

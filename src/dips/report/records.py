@@ -105,6 +105,7 @@ class Evaluation(Record, frozen=True, kw_only=True):
         files: SHA-256 of the files that belong to this evaluation, by name.
     """
 
+    schema_version: int = 1
     data: str
     split: str
     protocol: str

@@ -1,0 +1,58 @@
+"""The curves of a comparison over the threshold (Figure 5 of the paper).
+
+In: a :class:`~dips.comparison.records.Comparison`. Out: a plot for :mod:`dips.report.plots`.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from functools import partial
+from typing import Literal
+
+import numpy as np
+
+from dips.comparison.records import ComparedMethod, Comparison
+from dips.report.figures import IOUS, TAU_LABEL
+from dips.report.plots import SERIES, Line, Plot, draw_lines
+
+__all__ = ["comparison_plots"]
+
+
+def comparison_plots(comparison: Comparison, about: str = "") -> list[Plot]:
+    """Return photos correct over the threshold, mean over the IoUs and seeds, of any number of methods; no or one plot.
+
+    This project's methods are drawn strong, the best others in colours, single heads of the transformer last, and the rest thin
+    and grey.
+
+    Args:
+        about: on what the methods were measured; stands below the x axis.
+    """
+    curves = []
+    for method in comparison.methods:
+        runs = [points for run in method.runs if (points := run["boxes"].get("curves"))]
+        if runs:
+            mean = np.mean([[run[iou] for iou in IOUS] for run in runs], axis=(0, 1))
+            curves.append((method, runs[0]["tau"], mean.tolist()))
+    if not curves:
+        return []
+    curves.sort(key=lambda curve: (not curve[0].own, _is_head(curve[0]), -max(curve[2])))
+    lines = []
+    for index, (method, tau, mean) in enumerate(curves):
+        look: Literal["strong", "plain", "faint"] = "strong" if method.own else "plain" if index < len(SERIES) else "faint"
+        lines.append(Line(method.title, tau, mean, look=look))
+    below = [*textwrap.wrap(about, 70), "one threshold for all IoUs; V2 of the table takes the best for each IoU"]
+    draw = partial(
+        draw_lines,
+        lines=lines,
+        x_label="\n".join([TAU_LABEL, *below]),
+        y_label="photos correct, %, mean over the IoUs 0.3, 0.5, 0.7",
+        percent=True,
+    )
+    description = "; ".join(f"{line.name} reaches {max(line.y):.1f} percent" for line in lines)
+    return [Plot("Mean over the three IoUs, by method", description, draw, size=(7.0, 5.2))]
+
+
+def _is_head(method: ComparedMethod) -> bool:
+    """Return whether it is one head of the transformer."""
+    return re.fullmatch(r"head\d+", method.name) is not None

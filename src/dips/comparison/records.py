@@ -1,0 +1,136 @@
+"""The JSON of a comparison: what is kept of each method, and ``table.json``.
+
+In: what methods learned and measured. Out: records, a schema per file. Numbers below ``boxes`` and ``at_tau`` are those of
+:mod:`dips.evaluate.result`: percentages in [0, 100], thresholds in [0, 1], None where there is nothing to count.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from dips.system.records import Record
+
+__all__ = ["ComparedMethod", "Comparison", "Failure", "FitFile", "MethodWords", "PhotoCounts", "ResultFile", "SkippedPhoto"]
+
+
+class MethodWords(Record, frozen=True, kw_only=True):
+    """What a method says about itself, see :class:`~dips.baselines.method.ScoreMapMethod`."""
+
+    name: str
+    title: str
+    paper: str
+    labels: Literal["none", "image"]
+    own: bool
+    needs: list[str] = msgspec.field(default_factory=list)
+
+
+class FitFile(Record, frozen=True, kw_only=True):
+    """``fit.json``: how a method learned, see :class:`~dips.baselines.method.Fit`.
+
+    Attributes:
+        source: stands for the user's file that the method is from; None for a method of this project.
+    """
+
+    schema_version: int = 1
+    steps: int = 0
+    epochs: int | float = 0.0
+    seconds: int | float = 0.0
+    bounded: int | float | None = None
+    chosen: str = ""
+    curve: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    method: MethodWords
+    source: str | None = None
+
+
+class SkippedPhoto(Record, frozen=True, kw_only=True):
+    """A photo that could not be read, and why."""
+
+    path: str
+    why: str
+
+
+class ResultFile(Record, frozen=True, kw_only=True):
+    """``test.json`` and the like: the numbers of a method on a split.
+
+    Attributes:
+        boxes: of :meth:`~dips.evaluate.result.BoxResult.record`.
+        at_tau: of :meth:`~dips.evaluate.result.ThresholdResult.record`, at validation's thresholds; None without any.
+        pxap: percent; None without masks.
+        activations, dissection: see :class:`~dips.report.records.Activations`, :class:`~dips.report.records.Dissection`.
+        top1_cls: percent of the photos whose class is right; None where the method names none.
+        parameters: how many an answer needs.
+        seconds_per_photo: that an answer takes.
+    """
+
+    schema_version: int = 1
+    boxes: dict[str, Any]
+    at_tau: dict[str, Any] | None
+    pxap: float | None
+    activations: dict[str, Any] | None
+    dissection: dict[str, Any] | None
+    top1_cls: float | None
+    parameters: int
+    seconds_per_photo: float
+    skipped: list[SkippedPhoto]
+
+
+class ComparedMethod(MethodWords, frozen=True, kw_only=True):
+    """One method of ``table.json``.
+
+    Attributes:
+        runs: one per seed: ``seed``, the keys of :class:`ResultFile` and of :class:`~dips.baselines.method.Fit` (``fit``), and
+            ``needs_seconds``, the time that the methods took which it builds on.
+    """
+
+    runs: list[dict[str, Any]]
+
+
+class PhotoCounts(Record, frozen=True, kw_only=True):
+    """Photos that methods learn from and choose on; ``val_boxed``: those of validation with ground-truth boxes."""
+
+    train: int
+    val: int
+    val_boxed: int
+
+
+class Failure(Record, frozen=True, kw_only=True):
+    """A method that raised."""
+
+    name: str
+    title: str
+    seed: int
+    why: str
+
+
+class Comparison(Record, frozen=True, kw_only=True):
+    """``table.json``: many methods on one split by one protocol.
+
+    Attributes:
+        protocol: in words; ``protocol_name``: as a user types it.
+        n_images, n_boxes, n_skipped: photos of the split, those with ground-truth boxes, and those that could not be read.
+        budget_minutes: of training that each method may use.
+        seeds: each method was fitted with, ascending.
+        cnn, transformer: the networks that methods start from, in words.
+        weights: where they are from; None where there are none.
+        environment: versions and hardware.
+    """
+
+    schema_version: int = 1
+    data: str
+    split: str
+    protocol: str
+    protocol_name: str
+    n_images: int
+    n_boxes: int
+    n_skipped: int
+    budget_minutes: float
+    seeds: list[int]
+    photos: PhotoCounts
+    cnn: str
+    transformer: str
+    weights: dict[str, Any]
+    environment: dict[str, Any]
+    methods: list[ComparedMethod]
+    failed: list[Failure] = msgspec.field(default_factory=list)
