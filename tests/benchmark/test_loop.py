@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from dips.baselines.method import ScoreMapMethod
 from dips.benchmark.loop import CENTRE, StoredMaps, evaluate_maps, evaluate_photos
 from dips.config import PredictConfig
 from dips.evaluate import centre_map
-from dips.export.onnx_model import About, OnnxNetworks
+from dips.export.description import Description
+from dips.export.onnx_model import OnnxNetworks
 from dips.models.classifier import Classifier
 from dips.models.localizer import Localizer
 from dips.models.networks import Networks
@@ -166,10 +168,10 @@ def test_an_exported_file_is_measured_like_its_networks(samples: list[Sample]) -
     config = PredictConfig(size=64, flip=False, sst_share=0.0, threshold=0.5)
     localizer, classifier = Localizer("test_efficientnet"), Classifier("test_efficientnet", 3)
     networks = Networks(localizer, classifier, config=config, classifier_size=32, device=torch.device("cpu"))
-    about = About(
+    about = Description(
         classes=("a", "b", "c"),
         background=None,
-        predict=config,
+        settings=dataclasses.asdict(config),
         side=networks.side,
         photo_side=None,
         weights={},
