@@ -24,7 +24,7 @@ def test_unknown_letters_do_not_fail() -> None:
 
 def test_it_works_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fonts, "_matplotlib_font", list)
-    monkeypatch.setattr(fonts, "_SYSTEM", ("no such font.ttf",))
+    monkeypatch.setattr(fonts, "_SYSTEM_FONTS", ("no such font.ttf",))
     fonts._best_file.cache_clear()
     try:
         assert font_for("tower", 12).getbbox("tower")[2] > 0

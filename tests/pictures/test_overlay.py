@@ -3,24 +3,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from dips.data.images import read_image
 from dips.errors import DataError
-from dips.pictures.drawing import DARK, GROUND_TRUTH, PREDICTED, heat_colours
+from dips.pictures.drawing import DARK, GROUND_TRUTH, PREDICTED, Colour, Picture, heat_colours
 from dips.pictures.overlay import thumbnail
 from dips.predict.prediction import Prediction
 
 MakePrediction = Callable[..., Prediction]
 
 
-def grey(width: int, height: int) -> np.ndarray:
+def grey(width: int, height: int) -> Picture:
     return np.full((height, width, 3), 90, np.uint8)
 
 
-def has(picture: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
-    return (picture == np.array(colour, np.uint8)).all(axis=2)
+def has(picture: Picture, colour: Colour) -> NDArray[np.bool_]:
+    return np.asarray((picture == np.array(colour, np.uint8)).all(axis=2))
 
 
 def test_the_box_is_drawn_on_its_outermost_pixels(make_prediction: MakePrediction) -> None:
@@ -63,7 +64,12 @@ def test_every_size_can_be_drawn(make_prediction: MakePrediction, size: tuple[in
     width, height = size
     box = None if empty else (width // 4, height // 4, width // 4 + width // 2 + 1, height // 4 + height // 2 + 1)
     prediction = make_prediction(size, box, label="a class with a very long name indeed")
-    truth = [[0, 0, width, height], [-5, -5, width + 9, 2], [width + 3, 1, width + 5, 2], [0.4, 0.4, 0.6, 0.6]]
+    truth: list[list[float]] = [
+        [0, 0, width, height],
+        [-5, -5, width + 9, 2],
+        [width + 3, 1, width + 5, 2],
+        [0.4, 0.4, 0.6, 0.6],
+    ]
     assert prediction.overlay(grey(*size), truth).shape == (height, width, 3)
 
 
@@ -98,7 +104,7 @@ def test_another_photo_is_refused(make_prediction: MakePrediction) -> None:
     with pytest.raises(DataError, match=r"a b\.jpg.*120x90"):
         make_prediction((120, 90)).overlay(grey(90, 120))
     with pytest.raises(DataError):
-        make_prediction((120, 90)).overlay(grey(120, 90).astype(float))  # type: ignore[arg-type]
+        make_prediction((120, 90)).overlay(grey(120, 90).astype(float))
     with pytest.raises(DataError):
         make_prediction((120, 90)).overlay(grey(120, 90)[..., 0])
 
@@ -111,7 +117,7 @@ def test_thumbnails_only_shrink() -> None:
 
 def test_real_photos(real_data: Path, make_prediction: MakePrediction) -> None:
     path = min((real_data / "insulators" / "photos").rglob("*.jpg"))
-    photo = np.ascontiguousarray(cv2.imread(str(path))[..., ::-1])
+    photo = read_image(path)
     height, width = photo.shape[:2]
     prediction = make_prediction((width, height), (100, 300, 500, 420), path=path, label="insulator")
     picture = prediction.overlay(photo, [[90, 290, 520, 430]])

@@ -15,7 +15,6 @@ import pytest
 from dips.data.images import read_image
 from dips.errors import ConfigError, DataError, ImageError, RunError
 from dips.predict.folder import FolderSummary, PredictionFolder, parse_formats
-from dips.predict.naming import name_photos
 from dips.predict.prediction import Prediction
 
 MakePhoto = Callable[..., Path]
@@ -100,13 +99,6 @@ def test_json_alone(tmp_path: Path, make_photo: MakePhoto) -> None:
     assert files(tmp_path / "out") == ["json/x.json", "maps/x.png", "predictions.json"]
 
 
-def test_names_of_several_places(tmp_path: Path, make_photo: MakePhoto) -> None:
-    a, b = make_photo(tmp_path / "p/a/1.jpg"), make_photo(tmp_path / "p/b/1.jpg")
-    assert name_photos([a, b], leave_out=tmp_path / "o") == ({a: "a/1.jpg", b: "b/1.jpg"}, "p")
-    assert list(name_photos([a.parent, a, b.parent], leave_out=tmp_path / "o")[0].values()) == ["a/1.jpg", "b/1.jpg"]
-    assert name_photos([a], leave_out=tmp_path / "o") == ({a: "1.jpg"}, "a")
-
-
 def test_photos_that_differ_in_their_suffix_or_case_alone(tmp_path: Path, make_photo: MakePhoto) -> None:
     names = ("a.jpg", "A.PNG", "a.jpg.jpg", "b.jpg", "c" * 230 + "1.jpg", "c" * 230 + "2.jpg")
     photos = [make_photo(tmp_path / "p" / name) for name in names]
@@ -126,13 +118,6 @@ def test_a_name_that_is_no_text(tmp_path: Path, make_photo: MakePhoto) -> None:
         pytest.skip("this disk takes no such names")
     assert fill(plan([photo.parent], tmp_path / "out")).photos == 1
     assert json.loads((tmp_path / "out" / "coco.json").read_text())["images"][0]["file_name"] == "\\udcff.jpg"
-
-
-def test_results_inside_the_photos_do_not_count(tmp_path: Path, make_photo: MakePhoto) -> None:
-    make_photo(tmp_path / "1.jpg")
-    out = tmp_path / "out"
-    make_photo(out / "overlays/1.jpg")
-    assert list(name_photos([tmp_path], leave_out=out)[0].values()) == ["1.jpg"]
 
 
 def test_no_photos(tmp_path: Path) -> None:
@@ -255,15 +240,3 @@ def test_what_a_kill_left_is_removed_everywhere(tmp_path: Path, make_photo: Make
         (out / left).touch()
     assert fill(plan([photo], out)).photos == 1
     assert files(out) == expected(".a.b2345678")
-
-
-def test_files_of_other_kinds_are_told(tmp_path: Path, make_photo: MakePhoto, capsys: pytest.CaptureFixture[str]) -> None:
-    make_photo(tmp_path / "p" / "1.jpg")
-    for name in ("DJI_1.HEIC", "sub/DJI_1.DNG", "notes.txt", ".hidden.heic"):
-        (tmp_path / "p" / name).parent.mkdir(exist_ok=True)
-        (tmp_path / "p" / name).touch()
-    plan([tmp_path / "p"], tmp_path / "out")
-    assert "not looked at: DJI_1.HEIC, sub/DJI_1.DNG (2 of" in capsys.readouterr().err
-    (tmp_path / "clip.MP4").touch()
-    with pytest.raises(DataError, match="is a video; 'dips stream'"):
-        plan([tmp_path / "clip.MP4"], tmp_path / "out")

@@ -74,7 +74,7 @@ def test_boxes_are_end_exclusive_and_best_first() -> None:
     assert scores == pytest.approx([0.9, 0.6])
     assert np.bincount(regions.ravel()).tolist()[1:] == [16 * 8, 6 * 4] and not regions[0, 29]
     assert regions[10, 12] == 1 and regions[2, 3] == 2, "regions are numbered like their boxes"
-    assert (boxes.dtype, scores.dtype, regions.dtype) == (np.float32, np.float32, np.uint16)
+    assert [array.dtype.name for array in (boxes, scores, regions)] == ["float32", "float32", "uint16"]
 
 
 def test_the_threshold_is_a_share_of_the_maximum() -> None:

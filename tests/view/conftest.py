@@ -28,7 +28,7 @@ FOUND = {  # the boxes in each
 PLACES = {name: index for index, name in enumerate(sorted(FOUND))}
 
 
-def record_of(photo: Path, name: str, found: list[tuple[tuple[int, ...], float]]) -> dict[str, Any]:
+def record_of(photo: Path, name: str, found: list[tuple[tuple[int, int, int, int], float]]) -> dict[str, Any]:
     """The JSON about a photo; the mask of a box is its left half."""
     boxes = []
     for box, score in found:
@@ -59,7 +59,7 @@ def record_of(photo: Path, name: str, found: list[tuple[tuple[int, ...], float]]
 
 
 def write_record(folder: Path, record: dict[str, Any]) -> Path:
-    path = (folder / "json" / record["name"]).with_suffix(".json")
+    path = (folder / "json" / str(record["name"])).with_suffix(".json")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record), encoding="utf-8")
     return path

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -15,18 +15,21 @@ from dips.view.predictions import read_predictions
 from dips.view.review import Review
 from dips.view.server import Server
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def opened(server, page):  # in this order: the page is closed first
+def opened(server: Server, page: Page) -> Page:  # in this order: the page is closed first
     """The page with the first photo drawn."""
     page.goto(server.address)
     shown(page, 0)
     return page
 
 
-def until(page, condition: str) -> None:
+def until(page: Page, condition: str) -> None:
     """Wait for it; Playwright's own way is a string that the page evaluates, which its Content-Security-Policy forbids."""
     end = time.monotonic() + 20
     while not page.evaluate(f"Boolean({condition})"):
@@ -34,34 +37,35 @@ def until(page, condition: str) -> None:
         page.wait_for_timeout(20)
 
 
-def provoked(page, page_errors: list[str], status: int) -> None:
+def provoked(page: Page, page_errors: list[str], status: int) -> None:
     """What the browser itself says about such an answer, and nothing else, was in the console."""
     page.wait_for_timeout(150)
     assert page_errors and all(str(status) in error for error in page_errors), page_errors
     page_errors.clear()
 
 
-def shown(page, index: int) -> None:
+def shown(page: Page, index: int) -> None:
     """Wait until the photo is on the canvas."""
     until(page, f"app.current === {index} && stage.image !== null && canvas.dataset.shown === '{index}'")
 
 
-def names(page) -> list[str]:
+def names(page: Page) -> list[str]:
     return page.locator("#list .row .file").all_inner_texts()
 
 
-def saved(page) -> None:
+def saved(page: Page) -> None:
     until(page, "dirty.size === 0 && document.getElementById('saved').textContent === 'Saved'")
 
 
-def on_screen(page, x: float, y: float) -> tuple[float, float]:
+def on_screen(page: Page, x: float, y: float) -> tuple[float, float]:
     """A point of the photo on the page."""
     left, top = page.evaluate("([x, y]) => onScreen([x, y, 0, 0]).slice(0, 2)", [x, y])
     area = page.locator("#canvas").bounding_box()
+    assert area is not None
     return area["x"] + left, area["y"] + top
 
 
-def drag(page, start: tuple[float, float], end: tuple[float, float]) -> None:
+def drag(page: Page, start: tuple[float, float], end: tuple[float, float]) -> None:
     page.mouse.move(*on_screen(page, *start))
     page.mouse.down()
     page.mouse.move(*on_screen(page, (start[0] + end[0]) / 2, (start[1] + end[1]) / 2))
@@ -76,10 +80,10 @@ def boxes(review: Review, index: int = 0) -> list[tuple[float, ...]]:
 
 def coco(review: Review) -> dict[str, Any]:
     write_reviewed(review, review.predictions.folder / REVIEWED)
-    return json.loads((review.predictions.folder / REVIEWED).read_text())
+    return dict(json.loads((review.predictions.folder / REVIEWED).read_text()))
 
 
-def test_it_shows_the_photos_and_where_it_stands(opened):
+def test_it_shows_the_photos_and_where_it_stands(opened: Page) -> None:
     assert opened.title() == "tower · boxes: DiPS review"
     assert names(opened) == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
     assert opened.locator("#count").inner_text() == "0 of 4 reviewed"
@@ -89,7 +93,7 @@ def test_it_shows_the_photos_and_where_it_stands(opened):
     until(opened, "document.querySelectorAll('.row img:not([hidden])').length === 4")
 
 
-def test_the_photo_and_its_boxes_are_drawn_where_they_are(opened):
+def test_the_photo_and_its_boxes_are_drawn_where_they_are(opened: Page) -> None:
     """The bright rectangle of the photo has the dashed line of its box around it."""
     read = """([x, y]) => { const ratio = devicePixelRatio, [left, top] = onScreen([x, y, 0, 0]);
       paintNow(); return [...pen.getImageData(Math.round(left * ratio), Math.round(top * ratio), 1, 1).data]; }"""
@@ -101,7 +105,7 @@ def test_the_photo_and_its_boxes_are_drawn_where_they_are(opened):
     assert [255, 176, 0] not in [opened.evaluate(read, [60, 30 + step / 4])[:3] for step in range(100)]
 
 
-def test_filters_and_order(opened):
+def test_filters_and_order(opened: Page) -> None:
     opened.select_option("#show", "empty")
     assert names(opened) == ["c.jpg"]
     shown(opened, 2)
@@ -122,7 +126,7 @@ def test_filters_and_order(opened):
     assert opened.locator("#name").inner_text() == "sub/d.jpg"
 
 
-def test_not_reviewed_photos_go_one_by_one(opened, review):
+def test_not_reviewed_photos_go_one_by_one(opened: Page, review: Review) -> None:
     opened.select_option("#show", "open")
     opened.locator("#canvas").focus()
     for index in range(4):
@@ -135,7 +139,7 @@ def test_not_reviewed_photos_go_one_by_one(opened, review):
     assert opened.locator("#progress").get_attribute("aria-valuenow") == "4"
 
 
-def test_keys_go_through_photos_and_boxes(opened):
+def test_keys_go_through_photos_and_boxes(opened: Page) -> None:
     for key, index in (("j", 1), ("ArrowDown", 2), ("k", 1), ("ArrowUp", 0), ("k", 0)):
         opened.keyboard.press(key)
         shown(opened, index)
@@ -148,7 +152,7 @@ def test_keys_go_through_photos_and_boxes(opened):
     assert opened.evaluate("document.activeElement !== canvas")
 
 
-def test_accepting_all_and_the_coco_file(opened, review):
+def test_accepting_all_and_the_coco_file(opened: Page, review: Review) -> None:
     opened.keyboard.press("a")
     shown(opened, 1)
     saved(opened)
@@ -165,7 +169,7 @@ def test_accepting_all_and_the_coco_file(opened, review):
     assert coco(review)["images"] == []
 
 
-def test_accepting_box_by_box_makes_the_photo_reviewed(opened, review):
+def test_accepting_box_by_box_makes_the_photo_reviewed(opened: Page, review: Review) -> None:
     opened.keyboard.press("Tab")
     opened.keyboard.press("Enter")
     saved(opened)
@@ -176,7 +180,7 @@ def test_accepting_box_by_box_makes_the_photo_reviewed(opened, review):
     assert review.state(0).reviewed
 
 
-def test_dragging_a_corner_an_edge_and_the_whole_box(opened, review):
+def test_dragging_a_corner_an_edge_and_the_whole_box(opened: Page, review: Review) -> None:
     drag(opened, (60, 70), (75, 85))
     assert boxes(review)[0] == (20, 20, 75, 85)
     drag(opened, (20, 50), (10, 60))
@@ -195,7 +199,7 @@ def test_dragging_a_corner_an_edge_and_the_whole_box(opened, review):
     assert second["segmentation"]["size"] == [100, 200]
 
 
-def test_a_click_selects_and_moves_nothing(opened, review):
+def test_a_click_selects_and_moves_nothing(opened: Page, review: Review) -> None:
     opened.mouse.click(*on_screen(opened, 140, 50))
     assert opened.evaluate("app.selected") == 1
     opened.mouse.click(*on_screen(opened, 80, 95))
@@ -203,7 +207,7 @@ def test_a_click_selects_and_moves_nothing(opened, review):
     assert review.changes == 0
 
 
-def test_a_drag_that_is_broken_off_changes_nothing(opened, review):
+def test_a_drag_that_is_broken_off_changes_nothing(opened: Page, review: Review) -> None:
     opened.mouse.move(*on_screen(opened, 40, 40))
     opened.mouse.down()
     opened.mouse.move(*on_screen(opened, 80, 60))
@@ -212,7 +216,7 @@ def test_a_drag_that_is_broken_off_changes_nothing(opened, review):
     assert opened.evaluate("boxes()[0].box") == [20, 20, 60, 70] and review.changes == 0
 
 
-def test_deleting_and_undo(opened, review):
+def test_deleting_and_undo(opened: Page, review: Review) -> None:
     opened.keyboard.press("1")
     opened.keyboard.press("d")
     saved(opened)
@@ -231,7 +235,7 @@ def test_deleting_and_undo(opened, review):
     until(opened, "document.getElementById('said').textContent === 'Nothing to undo'")
 
 
-def test_a_change_while_a_step_is_taken_back_comes_after_it(opened, review):
+def test_a_change_while_a_step_is_taken_back_comes_after_it(opened: Page, review: Review) -> None:
     opened.keyboard.press("1")
     opened.keyboard.press("d")
     saved(opened)
@@ -249,7 +253,7 @@ def test_a_change_while_a_step_is_taken_back_comes_after_it(opened, review):
     assert len(boxes(review)) == 2 and review.state(1).reviewed
 
 
-def test_adjusting_the_last_open_box_makes_the_photo_reviewed(opened, review):
+def test_adjusting_the_last_open_box_makes_the_photo_reviewed(opened: Page, review: Review) -> None:
     opened.keyboard.press("1")
     opened.keyboard.press("Enter")
     saved(opened)
@@ -257,7 +261,7 @@ def test_adjusting_the_last_open_box_makes_the_photo_reviewed(opened, review):
     assert review.state(0).reviewed and boxes(review)[0] == (20, 20, 60, 70)
 
 
-def test_drawing_a_box(opened, review):
+def test_drawing_a_box(opened: Page, review: Review) -> None:
     opened.keyboard.press("j")
     opened.keyboard.press("j")
     shown(opened, 2)
@@ -278,7 +282,7 @@ def test_drawing_a_box(opened, review):
     assert content["annotations"][0]["category_id"] == 2 and content["annotations"][0]["review"] == "drawn"
 
 
-def test_a_new_box_can_lie_on_another_one(opened, review):
+def test_a_new_box_can_lie_on_another_one(opened: Page, review: Review) -> None:
     opened.keyboard.press("n")
     drag(opened, (110, 20), (150, 60))
     assert boxes(review)[1:] == [(100, 10, 180, 90), (110, 20, 150, 60)]
@@ -289,7 +293,7 @@ def test_a_new_box_can_lie_on_another_one(opened, review):
     assert opened.evaluate("app.selected") == 2  # the smaller one
 
 
-def test_arrows_move_by_a_pixel_and_are_one_step(opened, review):
+def test_arrows_move_by_a_pixel_and_are_one_step(opened: Page, review: Review) -> None:
     opened.keyboard.press("1")
     for key in ("Shift+ArrowRight", "Shift+ArrowRight", "Shift+ArrowDown", "Control+ArrowRight", "Control+ArrowUp"):
         opened.keyboard.press(key)
@@ -300,7 +304,7 @@ def test_arrows_move_by_a_pixel_and_are_one_step(opened, review):
     until(opened, "boxes()[0].box[0] === 20")
 
 
-def test_numbers_can_be_typed(opened, review):
+def test_numbers_can_be_typed(opened: Page, review: Review) -> None:
     opened.keyboard.press("1")
     opened.fill('[data-part="width"]', "55.5")
     opened.keyboard.press("Enter")
@@ -314,7 +318,7 @@ def test_numbers_can_be_typed(opened, review):
     assert opened.evaluate("app.current") == 0
 
 
-def test_zoom_keeps_the_place_under_the_pointer_and_drags_stay_right(opened, review):
+def test_zoom_keeps_the_place_under_the_pointer_and_drags_stay_right(opened: Page, review: Review) -> None:
     opened.mouse.move(*on_screen(opened, 60, 70))
     before = on_screen(opened, 60, 70)
     opened.mouse.wheel(0, -600)
@@ -327,7 +331,7 @@ def test_zoom_keeps_the_place_under_the_pointer_and_drags_stay_right(opened, rev
     assert opened.evaluate("stage.fitted")
 
 
-def test_the_help_and_its_way_out(opened):
+def test_the_help_and_its_way_out(opened: Page) -> None:
     opened.keyboard.press("?")
     assert opened.locator("#help").is_visible()
     opened.keyboard.press("j")
@@ -336,7 +340,7 @@ def test_the_help_and_its_way_out(opened):
     assert not opened.locator("#help").is_visible()
 
 
-def test_another_window_is_not_overwritten(opened, review, page_errors):
+def test_another_window_is_not_overwritten(opened: Page, review: Review, page_errors: list[str]) -> None:
     review.change(0, {"reviewed": False, "boxes": []})
     opened.keyboard.press("a")
     until(opened, "!document.getElementById('notice').hidden || app.current === 1")
@@ -346,7 +350,9 @@ def test_another_window_is_not_overwritten(opened, review, page_errors):
     provoked(opened, page_errors, 409)
 
 
-def test_what_cannot_be_saved_is_told_and_saved_later(opened, review, page_errors, monkeypatch):
+def test_what_cannot_be_saved_is_told_and_saved_later(
+    opened: Page, review: Review, page_errors: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from dips.errors import RunError
 
     def full(*_: object) -> None:
@@ -364,7 +370,7 @@ def test_what_cannot_be_saved_is_told_and_saved_later(opened, review, page_error
     provoked(opened, page_errors, 500)
 
 
-def test_a_photo_that_is_gone_is_told_and_can_be_passed(opened, predicted: Path, page_errors):
+def test_a_photo_that_is_gone_is_told_and_can_be_passed(opened: Page, predicted: Path, page_errors: list[str]) -> None:
     (predicted.parent / "photos" / "sub" / "d.jpg").unlink()
     opened.locator("#photo-3").click()
     opened.wait_for_selector("#missing:not([hidden])")
@@ -374,7 +380,7 @@ def test_a_photo_that_is_gone_is_told_and_can_be_passed(opened, predicted: Path,
     provoked(opened, page_errors, 422)
 
 
-def test_it_resumes_where_it_stopped(opened, server, predicted: Path):
+def test_it_resumes_where_it_stopped(opened: Page, server: Server, predicted: Path) -> None:
     opened.keyboard.press("a")
     shown(opened, 1)
     saved(opened)
@@ -383,7 +389,7 @@ def test_it_resumes_where_it_stopped(opened, server, predicted: Path):
     assert opened.locator("#count").inner_text() == "1 of 4 reviewed"
 
 
-def test_names_are_shown_as_they_are(page, predicted: Path):
+def test_names_are_shown_as_they_are(page: Page, predicted: Path) -> None:
     path = predicted / "json" / "b.json"
     evil = "<img src=x onerror=alert(1)>&amp;.jpg"
     path.write_text(json.dumps({**json.loads(path.read_text()), "name": evil}))
@@ -395,7 +401,7 @@ def test_names_are_shown_as_they_are(page, predicted: Path):
 
 
 @pytest.mark.parametrize("colours", ["light", "dark"])
-def test_words_stand_out_from_their_ground(opened, colours):
+def test_words_stand_out_from_their_ground(opened: Page, colours: Literal["light", "dark"]) -> None:
     """Contrast of at least 4.5 : 1, what WCAG 2.2 AA asks of small text."""
     opened.emulate_media(color_scheme=colours)
     opened.keyboard.press("1")
@@ -419,7 +425,7 @@ def test_words_stand_out_from_their_ground(opened, colours):
     assert weak == []
 
 
-def test_everything_that_can_be_used_has_a_name(opened):
+def test_everything_that_can_be_used_has_a_name(opened: Page) -> None:
     opened.keyboard.press("1")
     nameless = opened.evaluate(
         """() => [...document.querySelectorAll("button, select, input, canvas, [role=listbox], [role=progressbar], dialog")]
@@ -451,7 +457,7 @@ class Running:
         self.review.close()
 
 
-def test_thousands_of_photos_are_listed_without_delay(page, predicted: Path, make_photo: Callable[..., Path]):
+def test_thousands_of_photos_are_listed_without_delay(page: Page, predicted: Path, make_photo: Callable[..., Path]) -> None:
     """5,000 photos: only the rows in sight exist, the filter answers at once, the last photo is reached."""
     record = json.loads((predicted / "json" / "a.json").read_text())
     for number in range(5000):

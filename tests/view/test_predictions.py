@@ -18,7 +18,7 @@ def rewrite(folder: Path, stem: str, /, **parts: object) -> None:
     path.write_text(json.dumps({key: value for key, value in record.items() if value != "gone"}))
 
 
-def test_everything_a_review_needs(predicted):
+def test_everything_a_review_needs(predicted: Path) -> None:
     read = read_predictions(predicted)
     assert [photo.name for photo in read.photos] == ["a.jpg", "b.jpg", "c.jpg", "sub/d.jpg"]
     assert read.classes == ("none", "mast", "tower") and read.object_classes == ("mast", "tower")
@@ -29,7 +29,7 @@ def test_everything_a_review_needs(predicted):
     assert [mask.size for mask in read_masks(first)] == [(100, 200)] * 2 and all(mask.counts for mask in read_masks(first))
 
 
-def test_photos_are_in_the_order_of_their_folders(predicted):
+def test_photos_are_in_the_order_of_their_folders(predicted: Path) -> None:
     for name in ("sub-a/x", "sub/z"):
         rewrite_from = json.loads((predicted / "json" / "b.json").read_text())
         path = predicted / "json" / f"{name}.json"
@@ -44,20 +44,20 @@ def test_photos_are_in_the_order_of_their_folders(predicted):
      {"boxes": 3}, {"boxes": [{"box": [1, 2, 3], "score": 1, "mask": {}}]}, {"boxes": [{"box": [1, 2, 3, 4], "mask": {}}]},
      {"boxes": [{"box": [1, 2, 3, 4], "score": 1}]}, {"class_scores": "gone"}, {"label_score": None}],
 )  # fmt: skip
-def test_a_damaged_record_is_named(predicted, parts):
+def test_a_damaged_record_is_named(predicted: Path, parts: dict[str, object]) -> None:
     rewrite(predicted, "b", **parts)
     with pytest.raises(RunError, match=r"b\.json is damaged .* predict the photo again"):
         read_predictions(predicted)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "\ufeff\x00"])
-def test_a_record_that_is_no_json_is_named(predicted, text):
+def test_a_record_that_is_no_json_is_named(predicted: Path, text: str) -> None:
     (predicted / "json" / "b.json").write_text(text)
     with pytest.raises(RunError, match=r"b\.json is damaged"):
         read_predictions(predicted)
 
 
-def test_folders_that_are_no_prediction(predicted, tmp_path):
+def test_folders_that_are_no_prediction(predicted: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="is not a prediction"):
         read_predictions(tmp_path / "photos")
     (tmp_path / "empty" / "json").mkdir(parents=True)
@@ -68,7 +68,7 @@ def test_folders_that_are_no_prediction(predicted, tmp_path):
         read_predictions(predicted)
 
 
-def test_photos_of_two_models_and_a_photo_twice(predicted):
+def test_photos_of_two_models_and_a_photo_twice(predicted: Path) -> None:
     rewrite(predicted, "c", model="ba9876543210")
     with pytest.raises(RunError, match=r"c\.json is of another model"):
         read_predictions(predicted)
@@ -77,7 +77,9 @@ def test_photos_of_two_models_and_a_photo_twice(predicted):
         read_predictions(predicted)
 
 
-def test_a_relative_photo_is_found_from_here_and_from_beside_the_folder(predicted, tmp_path, monkeypatch):
+def test_a_relative_photo_is_found_from_here_and_from_beside_the_folder(
+    predicted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rewrite(predicted, "a", path="photos/a.jpg")
     photo = read_predictions(predicted).photos[0]
     monkeypatch.chdir(tmp_path)
@@ -90,13 +92,13 @@ def test_a_relative_photo_is_found_from_here_and_from_beside_the_folder(predicte
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../../../../etc/passwd", "photos", "/proc/self/environ", "secret.txt"])
-def test_what_is_not_named_like_a_photo_is_not_opened(predicted, path):
+def test_what_is_not_named_like_a_photo_is_not_opened(predicted: Path, path: str) -> None:
     rewrite(predicted, "a", path=path)
     with pytest.raises(ImageError, match="not named like a photo"):
         read_predictions(predicted).photos[0].locate(predicted)
 
 
-def test_no_torch_is_needed():
+def test_no_torch_is_needed() -> None:
     import subprocess
     import sys
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from dips.errors import RunError
 from dips.view.predictions import Photo, PredictedBox, Predictions, read_predictions
-from dips.view.review import JOURNAL, ConflictError, RefusedError, Review
+from dips.view.review import JOURNAL, ConflictError, RefusedError, Review, State
 
 A, B, C, D = range(4)  # the photos
 FIRST = {"box": [20, 20, 60, 70], "label": "tower", "of": 0, "accepted": True}
@@ -25,7 +26,7 @@ MOVED = {**SECOND, "box": [101, 12, 150, 88.5]}
 DRAWN = {"box": [1, 2, 30, 40], "label": "mast", "of": None, "accepted": True}
 
 
-def done(*boxes):
+def done(*boxes: Any) -> dict[str, Any]:
     return {"reviewed": True, "boxes": list(boxes)}
 
 
@@ -34,7 +35,7 @@ def reopened(review: Review) -> Review:
     return Review(read_predictions(review.predictions.folder))
 
 
-def test_an_untouched_photo_is_as_predicted(review):
+def test_an_untouched_photo_is_as_predicted(review: Review) -> None:
     state = review.state(A)
     assert not state.reviewed
     assert [(box.box, box.label, box.of, box.accepted) for box in state.boxes] == [
@@ -49,7 +50,7 @@ def test_an_untouched_photo_is_as_predicted(review):
     [[FIRST, SECOND], [SECOND], [FIRST, MOVED], [FIRST, SECOND, DRAWN], [DRAWN, DRAWN], []],
     ids=lambda boxes: len(boxes),
 )
-def test_a_change_is_there_when_it_is_opened_again(review, boxes):
+def test_a_change_is_there_when_it_is_opened_again(review: Review, boxes: Any) -> None:
     changed = review.change(A, done(*boxes), version=0)
     lines = review.path.read_text().splitlines()
     assert json.loads(lines[-1]) == {"photo": "a.jpg", **done(*boxes)}
@@ -60,7 +61,7 @@ def test_a_change_is_there_when_it_is_opened_again(review, boxes):
     again.close()
 
 
-def test_the_last_change_counts_and_is_where_it_goes_on(review):
+def test_the_last_change_counts_and_is_where_it_goes_on(review: Review) -> None:
     assert review.resume_at() == A
     review.change(B, done(), version=0)
     assert review.resume_at() == C
@@ -76,13 +77,14 @@ def test_the_last_change_counts_and_is_where_it_goes_on(review):
     again.close()
 
 
-def test_undo_goes_back_step_by_step_also_on_the_disk(review):
+def test_undo_goes_back_step_by_step_also_on_the_disk(review: Review) -> None:
     before = review.state(A)
     review.change(A, done(FIRST, SECOND))
     review.change(A, done(FIRST, MOVED))
     review.change(B, done())
-    assert review.undo()[0] == B
-    index, state = review.undo()
+    first, second = review.undo(), review.undo()
+    assert first is not None and first[0] == B and second is not None
+    index, state = second
     assert index == A and state.boxes[1].box == (100, 10, 180, 90) and state.version == 3
     assert review.undo() == (A, before)
     assert review.undo() is None
@@ -93,7 +95,7 @@ def test_undo_goes_back_step_by_step_also_on_the_disk(review):
     again.close()
 
 
-def test_no_change_is_no_step(review):
+def test_no_change_is_no_step(review: Review) -> None:
     review.change(A, done(FIRST))
     size = review.path.stat().st_size
     assert review.change(A, done(FIRST), version=1).version == 1
@@ -102,7 +104,7 @@ def test_no_change_is_no_step(review):
     assert review.undo() is None
 
 
-def test_a_change_of_an_old_state_is_a_conflict(review):
+def test_a_change_of_an_old_state_is_a_conflict(review: Review) -> None:
     review.change(A, done(FIRST), version=0)
     with pytest.raises(ConflictError, match=r"a\.jpg"):
         review.change(A, done(), version=0)
@@ -133,7 +135,7 @@ def test_a_change_of_an_old_state_is_a_conflict(review):
         {"accepted": 1},
     ],
 )
-def test_a_box_that_cannot_be_is_refused(review, box):
+def test_a_box_that_cannot_be_is_refused(review: Review, box: dict[str, Any]) -> None:
     with pytest.raises(RefusedError, match=r"a\.jpg"):
         review.change(A, done({**FIRST, **box}))
     assert review.changes == 0
@@ -144,12 +146,12 @@ def test_a_box_that_cannot_be_is_refused(review, box):
     [{}, {"boxes": []}, {"reviewed": True}, {"reviewed": 1, "boxes": []}, {"reviewed": True, "boxes": 3}, done(1), done({}),
      done(FIRST, FIRST)],
 )  # fmt: skip
-def test_what_is_no_state_is_refused(review, wanted):
+def test_what_is_no_state_is_refused(review: Review, wanted: Any) -> None:
     with pytest.raises(RefusedError):
         review.change(A, wanted)
 
 
-def test_a_killed_program_loses_nothing(predicted):
+def test_a_killed_program_loses_nothing(predicted: Path) -> None:
     program = (
         "import os, signal, sys; from pathlib import Path\n"
         "from dips.view.predictions import read_predictions\n"
@@ -167,7 +169,7 @@ def test_a_killed_program_loses_nothing(predicted):
 
 
 @pytest.mark.parametrize("cut", [1, 20, 40])
-def test_a_line_that_was_cut_short_is_left_out(review, cut, capsys):
+def test_a_line_that_was_cut_short_is_left_out(review: Review, cut: int, capsys: pytest.CaptureFixture[str]) -> None:
     review.change(A, done(FIRST))
     review.change(B, done())
     review.close()
@@ -183,7 +185,7 @@ def test_a_line_that_was_cut_short_is_left_out(review, cut, capsys):
 
 
 @pytest.mark.parametrize("line", ["{}", "no json", '{"photo":"a.jpg","reviewed":true,"boxes":[{}]}', "[]", '{"photo":["a"]}'])
-def test_a_damaged_line_is_named(review, line):
+def test_a_damaged_line_is_named(review: Review, line: str) -> None:
     review.close()
     with review.path.open("a") as file:
         file.write(line + "\n")
@@ -193,7 +195,7 @@ def test_a_damaged_line_is_named(review, line):
         Review(review.predictions)
 
 
-def test_lines_of_photos_that_are_gone_are_kept(review):
+def test_lines_of_photos_that_are_gone_are_kept(review: Review) -> None:
     review.change(A, done(FIRST))
     (review.predictions.folder / "json" / "a.json").unlink()
     again = reopened(review)
@@ -205,24 +207,24 @@ def test_lines_of_photos_that_are_gone_are_kept(review):
 @pytest.mark.parametrize(
     ("key", "value", "word"), [("model", "ba9876543210", "another model"), ("schema_version", 2, "version")]
 )
-def test_a_journal_of_others_is_refused(review, key, value, word):
+def test_a_journal_of_others_is_refused(review: Review, key: str, value: object, word: str) -> None:
     review.close()
     review.path.write_text(json.dumps({"schema_version": 1, "model": "0123456789ab", key: value}) + "\n")
     with pytest.raises(RunError, match=word):
         Review(review.predictions)
 
 
-def test_two_programs_cannot_review_the_same_folder(review):
+def test_two_programs_cannot_review_the_same_folder(review: Review) -> None:
     pytest.importorskip("fcntl", reason="this system has no such locks")
     with pytest.raises(RunError, match="is in use"):
         Review(review.predictions)
 
 
-def test_a_disk_that_is_full_leaves_all_as_it_was(review, monkeypatch):
+def test_a_disk_that_is_full_leaves_all_as_it_was(review: Review, monkeypatch: pytest.MonkeyPatch) -> None:
     review.change(A, done(FIRST))
     before = review.path.read_bytes()
 
-    def full(number):
+    def full(number: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
@@ -233,7 +235,8 @@ def test_a_disk_that_is_full_leaves_all_as_it_was(review, monkeypatch):
     monkeypatch.undo()
     assert review.path.read_bytes() == before
     assert len(review.state(A).boxes) == 1 and review.state(A).version == 1
-    assert review.undo()[0] == A  # the step is still there
+    undone = review.undo()
+    assert undone is not None and undone[0] == A  # the step is still there
 
 
 corner = st.tuples(*[st.floats(0, 50, width=32) for _ in range(2)])
@@ -251,7 +254,7 @@ step = st.one_of(
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(step, max_size=12))
-def test_any_changes_survive_and_undo_is_their_inverse(steps):
+def test_any_changes_survive_and_undo_is_their_inverse(steps: list[Any]) -> None:
     """The states in memory, those read back, and those of a plain model with a stack are the same after every step."""
     photos = tuple(
         Photo(
@@ -262,7 +265,8 @@ def test_any_changes_survive_and_undo_is_their_inverse(steps):
     with tempfile.TemporaryDirectory() as folder:
         predictions = Predictions(Path(folder), photos, ("mast", "tower"), None, "")
         review = Review(predictions)
-        expected, stack = review.states(), []
+        expected: list[State] = review.states()
+        stack: list[tuple[int, State]] = []
         for what in steps:
             if what == "undo":
                 review.undo()

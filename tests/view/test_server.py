@@ -6,7 +6,9 @@ import http.client
 import io
 import json
 import socket
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -15,10 +17,12 @@ from dips.errors import RunError
 from dips.view.review import Review
 from dips.view.server import Server
 
+from .conftest import Ask
+
 CHANGE = {"version": 0, "reviewed": True, "boxes": []}
 
 
-def test_the_page_comes_with_its_token_and_a_strict_policy(server, ask):
+def test_the_page_comes_with_its_token_and_a_strict_policy(server: Server, ask: Ask) -> None:
     page = ask("GET", f"/?token={server.token}", Authorization=None)
 
     assert page.status == 200
@@ -51,12 +55,12 @@ def test_the_page_comes_with_its_token_and_a_strict_policy(server, ask):
     ],
 )
 @pytest.mark.parametrize("given", [None, "", "Bearer", "Bearer ", "Bearer wrong", "Basic wrong", "Bearer \xe4\xff"])
-def test_without_the_token_everything_is_refused(ask, method, path, given):
+def test_without_the_token_everything_is_refused(ask: Ask, method: str, path: str, given: str | None) -> None:
     body = CHANGE if method == "POST" else None
     assert ask(method, path, body, Authorization=given).status == 403
 
 
-def test_the_token_in_an_address_opens_the_page_alone(server, ask):
+def test_the_token_in_an_address_opens_the_page_alone(server: Server, ask: Ask) -> None:
     for path in ("/api/photos", "/api/photos/0/large"):
         assert ask("GET", f"{path}?token={server.token}", Authorization=None).status == 403
     assert ask("POST", f"/api/undo?token={server.token}", {}, Authorization=None).status == 403
@@ -66,13 +70,13 @@ def test_the_token_in_an_address_opens_the_page_alone(server, ask):
 @pytest.mark.parametrize(
     "host", [None, "", "localhost", "localhost:{}", "evil.example", "evil.example:{}", "127.0.0.1", "0.0.0.0:{}"]
 )
-def test_another_host_is_refused(server, ask, host):
+def test_another_host_is_refused(server: Server, ask: Ask, host: str | None) -> None:
     named = host.format(server.server_port) if host is not None else None
     assert ask("GET", "/api/photos", Host=named).status == 403
     assert ask("GET", f"/?token={server.token}", Host=named, Authorization=None).status == 403
 
 
-def test_two_hosts_are_refused(server):
+def test_two_hosts_are_refused(server: Server) -> None:
     with socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as line:
         host = f"Host: 127.0.0.1:{server.server_port}\r\n"
         line.sendall(f"GET /?token={server.token} HTTP/1.1\r\n{host}Host: evil.example\r\n\r\n".encode())
@@ -82,7 +86,7 @@ def test_two_hosts_are_refused(server):
 @pytest.mark.parametrize(
     "origin", ["http://evil.example", "null", "http://localhost:{}", "https://127.0.0.1:{}", "http://127.0.0.1:1"]
 )
-def test_a_page_from_elsewhere_changes_nothing(server, review, ask, origin):
+def test_a_page_from_elsewhere_changes_nothing(server: Server, review: Review, ask: Ask, origin: str) -> None:
     assert ask("POST", "/api/photos/0", CHANGE, Origin=origin.format(server.server_port)).status == 403
     assert not review.state(0).reviewed
     assert ask("POST", "/api/photos/0", CHANGE, Origin=server.origin).status == 200
@@ -109,7 +113,7 @@ def test_a_page_from_elsewhere_changes_nothing(server, review, ask, origin):
         "/review.jsonl",
     ],
 )
-def test_no_path_leads_to_a_file(ask, path):
+def test_no_path_leads_to_a_file(ask: Ask, path: str) -> None:
     reply = ask("GET", path)
     assert reply.status == 404, reply
     assert "error" in reply.json
@@ -117,13 +121,13 @@ def test_no_path_leads_to_a_file(ask, path):
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "HEAD", "TRACE"])
 @pytest.mark.parametrize("path", ["/", "/api/photos", "/api/photos/0"])
-def test_other_methods_are_refused(ask, method, path):
+def test_other_methods_are_refused(ask: Ask, method: str, path: str) -> None:
     reply = ask(method, path)
     assert reply.status == 405
     assert "Access-Control-Allow-Origin" not in reply.headers
 
 
-def test_the_right_path_by_the_wrong_method_says_which(ask):
+def test_the_right_path_by_the_wrong_method_says_which(ask: Ask) -> None:
     assert ask("GET", "/api/undo").headers["Allow"] == "POST"
     assert ask("GET", "/api/photos/0").headers["Allow"] == "POST"
     reply = ask("POST", "/api/photos", {})
@@ -148,21 +152,23 @@ def test_the_right_path_by_the_wrong_method_says_which(ask):
         (b"", {"Content-Length": str(1 << 30)}, 413),
     ],
 )
-def test_a_body_that_is_no_change_is_refused(review, ask, body, headers, status):
+def test_a_body_that_is_no_change_is_refused(
+    review: Review, ask: Ask, body: bytes, headers: dict[str, str | None], status: int
+) -> None:
     assert ask("POST", "/api/photos/0", body, **headers).status == status
     assert review.changes == 0
 
 
-def test_it_listens_on_this_machine_alone(server):
+def test_it_listens_on_this_machine_alone(server: Server) -> None:
     assert server.server_address[0] == "127.0.0.1"
-    base = socket.socket.__base__  # ours in the tests knows 127.0.0.1 alone
+    base: Any = socket.socket.__base__  # ours in the tests knows 127.0.0.1 alone
     with socket.socket() as line:
         line.settimeout(5)
         with pytest.raises(OSError, match=r"refused|timed out|unreachable"):
             base.connect(line, ("127.0.0.2", server.server_port))  # also this machine, but not what is listened on
 
 
-def test_the_list_has_every_photo_and_no_path(predicted: Path, ask):
+def test_the_list_has_every_photo_and_no_path(predicted: Path, ask: Ask) -> None:
     listing = ask("GET", "/api/photos").json
     assert [photo["name"] for photo in listing["photos"]] == ["a.jpg", "b.jpg", "c.jpg", "sub/d.jpg"]
     assert listing["classes"] == ["mast", "tower"]
@@ -180,7 +186,7 @@ def test_the_list_has_every_photo_and_no_path(predicted: Path, ask):
     assert str(predicted.parent) not in json.dumps(listing)
 
 
-def test_a_photo_comes_as_jpeg(ask):
+def test_a_photo_comes_as_jpeg(ask: Ask) -> None:
     for kind, size in (("large", (200, 100)), ("small", (160, 80))):
         reply = ask("GET", f"/api/photos/0/{kind}")
         assert reply.status == 200 and reply.headers["Content-Type"] == "image/jpeg"
@@ -189,7 +195,7 @@ def test_a_photo_comes_as_jpeg(ask):
             assert image.size == size
 
 
-def test_a_photo_that_is_gone_or_changed_says_so(predicted: Path, make_photo, ask):
+def test_a_photo_that_is_gone_or_changed_says_so(predicted: Path, make_photo: Callable[..., Path], ask: Ask) -> None:
     (predicted.parent / "photos" / "b.jpg").unlink()
     make_photo(predicted.parent / "photos" / "c.jpg", (64, 48))
     gone, changed = ask("GET", "/api/photos/1/large"), ask("GET", "/api/photos/2/large")
@@ -197,7 +203,7 @@ def test_a_photo_that_is_gone_or_changed_says_so(predicted: Path, make_photo, as
     assert changed.status == 422 and "64 x 48" in changed.json["error"]
 
 
-def test_changes_and_undo_over_http(review, ask):
+def test_changes_and_undo_over_http(review: Review, ask: Ask) -> None:
     box = {"box": [10, 10, 30, 40], "label": "mast", "of": None, "accepted": True}
     done = ask("POST", "/api/photos/2", {"version": 0, "reviewed": True, "boxes": [box]})
     assert done.json == {"state": {"reviewed": True, "boxes": [box], "version": 1}}
@@ -209,14 +215,14 @@ def test_changes_and_undo_over_http(review, ask):
     assert ask("POST", "/api/undo", {}).json == {"photo": None}
 
 
-def test_a_journal_that_cannot_be_written_is_told(review, ask):
+def test_a_journal_that_cannot_be_written_is_told(review: Review, ask: Ask) -> None:
     review.close()
     reply = ask("POST", "/api/photos/0", CHANGE)
     assert reply.status == 500 and "review.jsonl" in reply.json["error"]
     assert not review.state(0).reviewed
 
 
-def test_a_connection_serves_several_requests(server):
+def test_a_connection_serves_several_requests(server: Server) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
     ports = set()
     for _ in range(3):
@@ -228,14 +234,14 @@ def test_a_connection_serves_several_requests(server):
     assert len(ports) == 1
 
 
-def test_a_port_that_is_taken_names_the_option(server, review: Review):
+def test_a_port_that_is_taken_names_the_option(server: Server, review: Review) -> None:
     with pytest.raises(RunError, match=f"port {server.server_port} .*choose another --port"):
         Server(review, title="", port=server.server_port)
     with pytest.raises(RunError, match="choose another --port"):
         Server(review, title="", port=99999)
 
 
-def test_a_browser_is_led_to_the_page_once(server, ask):
+def test_a_browser_is_led_to_the_page_once(server: Server, ask: Ask) -> None:
     path = server.once.removeprefix(server.origin)
     assert ask("GET", "/?launch=wrong", Authorization=None).status == 403
     assert ask("GET", path, Host="evil.example", Authorization=None).status == 403

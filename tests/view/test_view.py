@@ -49,7 +49,7 @@ def accept_first(address: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(WINDOWS, reason="a process is sent no Ctrl-C there")
-def test_ctrl_c_says_where_the_result_lies_and_the_next_call_goes_on(predicted: Path):
+def test_ctrl_c_says_where_the_result_lies_and_the_next_call_goes_on(predicted: Path) -> None:
     program, address = begun(predicted)
     accept_first(address)
     program.send_signal(signal.SIGINT)
@@ -67,7 +67,7 @@ def test_ctrl_c_says_where_the_result_lies_and_the_next_call_goes_on(predicted: 
     assert result.is_file()
 
 
-def test_a_run_without_predictions_says_what_to_give(tmp_path: Path):
+def test_a_run_without_predictions_says_what_to_give(tmp_path: Path) -> None:
     (tmp_path / "model.json").write_text("{}")
     with pytest.raises(RunError, match=r"is a run; .* dips view .* DIR"):
         serve(None, tmp_path, open_browser=False)
@@ -98,7 +98,9 @@ def model(folder: Path, classes: list[str]) -> Path:
     return folder
 
 
-def test_another_model_or_classes_are_warned_of(predicted, tmp_path, ends_at_once, monkeypatch, capsys):
+def test_another_model_or_classes_are_warned_of(
+    predicted: Path, tmp_path: Path, ends_at_once: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = model(tmp_path / "run", ["none", "tower"])
     done = serve(run, predicted, open_browser=False)
     said = capsys.readouterr().err
@@ -111,7 +113,7 @@ def test_another_model_or_classes_are_warned_of(predicted, tmp_path, ends_at_onc
     assert "warning" not in capsys.readouterr().err
 
 
-def test_what_is_no_run_is_refused(predicted, tmp_path):
+def test_what_is_no_run_is_refused(predicted: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="holds no finished run"):
         serve(tmp_path, predicted, open_browser=False)
     run = model(tmp_path / "run", [])
@@ -120,7 +122,9 @@ def test_what_is_no_run_is_refused(predicted, tmp_path):
         serve(run, predicted, open_browser=False)
 
 
-def test_the_browser_is_opened_with_the_address(predicted, ends_at_once, monkeypatch, capsys):
+def test_the_browser_is_opened_with_the_address(
+    predicted: Path, ends_at_once: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     opened: list[str] = []
     monkeypatch.setattr("dips.view.webbrowser.open", opened.append)
     serve(None, predicted)

@@ -19,7 +19,7 @@ from dips.models.classifier import Classifier
 from dips.models.inputs import resize_to, to_tensor
 from dips.models.keymap import KeyMap
 from dips.models.localizer import Localizer
-from dips.scoremaps.tiles import FINEST
+from dips.scoremaps.tiles import LOGIT_MARGIN
 from dips.types import Answer, Answerer, FloatArray, PhotoBatch
 
 __all__ = ["TEMPER", "Networks"]
@@ -138,4 +138,4 @@ def resize_maps(maps: Tensor, size: int) -> Tensor:
 
 
 def _logit(foreground: Tensor) -> Tensor:
-    return torch.logit(foreground.float(), eps=FINEST)
+    return torch.logit(foreground.float(), eps=LOGIT_MARGIN)

@@ -76,7 +76,7 @@ def decode(counts: str, size: tuple[int, int], *, box: Box | None = None) -> Mas
     lengths = _checked(counts, size)
     x0, y0, x1, y1 = (0, 0, width, height) if box is None else box
     columns, rows = np.divmod(np.concatenate([[0], np.cumsum(lengths)]), height)
-    # how many pixels of the part lie before each edge of a run
+    # the number of pixels of the part before each edge of a run
     before = (columns - x0) * (y1 - y0) + np.clip(rows - y0, 0, y1 - y0)
     before = np.clip(before, 0, (x1 - x0) * (y1 - y0))
     values = np.arange(len(lengths)) % 2 == 1

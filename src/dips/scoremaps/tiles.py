@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from dips.types import FloatArray
 
-__all__ = ["FINEST", "Blend", "ClassVote", "Tiles"]
+__all__ = ["LOGIT_MARGIN", "Blend", "ClassVote", "Tiles"]
 
 MAX_CELLS = 4_000_000  # of the joined map, so that memory does not grow with the photo
 RIM_WEIGHT = 1e-3  # at the rim of a tile; above 0, so that cells which only one tile covers have a mean
-FINEST = 1e-4
+LOGIT_MARGIN = 1e-4
 """Scores are kept so far from 0 and 1 where their logit is taken."""
 
 
@@ -167,7 +167,7 @@ def _fitted(score_map: FloatArray, width: int, height: int) -> FloatArray:
 
 def logit(score_map: FloatArray) -> FloatArray:
     """Return log odds, finite also at scores of 0 and 1."""
-    inside = np.clip(score_map, FINEST, 1 - FINEST)
+    inside = np.clip(score_map, LOGIT_MARGIN, 1 - LOGIT_MARGIN)
     return np.asarray(np.log(inside / (1 - inside)), np.float32)
 
 

@@ -1,7 +1,7 @@
 """Work that survives a kill: a mark that says what a folder is being filled with, and a journal of what is finished.
 
 In: JSON that identifies the work. Out: a :class:`Claim` on a folder, or a :class:`Journal` whose finished lines come back.
-Both refuse other work than that which was begun, and say what differs.
+Both refuse to continue other work, and say what differs.
 """
 
 from __future__ import annotations

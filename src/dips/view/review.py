@@ -179,7 +179,7 @@ class Review:
             version: of the state that was changed; None does not check it.
 
         Raises:
-            RefusedError: a box lies outside of the photo or is empty, its class is unknown, or a predicted box is used twice.
+            RefusedError: a box is outside of the photo or is empty, its class is unknown, or a predicted box is used twice.
             ConflictError: ``version`` is not the last one.
             RunError: the journal cannot be written; the state is unchanged.
         """
@@ -266,7 +266,7 @@ def _checked_box(box: ReviewBox, photo: Photo, classes: tuple[str, ...]) -> Revi
     x0, y0, x1, y1 = (round(value, 2) for value in box.box)
     if not (0 <= x0 < x1 <= photo.width and 0 <= y0 < y1 <= photo.height):  # nor where one of them is NaN
         raise RefusedError(
-            f"{photo.name}: the box {list(box.box)} does not lie in the photo of {photo.width} x {photo.height} pixels"
+            f"{photo.name}: the box {list(box.box)} is not inside the photo of {photo.width} x {photo.height} pixels"
         )
     if box.label not in classes:
         raise RefusedError(f"{photo.name}: boxes cannot have the class '{box.label}'")

@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,13 +22,13 @@ MOVED = {"box": [101, 10, 180, 90.5], "label": "tower", "of": 1, "accepted": Tru
 DRAWN = {"box": [1, 2, 31, 42], "label": "mast", "of": None, "accepted": True}
 
 
-def reviewed(review: Review) -> dict:
+def reviewed(review: Review) -> dict[str, Any]:
     path = review.predictions.folder / REVIEWED
     write_reviewed(review, path)
-    return json.loads(path.read_text(encoding="utf-8"))
+    return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
-def test_accepted_moved_and_drawn_boxes(review):
+def test_accepted_moved_and_drawn_boxes(review: Review) -> None:
     review.change(0, {"reviewed": True, "boxes": [FIRST, MOVED, DRAWN]})
     review.change(2, {"reviewed": True, "boxes": []})
     coco = reviewed(review)
@@ -57,14 +58,14 @@ def test_accepted_moved_and_drawn_boxes(review):
     assert drawn == {**none, "id": 3, "category_id": 2, "bbox": [1, 2, 30, 40], "area": 1200, "review": "drawn"}
 
 
-def test_another_class_keeps_the_mask_but_not_the_score(review):
+def test_another_class_keeps_the_mask_but_not_the_score(review: Review) -> None:
     review.change(0, {"reviewed": True, "boxes": [{**FIRST, "label": "mast"}]})
     (annotation,) = reviewed(review)["annotations"]
     assert annotation["category_id"] == 2 and annotation["review"] == "adjusted"
     assert annotation["area"] == 1000 and "score" not in annotation
 
 
-def test_photos_that_are_not_reviewed_are_left_out(review):
+def test_photos_that_are_not_reviewed_are_left_out(review: Review) -> None:
     review.change(0, {"reviewed": False, "boxes": [FIRST]})
     assert reviewed(review)["images"] == []
     review.change(0, {"reviewed": True, "boxes": [FIRST]})
@@ -74,7 +75,7 @@ def test_photos_that_are_not_reviewed_are_left_out(review):
     assert empty["images"] == empty["annotations"] == []
 
 
-def test_ids_stay_while_the_review_goes_on(review):
+def test_ids_stay_while_the_review_goes_on(review: Review) -> None:
     review.change(3, {"reviewed": True, "boxes": []})
     before = reviewed(review)["images"]
     review.change(0, {"reviewed": True, "boxes": []})
@@ -82,7 +83,7 @@ def test_ids_stay_while_the_review_goes_on(review):
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools itself
-def test_pycocotools_reads_it(review, capsys):
+def test_pycocotools_reads_it(review: Review, capsys: pytest.CaptureFixture[str]) -> None:
     coco_tools = pytest.importorskip("pycocotools.coco")
     review.change(0, {"reviewed": True, "boxes": [FIRST, MOVED]})
     reviewed(review)
@@ -92,20 +93,20 @@ def test_pycocotools_reads_it(review, capsys):
     assert moved["bbox"] == [101, 10, 79, 80.5]
 
 
-def test_dips_itself_reads_it_beside_the_photos(review, predicted: Path):
+def test_dips_itself_reads_it_beside_the_photos(review: Review, predicted: Path) -> None:
     review.change(0, {"reviewed": True, "boxes": [FIRST, MOVED]})
     review.change(2, {"reviewed": True, "boxes": []})
     reviewed(review)
     photos = predicted.parent / "photos"
     shutil.copy(predicted / REVIEWED, photos / "reviewed.coco.json")
     data = load_data(photos / "reviewed.coco.json", split="all")
-    assert {sample.id: sample.boxes.tolist() for sample in data.samples} == {
+    assert {sample.id: np.asarray(sample.boxes).tolist() for sample in data.samples} == {
         "a.jpg": [[20, 20, 60, 70], [101, 10, 180, 90.5]],
         "c.jpg": [],
     }
 
 
-def test_the_writer_follows_and_ends_with_all_of_it(review):
+def test_the_writer_follows_and_ends_with_all_of_it(review: Review) -> None:
     writer = Writer(review, pause=0.02)
     path = review.predictions.folder / REVIEWED
     review.change(0, {"reviewed": True, "boxes": []})
@@ -121,7 +122,9 @@ def test_the_writer_follows_and_ends_with_all_of_it(review):
     assert len(json.loads(path.read_text())["images"]) == 2
 
 
-def test_a_file_that_cannot_be_written_is_told_and_the_review_goes_on(review, capsys):
+def test_a_file_that_cannot_be_written_is_told_and_the_review_goes_on(
+    review: Review, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = review.predictions.folder / REVIEWED
     path.mkdir()
     writer = Writer(review, pause=0.02)

@@ -1,0 +1,48 @@
+"""COCO, as its own tools read it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from .conftest import CLASSES, Item, mask_of, write
+
+# pycocotools' own, when it hands arrays to NumPy 2
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
+
+
+def test_coco(items: list[Item], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write("coco", items, tmp_path) / "coco.json"
+    coco = COCO(str(path))
+    assert [image["file_name"] for image in coco.loadImgs(coco.getImgIds())] == [record.name for record, _ in items]
+    assert {category["id"]: category["name"] for category in coco.loadCats(coco.getCatIds())} == dict(enumerate(CLASSES, 1))
+    for number, (record, _) in enumerate(items, 1):
+        found = coco.loadAnns(coco.getAnnIds(imgIds=[number]))
+        assert len(found) == len(record.boxes)
+        for index, annotation in enumerate(found):
+            x, y, width, height = annotation["bbox"]
+            assert [x, y, x + width, y + height] == list(record.boxes[index].box)
+            mask = coco.annToMask(annotation)
+            assert np.array_equal(mask, mask_of(record, index)) and annotation["area"] == mask.sum()
+            rows, columns = np.nonzero(mask)
+            assert [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1] == list(record.boxes[index].box)
+            assert CLASSES[annotation["category_id"] - 1] == record.label
+    for kind in ("bbox", "segm"):
+        results = coco.loadRes(json.loads(path.read_text())["annotations"])
+        judged = COCOeval(coco, results, kind)
+        judged.evaluate()
+        judged.accumulate()
+        judged.summarize()
+        assert judged.stats[0] == pytest.approx(1), "against itself everything is right"
+    capsys.readouterr()
+
+
+def test_coco_of_nothing(tmp_path: Path) -> None:
+    found = json.loads((write("coco", [], tmp_path) / "coco.json").read_text())
+    assert found.pop("info") == {"description": "Predicted by DiPS"}
+    assert found == {"licenses": [], "images": [], "categories": [], "annotations": []}

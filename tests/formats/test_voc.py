@@ -1,0 +1,29 @@
+"""Pascal VOC, as supervision reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import supervision
+
+from .conftest import Item, boxes_of, flattened, photos, write
+
+
+def test_voc(items: list[Item], tmp_path: Path) -> None:
+    flat = flattened(items)
+    folder = write("voc", flat, tmp_path) / "voc"
+    images = photos(flat, tmp_path / "images")
+    found = supervision.DetectionDataset.from_pascal_voc(str(images), str(folder))
+    for record, _ in flat:
+        detections = found.annotations[str(images / record.name)]
+        assert np.array_equal(detections.xyxy, boxes_of(record))
+        assert detections.class_id is not None
+        assert {found.classes[label] for label in detections.class_id} == {record.label} or not len(detections)
+    import xml.etree.ElementTree as ElementTree
+
+    write("voc", items, tmp_path / "nested")
+    tree = ElementTree.parse(tmp_path / "nested" / "voc" / "a b" / "ü.xml")
+    assert (tree.findtext("folder"), tree.findtext("filename")) == ("a b", "ü.png")
+    box = tree.find("object/bndbox")
+    assert box is not None and float(box.findtext("xmin", "")) == boxes_of(items[0][0])[0][0] + 1

@@ -1,0 +1,39 @@
+"""Names of photos: below which folder, and what is told of other files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dips.errors import DataError
+from dips.predict.naming import name_photos
+
+MakePhoto = Callable[..., Path]
+
+
+def test_names_of_several_places(tmp_path: Path, make_photo: MakePhoto) -> None:
+    a, b = make_photo(tmp_path / "p/a/1.jpg"), make_photo(tmp_path / "p/b/1.jpg")
+    assert name_photos([a, b], leave_out=tmp_path / "o") == ({a: "a/1.jpg", b: "b/1.jpg"}, "p")
+    assert list(name_photos([a.parent, a, b.parent], leave_out=tmp_path / "o")[0].values()) == ["a/1.jpg", "b/1.jpg"]
+    assert name_photos([a], leave_out=tmp_path / "o") == ({a: "1.jpg"}, "a")
+
+
+def test_results_inside_the_photos_do_not_count(tmp_path: Path, make_photo: MakePhoto) -> None:
+    make_photo(tmp_path / "1.jpg")
+    out = tmp_path / "out"
+    make_photo(out / "overlays/1.jpg")
+    assert list(name_photos([tmp_path], leave_out=out)[0].values()) == ["1.jpg"]
+
+
+def test_files_of_other_kinds_are_told(tmp_path: Path, make_photo: MakePhoto, capsys: pytest.CaptureFixture[str]) -> None:
+    make_photo(tmp_path / "p" / "1.jpg")
+    for name in ("DJI_1.HEIC", "sub/DJI_1.DNG", "notes.txt", ".hidden.heic"):
+        (tmp_path / "p" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "p" / name).touch()
+    name_photos([tmp_path / "p"], leave_out=tmp_path / "out")
+    assert "not looked at: DJI_1.HEIC, sub/DJI_1.DNG (2 of" in capsys.readouterr().err
+    (tmp_path / "clip.MP4").touch()
+    with pytest.raises(DataError, match="is a video; 'dips stream'"):
+        name_photos([tmp_path / "clip.MP4"], leave_out=tmp_path / "out")
