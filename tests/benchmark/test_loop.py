@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from dips.baselines.method import ScoreMapMethod
 from dips.benchmark.loop import CENTRE, StoredMaps, evaluate_maps, evaluate_photos
 from dips.config import PredictConfig
 from dips.evaluate import centre_map
-from dips.export.onnx_model import About, OnnxNetworks
+from dips.export.description import Description
+from dips.export.onnx_model import OnnxNetworks
 from dips.models.classifier import Classifier
 from dips.models.localizer import Localizer
 from dips.models.networks import Networks
@@ -166,17 +168,17 @@ def test_an_exported_file_is_measured_like_its_networks(samples: list[Sample]) -
     config = PredictConfig(size=64, flip=False, sst_share=0.0, threshold=0.5)
     localizer, classifier = Localizer("test_efficientnet"), Classifier("test_efficientnet", 3)
     networks = Networks(localizer, classifier, config=config, classifier_size=32, device=torch.device("cpu"))
-    about = About(
+    description = Description(
         classes=("a", "b", "c"),
         background=None,
-        predict=config,
+        settings=dataclasses.asdict(config),
         side=networks.side,
         photo_side=None,
         weights={},
         model="",
         dips="0",
     )
-    answerers: dict[str, Answerer] = {"torch": networks, "onnx": OnnxNetworks(to_bytes(networks, about), "it", "cpu")}
+    answerers: dict[str, Answerer] = {"torch": networks, "onnx": OnnxNetworks(to_bytes(networks, description), "it", "cpu")}
     maps: dict[str, list[FloatArray]] = {"torch": [], "onnx": []}
     found = evaluate_photos(answerers, samples, on_map=lambda name, sample, score_map: maps[name].append(score_map)).methods
     np.testing.assert_allclose(maps["onnx"], maps["torch"], atol=1e-4)
