@@ -168,7 +168,7 @@ def test_an_exported_file_is_measured_like_its_networks(samples: list[Sample]) -
     config = PredictConfig(size=64, flip=False, sst_share=0.0, threshold=0.5)
     localizer, classifier = Localizer("test_efficientnet"), Classifier("test_efficientnet", 3)
     networks = Networks(localizer, classifier, config=config, classifier_size=32, device=torch.device("cpu"))
-    about = Description(
+    description = Description(
         classes=("a", "b", "c"),
         background=None,
         settings=dataclasses.asdict(config),
@@ -178,7 +178,7 @@ def test_an_exported_file_is_measured_like_its_networks(samples: list[Sample]) -
         model="",
         dips="0",
     )
-    answerers: dict[str, Answerer] = {"torch": networks, "onnx": OnnxNetworks(to_bytes(networks, about), "it", "cpu")}
+    answerers: dict[str, Answerer] = {"torch": networks, "onnx": OnnxNetworks(to_bytes(networks, description), "it", "cpu")}
     maps: dict[str, list[FloatArray]] = {"torch": [], "onnx": []}
     found = evaluate_photos(answerers, samples, on_map=lambda name, sample, score_map: maps[name].append(score_map)).methods
     np.testing.assert_allclose(maps["onnx"], maps["torch"], atol=1e-4)
