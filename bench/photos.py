@@ -31,6 +31,7 @@ from dips.data.images import resize_image
 from dips.evaluate.protocol import FRAMED
 from dips.fitting.splits import read_splits
 from dips.model import Model
+from dips.models.inputs import to_tensor
 from dips.predict.prediction import Prediction
 from dips.predict.predictor import Predictor
 from dips.system.console import log, track
@@ -52,7 +53,7 @@ class MeanAttention(Answerer):
 
     @torch.inference_mode()
     def answer(self, batch: PhotoBatch) -> Answer:
-        squares = torch.from_numpy(batch.squares).to(self.model.device).permute(0, 3, 1, 2).float() / 255
+        squares = to_tensor(batch.squares, self.model.device)
         size = (max(self.sizes),) * 2
         maps = torch.zeros(len(squares), *size, device=squares.device)
         for side in self.sizes:

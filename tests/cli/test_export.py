@@ -52,8 +52,8 @@ def test_the_file_tells_its_run(tiny: Tiny, file: Path) -> None:
     assert isinstance(model, OnnxModel)
     run = json.loads((tiny.run / "run.json").read_text())
     assert model.classes == tuple(run["classes"]) and model.background == run["background"]
-    assert model.about.predict.threshold == run["best_tau"]["v2"] and model.about.predict.sst_share == 0.6
-    assert set(model.about.weights) == {"transformer", "classifier", "encoder"}
+    assert model.description.predict.threshold == run["best_tau"]["v2"] and model.description.predict.sst_share == 0.6
+    assert set(model.description.weights) == {"transformer", "classifier", "encoder"}
     assert str(tiny.weights) not in file.read_bytes().decode("latin-1")
 
 
@@ -63,7 +63,7 @@ def test_export_on_the_command_line(dips: Dips, tiny: Tiny, tmp_path: Path, monk
     assert said.code == 0, said.err
     assert said.out.startswith("model     run.onnx (") and "compared  largest difference to torch on 6 photos" in said.out
     model = package.load("run.onnx")
-    assert isinstance(model, OnnxModel) and set(model.about.weights) == {"classifier", "encoder"}
+    assert isinstance(model, OnnxModel) and set(model.description.weights) == {"classifier", "encoder"}
     again = dips("export", tiny.run, "--out", "run.onnx", "--photos", tiny.data / "test")
     assert again.code == 2 and "run.onnx exists already" in again.err
 

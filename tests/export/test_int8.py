@@ -67,7 +67,7 @@ def test_a_file_in_eight_bits(tmp_path: Path, networks: Networks, about: Descrip
     assert 1e-5 < found.mean < 0.05 and found.score_map < 0.3, "near torch, but not as near as without quantisation"
     assert list(tmp_path.iterdir()) == [path]
     model = load_onnx(path, device="cpu")
-    assert model.about.precision == "int8" and model.about.predict == networks.config
+    assert model.description.precision == "int8" and model.description.predict == networks.config
     assert len(list(model.predict(photos))) == 6
 
     graph = onnx.load(path).graph

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dips.models.inputs import to_tensor
 from dips.types import Answer, Answerer, FloatArray, PhotoBatch
 
 __all__ = ["TorchAnswerer"]
@@ -88,7 +89,7 @@ def _images(batch: PhotoBatch, device: torch.device) -> _Images:
     """Return a batch's tensors, the very same ones to all methods: by them a shared transformer knows a batch again."""
     known = _IMAGES.setdefault(batch, {})
     if device not in known:
-        images = torch.from_numpy(batch.squares).to(device).permute(0, 3, 1, 2).float() / 255
+        images = to_tensor(batch.squares, device)
         whole = len(batch.positions) == len(batch)
         known[device] = _Images(images, images if whole else images[list(batch.positions)])
     return known[device]

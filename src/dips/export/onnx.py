@@ -188,7 +188,7 @@ def compare_answers(networks: Networks, exported: OnnxNetworks, photos: Sequence
     Raises:
         RunError: no photo can be read.
     """
-    about = exported.about
+    about = exported.description
     config = about.predict if about.predict.threshold >= 0 else dataclasses.replace(about.predict, threshold=0.5)
     predictor = Predictor(
         exported, config=config, classes=about.classes, background=about.background, photo_side=about.photo_side

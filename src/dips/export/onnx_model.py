@@ -42,7 +42,7 @@ class OnnxNetworks(Answerer):
         evaluate_photos({"exported": networks}, samples)
 
     Attributes:
-        about: what the file says about itself.
+        description: what the file says about itself.
     """
 
     def __init__(self, data: bytes, name: str, device: str = "auto") -> None:
@@ -63,8 +63,8 @@ class OnnxNetworks(Answerer):
         if text is None:
             raise RunError(f"{name} is an ONNX model, but none that 'dips export' wrote")
         if foreign:
-            raise RunError(f"{name} would read other files, which no model that 'dips export' wrote does")
-        self.about = parse_description(text, name)
+            raise RunError(f"{name} refers to other files, which no model that 'dips export' wrote does")
+        self.description = parse_description(text, name)
         self._session, self._name = _session(data, name, device), name
         inputs = [(item.name, item.type, len(item.shape)) for item in self._session.get_inputs()]
         if inputs != [(INPUT, "tensor(uint8)", 4)] or tuple(item.name for item in self._session.get_outputs()) != OUTPUTS:
@@ -75,7 +75,7 @@ class OnnxNetworks(Answerer):
     @property
     def side(self) -> int:
         """Side in pixels of the squares that photos are given as."""
-        return self.about.side
+        return self.description.side
 
     def answer(self, batch: PhotoBatch) -> Answer:
         """Return score maps ``(M, S, S)``, whatever the labels, and class probabilities ``(B, C)``.
@@ -91,7 +91,7 @@ class OnnxNetworks(Answerer):
             raise
         except Exception as error:  # onnxruntime has an exception of its own for every reason
             raise RunError(f"{self._name} cannot be run here ({_first_line(error)}); try --set predict.batch=1") from error
-        count, size, classes = len(batch), self.about.predict.size, len(self.about.classes)
+        count, size, classes = len(batch), self.description.predict.size, len(self.description.classes)
         if maps.shape != (count, size, size) or probabilities.shape != (count, classes):
             raise RunError(f"{self._name} answers in other shapes than its description says; export it again")
         localized = maps if batch.localized is None else maps[list(batch.localized)]
@@ -105,18 +105,18 @@ class OnnxModel(PredictionModel):
         path: its file.
         classes: names in label order.
         background: label of the class without object, if there is one.
-        about: what the file says about itself.
+        description: what the file says about itself.
     """
 
     def __init__(self, path: Path, networks: OnnxNetworks, config: PredictConfig) -> None:
-        self.path, self.about = path, networks.about
-        self.classes, self.background = self.about.classes, self.about.background
+        self.path, self.description = path, networks.description
+        self.classes, self.background = self.description.classes, self.description.background
         self._predictor = Predictor(
             networks,
             config=config,
             classes=self.classes,
             background=self.background,
-            photo_side=self.about.photo_side,
+            photo_side=self.description.photo_side,
         )
 
     @property
@@ -126,7 +126,7 @@ class OnnxModel(PredictionModel):
 
     def made_with(self) -> str:
         """Return the pretrained weights inside, in a line."""
-        return weights_line(self.about.weights)
+        return weights_line(self.description.weights)
 
 
 def load_onnx(path: str | Path, *, settings: Sequence[str] = (), device: str = "auto") -> OnnxModel:
@@ -152,9 +152,9 @@ def load_onnx(path: str | Path, *, settings: Sequence[str] = (), device: str = "
     except OSError as error:
         raise RunError(f"cannot read {file} ({error.strerror or error}); give a file that 'dips export' wrote") from error
     networks = OnnxNetworks(data, str(file), device)
-    config = dataclasses.replace(Config(), predict=networks.about.predict).override(settings).predict
+    config = dataclasses.replace(Config(), predict=networks.description.predict).override(settings).predict
     if config.threshold < 0:  # --set predict.threshold=-1
-        config = dataclasses.replace(config, threshold=networks.about.predict.threshold)
+        config = dataclasses.replace(config, threshold=networks.description.predict.threshold)
     return OnnxModel(file, networks, config)
 
 

@@ -1,0 +1,107 @@
+"""``run.json`` and ``model.json``: typed, of any version that had the same keys, and read without torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dips.errors import RunError
+from dips.runs.identity import class_names, identity
+from dips.runs.records import RunRecord, read_model_record, read_run_record
+from dips.system.records import write_json
+
+WEIGHTS = {
+    "arch": "test_vit",
+    "source": "file",
+    "origin": "/w/test_vit.safetensors",
+    "sha256": "0" * 64,
+    "note": "",
+    "licence": "",
+}
+RUN: dict[str, Any] = {
+    "data": "photos",
+    "classes": ["none", "tower"],
+    "background": 0,
+    "photos": {"train": 8, "val": 2, "skipped": 1},
+    "skipped": [{"path": "photos/a.jpg", "why": "it is empty"}],
+    "weights": {"transformer": WEIGHTS},
+    "accuracy": {"classifier": 50.0, "linear_probe": 50},
+    "selection": "epoch 1 of 1",
+    "label_free": False,
+    "validation": {"v2": 40.0},
+    "best_tau": {"v2": 0.4},
+    "seed": 0,
+    "seconds": {"harvest": 1.5, "training": 2},
+    "environment": {"torch": "2.6"},
+}
+MODEL: dict[str, Any] = {
+    "schema": 1,
+    "localizer": {"encoder": "resnet18", "channels": [16, 8]},
+    "classifier": {"arch": "resnet18", "classes": 2},
+    "sha256": "0" * 64,
+    "meta": {
+        "classes": ["none", "tower"],
+        "background": 0,
+        "best_tau": {"v2": 0.4},
+        "temper": 2.0,
+        "photo_side": 480,
+        "key_map": {"sizes": [224], "weight": [[0.5, 1]], "bias": [0.0]},
+    },
+}
+
+
+def test_a_run_of_before_the_version_key_is_read(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(json.dumps(RUN))
+    record = read_run_record(tmp_path)
+    assert record.schema_version == 1 and record.seconds.training == 2 and record.weights["transformer"].arch == "test_vit"
+    write_json(tmp_path / "run.json", record)
+    again = json.loads((tmp_path / "run.json").read_text())
+    assert list(again) == ["schema_version", *RUN] and {key: again[key] for key in RUN} == RUN
+    assert read_run_record(tmp_path) == record
+
+
+def test_a_path_that_is_no_text_comes_back(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(json.dumps({**RUN, "data": "photos\udcff"}))
+    record: RunRecord = read_run_record(tmp_path)
+    assert record.data == "photos\udcff"
+    write_json(tmp_path / "run.json", record)
+    assert read_run_record(tmp_path) == record
+
+
+@pytest.mark.parametrize("name", sorted(RUN))
+def test_every_key_is_needed_and_typed(tmp_path: Path, name: str) -> None:
+    (tmp_path / "run.json").write_text(json.dumps({key: value for key, value in RUN.items() if key != name}))
+    with pytest.raises(RunError, match=rf"run\.json is damaged .*`{name}`.*copy the run again"):
+        read_run_record(tmp_path)
+    (tmp_path / "run.json").write_text(json.dumps({**RUN, name: [[]]}))
+    with pytest.raises(RunError, match=rf"run\.json is damaged .*\$\.{name}.*copy the run again"):
+        read_run_record(tmp_path)
+
+
+def test_what_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"holds no finished run \(model\.json is missing\); give the folder"):
+        read_model_record(tmp_path)
+    with pytest.raises(RunError, match=r"cannot read .*run\.json.*copy the run again"):
+        read_run_record(tmp_path)
+    (tmp_path / "run.json").write_text(json.dumps({**RUN, "schema_version": 2}))
+    with pytest.raises(RunError, match=r"another version of DiPS \(schema 2, this one reads 1\); copy the run again"):
+        read_run_record(tmp_path)
+
+
+def test_a_model_is_told_by_its_json(tmp_path: Path) -> None:
+    assert identity(tmp_path) == {"model": ""} and identity(tmp_path / "no.onnx") == {"model": "", "file": ""}
+    (tmp_path / "model.json").write_text(json.dumps(MODEL))
+    assert len(identity(tmp_path)["model"]) == 64 and class_names(tmp_path) == ("none", "tower")
+    assert read_model_record(tmp_path).meta.sst_share is None, "early versions had none"
+    with pytest.raises(RunError, match=r"no\.onnx is no file that 'dips export' wrote"):
+        class_names(tmp_path / "no.onnx")
+
+
+def test_records_need_no_torch() -> None:
+    code = "import sys; import dips.runs.identity; sys.exit(any(name in sys.modules for name in ('torch', 'onnxruntime')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
