@@ -69,14 +69,15 @@ def begin(folder: Path, identity: Mapping[str, Any], config: Config) -> None:
     claim = Claim(
         folder=folder,
         mark="compare.json",
-        identity=identity,
+        identity={"schema_version": 1, **identity},
         holds="a comparison",
+        optional=("schema_version", "--photos"),
         remedy="repeat the command with the same settings, or choose another --out",
     )
     if not claim.path.is_file():
         with atomic_file(settings) as out:
             out.write(to_toml(config))
-        write_json(claim.path, identity)
+        write_json(claim.path, claim.identity)
         return
     changed = load_config(settings).differences(config)
     claim.check(more=[f"other settings ({', '.join(changed)})"] if changed else [])
