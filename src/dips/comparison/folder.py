@@ -2,7 +2,7 @@
 
 ::
 
-    OUT/compare.json             what it was begun with
+    OUT/compare.json             what identifies it
     OUT/config.toml              settings
     OUT/seed-0/cam/fit.json      how a method learned (FitFile); written last, so that it marks a fitted method
     OUT/seed-0/cam/state.safetensors
@@ -84,7 +84,11 @@ def begin(folder: Path, identity: Mapping[str, Any], config: Config) -> None:
 
 
 class MethodFolder:
-    """One method's files for one seed."""
+    """One method's files for one seed.
+
+    >>> MethodFolder(Path("compare/birds/seed-0/no-method")).fit_file() is None
+    True
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
