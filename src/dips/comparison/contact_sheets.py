@@ -196,7 +196,9 @@ def method_sheets(
     """
     counts = {len(photos), len(ground_truth), *(len(items) for column in columns for items in (column.maps, column.boxes))}
     if not columns or len(counts) > 1 or not photos:
-        raise DataError(f"a sheet needs photos and methods, with ground truth, map and boxes for each: got {sorted(counts)} of them")
+        raise DataError(
+            f"a sheet needs photos and methods, with ground truth, map and boxes for each: got {sorted(counts)} of them"
+        )
     blocks = np.array_split(np.arange(len(columns)), -(-len(columns) // max_columns))
     return [_method_sheet(photos, ground_truth, [columns[index] for index in block], side, about) for block in blocks]
 

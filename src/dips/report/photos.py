@@ -74,9 +74,9 @@ class ShownPhoto(Record, frozen=True, kw_only=True):
 
 
 class ShownPhotos(Record, frozen=True, kw_only=True):
-    """``evaluation-photos.json``: the rule that makes boxes of the maps, see :class:`Rule`, and the photos, the most needed first.
+    """``evaluation-photos.json``: the rule that makes boxes of the maps, see :class:`Rule`, and the photos.
 
-    Bytes are base64 in the file.
+    The most needed photos come first. Bytes are base64 in the file.
     """
 
     schema_version: int = 1
