@@ -59,21 +59,20 @@ def kinds() -> Any:
 def _run(seed: int, v2: float | None, *, top1: float | None = None, learned: float = 0.0, needs: float = 0.0) -> dict[str, Any]:
     """A run whose numbers are ``v2`` and what is easily told from it."""
     tau = np.linspace(0, 1, 11).tolist()
-    known = v2 is not None
-    at = {key: v2 + more if known else None for key, more in (("30", 8.0), ("50", 0.0), ("70", -8.0))}
+    at = {key: None if v2 is None else v2 + more for key, more in (("30", 8.0), ("50", 0.0), ("70", -8.0))}
     boxes: dict[str, Any] = {
-        "max_box_acc": v2 - 1 if known else None,
+        "max_box_acc": None if v2 is None else v2 - 1,
         "max_box_acc_v2": v2,
         "max_box_acc_at": at,
         "gt_known": at["50"],
         "top1_loc": top1,
     }
-    if known:
-        boxes["curves"] = {"tau": tau, **{key: [best * (1 - t) for t in tau] for key, best in at.items()}}
+    if v2 is not None:
+        boxes["curves"] = {"tau": tau, **{key: [(best or 0) * (1 - t) for t in tau] for key, best in at.items()}}
     return {
         "seed": seed,
         "boxes": boxes,
-        "at_tau": {"box_acc": v2 - 3, "box_acc_v2": v2 - 2} if known else None,
+        "at_tau": None if v2 is None else {"box_acc": v2 - 3, "box_acc_v2": v2 - 2},
         "pxap": None,
         "fit": {"seconds": learned, "steps": round(learned), "epochs": 1.0, "chosen": ""},
         "needs_seconds": needs,

@@ -121,7 +121,7 @@ def grey(width: int, height: int, level: int) -> np.ndarray[Any, Any]:
 
 
 def has(picture: np.ndarray[Any, Any], colour: tuple[int, int, int]) -> np.ndarray[Any, Any]:
-    return (picture == np.array(colour, np.uint8)).all(axis=2)
+    return np.asarray((picture == np.array(colour, np.uint8)).all(axis=2))
 
 
 PHOTOS = [grey(200, 100, 90), grey(50, 100, 140)]  # one is shrunk, one stands

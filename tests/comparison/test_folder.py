@@ -84,3 +84,15 @@ def test_a_comparison_is_known_again(tmp_path: Path) -> None:
         begin(tmp_path / "out", {**identity, "budget": 4.0}, Config())
     with pytest.raises(RunError, match=r"train\.epochs"):
         begin(tmp_path / "out", identity, Config().replace(**{"train.epochs": 9}))
+
+
+def test_a_comparison_of_an_earlier_version_is_known_again(tmp_path: Path) -> None:
+    identity: dict[str, Any] = {"data": "/photos", "--photos": 6}
+    begin(tmp_path, identity, Config())
+    mark = tmp_path / "compare.json"
+    assert next(iter(json.loads(mark.read_text()).items())) == ("schema_version", 1)
+    mark.write_text('{"data": "/photos"}')
+    begin(tmp_path, identity, Config())
+    mark.write_text('{"schema_version": 2, "data": "/photos", "--photos": 6}')
+    with pytest.raises(RunError, match=r"schema_version 2, now 1.*another --out"):
+        begin(tmp_path, identity, Config())

@@ -63,7 +63,12 @@ def test_methods_share_a_pass_over_the_same_batch(monkeypatch: pytest.MonkeyPatc
     network = random_transformer("test_vit", depth=1)
     calls: list[int] = []
     plain = network.forward
-    monkeypatch.setattr(network, "forward", lambda images: (calls.append(images.shape[-1]), plain(images))[1])
+
+    def counted(images: torch.Tensor) -> Any:
+        calls.append(images.shape[-1])
+        return plain(images)
+
+    monkeypatch.setattr(network, "forward", counted)
     frozen, images = FrozenFeatures(network), torch.rand(1, 3, 64, 64)
     first = frozen(images, 64)
     assert frozen(images, 64) is first and frozen(images, 32) is not first and frozen(images, 64) is first

@@ -61,7 +61,7 @@ def make_page() -> Callable[..., PhotoSection]:
 
 
 def _percent(values: np.ndarray) -> list[float]:
-    return (100 * values / values.sum()).tolist()
+    return [float(value) for value in 100 * values / values.sum()]
 
 
 @pytest.fixture(scope="session")

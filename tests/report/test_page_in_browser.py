@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,15 +133,15 @@ def test_the_slider_redraws_the_boxes(page: Page, show: Open, make_page: Callabl
         right = 0
         for row, photo in zip(made.rows, made.shown.photos, strict=True):
             boxes, scores, _ = boxes_from_map(photo.levels() / 255, threshold, min_area=0.005, max_boxes=100)
-            boxes = boxes * (np.array(photo.size * 2) / 112)
+            scaled = boxes * (np.array(photo.size * 2) / 112)
             if row["predicted"] == "none":
-                boxes = boxes[:0]
+                scaled = scaled[:0]
             found = page.evaluate("n => dipsReport.data.photos[n].found", made.shown.photos.index(photo))
-            np.testing.assert_allclose(np.reshape(found["boxes"], (-1, 4)), boxes, rtol=1e-9)
-            if len(boxes):
+            np.testing.assert_allclose(np.reshape(found["boxes"], (-1, 4)), scaled, rtol=1e-9)
+            if len(scaled):
                 np.testing.assert_allclose(found["scores"], scores * photo.peak, rtol=1e-6)
             if photo.true_boxes:
-                best = max((iou(box, photo.true_boxes[0]) for box in boxes), default=0.0)
+                best = max((iou(box, photo.true_boxes[0]) for box in scaled), default=0.0)
                 assert found["iou"] == pytest.approx(best)
                 right += best >= 0.5
         assert f"{right} of 8 shown photos" in page.inner_text("#photo-count")
@@ -153,7 +153,7 @@ def test_the_slider_redraws_the_boxes(page: Page, show: Open, make_page: Callabl
     assert page.locator("#photo-threshold").input_value() == "0.613" and page.inner_text("output") == "0.613"
 
 
-def iou(one: np.ndarray, other: list[float]) -> float:
+def iou(one: np.ndarray, other: Sequence[float]) -> float:
     wide, high = (max(0.0, min(one[i + 2], other[i + 2]) - max(one[i], other[i])) for i in (0, 1))
     area = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
     return float(wide * high / (area - wide * high))

@@ -15,7 +15,7 @@ from dips.errors import RunError
 from dips.evaluate.result import ImageRow
 from dips.report import photos as shown_module
 from dips.report.photos import MAP_SIDE, PHOTO_SIDE, MapSpool, Rule, choose_photos, read_shown, small_map, write_shown
-from dips.types import Sample
+from dips.types import FloatArray, Sample
 
 RULE = Rule(0.4, 0.005, 0.0, 100, "none")
 CLASSES = ("none", "tower")
@@ -65,7 +65,7 @@ def test_an_empty_map_stays_empty() -> None:
 
 def test_the_spool_gives_back_any_map_at_any_time() -> None:
     rng = np.random.default_rng(0)
-    maps = [rng.random((20 + i, 30)).astype(np.float32) * (i + 1) / 9 for i in range(8)]
+    maps: list[FloatArray] = [np.asarray(rng.random((20 + i, 30)) * (i + 1) / 9, np.float32) for i in range(8)]
     spool = MapSpool(io.BytesIO())
     for i, score_map in enumerate(maps):
         spool.add(score_map)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,14 @@ def test_a_claim_continues_the_same_work(tmp_path: Path) -> None:
 def test_a_claim_knows_what_does_not_identify_the_work(tmp_path: Path) -> None:
     claim(tmp_path / "out", seed=0).take(finished=False)
     assert claim(tmp_path / "out", seed=0).check(ignore=["finished"]) == {"seed": 0, "finished": False}
+
+
+def test_a_claim_goes_on_where_a_mark_of_an_earlier_version_lacks_an_optional_key(tmp_path: Path) -> None:
+    claim(tmp_path / "out", seed=0).take()
+    later = replace(claim(tmp_path / "out", seed=0, photos=2), optional=("photos",))
+    assert later.check() == {"photos": 2, "seed": 0}
+    with pytest.raises(RunError, match="photos None, now 2"):
+        replace(later, optional=()).check()
 
 
 @pytest.mark.parametrize("content", ["", "[]", "\x00", "{"])

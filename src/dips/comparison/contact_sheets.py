@@ -52,6 +52,11 @@ class Column(NamedTuple):
         title: above the column.
         maps: ``(h, w)`` score maps in [0, 1] of any size; stretched over the photo.
         boxes: ``(N, 4)`` ``x0 y0 x1 y1`` in the photo's pixels, end exclusive.
+
+    >>> photo, score_map = np.zeros((100, 200, 3), np.uint8), np.zeros((8, 8), np.float32)
+    >>> (sheet,) = method_sheets([photo], [None], [Column("CAM", [score_map], [np.array([[40, 20, 160, 80]])])])
+    >>> sheet.shape[1]
+    370
     """
 
     title: str
@@ -67,7 +72,7 @@ def shown_photos(samples: Sequence[Sample], count: int) -> list[Sample]:
 
 
 def write_sheets(folder: Path, comparison: Comparison, shown: Sequence[Sample], seed: Path, what: str) -> list[Path]:
-    """Draw the kept maps of all methods that have them.
+    """Draw the stored maps of all methods that have them.
 
     The boxes stand at the threshold of the largest contour that was chosen on validation, or at the best one of the split where
     none was chosen. Existing sheets of the same split and protocol are replaced.
@@ -191,7 +196,9 @@ def method_sheets(
     """
     counts = {len(photos), len(ground_truth), *(len(items) for column in columns for items in (column.maps, column.boxes))}
     if not columns or len(counts) > 1 or not photos:
-        raise DataError(f"a sheet needs photos and methods, with truth, map and boxes for each: got {sorted(counts)} of them")
+        raise DataError(
+            f"a sheet needs photos and methods, with ground truth, map and boxes for each: got {sorted(counts)} of them"
+        )
     blocks = np.array_split(np.arange(len(columns)), -(-len(columns) // max_columns))
     return [_method_sheet(photos, ground_truth, [columns[index] for index in block], side, about) for block in blocks]
 

@@ -2,7 +2,7 @@
 
 ::
 
-    OUT/compare.json             what it was begun with
+    OUT/compare.json             what identifies it
     OUT/config.toml              settings
     OUT/seed-0/cam/fit.json      how a method learned (FitFile); written last, so that it marks a fitted method
     OUT/seed-0/cam/state.safetensors
@@ -69,21 +69,26 @@ def begin(folder: Path, identity: Mapping[str, Any], config: Config) -> None:
     claim = Claim(
         folder=folder,
         mark="compare.json",
-        identity=identity,
+        identity={"schema_version": 1, **identity},
         holds="a comparison",
+        optional=("schema_version", "--photos"),
         remedy="repeat the command with the same settings, or choose another --out",
     )
     if not claim.path.is_file():
         with atomic_file(settings) as out:
             out.write(to_toml(config))
-        write_json(claim.path, identity)
+        write_json(claim.path, claim.identity)
         return
     changed = load_config(settings).differences(config)
     claim.check(more=[f"other settings ({', '.join(changed)})"] if changed else [])
 
 
 class MethodFolder:
-    """One method's files for one seed."""
+    """One method's files for one seed.
+
+    >>> MethodFolder(Path("compare/birds/seed-0/no-method")).fit_file() is None
+    True
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -143,12 +148,18 @@ class MethodFolder:
         path = self.folder / f"{what}.json"
         return read_record(path, ResultFile, remedy=_REMEDY) if path.is_file() else None
 
-    def save_result(self, what: str, record: Mapping[str, Any], maps: Mapping[str, FloatArray]) -> None:
-        """Write its numbers, with the keys of :class:`ResultFile`, and its maps ``(h, w)`` in [0, 1] by photo."""
+    def save_result(self, what: str, record: Mapping[str, Any], maps: Mapping[str, FloatArray]) -> ResultFile:
+        """Write its numbers, with the keys of :class:`ResultFile`, and its maps ``(h, w)`` in [0, 1] by photo.
+
+        Returns:
+            The numbers.
+        """
         if maps:
             with atomic_file(self._maps_path(what), "wb") as file:
                 file.write(safetensors.numpy.save({k: np.ascontiguousarray(v, np.float32) for k, v in maps.items()}))
-        write_json(self.folder / f"{what}.json", msgspec.convert(record, ResultFile))
+        result = msgspec.convert(record, ResultFile)
+        write_json(self.folder / f"{what}.json", result)
+        return result
 
     def maps(self, what: str) -> dict[str, FloatArray]:
         """Read the kept maps ``(h, w)`` by photo; empty where there are none.
@@ -166,12 +177,13 @@ class MethodFolder:
         return self.folder / f"{what}.maps.safetensors"
 
 
-def gather(folder: Path, what: str) -> list[ComparedMethod]:
-    """Read everything that a comparison's folder holds on a split, each file once: the methods, with a run for each seed.
+def gather(folder: Path, what: str, results: Mapping[tuple[int, str], ResultFile]) -> list[ComparedMethod]:
+    """Return everything that a comparison's folder holds on a split: the methods, with a run for each seed.
 
     Args:
         folder: that of the comparison.
         what: name of the split's files.
+        results: those that need not be read, by seed and name of the method.
 
     Raises:
         RunError: a file is damaged.
@@ -184,7 +196,7 @@ def gather(folder: Path, what: str) -> list[ComparedMethod]:
         fits = {method.folder.name: (method, fit) for method in methods if (fit := method.fit_file()) is not None}
         needs = {name: fit.method.needs for name, (_, fit) in fits.items()}
         for name, (method, fit) in fits.items():
-            if (result := method.result(what)) is None:
+            if (result := results.get((seed, name)) or method.result(what)) is None:
                 continue
             words.setdefault(name, fit.method)
             below = sum(fits[need][1].seconds for need in with_needs({name}, needs) - {name} if need in fits)

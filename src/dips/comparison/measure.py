@@ -15,6 +15,7 @@ from dips.baselines.method import ScoreMapMethod
 from dips.baselines.study import Study
 from dips.benchmark.loop import evaluate_photos
 from dips.comparison.folder import MethodFolder, with_needs
+from dips.comparison.records import ResultFile
 from dips.errors import ConfigError, DipsError
 from dips.evaluate.protocol import FRAMED, Protocol
 from dips.system.console import log
@@ -33,6 +34,7 @@ class Measurer:
         test: photos that methods are measured on.
         shown: those of them whose maps are kept for the sheet.
         what: name of the files that hold numbers and maps of this split.
+        results: what was measured now, by seed and name.
         failed: methods that raised, with seed and reason.
     """
 
@@ -40,6 +42,7 @@ class Measurer:
         self.test, self.shown = test, tuple(shown)
         self._protocol = protocol
         self.what = split if protocol is FRAMED else f"{split}-{protocol.name}"
+        self.results: dict[tuple[int, str], ResultFile] = {}
         self.failed: list[dict[str, Any]] = []
 
     def go_through(self, study: Study, methods: Sequence[ScoreMapMethod]) -> None:
@@ -82,11 +85,11 @@ class Measurer:
         try:
             if missing := [name for name in method.needs if name not in study.done]:
                 raise ConfigError(f"it builds on {', '.join(missing)}, which failed")
-            method.take(study)
             if stale:
                 folder.forget()  # numbers of other code must not stay in the table if this fit fails
                 folder.save_fit(method, method.fit(study))
             else:
+                method.take(study)
                 method.restore(study, folder.state())
         except Exception as error:  # one method must not stop the others
             self._fail(study, method, error)
@@ -129,7 +132,7 @@ class Measurer:
                 **cost,
                 "skipped": [{"path": str(p.path), "why": p.message} for p in on_split.problems],
             }
-            self._folder(study, method).save_result(self.what, record, maps[name])
+            self.results[study.seed, name] = self._folder(study, method).save_result(self.what, record, maps[name])
             log(f"  {method.title}: V2 {record['boxes']['max_box_acc_v2'] or 0:.1f}")
 
 

@@ -16,7 +16,11 @@ __all__ = ["ComparedMethod", "Comparison", "Failure", "FitFile", "MethodWords", 
 
 
 class MethodWords(Record, frozen=True, kw_only=True):
-    """What a method says about itself, see :class:`~dips.baselines.method.ScoreMapMethod`."""
+    """What a method says about itself, see :class:`~dips.baselines.method.ScoreMapMethod`.
+
+    >>> MethodWords(name="cam", title="CAM", paper="Zhou et al., CVPR 2016", labels="image", own=False).needs
+    []
+    """
 
     name: str
     title: str

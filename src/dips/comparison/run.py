@@ -114,7 +114,7 @@ def compare(
             measurer = Measurer(test, split, resolved, shown_photos(test.samples, photos))
         measurer.go_through(study, create_methods(choices, study.heads))
     assert measurer is not None
-    compared = sorted(gather(folder, measurer.what), key=lambda method: sort_key(method.name))
+    compared = sorted(gather(folder, measurer.what, measurer.results), key=lambda method: sort_key(method.name))
     runs = [run for method in compared for run in method.runs]
     comparison = Comparison(
         data=str(data),

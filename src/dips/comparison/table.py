@@ -32,7 +32,11 @@ _MAX_BUDGETS = 1.5  # a method that trained for longer than so many budgets is n
 
 @dataclass(frozen=True)
 class Number:
-    """Mean over the seeds and, of more than one, the sample standard deviation."""
+    """Mean over the seeds and, of more than one, the sample standard deviation.
+
+    >>> Number(85.5, spread=None).mean
+    85.5
+    """
 
     mean: float
     spread: float | None
@@ -48,6 +52,9 @@ class Metric:
         title: its heading, unique within the part.
         meaning: what it is, for the legend.
         of: takes the number from a run; None where there is none.
+
+    >>> COLUMNS[8].heading, COLUMNS[8].of({"at_tau": {"box_acc_v2": 58.3}}), COLUMNS[8].of({"at_tau": None})
+    ('V2 (val)', 58.3, None)
     """
 
     key: str
@@ -72,6 +79,9 @@ class Cell:
     """A number as it is printed: mean and spread with one decimal, a dash without a number, no spread of one seed.
 
     ``best``: it is the highest mean of its column as printed, so that what looks equal is equally good.
+
+    >>> Cell("85.5", "0.7", best=True).mean
+    '85.5'
     """
 
     mean: str

@@ -35,6 +35,9 @@ class PhotoSection:
         rows: a mapping per photo with the columns of ``evaluation.csv``, as text.
         shown: the photos with pictures; None where there are none.
         missing: why there are none, in words.
+
+    >>> PhotoSection(missing="the evaluation was run without photos for the report").pictures
+    0
     """
 
     rows: Sequence[Mapping[str, str]] = field(default=(), repr=False)

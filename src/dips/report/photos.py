@@ -74,9 +74,9 @@ class ShownPhoto(Record, frozen=True, kw_only=True):
 
 
 class ShownPhotos(Record, frozen=True, kw_only=True):
-    """``evaluation-photos.json``: the rule that makes boxes of the maps, see :class:`Rule`, and the photos, best first.
+    """``evaluation-photos.json``: the rule that makes boxes of the maps, see :class:`Rule`, and the photos.
 
-    Bytes are base64 in the file.
+    The most needed photos come first. Bytes are base64 in the file.
     """
 
     schema_version: int = 1
@@ -99,7 +99,15 @@ class Rule(NamedTuple):
 
 
 class MapSpool:
-    """Small score maps in an open temporary file, as only the last photo decides which are shown. 3 to 8 KB each."""
+    """Small score maps in an open temporary file, as only the last photo decides which are shown. 3 to 8 KB each.
+
+    >>> import io
+    >>> spool = MapSpool(io.BytesIO())
+    >>> spool.add(np.full((8, 8), 0.5, np.float32))
+    >>> png, peak = spool.read(0)
+    >>> png[1:4], peak
+    (b'PNG', 0.5)
+    """
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -144,8 +152,8 @@ def choose_photos(ious: Sequence[float | None], count: int) -> list[int]:
     Returns:
         Their indices, none twice, the most needed first: worst, best and sampled ones take turns.
 
-        >>> choose_photos([0.1, 0.2, 0.5, 0.6, 0.9, None], 3)
-        [0, 4, 2]
+    >>> choose_photos([0.1, 0.2, 0.5, 0.6, 0.9, None], 3)
+    [0, 4, 3]
     """
     ranked = [index for _, index in sorted((iou, index) for index, iou in enumerate(ious) if iou is not None)]
     third = min((count + 2) // 3, (len(ranked) + 1) // 2)

@@ -42,9 +42,13 @@ class Plot:
     Attributes:
         title: its name; also the seed of the ids inside the SVG, so that those of two plots never collide.
         description: what is to be seen, for those who cannot see it.
-        draw: draws it on given axes.
+        draw: draws it on axes.
         caption: a few words to stand above it.
         size: width and height on the page in inches.
+
+    >>> plot = Plot("Bars", "longer and longer", lambda axes: axes.bar([0, 1], [2, 3]))
+    >>> inline_svg(plot)[:4]
+    '<svg'
     """
 
     title: str
@@ -55,10 +59,13 @@ class Plot:
 
 
 class Line(NamedTuple):
-    """One curve: its name, its points and, if wanted, a point to mark.
+    """One curve: its name, its points and, optionally, a point to mark.
 
     ``look``: ``strong`` is thick, ``dotted`` has a dot at every point; ``faint`` is thin and grey, and several of these share
     an entry of the legend.
+
+    >>> Line("loss", [1, 2], [0.5, 0.25], look="dotted").name
+    'loss'
     """
 
     name: str

@@ -75,7 +75,11 @@ class Dissection(Record, frozen=True, kw_only=True):
 
 
 class Method(Record, frozen=True, kw_only=True):
-    """One method of an evaluation: the localizer that the run trained (``own``), or what it is compared with."""
+    """One method of an evaluation: the localizer that the run trained (``own``), or what it is compared with.
+
+    >>> as_methods([{"name": "linear_map", "boxes": {"max_box_acc_v2": 81.7}}])[0].name
+    'linear map'
+    """
 
     name: str
     own: bool = False
@@ -103,6 +107,9 @@ class Evaluation(Record, frozen=True, kw_only=True):
         protocol: how boxes are judged, a sentence.
         note: a sentence about the photos for the top of the page.
         files: SHA-256 of the files that belong to this evaluation, by name.
+
+    >>> Evaluation(data="photos", split="test", protocol="WSOL", n_images=4).methods
+    []
     """
 
     schema_version: int = 1

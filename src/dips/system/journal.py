@@ -58,6 +58,7 @@ class Claim:
         holds: what such a folder holds, for messages: ``an interrupted prediction``.
         unmarked: how a folder without the mark is described: ``and is not a demo``.
         labels: see :func:`differences`.
+        optional: keys that marks of earlier versions lack.
         remedy: what to do about a folder that holds other work.
 
     >>> import tempfile
@@ -73,6 +74,7 @@ class Claim:
     holds: str
     unmarked: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    optional: Sequence[str] = ()
     remedy: str = "choose another --out or remove it"
 
     @property
@@ -98,6 +100,7 @@ class Claim:
             words = f"{self.folder} already exists {self.unmarked}".rstrip()
             raise RunError(f"{words}; nothing was changed. Choose another --out or remove it") from None
         before = parse_object(data, source=self.path, remedy=f"remove {self.folder} or choose another --out")
+        before = {**{key: self.identity[key] for key in self.optional if key in self.identity}, **before}
         differing = differences({key: before[key] for key in before if key not in ignore}, self.identity, self.labels)
         refuse_other_work(self.folder, self.holds, [*differing, *more], remedy=self.remedy)
         return before
