@@ -14,7 +14,6 @@ from dips.baselines.photos import Photos, store_photos
 from dips.baselines.study import Study
 from dips.config import Config
 from dips.harvest.store import Store
-from dips.models.backbones import timm  # not by itself: torchvision is mended first
 from dips.models.weights.resolve import Weights
 from dips.types import Sample
 
@@ -22,7 +21,7 @@ CLASSES = ("left", "middle", "right")
 
 
 @pytest.fixture(scope="session")
-def made_photos(tmp_path_factory: pytest.TempPathFactory, make_photo) -> tuple[Photos, Photos]:
+def made_photos(tmp_path_factory: pytest.TempPathFactory, make_photo: Callable[..., Path]) -> tuple[Photos, Photos]:
     """Six training and three validation photos of three classes, stored; each shows one rectangle, whose box is known."""
     folder = tmp_path_factory.mktemp("baselines")
     samples = []
@@ -41,6 +40,7 @@ def made_photos(tmp_path_factory: pytest.TempPathFactory, make_photo) -> tuple[P
 @pytest.fixture(scope="session")
 def random_weights() -> Callable[[str], Weights]:
     """``random_weights(arch)``: the same ones for every test."""
+    import timm  # not before dips.models, which mends torchvision
 
     @cache
     def make(arch: str) -> Weights:
@@ -51,7 +51,9 @@ def random_weights() -> Callable[[str], Weights]:
 
 
 @pytest.fixture
-def study(made_photos: tuple[Photos, Photos], tmp_path: Path, tiny_config: Config, random_weights) -> Study:
+def study(
+    made_photos: tuple[Photos, Photos], tmp_path: Path, tiny_config: Config, random_weights: Callable[[str], Weights]
+) -> Study:
     """Three classes, ``test_efficientnet`` and ``test_vit`` with random weights, no time, and a judge who likes all alike."""
     train, val = made_photos
     made = Study(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from dips.baselines.acol import THRESHOLD, ACoL, TwoHeads, erase, of_class
+from dips.baselines.acol import THRESHOLD, ACoL, TwoHeads, erase
 from dips.baselines.study import Study
 from dips.models.classifier import Classifier
 
@@ -30,15 +30,10 @@ def test_erase_by_hand() -> None:
     assert erase(features, maps, 0.6).tolist() == [[[[1, 2], [3, 0]], [[5, 6], [7, 0]]]]
 
 
-def test_of_class() -> None:
-    maps = torch.arange(12.0).reshape(2, 3, 1, 2)
-    assert of_class(maps, torch.tensor([2, 0])).tolist() == [[[4, 5]], [[6, 7]]]
-
-
 def test_second_head_does_not_see_what_the_first_relies_on(method: ACoL) -> None:
     net = cast(TwoHeads, method.net)
-    given: list[torch.Tensor] = []
-    handle = net.second.register_forward_pre_hook(lambda module, inputs: given.append(inputs[0]))
+    inputs: list[torch.Tensor] = []
+    handle = net.second.register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
     with torch.no_grad():
         features = net.feature_map(IMAGES)
         first, _ = net.both(IMAGES, LABELS)
@@ -50,8 +45,8 @@ def test_second_head_does_not_see_what_the_first_relies_on(method: ACoL) -> None
             for x in range(4):
                 height = float((values[y, x] - values.min()) / (values.max() - values.min()))
                 seen = features[b, :, y, x] if height <= THRESHOLD else torch.zeros_like(features[b, :, y, x])
-                assert torch.equal(given[0][b, :, y, x], seen)
-    assert 0 < (given[0].abs().sum(1) == 0).sum() < 48
+                assert torch.equal(inputs[0][b, :, y, x], seen)
+    assert 0 < (inputs[0].abs().sum(1) == 0).sum() < 48
 
 
 def test_loss_is_the_sum_of_both_heads(method: ACoL) -> None:
@@ -84,7 +79,7 @@ def test_map_is_the_larger_of_both(method: ACoL) -> None:
 
 def test_heads_begin_at_the_scale_of_their_features() -> None:
     """He et al. (ICCV 2015): else two rectified layers shrink what they are given to nothing, and die."""
-    head = TwoHeads(Classifier("test_efficientnet", 3), 3).first
+    head: Any = TwoHeads(Classifier("test_efficientnet", 3), 3).first
     width = head[0].in_channels
     features = torch.randn(2, width, 9, 9, generator=torch.Generator().manual_seed(0))
     inner = head[:4](features)[..., 2:-2, 2:-2]  # the border sees zeros

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -42,22 +43,23 @@ def test_loss_by_a_pass_of_its_own(study: Study) -> None:
     """The last three stages of the test network follow each other, so that the pass can be made by hand."""
     method = Adl()
     method.build(study)
-    body = method.net.body
-    places = {id(module): i for i, (module, _) in enumerate(stages(body)[-STAGES:])}
-    assert len(places) == 3 and list(body.blocks)[-1] is stages(body)[-1][0]
+    net: Any = method.net
+    body = net.body
+    indices = {id(module): i for i, (module, _) in enumerate(stages(body)[-STAGES:])}
+    assert len(indices) == 3 and list(body.blocks)[-1] is stages(body)[-1][0]
     seen: set[tuple[bool, ...]] = set()
     for seed in range(8):
         dropped = draws(seed)
         seen.add(tuple(dropped))
         with torch.no_grad():
-            x = body.bn1(body.conv_stem(method.net.normalise(IMAGES)))
+            x = body.bn1(body.conv_stem(net.normalise(IMAGES)))
             for block in body.blocks:
                 x = block(x)
-                if id(block) in places:
+                if id(block) in indices:
                     mean = x.relu().mean(1, keepdim=True)
                     kept = mean <= 0.8 * mean.flatten(1).max(1).values[:, None, None, None]
-                    x = x * (kept if dropped[places[id(block)]] else mean.sigmoid())
-            logits = method.net.head(body.bn2(body.conv_head(x)).mean((2, 3)))
+                    x = x * (kept if dropped[indices[id(block)]] else mean.sigmoid())
+            logits = net.head(body.bn2(body.conv_head(x)).mean((2, 3)))
             loss = method.loss(IMAGES, LABELS, torch.Generator().manual_seed(seed))
         torch.testing.assert_close(loss, F.cross_entropy(logits, LABELS), rtol=1e-4, atol=1e-5)
     assert len(seen) > 2

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from dips.baselines import normalise
-from dips.baselines.cam import Cam, CamIvr, CamMax, CamPas
+from dips.baselines.cam import Cam, CamIvr, CamMax, CamPas, OnCam
 from dips.baselines.study import Study
 from dips.types import FloatArray, Sample
 
@@ -51,13 +52,13 @@ def test_activations_by_loops(fitted: Study) -> None:
 def test_the_others_are_its_activations_otherwise_normalised(fitted: Study) -> None:
     cam: Any = fitted.fitted("cam")
     found = cam.activations(IMAGES, LABELS)
-    expected = {
+    expected: dict[Callable[[], OnCam], Tensor] = {
         CamMax: normalise.max_norm(found),
         CamPas: normalise.pas(found, normalise.PAS_PERCENTILE),
         CamIvr: normalise.ivr(found, 50),
     }
     for kind, maps in expected.items():
-        method: Any = kind()
+        method = kind()
         method.build(fitted)
         torch.testing.assert_close(method.maps(IMAGES, LABELS), maps)
         assert method.needs == ("cam",) and method.labels == "image"
@@ -78,7 +79,7 @@ def test_cam_learns_and_comes_back(study: Study) -> None:
 def test_ivr_takes_the_percentile_that_the_judge_prefers(wanted: float, fitted: Study) -> None:
     asked: list[list[FloatArray]] = []
 
-    def judge(maps: Sequence[FloatArray], samples: Sequence[Sample]) -> float:
+    def judge(maps: Iterable[FloatArray], samples: Sequence[Sample]) -> float:
         assert list(samples) == list(fitted.val.samples)
         asked.append(list(maps))
         return -abs(normalise.IVR_PERCENTILES[len(asked) - 1] - wanted)

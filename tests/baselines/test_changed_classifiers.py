@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
@@ -14,6 +16,7 @@ from dips.baselines.cutmix import CutMix
 from dips.baselines.has import Has
 from dips.baselines.spg import Spg
 from dips.baselines.study import Study
+from dips.models.weights.resolve import Weights
 
 KINDS = (Has, ACoL, Spg, Adl, CutMix)
 every = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
@@ -83,7 +86,7 @@ def test_fitted_network_is_a_plain_classifier(kind: type[CnnMethod], study: Stud
 def test_fit_comes_back(kind: type[CnnMethod], study: Study) -> None:
     method = kind()
     fit = method.fit(study)
-    assert fit.steps >= 1 and "true boxes" in fit.chosen
+    assert fit.steps >= 1 and "ground-truth boxes" in fit.chosen
     images, labels = some(4)
     torch.manual_seed(9)
     again = kind()
@@ -95,7 +98,9 @@ def test_fit_comes_back(kind: type[CnnMethod], study: Study) -> None:
 
 @every
 @pytest.mark.parametrize("arch", ["tf_efficientnet_lite0", "resnet18"])
-def test_trains_on_real_architectures(kind: type[CnnMethod], study: Study, arch: str, random_weights) -> None:
+def test_trains_on_real_architectures(
+    kind: type[CnnMethod], study: Study, arch: str, random_weights: Callable[[str], Weights]
+) -> None:
     study.__dict__["cnn"] = random_weights(arch)
     method = built(kind, study)
     images, labels = some(count=2)

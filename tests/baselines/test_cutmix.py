@@ -61,10 +61,12 @@ def test_loss_by_hand(study: Study) -> None:
         pasted = IMAGES.clone()
         for b in range(3):
             pasted[b, :, y0:y1, x0:x1] = IMAGES[order[b], :, y0:y1, x0:x1]
-        share = (x1 - x0) * (y1 - y0) / 64**2
+        fraction = (x1 - x0) * (y1 - y0) / 64**2
         with torch.no_grad():
             scores = method.net(pasted).log_softmax(1)
-            expected = sum(-(1 - share) * scores[b, LABELS[b]] - share * scores[b, LABELS[order[b]]] for b in range(3)) / 3
+            expected = (
+                sum(-(1 - fraction) * scores[b, LABELS[b]] - fraction * scores[b, LABELS[order[b]]] for b in range(3)) / 3
+            )
             torch.testing.assert_close(method.loss(IMAGES, LABELS, torch.Generator().manual_seed(seed)), expected)
 
 

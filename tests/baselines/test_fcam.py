@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +18,8 @@ from dips.baselines.gradients import LayerCam
 from dips.baselines.study import Study
 from dips.harvest.store import Store
 from dips.models.inputs import resize_to
+
+Maps = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @pytest.fixture
@@ -54,7 +58,7 @@ def test_it_learns_is_restored_and_leaves_nothing_behind(with_cam: Study) -> Non
     method.build(with_cam)
     start = {name: value.clone() for name, value in method.net.named_parameters()}
     fit = method.fit(with_cam)
-    assert fit.steps == 1 and fit.epochs == 1 and "epoch 1 of 1 by true boxes" in fit.chosen
+    assert fit.steps == 1 and fit.epochs == 1 and "epoch 1 of 1 by ground-truth boxes" in fit.chosen
     assert any(not torch.equal(value, start[name]) for name, value in method.net.named_parameters())
     assert {path for place in (with_cam.store, with_cam.folder) for path in place.rglob("*")} == before
 
@@ -69,13 +73,19 @@ def test_it_learns_is_restored_and_leaves_nothing_behind(with_cam: Study) -> Non
 
 def test_the_map_is_of_the_source_and_of_the_class(with_cam: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, list[int]]] = []
+
+    def watched(maps: Maps, name: str) -> Maps:
+        def ask(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+            asked.append((name, labels.tolist()))
+            return maps(images, labels)
+
+        return ask
+
     layer = LayerCam()
     layer.build(with_cam)
     with_cam.done["layercam"] = layer
     for source in with_cam.done.values():
-        plain, name = source.maps, source.name
-        told = lambda images, labels, plain=plain, name=name: (asked.append((name, labels.tolist())), plain(images, labels))[1]  # noqa: E731
-        monkeypatch.setattr(source, "maps", told)
+        monkeypatch.setattr(source, "maps", watched(source.maps, source.name))
     method = FCamLayerCam()
     method.fit(with_cam)
     assert asked == [("layercam", [with_cam.train.label(i) for i in range(6)])] and set(method.needs) == {"cam", "layercam"}
@@ -87,7 +97,12 @@ def test_a_class_without_object_is_learned_from(with_cam: Study, monkeypatch: py
     asked: list[int] = []
     cam = study.fitted("cam")
     plain = cam.maps
-    monkeypatch.setattr(cam, "maps", lambda images, labels: (asked.extend(labels.tolist()), plain(images, labels))[1])
+
+    def watched(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        asked.extend(labels.tolist())
+        return plain(images, labels)
+
+    monkeypatch.setattr(cam, "maps", watched)
     assert FCam().fit(study).steps == 1
     assert sorted(asked) == [0, 0, 1, 1], "no map of what shows nothing"
 
@@ -109,6 +124,6 @@ def test_the_classifier_names_the_class(with_cam: Study) -> None:
 def test_epochs_within_the_budget(study: Study, monkeypatch: pytest.MonkeyPatch, seconds: float, expected: int) -> None:
     """A step takes one second, an epoch of 32 photos in batches of 8 four."""
     clock = iter(range(100))
-    monkeypatch.setattr(fcam.time, "perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr(fcam, "time", SimpleNamespace(perf_counter=lambda: float(next(clock))))
     study.seconds, study.config = seconds, study.config.replace(**{"train.epochs": 5})
     assert epochs_within(study, 32) == expected

@@ -28,7 +28,8 @@ class Curved(nn.Module):
         self.body = SimpleNamespace(forward_head=lambda features: (3 * self.behind(features)).tanh().mean((2, 3)))
 
     def feature_map(self, images: Tensor) -> Tensor:
-        return self.stem(images).relu()
+        features: Tensor = self.stem(images)
+        return features.relu()
 
 
 @pytest.fixture

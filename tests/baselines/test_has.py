@@ -27,7 +27,7 @@ def test_cells_by_loops() -> None:
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
-def test_share_of_what_is_hidden(probability: float) -> None:
+def test_fraction_of_what_is_hidden(probability: float) -> None:
     found = hide(torch.zeros(8, 3, 64, 64), [2] * 8, probability, torch.ones(3), torch.Generator().manual_seed(0))
     assert float(found.mean()) == pytest.approx(probability, abs=0.02)
 

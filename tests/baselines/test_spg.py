@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import torch
@@ -61,7 +61,8 @@ def test_guidance_by_hand() -> None:
 
 def test_parts_by_hand(net: Guided) -> None:
     with torch.no_grad():
-        for part in (net.b1[0], net.b2[0], net.shared[-1], net.c[-1]):
+        last: tuple[Any, ...] = (net.b1[0], net.b2[0], net.shared[-1], net.c[-1])
+        for part in last:
             part.weight.normal_(0, 1)  # so that branches are sure, and not of the same
         features, b1, b2, c = net.branches(IMAGES)
         parts = net.losses(IMAGES, LABELS)
@@ -75,12 +76,12 @@ def test_parts_by_hand(net: Guided) -> None:
         large = F.interpolate(activation[:, None], (64, 64), mode="bilinear", align_corners=False)
         low, high = (edge(large, (1, 2, 3), keepdim=True) for edge in (torch.amin, torch.amax))
         attention = (large - low) / (high - low)
-        for logits, told, pair, name in (
+        for logits, source, pair, name in (
             (b2, attention, (0.7, 0.05), "b2"),
             (b1, b2.sigmoid(), (0.5, 0.05), "b1"),
             (c, (b1.sigmoid() + b2.sigmoid()) / 2, (0.7, 0.1), "c"),
         ):
-            torch.testing.assert_close(parts[name], guidance(logits, seeds(told, *pair)), msg=name)
+            torch.testing.assert_close(parts[name], guidance(logits, seeds(source, *pair)), msg=name)
 
 
 def test_each_part_teaches_its_branch(net: Guided) -> None:
@@ -120,7 +121,7 @@ def test_an_answer_needs_no_branches(study: Study) -> None:
 
 @pytest.mark.parametrize("arch", ["tf_efficientnet_lite0", "resnet18", "test_efficientnet"])
 def test_branches_sit_on_the_two_stages_before_the_last(arch: str) -> None:
-    net = Guided(arch, 2, stride=16).eval()
+    net: Any = Guided(arch, 2, stride=16).eval()
     seen: list[torch.Size] = []
     hooks = [
         module.register_forward_hook(lambda module, given, found: seen.append(found.shape)) for module, _ in stages(net.body)

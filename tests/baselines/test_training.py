@@ -114,9 +114,10 @@ def test_new_layers_learn_faster(study: Study) -> None:
     net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 2))
     net[1].requires_grad_(False)
     optimiser = training._optimiser(net, list(net[2].parameters()), SCHEDULE)
-    new, known = optimiser.param_groups
-    assert new["share"] == 1 and {id(p) for p in new["params"]} == {id(p) for p in net[2].parameters()}
-    assert known["share"] == SCHEDULE.backbone_lr and {id(p) for p in known["params"]} == {id(p) for p in net[0].parameters()}
+    new, backbone = optimiser.param_groups
+    assert new["fraction"] == 1 and {id(p) for p in new["params"]} == {id(p) for p in net[2].parameters()}
+    assert backbone["fraction"] == SCHEDULE.backbone_lr
+    assert {id(p) for p in backbone["params"]} == {id(p) for p in net[0].parameters()}
     assert len(training._optimiser(net[2], list(net[2].parameters()), SCHEDULE).param_groups) == 1
 
 
@@ -133,7 +134,7 @@ def test_the_best_checkpoint_is_kept(run: Run) -> None:
     assert [row["step"] for row in fit.curve] == [5, 10, 15, 20] and [row["v2"] for row in fit.curve] == [5, 10, 5, 5]
     assert values[0] < values[1] < values[2], "the network went on"
     assert float(run.net.value.detach()) == values[1]
-    assert fit.chosen == "step 10 of 20 by true boxes of validation"
+    assert fit.chosen == "step 10 of 20 by the ground-truth boxes of validation"
     trained, looked = run.modes.count(True), run.modes.count(False)
     assert (trained, looked) == (20, 4) and not run.net.training
 

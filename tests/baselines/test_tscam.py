@@ -61,7 +61,7 @@ def test_the_convolution_and_the_last_blocks_learn(study: Study) -> None:
 def test_a_fit_comes_back(study: Study) -> None:
     method = TsCam()
     fit = method.fit(study)
-    assert fit.steps >= 4 and fit.curve[-1]["v2"] == 50 and "true boxes" in fit.chosen
+    assert fit.steps >= 4 and fit.curve[-1]["v2"] == 50 and "ground-truth boxes" in fit.chosen
     images, labels = torch.rand(2, 3, 224, 224), torch.tensor([1, 2])
     fresh, again = built(study), TsCam()
     again.restore(study, method.state())

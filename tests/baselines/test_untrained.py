@@ -46,9 +46,12 @@ def test_the_maps_are_those_of_the_harvest(study: Any) -> None:
 def test_one_pass_per_size_serves_all(study: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     network = study.transformer.network
     passes: list[int] = []
-    monkeypatch.setattr(
-        network, "forward", lambda images: passes.append(images.shape[-1]) or type(network).forward(network, images)
-    )
+
+    def watched(images: torch.Tensor) -> Any:
+        passes.append(images.shape[-1])
+        return type(network).forward(network, images)
+
+    monkeypatch.setattr(network, "forward", watched)
     images = torch.rand(1, 3, 64, 64)
     for method in (MeanAttention(), Head(1), Head(3)):
         method.build(study)

@@ -1,6 +1,6 @@
 """ACoL (Zhang et al., CVPR 2018, section 3.2): two classifiers, and the second cannot see what the first relies on.
 
-In: photos and labels. Out: one network with two heads; a map is where either of them finds the class.
+In: photos and labels. Out: one network with two heads; a score map is high where either of them finds the class.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dips.baselines.cnn import CnnMethod, trunk
+from dips.baselines.classifiers import of_class
+from dips.baselines.cnn import CnnMethod, build_classifier
 from dips.baselines.normalise import min_max
 from dips.baselines.study import Study
 from dips.baselines.training import Schedule
@@ -32,41 +33,47 @@ SCHEDULE = Schedule(lr=1e-3, backbone_lr=1.0)
 
 
 def erase(features: Tensor, maps: Tensor, threshold: float) -> Tensor:
-    """Zero ``(B, F, h, w)`` features where ``(B, h, w)`` maps in [0, 1] exceed ``threshold``, the paper's delta."""
+    """Return features ``(B, F, h, w)``, set to 0 where maps ``(B, h, w)`` in [0, 1] exceed ``threshold``, the paper's delta.
+
+    >>> erase(torch.ones(1, 1, 1, 2), torch.tensor([[[0.6, 0.7]]]), 0.6).tolist()
+    [[[[1.0, 0.0]]]]
+    """
     return features * (maps <= threshold)[:, None]
 
 
 class TwoHeads(nn.Module):
-    """A CNN's feature map, and two heads of the same shape that answer a map per class; the mean of a map is a logit."""
+    """A CNN's feature map, and two heads of the same shape with a map per class each; the mean of a map is a logit."""
 
-    def __init__(self, trunk: Classifier, classes: int) -> None:
-        """``trunk`` gives its normalisation and its body."""
+    def __init__(self, classifier: Classifier, classes: int) -> None:
+        """Take the normalisation and the backbone of ``classifier``, and make heads with random weights."""
         super().__init__()
-        self.normalise, self.body = trunk.normalise, trunk.body
-        self.first, self.second = _head(trunk.width, classes), _head(trunk.width, classes)
+        self.normalise, self.body = classifier.normalise, classifier.body
+        self.first, self.second = _head(classifier.width, classes), _head(classifier.width, classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits ``(B, C)`` of the first head, of ``(B, 3, H, W)`` images in [0, 1]."""
+        """Return the first head's logits ``(B, C)`` of images ``(B, 3, H, W)`` in [0, 1]."""
         return cast(Tensor, self.first(self.feature_map(images)).mean((2, 3)))
 
     def feature_map(self, images: Tensor) -> Tensor:
-        """Features ``(B, F, h, w)`` that both heads share."""
+        """Return the features ``(B, F, h, w)`` that both heads see, of images ``(B, 3, H, W)`` in [0, 1]."""
         return cast(Tensor, cast(Any, self.body).forward_features(self.normalise(images)))
 
     def both(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps ``(B, C, h, w)`` of both heads; the second works without what the first says for ``labels`` ``(B,)``."""
+        """Return the maps ``(B, C, h, w)`` of both heads, of any sign.
+
+        The second head does not see where the first one's map of the class exceeds :data:`THRESHOLD`.
+
+        Args:
+            images: ``(B, 3, H, W)`` in [0, 1].
+            labels: ``(B,)`` classes.
+        """
         features = self.feature_map(images)
-        found = self.first(features)
-        return found, self.second(erase(features, min_max(of_class(found, labels)), THRESHOLD))
-
-
-def of_class(maps: Tensor, labels: Tensor) -> Tensor:
-    """Of ``(B, C, h, w)`` maps those of ``labels`` ``(B,)``: ``(B, h, w)``."""
-    return maps[torch.arange(len(labels), device=labels.device), labels]
+        first = self.first(features)
+        return first, self.second(erase(features, min_max(of_class(first, labels)), THRESHOLD))
 
 
 class ACoL(CnnMethod):
-    """Adversarial complementary learning."""
+    """Adversarial complementary learning (section 3.2)."""
 
     name = "acol"
     title = "ACoL"
@@ -74,27 +81,28 @@ class ACoL(CnnMethod):
     schedule = SCHEDULE
 
     def make(self, study: Study) -> nn.Module:
-        """The study's CNN under two heads."""
+        """Return the study's CNN under two heads."""
         classes = len(study.classes)
-        return TwoHeads(trunk(study, classes, Classifier), classes)
+        return TwoHeads(build_classifier(study, classes, Classifier), classes)
 
     def new_parameters(self) -> Sequence[nn.Parameter]:
-        """Those of both heads."""
+        """Return the parameters of both heads."""
         net = cast(TwoHeads, self.net)
         return [*net.first.parameters(), *net.second.parameters()]
 
     def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """Sum of both heads' cross-entropies; nothing is drawn."""
+        """Return the sum of both heads' cross-entropies for crops ``(B, 3, H, W)`` in [0, 1]; nothing is drawn."""
         first, second = cast(TwoHeads, self.net).both(images, labels)
         return F.cross_entropy(first.mean((2, 3)), labels) + F.cross_entropy(second.mean((2, 3)), labels)
 
     def activations(self, images: Tensor, labels: Tensor) -> Tensor:
-        """The larger of both heads' normalised maps, in [0, 1]."""
+        """Return the larger of both heads' min-max normalised maps, ``(B, h, w)`` in [0, 1]."""
         first, second = (min_max(of_class(maps, labels)) for maps in cast(TwoHeads, self.net).both(images, labels))
         return torch.maximum(first, second)
 
 
 def _head(width: int, classes: int) -> nn.Sequential:
+    """Return convolutions from features ``(B, width, h, w)`` to maps ``(B, classes, h, w)``."""
     head = nn.Sequential(
         nn.Conv2d(width, WIDTH, 3, padding=1),
         nn.ReLU(),

@@ -1,6 +1,7 @@
 """ADL (Choe & Shim, CVPR 2019, section 3): dropout of what the features themselves attend to.
 
-In: training crops. Out: a classifier whose last stages were now robbed of their most active places, now strengthened there.
+In: training crops. Out: a classifier whose last stages sometimes lost their most active positions in training, and were
+sometimes strengthened there.
 There are no new parameters, and the fitted network is a plain classifier.
 """
 
@@ -29,20 +30,31 @@ STAGES = 3
 
 
 def attention(features: Tensor) -> Tensor:
-    """Self-attention ``(B, 1, h, w)`` of ``(B, F, h, w)`` features: the mean over channels.
+    """Return the self-attention ``(B, 1, h, w)``, not negative, of features ``(B, F, h, w)``: their mean over channels.
 
     The paper's features are rectified. Those of linear bottlenecks are not, so that what is negative counts as 0.
+
+    >>> attention(torch.tensor([3.0, 1.0, -5.0, -5.0]).reshape(1, 4, 1, 1)).item()
+    1.0
     """
     return features.clamp(min=0).mean(1, keepdim=True)
 
 
 def drop_mask(attended: Tensor, gamma: float) -> Tensor:
-    """0 where ``(B, 1, h, w)`` attention exceeds ``gamma`` times its maximum, else 1."""
+    """Return the drop mask ``(B, 1, h, w)``: 0 where attention of that shape exceeds ``gamma`` times its maximum, else 1.
+
+    >>> drop_mask(torch.tensor([[[[1.0, 4.0, 5.0]]]]), 0.8).tolist()
+    [[[[1.0, 1.0, 0.0]]]]
+    """
     return (attended <= gamma * attended.amax((2, 3), keepdim=True)).to(attended.dtype)
 
 
 def importance(attended: Tensor) -> Tensor:
-    """Sigmoid of the attention: in [0.5, 1), as it is not negative."""
+    """Return the importance map ``(B, 1, h, w)`` in [0.5, 1], the sigmoid of attention that is not negative.
+
+    >>> importance(torch.zeros(1, 1, 1, 2)).tolist()
+    [[[[0.5, 0.5]]]]
+    """
     return attended.sigmoid()
 
 
@@ -54,15 +66,18 @@ class Adl(CnnMethod):
     paper = "Choe & Shim, CVPR 2019"
 
     def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """Cross-entropy; each stage draws, once per step, whether its features are dropped or weighted."""
+        """Return the cross-entropy of crops ``(B, 3, H, W)`` in [0, 1].
 
-        def layer(module: nn.Module, given: object, features: Tensor) -> Tensor:
+        Each stage draws, once per step, whether its features are dropped or weighted.
+        """
+
+        def layer(module: nn.Module, inputs: object, features: Tensor) -> Tensor:
             attended = attention(features)
             drop = torch.rand((), generator=generator) < DROP_RATE
             return features * (drop_mask(attended, GAMMA) if drop else importance(attended))
 
-        body = cast(Classifier, self.net).body
-        with ExitStack() as hooks:  # they live as long as the forward pass: the network stays what it is
-            for module, _ in stages(body)[-STAGES:]:
+        backbone = cast(Classifier, self.net).body
+        with ExitStack() as hooks:  # they live as long as the forward pass: the network is unchanged after it
+            for module, _ in stages(backbone)[-STAGES:]:
                 hooks.enter_context(module.register_forward_hook(layer))
             return super().loss(images, labels, generator)

@@ -1,20 +1,20 @@
-"""C2AM (Xie et al., CVPR 2022): object and ground told apart by contrast between photos, without any class.
+"""C2AM (Xie et al., CVPR 2022): object and background separated by contrast between photos, without any class.
 
-In: photos. Out: one activation per place, which is 1 on one side and 0 on the other. The features of both sides are pooled;
+In: photos. Out: one activation per position, which is 1 on one side and 0 on the other. The features of both sides are pooled;
 those of one side are to resemble each other over all photos, and to differ from those of the other side.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dips.baselines import normalise
-from dips.baselines.cnn import SCHEDULE, trunk
+from dips.baselines.cnn import SCHEDULE, build_classifier
 from dips.baselines.method import Fit, ScoreMapMethod
 from dips.baselines.study import Study
 from dips.baselines.training import train_network
@@ -31,30 +31,44 @@ MARGIN = 5e-4
 
 
 def pool_sides(features: Tensor, activation: Tensor) -> tuple[Tensor, Tensor]:
-    """Features ``(B, F, h, w)`` summed with weights P and 1 - P over the places, divided by their number (section 3).
+    """Return the features of both sides: means over the positions, weighted by P and by 1 - P (section 3).
 
     Args:
+        features: ``(B, F, h, w)``.
         activation: P, ``(B, h, w)`` in [0, 1].
 
     Returns:
-        Both ``(B, F)``: that of the active side and that of the other.
+        Both ``(B, F)``: those of the active side and those of the other.
+
+    >>> active, other = pool_sides(torch.tensor([[[[4.0, 8.0]]]]), torch.tensor([[[1.0, 0.25]]]))
+    >>> active.tolist(), other.tolist()
+    ([[3.0]], [[3.0]])
     """
     active = torch.einsum("bfhw,bhw->bf", features, activation)
     return active / activation[0].numel(), (features.sum((2, 3)) - active) / activation[0].numel()
 
 
 def negative_contrast(active: Tensor, other: Tensor) -> Tensor:
-    """``-log(1 - cosine)``, mean over all pairs of one side ``(B, F)`` and the other ``(B, F)``, of a photo or of two."""
+    """Return ``-log(1 - cosine)``, the mean over all pairs of one side ``(B, F)`` and the other ``(B, F)`` (section 3).
+
+    The pairs are of one photo or of two. A cosine is taken as at least :data:`MARGIN`, at most 1 - :data:`MARGIN`.
+
+    >>> round(negative_contrast(torch.tensor([[1.0, 0.0]]), torch.tensor([[3.0, 4.0]])).item(), 4)  # a cosine of 0.6
+    0.9163
+    """
     return -(1 - _cosines(active, other)).log().mean()
 
 
 def positive_contrast(features: Tensor, alpha: float) -> Tensor:
-    """``-exp(-alpha rank) log(cosine)``, mean over all pairs of different photos; 0 for a single one.
+    """Return ``-exp(-alpha rank) log(cosine)``, the mean over all pairs of different photos (section 3); 0 for a single one.
 
     Args:
         features: ``(B, F)`` of one side.
         alpha: how fast the weight falls with the rank. A photo's pairs are ranked by cosine, the closest is 0: a pair that
-            has little in common, another kind of object or ground, hardly counts.
+            has little in common, another kind of object or background, hardly counts.
+
+    >>> round(positive_contrast(torch.tensor([[1.0, 0.0], [3.0, 4.0]]), 0.25).item(), 4)  # one pair, with a cosine of 0.6
+    0.5108
     """
     count = len(features)
     cosines = _cosines(features, features)
@@ -65,7 +79,7 @@ def positive_contrast(features: Tensor, alpha: float) -> Tensor:
 
 
 def _cosines(left: Tensor, right: Tensor) -> Tensor:
-    """``(B, B)``, kept away from 0 and 1, where the logarithms end."""
+    """Return cosines ``(B, B)``, kept away from 0 and 1, where the logarithms end."""
     return (F.normalize(left, dim=1) @ F.normalize(right, dim=1).T).clamp(MARGIN, 1 - MARGIN)
 
 
@@ -73,15 +87,18 @@ class Disentangler(nn.Module):
     """A CNN without classifier, a 3x3 convolution with batch norm on its last two stages, and which side is the object.
 
     The losses do not know the sides apart. The authors look at the image's border: where most of it is active, the active side
-    is the ground. They look once, at a photo of the first epoch; here it is ``border``, the active share of the borders of the
-    last training batches as a running mean, which is kept like batch norm's: it is there at each checkpoint, belongs to its
-    weights, and no photo that is answered has a say.
+    is the background. They look once, at a photo of the first epoch; here it is ``border``, the active fraction of the
+    borders of the last training batches as a running mean. Like batch norm's it belongs to the weights of each checkpoint, and
+    no photo that is answered changes it.
+
+    Attributes:
+        border: in [0, 1], a scalar: the active side is the background where it exceeds 0.5.
     """
 
     border: Tensor
 
     def __init__(self, classifier: Classifier) -> None:
-        """Takes ``classifier``'s layers, but for the last."""
+        """Take the layers of ``classifier``, but for the last."""
         super().__init__()
         self.normalise, self.body = classifier.normalise, classifier.body
         width = cast(Any, self.body).num_features + stages(self.body)[-2][1]
@@ -89,7 +106,7 @@ class Disentangler(nn.Module):
         self.register_buffer("border", torch.tensor(0.5))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """``(B, 3, H, W)`` images in [0, 1] to features ``(B, F, h, w)`` and the activation P ``(B, h, w)``."""
+        """Return the features ``(B, F, h, w)`` and the activation P ``(B, h, w)`` in [0, 1] of images ``(B, 3, H, W)``."""
         features = self.features(images)
         activation = self.head(features)[:, 0].sigmoid()
         if self.training:
@@ -97,13 +114,13 @@ class Disentangler(nn.Module):
         return features, activation
 
     def features(self, images: Tensor) -> Tensor:
-        """The last feature map, and that of the stage before on the same grid, ``(B, F, h, w)``.
+        """Return the last feature map and that of the stage before, on the same grid: ``(B, F, h, w)``, not negative.
 
         Negative values are cut off: the paper's ResNet has none, but the stages of other networks may not end in a ReLU, and
         cosines below 0 would get no gradient from the losses.
         """
         before: list[Tensor] = []
-        hook = stages(self.body)[-2][0].register_forward_hook(lambda _module, _given, found: before.append(found))
+        hook = stages(self.body)[-2][0].register_forward_hook(lambda module, inputs, output: before.append(output))
         try:
             last = cast(Tensor, cast(Any, self.body).forward_features(self.normalise(images)))
         finally:
@@ -112,19 +129,23 @@ class Disentangler(nn.Module):
         return torch.cat([last, F.adaptive_avg_pool2d(before[0], grid)], 1).relu()
 
     def foreground(self, images: Tensor) -> Tensor:
-        """The object's side ``(B, h, w)`` in [0, 1]: P, or 1 - P where P is the ground's."""
+        """Return the object's side ``(B, h, w)`` in [0, 1]: P, or 1 - P where P is the background's."""
         activation: Tensor = self(images)[1]
         return torch.where(self.border > 0.5, 1 - activation, activation)
 
 
 def active_border(activation: Tensor) -> Tensor:
-    """Share of the places above 0.5 among those at the border of ``(B, h, w)`` activations: mean of the four edges."""
+    """Return the fraction of the border of activations ``(B, h, w)`` that is above 0.5, a scalar: the mean of the four edges.
+
+    >>> active_border(torch.tensor([[[0.9, 0.9], [0.1, 0.1]]])).item()
+    0.5
+    """
     active = (activation > 0.5).float()
     return torch.stack([active[:, 0].mean(), active[:, -1].mean(), active[:, :, 0].mean(), active[:, :, -1].mean()]).mean()
 
 
 class C2am(ScoreMapMethod):
-    """Class-agnostic activation maps.
+    """Class-agnostic activation maps (section 3).
 
     It uses no class, but for one thing: photos of the class without object, if there is one, are left out of the training.
     """
@@ -132,34 +153,33 @@ class C2am(ScoreMapMethod):
     name = "c2am"
     title = "C2AM"
     paper = "Xie et al., CVPR 2022"
-    labels: ClassVar[Literal["none", "image"]] = "none"
     net: Disentangler
 
     @property
     def network(self) -> nn.Module:
-        """CNN and disentangler."""
+        """The CNN and the disentangler."""
         return self.net
 
     def build(self, study: Study) -> None:
-        """The CNN on ImageNet weights, the disentangler at random."""
-        net = Disentangler(trunk(study, 1, Classifier)).to(study.device)
+        """Make the network: the CNN from ImageNet weights, the disentangler with random ones."""
+        net = Disentangler(build_classifier(study, 1, Classifier)).to(study.device)
         self.net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def train(self, study: Study) -> Fit:
-        """The shared schedule on the photos with an object."""
-        kept = [i for i in range(len(study.train)) if study.train.label(i) != study.background]
-        samples = tuple(study.train.samples[i] for i in kept)
-        digests = tuple(study.train.digests[i] for i in kept)
+        """Train on the photos with an object, on the schedule that all methods on the CNN share."""
+        indices = [i for i in range(len(study.train)) if study.train.label(i) != study.background]
+        samples = tuple(study.train.samples[i] for i in indices)
+        digests = tuple(study.train.digests[i] for i in indices)
         photos = replace(study.train, samples=samples, digests=digests)
         new = list(self.net.head.parameters())
         return train_network(self.net, study, loss=self.loss, maps=self.maps, schedule=SCHEDULE, new=new, photos=photos)
 
     def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """The three contrasts, with equal weight."""
+        """Return the sum of the three contrasts for crops ``(B, 3, H, W)`` in [0, 1]; no label is used and nothing is drawn."""
         active, other = pool_sides(*self.net(images))
         positive = positive_contrast(active, ALPHA) + positive_contrast(other, ALPHA)
         return positive + negative_contrast(active, other)
 
     def maps(self, images: Tensor, labels: Tensor) -> Tensor:
-        """The object's side divided by its maximum, as the authors do for their boxes."""
+        """Return the object's side ``(B, h, w)`` in [0, 1], divided by its maximum as the authors do for their boxes."""
         return normalise.max_norm(self.net.foreground(images))

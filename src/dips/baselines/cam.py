@@ -16,7 +16,7 @@ __all__ = ["Cam", "CamIvr", "CamMax", "CamPas", "OnCam"]
 
 
 class Cam(CnnMethod):
-    """Class activation maps of a plain classifier."""
+    """Class activation maps of a plain classifier (section 2)."""
 
     name = "cam"
     title = "CAM"
@@ -24,54 +24,54 @@ class Cam(CnnMethod):
 
 
 class OnCam(ScoreMapMethod):
-    """The base of methods that make other maps of the classifier that :class:`Cam` fitted."""
+    """The base of methods that make other maps from the classifier that :class:`Cam` fitted."""
 
     labels = "image"
     needs = ("cam",)
     cam: Cam
 
     def build(self, study: Study) -> None:
-        """Takes the fitted classifier."""
-        found = study.fitted("cam")
-        assert isinstance(found, Cam)
-        self.cam = found
+        """Take the classifier that :class:`Cam` fitted."""
+        cam = study.fitted("cam")
+        assert isinstance(cam, Cam)
+        self.cam = cam
 
     @property
     def parameters(self) -> int:
-        """Those of the classifier."""
+        """Number of the classifier's parameters."""
         return self.cam.parameters
 
     def probabilities(self, images: Tensor) -> Tensor:
-        """The classifier's."""
+        """Return the classifier's class probabilities ``(B, C)`` of images ``(B, 3, H, W)`` in [0, 1]."""
         return self.cam.probabilities(images)
 
 
 class CamMax(OnCam):
-    """Divided by the maximum, without what is negative."""
+    """Class activations divided by their maximum, negative ones cut off."""
 
     name = "cam-max"
     title = "CAM, max"
     paper = "Kim et al., ICCV 2021 (normalisation)"
 
     def maps(self, images: Tensor, labels: Tensor) -> Tensor:
-        """See :func:`~dips.baselines.normalise.max_norm`."""
+        """Return score maps ``(B, h, w)`` in [0, 1]: see :func:`~dips.baselines.normalise.max_norm`."""
         return normalise.max_norm(self.cam.activations(images, labels))
 
 
 class CamPas(OnCam):
-    """A percentile stands for the maximum."""
+    """Class activations with a percentile in place of the maximum."""
 
     name = "cam-pas"
     title = "CAM-PaS"
     paper = "Bae et al., ECCV 2020"
 
     def maps(self, images: Tensor, labels: Tensor) -> Tensor:
-        """See :func:`~dips.baselines.normalise.pas`."""
+        """Return score maps ``(B, h, w)`` in [0, 1]: see :func:`~dips.baselines.normalise.pas`."""
         return normalise.pas(self.cam.activations(images, labels), normalise.PAS_PERCENTILE)
 
 
 class CamIvr(OnCam):
-    """A percentile, chosen on validation, stands for the minimum."""
+    """Class activations with a percentile, chosen on validation, in place of the minimum (section 3)."""
 
     name = "cam-ivr"
     title = "CAM-IVR"
@@ -79,7 +79,7 @@ class CamIvr(OnCam):
     percentile = 50.0
 
     def train(self, study: Study) -> Fit:
-        """Choose the percentile; without boxes on validation it stays at 50."""
+        """Choose the percentile by MaxBoxAccV2 on validation, the lowest of equal ones; without boxes there it stays at 50."""
         scores: dict[float, float] = {}
         for self.percentile in normalise.IVR_PERCENTILES:
             score = study.choose(self.maps, self.side)
@@ -89,17 +89,17 @@ class CamIvr(OnCam):
             scores[self.percentile] = score
         self.percentile = max(scores, key=lambda p: scores[p])
         curve = tuple({"percentile": p, "v2": score} for p, score in scores.items())
-        return Fit(chosen=f"percentile {self.percentile:g} by true boxes of validation", curve=curve)
+        return Fit(chosen=f"percentile {self.percentile:g} by the ground-truth boxes of validation", curve=curve)
 
     def state(self) -> dict[str, Tensor]:
-        """The percentile."""
+        """Return the percentile, a scalar."""
         return {"percentile": torch.tensor(self.percentile)}
 
     def restore(self, study: Study, state: Mapping[str, Tensor]) -> None:
-        """The classifier, and the percentile that was chosen."""
+        """Take the fitted classifier, and the percentile that was chosen."""
         self.build(study)
         self.percentile = float(state["percentile"])
 
     def maps(self, images: Tensor, labels: Tensor) -> Tensor:
-        """See :func:`~dips.baselines.normalise.ivr`."""
+        """Return score maps ``(B, h, w)`` in [0, 1]: see :func:`~dips.baselines.normalise.ivr`."""
         return normalise.ivr(self.cam.activations(images, labels), self.percentile)

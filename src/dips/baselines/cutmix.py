@@ -20,27 +20,35 @@ in the paper (section 3.1)."""
 Box = tuple[int, int, int, int]
 
 
-def draw_box(height: int, width: int, kept: float, generator: torch.Generator) -> Box:
-    """A box ``x0 y0 x1 y1`` of the photo's shape around a pixel drawn uniformly (equation 2), clipped to the photo.
+def draw_box(height: int, width: int, fraction: float, generator: torch.Generator) -> Box:
+    """Return a box ``x0 y0 x1 y1`` in pixels, of the photo's shape around a pixel drawn uniformly, clipped (equation 2).
 
     Args:
-        kept: share of the area that it leaves before it is clipped, the paper's lambda.
+        height, width: of the photo in pixels.
+        fraction: of the area outside of the box before it is clipped, in [0, 1]: the paper's lambda.
+        generator: CPU generator that the pixel is drawn with.
     """
     x, y = (int(torch.randint(side, (), generator=generator)) for side in (width, height))
-    across, down = (int(side * (1 - kept) ** 0.5) for side in (width, height))
+    across, down = (int(side * (1 - fraction) ** 0.5) for side in (width, height))
     left, top = x - across // 2, y - down // 2
     return max(0, left), max(0, top), min(width, left + across), min(height, top + down)
 
 
 def mix(images: Tensor, order: Tensor, box: Box) -> tuple[Tensor, float]:
-    """Paste the box of ``images[order]`` into ``images`` (equation 1).
+    """Return ``images`` with the box of ``images[order]`` pasted in, and the fraction of area outside of it (equation 1).
 
     Args:
-        images: ``(B, 3, H, W)``; left as they are.
-        order: ``(B,)``, from which photo each box comes.
+        images: ``(B, 3, H, W)``; they are not changed.
+        order: ``(B,)`` indices, from which photo each box comes.
+        box: ``x0 y0 x1 y1`` in pixels, the last ones exclusive.
 
     Returns:
-        ``(B, 3, H, W)``, and the share of its own area that each photo keeps: lambda, made true after clipping.
+        ``(B, 3, H, W)``, and the fraction in [0, 1] that is each photo's own: lambda of the box as it was clipped.
+
+    >>> images = torch.stack([torch.zeros(3, 2, 2), torch.ones(3, 2, 2)])
+    >>> mixed, fraction = mix(images, torch.tensor([1, 0]), (0, 0, 2, 1))
+    >>> mixed[0, 0].tolist(), fraction
+    ([[1.0, 1.0], [0.0, 0.0]], 0.5)
     """
     x0, y0, x1, y1 = box
     mixed = images.clone()
@@ -49,19 +57,22 @@ def mix(images: Tensor, order: Tensor, box: Box) -> tuple[Tensor, float]:
 
 
 class CutMix(CnnMethod):
-    """A classifier of photos with a box of others in them."""
+    """A classifier of photos with a box of others in them (section 3.1)."""
 
     name = "cutmix"
     title = "CutMix"
     paper = "Yun et al., ICCV 2019"
 
     def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """Cross-entropy with both labels, weighted by area; one box for the whole batch."""
+        """Return the cross-entropy with both labels, weighted by area, of crops ``(B, 3, H, W)`` in [0, 1].
+
+        One box is drawn for the whole batch.
+        """
         if torch.rand((), generator=generator) >= PROBABILITY:
             return super().loss(images, labels, generator)
         height, width = images.shape[-2:]
-        kept = float(torch.rand((), generator=generator))  # Beta(1, 1) is the uniform distribution
+        fraction = float(torch.rand((), generator=generator))  # Beta(1, 1) is the uniform distribution
         order = torch.randperm(len(images), generator=generator).to(images.device)
-        mixed, kept = mix(images, order, draw_box(height, width, kept, generator))
+        mixed, fraction = mix(images, order, draw_box(height, width, fraction, generator))
         logits = self.net(mixed)
-        return kept * F.cross_entropy(logits, labels) + (1 - kept) * F.cross_entropy(logits, labels[order])
+        return fraction * F.cross_entropy(logits, labels) + (1 - fraction) * F.cross_entropy(logits, labels[order])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal, cast
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from dips.baselines.answering import TorchAnswerer
 from dips.baselines.method import Fit, ScoreMapMethod
+from dips.baselines.normalise import max_norm
 from dips.baselines.photos import Photos
 from dips.baselines.study import Study
 from dips.data.images import ByteImage, resize_image
@@ -43,12 +43,17 @@ fractions for each data set; these were chosen on validation photos of birds20."
 BG_FRACTION = 0.3
 """Fraction of the lowest pixels that may be drawn as background, uniformly."""
 
-_BATCH = 32
-_TIMED = 2
+_BATCH_SIZE = 32
+_TIMED_STEPS = 2
 
 
 class FCam(ScoreMapMethod):
-    """The localizer on the maps of a fitted classifier."""
+    """The localizer on the maps of a fitted classifier.
+
+    Attributes:
+        source: name of the method whose maps it learns from.
+        classifier: what names the classes.
+    """
 
     name = "f-cam+cam"
     title = "F-CAM + CAM"
@@ -66,13 +71,13 @@ class FCam(ScoreMapMethod):
         return self.net
 
     def build(self, study: Study) -> None:
-        """The localizer as DiPS begins with it; the classifier and its maps are there already."""
+        """Make the localizer as DiPS begins with it; the classifier is fitted already."""
         self.side = study.config.predict.size
         self.classifier = study.fitted("cam")
         self.net = untrained_localizer(study).to(study.device)
 
     def train(self, study: Study) -> Fit:
-        """Draw pixels from the source's maps and train with the losses of DiPS, but for the classifier's."""
+        """Draw pixels from the source's maps (section 3) and train with the losses of DiPS, but for the classifier's."""
         config = replace(
             study.config.train,
             fg_from="region",
@@ -97,7 +102,7 @@ class FCam(ScoreMapMethod):
             maps = _maps(study, study.fitted(self.source), Store(Path(folder) / "maps"))
             items = _Items(study.train, maps, config.resize, study.background)
             fabric = launch_fabric(str(study.device))
-            found = fit_localizer(
+            fit = fit_localizer(
                 net,
                 None,
                 items,
@@ -108,26 +113,26 @@ class FCam(ScoreMapMethod):
                 background=study.background,
             )
         self.net = net.to(study.device)
-        by = " by true boxes of validation" if found.metrics else ", the last"
-        steps = found.epochs * -(-len(study.train) // config.batch)
-        return Fit(steps=steps, epochs=found.epochs, chosen=f"epoch {found.epoch} of {found.epochs}{by}", curve=tuple(curve))
+        by = " by the ground-truth boxes of validation" if fit.metrics else ", the last"
+        steps = fit.epochs * -(-len(study.train) // config.batch)
+        return Fit(steps=steps, epochs=fit.epochs, chosen=f"epoch {fit.epoch} of {fit.epochs}{by}", curve=tuple(curve))
 
     def maps(self, images: Tensor, labels: Tensor) -> Tensor:
-        """The localizer's foreground; it knows no classes."""
+        """Return the localizer's foreground ``(B, side, side)`` in [0, 1]; it knows no classes."""
         return self.net.foreground(images)
 
     def probabilities(self, images: Tensor) -> Tensor | None:
-        """The classifier's, on the same squares."""
+        """Return the classifier's class probabilities ``(B, C)`` of the same squares."""
         return self.classifier.probabilities(resize_to(images, self.classifier.side))
 
     @property
     def parameters(self) -> int:
-        """Those of the localizer and of the classifier, which names the class."""
+        """Number of parameters of the localizer and of the classifier, which names the class."""
         return sum(p.numel() for p in self.net.parameters()) + self.classifier.parameters
 
 
 class FCamLayerCam(FCam):
-    """The same on LayerCAM's maps."""
+    """The localizer on LayerCAM's maps."""
 
     name = "f-cam+layercam"
     title = "F-CAM + LayerCAM"
@@ -136,7 +141,7 @@ class FCamLayerCam(FCam):
 
 
 def untrained_localizer(study: Study) -> Localizer:
-    """The localizer as the settings want it, before training."""
+    """Return the localizer of the settings, as it is before training."""
     config = study.config
     if not config.localizer.pretrained:
         return Localizer(config.localizer.encoder)
@@ -146,7 +151,7 @@ def untrained_localizer(study: Study) -> Localizer:
 
 
 def epochs_within(study: Study, photos: int) -> int:
-    """Passes over ``photos`` that the localizer's training makes within the budget, at least 1, at most ``train.epochs``.
+    """Return how many passes over ``photos`` the localizer's training makes within the budget: 1 to ``train.epochs``.
 
     A step is timed on random images beforehand; reading and losses add little to it.
     """
@@ -154,26 +159,25 @@ def epochs_within(study: Study, photos: int) -> int:
     net = untrained_localizer(study).to(study.device).train()
     images = torch.rand(config.batch, 3, config.crop, config.crop, device=study.device)
     seconds = 0.0
-    for step in range(1 + _TIMED):
+    for step in range(1 + _TIMED_STEPS):
         started = time.perf_counter()
         net(images).square().mean().backward()
         synchronise(study.device)
         seconds += (time.perf_counter() - started) if step else 0.0
-    each = seconds / _TIMED * -(-photos // config.batch)
+    each = seconds / _TIMED_STEPS * -(-photos // config.batch)
     return max(1, min(config.epochs, int(study.seconds / each)))
 
 
 def _maps(study: Study, source: TorchAnswerer, store: Store) -> Shelf:
     """Maps by ``source`` of the training photos that show something: ``map (h, w) float16``, maximum 1."""
     shelf, photos = store.shelf("class-maps", {"method": source.name}), study.train
-    shown = [i for i in range(len(photos)) if photos.label(i) != study.background]
-    place = {record_key(photos.digests[i], photos.label(i)): i for i in shown}
-    todo = list(place)
-    for start in track(range(0, len(todo), _BATCH), f"maps of {source.title}", -(-len(todo) // _BATCH)):
-        keys = todo[start : start + _BATCH]
-        images, labels = study.train.batch([place[key] for key in keys], source.side, study.device)
-        maps = source.maps(images, labels)
-        scaled = (maps / maps.flatten(1).amax(1).clamp(min=1e-8)[:, None, None]).half().cpu().numpy()
+    objects = [i for i in range(len(photos)) if photos.label(i) != study.background]
+    positions = {record_key(photos.digests[i], photos.label(i)): i for i in objects}
+    todo = list(positions)
+    for start in track(range(0, len(todo), _BATCH_SIZE), f"maps of {source.title}", -(-len(todo) // _BATCH_SIZE)):
+        keys = todo[start : start + _BATCH_SIZE]
+        images, labels = photos.batch([positions[key] for key in keys], source.side, study.device)
+        scaled = max_norm(source.maps(images, labels)).half().cpu().numpy()
         shelf.put({key: {"map": scaled[i]} for i, key in enumerate(keys)})
     return shelf
 
@@ -200,13 +204,13 @@ class _Items:
 
     def __getitem__(self, position: int, /) -> _Item:
         label = self.photos.label(position)
-        found: Sequence[NDArray[np.float16]] = []
+        maps: list[NDArray[np.float16]] = []
         if label != self.background:
-            found = [np.asarray(self.shelf.require(record_key(self.photos.digests[position], label))["map"], np.float16)]
-        count = len(found)
+            maps = [np.asarray(self.shelf.require(record_key(self.photos.digests[position], label))["map"], np.float16)]
+        count = len(maps)
         return _Item(
             image=resize_image(self.photos.square(position), (self.resize, self.resize)),
-            maps=np.stack(found) if found else np.zeros((0, 1, 1), np.float16),
+            maps=np.stack(maps) if maps else np.zeros((0, 1, 1), np.float16),
             regions=np.ones((count, 1, 1), np.bool_),
             boxes=np.tile(np.array([0, 0, 1, 1], np.float32), (count, 1)),
             label=label,

@@ -5,19 +5,20 @@ gradient is that of the score before the softmax at what :meth:`~dips.models.cla
 the layers behind it are run backwards, nothing is hooked, and no parameter gets a gradient.
 
 Where nothing but pooling and one linear layer lies behind that map (ResNet, EfficientNet), the gradient is the class's row of
-weights at each place, so Grad-CAM is CAM without what is negative, and LayerCAM is CAM without the negative weights.
+weights at each position, so Grad-CAM is CAM without what is negative, and LayerCAM is CAM without the negative weights.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from dips.baselines import normalise
 from dips.baselines.cam import OnCam
+from dips.baselines.cnn import class_scores
 from dips.models.classifier import Classifier
 
 __all__ = ["GradCam", "GradCamPlus", "LayerCam"]
@@ -29,17 +30,17 @@ class _Gradients(OnCam):
     @staticmethod
     @abstractmethod
     def weights(activations: Tensor, gradients: Tensor) -> Tensor:
-        """Of ``(B, F, h, w)`` activations and gradients of the scores: weights ``(B, F, h, w)`` or ``(B, F, 1, 1)``."""
+        """Return weights ``(B, F, h, w)`` or ``(B, F, 1, 1)`` of activations and gradients ``(B, F, h, w)``."""
 
     def maps(self, images: Tensor, labels: Tensor) -> Tensor:
-        """``relu(sum_k weight_k A_k)``, min-max normalised."""
+        """Return score maps ``(B, h, w)`` in [0, 1]: ``relu(sum_k weight_k A_k)``, min-max normalised."""
         classifier = cast(Classifier, self.cam.net)
         with torch.no_grad():
             activations = classifier.feature_map(images)
         with torch.enable_grad():  # callers switch it off
-            scores = classifier.head(cast(Any, classifier.body).forward_head(activations.requires_grad_()))
-            chosen = scores.gather(1, labels[:, None]).sum()  # in evaluation mode a photo's score depends on that photo only
-            (gradients,) = torch.autograd.grad(chosen, activations)
+            scores = class_scores(classifier, activations.requires_grad_())
+            total = scores.gather(1, labels[:, None]).sum()  # in evaluation mode a photo's score depends on that photo only
+            (gradients,) = torch.autograd.grad(total, activations)
         activations = activations.detach()
         return normalise.min_max((self.weights(activations, gradients) * activations).sum(1).relu())
 
@@ -53,7 +54,7 @@ class GradCam(_Gradients):
 
     @staticmethod
     def weights(activations: Tensor, gradients: Tensor) -> Tensor:
-        """``mean_ij g_ij``."""
+        """Return ``mean_ij g_ij``, ``(B, F, 1, 1)`` (equation 1)."""
         return gradients.mean((2, 3), keepdim=True)
 
 
@@ -70,14 +71,14 @@ class GradCamPlus(_Gradients):
 
     @staticmethod
     def weights(activations: Tensor, gradients: Tensor) -> Tensor:
-        """``sum_ij relu(g_ij) / (2 + g_ij sum_ab A_ab)``."""
+        """Return ``sum_ij relu(g_ij) / (2 + g_ij sum_ab A_ab)``, ``(B, F, 1, 1)``, not negative."""
         positive = gradients.relu()
         total = activations.sum((2, 3), keepdim=True).relu()
         return (positive / (2 + positive * total)).sum((2, 3), keepdim=True)
 
 
 class LayerCam(_Gradients):
-    """Each place has a weight of its own, its positive gradient (section III).
+    """Each position has a weight of its own, its positive gradient (section III).
 
     The paper also joins the maps of shallower layers; here it is the last one alone, as for all methods on this network.
     """
@@ -88,5 +89,5 @@ class LayerCam(_Gradients):
 
     @staticmethod
     def weights(activations: Tensor, gradients: Tensor) -> Tensor:
-        """``relu(g_ij)``."""
+        """Return ``relu(g_ij)``, ``(B, F, h, w)``."""
         return gradients.relu()

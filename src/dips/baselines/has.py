@@ -31,35 +31,41 @@ COLOUR_PHOTOS = 256
 
 
 def hide(images: Tensor, sizes: Sequence[int], probability: float, fill: Tensor, generator: torch.Generator) -> Tensor:
-    """Cover cells of a grid, each with ``probability``.
+    """Return images ``(B, 3, H, W)`` of which cells of a grid are covered, each with ``probability``.
 
     Args:
-        images: ``(B, 3, H, W)``; left as they are.
+        images: ``(B, 3, H, W)``; they are not changed.
         sizes: B sides of a cell in pixels; 0 hides nothing. The grid begins in the upper left corner, its last cells are cut.
         fill: ``(3,)`` colour. The mean over all photos keeps what a filter sees, on average, as it is without hiding (section
             3.1).
+        generator: CPU generator that the cells are drawn with.
 
-    Returns:
-        ``(B, 3, H, W)``.
+    >>> covered = hide(torch.zeros(1, 3, 4, 4), [2], 0.5, torch.ones(3), torch.Generator().manual_seed(0))
+    >>> covered[0, 0].int().tolist()
+    [[1, 1, 0, 0], [1, 1, 0, 0], [1, 1, 1, 1], [1, 1, 1, 1]]
     """
     height, width = images.shape[-2:]
     hidden = torch.zeros(len(images), 1, height, width, dtype=torch.bool)
-    for place, size in zip(hidden[:, 0], sizes, strict=True):
+    for mask, size in zip(hidden[:, 0], sizes, strict=True):
         if size:
             cells = torch.rand(-(-height // size), -(-width // size), generator=generator) < probability
-            place[:] = cells.repeat_interleave(size, 0)[:height].repeat_interleave(size, 1)[:, :width]
+            mask[:] = cells.repeat_interleave(size, 0)[:height].repeat_interleave(size, 1)[:, :width]
     return torch.where(hidden.to(images.device), fill.to(images)[:, None, None], images)
 
 
 def mean_colour(photos: Photos, count: int) -> Tensor:
-    """Mean colour ``(3,)`` in [0, 1] of about ``count`` photos that lie evenly among all."""
+    """Return the mean colour ``(3,)`` in [0, 1] of about ``count`` photos, taken at even intervals."""
     every = max(1, len(photos) // count)
     colours = [photos.square(i).mean((0, 1)) / 255 for i in range(0, len(photos), every)]
     return torch.from_numpy(np.mean(colours, 0)).float()
 
 
 class Has(CnnMethod):
-    """A classifier that rarely sees a whole object."""
+    """A classifier that rarely sees a whole object (section 3.1).
+
+    Attributes:
+        fill: ``(3,)`` colour in [0, 1] that hidden cells have.
+    """
 
     name = "has"
     title = "HaS"
@@ -67,12 +73,12 @@ class Has(CnnMethod):
     fill: Tensor
 
     def train(self, study: Study) -> Fit:
-        """Look up the mean colour, then train."""
+        """Take the mean colour of the training photos, then train."""
         self.fill = mean_colour(study.train, COLOUR_PHOTOS)
         return super().train(study)
 
     def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """Cross-entropy on crops with hidden cells; the side of the cells is drawn for each crop."""
-        drawn = torch.randint(len(CELL_SIDES), (len(images),), generator=generator).tolist()
-        covered = hide(images, [CELL_SIDES[i] for i in drawn], PROBABILITY, self.fill, generator)
+        """Return the cross-entropy of crops ``(B, 3, H, W)`` in [0, 1] with hidden cells, whose side is drawn for each crop."""
+        indices = torch.randint(len(CELL_SIDES), (len(images),), generator=generator).tolist()
+        covered = hide(images, [CELL_SIDES[i] for i in indices], PROBABILITY, self.fill, generator)
         return F.cross_entropy(self.net(covered), labels)

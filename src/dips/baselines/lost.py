@@ -17,16 +17,12 @@ __all__ = ["Lost", "correlation", "expanded_seed", "seed_component"]
 SIZE = 448
 """Side in pixels that the transformer sees. The paper keeps each photo's own size, in patches of 16."""
 
-CENTRED = True
-"""Keys less their mean over the photo (:func:`~dips.baselines.frozen.centred`). The paper's DINO does without, the embedded
-transformer does not (MaxBoxAccV2 on 60 training photos of birds20: 69, without 55)."""
-
 SEED_PATCHES = 100
 """Patches of lowest degree among which the seed is expanded: the paper's k."""
 
 
 def expanded_seed(gram: Tensor, k: int) -> Tensor:
-    """The seed and the patches that are taken for its object, the seed first.
+    """Return the patches that are taken for the object, the seed first.
 
     Objects are smaller than what surrounds them: the seed is the patch that is positively correlated with the fewest others.
     It is expanded by those of the ``k`` patches of lowest degree that are positively correlated with it.
@@ -36,6 +32,10 @@ def expanded_seed(gram: Tensor, k: int) -> Tensor:
 
     Returns:
         ``(S,)`` indices of patches, ``1 <= S <= k``.
+
+    >>> keys = torch.tensor([[1.0, 0.1], [1.0, 0.1], [0.0, 1.0], [-1.0, -1.0]])
+    >>> expanded_seed(keys @ keys.T, 2).tolist()  # the last patch resembles none but itself
+    [3]
     """
     positive = gram > 0
     lowest = positive.sum(1).argsort(stable=True)[:k]
@@ -44,7 +44,7 @@ def expanded_seed(gram: Tensor, k: int) -> Tensor:
 
 
 def correlation(keys: Tensor, k: int) -> tuple[Tensor, int]:
-    """How every patch correlates with the expanded seed.
+    """Return how every patch correlates with the expanded seed, and the seed.
 
     Args:
         keys: ``(h, w, D)``, not normalised.
@@ -53,6 +53,10 @@ def correlation(keys: Tensor, k: int) -> tuple[Tensor, int]:
     Returns:
         ``(h, w)``, inner products with the sum of the expanded seed's keys, and the seed as a flat index. The value at the
         seed is positive unless its key is zero.
+
+    >>> values, seed = correlation(torch.tensor([[[1.0], [2.0], [-3.0]]]), 1)
+    >>> values.tolist(), seed
+    ([[-3.0, -6.0, 9.0]], 2)
     """
     flat = keys.float().flatten(0, 1)
     chosen = expanded_seed(flat @ flat.T, k)
@@ -60,7 +64,11 @@ def correlation(keys: Tensor, k: int) -> tuple[Tensor, int]:
 
 
 def seed_component(values: Tensor, seed: int) -> Tensor:
-    """``values`` ``(h, w)`` on the 4-connected component above 0 that holds the seed, and 0 elsewhere."""
+    """Return ``values`` ``(h, w)`` on the 4-connected component above 0 around the seed, a flat index, and 0 elsewhere.
+
+    >>> seed_component(torch.tensor([[1.0, 2.0, -1.0, 3.0]]), 0).tolist()
+    [[1.0, 2.0, 0.0, 0.0]]
+    """
     labels = torch.from_numpy(ndimage.label((values > 0).cpu().numpy())[0]).to(values.device)
     return torch.where(labels == labels.flatten()[seed], values, 0).clamp(min=0)
 
@@ -74,7 +82,6 @@ class Lost(FrozenMethod):
     side = SIZE
 
     def maps(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Correlation with the expanded seed on the seed's component, divided by its maximum."""
-        keys = self.transformer(images, SIZE).keys
-        keys = centred(keys) if CENTRED else keys
+        """Return score maps ``(B, h, w)`` in [0, 1], maximum 1: correlation with the expanded seed, on the seed's component."""
+        keys = centred(self.transformer(images, SIZE).keys)
         return normalise.max_norm(torch.stack([seed_component(*correlation(item, SEED_PATCHES)) for item in keys]))

@@ -12,33 +12,55 @@ from torch import Tensor
 __all__ = ["ivr", "max_norm", "min_max", "pas"]
 
 PAS_PERCENTILE = 90.0
-"""Stands for the maximum in PaS (Bae et al., ECCV 2020)."""
+"""Percentile in place of the maximum in PaS (Bae et al., ECCV 2020)."""
 
 IVR_PERCENTILES = (10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0)
-"""Stand for the minimum in IVR; the best on validation is taken."""
+"""Percentiles in place of the minimum in IVR; the best on validation is taken."""
 
 
 def min_max(maps: Tensor) -> Tensor:
-    """``(F - min F) / (max F - min F)``; a constant map becomes zeros."""
+    """Return ``(F - min F) / (max F - min F)`` (equation 2): minimum 0, maximum 1; a constant map becomes zeros.
+
+    >>> min_max(torch.tensor([[[-1.0, 0.0, 3.0]]])).tolist()
+    [[[0.0, 0.25, 1.0]]]
+    """
     flat = maps.flatten(1)
     low = flat.amin(1)[:, None, None]
     return _divided(maps - low, flat.amax(1)[:, None, None] - low)
 
 
 def max_norm(maps: Tensor) -> Tensor:
-    """``relu(F) / max F``."""
+    """Return ``relu(F) / max F`` (equation 3): maximum 1; a map without anything positive becomes zeros.
+
+    >>> max_norm(torch.tensor([[[-1.0, 1.0, 4.0]]])).tolist()
+    [[[0.0, 0.25, 1.0]]]
+    """
     positive = maps.clamp(min=0)
     return _divided(positive, positive.flatten(1).amax(1)[:, None, None])
 
 
 def pas(maps: Tensor, percentile: float) -> Tensor:
-    """``(F - min F) / percentile_p(F - min F)``, clipped at 1: a percentile stands for the maximum (Bae et al. 2020)."""
+    """Return ``(F - min F) / percentile_p(F - min F)``, clipped at 1 (equation 4; Bae et al. 2020).
+
+    Args:
+        percentile: p in [0, 100], in place of the maximum.
+
+    >>> pas(torch.tensor([[[0.0, 1.0, 2.0, 4.0, 9.0]]]), 75.0).tolist()
+    [[[0.0, 0.25, 0.5, 1.0, 1.0]]]
+    """
     shifted = maps - maps.flatten(1).amin(1)[:, None, None]
     return _divided(shifted, _percentile(shifted, percentile)).clamp(max=1)
 
 
 def ivr(maps: Tensor, percentile: float) -> Tensor:
-    """``relu(F - percentile_p(F)) / (max F - percentile_p(F))``: a percentile stands for the minimum, what is inferior is 0."""
+    """Return ``relu(F - percentile_p(F)) / (max F - percentile_p(F))`` (equation 5): what is below the percentile becomes 0.
+
+    Args:
+        percentile: p in [0, 100], in place of the minimum.
+
+    >>> ivr(torch.tensor([[[0.0, 1.0, 2.0, 3.0, 5.0]]]), 25.0).tolist()
+    [[[0.0, 0.0, 0.25, 0.5, 1.0]]]
+    """
     cut = _percentile(maps, percentile)
     return _divided((maps - cut).clamp(min=0), maps.flatten(1).amax(1)[:, None, None] - cut)
 
@@ -47,5 +69,5 @@ def _percentile(maps: Tensor, percentile: float) -> Tensor:
     return torch.quantile(maps.flatten(1).float(), percentile / 100, dim=1, interpolation="nearest")[:, None, None]
 
 
-def _divided(values: Tensor, by: Tensor) -> Tensor:
-    return (values / by.clamp(min=torch.finfo(torch.float32).tiny)).clamp(0, 1)
+def _divided(values: Tensor, divisors: Tensor) -> Tensor:
+    return (values / divisors.clamp(min=torch.finfo(torch.float32).tiny)).clamp(0, 1)

@@ -1,6 +1,6 @@
-"""Photos as squares, read once, for methods that look at them again and again.
+"""Photos as squares, decoded once, for methods that see them many times.
 
-In: samples and a store. Out: :class:`Photos`: batches ``(B, 3, S, S)`` in [0, 1], as they are or as random crops.
+In: samples and a store. Out: :class:`Photos`, with batches ``(B, 3, S, S)`` in [0, 1] of whole photos or of random crops.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from dips.models.inputs import resize_to, to_tensor
 from dips.train.crops import draw_crops
 from dips.types import Problem, Sample
 
-__all__ = ["RESIZE", "Photos", "store_photos"]
+__all__ = ["SQUARE_SIDE", "Photos", "store_photos"]
 
-RESIZE = 256
+SQUARE_SIDE = 256
 """Side of the stored squares; crops of 224 are taken from them, as the WSOL benchmark does (Choe et al. 2020, appendix)."""
 
-_GROUP = 64
+_GROUP_SIZE = 64
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Photos:
     """Labelled photos whose squares are in the store.
 
     Attributes:
-        samples: in the data set's order; all have a label.
+        samples: photos in the data set's order; all have a label.
         digests: their keys in the store.
-        shelf: squares ``(RESIZE, RESIZE, 3) uint8``.
+        shelf: squares ``(SQUARE_SIDE, SQUARE_SIDE, 3) uint8``.
     """
 
     samples: tuple[Sample, ...]
@@ -44,26 +44,33 @@ class Photos:
         return len(self.samples)
 
     def label(self, position: int) -> int:
-        """Class of the photo."""
+        """Return the class of a photo."""
         label = self.samples[position].label
         assert label is not None  # photos without a class are left out before
         return label
 
     def square(self, position: int) -> ByteImage:
-        """The photo as ``(RESIZE, RESIZE, 3) uint8``."""
+        """Return a photo as RGB ``(SQUARE_SIDE, SQUARE_SIDE, 3) uint8``."""
         return read_square(self.shelf, self.digests[position])
 
     def batch(self, positions: Sequence[int], side: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Whole photos ``(B, 3, side, side)`` in [0, 1] and their labels ``(B,)``."""
+        """Return whole photos ``(B, 3, side, side)`` in [0, 1] and their labels ``(B,)``, on ``device``."""
         images, labels = self._stacked(positions, device)
         return resize_to(images, side), labels
 
     def crops(
         self, positions: Sequence[int], side: int, device: torch.device, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Random crops of the photos, half of them mirrored, ``(B, 3, side, side)`` in [0, 1], and their labels ``(B,)``."""
+        """Return random crops of photos, half of them mirrored, ``(B, 3, side, side)`` in [0, 1], and their labels ``(B,)``.
+
+        Args:
+            positions: which photos, indices of ``samples``.
+            side: of the crops in pixels of the squares, at most :data:`SQUARE_SIDE`.
+            device: device that the crops are made on.
+            generator: CPU generator that they are drawn with.
+        """
         images, labels = self._stacked(positions, device)
-        return draw_crops(len(positions), RESIZE, side, True, generator).to(device).apply_to(images), labels
+        return draw_crops(len(positions), SQUARE_SIDE, side, True, generator).to(device).apply_to(images), labels
 
     def _stacked(self, positions: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
         labels = torch.tensor([self.label(i) for i in positions], device=device)
@@ -71,8 +78,8 @@ class Photos:
 
 
 def store_photos(samples: Sequence[Sample], store: Store) -> tuple[Photos, list[Problem]]:
-    """Read photos into the store, if they are not there; those that cannot be read are reported and left out."""
-    reader = SquareReader(samples, store, RESIZE)
-    reader.fill(batch=_GROUP, side=RESIZE)
+    """Store the squares of photos that are not stored yet; return the readable photos, and a problem for each of the others."""
+    reader = SquareReader(samples, store, SQUARE_SIDE)
+    reader.fill(batch=_GROUP_SIZE, side=SQUARE_SIDE)
     readable, digests, problems = reader.readable()
     return Photos(readable, digests, reader.squares), list(problems)

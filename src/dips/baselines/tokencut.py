@@ -21,9 +21,6 @@ __all__ = ["TokenCut", "edges", "foreground", "second_eigenvector"]
 SIZE = 448
 """Side in pixels that the transformer sees."""
 
-CENTRED = True
-"""Keys less their mean over the photo, as for LOST (MaxBoxAccV2 on the same photos: 61, without centring 32)."""
-
 TAU = 0.2
 """Cosine above which two patches are joined: the paper's."""
 
@@ -34,15 +31,23 @@ Array = NDArray[np.float64]
 
 
 def edges(keys: Tensor, tau: float, eps: float) -> Array:
-    """Edge weights ``(N, N)`` between patches with keys ``(N, D)``: 1 where their cosine exceeds ``tau``, else ``eps``."""
+    """Return edge weights ``(N, N)`` between patches with keys ``(N, D)``: 1 where their cosine exceeds ``tau``, else ``eps``.
+
+    >>> edges(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), 0.2, 1e-5).tolist()
+    [[1.0, 1e-05], [1e-05, 1.0]]
+    """
     unit = unit_keys(keys)
     return np.where((unit @ unit.T > tau).cpu().numpy(), 1.0, eps)
 
 
 def second_eigenvector(weights: Array) -> Array:
-    """The relaxed cut ``(N,)``: ``x`` of the second smallest ``l`` with ``(D - E) x = l D x``, ``D`` the row sums of ``E``.
+    """Return the relaxed cut ``(N,)`` of a graph with edge weights ``(N, N)``; its sign is arbitrary.
 
-    Its sign is arbitrary.
+    It is the ``x`` of the second smallest ``l`` with ``(D - E) x = l D x``, where ``D`` are the row sums of ``E``.
+
+    >>> cut = second_eigenvector(np.array([[1.0, 1.0, 0.1], [1.0, 1.0, 0.1], [0.1, 0.1, 1.0]]))
+    >>> (np.sign(cut) * np.sign(cut[0])).tolist()
+    [1.0, 1.0, -1.0]
     """
     root = weights.sum(1) ** -0.5
     # x = D^-1/2 y turns it into an ordinary symmetric problem, which takes less than half the time
@@ -52,10 +57,13 @@ def second_eigenvector(weights: Array) -> Array:
 
 
 def foreground(vector: Array) -> Array:
-    """``vector`` ``(N,)`` or its negative, so that the foreground is high.
+    """Return ``vector`` ``(N,)`` or its negative, so that the foreground is high.
 
     The paper cuts at the mean and takes the side of the largest absolute value. That value is the maximum or the minimum, so
-    its sign tells the side.
+    the side is that of its sign.
+
+    >>> foreground(np.array([0.1, 0.2, -0.9])).tolist()
+    [-0.1, -0.2, 0.9]
     """
     return vector if vector[np.abs(vector).argmax()] > 0 else -vector
 
@@ -69,10 +77,9 @@ class TokenCut(FrozenMethod):
     side = SIZE
 
     def maps(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Second eigenvectors above their mean, where the paper cuts, on the component of the largest value, which the paper
-        boxes; divided by the maximum."""
-        keys = self.transformer(images, SIZE).keys
-        keys = centred(keys) if CENTRED else keys
+        """Return score maps ``(B, h, w)`` in [0, 1], maximum 1: second eigenvectors above their mean, where the paper cuts, on
+        the component of the largest value, which the paper boxes."""
+        keys = centred(self.transformer(images, SIZE).keys)
         graphs = (edges(item.flatten(0, 1), TAU, EPS) for item in keys)
         vectors = np.stack([foreground(second_eigenvector(graph)) for graph in graphs])
         above = torch.from_numpy(vectors - vectors.mean(1, keepdims=True)).float().unflatten(1, keys.shape[1:3])

@@ -26,8 +26,8 @@ from dips.system.device import synchronise
 __all__ = ["Schedule", "train_network"]
 
 Loss = Callable[[Tensor, Tensor, torch.Generator], Tensor]
-_TIMED = 3  # steps that are timed, after one that warms up
-_LEAST = 4  # steps at least, however small the budget
+_TIMED_STEPS = 3  # after one that warms up
+_MIN_STEPS = 4  # however small the budget
 
 
 @dataclass(frozen=True)
@@ -62,15 +62,18 @@ def train_network(
     photos: Photos | None = None,
     side: int | None = None,
 ) -> Fit:
-    """Train all parameters of ``network`` that ask for gradients, in place.
+    """Train all parameters of ``network`` that require gradients, in place.
 
     Args:
-        loss: of ``(B, 3, crop, crop)`` images in [0, 1], ``(B,)`` labels and a generator for whatever it draws.
+        network: left with the weights of the best checkpoint, in evaluation mode.
+        study: its photos, budget, seed and device.
+        loss: a scalar of images ``(B, 3, crop, crop)`` in [0, 1], labels ``(B,)`` and a CPU generator for all that it draws.
         maps: as :meth:`~dips.baselines.method.ScoreMapMethod.maps`; for the choice on validation. Where no validation photo
             has a box the last checkpoint is taken.
-        new: parameters without weights to start from.
-        photos: default ``study.train``.
-        side: of the squares that ``maps`` is given; default ``schedule.crop``.
+        schedule: rates, batches and checkpoints.
+        new: parameters that start at random, and learn at the full rate.
+        photos: photos to learn from, by default ``study.train``.
+        side: side in pixels of the squares that ``maps`` is called with, by default ``schedule.crop``.
 
     Raises:
         DataError: the loss is no longer finite, or there is no photo.
@@ -88,11 +91,10 @@ def train_network(
     network.train()
     while not total or step < total:
         started = time.perf_counter()
-        progress = (
-            step / total if step > _TIMED else 0.0
-        )  # also where the first step tells the total: the same steps learn alike
+        # 0 also where the total is known after the first step: the same steps learn alike
+        progress = step / total if step > _TIMED_STEPS else 0.0
         for group in optimiser.param_groups:
-            group["lr"] = schedule.lr * group["share"] * (1 + math.cos(math.pi * progress)) / 2
+            group["lr"] = schedule.lr * group["fraction"] * (1 + math.cos(math.pi * progress)) / 2
         images, labels = next(batches)
         value = loss(images, labels, generator)
         if not torch.isfinite(value):
@@ -102,13 +104,13 @@ def train_network(
         optimiser.step()
         step += 1
         synchronise(study.device)
-        taken = time.perf_counter() - started
-        spent += taken if step > 1 or total else 0.0
-        if not total and (step == 1 + _TIMED or taken > study.seconds):
-            each = spent / max(1, step - 1) if step > 1 else taken
-            total = max(_LEAST, step, round(study.seconds / each))
+        seconds = time.perf_counter() - started
+        spent += seconds if step > 1 or total else 0.0
+        if not total and (step == 1 + _TIMED_STEPS or seconds > study.seconds):
+            each = spent / max(1, step - 1) if step > 1 else seconds
+            total = max(_MIN_STEPS, step, round(study.seconds / each))
             log(f"  {total} steps of {each:.2f} s, {total * size / len(photos):.1f} passes over {len(photos)} photos")
-        if step > _TIMED and step in _checkpoints(total, schedule.checks):
+        if step > _TIMED_STEPS and step in _checkpoints(total, schedule.checks):
             network.eval()
             score = study.choose(maps, side or schedule.crop)
             network.train()
@@ -118,22 +120,24 @@ def train_network(
                 best = {"score": -math.inf if score is None else score, "state": state, "step": step}
     network.load_state_dict(best["state"])
     network.eval()
-    by = "true boxes" if best["score"] > -math.inf else ""
-    chosen = f"step {best['step']} of {total} by {by} of validation" if by else f"step {total}, the last"
+    chosen = f"step {total}, the last"
+    if best["score"] > -math.inf:
+        chosen = f"step {best['step']} of {total} by the ground-truth boxes of validation"
     return Fit(steps=total, epochs=total * size / len(photos), chosen=chosen, curve=tuple(curve))
 
 
 def _optimiser(network: nn.Module, new: Sequence[nn.Parameter], schedule: Schedule) -> torch.optim.AdamW:
-    fresh = {id(parameter) for parameter in new}
-    known = [p for p in network.parameters() if p.requires_grad and id(p) not in fresh]
-    groups = [{"params": list(new), "share": 1.0}, {"params": known, "share": schedule.backbone_lr}]
+    """Return the optimiser: new parameters in one group, those with weights, if there are any, in another with a lower rate."""
+    ids = {id(parameter) for parameter in new}
+    backbone = [p for p in network.parameters() if p.requires_grad and id(p) not in ids]
+    groups = [{"params": list(new), "fraction": 1.0}, {"params": backbone, "fraction": schedule.backbone_lr}]
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=schedule.lr, weight_decay=schedule.weight_decay)
 
 
 def _batches(
     photos: Photos, size: int, crop: int, device: torch.device, generator: torch.Generator
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Crops for ever: every photo once per pass, in a new order each time."""
+    """Yield crops for ever: every photo once per pass, in a new order each time."""
     rest: list[int] = []
     while True:
         if len(rest) < size:
@@ -143,4 +147,5 @@ def _batches(
 
 
 def _checkpoints(total: int, checks: int) -> set[int]:
+    """Return the steps, counted from 1, after which the network is measured; the last of them is ``total``."""
     return {max(1, round(total * (i + 1) / checks)) for i in range(checks)}

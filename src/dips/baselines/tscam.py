@@ -5,16 +5,13 @@ In: photos, labels and the weights of the study's transformer. Out: a fine-tuned
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Sequence
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dips.baselines import normalise
-from dips.baselines.method import Fit, ScoreMapMethod
+from dips.baselines.classifiers import ClassifierMethod, of_class
 from dips.baselines.study import Study
-from dips.baselines.training import Schedule, train_network
+from dips.baselines.training import Schedule
 from dips.models.backbones import Vit, load_vit
 
 __all__ = ["TokenSemantics", "TsCam", "couple"]
@@ -28,14 +25,15 @@ and the paper's 60 epochs do not. Half the batch of the CNNs, as a photo costs m
 
 
 def couple(semantic: Tensor, attention: Tensor) -> Tensor:
-    """Semantic map times attention map (section 3.3); of any sign, because the semantic map is.
+    """Return semantic maps times attention maps, ``(B, h, w)`` (section 3.3); of any sign, because the semantic maps are.
 
     Args:
         semantic: ``(B, h, w)``, what each patch says for a class.
-        attention: ``(B, L, heads, h, w)``, the class token's in every block; averaged over heads and blocks.
+        attention: ``(B, L, heads, h, w)`` in [0, 1], the class token's in every block; averaged over heads and blocks.
 
-    Returns:
-        ``(B, h, w)``.
+    >>> import torch
+    >>> couple(torch.tensor([[[2.0, -1.0]]]), torch.tensor([0.25, 0.75, 0.75, 0.25]).reshape(1, 2, 1, 1, 2)).tolist()
+    [[[1.0, -0.5]]]
     """
     return semantic * attention.mean((1, 2))
 
@@ -49,53 +47,36 @@ class TokenSemantics(nn.Module):
         self.head = nn.Conv2d(vit.width, classes, 3, padding=1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits ``(B, C)`` of ``(B, 3, H, W)`` images in [0, 1]."""
+        """Return the logits ``(B, C)`` of images ``(B, 3, H, W)`` in [0, 1]."""
         logits: Tensor = self.head(self.vit(images)).mean((2, 3))
         return logits
 
     def coupled(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Coupled maps ``(B, h, w)`` of the classes ``labels`` ``(B,)``."""
+        """Return coupled maps ``(B, h, w)`` of any sign for images ``(B, 3, H, W)`` in [0, 1] and their classes ``(B,)``."""
         tokens, attention = self.vit.with_attention(images)
-        semantic = self.head(tokens)[torch.arange(len(labels), device=labels.device), labels]
-        return couple(semantic, attention)
+        return couple(of_class(self.head(tokens), labels), attention)
 
 
-class TsCam(ScoreMapMethod):
-    """Token semantic coupled attention maps."""
+class TsCam(ClassifierMethod):
+    """Token semantic coupled attention maps; the attention is not trained for itself."""
 
     name = "ts-cam"
     title = "TS-CAM"
     paper = "Gao et al., ICCV 2021"
-    labels: ClassVar[Literal["none", "image"]] = "image"
+    schedule = SCHEDULE
     side = SCHEDULE.crop
     net: TokenSemantics
 
-    @property
-    def network(self) -> nn.Module:
-        """Transformer and convolution."""
-        return self.net
-
     def build(self, study: Study) -> None:
-        """The study's transformer and a convolution at random."""
+        """Make the network: the study's transformer, and a convolution with random weights."""
         vit = load_vit(study.sst)
         vit.learn(TRAINED_BLOCKS)
         self.net = TokenSemantics(vit, len(study.classes)).to(study.device)
 
-    def train(self, study: Study) -> Fit:
-        """Cross-entropy on the logits; the attention is not trained for itself."""
-        return train_network(
-            self.net, study, loss=self.loss, maps=self.maps, schedule=SCHEDULE, new=list(self.net.head.parameters())
-        )
+    def new_parameters(self) -> Sequence[nn.Parameter]:
+        """Return the parameters of the convolution."""
+        return list(self.net.head.parameters())
 
-    def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """Of ``(B, 3, H, W)`` training crops in [0, 1] and ``(B,)`` labels."""
-        return F.cross_entropy(self.net(images), labels)
-
-    def maps(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Min-max normalised coupled maps, one value per patch."""
-        return normalise.min_max(self.net.coupled(images, labels))
-
-    def probabilities(self, images: Tensor) -> Tensor:
-        """Softmax of the logits."""
-        logits: Tensor = self.net(images)
-        return logits.softmax(1)
+    def activations(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Return coupled maps ``(B, h, w)``, one value per patch, of images ``(B, 3, H, W)`` in [0, 1]."""
+        return self.net.coupled(images, labels)

@@ -1,6 +1,6 @@
-"""What needs no training at all: the frozen transformer's attention (paper 3.1), all heads or a single one, and the middle.
+"""Methods without any training: the frozen transformer's attention (paper 3.1), all heads or a single one, and the middle.
 
-In: the study's transformer. Out: score maps; these are the floor that every other method stands on.
+In: the study's transformer. Out: score maps; every other method has to be better than these.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ class _Attention(FrozenMethod):
     sizes: tuple[int, ...]
 
     def build(self, study: Study) -> None:
-        """Takes the transformer and the sizes."""
+        """Take the study's transformer and the sizes."""
         super().build(study)
         self.sizes = study.config.harvest.sizes
         self.side = max(self.sizes)
 
     def attention(self, images: Tensor) -> Tensor:
-        """``(B, heads, h, w)`` on the finest grid."""
+        """Return the attention ``(B, heads, h, w)``, not negative, of images ``(B, 3, S, S)`` in [0, 1], on the finest grid."""
         return join_attention([self.transformer(images, size) for size in self.sizes])
 
 
@@ -41,7 +41,7 @@ class MeanAttention(_Attention):
     title = "Attention, mean of heads"
 
     def maps(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Divided by its maximum."""
+        """Return the mean attention ``(B, h, w)`` in [0, 1], maximum 1."""
         return normalised(self.attention(images).mean(1))
 
 
@@ -52,13 +52,13 @@ class Head(_Attention):
     title: str  # type: ignore[misc]
 
     def __init__(self, number: int) -> None:
-        """``number`` counts from 1."""
+        """Take the head ``number``, counted from 1."""
         self.name = f"head{number}"
         self.title = f"Attention, head {number}"
         self.number = number
 
     def maps(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Divided by its maximum."""
+        """Return the head's attention ``(B, h, w)`` in [0, 1], maximum 1."""
         return normalised(self.attention(images)[:, self.number - 1])
 
 
@@ -70,8 +70,8 @@ class Centre(ScoreMapMethod):
     paper = "Choe et al., CVPR 2020"
 
     def build(self, study: Study) -> None:
-        """Nothing to make."""
+        """Make nothing: there is no network."""
 
     def maps(self, images: Tensor, labels: Tensor) -> Tensor:
-        """The same for all; see :func:`~dips.scoremaps.levels.centre_map`."""
+        """Return the same map for all photos, ``(B, side, side)`` in [0, 1]: see :func:`~dips.scoremaps.levels.centre_map`."""
         return torch.from_numpy(centre_map(self.side)).to(images.device).expand(len(images), -1, -1)
