@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dips.baselines import photos
-from dips.baselines.photos import SQUARE_SIDE, Photos, store_photos
+from dips.baselines.photos import RESIZE, Photos, store_photos
 from dips.harvest.store import Store
 from dips.types import Sample
 
@@ -22,7 +22,7 @@ def test_read_once(tmp_path: Path, make_photo: Callable[..., Path], monkeypatch:
     monkeypatch.setattr(photos, "read_image", lambda *given, **named: pytest.fail("it is in the store"))
     second, problems = store_photos(samples, Store(tmp_path / "store"))
     assert not problems and second.digests == first.digests
-    assert (second.square(1) == first.square(1)).all() and first.square(1).shape == (SQUARE_SIDE, SQUARE_SIDE, 3)
+    assert (second.square(1) == first.square(1)).all() and first.square(1).shape == (RESIZE, RESIZE, 3)
 
 
 def test_a_damaged_and_a_missing_photo_are_left_out(tmp_path: Path, make_photo: Callable[..., Path]) -> None:
@@ -45,7 +45,7 @@ def test_batches_and_crops(made_photos: tuple[Photos, Photos]) -> None:
     images, labels = train.batch([4, 0], 64, CPU)
     assert images.shape == (2, 3, 64, 64) and 0 <= images.min() <= images.max() <= 1 and labels.tolist() == [1, 0]
     square = torch.from_numpy(train.square(4)).permute(2, 0, 1) / 255
-    torch.testing.assert_close(train.batch([4], SQUARE_SIDE, CPU)[0][0], square, msg="a batch is of whole photos")
+    torch.testing.assert_close(train.batch([4], RESIZE, CPU)[0][0], square, msg="a batch is of whole photos")
 
 
 def test_crops_are_drawn_by_the_generator(made_photos: tuple[Photos, Photos]) -> None:

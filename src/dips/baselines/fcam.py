@@ -204,13 +204,13 @@ class _Items:
 
     def __getitem__(self, position: int, /) -> _Item:
         label = self.photos.label(position)
-        maps: list[NDArray[np.float16]] = []
+        found: list[NDArray[np.float16]] = []
         if label != self.background:
-            maps = [np.asarray(read_record(self.shelf, record_key(self.photos.digests[position], label))["map"], np.float16)]
-        count = len(maps)
+            found = [np.asarray(read_record(self.shelf, record_key(self.photos.digests[position], label))["map"], np.float16)]
+        count = len(found)
         return _Item(
             image=resize_image(self.photos.square(position), (self.resize, self.resize)),
-            maps=np.stack(maps) if maps else np.zeros((0, 1, 1), np.float16),
+            maps=np.stack(found) if found else np.zeros((0, 1, 1), np.float16),
             regions=np.ones((count, 1, 1), np.bool_),
             boxes=np.tile(np.array([0, 0, 1, 1], np.float32), (count, 1)),
             label=label,

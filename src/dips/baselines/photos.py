@@ -22,12 +22,12 @@ from dips.system.console import log, track
 from dips.train.crops import draw_crops
 from dips.types import Problem, Sample
 
-__all__ = ["SQUARE_SIDE", "Photos", "store_photos"]
+__all__ = ["RESIZE", "Photos", "store_photos"]
 
-SQUARE_SIDE = 256
+RESIZE = 256
 """Side of the stored squares; crops of 224 are taken from them, as the WSOL benchmark does (Choe et al. 2020, appendix)."""
 
-_GROUP_SIZE = 64
+_GROUP = 64
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Photos:
     Attributes:
         samples: photos in the data set's order; all have a label.
         digests: their keys in the store.
-        shelf: squares ``(SQUARE_SIDE, SQUARE_SIDE, 3) uint8``.
+        shelf: squares ``(RESIZE, RESIZE, 3) uint8``.
     """
 
     samples: tuple[Sample, ...]
@@ -54,7 +54,7 @@ class Photos:
         return label
 
     def square(self, position: int) -> ByteImage:
-        """Return a photo as RGB ``(SQUARE_SIDE, SQUARE_SIDE, 3) uint8``."""
+        """The photo as ``(RESIZE, RESIZE, 3) uint8``."""
         return decode_square(read_record(self.shelf, self.digests[position])["png"])
 
     def batch(self, positions: Sequence[int], side: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -69,12 +69,12 @@ class Photos:
 
         Args:
             positions: which photos, indices of ``samples``.
-            side: of the crops in pixels of the squares, at most :data:`SQUARE_SIDE`.
+            side: of the crops in pixels of the squares, at most :data:`RESIZE`.
             device: device that the crops are made on.
             generator: CPU generator that they are drawn with.
         """
         images, labels = self._stacked(positions, device)
-        return draw_crops(len(positions), SQUARE_SIDE, side, True, generator).to(device).apply_to(images), labels
+        return draw_crops(len(positions), RESIZE, side, True, generator).to(device).apply_to(images), labels
 
     def _stacked(self, positions: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
         squares = torch.from_numpy(np.stack([self.square(i) for i in positions])).to(device)
@@ -83,35 +83,35 @@ class Photos:
 
 
 def store_photos(samples: Sequence[Sample], store: Store) -> tuple[Photos, list[Problem]]:
-    """Store the squares of photos that are not stored yet; return the readable photos, and a problem for each of the others."""
-    shelf = store.shelf("squares", {"side": SQUARE_SIDE})
-    readable: list[tuple[Sample, str]] = []
+    """Read photos into the store, if they are not there; those that cannot be read are reported and left out."""
+    shelf = store.shelf("squares", {"side": RESIZE})
+    kept: list[tuple[Sample, str]] = []
     problems: list[Problem] = []
-    digests = store.digests(sample.path for sample in track(samples, "looking at files", len(samples)))
-    for sample, digest in zip(samples, digests, strict=True):
+    found = store.digests(sample.path for sample in track(samples, "looking at files", len(samples)))
+    for sample, digest in zip(samples, found, strict=True):
         if isinstance(digest, str):
-            readable.append((sample, digest))
+            kept.append((sample, digest))
         else:
             problems.append(Problem(sample.path, f"cannot be read: {digest.strerror or digest}"))
             log(f"skipped: {sample.path} cannot be read: {digest.strerror or digest}")
-    paths = {digest: sample.path for sample, digest in readable}
-    errors: dict[str, str] = {}
+    paths = {digest: sample.path for sample, digest in kept}
+    bad: dict[str, str] = {}
 
     def read(digest: str) -> None:
         try:
-            photo = read_image(paths[digest], max_side=SQUARE_SIDE)
+            photo = read_image(paths[digest], max_side=RESIZE)
         except ImageError as error:
-            errors[digest] = str(error)
+            bad[digest] = str(error)
             log(f"skipped: {error}")
             return
-        pngs[digest] = {"png": encode_square(resize_image(photo, (SQUARE_SIDE, SQUARE_SIDE)))}
+        pngs[digest] = {"png": encode_square(resize_image(photo, (RESIZE, RESIZE)))}
 
     missing = shelf.missing(paths)
     with ThreadPoolExecutor(4) as pool:
-        for start in track(range(0, len(missing), _GROUP_SIZE), "photos", -(-len(missing) // _GROUP_SIZE)):
+        for start in track(range(0, len(missing), _GROUP), "photos", -(-len(missing) // _GROUP)):
             pngs: dict[str, dict[str, ByteImage]] = {}
-            list(pool.map(read, missing[start : start + _GROUP_SIZE]))
+            list(pool.map(read, missing[start : start + _GROUP]))
             shelf.put(pngs)
-    problems += [Problem(sample.path, errors[digest]) for sample, digest in readable if digest in errors]
-    good = [(sample, digest) for sample, digest in readable if digest not in errors]
+    problems += [Problem(sample.path, bad[digest]) for sample, digest in kept if digest in bad]
+    good = [(sample, digest) for sample, digest in kept if digest not in bad]
     return Photos(tuple(s for s, _ in good), tuple(d for _, d in good), shelf), problems
