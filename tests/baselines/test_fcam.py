@@ -58,7 +58,7 @@ def test_it_learns_is_restored_and_leaves_nothing_behind(with_cam: Study) -> Non
     method.build(with_cam)
     start = {name: value.clone() for name, value in method.net.named_parameters()}
     fit = method.fit(with_cam)
-    assert fit.steps == 1 and fit.epochs == 1 and "epoch 1 of 1 by ground-truth boxes" in fit.chosen
+    assert fit.steps == 1 and fit.epochs == 1 and "epoch 1 of 1 by the ground-truth boxes" in fit.chosen
     assert any(not torch.equal(value, start[name]) for name, value in method.net.named_parameters())
     assert {path for place in (with_cam.store, with_cam.folder) for path in place.rglob("*")} == before
 
