@@ -43,7 +43,7 @@ def main() -> None:
     model = Model.open(arguments.run, device="cpu", settings=arguments.settings)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
-        print(model.export(file, photos=paths, tolerance=0.1).line())
+        print(model.export(file, photos=arguments.photos, tolerance=0.1).line())
         networks, exported = model.networks, load_onnx(file, device="cpu").predictor.networks
         print(f"{file.stat().st_size / 1e6:.1f} MB, squares of {networks.side} pixels, {arguments.threads} threads")
         squares = [resize_image(read_image(path, max_side=networks.side), (networks.side,) * 2) for path in paths[:16]]

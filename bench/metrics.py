@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -48,7 +49,7 @@ def plain(score_map: Map, *, multi_contour: bool) -> NDArray[np.float64]:
 
 def distinct(score_map: Map, *, multi_contour: bool) -> NDArray[np.float64]:
     """Return them as without numba: by contours, but of the thresholds that differ."""
-    trees, boxes._trees = boxes._trees, lambda: None
+    trees, boxes._trees = boxes._trees, lambda: None  # type: ignore[assignment]
     try:
         return best_iou_curve(score_map, GROUND_TRUTH, multi_contour=multi_contour)
     finally:
@@ -63,10 +64,13 @@ def fast(score_map: Map, *, multi_contour: bool) -> NDArray[np.float64]:
 def made_maps() -> dict[str, list[Map]]:
     """Return maps ``(224, 224)`` with maximum 1."""
     random = np.random.default_rng(0)
-    smooth = [cv2.resize(random.random((side, side)), (224, 224), interpolation=cv2.INTER_CUBIC) for side in (7, 14, 16, 28)]
+    smooth: list[NDArray[Any]] = [
+        cv2.resize(random.random((side, side)), (224, 224), interpolation=cv2.INTER_CUBIC) for side in (7, 14, 16, 28)
+    ]
     y, x = np.mgrid[:224, :224]
-    smooth += [sum(np.exp(-((x - a) ** 2 + (y - b) ** 2) / 2 / s**2) for a, b, s in ((80, 90, 30), (150, 120, 22)))]
-    noisy = [random.random((224, 224)), 0.5 * smooth[1] + 0.5 * random.random((224, 224))]
+    blobs = [np.exp(-((x - a) ** 2 + (y - b) ** 2) / 2 / s**2) for a, b, s in ((80, 90, 30), (150, 120, 22))]
+    smooth.append(np.sum(blobs, axis=0))
+    noisy: list[NDArray[Any]] = [random.random((224, 224)), 0.5 * smooth[1] + 0.5 * random.random((224, 224))]
     kinds = {"smooth": smooth, "noisy": noisy}
     return {name: [(np.maximum(m, 0) / m.max()).astype(np.float32) for m in maps] for name, maps in kinds.items()}
 

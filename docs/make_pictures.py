@@ -46,7 +46,8 @@ def score_map(demo: Path, stem: str) -> np.ndarray:
     photo = read_image(record["path"])
     levels = cv2.imread(str(demo / "predictions" / "maps" / f"{stem}.png"), cv2.IMREAD_UNCHANGED)
     assert levels is not None
-    return np.asarray(blend(photo, cv2.resize(levels.astype(np.float32) / 65535, photo.shape[1::-1])))
+    scores = np.asarray(cv2.resize(levels.astype(np.float32) / 65535, photo.shape[1::-1]), np.float32)
+    return np.asarray(blend(photo, scores))
 
 
 def screenshot(page: Page, file: Path) -> None:

@@ -33,6 +33,10 @@ NAN = float("nan")
 class ImageRow:
     """One photo at one threshold for each criterion, a line of the CSV.
 
+    >>> row = ImageRow("owl/1.jpg", label=0, predicted=0, n_true=1, correct={"50": True}, iou=0.8)
+    >>> row.correct["50"], row.iou
+    (True, 0.8)
+
     Attributes:
         id: name of the photo.
         label: true class, if known.
@@ -62,6 +66,14 @@ class ImageRow:
 @dataclass(frozen=True, slots=True)
 class ThresholdResult:
     """Percentages at thresholds that were not chosen on this split; NaN where there is nothing to count.
+
+    >>> from dips.evaluate import BoxAccumulator
+    >>> accumulator = BoxAccumulator(frame=None)
+    >>> score_map = np.zeros((8, 8))
+    >>> score_map[2:6, 2:6] = 1
+    >>> accumulator.add(score_map, [[2, 2, 6, 6]])
+    >>> accumulator.result().at_tau({"v1": 0.5, "30": 0.5, "50": 0.5, "70": 0.5}).box_acc_v2
+    100.0
 
     Attributes:
         tau: the threshold used for each of ``v1``, ``30``, ``50``, ``70``.
@@ -101,6 +113,15 @@ class BoxResult:
 
     Localization counts the photos with at least one ground-truth box; those without any (background, or boxes unknown) count
     for classification only. Top-1 and top-5 localization count the photos with boxes, a known label and a prediction.
+
+    >>> from dips.evaluate import BoxAccumulator
+    >>> accumulator = BoxAccumulator(frame=None)
+    >>> score_map = np.zeros((8, 8))
+    >>> score_map[2:6, 2:6] = 1
+    >>> accumulator.add(score_map, [[2, 2, 6, 6]])
+    >>> result = accumulator.result()
+    >>> result.n_boxes, result.max_box_acc, result.max_box_acc_v2
+    (1, 100.0, 100.0)
 
     Attributes:
         n_images: all photos.
@@ -263,6 +284,12 @@ class BoxResult:
 @dataclass(frozen=True, slots=True)
 class MapResult:
     """All numbers of the score maps of a split.
+
+    >>> from dips.evaluate import MapAccumulator
+    >>> accumulator = MapAccumulator()
+    >>> accumulator.add(np.eye(8), [[0, 0, 7, 7]], mask=np.eye(8, dtype=np.uint8))
+    >>> accumulator.result().pxap
+    100.0
 
     Attributes:
         boxes: the MaxBoxAcc family.
