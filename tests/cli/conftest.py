@@ -88,10 +88,10 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tiny]:
     """Train the shared run once, through the command line."""
     import safetensors.torch
-    import timm
     import torch
 
     from dips.demo.scenes import write_sample
+    from dips.models.backbones import timm  # type: ignore[attr-defined]  # not by itself: torchvision is mended first
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
