@@ -209,3 +209,7 @@ def test_a_loss_that_is_not_finite_ends_it(run: Run) -> None:
     run.loss = lambda images, labels, generator: run.net.value * math.nan  # type: ignore[method-assign]
     with pytest.raises(DataError, match="no longer finite at step 1"):
         run()
+
+
+def test_a_loss_that_is_no_number_can_be_written() -> None:
+    assert Fit(curve=({"step": 1, "loss": float("nan")},)).record()["curve"] == [{"step": 1, "loss": None}]

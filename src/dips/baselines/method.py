@@ -6,6 +6,7 @@ budget, networks to start from. Out: a method that answers batches of photos wit
 
 from __future__ import annotations
 
+import math
 import time
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -45,7 +46,8 @@ class Fit:
 
     def record(self) -> dict[str, Any]:
         """Return the fit as JSON-able values."""
-        return {**asdict(self), "curve": [dict(row) for row in self.curve]}
+        finite = [{key: value if math.isfinite(value) else None for key, value in row.items()} for row in self.curve]
+        return {**asdict(self), "curve": finite}
 
 
 class ScoreMapMethod(TorchAnswerer):
