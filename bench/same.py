@@ -123,19 +123,19 @@ def run_side(side: str, checkout: Path, work: Path, steps: list[str]) -> Path:
     files = [file.read_bytes() for file in sorted(package.rglob("*.*")) if file.suffix != ".pyc"]
     made_by = hashlib.sha256(repr([STEPS, sys.version, files]).encode()).hexdigest()[:12]
     home, here = work / f"{side}-{made_by}", work / "here"
-    for folder in (here, *work.glob("new-*")):  # of comparisons that were killed, or are over
+    for folder in [*work.glob("new-*"), *([] if (here / home.name).exists() else [here])]:
         shutil.rmtree(folder, ignore_errors=True)
-    home.mkdir(exist_ok=True)
-    home.rename(here)
-    try:
-        for step in steps:
-            started, seconds = time.monotonic(), here / f"{step}.seconds"
-            if not (kept := seconds.is_file()):
-                run_step(STEPS[step], here / step, package.parent)
-                seconds.write_text(f"{time.monotonic() - started:.0f}")
-            print(f"{side} {step:9}{seconds.read_text():>4} s{' (kept)' if kept else ''}", flush=True)
-    finally:
-        here.rename(home)
+    if not here.exists():  # else this comparison was killed, and goes on
+        home.mkdir(exist_ok=True)
+        (home / home.name).touch()
+        home.rename(here)
+    for step in steps:
+        started, seconds = time.monotonic(), here / f"{step}.seconds"
+        if not (kept := seconds.is_file()):
+            run_step(STEPS[step], here / step, package.parent)
+            seconds.write_text(f"{time.monotonic() - started:.0f}")
+        print(f"{side} {step:9}{seconds.read_text():>4} s{' (kept)' if kept else ''}", flush=True)
+    here.rename(home)
     return home
 
 
