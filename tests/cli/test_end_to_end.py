@@ -80,7 +80,7 @@ def test_kill_9_in_training_then_resume(tiny: Tiny, tmp_path: Path, dips: Dips) 
     killed("dips.train.loop", "append_metrics", 2, *tiny.train(run))
     assert not (run / "model.json").exists()
     said = dips("predict", run, tiny.data / "test", "--out", tmp_path / "out")
-    assert said.code == 2 and "no trained model" in said.err
+    assert said.code == 2 and "no finished run" in said.err
     assert dips(*tiny.train(run)).code == 2
     said = dips(*tiny.train(run, "--resume"))
     assert said.code == 0, said.err

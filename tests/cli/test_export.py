@@ -65,7 +65,7 @@ def test_export_on_the_command_line(dips: Dips, tiny: Tiny, tmp_path: Path, monk
     model = package.load("run.onnx")
     assert isinstance(model, OnnxModel) and set(model.description.weights) == {"classifier", "encoder"}
     again = dips("export", tiny.run, "--out", "run.onnx", "--photos", tiny.data / "test")
-    assert again.code == 2 and "run.onnx exists already" in again.err
+    assert again.code == 2 and "run.onnx already exists" in again.err
 
 
 @pytest.mark.parametrize(

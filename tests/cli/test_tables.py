@@ -36,6 +36,8 @@ def record(*methods: dict[str, Any]) -> dict[str, Any]:
         "data": "photos[red]",
         "split": "test",
         "protocol": "wsol-224 [1]",
+        "protocol_name": "wsol-224",
+        "n_skipped": 0,
         "n_images": 3,
         "n_boxes": 2,
         "budget_minutes": 0.5,

@@ -135,7 +135,7 @@ def test_the_fit_is_reproducible_and_bounded(monkeypatch: pytest.MonkeyPatch) ->
     attention, keys, inside = scene(12)
     none = np.zeros(12, bool)
     assert np.array_equal(fitted(attention, keys, none), fitted(attention, keys, none))
-    monkeypatch.setattr("dips.harvest.refine._MOST_PATCHES", 50)  # two patches of each kind per photo
+    monkeypatch.setattr("dips.harvest.refine._MAX_PATCHES", 50)  # two patches of each kind per photo
     few = fitted(attention, keys, none)
     assert not np.array_equal(few, fitted(attention, keys, none, seed=1))
     assert ranking(few, inside) > 0.9
