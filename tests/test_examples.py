@@ -26,8 +26,11 @@ def test_the_examples_of_a_module(name: str, monkeypatch: pytest.MonkeyPatch, tm
     assert result.failed == 0 and result.attempted > 0
 
 
+NEEDS_A_TRAINED_RUN = {"Model"}  # its example stands in the README, which tests/test_package.py checks
+
+
 def test_public_classes_have_an_example() -> None:
     names = {name: getattr(dips, name) for name in dips.__all__} | {name: getattr(evaluate, name) for name in evaluate.__all__}
     classes = [value for value in names.values() if isinstance(value, type) and not issubclass(value, Exception)]
-    lacking = [value.__name__ for value in classes if ">>>" not in (value.__doc__ or "") and "::" not in (value.__doc__ or "")]
-    assert len(classes) > 10 and not lacking
+    lacking = {value.__name__ for value in classes if ">>>" not in (value.__doc__ or "")}
+    assert len(classes) > 10 and lacking == NEEDS_A_TRAINED_RUN
