@@ -23,7 +23,7 @@ from lightning_fabric import Fabric
 from dips.benchmark.loop import evaluate_maps
 from dips.config import load_config
 from dips.fitting.prepare import prepare
-from dips.fitting.select import train
+from dips.fitting.select import fit_and_select
 from dips.fitting.splits import read_splits
 from dips.harvest.store import Store
 from dips.system.console import log
@@ -78,7 +78,7 @@ def run(data: Path, settings: list[str], seed: int, store: Store) -> dict[str, f
     with tempfile.TemporaryDirectory() as folder:
         fabric = Fabric(accelerator="cpu", devices=1)
         fabric.launch()
-        trained = train(prepared, config=config, run=Path(folder), fabric=fabric)
+        trained = fit_and_select(prepared, config=config, run=Path(folder), fabric=fabric)
     return {"maps": before.max_box_acc_v2, **trained.validation, "epoch": trained.fit.epoch, "seconds": trained.seconds}
 
 

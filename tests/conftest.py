@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Page, Request
 
     from dips import Model
+    from dips.models.backbones import Transformer
 
 MakePhoto = Callable[..., Path]
 MakePrediction = Callable[..., Prediction]
@@ -124,6 +125,18 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.manual_seed(0)
         safetensors.torch.save_file(timm.create_model(name).state_dict(), folder / f"{name}.safetensors")
     return folder
+
+
+def random_transformer(name: str, *, seed: int = 0, **overrides: Any) -> Transformer:
+    """Build a transformer with random weights; ``overrides`` are timm's, e.g. ``depth=2``."""
+    import torch
+
+    from dips.models.backbones import Transformer, timm  # type: ignore[attr-defined]
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = timm.create_model(name, pretrained=False, num_classes=0, **({"dynamic_img_size": True} | overrides))
+        return Transformer(net.eval(), name)
 
 
 @pytest.fixture(scope="session")

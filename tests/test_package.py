@@ -93,22 +93,11 @@ def test_every_folder_of_modules_is_a_package() -> None:
 
 
 @pytest.mark.parametrize("recipe", ["default", "demo", "drone", "paper"])
-def test_recipe_loads_and_says_what_it_is(recipe: str) -> None:
-    config = load_config(recipe)
-    assert (config == Config()) == (recipe == "default")
+def test_recipe_says_what_it_is(recipe: str) -> None:
     head = (resources.files("dips") / "recipes" / f"{recipe}.toml").read_text(encoding="utf-8")
     assert head.startswith(f"# {recipe}: ")
     assert "# Source: " in head
     assert "# Time and expected numbers: " in head
-
-
-def test_paper_recipe_is_the_published_method() -> None:
-    config = load_config("paper")
-    harvest, train = config.harvest, config.train
-    assert (harvest.heads, harvest.map_power, harvest.refine, harvest.score_on) == (4, 1.0, "none", "box")
-    assert (train.epochs, train.batch, train.optimizer, train.schedule, train.lr_step) == (50, 32, "sgd", "step", 15)
-    assert (train.resize, train.crop, train.average, train.lambda_crf) == (256, 224, 0.0, 2e-9)
-    assert train.lambda_cls > 0
 
 
 # --- README and docs

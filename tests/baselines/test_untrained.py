@@ -14,8 +14,9 @@ from dips.baselines.untrained import Centre, Head, MeanAttention
 from dips.config import Config, HarvestConfig
 from dips.evaluate import centre_map
 from dips.harvest.attention import head_maps, join_attention
-from dips.models.backbones import random_transformer
 from dips.models.inputs import resize_to
+
+from ..conftest import random_transformer
 
 
 @pytest.fixture(scope="module")

@@ -29,9 +29,10 @@ from dips.config import Config
 from dips.errors import DataError
 from dips.evaluate.boxes import FRAME, boxes_at_thresholds
 from dips.evaluate.protocol import FRAMED
-from dips.models.backbones import random_transformer
 from dips.pictures.drawing import DARK, GROUND_TRUTH, PAPER, PREDICTED, heat_colours
 from dips.types import Sample
+
+from ..conftest import random_transformer
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from dips.baselines.method import Fit
-from dips.comparison.folder import MethodFolder, begin
+from dips.comparison.folder import MethodFolder, claim_folder
 from dips.config import Config
 from dips.errors import RunError
 
@@ -78,21 +78,21 @@ def test_a_damaged_or_foreign_file_is_named(
 
 def test_a_comparison_is_known_again(tmp_path: Path) -> None:
     identity: dict[str, Any] = {"data": "/photos", "budget": 3.0}
-    begin(tmp_path / "out", identity, Config())
-    begin(tmp_path / "out", identity, Config())
+    claim_folder(tmp_path / "out", identity, Config())
+    claim_folder(tmp_path / "out", identity, Config())
     with pytest.raises(RunError, match=r"budget 3\.0, now 4\.0"):
-        begin(tmp_path / "out", {**identity, "budget": 4.0}, Config())
+        claim_folder(tmp_path / "out", {**identity, "budget": 4.0}, Config())
     with pytest.raises(RunError, match=r"train\.epochs"):
-        begin(tmp_path / "out", identity, Config().replace(**{"train.epochs": 9}))
+        claim_folder(tmp_path / "out", identity, Config().replace(**{"train.epochs": 9}))
 
 
 def test_a_comparison_of_an_earlier_version_is_known_again(tmp_path: Path) -> None:
     identity: dict[str, Any] = {"data": "/photos", "--photos": 6}
-    begin(tmp_path, identity, Config())
+    claim_folder(tmp_path, identity, Config())
     mark = tmp_path / "compare.json"
     assert next(iter(json.loads(mark.read_text()).items())) == ("schema_version", 1)
     mark.write_text('{"data": "/photos"}')
-    begin(tmp_path, identity, Config())
+    claim_folder(tmp_path, identity, Config())
     mark.write_text('{"schema_version": 2, "data": "/photos", "--photos": 6}')
     with pytest.raises(RunError, match=r"schema_version 2, now 1.*another --out"):
-        begin(tmp_path, identity, Config())
+        claim_folder(tmp_path, identity, Config())

@@ -15,7 +15,8 @@ from dips.baselines.study import FrozenFeatures, Study
 from dips.benchmark.loop import evaluate_maps
 from dips.comparison.run import open_study
 from dips.config import Config
-from dips.models.backbones import random_transformer
+
+from ..conftest import random_transformer
 
 Open = Callable[..., Study]
 

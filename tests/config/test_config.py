@@ -49,14 +49,18 @@ def test_no_recipe_is_the_default() -> None:
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_recipes_load(recipe: str) -> None:
-    load_config(recipe).check()
+    config = load_config(recipe)
+    config.check()
+    assert (config == Config()) == (recipe == "default")
 
 
 def test_the_paper_recipe_is_the_paper() -> None:
     paper = load_config("paper")
     assert paper.harvest.refine == "none" and paper.harvest.heads == 4 and paper.harvest.score_on == "box"
     assert paper.harvest.sizes == (224,) and paper.harvest.min_area == 0.5 and paper.harvest.levels == 0
+    assert paper.harvest.map_power == 1.0 and paper.train.average == 0.0
     assert (paper.train.epochs, paper.train.batch, paper.train.resize, paper.train.crop) == (50, 32, 256, 224)
+    assert (paper.train.optimizer, paper.train.schedule, paper.train.lr_step) == ("sgd", "step", 15)
     assert paper.train.lambda_cls > 0 and paper.train.lambda_crf == 2e-9 and paper.predict.sst_share == 0
 
 

@@ -9,11 +9,12 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from dips.data.images import MAX_PIXELS, image_size, read_image
+from dips.data.images import MAX_PIXELS, decode_image, encode_image, image_size, read_image
 from dips.data.photo_files import list_images
 from dips.errors import ImageError
 
@@ -224,6 +225,23 @@ def test_large_jpeg_is_decoded_smaller_but_never_below_what_is_needed(tmp_path: 
         assert image_size(path) == (1600, 900)
     half = np.asarray(Image.fromarray(full).resize((800, 450), Image.Resampling.BOX)).astype(float)
     assert np.abs(half - read_image(path, max_side=300)).mean() < 2
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_what_is_encoded_is_decoded(kind: type[np.integer[Any]]) -> None:
+    grey = np.arange(600, dtype=kind).reshape(20, 30)
+    data = encode_image(grey, ".png")
+    decoded = decode_image(data, cv2.IMREAD_UNCHANGED)
+    assert decoded is not None and decoded.dtype == kind and np.array_equal(decoded, grey)
+    assert np.array_equal(decode_image(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED), grey)
+
+
+def test_damaged_bytes_are_no_picture() -> None:
+    data = bytearray(encode_image(np.zeros((4, 4), np.uint8), ".png"))
+    data[16:24] = struct.pack(">II", 2**30, 2**30)  # OpenCV raises for more pixels than it reads, and for no bytes
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    for damaged in (b"", b"no picture", data[:20], bytes(data)):
+        assert decode_image(bytes(damaged), cv2.IMREAD_UNCHANGED) is None
 
 
 def test_real_photos(real_data: Path) -> None:

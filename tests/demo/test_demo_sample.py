@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from dips.demo import scenes
 from dips.demo.scenes import write_sample
-from dips.errors import DataError
+from dips.errors import DataError, RunError
 from dips.scoremaps.rle import run_lengths
 
 SIZE = (96, 72)
@@ -74,6 +74,10 @@ def test_the_readme_says_that_the_scenes_are_generated(sample: Path) -> None:
     assert "GENERATED" in (sample / "README.txt").read_text(encoding="utf-8")
 
 
+def test_the_record_keeps_its_bytes(sample: Path) -> None:
+    assert (sample / "sample.json").read_bytes() == b'{"version":2,"train":5,"test":4,"size":[96,72],"seed":1}\n'
+
+
 def test_the_same_seed_writes_the_same_files(sample: Path, tmp_path: Path) -> None:
     write_sample(tmp_path / "again", train=5, test=4, size=SIZE, seed=1)
     files = sorted(p.relative_to(sample) for p in sample.rglob("*") if p.is_file())
@@ -88,13 +92,13 @@ def test_an_existing_sample_is_reused(sample: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_another_sample_is_not_overwritten(sample: Path) -> None:
-    with pytest.raises(DataError, match="another folder"):
+    with pytest.raises(RunError, match="holds a sample made with seed 1, now 2; choose another folder"):
         write_sample(sample, train=5, test=4, size=SIZE, seed=2)
 
 
 def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("keep")
-    with pytest.raises(DataError, match="no sample"):
+    with pytest.raises(RunError, match="no sample of dips demo; nothing was changed"):
         write_sample(tmp_path, train=2, test=2, size=SIZE)
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
@@ -104,6 +108,13 @@ def test_a_missing_photo_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "s" / "train" / "none" / "0000.jpg").unlink()
     with pytest.raises(DataError, match="incomplete"):
         write_sample(tmp_path / "s", train=2, test=2, size=(64, 64))
+
+
+def test_a_picture_that_cannot_be_encoded_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cv2, "imencode", lambda *_: (False, np.zeros(0, np.uint8)))
+    with pytest.raises(RunError, match=r"0000\.jpg cannot be written as \.jpg"):
+        write_sample(tmp_path / "s", train=2, test=2, size=(64, 64))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interruption_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,13 +13,14 @@ import torch
 
 from dips.config import PredictConfig
 from dips.export.description import Description
-from dips.models.backbones import random_transformer
 from dips.models.classifier import Classifier
 from dips.models.keymap import KeyMap
 from dips.models.localizer import Localizer
 from dips.models.networks import Networks
 from dips.predict.prediction import Prediction
 from dips.predict.predictor import Predictor
+
+from ..conftest import random_transformer
 
 MakePhoto = Callable[..., Path]
 MakeNetworks = Callable[..., Networks]

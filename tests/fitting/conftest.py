@@ -12,7 +12,7 @@ from lightning_fabric import Fabric
 
 from dips.config import Config
 from dips.fitting.prepare import TrainingInputs, prepare
-from dips.fitting.select import TrainingResult, train
+from dips.fitting.select import TrainingResult, fit_and_select
 from dips.harvest.store import Store
 from dips.types import DataSet, Sample
 
@@ -73,6 +73,6 @@ def train_parts(
         inputs = prepare_parts(parts, config=config, store=store)
         fabric = Fabric(accelerator="cpu", devices=1)
         fabric.launch()
-        return inputs, train(inputs, config=config, run=folder, fabric=fabric, resume=resume)
+        return inputs, fit_and_select(inputs, config=config, run=folder, fabric=fabric, resume=resume)
 
     return run

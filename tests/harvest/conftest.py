@@ -13,9 +13,11 @@ from dips.config import HarvestConfig
 from dips.harvest.harvest import Harvest
 from dips.harvest.harvester import Harvester
 from dips.harvest.store import Store
-from dips.models.backbones import Features, Transformer, random_transformer
+from dips.models.backbones import Features, Transformer
 from dips.models.weights.resolve import Weights
 from dips.types import DataSet, Sample
+
+from ..conftest import random_transformer
 
 SMALL: dict[str, Any] = {"embed_dim": 24, "depth": 2, "num_heads": 3}
 

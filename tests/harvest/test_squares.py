@@ -29,6 +29,8 @@ def test_squares_keep_every_pixel() -> None:
     assert np.array_equal(decode_square(encode_square(square)), square)
     with pytest.raises(StoreError, match="remove the store's 'squares' folder"):
         decode_square(np.zeros(10, np.uint8))
+    with pytest.raises(StoreError, match="damaged"):
+        decode_square(np.zeros(0, np.uint8))
 
 
 def test_photos_are_read_in_order_and_stored_on_the_way(samples: list[Sample], tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from dips.models import backbones, names
 from dips.models.backbones import timm  # type: ignore[attr-defined]  # not by itself: torchvision is mended first
 from dips.models.weights.resolve import Weights
 
+from ..conftest import random_transformer
+
 SMALL: dict[str, Any] = {"embed_dim": 48, "depth": 2, "num_heads": 3, "num_classes": 0, "dynamic_img_size": True}
 
 
@@ -89,7 +91,7 @@ def test_keys_are_those_of_the_last_block() -> None:
 @settings(max_examples=15, deadline=None)
 @given(rows=st.integers(1, 6), columns=st.integers(1, 6), batch=st.integers(1, 3))
 def test_any_grid_and_a_share_of_one(rows: int, columns: int, batch: int) -> None:
-    model = backbones.random_transformer("vit_tiny_patch16_224", embed_dim=24, depth=1, num_heads=3)
+    model = random_transformer("vit_tiny_patch16_224", embed_dim=24, depth=1, num_heads=3)
     features = model(torch.rand(batch, 3, rows * 16, columns * 16))
     assert features.attention.shape == (batch, 3, rows, columns)
     total = features.attention.sum((2, 3))
@@ -98,9 +100,9 @@ def test_any_grid_and_a_share_of_one(rows: int, columns: int, batch: int) -> Non
 
 
 def test_frozen_and_reproducible() -> None:
-    model = backbones.random_transformer("vit_tiny_patch16_224", embed_dim=24, depth=1, num_heads=3, seed=4)
-    again = backbones.random_transformer("vit_tiny_patch16_224", embed_dim=24, depth=1, num_heads=3, seed=4)
-    other = backbones.random_transformer("vit_tiny_patch16_224", embed_dim=24, depth=1, num_heads=3, seed=5)
+    model = random_transformer("vit_tiny_patch16_224", embed_dim=24, depth=1, num_heads=3, seed=4)
+    again = random_transformer("vit_tiny_patch16_224", embed_dim=24, depth=1, num_heads=3, seed=4)
+    other = random_transformer("vit_tiny_patch16_224", embed_dim=24, depth=1, num_heads=3, seed=5)
     images = torch.rand(1, 3, 32, 32)
     assert not model.train().training
     assert not any(p.requires_grad for p in model.parameters())
@@ -109,7 +111,7 @@ def test_frozen_and_reproducible() -> None:
 
 
 def test_size_must_fit_the_patches() -> None:
-    model = backbones.random_transformer("vit_tiny_patch16_224", embed_dim=24, depth=1, num_heads=3)
+    model = random_transformer("vit_tiny_patch16_224", embed_dim=24, depth=1, num_heads=3)
     with pytest.raises(ConfigError, match=r"harvest\.size.*16 pixels"):
         model(torch.rand(1, 3, 40, 32))
 

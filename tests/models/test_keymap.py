@@ -6,9 +6,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dips.models.backbones import Features, random_transformer
+from dips.models.backbones import Features
 from dips.models.inputs import resize_to
 from dips.models.keymap import KeyMap, join_scales, unit_keys
+
+from ..conftest import random_transformer
 
 
 def key_map(sizes: tuple[int, ...] = (32, 64), dim: int = 24, seed: int = 0) -> KeyMap:

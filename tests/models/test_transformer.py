@@ -15,6 +15,8 @@ from dips.models.backbones import timm  # type: ignore[attr-defined]  # not by i
 from dips.models.transformer import Transformer, Vit
 from dips.models.weights.resolve import Weights
 
+from ..conftest import random_transformer
+
 SMALL: dict[str, Any] = {"embed_dim": 48, "depth": 3, "num_heads": 3, "num_classes": 0, "dynamic_img_size": True}
 GRID = (3, 5)
 
@@ -71,7 +73,7 @@ def test_every_block_attends_as_timm_says(name: str, overrides: dict[str, Any]) 
 
 
 def test_looking_leaves_nothing_behind() -> None:
-    model = backbones.random_transformer("vit_tiny_patch16_224", embed_dim=24, depth=3, num_heads=3)
+    model = random_transformer("vit_tiny_patch16_224", embed_dim=24, depth=3, num_heads=3)
     images = torch.rand(1, 3, 32, 32)
     before, state = model(images), copy.deepcopy(model.state_dict())
     model.attention_by_block(images)

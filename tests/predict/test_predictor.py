@@ -16,13 +16,14 @@ from torch import Tensor, nn
 from dips.config import PredictConfig
 from dips.data.images import read_image
 from dips.errors import ConfigError
-from dips.models.backbones import random_transformer
 from dips.models.classifier import Classifier
 from dips.models.keymap import KeyMap
 from dips.models.localizer import Localizer
 from dips.models.networks import TEMPER, Networks
 from dips.predict.prediction import Prediction
 from dips.predict.predictor import Predictor
+
+from ..conftest import random_transformer
 
 CONFIG = PredictConfig(size=64, flip=False, sst_share=0.0, threshold=0.5, batch=2, min_area=0.001)
 

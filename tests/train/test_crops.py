@@ -1,4 +1,4 @@
-"""Photo, map, region and boxes must stay together through crop and flip."""
+"""Photo, map and region must stay together through crop and flip."""
 
 from __future__ import annotations
 
@@ -10,47 +10,23 @@ from hypothesis import strategies as st
 
 from dips.data.images import resize_image
 from dips.errors import ConfigError
-from dips.train.crops import Crops, centre_crops, draw_crops
+from dips.train.crops import Crops, draw_crops
 
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def fill(boxes: torch.Tensor, side: int) -> torch.Tensor:
-    """Boxes (B, P, 4) of whole pixels as regions (B, P, side, side)."""
-    place = torch.arange(side)
-    x0, y0, x1, y1 = boxes[..., None].unbind(-2)
-    columns, rows = (place >= x0) & (place < x1), (place >= y0) & (place < y1)
-    return rows[..., :, None] & columns[..., None, :]
-
-
 @st.composite
-def scenes(draw: st.DrawFn) -> tuple[Crops, torch.Tensor]:
+def drawn_crops(draw: st.DrawFn) -> Crops:
     frame = draw(st.integers(2, 24))
     crop = draw(st.integers(1, frame))
-    batch, count = draw(st.integers(1, 4)), draw(st.integers(0, 3))
-    seeded = generator(draw(st.integers(0, 1000)))
-    crops = draw_crops(batch, frame, crop, draw(st.booleans()), seeded)
-    corners = torch.randint(0, frame + 1, (batch, count, 2, 2), generator=seeded).sort(dim=2).values
-    return crops, corners.reshape(batch, count, 4)
+    return draw_crops(draw(st.integers(1, 4)), frame, crop, draw(st.booleans()), generator(draw(st.integers(0, 1000))))
 
 
-@given(scenes())
+@given(drawn_crops())
 @settings(deadline=None)
-def test_cropping_a_region_equals_cropping_its_box(scene: tuple[Crops, torch.Tensor]) -> None:
-    crops, boxes = scene
-    region = crops.apply_to(fill(boxes, crops.frame))
-    moved = crops.apply_to_boxes(boxes)
-    assert region.dtype == torch.bool and torch.equal(region, fill(moved, crops.size))
-    share = crops.apply_to_boxes(boxes / crops.frame, relative=True)
-    torch.testing.assert_close(share * crops.size, moved, atol=1e-4, rtol=0)
-
-
-@given(scenes())
-@settings(deadline=None)
-def test_all_kinds_of_tensors_move_alike(scene: tuple[Crops, torch.Tensor]) -> None:
-    crops, _ = scene
+def test_all_kinds_of_tensors_move_alike(crops: Crops) -> None:
     images = torch.randint(0, 256, (len(crops), 3, crops.frame, crops.frame), dtype=torch.uint8, generator=generator(1))
     cropped = crops.apply_to(images)
     assert cropped.dtype == torch.uint8 and cropped.shape == (len(crops), 3, crops.size, crops.size)
@@ -73,16 +49,15 @@ def test_draws_are_reproducible_uniform_and_independent_of_flip() -> None:
     assert (first.tops != first.lefts).any()
 
 
-def test_centre_and_whole() -> None:
+def test_a_crop_of_the_frame_is_the_whole() -> None:
     images = torch.arange(36.0).reshape(1, 6, 6)
-    assert torch.equal(centre_crops(1, 6, 4).apply_to(images), images[:, 1:5, 1:5])
     assert torch.equal(draw_crops(1, 6, 6, False, generator()).apply_to(images), images)
 
 
 def test_wrong_sizes_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"train\.crop \(9\)"):
         draw_crops(2, 8, 9, True, generator())
-    crops = centre_crops(2, 8, 4)
+    crops = draw_crops(2, 8, 4, True, generator())
     for shape in ((2, 3, 8, 7), (3, 8, 8), (2, 4, 4)):
         with pytest.raises(ValueError, match="expected"):
             crops.apply_to(torch.zeros(shape))

@@ -24,7 +24,7 @@ from dips.baselines.normalise import max_norm
 from dips.baselines.photos import Photos
 from dips.baselines.study import Study
 from dips.data.images import ByteImage, resize_image
-from dips.harvest.items import record_key
+from dips.harvest.scored_photos import record_key
 from dips.harvest.store import Shelf, Store
 from dips.models.inputs import resize_to
 from dips.models.localizer import Localizer

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dips.data.images import decode_image
 from dips.errors import DataError, ProtocolError
 from dips.scoremaps.levels import checked_map
 
@@ -195,7 +196,7 @@ def _load(file: IO[bytes]) -> Any:
 
 def _png(path: Path) -> NDArray[np.float64]:
     data = path.read_bytes()
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data.startswith(b"\x89PNG") else None
+    image = decode_image(data, cv2.IMREAD_UNCHANGED) if data.startswith(b"\x89PNG") else None
     if image is None:
         raise ProtocolError("it is not a PNG that can be read; save it again")
     if image.ndim != 2:

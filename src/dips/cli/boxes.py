@@ -43,7 +43,7 @@ def boxes(
     if max_boxes is not None and not 1 <= max_boxes <= 65535:
         raise ConfigError(f"--max-boxes must be between 1 and 65535, not {max_boxes}")
     settings = [f"threshold={threshold}", f"min_area={min_area}", f"min_score={min_score}", f"max_boxes={max_boxes}"]
-    folder = PredictionFolder.again(predictions, out, formats=parse_formats(formats), made_with={"settings": settings})
+    folder = PredictionFolder.from_finished(predictions, out, formats=parse_formats(formats), made_with={"settings": settings})
     todo = folder.begin()
     stems = (folder.stems[path] for path in todo)
     again = predict_again(predictions, stems, threshold=threshold, min_area=min_area, min_score=min_score, max_boxes=max_boxes)

@@ -71,7 +71,7 @@ def shown_photos(samples: Sequence[Sample], count: int) -> list[Sample]:
     return [boxed[index] for index in indices if _photo(boxed[index]) is not None]
 
 
-def write_sheets(folder: Path, comparison: Comparison, shown: Sequence[Sample], seed: Path, what: str) -> list[Path]:
+def write_sheets(folder: Path, comparison: Comparison, shown: Sequence[Sample], seed: Path, file_stem: str) -> list[Path]:
     """Draw the stored maps of all methods that have them.
 
     The boxes stand at the threshold of the largest contour that was chosen on validation, or at the best one of the split where
@@ -81,7 +81,7 @@ def write_sheets(folder: Path, comparison: Comparison, shown: Sequence[Sample], 
         folder: that of the comparison.
         shown: the photos.
         seed: folder of the seed that is shown.
-        what: name of the split's files.
+        file_stem: name of the split's files.
 
     Returns:
         The files.
@@ -93,7 +93,7 @@ def write_sheets(folder: Path, comparison: Comparison, shown: Sequence[Sample], 
     pairs = [(sample, photo) for sample in shown if (photo := _photo(sample)) is not None]
     columns = []
     for method in comparison.methods:
-        maps = MethodFolder(seed / method.name).maps(what)
+        maps = MethodFolder(seed / method.name).maps(file_stem)
         if any(sample.id not in maps for sample in shown):
             log(f"the sheet leaves out {method.title}, which was measured for a sheet of other photos")
             continue

@@ -39,7 +39,7 @@ from dips.system.journal import Claim
 from dips.system.records import read_record, write_json
 from dips.types import FloatArray
 
-__all__ = ["MethodFolder", "begin", "gather", "require_comparison", "with_needs"]
+__all__ = ["MethodFolder", "claim_folder", "read_methods", "require_comparison", "with_needs"]
 
 _CURVE_STEP = 5  # the table keeps every fifth threshold of the curves, each method's own file all of them
 _REMEDY = "remove it, and it is made again"
@@ -56,7 +56,7 @@ def require_comparison(folder: Path) -> None:
         raise RunError(f"{folder} already exists and is not a comparison; nothing was changed. Choose another --out")
 
 
-def begin(folder: Path, identity: Mapping[str, Any], config: Config) -> None:
+def claim_folder(folder: Path, identity: Mapping[str, Any], config: Config) -> None:
     """Start a comparison in ``folder``, or check that it is the one that was started there.
 
     Args:
@@ -136,53 +136,53 @@ class MethodFolder:
         except (OSError, safetensors.SafetensorError) as error:
             raise RunError(f"{self._state_path} is damaged ({error}); remove {self.folder}, and it is made again") from error
 
-    def result(self, what: str) -> ResultFile | None:
+    def result(self, file_stem: str) -> ResultFile | None:
         """Read the method's numbers on a split; None where it was not measured.
 
         Args:
-            what: name of the split's files.
+            file_stem: name of the split's files.
 
         Raises:
             RunError: the file is damaged.
         """
-        path = self.folder / f"{what}.json"
+        path = self.folder / f"{file_stem}.json"
         return read_record(path, ResultFile, remedy=_REMEDY) if path.is_file() else None
 
-    def save_result(self, what: str, record: Mapping[str, Any], maps: Mapping[str, FloatArray]) -> ResultFile:
+    def save_result(self, file_stem: str, record: Mapping[str, Any], maps: Mapping[str, FloatArray]) -> ResultFile:
         """Write its numbers, with the keys of :class:`ResultFile`, and its maps ``(h, w)`` in [0, 1] by photo.
 
         Returns:
             The numbers.
         """
         if maps:
-            with atomic_file(self._maps_path(what), "wb") as file:
+            with atomic_file(self._maps_path(file_stem), "wb") as file:
                 file.write(safetensors.numpy.save({k: np.ascontiguousarray(v, np.float32) for k, v in maps.items()}))
         result = msgspec.convert(record, ResultFile)
-        write_json(self.folder / f"{what}.json", result)
+        write_json(self.folder / f"{file_stem}.json", result)
         return result
 
-    def maps(self, what: str) -> dict[str, FloatArray]:
+    def maps(self, file_stem: str) -> dict[str, FloatArray]:
         """Read the kept maps ``(h, w)`` by photo; empty where there are none.
 
         Raises:
             RunError: they are damaged.
         """
-        path = self._maps_path(what)
+        path = self._maps_path(file_stem)
         try:
             return dict(safetensors.numpy.load_file(path)) if path.is_file() else {}
         except (OSError, safetensors.SafetensorError) as error:
             raise RunError(f"{path} is damaged ({error}); remove {self.folder}, and it is made again") from error
 
-    def _maps_path(self, what: str) -> Path:
-        return self.folder / f"{what}.maps.safetensors"
+    def _maps_path(self, file_stem: str) -> Path:
+        return self.folder / f"{file_stem}.maps.safetensors"
 
 
-def gather(folder: Path, what: str, results: Mapping[tuple[int, str], ResultFile]) -> list[ComparedMethod]:
+def read_methods(folder: Path, file_stem: str, results: Mapping[tuple[int, str], ResultFile]) -> list[ComparedMethod]:
     """Return everything that a comparison's folder holds on a split: the methods, with a run for each seed.
 
     Args:
         folder: that of the comparison.
-        what: name of the split's files.
+        file_stem: name of the split's files.
         results: those that need not be read, by seed and name of the method.
 
     Raises:
@@ -196,7 +196,7 @@ def gather(folder: Path, what: str, results: Mapping[tuple[int, str], ResultFile
         fits = {method.folder.name: (method, fit) for method in methods if (fit := method.fit_file()) is not None}
         needs = {name: fit.method.needs for name, (_, fit) in fits.items()}
         for name, (method, fit) in fits.items():
-            if (result := results.get((seed, name)) or method.result(what)) is None:
+            if (result := results.get((seed, name)) or method.result(file_stem)) is None:
                 continue
             words.setdefault(name, fit.method)
             below = sum(fits[need][1].seconds for need in with_needs({name}, needs) - {name} if need in fits)

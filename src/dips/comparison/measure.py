@@ -33,7 +33,7 @@ class Measurer:
     Attributes:
         test: photos that methods are measured on.
         shown: those of them whose maps are kept for the sheet.
-        what: name of the files that hold numbers and maps of this split.
+        file_stem: name of the files that hold numbers and maps of this split.
         results: what was measured now, by seed and name.
         failed: methods that raised, with seed and reason.
     """
@@ -41,11 +41,11 @@ class Measurer:
     def __init__(self, test: DataSet, split: str, protocol: Protocol, shown: Sequence[Sample]) -> None:
         self.test, self.shown = test, tuple(shown)
         self._protocol = protocol
-        self.what = split if protocol is FRAMED else f"{split}-{protocol.name}"
+        self.file_stem = split if protocol is FRAMED else f"{split}-{protocol.name}"
         self.results: dict[tuple[int, str], ResultFile] = {}
         self.failed: list[dict[str, Any]] = []
 
-    def go_through(self, study: Study, methods: Sequence[ScoreMapMethod]) -> None:
+    def measure_seed(self, study: Study, methods: Sequence[ScoreMapMethod]) -> None:
         """Fit and measure with one seed.
 
         A method is measured as soon as it has learned; those that learn nothing or share the transformer's passes are measured
@@ -55,7 +55,7 @@ class Measurer:
         for method in methods:
             if not self._folder(study, method).fits(method) or not stale.isdisjoint(method.needs):
                 stale.add(method.name)
-        todo = stale | {m.name for m in methods if self._folder(study, m).result(self.what) is None}
+        todo = stale | {m.name for m in methods if self._folder(study, m).result(self.file_stem) is None}
         needed = with_needs(todo, {m.name: m.needs for m in methods})
         if done := [method.title for method in methods if method.name not in needed]:
             log(f"already fitted and measured with seed {study.seed}: {', '.join(done)}")
@@ -132,7 +132,7 @@ class Measurer:
                 **cost,
                 "skipped": [{"path": str(p.path), "why": p.message} for p in on_split.problems],
             }
-            self.results[study.seed, name] = self._folder(study, method).save_result(self.what, record, maps[name])
+            self.results[study.seed, name] = self._folder(study, method).save_result(self.file_stem, record, maps[name])
             log(f"  {method.title}: V2 {record['boxes']['max_box_acc_v2'] or 0:.1f}")
 
 

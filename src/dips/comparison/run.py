@@ -21,7 +21,7 @@ from dips.baselines.study import Study
 from dips.benchmark.loop import evaluate_maps
 from dips.comparison.catalogue import choose_methods, create_methods, sort_key
 from dips.comparison.contact_sheets import shown_photos, write_attention, write_sheets
-from dips.comparison.folder import begin, gather, require_comparison
+from dips.comparison.folder import claim_folder, read_methods, require_comparison
 from dips.comparison.measure import Measurer
 from dips.comparison.records import Comparison, Failure, PhotoCounts
 from dips.comparison.table import comparison_table
@@ -110,11 +110,13 @@ def compare(
         )
         if measurer is None:
             test = _measured_on(data, split, study)
-            begin(folder, {"data": str(Path(data).resolve()), "budget": budget, "--photos": photos, **_identity(study)}, config)
+            claim_folder(
+                folder, {"data": str(Path(data).resolve()), "budget": budget, "--photos": photos, **_identity(study)}, config
+            )
             measurer = Measurer(test, split, resolved, shown_photos(test.samples, photos))
-        measurer.go_through(study, create_methods(choices, study.heads))
+        measurer.measure_seed(study, create_methods(choices, study.heads))
     assert measurer is not None
-    compared = sorted(gather(folder, measurer.what, measurer.results), key=lambda method: sort_key(method.name))
+    compared = sorted(read_methods(folder, measurer.file_stem, measurer.results), key=lambda method: sort_key(method.name))
     runs = [run for method in compared for run in method.runs]
     comparison = Comparison(
         data=str(data),
@@ -136,7 +138,7 @@ def compare(
     )
     write_comparison(folder, comparison, comparison_table(comparison))
     shown_seed = min(comparison.seeds, default=first)  # none where every method failed
-    write_sheets(folder, comparison, measurer.shown, folder / f"seed-{shown_seed}", measurer.what)
+    write_sheets(folder, comparison, measurer.shown, folder / f"seed-{shown_seed}", measurer.file_stem)
     if study.uses_transformer:
         write_attention(folder, comparison, study, measurer.shown)
     record: dict[str, Any] = msgspec.to_builtins(comparison)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dips.data.folder import has_photos
-from dips.data.images import image_size
+from dips.data.images import decode_image, image_size
 from dips.data.listing import some, split_name
 from dips.data.load import load_data
 from dips.data.wsol import find_splits, read_wsol
@@ -153,16 +153,13 @@ def read_mask(sample: Sample, size: tuple[int, int]) -> NDArray[np.uint8]:
 
 def _read_region(path: Path, size: tuple[int, int]) -> NDArray[np.bool_]:
     try:
-        data = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+        data = path.read_bytes()
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist; put the mask there or remove it from localization.txt") from error
     except OSError as error:
         raise ImageError(f"{path} cannot be opened: {error.strerror or error}") from error
-    try:
-        # keep the depth: reducing 16 bits to 8 would turn values below 256 into 0
-        grey = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
-    except cv2.error:  # an empty file, or one that claims too many pixels
-        grey = None
+    # keep the depth: reducing 16 bits to 8 would turn values below 256 into 0
+    grey = decode_image(data, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
     if grey is None:
         raise ImageError(f"{path} is not a mask that can be read (PNG); save it again")
     return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_NEAREST) > 0.5)

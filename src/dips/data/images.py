@@ -26,6 +26,7 @@ __all__ = [
     "ByteImage",
     "as_stored",
     "copy_rows",
+    "decode_image",
     "encode_image",
     "fitted_size",
     "image_size",
@@ -283,3 +284,20 @@ def encode_image(pixels: NDArray[np.integer], suffix: str, *options: int) -> byt
             f"a picture of {pixels.shape[1]} x {pixels.shape[0]} pixels cannot be written as {suffix}; make it smaller"
         )
     return data.tobytes()
+
+
+def decode_image(data: bytes | NDArray[np.uint8], flags: int) -> NDArray[Any] | None:
+    """Decode the bytes of an image file as OpenCV does; colours come in the order BGR.
+
+    Args:
+        data: the file's bytes.
+        flags: ``cv2.IMREAD_UNCHANGED`` ...
+
+    Returns:
+        ``(H, W)`` or ``(H, W, channels)``; None if the bytes are damaged, or no image.
+    """
+    try:
+        pixels: NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:  # no bytes at all, or a header that claims too many pixels
+        return None
+    return pixels

@@ -23,10 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dips.demo.render import render_scene
-from dips.errors import DataError
+from dips.errors import DataError, RunError
 from dips.scoremaps.rle import run_lengths
 from dips.system.console import track
 from dips.system.files import new_folder
+from dips.system.journal import Claim
 
 __all__ = ["write_sample"]
 
@@ -52,8 +53,8 @@ def write_sample(folder: Path, *, train: int = 120, test: int = 40, size: tuple[
     A folder that holds the same sample already is left as it is.
 
     Raises:
-        DataError: ``folder`` exists and holds something else or is incomplete, or an argument is out of range.
-        RunError: it cannot be written.
+        DataError: ``folder`` is incomplete, or an argument is out of range.
+        RunError: ``folder`` exists and holds something else, or cannot be written.
     """
     folder = Path(folder)
     if min(train, test) < 2 or min(size) < 64 or max(size) > 4096 or seed < 0:
@@ -62,24 +63,25 @@ def write_sample(folder: Path, *, train: int = 120, test: int = 40, size: tuple[
             f"not train={train}, test={test}, size={size}, seed={seed}"
         )
     made_with = {"version": SAMPLE_VERSION, "train": train, "test": test, "size": list(size), "seed": seed}
-    if folder.exists():
-        _check_existing(folder, made_with)
+    claim = Claim(
+        folder=folder,
+        mark="sample.json",
+        identity=made_with,
+        holds="a sample",
+        unmarked="and is no sample of dips demo",
+        remedy="choose another folder or remove it",
+    )
+    if claim.check() is not None:
+        _check_complete(folder, made_with)
         return
     with new_folder(folder) as work:
         for split, count in (("train", train), ("test", test)):
             _write_split(work, split, count, size, seed)
         (work / "README.txt").write_text(README_TEXT.format(seed=seed), encoding="utf-8")
-        _write_json(work / "sample.json", made_with)
+        _write_json(work / claim.mark, made_with)
 
 
-def _check_existing(folder: Path, made_with: dict[str, Any]) -> None:
-    record = folder / "sample.json"
-    try:
-        found = json.loads(record.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise DataError(f"{folder} exists and is no sample of dips demo; choose another folder or remove it") from None
-    if found != made_with:
-        raise DataError(f"{folder} holds a sample made with {found}, not {made_with}; choose another folder or remove it")
+def _check_complete(folder: Path, made_with: dict[str, Any]) -> None:
     for split in ("train", "test"):
         for name, label, _ in _plan(split, int(made_with[split])):
             for path in (folder / split / CLASSES[label] / name, *([folder / _mask_name(split, name)] if label else [])):
@@ -139,7 +141,9 @@ def _write_split(work: Path, split: str, count: int, size: tuple[int, int], seed
 def _write_picture(path: Path, pixels: NDArray[np.uint8], kind: str, options: list[int]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # encoded apart from writing, so that any file name works on any system
-    _, data = cv2.imencode(kind, np.ascontiguousarray(pixels), options)
+    done, data = cv2.imencode(kind, np.ascontiguousarray(pixels), options)
+    if not done:
+        raise RunError(f"{path} cannot be written as {kind}; install opencv-python-headless again")
     path.write_bytes(data.tobytes())
 
 

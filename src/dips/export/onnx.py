@@ -209,7 +209,9 @@ def compare_answers(networks: Networks, exported: OnnxNetworks, photos: Sequence
         for i, (path, _) in enumerate(batch):
             count += 1
             size = image_size(path)
-            there, here = (predictor.finish(path, size, answer.maps[i], answer.probabilities[i]) for answer in (one, two))
+            there, here = (
+                predictor.make_prediction(path, size, answer.maps[i], answer.probabilities[i]) for answer in (one, two)
+            )
             if there.label != here.label or not _same_boxes(there, here):
                 other.append(path)
     if not count:

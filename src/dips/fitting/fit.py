@@ -13,7 +13,7 @@ from dips.config import Config, load_config, several, to_toml
 from dips.data import image_size
 from dips.errors import RunError
 from dips.fitting.prepare import TrainingInputs, prepare
-from dips.fitting.select import TrainingResult, train
+from dips.fitting.select import TrainingResult, fit_and_select
 from dips.fitting.splits import read_splits
 from dips.harvest.store import Store
 from dips.model import Model
@@ -101,7 +101,7 @@ def fit(
         )
     if fabric.is_global_zero:
         _begin_run(run, config, resume)
-    result = train(inputs, config=config, run=run, fabric=fabric, resume=resume)
+    result = fit_and_select(inputs, config=config, run=run, fabric=fabric, resume=resume)
     if fabric.is_global_zero:
         _save(run, Path(data), config, inputs, result, fabric.device)
         log(f"trained: {result.selection}")

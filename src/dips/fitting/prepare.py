@@ -18,7 +18,7 @@ from dips.errors import DataError
 from dips.harvest.features import pooled_features
 from dips.harvest.harvest import Harvest
 from dips.harvest.harvester import Harvester
-from dips.harvest.items import ScoredPhotos, score_photos
+from dips.harvest.scored_photos import ScoredPhotos, score_photos
 from dips.harvest.store import Store
 from dips.models.backbones import load_transformer
 from dips.models.classifier import Classifier, LinearProbe

@@ -26,7 +26,7 @@ from dips.system.device import seed_everything
 from dips.train.loop import FitResult, fit_localizer
 from dips.types import FloatArray, PhotoBatch
 
-__all__ = ["TrainingResult", "train"]
+__all__ = ["TrainingResult", "fit_and_select"]
 
 _FINE_THRESHOLDS = 1000  # the protocol's
 _COARSE_THRESHOLDS = 101  # while training: a hundredth is fine enough to compare epochs
@@ -53,7 +53,9 @@ class TrainingResult:
     seconds: float
 
 
-def train(inputs: TrainingInputs, *, config: Config, run: Path, fabric: Fabric, resume: bool = False) -> TrainingResult:
+def fit_and_select(
+    inputs: TrainingInputs, *, config: Config, run: Path, fabric: Fabric, resume: bool = False
+) -> TrainingResult:
     """Fit the localizer and choose epoch and threshold on the validation part.
 
     Args:

@@ -19,7 +19,7 @@ _BATCH = 32
 
 @torch.inference_mode()
 def pooled_features(
-    classifier: Classifier, weights: Weights, harvested: Harvest, store: Store, side: int, device: torch.device
+    classifier: Classifier, weights: Weights, harvest: Harvest, store: Store, side: int, device: torch.device
 ) -> Tensor:
     """Return the pooled CNN features ``(N, F) float32`` of all harvested photos on the CPU; the store holds them from then on.
 
@@ -29,12 +29,12 @@ def pooled_features(
     """
     shelf = store.shelf(
         "cnn",
-        {"version": 1, "weights": weights.sha256, "arch": weights.arch, "side": side, "squares": harvested.squares.folder.name},
+        {"version": 1, "weights": weights.sha256, "arch": weights.arch, "side": side, "squares": harvest.squares.folder.name},
     )
-    missing = shelf.missing(harvested.digests)
+    missing = shelf.missing(harvest.digests)
     classifier.to(device).eval()
     for start in track(range(0, len(missing), _BATCH), "classifier", -(-len(missing) // _BATCH)):
         digests = missing[start : start + _BATCH]
-        features = classifier.features(harvested.batch(digests, side, device)).cpu().numpy()
+        features = classifier.features(harvest.batch(digests, side, device)).cpu().numpy()
         shelf.put({digest: {"pooled": row} for digest, row in zip(digests, features, strict=True)})
-    return torch.from_numpy(np.stack([shelf.require(digest)["pooled"] for digest in harvested.digests]).astype(np.float32))
+    return torch.from_numpy(np.stack([shelf.require(digest)["pooled"] for digest in harvest.digests]).astype(np.float32))

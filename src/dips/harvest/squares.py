@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dips.data.images import ByteImage, encode_image, read_image, resize_image
+from dips.data.images import ByteImage, decode_image, encode_image, read_image, resize_image
 from dips.errors import ImageError, StoreError
 from dips.harvest.store import Shelf, Store
 from dips.system.console import log, track
@@ -35,7 +35,7 @@ def decode_square(data: NDArray[np.uint8]) -> ByteImage:
     Raises:
         StoreError: the bytes are damaged.
     """
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    image = decode_image(data, cv2.IMREAD_COLOR)
     if image is None:
         raise StoreError("a photo in the store is damaged; remove the store's 'squares' folder, and it is made again")
     return np.ascontiguousarray(image[:, :, ::-1], dtype=np.uint8)

@@ -27,7 +27,6 @@ __all__ = [
     "load_cnn",
     "load_transformer",
     "load_vit",
-    "random_transformer",
     "stages",
 ]
 
@@ -52,13 +51,6 @@ def stages(net: nn.Module) -> list[tuple[nn.Module, int]]:
     Their outputs are ``(B, channels, h, w)``. The last need not be the feature map: layers without a stage may follow.
     """
     return [(net.get_submodule(stage["module"]), int(stage["num_chs"])) for stage in cast(Any, net).feature_info]
-
-
-def random_transformer(name: str, *, seed: int = 0, **overrides: Any) -> Transformer:
-    """Build a transformer with random weights, for tests and timing; ``overrides`` are timm's, e.g. ``depth=2``."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return Transformer(_create(name, num_classes=0, **({"dynamic_img_size": True} | overrides)), name)
 
 
 def load_transformer(weights: Weights) -> Transformer:

@@ -216,8 +216,9 @@ class Transformer(_Vit):
         width: length of ``cls``.
 
     Example:
-        >>> from dips.models.backbones import random_transformer
-        >>> transformer = random_transformer("vit_tiny_patch16_224", depth=2)
+        >>> from dips.models.backbones import timm
+        >>> net = timm.create_model("vit_tiny_patch16_224", depth=2, dynamic_img_size=True)
+        >>> transformer = Transformer(net, "vit_tiny_patch16_224")
         >>> transformer(torch.rand(1, 3, 64, 32)).attention.shape
         torch.Size([1, 3, 4, 2])
     """

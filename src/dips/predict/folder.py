@@ -116,7 +116,7 @@ class PredictionFolder:
         return PredictionFolder(claim, names, folder, stems_of(names), formats, out)
 
     @staticmethod
-    def again(source: Path, out: Path, *, formats: tuple[str, ...], made_with: Mapping[str, Any]) -> PredictionFolder:
+    def from_finished(source: Path, out: Path, *, formats: tuple[str, ...], made_with: Mapping[str, Any]) -> PredictionFolder:
         """Plan a folder for the photos of a finished one, from what that one holds; writes nothing.
 
         Args:

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dips.data.images import ByteImage, encode_image, fitted_size, read_image, resize_image
+from dips.data.images import ByteImage, decode_image, encode_image, fitted_size, read_image, resize_image
 from dips.errors import DataError, RunError
 from dips.formats.records import BoxRecord, MaskRecord, PredictionRecord
 from dips.pictures.overlay import overlay
@@ -220,10 +220,10 @@ class Prediction:
             RunError: the map is missing or damaged.
         """
         try:
-            levels = cv2.imdecode(np.frombuffer(map_file.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+            levels = decode_image(map_file.read_bytes(), cv2.IMREAD_UNCHANGED)
             if levels is None or levels.dtype != np.uint16 or levels.ndim != 2:
                 raise ValueError("not a grey picture of 16 bits")
-        except (OSError, ValueError, cv2.error) as error:
+        except (OSError, ValueError) as error:
             raise RunError(f"{map_file} is missing or damaged ({error}); predict the photos again") from error
         classes, scores = zip(*record.class_scores.items(), strict=True)
         return replace(

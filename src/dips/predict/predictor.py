@@ -138,7 +138,7 @@ class Predictor:
         """Predict a photo from the answer about the whole, and from its tiles, where it has any."""
         tiles = Tiles.plan(view.size, self.tile, self.config.tile_overlap) if self.tile else ()
         if len(tiles) < 2:
-            return self.finish(view.path, view.size, whole, probabilities)
+            return self.make_prediction(view.path, view.size, whole, probabilities)
         assert isinstance(tiles, Tiles)
         blend, classes = Blend(tiles, self.config.size), ClassVote(whole, probabilities, self.background)
         with view.opened() as photo:
@@ -149,9 +149,9 @@ class Predictor:
                     blend.add(tile, score_map)
                     classes.add(score_map, tile_probabilities)
         fraction = tiles.tile[0] * tiles.tile[1] / (view.size[0] * view.size[1])
-        return self.finish(view.path, view.size, blend.with_whole(whole), classes.probabilities(), fraction)
+        return self.make_prediction(view.path, view.size, blend.with_whole(whole), classes.probabilities(), fraction)
 
-    def finish(
+    def make_prediction(
         self, path: Path, size: tuple[int, int], grid: FloatArray, probabilities: FloatArray, fraction: float = 1.0
     ) -> Prediction:
         """Make a prediction of a score map.

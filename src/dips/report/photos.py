@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dips.data.images import encode_image, image_size, read_image
+from dips.data.images import decode_image, encode_image, image_size, read_image
 from dips.data.listing import class_name
 from dips.errors import ImageError, RunError
 from dips.evaluate.result import ImageRow
@@ -67,7 +67,7 @@ class ShownPhoto(Record, frozen=True, kw_only=True):
         Raises:
             RunError: it is damaged.
         """
-        levels = cv2.imdecode(np.frombuffer(self.map, np.uint8), cv2.IMREAD_UNCHANGED) if self.map else None
+        levels = decode_image(self.map, cv2.IMREAD_UNCHANGED)
         if levels is None or levels.ndim != 2 or levels.dtype != np.uint8:
             raise RunError(f"the score map of {self.id} in {PHOTOS} is damaged; {REMEDY}")
         return np.asarray(levels, np.uint8)

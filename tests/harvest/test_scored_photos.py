@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dips.config import TrainConfig
 from dips.errors import StoreError
 from dips.harvest.harvest import Harvest
-from dips.harvest.items import ScoredPhoto, ScoredPhotos, score_photos
+from dips.harvest.scored_photos import ScoredPhoto, ScoredPhotos, score_photos
 from dips.train.batches import Feed, TrainingPhoto
 from dips.types import DataSet
 
@@ -40,8 +40,8 @@ class Colours(nn.Module):
 
 @pytest.fixture
 def found(rig: Rig, data_of: DataOf, photos: list[Path]) -> Harvest:
-    harvested: Harvest = rig.run(data_of(photos, LABELS))
-    return harvested
+    harvest: Harvest = rig.run(data_of(photos, LABELS))
+    return harvest
 
 
 def items_of(

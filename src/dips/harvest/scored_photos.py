@@ -52,9 +52,9 @@ class ScoredPhotos:
     """Photos with their best proposals, read from the store one at a time."""
 
     def __init__(
-        self, harvested: Harvest, shelf: Shelf, index: Sequence[int], labels: Sequence[int], background: int | None
+        self, harvest: Harvest, shelf: Shelf, index: Sequence[int], labels: Sequence[int], background: int | None
     ) -> None:
-        self.harvested, self.shelf, self.background = harvested, shelf, background
+        self.harvest, self.shelf, self.background = harvest, shelf, background
         self.positions, self.labels = list(index), list(labels)
 
     def __len__(self) -> int:
@@ -64,8 +64,8 @@ class ScoredPhotos:
         if position >= len(self):
             raise IndexError(position)
         label = self.labels[position]
-        digest = self.harvested.digests[self.positions[position]]
-        image = self.harvested.square(digest)
+        digest = self.harvest.digests[self.positions[position]]
+        image = self.harvest.square(digest)
         if label == self.background:
             empty = np.zeros((0, 1, 1))
             return ScoredPhoto(
@@ -84,7 +84,7 @@ class ScoredPhotos:
 
 
 def score_photos(
-    harvested: Harvest,
+    harvest: Harvest,
     index: Sequence[int],
     labels: Sequence[int],
     classifier: nn.Module,
@@ -98,15 +98,15 @@ def score_photos(
     """Make proposals, score them, and keep the best; what the store holds is not computed again.
 
     Args:
-        index: positions in ``harvested.samples``.
+        index: positions in ``harvest.samples``.
         labels: their classes.
         classifier: ``(B, 3, side, side)`` in [0, 1] to logits, in evaluation mode.
         side: of the frame that proposals are made and scored on.
     """
     settings = {
         "version": 1,
-        "maps": harvested.maps.folder.name,
-        "squares": harvested.squares.folder.name,
+        "maps": harvest.maps.folder.name,
+        "squares": harvest.squares.folder.name,
         "classifier": network_hash(classifier),
         "side": side,
         **{
@@ -116,7 +116,7 @@ def score_photos(
     }
     shelf = store.shelf("proposals", settings)
     pairs = {
-        record_key(harvested.digests[i], label): (harvested.digests[i], label)
+        record_key(harvest.digests[i], label): (harvest.digests[i], label)
         for i, label in zip(index, labels, strict=True)
         if label != background
     }
@@ -126,8 +126,8 @@ def score_photos(
     for start in track(range(0, len(missing), step), "proposals", -(-len(missing) // step)):
         keys = missing[start : start + step]
         batch = [pairs[key] for key in keys]
-        images = [resize_image(harvested.square(digest), (side, side)) for digest, _ in batch]
-        sources = [harvested.source_maps(digest, config.heads) for digest, _ in batch]
+        images = [resize_image(harvest.square(digest), (side, side)) for digest, _ in batch]
+        sources = [harvest.source_maps(digest, config.heads) for digest, _ in batch]
         proposals = [
             propose(maps, min_area=config.min_area, frame=side, power=config.map_power, levels=config.levels)
             for maps in sources
@@ -147,7 +147,7 @@ def score_photos(
                 "side": np.array([side], np.int32),
             }
         shelf.put(records)
-    return ScoredPhotos(harvested, shelf, index, labels, background)
+    return ScoredPhotos(harvest, shelf, index, labels, background)
 
 
 def record_key(digest: str, label: int) -> str:
