@@ -16,10 +16,10 @@ from dips.benchmark.records import (
     MapEvaluation,
     MethodResult,
     ModelEvaluation,
-    ProblemRecord,
     read_validation_taus,
     shared_fields,
 )
+from dips.data.problems import ProblemRecord
 from dips.errors import DataError
 from dips.evaluate import MapAccumulator
 from dips.evaluate.protocol import find_protocol
