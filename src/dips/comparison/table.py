@@ -229,12 +229,12 @@ def _notes(comparison: Comparison) -> list[str]:
             "the sheet shows the best threshold of the measured photos (oracle)"
         )
     return [
-        f"{comparison.n_images} photos of the split {comparison.split}, {comparison.n_boxes} with true boxes{left_out}",
+        f"{comparison.n_images} photos of the split {comparison.split}, {comparison.n_boxes} with ground-truth boxes{left_out}",
         f"Protocol: {comparison.protocol}",
         f"CNN: {comparison.cnn}",
         f"Transformer: {comparison.transformer}{caveat}",
-        f"Budget: {comparison.budget_minutes:g} minutes of training per method; a few steps are made however small it "
-        "is, and what a method builds on (classifier, harvest) lies outside it but is in the minutes of the table",
+        f"Budget: {comparison.budget_minutes:g} minutes of training per method; at least a few steps are always taken, "
+        "and what a method builds on (classifier, harvest) lies outside it but is in the minutes of the table",
         *([f"Trained for more than {_MAX_BUDGETS:g} times the budget: {', '.join(over)}"] if over else []),
         chosen_on,
         f"Times: on {comparison.environment['device']}, {comparison.environment['cpus']} CPU cores",

@@ -297,7 +297,7 @@ def _download(hub: Any, repository: str, files: Sequence[str]) -> Path | None:
 
 
 def _within(seconds: float, ask: Callable[[], object]) -> None:
-    """Run ``ask`` in a thread and give up on it after ``seconds``; name resolution knows no timeout of its own."""
+    """Run ``ask`` in a thread and give up on it after ``seconds``; name resolution has no timeout setting."""
     failure: list[BaseException] = [TimeoutError(f"no answer within {seconds:.0f} s")]
 
     def run() -> None:
