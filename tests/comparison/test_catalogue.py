@@ -52,7 +52,7 @@ def test_the_transformer_is_asked_for_heads_only_where_heads_are_wanted() -> Non
         ("layer-cam", "did you mean 'layercam'"),
         ("head4", "there is no head4; this transformer has head1 to head3"),
         ("head0", "head1, head2 and so on"),
-        ("", r"unknown method\(s\): ''; known:"),
+        ("", "unknown method(s): ''; known:"),
     ],
 )
 def test_an_unknown_name(wrong: str, hint: str) -> None:

@@ -94,7 +94,7 @@ def test_another_sample_is_not_overwritten(sample: Path) -> None:
 
 def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("keep")
-    with pytest.raises(DataError, match="no sample"):
+    with pytest.raises(DataError, match="not a sample"):
         write_sample(tmp_path, train=2, test=2, size=SIZE)
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 

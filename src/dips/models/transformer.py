@@ -202,7 +202,8 @@ class _Vit(nn.Module):
         height, width = images.shape[-2:]
         if height % self.patch or width % self.patch:
             raise ConfigError(
-                f"harvest.sizes: {self.name} sees patches of {self.patch} pixels, and {height} x {width} does not divide by that"
+                f"harvest.sizes: {self.name} sees patches of {self.patch} pixels, and {height} x {width} is not a "
+                "multiple of that"
             )
         return height // self.patch, width // self.patch
 
