@@ -44,8 +44,10 @@ def record(*methods: dict[str, Any]) -> dict[str, Any]:
         "seeds": [0, 1],
         "cnn": "Lite0",
         "transformer": "DINOv2-S, saliency-tuned (embedded)",
+        "weights": {},
         "environment": {"device": "cpu", "cpus": 2},
         "methods": list(methods),
+        "photos": {"train": 2, "val": 1, "val_boxed": 1},
         "failed": [{"name": "x", "title": "X [b]", "seed": 1, "why": "it broke\nhere"}],
     }
 
