@@ -71,7 +71,7 @@ def test_export_on_the_command_line(dips: Dips, tiny: Tiny, tmp_path: Path, monk
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--format", "tflite"], "--format: 'tflite' is unknown; there is onnx"),
+        (["--format", "tflite"], "--format: 'tflite' is unknown; there is only onnx"),
         (["--tolerance", "0"], "--tolerance must be a number above 0"),
         (["--tolerance", "nan"], "--tolerance must be a number above 0"),
         (["--out", "model.bin"], "must end in .onnx"),
