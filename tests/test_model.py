@@ -101,7 +101,7 @@ def test_damaged_runs_say_so(copy: Path, name: str, damage: str) -> None:
 
 
 def test_no_run_at_all(tmp_path: Path) -> None:
-    with pytest.raises(dips.RunError, match=r"no run folder.*dips train"):
+    with pytest.raises(dips.RunError, match=r"not a run folder.*dips train"):
         dips.load(tmp_path)
 
 

@@ -124,7 +124,7 @@ class Model(TrainedRun):
             DataError: there are no photos to compare on.
             WeightsError: the transformer's weights, part of the file unless ``predict.sst_share`` is 0, are not here.
         """
-        from dips.export.onnx import export_onnx, require_new  # onnxscript is in an extra of its own
+        from dips.export.onnx import export_onnx, require_new  # onnxscript is in a separate extra
 
         require_new(Path(path))
         if self.device.type != "cpu":

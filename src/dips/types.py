@@ -18,9 +18,28 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Answer", "Answerer", "DataSet", "FloatArray", "PhotoBatch", "Problem", "Sample"]
+__all__ = ["EVALUATION_VERSION", "RUN_VERSION", "SALIENCY_TUNED", "Answer", "Answerer", "DataSet", "FloatArray", "PhotoBatch"]
+__all__ += ["Problem", "Sample", "is_saliency_tuned"]
 
 FloatArray = NDArray[np.float32]
+
+RUN_VERSION = 1
+"""``schema_version`` of ``run.json``: :mod:`dips.runs.records` writes the file, :mod:`dips.report.records` reads some of it."""
+
+EVALUATION_VERSION = 1
+"""That of an evaluation's JSON: :mod:`dips.benchmark.records` writes the file, :mod:`dips.report.records` reads some of it."""
+
+SALIENCY_TUNED = "saliency-tuned"
+"""In the note on a transformer's weights: they were fine-tuned for saliency, a caveat that belongs beside every number."""
+
+
+def is_saliency_tuned(note: str) -> bool:
+    """Return whether a note on weights says that they were fine-tuned for saliency.
+
+    >>> is_saliency_tuned(f"DINOv2-S, {SALIENCY_TUNED} (embedded)"), is_saliency_tuned("")
+    (True, False)
+    """
+    return SALIENCY_TUNED in note
 
 
 @dataclass(frozen=True, eq=False)

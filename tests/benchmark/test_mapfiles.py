@@ -294,6 +294,6 @@ def test_files_that_are_no_archive(tmp_path: Path) -> None:
     cut = whole(tmp_path, "d.npz")
     cut.write_bytes(cut.read_bytes()[:-40])
     for name in ("a.csv", "b.npy", "c.png", "d.npz"):
-        with pytest.raises(DataError, match=rf"{name} is no archive of score maps .*; give a folder, or a \.npz") as caught:
+        with pytest.raises(DataError, match=rf"{name} is not an archive of score maps .*; give a folder, or a \.npz") as caught:
             MapFiles(tmp_path / name)
         assert "pickle" not in str(caught.value) and "context manager" not in str(caught.value)

@@ -16,7 +16,6 @@ from dips.benchmark.records import (
     MapEvaluation,
     MethodResult,
     ModelEvaluation,
-    ProblemRecord,
     read_validation_taus,
     shared_fields,
 )
@@ -24,7 +23,6 @@ from dips.errors import DataError
 from dips.evaluate import MapAccumulator
 from dips.evaluate.protocol import find_protocol
 from dips.system.records import to_json, write_json
-from dips.types import Problem
 
 TAU = {"v1": 0.5, "30": 0.2, "50": 0.4, "70": 0.6}
 FRAMED = find_protocol("wsol-224")
@@ -87,11 +85,6 @@ def test_the_version_is_the_first_key() -> None:
         assert next(iter(json.loads(text).items())) == ("schema_version", 1)
     for kind in (ModelEvaluation, MapEvaluation):
         assert next(iter(msgspec.structs.fields(kind))).name == "schema_version"
-
-
-def test_names_of_files_that_are_no_text() -> None:
-    (record,) = ProblemRecord.of([Problem(Path("owl/\udcff.jpg"), "it is damaged")])
-    assert (record.path, record.why) == (r"owl/\udcff.jpg", "it is damaged")
 
 
 # --- thresholds of a validation split

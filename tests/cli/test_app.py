@@ -63,7 +63,7 @@ def test_version(dips: Dips) -> None:
         ("train photos --out x --recip paper", "--recipe"),
         ("train photos", "--out"),
         ("train", "DATA"),
-        ("predict run --out x", "IMAGES"),
+        ("predict run --out x", "PHOTOS"),
         ("demo --seed x", "--seed"),
         ("check a b", "b"),
     ],

@@ -77,8 +77,8 @@ def test_no_photos_no_run(tiny: Tiny, tmp_path: Path, dips: Dips) -> None:
     for run, photos, words in (
         (tiny.run, tmp_path / "empty", "no photos"),
         (tiny.run, tmp_path / "missing", "does not exist"),
-        (tmp_path / "missing", tiny.data / "test", "no run folder"),
-        (tmp_path / "empty", tiny.data / "test", "no run folder"),
+        (tmp_path / "missing", tiny.data / "test", "not a run folder"),
+        (tmp_path / "empty", tiny.data / "test", "not a run folder"),
     ):
         said = dips("predict", run, photos, "--out", tmp_path / "out")
         assert said.code == 2 and words in said.err

@@ -71,7 +71,7 @@ def test_export_on_the_command_line(dips: Dips, tiny: Tiny, tmp_path: Path, monk
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--format", "tflite"], "--format: 'tflite' is unknown; there is onnx"),
+        (["--format", "tflite"], "--format: 'tflite' is unknown; there is only onnx"),
         (["--tolerance", "0"], "--tolerance must be a number above 0"),
         (["--tolerance", "nan"], "--tolerance must be a number above 0"),
         (["--out", "model.bin"], "must end in .onnx"),
@@ -106,4 +106,4 @@ def test_what_an_exported_model_refuses(dips: Dips, tiny: Tiny, file: Path, tmp_
         assert said.code == 2 and words in said.err and not (tmp_path / "out").exists()
     for command in (["evaluate", file, tiny.data], ["export", file]):
         said = dips(*command)
-        assert said.code == 2 and "is no run folder" in said.err, said.err
+        assert said.code == 2 and "is not a run folder" in said.err, said.err

@@ -118,7 +118,7 @@ def test_places_that_hold_nothing(data: Path, tmp_path: Path, dips: Dips) -> Non
     for maps, truth, words in (
         (tmp_path / "gone", data, "gone does not exist"),
         (tmp_path / "empty", data, "empty holds no score map"),
-        (data / "metadata/val/image_ids.txt", data, "image_ids.txt is no archive of score maps"),
+        (data / "metadata/val/image_ids.txt", data, "image_ids.txt is not an archive of score maps"),
         (tmp_path / "maps/test", tmp_path / "gone", "gone does not exist"),
         (tmp_path / "maps/test", tmp_path / "empty", "empty"),
         (data, tmp_path / "maps/test", "test"),

@@ -85,7 +85,7 @@ def test_a_narrow_terminal_gets_what_matters_most(capsys: pytest.CaptureFixture[
     print_comparison(record(method("DiPS", [95.0, 100.0], own=True), method("CAM", [40.0, 62.0])))
     out = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
     assert "97.5 ± 3.5" in out and "96.5 ± 3.5" in out and "…" not in out
-    assert "omitted for lack of room, but in the written table: M params, ms/photo, MaxBoxAcc (val)" in " ".join(out.split())
+    assert "left out to fit the terminal; see the written table: M params, ms/photo, MaxBoxAcc (val)" in " ".join(out.split())
 
 
 def test_nothing_measured_is_said_without_a_table(capsys: pytest.CaptureFixture[str]) -> None:

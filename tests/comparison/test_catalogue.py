@@ -52,7 +52,7 @@ def test_the_transformer_is_asked_for_heads_only_where_heads_are_wanted() -> Non
         ("layer-cam", "did you mean 'layercam'"),
         ("head4", "there is no head4; this transformer has head1 to head3"),
         ("head0", "head1, head2 and so on"),
-        ("", "no method ''"),
+        ("", "unknown method(s): ''; known:"),
     ],
 )
 def test_an_unknown_name(wrong: str, hint: str) -> None:
@@ -84,7 +84,7 @@ def test_what_a_method_of_ones_own_needs_must_exist(tmp_path: Path) -> None:
 
 def test_names_in_any_case_and_all_wrong_ones_at_once() -> None:
     assert names("CAM", "LayerCAM", "Heads") == ["cam", "layercam", "head1", "head2", "head3"]
-    with pytest.raises(ConfigError, match=r"no method 'cma' \(did you mean 'cam'\?\), no method 'qqq'; there are"):
+    with pytest.raises(ConfigError, match=r"unknown method\(s\): 'cma' \(did you mean 'cam'\?\), 'qqq'; known: "):
         names("CMA", "dips", "qqq")
 
 

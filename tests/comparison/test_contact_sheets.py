@@ -161,7 +161,7 @@ def test_boxes_are_where_the_photo_has_them_and_the_iou_is_told() -> None:
     assert has(hit, PREDICTED)[10, 30:80].all() and has(hit, PREDICTED)[39, 20:80].all() and not has(hit, GROUND_TRUTH).any()
     assert has(hit, PREDICTED)[:6, :6].sum() > 5, "an IoU of 1 stands on blue"
     assert has(missed, DARK)[:6, :6].sum() > 5 and not has(missed, PREDICTED).any()
-    assert (tile(picture, 1, 1)[:, 25:75] == 140).all()  # without true boxes there is no IoU
+    assert (tile(picture, 1, 1)[:, 25:75] == 140).all()  # without ground-truth boxes there is no IoU
 
 
 def test_many_methods_make_several_pictures_of_about_equal_width() -> None:

@@ -33,7 +33,7 @@ def test_numbers_are_those_of_the_metadata(tmp_path: Path) -> None:
     truth = dataclasses.replace(TRUTH, numbers=(1, 2, 5), classes=("owl", "kite", "eagle"))
     assert read_predicted_classes(tmp_path / "said.csv", truth, IDS) == {"owl/1.jpg": (0, 2), "owl/ü, 2.jpg": (1,)}
     (tmp_path / "said.csv").write_text("owl/1.jpg,0\n", encoding="utf-8")
-    with pytest.raises(DataError, match="'0' is no class"):
+    with pytest.raises(DataError, match="'0' is not a class"):
         read_predicted_classes(tmp_path / "said.csv", truth, IDS)
 
 
@@ -50,10 +50,10 @@ def test_lines_about_other_photos_are_left_out(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("owl/1.jpg,0\n\nowl/1.jpg,1\n", r"line 3: owl/1\.jpg is listed twice; remove one"),
-        ("owl/1.jpg,0,eagle\n", r"line 1: 'eagle' is no class of birds; write its name or its number"),
-        ("owl/1.jpg,3\n", r"line 1: '3' is no class"),
-        ("owl/1.jpg,-1\n", r"line 1: '-1' is no class"),
-        ("owl/1.jpg,1.0\n", r"line 1: '1\.0' is no class"),
+        ("owl/1.jpg,0,eagle\n", r"line 1: 'eagle' is not a class of birds; write its name or its number"),
+        ("owl/1.jpg,3\n", r"line 1: '3' is not a class"),
+        ("owl/1.jpg,-1\n", r"line 1: '-1' is not a class"),
+        ("owl/1.jpg,1.0\n", r"line 1: '1\.0' is not a class"),
         ("owl/1.jpg,0\n", r"no class for 1 photos, among them owl/ü, 2\.jpg; add a line id,class"),
         ('owl/1.jpg,0\n"owl/ü, 2.jpg",,\n', r"no class for 1 photos, among them owl/ü, 2\.jpg"),
         ("owl/1.jpg;0\n", r"no class for 2 photos"),

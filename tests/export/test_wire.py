@@ -114,5 +114,5 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
 def test_a_file_that_is_cut_is_refused() -> None:
     data = onnx.helper.make_model(graph(node(), tensors=(tensor(False),))).SerializeToString()
     for end in (1, 5, len(data) // 2, len(data) - 1):
-        with pytest.raises(ValueError, match=r"cut short|no ONNX file"):
+        with pytest.raises(ValueError, match=r"cut short|not an ONNX file"):
             has_external_data(data[:end])

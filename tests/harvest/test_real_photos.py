@@ -21,7 +21,7 @@ from dips.types import DataSet, FloatArray, Sample
 
 
 def largest_box_iou(level_map: FloatArray, sample: Sample) -> float:
-    """IoU of the largest Otsu box of a map with the best of the true boxes."""
+    """IoU of the largest Otsu box of a map with the best of the ground-truth boxes."""
     boxes = propose(level_map[None], min_area=0.0, frame=224).boxes
     x0, y0, x1, y1 = boxes[((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).argmax()]
     width, height = sample.frame or image_size(sample.path)

@@ -119,7 +119,7 @@ def test_size_must_fit_the_patches() -> None:
 @pytest.mark.parametrize(
     ("arch", "message"),
     [
-        ("test_resnet", "no vision transformer"),
+        ("test_resnet", "not a vision transformer"),
         ("test_vit4", "no class token"),
         ("vit_tiny_patch16_224.nonsense", "no weights 'nonsense'.*augreg"),
         ("vit_tiny_patch16_225", "did you mean 'vit_tiny_patch16_224'"),

@@ -114,5 +114,5 @@ def test_loaded_with_all_weights() -> None:
         expected = net.eval().forward_features(model.normalise(images))[:, 1:]
         torch.testing.assert_close(model(images).flatten(2).transpose(1, 2), expected)
     state = timm.create_model("test_resnet").state_dict()
-    with pytest.raises(WeightsError, match="no vision transformer"):
+    with pytest.raises(WeightsError, match="not a vision transformer"):
         backbones.load_vit(Weights("test_resnet", "file", "some.pth", "0" * 64, state=state))

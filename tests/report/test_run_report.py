@@ -126,7 +126,9 @@ def test_a_damaged_table_is_said(run: Path, value: str) -> None:
     [
         ("run.json", "{", "is damaged"),
         ("run.json", '{"environment": {}}', "weights"),
+        ("run.json", '{"schema_version": 2}', "another version"),
         ("evaluation.json", "[1]", "is damaged"),
+        ("evaluation.json", '{"schema_version": 2}', "another version"),
         ("evaluation.json", '{"data": "a", "split": "b", "protocol": "c", "n_images": "five"}', "n_images"),
         ("evaluation-photos.json", '{"schema_version": 2}', "another version"),
         ("metrics.jsonl", '{"epoch": 1}\n{', "is damaged"),

@@ -98,7 +98,7 @@ def test_a_model_is_told_by_its_json(tmp_path: Path) -> None:
     (tmp_path / "model.json").write_text(json.dumps(MODEL))
     assert len(identity(tmp_path)["model"]) == 64 and class_names(tmp_path) == ("none", "tower")
     assert read_model_record(tmp_path).meta.sst_share is None, "early versions had none"
-    with pytest.raises(RunError, match=r"no\.onnx is no file that 'dips export' wrote"):
+    with pytest.raises(RunError, match=r"no\.onnx is not a file that 'dips export' wrote"):
         class_names(tmp_path / "no.onnx")
 
 

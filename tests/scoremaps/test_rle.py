@@ -89,10 +89,10 @@ def test_large_photos() -> None:
         ("6ü", "'ü' does not occur"),
         ("6 ", "does not occur"),
         ("P", "middle of a number"),
-        ("5", "no mask of 3 x 2"),
-        ("", "no mask of 3 x 2"),
+        ("5", "not a mask of 3 x 2"),
+        ("", "not a mask of 3 x 2"),
         ("P" * 20 + "0", "no photo has"),
-        ("0O7", "no mask of 3 x 2"),
+        ("0O7", "not a mask of 3 x 2"),
     ],
 )
 def test_damage_is_told(counts: str, words: str) -> None:

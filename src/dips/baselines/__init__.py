@@ -1,1 +1,1 @@
-"""The paper's rivals (Table 1), each in a file of its own on one base: :class:`~dips.baselines.method.ScoreMapMethod`."""
+"""The paper's rivals (Table 1), each in its own file, on one base: :class:`~dips.baselines.method.ScoreMapMethod`."""

@@ -59,7 +59,7 @@ class GradCam(_Gradients):
 
 
 class GradCamPlus(_Gradients):
-    """A channel's weight is the sum of its positive gradients, each with a factor of its own (section 3).
+    """A channel's weight is the sum of its positive gradients, each with its own factor (section 3).
 
     The factor ``g^2 / (2 g^2 + g^3 sum A)`` is that of the score's exponential, whose derivatives are powers of ``g``; the
     exponential itself scales a whole map and is left out. The paper's maps are behind a ReLU: a negative sum counts as 0.
@@ -78,7 +78,7 @@ class GradCamPlus(_Gradients):
 
 
 class LayerCam(_Gradients):
-    """Each position has a weight of its own, its positive gradient (section III).
+    """Each position has its own weight, its positive gradient (section III).
 
     The paper also joins the maps of shallower layers; here it is the last one alone, as for all methods on this network.
     """

@@ -46,7 +46,7 @@ class MeanAttention(_Attention):
 
 
 class Head(_Attention):
-    """One head alone: ``head1``, ``head2`` and so on, each a method of its own."""
+    """One head alone: ``head1``, ``head2`` and so on, each a separate method."""
 
     name: str  # type: ignore[misc]  # of an object, not of the class
     title: str  # type: ignore[misc]

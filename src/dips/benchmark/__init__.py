@@ -1,4 +1,4 @@
-"""Measuring on a split: ``dips evaluate``, ``dips score``, and the loop that ``dips compare`` measures by, too.
+"""Measuring on a split: ``dips evaluate``, ``dips score``, and their loop, also used by ``dips compare``.
 
 - ``evaluate``: a trained run on a split; ``score``: ready score maps on a split.
 - ``loop``: asks every :class:`~dips.types.Answerer` about every photo and counts what its maps are worth.

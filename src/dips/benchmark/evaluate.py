@@ -23,11 +23,11 @@ from dips.benchmark.records import (
     ClassRecord,
     MethodResult,
     ModelEvaluation,
-    ProblemRecord,
     shared_fields,
 )
 from dips.data import align_classes, load_data
 from dips.data.listing import split_name
+from dips.data.problems import ProblemRecord
 from dips.errors import DataError
 from dips.evaluate.protocol import FRAMED, Protocol
 from dips.evaluate.result import BoxResult

@@ -1,4 +1,4 @@
-"""ground truth and score maps in the frame of a protocol, and their comparison.
+"""Compare ground truth and score maps in the frame of a protocol.
 
 In: a :class:`~dips.types.Sample` and score maps of any size. Out: :class:`GroundTruth`, and what accumulators count.
 """
@@ -112,7 +112,7 @@ def compare_map(
         thresholds: length of the grid.
 
     Raises:
-        ProtocolError: it is no score map.
+        ProtocolError: it is not a score map.
     """
     sample, resized = ground_truth.sample, None
     if ground_truth.comparable:

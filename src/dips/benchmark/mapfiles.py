@@ -132,7 +132,7 @@ class MapFiles:
             return list(self._arrays().files)
         except Exception as error:
             raise DataError(
-                f"{self.path} is no archive of score maps ({error}); give a folder, or a .npz with an array per photo"
+                f"{self.path} is not an archive of score maps ({error}); give a folder, or a .npz with an array per photo"
             ) from error
 
     def _arrays(self) -> Any:

@@ -5,19 +5,19 @@ In: results of a split. Out: records whose keys are those of docs/metrics.md, in
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
 from dips.benchmark.fingerprints import shared_photos
+from dips.data.problems import ProblemRecord
 from dips.errors import DataError
 from dips.evaluate.protocol import Protocol
 from dips.evaluate.result import MapResult
-from dips.system.files import as_text
 from dips.system.records import Record, read_record
-from dips.types import Problem
+from dips.types import EVALUATION_VERSION
 
 __all__ = [
     "CENTRE_NOTE",
@@ -27,7 +27,6 @@ __all__ = [
     "MethodRecord",
     "MethodResult",
     "ModelEvaluation",
-    "ProblemRecord",
     "read_validation_taus",
     "shared_fields",
 ]
@@ -74,7 +73,7 @@ class BaselineRecord(Record, frozen=True, kw_only=True):
 class EvaluationRecord(Record, frozen=True, kw_only=True):
     """What every evaluation says. The numbers at the top are those of the method that is evaluated."""
 
-    schema_version: int = 1
+    schema_version: int = EVALUATION_VERSION
     protocol: str
     protocol_name: str
     n_images: int
@@ -93,18 +92,6 @@ class EvaluationRecord(Record, frozen=True, kw_only=True):
     at_validation_tau: dict[str, Any] | None
     baselines: dict[str, BaselineRecord]
     methods: list[MethodRecord]
-
-
-class ProblemRecord(Record, frozen=True, kw_only=True):
-    """A file that was left out, and why."""
-
-    path: str
-    why: str
-
-    @staticmethod
-    def of(problems: Iterable[Problem]) -> list[ProblemRecord]:
-        """Return the records of these problems."""
-        return [ProblemRecord(path=as_text(str(problem.path)), why=as_text(problem.message)) for problem in problems]
 
 
 class ClassRecord(Record, frozen=True, kw_only=True):
@@ -231,9 +218,9 @@ class _BaselineTaus(Record, frozen=True, kw_only=True):
 
 
 class _ValidationRecord(Record, frozen=True, kw_only=True):
-    """What ``--tau-from`` needs of a :class:`MapEvaluation` or a :class:`ModelEvaluation`, of earlier versions, too."""
+    """A view: what ``--tau-from`` needs of a :class:`MapEvaluation` or a :class:`ModelEvaluation`, of earlier versions, too."""
 
-    schema_version: int = 1
+    schema_version: int = EVALUATION_VERSION
     best_tau: _Taus
     protocol_name: str | None = None
     photos: str = ""
@@ -265,7 +252,7 @@ def read_validation_taus(path: Path, protocol: Protocol, photos: str) -> dict[st
         )
     if common:
         raise DataError(
-            f"{path} was made with {common} of the photos that are scored now, so its thresholds are no validation; score "
+            f"{path} was made with {common} of the photos that are scored now, so its thresholds are not validated; score "
             "another split"
         )
     found = {"maps": record.best_tau, "centre": record.baselines.centre.best_tau}

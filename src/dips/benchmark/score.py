@@ -27,7 +27,6 @@ from dips.benchmark.records import (
     REPLICATES,
     MapEvaluation,
     MethodResult,
-    ProblemRecord,
     read_validation_taus,
     shared_fields,
 )
@@ -35,6 +34,7 @@ from dips.benchmark.workers import ChunkResult, Job, measure_jobs, run_chunks
 from dips.data.ground_truth import SplitGroundTruth, load_ground_truth
 from dips.data.listing import some
 from dips.data.predicted_classes import read_predicted_classes
+from dips.data.problems import ProblemRecord
 from dips.errors import ConfigError, DataError, ProtocolError
 from dips.evaluate.accumulate import MapAccumulator
 from dips.evaluate.protocol import find_protocol

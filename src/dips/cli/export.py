@@ -18,7 +18,7 @@ def export(
     run: Run,
     /,
     *,
-    format: Annotated[str, Parameter(help="onnx.")] = "onnx",
+    format: Annotated[str, Parameter(help="Format of the file; only onnx.")] = "onnx",
     out: Annotated[
         Path | None, Parameter(help="The file to write; default: RUN's name with .onnx, in the current folder.")
     ] = None,
@@ -43,7 +43,7 @@ def export(
     The file is first compared with the run on photos; if they differ, nothing is written.
     """
     if format != "onnx":
-        raise ConfigError(f"--format: '{format}' is unknown; there is onnx")
+        raise ConfigError(f"--format: '{format}' is unknown; there is only onnx")
     if not (math.isfinite(tolerance) and tolerance > 0):
         raise ConfigError(f"--tolerance must be a number above 0, not {tolerance}")
     from dips.export.onnx import require_new

@@ -15,7 +15,7 @@ __all__ = ["predict"]
 
 def predict(
     run: RunOrOnnx,
-    images: Annotated[list[Path], Parameter(name="IMAGES", help="Photos, or folders of photos, searched with all subfolders.")],
+    photos: Annotated[list[Path], Parameter(name="PHOTOS", help="Photos, or folders of photos, searched with all subfolders.")],
     /,
     *,
     out: Annotated[Path, Parameter(help="The folder to create.")],
@@ -43,7 +43,7 @@ def predict(
 
     all_settings = [*tile_setting(tile), *(settings or ())]
     made_with = {**identity(run), "settings": sorted(all_settings)}
-    folder = PredictionFolder.plan(images, out, formats=parse_formats(formats), made_with=made_with)
+    folder = PredictionFolder.plan(photos, out, formats=parse_formats(formats), made_with=made_with)
 
     from dips.loading import load  # the networks are loaded once everything else is known to be right
     from dips.system.console import log, track

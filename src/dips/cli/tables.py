@@ -136,7 +136,7 @@ def print_comparison(record: Mapping[str, Any]) -> None:
     else:
         console.print(f"{comparison.data}: no method succeeded", markup=False)
     if omitted:
-        console.print(f"omitted for lack of room, but in the written table: {', '.join(omitted)}")
+        console.print(f"left out to fit the terminal; see the written table: {', '.join(omitted)}")
     for line in (*comparison.notes, *(f"failed: {failure}" for failure in comparison.failures)):
         console.print(line, markup=False)
 

@@ -77,7 +77,7 @@ def choose_methods(names: Iterable[str | ScoreMapMethod]) -> list[Choice]:
             unknown.append(f"'{name.lower()}'{closest(name, [*METHODS, 'heads', 'all'])}")
     if unknown:  # all of them at once
         known = ", ".join([*METHODS, "heads", "head1, head2 and so on", "all"])
-        raise ConfigError(f"--methods: there is no method {', no method '.join(unknown)}; there are {known}, or FILE.py:CLASS")
+        raise ConfigError(f"--methods: unknown method(s): {', '.join(unknown)}; known: {known}, or FILE.py:CLASS")
     return choices
 
 

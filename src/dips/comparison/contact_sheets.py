@@ -102,12 +102,12 @@ def write_sheets(folder: Path, comparison: Comparison, shown: Sequence[Sample], 
         boxes = [_largest_box(maps[sample.id], photo, tau) for sample, photo in pairs]
         columns.append(Column(method.title, [maps[sample.id] for sample, _ in pairs], boxes))
     if not columns or not pairs:
-        return _write(folder, stem, [])  # existing ones show what is no more
+        return _write(folder, stem, [])  # existing ones show what no longer exists
     chosen = {_chosen_tau(method) is not None for method in comparison.methods if method.runs}
     validation, oracle = "the one chosen on validation", "the best of these photos (oracle)"
     words = validation if chosen == {True} else oracle if chosen == {False} else f"{validation}, else {oracle}"
     about = f"{measured_on(comparison)}; boxes: of the largest contour, threshold: {words}"
-    ground_truth = [_true_boxes(sample, photo) for sample, photo in pairs]
+    ground_truth = [_ground_truth_boxes(sample, photo) for sample, photo in pairs]
     return _write(folder, stem, method_sheets([photo for _, photo in pairs], ground_truth, columns, about=about))
 
 
@@ -144,7 +144,7 @@ def _chosen_tau(method: ComparedMethod) -> dict[str, float] | None:
     return (method.runs[0]["at_tau"] or {}).get("tau") or None
 
 
-def _true_boxes(sample: Sample, photo: ByteImage) -> NDArray[Any]:
+def _ground_truth_boxes(sample: Sample, photo: ByteImage) -> NDArray[Any]:
     """Return the ground-truth boxes ``(K, 4)`` in the pixels of the picture."""
     width, height = sample.frame or image_size(sample.path)
     assert sample.boxes is not None  # of shown_photos

@@ -42,7 +42,7 @@ from dips.types import FloatArray
 __all__ = ["MethodFolder", "claim_folder", "read_methods", "require_comparison", "with_needs"]
 
 _CURVE_STEP = 5  # the table keeps every fifth threshold of the curves, each method's own file all of them
-_REMEDY = "remove it, and it is made again"
+_REMEDY = "remove it, and it will be rebuilt"
 
 
 def require_comparison(folder: Path) -> None:
@@ -134,7 +134,7 @@ class MethodFolder:
         try:
             return safetensors.torch.load_file(self._state_path)
         except (OSError, safetensors.SafetensorError) as error:
-            raise RunError(f"{self._state_path} is damaged ({error}); remove {self.folder}, and it is made again") from error
+            raise RunError(f"{self._state_path} is damaged ({error}); remove {self.folder}, and it will be rebuilt") from error
 
     def result(self, file_stem: str) -> ResultFile | None:
         """Read the method's numbers on a split; None where it was not measured.
@@ -171,7 +171,7 @@ class MethodFolder:
         try:
             return dict(safetensors.numpy.load_file(path)) if path.is_file() else {}
         except (OSError, safetensors.SafetensorError) as error:
-            raise RunError(f"{path} is damaged ({error}); remove {self.folder}, and it is made again") from error
+            raise RunError(f"{path} is damaged ({error}); remove {self.folder}, and it will be rebuilt") from error
 
     def _maps_path(self, file_stem: str) -> Path:
         return self.folder / f"{file_stem}.maps.safetensors"

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import torch
 
 from dips.baselines.method import ScoreMapMethod
@@ -16,6 +17,7 @@ from dips.baselines.study import Study
 from dips.benchmark.loop import evaluate_photos
 from dips.comparison.folder import MethodFolder, with_needs
 from dips.comparison.records import ResultFile
+from dips.data.problems import ProblemRecord
 from dips.errors import ConfigError, DipsError
 from dips.evaluate.protocol import FRAMED, Protocol
 from dips.system.console import log
@@ -130,7 +132,7 @@ class Measurer:
                 **result.record(chosen.best_tau if chosen.n_boxes else None),
                 "top1_cls": result.boxes.record(curves=False)["class_top1"],
                 **cost,
-                "skipped": [{"path": str(p.path), "why": p.message} for p in on_split.problems],
+                "skipped": msgspec.to_builtins(ProblemRecord.of(on_split.problems)),
             }
             self.results[study.seed, name] = self._folder(study, method).save_result(self.file_stem, record, maps[name])
             log(f"  {method.title}: V2 {record['boxes']['max_box_acc_v2'] or 0:.1f}")

@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 import msgspec
 
+from dips.data.problems import ProblemRecord
 from dips.system.records import Record
 
-__all__ = ["ComparedMethod", "Comparison", "Failure", "FitFile", "MethodWords", "PhotoCounts", "ResultFile", "SkippedPhoto"]
+__all__ = ["ComparedMethod", "Comparison", "Failure", "FitFile", "MethodWords", "ResultFile", "StudyPhotoCounts"]
 
 
 class MethodWords(Record, frozen=True, kw_only=True):
@@ -48,13 +49,6 @@ class FitFile(Record, frozen=True, kw_only=True):
     source: str | None = None
 
 
-class SkippedPhoto(Record, frozen=True, kw_only=True):
-    """A photo that could not be read, and why."""
-
-    path: str
-    why: str
-
-
 class ResultFile(Record, frozen=True, kw_only=True):
     """``test.json`` and the like: the numbers of a method on a split.
 
@@ -77,7 +71,7 @@ class ResultFile(Record, frozen=True, kw_only=True):
     top1_cls: float | None
     parameters: int
     seconds_per_photo: float
-    skipped: list[SkippedPhoto]
+    skipped: list[ProblemRecord]
 
 
 class ComparedMethod(MethodWords, frozen=True, kw_only=True):
@@ -91,7 +85,7 @@ class ComparedMethod(MethodWords, frozen=True, kw_only=True):
     runs: list[dict[str, Any]]
 
 
-class PhotoCounts(Record, frozen=True, kw_only=True):
+class StudyPhotoCounts(Record, frozen=True, kw_only=True):
     """Photos that methods learn from and choose on; ``val_boxed``: those of validation with ground-truth boxes."""
 
     train: int
@@ -131,7 +125,7 @@ class Comparison(Record, frozen=True, kw_only=True):
     n_skipped: int
     budget_minutes: float
     seeds: list[int]
-    photos: PhotoCounts
+    photos: StudyPhotoCounts
     cnn: str
     transformer: str
     weights: dict[str, Any]

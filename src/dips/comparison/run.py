@@ -23,7 +23,7 @@ from dips.comparison.catalogue import choose_methods, create_methods, sort_key
 from dips.comparison.contact_sheets import shown_photos, write_attention, write_sheets
 from dips.comparison.folder import claim_folder, read_methods, require_comparison
 from dips.comparison.measure import Measurer
-from dips.comparison.records import Comparison, Failure, PhotoCounts
+from dips.comparison.records import Comparison, Failure, StudyPhotoCounts
 from dips.comparison.table import comparison_table
 from dips.comparison.table_files import write_comparison
 from dips.config import Config, load_config
@@ -128,7 +128,7 @@ def compare(
         n_skipped=max((len(run["skipped"]) for run in runs), default=0),
         budget_minutes=budget,
         seeds=sorted({run["seed"] for run in runs}),
-        photos=PhotoCounts(train=len(study.train), val=len(study.val), val_boxed=sum(s.boxed for s in study.val.samples)),
+        photos=StudyPhotoCounts(train=len(study.train), val=len(study.val), val_boxed=sum(s.boxed for s in study.val.samples)),
         cnn=_title(study, "cnn"),
         transformer=_title(study, "transformer"),
         weights={role: source and source.record() for role, source in study.weights.items()},

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dips.comparison.records import ComparedMethod, Comparison
+from dips.types import is_saliency_tuned
 
 __all__ = ["CHOSEN", "COLUMNS", "COST", "GROUPS", "ORACLE", "Cell", "Metric", "Number", "Row", "Table", "comparison_table"]
 __all__ += ["data_name"]
@@ -216,7 +217,7 @@ def _cell(metric: Metric, number: Number | None, best: str) -> Cell:
 def _notes(comparison: Comparison) -> list[str]:
     """Return photos, protocol, seeds, networks, budget and machine, a sentence each."""
     seeds, skipped, boxed = comparison.seeds, comparison.n_skipped, comparison.photos.val_boxed
-    tuned = "saliency-tuned" in comparison.transformer
+    tuned = is_saliency_tuned(comparison.transformer)
     caveat = "; numbers made with it are not those of a purely self-supervised one" if tuned else ""
     left_out = f"; {skipped} of them could not be read and are left out" if skipped else ""
     budget = 60 * comparison.budget_minutes
@@ -228,12 +229,12 @@ def _notes(comparison: Comparison) -> list[str]:
             "the sheet shows the best threshold of the measured photos (oracle)"
         )
     return [
-        f"{comparison.n_images} photos of the split {comparison.split}, {comparison.n_boxes} with true boxes{left_out}",
+        f"{comparison.n_images} photos of the split {comparison.split}, {comparison.n_boxes} with ground-truth boxes{left_out}",
         f"Protocol: {comparison.protocol}",
         f"CNN: {comparison.cnn}",
         f"Transformer: {comparison.transformer}{caveat}",
-        f"Budget: {comparison.budget_minutes:g} minutes of training per method; a few steps are made however small it "
-        "is, and what a method builds on (classifier, harvest) lies outside it but is in the minutes of the table",
+        f"Budget: {comparison.budget_minutes:g} minutes of training per method; at least a few steps are always taken, "
+        "and what a method builds on (classifier, harvest) lies outside it but is in the minutes of the table",
         *([f"Trained for more than {_MAX_BUDGETS:g} times the budget: {', '.join(over)}"] if over else []),
         chosen_on,
         f"Times: on {comparison.environment['device']}, {comparison.environment['cpus']} CPU cores",

@@ -152,7 +152,7 @@ def _read_photos(folder: Path, split: str, *, training: Path | None = None, shar
     else:
         first = class_folders(training) if training not in (None, folder) else ()
         listing = read_folder(folder, split=split, first=first)
-        if coco is not None and len(listing.classes) > shared:  # in a shared folder a single one, such as images/, is no class
+        if coco is not None and len(listing.classes) > shared:  # a single folder in a shared one, as images/, is not a class
             add_coco(listing, coco, listed_only=shared)
         elif coco is not None:
             listing = read_coco(coco, folder, split=split, listed_only=shared)
@@ -162,7 +162,7 @@ def _read_photos(folder: Path, split: str, *, training: Path | None = None, shar
 
 
 def _is_described(top: Path, split: str) -> bool:
-    """Return whether DATA describes a split that has no folder of its own."""
+    """Return whether DATA describes a split that has no separate folder."""
     if split_name(top.name) in SPLITS:  # DATA is a split itself
         return False
     metadata = find_metadata(top, split)

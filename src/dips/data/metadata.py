@@ -163,7 +163,7 @@ def _folder_name(id: str) -> str:
 
 
 def _unique_names(folders: dict[int, set[str]], split: str) -> dict[int, str]:
-    """Return the folder of each label's photos as its name, if every label has a folder of its own; else nothing."""
+    """Return the folder of each label's photos as its name, if every label has its own folder; else nothing."""
     single = {label: next(iter(names)) for label, names in folders.items() if len(names) == 1}
     unique = len(single) == len(folders) == len(set(single.values())) and not {"", ".", split} & set(single.values())
     return single if unique else {}

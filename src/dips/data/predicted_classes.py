@@ -35,7 +35,7 @@ def read_predicted_classes(path: Path, truth: SplitGroundTruth, ids: Iterable[st
                 if cells[0] in predicted:
                     raise DataError(f"{where}: {cells[0]} is listed twice; remove one of the two lines")
                 if unknown := [cell for cell in cells[1:] if cell and cell not in labels]:
-                    raise DataError(f"{where}: '{unknown[0]}' is no class of {truth.root}; write its name or its number")
+                    raise DataError(f"{where}: '{unknown[0]}' is not a class of {truth.root}; write its name or its number")
                 predicted[cells[0]] = tuple(labels[cell] for cell in cells[1:] if cell)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read ({error}); it needs lines of id,class") from error

@@ -1,4 +1,5 @@
-"""The sample data of ``dips demo``: a folder of generated drone photos, labelled ``tower`` and ``none``, with true boxes.
+"""The sample data of ``dips demo``: a folder of generated drone photos, labelled ``tower`` and ``none``, with
+ground-truth boxes.
 
 In: a folder, counts, a size and a seed. Out, written whole or not at all::
 
@@ -36,11 +37,12 @@ CLASSES = ("none", "tower")
 
 README_TEXT = """\
 These photos are not photos: they are GENERATED scenes, drawn by the program DiPS (dips.demo) from random numbers
-(seed {seed}). No drone flew, no place or building in them exists. They are here to try DiPS without data of one's own
+(seed {seed}). No drone flew, no place or building in them exists. They are here to try DiPS without your own data
 and to check an installation. Accuracy on them says nothing about accuracy on real photos.
 
 train/, test/          photos in the folders 'tower' (one lattice tower of a power line) and 'none'
-*.coco.json            the towers' true boxes and masks (category 'tower'); training must not look at those of train/
+*.coco.json            the towers' ground-truth boxes and masks (category 'tower'); training must not look at those of
+                       train/
 masks/                 the masks as pictures, 255 = tower: the outer silhouette with the lattice's holes filled, without
                        shadow, insulators and wires, and without what something else hides
 sample.json            how the folder was made
@@ -50,7 +52,7 @@ sample.json            how the folder was made
 def write_sample(folder: Path, *, train: int = 120, test: int = 40, size: tuple[int, int] = (480, 360), seed: int = 0) -> None:
     """Fill ``folder`` with ``train`` and ``test`` scenes of ``size`` (width, height), half of them with a tower.
 
-    A folder that holds the same sample already is left as it is.
+    A folder that holds the same sample already is not changed.
 
     Raises:
         DataError: ``folder`` is incomplete, or an argument is out of range.
@@ -86,7 +88,7 @@ def _check_complete(folder: Path, made_with: dict[str, Any]) -> None:
         for name, label, _ in _plan(split, int(made_with[split])):
             for path in (folder / split / CLASSES[label] / name, *([folder / _mask_name(split, name)] if label else [])):
                 if not path.is_file():
-                    raise DataError(f"{folder} is incomplete: {path} is missing; remove the folder to have it made again")
+                    raise DataError(f"{folder} is incomplete: {path} is missing; remove the folder, and it will be rebuilt")
 
 
 def _plan(split: str, count: int) -> list[tuple[str, int, list[int]]]:

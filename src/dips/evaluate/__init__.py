@@ -1,4 +1,4 @@
-"""The metrics of weakly supervised object localization, a library of its own: arrays in, numbers out.
+"""The metrics of weakly supervised object localization, an independent library: arrays in, numbers out.
 
 NumPy and OpenCV are enough; numba makes it fast. No torch, no networks, no files. For a whole split in one call:
 

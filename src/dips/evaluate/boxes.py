@@ -1,4 +1,4 @@
-"""Boxes of a score map at every threshold, and how well they meet the true ones (Choe et al., CVPR 2020, TPAMI 2022).
+"""Boxes of a score map at every threshold, and how well they meet the ground-truth ones (Choe et al., CVPR 2020, TPAMI 2022).
 
 In: a score map ``(H, W)`` in [0, 1] and ground-truth boxes ``(K, 4)`` in the map's own pixels. Out: for each threshold of the
 grid the best inclusive IoU of predicted and ground-truth boxes. The numbers equal those of the field's evaluator to the last

@@ -24,7 +24,7 @@ DELTAS = (30, 50, 70)
 """IoU in percent from which a photo is correct; MaxBoxAccV2 is the mean over them."""
 
 TAU_NAMES = ("v1", *map(str, DELTAS))
-"""What has a threshold of its own: the largest contour's box, and any box at each IoU."""
+"""What has its own threshold: the largest contour's box, and any box at each IoU."""
 
 NAN = float("nan")
 

@@ -107,5 +107,5 @@ def read_description(file: Path) -> Description:
     try:
         text = read_metadata(file.read_bytes())[KEY]
     except (OSError, ValueError, LookupError) as error:
-        raise RunError(f"{file} is no file that 'dips export' wrote, or a damaged one ({error}); {_REMEDY}") from error
+        raise RunError(f"{file} is not a file that 'dips export' wrote, or is damaged ({error}); {_REMEDY}") from error
     return parse_description(text, str(file))

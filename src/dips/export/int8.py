@@ -76,7 +76,7 @@ def to_int8(data: bytes, side: int, photos: Sequence[Path]) -> Any:
                 model.opset_import.remove(item)  # onnxruntime names everything that it knows
     except (MemoryError, OSError):
         raise
-    except Exception as error:  # the tool has no exception of its own
+    except Exception as error:  # the tool defines no exception class
         raise RunError(f"onnxruntime cannot bring the model into 8 bits ({error}); export it without --int8") from error
     finally:
         logging.disable(disabled)

@@ -54,7 +54,7 @@ class OnnxNetworks(Answerer):
             device: ``cpu``, ``cuda`` or ``cuda:1``; ``auto`` takes a GPU where onnxruntime can use one.
 
         Raises:
-            RunError: onnxruntime is missing, the device is not there, or this is no model that DiPS exported.
+            RunError: onnxruntime is missing, the device is not there, or this is not a model that DiPS exported.
         """
         try:
             text, foreign = read_metadata(data).get(KEY), has_external_data(data)
@@ -89,7 +89,7 @@ class OnnxNetworks(Answerer):
             maps, probabilities = self._session.run(OUTPUTS, {INPUT: batch.squares})
         except MemoryError:
             raise
-        except Exception as error:  # onnxruntime has an exception of its own for every reason
+        except Exception as error:  # onnxruntime has a separate exception for every reason
             raise RunError(f"{self._name} cannot be run here ({_first_line(error)}); try --set predict.batch=1") from error
         count, size, classes = len(batch), self.description.predict.size, len(self.description.classes)
         if maps.shape != (count, size, size) or probabilities.shape != (count, classes):
@@ -171,7 +171,7 @@ def _session(data: bytes, name: str, device: str) -> Any:
         session = ort.InferenceSession(data, options, providers=providers)
     except MemoryError:
         raise
-    except Exception as error:  # onnxruntime has an exception of its own for every reason
+    except Exception as error:  # onnxruntime has a separate exception for every reason
         raise RunError(f"{name} cannot be run by this onnxruntime ({_first_line(error)}); export it again") from error
     if device.startswith("cuda") and session.get_providers()[0] != "CUDAExecutionProvider":
         raise RunError(f"the device '{device}' cannot be used by onnxruntime here; try --device cpu")

@@ -27,7 +27,7 @@ def read_metadata(data: bytes) -> dict[str, str]:
     """Return the file's own key-value pairs.
 
     Raises:
-        ValueError: this is no ONNX file, or a damaged one.
+        ValueError: this is not an ONNX file, or it is damaged.
     """
     pairs = {}
     for field, value in _fields(memoryview(data)):
@@ -41,7 +41,7 @@ def has_external_data(data: bytes) -> bool:
     """Return whether any tensor lies in another file.
 
     Raises:
-        ValueError: this is no ONNX file, or a damaged one.
+        ValueError: this is not an ONNX file, or it is damaged.
     """
     pending = [("model", memoryview(data))]
     while pending:
@@ -70,7 +70,7 @@ def _fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
         elif wire in _FIXED:
             length = _FIXED[wire]
         else:
-            raise ValueError("this is no ONNX file")
+            raise ValueError("this is not an ONNX file")
         if position + length > len(message):
             raise ValueError("the file is cut short")
         yield tag >> 3, message[position : position + length]
@@ -87,4 +87,4 @@ def _varint(message: memoryview, position: int) -> tuple[int, int]:
         value |= (byte & 127) << shift
         if byte < 128:
             return value, position
-    raise ValueError("this is no ONNX file")
+    raise ValueError("this is not an ONNX file")

@@ -11,6 +11,7 @@ import torch
 
 from dips.config import Config, load_config, several, to_toml
 from dips.data import image_size
+from dips.data.problems import ProblemRecord
 from dips.errors import RunError
 from dips.fitting.prepare import TrainingInputs, prepare
 from dips.fitting.select import TrainingResult, fit_and_select
@@ -29,7 +30,6 @@ from dips.runs.records import (
     PhotoCounts,
     RunRecord,
     RunSeconds,
-    SkippedPhoto,
     WeightsRecord,
 )
 from dips.system.console import log
@@ -142,7 +142,7 @@ def _save(run: Path, data: Path, config: Config, inputs: TrainingInputs, result:
         classes=train.classes,
         background=train.background,
         photos=PhotoCounts(train=len(train), val=len(inputs.val), skipped=len(problems)),
-        skipped=tuple(SkippedPhoto(path=str(problem.path), why=problem.message) for problem in problems),
+        skipped=tuple(ProblemRecord.of(problems)),
         weights={role: WeightsRecord(**item.record()) for role, item in inputs.weights.items()},
         accuracy=inputs.accuracy,
         selection=result.selection,

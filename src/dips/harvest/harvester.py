@@ -244,5 +244,5 @@ def _read_direction(file: Path, sides: Sequence[int]) -> KeyMap:
         key_map = KeyMap(sides, state["weight"].shape[1])
         key_map.load_state_dict(state)
     except (OSError, LookupError, RuntimeError, safetensors.SafetensorError) as error:
-        raise StoreError(f"{file} is damaged ({error}); remove its folder, and it is made again") from error
+        raise StoreError(f"{file} is damaged ({error}); remove its folder, and it will be rebuilt") from error
     return key_map

@@ -37,7 +37,7 @@ def decode_square(data: NDArray[np.uint8]) -> ByteImage:
     """
     image = decode_image(data, cv2.IMREAD_COLOR)
     if image is None:
-        raise StoreError("a photo in the store is damaged; remove the store's 'squares' folder, and it is made again")
+        raise StoreError("a photo in the store is damaged; remove the store's 'squares' folder, and it will be rebuilt")
     return np.ascontiguousarray(image[:, :, ::-1], dtype=np.uint8)
 
 

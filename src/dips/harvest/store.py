@@ -264,4 +264,4 @@ class _errors:
                 f"cannot use the store's file {self.file} ({error}); free some space or choose another folder with --store"
             ) from error
         if isinstance(error, sqlite3.DatabaseError | SafetensorError):
-            raise StoreError(f"the store's file {self.file} is damaged ({error}); remove it, and it is made again") from error
+            raise StoreError(f"the store's file {self.file} is damaged ({error}); remove it, and it will be rebuilt") from error

@@ -30,7 +30,7 @@ def mend() -> bool:
     try:
         importlib.import_module("torchvision")
     except ModuleNotFoundError:
-        return False  # timm raises an error of its own
+        return False  # timm raises its own error
     except RuntimeError as error:
         if not _MISSING.search(str(error)):
             raise

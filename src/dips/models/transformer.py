@@ -162,7 +162,7 @@ class _Vit(nn.Module):
         """Wrap ``net``.
 
         Raises:
-            WeightsError: ``net`` is no ViT with a class token whose attention we can read.
+            WeightsError: ``net`` is not a ViT with a class token whose attention we can read.
         """
         super().__init__()
         vit = cast(Any, net)
@@ -197,12 +197,13 @@ class _Vit(nn.Module):
         """Return rows and columns of patches in images ``(B, 3, H, W)``.
 
         Raises:
-            ConfigError: H or W is no multiple of ``patch``.
+            ConfigError: H or W is not a multiple of ``patch``.
         """
         height, width = images.shape[-2:]
         if height % self.patch or width % self.patch:
             raise ConfigError(
-                f"harvest.sizes: {self.name} sees patches of {self.patch} pixels, and {height} x {width} is no multiple of that"
+                f"harvest.sizes: {self.name} sees patches of {self.patch} pixels, and {height} x {width} is not a "
+                "multiple of that"
             )
         return height // self.patch, width // self.patch
 
@@ -227,7 +228,7 @@ class Transformer(_Vit):
         """Wrap ``net`` and replace its last block.
 
         Raises:
-            WeightsError: ``net`` is no ViT with a class token whose attention we can read.
+            WeightsError: ``net`` is not a ViT with a class token whose attention we can read.
         """
         super().__init__(net, name)
         block = cast(Any, self.blocks[-1])
@@ -284,5 +285,5 @@ class Vit(_Vit):
 
 
 def no_transformer(name: str) -> str:
-    """Return the message for a network that is no transformer."""
-    return f"harvest.sst: '{name}' is no vision transformer; choose one, e.g. vit_small_patch16_224.dino"
+    """Return the message for a network that is not a transformer."""
+    return f"harvest.sst: '{name}' is not a vision transformer; choose one, e.g. vit_small_patch16_224.dino"

@@ -124,7 +124,7 @@ class PredictionFolder:
             made_with: settings, as JSON.
 
         Raises:
-            RunError: ``source`` is no such folder, is unfinished or damaged, or ``out`` exists as for :meth:`plan`.
+            RunError: ``source`` is not such a folder, is unfinished or damaged, or ``out`` exists as for :meth:`plan`.
         """
         names: dict[Path, str] = {}
         stems: dict[Path, str] = {}

@@ -1,7 +1,7 @@
 """``dips stream``: a video, or a folder that photos arrive in, to the boxes of every frame in one JSON.
 
 In: a video file, whose frames are sampled at a rate, or a folder. Out: one file, a record per frame. While it runs, finished
-frames are kept in a journal beside the file, a line each: after a kill the same command continues behind the last whole line.
+frames are kept in a journal beside the file, a line each: after a kill the same command continues after the last complete line.
 No more than a batch of a video's frames is in memory, or one photo of a folder.
 """
 

@@ -16,6 +16,7 @@ from dips.report.photo_section import PhotoSection, csp_hash, page_script, photo
 from dips.report.plots import Plot, inline_svg
 from dips.report.records import Evaluation, Run, own_method
 from dips.system.files import atomic_file
+from dips.types import is_saliency_tuned
 
 __all__ = ["write_report"]
 
@@ -67,7 +68,7 @@ def write_report(
         errors=ERRORS,
         epochs=len(metrics),
         settings_toml=settings_toml,
-        tuned=[row.get("note") or row.get("arch", "") for row in run.weights.values() if "saliency-tuned" in str(row)],
+        tuned=[note for row in run.weights.values() if is_saliency_tuned(note := str(row.get("note", "")))],
         photos=photos,
         script=script,
         script_source=csp_hash(script) if script else "'none'",

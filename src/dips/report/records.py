@@ -1,4 +1,4 @@
-"""What the report reads of a run folder: the keys it needs of ``run.json`` and ``evaluation.json``, with their types.
+"""Views of ``run.json`` and ``evaluation.json``: the keys that the report needs of a run folder, with their types.
 
 In: these files, perhaps of an earlier version, which lacks some numbers. Out: records whose missing numbers are None or empty.
 Percentages are in [0, 100], thresholds and scores in [0, 1]; what is counted by IoU has the keys ``30``, ``50`` and ``70``.
@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from dips.system.records import Record
+from dips.types import EVALUATION_VERSION, RUN_VERSION
 
 __all__ = ["Accuracies", "Activations", "BoxNumbers", "ClassNumbers", "Dissection", "Evaluation", "Method", "Run"]
 __all__ += ["ThresholdNumbers", "as_methods", "own_method"]
@@ -101,7 +102,7 @@ class ClassNumbers(Record, frozen=True, kw_only=True):
 
 
 class Evaluation(Record, frozen=True, kw_only=True):
-    """``evaluation.json``.
+    """A view of ``evaluation.json``: the keys that the report needs of :class:`dips.benchmark.records.ModelEvaluation`.
 
     Attributes:
         protocol: how boxes are judged, a sentence.
@@ -112,7 +113,7 @@ class Evaluation(Record, frozen=True, kw_only=True):
     []
     """
 
-    schema_version: int = 1
+    schema_version: int = EVALUATION_VERSION
     data: str
     split: str
     protocol: str
@@ -132,7 +133,7 @@ class Accuracies(Record, frozen=True, kw_only=True):
 
 
 class Run(Record, frozen=True, kw_only=True):
-    """``run.json``.
+    """A view of ``run.json``: the keys that the report needs of :class:`dips.runs.records.RunRecord`.
 
     Attributes:
         environment: versions and hardware.
@@ -141,6 +142,7 @@ class Run(Record, frozen=True, kw_only=True):
         label_free: whether they were chosen without ground-truth boxes.
     """
 
+    schema_version: int = RUN_VERSION
     environment: dict[str, Any]
     weights: dict[str, dict[str, Any]]
     accuracy: Accuracies

@@ -33,7 +33,7 @@ def write_run_report(run: str | Path, out: str | Path | None = None) -> Path:
         The file.
 
     Raises:
-        RunError: the folder is no finished run, or a file of it is missing or damaged.
+        RunError: the folder is not a finished run, or a file of it is missing or damaged.
     """
     folder = Path(run)
     if not (folder / "run.json").is_file():

@@ -8,6 +8,7 @@ from typing import Any
 
 from dips.runs.records import RunRecord
 from dips.system.files import atomic_file
+from dips.types import is_saliency_tuned
 
 __all__ = ["write_card"]
 
@@ -35,7 +36,7 @@ def write_card(path: Path, record: RunRecord, evaluation: Mapping[str, Any] | No
     for role, item in record.weights.items():
         name = f"{item.arch}, {item.note}" if item.note else item.arch
         lines.append(f"- **{role}:** {name}; {item.source}: {item.origin}; licence: {item.licence or 'unknown'}")
-    if any("saliency-tuned" in item.note for item in record.weights.values()):
+    if any(is_saliency_tuned(item.note) for item in record.weights.values()):
         lines += [
             "",
             "The embedded transformer was fine-tuned by its authors for saliency; numbers made with it are not those of a "

@@ -11,11 +11,13 @@ from typing import Any
 
 import msgspec
 
+from dips.data.problems import ProblemRecord
 from dips.errors import RunError
 from dips.system.records import Record, read_record
+from dips.types import RUN_VERSION
 
 __all__ = ["CONFIG", "MODEL", "REMEDY", "RUN", "ClassifierShape", "KeyMapValues", "LocalizerShape", "ModelMeta"]
-__all__ += ["ModelRecord", "PhotoCounts", "RunRecord", "RunSeconds", "SkippedPhoto", "WeightsRecord"]
+__all__ += ["ModelRecord", "PhotoCounts", "RunRecord", "RunSeconds", "WeightsRecord"]
 __all__ += ["read_model_record", "read_run_record"]
 
 CONFIG, MODEL, RUN = "config.toml", "model.json", "run.json"
@@ -84,13 +86,6 @@ class PhotoCounts(Record, frozen=True, kw_only=True):
     skipped: int
 
 
-class SkippedPhoto(Record, frozen=True, kw_only=True):
-    """A photo that could not be read, and why."""
-
-    path: str
-    why: str
-
-
 class WeightsRecord(Record, frozen=True, kw_only=True):
     """Pretrained weights of one network, see :class:`~dips.models.weights.resolve.Weights`."""
 
@@ -126,12 +121,12 @@ class RunRecord(Record, frozen=True, kw_only=True):
         environment: versions and hardware.
     """
 
-    schema_version: int = 1
+    schema_version: int = RUN_VERSION
     data: str
     classes: tuple[str, ...]
     background: int | None
     photos: PhotoCounts
-    skipped: tuple[SkippedPhoto, ...]
+    skipped: tuple[ProblemRecord, ...]
     weights: dict[str, WeightsRecord]
     accuracy: dict[str, float]
     selection: str

