@@ -93,10 +93,11 @@ def make_data(source: Path, out: Path, checkout: Path) -> None:
     (tiles / "photos" / "broken.jpg").write_text("no photo")
     video = cv2.VideoWriter(str(out / "flight.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 2, (320, 256))
     for photo in sorted(birds.glob("test/*/*"))[:8]:
-        video.write(cv2.resize(cv2.imread(str(photo)), (320, 256)))
+        video.write(cv2.resize(np.asarray(cv2.imread(str(photo))), (320, 256)))
     random, rows = np.random.default_rng(0), (birds / "metadata/test/class_labels.txt").read_text().split()
     (out / "predicted.csv").write_text("".join(f"{row},{random.choice([0, 1, 6, 9])}\n" for row in rows))
-    np.savez(out / "maps.npz", **{row.split(",")[0]: cv2.resize(random.random((14, 14), "f4"), (224, 224)) for row in rows})
+    maps: dict[str, Any] = {row.split(",")[0]: cv2.resize(random.random((14, 14), "f4"), (224, 224)) for row in rows}
+    np.savez(out / "maps.npz", **maps)
     (out / "eigen.py").write_text((checkout / "docs/compare.md").read_text().split("```python\n")[1].split("```")[0])
 
 

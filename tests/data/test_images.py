@@ -233,7 +233,8 @@ def test_what_is_encoded_is_decoded(kind: type[np.integer[Any]]) -> None:
     data = encode_image(grey, ".png")
     decoded = decode_image(data, cv2.IMREAD_UNCHANGED)
     assert decoded is not None and decoded.dtype == kind and np.array_equal(decoded, grey)
-    assert np.array_equal(decode_image(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED), grey)
+    again = decode_image(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert again is not None and np.array_equal(again, grey)
 
 
 def test_damaged_bytes_are_no_picture() -> None:
