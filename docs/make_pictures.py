@@ -1,7 +1,7 @@
 """Make the pictures of README and tutorial from a finished demo, so that they are free to use and show what the program does.
 
     dips demo --out dips-demo
-    python docs/make_pictures.py dips-demo --photo test/tower/0007
+    python docs/make_pictures.py dips-demo --photo tower/0017
 
 In: the folder that ``dips demo`` made, and a Chromium (as for the tests of the pages). Out: ``docs/pictures/``.
 """
@@ -92,8 +92,6 @@ def main() -> None:
             address = next(match[0] for line in server.stderr if (match := re.search(r"http://\S+", line)))
             page.goto(address)
             page.get_by_placeholder("part of a name").fill("tower")
-            for _ in range(3):
-                page.keyboard.press("ArrowDown")
             page.wait_for_timeout(1500)
             screenshot(page, PICTURES / "view.png")
             server.terminate()
