@@ -12,6 +12,7 @@ import pytest
 
 import dips
 from dips.benchmark.photo_rows import write_rows
+from dips.errors import RunError
 from dips.evaluate.result import ImageRow
 from dips.report.photos import PHOTOS, ROWS, MapSpool, Rule, write_shown
 from dips.report.run_report import write_run_report
@@ -152,3 +153,8 @@ def test_a_damaged_or_foreign_file_is_named(run: Path, name: str, text: str | No
 def test_a_folder_that_holds_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(dips.RunError, match=r"no finished run \(run\.json is missing\)"):
         write_run_report(tmp_path)
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="nowhere is not a run folder; give the folder that 'dips train --out' wrote"):
+        write_run_report(tmp_path / "nowhere")

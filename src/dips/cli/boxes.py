@@ -29,7 +29,7 @@ def boxes(
     max_boxes: Annotated[int | None, Parameter(help="Maximum number of boxes per photo; default: unchanged.")] = None,
     formats: Annotated[str, Parameter(name="--format", help="As for 'dips predict'.")] = "json,overlays",
 ) -> int:
-    """Find the boxes again in the score maps of a prediction, with another threshold or smallest area; no network runs.
+    """Find boxes again in stored score maps, with another threshold, area, score or number of boxes; no network runs.
 
     Also converts a prediction to another format.
     """

@@ -36,6 +36,8 @@ def write_run_report(run: str | Path, out: str | Path | None = None) -> Path:
         RunError: the folder is not a finished run, or a file of it is missing or damaged.
     """
     folder = Path(run)
+    if not folder.is_dir():
+        raise RunError(f"{folder} is not a run folder; give the folder that 'dips train --out' wrote")
     if not (folder / "run.json").is_file():
         raise RunError(f"{folder} holds no finished run (run.json is missing); finish it with 'dips train ... --resume'")
     evaluation, photos = None, None
