@@ -141,3 +141,31 @@ def test_training_shows_losses_and_validation_apart() -> None:
     assert list(loss.get_xdata()) == [1, 3] and list(crf.get_xdata()) == [1, 2, 3]
     assert "3 epochs; at the last one loss 0.3333, losses crf 0.03333" in losses.description
     assert training_plots([]) == []
+
+
+@pytest.mark.parametrize("ground_truth", ["boxes", "masks"])
+def test_no_legend_squeezes_the_plots_of_a_file(
+    methods: Methods, ground_truth: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for method in methods:
+        method["activations"] = {**method["activations"], "truth": ground_truth}
+    drawn_figures: list[Figure] = []
+    savefig = Figure.savefig
+
+    def save(figure: Figure, *given: Any, **options: Any) -> None:
+        savefig(figure, *given, **options)
+        drawn_figures.append(figure)
+
+    monkeypatch.setattr(Figure, "savefig", save)
+    assert len(write_plots(tmp_path, methods)) == len(drawn_figures) == 6
+    for figure in drawn_figures:
+        for axes in figure.axes:
+            grid, key = axes.get_gridspec(), axes.get_legend()
+            assert grid is not None and key is not None
+            assert grid.ncols * axes.get_position().width > 0.6, "the axes are squeezed"
+            assert key.get_window_extent().x1 <= figure.bbox.x1 + 1, "the legend is cut off"
+
+
+def test_a_file_does_not_change_with_the_version_of_matplotlib(methods: Methods, tmp_path: Path) -> None:
+    for path in write_plots(tmp_path, methods):
+        assert b"atplotlib v" not in path.read_bytes() and b"matplotlib.org" not in path.read_bytes()

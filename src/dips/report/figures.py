@@ -193,7 +193,7 @@ def _draw_steps(axes: Axes, *, curves: Mapping[str, Sequence[float]], edges: Seq
     axes.set(xlabel="value of the score map", ylabel="pixels per bin, %", xlim=(edges[0], edges[-1]))
     axes.set(yscale="log", ylim=(_MIN_PERCENT, highest))
     axes.yaxis.set_major_formatter("{x:g}")
-    draw_legend(axes)
+    draw_legend(axes, columns=1)  # beside each other the long names would squeeze the axes
 
 
 def _draw_bars(axes: Axes, *, bars: Mapping[str, Mapping[str, float]]) -> None:

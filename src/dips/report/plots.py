@@ -187,7 +187,7 @@ def save_plots(
         return []
     with plot_style(title):
         figure = _figure(plots, size or plots[0].size, columns=min(columns, len(plots)))
-        for path, about in zip(paths, ({"Date": None}, {"Software": None}), strict=True):
+        for path, about in zip(paths, ({"Date": None, "Creator": None}, {"Software": None}), strict=True):
             with atomic_file(path, "wb") as file:
                 figure.savefig(file, format=path.suffix[1:], dpi=300, metadata={"Title": title, **about})
     return paths
