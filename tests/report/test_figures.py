@@ -147,8 +147,7 @@ def test_training_shows_losses_and_validation_apart() -> None:
 def test_no_legend_squeezes_the_plots_of_a_file(
     methods: Methods, ground_truth: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for method in methods:
-        method["activations"] = {**method["activations"], "truth": ground_truth}
+    shown = [{**method, "activations": {**method["activations"], "truth": ground_truth}} for method in methods]
     drawn_figures: list[Figure] = []
     savefig = Figure.savefig
 
@@ -157,7 +156,7 @@ def test_no_legend_squeezes_the_plots_of_a_file(
         drawn_figures.append(figure)
 
     monkeypatch.setattr(Figure, "savefig", save)
-    assert len(write_plots(tmp_path, methods)) == len(drawn_figures) == 6
+    assert len(write_plots(tmp_path, shown)) == len(drawn_figures) == 6
     for figure in drawn_figures:
         for axes in figure.axes:
             grid, key = axes.get_gridspec(), axes.get_legend()
