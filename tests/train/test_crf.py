@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from dips.data.images import read_image, resize_image
 from dips.train import crf
 from dips.train.crf import crf_energy, crf_loss
 
@@ -39,7 +41,7 @@ def test_value_and_gradient_equal_the_double_sum(rows: int, monkeypatch: pytest.
     monkeypatch.setattr(crf, "_CPU_ROWS", rows)  # many blocks with a ragged last one, and one block
     foreground, images = _scene()
     mine, theirs = foreground.clone().requires_grad_(), foreground.clone().requires_grad_()
-    value, expected = crf_loss(mine, images, size=20), _naive(theirs, images)
+    value, expected = crf_loss(mine, images, size=20, full=20), _naive(theirs, images)
     torch.testing.assert_close(value, expected)
     value.backward()
     expected.backward()
@@ -48,13 +50,13 @@ def test_value_and_gradient_equal_the_double_sum(rows: int, monkeypatch: pytest.
 
 def test_single_precision_is_enough() -> None:
     foreground, images = _scene()
-    value = crf_loss(foreground.float(), images.float(), size=20)
+    value = crf_loss(foreground.float(), images.float(), size=20, full=20)
     torch.testing.assert_close(value.double(), _naive(foreground, images), rtol=1e-5, atol=0)
 
 
 def test_gradcheck_through_the_reduction() -> None:
     foreground, images = _scene(side=8)
-    assert torch.autograd.gradcheck(lambda s: crf_loss(s, images, size=4), foreground.requires_grad_())
+    assert torch.autograd.gradcheck(lambda s: crf_loss(s, images, size=4, full=8), foreground.requires_grad_())
 
 
 def test_gradcheck_of_the_energy() -> None:
@@ -82,8 +84,8 @@ def test_reduced_size_keeps_the_scale_of_the_full_one(size: int) -> None:
     coarse, images = _scene(side=4)
     foreground = coarse.repeat_interleave(8, 1).repeat_interleave(8, 2)
     images = images.repeat_interleave(8, 2).repeat_interleave(8, 3)
-    full = crf_loss(foreground, images, size=32)
-    assert math.isclose(crf_loss(foreground, images, size=size).item(), full.item(), rel_tol=0.01)
+    full = crf_loss(foreground, images, size=32, full=32)
+    assert math.isclose(crf_loss(foreground, images, size=size, full=32).item(), full.item(), rel_tol=0.01)
 
 
 def test_position_is_measured_at_full_size() -> None:
@@ -91,9 +93,9 @@ def test_position_is_measured_at_full_size() -> None:
     foreground = torch.zeros(1, 16, 16, dtype=torch.float64)
     foreground[:, :, 8:] = 1
     images = torch.full((1, 3, 16, 16), 0.5, dtype=torch.float64)
-    full = crf_loss(foreground, images, size=16, sigma_xy=4.0).item()
-    half = crf_loss(foreground, images, size=8, sigma_xy=4.0).item()
-    wide = crf_loss(foreground, images, size=16).item()
+    full = crf_loss(foreground, images, size=16, full=16, sigma_xy=4.0).item()
+    half = crf_loss(foreground, images, size=8, full=16, sigma_xy=4.0).item()
+    wide = crf_loss(foreground, images, size=16, full=16).item()
     assert math.isclose(half, full, rel_tol=0.05)
     assert full < 0.5 * wide
 
@@ -104,15 +106,35 @@ def test_like_neighbours_cost_nothing_and_an_edge_in_colour_is_cheap() -> None:
     split = torch.zeros(1, 8, 8)
     split[..., 4:] = 1.0
     across = split.mT
-    assert crf_loss(torch.ones(1, 8, 8), images, size=8) == 0
-    assert crf_loss(split, images, size=8) < 1e-3 < crf_loss(across, images, size=8)
+    assert crf_loss(torch.ones(1, 8, 8), images, size=8, full=8) == 0
+    assert crf_loss(split, images, size=8, full=8) < 1e-3 < crf_loss(across, images, size=8, full=8)
 
 
 def test_half_precision_and_smaller_images_pass() -> None:
     foreground, images = _scene(side=6)
     half = foreground.bfloat16().requires_grad_()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        value = crf_loss(half, images.float(), size=48)
+        value = crf_loss(half, images.float(), size=48, full=6)
     assert value.dtype == torch.float32
     value.backward()
     assert half.grad is not None and half.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_weight_means_the_same_at_every_size_of_crop(real_data: Path, number: int) -> None:
+    """A soft disc on a real photo: without the scaling its energy at 80 px would be a thirtieth of that at 224 px."""
+    photo = read_image(sorted((real_data / "birds20" / "train").rglob("*.jpg"))[number])
+
+    def energy(side: int, full: int) -> float:
+        image = torch.from_numpy(resize_image(photo, (side, side)).copy()).permute(2, 0, 1)[None] / 255
+        along = (torch.arange(side) + 0.5) / side - 0.5
+        disc = torch.sigmoid((0.3 - (along[:, None] ** 2 + along**2).sqrt()) * 20)[None]
+        return crf_loss(disc, image, size=48, full=full).item()
+
+    paper = energy(224, 224)  # at its own size nothing is scaled
+    for side in (80, 160):
+        assert math.isclose(energy(side, 224), paper, rel_tol=0.1)
+        assert energy(side, side) < 0.4 * paper
+    # the paper took the weight for 224 px at 448 px, too: there it is another loss, several times as strong
+    assert 4 * paper < energy(448, 448) < 16 * paper
+    assert math.isclose(energy(448, 224), paper, rel_tol=0.1)

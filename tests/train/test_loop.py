@@ -23,7 +23,17 @@ from dips.errors import RunError
 from dips.train.loop import FitResult, fit_localizer
 
 CONFIG = TrainConfig(
-    epochs=3, batch=4, resize=32, crop=24, fg_pixels=10, bg_pixels=10, crf_size=8, lambda_crf=1e-5, lambda_cls=0.1, lr=0.02
+    epochs=3,
+    batch=4,
+    resize=32,
+    crop=24,
+    fg_pixels=10,
+    bg_pixels=10,
+    crf_size=8,
+    crf_full=32,
+    lambda_crf=1e-5,
+    lambda_cls=0.1,
+    lr=0.02,
 )
 
 

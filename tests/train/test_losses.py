@@ -15,7 +15,7 @@ from dips.errors import ConfigError
 from dips.train.losses import Losses, classifier_loss, partial_cross_entropy
 from dips.train.sampling import IGNORE
 
-OFF = TrainConfig(lambda_cpa=0.0, lambda_cls=0.0, lambda_crf=0.0, crf_size=8)
+OFF = TrainConfig(lambda_cpa=0.0, lambda_cls=0.0, lambda_crf=0.0, crf_size=8, crf_full=16)
 
 
 def _localizer() -> nn.Module:

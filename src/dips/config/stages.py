@@ -150,7 +150,16 @@ class TrainConfig:
     grow: Annotated[Literal[1, 3, 5, 7], Meta(description="side of the square that each sampled pixel is grown to")] = 3
     lambda_cpa: Annotated[float, Meta(ge=0, description="weight of the partial cross-entropy")] = 1.0
     lambda_cls: Annotated[float, Meta(ge=0, description="weight of the classifier's loss on the masked photo")] = 0.0
-    lambda_crf: Annotated[float, Meta(ge=0, description="weight of the CRF loss at full size")] = 2e-9
+    lambda_crf: Annotated[float, Meta(ge=0, description="weight of the CRF loss at full size, crf_full")] = 2e-9
+    crf_full: Annotated[
+        int,
+        Meta(
+            ge=32,
+            description="full size: side of the crops that lambda_crf and the CRF loss's sigma of 100 px are meant for; "
+            "the loss of other crops is scaled to it, so that the weight means the same (paper: 2e-9 for crops of 224, but "
+            "also for those of 448 from drone photos: crf_full=448)",
+        ),
+    ] = 224
     crf_size: Annotated[int, Meta(ge=8, le=160, description="side at which the CRF loss is computed")] = 48
     select_on: Annotated[
         Literal["auto", "boxes", "proposals", "last"],

@@ -2,8 +2,10 @@
 
 In: foreground probability and the image; out: how much neighbours of like colour disagree,
 ``sum over both channels of S^T W (1 - S)`` with ``W_ij = exp(-|c_i - c_j|^2 / (2 * 15^2) - |p_i - p_j|^2 / (2 * 100^2))``,
-colours in 0-255, positions in pixels of the crop. It is exact at a reduced size: image and probability are averaged down,
-positions stay those of the full-size crop, and the sum over pairs is scaled to what it would be at full size.
+colours in 0-255, positions in pixels of a crop of full size (``train.crf_full``). A sum over pairs of pixels grows with the
+fourth power of the side, so the energy of a crop of another side is brought to full size: its pixels take the positions that
+they would have there, and the sum is scaled. A weight like the paper's 2e-9 then means the same at every size of crop. In the
+same way it is computed, exactly, at a reduced size (``train.crf_size``), to which image and probability are averaged down.
 With two channels ``S = (1 - s, s)`` the sum is ``2 s^T W (1 - s)`` and its gradient ``2 (W 1 - 2 W s)``, so that one pass over
 W gives both and none of the N x N values is kept. The mean over the batch is taken, as Tang et al. do.
 """
@@ -22,33 +24,33 @@ _CPU_ROWS = 256  # a block of W of this many rows stays in the processor's cache
 _GPU_VALUES = 1 << 27  # values of W held at once on an accelerator: 512 MB
 
 
-def crf_loss(foreground: Tensor, images: Tensor, *, size: int, sigma_rgb: float = 15.0, sigma_xy: float = 100.0) -> Tensor:
-    """Return the mean CRF energy of a batch, on the scale of the full size.
+def crf_loss(
+    foreground: Tensor, images: Tensor, *, size: int, full: int, sigma_rgb: float = 15.0, sigma_xy: float = 100.0
+) -> Tensor:
+    """Return the mean CRF energy of a batch of square crops, as it would be at full size.
 
     Args:
-        foreground: ``(B, H, W)`` probability in [0, 1]; the gradient goes here.
-        images: ``(B, 3, H, W)`` float in [0, 1].
-        size: side that the energy is computed at; a smaller image keeps its own.
+        foreground: ``(B, S, S)`` probability in [0, 1]; the gradient goes here.
+        images: ``(B, 3, S, S)`` float in [0, 1].
+        size: side that the energy is computed at; a smaller crop keeps its own.
+        full: side of full size in pixels.
         sigma_rgb: of colour, 0-255.
-        sigma_xy: of position, in pixels of ``(H, W)``.
+        sigma_xy: of position, in pixels at full size.
 
     Returns:
-        A scalar; it grows with ``(H * W) ** 2``, hence weights like 2e-9.
+        A scalar; it grows with ``full ** 4``, hence weights like 2e-9, but hardly changes with S.
     """
-    height, width = foreground.shape[-2:]
-    rows, columns = min(size, height), min(size, width)
+    side = min(size, foreground.shape[-1])
     # Sums over a million pairs of small differences: neither half precision nor its matrix products will do.
     with torch.autocast(foreground.device.type, enabled=False):
         kind = foreground.dtype if foreground.dtype == torch.float64 else torch.float32
-        small = adaptive_avg_pool2d(foreground.to(kind)[:, None], (rows, columns)).flatten(1)
+        small = adaptive_avg_pool2d(foreground.to(kind)[:, None], side).flatten(1)
         with torch.no_grad():
-            colour = adaptive_avg_pool2d(images.to(kind), (rows, columns)).flatten(2).mT * (255.0 / sigma_rgb)
-            y = (torch.arange(rows, device=small.device, dtype=kind) + 0.5) * (height / rows / sigma_xy)
-            x = (torch.arange(columns, device=small.device, dtype=kind) + 0.5) * (width / columns / sigma_xy)
-            position = torch.stack(torch.meshgrid(y, x, indexing="ij"), -1).flatten(0, 1).expand(len(small), -1, -1)
+            colour = adaptive_avg_pool2d(images.to(kind), side).flatten(2).mT * (255.0 / sigma_rgb)
+            along = (torch.arange(side, device=small.device, dtype=kind) + 0.5) * (full / side / sigma_xy)
+            position = torch.stack(torch.meshgrid(along, along, indexing="ij"), -1).flatten(0, 1).expand(len(small), -1, -1)
             features = torch.cat([colour, position], -1)
-        scale = (height * width / (rows * columns)) ** 2
-        return crf_energy(small, features).mean() * scale
+        return crf_energy(small, features).mean() * (full / side) ** 4
 
 
 def crf_energy(foreground: Tensor, features: Tensor) -> Tensor:

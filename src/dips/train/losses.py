@@ -49,7 +49,7 @@ def classifier_loss(classifier: nn.Module, foreground: Tensor, images: Tensor, l
 
 
 class Losses:
-    """Total loss by the settings ``train.lambda_*`` and ``train.crf_size``.
+    """Total loss by the settings ``train.lambda_*`` and ``train.crf_*``.
 
     Photos of the background class are left out of L_CLS: their foreground should be empty, and a classifier that names their
     class correctly would only teach the localizer to light up background.
@@ -96,7 +96,7 @@ class Losses:
             class_labels = labels if self.background is None else labels.masked_fill(labels == self.background, -1)
             parts.append(("cls", config.lambda_cls, classifier_loss(self.classifier, foreground, images, class_labels)))
         if config.lambda_crf > 0:
-            parts.append(("crf", config.lambda_crf, crf_loss(foreground, images, size=config.crf_size)))
+            parts.append(("crf", config.lambda_crf, crf_loss(foreground, images, size=config.crf_size, full=config.crf_full)))
         total = torch.zeros((), device=logits.device)
         for _, weight, value in parts:
             total = total + weight * value
