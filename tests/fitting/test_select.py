@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning_fabric import Fabric
 
 from dips.config import Config
 from dips.errors import RunError
 from dips.fitting.prepare import TrainingInputs
-from dips.fitting.select import TrainingResult
+from dips.fitting.select import TrainingResult, fit_and_select
 from dips.harvest.store import Store
 from dips.types import DataSet
 
@@ -62,6 +63,18 @@ def test_the_last_epoch_with_a_threshold_from_boxes_is_not_label_free(
     config = tiny_config.replace(**{"train.select_on": "last"})
     _, result = train_parts(parts, tmp_path, config=config)
     assert not result.label_free and result.fit.epoch == 1 and "the last" in result.selection
+
+
+def test_the_classifiers_loss_shows_photos_at_the_scale_of_its_fit(
+    parts: Parts, prepare_parts: Callable[..., TrainingInputs], tiny_config: Config, tmp_path: Path
+) -> None:
+    config = tiny_config.replace(**{"train.lambda_cls": 1.0, "train.crop": 48, "classifier.size": 96})
+    inputs = prepare_parts(parts, config=config)
+    sides: list[int] = []
+    hook = inputs.classifier.register_forward_pre_hook(lambda module, args: sides.append(args[0].shape[-1]))
+    fit_and_select(inputs, config=config, run=tmp_path, fabric=Fabric(accelerator="cpu", devices=1))
+    hook.remove()
+    assert sides[0] == 72  # crops of 48 from squares of 64, which the classifier was fitted to at 96
 
 
 @pytest.mark.parametrize("refine", ["none", "image"])

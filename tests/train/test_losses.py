@@ -12,6 +12,8 @@ from torch.nn.functional import cross_entropy
 
 from dips.config import TrainConfig
 from dips.errors import ConfigError
+from dips.models.inputs import resize_to
+from dips.train.crf import crf_loss
 from dips.train.losses import Losses, classifier_loss, partial_cross_entropy
 from dips.train.sampling import IGNORE
 
@@ -101,6 +103,58 @@ def test_classifier_sees_the_image_times_the_foreground_without_background_photo
     seen = images[[0, 2]] * foreground[[0, 2], None]
     torch.testing.assert_close(classifier.seen[0], seen)
     torch.testing.assert_close(parts["cls"], cross_entropy(classifier(seen), labels[[0, 2]]))
+
+
+class _Sized(_Classifier):
+    """Sees structure, so that its answer depends on the scale."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.seen.append(images.detach())
+        edges = (images[..., 1:, 1:] - images[..., :-1, :-1]).abs()
+        scores: Tensor = self.layer(10 * edges.mean((2, 3)))
+        return scores
+
+
+@pytest.mark.parametrize("size", [24, 16, 64])
+def test_a_full_mask_scores_as_the_classifier_was_fitted(size: int) -> None:
+    """The classifier was fitted on whole photos of side 32, resized to ``size``: it sees them so in the loss, too."""
+    classifier, images = _Sized(), torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(4))
+    labels = torch.tensor([0, 1, 2])
+    losses = Losses(classifier, replace(OFF, lambda_cls=1.0, resize=32, crop=32), classifier_size=size)
+    full = torch.stack([torch.full((3, 32, 32), -50.0), torch.full((3, 32, 32), 50.0)], 1)
+    _, parts = losses(full, images, torch.full((3, 32, 32), IGNORE), labels)
+    fitted = resize_to(images, size)
+    torch.testing.assert_close(classifier.seen[0], fitted)
+    torch.testing.assert_close(parts["cls"], cross_entropy(classifier(fitted), labels))
+    assert not torch.isclose(parts["cls"], cross_entropy(classifier(images), labels), rtol=0.01)  # as they come: another answer
+
+
+def test_a_crop_shows_objects_as_large_as_in_the_whole_photo() -> None:
+    """A crop of the middle of a photo, enlarged, is the middle of the enlarged photo, but for its outermost pixels."""
+    classifier, photo = _Classifier(), torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(5))
+    losses = Losses(classifier, replace(OFF, lambda_cls=1.0, resize=32, crop=16), classifier_size=64)
+    full = torch.stack([torch.full((1, 16, 16), -50.0), torch.full((1, 16, 16), 50.0)], 1)
+    losses(full, photo[..., 8:24, 8:24], torch.full((1, 16, 16), IGNORE), torch.tensor([0]))
+    (seen,) = classifier.seen
+    assert seen.shape[-2:] == (32, 32)
+    torch.testing.assert_close(seen[..., 1:-1, 1:-1], resize_to(photo, 64)[..., 17:47, 17:47])
+
+
+def test_the_gradient_passes_through_the_resizing() -> None:
+    localizer, classifier = _localizer(), _Sized()
+    images, target, labels = _batch()
+    losses = Losses(classifier, replace(OFF, lambda_cls=1.0, resize=20, crop=16), classifier_size=55)
+    losses(localizer(images), images, target, labels)[0].backward()
+    assert classifier.seen[0].shape[-2:] == (44, 44)
+    for parameter in localizer.parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0
+
+
+def test_the_crf_loss_takes_its_size_from_the_settings() -> None:
+    images, target, labels = _batch()
+    logits = _localizer()(images)
+    _, parts = Losses(None, replace(OFF, lambda_crf=1.0, crf_full=48))(logits, images, target, labels)
+    torch.testing.assert_close(parts["crf"], crf_loss(logits.softmax(1)[:, 1], images, size=8, full=48).detach())
 
 
 def test_only_background_photos_give_zero_with_a_graph() -> None:

@@ -80,6 +80,7 @@ def fit_and_select(
         validate=None if select_on == "last" else validation.validate_epoch,
         resume=resume,
         background=inputs.train.background,
+        classifier_size=config.classifier.size,
         origin=inputs.origin,
     )
     started = time.perf_counter()

@@ -76,6 +76,7 @@ def fit_localizer(
     validate: Validate | None = None,
     resume: bool = False,
     background: int | None = None,
+    classifier_size: int | None = None,
     origin: str = "",
     save_minutes: float = 5.0,
 ) -> FitResult:
@@ -93,6 +94,7 @@ def fit_localizer(
         resume: continue from the state in ``run_dir``, or from the start if there is none.
         background: label of the background class; any of its photos' pixels may be drawn as background. A photo of
             another class without a proposal gets no labelled pixel.
+        classifier_size: side of the squares that the classifier was fitted on; None = ``train.resize``.
         origin: identifies photos and weights; a run resumes only with the same.
         save_minutes: the state is also written inside an epoch, whenever so much time has passed.
 
@@ -100,7 +102,7 @@ def fit_localizer(
         RunError: the folder holds another run, the state does not fit the settings, or the loss is not finite.
         ConfigError: settings that cannot work together.
     """
-    run = _Run(localizer, classifier, items, config, fabric, run_dir, background, origin)
+    run = _Run(localizer, classifier, items, config, fabric, run_dir, background, classifier_size, origin)
     run.begin(resume)
     while run.progress.epoch < config.epochs:
         run.epoch(save_minutes * 60)
@@ -120,6 +122,7 @@ class _Run:
         fabric: Fabric,
         run_dir: Path,
         background: int | None,
+        classifier_size: int | None,
         origin: str,
     ) -> None:
         if config.tensorboard:
@@ -129,7 +132,7 @@ class _Run:
         self.device = fabric.device
         if classifier is not None:
             classifier = classifier.to(self.device).eval().requires_grad_(False)
-        self.losses = Losses(classifier, config, background)
+        self.losses = Losses(classifier, config, background, classifier_size)
         self.feed = Feed(items, config, rank=fabric.global_rank, world=fabric.world_size)
         # Depthwise convolutions are faster in this layout: 3 to 14 % of a step on the CPU.
         self.localizer = localizer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

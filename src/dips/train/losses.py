@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, interpolate
 
 from dips.config import TrainConfig
 from dips.errors import ConfigError
@@ -29,7 +29,7 @@ def partial_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     return total / (target != IGNORE).sum().clamp(min=1)
 
 
-def classifier_loss(classifier: nn.Module, foreground: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+def classifier_loss(classifier: nn.Module, foreground: Tensor, images: Tensor, labels: Tensor, *, scale: float = 1.0) -> Tensor:
     """Return L_CLS: cross-entropy of the classifier on the crops, multiplied by the localizer's own foreground.
 
     Args:
@@ -37,6 +37,7 @@ def classifier_loss(classifier: nn.Module, foreground: Tensor, images: Tensor, l
         foreground: ``(B, H, W)`` probability.
         images: ``(B, 3, H, W)`` float in [0, 1].
         labels: ``(B,)`` int64; negative = leave the photo out.
+        scale: factor on the sides of what the classifier sees, so that it sees objects as large as when it was fitted.
 
     Returns:
         A scalar, mean over the photos that count; 0 (with a graph) where there is none.
@@ -44,7 +45,11 @@ def classifier_loss(classifier: nn.Module, foreground: Tensor, images: Tensor, l
     counted = labels >= 0
     if not bool(counted.any()):
         return foreground.sum() * 0.0
-    scores = classifier(images[counted] * foreground[counted][:, None].to(images.dtype))
+    seen = images[counted] * foreground[counted][:, None].to(images.dtype)
+    size = (round(seen.shape[-2] * scale), round(seen.shape[-1] * scale))
+    if size != seen.shape[-2:]:  # as photos are resized for scoring: bilinear, antialiased where they shrink
+        seen = interpolate(seen, size, mode="bilinear", align_corners=False, antialias=scale < 1)
+    scores = classifier(seen)
     return cross_entropy(scores.float(), labels[counted])
 
 
@@ -57,6 +62,8 @@ class Losses:
     Args:
         classifier: may be None where ``lambda_cls`` is 0.
         background: label of the background class, None = there is none.
+        classifier_size: side of the squares that the classifier was fitted on: whole photos, which training has at
+            ``train.resize``. Crops are resized likewise. None = it was fitted at ``train.resize``.
 
     Raises:
         ConfigError: all weights are 0, or the classifier's is not and there is no classifier.
@@ -71,12 +78,19 @@ class Losses:
         (['cpa', 'crf'], 0.693)
     """
 
-    def __init__(self, classifier: nn.Module | None, config: TrainConfig, background: int | None = None) -> None:
+    def __init__(
+        self,
+        classifier: nn.Module | None,
+        config: TrainConfig,
+        background: int | None = None,
+        classifier_size: int | None = None,
+    ) -> None:
         if config.lambda_cls > 0 and classifier is None:
             raise ConfigError("train.lambda_cls is above 0, but there is no classifier; set it to 0 or give one")
         if not (config.lambda_cpa > 0 or config.lambda_cls > 0 or config.lambda_crf > 0):
             raise ConfigError("train.lambda_cpa, lambda_cls and lambda_crf are all 0: nothing would be learned; raise one")
         self.classifier, self.config, self.background = classifier, config, background
+        self.scale = 1.0 if classifier_size is None else classifier_size / config.resize
 
     def __call__(self, logits: Tensor, images: Tensor, target: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the weighted sum, and its parts before weighting: ``cpa``, ``cls``, ``crf``, detached, those that are on.
@@ -94,7 +108,8 @@ class Losses:
             parts.append(("cpa", config.lambda_cpa, partial_cross_entropy(logits, target)))
         if config.lambda_cls > 0 and self.classifier is not None:
             class_labels = labels if self.background is None else labels.masked_fill(labels == self.background, -1)
-            parts.append(("cls", config.lambda_cls, classifier_loss(self.classifier, foreground, images, class_labels)))
+            value = classifier_loss(self.classifier, foreground, images, class_labels, scale=self.scale)
+            parts.append(("cls", config.lambda_cls, value))
         if config.lambda_crf > 0:
             parts.append(("crf", config.lambda_crf, crf_loss(foreground, images, size=config.crf_size, full=config.crf_full)))
         total = torch.zeros((), device=logits.device)
