@@ -83,7 +83,8 @@ def test_versions_agree() -> None:
 def test_package_data_is_there() -> None:
     package = resources.files("dips")
     assert (package / "py.typed").is_file()
-    assert {"default.toml", "drone.toml", "paper.toml"} <= {entry.name for entry in (package / "recipes").iterdir()}
+    recipes = {entry.name for entry in (package / "recipes").iterdir()}
+    assert {"default.toml", "drone.toml", "paper.toml", "paper-text.toml"} <= recipes
 
 
 def test_every_folder_of_modules_is_a_package() -> None:
@@ -92,7 +93,7 @@ def test_every_folder_of_modules_is_a_package() -> None:
     assert [folder for folder in sorted(folders) if not (folder / "__init__.py").is_file()] == []
 
 
-@pytest.mark.parametrize("recipe", ["default", "demo", "drone", "paper"])
+@pytest.mark.parametrize("recipe", ["default", "demo", "drone", "paper", "paper-text"])
 def test_recipe_says_what_it_is(recipe: str) -> None:
     head = (resources.files("dips") / "recipes" / f"{recipe}.toml").read_text(encoding="utf-8")
     assert head.startswith(f"# {recipe}: ")

@@ -61,7 +61,19 @@ def test_the_paper_recipe_is_the_paper() -> None:
     assert paper.harvest.map_power == 1.0 and paper.train.average == 0.0
     assert (paper.train.epochs, paper.train.batch, paper.train.resize, paper.train.crop) == (50, 32, 256, 224)
     assert (paper.train.optimizer, paper.train.schedule, paper.train.lr_step) == ("sgd", "step", 15)
-    assert paper.train.lambda_cls > 0 and paper.train.lambda_crf == 2e-9 and paper.predict.sst_share == 0
+    assert paper.train.lambda_crf == 2e-9 and paper.train.crf_full == 224 and paper.predict.sst_share == 0
+    assert 1 < paper.harvest.top_p < 5  # proposals are sampled, but not all of the five maps'
+    assert paper.train.lambda_cls == 0  # as the authors ran it: no gradient of the classifier's loss
+
+
+def test_the_paper_as_written_differs_in_the_classifiers_loss_alone() -> None:
+    written = load_config("paper-text")
+    assert written.train.lambda_cls == 1 and written.differences(load_config("paper")) == ["train.lambda_cls"]
+
+
+def test_drone_photos_have_the_papers_crf_loss() -> None:
+    drone = load_config("drone").train
+    assert drone.crf_full == drone.crop == 448 and drone.lambda_crf == 2e-9
 
 
 @settings(max_examples=150, deadline=None)

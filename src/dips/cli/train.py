@@ -20,7 +20,7 @@ def train(
     *,
     out: Annotated[Path, Parameter(help="The run folder to create; an existing one is never overwritten.")],
     recipe: Annotated[
-        str | None, Parameter(help="A named set of settings (default, drone, paper, demo), or your own TOML file.")
+        str | None, Parameter(help="A named set of settings (default, drone, paper, paper-text, demo), or your own TOML file.")
     ] = None,
     settings: Settings = None,
     weights: Weights = None,
