@@ -15,12 +15,11 @@ from dips.data.photo_files import gather_images
 from dips.errors import DataError
 from dips.evaluate.protocol import find_protocol
 from dips.export.description import Description
-from dips.harvest.store import Store
 from dips.report.run_report import write_run_report
 from dips.runs.card import write_card
 from dips.runs.records import MODEL
 from dips.runs.trained import TrainedRun
-from dips.system.environment import __version__, store_folder
+from dips.system.environment import __version__
 from dips.system.files import file_sha256
 from dips.system.records import write_json
 
@@ -53,7 +52,6 @@ class Model(TrainedRun):
         data: str | Path,
         *,
         split: str | None = "test",
-        store: str | Path | None = None,
         photos: int = 300,
         json_path: str | Path | None = None,
         protocol: str = "wsol-224",
@@ -61,14 +59,14 @@ class Model(TrainedRun):
     ) -> dict[str, Any]:
         """Evaluate the localizer against ground-truth boxes and masks, next to baselines that need no training.
 
-        The baselines are the mean attention map, the linear map and the centred Gaussian. The run folder's ``evaluation.json``,
+        The baselines are the mean attention map and the centred Gaussian; beside the mode of prediction stand the others that
+        the run can offer. The run folder's ``evaluation.json``,
         ``evaluation.csv`` (a line per photo), ``evaluation-photos.json`` (photos that the report shows), report and model card
         are written again.
 
         Args:
             data: folder or file, see ``docs/data.md``.
             split: the part of DATA to evaluate on; None or ``all`` takes all of DATA.
-            store: folder of the harvest; default: the user's cache.
             photos: how many the report shows: the worst, the best and an even sample of the others.
             json_path: a second file for the result.
             protocol: ``wsol-224``, the field's, or ``original-pixels``.
@@ -80,14 +78,13 @@ class Model(TrainedRun):
         Raises:
             DataError: there is no photo, no such split, or none of its classes is the model's. Photos without ground-truth
                 boxes count for the classification alone.
-            WeightsError: the transformer's weights, which the baselines and the linear map need, are not here.
+            WeightsError: the transformer's weights, which predictions need with ``predict.mode=accurate``, are not here.
             ConfigError: there is no such protocol.
         """
         result = evaluate_model(
             self,
             data,
             split=split,
-            store=Store(store_folder(store)),
             photos=photos,
             protocol=find_protocol(protocol),
             note=note,
@@ -122,7 +119,7 @@ class Model(TrainedRun):
         Raises:
             RunError: the file cannot be written or would predict something else than the model, or a package is missing.
             DataError: there are no photos to compare on.
-            WeightsError: the transformer's weights, part of the file unless ``predict.sst_share`` is 0, are not here.
+            WeightsError: the transformer's weights, part of the file with ``predict.mode=accurate``, are not here.
         """
         from dips.export.onnx import export_onnx, require_new  # onnxscript is in a separate extra
 
@@ -145,11 +142,10 @@ class Model(TrainedRun):
             raise DataError(f"the training photos are no longer here ({error}); give some to compare on (--photos)") from error
 
     def _description(self) -> Description:
-        config = dataclasses.replace(self.predictor.config, sst_share=self.config.sst_share)
         return Description(
             classes=self.classes,
             background=self.background,
-            settings=dataclasses.asdict(config),
+            settings=dataclasses.asdict(self.predictor.config),
             side=self.networks.side,
             photo_side=self.meta.photo_side,
             weights=self.weights_inside(),

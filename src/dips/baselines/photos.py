@@ -82,4 +82,5 @@ def store_photos(samples: Sequence[Sample], store: Store) -> tuple[Photos, list[
     reader = SquareReader(samples, store, SQUARE_SIDE)
     reader.fill(batch=_GROUP_SIZE, side=SQUARE_SIDE)
     readable, digests, problems = reader.readable()
+    assert reader.squares is not None
     return Photos(readable, digests, reader.squares), list(problems)

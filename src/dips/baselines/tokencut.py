@@ -14,7 +14,7 @@ from torch import Tensor
 from dips.baselines import normalise
 from dips.baselines.frozen import FrozenMethod, centred
 from dips.baselines.lost import seed_component
-from dips.models.keymap import unit_keys
+from dips.models.linear_map import unit_keys
 
 __all__ = ["TokenCut", "edges", "foreground", "second_eigenvector"]
 

@@ -6,16 +6,17 @@ that the report shows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from dips.benchmark.fingerprints import fingerprints
-from dips.benchmark.loop import CENTRE, StoredMaps, evaluate_photos
+from dips.benchmark.frames import read_ground_truth
+from dips.benchmark.loop import CENTRE, evaluate_photos
 from dips.benchmark.photo_rows import write_rows
 from dips.benchmark.records import (
     CENTRE_NOTE,
@@ -23,17 +24,18 @@ from dips.benchmark.records import (
     ClassRecord,
     MethodResult,
     ModelEvaluation,
+    RunTauRecord,
     shared_fields,
 )
 from dips.data import align_classes, load_data
 from dips.data.listing import split_name
 from dips.data.problems import ProblemRecord
-from dips.errors import DataError
+from dips.errors import DataError, WeightsError
+from dips.evaluate.detection import DetectionCounter
 from dips.evaluate.protocol import FRAMED, Protocol
 from dips.evaluate.result import BoxResult
-from dips.harvest.harvest import Harvest
-from dips.harvest.harvester import Harvester
-from dips.harvest.store import Store
+from dips.harvest.attention import join_attention, normalised
+from dips.models.frozen import FrozenNetworks
 from dips.models.networks import Networks
 from dips.report.photos import PHOTOS, ROWS, MapSpool, Rule, write_shown
 from dips.runs.trained import TrainedRun
@@ -44,11 +46,12 @@ from dips.types import Answer, Answerer, DataSet, FloatArray, PhotoBatch, Sample
 
 __all__ = ["evaluate_model"]
 
-_LOCALIZER, _ATTENTION, _LINEAR = "localizer", "mean_attention", "linear_map"
+_LOCALIZER, _ATTENTION = "localizer", "mean_attention"
 _NOTES = {
-    _LOCALIZER: "the trained localizer",
     _ATTENTION: "class-token attention, mean over heads; no training",
-    _LINEAR: "linear classifier on the transformer's keys; no U-Net",
+    "fast": "linear map on the stages of the classifier's CNN; no transformer",
+    "accurate": "linear map on the CNN's stages and the transformer's keys",
+    "unet": "the trained U-Net alone",
     CENTRE: CENTRE_NOTE,
 }
 
@@ -58,32 +61,39 @@ def evaluate_model(
     data: str | Path,
     *,
     split: str | None,
-    store: Store,
     photos: int,
     protocol: Protocol,
     note: str,
 ) -> dict[str, Any]:
     """See :meth:`dips.model.Model.evaluate`; writes ``ROWS`` and ``PHOTOS`` into the run folder."""
     dataset = _load(model, data, split)
-    harvest = _harvest(model, dataset, store)
+    answerers = _answerers(model)
+    mode = model.config.predict.mode
     mismatch = _mismatch(model, dataset, split, protocol)
     if mismatch is not None:
         log(f"no numbers at validation's thresholds: {mismatch}")
+    detections = _detections(model)
     rows_path, photos_path = model.run / ROWS, model.run / PHOTOS
     with temporary_beside(photos_path) as file:
         maps = MapSpool(file) if photos > 0 else None
 
-        def keep(name: str, sample: Sample, score_map: FloatArray) -> None:
-            if maps is not None and name == _LOCALIZER:
+        def keep(name: str, sample: Sample, score_map: FloatArray, classes: NDArray[np.int64]) -> None:
+            if name != _LOCALIZER:
+                return
+            if maps is not None:
                 maps.add(score_map)
+            ground_truth = read_ground_truth(sample, protocol)
+            if ground_truth.boxes is not None:
+                shows_nothing = model.background is not None and classes[0] == model.background
+                detections.add(None if shows_nothing else protocol.resized(score_map, ground_truth.size), ground_truth.boxes)
 
         evaluation = evaluate_photos(
-            _answerers(model, harvest),
-            harvest.samples,
+            answerers,
+            dataset.samples,
             protocol=protocol,
             batch=model.networks.config.batch,
             replicates=REPLICATES,
-            taus={_LOCALIZER: model.best_tau},
+            taus={_LOCALIZER: model.best_tau} if model.best_tau else {},
             classes_of=_LOCALIZER,
             centre=True,
             localize_all=True,
@@ -94,10 +104,9 @@ def evaluate_model(
             log("no photo of this split has ground-truth boxes or masks: only the classification is evaluated")
         write_rows(rows_path, own.images, classes=model.classes)
         write_shown(photos_path, evaluation.samples, own.images, maps, photos=photos, rule=_rule(model), classes=model.classes)
-    methods = {
-        name: MethodResult(_NOTES[name], result, model.best_tau if name == _LOCALIZER and mismatch is None else None)
-        for name, result in evaluation.methods.items()
-    }
+    notes = {**_NOTES, _LOCALIZER: f"{_NOTES[mode]} (predict.mode={mode})"}
+    taus = {_LOCALIZER: model.best_tau, **model.meta.thresholds} if mismatch is None else {}
+    methods = {name: MethodResult(notes[name], result, taus.get(name) or None) for name, result in evaluation.methods.items()}
     transformer = model.record.weights["transformer"]
     record = ModelEvaluation(
         **shared_fields(methods, protocol),
@@ -106,50 +115,78 @@ def evaluate_model(
         photos=fingerprints(sample.path for sample in dataset.samples),
         note=note,
         validation_tau_from=mismatch or model.record.selection,
+        at_run_tau=_at_run_tau(model, own, detections),
         classes=_classes(model, own),
         sst=transformer.note or transformer.arch,
-        sst_share=model.config.sst_share,
+        mode=mode,
+        unet_share=model.networks.unet_share if mode != "unet" else 0.0,
         weights=msgspec.to_builtins(model.record.weights),
         seed=model.config.train.seed,
-        skipped=ProblemRecord.of([*harvest.problems, *evaluation.problems]),
+        skipped=ProblemRecord.of(evaluation.problems),
         environment=environment(model.device),
         files={path.name: file_sha256(path) for path in (rows_path, photos_path)},
     )
     return dict(msgspec.to_builtins(record))
 
 
-class _WithStoredLinearMaps(Answerer):
-    """A run's networks, whose linear maps are those of the harvest, so that the transformer need not look again."""
+class _MeanAttention(Answerer):
+    """The mean of the class token's attention over all heads and sides, as a baseline."""
 
-    def __init__(self, networks: Networks, linear: Callable[[str], FloatArray]) -> None:
-        self._networks, self._linear = networks, linear
+    def __init__(self, frozen: FrozenNetworks, side: int, device: torch.device) -> None:
+        self._frozen, self._side, self._device = frozen, side, device
 
     @property
     def side(self) -> int:
-        """Side in pixels of the squares that the networks see."""
-        return self._networks.side
+        """Side in pixels of the squares that all answerers are given."""
+        return self._side
 
+    @torch.inference_mode()
     def answer(self, batch: PhotoBatch) -> Answer:
-        """Return what the networks answer."""
-        return self._networks.answer(batch, [self._linear(batch.ids[i]) for i in batch.positions])
+        """Return the maps; no class is named."""
+        look = self._frozen.look_at_squares(batch.squares, self._device)
+        maps = normalised(join_attention(look.transformed).mean(1))[list(batch.positions)]
+        return Answer(maps.float().cpu().numpy(), np.zeros((len(batch), 0), np.float32))
 
 
-def _answerers(model: TrainedRun, harvest: Harvest) -> dict[str, Answerer]:
-    """Return what is measured: the localizer, the mean attention and, if the run has it, the linear map."""
-    networks = model.networks
-    digests = {sample.id: digest for sample, digest in zip(harvest.samples, harvest.digests, strict=True)}
-    attention = StoredMaps(lambda id: harvest.mean_attention(digests[id]), networks.side)
-    if model.key_map is None:
-        return {_LOCALIZER: networks, _ATTENTION: attention}
+def _answerers(model: TrainedRun) -> dict[str, Answerer]:
+    """Return what is measured: the localizer, its other modes and the mean attention; photos pass each network once."""
+    try:
+        frozen = model.frozen
+    except WeightsError as error:
+        if model.uses_transformer:
+            raise
+        log(f"evaluated without the mean attention and predict.mode=accurate: {error}")
+        return {_LOCALIZER: model.networks}
+    mode = model.config.predict.mode
+    networks: dict[str, Networks] = {_LOCALIZER: model.networks_of(mode, frozen)}
+    networks |= {name: model.networks_of(name, frozen) for name in model.modes if name != mode}
+    return {**networks, _ATTENTION: _MeanAttention(frozen, networks[_LOCALIZER].side, model.device)}
 
-    @lru_cache(networks.config.batch)  # asked for twice in each batch
-    def linear(id: str) -> FloatArray:
-        score_map = harvest.linear(digests[id])
-        assert score_map is not None  # it exists for all photos or for none
-        return score_map
 
-    localizer = _WithStoredLinearMaps(networks, linear)
-    return {_LOCALIZER: localizer, _ATTENTION: attention, _LINEAR: StoredMaps(linear, networks.side)}
+def _detections(model: TrainedRun) -> DetectionCounter:
+    """Return what counts the boxes at the run's own threshold."""
+    predict = model.predictor.config
+    return DetectionCounter(
+        [predict.threshold],
+        min_area=predict.min_area,
+        min_score=max(0.0, predict.min_score),
+        max_boxes=predict.max_boxes,
+    )
+
+
+def _at_run_tau(model: TrainedRun, own: BoxResult, detections: DetectionCounter) -> RunTauRecord | None:
+    tau = model.predictor.config.threshold
+    if not own.n_boxes:
+        return None
+    return RunTauRecord(
+        tau=tau,
+        box_acc_v2=own.at_tau(tau).box_acc_v2,
+        precision=100 * float(detections.precision[0]),
+        recall=100 * float(detections.recall[0]),
+        f1=100 * float(detections.f1[0]),
+        boxes=int(detections.boxes[0]),
+        objects=detections.objects,
+    )
 
 
 def _load(model: TrainedRun, data: str | Path, split: str | None) -> DataSet:
@@ -160,25 +197,12 @@ def _load(model: TrainedRun, data: str | Path, split: str | None) -> DataSet:
     return dataset
 
 
-def _harvest(model: TrainedRun, dataset: DataSet, store: Store) -> Harvest:
-    """Return attention and linear map of the photos; nothing is fitted on them."""
-    harvester = Harvester(
-        model.config.harvest,
-        model.config.train.resize,
-        store,
-        model.transformer_weights,
-        lambda: model.transformer,
-        model.device,
-    )
-    return harvester.run(dataset, fitted=model.key_map)
-
-
 def _mismatch(model: TrainedRun, dataset: DataSet, split: str | None, protocol: Protocol) -> str | None:
     """Return why the thresholds that the run's training chose do not suit this split; None if they do."""
     if protocol != FRAMED:
         return f"they were chosen by the protocol {FRAMED.name}"
-    if model.config.sst_share != model.trained_share:
-        return f"they were chosen for predict.sst_share={model.trained_share:g}"
+    if not model.as_trained:
+        return "they were chosen for other settings of predict"
     trained = Path(model.record.data).resolve()
     here = dataset.root.resolve()
     same = here == trained or here in trained.parents or trained in here.parents

@@ -27,6 +27,7 @@ __all__ = [
     "MethodRecord",
     "MethodResult",
     "ModelEvaluation",
+    "RunTauRecord",
     "read_validation_taus",
     "shared_fields",
 ]
@@ -103,6 +104,27 @@ class ClassRecord(Record, frozen=True, kw_only=True):
     box_acc_50: float | None
 
 
+class RunTauRecord(Record, frozen=True, kw_only=True):
+    """What the run's own threshold gives, by the field's metrics and over all boxes; percent.
+
+    Attributes:
+        tau: the threshold.
+        box_acc_v2: as MaxBoxAccV2, with this one threshold.
+        precision: of all boxes, at IoU 0.5; photos whose class is the background's have none.
+        recall: of all ground-truth boxes.
+        f1: their harmonic mean.
+        boxes, objects: how many there are of each.
+    """
+
+    tau: float
+    box_acc_v2: float | None
+    precision: float
+    recall: float
+    f1: float
+    boxes: int
+    objects: int
+
+
 class ModelEvaluation(EvaluationRecord, frozen=True, kw_only=True):
     """``evaluation.json``: a run on a split.
 
@@ -110,7 +132,9 @@ class ModelEvaluation(EvaluationRecord, frozen=True, kw_only=True):
         photos: see :func:`~dips.benchmark.fingerprints.fingerprints`.
         note: a sentence of the user's about the photos.
         validation_tau_from: how the thresholds were chosen, or why none of them suits these photos.
-        sst: the transformer; ``sst_share`` is the linear map's fraction of the score map.
+        at_run_tau: what the boxes of ``dips predict`` are worth, at the run's own threshold; None where it has none.
+        mode, unet_share: how the run predicts (``predict.mode``).
+        sst: the transformer, which predicts (``accurate``) or taught the maps.
         files: SHA-256 of what else the evaluation left in the run folder, by name.
     """
 
@@ -119,9 +143,11 @@ class ModelEvaluation(EvaluationRecord, frozen=True, kw_only=True):
     photos: str
     note: str
     validation_tau_from: str
+    at_run_tau: RunTauRecord | None
     classes: list[ClassRecord]
+    mode: str
+    unet_share: float
     sst: str
-    sst_share: float
     weights: dict[str, Any]
     seed: int
     skipped: list[ProblemRecord]

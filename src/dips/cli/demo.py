@@ -71,7 +71,7 @@ def run_demo(out: Path, seed: int, *, recipe: str = "demo", train: int = _TRAIN,
     photos, run, store, predictions = (out / name for name in ("photos", "run", "store", "predictions"))
     write_sample(photos, train=train, test=test, seed=seed)
     model = fit(photos, out=run, recipe=recipe, store=store, resume=resumed, **fit_with)
-    result = model.evaluate(photos, split="test", store=store, json_path=out / "evaluation.json", note=_GENERATED)
+    result = model.evaluate(photos, split="test", json_path=out / "evaluation.json", note=_GENERATED)
     if not is_finished(predictions):
         formats = ("json", "overlays", "masks", "coco")
         folder = PredictionFolder.plan(

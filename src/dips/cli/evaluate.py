@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from dips.cli.options import Data, Device, Plots, PredictSettings, ProtocolName, Run, Store, Weights
+from dips.cli.options import Data, Device, Plots, PredictSettings, ProtocolName, Run, Weights
 
 __all__ = ["evaluate"]
 
@@ -24,7 +24,6 @@ def evaluate(
     photos: Annotated[int, Parameter(help="Number of photos in the report: the worst, the best and some others.")] = 300,
     settings: PredictSettings = None,
     weights: Weights = None,
-    store: Store = None,
     device: Device = "auto",
 ) -> int:
     """Evaluate a run against ground-truth boxes, next to training-free baselines, and update its report."""
@@ -32,7 +31,7 @@ def evaluate(
     from dips.model import Model
 
     model = Model.open(run, device=device, settings=settings or (), weights=weights or ())
-    result = model.evaluate(data, split=split, store=store, json_path=json, protocol=protocol, photos=photos)
+    result = model.evaluate(data, split=split, json_path=json, protocol=protocol, photos=photos)
     write_figures(plots, result)
     print_evaluation(result)
     return 0

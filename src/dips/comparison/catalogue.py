@@ -28,7 +28,7 @@ from dips.baselines.spg import Spg
 from dips.baselines.tokencut import TokenCut
 from dips.baselines.tscam import TsCam
 from dips.baselines.untrained import Centre, Head, MeanAttention
-from dips.comparison.dips_method import Dips, Linear
+from dips.comparison.dips_method import Accurate, Dips
 from dips.errors import ConfigError
 from dips.system.suggestions import closest
 
@@ -37,7 +37,7 @@ __all__ = ["METHODS", "Choice", "choose_methods", "create_methods", "sort_key"]
 METHODS: dict[str, type[ScoreMapMethod]] = {
     kind.name: kind
     for kind in (
-        *(Dips, Linear),
+        *(Dips, Accurate),
         *(Cam, CamMax, CamPas, CamIvr, LayerCam, GradCam, GradCamPlus),
         *(Has, ACoL, Spg, Adl, CutMix, TsCam, FCam, FCamLayerCam, C2am),
         *(Centre, MeanAttention, Lost, TokenCut),

@@ -1,4 +1,4 @@
-"""DiPS as one method among others, and its linear map alone.
+"""DiPS as one method among others, as its runs predict by default and in the accurate mode.
 
 In: a study. Out: a run folder like any other, made by :func:`dips.fitting.fit.fit`, which ``dips predict`` and
 ``dips evaluate`` take, and its score maps.
@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor
 
 from dips.baselines.fcam import epochs_within
@@ -20,9 +19,11 @@ from dips.config import load_config, to_toml
 from dips.errors import ConfigError
 from dips.fitting.fit import fit
 from dips.model import Model
+from dips.models.networks import Networks
 from dips.system.files import atomic_file
+from dips.types import Answer, PhotoBatch
 
-__all__ = ["Dips", "Linear"]
+__all__ = ["Accurate", "Dips"]
 
 _RUN = "run"
 
@@ -53,7 +54,7 @@ class Dips(ScoreMapMethod):
             recipe = run / "config.toml"
             epochs = load_config(recipe).train.epochs
         else:
-            epochs = epochs_within(study, len(study.train))
+            epochs = study.config.train.epochs and epochs_within(study, len(study.train))
             recipe = folder / "recipe.toml"
             with atomic_file(recipe) as file:
                 file.write(to_toml(study.config.replace(**{"train.epochs": epochs})))
@@ -89,56 +90,66 @@ class Dips(ScoreMapMethod):
 
     @property
     def parameters(self) -> int:
-        """Number of parameters of U-Net and classifier, and of the transformer where it has a part in the map."""
-        networks = self.model.networks
-        parts = [networks.localizer, networks.classifier, networks.transformer]
-        return sum(p.numel() for part in parts if part is not None for p in part.parameters())
+        """Number of parameters of the networks that have a part in map or class."""
+        return _parameters(self.model.networks)
 
-    def linear_maps(self, images: Tensor) -> Tensor:
-        """Return maps ``(B, h, w)`` in [0, 1] of the linear classifier on the transformer's keys, of images ``(B, 3, S, S)``.
-
-        Raises:
-            ConfigError: this run has none.
-        """
-        key_map = self.model.key_map
-        if key_map is None:
-            raise ConfigError("the linear map needs harvest.refine=dataset; leave 'linear' out")
-        return key_map.from_features([self.study.transformer(images, size) for size in key_map.sizes])
+    def answer(self, batch: PhotoBatch) -> Answer:
+        """Return what the run answers, from one pass of its networks."""
+        return self.model.networks.answer(batch)
 
     def maps(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Return the run's score maps ``(B, S, S)``, whatever the labels; see
-        :meth:`~dips.models.networks.Networks.score_maps`."""
-        networks = self.model.networks
-        return networks.score_maps(images, self.linear_maps(images) if networks.config.sst_share > 0 else None)
+        """Return the run's score maps ``(B, S, S)``, whatever the labels; see :meth:`~dips.models.networks.Networks.judge`."""
+        return self.model.networks.judge(self.model.networks.frozen.look(images))[0]
 
     def probabilities(self, images: Tensor) -> Tensor:
         """Return the class probabilities ``(B, C)`` of the run's classifier."""
-        return self.model.networks.probabilities(images)
+        return self.model.networks.judge(self.model.networks.frozen.look(images))[1]
 
 
-class Linear(ScoreMapMethod):
-    """DiPS without its U-Net: the linear map that the harvest fitted."""
+class Accurate(ScoreMapMethod):
+    """The same run in the mode ``accurate``: the linear map on CNN and transformer."""
 
-    name = "linear"
-    title = "DiPS, linear map alone"
+    name = "accurate"
+    title = "DiPS, accurate"
     paper = "this project (docs/results.md)"
     labels: ClassVar[Literal["none", "image"]] = "image"
     needs: ClassVar[tuple[str, ...]] = ("dips",)
     shares: ClassVar[bool] = True
     own: ClassVar[bool] = True
-    dips: Dips
+    networks: Networks
 
     def build(self, study: Study) -> None:
-        """Take the fitted run."""
+        """Take the fitted run.
+
+        Raises:
+            ConfigError: it has no linear maps.
+        """
         dips = study.fitted("dips")
         assert isinstance(dips, Dips)
-        self.dips, self.side = dips, dips.side
+        if "accurate" not in dips.model.modes:
+            raise ConfigError("the accurate map needs harvest.refine=dataset; leave 'accurate' out")
+        self.networks = dips.model.networks_of("accurate", dips.model.frozen)
+        self.side = self.networks.side
 
     @property
     def parameters(self) -> int:
-        """Number of parameters of the transformer."""
-        return sum(p.numel() for p in self.dips.study.transformer.network.parameters())
+        """Number of parameters of CNN and transformer."""
+        return _parameters(self.networks)
+
+    def answer(self, batch: PhotoBatch) -> Answer:
+        """Return what the run answers in this mode."""
+        return self.networks.answer(batch)
 
     def maps(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Return the linear maps ``(B, h, w)``, whatever the labels; see :meth:`Dips.linear_maps`."""
-        return torch.as_tensor(self.dips.linear_maps(images))
+        """Return the score maps ``(B, S, S)``, whatever the labels."""
+        return self.networks.judge(self.networks.frozen.look(images))[0]
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Return the class probabilities ``(B, C)`` of the run's classifier."""
+        return self.networks.judge(self.networks.frozen.look(images))[1]
+
+
+def _parameters(networks: Networks) -> int:
+    frozen = networks.frozen
+    parts = [frozen.classifier, networks.localizer, frozen.transformer if networks.config.mode == "accurate" else None]
+    return sum(p.numel() for part in parts if part is not None for p in part.parameters())

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from dips.baselines.method import ScoreMapMethod
 from dips.baselines.study import Study
@@ -114,7 +116,7 @@ class Measurer:
         def drop(name: str, error: Exception) -> None:
             self._fail(study, working.pop(name), error)
 
-        def keep(name: str, sample: Sample, score_map: FloatArray) -> None:
+        def keep(name: str, sample: Sample, score_map: FloatArray, classes: NDArray[np.int64]) -> None:
             if sample.id in shown:
                 maps[name][sample.id] = score_map
 

@@ -33,8 +33,6 @@ from dips.system.suggestions import closest
 
 __all__ = ["Config", "Setting", "all_settings", "load_config", "require_prediction", "several", "to_toml"]
 
-_LINEAR_MAP_WEIGHT = 0.6  # measured: docs/results.md
-
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -54,26 +52,23 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     predict: PredictConfig = field(default_factory=PredictConfig)
 
-    @property
-    def sst_share(self) -> float:
-        """``predict.sst_share`` in [0, 1], with -1 resolved.
-
-        Raises:
-            ConfigError: it is above 0, but this harvest makes no linear map.
-        """
-        weight = self.predict.sst_share
-        if weight > 0 and self.harvest.refine != "dataset":
-            raise ConfigError("predict.sst_share above 0 needs harvest.refine=dataset, which fits the linear map; set it to 0")
-        return weight if weight >= 0 else _LINEAR_MAP_WEIGHT if self.harvest.refine == "dataset" else 0.0
-
     def check(self) -> None:
         """Check that the settings work together, before any work is done.
 
         Raises:
             ConfigError: they do not.
         """
-        _ = self.sst_share
-        train = self.train
+        train, predict = self.train, self.predict
+        if self.harvest.refine != "dataset" and predict.mode != "unet":
+            raise ConfigError(
+                f"predict.mode={predict.mode} needs harvest.refine=dataset, which fits the linear maps; set it, or choose "
+                "predict.mode=unet"
+            )
+        if not train.epochs and (predict.mode == "unet" or predict.unet_share > 0):
+            raise ConfigError(
+                "predict.mode=unet and predict.unet_share above 0 need a U-Net; set train.epochs, the number of "
+                "passes over the photos in its training"
+            )
         if train.crop > train.resize:
             raise ConfigError(f"train.crop ({train.crop}) must not be larger than train.resize ({train.resize}); set both")
         if not (train.lambda_cpa or train.lambda_cls or train.lambda_crf):

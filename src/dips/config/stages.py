@@ -47,7 +47,7 @@ class HarvestConfig:
     sizes: Annotated[
         tuple[_Side, ...],
         Meta(min_length=1, description="sides in pixels of the squares that the transformer sees, rounded to its patches"),
-    ] = (224, 448)
+    ] = (224,)
     flip: Annotated[bool, Meta(description="average the transformer's output over the photo and its mirror image")] = False
     heads: Annotated[
         int,
@@ -60,12 +60,34 @@ class HarvestConfig:
     refine: Annotated[
         Literal["none", "image", "dataset"],
         Meta(
-            description="maps from the keys of the last block instead of the attention: computed for each image, or with a "
-            "linear map fitted to the data set"
+            description="maps from frozen features instead of the attention: for each image from the last block's keys, or "
+            "with linear maps fitted to the data set, which predict.mode=accurate and fast need"
         ),
     ] = "dataset"
-    refine_rounds: Annotated[int, Meta(ge=1, le=20, description="rounds of the refinement over the data set")] = 3
-    refine_photos: Annotated[int, Meta(ge=2, description="number of photos, at most, that the refinement is fitted on")] = 400
+    refine_inputs: Annotated[
+        Literal["joined", "keys", "cnn"],
+        Meta(
+            description="what the accurate linear map sees: the transformer's keys joined with the stages of the classifier's "
+            "CNN, or one of them"
+        ),
+    ] = "joined"
+    refine_rounds: Annotated[int, Meta(ge=1, le=20, description="rounds of the fit of the linear maps")] = 7
+    refine_photos: Annotated[int, Meta(ge=2, description="number of photos, at most, that the linear maps are fitted on")] = 400
+    refine_penalty: Annotated[
+        float, Meta(ge=0, description="ridge of the linear maps, as a multiple of the features' mean variance")
+    ] = 20.0
+    refine_fraction: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=0.9,
+            description="fraction of a photo's cells that are called object in each round; 0 = found for each photo, by Otsu's "
+            "threshold of its map",
+        ),
+    ] = 0.0
+    fast_penalty: Annotated[float, Meta(ge=0, description="ridge of the fast linear map, which imitates the accurate one")] = (
+        0.1
+    )
     levels: Annotated[
         int, Meta(ge=0, le=64, description="thresholds per map: 0 = Otsu's, N = evenly spaced fractions of the map's maximum")
     ] = 0
@@ -91,7 +113,10 @@ class ClassifierConfig:
         Literal["head", "full"],
         Meta(description="what is trained: the last layer on stored features, or the whole network"),
     ] = "head"
-    size: Annotated[int, Meta(ge=32, le=2048, description="side of the input in pixels")] = 224
+    size: Annotated[
+        int,
+        Meta(ge=32, le=2048, description="side of the square that it sees, in pixels, for the class and for the linear maps"),
+    ] = 512
     epochs: Annotated[int, Meta(ge=1, description="epochs of mode 'full'")] = 8
     lr: Annotated[float, Meta(ge=0, description="learning rate of mode 'full'")] = 0.01
     batch: Annotated[int, Meta(ge=1, description="photos per step")] = 32
@@ -114,7 +139,10 @@ class TrainConfig:
     seed: Annotated[
         int, Meta(ge=0, le=10**9, description="seed of initial weights, order, crops, sampled pixels and the validation split")
     ] = 0
-    epochs: Annotated[int, Meta(ge=1, description="passes over the training photos")] = 3
+    epochs: Annotated[
+        int,
+        Meta(ge=0, description="passes over the training photos; 0 = no U-Net is trained, the linear maps are the localizer"),
+    ] = 0
     batch: Annotated[int, Meta(ge=1, description="photos per step")] = 16
     optimizer: Annotated[Literal["adamw", "sgd"], Meta(description="AdamW, or SGD with Nesterov momentum 0.9 (paper)")] = (
         "adamw"
@@ -176,17 +204,18 @@ class TrainConfig:
 class PredictConfig:
     """From a photo to boxes with a trained localizer."""
 
-    size: Annotated[int, Meta(ge=32, description="side of the square that the U-Net sees")] = 160
-    flip: Annotated[bool, Meta(description="average over the photo and its mirror image")] = True
-    sst_share: Annotated[
-        float,
+    mode: Annotated[
+        Literal["fast", "accurate", "unet"],
         Meta(
-            ge=-1,
-            le=1,
-            description="weight of the transformer's linear map in the score map: 0 = the U-Net alone, no transformer needed; "
-            "1 = that map alone; -1 = 0.6 with harvest.refine=dataset, otherwise 0",
+            description="what makes the score map: the linear map on the classifier's CNN, which needs no transformer; that on "
+            "CNN and transformer; or the trained U-Net"
         ),
-    ] = -1.0
+    ] = "fast"
+    unet_share: Annotated[
+        float, Meta(ge=0, le=1, description="weight of the U-Net in the score maps of the modes fast and accurate")
+    ] = 0.0
+    size: Annotated[int, Meta(ge=32, description="side of the square that the U-Net sees")] = 160
+    flip: Annotated[bool, Meta(description="average over the photo and its mirror image")] = False
     threshold: Annotated[
         float,
         Meta(

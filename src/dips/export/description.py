@@ -31,7 +31,7 @@ class Description(Record, frozen=True, kw_only=True, forbid_unknown_fields=True)
     Attributes:
         classes: names in label order.
         background: label of the class without object, if there is one.
-        settings: those of prediction by name, threshold and ``sst_share`` resolved; see :attr:`predict`.
+        settings: those of prediction by name, the threshold resolved; see :attr:`predict`.
         side: of the squares that the networks see, in pixels.
         photo_side: see :class:`~dips.predict.predictor.Predictor`.
         weights: for each pretrained network inside what is known of its weights: ``arch``, ``note``, ``licence``.
@@ -48,10 +48,10 @@ class Description(Record, frozen=True, kw_only=True, forbid_unknown_fields=True)
         0.4
     """
 
-    schema_version: int = msgspec.field(default=1, name="schema")
+    schema_version: int = msgspec.field(default=2, name="schema")
     classes: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
     background: int | None
-    settings: dict[str, bool | int | float] = msgspec.field(name="predict")
+    settings: dict[str, bool | int | float | str] = msgspec.field(name="predict")
     side: Annotated[int, msgspec.Meta(ge=1, le=_MAX_SIDE)]
     photo_side: Annotated[int, msgspec.Meta(ge=1)] | None
     weights: dict[str, dict[str, str]]

@@ -16,7 +16,7 @@ class Graph(nn.Module):
     def __init__(self, networks: Networks) -> None:
         super().__init__()
         self.networks = networks
-        parts = (networks.localizer, networks.classifier, networks.key_map, networks.transformer)
+        parts = (networks.frozen, networks.linear, networks.localizer)
         self.parts = nn.ModuleList(part for part in parts if part is not None)
 
     def forward(self, photos: Tensor) -> tuple[Tensor, Tensor]:
@@ -28,4 +28,4 @@ class Graph(nn.Module):
         images = photos.permute(0, 3, 1, 2).float()
         # always antialiased: where nothing shrinks it makes no difference, and the graph needs no branch; divided when small
         images = F.interpolate(images, (side, side), mode="bilinear", align_corners=False, antialias=True) / 255
-        return self.networks.score_maps(images), self.networks.probabilities(images)
+        return self.networks.judge(self.networks.frozen.look(images))

@@ -27,7 +27,7 @@ from dips.types import Answer, Answerer, PhotoBatch
 __all__ = ["BAKED", "OnnxModel", "OnnxNetworks", "load_onnx"]
 
 INPUT, OUTPUTS = "photos", ("score_map", "probabilities")
-BAKED = ("size", "flip", "sst_share")
+BAKED = ("mode", "unet_share", "size", "flip")
 """Settings of prediction that are part of the graph."""
 
 
@@ -91,8 +91,8 @@ class OnnxNetworks(Answerer):
             raise
         except Exception as error:  # onnxruntime has a separate exception for every reason
             raise RunError(f"{self._name} cannot be run here ({_first_line(error)}); try --set predict.batch=1") from error
-        count, size, classes = len(batch), self.description.predict.size, len(self.description.classes)
-        if maps.shape != (count, size, size) or probabilities.shape != (count, classes):
+        count, classes = len(batch), len(self.description.classes)
+        if maps.ndim != 3 or len(maps) != count or 0 in maps.shape or probabilities.shape != (count, classes):
             raise RunError(f"{self._name} answers in other shapes than its description says; export it again")
         localized = maps if batch.localized is None else maps[list(batch.localized)]
         return Answer(np.asarray(localized, np.float32), np.asarray(probabilities, np.float32))

@@ -21,7 +21,7 @@ from dips.model import Model
 from dips.models.networks import TEMPER
 from dips.report.run_report import write_run_report
 from dips.runs.card import write_card
-from dips.runs.checkpoint import key_map_values, save_model
+from dips.runs.checkpoint import save_model
 from dips.runs.records import (
     CONFIG,
     MODEL,
@@ -93,8 +93,6 @@ def fit(
         f"{len(train_set)} training and {len(val_set)} validation photos of {len(train_set.classes)} classes"
         + ("" if train_set.background is None else f"; '{train_set.classes[train_set.background]}' is without object")
     )
-    if config.sst_share > 0:
-        log(f"score maps will mix the U-Net with the transformer's linear map (predict.sst_share, here {config.sst_share:g})")
     with fabric.rank_zero_first():  # it fills the store, other processes read it
         inputs = prepare(
             train_set, val_set, config=config, store=Store(store_folder(store)), device=fabric.device, given=weights
@@ -136,7 +134,7 @@ def _begin_run(run: Path, config: Config, resume: bool) -> None:
 
 def _save(run: Path, data: Path, config: Config, inputs: TrainingInputs, result: TrainingResult, device: torch.device) -> None:
     """Write everything that the run folder holds besides settings and metrics."""
-    train, problems, key_map = inputs.train, inputs.harvest.problems, inputs.harvest.key_map
+    train, problems = inputs.train, inputs.problems
     record = RunRecord(
         data=str(data),
         classes=train.classes,
@@ -148,24 +146,24 @@ def _save(run: Path, data: Path, config: Config, inputs: TrainingInputs, result:
         selection=result.selection,
         label_free=result.label_free,
         validation=result.validation,
-        best_tau=result.best_tau,
+        best_tau=result.thresholds[config.predict.mode],
         seed=config.train.seed,
-        seconds=RunSeconds(harvest=round(inputs.harvest.seconds, 1), training=round(result.seconds, 1)),
+        seconds=RunSeconds(harvest=round(inputs.seconds, 1), training=round(result.seconds, 1)),
         environment=environment(device),
     )
     meta = ModelMeta(
         classes=train.classes,
         background=train.background,
-        best_tau=result.best_tau,
-        sst_share=config.sst_share,
+        thresholds=result.thresholds,
+        mode=config.predict.mode,
+        unet_share=config.predict.unet_share,
         temper=TEMPER,
         photo_side=_photo_side(train),
-        key_map=None if key_map is None else key_map_values(key_map),
     )
     write_json(run / RUN, record)
     write_card(run / "README.md", record)
     write_run_report(run)
-    save_model(run, result.localizer.cpu(), inputs.classifier.cpu(), meta)  # model.json says that the run is done
+    save_model(run, inputs.classifier, inputs.linear, result.localizer, meta)  # model.json says that the run is done
     (run / STATE).unlink(missing_ok=True)
 
 

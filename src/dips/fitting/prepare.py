@@ -1,12 +1,16 @@
-"""Everything before the localizer: weights, harvest, classifier, scored proposals (paper 3.1, 3.2)."""
+"""Everything before a localizer is chosen: weights, classifier, linear maps; for a U-Net harvest and scored proposals, too.
+
+In: the two parts of the data, settings and a store. Out: :class:`TrainingInputs` (paper 3.1, 3.2).
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -15,21 +19,38 @@ from dips.config import Config
 from dips.data import require_trainable
 from dips.data.images import ByteImage
 from dips.errors import DataError
-from dips.harvest.features import pooled_features
+from dips.harvest.features import linear_maps, pooled_features, pooled_shelf
 from dips.harvest.harvest import Harvest
 from dips.harvest.harvester import Harvester
 from dips.harvest.scored_photos import ScoredPhotos, score_photos
-from dips.harvest.store import Store
-from dips.models.backbones import load_transformer
+from dips.harvest.squares import SquareReader, read_square
+from dips.harvest.store import Store, network_hash
+from dips.models.backbones import Transformer, load_transformer
 from dips.models.classifier import Classifier, LinearProbe
+from dips.models.frozen import FrozenNetworks, Look
+from dips.models.inputs import to_tensor
+from dips.models.linear_map import LinearMaps
+from dips.models.networks import Networks
 from dips.models.weights.resolve import Weights, resolve
 from dips.system.console import log
 from dips.system.device import seed_everything
-from dips.types import DataSet, FloatArray, Sample
+from dips.types import DataSet, Problem, Sample
 
-__all__ = ["TrainingInputs", "prepare"]
+__all__ = ["Proposals", "TrainingInputs", "prepare"]
 
-_BATCH = 32
+
+@dataclass(frozen=True)
+class Proposals:
+    """What a U-Net is trained on.
+
+    Attributes:
+        harvest: squares and maps of both parts, the training part first.
+        train, val: scored proposals.
+    """
+
+    harvest: Harvest
+    train: ScoredPhotos
+    val: ScoredPhotos
 
 
 @dataclass(frozen=True)
@@ -38,45 +59,57 @@ class TrainingInputs:
 
     Attributes:
         train, val: the data, without unreadable photos.
-        harvest: squares and maps of both, ``train`` first.
+        digests: the photos' keys in the store, the training part first.
+        problems: the unreadable photos.
         classifier: fitted and frozen.
-        accuracy: percent right on ``val``: of the ``classifier``, and of a ``linear_probe`` on the transformer's class tokens.
+        linear: the linear maps; None unless ``harvest.refine=dataset``.
+        proposals: None where no U-Net is trained.
+        accuracy: percent right on ``val``: of the ``classifier``, and, where the transformer saw all photos, of a
+            ``linear_probe`` on its class tokens.
         weights: of transformer and CNNs.
-        items, val_items: scored proposals.
+        seconds: what linear maps and harvest took.
     """
 
     train: DataSet
     val: DataSet
-    harvest: Harvest
+    digests: tuple[str, ...]
+    problems: tuple[Problem, ...]
     classifier: Classifier
+    linear: LinearMaps | None
+    proposals: Proposals | None
     accuracy: dict[str, float]
     weights: dict[str, Weights]
-    items: ScoredPhotos
-    val_items: ScoredPhotos
+    seconds: float
 
     @property
     def origin(self) -> str:
         """Sixteen hex digits that identify photos, labels, maps and weights: a resumed training must have the same."""
         labels = ",".join(map(str, _labels((*self.train.samples, *self.val.samples)).tolist()))
         weights = [item.sha256 for item in self.weights.values()]
-        parts = [str(len(self.train)), labels, self.harvest.maps.folder.name, *weights, *self.harvest.digests]
+        maps = "" if self.proposals is None else self.proposals.harvest.maps.folder.name
+        parts = [str(len(self.train)), labels, maps, *weights, *self.digests]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
     def val_square(self, position: int) -> ByteImage:
-        """Return the ``position``-th validation photo as a square ``(S, S, 3) uint8`` RGB, S = ``train.resize``."""
-        return self.harvest.square(self.harvest.digests[len(self.train) + position])
+        """Return the ``position``-th validation photo as a square ``(S, S, 3) uint8`` RGB, S = ``train.resize``.
 
-    def val_linear(self, position: int) -> FloatArray:
-        """Return its linear map ``(h, w) float32`` in [0, 1]; only with ``harvest.refine=dataset``."""
-        linear = self.harvest.linear(self.harvest.digests[len(self.train) + position])
-        assert linear is not None
-        return linear
+        Only where a U-Net is trained.
+        """
+        assert self.proposals is not None
+        return self.proposals.harvest.square(self.digests[len(self.train) + position])
+
+    def frozen(self, config: Config) -> FrozenNetworks:
+        """Return the fitted classifier's CNN with the transformer, which is loaded here."""
+        transformer = load_transformer(self.weights["transformer"])
+        return FrozenNetworks(
+            self.classifier, side=config.classifier.size, transformer=transformer, key_sides=config.harvest.sizes
+        )
 
 
 def prepare(
     train: DataSet, val: DataSet, *, config: Config, store: Store, device: torch.device, given: Sequence[str] = ()
 ) -> TrainingInputs:
-    """Harvest both parts, fit the classifier on the training part, score the proposals.
+    """Fit classifier and linear maps on the training part; where a U-Net is trained, harvest both parts and score proposals.
 
     Args:
         train, val: labelled photos, see :func:`dips.fitting.splits.read_splits`.
@@ -86,61 +119,202 @@ def prepare(
         WeightsError: a network's weights are not here.
         DataError: too few photos can be read.
     """
-    weights = _resolve_weights(config, given)
-    harvest = _harvest(train, val, config, weights["transformer"], store, device)
-    train, val = _readable(train, harvest), _readable(val, harvest)
-    require_trainable(train)
-    if not len(val):
-        raise DataError(f"no validation photo in {val.root} can be read; 'dips check' names what is wrong with them")
-    labels, count = _labels(harvest.samples), len(train)
+    return _Preparation(train, val, config, store, device, given).run()
 
-    seed_everything(config.train.seed)
-    classifier = Classifier.from_weights(weights["classifier"], len(train.classes))
-    pooled = pooled_features(classifier, weights["classifier"], harvest, store, config.classifier.size, device)
-    _fit_classifier(classifier, config, harvest, pooled[:count], labels[:count], device)
-    accuracy = {
-        "classifier": _classifier_accuracy(classifier, config, harvest, pooled[count:], labels[count:], device),
-        "linear_probe": _probe_accuracy(harvest, labels, count, len(train.classes)),
-    }
-    log("validation accuracy: " + ", ".join(f"{name} {value:.1f}%" for name, value in accuracy.items()))
 
-    score = partial(
-        score_photos,
-        harvest,
-        classifier=classifier,
-        config=config.harvest,
-        side=config.classifier.size,
-        store=store,
-        background=train.background,
-        device=device,
-    )
-    items = score(range(count), labels[:count].tolist())
-    val_items = score(range(count, len(labels)), labels[count:].tolist())
-    return TrainingInputs(train, val, harvest, classifier, accuracy, weights, items, val_items)
+class _Preparation:
+    """The steps of :func:`prepare`, and what they share."""
+
+    def __init__(
+        self, train: DataSet, val: DataSet, config: Config, store: Store, device: torch.device, given: Sequence[str]
+    ) -> None:
+        self.train, self.val, self.config, self.store, self.device = train, val, config, store, device
+        self.weights = _resolve_weights(config, given)
+        seed_everything(config.train.seed)
+        self.classifier = Classifier.from_weights(self.weights["classifier"], len(train.classes))
+        # only a CNN that is trained itself needs photos again and again
+        side = config.classifier.size if config.classifier.mode == "full" else None
+        self.reader = SquareReader(train.samples + val.samples, store, side)
+        self.pooled = pooled_shelf(store, self.weights["classifier"], config.classifier.size)
+
+    def run(self) -> TrainingInputs:
+        """Do what ``prepare`` says."""
+        config, started = self.config, time.perf_counter()
+        linear = None
+        if config.harvest.refine == "dataset" and config.classifier.mode == "head":
+            linear = self._linear_maps()  # its photos pass the CNN here and nowhere else
+        seconds = time.perf_counter() - started
+        pooled = self._pooled_features()
+        labels, count = _labels(self.samples), len(self.train)
+        self._fit_classifier(pooled[:count], labels[:count])
+        accuracy = {"classifier": self._classifier_accuracy(pooled[count:], labels[count:])}
+        started = time.perf_counter()
+        if config.harvest.refine == "dataset" and linear is None:
+            linear = self._linear_maps()
+        proposals = None
+        if config.train.epochs:
+            proposals = self._proposals(linear, labels)
+            accuracy["linear_probe"] = _probe_accuracy(proposals.harvest, labels, count, len(self.train.classes))
+        seconds += time.perf_counter() - started
+        log("validation accuracy: " + ", ".join(f"{name} {value:.1f}%" for name, value in accuracy.items()))
+        return TrainingInputs(
+            self.train,
+            self.val,
+            self.digests,
+            self.problems,
+            self.classifier,
+            linear,
+            proposals,
+            accuracy,
+            self.weights,
+            seconds,
+        )
+
+    @cached_property
+    def transformer(self) -> Transformer:
+        """Loaded at first use."""
+        return load_transformer(self.weights["transformer"])
+
+    def _frozen(self) -> FrozenNetworks:
+        config = self.config
+        return FrozenNetworks(
+            self.classifier, side=config.classifier.size, transformer=self.transformer, key_sides=config.harvest.sizes
+        )
+
+    def _names(self) -> dict[str, str]:
+        """Return what features depend on, by name."""
+        weights = {role: f"{self.weights[role].arch} {self.weights[role].sha256}" for role in ("transformer", "classifier")}
+        if self.config.classifier.mode == "full":
+            weights["classifier"] = network_hash(self.classifier.body)
+        return {**weights, "side": str(self.config.classifier.size), "key_sides": str(self.config.harvest.sizes)}
+
+    def _linear_maps(self) -> LinearMaps:
+        """Fit the linear maps; nothing is fitted on the validation part."""
+        held_out = {sample.path for sample in self.val.samples}
+        labels: dict[str, int] = {}
+        for sample, digest in zip(self.reader.samples, self.reader.digests, strict=True):
+            assert sample.label is not None
+            # a photo that lies in the folders of two classes shows an object if either says so
+            if sample.path not in held_out and labels.get(digest, self.train.background) == self.train.background:
+                labels[digest] = sample.label
+        return linear_maps(
+            self.reader,
+            labels,
+            load=self._frozen,
+            names=self._names(),
+            classes=len(self.train.classes),
+            background=self.train.background,
+            config=self.config.harvest,
+            store=self.store,
+            shelf=self.pooled if self.config.classifier.mode == "head" else None,
+            device=self.device,
+        )
+
+    def _pooled_features(self) -> Tensor:
+        """Return the pooled features ``(N, F)`` of both parts; from here on they hold readable photos only."""
+        frozen = FrozenNetworks(self.classifier, side=self.config.classifier.size)
+        pooled = pooled_features(frozen, self.reader, self.pooled, batch=self.config.harvest.batch, device=self.device)
+        self.reader.fill(batch=self.config.harvest.batch, side=self.config.classifier.size)
+        self.samples, self.digests, self.problems = self.reader.readable()
+        paths = {sample.path for sample in self.samples}
+        self.train, self.val = (
+            dataclasses.replace(part, samples=tuple(sample for sample in part.samples if sample.path in paths))
+            for part in (self.train, self.val)
+        )
+        require_trainable(self.train)
+        if not len(self.val):
+            raise DataError(f"no validation photo in {self.val.root} can be read; 'dips check' names what is wrong with them")
+        return pooled
+
+    def _batch(self, digests: Sequence[str]) -> Tensor:
+        """Return stored photos as a batch ``(B, 3, S, S)`` in [0, 1], S = ``classifier.size``."""
+        assert self.reader.squares is not None
+        return to_tensor([read_square(self.reader.squares, digest) for digest in digests], self.device)
+
+    def _fit_classifier(self, pooled: Tensor, labels: Tensor) -> None:
+        """Fit the CNN to the labels ``(N,)`` of the first N photos, of pooled features ``(N, F)``, and freeze it."""
+        settings, count = self.config.classifier, len(labels)
+        self.classifier.to("cpu").fit_head(pooled, labels)
+        if settings.mode == "full":
+            log(f"classifier: fine-tuning all layers for {settings.epochs} epochs")
+
+            def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+                generator = torch.Generator().manual_seed(self.config.train.seed * 1009 + epoch)
+                order = torch.randperm(count, generator=generator).tolist()
+                steps = -(-count // settings.batch)  # of nearly equal size: a batch of one is none for a batch norm
+                for step in range(steps):
+                    part = order[step * count // steps : (step + 1) * count // steps]
+                    images = self._batch([self.digests[i] for i in part])
+                    yield (images.flip(-1) if (epoch + step) % 2 else images), labels[part]
+
+            self.classifier.fit_full(batches, epochs=settings.epochs, lr=settings.lr, device=self.device)
+        self.classifier.to(self.device).freeze()
+
+    @torch.no_grad()
+    def _classifier_accuracy(self, pooled: Tensor, labels: Tensor) -> float:
+        """Return the percentage of the last N photos that the classifier gives their label ``(N,)``.
+
+        Args:
+            pooled: their features ``(N, F)`` before fitting; all that is needed where only the last layer was fitted.
+        """
+        if self.config.classifier.mode == "head":
+            predicted = self.classifier.head(pooled.to(self.device)).argmax(1).cpu()
+        else:
+            digests, step = self.digests[-len(labels) :], self.config.classifier.batch
+            groups = (digests[start : start + step] for start in range(0, len(digests), step))
+            predicted = torch.cat([self.classifier(self._batch(group)).argmax(1).cpu() for group in groups])
+        return 100 * int((predicted == labels).sum()) / len(labels)
+
+    def _refined(self, linear: LinearMaps, look: Look) -> Tensor:
+        """Return the accurate score maps ``(B, h, w)`` in [0, 1] of what CNN and transformer look at."""
+        networks = Networks(
+            look.networks,
+            config=dataclasses.replace(self.config.predict, mode="accurate", unet_share=0.0, flip=False),
+            device=self.device,
+            background=self.train.background,
+            linear=linear.accurate,
+        )
+        return networks.judge(look)[0]
+
+    def _proposals(self, linear: LinearMaps | None, labels: Tensor) -> Proposals:
+        """Harvest both parts at once, the training part first, and score the proposals."""
+        config, count = self.config, len(self.train)
+        names = self._names()
+        if linear is not None:
+            names["linear"] = network_hash(linear)
+            names["classifier"] = network_hash(self.classifier)  # its probabilities weigh the classes' maps
+
+        refined = None if linear is None else partial(self._refined, linear)
+        both = dataclasses.replace(self.train, samples=self.train.samples + self.val.samples)
+        harvest = Harvester(config.harvest, config.train.resize, self.store, names, self._frozen, self.device, refined).run(
+            both
+        )
+        score = partial(
+            score_photos,
+            harvest,
+            classifier=self.classifier,
+            config=config.harvest,
+            side=config.classifier.size,
+            store=self.store,
+            background=self.train.background,
+            device=self.device,
+        )
+        return Proposals(
+            harvest, score(range(count), labels[:count].tolist()), score(range(count, len(labels)), labels[count:].tolist())
+        )
 
 
 def _resolve_weights(config: Config, given: Sequence[str]) -> dict[str, Weights]:
     """Find the pretrained weights of every network, by its role; an encoder that equals the classifier shares its own."""
     transformer = resolve(config.harvest.sst, role="transformer", given=given)
     classifier = resolve(config.classifier.arch, role="cnn", given=given)
-    same = config.localizer.encoder == config.classifier.arch
-    encoder = classifier if same else resolve(config.localizer.encoder, role="cnn", given=given)
-    weights = {"transformer": transformer, "classifier": classifier, "encoder": encoder}
+    weights = {"transformer": transformer, "classifier": classifier}
+    if config.train.epochs:
+        same = config.localizer.encoder == config.classifier.arch
+        weights["encoder"] = classifier if same else resolve(config.localizer.encoder, role="cnn", given=given)
     for role, item in weights.items():
         log(f"weights of the {role}: {item.line()}")
     return weights
-
-
-def _harvest(train: DataSet, val: DataSet, config: Config, weights: Weights, store: Store, device: torch.device) -> Harvest:
-    """Harvest both parts at once, the training part first; nothing is fitted on the validation part."""
-    both = dataclasses.replace(train, samples=train.samples + val.samples)
-    harvester = Harvester(config.harvest, config.train.resize, store, weights, lambda: load_transformer(weights), device)
-    return harvester.run(both, held_out={sample.path for sample in val.samples})
-
-
-def _readable(part: DataSet, harvest: Harvest) -> DataSet:
-    paths = {sample.path for sample in harvest.samples}
-    return dataclasses.replace(part, samples=tuple(sample for sample in part.samples if sample.path in paths))
 
 
 def _labels(samples: Sequence[Sample]) -> Tensor:
@@ -148,51 +322,6 @@ def _labels(samples: Sequence[Sample]) -> Tensor:
     labels = [sample.label for sample in samples]
     assert None not in labels
     return torch.tensor(labels)
-
-
-def _fit_classifier(
-    classifier: Classifier,
-    config: Config,
-    harvest: Harvest,
-    pooled: Tensor,
-    labels: Tensor,
-    device: torch.device,
-) -> None:
-    """Fit the CNN to the labels ``(N,)`` of the first N photos, whose pooled features ``(N, F)`` are known, and freeze it."""
-    settings, count = config.classifier, len(labels)
-    classifier.to("cpu").fit_head(pooled, labels)
-    if settings.mode == "full":
-        log(f"classifier: fine-tuning all layers for {settings.epochs} epochs")
-
-        def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-            order = torch.randperm(count, generator=torch.Generator().manual_seed(config.train.seed * 1009 + epoch)).tolist()
-            steps = -(-count // settings.batch)  # of nearly equal size: a batch of one is none for a batch norm
-            for step in range(steps):
-                part = order[step * count // steps : (step + 1) * count // steps]
-                images = harvest.batch([harvest.digests[i] for i in part], settings.size, device)
-                yield (images.flip(-1) if (epoch + step) % 2 else images), labels[part]
-
-        classifier.fit_full(batches, epochs=settings.epochs, lr=settings.lr, device=device)
-    classifier.to(device).freeze()
-
-
-@torch.no_grad()
-def _classifier_accuracy(
-    classifier: Classifier, config: Config, harvest: Harvest, pooled: Tensor, labels: Tensor, device: torch.device
-) -> float:
-    """Return the percentage of the last N photos that the classifier gives their label ``(N,)``.
-
-    Args:
-        pooled: their features ``(N, F)`` before fitting; all that is needed where only the last layer was fitted.
-    """
-    if config.classifier.mode == "head":
-        predicted = classifier.head(pooled.to(device)).argmax(1).cpu()
-    else:
-        digests = harvest.digests[-len(labels) :]
-        groups = (digests[start : start + _BATCH] for start in range(0, len(digests), _BATCH))
-        batches = (harvest.batch(group, config.classifier.size, device) for group in groups)
-        predicted = torch.cat([classifier(images).argmax(1).cpu() for images in batches])
-    return 100 * int((predicted == labels).sum()) / len(labels)
 
 
 def _probe_accuracy(harvest: Harvest, labels: Tensor, count: int, classes: int) -> float:

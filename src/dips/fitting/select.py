@@ -1,52 +1,66 @@
-"""Fit the localizer, and choose epoch and threshold on the validation part (paper 3.3)."""
+"""Choose thresholds, and where a U-Net is trained its epoch, on the validation part (paper 3.3).
+
+In: :class:`~dips.fitting.prepare.TrainingInputs`. Out: a :class:`TrainingResult` with thresholds for every mode of prediction
+that the run can offer. Validation sees the photos as prediction does.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
 from torch import nn
 
-from dips.benchmark.loop import evaluate_maps
+from dips.benchmark.loop import evaluate_maps, evaluate_photos
 from dips.config import Config
+from dips.data.images import image_size
 from dips.evaluate.boxes import boxes_at_thresholds, tau_grid
+from dips.evaluate.detection import DetectionCounter
 from dips.evaluate.protocol import FRAMED
 from dips.fitting.prepare import TrainingInputs
 from dips.fitting.splits import boxed_positions, resolve_select_on
+from dips.models.inputs import resize_to, to_tensor
 from dips.models.localizer import Localizer
-from dips.models.networks import Networks
+from dips.models.networks import Networks, mode_settings, tempered, unet_logits
 from dips.system.device import seed_everything
 from dips.train.loop import FitResult, fit_localizer
-from dips.types import FloatArray, PhotoBatch
+from dips.types import FloatArray, Sample
 
 __all__ = ["TrainingResult", "fit_and_select"]
 
-_FINE_THRESHOLDS = 1000  # the protocol's
+_THRESHOLDS = 1000  # the protocol's
 _COARSE_THRESHOLDS = 101  # while training: a hundredth is fine enough to compare epochs
+_DETECTION_TAUS = np.arange(0.05, 0.96, 0.01)
+_MAX_PHOTOS = 400  # that thresholds are chosen on
+
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """A localizer with the threshold for it, and how both were chosen.
+    """What a run is made of, and how it was chosen.
 
     Attributes:
-        best_tau: thresholds chosen on validation, names as in :attr:`dips.evaluate.BoxResult.best_tau`.
+        localizer: the U-Net of the chosen epoch; None where none was trained.
+        fit: its training.
+        thresholds: by mode of prediction, thresholds chosen on validation: names as in
+            :attr:`dips.evaluate.BoxResult.best_tau`, and ``run``, the one that boxes are predicted with.
         selection: how epoch and threshold were chosen, in words.
         label_free: no box had a part in it.
-        validation: the chosen localizer's numbers on the validation part, percent.
+        validation: numbers on the validation part, percent.
         seconds: of training, those before an interruption included.
     """
 
-    localizer: Localizer
-    fit: FitResult
-    best_tau: dict[str, float]
+    localizer: Localizer | None
+    fit: FitResult | None
+    thresholds: dict[str, dict[str, float]]
     selection: str
     label_free: bool
     validation: dict[str, float]
@@ -56,7 +70,7 @@ class TrainingResult:
 def fit_and_select(
     inputs: TrainingInputs, *, config: Config, run: Path, fabric: Fabric, resume: bool = False
 ) -> TrainingResult:
-    """Fit the localizer and choose epoch and threshold on the validation part.
+    """Fit the U-Net, if one is to be trained, and choose epoch and thresholds on the validation part.
 
     Args:
         run: folder for metrics and the state to resume from.
@@ -65,115 +79,181 @@ def fit_and_select(
         RunError: the folder holds another run.
         ConfigError: ``train.select_on=boxes``, and no validation photo has a box.
     """
-    select_on = resolve_select_on(config, inputs.val)
-    seed_everything(config.train.seed)
-    encoder = inputs.weights["encoder"]
-    localizer = Localizer.from_weights(encoder) if config.localizer.pretrained else Localizer(config.localizer.encoder)
-    validation = _Validation(inputs, config, localizer, fabric.device)
-    fit = fit_localizer(
-        localizer,
-        inputs.classifier,
-        inputs.items,
-        config=config.train,
-        fabric=fabric,
-        run_dir=run,
-        validate=None if select_on == "last" else validation.validate_epoch,
-        resume=resume,
-        background=inputs.train.background,
-        classifier_size=config.classifier.size,
-        origin=inputs.origin,
-    )
+    validation = _Validation(inputs, config)
+    localizer, fit, epoch = None, None, ""
+    if inputs.proposals is not None:
+        select_on = resolve_select_on(config, inputs.val)
+        seed_everything(config.train.seed)
+        encoder = inputs.weights["encoder"]
+        localizer = Localizer.from_weights(encoder) if config.localizer.pretrained else Localizer(config.localizer.encoder)
+        fit = fit_localizer(
+            localizer,
+            inputs.classifier,
+            inputs.proposals.train,
+            config=config.train,
+            fabric=fabric,
+            run_dir=run,
+            validate=None if select_on == "last" else validation.validate_epoch,
+            resume=resume,
+            background=inputs.train.background,
+            classifier_size=config.classifier.size,
+            origin=inputs.origin,
+        )
+        by = "the last" if select_on == "last" else f"by {validation.epoch_words}"
+        epoch = f"epoch {fit.epoch} of {fit.epochs} ({by}); "
     started = time.perf_counter()
-    metrics, best_tau = validation.measure_final(localizer, flip=config.predict.flip)
-    epoch = "the last" if select_on == "last" else f"by {validation.words}"
+    thresholds, metrics = validation.choose_thresholds(localizer, fabric.device)
     return TrainingResult(
         localizer,
         fit,
-        best_tau=best_tau,
-        selection=f"epoch {fit.epoch} of {fit.epochs} ({epoch}); threshold by {validation.words}",
+        thresholds=thresholds,
+        selection=f"{epoch}threshold by {validation.words}",
         label_free=not validation.by_boxes,
         validation=metrics,
-        seconds=fit.seconds + time.perf_counter() - started,
+        seconds=(fit.seconds if fit is not None else 0.0) + time.perf_counter() - started,
     )
 
 
 class _Validation:
     """The validation part as a measure of localizers.
 
-    Where photos have ground-truth boxes it is MaxBoxAccV2 on these photos, else, or with ``train.select_on=proposals``, the
-    agreement with the best proposals of photos that nothing was trained on, which needs no box.
+    Where photos have ground-truth boxes, and ``train.select_on`` is not ``proposals``, they decide. Else epochs are compared by
+    agreement with the best proposals of photos that nothing was trained on, and the threshold is the level that the linear maps
+    put between object and background.
 
     Attributes:
         by_boxes: which of the two it is.
-        words: the same for people.
+        words: how thresholds are chosen, for people.
+        epoch_words: how epochs are.
     """
 
-    def __init__(self, inputs: TrainingInputs, config: Config, localizer: Localizer, device: torch.device) -> None:
-        self._inputs, self._boxed = inputs, boxed_positions(inputs.val)
+    def __init__(self, inputs: TrainingInputs, config: Config) -> None:
+        self._inputs, self._config = inputs, config
+        self._boxed = boxed_positions(inputs.val)
         self.by_boxes = bool(self._boxed) and resolve_select_on(config, inputs.val) != "proposals"
-        self._proposals = {} if self.by_boxes else _best_proposals(inputs)
-        self.words = (
-            f"ground-truth boxes of {len(self._boxed)} validation photos"
-            if self.by_boxes
-            else "agreement with held-out proposals, no boxes"
-        )
-        # as they will predict, but for mirror images, which epochs need not; linear maps come from the harvest
-        self._networks = Networks(
-            localizer,
-            inputs.classifier,
-            config=dataclasses.replace(config.predict, sst_share=config.sst_share, flip=False),
-            classifier_size=config.classifier.size,
-            device=device,
-        )
+        agreement = "agreement with held-out proposals, no boxes"
+        self._proposals = {} if self.by_boxes or inputs.proposals is None else _best_proposals(inputs)
+        self.words = self.epoch_words = agreement
+        if self.by_boxes:
+            self.words = self.epoch_words = f"ground-truth boxes of {len(_spread(self._boxed))} validation photos"
+        elif config.predict.mode != "unet":
+            self.words = "the level between object and background of the linear map, no boxes"
 
     def validate_epoch(self, network: nn.Module) -> dict[str, float]:
-        """Return what one epoch's localizer reaches, in percent; ``select`` is what epochs are compared by."""
-        self._networks.localizer = cast(Localizer, network)
-        metrics, _ = self._measure(_COARSE_THRESHOLDS)
-        return {"select": metrics["v2" if self.by_boxes else "agreement"], **metrics}
+        """Return what one epoch's U-Net reaches, in percent; ``select`` is what epochs are compared by."""
+        localizer = cast(Localizer, network)
+        if not self.by_boxes:
+            agreement, _ = self._agreement(localizer)
+            return {"select": agreement, "agreement": agreement}
+        samples = [self._inputs.val.samples[i] for i in self._boxed]
+        result = evaluate_maps(self._unet_maps(localizer, self._boxed), samples, thresholds=_COARSE_THRESHOLDS)
+        at_iou = {f"box_acc_{name}": value for name, value in result.max_box_acc_at.items()}
+        return {"select": result.max_box_acc_v2, "v2": result.max_box_acc_v2, **at_iou}
 
-    def measure_final(self, localizer: Localizer, *, flip: bool) -> tuple[dict[str, float], dict[str, float]]:
-        """Return what the chosen localizer reaches with maps as they will be predicted, in percent, and its thresholds."""
-        self._networks.localizer = localizer.to(self._networks.device).eval()
-        self._networks.config = dataclasses.replace(self._networks.config, flip=flip)
-        return self._measure(_FINE_THRESHOLDS)
-
-    def _measure(self, thresholds: int) -> tuple[dict[str, float], dict[str, float]]:
+    def choose_thresholds(
+        self, localizer: Localizer | None, device: torch.device
+    ) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
+        """Return thresholds by mode, and the numbers of the mode that the run predicts with."""
+        networks = self._networks(localizer, device)
+        mode = self._config.predict.mode
+        samples = self._inputs.val.samples
         if self.by_boxes:
-            samples = [self._inputs.val.samples[i] for i in self._boxed]
-            result = evaluate_maps(self._score_maps(self._boxed), samples, thresholds=thresholds)
-            at_iou = {f"box_acc_{name}": value for name, value in result.max_box_acc_at.items()}
-            return {"v2": result.max_box_acc_v2, **at_iou}, result.best_tau
-        agreement, tau = self._agreement()
-        return {"agreement": agreement}, dict.fromkeys(("v1", "30", "50", "70", "v2"), tau)
+            return self._by_boxes(networks, [samples[i] for i in _spread(self._boxed)])
+        taus: dict[str, float] = {}
+        metrics: dict[str, float] = {}
+        if localizer is not None and "unet" in networks:
+            agreement, taus["unet"] = self._agreement(localizer.to(device).eval())
+            metrics = {"agreement": agreement} if mode == "unet" else {}
+        linear = {name: item for name, item in networks.items() if name != "unet"}
+        taus |= self._by_level(linear, [sample for sample in samples if sample.label != self._inputs.train.background])
+        names = ("v1", "30", "50", "70", "v2", "run")
+        return {name: dict.fromkeys(names, tau) for name, tau in taus.items()}, metrics
 
-    def _agreement(self) -> tuple[float, float]:
+    def _networks(self, localizer: Localizer | None, device: torch.device) -> dict[str, Networks]:
+        """Return the networks of every mode that the run can offer."""
+        inputs, settings = self._inputs, self._config.predict
+        frozen = inputs.frozen(self._config)
+        modes = [*(("fast", "accurate") if inputs.linear is not None else ()), *(("unet",) if localizer is not None else ())]
+        return {
+            mode: Networks(
+                frozen,
+                config=mode_settings(settings, mode),
+                device=device,
+                background=inputs.train.background,
+                linear=None if inputs.linear is None or mode == "unet" else inputs.linear.of(mode),
+                localizer=localizer,
+            )
+            for mode in modes
+        }
+
+    def _by_boxes(
+        self, networks: Mapping[str, Networks], samples: Sequence[Sample]
+    ) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
+        """Choose by ground-truth boxes: thresholds of the metrics by these, that of predicted boxes by F1 over all boxes."""
+        settings = self._config.predict
+        options = {"min_area": settings.min_area, "min_score": max(0.0, settings.min_score), "max_boxes": settings.max_boxes}
+        counters = {name: DetectionCounter(_DETECTION_TAUS.tolist(), **options) for name in networks}  # type: ignore[arg-type]
+
+        def count(name: str, sample: Sample, score_map: FloatArray, _: NDArray[np.int64]) -> None:
+            assert sample.boxes is not None
+            size = sample.frame or image_size(sample.path)
+            counters[name].add(FRAMED.resized(score_map, None), FRAMED.boxes(sample.boxes, size))
+
+        evaluation = evaluate_photos(networks, samples, batch=settings.batch, thresholds=_THRESHOLDS, on_map=count)
+        thresholds = {
+            name: {**result.boxes.best_tau, "run": counters[name].best_tau} for name, result in evaluation.methods.items()
+        }
+        own = evaluation.methods[settings.mode].boxes
+        at_iou = {f"box_acc_{name}": value for name, value in own.max_box_acc_at.items()}
+        return thresholds, {"v2": own.max_box_acc_v2, **at_iou, "f1": 100 * float(counters[settings.mode].f1.max())}
+
+    def _by_level(self, networks: Mapping[str, Networks], samples: Sequence[Sample]) -> dict[str, float]:
+        """Choose without boxes: the threshold, a fraction of a map's maximum, at which maps cross the level of an object."""
+        if not networks or self._inputs.linear is None:
+            return {}
+        fractions: dict[str, list[float]] = {name: [] for name in networks}
+        levels = {name: float(tempered(torch.tensor(self._inputs.linear.level(name)))) for name in networks}
+
+        def measure(name: str, sample: Sample, score_map: FloatArray, _: NDArray[np.int64]) -> None:
+            fractions[name].append(min(1.0, levels[name] / max(float(score_map.max()), 1e-6)))
+
+        evaluate_photos(networks, _spread(samples), batch=self._config.predict.batch, localize_all=True, on_map=measure)
+        return {name: float(np.median(values)) if values else levels[name] for name, values in fractions.items()}
+
+    def _agreement(self, localizer: Localizer) -> tuple[float, float]:
         """Return the mean IoU (percent) of maps' largest boxes with the best proposals, and the threshold that reaches it."""
         if not self._proposals:
             return 0.0, 0.5
         curves = []
-        score_maps = self._score_maps(list(self._proposals))
+        score_maps = self._unet_maps(localizer, list(self._proposals))
         for box, score_map in zip(self._proposals.values(), score_maps, strict=True):
             levels = boxes_at_thresholds(score_map, _COARSE_THRESHOLDS)
             curves.append(levels.best_iou(np.rint(box * score_map.shape[0]), multi_contour=False))
         mean = np.mean(curves, axis=0)
         return float(100 * mean.max()), float(tau_grid(_COARSE_THRESHOLDS)[mean.argmax()])
 
-    def _score_maps(self, positions: Sequence[int]) -> list[FloatArray]:
-        """Return maps of validation photos in the protocol's frame, from their stored squares."""
-        networks, inputs = self._networks, self._inputs
+    @torch.inference_mode()
+    def _unet_maps(self, localizer: Localizer, positions: Sequence[int]) -> list[FloatArray]:
+        """Return the U-Net's maps of validation photos in the protocol's frame, from their stored squares."""
+        device, settings = next(localizer.parameters()).device, self._config.predict
         maps = []
-        for start in range(0, len(positions), networks.config.batch):
-            part = positions[start : start + networks.config.batch]
-            squares = [inputs.val_square(i) for i in part]
-            linear = [inputs.val_linear(i) for i in part] if networks.config.sst_share > 0 else None
-            maps += [
-                FRAMED.resized(score_map, None) for score_map in networks.answer(PhotoBatch(np.stack(squares)), linear).maps
-            ]
+        for start in range(0, len(positions), settings.batch):
+            squares = [self._inputs.val_square(i) for i in positions[start : start + settings.batch]]
+            images = resize_to(to_tensor(squares, device), settings.size)
+            score_maps = tempered(unet_logits(localizer, images)).cpu().numpy()
+            maps += [FRAMED.resized(score_map, None) for score_map in score_maps]
         return maps
+
+
+def _spread(items: Sequence[_Item]) -> list[_Item]:
+    """Return at most :data:`_MAX_PHOTOS` items, evenly spread over all."""
+    count = min(len(items), _MAX_PHOTOS)
+    return [items[i * len(items) // count] for i in range(count)]
 
 
 def _best_proposals(inputs: TrainingInputs) -> dict[int, FloatArray]:
     """Return the box ``(1, 4)`` of the best proposal of validation photos by position, in fractions of the frame."""
-    boxes = {i: inputs.val_items[i].boxes[:1] for i in range(len(inputs.val_items))}
+    assert inputs.proposals is not None
+    items = inputs.proposals.val
+    boxes = {i: items[i].boxes[:1] for i in range(len(items))}
     return {i: box for i, box in boxes.items() if len(box)}  # photos of the background class have none

@@ -1,40 +1,195 @@
-"""The classifier's pooled features of all harvested photos, computed once."""
+"""Features of the frozen networks over a data set: pooled ones of all photos, and grids of those that maps are fitted on.
+
+In: photos and networks. Out: pooled CNN features, computed once and stored, and :class:`~dips.models.linear_map.LinearMaps`,
+fitted once and stored. The transformer sees only the photos of the fit.
+"""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import safetensors
+import safetensors.torch
 import torch
 from torch import Tensor
 
-from dips.harvest.harvest import Harvest
-from dips.harvest.store import Store
-from dips.models.classifier import Classifier
+from dips.config import HarvestConfig
+from dips.errors import DataError, StoreError
+from dips.harvest.linear import PhotoFeatures, fit_linear_maps, joint_grids
+from dips.harvest.squares import SquareReader
+from dips.harvest.store import Shelf, Store
+from dips.models.frozen import FrozenNetworks
+from dips.models.inputs import to_tensor
+from dips.models.linear_map import LinearMaps
 from dips.models.weights.resolve import Weights
-from dips.system.console import track
+from dips.system.console import log
 
-__all__ = ["pooled_features"]
+__all__ = ["choose_photos", "linear_maps", "pooled_features", "pooled_shelf"]
 
-_BATCH = 32
+_MAX_FEATURE_BYTES = 2**30  # of the photos that maps are fitted on
+_FILE = "maps.safetensors"
+
+
+def pooled_shelf(store: Store, weights: Weights, side: int) -> Shelf:
+    """Return the shelf of the pooled features of a CNN that sees squares of ``side`` pixels."""
+    return store.shelf("cnn", {"version": 2, "weights": weights.sha256, "arch": weights.arch, "side": side})
 
 
 @torch.inference_mode()
-def pooled_features(
-    classifier: Classifier, weights: Weights, harvest: Harvest, store: Store, side: int, device: torch.device
-) -> Tensor:
-    """Return the pooled CNN features ``(N, F) float32`` of all harvested photos on the CPU; the store holds them from then on.
+def pooled_features(frozen: FrozenNetworks, reader: SquareReader, shelf: Shelf, *, batch: int, device: torch.device) -> Tensor:
+    """Return the pooled CNN features ``(N, F) float32`` of all readable photos on the CPU; the store holds them from then on.
 
     Args:
-        classifier: with ``weights`` in the layers below the last; ends on ``device`` in evaluation mode.
-        side: of the square that it sees, in pixels.
+        frozen: with the pretrained weights in the layers below the CNN's last; ends on ``device`` in evaluation mode.
+        reader: the photos; afterwards it knows which cannot be read.
     """
-    shelf = store.shelf(
-        "cnn",
-        {"version": 1, "weights": weights.sha256, "arch": weights.arch, "side": side, "squares": harvest.squares.folder.name},
-    )
-    missing = shelf.missing(harvest.digests)
-    classifier.to(device).eval()
-    for start in track(range(0, len(missing), _BATCH), "classifier", -(-len(missing) // _BATCH)):
-        digests = missing[start : start + _BATCH]
-        features = classifier.features(harvest.batch(digests, side, device)).cpu().numpy()
-        shelf.put({digest: {"pooled": row} for digest, row in zip(digests, features, strict=True)})
-    return torch.from_numpy(np.stack([shelf.require(digest)["pooled"] for digest in harvest.digests]).astype(np.float32))
+    frozen.to(device).eval()
+    missing = shelf.missing(reader.digests)
+    for digests, images in reader.read(missing, batch=batch, side=frozen.side, title="classifier"):
+        pooled = frozen.look(to_tensor(images, device)).pooled.cpu().numpy()
+        shelf.put({digest: {"pooled": row} for digest, row in zip(digests, pooled, strict=True)})
+    _, readable, _ = reader.readable()
+    if not readable:
+        raise DataError(f"none of the {len(reader.samples)} photos can be read; see 'dips check'")
+    return torch.from_numpy(np.stack([shelf.require(digest)["pooled"] for digest in readable]).astype(np.float32))
+
+
+def choose_photos(labels: Mapping[str, int], background: int | None, limit: int) -> list[str]:
+    """Return the digests of at most ``limit`` photos, chosen by digest alone: as many of each class as there are.
+
+    No more than half show no object where others suffice.
+
+    Args:
+        labels: of each photo, by digest.
+
+    >>> choose_photos({"b": 0, "a": 0, "c": 1, "d": 2, "e": 2}, 2, 4)
+    ['a', 'c', 'd', 'e']
+    """
+    by_class: dict[int, list[str]] = {}
+    for digest in sorted(labels):
+        by_class.setdefault(labels[digest], []).append(digest)
+    blank = by_class.pop(background, []) if background is not None else []
+    shown = [d for _, d in sorted((rank, d) for digests in by_class.values() for rank, d in enumerate(digests))]
+    count = min(len(blank), max(limit // 2, limit - len(shown)))
+    return sorted(shown[: limit - count] + blank[:count])
+
+
+def linear_maps(
+    reader: SquareReader,
+    labels: Mapping[str, int],
+    *,
+    load: Callable[[], FrozenNetworks],
+    names: Mapping[str, str],
+    classes: int,
+    background: int | None,
+    config: HarvestConfig,
+    store: Store,
+    shelf: Shelf | None,
+    device: torch.device,
+) -> LinearMaps:
+    """Return the linear maps of a data set; the store holds them from then on.
+
+    Args:
+        reader: reads the photos.
+        labels: by digest, of the photos that may be fitted on.
+        load: makes CNN and transformer; called only if the maps are not in the store.
+        names: what else the features depend on: weights, sides.
+        classes: number of classes, the background's included.
+        shelf: where the photos' pooled features are put on the way; None = nowhere.
+
+    Raises:
+        DataError: no photo of a class with objects can be read.
+        StoreError: the store cannot be written, or is damaged.
+    """
+    chosen = choose_photos(labels, background, config.refine_photos)
+    marks = "".join(f"{digest}{labels[digest]}" for digest in chosen)
+    refinement = {name: value for name, value in vars(config).items() if name.startswith(("refine", "fast"))}
+    settings = {"version": 1, **names, **refinement, "fitted_on": hashlib.sha256(marks.encode()).hexdigest()[:16]}
+    file = store.shelf("linear", {**settings, "background": background}).folder / _FILE
+    if file.is_file():
+        log(f"harvest: the linear maps are in the store {store.folder}; the transformer is not run")
+        return _read(file)
+    log(f"harvest: the transformer runs on {len(chosen)} of {len(labels)} training photos, which the linear maps are fitted on")
+    frozen = load().to(device).eval()
+    features = _collect(frozen, reader, chosen, labels, background, config.batch, shelf, device)
+    maps = fit_linear_maps(features, classes - (background is not None), config)
+    state = {name: value.contiguous() for name, value in maps.state_dict().items()}
+    shape = {"stages": str(maps.stages), "key_sides": " ".join(map(str, maps.key_sides))}
+    store.write(file, safetensors.torch.save(state, shape))
+    return maps
+
+
+@torch.inference_mode()
+def _collect(
+    frozen: FrozenNetworks,
+    reader: SquareReader,
+    chosen: Sequence[str],
+    labels: Mapping[str, int],
+    background: int | None,
+    batch: int,
+    shelf: Shelf | None,
+    device: torch.device,
+) -> PhotoFeatures:
+    """Look at the chosen photos, as many as memory allows, and keep their features."""
+    blocks: list[list[Tensor]] = []
+    attention: list[Tensor] = []
+    seen: list[str] = []
+    room, side = len(chosen), max(frozen.side, *frozen.key_sides)
+    for digests, images in reader.read(chosen, batch=batch, side=side, title="harvest"):
+        if len(seen) >= room:
+            break
+        look = frozen.look(to_tensor(images, device))
+        parts = joint_grids([*look.stages, *look.keys])
+        if not seen:
+            room = max(2, _MAX_FEATURE_BYTES // sum(part[0].nbytes for part in parts))
+            blocks = [[] for _ in parts]
+            if room < len(chosen):
+                log(f"harvest: features of {room} photos fill {_MAX_FEATURE_BYTES / 2**30:g} GB; no more are used")
+        for block, part in zip(blocks, parts, strict=True):
+            block.append(part)
+        attention.append(_mean_attention(look.transformed))
+        if shelf is not None:
+            rows = look.pooled.cpu().numpy()
+            shelf.put({digest: {"pooled": row} for digest, row in zip(digests, rows, strict=True)})
+        seen += digests
+    objects = np.array([_object_label(labels[digest], background) for digest in seen], np.int64)
+    if not (objects >= 0).any():
+        raise DataError("no photo of a class with objects can be read, so there is nothing to fit maps on; see 'dips check'")
+    return PhotoFeatures(tuple(torch.cat(block) for block in blocks), frozen.key_sides, torch.cat(attention), objects)
+
+
+def _mean_attention(features: Iterable[Any]) -> Tensor:
+    """Return the mean attention ``(B, h, w)`` at the first side, on the CPU."""
+    first = next(iter(features))
+    return torch.as_tensor(first.attention.mean(1)).float().cpu()
+
+
+def _object_label(label: int, background: int | None) -> int:
+    """Return the label among the object classes, -1 for the background class."""
+    if background is None or label < background:
+        return label
+    return -1 if label == background else label - 1
+
+
+def _read(file: Path) -> LinearMaps:
+    """Read stored maps.
+
+    Raises:
+        StoreError: they are damaged.
+    """
+    try:
+        with safetensors.safe_open(file, "pt") as stored:
+            shape = stored.metadata()
+            state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118  # no mapping
+        count = sum(name.startswith("accurate.weight") for name in state)
+        channels = [state[f"accurate.weight_{i}"].shape[1] for i in range(count)]
+        sides = tuple(map(int, shape["key_sides"].split()))
+        maps = LinearMaps(channels, stages=int(shape["stages"]), outputs=len(state["fast.bias"]), key_sides=sides)
+        maps.load_state_dict(state)
+    except (OSError, LookupError, RuntimeError, TypeError, ValueError, safetensors.SafetensorError) as error:
+        raise StoreError(f"{file} is damaged ({error}); remove its folder, and it will be rebuilt") from error
+    return maps

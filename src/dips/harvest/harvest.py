@@ -17,7 +17,6 @@ from dips.harvest.attention import head_maps, normalised
 from dips.harvest.squares import read_square
 from dips.harvest.store import Shelf
 from dips.models.inputs import to_tensor
-from dips.models.keymap import KeyMap
 from dips.types import FloatArray, Problem, Sample
 
 __all__ = ["Harvest"]
@@ -33,8 +32,7 @@ class Harvest:
         problems: photos that were skipped.
         squares: shelf of the photos as squares, ``png``.
         maps: shelf of ``attention (H, h, w) float16``, ``refined (h, w) float16`` (unless refine=none), ``cls (D) float16``.
-        key_map: the fitted directions (refine=dataset).
-        seconds: what the transformer's work on these photos took, whenever it was done.
+        seconds: what the networks' work on these photos took, whenever it was done.
     """
 
     samples: tuple[Sample, ...]
@@ -42,7 +40,6 @@ class Harvest:
     problems: tuple[Problem, ...]
     squares: Shelf
     maps: Shelf
-    key_map: KeyMap | None
     seconds: float = 0.0
 
     def square(self, digest: str) -> ByteImage:
@@ -66,10 +63,6 @@ class Harvest:
         """Return the refined map ``(h, w)``, maximum 1; None with refine=none."""
         stored = self.maps.require(digest).get("refined")
         return None if stored is None else np.asarray(normalised(torch.from_numpy(stored.astype(np.float32))).numpy())
-
-    def linear(self, digest: str) -> FloatArray | None:
-        """Return the linear map on the keys ``(h, w)`` in [0, 1], not divided; None unless refine=dataset."""
-        return None if self.key_map is None else np.asarray(self.maps.require(digest)["refined"], np.float32)
 
     def source_maps(self, digest: str, heads: int) -> FloatArray:
         """Return the maps that make proposals, ``(M, h, w)`` with maximum 1: refined or mean, then single heads."""

@@ -54,20 +54,20 @@ class SquareReader:
     """The photos of a data set on their way into the store.
 
     Attributes:
-        side: S of the stored squares.
-        squares: the shelf that holds them.
+        side: S of the stored squares; None = none are stored.
+        squares: the shelf that holds them, if any does.
         samples: photos whose files could be identified, in the data set's order.
         digests: their keys in the store; copies of a photo share one.
         unreadable: why a photo could not be decoded, by digest; grows while photos are read.
     """
 
-    def __init__(self, samples: Sequence[Sample], store: Store, side: int) -> None:
+    def __init__(self, samples: Sequence[Sample], store: Store, side: int | None = None) -> None:
         """Identify all photos by their content.
 
         Raises:
             StoreError: the store cannot be written, or is damaged.
         """
-        self.side, self.squares = side, store.shelf("squares", {"side": side})
+        self.side, self.squares = side, None if side is None else store.shelf("squares", {"side": side})
         self.samples: list[Sample] = []
         self.digests: list[str] = []
         self.unreadable: dict[str, str] = {}
@@ -93,8 +93,9 @@ class SquareReader:
             batch: photos per write.
             side: photos are decoded for squares of this side, too, see ``max_side`` of :func:`~dips.data.images.read_image`.
         """
-        for _ in self.read(self.squares.missing(self.digests), batch=batch, side=side, title="photos"):
-            pass
+        if self.squares is not None:
+            for _ in self.read(self.squares.missing(self.digests), batch=batch, side=side, title="photos"):
+                pass
 
     def read(self, digests: Sequence[str], *, batch: int, side: int, title: str) -> Iterator[tuple[list[str], list[ByteImage]]]:
         """Read photos from their files, the next batch while the last is worked on; absent squares are stored on the way.
@@ -106,15 +107,15 @@ class SquareReader:
             title: of the progress bar.
         """
         digests = [digest for digest in digests if digest not in self.unreadable]
-        absent = set(self.squares.missing(digests))
+        absent = set() if self.squares is None else set(self.squares.missing(digests))
 
         def read_one(digest: str) -> tuple[ByteImage, NDArray[np.uint8] | None] | str:
             try:
-                photo = read_image(self._paths[digest], max_side=max(side, self.side))
+                photo = read_image(self._paths[digest], max_side=max(side, self.side or 0))
             except ImageError as error:
                 return str(error)
             image = resize_image(photo, (side, side))
-            if digest not in absent:
+            if digest not in absent or self.side is None:
                 return image, None
             return image, encode_square(image if side == self.side else resize_image(photo, (self.side, self.side)))
 
@@ -135,7 +136,8 @@ class SquareReader:
                     if result[1] is not None:
                         pngs[digest] = {"png": result[1]}
                 if readable:
-                    self.squares.put(pngs)
+                    if self.squares is not None:
+                        self.squares.put(pngs)
                     yield readable, images
 
     def readable(self) -> tuple[tuple[Sample, ...], tuple[str, ...], tuple[Problem, ...]]:

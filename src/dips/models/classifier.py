@@ -7,7 +7,8 @@ either the last layer on features stored once (convex, seconds) or everything.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -15,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dips.errors import DataError
-from dips.models.backbones import Normalise, build_cnn, load_cnn
+from dips.errors import DataError, WeightsError
+from dips.models.backbones import Normalise, build_cnn, load_cnn, stages
 from dips.models.names import cnn_config
 from dips.models.weights.resolve import Weights
 
@@ -148,6 +149,18 @@ def _accuracy(logits: Tensor, labels: Tensor) -> float:
     return (logits.argmax(1) == labels).double().mean().item()
 
 
+@contextmanager
+def _watched(modules: Iterable[nn.Module]) -> Iterator[list[Tensor]]:
+    """Collect what modules return while they run, in order."""
+    outputs: list[Tensor] = []
+    hooks = [module.register_forward_hook(lambda module, inputs, output: outputs.append(output)) for module in modules]
+    try:
+        yield outputs
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 class LinearProbe(nn.Module):
     """A linear classifier on given features, e.g. the transformer's class tokens.
 
@@ -222,6 +235,45 @@ class Classifier(nn.Module):
     def features(self, images: Tensor) -> Tensor:
         """Return pooled features ``(B, F)``, the input of the last layer, of images ``(B, 3, H, W)`` in [0, 1]."""
         return cast(Tensor, self.body(self.normalise(images)))
+
+    def stages(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Return the CNN's stages of a stride of at least 8, from fine to coarse, and the pooled features, in one pass.
+
+        Args:
+            images: ``(B, 3, H, W)`` in [0, 1].
+
+        Returns:
+            Stages ``(B, C_i, h_i, w_i)`` as :attr:`stage_channels` counts them, and pooled features ``(B, F)``.
+        """
+        stages = self._coarse_stages()
+        with _watched([module for module, _ in stages]) as outputs:
+            pooled = self.features(images)
+        # some networks keep their channels last
+        widths = [channels for _, channels in stages]
+        return [
+            item if item.shape[1] == width else item.permute(0, 3, 1, 2) for item, width in zip(outputs, widths, strict=True)
+        ], pooled
+
+    @property
+    def stage_channels(self) -> tuple[int, ...]:
+        """Number of channels of each stage that :meth:`stages` returns.
+
+        Raises:
+            WeightsError: timm does not know this network's stages.
+        """
+        return tuple(channels for _, channels in self._coarse_stages())
+
+    def _coarse_stages(self) -> list[tuple[nn.Module, int]]:
+        """Return the modules that end stages of a stride of at least 8, or the last one, and their channels."""
+        try:
+            every = stages(self.body)
+            strides = [stage["reduction"] for stage in cast(Any, self.body).feature_info]
+        except (AttributeError, KeyError, TypeError) as error:
+            raise WeightsError(
+                f"classifier.arch: timm does not name the stages of '{self.arch}', which the linear map is made of; "
+                "choose another CNN, e.g. tf_efficientnet_lite0"
+            ) from error
+        return [stage for stage, stride in zip(every, strides, strict=True) if stride >= 8] or every[-1:]
 
     def feature_map(self, images: Tensor) -> Tensor:
         """Return features ``(B, F, h, w)`` before pooling, of images ``(B, 3, H, W)`` in [0, 1]."""

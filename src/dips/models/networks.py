@@ -1,141 +1,150 @@
-"""The networks of a run as one answerer: squares of photos in, score maps and class probabilities out (paper 3.3).
+"""The networks of a run as one answerer: squares of photos in, score maps and class probabilities out.
 
-In: U-Net, classifier and, with ``predict.sst_share`` above 0, the linear map on the transformer's keys. Images come in as
-``(B, 3, H, W)`` in [0, 1]; every network gets them at its own size.
+In: the classifier's CNN, which names the class, and what makes the map by ``predict.mode``: a linear map on the CNN's stages
+(``fast``: one pass gives both), a linear map on stages and transformer keys (``accurate``), or the U-Net (``unet``, paper 3.3).
+Images come in as ``(B, 3, H, W)`` in [0, 1]; every network gets them at its own size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from dips.config import PredictConfig
 from dips.errors import ConfigError
-from dips.models.backbones import Transformer
-from dips.models.classifier import Classifier
-from dips.models.inputs import resize_to, to_tensor
-from dips.models.keymap import KeyMap
+from dips.models.frozen import FrozenNetworks, Look
+from dips.models.inputs import resize_to
+from dips.models.linear_map import LinearMap
 from dips.models.localizer import Localizer
 from dips.scoremaps.tiles import LOGIT_MARGIN
-from dips.types import Answer, Answerer, FloatArray, PhotoBatch
+from dips.types import Answer, Answerer, PhotoBatch
 
-__all__ = ["TEMPER", "Networks"]
+__all__ = ["TEMPER", "Networks", "mode_settings", "tempered", "unet_logits"]
 
 TEMPER = 2.0
 """Logits are divided by it before the sigmoid: maps have 8 bits in the protocol, too few to rank what is nearly sure."""
 
 
 class Networks(Answerer):
-    """The networks of a run, ready to look at photos.
+    """The networks of a run in one mode, ready to look at photos.
 
     Args:
-        classifier_size: side in pixels of the square that the classifier sees.
-        config: with ``sst_share`` resolved.
-        key_map, transformer: needed where ``sst_share`` is above 0 and the linear maps of the photos are not known.
+        frozen: CNN and, with the mode ``accurate``, transformer. Networks of several modes that share them, and are asked about
+            the same batches one after the other, compute them once.
+        config: ``mode``, ``unet_share``, ``size`` and ``flip``.
+        background: label of the class without object, if there is one.
+        linear: the linear map of the mode.
+        localizer: the U-Net, with the mode ``unet`` or a ``unet_share`` above 0.
 
     Raises:
-        ConfigError: ``sst_share`` is still automatic.
+        ConfigError: the mode needs what is not here.
 
-    >>> config = PredictConfig(size=64, sst_share=0.0)
-    >>> localizer, classifier = Localizer("test_efficientnet"), Classifier("test_efficientnet", 3)
-    >>> networks = Networks(localizer, classifier, config=config, classifier_size=32, device=torch.device("cpu"))
+    >>> import numpy as np
+    >>> from dips.models.classifier import Classifier
+    >>> frozen = FrozenNetworks(Classifier("test_efficientnet", 3), side=64)
+    >>> linear = LinearMap(frozen.classifier.stage_channels, outputs=3)
+    >>> networks = Networks(frozen, config=PredictConfig(), device=torch.device("cpu"), linear=linear)
     >>> answer = networks.answer(PhotoBatch(np.zeros((2, networks.side, networks.side, 3), np.uint8)))
     >>> answer.maps.shape, answer.probabilities.shape
-    ((2, 64, 64), (2, 3))
+    ((2, 16, 16), (2, 3))
     """
 
     def __init__(
         self,
-        localizer: Localizer,
-        classifier: Classifier,
+        frozen: FrozenNetworks,
         *,
         config: PredictConfig,
-        classifier_size: int,
         device: torch.device,
-        key_map: KeyMap | None = None,
-        transformer: Transformer | None = None,
+        background: int | None = None,
+        linear: LinearMap | None = None,
+        localizer: Localizer | None = None,
     ) -> None:
-        if config.sst_share < 0:
-            raise ConfigError("predict.sst_share is still -1 (automatic); pass the value that Config.sst_share resolves it to")
-        self.localizer = localizer.to(device).eval()
-        self.classifier = classifier.to(device).eval()
-        self.config, self.classifier_size, self.device = config, classifier_size, device
-        self.key_map = None if key_map is None else key_map.to(device)
-        self.transformer = None if transformer is None else transformer.to(device)
+        self.unet_share = 1.0 if config.mode == "unet" else config.unet_share
+        if self.unet_share > 0 and localizer is None:
+            raise ConfigError(
+                "predict.mode=unet and predict.unet_share above 0 need a U-Net, and this run trained none; train with "
+                "--set train.epochs=3, or choose fast or accurate"
+            )
+        if self.unet_share < 1 and linear is None:
+            raise ConfigError(
+                f"predict.mode={config.mode}: this run fitted no linear maps; train with harvest.refine=dataset, or choose unet"
+            )
+        self.config, self.device, self.background = config, device, background
+        self.frozen = frozen.to(device).eval()
+        self.linear = None if linear is None or self.unet_share == 1 else linear.to(device)
+        self.localizer = None if localizer is None or self.unet_share == 0 else localizer.to(device).eval()
 
     @property
     def side(self) -> int:
         """Side in pixels of the squares that photos must be given as: the largest that any network sees."""
-        sides = [self.config.size, self.classifier_size]
-        if self.config.sst_share > 0 and self.key_map is not None:
-            sides += self.key_map.sizes
+        sides = [self.frozen.side]
+        if self.localizer is not None:
+            sides.append(self.config.size)
+        if self.linear is not None and self.config.mode == "accurate":
+            sides += self.frozen.key_sides
         return max(sides)
 
     @torch.inference_mode()
-    def answer(self, batch: PhotoBatch, linear: Sequence[FloatArray] | None = None) -> Answer:
-        """Return score maps ``(M, S, S)``, whatever the labels, and class probabilities ``(B, C)``.
-
-        Args:
-            linear: linear maps ``(h, w)`` of the photos that are localized, where they are known already; else the
-                transformer makes them if it must.
-        """
-        images = to_tensor(batch.squares, self.device)
-        localized = images if batch.localized is None else images[list(batch.localized)]
-        known = None if linear is None else torch.from_numpy(np.stack(linear)).to(self.device)
-        return Answer(self.score_maps(localized, known).cpu().numpy(), self.probabilities(images).cpu().numpy())
+    def answer(self, batch: PhotoBatch) -> Answer:
+        """Return score maps ``(M, S, S)`` of the photos that are localized, and class probabilities ``(B, C)``."""
+        look = self.frozen.look_at_squares(batch.squares, self.device)
+        maps, probabilities = self.judge(look)
+        if batch.localized is not None:
+            maps = maps[list(batch.localized)]
+        return Answer(maps.cpu().numpy(), probabilities.cpu().numpy())
 
     @torch.inference_mode()
-    def score_maps(self, images01: Tensor, linear: Tensor | None = None) -> Tensor:
-        """Return score maps ``(B, S, S)`` in [0, 1] of square images ``(B, 3, H, W)`` in [0, 1], S = ``predict.size``.
+    def judge(self, look: Look) -> tuple[Tensor, Tensor]:
+        """Return score maps ``(B, S, S)`` in [0, 1] and class probabilities ``(B, C)`` of what the frozen networks look at.
 
-        The U-Net's and the linear map's logits are averaged with ``sst_share`` and divided by :data:`TEMPER`.
-
-        Args:
-            linear: linear maps ``(B, h, w)`` in [0, 1], where they are known already.
-
-        Raises:
-            ConfigError: ``sst_share`` is above 0, and there is no linear map.
+        With ``flip``, logits and probabilities are averaged with those of the mirror image.
         """
-        fraction = self.config.sst_share
-        size = self.config.size
+        logits, probabilities = self._judge(look)
+        if self.config.flip:
+            others, mirrored = self._judge(self.frozen.look(look.images.flip(-1)))
+            logits, probabilities = (logits + others.flip(-1)) / 2, (probabilities + mirrored) / 2
+        return tempered(logits), probabilities
+
+    def _judge(self, look: Look) -> tuple[Tensor, Tensor]:
+        """Return logits ``(B, S, S)`` and class probabilities ``(B, C)``."""
+        probabilities = torch.as_tensor(self.frozen.classifier.head(look.pooled).softmax(1))
         parts = []
-        if fraction < 1:
-            parts.append((1 - fraction) * self._unet(resize_to(images01, size)))
-        if fraction > 0:
-            if linear is None:
-                if self.key_map is None or self.transformer is None:
-                    raise ConfigError(
-                        "predict.sst_share: this run has no linear map; train with harvest.refine=dataset, or set it to 0"
-                    )
-                linear = self.key_map(self.transformer, images01)
-            parts.append(fraction * resize_maps(_logit(linear), size))
-        return torch.sigmoid(torch.stack(parts).sum(0) / TEMPER)
+        if self.linear is not None:
+            blocks = [*look.stages, *(look.keys if self.config.mode == "accurate" else [])]
+            linear = self.linear(blocks, self._priors(probabilities))
+            # twice the finest grid: a threshold between two cells has its place (docs/results.md)
+            parts.append((1 - self.unet_share) * resize_maps(linear, 2 * linear.shape[-1]))
+        if self.localizer is not None:
+            parts.append(self.unet_share * unet_logits(self.localizer, resize_to(look.images, self.config.size)))
+        side = max(part.shape[-1] for part in parts)
+        return torch.stack([resize_maps(part, side) for part in parts]).sum(0), probabilities
 
-    def _unet(self, images: Tensor) -> Tensor:
-        """Return logits of the foreground ``(B, H, W)``, averaged with the mirror image's if ``flip``."""
-        logits = _logit(self.localizer.foreground(images))
-        if self.config.flip:
-            logits = (logits + _logit(self.localizer.foreground(images.flip(-1))).flip(-1)) / 2
-        return logits
+    def _priors(self, probabilities: Tensor) -> Tensor:
+        """Return the probabilities ``(B, K)`` of the object classes, given that there is an object."""
+        objects = probabilities
+        if self.background is not None:
+            objects = torch.cat([probabilities[:, : self.background], probabilities[:, self.background + 1 :]], dim=1)
+        return objects / objects.sum(1, keepdim=True).clamp(min=1e-6)
 
-    @torch.inference_mode()
-    def probabilities(self, images: Tensor) -> Tensor:
-        """Return class probabilities ``(B, C)`` of images ``(B, 3, H, W)`` in [0, 1], averaged with the mirror image's if
-        ``flip``."""
-        view = resize_to(images, self.classifier_size)
-        probabilities = self.classifier(view).softmax(1)
-        if self.config.flip:
-            probabilities = (probabilities + self.classifier(view.flip(-1)).softmax(1)) / 2
-        return torch.as_tensor(probabilities)
+
+def mode_settings(settings: PredictConfig, mode: str) -> PredictConfig:
+    """Return the settings of prediction in another mode; the U-Net has a share in the maps of the chosen one alone."""
+    share = settings.unet_share if mode == settings.mode else 0.0
+    return dataclasses.replace(settings, mode=mode, unet_share=share)  # type: ignore[arg-type]
+
+
+def tempered(logits: Tensor) -> Tensor:
+    """Return the score maps in [0, 1] of logits, both of any shape."""
+    return torch.sigmoid(logits / TEMPER)
+
+
+def unet_logits(localizer: Localizer, images: Tensor) -> Tensor:
+    """Return the U-Net's logits of the foreground ``(B, H, W)`` of images ``(B, 3, H, W)`` in [0, 1]."""
+    return torch.logit(localizer.foreground(images).float(), eps=LOGIT_MARGIN)
 
 
 def resize_maps(maps: Tensor, size: int) -> Tensor:
     """Resize maps ``(B, h, w)`` to ``(B, size, size)``."""
     return resize_to(maps[:, None], size)[:, 0]
-
-
-def _logit(foreground: Tensor) -> Tensor:
-    return torch.logit(foreground.float(), eps=LOGIT_MARGIN)

@@ -140,7 +140,7 @@ class Predictor:
         if len(tiles) < 2:
             return self.make_prediction(view.path, view.size, whole, probabilities)
         assert isinstance(tiles, Tiles)
-        blend, classes = Blend(tiles, self.config.size), ClassVote(whole, probabilities, self.background)
+        blend, classes = Blend(tiles, len(whole)), ClassVote(whole, probabilities, self.background)
         with view.opened() as photo:
             remaining = iter(tiles)
             while group := list(islice(remaining, self.config.batch)):

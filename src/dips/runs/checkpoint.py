@@ -1,4 +1,4 @@
-"""The trained model in a run folder: ``model.safetensors`` (both networks) and ``model.json`` (how to build and use them).
+"""The trained model in a run folder: ``model.safetensors`` (all networks) and ``model.json`` (how to build and use them).
 
 What :func:`save_model` writes :func:`load_model` reads back to equal outputs; neither needs ImageNet weights nor a network.
 """
@@ -6,21 +6,23 @@ What :func:`save_model` writes :func:`load_model` reads back to equal outputs; n
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors
 import safetensors.torch
 import torch
+from torch import nn
 
 from dips.errors import DipsError, RunError
 from dips.models.classifier import Classifier
-from dips.models.keymap import KeyMap
+from dips.models.linear_map import LinearMaps
 from dips.models.localizer import Localizer
 from dips.runs.records import (
     MODEL,
     REMEDY,
     ClassifierShape,
-    KeyMapValues,
+    LinearShape,
     LocalizerShape,
     ModelMeta,
     ModelRecord,
@@ -29,13 +31,31 @@ from dips.runs.records import (
 from dips.system.files import atomic_file
 from dips.system.records import write_json
 
-__all__ = ["key_map_values", "load_key_map", "load_model", "save_model"]
+__all__ = ["StoredModel", "load_model", "save_model"]
 
 _TENSORS = "model.safetensors"
 
 
-def save_model(folder: Path, localizer: Localizer, classifier: Classifier, meta: ModelMeta) -> None:
-    """Write both networks and how to use them into ``folder``.
+@dataclass(frozen=True)
+class StoredModel:
+    """The networks of a run folder, and how to use them.
+
+    Attributes:
+        classifier: the CNN.
+        linear: the linear maps, if the run fitted any.
+        localizer: the U-Net, if the run trained one.
+    """
+
+    classifier: Classifier
+    linear: LinearMaps | None
+    localizer: Localizer | None
+    meta: ModelMeta
+
+
+def save_model(
+    folder: Path, classifier: Classifier, linear: LinearMaps | None, localizer: Localizer | None, meta: ModelMeta
+) -> None:
+    """Write the networks and how to use them into ``folder``.
 
     Each file is replaced whole, ``model.json`` last; a checksum ties the two together.
 
@@ -44,15 +64,22 @@ def save_model(folder: Path, localizer: Localizer, classifier: Classifier, meta:
     """
     if len(meta.classes) != classifier.classes:
         raise RunError(f"{len(meta.classes)} class names for a classifier of {classifier.classes}; give one name per class")
+    parts: dict[str, nn.Module | None] = {"classifier": classifier, "linear": linear, "localizer": localizer}
     tensors = {
         f"{part}.{name}": value.detach().cpu().contiguous()
-        for part, net in (("localizer", localizer), ("classifier", classifier))
+        for part, net in parts.items()
+        if net is not None
         for name, value in net.state_dict().items()
     }
     data = safetensors.torch.save(tensors)
     record = ModelRecord(
-        localizer=LocalizerShape(encoder=localizer.encoder, channels=localizer.channels),
+        localizer=None if localizer is None else LocalizerShape(encoder=localizer.encoder, channels=localizer.channels),
         classifier=ClassifierShape(arch=classifier.arch, classes=classifier.classes),
+        linear=None
+        if linear is None
+        else LinearShape(
+            channels=linear.channels, stages=linear.stages, outputs=len(linear.fast.bias), key_sides=linear.key_sides
+        ),
         sha256=hashlib.sha256(data).hexdigest(),
         meta=meta,
     )
@@ -61,8 +88,8 @@ def save_model(folder: Path, localizer: Localizer, classifier: Classifier, meta:
     write_json(folder / MODEL, record)
 
 
-def load_model(folder: Path, device: torch.device | str = "cpu") -> tuple[Localizer, Classifier, ModelMeta]:
-    """Return both networks in evaluation mode on ``device``, and how to use them.
+def load_model(folder: Path, device: torch.device | str = "cpu") -> StoredModel:
+    """Return the networks in evaluation mode on ``device``, and how to use them.
 
     Raises:
         RunError: a file is missing, damaged, of another version, or does not belong to the other.
@@ -76,34 +103,19 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> tuple[Locali
         raise RunError(f"{path} is damaged or belongs to another {MODEL}; {REMEDY}")
     try:
         tensors = safetensors.torch.load(data)
-        localizer = Localizer(record.localizer.encoder, channels=record.localizer.channels)
         classifier = Classifier(record.classifier.arch, record.classifier.classes)
-        for part, net in (("localizer", localizer), ("classifier", classifier)):
+        linear = localizer = None
+        if (shape := record.linear) is not None:
+            linear = LinearMaps(shape.channels, stages=shape.stages, outputs=shape.outputs, key_sides=shape.key_sides)
+        if record.localizer is not None:
+            localizer = Localizer(record.localizer.encoder, channels=record.localizer.channels)
+        parts: dict[str, nn.Module | None] = {"classifier": classifier, "linear": linear, "localizer": localizer}
+        for part, net in parts.items():
             inside = {name.removeprefix(f"{part}."): value for name, value in tensors.items() if name.startswith(f"{part}.")}
-            net.load_state_dict(inside)
-            net.to(device).eval()
+            if net is not None:
+                net.load_state_dict(inside)
+                net.to(device).eval()
     except (safetensors.SafetensorError, DipsError, RuntimeError, KeyError, TypeError, ValueError) as error:
         first = (str(error).splitlines() or [""])[0]
         raise RunError(f"{folder / MODEL} and {path} do not make a model here ({first}); {REMEDY}") from error
-    return localizer, classifier, record.meta
-
-
-def key_map_values(key_map: KeyMap) -> KeyMapValues:
-    """Return a linear map as it stands in ``model.json``."""
-    weight = tuple(tuple(row) for row in key_map.weight.tolist())
-    return KeyMapValues(sizes=key_map.sizes, weight=weight, bias=tuple(key_map.bias.tolist()))
-
-
-def load_key_map(values: KeyMapValues, folder: Path) -> KeyMap:
-    """Return the linear map of a run folder; ``folder`` is named in errors.
-
-    Raises:
-        RunError: sizes, weight and bias do not belong together.
-    """
-    try:
-        weight = torch.tensor(values.weight)
-        key_map = KeyMap(values.sizes, weight.shape[1])
-        key_map.load_state_dict({"weight": weight, "bias": torch.tensor(values.bias)})
-    except (LookupError, RuntimeError, ValueError) as error:
-        raise RunError(f"{folder / MODEL}: key_map is damaged ({' '.join(str(error).split())}); {REMEDY}") from error
-    return key_map
+    return StoredModel(classifier, linear, localizer, record.meta)

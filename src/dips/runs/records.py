@@ -16,7 +16,7 @@ from dips.errors import RunError
 from dips.system.records import Record, read_record
 from dips.types import RUN_VERSION
 
-__all__ = ["CONFIG", "MODEL", "REMEDY", "RUN", "ClassifierShape", "KeyMapValues", "LocalizerShape", "ModelMeta"]
+__all__ = ["CONFIG", "MODEL", "REMEDY", "RUN", "ClassifierShape", "LinearShape", "LocalizerShape", "ModelMeta"]
 __all__ += ["ModelRecord", "PhotoCounts", "RunRecord", "RunSeconds", "WeightsRecord"]
 __all__ += ["read_model_record", "read_run_record"]
 
@@ -38,12 +38,20 @@ class ClassifierShape(Record, frozen=True, kw_only=True):
     classes: int
 
 
-class KeyMapValues(Record, frozen=True, kw_only=True):
-    """The linear map on the transformer's keys: per input size (pixels) a ``weight`` ``(D,)`` and a bias."""
+class LinearShape(Record, frozen=True, kw_only=True):
+    """How to build the linear maps.
 
-    sizes: tuple[int, ...]
-    weight: tuple[tuple[float, ...], ...]
-    bias: tuple[float, ...]
+    Attributes:
+        channels: of each block of features, the CNN's stages first.
+        stages: how many of them are the CNN's.
+        outputs: number of object classes.
+        key_sides: sides in pixels of what the transformer sees; a block of keys for each.
+    """
+
+    channels: tuple[int, ...]
+    stages: int
+    outputs: int
+    key_sides: tuple[int, ...]
 
 
 class ModelMeta(Record, frozen=True, kw_only=True):
@@ -52,28 +60,29 @@ class ModelMeta(Record, frozen=True, kw_only=True):
     Attributes:
         classes: names in label order.
         background: label of the class without object, if there is one.
-        best_tau: thresholds chosen on validation.
-        sst_share: fraction of the linear map in the score maps that they were chosen for; None in runs of early versions.
+        thresholds: chosen on validation, by mode of prediction: for ``v1``, ``30``, ``50``, ``70``, ``v2`` and for the boxes
+            of a ``run``.
+        mode, unet_share: how the run predicts if nothing else is asked for.
         temper: what logits are divided by before the sigmoid.
-        photo_side: side in pixels of a square as large as the training photos were; None in runs of early versions.
-        key_map: the linear map on the transformer's keys; None unless ``harvest.refine=dataset``.
+        photo_side: side in pixels of a square as large as the training photos were.
     """
 
     classes: tuple[str, ...]
     background: int | None
-    best_tau: dict[str, float]
-    sst_share: float | None = None
+    thresholds: dict[str, dict[str, float]]
+    mode: str
+    unet_share: float
     temper: float
-    photo_side: int | None
-    key_map: KeyMapValues | None
+    photo_side: int
 
 
 class ModelRecord(Record, frozen=True, kw_only=True):
     """``model.json``; ``sha256`` is the checksum of ``model.safetensors``."""
 
-    schema_version: int = msgspec.field(default=1, name="schema")
-    localizer: LocalizerShape
+    schema_version: int = msgspec.field(default=2, name="schema")
+    localizer: LocalizerShape | None
     classifier: ClassifierShape
+    linear: LinearShape | None
     sha256: str
     meta: ModelMeta
 
@@ -112,12 +121,12 @@ class RunRecord(Record, frozen=True, kw_only=True):
         classes: names in label order.
         background: label of the class without object, if there is one.
         photos, skipped: how many there were, and those that could not be read.
-        weights: by role: ``transformer``, ``classifier``, ``encoder``.
-        accuracy: percent right in validation, of ``classifier`` and ``linear_probe``.
+        weights: by role: ``transformer``, ``classifier`` and, of a U-Net, ``encoder``.
+        accuracy: percent right in validation, of ``classifier`` and, where the transformer saw all photos, ``linear_probe``.
         selection: how epoch and threshold were chosen, in words.
         label_free: no box had a part in it.
-        validation: the chosen epoch's numbers.
-        best_tau: thresholds chosen on validation.
+        validation: numbers on the validation part.
+        best_tau: thresholds chosen on validation, for the mode that the run predicts with.
         environment: versions and hardware.
     """
 

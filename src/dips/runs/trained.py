@@ -19,12 +19,12 @@ import torch
 from dips.config import Config, load_config, require_prediction, several
 from dips.errors import ConfigError, RunError, WeightsError
 from dips.models.backbones import Transformer, load_transformer
-from dips.models.keymap import KeyMap
-from dips.models.networks import TEMPER, Networks
+from dips.models.frozen import FrozenNetworks
+from dips.models.networks import TEMPER, Networks, mode_settings
 from dips.models.weights.resolve import Weights, resolve
 from dips.predict.model import PredictionModel, weights_line
 from dips.predict.predictor import Predictor
-from dips.runs.checkpoint import load_key_map, load_model
+from dips.runs.checkpoint import load_model
 from dips.runs.records import CONFIG, REMEDY, read_run_record
 from dips.system.console import log
 from dips.system.device import pick_device
@@ -40,23 +40,21 @@ class TrainedRun(PredictionModel):
         config: the settings it was trained with; ``predict`` may have been changed at :func:`load`.
         classes: names in label order.
         background: label of the class without object, if there is one.
-        best_tau: thresholds chosen on validation.
+        stored: its networks.
         meta: how ``model.json`` says the networks are to be used.
         record: what ``run.json`` says.
         given: where to look for the transformer's weights.
     """
 
     def __init__(self, run: Path, config: Config, device: torch.device, weights: Sequence[str]) -> None:
-        self._localizer, self._classifier, self.meta = load_model(run, device)
+        self.stored = load_model(run, device)
+        self.meta = self.stored.meta
         if self.meta.temper != TEMPER:
             raise RunError(f"{run} was made by another version, whose thresholds do not suit these maps; train again")
         self.record = read_run_record(run)
-        if config.predict.sst_share < 0:  # the one of its training, not of this version's default
-            fraction = config.sst_share if self.meta.sst_share is None else self.meta.sst_share
-            config = dataclasses.replace(config, predict=dataclasses.replace(config.predict, sst_share=fraction))
         config.check()
         self.run, self.config, self.device = run, config, device
-        self.classes, self.background, self.best_tau = self.meta.classes, self.meta.background, self.meta.best_tau
+        self.classes, self.background = self.meta.classes, self.meta.background
         self.given = tuple(weights)
 
     @classmethod
@@ -82,14 +80,16 @@ class TrainedRun(PredictionModel):
         return cls(folder, load_config(folder / CONFIG, settings), pick_device(device), several(weights))
 
     @property
-    def trained_share(self) -> float:
-        """The fraction of the linear map (``predict.sst_share``) that the thresholds were chosen for."""
-        return self.config.sst_share if self.meta.sst_share is None else self.meta.sst_share
+    def best_tau(self) -> dict[str, float]:
+        """Thresholds chosen on validation for the mode of prediction."""
+        return self.meta.thresholds.get(self.config.predict.mode, {})
 
-    @cached_property
-    def key_map(self) -> KeyMap | None:
-        """The linear map on the transformer's keys that the harvest fitted; None unless ``harvest.refine=dataset``."""
-        return None if self.meta.key_map is None else load_key_map(self.meta.key_map, self.run).to(self.device)
+    @property
+    def as_trained(self) -> bool:
+        """Return whether thresholds were chosen for maps like these."""
+        predict = self.config.predict
+        share = self.meta.unet_share if predict.mode == self.meta.mode else 0.0
+        return predict.mode in self.meta.thresholds and (predict.mode == "unet" or predict.unet_share == share)
 
     @cached_property
     def transformer_weights(self) -> Weights:
@@ -119,28 +119,57 @@ class TrainedRun(PredictionModel):
         return load_transformer(self.transformer_weights).to(self.device)
 
     @cached_property
-    def networks(self) -> Networks:
-        """The networks that answer for squares of photos."""
-        fraction = self.config.sst_share
-        return Networks(
-            self._localizer,
-            self._classifier,
-            config=dataclasses.replace(self.config.predict, sst_share=fraction),
-            classifier_size=self.config.classifier.size,
-            device=self.device,
-            key_map=self.key_map if fraction > 0 else None,
-            transformer=self.transformer if fraction > 0 else None,
+    def frozen(self) -> FrozenNetworks:
+        """The classifier's CNN, with the transformer: see :attr:`networks` for those that prediction needs."""
+        sides = self.config.harvest.sizes
+        return FrozenNetworks(
+            self.stored.classifier, side=self.config.classifier.size, transformer=self.transformer, key_sides=sides
         )
+
+    @cached_property
+    def networks(self) -> Networks:
+        """The networks that answer for squares of photos; the transformer is loaded only if its keys are needed."""
+        frozen = (
+            self.frozen if self.uses_transformer else FrozenNetworks(self.stored.classifier, side=self.config.classifier.size)
+        )
+        return self.networks_of(self.config.predict.mode, frozen)
+
+    def networks_of(self, mode: str, frozen: FrozenNetworks) -> Networks:
+        """Return the networks of a mode of prediction on the given frozen ones, which several modes may share.
+
+        Raises:
+            ConfigError: this run cannot offer the mode.
+        """
+        linear = None if self.stored.linear is None or mode == "unet" else self.stored.linear.of(mode)
+        return Networks(
+            frozen,
+            config=mode_settings(self.config.predict, mode),
+            device=self.device,
+            background=self.background,
+            linear=linear,
+            localizer=self.stored.localizer,
+        )
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """The modes of prediction that this run can offer."""
+        linear, localizer = self.stored.linear, self.stored.localizer
+        return (*(("fast", "accurate") if linear is not None else ()), *(("unet",) if localizer is not None else ()))
+
+    @property
+    def uses_transformer(self) -> bool:
+        """Return whether predictions need the transformer."""
+        return self.config.predict.mode == "accurate"
 
     @cached_property
     def predictor(self) -> Predictor:
         """The networks, and how their maps become objects."""
-        threshold = self.config.predict.threshold
-        if threshold < 0 and self.config.sst_share != self.trained_share:
-            log("the threshold was chosen for another predict.sst_share; predict.threshold gives one that fits")
-        config = dataclasses.replace(self.config.predict, threshold=self.best_tau["v2"] if threshold < 0 else threshold)
+        networks, threshold = self.networks, self.config.predict.threshold
+        if threshold < 0 and not self.as_trained:
+            log("the threshold was chosen for other settings of predict; predict.threshold gives one that fits")
+        config = dataclasses.replace(self.config.predict, threshold=self.best_tau["run"] if threshold < 0 else threshold)
         return Predictor(
-            self.networks,
+            networks,
             config=config,
             classes=self.classes,
             background=self.background,
@@ -148,13 +177,16 @@ class TrainedRun(PredictionModel):
         )
 
     def made_with(self) -> str:
-        """Return the pretrained weights that predictions rest on, in a line."""
-        return weights_line(self.weights_inside())
+        """Return the pretrained weights that predictions rest on, in a line; the transformer's taught the fast map."""
+        return weights_line({role: {"arch": item.arch, "note": item.note} for role, item in self.record.weights.items()})
 
     def weights_inside(self) -> dict[str, dict[str, str]]:
-        """Return ``arch``, ``note`` and ``licence`` of the pretrained weights that predictions rest on, by role."""
+        """Return ``arch``, ``note`` and ``licence`` of the pretrained weights that predictions need, by role."""
+        needed = {"classifier"}
+        needed |= {"transformer"} if self.uses_transformer else set()
+        needed |= {"encoder"} if self.networks.localizer is not None else set()
         return {
             role: {"arch": item.arch, "note": item.note, "licence": item.licence}
             for role, item in self.record.weights.items()
-            if role != "transformer" or self.config.sst_share > 0
+            if role in needed
         }

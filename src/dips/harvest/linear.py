@@ -1,0 +1,302 @@
+"""Linear maps on frozen features, fitted on image labels alone (``harvest.refine=dataset``).
+
+In: features of some hundred photos on their grids (:class:`PhotoFeatures`). Out:
+:class:`~dips.models.linear_map.LinearMaps`, an accurate one on CNN stages and keys together and a fast one on the CNN's stages.
+
+The maps start from the transformer's attention. A few rounds: in each photo the cells above Otsu's threshold of its current
+map are object; the others, or all cells of a background class's photos, are background; a linear discriminant with a ridge
+gives new maps. Nothing is trained by gradient: each round solves one linear system. The fast map imitates the other by least
+squares, and the accurate one is the mean of both, which is better than either (docs/results.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dips.config import HarvestConfig
+from dips.models.linear_map import LinearMap, LinearMaps
+
+__all__ = ["PhotoFeatures", "fit_linear_maps", "joint_grids"]
+
+GRID = 32
+"""Cells per side, at most, of the grid on which blocks are joined while the maps are fitted."""
+
+_SAMPLED_CELLS = 128  # per photo, of which the covariance is computed
+_FIRST_FRACTION = 0.2  # of the attention's cells: the object in the first round
+_MIN_FRACTION, _MAX_FRACTION = 0.06, 0.75  # of a photo's cells that Otsu's threshold may call object
+_FOREGROUND_WEIGHT = 0.4  # of the object's covariance in the pooled one
+_SHRINKAGE = 60.0  # photos: with so many of its own, a class counts as much as the mean of all classes
+_SPREAD = 4.0  # standard deviation of the logits of the finished maps
+_LEVEL, _LEVEL_WITH_BACKGROUND = 0.75, 0.5  # of the way from the background's mean logit to the object's (docs/results.md)
+
+
+@dataclass(frozen=True)
+class PhotoFeatures:
+    """Features of the photos that maps are fitted on, on the CPU.
+
+    Attributes:
+        blocks: the CNN's stages, then the keys of each side; ``(N, C_i, h_i, w_i) float16``, grids of at most :data:`GRID`.
+        key_sides: sides in pixels of what the transformer saw: one block of keys for each.
+        attention: mean attention ``(N, h, w)``, where the first round starts.
+        labels: of the object classes, counted from 0, ``(N,)``; -1 for photos of the background class.
+    """
+
+    blocks: tuple[Tensor, ...]
+    key_sides: tuple[int, ...]
+    attention: Tensor
+    labels: NDArray[np.int64]
+
+    @property
+    def stages(self) -> int:
+        """How many of the blocks are the CNN's."""
+        return len(self.blocks) - len(self.key_sides)
+
+
+def fit_linear_maps(features: PhotoFeatures, classes: int, config: HarvestConfig) -> LinearMaps:
+    """Fit both maps.
+
+    Args:
+        features: of photos of which at least one shows an object.
+        classes: number of object classes.
+        config: ``refine_inputs``, ``refine_rounds``, ``refine_penalty``, ``refine_fraction`` and ``fast_penalty``.
+
+    Example:
+        >>> blocks = (torch.rand(6, 4, 8, 8).half(), torch.rand(6, 3, 4, 4).half())
+        >>> features = PhotoFeatures(blocks, (56,), torch.rand(6, 4, 4), np.array([0, 0, 1, 1, -1, -1]))
+        >>> maps = fit_linear_maps(features, 2, HarvestConfig())
+        >>> maps.accurate.channels, maps.fast.channels
+        ((4, 3), (4,))
+    """
+    return _Fit(features, classes, config).run()
+
+
+class _Fit:
+    """One fit; ``D`` is the number of channels of all blocks, ``G`` the side of the joint grid, ``P = G * G`` its cells."""
+
+    def __init__(self, features: PhotoFeatures, classes: int, config: HarvestConfig) -> None:
+        self.features, self.classes, self.config = features, classes, config
+        self.grid = max(block.shape[-1] for block in features.blocks)
+        self.widths = [block.shape[1] for block in features.blocks]
+        self.stage_channels = sum(self.widths[: features.stages])
+        self.shown, self.blank = np.flatnonzero(features.labels >= 0), np.flatnonzero(features.labels < 0)
+        self.mean, self.deviation = (torch.cat(parts) for parts in zip(*map(_moments, features.blocks), strict=True))
+        self.upsampling = [_interpolation(block.shape[-1], self.grid) for block in features.blocks]
+        cells = self.grid**2
+        count = min(cells, _SAMPLED_CELLS)
+        rng = np.random.default_rng(0)
+        self.cells = torch.from_numpy(np.stack([np.sort(rng.choice(cells, count, replace=False)) for _ in features.labels]))
+        self.samples = torch.stack([self._joined(i)[self.cells[i]] for i in range(len(features.labels))]).half()
+        # features that the accurate map may use; the fast one uses the CNN's
+        used = torch.ones(sum(self.widths), dtype=torch.bool)
+        if config.refine_inputs == "keys":
+            used[: self.stage_channels] = False
+        elif config.refine_inputs == "cnn":
+            used[self.stage_channels :] = False
+        self.used = used
+
+    def run(self) -> LinearMaps:
+        """Run the rounds, then make both maps of the last."""
+        attention = F.interpolate(self.features.attention[:, None].float(), (self.grid, self.grid), mode="bilinear")
+        maps = attention.flatten(1).numpy()
+        for turn in range(self.config.refine_rounds):
+            fraction = self.config.refine_fraction or (_FIRST_FRACTION if turn == 0 else 0.0)
+            foreground = _foreground(maps, fraction)
+            weight, bias, means, background, covariance = self._discriminant(foreground)
+            maps = self._maps(weight, bias)
+        weights, biases = self._per_class(means, background, covariance)
+        total = covariance + torch.outer(means.mean(0) - background, means.mean(0) - background) / 4
+        centre = (means.mean(0) + background) / 2
+        fast_weights = self._imitation(weights, total)
+        fast_biases = biases + (weights - fast_weights) @ centre
+        fast = self._scaled(fast_weights, fast_biases, foreground)
+        accurate = self._scaled(weights, biases, foreground)
+        if self.config.refine_inputs == "joined":  # the mean of both
+            accurate = self._scaled(accurate[0] + fast[0], accurate[1] + fast[1], foreground)
+        maps_of_both = LinearMaps(
+            self.widths, stages=self.features.stages, outputs=self.classes, key_sides=self.features.key_sides
+        )
+        for index, (module, (directions, offsets, level)) in enumerate(
+            ((maps_of_both.accurate, accurate), (maps_of_both.fast, fast))
+        ):
+            self._fill(module, directions, offsets)
+            maps_of_both.levels[index] = level
+        return maps_of_both
+
+    def _joined(self, position: int) -> Tensor:
+        """Return the standardised features of a photo on the joint grid, ``(P, D)``."""
+        parts = [
+            _resampled(block[position].float(), rows).flatten(1).mT
+            for block, rows in zip(self.features.blocks, self.upsampling, strict=True)
+        ]
+        return (torch.cat(parts, 1) - self.mean) / self.deviation
+
+    def _maps(self, weight: Tensor, bias: Tensor) -> NDArray[np.float32]:
+        """Return the logits ``(N, P)`` of all photos."""
+        scaled = weight / self.deviation
+        total = bias - scaled @ self.mean
+        result = torch.zeros(len(self.features.labels), self.grid, self.grid)
+        for block, rows, part in zip(self.features.blocks, self.upsampling, scaled.split(self.widths), strict=True):
+            for start in range(0, len(block), 64):  # a float32 copy of everything would be the largest thing in memory
+                logits = torch.einsum("nchw,c->nhw", block[start : start + 64].float(), part)
+                result[start : start + 64] += rows @ logits @ rows.mT
+        return np.asarray((result + total).flatten(1).numpy())
+
+    def _means(self, masks: Tensor) -> Tensor:
+        """Return the mean features ``(N, D)`` of each photo under its mask ``(N, P)``."""
+        share = (masks / masks.sum(1, keepdim=True).clamp(min=1)).unflatten(1, (self.grid, self.grid))
+        parts = []
+        for block, rows in zip(self.features.blocks, self.upsampling, strict=True):
+            own = rows.mT @ share @ rows  # the same sum on the block's own grid
+            parts.append(
+                torch.cat(
+                    [
+                        torch.einsum("nchw,nhw->nc", block[start : start + 64].float(), own[start : start + 64])
+                        for start in range(0, len(block), 64)
+                    ]
+                )
+            )
+        return (torch.cat(parts, 1) - self.mean) / self.deviation
+
+    def _discriminant(self, foreground: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Fit one direction to the cells ``(N, P)`` that are called object.
+
+        Returns:
+            Weight ``(D,)``, bias, the object's mean in each photo that shows one ``(M, D)``, the background's mean ``(D,)`` and
+            the pooled covariance ``(D, D)``.
+        """
+        shown = torch.from_numpy(self.shown)
+        means = self._means(foreground)[shown]
+        sampled = foreground.gather(1, self.cells)
+        inside = self._covariance(self.samples[shown], sampled[shown], means.mean(0))
+        if len(self.blank):  # certain background is better than what is only likely to be (docs/results.md)
+            blank = torch.from_numpy(self.blank)
+            background = self._means(torch.ones_like(foreground))[blank].mean(0)
+            outside = self._covariance(self.samples[blank], torch.ones_like(sampled)[blank], background)
+        else:
+            background = self._means(1 - foreground)[shown].mean(0)
+            outside = self._covariance(self.samples[shown], 1 - sampled[shown], background)
+        covariance = _FOREGROUND_WEIGHT * inside + (1 - _FOREGROUND_WEIGHT) * outside
+        weight = self._solve(covariance, (means.mean(0) - background)[:, None], self.config.refine_penalty, self.used)[:, 0]
+        return weight, -(weight @ (means.mean(0) + background)) / 2, means, background, covariance
+
+    def _covariance(self, samples: Tensor, masks: Tensor, mean: Tensor) -> Tensor:
+        """Return the covariance ``(D, D)`` around ``mean`` of sampled cells ``(M, S, D)`` under masks ``(M, S)``; every photo
+        counts the same."""
+        result = torch.zeros(samples.shape[2], samples.shape[2])
+        shares = masks / masks.sum(1, keepdim=True).clamp(min=1) / max(1, int((masks.sum(1) > 0).sum()))
+        for start in range(0, len(samples), 64):
+            cells = (samples[start : start + 64].float() - mean).flatten(0, 1)
+            weights = shares[start : start + 64].flatten()[:, None]
+            result += cells.mT @ (cells * weights)
+        return result
+
+    def _solve(self, covariance: Tensor, target: Tensor, penalty: float, used: Tensor) -> Tensor:
+        """Solve ``(covariance + penalty * mean variance) x = target`` ``(D, K)`` for the used features; the others get 0."""
+        part = covariance[used][:, used].double()
+        ridge = penalty * float(part.diagonal().mean().clamp(min=1e-6))
+        result = torch.zeros_like(target)
+        result[used] = torch.linalg.solve(part + ridge * torch.eye(len(part)).double(), target[used].double()).float()
+        return result
+
+    def _per_class(self, means: Tensor, background: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a direction ``(K, D)`` and a bias ``(K,)`` per object class; a class of few photos stays near all others."""
+        labels = torch.from_numpy(self.features.labels[self.shown])
+        counts = torch.bincount(labels, minlength=self.classes).float()
+        sums = torch.zeros(self.classes, means.shape[1]).index_add_(0, labels, means)
+        own = sums / counts.clamp(min=1)[:, None]
+        trust = (counts / (counts + _SHRINKAGE))[:, None] if self.classes > 1 else torch.ones(1, 1)
+        centres = means.mean(0) + trust * (own - means.mean(0))
+        weights = self._solve(covariance, (centres - background).mT, self.config.refine_penalty, self.used).mT
+        return weights, -(weights * (centres + background)).sum(1) / 2
+
+    def _imitation(self, weights: Tensor, total: Tensor) -> Tensor:
+        """Return directions ``(K, D)`` on the CNN's stages alone whose logits are nearest to those of ``weights``."""
+        cnn = torch.arange(len(self.mean)) < self.stage_channels
+        return self._solve(total, total @ weights.mT, self.config.fast_penalty, cnn).mT
+
+    def _scaled(self, weights: Tensor, biases: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor, float]:
+        """Bring logits to the spread of finished maps; return directions, biases and the level of the object's border."""
+        maps = torch.from_numpy(self._maps(weights.mean(0), biases.mean()))
+        scale = _SPREAD / float(maps.std().clamp(min=1e-6))
+        outside = torch.ones_like(foreground) if len(self.blank) else 1 - foreground
+        rows = torch.from_numpy(self.blank if len(self.blank) else self.shown)
+        high = _masked_mean(maps, foreground, torch.from_numpy(self.shown))
+        low = _masked_mean(maps, outside, rows)
+        fraction = _LEVEL_WITH_BACKGROUND if len(self.blank) else _LEVEL
+        return weights * scale, biases * scale, scale * (low + fraction * (high - low))
+
+    def _fill(self, module: LinearMap, weights: Tensor, biases: Tensor) -> None:
+        """Write directions and biases into a map, as they apply to features that are not standardised."""
+        plain = weights / self.deviation
+        for own, part in zip(module.weights, plain.split(self.widths, dim=1), strict=False):  # the fast map has no keys
+            own.copy_(part)
+        module.bias.copy_(biases - plain @ self.mean)
+
+
+def _moments(block: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation ``(C,)`` of a block's channels."""
+    totals = torch.zeros(2, block.shape[1], dtype=torch.float64)
+    for start in range(0, len(block), 64):
+        part = block[start : start + 64].double()
+        totals += torch.stack([part.sum((0, 2, 3)), part.square().sum((0, 2, 3))])
+    mean, square = totals / (block.numel() // block.shape[1])
+    return mean.float(), (square - mean.square()).clamp(min=1e-12).sqrt().float()
+
+
+def _interpolation(cells: int, grid: int) -> Tensor:
+    """Return the matrix ``(grid, cells)`` of bilinear upsampling along one axis."""
+    unit = torch.eye(cells)[None]
+    return F.interpolate(unit, grid, mode="linear", align_corners=False)[0].mT if cells != grid else unit[0]
+
+
+def _resampled(block: Tensor, rows: Tensor) -> Tensor:
+    """Return a block ``(C, h, w)`` on the joint grid."""
+    return rows @ block @ rows.mT
+
+
+def _foreground(maps: NDArray[np.float32], fraction: float) -> Tensor:
+    """Return which cells ``(N, P)`` of each map are object: those above Otsu's threshold, or the highest ``fraction``."""
+    if fraction:
+        levels = np.quantile(maps, 1 - fraction, axis=1)
+    else:
+        lowest, highest = np.quantile(maps, [1 - _MAX_FRACTION, 1 - _MIN_FRACTION], axis=1)
+        levels = np.clip([_otsu(row) for row in maps], lowest, highest)
+    return torch.from_numpy((maps > levels[:, None]).astype(np.float32))
+
+
+def _otsu(row: NDArray[np.float32]) -> float:
+    """Return Otsu's threshold of a map ``(P,)``, in 256 steps between its ends."""
+    low, high = float(row.min()), float(row.max())
+    if high <= low:
+        return low
+    steps = np.round((row - low) * (255 / (high - low))).astype(np.uint8)
+    level, _ = cv2.threshold(steps[None], 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    return low + (level + 0.5) * (high - low) / 255
+
+
+def _masked_mean(maps: Tensor, masks: Tensor, rows: Tensor) -> float:
+    """Return the mean of maps ``(N, P)`` under masks ``(N, P)`` in the photos ``rows``; each photo counts the same."""
+    chosen, inside = maps[rows], masks[rows]
+    return float(((chosen * inside).sum(1) / inside.sum(1).clamp(min=1)).mean())
+
+
+def joint_grids(blocks: Sequence[Tensor]) -> list[Tensor]:
+    """Return features ``(B, C_i, h_i, w_i)`` in half precision, on grids of at most :data:`GRID` cells per side."""
+    return [
+        (
+            F.interpolate(block, (GRID, GRID), mode="bilinear", align_corners=False, antialias=True)
+            if max(block.shape[-2:]) > GRID
+            else block
+        )
+        .half()
+        .cpu()
+        for block in blocks
+    ]

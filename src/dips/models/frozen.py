@@ -1,0 +1,109 @@
+"""The frozen networks as features on grids: stages of the classifier's CNN, keys and attention of the transformer.
+
+In: photos ``(B, S, S, 3) uint8`` or images ``(B, 3, H, W)`` in [0, 1]. Out: :class:`Look`, which computes each network's answer
+once, whoever asks for it, and the transformer's only where somebody does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from dips.errors import WeightsError
+from dips.models.backbones import Features, Transformer
+from dips.models.classifier import Classifier
+from dips.models.inputs import resize_to, to_tensor
+from dips.models.linear_map import unit_keys
+
+__all__ = ["FrozenNetworks", "Look"]
+
+
+class FrozenNetworks(nn.Module):
+    """CNN and transformer, each with the side of the square that it sees.
+
+    Args:
+        classifier: the CNN; its last layer may still change.
+        side: what it sees, in pixels.
+        transformer: None where nobody asks for keys or attention.
+        key_sides: what it sees, in pixels, rounded to whole patches.
+
+    >>> frozen = FrozenNetworks(Classifier("test_efficientnet", 3).eval(), side=64)
+    >>> look = frozen.look(torch.rand(2, 3, 64, 64))
+    >>> [tuple(stage.shape[1:]) for stage in look.stages], look.pooled.shape
+    ([(48, 8, 8), (64, 4, 4)], torch.Size([2, 256]))
+    """
+
+    def __init__(
+        self, classifier: Classifier, *, side: int, transformer: Transformer | None = None, key_sides: Sequence[int] = ()
+    ) -> None:
+        super().__init__()
+        self.classifier, self.transformer, self.side = classifier, transformer, side
+        self.key_sides = () if transformer is None else tuple(whole_patches(size, transformer.patch) for size in key_sides)
+        self._last: tuple[NDArray[np.uint8], Look] | None = None
+
+    def look(self, images: Tensor) -> Look:
+        """Look at square images ``(B, 3, H, W)`` in [0, 1]."""
+        return Look(self, images)
+
+    def look_at_squares(self, squares: NDArray[np.uint8], device: torch.device) -> Look:
+        """Look at photos ``(B, S, S, 3) uint8``; whoever asks about the same array next shares what was computed."""
+        if self._last is None or self._last[0] is not squares:
+            self._last = squares, self.look(to_tensor(squares, device))
+        return self._last[1]
+
+
+class Look:
+    """What the frozen networks say about a batch of images, computed when it is asked for.
+
+    Attributes:
+        networks: those that look.
+        images: ``(B, 3, H, W)`` in [0, 1].
+    """
+
+    def __init__(self, networks: FrozenNetworks, images: Tensor) -> None:
+        self.networks, self.images = networks, images
+
+    @cached_property
+    def _cnn(self) -> tuple[list[Tensor], Tensor]:
+        return self.networks.classifier.stages(resize_to(self.images, self.networks.side))
+
+    @property
+    def stages(self) -> list[Tensor]:
+        """Stages of the CNN, ``(B, C_i, h_i, w_i)``, from fine to coarse."""
+        return self._cnn[0]
+
+    @property
+    def pooled(self) -> Tensor:
+        """Pooled features of the CNN ``(B, F)``, the input of the classifier's last layer."""
+        return self._cnn[1]
+
+    @cached_property
+    def transformed(self) -> list[Features]:
+        """The transformer's features, one for each side.
+
+        Raises:
+            WeightsError: there is no transformer here.
+        """
+        transformer = self.networks.transformer
+        if transformer is None:
+            raise WeightsError("the transformer is needed here, but was not loaded")
+        return [transformer(resize_to(self.images, side)) for side in self.networks.key_sides]
+
+    @property
+    def keys(self) -> list[Tensor]:
+        """Keys of the transformer's last block, ``(B, D, h, w)`` of length 1, one tensor for each side."""
+        return [unit_keys(item.keys).permute(0, 3, 1, 2) for item in self.transformed]
+
+
+def whole_patches(size: int, patch: int) -> int:
+    """Return a side in pixels rounded to whole patches.
+
+    >>> whole_patches(225, 14)
+    224
+    """
+    return max(1, round(size / patch)) * patch
