@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dips.data.images import ByteImage, resize_image
-from dips.harvest.attention import head_maps, normalised
+from dips.harvest.attention import head_maps, normalised, upsampled
 from dips.harvest.squares import read_square
 from dips.harvest.store import Shelf
 from dips.models.inputs import to_tensor
@@ -67,8 +67,9 @@ class Harvest:
     def source_maps(self, digest: str, heads: int) -> FloatArray:
         """Return the maps that make proposals, ``(M, h, w)`` with maximum 1: refined or mean, then single heads."""
         attention = torch.from_numpy(self.maps.require(digest)["attention"].astype(np.float32))
-        maps = head_maps(attention[None], heads)[0]
         refined = self.refined(digest)
-        if refined is not None:
-            maps = torch.cat([torch.from_numpy(refined)[None], maps[1:]])
-        return np.asarray(maps.numpy())
+        if refined is None:
+            return np.asarray(head_maps(attention[None], heads)[0].numpy())
+        rows, columns = refined.shape  # finer than the attention's grid where CNN stages have a part in it
+        maps = head_maps(upsampled(attention[None], (rows, columns)), heads)[0]
+        return np.asarray(torch.cat([torch.from_numpy(refined)[None], maps[1:]]).numpy())
