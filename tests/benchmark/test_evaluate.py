@@ -190,7 +190,7 @@ def test_the_runs_own_threshold(opened: Any, marked: Path, mode: str, threshold:
         assert told[name] == pytest.approx(100 * expected[name]), name
     assert told["recall"] > 0
     if (mode, threshold) == ("fast", 0.4):
-        assert 0 < told["precision"] and 100 / 6 < told["recall"] <= 50
+        assert told["precision"] > 0 and 100 / 6 < told["recall"] <= 50
     hits = dict.fromkeys((0.3, 0.5, 0.7), 0)
     for sample, (score_map, _) in zip(samples, maps_of(model, samples), strict=True):
         best = max(overlap(box, true) for box in boxes_of(score_map, tau, 0) for true in in_frame(sample))
