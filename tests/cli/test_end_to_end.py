@@ -51,9 +51,7 @@ def test_what_a_run_holds(tiny: Tiny) -> None:
 
 
 def test_evaluate_and_report(tiny: Tiny, tmp_path: Path, dips: Dips) -> None:
-    said = dips(
-        *("evaluate", tiny.run, tiny.data, "--store", tiny.store, "--weights", tiny.weights, "--json", tmp_path / "e.json")
-    )
+    said = dips(*("evaluate", tiny.run, tiny.data, "--weights", tiny.weights, "--json", tmp_path / "e.json"))
     assert said.code == 0, said.err
     result = json.loads((tmp_path / "e.json").read_text())
     assert result["n_images"] == 6 and result["n_boxes"] == 3
