@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pytest
@@ -28,6 +28,7 @@ from dips.types import PhotoBatch
 from ..conftest import random_transformer
 
 CONFIG = PredictConfig(mode="unet", size=64, flip=False, threshold=0.5, batch=2, min_area=0.001)
+Mode = Literal["fast", "accurate", "unet"]
 MODES = pytest.mark.parametrize("mode", ["fast", "unet"])
 
 
@@ -171,7 +172,7 @@ def frozen() -> FrozenNetworks:
     return FrozenNetworks(Classifier("test_efficientnet", 3), side=32, transformer=transformer, key_sides=(64, 96))
 
 
-def joined(frozen: FrozenNetworks, mode: str, localizer: nn.Module | None = None, **settings: Any) -> Networks:
+def joined(frozen: FrozenNetworks, mode: Mode, localizer: nn.Module | None = None, **settings: Any) -> Networks:
     channels = frozen.classifier.stage_channels if mode == "fast" else (*frozen.classifier.stage_channels, 24, 24)
     return Networks(
         frozen,
@@ -187,7 +188,7 @@ def maps(networks: Networks, images: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("mode", ["fast", "accurate"])
-def test_ends_of_the_unets_share(frozen: FrozenNetworks, mode: str) -> None:
+def test_ends_of_the_unets_share(frozen: FrozenNetworks, mode: Mode) -> None:
     images = torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(1))
     localizer = Yellow()
     alone = joined(frozen, mode, localizer)
@@ -208,7 +209,7 @@ def test_ends_of_the_unets_share(frozen: FrozenNetworks, mode: str) -> None:
 
 
 def test_squares_are_as_large_as_the_largest_that_a_network_sees(frozen: FrozenNetworks) -> None:
-    assert [joined(frozen, mode, Yellow()).side for mode in ("fast", "accurate", "unet")] == [32, 96, 64]
+    assert [joined(frozen, mode, Yellow()).side for mode in get_args(Mode)] == [32, 96, 64]
     assert joined(frozen, "fast", Yellow(), unet_share=0.1).side == 64
     answer = joined(frozen, "fast").answer(PhotoBatch(np.zeros((2, 32, 32, 3), np.uint8)))
     assert answer.maps.shape == (2, 8, 8) and answer.probabilities.shape == (2, 3)
@@ -237,7 +238,7 @@ def test_the_unet_must_have_been_trained(settings: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("mode", ["fast", "accurate"])
-def test_linear_maps_must_have_been_fitted(mode: str) -> None:
+def test_linear_maps_must_have_been_fitted(mode: Mode) -> None:
     config = dataclasses.replace(CONFIG, mode=mode)
     with pytest.raises(ConfigError, match=rf"predict\.mode={mode}: .*harvest\.refine=dataset"):
         Networks(FrozenNetworks(Classifier("test_efficientnet", 3), side=64), config=config, device=torch.device("cpu"))
