@@ -126,7 +126,7 @@ class Evaluation(Record, frozen=True, kw_only=True):
 
 
 class Accuracies(Record, frozen=True, kw_only=True):
-    """Percent of the validation photos whose class is right, of the CNN and of a linear classifier on class tokens."""
+    """Percent of the validation photos whose class is right, of the CNN and, with a U-Net, of a linear one on class tokens."""
 
     classifier: float | None = None
     linear_probe: float | None = None
