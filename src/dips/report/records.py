@@ -78,8 +78,8 @@ class Dissection(Record, frozen=True, kw_only=True):
 class Method(Record, frozen=True, kw_only=True):
     """One method of an evaluation: the localizer that the run trained (``own``), or what it is compared with.
 
-    >>> as_methods([{"name": "accurate", "boxes": {"max_box_acc_v2": 81.7}}])[0].name
-    'linear map'
+    >>> as_methods([{"name": "mean_attention", "boxes": {"max_box_acc_v2": 81.7}}])[0].name
+    'mean attention'
     """
 
     name: str
