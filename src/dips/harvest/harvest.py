@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dips.data.images import ByteImage, resize_image
-from dips.harvest.attention import head_maps, normalised
+from dips.harvest.attention import head_maps, normalised, upsampled
 from dips.harvest.squares import read_square
 from dips.harvest.store import Shelf
 from dips.models.inputs import to_tensor
@@ -69,6 +69,7 @@ class Harvest:
         attention = torch.from_numpy(self.maps.require(digest)["attention"].astype(np.float32))
         maps = head_maps(attention[None], heads)[0]
         refined = self.refined(digest)
-        if refined is not None:
+        if refined is not None:  # it may be finer than the attention
+            maps = normalised(upsampled(maps[None], (refined.shape[0], refined.shape[1])))[0]
             maps = torch.cat([torch.from_numpy(refined)[None], maps[1:]])
         return np.asarray(maps.numpy())
