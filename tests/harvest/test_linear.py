@@ -97,7 +97,9 @@ def test_background_photos_are_background() -> None:
     told = scene(24, 12, texture=True)
     labels = told.features.labels >= 0
     untold = Scene(
-        PhotoFeatures(tuple(b[labels] for b in told.features.blocks), (64,), told.features.attention[labels], np.zeros(24, int)),
+        PhotoFeatures(
+            tuple(b[labels] for b in told.features.blocks), (64,), told.features.attention[labels], np.zeros(24, int)
+        ),
         told.inside[labels],
     )
     assert told.ranking(told.fit(1), "accurate") > 0.97 > 0.9 > untold.ranking(untold.fit(1), "accurate")

@@ -69,8 +69,7 @@ def test_the_last_array_is_remembered_as_it_is(frozen: FrozenNetworks, calls: Co
     look = frozen.look_at_squares(squares, CPU)
     assert torch.equal(look.images, to_tensor(squares))
     assert frozen.look_at_squares(squares, CPU) is look
-    look.pooled, frozen.look_at_squares(squares, CPU).pooled  # noqa: B018
-    assert calls["cnn"] == 1
+    assert look.pooled is frozen.look_at_squares(squares, CPU).pooled and calls["cnn"] == 1
     equal = frozen.look_at_squares(squares.copy(), CPU)
     assert equal is not look, "another array, even of the same photos"
     assert frozen.look_at_squares(squares, CPU) is not look, "one array is remembered, no more"

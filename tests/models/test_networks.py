@@ -185,7 +185,10 @@ def test_priors_leave_out_the_background(rig: Rig, images: Tensor, background: i
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"mode": "unet", "localizer": False}, r"predict\.mode=unet.*trained none.*train\.epochs=3, or choose fast or accurate"),
+        (
+            {"mode": "unet", "localizer": False},
+            r"predict\.mode=unet.*trained none.*train\.epochs=3, or choose fast or accurate",
+        ),
         ({"unet_share": 0.2, "localizer": False}, r"predict\.unet_share above 0 need a U-Net.*train\.epochs=3"),
         ({"mode": "fast", "linear": False}, r"predict\.mode=fast.*no linear maps.*harvest\.refine=dataset, or choose unet"),
         ({"mode": "accurate", "linear": False}, r"predict\.mode=accurate.*no linear maps.*harvest\.refine=dataset"),
