@@ -81,12 +81,12 @@ def test_the_best_threshold_separates_object_and_halo() -> None:
 def test_boxes_are_those_of_prediction() -> None:
     score_map = blocks((2, 2, 10, 10), (20, 2, 28, 10), value=0.9) + blocks((2, 20, 4, 22), value=0.3)
     true = [(2, 2, 10, 10), (20, 2, 28, 10), (2, 20, 4, 22)]
-    for options in ({}, {"max_boxes": 1}, {"min_area": 0.01}, {"min_score": 0.5}):
+    cases: list[tuple[dict[str, Any], int]] = [({}, 3), ({"max_boxes": 1}, 1), ({"min_area": 0.01}, 2), ({"min_score": 0.5}, 2)]
+    for options, count in cases:
         made = counter([0.1], **options)
         made.add(score_map, true)
         boxes, _, _ = boxes_from_map(score_map, 0.1, **({"min_area": 0.0, "min_score": 0.0, "max_boxes": 100} | options))
-        assert made.boxes.tolist() == [len(boxes)] and made.precision.tolist() == [1]
-        assert len(boxes) == {"max_boxes": 1, "min_area": 2, "min_score": 2}.get(*options, 3) if options else 3
+        assert made.boxes.tolist() == [len(boxes)] == [count] and made.precision.tolist() == [1]
 
 
 def test_matching_by_hand() -> None:

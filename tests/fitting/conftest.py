@@ -12,7 +12,6 @@ import torch
 from lightning_fabric import Fabric
 
 from dips.config import Config
-from dips.fitting import prepare as prepare_module
 from dips.fitting.prepare import TrainingInputs, prepare
 from dips.fitting.select import TrainingResult, fit_and_select
 from dips.harvest.store import Store
@@ -68,7 +67,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         classifier.body.register_forward_hook(lambda _, inputs, out: counts.update(cnn=len(inputs[0])))
         return classifier
 
-    monkeypatch.setattr(prepare_module, "load_transformer", load)
+    monkeypatch.setattr("dips.fitting.prepare.load_transformer", load)
     monkeypatch.setattr(Classifier, "from_weights", from_weights)
     return counts
 

@@ -17,8 +17,8 @@ from torch import Tensor
 from dips.config import Config
 from dips.data.images import read_image, resize_image
 from dips.errors import DataError
-from dips.fitting import prepare as prepare_module
 from dips.fitting.prepare import TrainingInputs
+from dips.harvest.features import linear_maps
 from dips.harvest.store import Store
 from dips.models.inputs import to_tensor
 from dips.models.linear_map import LinearMaps
@@ -114,13 +114,12 @@ def test_nothing_is_fitted_on_the_validation_part(
 def recorded(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Keep what the fit of the linear maps is asked for."""
     seen: dict[str, Any] = {}
-    fit = prepare_module.linear_maps
 
     def record(reader: Any, labels: Any, **options: Any) -> LinearMaps:
         seen.update(options, labels=labels)
-        return fit(reader, labels, **options)
+        return linear_maps(reader, labels, **options)
 
-    monkeypatch.setattr(prepare_module, "linear_maps", record)
+    monkeypatch.setattr("dips.fitting.prepare.linear_maps", record)
     return seen
 
 

@@ -40,7 +40,8 @@ class Scene:
     def logits(self, maps: LinearMaps, mode: str) -> Tensor:
         """Logits of the photos with objects, whose classes are known."""
         priors = F.one_hot(torch.from_numpy(self.features.labels.clip(0)), len(maps.fast.bias)).float()
-        return maps.of(mode)(self.blocks(mode), priors)
+        logits: Tensor = maps.of(mode)(self.blocks(mode), priors)
+        return logits
 
     def ranking(self, maps: LinearMaps, mode: str) -> float:
         """Fraction of pairs (object cell, other cell) of one photo in the right order, averaged."""

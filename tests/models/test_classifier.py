@@ -212,7 +212,8 @@ def test_stages_of_any_cnn(arch: str) -> None:
         stages, pooled = model.stages(images)
         assert len(passes) == 1
         torch.testing.assert_close(pooled, model.features(images))
-    expected = timm.create_model(arch, features_only=True).feature_info
+    pyramid: Any = timm.create_model(arch, features_only=True)
+    expected = pyramid.feature_info
     last = expected.channels()[-3:]
     assert model.stage_channels == tuple(item.shape[1] for item in stages) and len(stages) in (2, 3)
     assert list(model.stage_channels[-len(stages) :]) == last[-len(stages) :]
@@ -241,7 +242,7 @@ def test_a_network_of_coarse_stages_alone_or_of_one(classifier: Classifier) -> N
     """Where all strides are below 8, the last stage stands alone."""
     images = torch.rand(1, 3, 64, 64)
     info: Any = classifier.body.feature_info
-    classifier.body.feature_info = info[:2]  # type: ignore[assignment]
+    classifier.body.feature_info = info[:2]
     assert classifier.stage_channels == (24,)
     (stage,), _ = classifier.stages(images)
     assert stage.shape == (1, 24, 16, 16)
@@ -250,13 +251,13 @@ def test_a_network_of_coarse_stages_alone_or_of_one(classifier: Classifier) -> N
 @pytest.mark.parametrize("harm", ["nothing", "no module", "no such module"])
 def test_networks_without_stages(classifier: Classifier, harm: str) -> None:
     info: Any = classifier.body.feature_info
-    changed = [{**stage, "module": "" if harm == "nothing" else "stage9"} for stage in info]
+    changed: Any = [{**stage, "module": "" if harm == "nothing" else "stage9"} for stage in info]
     if harm == "nothing":
         del classifier.body.feature_info
     else:
         for stage in changed if harm == "no module" else ():
             del stage["module"]
-        classifier.body.feature_info = changed  # type: ignore[assignment]
+        classifier.body.feature_info = changed
     for act in (lambda: classifier.stage_channels, lambda: classifier.stages(torch.rand(1, 3, 32, 32))):
         with pytest.raises(WeightsError, match=r"classifier\.arch.*'test_efficientnet'.*choose another CNN"):
             act()
