@@ -35,7 +35,7 @@ class FrozenNetworks(nn.Module):
     >>> frozen = FrozenNetworks(Classifier("test_efficientnet", 3).eval(), side=64)
     >>> look = frozen.look(torch.rand(2, 3, 64, 64))
     >>> [tuple(stage.shape[1:]) for stage in look.stages], look.pooled.shape
-    ([(48, 8, 8), (64, 4, 4)], torch.Size([2, 256]))
+    ([(32, 8, 8), (48, 4, 4), (64, 2, 2)], torch.Size([2, 256]))
     """
 
     def __init__(
