@@ -88,7 +88,8 @@ class _Fit:
         self.widths = [block.shape[1] for block in features.blocks]
         self.stage_channels = sum(self.widths[: features.stages])
         self.shown, self.blank = np.flatnonzero(features.labels >= 0), np.flatnonzero(features.labels < 0)
-        self.mean, self.deviation = (torch.cat(parts) for parts in zip(*map(_moments, features.blocks), strict=True))
+        self.mean, deviation = (torch.cat(parts) for parts in zip(*map(_moments, features.blocks), strict=True))
+        self.deviation = deviation / self._balance()
         self.upsampling = [_interpolation(block.shape[-1], self.grid) for block in features.blocks]
         cells = self.grid**2
         count = min(cells, _SAMPLED_CELLS)
@@ -130,6 +131,14 @@ class _Fit:
             self._fill(module, directions, offsets)
             maps_of_both.levels[index] = level
         return maps_of_both
+
+    def _balance(self) -> Tensor:
+        """Return a factor per channel ``(D,)``, with which CNN and keys weigh the same, however many channels each has."""
+        cnn, every = self.stage_channels, sum(self.widths)
+        halves = torch.full((every,), every / 2)
+        halves[:cnn] /= max(cnn, 1)
+        halves[cnn:] /= max(every - cnn, 1)
+        return halves.sqrt()
 
     def _joined(self, position: int) -> Tensor:
         """Return the standardised features of a photo on the joint grid, ``(P, D)``."""
