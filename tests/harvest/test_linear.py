@@ -311,6 +311,17 @@ def test_sums_on_the_blocks_own_grids_are_those_on_the_joint_one(seed: int) -> N
     torch.testing.assert_close(fit._covariance(cells, masks, mean), naive, atol=1e-3, rtol=1e-3)
 
 
+def test_cnn_and_keys_weigh_the_same() -> None:
+    """Half of the variance of all channels is the CNN's, however many it has; within each, channels count the same."""
+    made = scene(8)
+    fit = linear._Fit(made.features, 1, HarvestConfig())
+    own = torch.cat([linear._moments(block)[1] for block in made.features.blocks])
+    variances = (own / fit.deviation).square()
+    cnn, keys = variances.split([sum(WIDTHS[:STAGES]), WIDTHS[STAGES]])
+    for part in (cnn, keys):
+        torch.testing.assert_close(part, torch.full_like(part, sum(WIDTHS) / 2 / len(part)))
+
+
 def test_moments_are_those_of_all_cells() -> None:
     block = (torch.randn(70, 3, 4, 5) * torch.tensor([0.1, 1, 30])[:, None, None] + 7).half()
     mean, deviation = linear._moments(block)
