@@ -1,13 +1,13 @@
 """A frozen CNN made fast on CPUs: batch norms folded into their convolutions, channels last, photo by photo.
 
-In: a classifier whose layers below the last do not change any more. Out: a copy that gives the same features, within rounding, in
-a third of the time or less (docs/results.md): small pieces stay in the processor's caches.
+In: a classifier whose layers below the last do not change any more. Out: a copy that gives the same features, within rounding,
+in a third of the time or less (docs/results.md): small pieces stay in the processor's caches.
 """
 
 from __future__ import annotations
 
 import copy
-from typing import cast
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -50,11 +50,10 @@ class FastCnn:
 
 def _fold(module: nn.Module) -> None:
     """Fold each batch norm into the convolution that is registered before it; its activation stays."""
-    children = list(module.named_children())
-    for (name, first), (following, second) in zip(children, children[1:], strict=False):
+    for (name, first), (following, second) in pairwise(list(module.named_children())):
         if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d) and second.track_running_stats:
             setattr(module, name, fuse_conv_bn_eval(first, second))
             after = [getattr(second, part) for part in ("drop", "act") if hasattr(second, part)]  # timm's norms hold both
             setattr(module, following, nn.Sequential(*after))
     for _, child in module.named_children():
-        _fold(cast(nn.Module, child))
+        _fold(child)
