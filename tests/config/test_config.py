@@ -61,7 +61,8 @@ def test_the_paper_recipe_is_the_paper() -> None:
     assert paper.harvest.map_power == 1.0 and paper.train.average == 0.0
     assert (paper.train.epochs, paper.train.batch, paper.train.resize, paper.train.crop) == (50, 32, 256, 224)
     assert (paper.train.optimizer, paper.train.schedule, paper.train.lr_step) == ("sgd", "step", 15)
-    assert paper.train.lambda_crf == 2e-9 and paper.train.crf_full == 224 and paper.predict.sst_share == 0
+    assert paper.train.lambda_crf == 2e-9 and paper.train.crf_full == 224
+    assert (paper.predict.mode, paper.predict.unet_share, paper.classifier.size) == ("unet", 0, 224)  # the U-Net alone
     assert 1 < paper.harvest.top_p < 5  # proposals are sampled, but not all of the five maps'
     assert paper.train.lambda_cls == 0  # as the authors ran it: no gradient of the classifier's loss
 
@@ -69,6 +70,43 @@ def test_the_paper_recipe_is_the_paper() -> None:
 def test_the_paper_as_written_differs_in_the_classifiers_loss_alone() -> None:
     written = load_config("paper-text")
     assert written.train.lambda_cls == 1 and written.differences(load_config("paper")) == ["train.lambda_cls"]
+
+
+def test_by_default_no_unet_is_trained() -> None:
+    config = Config()
+    assert config.train.epochs == 0 and config.harvest.refine == "dataset" and config.harvest.refine_inputs == "joined"
+    assert (config.predict.mode, config.predict.unet_share, config.predict.flip) == ("fast", 0, False)
+    assert config.harvest.sizes == (224,) and config.classifier.size == 512
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"harvest.refine": "image"}, r"predict\.mode=fast needs harvest\.refine=dataset.*predict\.mode=unet"),
+        ({"predict.mode": "accurate", "harvest.refine": "none"}, r"predict\.mode=accurate needs harvest\.refine=dataset"),
+        ({"predict.mode": "unet"}, r"predict\.mode=unet.*need a U-Net; set train\.epochs"),
+        ({"predict.unet_share": 0.1}, r"predict\.unet_share above 0 need a U-Net; set train\.epochs"),
+        ({"train.crop": 200, "train.resize": 184}, r"train\.crop \(200\) must not be larger than train\.resize \(184\)"),
+        ({f"train.lambda_{name}": 0 for name in ("cpa", "cls", "crf")}, "nothing would be learned"),
+    ],
+)
+def test_settings_that_do_not_go_together(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        Config().replace(**changes).check()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"predict.mode": "accurate"},
+        {"predict.mode": "unet", "train.epochs": 1},
+        {"predict.mode": "unet", "train.epochs": 1, "harvest.refine": "none"},
+        {"predict.unet_share": 0.5, "train.epochs": 1},
+        {"train.epochs": 3},
+    ],
+)
+def test_settings_that_do(changes: dict[str, Any]) -> None:
+    Config().replace(**changes).check()
 
 
 def test_drone_photos_have_the_papers_crf_loss() -> None:
@@ -99,7 +137,10 @@ def test_every_setting_says_what_it_is_and_has_a_valid_default() -> None:
 @pytest.mark.parametrize(
     ("name", "accepts"),
     [
-        ("train.epochs", "a whole number of at least 1"),
+        ("train.epochs", "a whole number of at least 0"),
+        ("train.batch", "a whole number of at least 1"),
+        ("predict.mode", "one of fast, accurate, unet"),
+        ("harvest.refine_inputs", "one of joined, keys, cnn"),
         ("harvest.min_area", "a number between 0 and 1"),
         ("harvest.sizes", "a list, each item a whole number between 28 and 2048"),
         ("train.grow", "one of 1, 3, 5, 7"),
@@ -148,7 +189,11 @@ def test_the_last_word_wins(tmp_path: Path) -> None:
         ("epochs=4", "'epochs' is not a setting: write stage.name"),
         ("train.epochs", "takes stage.name=value"),
         ("=4", "takes stage.name=value"),
-        ("train.epochs=0", "train.epochs must be a whole number of at least 1, not 0"),
+        ("train.epochs=-1", "train.epochs must be a whole number of at least 0, not -1"),
+        ("train.batch=0", "train.batch must be a whole number of at least 1, not 0"),
+        ("predict.sst_share=0.5", r"unknown setting 'predict\.sst_share'"),
+        ("predict.mode=slow", "must be one of fast, accurate, unet, not 'slow'"),
+        ("harvest.refine_photos=1", "must be a whole number of at least 2, not 1"),
         ("train.epochs=1.5", "must be a whole number"),
         ("train.epochs=true", "must be a whole number"),
         ("train.epochs=many", "must be a whole number"),
@@ -183,7 +228,7 @@ def test_recipes_that_cannot_be_read(tmp_path: Path) -> None:
         ("[train", "not valid TOML"),
         ("train = 3", "'train' is a stage"),
         ("[trains]\nepochs = 2", "unknown stage 'trains'"),
-        ("[train]\nepochs = 0", r"bad\.toml.*at least 1"),
+        ("[train]\nepochs = -1", r"bad\.toml.*at least 0"),
     ):
         (tmp_path / "bad.toml").write_text(text)
         with pytest.raises(ConfigError, match=says):
@@ -194,7 +239,7 @@ def test_recipes_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_replace_checks_too() -> None:
-    with pytest.raises(ConfigError, match=r"argument: train\.epochs must be a whole number of at least 1, not 0"):
-        Config().replace(**{"train.epochs": 0})
+    with pytest.raises(ConfigError, match=r"argument: train\.epochs must be a whole number of at least 0, not -1"):
+        Config().replace(**{"train.epochs": -1})
     with pytest.raises(dataclasses.FrozenInstanceError):
         Config().train.epochs = 3  # type: ignore[misc]

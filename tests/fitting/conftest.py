@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from dips.config import Config
 from dips.fitting.prepare import TrainingInputs, prepare
 from dips.fitting.select import TrainingResult, fit_and_select
 from dips.harvest.store import Store
+from dips.models.backbones import Transformer, load_transformer
+from dips.models.classifier import Classifier
+from dips.models.weights.resolve import Weights
 from dips.types import DataSet, Sample
 
 MakePhoto = Callable[..., Path]
@@ -44,6 +48,34 @@ def parts(tmp_path_factory: pytest.TempPathFactory, make_photo: MakePhoto) -> tu
             samples.append(Sample(path, path.name, shown, boxes if split == "val" else None))
         sets.append(DataSet(top / split, ("none", "thing"), tuple(samples), split=split, background=0))
     return sets[0], sets[1]
+
+
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often the transformer was loaded (``loads``), and how many photos transformer and CNN saw since."""
+    counts: Counter[str] = Counter()
+    build = Classifier.from_weights
+
+    def load(weights: Weights) -> Transformer:
+        counts["loads"] += 1
+        network = load_transformer(weights)
+        network.register_forward_hook(lambda _, inputs, out: counts.update(transformer=len(inputs[0])))
+        return network
+
+    def from_weights(weights: Weights, classes: int) -> Classifier:
+        classifier = build(weights, classes)
+        classifier.body.register_forward_hook(lambda _, inputs, out: counts.update(cnn=len(inputs[0])))
+        return classifier
+
+    monkeypatch.setattr("dips.fitting.prepare.load_transformer", load)
+    monkeypatch.setattr(Classifier, "from_weights", from_weights)
+    return counts
+
+
+@pytest.fixture
+def plain_config(tiny_config: Config) -> Config:
+    """Those settings as they are by default: no U-Net."""
+    return tiny_config.replace(**{"train.epochs": 0})
 
 
 @pytest.fixture

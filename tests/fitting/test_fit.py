@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import safetensors.torch
 
 import dips
 
@@ -24,12 +26,110 @@ def test_what_a_run_holds(tiny_model: dips.Model) -> None:
     record = json.loads((tiny_model.run / "run.json").read_text())
     assert list(record)[:2] == ["schema_version", "data"] and record["schema_version"] == 1
     assert set(record["weights"]) == {"transformer", "classifier", "encoder"} and record["photos"]["skipped"] == 0
+    meta = json.loads((tiny_model.run / "model.json").read_text())["meta"]
+    assert set(meta["thresholds"]) == {"fast", "accurate", "unet"} and (meta["mode"], meta["unet_share"]) == ("fast", 0)
+    assert record["best_tau"] == meta["thresholds"]["fast"] == tiny_model.best_tau
+
+
+@pytest.fixture(scope="module")
+def plain_model(tiny_training: Any, tiny_model: dips.Model) -> dips.Model:
+    """A model as it is by default: without U-Net."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("DIPS_WEIGHTS", raising=False)
+        patch.setenv("DIPS_OFFLINE", "1")
+        model: dips.Model = tiny_training.fit("plain", "train.epochs=0")
+    return model
+
+
+def test_by_default_a_run_holds_no_unet(plain_model: dips.Model, tiny_training: Any) -> None:
+    run = plain_model.run
+    names = {"config.toml", "model.safetensors", "model.json", "run.json", "README.md", "report.html"}
+    assert {path.name for path in run.iterdir()} == names, "no metrics: there were no epochs"
+    record, model = (json.loads((run / name).read_text()) for name in ("run.json", "model.json"))
+    assert set(record["weights"]) == {"transformer", "classifier"} and set(record["accuracy"]) == {"classifier"}
+    assert record["selection"].startswith("threshold by ") and "epoch" not in record["selection"]
+    assert model["localizer"] is None and model["linear"]["key_sides"] == [64]
+    tensors = safetensors.torch.load((run / "model.safetensors").read_bytes())
+    assert {name.split(".")[0] for name in tensors} == {"classifier", "linear"}
+    assert plain_model.modes == ("fast", "accurate") and not plain_model.uses_transformer
+
+
+def test_a_run_without_unet_predicts(plain_model: dips.Model, tiny_training: Any) -> None:
+    photos = sorted((tiny_training.data / "test").rglob("*.jpg"))
+    fast = list(plain_model.predict(photos))
+    assert len(fast) == 6 and all(item.threshold == plain_model.best_tau["run"] for item in fast)
+    weights = [str(tiny_training.weights)]
+    accurate = dips.load(plain_model.run, device="cpu", settings=["predict.mode=accurate"], weights=weights)
+    assert isinstance(accurate, dips.Model)
+    for one, other in zip(fast, accurate.predict(photos), strict=True):
+        np.testing.assert_allclose(one.class_scores, other.class_scores, atol=1e-5)
+        assert not np.array_equal(one.score_map, other.score_map)
+        assert other.threshold == accurate.meta.thresholds["accurate"]["run"]
+    for settings in (["predict.mode=unet"], ["predict.unet_share=0.5"]):
+        with pytest.raises(dips.ConfigError, match=r"need a U-Net"):
+            loaded = dips.load(plain_model.run, device="cpu", settings=settings)
+            list(loaded.predict(photos))
+
+
+def test_a_finished_run_is_opened_not_made_again(
+    plain_model: dips.Model, tiny_training: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path.name: path.read_bytes() for path in plain_model.run.iterdir()}
+    monkeypatch.setattr("dips.fitting.fit.prepare", lambda *_, **__: pytest.fail("it is done"))
+    again = tiny_training.fit("plain", "train.epochs=0", resume=True)
+    assert again.best_tau == plain_model.best_tau and again.meta == plain_model.meta
+    assert {path.name: path.read_bytes() for path in plain_model.run.iterdir()} == before
+    with pytest.raises(dips.RunError, match=r"other settings \(train\.epochs\)"):
+        tiny_training.fit("plain", resume=True)
+
+
+def test_a_run_that_was_stopped_before_its_model_was_written_goes_on(
+    plain_model: dips.Model, tiny_training: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dips.fitting.fit.save_model", stop)
+        with pytest.raises(KeyboardInterrupt):
+            tiny_training.fit("stopped", "train.epochs=0")
+    with pytest.raises(dips.RunError, match=r"holds no finished run|is missing"):
+        dips.load(tiny_training.folder / "stopped", device="cpu")
+    model = tiny_training.fit("stopped", "train.epochs=0", resume=True)
+    assert (model.run / "model.safetensors").read_bytes() == (plain_model.run / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("refine", ["none", "image"])
+def test_a_run_without_linear_maps(tiny_training: Any, refine: str) -> None:
+    model = tiny_training.fit(f"refine-{refine}", f"harvest.refine={refine}", "predict.mode=unet")
+    assert model.modes == ("unet",) and set(model.meta.thresholds) == {"unet"} and model.stored.linear is None
+    photos = sorted((tiny_training.data / "test").rglob("*.jpg"))
+    assert len(list(model.predict(photos))) == 6
+    with pytest.raises(dips.ConfigError, match=r"harvest\.refine=dataset"):
+        list(dips.load(model.run, device="cpu", settings=["predict.mode=fast"]).predict(photos))
+
+
+def test_a_unet_with_a_share(tiny_training: Any) -> None:
+    """Thresholds are chosen for the mixture, and only for the mode that was asked for."""
+    model = tiny_training.fit("share", "predict.unet_share=0.5")
+    assert model.meta.unet_share == 0.5 and set(model.meta.thresholds) == {"fast", "accurate", "unet"} and model.as_trained
+    photos = sorted((tiny_training.data / "test").rglob("*.jpg"))
+    assert next(iter(model.predict(photos))).threshold == model.best_tau["run"]
+    other = dips.load(model.run, device="cpu", settings=["predict.unet_share=0"])
+    assert isinstance(other, dips.Model) and not other.as_trained
+
+
+def test_the_whole_classifier(tiny_training: Any) -> None:
+    model = tiny_training.fit("full", "train.epochs=0", "classifier.mode=full", "classifier.epochs=1")
+    assert model.modes == ("fast", "accurate")
+    assert len(list(model.predict(sorted((tiny_training.data / "test").rglob("*.jpg"))))) == 6
 
 
 def test_the_same_seed_gives_the_same_bytes(tiny_training: Any, tiny_model: dips.Model) -> None:
     again, other = tiny_training.fit("again"), tiny_training.fit("other", "train.seed=3")
     first = (tiny_model.run / "model.safetensors").read_bytes()
     assert (again.run / "model.safetensors").read_bytes() == first
+    assert (again.run / "model.json").read_bytes() == (tiny_model.run / "model.json").read_bytes()
     assert (other.run / "model.safetensors").read_bytes() != first
     assert other.record.seed == 3
 
@@ -47,7 +147,9 @@ def test_runs_are_not_overwritten(tiny_training: Any, tiny_model: dips.Model) ->
     [
         (["train.crop=96"], r"train\.crop \(96\)"),
         (["train.lambda_cpa=0", "train.lambda_crf=0"], "all 0"),
-        (["harvest.refine=none", "predict.sst_share=0.5"], r"predict\.sst_share"),
+        (["harvest.refine=none"], r"predict\.mode=fast needs harvest\.refine=dataset"),
+        (["train.epochs=0", "predict.mode=unet"], r"predict\.mode=unet.*set train\.epochs"),
+        (["train.epochs=0", "predict.unet_share=0.5"], r"predict\.unet_share.*set train\.epochs"),
         (["train.select_on=boxes"], r"train\.select_on"),
         ("train.epoch=3", "did you mean 'train.epochs'"),  # a single one need not be in a list
     ],

@@ -1,21 +1,31 @@
-"""What chooses epoch and threshold, and that a seed decides everything."""
+"""What chooses epoch and thresholds, and that a seed decides everything."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
 
+from dips.benchmark.loop import evaluate_maps
 from dips.config import Config
+from dips.data.images import read_image, resize_image
 from dips.errors import RunError
+from dips.evaluate.detection import DetectionCounter
+from dips.evaluate.protocol import FRAMED
+from dips.fitting import select
 from dips.fitting.prepare import TrainingInputs
 from dips.fitting.select import TrainingResult, fit_and_select
 from dips.harvest.store import Store
-from dips.types import DataSet
+from dips.models.networks import TEMPER, Networks, mode_settings
+from dips.types import DataSet, PhotoBatch, Sample
 
 Parts = tuple[DataSet, DataSet]
 TrainParts = Callable[..., tuple[TrainingInputs, TrainingResult]]
@@ -26,35 +36,136 @@ def without_boxes(val: DataSet) -> DataSet:
 
 
 def same(a: TrainingResult, b: TrainingResult) -> bool:
+    assert a.fit is not None and b.fit is not None
     return all(torch.equal(x, y) for x, y in zip(a.fit.state.values(), b.fit.state.values(), strict=True))
 
 
-def test_a_seed_decides_everything_whatever_the_store_holds(
-    parts: Parts, train_parts: TrainParts, tiny_config: Config, tmp_path: Path
-) -> None:
+def networks_of(inputs: TrainingInputs, result: TrainingResult, config: Config, mode: str) -> Networks:
+    return Networks(
+        inputs.frozen(config),
+        config=mode_settings(config.predict, mode),
+        device=torch.device("cpu"),
+        background=inputs.train.background,
+        linear=None if inputs.linear is None or mode == "unet" else inputs.linear.of(mode),
+        localizer=result.localizer,
+    )
+
+
+def maps_of(networks: Networks, samples: Sequence[Sample]) -> NDArray[np.float32]:
+    squares = np.stack([resize_image(read_image(sample.path), (networks.side, networks.side)) for sample in samples])
+    return networks.answer(PhotoBatch(squares)).maps
+
+
+def test_a_seed_decides_everything_whatever_the_store_holds(parts: Parts, train_parts: TrainParts, tmp_path: Path) -> None:
     _, first = train_parts(parts, tmp_path / "a")
     _, again = train_parts(parts, tmp_path / "b", store=Store(tmp_path / "store"))  # nothing known beforehand
-    assert same(first, again) and first.best_tau == again.best_tau and first.validation == again.validation
+    assert same(first, again) and first.thresholds == again.thresholds and first.validation == again.validation
 
 
-def test_boxes_choose_where_there_are_any(parts: Parts, train_parts: TrainParts, tiny_config: Config, tmp_path: Path) -> None:
+def test_by_default_there_is_no_unet(
+    parts: Parts, train_parts: TrainParts, plain_config: Config, tmp_path: Path, passes: Counter[str]
+) -> None:
+    store = Store(tmp_path / "store")
+    inputs, result = train_parts(parts, tmp_path / "run", config=plain_config, store=store)
+    assert result.localizer is None and result.fit is None and inputs.proposals is None
+    assert set(result.thresholds) == {"fast", "accurate"}
+    assert result.selection == "threshold by ground-truth boxes of 2 validation photos" and not result.label_free
+    assert set(result.validation) == {"v2", "box_acc_30", "box_acc_50", "box_acc_70", "f1"}
+    assert not list((tmp_path / "run").glob("*")), "there are no epochs to tell of"
+    # photos of the fit, or all of them, and those that thresholds are chosen on, once for both modes
+    assert (passes["transformer"], passes["cnn"]) == (8 + 2, 12 + 2)
+    _, again = train_parts(parts, tmp_path / "again", config=plain_config, store=store)
+    assert again.thresholds == result.thresholds and again.validation == result.validation
+
+
+def test_boxes_choose_where_there_are_any(parts: Parts, train_parts: TrainParts, tmp_path: Path) -> None:
     inputs, result = train_parts(parts, tmp_path)
     assert not result.label_free and "ground-truth boxes of 2 validation photos" in result.selection
-    assert {"v2", "box_acc_30", "box_acc_50", "box_acc_70"} == set(result.validation)
-    assert set(result.best_tau) == {"v1", "30", "50", "70", "v2"}
+    assert {"v2", "box_acc_30", "box_acc_50", "box_acc_70", "f1"} == set(result.validation)
+    assert set(result.thresholds) == {"fast", "accurate", "unet"}
+    assert all(set(taus) == {"v1", "30", "50", "70", "v2", "run"} for taus in result.thresholds.values())
     assert 0 <= inputs.accuracy["classifier"] <= 100 and 0 <= inputs.accuracy["linear_probe"] <= 100
+
+
+@pytest.mark.parametrize("mode", ["fast", "accurate", "unet"])
+def test_thresholds_by_boxes_are_those_of_the_modes_own_maps(
+    parts: Parts, train_parts: TrainParts, tiny_config: Config, tmp_path: Path, mode: str
+) -> None:
+    """The protocol's thresholds by MaxBoxAcc; that of the run's boxes by F1 over all of them, as prediction makes them."""
+    config = tiny_config.replace(**{"predict.mode": mode, "predict.min_area": 0.02, "predict.max_boxes": 3})
+    inputs, result = train_parts(parts, tmp_path, config=config)
+    boxed = [sample for sample in inputs.val.samples if sample.boxed]
+    assert len(boxed) == 2
+    for name in ("fast", "accurate", "unet"):
+        maps = maps_of(networks_of(inputs, result, config, name), boxed)
+        counter = DetectionCounter(np.arange(0.05, 0.96, 0.01).tolist(), min_area=0.02, min_score=0.0, max_boxes=3)
+        for score_map, sample in zip(maps, boxed, strict=True):
+            assert sample.boxes is not None
+            counter.add(FRAMED.resized(score_map, None), FRAMED.boxes(sample.boxes, (64, 48)))
+        assert result.thresholds[name]["run"] == counter.best_tau
+        boxes = evaluate_maps(maps, boxed)
+        assert {key: tau for key, tau in result.thresholds[name].items() if key != "run"} == boxes.best_tau
+        if name == mode:
+            assert result.validation["f1"] == 100 * counter.f1.max() and result.validation["v2"] == boxes.max_box_acc_v2
+
+
+@pytest.mark.parametrize("epochs", [0, 1])
+@pytest.mark.parametrize("select_on", ["auto", "proposals"])
+def test_without_boxes_linear_maps_have_their_level(
+    parts: Parts, train_parts: TrainParts, tiny_config: Config, tmp_path: Path, epochs: int, select_on: str
+) -> None:
+    """Where a map crosses the level between background and object, as a fraction of its maximum; the median photo's."""
+    config = tiny_config.replace(**{"train.epochs": epochs, "train.select_on": select_on})
+    val = parts[1] if select_on == "proposals" else without_boxes(parts[1])  # boxes that are there are not looked at
+    inputs, result = train_parts((parts[0], val), tmp_path, config=config)
+    assert result.label_free and result.validation == {} and inputs.linear is not None
+    words = "threshold by the level between object and background of the linear map, no boxes"
+    epoch = "epoch 1 of 1 (by agreement with held-out proposals, no boxes); " if epochs else ""
+    assert result.selection == epoch + words
+    assert set(result.thresholds) == ({"fast", "accurate", "unet"} if epochs else {"fast", "accurate"})
+    shown = [sample for sample in inputs.val.samples if sample.label == 1]
+    for mode in ("fast", "accurate"):
+        maps = maps_of(networks_of(inputs, result, config, mode), shown)
+        level = 1 / (1 + math.exp(-inputs.linear.level(mode) / TEMPER))
+        expected = float(np.median([min(1.0, level / score_map.max()) for score_map in maps]))
+        assert result.thresholds[mode] == pytest.approx(
+            dict.fromkeys(("v1", "30", "50", "70", "v2", "run"), expected), rel=1e-5
+        )
+        assert 0 < expected <= 1
 
 
 @pytest.mark.parametrize("select_on", ["auto", "proposals", "last"])
 def test_without_boxes_nothing_uses_any(
     parts: Parts, train_parts: TrainParts, tiny_config: Config, tmp_path: Path, select_on: str
 ) -> None:
-    config = tiny_config.replace(**{"train.select_on": select_on})
+    config = tiny_config.replace(**{"train.select_on": select_on, "predict.mode": "unet"})
     val = parts[1] if select_on == "proposals" else without_boxes(parts[1])  # boxes that are there are not looked at
     _, result = train_parts((parts[0], val), tmp_path, config=config)
     assert result.label_free and "no boxes" in result.selection and set(result.validation) == {"agreement"}
-    assert len(set(result.best_tau.values())) == 1 and 0 <= result.best_tau["v2"] < 1
+    assert len(set(result.thresholds["unet"].values())) == 1 and 0 <= result.thresholds["unet"]["run"] < 1
     assert ("the last" in result.selection) == (select_on == "last")
+
+
+def test_thresholds_without_boxes_and_without_objects(
+    parts: Parts, train_parts: TrainParts, plain_config: Config, tmp_path: Path
+) -> None:
+    """The level itself, where no photo says how high maps of objects are."""
+    val = dataclasses.replace(without_boxes(parts[1]), samples=without_boxes(parts[1]).samples[::2])
+    inputs, result = train_parts((parts[0], val), tmp_path, config=plain_config)
+    assert inputs.linear is not None
+    for mode in ("fast", "accurate"):
+        level = 1 / (1 + math.exp(-inputs.linear.level(mode) / TEMPER))
+        assert result.thresholds[mode]["run"] == pytest.approx(level, rel=1e-5)
+
+
+def test_thresholds_are_chosen_on_a_spread_of_photos(
+    parts: Parts, train_parts: TrainParts, plain_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(select, "_MAX_PHOTOS", 1)
+    _, result = train_parts(parts, tmp_path, config=plain_config)
+    assert "ground-truth boxes of 1 validation photos" in result.selection
+    monkeypatch.setattr(select, "_MAX_PHOTOS", 3)
+    assert select._spread(list(range(10))) == [0, 3, 6] and select._spread([5, 6]) == [5, 6]
 
 
 def test_the_last_epoch_with_a_threshold_from_boxes_is_not_label_free(
@@ -62,7 +173,7 @@ def test_the_last_epoch_with_a_threshold_from_boxes_is_not_label_free(
 ) -> None:
     config = tiny_config.replace(**{"train.select_on": "last"})
     _, result = train_parts(parts, tmp_path, config=config)
-    assert not result.label_free and result.fit.epoch == 1 and "the last" in result.selection
+    assert not result.label_free and result.fit is not None and result.fit.epoch == 1 and "the last" in result.selection
 
 
 def test_the_classifiers_loss_shows_photos_at_the_scale_of_its_fit(
@@ -77,11 +188,17 @@ def test_the_classifiers_loss_shows_photos_at_the_scale_of_its_fit(
     assert sides[0] == 72  # crops of 48 from squares of 64, which the classifier was fitted to at 96
 
 
+@pytest.mark.parametrize("boxes", [True, False])
 @pytest.mark.parametrize("refine", ["none", "image"])
-def test_other_refinements(parts: Parts, train_parts: TrainParts, tiny_config: Config, tmp_path: Path, refine: str) -> None:
-    config = tiny_config.replace(**{"harvest.refine": refine})
-    inputs, result = train_parts(parts, tmp_path, config=config)
-    assert inputs.harvest.key_map is None and config.sst_share == 0 and result.fit.epochs == 1
+def test_other_refinements_have_a_unet_alone(
+    parts: Parts, train_parts: TrainParts, tiny_config: Config, tmp_path: Path, refine: str, boxes: bool
+) -> None:
+    config = tiny_config.replace(**{"harvest.refine": refine, "predict.mode": "unet"})
+    val = parts[1] if boxes else without_boxes(parts[1])
+    inputs, result = train_parts((parts[0], val), tmp_path, config=config)
+    assert inputs.linear is None and result.localizer is not None and result.fit is not None and result.fit.epochs == 1
+    assert set(result.thresholds) == {"unet"} and result.label_free != boxes
+    assert set(result.validation) == ({"v2", "box_acc_30", "box_acc_50", "box_acc_70", "f1"} if boxes else {"agreement"})
 
 
 def test_a_run_is_not_resumed_with_other_photos(

@@ -1,4 +1,4 @@
-"""A tiny random transformer that counts what it is shown, and data sets of made photos."""
+"""Tiny random networks that count what they are shown, and data sets of made photos."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from dips.harvest.harvest import Harvest
 from dips.harvest.harvester import Harvester
 from dips.harvest.store import Store
 from dips.models.backbones import Features, Transformer
-from dips.models.weights.resolve import Weights
+from dips.models.classifier import Classifier
+from dips.models.frozen import FrozenNetworks, Look
+from dips.models.inputs import resize_to
 from dips.types import DataSet, Sample
 
 from ..conftest import random_transformer
@@ -23,17 +25,22 @@ SMALL: dict[str, Any] = {"embed_dim": 24, "depth": 2, "num_heads": 3}
 
 
 class Rig:
-    """Runs harvests in one store; ``loads`` counts transformers made, ``shown`` the photos they saw (at every size)."""
+    """Frozen networks and harvests in one store.
+
+    Attributes:
+        loads: how often networks were made.
+        shown, passed: photos that the transformer (at every size) and the CNN saw.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.store = Store(folder / "store")
-        self.loads = self.shown = 0
+        self.loads = self.shown = self.passed = 0
         self.fail_after: int | None = None
         self.arch, self.overrides = "vit_tiny_patch16_224", SMALL | {"patch_size": 8}
+        self.sides: tuple[int, ...] = (32,)
         self.resize = 32
 
     def transformer(self) -> Transformer:
-        self.loads += 1
         network = random_transformer(self.arch, **self.overrides)
         with torch.no_grad():  # attention that is not flat
             for parameter in network.last.block.parameters():
@@ -41,25 +48,43 @@ class Rig:
         network.register_forward_hook(self._count)
         return network
 
+    def frozen(self) -> FrozenNetworks:
+        """CNN and transformer, counted."""
+        self.loads += 1
+        torch.manual_seed(0)
+        classifier = Classifier("test_efficientnet", 3).eval()
+        classifier.body.register_forward_hook(self._count_cnn)
+        return FrozenNetworks(classifier, side=64, transformer=self.transformer(), key_sides=self.sides).eval()
+
     def _count(self, _module: object, inputs: tuple[torch.Tensor, ...], _out: Features) -> None:
         if self.fail_after is not None and self.shown >= self.fail_after:
             raise KeyboardInterrupt
         self.shown += len(inputs[0])
 
+    def _count_cnn(self, _module: object, inputs: tuple[torch.Tensor, ...], _out: torch.Tensor) -> None:
+        self.passed += len(inputs[0])
+
     def config(self, **settings: Any) -> HarvestConfig:
-        defaults: dict[str, Any] = {"sizes": (32,), "refine": "none", "batch": 2}
+        defaults: dict[str, Any] = {"refine": "none", "batch": 2}
         return HarvestConfig(**(defaults | settings))
 
+    def names(self) -> dict[str, str]:
+        return {"transformer": f"{self.arch} {self.overrides}", "key_sides": str(self.sides)}
+
     def harvest(self, **settings: Any) -> Harvester:
-        size = int(self.overrides.get("patch_size", 14))
-        weights = Weights(
-            self.arch, "file", "tiny", f"{size:064x}", state={"patch_embed.proj.weight": torch.zeros(24, 3, size, size)}
-        )
-        return Harvester(self.config(**settings), self.resize, self.store, weights, self.transformer, torch.device("cpu"))
+        self.sides = settings.pop("sizes", (32,))
+        config = self.config(**settings)
+        refined = brightness if config.refine == "dataset" else None
+        return Harvester(config, self.resize, 64, self.store, self.names(), self.frozen, torch.device("cpu"), refined)
 
     def run(self, data: DataSet, **settings: Any) -> Harvest:
-        self.loads = self.shown = 0
+        self.loads = self.shown = self.passed = 0
         return self.harvest(**settings).run(data)
+
+
+def brightness(look: Look) -> torch.Tensor:
+    """Maps ``(B, 6, 6)`` in [0, 1] that need no network."""
+    return resize_to(look.images, 6).mean(1)
 
 
 @pytest.fixture

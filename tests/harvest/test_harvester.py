@@ -11,13 +11,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from dips.data.images import read_image, resize_image
 from dips.errors import DataError, StoreError
-from dips.harvest import harvester, squares
+from dips.harvest import squares
 from dips.harvest.attention import head_maps, join_attention
 from dips.harvest.harvest import Harvest
-from dips.harvest.refine import fit_direction, refine_image
+from dips.harvest.harvester import Harvester
+from dips.harvest.refine import refine_image
+from dips.models.frozen import Look
 from dips.models.inputs import resize_to, to_tensor
 from dips.types import DataSet
 
@@ -27,7 +30,7 @@ DataOf = Callable[..., DataSet]
 
 def test_maps_are_those_of_the_photo(rig: Rig, data_of: DataOf, photos: list[Path]) -> None:
     found = rig.run(data_of(photos), sizes=(32, 64), refine="image")
-    assert [s.path for s in found.samples] == photos and found.problems == () and found.key_map is None
+    assert [s.path for s in found.samples] == photos and found.problems == ()
     network = rig.transformer()
     for path, digest in zip(photos, found.digests, strict=True):
         photo = read_image(path)
@@ -49,10 +52,9 @@ def test_maps_are_those_of_the_photo(rig: Rig, data_of: DataOf, photos: list[Pat
 @pytest.mark.parametrize(("arch", "patch"), [("vit_tiny_patch16_224", 16), ("vit_small_patch14_reg4_dinov2", 14)])
 def test_any_patch_and_no_register_tokens(rig: Rig, data_of: DataOf, photos: list[Path], arch: str, patch: int) -> None:
     rig.arch, rig.overrides["patch_size"] = arch, patch
-    found = rig.run(data_of(photos[:3]), sizes=(50,), refine="dataset")
+    found = rig.run(data_of(photos[:3]), sizes=(50,), refine="image")
     grid = max(1, round(50 / patch))
     assert found.source_maps(found.digests[0], -1).shape == (4, grid, grid)
-    assert found.key_map is not None and found.key_map.sizes == (grid * patch,)
 
 
 @pytest.mark.parametrize("refine", ["none", "image", "dataset"])
@@ -67,9 +69,6 @@ def test_a_second_run_loads_no_transformer(
     assert "all 6 photos are in the store" in (said := capsys.readouterr().err) and "transformer is not run" in said
     for digest in first.digests:
         assert np.array_equal(first.source_maps(digest, -1), second.source_maps(digest, -1))
-    if refine == "dataset":
-        assert first.key_map is not None and second.key_map is not None
-        assert torch.equal(first.key_map.weight, second.key_map.weight)
 
 
 @pytest.mark.parametrize("flip", [False, True])
@@ -82,30 +81,30 @@ def test_a_stopped_harvest_goes_on(rig: Rig, data_of: DataOf, photos: list[Path]
     assert rig.shown == (4 if flip else 2)
 
 
-def test_a_harvest_stopped_after_the_fit_goes_on(rig: Rig, data_of: DataOf, photos: list[Path]) -> None:
-    settings = {"refine": "dataset", "refine_photos": 2}
-    rig.fail_after = 4
-    with pytest.raises(KeyboardInterrupt):
-        rig.run(data_of(photos), **settings)
-    rig.fail_after = None
-    again = rig.run(data_of(photos), **settings)
-    assert rig.shown == 2
-    for file in again.maps.folder.glob("*.sqlite"):
-        file.unlink()  # killed between the directions and the records
-    again.maps.close()
-    third = rig.run(data_of(photos), **settings)
-    assert rig.shown == 6 and torch.equal(third.key_map.weight, again.key_map.weight)
+def test_maps_of_a_data_set_are_made_of_one_look(rig: Rig, data_of: DataOf, photos: list[Path]) -> None:
+    """What makes them asks the networks that the harvest asks, about the same photos, and its maps are kept as they are."""
+    found = rig.run(data_of(photos), refine="dataset")
+    assert rig.shown == 6 and rig.passed == 0, "these maps need no CNN"
+    for path, digest in zip(photos, found.digests, strict=True):
+        image = to_tensor([resize_image(read_image(path), (64, 64))])
+        expected = resize_to(image, 6).mean(1)[0]
+        refined = found.refined(digest)
+        assert refined is not None and refined.shape == (6, 6)
+        np.testing.assert_allclose(refined, expected / expected.max(), atol=2e-3)
+        sources = found.source_maps(digest, 2)  # single heads are brought to its grid
+        assert sources.shape == (3, 6, 6) and np.array_equal(sources[0], refined)
+        np.testing.assert_allclose(sources.max((1, 2)), 1)
 
+    def maps(look: Look) -> Tensor:
+        return look.stages[0].mean(1).sigmoid() * look.keys[0].mean().abs()
 
-def test_a_fit_gives_its_photos_the_maps_that_others_get(rig: Rig, data_of: DataOf, photos: list[Path]) -> None:
-    found = rig.run(data_of(photos), refine="dataset", sizes=(32, 48), flip=True)
-    kept = {d: found.refined(d) for d in found.digests}
-    found.maps.close()
-    for file in found.maps.folder.glob("*.sqlite"):
-        file.unlink()
-    again = rig.run(data_of(photos), refine="dataset", sizes=(32, 48), flip=True)
-    for digest in found.digests:
-        np.testing.assert_allclose(again.refined(digest), kept[digest], atol=0.01)
+    config, cpu = rig.config(refine="dataset"), torch.device("cpu")
+    other = Harvester(config, 32, 64, rig.store, {"linear": "another"}, rig.frozen, cpu, maps)
+    rig.shown = 0
+    again = other.run(data_of(photos))
+    assert rig.shown == 6 and rig.passed == 6, "once each: attention and keys are of one pass"
+    assert again.maps.folder != found.maps.folder
+    assert {again.maps.require(d)["refined"].shape for d in again.digests} == {(8, 8)}
 
 
 def test_photos_are_known_by_content(rig: Rig, data_of: DataOf, photos: list[Path]) -> None:
@@ -123,7 +122,7 @@ def test_photos_are_known_by_content(rig: Rig, data_of: DataOf, photos: list[Pat
 
 def test_copies_count_once(rig: Rig, data_of: DataOf, photos: list[Path]) -> None:
     copies = [Path(shutil.copy(p, p.with_name(f"copy {p.name}"))) for p in photos[:2]]
-    found = rig.run(data_of([*photos, *copies]), refine="dataset")
+    found = rig.run(data_of([*photos, *copies]))
     assert rig.shown == 6 and len(found.samples) == 8
     assert found.digests[6:] == found.digests[:2]
 
@@ -164,25 +163,16 @@ def test_another_square_needs_no_transformer(rig: Rig, data_of: DataOf, photos: 
         assert {found.square(d).shape for d in found.digests} == {(40, 40, 3)}
 
 
-def test_labels_matter_only_where_they_are_used(rig: Rig, data_of: DataOf, photos: list[Path]) -> None:
-    labels = [0, 0, 1, 1, 2, 2]
-    rig.run(data_of(photos, labels), refine="dataset")
-    rig.run(data_of(photos, labels[::-1]), refine="dataset")
-    assert rig.loads == 0  # no class is special
-    rig.run(data_of(photos, labels, background=2), refine="dataset")
-    assert rig.shown == 6  # the fit is another one
-    rig.run(data_of(photos, [1, 1, 0, 0, 2, 2], background=2), refine="dataset")
+@pytest.mark.parametrize("refine", ["none", "image", "dataset"])
+def test_labels_do_not_matter(rig: Rig, data_of: DataOf, photos: list[Path], refine: str) -> None:
+    rig.run(data_of(photos, [0, 0, 1, 1, 2, 2]), refine=refine)
+    rig.run(data_of(photos, [2, 1, 1, 0, 2, 0], background=2), refine=refine)
     assert rig.loads == 0
-    rig.run(data_of(photos, [0, 0, 1, 1, 2, 1], background=2), refine="dataset")
-    assert rig.shown == 6
-    for background in (None, 2):
-        rig.run(data_of(photos, labels, background=background), refine="none")
-        assert rig.shown == (6 if background is None else 0)
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"sizes": (40,)}, {"flip": True}, {"refine": "image"}, {"refine": "dataset"}, {"refine": "dataset", "refine_rounds": 1}],
+    [{"sizes": (40,)}, {"flip": True}, {"refine": "image"}, {"refine": "dataset"}],
 )
 def test_what_the_maps_depend_on(rig: Rig, data_of: DataOf, photos: list[Path], change: dict[str, Any]) -> None:
     rig.run(data_of(photos))
@@ -196,86 +186,12 @@ def test_what_the_maps_do_not_depend_on(rig: Rig, data_of: DataOf, photos: list[
     assert rig.loads == 0
 
 
-def test_background_photos_are_marked_in_the_fit(
-    rig: Rig, data_of: DataOf, photos: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls: list[tuple[Any, ...]] = []
-
-    def recorded(*arguments: Any, **named: Any) -> Any:
-        calls.append(arguments)
-        return fit_direction(*arguments, **named)
-
-    monkeypatch.setattr(harvester, "fit_direction", recorded)
-    found = rig.run(data_of(photos, [0, 1, 0, 1, 0, 1], background=1), refine="dataset")
-    ((attention, _, empty),) = calls
-    assert empty.tolist() == [False] * 3 + [True] * 3
-    expected = [found.mean_attention(d) for d in sorted(found.digests[::2])]
-    shown = attention[~empty]
-    np.testing.assert_allclose(shown / shown.max((1, 2), keepdims=True), expected, atol=2e-3)
-
-
-def test_a_photo_in_both_kinds_of_folder_shows_something(rig: Rig, data_of: DataOf, photos: list[Path]) -> None:
-    copy = Path(shutil.copy(photos[0], photos[0].with_name("copy.png")))
-    both = rig.run(data_of([*photos, copy], [0] * 6 + [1], background=1), refine="dataset")
-    alone = rig.run(data_of(photos, [0] * 6, background=1), refine="dataset")
-    assert rig.loads == 0 and both.maps.folder == alone.maps.folder
-
-
-def test_only_background(rig: Rig, data_of: DataOf, photos: list[Path]) -> None:
-    with pytest.raises(DataError, match="nothing to refine"):
-        rig.run(data_of(photos, [1] * 6, background=1), refine="dataset")
-
-
-@pytest.mark.parametrize(("shown", "none", "room"), [(20, 30, 10), (3, 30, 10), (30, 3, 10), (2, 2, 10), (5, 0, 3)])
-def test_photos_of_the_fit(rig: Rig, shown: int, none: int, room: int) -> None:
-    digests = [f"{n * 7919 % 100:064x}" for n in range(shown + none)]
-    empty = set(digests[shown:])
-    harvest = rig.harvest(refine="dataset", refine_photos=room)
-    chosen = harvest._fit_photos(digests, empty)
-    assert len(chosen) == len(set(chosen)) == min(room, shown + none)
-    assert sum(d in empty for d in chosen) == min(none, max(room // 2, room - shown))
-    assert chosen == harvest._fit_photos(digests[::-1] + digests, empty)
-
-
-def test_directions_of_an_earlier_harvest(rig: Rig, data_of: DataOf, photos: list[Path]) -> None:
-    found = rig.run(data_of(photos[:4]), refine="dataset")
-    other = rig.harvest(refine="dataset").run(data_of(photos[3:]), found.key_map)
-    assert other.key_map is found.key_map
-    np.testing.assert_allclose(other.refined(other.digests[0]), found.refined(found.digests[3]), atol=0.01)
-    rig.loads = 0
-    rig.harvest(refine="dataset").run(data_of(photos[3:]), found.key_map)
-    assert rig.loads == 0
-
-
-def test_damaged_directions(rig: Rig, data_of: DataOf, photos: list[Path]) -> None:
-    found = rig.run(data_of(photos), refine="dataset")
-    file = found.maps.folder / "direction.safetensors"
-    for data in (b"", b"junk" * 50, file.read_bytes()[:-9]):
-        file.write_bytes(data)
-        with pytest.raises(StoreError, match=r"damaged.*remove its folder"):
-            rig.run(data_of(photos), refine="dataset")
-
-
 def test_a_lost_record_is_named(rig: Rig, data_of: DataOf, photos: list[Path]) -> None:
     found: Harvest = rig.run(data_of(photos))
     found.squares.close()
     shutil.rmtree(found.squares.folder)
     with pytest.raises(StoreError, match="lost a photo's record"):
         found.square(found.digests[0])
-
-
-def test_keys_of_a_fit_are_bounded(rig: Rig, data_of: DataOf, photos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(harvester, "_MAX_KEY_BYTES", 3 * 2 * 24 * 16)  # three photos' keys at 4x4 patches
-    shapes = []
-
-    def recorded(attention: Any, keys: Any, empty: Any, **named: Any) -> Any:
-        shapes.append(keys.shape)
-        return fit_direction(attention, keys, empty, **named)
-
-    monkeypatch.setattr(harvester, "fit_direction", recorded)
-    found = rig.run(data_of(photos, [0, 0, 0, 1, 1, 1], background=1), refine="dataset")
-    assert shapes == [(3, 4, 4, 24)]
-    assert rig.shown == 6 and all(found.refined(d) is not None for d in found.digests)
 
 
 def test_flip_makes_the_harvest_symmetric(rig: Rig, data_of: DataOf, photos: list[Path]) -> None:

@@ -42,6 +42,7 @@ def test_photos_are_read_in_order_and_stored_on_the_way(samples: list[Sample], t
     for sample, digest, image in zip(samples, reader.digests, images, strict=False):
         photo = read_image(sample.path)
         assert np.array_equal(image, resize_image(photo, (24, 24)))
+        assert reader.squares is not None
         assert np.array_equal(read_square(reader.squares, digest), resize_image(photo, (16, 16)))
 
 
@@ -63,3 +64,17 @@ def test_unreadable_photos_are_named_once(samples: list[Sample], tmp_path: Path,
     assert left == (samples[0], samples[3], samples[4]) and len(digests) == 3
     assert {problem.path for problem in problems} == {samples[1].path, samples[2].path}
     assert capsys.readouterr().err.count("skipped") == 2
+
+
+def test_without_a_side_no_square_is_stored(samples: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path / "store")
+    reader = SquareReader(samples, store)
+    assert reader.side is None and reader.squares is None
+    ((digests, images),) = reader.read(reader.digests[:2], batch=3, side=24, title="photos")
+    assert digests == reader.digests[:2]
+    for sample, image in zip(samples, images, strict=False):
+        assert np.array_equal(image, resize_image(read_image(sample.path), (24, 24)))
+    monkeypatch.setattr("dips.harvest.squares.read_image", lambda *_, **__: pytest.fail("there is nothing to store"))
+    reader.fill(batch=2, side=24)
+    assert reader.readable() == (tuple(samples), tuple(reader.digests), ())
+    assert not list(store.folder.glob("squares*"))

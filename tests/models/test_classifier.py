@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from dips.errors import DataError
+from dips.errors import DataError, WeightsError
 from dips.models.backbones import timm  # type: ignore[attr-defined]  # not by itself: torchvision is mended first
 from dips.models.classifier import Classifier, EpochResult, LinearProbe, fit_linear
 from dips.models.weights.resolve import Weights
@@ -198,3 +198,71 @@ def test_fit_full_takes_generators_and_refuses_nothing(classifier: Classifier) -
         classifier.fit_full(lambda _: [], epochs=1, lr=0.01, device=cpu)
     with pytest.raises(DataError, match=r"classifier\.lr"):
         classifier.fit_full(lambda _: [(images * float("nan"), labels)], epochs=1, lr=0.01, device=cpu)
+
+
+@pytest.mark.parametrize("arch", ["test_efficientnet", "resnet18", "convnext_atto", "test_mambaout"])
+def test_stages_of_any_cnn(arch: str) -> None:
+    """Grids of stride 8, 16 and 32, and pooled features, in one pass; mambaout keeps its channels last."""
+    torch.manual_seed(0)
+    model = Classifier(arch, 3).eval()
+    passes: list[Any] = []
+    model.body.register_forward_hook(lambda *_: passes.append(1))
+    images = torch.rand(2, 3, 96, 64)
+    with torch.no_grad():
+        stages, pooled = model.stages(images)
+        assert len(passes) == 1
+        torch.testing.assert_close(pooled, model.features(images))
+    pyramid: Any = timm.create_model(arch, features_only=True)
+    expected = pyramid.feature_info
+    last = expected.channels()[-3:]
+    assert model.stage_channels == tuple(item.shape[1] for item in stages) and len(stages) in (2, 3)
+    assert list(model.stage_channels[-len(stages) :]) == last[-len(stages) :]
+    grids = [(96 // stride, 64 // stride) for stride in expected.reduction()[-3:] if stride >= 8]
+    assert [tuple(item.shape[2:]) for item in stages] == grids
+    assert all(module._forward_hooks == {} for module in model.body.children()), "hooks are left behind"
+
+
+@pytest.mark.parametrize("arch", ["test_efficientnet", "test_mambaout"])
+def test_stages_are_timms_own(arch: str) -> None:
+    """At 256 pixels and stride 8 mambaout's grids are as wide as they are deep: 32."""
+    torch.manual_seed(0)
+    model = Classifier(arch, 3).eval()
+    pyramid: Any = timm.create_model(arch, features_only=True).eval()
+    state = {name.replace("stages.", "stages_"): value for name, value in model.body.state_dict().items()}
+    pyramid.load_state_dict({name: state[name] for name in pyramid.state_dict()})
+    images = torch.rand(2, 3, 256, 256)
+    with torch.no_grad():
+        expected = pyramid(model.normalise(images))[-3:]
+        stages, _ = model.stages(images)
+    for got, other in zip(stages, expected, strict=True):
+        torch.testing.assert_close(got, other.permute(0, 3, 1, 2) if arch == "test_mambaout" else other)
+
+
+def test_a_network_of_coarse_stages_alone_or_of_one(classifier: Classifier) -> None:
+    """Where all strides are below 8, the last stage stands alone."""
+    images = torch.rand(1, 3, 64, 64)
+    info: Any = classifier.body.feature_info
+    classifier.body.feature_info = info[:2]
+    assert classifier.stage_channels == (24,)
+    (stage,), _ = classifier.stages(images)
+    assert stage.shape == (1, 24, 16, 16)
+
+
+@pytest.mark.parametrize("harm", ["nothing", "no module", "no such module"])
+def test_networks_without_stages(classifier: Classifier, harm: str) -> None:
+    info: Any = classifier.body.feature_info
+    changed: Any = [{**stage, "module": "" if harm == "nothing" else "stage9"} for stage in info]
+    if harm == "nothing":
+        del classifier.body.feature_info
+    else:
+        for stage in changed if harm == "no module" else ():
+            del stage["module"]
+        classifier.body.feature_info = changed
+    for act in (lambda: classifier.stage_channels, lambda: classifier.stages(torch.rand(1, 3, 32, 32))):
+        with pytest.raises(WeightsError, match=r"classifier\.arch.*'test_efficientnet'.*choose another CNN"):
+            act()
+
+
+def test_tokens_are_no_stages() -> None:
+    with pytest.raises(WeightsError, match=r"classifier\.arch.*'test_vit'.*choose another CNN"):
+        Classifier("test_vit", 2).eval().stages(torch.rand(1, 3, 160, 160))

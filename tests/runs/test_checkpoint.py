@@ -15,99 +15,108 @@ from msgspec.structs import replace
 
 from dips.errors import RunError
 from dips.models.classifier import Classifier
-from dips.models.keymap import KeyMap
+from dips.models.linear_map import LinearMaps
 from dips.models.localizer import Localizer
-from dips.runs.checkpoint import key_map_values, load_key_map, load_model, save_model
-from dips.runs.records import KeyMapValues, ModelMeta, read_model_record
+from dips.runs.checkpoint import StoredModel, load_model, save_model
+from dips.runs.records import ModelMeta, read_model_record
 
 META = ModelMeta(
-    classes=("none", "tower"), background=0, best_tau={"v2": 0.4}, sst_share=0.6, temper=2.0, photo_side=480, key_map=None
+    classes=("none", "tower"),
+    background=0,
+    thresholds={"fast": {"v2": 0.4, "run": 0.3}},
+    mode="fast",
+    unet_share=0.0,
+    temper=2.0,
+    photo_side=480,
 )
 
 
 @pytest.fixture(scope="module")
-def nets() -> tuple[Localizer, Classifier]:
+def nets() -> StoredModel:
+    """All parts, and how to use them."""
     torch.manual_seed(0)
     localizer = Localizer("test_efficientnet", channels=(16, 8, 8, 4, 4))
     localizer.normalise.mean += 0.1  # constants of the run, not of the architecture
     localizer(torch.rand(2, 3, 64, 64))  # moves the running statistics
-    return localizer.eval(), Classifier("test_resnet", 2).eval()
+    linear = LinearMaps((4, 6, 5), stages=2, outputs=3, key_sides=(224,))
+    for buffer in linear.buffers():
+        buffer.copy_(torch.randn(buffer.shape))
+    return StoredModel(Classifier("test_resnet", 2).eval(), linear, localizer.eval(), META)
+
+
+def save(folder: Path, nets: StoredModel, **changed: Any) -> None:
+    parts = {"classifier": nets.classifier, "linear": nets.linear, "localizer": nets.localizer, "meta": nets.meta} | changed
+    save_model(folder, **parts)
 
 
 @pytest.fixture
-def run(tmp_path: Path, nets: tuple[Localizer, Classifier]) -> Path:
-    save_model(tmp_path / "run", *nets, META)
+def run(tmp_path: Path, nets: StoredModel) -> Path:
+    save(tmp_path / "run", nets)
     return tmp_path / "run"
 
 
-def test_equal_outputs(run: Path, nets: tuple[Localizer, Classifier]) -> None:
-    localizer, classifier, meta = load_model(run)
+@pytest.mark.parametrize("unet", [True, False])
+@pytest.mark.parametrize("maps", [True, False])
+def test_equal_outputs(tmp_path: Path, nets: StoredModel, unet: bool, maps: bool) -> None:
+    save(tmp_path, nets, linear=nets.linear if maps else None, localizer=nets.localizer if unet else None)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.json", "model.safetensors"]
+    loaded = load_model(tmp_path)
     images = torch.rand(1, 3, 40, 50)
     with torch.no_grad():
-        assert torch.equal(localizer(images), nets[0](images))
-        assert torch.equal(classifier(images), nets[1](images))
-    assert meta == META
-    assert not localizer.training and not classifier.training
-    assert sorted(path.name for path in run.iterdir()) == ["model.json", "model.safetensors"]
+        assert torch.equal(loaded.classifier(images), nets.classifier(images)) and not loaded.classifier.training
+        assert (loaded.localizer is not None) == unet and (loaded.linear is not None) == maps
+        if loaded.localizer is not None and nets.localizer is not None:
+            assert torch.equal(loaded.localizer(images), nets.localizer(images)) and not loaded.localizer.training
+        if loaded.linear is not None and nets.linear is not None:
+            blocks, priors = [torch.rand(1, width, 3, 3) for width in (4, 6, 5)], torch.rand(1, 3)
+            for mode, count in (("accurate", 3), ("fast", 2)):
+                ours, theirs = loaded.linear.of(mode), nets.linear.of(mode)
+                assert torch.equal(ours(blocks[:count], priors), theirs(blocks[:count], priors))
+                assert loaded.linear.level(mode) == nets.linear.level(mode)
+            assert (loaded.linear.channels, loaded.linear.stages, loaded.linear.key_sides) == ((4, 6, 5), 2, (224,))
+    assert loaded.meta == META
 
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
-key_maps = st.builds(
-    KeyMapValues,
-    sizes=st.lists(st.integers(1, 2048), max_size=2).map(tuple),
-    weight=st.lists(st.lists(numbers, max_size=3).map(tuple), max_size=2).map(tuple),
-    bias=st.lists(numbers, max_size=2).map(tuple),
-)
 metas = st.builds(
     ModelMeta,
     classes=st.tuples(st.text(), st.text()),
     background=st.none() | st.integers(0, 1),
-    best_tau=st.dictionaries(st.text(), numbers, max_size=3),
-    sst_share=st.none() | numbers,
+    thresholds=st.dictionaries(st.text(), st.dictionaries(st.text(), numbers, max_size=3), max_size=3),
+    mode=st.text(),
+    unet_share=numbers,
     temper=numbers,
-    photo_side=st.none() | st.integers(1, 2**53),
-    key_map=st.none() | key_maps,
+    photo_side=st.integers(1, 2**53),
 )
 
 
 @settings(max_examples=10, deadline=None)
 @given(meta=metas)
-def test_any_description_survives(
-    meta: ModelMeta, tmp_path_factory: pytest.TempPathFactory, nets: tuple[Localizer, Classifier]
-) -> None:
+def test_any_description_survives(meta: ModelMeta, tmp_path_factory: pytest.TempPathFactory, nets: StoredModel) -> None:
     folder = tmp_path_factory.mktemp("meta")
-    save_model(folder, *nets, meta)
+    save(folder, nets, localizer=None, meta=meta)
     assert read_model_record(folder).meta == meta
 
 
-def test_saving_again_replaces(run: Path, nets: tuple[Localizer, Classifier]) -> None:
-    save_model(run, *nets, replace(META, best_tau={"v2": 0.7}))
-    assert load_model(run)[2].best_tau == {"v2": 0.7}
+def test_saving_again_replaces(run: Path, nets: StoredModel) -> None:
+    changed = replace(META, thresholds={"unet": {"v2": 0.7}})
+    save(run, nets, linear=None, meta=changed)
+    loaded = load_model(run)
+    assert loaded.meta == changed and loaded.linear is None, "of the old file nothing is left"
 
 
-def test_class_names_belong_to_the_classifier(tmp_path: Path, nets: tuple[Localizer, Classifier]) -> None:
+def test_class_names_belong_to_the_classifier(tmp_path: Path, nets: StoredModel) -> None:
     with pytest.raises(RunError, match="3 class names for a classifier of 2"):
-        save_model(tmp_path, *nets, replace(META, classes=("a", "b", "c")))
+        save(tmp_path, nets, meta=replace(META, classes=("a", "b", "c")))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_file_is_as_it_was_from_the_first_version_on(run: Path) -> None:
+def test_the_file_says_how_to_build_and_use_the_networks(run: Path) -> None:
     saved = json.loads((run / "model.json").read_text())
-    assert list(saved) == ["schema", "localizer", "classifier", "sha256", "meta"] and saved["schema"] == 1
-    assert list(saved["meta"]) == ["classes", "background", "best_tau", "sst_share", "temper", "photo_side", "key_map"]
-    edit(lambda description: description["meta"].pop("sst_share"))(run)  # early versions had none
-    assert load_model(run)[2] == replace(META, sst_share=None)
-
-
-def test_linear_maps_survive(tmp_path: Path) -> None:
-    key_map = KeyMap((32, 64), 5)
-    key_map.weight[:], key_map.bias[:] = torch.randn(2, 5), torch.randn(2)
-    loaded = load_key_map(key_map_values(key_map), tmp_path)
-    assert loaded.sizes == (32, 64) and torch.equal(loaded.weight, key_map.weight) and torch.equal(loaded.bias, key_map.bias)
-    good = key_map_values(key_map)
-    for bad in (replace(good, weight=()), replace(good, weight=((1.0,), (1.0, 2.0))), replace(good, bias=(1.0,))):
-        with pytest.raises(RunError, match=r"model\.json: key_map is damaged .*copy the run again"):
-            load_key_map(bad, tmp_path)
+    assert list(saved) == ["schema", "localizer", "classifier", "linear", "sha256", "meta"] and saved["schema"] == 2
+    assert list(saved["meta"]) == ["classes", "background", "thresholds", "mode", "unet_share", "temper", "photo_side"]
+    assert saved["linear"] == {"channels": [4, 6, 5], "stages": 2, "outputs": 3, "key_sides": [224]}
+    assert saved["localizer"] == {"encoder": "test_efficientnet", "channels": [16, 8, 8, 4, 4]}
 
 
 def edit(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
@@ -137,8 +146,16 @@ def truncate(run: Path) -> None:
         (edit(lambda d: d.pop("classifier")), "damaged .Object missing required field `classifier`"),
         (edit(lambda d: d["classifier"].update(classes=3)), "do not make a model"),
         (edit(lambda d: d["localizer"].update(encoder="resnet9999")), "do not make a model"),
-        (edit(lambda d: d.update(localizer=None)), r"damaged .Expected `object`, got `null` - at `\$\.localizer`"),
-        (edit(lambda d: d["meta"].update(best_tau=3)), r"damaged .*\$\.meta\.best_tau"),
+        (edit(lambda d: d.update(classifier=None)), r"damaged .Expected `object`, got `null` - at `\$\.classifier`"),
+        (edit(lambda d: d.pop("localizer")), "damaged .Object missing required field `localizer`"),
+        (edit(lambda d: d.pop("linear")), "damaged .Object missing required field `linear`"),
+        (edit(lambda d: d["linear"].update(outputs=4)), "do not make a model"),
+        (edit(lambda d: d["linear"].update(channels=[4, 6])), "do not make a model"),
+        (edit(lambda d: d["linear"].update(stages=3)), "do not make a model"),
+        (edit(lambda d: d["meta"].update(thresholds=3)), r"damaged .*\$\.meta\.thresholds"),
+        (edit(lambda d: d["meta"].update(thresholds={"fast": 0.5})), r"damaged .*\$\.meta\.thresholds"),
+        (edit(lambda d: d["meta"].pop("mode")), "damaged .Object missing required field `mode`"),
+        (edit(lambda d: d.update(schema=1)), "another version of DiPS .schema 1, this one reads 2.*copy the run again"),
     ],
 )
 def test_what_is_wrong_is_told(run: Path, harm: Callable[[Path], None], message: str) -> None:
@@ -147,9 +164,9 @@ def test_what_is_wrong_is_told(run: Path, harm: Callable[[Path], None], message:
         load_model(run)
 
 
-def test_files_of_two_models_do_not_mix(run: Path, tmp_path: Path, nets: tuple[Localizer, Classifier]) -> None:
+def test_files_of_two_models_do_not_mix(run: Path, tmp_path: Path, nets: StoredModel) -> None:
     torch.manual_seed(9)
-    save_model(tmp_path / "other", nets[0], Classifier("test_resnet", 2), META)
+    save(tmp_path / "other", nets, classifier=Classifier("test_resnet", 2))
     (tmp_path / "other" / "model.safetensors").replace(run / "model.safetensors")
     with pytest.raises(RunError, match="belongs to another"):
         load_model(run)

@@ -34,23 +34,25 @@ RUN: dict[str, Any] = {
     "selection": "epoch 1 of 1",
     "label_free": False,
     "validation": {"v2": 40.0},
-    "best_tau": {"v2": 0.4},
+    "best_tau": {"v2": 0.4, "run": 0.3},
     "seed": 0,
     "seconds": {"harvest": 1.5, "training": 2},
     "environment": {"torch": "2.6"},
 }
 MODEL: dict[str, Any] = {
-    "schema": 1,
-    "localizer": {"encoder": "resnet18", "channels": [16, 8]},
+    "schema": 2,
+    "localizer": None,
     "classifier": {"arch": "resnet18", "classes": 2},
+    "linear": {"channels": [128, 256, 512, 384], "stages": 3, "outputs": 1, "key_sides": [224]},
     "sha256": "0" * 64,
     "meta": {
         "classes": ["none", "tower"],
         "background": 0,
-        "best_tau": {"v2": 0.4},
+        "thresholds": {"fast": {"v2": 0.4, "run": 0.3}, "accurate": {"v2": 0.5, "run": 1}},
+        "mode": "fast",
+        "unet_share": 0,
         "temper": 2.0,
         "photo_side": 480,
-        "key_map": {"sizes": [224], "weight": [[0.5, 1]], "bias": [0.0]},
     },
 }
 
@@ -97,9 +99,28 @@ def test_a_model_is_told_by_its_json(tmp_path: Path) -> None:
     assert identity(tmp_path) == {"model": ""} and identity(tmp_path / "no.onnx") == {"model": "", "file": ""}
     (tmp_path / "model.json").write_text(json.dumps(MODEL))
     assert len(identity(tmp_path)["model"]) == 64 and class_names(tmp_path) == ("none", "tower")
-    assert read_model_record(tmp_path).meta.sst_share is None, "early versions had none"
+    record = read_model_record(tmp_path)
+    assert record.localizer is None and record.linear is not None and record.linear.key_sides == (224,)
+    assert record.meta.thresholds["accurate"]["run"] == 1
     with pytest.raises(RunError, match=r"no\.onnx is not a file that 'dips export' wrote"):
         class_names(tmp_path / "no.onnx")
+
+
+def test_a_model_of_another_version_is_refused(tmp_path: Path) -> None:
+    old = {**MODEL, "schema": 1, "meta": {"classes": ["none", "tower"], "best_tau": {"v2": 0.4}, "sst_share": 0.6}}
+    (tmp_path / "model.json").write_text(json.dumps(old))
+    with pytest.raises(RunError, match=r"another version of DiPS \(schema 1, this one reads 2\); copy the run again"):
+        read_model_record(tmp_path)
+
+
+@pytest.mark.parametrize("name", sorted(set(MODEL) - {"schema"}))
+def test_every_key_of_a_model_is_needed_and_typed(tmp_path: Path, name: str) -> None:
+    (tmp_path / "model.json").write_text(json.dumps({key: value for key, value in MODEL.items() if key != name}))
+    with pytest.raises(RunError, match=rf"model\.json is damaged .*`{name}`.*copy the run again"):
+        read_model_record(tmp_path)
+    (tmp_path / "model.json").write_text(json.dumps({**MODEL, name: [[]]}))
+    with pytest.raises(RunError, match=rf"model\.json is damaged .*\$\.{name}.*copy the run again"):
+        read_model_record(tmp_path)
 
 
 def test_records_need_no_torch() -> None:

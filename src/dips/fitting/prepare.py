@@ -286,9 +286,9 @@ class _Preparation:
 
         refined = None if linear is None else partial(self._refined, linear)
         both = dataclasses.replace(self.train, samples=self.train.samples + self.val.samples)
-        harvest = Harvester(config.harvest, config.train.resize, self.store, names, self._frozen, self.device, refined).run(
-            both
-        )
+        side = max(config.classifier.size, *config.harvest.sizes)
+        harvester = Harvester(config.harvest, config.train.resize, side, self.store, names, self._frozen, self.device, refined)
+        harvest = harvester.run(both)
         score = partial(
             score_photos,
             harvest,

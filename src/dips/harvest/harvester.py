@@ -51,6 +51,7 @@ class Harvester:
 
     Args:
         resize: side of the stored squares, in pixels.
+        side: of the squares that the networks are given, in pixels: the largest that any of them sees.
         names: what the maps depend on: weights, sides, linear maps.
         load: makes CNN and transformer; called only if they must run.
         refined: with ``harvest.refine=dataset``, makes maps ``(B, h, w)`` in [0, 1] of what they look at.
@@ -60,14 +61,15 @@ class Harvester:
         self,
         config: HarvestConfig,
         resize: int,
+        side: int,
         store: Store,
         names: Mapping[str, str],
         load: Callable[[], FrozenNetworks],
         device: torch.device,
         refined: Callable[[Look], Tensor] | None = None,
     ) -> None:
-        self.config, self.resize, self.store, self.names, self.device = config, resize, store, names, device
-        self._load, self._refined = load, refined
+        self.config, self.resize, self.side, self.store, self.names = config, resize, side, store, names
+        self.device, self._load, self._refined = device, load, refined
 
     @cached_property
     def frozen(self) -> FrozenNetworks:
@@ -90,8 +92,7 @@ class Harvester:
         else:
             log(f"harvest: the transformer runs on {len(missing)} photos, {len(reader) - len(missing)} are in the store")
         started, computed = time.perf_counter(), len(missing)
-        side = max(self.frozen.side, *self.frozen.key_sides) if missing else self.resize
-        for digests, images in reader.read(missing, batch=self.config.batch, side=side, title="harvest"):
+        for digests, images in reader.read(missing, batch=self.config.batch, side=self.side, title="harvest"):
             maps.put(self._records(digests, images))
         seconds = self._seconds_per_photo(maps, computed - len(reader.unreadable), time.perf_counter() - started)
         reader.fill(batch=self.config.batch, side=self.resize)  # another train.resize needs squares, but no maps

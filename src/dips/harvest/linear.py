@@ -33,6 +33,7 @@ _SAMPLED_CELLS = 128  # per photo, of which the covariance is computed
 _FIRST_FRACTION = 0.2  # of the attention's cells: the object in the first round
 _MIN_FRACTION, _MAX_FRACTION = 0.06, 0.75  # of a photo's cells that Otsu's threshold may call object
 _FOREGROUND_WEIGHT = 0.4  # of the object's covariance in the pooled one
+_MIN_PENALTY = 1e-6  # a ridge of 0 would leave no solution where features are not independent
 _SHRINKAGE = 60.0  # photos: with so many of its own, a class counts as much as the mean of all classes
 _SPREAD = 4.0  # standard deviation of the logits of the finished maps
 _LEVEL, _LEVEL_WITH_BACKGROUND = 0.75, 0.5  # of the way from the background's mean logit to the object's (docs/results.md)
@@ -87,7 +88,8 @@ class _Fit:
         self.widths = [block.shape[1] for block in features.blocks]
         self.stage_channels = sum(self.widths[: features.stages])
         self.shown, self.blank = np.flatnonzero(features.labels >= 0), np.flatnonzero(features.labels < 0)
-        self.mean, self.deviation = (torch.cat(parts) for parts in zip(*map(_moments, features.blocks), strict=True))
+        self.mean, deviation = (torch.cat(parts) for parts in zip(*map(_moments, features.blocks), strict=True))
+        self.deviation = deviation / self._balance()
         self.upsampling = [_interpolation(block.shape[-1], self.grid) for block in features.blocks]
         cells = self.grid**2
         count = min(cells, _SAMPLED_CELLS)
@@ -130,6 +132,14 @@ class _Fit:
             maps_of_both.levels[index] = level
         return maps_of_both
 
+    def _balance(self) -> Tensor:
+        """Return a factor per channel ``(D,)``, with which CNN and keys weigh the same, however many channels each has."""
+        cnn, every = self.stage_channels, sum(self.widths)
+        halves = torch.full((every,), every / 2)
+        halves[:cnn] /= max(cnn, 1)
+        halves[cnn:] /= max(every - cnn, 1)
+        return halves.sqrt()
+
     def _joined(self, position: int) -> Tensor:
         """Return the standardised features of a photo on the joint grid, ``(P, D)``."""
         parts = [
@@ -151,7 +161,7 @@ class _Fit:
 
     def _means(self, masks: Tensor) -> Tensor:
         """Return the mean features ``(N, D)`` of each photo under its mask ``(N, P)``."""
-        share = (masks / masks.sum(1, keepdim=True).clamp(min=1)).unflatten(1, (self.grid, self.grid))
+        share = _shares(masks).unflatten(1, (self.grid, self.grid))
         parts = []
         for block, rows in zip(self.features.blocks, self.upsampling, strict=True):
             own = rows.mT @ share @ rows  # the same sum on the block's own grid
@@ -201,7 +211,7 @@ class _Fit:
     def _solve(self, covariance: Tensor, target: Tensor, penalty: float, used: Tensor) -> Tensor:
         """Solve ``(covariance + penalty * mean variance) x = target`` ``(D, K)`` for the used features; the others get 0."""
         part = covariance[used][:, used].double()
-        ridge = penalty * float(part.diagonal().mean().clamp(min=1e-6))
+        ridge = max(penalty, _MIN_PENALTY) * float(part.diagonal().mean().clamp(min=1e-6))
         result = torch.zeros_like(target)
         result[used] = torch.linalg.solve(part + ridge * torch.eye(len(part)).double(), target[used].double()).float()
         return result
@@ -242,13 +252,15 @@ class _Fit:
 
 
 def _moments(block: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation ``(C,)`` of a block's channels."""
+    """Return mean and standard deviation ``(C,)`` of a block's channels; 1 for constant ones, which rounding alone moves."""
     totals = torch.zeros(2, block.shape[1], dtype=torch.float64)
     for start in range(0, len(block), 64):
         part = block[start : start + 64].double()
         totals += torch.stack([part.sum((0, 2, 3)), part.square().sum((0, 2, 3))])
     mean, square = totals / (block.numel() // block.shape[1])
-    return mean.float(), (square - mean.square()).clamp(min=1e-12).sqrt().float()
+    variance = square - mean.square()
+    constant = variance <= (1e-10 * mean.square()).clamp(min=1e-12)
+    return mean.float(), torch.where(constant, 1.0, variance.clamp(min=0).sqrt()).float()
 
 
 def _interpolation(cells: int, grid: int) -> Tensor:
@@ -284,8 +296,13 @@ def _otsu(row: NDArray[np.float32]) -> float:
 
 def _masked_mean(maps: Tensor, masks: Tensor, rows: Tensor) -> float:
     """Return the mean of maps ``(N, P)`` under masks ``(N, P)`` in the photos ``rows``; each photo counts the same."""
-    chosen, inside = maps[rows], masks[rows]
-    return float(((chosen * inside).sum(1) / inside.sum(1).clamp(min=1)).mean())
+    return float((maps[rows] * _shares(masks[rows])).sum(1).mean())
+
+
+def _shares(masks: Tensor) -> Tensor:
+    """Return masks ``(N, P)`` divided by their sums; an empty one stands for the whole photo, in which nothing differs."""
+    full = torch.where(masks.sum(1, keepdim=True) > 0, masks, 1.0)
+    return full / full.sum(1, keepdim=True)
 
 
 def joint_grids(blocks: Sequence[Tensor]) -> list[Tensor]:

@@ -244,14 +244,20 @@ class Classifier(nn.Module):
 
         Returns:
             Stages ``(B, C_i, h_i, w_i)`` as :attr:`stage_channels` counts them, and pooled features ``(B, F)``.
+
+        Raises:
+            WeightsError: timm does not know this network's stages, or they are no grids.
         """
         stages = self._coarse_stages()
         with _watched([module for module, _ in stages]) as outputs:
             pooled = self.features(images)
-        # some networks keep their channels last
+        if any(item.ndim != 4 for item in outputs):
+            raise WeightsError(self._without_stages())
+        last = getattr(self.body, "output_fmt", "") == "NHWC"  # some networks keep their channels last
         widths = [channels for _, channels in stages]
         return [
-            item if item.shape[1] == width else item.permute(0, 3, 1, 2) for item, width in zip(outputs, widths, strict=True)
+            item.permute(0, 3, 1, 2) if item.shape[-1] == width and (last or item.shape[1] != width) else item
+            for item, width in zip(outputs, widths, strict=True)
         ], pooled
 
     @property
@@ -269,11 +275,14 @@ class Classifier(nn.Module):
             every = stages(self.body)
             strides = [stage["reduction"] for stage in cast(Any, self.body).feature_info]
         except (AttributeError, KeyError, TypeError) as error:
-            raise WeightsError(
-                f"classifier.arch: timm does not name the stages of '{self.arch}', which the linear map is made of; "
-                "choose another CNN, e.g. tf_efficientnet_lite0"
-            ) from error
+            raise WeightsError(self._without_stages()) from error
         return [stage for stage, stride in zip(every, strides, strict=True) if stride >= 8] or every[-1:]
+
+    def _without_stages(self) -> str:
+        return (
+            f"classifier.arch: timm does not name the stages of '{self.arch}', which the linear map is made of; "
+            "choose another CNN, e.g. tf_efficientnet_lite0"
+        )
 
     def feature_map(self, images: Tensor) -> Tensor:
         """Return features ``(B, F, h, w)`` before pooling, of images ``(B, 3, H, W)`` in [0, 1]."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from dips.errors import WeightsError
 from dips.models.backbones import Features, Transformer
 from dips.models.classifier import Classifier
+from dips.models.folding import FastCnn
 from dips.models.inputs import resize_to, to_tensor
 from dips.models.linear_map import unit_keys
 
@@ -27,7 +28,7 @@ class FrozenNetworks(nn.Module):
     """CNN and transformer, each with the side of the square that it sees.
 
     Args:
-        classifier: the CNN; its last layer may still change.
+        classifier: the CNN; only its last layer may still change.
         side: what it sees, in pixels.
         transformer: None where nobody asks for keys or attention.
         key_sides: what it sees, in pixels, rounded to whole patches.
@@ -44,7 +45,16 @@ class FrozenNetworks(nn.Module):
         super().__init__()
         self.classifier, self.transformer, self.side = classifier, transformer, side
         self.key_sides = () if transformer is None else tuple(whole_patches(size, transformer.patch) for size in key_sides)
+        self._fast: FastCnn | None = None
         self._last: tuple[NDArray[np.uint8], Look] | None = None
+
+    def cnn(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Return stages and pooled features of images ``(B, 3, side, side)`` in [0, 1]."""
+        if images.device.type != "cpu" or torch.compiler.is_exporting():
+            return self.classifier.stages(images)
+        if self._fast is None:
+            self._fast = FastCnn(self.classifier)
+        return self._fast.stages(images)
 
     def look(self, images: Tensor) -> Look:
         """Look at square images ``(B, 3, H, W)`` in [0, 1]."""
@@ -70,7 +80,7 @@ class Look:
 
     @cached_property
     def _cnn(self) -> tuple[list[Tensor], Tensor]:
-        return self.networks.classifier.stages(resize_to(self.images, self.networks.side))
+        return self.networks.cnn(resize_to(self.images, self.networks.side))
 
     @property
     def stages(self) -> list[Tensor]:

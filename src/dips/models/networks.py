@@ -109,24 +109,23 @@ class Networks(Answerer):
 
     def _judge(self, look: Look) -> tuple[Tensor, Tensor]:
         """Return logits ``(B, S, S)`` and class probabilities ``(B, C)``."""
-        probabilities = torch.as_tensor(self.frozen.classifier.head(look.pooled).softmax(1))
+        classes = torch.as_tensor(self.frozen.classifier.head(look.pooled))
         parts = []
         if self.linear is not None:
             blocks = [*look.stages, *(look.keys if self.config.mode == "accurate" else [])]
-            linear = self.linear(blocks, self._priors(probabilities))
+            linear = self.linear(blocks, self._priors(classes))
             # twice the finest grid: a threshold between two cells has its place (docs/results.md)
             parts.append((1 - self.unet_share) * resize_maps(linear, 2 * linear.shape[-1]))
         if self.localizer is not None:
             parts.append(self.unet_share * unet_logits(self.localizer, resize_to(look.images, self.config.size)))
         side = max(part.shape[-1] for part in parts)
-        return torch.stack([resize_maps(part, side) for part in parts]).sum(0), probabilities
+        return torch.stack([resize_maps(part, side) for part in parts]).sum(0), classes.softmax(1)
 
-    def _priors(self, probabilities: Tensor) -> Tensor:
-        """Return the probabilities ``(B, K)`` of the object classes, given that there is an object."""
-        objects = probabilities
+    def _priors(self, classes: Tensor) -> Tensor:
+        """Return the probabilities ``(B, K)`` of the object classes, given that there is an object, of logits ``(B, C)``."""
         if self.background is not None:
-            objects = torch.cat([probabilities[:, : self.background], probabilities[:, self.background + 1 :]], dim=1)
-        return objects / objects.sum(1, keepdim=True).clamp(min=1e-6)
+            classes = torch.cat([classes[:, : self.background], classes[:, self.background + 1 :]], dim=1)
+        return classes.softmax(1)
 
 
 def mode_settings(settings: PredictConfig, mode: str) -> PredictConfig:
