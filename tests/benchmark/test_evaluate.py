@@ -222,11 +222,11 @@ def test_without_boxes_there_is_nothing_to_say(opened: Any, tiny_training: Any, 
 
 def test_photos_pass_each_network_once(opened: Any, tiny_training: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from dips.models.backbones import Transformer
-    from dips.models.classifier import Classifier
+    from dips.models.frozen import FrozenNetworks
     from dips.models.localizer import Localizer
 
     calls: list[tuple[str, int]] = []
-    for kind, name in ((Classifier, "stages"), (Transformer, "forward"), (Localizer, "foreground")):
+    for kind, name in ((FrozenNetworks, "cnn"), (Transformer, "forward"), (Localizer, "foreground")):
         plain = getattr(kind, name)
 
         def counted(self: Any, images: Any, kind: Any = kind, plain: Any = plain) -> Any:
@@ -235,7 +235,7 @@ def test_photos_pass_each_network_once(opened: Any, tiny_training: Any, monkeypa
 
         monkeypatch.setattr(kind, name, counted)
     opened("predict.batch=4").evaluate(tiny_training.data)
-    assert sorted(calls) == sorted((name, count) for name in ("Classifier", "Transformer", "Localizer") for count in (4, 2))
+    assert sorted(calls) == sorted((name, count) for name in ("FrozenNetworks", "Transformer", "Localizer") for count in (4, 2))
 
 
 def test_without_the_transformers_weights(opened: Any, tiny_training: Any, capfd: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ import dips
 from dips.comparison.dips_method import Accurate, Dips
 from dips.comparison.folder import MethodFolder
 from dips.data.images import read_image, resize_image
-from dips.models.classifier import Classifier
+from dips.models.frozen import FrozenNetworks
 from dips.types import PhotoBatch
 
 Compare = Callable[..., dict[str, Any]]
@@ -74,13 +74,13 @@ def test_map_and_class_come_from_one_pass(
     method = kind()
     method.networks = model.networks_of("fast" if kind is Dips else "accurate", model.frozen)
     calls: list[int] = []
-    plain = Classifier.stages
+    plain = FrozenNetworks.cnn
 
-    def counted(self: Classifier, images: torch.Tensor) -> Any:
+    def counted(self: FrozenNetworks, images: torch.Tensor) -> Any:
         calls.append(len(images))
         return plain(self, images)
 
-    monkeypatch.setattr(Classifier, "stages", counted)
+    monkeypatch.setattr(FrozenNetworks, "cnn", counted)
     first, second = torch.rand(2, 3, 64, 64), torch.rand(3, 3, 64, 64)
     maps, probabilities = method.maps(first, torch.zeros(2)), method.probabilities(first)
     assert calls == [2] and maps.shape[0] == len(probabilities) == 2

@@ -70,6 +70,13 @@ class Sides(nn.Module):
         return [stage], torch.stack([torch.full_like(yellow, 0.1), 20 * yellow, tilt], 1)
 
 
+class Seen(FrozenNetworks):
+    """Takes :class:`Sides` as it is: it has no layers that could be folded."""
+
+    def cnn(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
+        return self.classifier.stages(images)
+
+
 def linear_map(channels: Sequence[int] = (1,), outputs: int = 1) -> LinearMap:
     """A linear map of random directions; what has one channel is taken as it is."""
     linear = LinearMap(channels, outputs)
@@ -84,7 +91,7 @@ def networks(localizer: nn.Module | None = None, classifier: nn.Module | None = 
     config = dataclasses.replace(CONFIG, **settings)
     classifier = classifier or Sides(side=64 if config.mode == "fast" else 32)
     return Networks(
-        FrozenNetworks(classifier, side=getattr(classifier, "side", 64)),  # type: ignore[arg-type]
+        (Seen if isinstance(classifier, Sides) else FrozenNetworks)(classifier, side=getattr(classifier, "side", 64)),  # type: ignore[arg-type]
         config=config,
         device=torch.device("cpu"),
         linear=None if config.mode == "unet" else linear_map(getattr(classifier, "stage_channels", (1,)), 3),
@@ -302,10 +309,9 @@ def test_the_batch_does_not_matter(tmp_path: Path, make_photo: MakePhoto, mode: 
     paths = [make_photo(tmp_path / f"{n}.png", (40, 50), seed=n, box=(4, 4, 20, 9 + n)) for n in range(5)]
     torch.manual_seed(0)
     networks = Localizer("test_efficientnet", channels=(16, 16, 8, 8, 4)), Classifier("test_efficientnet", 3)
-    settings: dict[str, Any] = {"mode": mode, "unet_share": 0.5}
     for one, other in zip(
-        predict(predictor(*networks, batch=1, **settings), *paths),
-        predict(predictor(*networks, batch=4, **settings), *paths),
+        predict(predictor(*networks, batch=1, mode=mode), *paths),
+        predict(predictor(*networks, batch=4, mode=mode), *paths),
         strict=True,
     ):
         np.testing.assert_allclose(one.score_map, other.score_map, atol=1e-5)

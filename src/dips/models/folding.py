@@ -27,7 +27,7 @@ class FastCnn:
         >>> classifier = Classifier("test_efficientnet", 3).eval()
         >>> stages, pooled = FastCnn(classifier).stages(torch.rand(2, 3, 64, 64))
         >>> len(stages), pooled.shape
-        (2, torch.Size([2, 256]))
+        (3, torch.Size([2, 256]))
     """
 
     def __init__(self, classifier: Classifier) -> None:
