@@ -1,4 +1,4 @@
-"""Ablation on the validation part of a training folder: one setting changed at a time, several seeds each.
+"""Ablation of the U-Net on the validation part of a training folder: one setting changed at a time, several seeds each.
 
     python bench/ablation.py DATA/train --out ablation.json --seeds 3
     python bench/ablation.py DATA/train --out trial.json --variant "mine: train.epochs=4 train.lambda_crf=0"
@@ -39,8 +39,9 @@ BUDGET = [
     "train.resize=184",
     "train.crop=160",
     "train.epochs=3",
+    "classifier.size=224",
     "predict.size=160",
-    "predict.sst_share=0.0",
+    "predict.mode=unet",
 ]
 
 # refine=none needs single heads, or there is one proposal per photo and nothing to choose between
@@ -75,15 +76,17 @@ def run(data: Path, settings: list[str], seed: int, store: Store) -> dict[str, f
     prepared = prepare(train_set, val_set, config=config, store=store, device=torch.device("cpu"))
     shown = [i for i, s in enumerate(prepared.val.samples) if s.boxes is not None and len(s.boxes)]
     samples = [prepared.val.samples[i] for i in shown]
-    first = len(prepared.train)
-    digests = [prepared.harvest.digests[first + i] for i in shown]
-    linear = [prepared.harvest.refined(d) for d in digests]
-    maps = [prepared.harvest.mean_attention(d) if m is None else m for d, m in zip(digests, linear, strict=True)]
+    assert prepared.proposals is not None
+    harvest, first = prepared.proposals.harvest, len(prepared.train)
+    digests = [prepared.digests[first + i] for i in shown]
+    refined = [harvest.refined(digest) for digest in digests]
+    maps = [harvest.mean_attention(d) if m is None else m for d, m in zip(digests, refined, strict=True)]
     before = evaluate_maps(maps, samples, thresholds=101)
     with tempfile.TemporaryDirectory() as folder:
         fabric = Fabric(accelerator="cpu", devices=1)
         fabric.launch()
         trained = fit_and_select(prepared, config=config, run=Path(folder), fabric=fabric)
+    assert trained.fit is not None
     return {"maps": before.max_box_acc_v2, **trained.validation, "epoch": trained.fit.epoch, "seconds": trained.seconds}
 
 

@@ -1,6 +1,6 @@
 """An exported model against torch: how far their answers are apart, and how fast each is, in one run, taking turns.
 
-    python bench/exported.py RUN PHOTOS --threads 1 --set predict.sst_share=0
+    python bench/exported.py RUN PHOTOS --threads 1 --set predict.mode=accurate
 
 Photos are read and made squares beforehand, so that the networks alone are timed. Each round asks torch, then onnxruntime,
 about the same batches; the ratio is that of the medians over the rounds.

@@ -30,8 +30,8 @@ from dips.data import list_images, read_image
 from dips.data.images import resize_image
 from dips.evaluate.protocol import FRAMED
 from dips.fitting.splits import read_splits
+from dips.harvest.attention import join_attention
 from dips.model import Model
-from dips.models.inputs import to_tensor
 from dips.predict.prediction import Prediction
 from dips.predict.predictor import Predictor
 from dips.system.console import log, track
@@ -43,26 +43,20 @@ class MeanAttention(Answerer):
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self.sizes = [size // model.transformer.patch * model.transformer.patch for size in model.config.harvest.sizes]
-        self._side = max(*self.sizes, model.config.classifier.size)
 
     @property
     def side(self) -> int:
         """The largest of the squares that are looked at."""
-        return self._side
+        return max(self.model.frozen.side, *self.model.frozen.key_sides)
 
     @torch.inference_mode()
     def answer(self, batch: PhotoBatch) -> Answer:
-        squares = to_tensor(batch.squares, self.model.device)
-        size = (max(self.sizes),) * 2
-        maps = torch.zeros(len(squares), *size, device=squares.device)
-        for side in self.sizes:
-            shown = torch.nn.functional.interpolate(squares, (side, side), mode="bilinear", antialias=True)
-            mean = self.model.transformer(shown).attention.mean(1, keepdim=True)
-            maps += torch.nn.functional.interpolate(mean / mean.amax((2, 3), keepdim=True), size, mode="bilinear")[:, 0]
-        maps -= maps.amin((1, 2), keepdim=True)
+        frozen = self.model.frozen
+        look = frozen.look_at_squares(batch.squares, self.model.device)
+        maps = join_attention(look.transformed).mean(1)
+        maps = maps - maps.amin((1, 2), keepdim=True)
         maps /= maps.amax((1, 2), keepdim=True)
-        return Answer(maps.cpu().numpy(), self.model.networks.probabilities(squares).cpu().numpy())
+        return Answer(maps.cpu().numpy(), frozen.classifier.head(look.pooled).softmax(1).cpu().numpy())
 
     def threshold(self) -> float:
         """Return the threshold that is best on the ground-truth boxes of the run's validation photos."""

@@ -48,21 +48,22 @@ COMMANDS = f"""
 train     train {BIRDS} --out train/birds --store train/store --set train.epochs=2 --set harvest.sizes=[224,266]
 train     train {TILES} --out train/tiles --store train/store --set train.epochs=2 {DRONE}
 predict   predict train/birds {BIRDS}/test --out predict/birds {FORMATS}
+predict   predict train/birds {BIRDS}/test --out predict/accurate {FORMATS} --set predict.mode=accurate
 predict   predict train/tiles {TILES}/photos --out predict/tiles {FORMATS} --tile auto
 predict   predict train/tiles {TILES}/photos {BIRDS}/test --out predict/more --tile 400 --set predict.threshold=0.3
 stream    stream train/birds ../data/flight.avi --out stream/video.json --fps 1
 boxes     boxes predict/birds --out boxes/same {FORMATS}
 boxes     boxes predict/tiles --out boxes/other {FORMATS} --threshold 0.3 --min-area 0.001 --min-score 0.2 --max-boxes 3
 evaluate  cp -r train evaluate/runs
-evaluate  evaluate evaluate/runs/birds {BIRDS} --store evaluate/runs/store --json evaluate/birds.json --plots evaluate/plots
-evaluate  evaluate evaluate/runs/tiles {TILES} --store evaluate/runs/store --protocol original-pixels --photos 5
+evaluate  evaluate evaluate/runs/birds {BIRDS} --json evaluate/birds.json --plots evaluate/plots
+evaluate  evaluate evaluate/runs/tiles {TILES} --protocol original-pixels --photos 5
 score     score ../data/maps.npz {BIRDS} --json score/a.json --csv score/a.csv --plots score/a --predicted ../data/predicted.csv
 score     score predict/birds/maps {BIRDS}/test --resize --json score/b.json --csv score/b.csv --workers 1
 compare   cp -r train/store compare/store
-compare   compare {BIRDS} --methods dips,linear,cam,ts-cam,centre,../data/eigen.py:EigenCam --out compare/birds {BRIEF}
+compare   compare {BIRDS} --methods dips,accurate,cam,ts-cam,centre,../data/eigen.py:EigenCam --out compare/birds {BRIEF}
 compare   compare {TILES} --methods dips,cam,lost,mean --out compare/tiles --protocol original-pixels {BRIEF} {DRONE}
-export    export train/birds --out export/birds.onnx --photos {BIRDS}/test/004.Groove_billed_Ani
-export    export train/tiles --out export/tiles.onnx --photos {TILES}/test/none --int8 {TILES}/train --set predict.sst_share=0
+export    export train/birds --out export/birds.onnx --photos {BIRDS}/test/004.Groove_billed_Ani --set predict.mode=accurate
+export    export train/tiles --out export/tiles.onnx --photos {TILES}/test/none --int8 {TILES}/train
 export    predict export/birds.onnx {BIRDS}/test --out export/birds {FORMATS}
 export    predict export/tiles.onnx {TILES}/photos --out export/tiles {FORMATS} --tile auto
 report    cp -r evaluate/runs/birds report/birds
@@ -190,7 +191,7 @@ def compare(name: str, one: bytes, two: bytes) -> tuple[str, str]:
 def main() -> int:
     """Run both sides, compare and print; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkouts", type=Path, nargs=2, metavar=("OLD", "NEW"))
+    parser.add_argument("checkouts", type=Path, nargs=2, metavar="CHECKOUT", help="the old one and the new one")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--only", type=lambda text: set(text.split(",")), default=set(STEPS), help=", ".join(STEPS))

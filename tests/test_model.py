@@ -42,8 +42,43 @@ def test_load_predicts_as_fit_does(tiny_model: dips.Model, data: Path, tiny_weig
     loaded = load(tiny_model.run, weights=[str(tiny_weights)])
     for one, other in zip(tiny_model.predict(photos), loaded.predict(photos), strict=True):
         assert np.array_equal(one.score_map, other.score_map) and one.label == other.label
-        assert one.threshold == tiny_model.best_tau["v2"]
-    assert loaded.key_map is not None and loaded.config.predict.sst_share == 0.6, "what -1 stood for in training"
+        assert one.threshold == tiny_model.best_tau["run"]
+    assert loaded.modes == ("fast", "accurate", "unet") and loaded.config.predict.mode == "fast"
+    assert loaded.best_tau == loaded.meta.thresholds["fast"]
+
+
+@pytest.mark.parametrize("mode", ["fast", "accurate", "unet"])
+def test_each_mode_has_its_threshold(tiny_model: dips.Model, data: Path, tiny_weights: Path, mode: str) -> None:
+    photo = next((data / "test").rglob("*.jpg"))
+    other = load(tiny_model.run, settings=[f"predict.mode={mode}"], weights=[str(tiny_weights)])
+    (found,) = other.predict(photo)
+    assert found.threshold == tiny_model.meta.thresholds[mode]["run"] and other.as_trained
+    assert set(other.weights_inside()) == {"classifier", {"fast": "", "accurate": "transformer", "unet": "encoder"}[mode]} - {
+        ""
+    }
+    (by_default,) = tiny_model.predict(photo)
+    assert np.array_equal(found.grid, by_default.grid) == (mode == "fast")
+
+
+def test_a_threshold_for_other_maps_is_warned_of(
+    tiny_model: dips.Model, data: Path, tiny_weights: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    mixed = load(tiny_model.run, settings=["predict.unet_share=0.5"], weights=[str(tiny_weights)])
+    list(mixed.predict(next((data / "test").rglob("*.jpg"))))
+    assert not mixed.as_trained and "the threshold was chosen for other settings of predict" in capfd.readouterr().err
+
+
+def test_a_run_without_unet(tiny_training: Any, data: Path, tiny_weights: Path) -> None:
+    """As by default: it offers two modes, and its report and card do without epochs."""
+    model = tiny_training.fit("plain", "train.epochs=0")
+    assert model.modes == ("fast", "accurate") and not (model.run / "metrics.jsonl").exists()
+    assert set(model.record.weights) == {"transformer", "classifier"} and set(model.record.accuracy) == {"classifier"}
+    result = model.evaluate(data)
+    assert [method["name"] for method in result["methods"]] == ["localizer", "accurate", "mean_attention", "centre"]
+    assert (model.run / "report.html").stat().st_size > 10_000 and "encoder" not in (model.run / "README.md").read_text()
+    with pytest.raises(dips.ConfigError, match=r"train\.epochs"):
+        load(model.run, settings=["predict.mode=unet"])
+    assert model.made_with() == "transformer test_vit, classifier test_efficientnet"
 
 
 def test_settings_at_load(tiny_model: dips.Model) -> None:
@@ -52,14 +87,15 @@ def test_settings_at_load(tiny_model: dips.Model) -> None:
         dips.load(tiny_model.run, settings=["train.epochs=3"])
 
 
-def test_without_the_transformer_the_unet_still_predicts(tiny_model: dips.Model, data: Path) -> None:
+def test_only_the_accurate_mode_needs_the_transformer(tiny_model: dips.Model, data: Path) -> None:
     photo = next((data / "test").rglob("*.jpg"))
-    with pytest.raises(dips.WeightsError, match="--weights"):
-        list(load(_moved(tiny_model)).predict(photo))
-    alone = load(_moved(tiny_model), settings=["predict.sst_share=0"])
-    assert len(list(alone.predict(photo))) == 1
-    with pytest.raises(dips.WeightsError, match="--weights"):
-        alone.evaluate(data)
+    for mode in ("fast", "unet"):
+        alone = load(_moved(tiny_model), settings=[f"predict.mode={mode}"])
+        assert len(list(alone.predict(photo))) == 1
+    accurate = load(_moved(tiny_model), settings=["predict.mode=accurate"])
+    for use in (lambda: list(accurate.predict(photo)), lambda: accurate.evaluate(data)):
+        with pytest.raises(dips.WeightsError, match="--weights"):
+            use()
 
 
 def _moved(tiny_model: dips.Model) -> Path:
@@ -72,14 +108,21 @@ def _moved(tiny_model: dips.Model) -> Path:
     return folder
 
 
-def test_other_weights_of_the_same_name_are_refused(tiny_model: dips.Model, data: Path, tmp_path: Path) -> None:
+def test_other_weights_of_the_same_name_are_refused(
+    tiny_model: dips.Model, data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     import safetensors.torch
 
     from dips.models.backbones import timm  # type: ignore[attr-defined]
 
     torch.manual_seed(7)
     safetensors.torch.save_file(timm.create_model("test_vit").state_dict(), tmp_path / "test_vit.safetensors")
-    other = load(tiny_model.run, weights=str(tmp_path / "test_vit.safetensors"))
+    weights = str(tmp_path / "test_vit.safetensors")
+    fast = load(tiny_model.run, weights=weights)
+    capfd.readouterr()
+    assert set(fast.evaluate(data)["baselines"]) == {"unet", "centre"}
+    assert "evaluated without the mean attention" in (said := capfd.readouterr().err) and "made with other weights" in said
+    other = load(tiny_model.run, settings=["predict.mode=accurate"], weights=weights)
     with pytest.raises(dips.WeightsError, match="made with other weights"):
         list(other.predict(data / "test"))
     with pytest.raises(dips.WeightsError, match="made with other weights"):
@@ -116,8 +159,8 @@ def test_there_must_be_photos(tiny_model: dips.Model, tmp_path: Path) -> None:
     assert told == [tmp_path / "no.jpg"]
 
 
-def test_evaluation(tiny_model: dips.Model, tiny_training: Any, data: Path, tmp_path: Path) -> None:
-    result = tiny_model.evaluate(data, store=tiny_training.store, json_path=tmp_path / "e.json")
+def test_evaluation(tiny_model: dips.Model, data: Path, tmp_path: Path) -> None:
+    result = tiny_model.evaluate(data, json_path=tmp_path / "e.json")
     assert json.loads((tmp_path / "e.json").read_text()) == json.loads(json.dumps(result, allow_nan=False))
     assert (tiny_model.run / "evaluation.json").read_text() == (tmp_path / "e.json").read_text()
     assert result["split"] == "test" and "Choe" in result["protocol"] and result["n_images"] == 6
@@ -128,11 +171,11 @@ def test_evaluation(tiny_model: dips.Model, tiny_training: Any, data: Path, tmp_
     assert result["max_box_acc_v2"] == pytest.approx(np.mean(list(result["max_box_acc_at"].values())))
     for name in ("max_box_acc", "max_box_acc_v2", "gt_known", "top1_loc", "top1_cls"):
         assert 0 <= result[name] <= 100
-    assert set(result["baselines"]) == {"mean_attention", "linear_map", "centre"}
+    assert set(result["baselines"]) == {"accurate", "unet", "mean_attention", "centre"}
     assert all("max_box_acc_v2" in baseline for baseline in result["baselines"].values())
     assert result["sst"] == "test_vit" and set(result["weights"]) == {"transformer", "classifier", "encoder"}
     shown = json.loads((tiny_model.run / "evaluation-photos.json").read_text())
-    assert len(shown["photos"]) == 6 and shown["threshold"] == tiny_model.best_tau["v2"] and shown["background"] == "none"
+    assert len(shown["photos"]) == 6 and shown["threshold"] == tiny_model.best_tau["run"] and shown["background"] == "none"
     assert set(result["files"]) == {"evaluation.csv", "evaluation-photos.json"}
     assert (tiny_model.run / "report.html").read_text().count('id="photo-data"') == 1
     assert result["seed"] == 0 and result["at_validation_tau"]["tau"]["50"] == pytest.approx(
@@ -140,13 +183,13 @@ def test_evaluation(tiny_model: dips.Model, tiny_training: Any, data: Path, tmp_
     )
 
 
-def test_evaluation_of_all_splits_and_of_none(tiny_model: dips.Model, tiny_training: Any, data: Path, tmp_path: Path) -> None:
-    assert tiny_model.evaluate(data, split="all", store=tiny_training.store, photos=0)["n_images"] == 16
+def test_evaluation_of_all_splits_and_of_none(tiny_model: dips.Model, data: Path, tmp_path: Path) -> None:
+    assert tiny_model.evaluate(data, split="all", photos=0)["n_images"] == 16
     shutil.copytree(data / "test" / "tower", tmp_path / "new" / "tower")
-    result = tiny_model.evaluate(tmp_path / "new", split=None, store=tiny_training.store)
+    result = tiny_model.evaluate(tmp_path / "new", split=None)
     assert result["n_boxes"] == 0 and result["max_box_acc_v2"] is None and result["top1_cls"] is not None
     with pytest.raises(dips.DataError, match="split 'all'"):
-        tiny_model.evaluate(tmp_path / "new", store=tiny_training.store)
+        tiny_model.evaluate(tmp_path / "new")
 
 
 def test_a_damaged_run_has_no_report(copy: Path) -> None:

@@ -101,6 +101,19 @@ def test_recipe_says_what_it_is(recipe: str) -> None:
     assert "# Time and expected numbers: " in head
 
 
+@pytest.mark.parametrize(
+    ("recipe", "epochs", "mode"),
+    [("default", 0, "fast"), ("demo", 0, "fast"), ("drone", 3, "unet"), ("paper", 50, "unet"), ("paper-text", 50, "unet")],
+)
+def test_recipe_trains_what_it_predicts_with(recipe: str, epochs: int, mode: str) -> None:
+    config = load_config(recipe)
+    config.check()
+    assert (config.train.epochs, config.predict.mode) == (epochs, mode)
+    unet_alone = ("train", "localizer", "predict.size", "harvest.min_area", "harvest.top_p", "harvest.heads")
+    changed = {name for name in config.differences(Config()) if name.startswith(unet_alone)}
+    assert epochs or changed <= {"train.select_on"}, "settings that mean nothing without a U-Net"
+
+
 # --- README and docs
 
 

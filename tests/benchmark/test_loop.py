@@ -19,7 +19,8 @@ from dips.evaluate import centre_map
 from dips.export.description import Description
 from dips.export.onnx_model import OnnxNetworks
 from dips.models.classifier import Classifier
-from dips.models.localizer import Localizer
+from dips.models.frozen import FrozenNetworks
+from dips.models.linear_map import LinearMap
 from dips.models.networks import Networks
 from dips.types import Answerer, FloatArray, Sample
 
@@ -66,7 +67,10 @@ def test_the_numbers_are_those_of_the_maps(samples: list[Sample]) -> None:
     method = Fixed()
     answered: dict[str, FloatArray] = {}
     found = evaluate_photos(
-        {"fixed": method}, samples, batch=2, on_map=lambda name, sample, score_map: answered.update({sample.id: score_map})
+        {"fixed": method},
+        samples,
+        batch=2,
+        on_map=lambda name, sample, score_map, classes: answered.update({sample.id: score_map}),
     )
     maps = [image.mean(0).numpy() for batch in method.images for image in batch]
     alone = evaluate_maps(maps, samples[:3])
@@ -154,9 +158,17 @@ def test_rows_are_kept_of_those_that_have_thresholds(samples: list[Sample]) -> N
 
 def test_maps_of_photos_without_ground_truth_can_be_had(samples: list[Sample]) -> None:
     names: list[str] = []
-    keep = lambda name, sample, score_map: names.append(sample.id)  # noqa: E731
+    keep = lambda name, sample, score_map, classes: names.append(sample.id)  # noqa: E731
     evaluate_photos({"fixed": Fixed()}, samples, localize_all=True, on_map=keep)
     assert names == [sample.id for sample in samples]
+
+
+def test_maps_come_with_the_answerers_own_classes(samples: list[Sample]) -> None:
+    """Also where the classes of another count."""
+    classes: dict[str, list[list[int]]] = {"naming": [], "fixed": []}
+    keep = lambda name, sample, score_map, likeliest: classes[name].append(likeliest.tolist())  # noqa: E731
+    evaluate_photos({"naming": Naming(), "fixed": Fixed()}, samples, classes_of="naming", localize_all=True, on_map=keep)
+    assert classes == {"naming": [[1, 2, 0]] * 4, "fixed": [[]] * 4}
 
 
 def test_an_exported_file_is_measured_like_its_networks(samples: list[Sample]) -> None:
@@ -165,9 +177,12 @@ def test_an_exported_file_is_measured_like_its_networks(samples: list[Sample]) -
     from dips.export.onnx import to_bytes
 
     torch.manual_seed(0)
-    config = PredictConfig(size=64, flip=False, sst_share=0.0, threshold=0.5)
-    localizer, classifier = Localizer("test_efficientnet"), Classifier("test_efficientnet", 3)
-    networks = Networks(localizer, classifier, config=config, classifier_size=32, device=torch.device("cpu"))
+    config = PredictConfig(mode="fast", flip=False, threshold=0.5)
+    classifier = Classifier("test_efficientnet", 3)
+    linear = LinearMap(classifier.stage_channels, 3)
+    for weight in linear.weights:
+        weight.normal_(std=0.3)
+    networks = Networks(FrozenNetworks(classifier, side=64), config=config, device=torch.device("cpu"), linear=linear)
     description = Description(
         classes=("a", "b", "c"),
         background=None,
@@ -180,7 +195,9 @@ def test_an_exported_file_is_measured_like_its_networks(samples: list[Sample]) -
     )
     answerers: dict[str, Answerer] = {"torch": networks, "onnx": OnnxNetworks(to_bytes(networks, description), "it", "cpu")}
     maps: dict[str, list[FloatArray]] = {"torch": [], "onnx": []}
-    found = evaluate_photos(answerers, samples, on_map=lambda name, sample, score_map: maps[name].append(score_map)).methods
+    found = evaluate_photos(
+        answerers, samples, on_map=lambda name, sample, score_map, classes: maps[name].append(score_map)
+    ).methods
     np.testing.assert_allclose(maps["onnx"], maps["torch"], atol=1e-4)
     for name, result in found.items():
         assert (result.boxes.v2 == evaluate_maps(maps[name], samples[:3]).v2).all() and len(maps[name]) == 3

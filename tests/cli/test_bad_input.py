@@ -120,7 +120,7 @@ def test_full_disk(tiny: Tiny, tmp_path: Path, dips: Dips, monkeypatch: pytest.M
     for command in (
         tiny.train(tmp_path / "run"),
         ["predict", str(tiny.run), str(tiny.data / "test"), "--out", str(tmp_path / "out")],
-        ["evaluate", str(tiny.run), str(tiny.data), "--store", str(tiny.store), "--json", str(tmp_path / "e.json")],
+        ["evaluate", str(tiny.run), str(tiny.data), "--json", str(tmp_path / "e.json")],
     ):
         said = dips(*command)
         assert said.code == 2 and "No space left on device" in said.err and said.err.rstrip().count("dips: error") == 1

@@ -51,9 +51,7 @@ def test_what_a_run_holds(tiny: Tiny) -> None:
 
 
 def test_evaluate_and_report(tiny: Tiny, tmp_path: Path, dips: Dips) -> None:
-    said = dips(
-        *("evaluate", tiny.run, tiny.data, "--store", tiny.store, "--weights", tiny.weights, "--json", tmp_path / "e.json")
-    )
+    said = dips(*("evaluate", tiny.run, tiny.data, "--weights", tiny.weights, "--json", tmp_path / "e.json"))
     assert said.code == 0, said.err
     result = json.loads((tmp_path / "e.json").read_text())
     assert result["n_images"] == 6 and result["n_boxes"] == 3
@@ -129,10 +127,12 @@ def test_two_processes_train_one_run(tiny: Tiny, tmp_path: Path, dips: Dips) -> 
 def test_demo_is_interrupted_and_goes_on(
     tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = tmp_path / "demo"
+    """As the recipe of the demo has it: without a U-Net, and no box has a part in the threshold."""
+    out, recipe = tmp_path / "demo", tmp_path / "demo.toml"
+    recipe.write_text(tiny.recipe.read_text().replace("epochs = 2\n", 'select_on = "proposals"\n'))
 
     def run(seed: int = 0) -> int:
-        return demo_module.run_demo(out, seed, recipe=str(tiny.recipe), train=8, test=4, weights=[str(tiny.weights)])
+        return demo_module.run_demo(out, seed, recipe=str(recipe), train=8, test=4, weights=[str(tiny.weights)])
 
     from dips.predict.folder import PredictionFolder
 
@@ -151,6 +151,7 @@ def test_demo_is_interrupted_and_goes_on(
     assert "GENERATED" in said.err and "trained already" in said.err
     for words in (
         "localizer",
+        "accurate",
         "mean attention",
         "linear map",
         "centre",
@@ -159,6 +160,11 @@ def test_demo_is_interrupted_and_goes_on(
         "peak memory",
     ):
         assert words in said.out
+    assert "U-Net" not in said.out and not (out / "run" / "metrics.jsonl").exists()
+    record = json.loads((out / "run" / "run.json").read_text())
+    assert record["label_free"] and "the level between object and background of the linear map" in record["selection"]
+    card = (out / "run" / "README.md").read_text()
+    assert f"- **Validation:** accuracy classifier {record['accuracy']['classifier']:.1f} (percent)\n" in card
     assert os.environ["DIPS_OFFLINE"] == "1"
     for line in said.out.splitlines()[-3:]:
         assert Path(line.split(maxsplit=1)[1]).exists()

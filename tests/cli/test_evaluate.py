@@ -18,6 +18,7 @@ def test_evaluate(monkeypatch: pytest.MonkeyPatch, dips: Dips) -> None:
         "sst": "tuned one",
         "methods": [
             {"name": "localizer", "boxes": boxes, "at_tau": {"box_acc_v2": 49.9}},
+            {"name": "unet", "boxes": {**boxes, "max_box_acc_v2": 2.0}, "at_tau": {"box_acc_v2": 1.5}},
             {"name": "centre", "boxes": {**boxes, "max_box_acc_v2": 1.0}, "at_tau": None},
         ],
         "skipped": [{}],
@@ -27,11 +28,12 @@ def test_evaluate(monkeypatch: pytest.MonkeyPatch, dips: Dips) -> None:
     said = dips("evaluate", "run", "data", "--split", "val", "--json", "e.json", "--set", "predict.flip=false")
     assert said.code == 0
     assert calls[0] == {"0": Path("run"), "device": "auto", "settings": ["predict.flip=false"], "weights": ()}
-    plain = {"split": "val", "store": None, "json_path": Path("e.json"), "photos": 300, "protocol": "wsol-224"}
+    plain = {"split": "val", "json_path": Path("e.json"), "photos": 300, "protocol": "wsol-224"}
     assert evaluate[0] == {"0": Path("data"), **plain}
     rows = {line.split("  ")[1].strip(): line for line in said.out.splitlines() if line.startswith("  ")}
-    assert "oracle" in rows["MaxBoxAccV2"] and rows["MaxBoxAccV2"].split()[-2:] == ["51.2", "1.0"]
+    assert "oracle" in rows["MaxBoxAccV2"] and rows["MaxBoxAccV2"].split()[-3:] == ["51.2", "2.0", "1.0"]
     assert "validation" in rows["BoxAccV2"] and "49.9" in rows["BoxAccV2"]
+    assert "U-Net" in said.out and rows["BoxAccV2"].split()[-2:] == ["49.9", "1.5"]
     assert "Top-1 localization" not in said.out and "PxAP" not in said.out
     for words in (
         "split val: 9 photos, 5 with ground-truth boxes",

@@ -52,20 +52,35 @@ def test_the_file_tells_its_run(tiny: Tiny, file: Path) -> None:
     assert isinstance(model, OnnxModel)
     run = json.loads((tiny.run / "run.json").read_text())
     assert model.classes == tuple(run["classes"]) and model.background == run["background"]
-    assert model.description.predict.threshold == run["best_tau"]["v2"] and model.description.predict.sst_share == 0.6
-    assert set(model.description.weights) == {"transformer", "classifier", "encoder"}
+    predict = model.description.predict
+    assert predict.threshold == run["best_tau"]["run"] and (predict.mode, predict.unet_share) == ("fast", 0)
+    assert set(model.description.weights) == {"classifier"}, "not the transformer, nor the U-Net that the run has, too"
     assert str(tiny.weights) not in file.read_bytes().decode("latin-1")
 
 
 def test_export_on_the_command_line(dips: Dips, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    said = dips("export", tiny.run, "--set", "predict.sst_share=0", "--photos", tiny.data / "test")
+    command = ["export", tiny.run, "--set", "predict.mode=unet", "--photos", tiny.data / "test"]
+    said = dips(*command)
     assert said.code == 0, said.err
     assert said.out.startswith("model     run.onnx (") and "compared  largest difference to torch on 6 photos" in said.out
     model = package.load("run.onnx")
     assert isinstance(model, OnnxModel) and set(model.description.weights) == {"classifier", "encoder"}
     again = dips("export", tiny.run, "--out", "run.onnx", "--photos", tiny.data / "test")
     assert again.code == 2 and "run.onnx already exists" in again.err
+
+
+def test_the_accurate_mode_takes_the_transformer_along(dips: Dips, tiny: Tiny, tmp_path: Path, file: Path) -> None:
+    accurate = tmp_path / "accurate.onnx"
+    command = ["export", tiny.run, "--out", accurate, "--set", "predict.mode=accurate", "--photos", tiny.data / "test"]
+    said = dips(*command, "--weights", tiny.weights)
+    assert said.code == 0, said.err
+    model = package.load(accurate)
+    assert isinstance(model, OnnxModel) and model.description.predict.mode == "accurate"
+    thresholds = json.loads((tiny.run / "model.json").read_text())["meta"]["thresholds"]
+    assert model.description.predict.threshold == thresholds["accurate"]["run"]
+    assert set(model.description.weights) == {"transformer", "classifier"}
+    assert accurate.stat().st_size > file.stat().st_size
 
 
 @pytest.mark.parametrize(
@@ -100,6 +115,7 @@ def test_what_an_exported_model_refuses(dips: Dips, tiny: Tiny, file: Path, tmp_
     for more, words in (
         (["--weights", tiny.weights], "contains all weights that it needs"),
         (["--set", "predict.size=96"], "predict.size is part of"),
+        (["--set", "predict.mode=unet"], "predict.mode is part of"),
         (["--device", "mps"], "give cpu, cuda"),
     ):
         said = dips("predict", file, tiny.data / "test", "--out", tmp_path / "out", *more)

@@ -164,7 +164,7 @@ def test_ctrl_c_ends_all_processes(data: Path, tmp_path: Path) -> None:
 
 
 def test_evaluate_in_original_pixels(tiny: Tiny, tmp_path: Path, dips: Dips) -> None:
-    given = ("evaluate", tiny.run, tiny.data, "--store", tiny.store, "--weights", tiny.weights)
+    given = ("evaluate", tiny.run, tiny.data, "--weights", tiny.weights)
     (tmp_path / "e.json").write_text("old")
     said = dips(*given, "--protocol", "original-pixels", "--plots", tmp_path / "plots", "--json", tmp_path / "e.json")
     assert said.code == 0, said.err
@@ -187,7 +187,7 @@ def test_evaluate_in_original_pixels(tiny: Tiny, tmp_path: Path, dips: Dips) -> 
 def test_photos_of_the_training_validate_nothing(tiny: Tiny, dips: Dips) -> None:
     """Thresholds were chosen on a part of ``train/``; on ``test/`` they are honest."""
     for split, honest in (("train", False), ("all", False), ("test", True)):
-        said = dips("evaluate", tiny.run, tiny.data, "--store", tiny.store, "--weights", tiny.weights, "--split", split)
+        said = dips("evaluate", tiny.run, tiny.data, "--weights", tiny.weights, "--split", split)
         assert said.code == 0, said.err
         result = json.loads((tiny.run / "evaluation.json").read_text())
         assert (result["at_validation_tau"] is not None) == honest
@@ -196,7 +196,7 @@ def test_photos_of_the_training_validate_nothing(tiny: Tiny, dips: Dips) -> None
 
 def test_evaluate_with_an_unknown_protocol(tiny: Tiny, dips: Dips) -> None:
     before = {path: path.stat().st_mtime_ns for path in tiny.run.iterdir()}
-    said = dips("evaluate", tiny.run, tiny.data, "--store", tiny.store, "--weights", tiny.weights, "--protocol", "voc")
+    said = dips("evaluate", tiny.run, tiny.data, "--weights", tiny.weights, "--protocol", "voc")
     assert said.code == 2 and "no protocol 'voc'" in said.err and said.err.count("\n") == 1
     assert {path: path.stat().st_mtime_ns for path in tiny.run.iterdir()} == before
 

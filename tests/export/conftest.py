@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from dips.config import PredictConfig
 from dips.export.description import Description
 from dips.models.classifier import Classifier
-from dips.models.keymap import KeyMap
+from dips.models.frozen import FrozenNetworks
+from dips.models.linear_map import LinearMap
 from dips.models.localizer import Localizer
 from dips.models.networks import Networks
 from dips.predict.prediction import Prediction
@@ -25,40 +27,54 @@ from ..conftest import random_transformer
 MakePhoto = Callable[..., Path]
 MakeNetworks = Callable[..., Networks]
 MakeDescription = Callable[[Networks], Description]
-CONFIG = PredictConfig(size=50, flip=True, sst_share=0.6, threshold=0.7, min_area=0.001, batch=2)  # 50: the U-Net must pad
+CONFIG = PredictConfig(size=50, flip=True, threshold=0.7, min_area=0.001, batch=2)  # 50: the U-Net must pad
 CLASSES = ("none", "bird", "left")
 
 
-def _networks(share: float, *, flip: bool = True) -> Networks:
+def _networks(mode: str, *, share: float = 0.0, flip: bool = True, classes: int = 3, background: int | None = 0) -> Networks:
     torch.manual_seed(0)
     localizer = Localizer("test_efficientnet", channels=(16, 16, 8, 8, 4))
-    classifier = Classifier("test_efficientnet", len(CLASSES))
+    classifier = Classifier("test_efficientnet", classes).eval()
+    seen = torch.nn.functional.interpolate(torch.rand(16, 3, 5, 5), (40, 40), mode="bilinear")
     with torch.no_grad():  # else random networks say the same of every photo
         for net, last in ((localizer, localizer.net.segmentation_head[0]), (classifier, classifier.head)):
-            seen = net.eval()(torch.nn.functional.interpolate(torch.rand(16, 3, 5, 5), (40, 40), mode="bilinear"))
-            mean, std = seen.transpose(0, 1).flatten(1).mean(1), seen.transpose(0, 1).flatten(1).std(1)
+            said = net.eval()(seen).transpose(0, 1).flatten(1)
+            mean, std = said.mean(1), said.std(1)
             last.weight /= std.view(-1, *[1] * (last.weight.ndim - 1))
             last.bias.copy_((last.bias - mean) / std)
-    extra: dict[str, Any] = {}
-    if share > 0:
-        key_map = KeyMap((64, 96), 24)
-        key_map.weight[:] = 9 * torch.randn(2, 24, generator=torch.Generator().manual_seed(0))
-        transformer = random_transformer("vit_tiny_patch16_224", embed_dim=24, depth=2, num_heads=3, patch_size=8)
-        extra = {"key_map": key_map, "transformer": transformer}
+    config = dataclasses.replace(CONFIG, mode=mode, unet_share=share, flip=flip)  # type: ignore[arg-type]
+    sides = (64, 96) if mode == "accurate" else ()
+    transformer = random_transformer("vit_tiny_patch16_224", embed_dim=24, depth=2, num_heads=3, patch_size=8)
+    frozen = FrozenNetworks(classifier, side=40, transformer=transformer if sides else None, key_sides=sides)
     return Networks(
-        localizer,
-        classifier,
-        config=dataclasses.replace(CONFIG, sst_share=share, flip=flip),
-        classifier_size=40,
+        frozen,
+        config=config,
         device=torch.device("cpu"),
-        **extra,
+        background=background,
+        linear=None if mode == "unet" else _linear(frozen, seen, classes - (background is not None)),
+        localizer=localizer if mode == "unet" or share else None,
     )
 
 
+def _linear(frozen: FrozenNetworks, images: Tensor, outputs: int) -> LinearMap:
+    """Make random directions whose logits have a standard deviation of 4 on some images."""
+    look = frozen.look(images)
+    with torch.no_grad():
+        blocks = [*look.stages, *(look.keys if frozen.key_sides else [])]
+        linear = LinearMap([block.shape[1] for block in blocks], outputs)
+        for block, weight in zip(blocks, linear.weights, strict=True):
+            weight.normal_()
+            said = torch.einsum("bchw,kc->kbhw", block, weight).flatten(1)
+            weight *= 4 / len(blocks) ** 0.5 / said.std(1, keepdim=True)
+            linear.bias -= 4 / len(blocks) ** 0.5 * said.mean(1) / said.std(1)
+    return linear
+
+
 def _description(networks: Networks) -> Description:
+    count = networks.frozen.classifier.classes
     return Description(
-        classes=CLASSES,
-        background=0,
+        classes=CLASSES[:count] + tuple(f"class {number}" for number in range(len(CLASSES), count)),
+        background=networks.background,
         settings=dataclasses.asdict(networks.config),
         side=networks.side,
         photo_side=48,
@@ -70,7 +86,10 @@ def _description(networks: Networks) -> Description:
 
 @pytest.fixture(scope="session")
 def make_networks() -> MakeNetworks:
-    """``make_networks(sst_share, flip=True)``: random networks whose answers differ from photo to photo."""
+    """``make_networks(mode, share=0.0, flip=True, classes=3, background=0)``: random networks.
+
+    Their answers differ from photo to photo; ``share`` is the U-Net's.
+    """
     return _networks
 
 
@@ -82,8 +101,8 @@ def make_description() -> MakeDescription:
 
 @pytest.fixture(scope="session")
 def networks() -> Networks:
-    """Networks with a transformer."""
-    return _networks(0.6)
+    """All networks that there can be: CNN and transformer with their linear map, and a U-Net."""
+    return _networks("accurate", share=0.4)
 
 
 @pytest.fixture(scope="session")
@@ -116,11 +135,11 @@ def file(tmp_path_factory: pytest.TempPathFactory, networks: Networks, photos: P
 
 @pytest.fixture(scope="session")
 def small() -> tuple[Networks, bytes]:
-    """Networks without transformer, and their file."""
+    """Networks of the mode ``fast``, and their file."""
     pytest.importorskip("onnxscript", reason="onnxscript is missing; it is in the extra dev")
     from dips.export.onnx import to_bytes
 
-    networks = _networks(0.0)
+    networks = _networks("fast")
     return networks, to_bytes(networks, _description(networks))
 
 

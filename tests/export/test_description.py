@@ -52,7 +52,8 @@ def test_a_name_tells_an_exported_model(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"schema": 2}, "schema 2, this one reads 1"),
+        ({"schema": 1}, "schema 1, this one reads 2"),
+        ({"schema": 3}, "schema 3, this one reads 2"),
         ({"classes": []}, "classes"),
         ({"classes": ["a", 3, None]}, "classes"),
         ({"classes": ["a", "a", "b"]}, "class names"),
@@ -64,6 +65,8 @@ def test_a_name_tells_an_exported_model(tmp_path: Path) -> None:
         ({"photo_side": -1}, "photo_side"),
         ({"predict": {"threshold": 7}}, "threshold"),
         ({"predict": {"treshold": 0.5}}, "treshold"),
+        ({"predict": {"sst_share": 0.6}}, "sst_share"),
+        ({"predict": {"mode": "slow"}}, "mode"),
         ({"predict": None}, "predict"),
         ({"more": 1}, "more"),
         ({"precision": "int4"}, "int4"),

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from dips.data.images import read_image, resize_image
@@ -21,19 +22,35 @@ MakeDescription = Callable[[Networks], Description]
 Predict = Callable[..., list[Prediction]]
 
 
-def test_the_networks_say_something(networks: Networks, photos: Path) -> None:
+@pytest.mark.parametrize(("mode", "share"), [("fast", 0.0), ("accurate", 0.0), ("accurate", 0.4), ("unet", 0.0)])
+def test_the_networks_say_something(make_networks: MakeNetworks, photos: Path, mode: str, share: float) -> None:
     """Else every comparison below would be empty."""
-    squares = [resize_image(read_image(path), (96, 96)) for path in sorted(photos.iterdir())]
+    networks = make_networks(mode, share=share)
+    side = networks.side
+    squares = [resize_image(read_image(path), (side, side)) for path in sorted(photos.iterdir())]
     said = networks.answer(PhotoBatch(np.stack(squares)))
     assert (
         np.ptp(said.maps) > 0.2 and np.ptp(said.maps, axis=0).mean() > 0.05 and np.ptp(said.probabilities, axis=0).max() > 0.01
     )
 
 
-def test_the_graph_leaves_squares_as_they_are(networks: Networks) -> None:
-    square = np.random.default_rng(0).integers(0, 256, (1, 96, 96, 3), np.uint8)
+@pytest.mark.parametrize(("mode", "share"), [("fast", 0.0), ("accurate", 0.0), ("accurate", 0.4), ("unet", 0.0)])
+def test_the_graph_leaves_squares_as_they_are(make_networks: MakeNetworks, mode: str, share: float) -> None:
+    networks = make_networks(mode, share=share)
+    square = np.random.default_rng(0).integers(0, 256, (1, networks.side, networks.side, 3), np.uint8)
     said = networks.answer(PhotoBatch(square))
     with torch.inference_mode():
         maps, probabilities = Graph(networks)(torch.from_numpy(square))
     np.testing.assert_allclose(maps.numpy(), said.maps, atol=1e-6)
     np.testing.assert_allclose(probabilities.numpy(), said.probabilities, atol=1e-6)
+
+
+def test_the_graph_holds_what_the_mode_needs(make_networks: MakeNetworks) -> None:
+    def kinds(mode: str, share: float = 0.0) -> set[str]:
+        names = {type(module).__name__ for module in Graph(make_networks(mode, share=share)).modules()}
+        return names & {"Classifier", "Transformer", "LinearMap", "Localizer"}
+
+    assert kinds("fast") == {"Classifier", "LinearMap"}
+    assert kinds("fast", 0.3) == {"Classifier", "LinearMap", "Localizer"}
+    assert kinds("accurate") == {"Classifier", "LinearMap", "Transformer"}
+    assert kinds("unet") == {"Classifier", "Localizer"}

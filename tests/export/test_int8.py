@@ -16,6 +16,8 @@ from dips.errors import RunError
 from dips.export.description import Description
 from dips.export.onnx_model import load_onnx
 from dips.models.classifier import Classifier
+from dips.models.frozen import FrozenNetworks
+from dips.models.linear_map import LinearMap
 from dips.models.localizer import Localizer
 from dips.models.networks import Networks
 
@@ -35,15 +37,19 @@ def photos(tmp_path_factory: pytest.TempPathFactory, make_photo: MakePhoto) -> l
     return [make_photo(folder / f"{n}.png", (80, 60), seed=n, box=(5, 5, 20 + 2 * n, 25)) for n in range(6)]
 
 
-@pytest.fixture(scope="module")
-def networks() -> Networks:
+@pytest.fixture(scope="module", params=["fast", "unet"])
+def networks(request: pytest.FixtureRequest) -> Networks:
     torch.manual_seed(0)
+    classifier = Classifier("test_efficientnet", 2)
+    linear = LinearMap(classifier.stage_channels, 2)
+    for weight in linear.weights:
+        weight.normal_(std=0.3)
     return Networks(
-        Localizer("test_efficientnet", channels=(16, 16, 8, 8, 4)),
-        Classifier("test_efficientnet", 2),
-        config=PredictConfig(size=64, flip=True, sst_share=0.0, threshold=0.5),
-        classifier_size=64,
+        FrozenNetworks(classifier, side=64),
+        config=PredictConfig(mode=request.param, size=64, flip=True, threshold=0.5),
         device=torch.device("cpu"),
+        linear=linear,
+        localizer=Localizer("test_efficientnet", channels=(16, 16, 8, 8, 4)),
     )
 
 
@@ -77,8 +83,11 @@ def test_a_file_in_eight_bits(tmp_path: Path, networks: Networks, about: Descrip
     inputs = [made_by.get(node.input[1]) for node in graph.node if node.op_type == "Conv"]
     quantised = [node for node in inputs if node is not None and node.op_type == "DequantizeLinear"]
     assert all(kinds[node.input[0]] == onnx.TensorProto.INT8 for node in quantised)
-    # of both networks the first and the last convolution, each for the photo and its mirror image
-    assert len(inputs) - len(quantised) == 8 and len(quantised) > 30
+    plain = len(inputs) - len(quantised)
+    if networks.config.mode == "unet":  # of both networks the first and the last convolution, each for photo and mirror image
+        assert plain == 8 and len(quantised) > 30
+    else:  # of the CNN the first and the last convolution, and the linear map of each of its three stages
+        assert plain == 10 and len(quantised) > 25
     scales = {tensor.name: tensor.dims for tensor in graph.initializer}
     assert all(len(scales[node.input[1]]) == 1 for node in quantised), "a scale per channel"
 
@@ -111,6 +120,8 @@ def test_a_broken_model_is_not_written(
         return model
 
     monkeypatch.setattr("dips.export.onnx.to_int8", broken)
-    with pytest.raises(RunError, match="was not written: in 8 bits score maps differ by"):
+    # the first weights are the classifier's, whose maps are those of the mode fast
+    words = f"{'nan' if networks.config.mode == 'fast' else '[0-9].*'} in the mean .* by up to nan"
+    with pytest.raises(RunError, match=f"was not written: in 8 bits score maps differ by {words}; give other training photos"):
         export_onnx(networks, tmp_path / "a.onnx", about=about, photos=photos[:3], calibration=photos[3:])
     assert not list(tmp_path.iterdir())

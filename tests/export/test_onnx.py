@@ -35,24 +35,24 @@ Predict = Callable[..., list[Prediction]]
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("share", [0.6, 0.0, 1.0])
+@pytest.mark.parametrize("mode", ["all", "fast", "accurate", "unet"])
 def test_batch_and_size_are_free(
-    share: float,
+    mode: str,
     file: Path,
     networks: Networks,
     small: tuple[Networks, bytes],
     make_networks: MakeNetworks,
     make_description: MakeDescription,
 ) -> None:
-    if share == 0:
-        networks, data = small
-    elif share == 1:
-        networks = make_networks(1.0, flip=False)
-        data = to_bytes(networks, make_description(networks))
-    else:
+    if mode == "all":
         data = file.read_bytes()
+    elif mode == "fast":
+        networks, data = small
+    else:
+        networks = make_networks(mode, flip=False)
+        data = to_bytes(networks, make_description(networks))
     exported = OnnxNetworks(data, "it", "cpu")
-    assert exported.side == networks.side == (96 if share else 50)
+    assert exported.side == networks.side == {"all": 96, "fast": 40, "accurate": 96, "unet": 50}[mode]
     generator = np.random.default_rng(0)
     for count, height, width in ((1, networks.side, networks.side), (3, 200, 131), (2, 20, 30), (1, 1, 300), (1, 50, 50)):
         coarse = generator.integers(0, 256, (count, 5, 5, 3), np.uint8)
@@ -64,6 +64,46 @@ def test_batch_and_size_are_free(
         np.testing.assert_allclose(said.probabilities, probabilities.numpy(), atol=1e-4)
         assert said.maps.dtype == said.probabilities.dtype == np.float32
         np.testing.assert_allclose(said.probabilities.sum(1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize(("classes", "background"), [(1, None), (2, 0), (3, None), (3, 1), (7, None), (7, 6)])
+def test_any_number_of_classes(
+    classes: int, background: int | None, make_networks: MakeNetworks, make_description: MakeDescription
+) -> None:
+    """One object class has one map; of more than five the likeliest five of each photo have a part in it."""
+    networks = make_networks("fast", flip=False, classes=classes, background=background)
+    assert networks.linear is not None and len(networks.linear.bias) == classes - (background is not None)
+    exported = OnnxNetworks(to_bytes(networks, make_description(networks)), "it", "cpu")
+    coarse = np.random.default_rng(1).integers(0, 256, (6, 5, 5, 3), np.uint8)
+    squares = PhotoBatch(np.stack([resize_image(photo, (40, 40)) for photo in coarse]))
+    here, there = networks.answer(squares), exported.answer(squares)
+    np.testing.assert_allclose(there.maps, here.maps, atol=1e-4)
+    np.testing.assert_allclose(there.probabilities, here.probabilities, atol=1e-4)
+    assert here.probabilities.shape == (6, classes) and np.ptp(here.maps, axis=0).mean() > 0.05
+    if len(networks.linear.bias) > 5:
+        objects = np.delete(here.probabilities, [] if background is None else background, axis=1)
+        chosen = {tuple(sorted(row)) for row in np.argsort(-objects, axis=1)[:, :5].tolist()}
+        assert len(chosen) > 1, "another five in another photo: the choice is in the graph, not a constant"
+
+
+def test_only_the_accurate_file_holds_the_transformer(
+    make_networks: MakeNetworks, make_description: MakeDescription, small: tuple[Networks, bytes]
+) -> None:
+    """Its weights, not only its name: each is looked for as it lies in memory."""
+    accurate = make_networks("accurate", flip=False)
+    transformer = accurate.frozen.transformer
+    assert transformer is not None
+    held = to_bytes(accurate, make_description(accurate))
+
+    def inside(data: bytes, part: torch.nn.Module) -> list[bool]:
+        matrices = [value.detach().numpy() for value in part.parameters() if value.ndim > 1 and value.numel() > 500]
+        return [each.tobytes() in data or each.T.tobytes() in data for each in matrices]
+
+    assert inside(held, transformer.blocks[0]) == [True] * 4, "attention and MLP; of the last block only the keys are needed"
+    assert not any(inside(small[1], transformer))
+    kinds = {node.op_type for node in onnx.load_from_string(small[1]).graph.node}
+    assert not kinds & {"Softplus", "LayerNormalization", "Erf"}
+    assert len(held) - len(small[1]) > sum(value.nbytes for value in transformer.blocks[0].parameters())
 
 
 def test_nothing_is_written_above_the_tolerance(
@@ -79,8 +119,8 @@ def test_nothing_is_written_above_the_tolerance(
     paths = sorted(photos.iterdir())
     with pytest.raises(RunError, match=r"x\.onnx was not written: largest difference .* more than the tolerance of 1e-12"):
         export_onnx(networks, tmp_path / "x.onnx", about=make_description(networks), photos=paths, tolerance=1e-12)
-    broken = make_networks(0.0)
-    broken.classifier.head.bias.data[:] = float("nan")
+    broken = make_networks("fast")
+    broken.frozen.classifier.head.bias.data[:] = float("nan")
     with pytest.raises(RunError, match=r"nan in probabilities.* more than the tolerance"):
         export_onnx(broken, tmp_path / "x.onnx", about=make_description(broken), photos=paths[:1], tolerance=1.0)
     assert list(tmp_path.iterdir()) == []
@@ -114,7 +154,7 @@ def test_the_file_says_what_it_is_and_nothing_of_this_machine(file: Path, predic
     assert {item.domain for item in model.opset_import} == {""} and model.opset_import[0].version == 18
     assert "random, for tests" in model.doc_string and model.producer_name == "dips"
     said = json.loads(model.metadata_props[0].value)
-    assert said["schema"] == 1 and said["classes"] == list(description.classes) and said["predict"]["threshold"] == 0.7
+    assert said["schema"] == 2 and said["classes"] == list(description.classes) and said["predict"]["threshold"] == 0.7
     data = file.read_bytes()
     assert [text for text in (b"stack_trace", b"site-packages", b".py", str(ROOT).encode()) if text in data] == []
     assert len(data) < 3_000_000, "weights are there once"

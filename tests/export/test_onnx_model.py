@@ -53,7 +53,7 @@ def test_settings_of_an_exported_model(file: Path, predict: Predict, networks: N
     assert load_onnx(file, settings="predict.threshold=0.2").predictor.config.threshold == 0.2
     assert load_onnx(file, settings=["predict.threshold=-1"]).predictor.config.threshold == networks.config.threshold
     assert load_onnx(file, settings=["predict.tile=-1"]).predictor.tile == 48
-    for name in ("size=64", "flip=false", "sst_share=0"):
+    for name in ("mode=fast", "unet_share=0", "size=64", "flip=false"):
         with pytest.raises(ConfigError, match=rf"predict\.{name.split('=')[0]} is part of .*bird\.onnx.*--set predict\.{name}"):
             load_onnx(file, settings=[f"predict.{name}"])
     with pytest.raises(ConfigError, match=r"train\.epochs=3: a trained model takes only"):

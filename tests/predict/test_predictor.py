@@ -1,11 +1,11 @@
-"""From photo files to predictions: coordinates, symmetry, the transformer's share, odd photos."""
+"""From photo files to predictions: coordinates, symmetry, the parts of a map in every mode, odd photos."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pytest
@@ -15,17 +15,27 @@ from torch import Tensor, nn
 
 from dips.config import PredictConfig
 from dips.data.images import read_image
-from dips.errors import ConfigError
+from dips.errors import ConfigError, WeightsError
 from dips.models.classifier import Classifier
-from dips.models.keymap import KeyMap
+from dips.models.frozen import FrozenNetworks
+from dips.models.linear_map import LinearMap
 from dips.models.localizer import Localizer
 from dips.models.networks import TEMPER, Networks
 from dips.predict.prediction import Prediction
 from dips.predict.predictor import Predictor
+from dips.types import PhotoBatch
 
 from ..conftest import random_transformer
 
-CONFIG = PredictConfig(size=64, flip=False, sst_share=0.0, threshold=0.5, batch=2, min_area=0.001)
+CONFIG = PredictConfig(mode="unet", size=64, flip=False, threshold=0.5, batch=2, min_area=0.001)
+Mode = Literal["fast", "accurate", "unet"]
+MODES = pytest.mark.parametrize("mode", ["fast", "unet"])
+
+
+def yellow_of(images: Tensor, lean: float) -> Tensor:
+    """Return how yellow each pixel is ``(B, H, W)`` in [0, 1]; with ``lean`` the left is, too."""
+    yellow = ((images[:, 0] - images[:, 2]) * 2 - 0.5).clamp(0, 1)
+    return (yellow * 0.9 + lean * torch.linspace(0.1, 0, images.shape[-1])).clamp(0, 1)
 
 
 class Yellow(nn.Module):
@@ -38,33 +48,47 @@ class Yellow(nn.Module):
     def foreground(self, images: Tensor) -> Tensor:
         self.calls += 1
         assert images.shape[-2:] == (64, 64)
-        yellow = ((images[:, 0] - images[:, 2]) * 2 - 0.5).clamp(0, 1)
-        return (yellow * 0.9 + self.lean * torch.linspace(0.1, 0, 64)).clamp(0, 1)
+        return yellow_of(images, self.lean)
 
 
 class Sides(nn.Module):
-    """A classifier: class 1 where there is much yellow, class 2 with ``lean`` where the left is brighter than the right."""
+    """A classifier: class 1 where there is much yellow, class 2 with ``lean`` where the left is brighter than the right.
 
-    def __init__(self, lean: float = 0.0) -> None:
+    Its only stage is the logit of yellow.
+    """
+
+    def __init__(self, lean: float = 0.0, side: int = 32) -> None:
         super().__init__()
-        self.lean = lean
+        self.lean, self.side, self.calls, self.head = lean, side, 0, nn.Identity()
 
-    def forward(self, images: Tensor) -> Tensor:
-        assert images.shape[-2:] == (32, 32)
-        yellow = (images[:, 0] - images[:, 2]).clamp(min=0).mean((1, 2))
-        tilt = (images[..., :16].mean((1, 2, 3)) - images[..., 16:].mean((1, 2, 3))) * self.lean
-        return torch.stack([torch.full_like(yellow, 0.1), 20 * yellow, tilt], 1)
+    def stages(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
+        self.calls += 1
+        assert images.shape[-2:] == (self.side, self.side)
+        yellow, half = (images[:, 0] - images[:, 2]).clamp(min=0).mean((1, 2)), self.side // 2
+        tilt = (images[..., :half].mean((1, 2, 3)) - images[..., half:].mean((1, 2, 3))) * self.lean
+        stage = torch.logit(yellow_of(images, self.lean / 10), eps=1e-4)[:, None]
+        return [stage], torch.stack([torch.full_like(yellow, 0.1), 20 * yellow, tilt], 1)
+
+
+def linear_map(channels: Sequence[int] = (1,), outputs: int = 1) -> LinearMap:
+    """A linear map of random directions; what has one channel is taken as it is."""
+    linear = LinearMap(channels, outputs)
+    generator = torch.Generator().manual_seed(0)
+    for weight, width in zip(linear.weights, channels, strict=True):
+        weight[:] = 1 if width == 1 else torch.randn(weight.shape, generator=generator) / width**0.5
+    return linear
 
 
 def networks(localizer: nn.Module | None = None, classifier: nn.Module | None = None, **settings: Any) -> Networks:
-    extra = {name: settings.pop(name) for name in ("key_map", "transformer") if name in settings}
+    """Yellow things found by a U-Net, which sees 64 pixels, or with ``mode=fast`` by the classifier, which sees as many."""
+    config = dataclasses.replace(CONFIG, **settings)
+    classifier = classifier or Sides(side=64 if config.mode == "fast" else 32)
     return Networks(
-        localizer or Yellow(),  # type: ignore[arg-type]
-        classifier or Sides(),  # type: ignore[arg-type]
-        config=dataclasses.replace(CONFIG, **settings),
-        classifier_size=32,
+        FrozenNetworks(classifier, side=getattr(classifier, "side", 64)),  # type: ignore[arg-type]
+        config=config,
         device=torch.device("cpu"),
-        **extra,
+        linear=None if config.mode == "unet" else linear_map(getattr(classifier, "stage_channels", (1,)), 3),
+        localizer=localizer or Yellow(),  # type: ignore[arg-type]
     )
 
 
@@ -84,11 +108,12 @@ def predict(made: Predictor, *paths: Path) -> list[Prediction]:
 MakePhoto = Callable[..., Path]
 
 
+@MODES
 @pytest.mark.parametrize("size", [(64, 64), (300, 200), (90, 410)])
-def test_boxes_are_in_the_photos_own_pixels(tmp_path: Path, make_photo: MakePhoto, size: tuple[int, int]) -> None:
+def test_boxes_are_in_the_photos_own_pixels(tmp_path: Path, make_photo: MakePhoto, size: tuple[int, int], mode: str) -> None:
     width, height = size
     box = (width // 4, height // 2, width // 2, height * 3 // 4)
-    (found,) = predict(predictor(), make_photo(tmp_path / "a.png", size, box=box))
+    (found,) = predict(predictor(mode=mode), make_photo(tmp_path / "a.png", size, box=box))
     assert found.size == size and found.score_map.shape == found.mask.shape == (height, width)
     assert found.score_map.dtype == np.float32 and found.score_map.min() >= 0 and found.score_map.max() <= 1
     assert found.label == "bird" and found.classes == ("none", "bird", "left") and found.threshold == 0.5
@@ -98,12 +123,13 @@ def test_boxes_are_in_the_photos_own_pixels(tmp_path: Path, make_photo: MakePhot
     assert found.mask[y, x] and not found.mask[2, 2]
 
 
-def test_large_and_turned_photos(tmp_path: Path, make_photo: MakePhoto) -> None:
+@MODES
+def test_large_and_turned_photos(tmp_path: Path, make_photo: MakePhoto, mode: str) -> None:
     """A JPEG is decoded small, and may lie on its side; the answer is in its full, upright size."""
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees
     path = make_photo(tmp_path / "a.jpg", (1600, 800), box=(200, 100, 600, 500), exif=exif, quality=95)
-    (found,) = predict(predictor(), path)
+    (found,) = predict(predictor(mode=mode), path)
     assert found.size == (800, 1600) == read_image(path).shape[1::-1]
     np.testing.assert_allclose(found.boxes[0], [300, 200, 700, 600], atol=40)
 
@@ -127,9 +153,9 @@ def test_flip_makes_predictions_symmetric(tmp_path: Path, make_photo: MakePhoto)
         Image.fromarray(read_image(path)[:, ::-1]).save(other)
     torch.manual_seed(0)
     network = Localizer("test_efficientnet", channels=(16, 16, 8, 8, 4))
-    for localizer in (Yellow(lean=2.0), network):
-        made = predictor(localizer, Sides(lean=30.0), flip=True)
-        plain = predictor(localizer, Sides(lean=30.0))
+    for mode, localizer, side in (("unet", Yellow(lean=2.0), 32), ("unet", network, 32), ("fast", None, 64)):
+        made = predictor(localizer, Sides(lean=30.0, side=side), mode=mode, flip=True)
+        plain = predictor(localizer, Sides(lean=30.0, side=side), mode=mode)
         for there, back in zip(predict(made, *paths), predict(made, *mirrored), strict=True):
             np.testing.assert_allclose(back.score_map[:, ::-1], there.score_map, atol=1e-5)
             np.testing.assert_allclose(back.class_scores, there.class_scores, atol=1e-5)
@@ -139,51 +165,91 @@ def test_flip_makes_predictions_symmetric(tmp_path: Path, make_photo: MakePhoto)
 
 
 @pytest.fixture(scope="module")
-def linear() -> dict[str, Any]:
-    network = random_transformer("vit_tiny_patch16_224", embed_dim=24, depth=2, num_heads=3, patch_size=8)
-    key_map = KeyMap((64, 96), 24)
-    key_map.weight[:] = 3 * torch.randn(2, 24, generator=torch.Generator().manual_seed(0))
-    return {"key_map": key_map, "transformer": network}
+def frozen() -> FrozenNetworks:
+    """A classifier that sees 32 pixels, and a transformer that sees squares of 64 and 96."""
+    torch.manual_seed(0)
+    transformer = random_transformer("vit_tiny_patch16_224", embed_dim=24, depth=2, num_heads=3, patch_size=8)
+    return FrozenNetworks(Classifier("test_efficientnet", 3), side=32, transformer=transformer, key_sides=(64, 96))
 
 
-def test_ends_of_the_transformers_share(linear: dict[str, Any]) -> None:
+def joined(frozen: FrozenNetworks, mode: Mode, localizer: nn.Module | None = None, **settings: Any) -> Networks:
+    channels = frozen.classifier.stage_channels if mode == "fast" else (*frozen.classifier.stage_channels, 24, 24)
+    return Networks(
+        frozen,
+        config=dataclasses.replace(CONFIG, mode=mode, **settings),
+        device=torch.device("cpu"),
+        linear=linear_map(channels, 3),
+        localizer=localizer,  # type: ignore[arg-type]
+    )
+
+
+def maps(networks: Networks, images: Tensor) -> Tensor:
+    return networks.judge(networks.frozen.look(images))[0]
+
+
+@pytest.mark.parametrize("mode", ["fast", "accurate"])
+def test_ends_of_the_unets_share(frozen: FrozenNetworks, mode: Mode) -> None:
     images = torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(1))
     localizer = Yellow()
-    alone = networks(localizer).score_maps(images)
-    assert localizer.calls == 1
-    none = networks(localizer, sst_share=0.0, **linear).score_maps(images)
-    torch.testing.assert_close(none, alone)
-    localizer.calls = 0
-    full = networks(localizer, sst_share=1.0, **linear)
-    assert full.side == 96 and networks(sst_share=0.0, **linear).side == 64
-    coarse = torch.logit(linear["key_map"](linear["transformer"], images), eps=1e-4)
-    expected = torch.nn.functional.interpolate(coarse[:, None], (64, 64), mode="bilinear", align_corners=False)[:, 0]
-    torch.testing.assert_close(full.score_maps(images), (expected / TEMPER).sigmoid(), atol=1e-4, rtol=1e-4)
+    alone = joined(frozen, mode, localizer)
+    look = frozen.look(images)
+    blocks = look.stages if mode == "fast" else [*look.stages, *look.keys]
+    priors = frozen.classifier.head(look.pooled).softmax(1)
+    grid = max(block.shape[-1] for block in blocks)
+    with torch.no_grad():
+        finest = linear_map([block.shape[1] for block in blocks], 3)(blocks, priors)
+        size = (2 * grid, 2 * grid)
+        expected = torch.nn.functional.interpolate(finest[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+    assert finest.shape == (2, grid, grid) and grid == (4 if mode == "fast" else 12)
+    torch.testing.assert_close(maps(alone, images), (expected / TEMPER).sigmoid(), atol=1e-5, rtol=1e-4)
     assert localizer.calls == 0, "the U-Net has no part in it"
+    full = joined(frozen, mode, localizer, unet_share=1.0)
+    torch.testing.assert_close(maps(full, images), maps(joined(frozen, "unet", Yellow()), images))
+    assert localizer.calls == 1
 
 
-def test_between_the_ends_logits_are_mixed(linear: dict[str, Any]) -> None:
-    images = torch.rand(1, 3, 96, 96)
-    low, middle, high = (
-        torch.logit(networks(sst_share=share, flip=True, **linear).score_maps(images), eps=1e-6) for share in (0.0, 0.25, 1.0)
-    )
+def test_squares_are_as_large_as_the_largest_that_a_network_sees(frozen: FrozenNetworks) -> None:
+    assert [joined(frozen, mode, Yellow()).side for mode in get_args(Mode)] == [32, 96, 64]
+    assert joined(frozen, "fast", Yellow(), unet_share=0.1).side == 64
+    answer = joined(frozen, "fast").answer(PhotoBatch(np.zeros((2, 32, 32, 3), np.uint8)))
+    assert answer.maps.shape == (2, 8, 8) and answer.probabilities.shape == (2, 3)
+
+
+def test_between_the_ends_logits_are_mixed(frozen: FrozenNetworks) -> None:
+    images = torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(2))
+    linear = maps(joined(frozen, "accurate", flip=True), images)
+    low = torch.nn.functional.interpolate(torch.logit(linear)[:, None], (64, 64), mode="bilinear", align_corners=False)[:, 0]
+    high = torch.logit(maps(joined(frozen, "unet", Yellow(), flip=True), images), eps=1e-6)
+    middle = torch.logit(maps(joined(frozen, "accurate", Yellow(), unet_share=0.25, flip=True), images), eps=1e-6)
+    assert middle.shape == (1, 64, 64)
     torch.testing.assert_close(middle, 0.75 * low + 0.25 * high, atol=1e-2, rtol=1e-2)
 
 
-def test_a_share_needs_the_linear_map(linear: dict[str, Any]) -> None:
-    images = torch.rand(1, 3, 96, 96)
-    for given in ({}, {"key_map": linear["key_map"]}, {"transformer": linear["transformer"]}):
-        with pytest.raises(ConfigError, match=r"predict\.sst_share.*set it to 0"):
-            networks(sst_share=0.5, **given).score_maps(images)
-    with pytest.raises(ConfigError, match="automatic"):
-        networks(sst_share=-1.0)
+@pytest.mark.parametrize("settings", [{"mode": "unet"}, {"mode": "fast", "unet_share": 0.3}])
+def test_the_unet_must_have_been_trained(settings: dict[str, Any]) -> None:
+    config = dataclasses.replace(CONFIG, **settings)
+    with pytest.raises(ConfigError, match=r"need a U-Net.*--set train\.epochs=3"):
+        Networks(
+            FrozenNetworks(Classifier("test_efficientnet", 3), side=64),
+            config=config,
+            device=torch.device("cpu"),
+            linear=linear_map((48, 64)),
+        )
 
 
-def test_known_linear_maps_need_no_transformer(linear: dict[str, Any]) -> None:
-    images = torch.rand(2, 3, 96, 96)
-    known = linear["key_map"](linear["transformer"], images)
-    expected = networks(sst_share=0.6, **linear).score_maps(images)
-    torch.testing.assert_close(networks(sst_share=0.6).score_maps(images, known), expected)
+@pytest.mark.parametrize("mode", ["fast", "accurate"])
+def test_linear_maps_must_have_been_fitted(mode: Mode) -> None:
+    config = dataclasses.replace(CONFIG, mode=mode)
+    with pytest.raises(ConfigError, match=rf"predict\.mode={mode}: .*harvest\.refine=dataset"):
+        Networks(FrozenNetworks(Classifier("test_efficientnet", 3), side=64), config=config, device=torch.device("cpu"))
+
+
+def test_only_the_accurate_mode_needs_the_transformer(frozen: FrozenNetworks) -> None:
+    alone = FrozenNetworks(frozen.classifier, side=32)
+    images = torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(3))
+    torch.testing.assert_close(maps(joined(alone, "fast"), images), maps(joined(frozen, "fast"), images))
+    with pytest.raises(WeightsError, match="transformer"):
+        maps(joined(alone, "accurate"), images)
 
 
 def test_threshold(tmp_path: Path, make_photo: MakePhoto) -> None:
@@ -231,12 +297,16 @@ def test_photos_are_streamed(tmp_path: Path, make_photo: MakePhoto) -> None:
     assert taken == 2
 
 
-def test_the_batch_does_not_matter(tmp_path: Path, make_photo: MakePhoto) -> None:
+@MODES
+def test_the_batch_does_not_matter(tmp_path: Path, make_photo: MakePhoto, mode: str) -> None:
     paths = [make_photo(tmp_path / f"{n}.png", (40, 50), seed=n, box=(4, 4, 20, 9 + n)) for n in range(5)]
     torch.manual_seed(0)
     networks = Localizer("test_efficientnet", channels=(16, 16, 8, 8, 4)), Classifier("test_efficientnet", 3)
+    settings: dict[str, Any] = {"mode": mode, "unet_share": 0.5}
     for one, other in zip(
-        predict(predictor(*networks, batch=1), *paths), predict(predictor(*networks, batch=4), *paths), strict=True
+        predict(predictor(*networks, batch=1, **settings), *paths),
+        predict(predictor(*networks, batch=4, **settings), *paths),
+        strict=True,
     ):
         np.testing.assert_allclose(one.score_map, other.score_map, atol=1e-5)
         np.testing.assert_allclose(one.class_scores, other.class_scores, atol=1e-5)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from dips.errors import RunError
 from dips.evaluate import BoxAccumulator, boxes_at_thresholds, centre_map
@@ -135,6 +136,19 @@ def test_it_tells_the_numbers_and_how_they_were_made(report: tuple[str, Page]) -
         "2.x",
     ):
         assert words in page.text, words
+
+
+def test_a_run_without_unet_has_no_accuracy_on_class_tokens(tmp_path: Path, make_page: MakePage) -> None:
+    _, page = write(tmp_path / "a.html", make_page, run=run(accuracy={"classifier": 90.0}), metrics=[])
+    assert "CNN, test: 66.7 % ; CNN, validation: 90.0 % ." in page.text and "class tokens" not in page.text
+
+
+def test_cards_compare_with_baselines_and_not_with_other_modes(tmp_path: Path, make_page: MakePage) -> None:
+    own, attention, centre = evaluation().methods
+    modes = [replace(attention, name=name) for name in ("fast", "accurate", "unet")]
+    _, page = write(tmp_path / "a.html", make_page, evaluation=replace(evaluation(), methods=[own, *modes, attention, centre]))
+    assert re.findall(r"Compared with ([a-z ]+?) [+-]", page.text) == ["mean attention", "centre"]
+    assert all(f" {mode.name} {mode.boxes.max_box_acc_v2:.1f}" in page.text for mode in modes), "they have their rows"
 
 
 def test_saliency_tuned_weights_are_announced(tmp_path: Path, report: tuple[str, Page], make_page: MakePage) -> None:

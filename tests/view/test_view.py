@@ -87,14 +87,15 @@ def model(folder: Path, classes: list[str]) -> Path:
     meta: dict[str, object] = {
         "classes": classes,
         "background": None,
-        "best_tau": {},
+        "thresholds": {},
+        "mode": "fast",
+        "unet_share": 0.0,
         "temper": 2.0,
-        "photo_side": None,
-        "key_map": None,
+        "photo_side": 500,
     }
-    networks = {"localizer": {"encoder": "", "channels": []}, "classifier": {"arch": "", "classes": len(classes)}}
+    networks = {"localizer": None, "classifier": {"arch": "", "classes": len(classes)}, "linear": None}
     folder.mkdir()
-    (folder / "model.json").write_text(json.dumps({"schema": 1, **networks, "sha256": "", "meta": meta}))
+    (folder / "model.json").write_text(json.dumps({"schema": 2, **networks, "sha256": "", "meta": meta}))
     return folder
 
 
@@ -119,6 +120,9 @@ def test_what_is_no_run_is_refused(predicted: Path, tmp_path: Path) -> None:
     run = model(tmp_path / "run", [])
     (run / "model.json").write_text("[]")
     with pytest.raises(RunError, match=r"model\.json is damaged"):
+        serve(run, predicted, open_browser=False)
+    (run / "model.json").write_text('{"schema": 1}')
+    with pytest.raises(RunError, match=r"model\.json was written by another version"):
         serve(run, predicted, open_browser=False)
 
 

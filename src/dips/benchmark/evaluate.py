@@ -105,7 +105,7 @@ def evaluate_model(
         write_rows(rows_path, own.images, classes=model.classes)
         write_shown(photos_path, evaluation.samples, own.images, maps, photos=photos, rule=_rule(model), classes=model.classes)
     notes = {**_NOTES, _LOCALIZER: f"{_NOTES[mode]} (predict.mode={mode})"}
-    taus = {_LOCALIZER: model.best_tau, **model.meta.thresholds} if mismatch is None else {}
+    taus = {_LOCALIZER: model.best_tau, **_others_taus(model)} if mismatch is None else {}
     methods = {name: MethodResult(notes[name], result, taus.get(name) or None) for name, result in evaluation.methods.items()}
     transformer = model.record.weights["transformer"]
     record = ModelEvaluation(
@@ -150,17 +150,24 @@ class _MeanAttention(Answerer):
 
 def _answerers(model: TrainedRun) -> dict[str, Answerer]:
     """Return what is measured: the localizer, its other modes and the mean attention; photos pass each network once."""
+    mode, modes = model.config.predict.mode, model.modes
     try:
         frozen = model.frozen
     except WeightsError as error:
         if model.uses_transformer:
             raise
-        log(f"evaluated without the mean attention and predict.mode=accurate: {error}")
-        return {_LOCALIZER: model.networks}
-    mode = model.config.predict.mode
+        log(f"evaluated without the mean attention{' and predict.mode=accurate' if 'accurate' in modes else ''}: {error}")
+        frozen, modes = model.networks.frozen, tuple(name for name in modes if name != "accurate")
     networks: dict[str, Networks] = {_LOCALIZER: model.networks_of(mode, frozen)}
-    networks |= {name: model.networks_of(name, frozen) for name in model.modes if name != mode}
-    return {**networks, _ATTENTION: _MeanAttention(frozen, networks[_LOCALIZER].side, model.device)}
+    networks |= {name: model.networks_of(name, frozen) for name in modes if name != mode}
+    attention = {_ATTENTION: _MeanAttention(frozen, networks[_LOCALIZER].side, model.device)}
+    return {**networks, **(attention if frozen.transformer is not None else {})}
+
+
+def _others_taus(model: TrainedRun) -> dict[str, dict[str, float]]:
+    """Return thresholds by mode; not of one that was trained with a share of the U-Net, which its row does not have."""
+    mixed = {model.meta.mode} if model.meta.unet_share else set()
+    return {mode: taus for mode, taus in model.meta.thresholds.items() if mode not in mixed}
 
 
 def _detections(model: TrainedRun) -> DetectionCounter:

@@ -22,8 +22,10 @@ __all__ = ["METHODS", "print_comparison", "print_evaluation", "write_figures"]
 METHODS = {
     "maps": "score maps",
     "localizer": "localizer",
+    "fast": "fast",
+    "accurate": "accurate",
+    "unet": "U-Net",
     "mean_attention": "mean attention",
-    "linear_map": "linear map",
     "centre": "centre",
 }
 """Names of the methods as people read them."""

@@ -28,15 +28,48 @@ __all__ = ["Accurate", "Dips"]
 _RUN = "run"
 
 
-class Dips(ScoreMapMethod):
+class _Mode(ScoreMapMethod):
+    """The networks of a run in one mode of prediction."""
+
+    labels: ClassVar[Literal["none", "image"]] = "image"
+    shares: ClassVar[bool] = True
+    own: ClassVar[bool] = True
+    networks: Networks
+    _last: tuple[Tensor, tuple[Tensor, Tensor]] | None = None
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters of the networks that have a part in map or class."""
+        frozen = self.networks.frozen
+        transformer = frozen.transformer if self.networks.config.mode == "accurate" else None
+        parts = [frozen.classifier, self.networks.localizer, transformer]
+        return sum(p.numel() for part in parts if part is not None for p in part.parameters())
+
+    def answer(self, batch: PhotoBatch) -> Answer:
+        """Return what the run answers in this mode."""
+        return self.networks.answer(batch)
+
+    def maps(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Return the score maps ``(B, S, S)``, whatever the labels."""
+        return self._judged(images)[0]
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Return the class probabilities ``(B, C)`` of the run's classifier."""
+        return self._judged(images)[1]
+
+    def _judged(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return both from one pass; see :meth:`~dips.models.networks.Networks.judge`."""
+        if self._last is None or self._last[0] is not images:
+            self._last = images, self.networks.judge(self.networks.frozen.look(images))
+        return self._last[1]
+
+
+class Dips(_Mode):
     """The localizer of this project, trained as ``dips train`` does."""
 
     name = "dips"
     title = "DiPS"
     paper = "this project, after Murtaza et al., WACV-W 2023"
-    labels: ClassVar[Literal["none", "image"]] = "image"
-    shares: ClassVar[bool] = True
-    own: ClassVar[bool] = True
     model: Model
     study: Study
 
@@ -45,9 +78,9 @@ class Dips(ScoreMapMethod):
         self.study = study
 
     def train(self, study: Study) -> Fit:
-        """Train as ``dips train`` does: harvest, classifier, localizer.
+        """Train as ``dips train`` does.
 
-        The budget bounds the localizer's epochs; what comes before is timed with them.
+        The budget bounds the epochs of a U-Net; what comes before is timed with them.
         """
         folder, run = study.folder / self.name, self._run(study)
         if (run / "config.toml").is_file():  # a training that was killed goes on with its settings
@@ -83,40 +116,20 @@ class Dips(ScoreMapMethod):
         self.model = Model.open(
             self._run(study), device=str(study.device), settings=["predict.flip=false"], weights=study.given
         )
-        self.side = self.model.networks.side
+        self.networks = self.model.networks
+        self.side = self.networks.side
 
     def _run(self, study: Study) -> Path:
         return study.folder / self.name / _RUN
 
-    @property
-    def parameters(self) -> int:
-        """Number of parameters of the networks that have a part in map or class."""
-        return _parameters(self.model.networks)
 
-    def answer(self, batch: PhotoBatch) -> Answer:
-        """Return what the run answers, from one pass of its networks."""
-        return self.model.networks.answer(batch)
-
-    def maps(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Return the run's score maps ``(B, S, S)``, whatever the labels; see :meth:`~dips.models.networks.Networks.judge`."""
-        return self.model.networks.judge(self.model.networks.frozen.look(images))[0]
-
-    def probabilities(self, images: Tensor) -> Tensor:
-        """Return the class probabilities ``(B, C)`` of the run's classifier."""
-        return self.model.networks.judge(self.model.networks.frozen.look(images))[1]
-
-
-class Accurate(ScoreMapMethod):
+class Accurate(_Mode):
     """The same run in the mode ``accurate``: the linear map on CNN and transformer."""
 
     name = "accurate"
     title = "DiPS, accurate"
     paper = "this project (docs/results.md)"
-    labels: ClassVar[Literal["none", "image"]] = "image"
     needs: ClassVar[tuple[str, ...]] = ("dips",)
-    shares: ClassVar[bool] = True
-    own: ClassVar[bool] = True
-    networks: Networks
 
     def build(self, study: Study) -> None:
         """Take the fitted run.
@@ -130,26 +143,3 @@ class Accurate(ScoreMapMethod):
             raise ConfigError("the accurate map needs harvest.refine=dataset; leave 'accurate' out")
         self.networks = dips.model.networks_of("accurate", dips.model.frozen)
         self.side = self.networks.side
-
-    @property
-    def parameters(self) -> int:
-        """Number of parameters of CNN and transformer."""
-        return _parameters(self.networks)
-
-    def answer(self, batch: PhotoBatch) -> Answer:
-        """Return what the run answers in this mode."""
-        return self.networks.answer(batch)
-
-    def maps(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Return the score maps ``(B, S, S)``, whatever the labels."""
-        return self.networks.judge(self.networks.frozen.look(images))[0]
-
-    def probabilities(self, images: Tensor) -> Tensor:
-        """Return the class probabilities ``(B, C)`` of the run's classifier."""
-        return self.networks.judge(self.networks.frozen.look(images))[1]
-
-
-def _parameters(networks: Networks) -> int:
-    frozen = networks.frozen
-    parts = [frozen.classifier, networks.localizer, frozen.transformer if networks.config.mode == "accurate" else None]
-    return sum(p.numel() for part in parts if part is not None for p in part.parameters())

@@ -20,6 +20,8 @@ from dips.types import is_saliency_tuned
 
 __all__ = ["write_report"]
 
+_MODES = ("fast", "accurate", "unet")  # other modes of the run itself, which no card compares it with
+
 
 def write_report(
     path: Path,
@@ -60,7 +62,7 @@ def write_report(
         evaluation=evaluation,
         methods=methods,
         own=own,
-        baselines=[method for method in methods if method is not own],
+        baselines=[method for method in methods if method is not own and method.name not in _MODES],
         training_plots=_svgs(training_plots(metrics)),
         threshold_plots=_svgs(threshold_plots(methods)),
         activation_plots=_svgs(activation_plots(methods)),

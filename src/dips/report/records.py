@@ -78,8 +78,8 @@ class Dissection(Record, frozen=True, kw_only=True):
 class Method(Record, frozen=True, kw_only=True):
     """One method of an evaluation: the localizer that the run trained (``own``), or what it is compared with.
 
-    >>> as_methods([{"name": "linear_map", "boxes": {"max_box_acc_v2": 81.7}}])[0].name
-    'linear map'
+    >>> as_methods([{"name": "mean_attention", "boxes": {"max_box_acc_v2": 81.7}}])[0].name
+    'mean attention'
     """
 
     name: str
@@ -126,7 +126,7 @@ class Evaluation(Record, frozen=True, kw_only=True):
 
 
 class Accuracies(Record, frozen=True, kw_only=True):
-    """Percent of the validation photos whose class is right, of the CNN and of a linear classifier on class tokens."""
+    """Percent of the validation photos whose class is right, of the CNN and, with a U-Net, of a linear one on class tokens."""
 
     classifier: float | None = None
     linear_probe: float | None = None

@@ -17,6 +17,7 @@ def write_card(path: Path, record: RunRecord, evaluation: Mapping[str, Any] | No
     """Write the card from ``run.json`` and, if there is one, ``evaluation.json``."""
     classes = ", ".join(record.classes)
     background = "none" if record.background is None else record.classes[record.background]
+    accuracy = f"accuracy {_numbers(record.accuracy)}"
     lines = [
         "# A DiPS localizer",
         "",
@@ -26,7 +27,7 @@ def write_card(path: Path, record: RunRecord, evaluation: Mapping[str, Any] | No
         f"- **Class without object:** {background}",
         f"- **Data:** `{record.data}`, {record.photos.train} training and {record.photos.val} validation photos",
         f"- **Chosen:** {record.selection}",
-        f"- **Validation:** {_numbers(record.validation)}; accuracy {_numbers(record.accuracy)} (percent)",
+        f"- **Validation:** {'; '.join(filter(None, [_numbers(record.validation), accuracy]))} (percent)",
         *_measured(evaluation),
         f"- **Seed:** {record.seed}; {record.seconds.training:.0f} s of training on {record.environment['device']}",
         "",

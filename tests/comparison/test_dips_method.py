@@ -1,0 +1,87 @@
+"""DiPS among the methods: as its runs predict, in both modes, with and without a U-Net."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import dips
+from dips.comparison.dips_method import Accurate, Dips
+from dips.comparison.folder import MethodFolder
+from dips.data.images import read_image, resize_image
+from dips.models.classifier import Classifier
+from dips.types import PhotoBatch
+
+Compare = Callable[..., dict[str, Any]]
+
+
+def load(run: Path, weights: Path, *settings: str) -> dips.Model:
+    model = dips.load(run, device="cpu", settings=settings, weights=[str(weights)])
+    assert isinstance(model, dips.Model)
+    return model
+
+
+@pytest.mark.parametrize("unet", [False, True])
+def test_both_modes_answer_as_the_run_folder_does(
+    run: Compare, scenes: Path, tmp_path: Path, tiny_weights: Path, unet: bool
+) -> None:
+    settings = ["predict.flip=true", f"train.epochs={int(unet)}", f"predict.unet_share={0.3 if unet else 0}"]
+    record = run(["dips", "accurate"], settings=settings)
+    assert record["failed"] == [] and [row["name"] for row in record["methods"]] == ["dips", "accurate"]
+    assert all(row["own"] and row["labels"] == "image" for row in record["methods"])
+    fast, accurate = (row["runs"][0] for row in record["methods"])
+    assert fast["fit"]["epochs"] == int(unet) and (fast["fit"]["steps"] > 0) == unet
+    assert fast["fit"]["seconds"] > 0 and accurate["fit"]["steps"] == 0 and accurate["needs_seconds"] > 0
+    assert fast["boxes"]["class_top1"] == accurate["boxes"]["class_top1"] is not None
+
+    folder = tmp_path / "out" / "seed-0"
+    made_with = {"dips": [], "accurate": ["predict.mode=accurate", "predict.unet_share=0"]}
+    parts: dict[str, int] = {}
+    for name, more in made_with.items():
+        model = load(folder / "dips" / "run", tiny_weights, "predict.flip=false", *more)
+        side = model.networks.side
+        maps = MethodFolder(folder / name).maps("test")
+        assert len(maps) == 3, "those with ground truth"
+        for photo, score_map in maps.items():
+            square = resize_image(read_image(scenes / "test" / photo, max_side=side), (side, side))
+            own_map = model.networks.answer(PhotoBatch(square[None])).maps[0]
+            np.testing.assert_allclose(np.asarray(own_map), score_map, atol=1e-5)
+        count = [model.stored.classifier, *([model.transformer] if more else []), model.networks.localizer]
+        parts[name] = sum(p.numel() for part in count if part is not None for p in part.parameters())
+        assert (model.networks.localizer is not None) == (unet and not more)
+    assert {"dips": fast["parameters"], "accurate": accurate["parameters"]} == parts
+
+
+def test_without_linear_maps_only_the_unet_is_there(run: Compare) -> None:
+    record = run(["accurate"], settings=["harvest.refine=none", "predict.mode=unet", "train.epochs=1"])
+    assert [row["name"] for row in record["methods"]] == ["dips"]
+    (failed,) = record["failed"]
+    assert failed["name"] == "accurate" and "needs harvest.refine=dataset; leave 'accurate' out" in failed["why"]
+
+
+@pytest.mark.parametrize("kind", [Dips, Accurate])
+def test_map_and_class_come_from_one_pass(
+    run: Compare, tmp_path: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch, kind: Any
+) -> None:
+    """By which an answer is timed."""
+    run(["dips"], settings=["train.epochs=0"])
+    model = load(tmp_path / "out" / "seed-0" / "dips" / "run", tiny_weights)
+    method = kind()
+    method.networks = model.networks_of("fast" if kind is Dips else "accurate", model.frozen)
+    calls: list[int] = []
+    plain = Classifier.stages
+
+    def counted(self: Classifier, images: torch.Tensor) -> Any:
+        calls.append(len(images))
+        return plain(self, images)
+
+    monkeypatch.setattr(Classifier, "stages", counted)
+    first, second = torch.rand(2, 3, 64, 64), torch.rand(3, 3, 64, 64)
+    maps, probabilities = method.maps(first, torch.zeros(2)), method.probabilities(first)
+    assert calls == [2] and maps.shape[0] == len(probabilities) == 2
+    assert len(method.maps(second, torch.zeros(3))) == 3 and calls == [2, 3]
