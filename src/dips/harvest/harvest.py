@@ -67,9 +67,9 @@ class Harvest:
     def source_maps(self, digest: str, heads: int) -> FloatArray:
         """Return the maps that make proposals, ``(M, h, w)`` with maximum 1: refined or mean, then single heads."""
         attention = torch.from_numpy(self.maps.require(digest)["attention"].astype(np.float32))
-        maps = head_maps(attention[None], heads)[0]
         refined = self.refined(digest)
-        if refined is not None:  # it may be finer than the attention
-            maps = normalised(upsampled(maps[None], (refined.shape[0], refined.shape[1])))[0]
-            maps = torch.cat([torch.from_numpy(refined)[None], maps[1:]])
-        return np.asarray(maps.numpy())
+        if refined is None:
+            return np.asarray(head_maps(attention[None], heads)[0].numpy())
+        rows, columns = refined.shape  # finer than the attention's grid where CNN stages have a part in it
+        maps = head_maps(upsampled(attention[None], (rows, columns)), heads)[0]
+        return np.asarray(torch.cat([torch.from_numpy(refined)[None], maps[1:]]).numpy())
