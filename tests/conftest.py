@@ -280,3 +280,14 @@ def make_prediction() -> MakePrediction:
         return Prediction(**values)
 
     return make
+
+
+@pytest.fixture
+def unfolded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the frozen CNN run as it is, in one pass for a batch: for tests that watch it run, or compare to the last bit."""
+
+    class Unfolded:
+        def __init__(self, classifier: Any) -> None:
+            self.stages = classifier.stages
+
+    monkeypatch.setattr("dips.models.frozen.FastCnn", Unfolded)

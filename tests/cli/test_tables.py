@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dips.cli.tables import print_comparison
+from dips.cli.tables import print_comparison, print_evaluation
 
 
 def method(name: str, v2: list[float], *, own: bool = False, pxap: float | None = 30.0) -> dict[str, Any]:
@@ -92,3 +92,15 @@ def test_nothing_measured_is_said_without_a_table(capsys: pytest.CaptureFixture[
     print_comparison(record())
     out = capsys.readouterr().out
     assert out.splitlines()[0] == "photos[red]: no method succeeded" and "failed: X [b]" in out
+
+
+def test_an_evaluation_says_what_the_own_threshold_gives(capsys: pytest.CaptureFixture[str]) -> None:
+    own = {"tau": 0.7654, "box_acc_v2": 88.25, "precision": 90.0, "recall": 80.0, "f1": 84.7, "boxes": 8, "objects": 9}
+    print_evaluation({"n_boxes": 1, "methods": [], "at_run_tau": own})
+    text = " ".join(capsys.readouterr().out.split())
+    assert (
+        "boxes of dips predict, at the run's own threshold 0.765: BoxAccV2 88.2; of all boxes 90.0% are right, 80.0% of the "
+        "objects are found, F1 84.7 (IoU 0.5)" in text
+    )
+    print_evaluation({"n_boxes": 1, "methods": [], "at_run_tau": None})
+    assert "own threshold" not in capsys.readouterr().out

@@ -24,6 +24,8 @@ from dips.models.inputs import to_tensor
 from dips.models.linear_map import LinearMaps
 from dips.types import DataSet, Sample
 
+pytestmark = pytest.mark.usefixtures("unfolded")  # passes are counted
+
 Parts = tuple[DataSet, DataSet]
 PrepareParts = Callable[..., TrainingInputs]
 

@@ -27,6 +27,8 @@ from dips.harvest.store import Store
 from dips.models.networks import TEMPER, Networks, mode_settings
 from dips.types import DataSet, PhotoBatch, Sample
 
+pytestmark = pytest.mark.usefixtures("unfolded")  # passes are counted
+
 Parts = tuple[DataSet, DataSet]
 TrainParts = Callable[..., tuple[TrainingInputs, TrainingResult]]
 

@@ -26,6 +26,8 @@ from dips.models.linear_map import LinearMaps
 from dips.models.weights.resolve import Weights
 from dips.types import Sample
 
+pytestmark = pytest.mark.usefixtures("unfolded")  # passes are counted
+
 Rig = Any
 CPU = torch.device("cpu")
 WEIGHTS = Weights("test_efficientnet", "file", "tiny", "0" * 64)

@@ -24,6 +24,8 @@ from dips.models.frozen import Look
 from dips.models.inputs import resize_to, to_tensor
 from dips.types import DataSet
 
+pytestmark = pytest.mark.usefixtures("unfolded")  # passes are counted
+
 Rig = Any
 DataOf = Callable[..., DataSet]
 

@@ -18,6 +18,8 @@ from dips.models.inputs import resize_to, to_tensor
 
 from ..conftest import random_transformer
 
+pytestmark = pytest.mark.usefixtures("unfolded")  # passes are counted
+
 CPU = torch.device("cpu")
 
 

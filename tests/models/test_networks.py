@@ -24,6 +24,8 @@ from dips.types import PhotoBatch
 
 from ..conftest import random_transformer
 
+pytestmark = pytest.mark.usefixtures("unfolded")  # passes are counted
+
 CPU = torch.device("cpu")
 
 
