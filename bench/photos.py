@@ -4,6 +4,7 @@
 
 PHOTOS must not have been trained on. The attention map has a threshold of its own, chosen on the run's validation photos; it is
 scaled to [0, 1] in each view. COCO's evaluator (pycocotools) counts; classes are not asked for. ``--time`` measures one photo.
+``--empty``: PHOTOS show nothing; they are put together to mosaics of 4 x 4, and those that get a box all the same are counted.
 """
 
 from __future__ import annotations
@@ -122,6 +123,18 @@ def compare(ground_truth: Path, names: Sequence[str], predictions: Sequence[Pred
     }
 
 
+def false_alarms(predictor: Predictor, photos: Path, count: int) -> dict[str, int]:
+    """Put empty photos together to ``count`` mosaics of 4 x 4, none twice in one; return how many get a box."""
+    paths, rng = list_images(photos), np.random.default_rng(0)
+    alarms = 0
+    for _ in track(range(count), "mosaics"):
+        parts = [read_image(paths[i]) for i in rng.choice(len(paths), 16, replace=False)]
+        rows = [np.concatenate(parts[start : start + 4], axis=1) for start in range(0, 16, 4)]
+        (found,) = predictor.pictures([(Path("mosaic.png"), np.ascontiguousarray(np.concatenate(rows)))])
+        alarms += len(found.boxes) > 0
+    return {"mosaics": count, "with a box": alarms}
+
+
 def timed(predictor: Predictor, photo: Path) -> dict[str, Any]:
     """Predict one photo; return seconds, and the most memory that this process has had so far."""
     started = time.perf_counter()
@@ -138,6 +151,7 @@ def main() -> None:
     parser.add_argument("--tile", default="auto", help="side of the tiles in pixels, or auto")
     parser.add_argument("--no-attention", action="store_true", help="the localizer alone, without the transformer's own map")
     parser.add_argument("--time", action="store_true", help="time and memory of PHOTOS, a single photo, in tiles")
+    parser.add_argument("--empty", type=int, metavar="N", help="count false alarms on N mosaics of PHOTOS, which show nothing")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -148,6 +162,9 @@ def main() -> None:
         side = model.networks.side
         model.networks.answer(PhotoBatch(np.zeros((1, side, side, 3), np.uint8)))  # loads everything
         result: dict[str, Any] = timed(model.predictor, arguments.photos)
+        print(json.dumps(result))
+    elif arguments.empty:
+        result = false_alarms(model.predictor, arguments.photos, arguments.empty)
         print(json.dumps(result))
     else:
         paths = list_images(arguments.photos)

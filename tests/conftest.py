@@ -287,7 +287,7 @@ def unfolded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the frozen CNN run as it is, in one pass for a batch: for tests that watch it run, or compare to the last bit."""
 
     class Unfolded:
-        def __init__(self, classifier: Any) -> None:
+        def __init__(self, classifier: Any, side: int) -> None:
             self.stages = classifier.stages
 
     monkeypatch.setattr("dips.models.frozen.FastCnn", Unfolded)

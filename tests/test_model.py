@@ -53,9 +53,8 @@ def test_each_mode_has_its_threshold(tiny_model: dips.Model, data: Path, tiny_we
     other = load(tiny_model.run, settings=[f"predict.mode={mode}"], weights=[str(tiny_weights)])
     (found,) = other.predict(photo)
     assert found.threshold == tiny_model.meta.thresholds[mode]["run"] and other.as_trained
-    assert set(other.weights_inside()) == {"classifier", {"fast": "", "accurate": "transformer", "unet": "encoder"}[mode]} - {
-        ""
-    }
+    roles = {"fast": {"teacher"}, "accurate": {"transformer"}, "unet": {"teacher", "encoder"}}
+    assert set(other.weights_inside()) == {"classifier", *roles[mode]}
     (by_default,) = tiny_model.predict(photo)
     assert np.array_equal(found.grid, by_default.grid) == (mode == "fast")
 
@@ -78,7 +77,7 @@ def test_a_run_without_unet(tiny_training: Any, data: Path, tiny_weights: Path) 
     assert (model.run / "report.html").stat().st_size > 10_000 and "encoder" not in (model.run / "README.md").read_text()
     with pytest.raises(dips.ConfigError, match=r"train\.epochs"):
         load(model.run, settings=["predict.mode=unet"])
-    assert model.made_with() == "transformer test_vit, classifier test_efficientnet"
+    assert model.made_with() == "classifier test_efficientnet, teacher test_vit"
 
 
 def test_settings_at_load(tiny_model: dips.Model) -> None:

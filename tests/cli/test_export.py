@@ -54,7 +54,9 @@ def test_the_file_tells_its_run(tiny: Tiny, file: Path) -> None:
     assert model.classes == tuple(run["classes"]) and model.background == run["background"]
     predict = model.description.predict
     assert predict.threshold == run["best_tau"]["run"] and (predict.mode, predict.unet_share) == ("fast", 0)
-    assert set(model.description.weights) == {"classifier"}, "not the transformer, nor the U-Net that the run has, too"
+    assert set(model.description.weights) == {"classifier", "teacher"}, (
+        "not the transformer, nor the U-Net that the run has, too"
+    )
     assert str(tiny.weights) not in file.read_bytes().decode("latin-1")
 
 
@@ -65,7 +67,7 @@ def test_export_on_the_command_line(dips: Dips, tiny: Tiny, tmp_path: Path, monk
     assert said.code == 0, said.err
     assert said.out.startswith("model     run.onnx (") and "compared  largest difference to torch on 6 photos" in said.out
     model = package.load("run.onnx")
-    assert isinstance(model, OnnxModel) and set(model.description.weights) == {"classifier", "encoder"}
+    assert isinstance(model, OnnxModel) and set(model.description.weights) == {"classifier", "encoder", "teacher"}
     again = dips("export", tiny.run, "--out", "run.onnx", "--photos", tiny.data / "test")
     assert again.code == 2 and "run.onnx already exists" in again.err
 

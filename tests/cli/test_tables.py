@@ -100,7 +100,7 @@ def test_an_evaluation_says_what_the_own_threshold_gives(capsys: pytest.CaptureF
     text = " ".join(capsys.readouterr().out.split())
     assert (
         "boxes of dips predict, at the run's own threshold 0.765: BoxAccV2 88.2; of all boxes 90.0% are right, 80.0% of the "
-        "objects are found, F1 84.7 (IoU 0.5)" in text
+        "objects are found, F1 84.7, at IoU 0.5" in text
     )
     print_evaluation({"n_boxes": 1, "methods": [], "at_run_tau": None})
     assert "own threshold" not in capsys.readouterr().out

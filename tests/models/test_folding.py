@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pytest
 import torch
 from torch import nn
@@ -34,7 +36,7 @@ def norms(classifier: Classifier) -> int:
 def test_the_same_answers(arch: str) -> None:
     classifier, images = with_statistics(arch), torch.rand(3, 3, 96, 96)
     before = {name: value.clone() for name, value in classifier.state_dict().items()}
-    fast = FastCnn(classifier)
+    fast = FastCnn(classifier, 96)
     (stages, pooled), (own, own_pooled) = classifier.stages(images), fast.stages(images)
     assert norms(fast._classifier) <= norms(classifier) // 3, "nearly all are folded"
     for one, other in zip([*stages, pooled], [*own, own_pooled], strict=True):
@@ -60,11 +62,10 @@ def test_nothing_is_folded_where_it_would_say_something_else() -> None:
     crossed = _Crossed(classifier.body)
     nn.init.normal_(crossed.norm.weight, 2)
     nn.init.normal_(crossed.norm.bias, 2)
-    crossed.feature_info = classifier.body.feature_info  # type: ignore[assignment]
-    for stage in crossed.feature_info:
-        stage["module"] = f"body.{stage['module']}"
+    stages: list[dict[str, Any]] = [dict(stage) for stage in cast(Any, classifier.body).feature_info]
+    cast(Any, crossed).feature_info = [{**stage, "module": f"body.{stage['module']}"} for stage in stages]
     classifier.body = crossed.eval()
-    assert norms(FastCnn(classifier)._classifier) == norms(classifier) > 0
+    assert norms(FastCnn(classifier, 64)._classifier) == norms(classifier) > 0
 
 
 @torch.inference_mode()

@@ -160,7 +160,7 @@ def _answerers(model: TrainedRun) -> dict[str, Answerer]:
         frozen, modes = model.networks.frozen, tuple(name for name in modes if name != "accurate")
     networks: dict[str, Networks] = {_LOCALIZER: model.networks_of(mode, frozen)}
     networks |= {name: model.networks_of(name, frozen) for name in modes if name != mode}
-    attention = {_ATTENTION: _MeanAttention(frozen, networks[_LOCALIZER].side, model.device)}
+    attention = {_ATTENTION: _MeanAttention(frozen, max((networks[_LOCALIZER].side, *frozen.key_sides)), model.device)}
     return {**networks, **(attention if frozen.transformer is not None else {})}
 
 

@@ -80,8 +80,9 @@ def print_evaluation(result: Mapping[str, Any]) -> None:
             console.print(f"{name}: {value:.1f}% of the photos with a known class")
     if (own := result.get("at_run_tau")) is not None:
         console.print(
-            f"boxes of dips predict, at the run's own threshold {own['tau']:.3g}: BoxAccV2 {own['box_acc_v2']:.1f}; of all boxes "
-            f"{own['precision']:.1f}% are right, {own['recall']:.1f}% of the objects are found, F1 {own['f1']:.1f} (IoU 0.5)"
+            f"boxes of dips predict, at the run's own threshold {own['tau']:.3g}: BoxAccV2 {own['box_acc_v2']:.1f}; of all "
+            f"boxes {own['precision']:.1f}% are right, {own['recall']:.1f}% of the objects are found, F1 {own['f1']:.1f}, at "
+            "IoU 0.5"
         )
     for line in _remarks(result):
         console.print(line, markup=False)

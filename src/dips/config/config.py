@@ -69,6 +69,8 @@ class Config:
                 "predict.mode=unet and predict.unet_share above 0 need a U-Net; set train.epochs, the number of "
                 "passes over the photos in its training"
             )
+        if not train.epochs:
+            return
         if train.crop > train.resize:
             raise ConfigError(f"train.crop ({train.crop}) must not be larger than train.resize ({train.resize}); set both")
         if not (train.lambda_cpa or train.lambda_cls or train.lambda_crf):

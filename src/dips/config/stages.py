@@ -35,7 +35,7 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class HarvestConfig:
-    """From a photo to its proposals, once per photo (paper 3.1, 3.2)."""
+    """From photos to linear maps on frozen features and, where a U-Net is trained, to proposals (paper 3.1, 3.2)."""
 
     sst: Annotated[
         str,
@@ -48,7 +48,7 @@ class HarvestConfig:
         tuple[_Side, ...],
         Meta(min_length=1, description="sides in pixels of the squares that the transformer sees, rounded to its patches"),
     ] = (224,)
-    flip: Annotated[bool, Meta(description="average the transformer's output over the photo and its mirror image")] = False
+    flip: Annotated[bool, Meta(description="for a U-Net: average the attention over the photo and its mirror image")] = False
     heads: Annotated[
         int,
         Meta(
@@ -124,7 +124,7 @@ class ClassifierConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LocalizerConfig:
-    """The U-Net that is trained (paper 3.3)."""
+    """The U-Net that is trained where train.epochs is above 0 (paper 3.3)."""
 
     encoder: Annotated[str, Meta(description="any timm CNN that returns a feature pyramid and has ImageNet weights")] = (
         "tf_efficientnet_lite0"
@@ -134,7 +134,7 @@ class LocalizerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Sampling of pseudo-pixels, losses and schedule (paper 3.2, 3.3)."""
+    """Training of a U-Net, if there is one: sampling of pseudo-pixels, losses and schedule (paper 3.2, 3.3); and the seed."""
 
     seed: Annotated[
         int, Meta(ge=0, le=10**9, description="seed of initial weights, order, crops, sampled pixels and the validation split")
@@ -192,8 +192,8 @@ class TrainConfig:
     select_on: Annotated[
         Literal["auto", "boxes", "proposals", "last"],
         Meta(
-            description="how the checkpoint is chosen: by the ground-truth boxes of the validation photos, by agreement with "
-            "their proposals, or the last epoch; 'auto' takes boxes if there are any"
+            description="what chooses thresholds, and the epoch of a U-Net: the validation photos' ground-truth boxes, or, as "
+            "'proposals', no box (agreement with proposals); 'last' takes the last epoch; 'auto' takes boxes if there are any"
         ),
     ] = "auto"
     tensorboard: Annotated[bool, Meta(description="also write each epoch's numbers to RUN/tensorboard")] = False

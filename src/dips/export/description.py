@@ -34,7 +34,8 @@ class Description(Record, frozen=True, kw_only=True, forbid_unknown_fields=True)
         settings: those of prediction by name, the threshold resolved; see :attr:`predict`.
         side: of the squares that the networks see, in pixels.
         photo_side: see :class:`~dips.predict.predictor.Predictor`.
-        weights: for each pretrained network inside what is known of its weights: ``arch``, ``note``, ``licence``.
+        weights: what is known of the weights of each pretrained network inside, and of the transformer that was only the
+            ``teacher`` of the map: ``arch``, ``note``, ``licence``.
         model: SHA-256 of the run's ``model.json``.
         dips: the version that exported it.
 

@@ -138,12 +138,16 @@ def _collect(
     blocks: list[list[Tensor]] = []
     attention: list[Tensor] = []
     seen: list[str] = []
-    room, side = len(chosen), max(frozen.side, *frozen.key_sides)
+    room, side = len(chosen), max((frozen.side, *frozen.key_sides))
+    if side != frozen.side:
+        shelf = None  # they would be read at another side than those of the other photos
     for digests, images in reader.read(chosen, batch=batch, side=side, title="harvest"):
         if len(seen) >= room:
             break
         look = frozen.look(to_tensor(images, device))
         parts = joint_grids([*look.stages, *look.keys])
+        if not all(bool(torch.isfinite(part).all()) for part in parts):
+            raise DataError("the features of some photos are not finite; check the weights (--weights)")
         if not seen:
             room = max(2, _MAX_FEATURE_BYTES // sum(part[0].nbytes for part in parts))
             blocks = [[] for _ in parts]

@@ -50,10 +50,10 @@ class FrozenNetworks(nn.Module):
 
     def cnn(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
         """Return stages and pooled features of images ``(B, 3, side, side)`` in [0, 1]."""
-        if images.device.type != "cpu" or torch.compiler.is_exporting():
+        if images.device.type != "cpu" or torch.compiler.is_compiling():
             return self.classifier.stages(images)
         if self._fast is None:
-            self._fast = FastCnn(self.classifier)
+            self._fast = FastCnn(self.classifier, self.side)
         return self._fast.stages(images)
 
     def look(self, images: Tensor) -> Look:

@@ -21,7 +21,7 @@ from dips.models.localizer import Localizer
 from dips.scoremaps.tiles import LOGIT_MARGIN
 from dips.types import Answer, Answerer, PhotoBatch
 
-__all__ = ["TEMPER", "Networks", "mode_settings", "tempered", "unet_logits"]
+__all__ = ["TEMPER", "Networks", "mode_settings", "require_mode", "tempered", "unet_logits"]
 
 TEMPER = 2.0
 """Logits are divided by it before the sigmoid: maps have 8 bits in the protocol, too few to rank what is nearly sure."""
@@ -62,15 +62,7 @@ class Networks(Answerer):
         localizer: Localizer | None = None,
     ) -> None:
         self.unet_share = 1.0 if config.mode == "unet" else config.unet_share
-        if self.unet_share > 0 and localizer is None:
-            raise ConfigError(
-                "predict.mode=unet and predict.unet_share above 0 need a U-Net, and this run trained none; train with "
-                "--set train.epochs=3, or choose fast or accurate"
-            )
-        if self.unet_share < 1 and linear is None:
-            raise ConfigError(
-                f"predict.mode={config.mode}: this run fitted no linear maps; train with harvest.refine=dataset, or choose unet"
-            )
+        require_mode(config, linear=linear is not None, unet=localizer is not None)
         self.config, self.device, self.background = config, device, background
         self.frozen = frozen.to(device).eval()
         self.linear = None if linear is None or self.unet_share == 1 else linear.to(device)
@@ -126,6 +118,28 @@ class Networks(Answerer):
         if self.background is not None:
             classes = torch.cat([classes[:, : self.background], classes[:, self.background + 1 :]], dim=1)
         return classes.softmax(1)
+
+
+def require_mode(config: PredictConfig, *, linear: bool, unet: bool) -> None:
+    """Check that a run can predict in the mode that the settings ask for.
+
+    Args:
+        linear: it has linear maps.
+        unet: it has a U-Net.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    share = 1.0 if config.mode == "unet" else config.unet_share
+    if share > 0 and not unet:
+        raise ConfigError(
+            "predict.mode=unet and predict.unet_share above 0 need a U-Net, and this run trained none; train with "
+            "--set train.epochs=3, or choose fast or accurate"
+        )
+    if share < 1 and not linear:
+        raise ConfigError(
+            f"predict.mode={config.mode}: this run fitted no linear maps; train with harvest.refine=dataset, or choose unet"
+        )
 
 
 def mode_settings(settings: PredictConfig, mode: str) -> PredictConfig:

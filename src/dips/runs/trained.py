@@ -20,7 +20,7 @@ from dips.config import Config, load_config, require_prediction, several
 from dips.errors import ConfigError, RunError, WeightsError
 from dips.models.backbones import Transformer, load_transformer
 from dips.models.frozen import FrozenNetworks
-from dips.models.networks import TEMPER, Networks, mode_settings
+from dips.models.networks import TEMPER, Networks, mode_settings, require_mode
 from dips.models.weights.resolve import Weights, resolve
 from dips.predict.model import PredictionModel, weights_line
 from dips.predict.predictor import Predictor
@@ -41,6 +41,7 @@ class TrainedRun(PredictionModel):
         classes: names in label order.
         background: label of the class without object, if there is one.
         stored: its networks.
+        trained: the settings of prediction that thresholds were chosen for.
         meta: how ``model.json`` says the networks are to be used.
         record: what ``run.json`` says.
         given: where to look for the transformer's weights.
@@ -52,7 +53,8 @@ class TrainedRun(PredictionModel):
         if self.meta.temper != TEMPER:
             raise RunError(f"{run} was made by another version, whose thresholds do not suit these maps; train again")
         self.record = read_run_record(run)
-        config.check()
+        require_mode(config.predict, linear=self.stored.linear is not None, unet=self.stored.localizer is not None)
+        self.trained = load_config(run / CONFIG).predict
         self.run, self.config, self.device = run, config, device
         self.classes, self.background = self.meta.classes, self.meta.background
         self.given = tuple(weights)
@@ -88,8 +90,11 @@ class TrainedRun(PredictionModel):
     def as_trained(self) -> bool:
         """Return whether thresholds were chosen for maps like these."""
         predict = self.config.predict
-        share = self.meta.unet_share if predict.mode == self.meta.mode else 0.0
-        return predict.mode in self.meta.thresholds and (predict.mode == "unet" or predict.unet_share == share)
+        trained = mode_settings(self.trained, predict.mode)
+        no_unet = predict.mode != "unet" and predict.unet_share == 0
+        same_unet = no_unet or predict.size == trained.size
+        same_share = predict.mode == "unet" or predict.unet_share == trained.unet_share
+        return predict.mode in self.meta.thresholds and predict.flip == trained.flip and same_share and same_unet
 
     @cached_property
     def transformer_weights(self) -> Weights:
@@ -177,16 +182,22 @@ class TrainedRun(PredictionModel):
         )
 
     def made_with(self) -> str:
-        """Return the pretrained weights that predictions rest on, in a line; the transformer's taught the fast map."""
-        return weights_line({role: {"arch": item.arch, "note": item.note} for role, item in self.record.weights.items()})
+        """Return the pretrained weights that predictions rest on, in a line."""
+        return weights_line(self.weights_inside())
 
     def weights_inside(self) -> dict[str, dict[str, str]]:
-        """Return ``arch``, ``note`` and ``licence`` of the pretrained weights that predictions need, by role."""
+        """Return ``arch``, ``note`` and ``licence`` of the pretrained weights that predictions need, by role.
+
+        A transformer that only taught the map is among them as ``teacher``: its note belongs beside every number.
+        """
         needed = {"classifier"}
         needed |= {"transformer"} if self.uses_transformer else set()
         needed |= {"encoder"} if self.networks.localizer is not None else set()
-        return {
+        weights = {
             role: {"arch": item.arch, "note": item.note, "licence": item.licence}
             for role, item in self.record.weights.items()
-            if role in needed
+            if role in {*needed, "transformer"}
         }
+        if not self.uses_transformer:
+            weights["teacher"] = weights.pop("transformer")
+        return weights
