@@ -41,8 +41,8 @@ These photos are not photos: they are GENERATED scenes, drawn by the program DiP
 and to check an installation. Accuracy on them says nothing about accuracy on real photos.
 
 train/, test/          photos in the folders 'tower' (one lattice tower of a power line) and 'none'
-*.coco.json            the towers' ground-truth boxes and masks (category 'tower'); training must not look at those of
-                       train/
+*.coco.json            the towers' ground-truth boxes and masks (category 'tower'); nothing is trained on those of train/,
+                       but the validation part of them chooses the threshold
 masks/                 the masks as pictures, 255 = tower: the outer silhouette with the lattice's holes filled, without
                        shadow, insulators and wires, and without what something else hides
 sample.json            how the folder was made
