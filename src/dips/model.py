@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import torch
 from dips.benchmark.evaluate import evaluate_model
 from dips.data import load_data
 from dips.data.photo_files import gather_images
+from dips.data.split import spread
 from dips.errors import DataError
 from dips.evaluate.protocol import find_protocol
 from dips.export.description import Description
@@ -128,9 +128,9 @@ class Model(TrainedRun):
             on_cpu = Model(self.run, self.config, torch.device("cpu"), self.given)
             return on_cpu.export(path, photos=photos, tolerance=tolerance, int8=int8)
         sample = self._training_photos() if photos is None else gather_images(photos)
-        calibration = () if int8 is None else _spread(gather_images(int8), _MAX_CALIBRATION_PHOTOS)
+        calibration = () if int8 is None else spread(gather_images(int8), _MAX_CALIBRATION_PHOTOS)
         fitted = {item.resolve() for item in calibration}  # these would flatter the file
-        sample = _spread([item for item in sample if item.resolve() not in fitted] or sample, _MAX_COMPARED_PHOTOS)
+        sample = spread([item for item in sample if item.resolve() not in fitted] or sample, _MAX_COMPARED_PHOTOS)
         return export_onnx(
             self.networks, Path(path), about=self._description(), photos=sample, tolerance=tolerance, calibration=calibration
         )
@@ -152,9 +152,3 @@ class Model(TrainedRun):
             model=file_sha256(self.run / MODEL),
             dips=__version__,
         )
-
-
-def _spread(photos: Sequence[Path], limit: int) -> list[Path]:
-    """Return at most ``limit`` photos, evenly spread over all."""
-    count = min(len(photos), limit)
-    return [photos[i * len(photos) // count] for i in range(count)]

@@ -79,7 +79,7 @@ def test_a_unet_is_trained_on_maps_of_all_photos(
     assert len(inputs.proposals.train) == 8 and len(inputs.proposals.val) == 4 and harvest.digests == inputs.digests
     assert np.array_equal(inputs.val_square(1), harvest.square(inputs.digests[9]))
     # the maps are the accurate ones, twice as fine as the finest grid, in which each photo's maximum is 1
-    look = inputs.frozen(tiny_config).look(squares(inputs.val.samples[1:2]))
+    look = inputs.frozen().look(squares(inputs.val.samples[1:2]))
     with torch.inference_mode():
         logits = inputs.linear.accurate([*look.stages, *look.keys], torch.ones(1, 1))
         expected = (torch.nn.functional.interpolate(logits[:, None], (16, 16), mode="bilinear")[0, 0] / 2).sigmoid()
@@ -192,7 +192,7 @@ def test_frozen_networks_of_the_inputs(
 ) -> None:
     inputs = prepare_parts(parts, config=plain_config)
     passes.clear()
-    frozen = inputs.frozen(plain_config)
+    frozen = inputs.frozen()
     assert frozen.classifier is inputs.classifier and frozen.side == 64 and frozen.key_sides == (64,)
     assert passes == {"loads": 1}
 

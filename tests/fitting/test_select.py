@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from dips.benchmark.loop import evaluate_maps
 from dips.config import Config
 from dips.data.images import read_image, resize_image
+from dips.data.split import spread
 from dips.errors import RunError
 from dips.evaluate.detection import DetectionCounter
 from dips.evaluate.protocol import FRAMED
@@ -44,7 +45,7 @@ def same(a: TrainingResult, b: TrainingResult) -> bool:
 
 def networks_of(inputs: TrainingInputs, result: TrainingResult, config: Config, mode: str) -> Networks:
     return Networks(
-        inputs.frozen(config),
+        inputs.frozen(),
         config=mode_settings(config.predict, mode),
         device=torch.device("cpu"),
         background=inputs.train.background,
@@ -167,7 +168,7 @@ def test_thresholds_are_chosen_on_a_spread_of_photos(
     _, result = train_parts(parts, tmp_path, config=plain_config)
     assert "ground-truth boxes of 1 validation photos" in result.selection
     monkeypatch.setattr(select, "_MAX_PHOTOS", 3)
-    assert select._spread(list(range(10))) == [0, 3, 6] and select._spread([5, 6]) == [5, 6]
+    assert spread(list(range(10)), select._MAX_PHOTOS) == [0, 3, 6] and spread([5, 6], select._MAX_PHOTOS) == [5, 6]
 
 
 def test_the_last_epoch_with_a_threshold_from_boxes_is_not_label_free(

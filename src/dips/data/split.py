@@ -1,14 +1,18 @@
-"""Training photos -> training and validation part. Checkpoints and thresholds are chosen on the latter, never on test."""
+"""Training photos -> training and validation part, on which checkpoints and thresholds are chosen, never on test; samples."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
+from typing import TypeVar
 
 from dips.errors import DataError
 from dips.types import DataSet, Sample
 
-__all__ = ["split_validation"]
+__all__ = ["split_validation", "spread"]
+
+_Item = TypeVar("_Item")
 
 
 def split_validation(dataset: DataSet, *, fraction: float, seed: int) -> tuple[DataSet, DataSet]:
@@ -40,6 +44,16 @@ def split_validation(dataset: DataSet, *, fraction: float, seed: int) -> tuple[D
     train = tuple(sample for sample in dataset.samples if sample.id not in chosen)
     val = tuple(sample for sample in dataset.samples if sample.id in chosen)
     return dataclasses.replace(dataset, samples=train, split="train"), dataclasses.replace(dataset, samples=val, split="val")
+
+
+def spread(items: Sequence[_Item], limit: int) -> list[_Item]:
+    """Return at most ``limit`` items, evenly spread over all.
+
+    >>> spread("abcdef", 3)
+    ['a', 'c', 'e']
+    """
+    count = min(len(items), limit)
+    return [items[i * len(items) // count] for i in range(count)]
 
 
 def _rank(id: str, seed: int) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -68,6 +68,7 @@ class TrainingInputs:
             ``linear_probe`` on its class tokens.
         weights: of transformer and CNNs.
         seconds: what linear maps and harvest took.
+        frozen: returns the fitted classifier's CNN with the transformer, which is loaded once.
     """
 
     train: DataSet
@@ -80,6 +81,7 @@ class TrainingInputs:
     accuracy: dict[str, float]
     weights: dict[str, Weights]
     seconds: float
+    frozen: Callable[[], FrozenNetworks]
 
     @property
     def origin(self) -> str:
@@ -97,13 +99,6 @@ class TrainingInputs:
         """
         assert self.proposals is not None
         return self.proposals.harvest.square(self.digests[len(self.train) + position])
-
-    def frozen(self, config: Config) -> FrozenNetworks:
-        """Return the fitted classifier's CNN with the transformer, which is loaded here."""
-        transformer = load_transformer(self.weights["transformer"])
-        return FrozenNetworks(
-            self.classifier, side=config.classifier.size, transformer=transformer, key_sides=config.harvest.sizes
-        )
 
 
 def prepare(
@@ -168,6 +163,7 @@ class _Preparation:
             accuracy,
             self.weights,
             seconds,
+            self._frozen,
         )
 
     @cached_property

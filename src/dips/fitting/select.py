@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from torch import nn
 from dips.benchmark.loop import evaluate_maps, evaluate_photos
 from dips.config import Config
 from dips.data.images import image_size
+from dips.data.split import spread
 from dips.evaluate.boxes import boxes_at_thresholds, tau_grid
 from dips.evaluate.detection import DetectionCounter
 from dips.evaluate.protocol import FRAMED
@@ -28,7 +29,7 @@ from dips.fitting.prepare import TrainingInputs
 from dips.fitting.splits import boxed_positions, resolve_select_on
 from dips.models.inputs import resize_to, to_tensor
 from dips.models.localizer import Localizer
-from dips.models.networks import Networks, mode_settings, tempered, unet_logits
+from dips.models.networks import Networks, offered_modes, tempered, unet_logits
 from dips.system.device import seed_everything
 from dips.train.loop import FitResult, fit_localizer
 from dips.types import FloatArray, Sample
@@ -39,8 +40,6 @@ _THRESHOLDS = 1000  # the protocol's
 _COARSE_THRESHOLDS = 101  # while training: a hundredth is fine enough to compare epochs
 _DETECTION_TAUS = np.arange(0.05, 0.96, 0.01)
 _MAX_PHOTOS = 400  # that thresholds are chosen on
-
-_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -135,7 +134,7 @@ class _Validation:
         self._proposals = {} if self.by_boxes or inputs.proposals is None else _best_proposals(inputs)
         self.words = self.epoch_words = agreement
         if self.by_boxes:
-            self.words = self.epoch_words = f"ground-truth boxes of {len(_spread(self._boxed))} validation photos"
+            self.words = self.epoch_words = f"ground-truth boxes of {len(spread(self._boxed, _MAX_PHOTOS))} validation photos"
         elif config.predict.mode != "unet":
             self.words = "the level between object and background of the linear map, no boxes"
 
@@ -158,7 +157,7 @@ class _Validation:
         mode = self._config.predict.mode
         samples = self._inputs.val.samples
         if self.by_boxes:
-            return self._by_boxes(networks, [samples[i] for i in _spread(self._boxed)])
+            return self._by_boxes(networks, [samples[i] for i in spread(self._boxed, _MAX_PHOTOS)])
         taus: dict[str, float] = {}
         metrics: dict[str, float] = {}
         if localizer is not None and "unet" in networks:
@@ -171,19 +170,19 @@ class _Validation:
 
     def _networks(self, localizer: Localizer | None, device: torch.device) -> dict[str, Networks]:
         """Return the networks of every mode that the run can offer."""
-        inputs, settings = self._inputs, self._config.predict
-        frozen = inputs.frozen(self._config)
-        modes = [*(("fast", "accurate") if inputs.linear is not None else ()), *(("unet",) if localizer is not None else ())]
+        inputs = self._inputs
+        frozen = inputs.frozen()
         return {
-            mode: Networks(
+            mode: Networks.of_mode(
+                mode,
                 frozen,
-                config=mode_settings(settings, mode),
+                settings=self._config.predict,
                 device=device,
                 background=inputs.train.background,
-                linear=None if inputs.linear is None or mode == "unet" else inputs.linear.of(mode),
+                linear=inputs.linear,
                 localizer=localizer,
             )
-            for mode in modes
+            for mode in offered_modes(inputs.linear, localizer)
         }
 
     def _by_boxes(
@@ -219,7 +218,9 @@ class _Validation:
         def measure(name: str, sample: Sample, score_map: FloatArray, _: NDArray[np.int64]) -> None:
             fractions[name].append(min(1.0, levels[name] / max(float(score_map.max()), 1e-6)))
 
-        evaluate_photos(networks, _spread(samples), batch=self._config.predict.batch, localize_all=True, on_map=measure)
+        evaluate_photos(
+            networks, spread(samples, _MAX_PHOTOS), batch=self._config.predict.batch, localize_all=True, on_map=measure
+        )
         return {name: float(np.median(values)) if values else levels[name] for name, values in fractions.items()}
 
     def _agreement(self, localizer: Localizer) -> tuple[float, float]:
@@ -245,12 +246,6 @@ class _Validation:
             score_maps = tempered(unet_logits(localizer, images)).cpu().numpy()
             maps += [FRAMED.resized(score_map, None) for score_map in score_maps]
         return maps
-
-
-def _spread(items: Sequence[_Item]) -> list[_Item]:
-    """Return at most :data:`_MAX_PHOTOS` items, evenly spread over all."""
-    count = min(len(items), _MAX_PHOTOS)
-    return [items[i * len(items) // count] for i in range(count)]
 
 
 def _best_proposals(inputs: TrainingInputs) -> dict[int, FloatArray]:

@@ -12,11 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dips.data.images import ByteImage, resize_image
+from dips.data.images import ByteImage
 from dips.harvest.attention import head_maps, normalised, upsampled
 from dips.harvest.squares import read_square
 from dips.harvest.store import Shelf
-from dips.models.inputs import to_tensor
 from dips.types import FloatArray, Problem, Sample
 
 __all__ = ["Harvest"]
@@ -45,10 +44,6 @@ class Harvest:
     def square(self, digest: str) -> ByteImage:
         """Return the photo as ``(S, S, 3) uint8`` RGB, S = ``train.resize``."""
         return read_square(self.squares, digest)
-
-    def batch(self, digests: Sequence[str], side: int, device: torch.device | str = "cpu") -> Tensor:
-        """Return photos as a batch ``(B, 3, side, side) float32`` in [0, 1]."""
-        return to_tensor([resize_image(self.square(digest), (side, side)) for digest in digests], device)
 
     def class_tokens(self, digests: Sequence[str]) -> Tensor:
         """Return the transformer's class tokens ``(N, D) float32``."""

@@ -16,12 +16,12 @@ from dips.config import PredictConfig
 from dips.errors import ConfigError
 from dips.models.frozen import FrozenNetworks, Look
 from dips.models.inputs import resize_to
-from dips.models.linear_map import LinearMap
+from dips.models.linear_map import LinearMap, LinearMaps
 from dips.models.localizer import Localizer
 from dips.scoremaps.tiles import LOGIT_MARGIN
 from dips.types import Answer, Answerer, PhotoBatch
 
-__all__ = ["TEMPER", "Networks", "mode_settings", "require_mode", "tempered", "unet_logits"]
+__all__ = ["TEMPER", "Networks", "mode_settings", "offered_modes", "require_mode", "tempered", "unet_logits"]
 
 TEMPER = 2.0
 """Logits are divided by it before the sigmoid: maps have 8 bits in the protocol, too few to rank what is nearly sure."""
@@ -67,6 +67,35 @@ class Networks(Answerer):
         self.frozen = frozen.to(device).eval()
         self.linear = None if linear is None or self.unet_share == 1 else linear.to(device)
         self.localizer = None if localizer is None or self.unet_share == 0 else localizer.to(device).eval()
+
+    @classmethod
+    def of_mode(
+        cls,
+        mode: str,
+        frozen: FrozenNetworks,
+        *,
+        settings: PredictConfig,
+        device: torch.device,
+        background: int | None,
+        linear: LinearMaps | None,
+        localizer: Localizer | None,
+    ) -> Networks:
+        """Return the networks of a mode of prediction, of everything that a run has.
+
+        Args:
+            settings: of the run; another mode takes them but for the U-Net's share, see :func:`mode_settings`.
+
+        Raises:
+            ConfigError: the mode needs what is not here.
+        """
+        return cls(
+            frozen,
+            config=mode_settings(settings, mode),
+            device=device,
+            background=background,
+            linear=None if linear is None or mode == "unet" else linear.of(mode),
+            localizer=localizer,
+        )
 
     @property
     def side(self) -> int:
@@ -140,6 +169,11 @@ def require_mode(config: PredictConfig, *, linear: bool, unet: bool) -> None:
         raise ConfigError(
             f"predict.mode={config.mode}: this run fitted no linear maps; train with harvest.refine=dataset, or choose unet"
         )
+
+
+def offered_modes(linear: LinearMaps | None, localizer: Localizer | None) -> tuple[str, ...]:
+    """Return the modes of prediction that a run with these networks can offer."""
+    return (*(("fast", "accurate") if linear is not None else ()), *(("unet",) if localizer is not None else ()))
 
 
 def mode_settings(settings: PredictConfig, mode: str) -> PredictConfig:

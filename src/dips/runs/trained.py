@@ -20,7 +20,7 @@ from dips.config import Config, load_config, require_prediction, several
 from dips.errors import ConfigError, RunError, WeightsError
 from dips.models.backbones import Transformer, load_transformer
 from dips.models.frozen import FrozenNetworks
-from dips.models.networks import TEMPER, Networks, mode_settings, require_mode
+from dips.models.networks import TEMPER, Networks, mode_settings, offered_modes, require_mode
 from dips.models.weights.resolve import Weights, resolve
 from dips.predict.model import PredictionModel, weights_line
 from dips.predict.predictor import Predictor
@@ -145,21 +145,20 @@ class TrainedRun(PredictionModel):
         Raises:
             ConfigError: this run cannot offer the mode.
         """
-        linear = None if self.stored.linear is None or mode == "unet" else self.stored.linear.of(mode)
-        return Networks(
+        return Networks.of_mode(
+            mode,
             frozen,
-            config=mode_settings(self.config.predict, mode),
+            settings=self.config.predict,
             device=self.device,
             background=self.background,
-            linear=linear,
+            linear=self.stored.linear,
             localizer=self.stored.localizer,
         )
 
     @property
     def modes(self) -> tuple[str, ...]:
         """The modes of prediction that this run can offer."""
-        linear, localizer = self.stored.linear, self.stored.localizer
-        return (*(("fast", "accurate") if linear is not None else ()), *(("unet",) if localizer is not None else ()))
+        return offered_modes(self.stored.linear, self.stored.localizer)
 
     @property
     def uses_transformer(self) -> bool:
