@@ -56,20 +56,24 @@ def test_where_tiles_disagree_the_map_changes_gradually() -> None:
     blend = Blend(tiles, 100)
     for value, tile in zip((0.2, 0.8), tiles, strict=True):
         blend.add(tile, np.full((100, 100), value, np.float32))
-    row = blend.with_whole(np.zeros((10, 10), np.float32))[50]
-    assert row[0] == pytest.approx(0.2, abs=1e-4) and row[-1] == pytest.approx(0.8, abs=1e-4)
-    assert (np.diff(row) >= -1e-6).all() and np.diff(row).max() < 0.2, "0.6 over the ten pixels of the overlap"
+    row = blend.with_whole(np.full((10, 10), 0.5, np.float32))[50]
+    odds = row / (1 - row)
+    assert odds[[0, -1]] == pytest.approx([4 ** (-2 / 3), 4 ** (2 / 3)], rel=1e-3)
+    assert (np.diff(row) >= -1e-6).all() and np.diff(row).max() < 0.2, "0.43 over the ten pixels of the overlap"
 
 
-def test_what_only_the_whole_shows_counts() -> None:
+def test_the_whole_photo_counts_half_as_much_as_its_tiles() -> None:
+    """The odds of both multiply, those of the whole to the power of 1/2, and their root of 3/2 is taken."""
     tiles = Tiles.plan((190, 100), 100, 0.1)
     blend = Blend(tiles, 100)
     for tile in tiles:
-        blend.add(tile, np.full((100, 100), 0.3, np.float32))
-    whole = np.zeros((50, 95), np.float32)
-    whole[10:20, 10:80] = 0.7
+        blend.add(tile, np.full((100, 100), 0.2, np.float32))
+    whole = np.full((50, 95), 0.5, np.float32)
+    whole[10:20, 10:80] = 0.8
     found = blend.with_whole(whole)
-    assert found.shape == (100, 190) and found[30, 100] == pytest.approx(0.7) and found[80, 100] == pytest.approx(0.3)
+    odds = found / (1 - found)
+    assert found.shape == (100, 190)
+    assert odds[30, 100] == pytest.approx((4**-1 * 4**0.5) ** (2 / 3)) and odds[80, 100] == pytest.approx(4 ** (-2 / 3))
 
 
 def test_the_map_of_a_huge_photo_is_small() -> None:

@@ -237,7 +237,7 @@ class PredictConfig:
         Meta(
             ge=-1,
             le=1,
-            description="lowest score of a box; -1 = 0.4 in photos that are tiled, as most tiles show nothing, otherwise 0",
+            description="lowest score of a box; -1 = 0.6 in photos that are tiled, as most tiles show nothing, otherwise 0",
         ),
     ] = -1.0
     max_boxes: Annotated[int, Meta(ge=1, le=65535, description="maximum number of boxes per photo")] = 100

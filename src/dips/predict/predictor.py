@@ -30,7 +30,7 @@ def _as_context(photo: PhotoWindows) -> AbstractContextManager[PhotoWindows]:
     return nullcontext(photo)
 
 
-TILED_MIN_SCORE = 0.4  # measured: docs/results.md
+TILED_MIN_SCORE = 0.6  # measured: docs/results.md
 
 
 class _View(NamedTuple):

@@ -21,6 +21,7 @@ __all__ = ["LOGIT_MARGIN", "Blend", "ClassVote", "Tiles"]
 
 MAX_CELLS = 4_000_000  # of the joined map, so that memory does not grow with the photo
 RIM_WEIGHT = 1e-3  # at the rim of a tile; above 0, so that cells which only one tile covers have a mean
+WHOLE_WEIGHT = 0.5  # of the map of the whole photo beside that of the tiles (docs/results.md)
 LOGIT_MARGIN = 1e-4
 """Scores are kept so far from 0 and 1 where their logit is taken."""
 
@@ -105,11 +106,11 @@ class Blend:
         """Return the map ``(height, width)`` in [0, 1] of the photo, once every tile was added.
 
         Args:
-            whole: the map of the photo as a whole, ``(h, w)`` in [0, 1]. The higher of the two counts, so that objects larger
-                than a tile are seen as one (measured against means of both: docs/results.md).
+            whole: the map of the photo as a whole, ``(h, w)`` in [0, 1]. Its logits have a small weight: enough for objects
+                larger than a tile, not enough to blur the others (measured: docs/results.md).
         """
-        tiled = sigmoid(np.asarray(self._sum / self._weight, np.float32))
-        return np.maximum(tiled, _fitted(whole, self.width, self.height))
+        tiled = self._sum / self._weight
+        return sigmoid((tiled + WHOLE_WEIGHT * logit(_fitted(whole, self.width, self.height))) / (1 + WHOLE_WEIGHT))
 
 
 class ClassVote:
