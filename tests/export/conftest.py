@@ -42,7 +42,8 @@ def _networks(mode: str, *, share: float = 0.0, flip: bool = True, classes: int 
             mean, std = said.mean(1), said.std(1)
             last.weight /= std.view(-1, *[1] * (last.weight.ndim - 1))
             last.bias.copy_((last.bias - mean) / std)
-    config = dataclasses.replace(CONFIG, mode=mode, unet_share=share, flip=flip)  # type: ignore[arg-type]
+    second_look = 48 if mode == "accurate" else 0
+    config = dataclasses.replace(CONFIG, mode=mode, unet_share=share, second_look=second_look, flip=flip)  # type: ignore[arg-type]
     sides = (64, 96) if mode == "accurate" else ()
     transformer = random_transformer("vit_tiny_patch16_224", embed_dim=24, depth=2, num_heads=3, patch_size=8)
     frozen = FrozenNetworks(classifier, side=40, transformer=transformer if sides else None, key_sides=sides)

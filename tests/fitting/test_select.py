@@ -25,7 +25,7 @@ from dips.fitting import select
 from dips.fitting.prepare import TrainingInputs
 from dips.fitting.select import TrainingResult, fit_and_select
 from dips.harvest.store import Store
-from dips.models.networks import TEMPER, Networks, mode_settings
+from dips.models.networks import TEMPER, Networks
 from dips.types import DataSet, PhotoBatch, Sample
 
 pytestmark = pytest.mark.usefixtures("unfolded")  # passes are counted
@@ -44,12 +44,13 @@ def same(a: TrainingResult, b: TrainingResult) -> bool:
 
 
 def networks_of(inputs: TrainingInputs, result: TrainingResult, config: Config, mode: str) -> Networks:
-    return Networks(
+    return Networks.of_mode(
+        mode,
         inputs.frozen(),
-        config=mode_settings(config.predict, mode),
+        settings=config.predict,
         device=torch.device("cpu"),
         background=inputs.train.background,
-        linear=None if inputs.linear is None or mode == "unet" else inputs.linear.of(mode),
+        linear=inputs.linear,
         localizer=result.localizer,
     )
 
@@ -75,8 +76,8 @@ def test_by_default_there_is_no_unet(
     assert result.selection == "threshold by ground-truth boxes of 2 validation photos" and not result.label_free
     assert set(result.validation) == {"v2", "box_acc_30", "box_acc_50", "box_acc_70", "f1"}
     assert not list((tmp_path / "run").glob("*")), "there are no epochs to tell of"
-    # photos of the fit, or all of them, and those that thresholds are chosen on, once for both modes
-    assert (passes["transformer"], passes["cnn"]) == (8 + 2, 12 + 2)
+    # photos of the fit, or all of them, and those that thresholds are chosen on, and what the second look sees
+    assert (passes["transformer"], passes["cnn"]) == (8 + 2, 12 + 2 * 2 + 2)
     _, again = train_parts(parts, tmp_path / "again", config=plain_config, store=store)
     assert again.thresholds == result.thresholds and again.validation == result.validation
 
@@ -128,8 +129,9 @@ def test_without_boxes_linear_maps_have_their_level(
     assert set(result.thresholds) == ({"fast", "accurate", "unet"} if epochs else {"fast", "accurate"})
     shown = [sample for sample in inputs.val.samples if sample.label == 1]
     for mode in ("fast", "accurate"):
-        maps = maps_of(networks_of(inputs, result, config, mode), shown)
-        level = 1 / (1 + math.exp(-inputs.linear.level(mode) / TEMPER))
+        networks = networks_of(inputs, result, config, mode)
+        maps = maps_of(networks, shown)
+        level = 1 / (1 + math.exp(-networks.level / TEMPER))
         expected = float(np.median([min(1.0, level / score_map.max()) for score_map in maps]))
         assert result.thresholds[mode] == pytest.approx(
             dict.fromkeys(("v1", "30", "50", "70", "v2", "run"), expected), rel=1e-5
@@ -155,9 +157,9 @@ def test_thresholds_without_boxes_and_without_objects(
     """The level itself, where no photo says how high maps of objects are."""
     val = dataclasses.replace(without_boxes(parts[1]), samples=without_boxes(parts[1]).samples[::2])
     inputs, result = train_parts((parts[0], val), tmp_path, config=plain_config)
-    assert inputs.linear is not None
     for mode in ("fast", "accurate"):
-        level = 1 / (1 + math.exp(-inputs.linear.level(mode) / TEMPER))
+        networks = networks_of(inputs, result, plain_config, mode)
+        level = 1 / (1 + math.exp(-networks.level / TEMPER))
         assert result.thresholds[mode]["run"] == pytest.approx(level, rel=1e-5)
 
 

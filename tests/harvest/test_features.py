@@ -135,7 +135,7 @@ def test_maps_are_fitted_once(rig: Rig, photos: list[Path], capsys: pytest.Captu
     assert (rig.loads, rig.shown, rig.passed) == (0, 0, 0)
     assert "the linear maps are in the store" in (said := capsys.readouterr().err) and "transformer is not run" in said
     assert same(first, again) and again.channels == first.channels and again.stages == 3 and again.key_sides == (32,)
-    assert [again.level(mode) for mode in ("accurate", "fast")] == [first.level(mode) for mode in ("accurate", "fast")]
+    assert [again.of(mode).level for mode in ("accurate", "fast")] == [first.of(mode).level for mode in ("accurate", "fast")]
     assert len(stored(rig)) == 1
 
 

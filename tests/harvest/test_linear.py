@@ -113,7 +113,7 @@ def test_levels_lie_between_background_and_object(blank: int) -> None:
     for mode in ("accurate", "fast"):
         logits = made.logits(maps, mode).numpy()
         outside = logits[24:] if blank else logits[:24][~made.inside[:24]]
-        assert outside.mean() < maps.level(mode) < logits[made.inside].mean()
+        assert outside.mean() < float(maps.of(mode).level) < logits[made.inside].mean()
         assert outside.mean() + 2 < logits[made.inside].mean()
 
 
@@ -155,7 +155,7 @@ def test_features_that_tell_nothing(blank: int, penalty: float, value: float) ->
     maps = made.fit(2, refine_penalty=penalty)
     for mode in ("accurate", "fast"):
         logits = made.logits(maps, mode)
-        assert float(logits.std()) < 1e-3 and float(logits.abs().max()) < 10 and abs(maps.level(mode)) < 10
+        assert float(logits.std()) < 1e-3 and float(logits.abs().max()) < 10 and abs(float(maps.of(mode).level)) < 10
 
 
 @pytest.mark.parametrize("value", [0.0, 37.3])
@@ -179,7 +179,7 @@ def test_a_photo_without_contrast_says_nothing() -> None:
     maps = made.fit(1)
     assert made.ranking(maps, "accurate") > 0.97 and made.ranking(maps, "fast") > 0.95
     logits = made.logits(maps, "accurate").numpy()
-    assert logits[~made.inside].mean() < maps.level("accurate") < logits[made.inside].mean()
+    assert logits[~made.inside].mean() < float(maps.accurate.level) < logits[made.inside].mean()
 
 
 @pytest.mark.parametrize("penalty", ["refine_penalty", "fast_penalty"])

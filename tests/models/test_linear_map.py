@@ -121,13 +121,13 @@ def test_maps_travel_as_tensors() -> None:
     assert maps.accurate.channels == (3, 5, 4) and maps.fast.channels == (3, 5)
     for index, (mode, source) in enumerate((("accurate", made(3)), ("fast", made(3, channels=(3, 5), seed=4)))):
         maps.of(mode).load_state_dict(source.state_dict())
-        maps.levels[index] = 0.5 + index
+        maps.of(mode).level.fill_(0.5 + index)
     other = LinearMaps((3, 5, 4), stages=2, outputs=3, key_sides=(224,))
     other.load_state_dict(maps.state_dict())
     priors = torch.full((2, 3), 1 / 3)
     assert torch.equal(other.of("accurate")(blocks(), priors), made(3)(blocks(), priors))
     assert torch.equal(other.of("fast")(blocks()[:2], priors), made(3, channels=(3, 5), seed=4)(blocks()[:2], priors))
-    assert (other.level("accurate"), other.level("fast")) == (0.5, 1.5)
+    assert (float(other.accurate.level), float(other.fast.level)) == (0.5, 1.5)
     assert list(other.parameters()) == []  # nothing that an optimiser would move
 
 

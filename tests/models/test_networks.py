@@ -20,6 +20,7 @@ from dips.models.inputs import resize_to
 from dips.models.linear_map import LinearMaps
 from dips.models.localizer import Localizer
 from dips.models.networks import TEMPER, Networks, mode_settings, tempered, unet_logits
+from dips.models.second_look import crop, object_windows, paste
 from dips.types import PhotoBatch
 
 from ..conftest import random_transformer
@@ -55,7 +56,7 @@ class Rig:
         return maps
 
     def networks(self, *, background: int | None = 1, localizer: bool = True, linear: bool = True, **settings: Any) -> Networks:
-        config = PredictConfig(**({"size": 96} | settings))
+        config = PredictConfig(**({"size": 96, "second_look": 0} | settings))
         maps = self.maps if background is not None else self._maps(4)
         return Networks(
             self.frozen,
@@ -205,6 +206,65 @@ def test_what_a_mode_lacks_is_named(rig: Rig, settings: dict[str, Any], says: st
 def test_a_share_of_one_needs_no_linear_map(rig: Rig, images: Tensor) -> None:
     alone = rig.judge(images, mode="fast", unet_share=1.0, linear=False)[0]
     torch.testing.assert_close(alone, rig.judge(images, mode="unet", linear=False)[0])
+
+
+class TestSecondLook:
+    """The fast map finds the object; the map of the mode sees it again."""
+
+    def networks(self, rig: Rig, mode: Any, share: float = 0.0, **settings: Any) -> Networks:
+        return Networks.of_mode(
+            mode,
+            rig.frozen,
+            settings=PredictConfig(mode=mode, size=96, unet_share=share, **settings),
+            device=CPU,
+            background=1,
+            linear=rig.maps,
+            localizer=rig.localizer,
+        )
+
+    @pytest.mark.parametrize(
+        ("mode", "second_look", "runs", "side"),
+        [
+            ("fast", -1, {"cnn": 1}, 64),
+            ("accurate", -1, {"cnn": 2, "transformer": 1}, 768),
+            ("unet", -1, {"cnn": 1, "unet": 1}, 96),
+            ("fast", 48, {"cnn": 2}, 96),
+            ("accurate", 56, {"cnn": 2, "transformer": 1}, 112),
+            ("accurate", 0, {"cnn": 1, "transformer": 1}, 72),
+            ("unet", 48, {"cnn": 2, "unet": 2}, 96),
+        ],
+    )
+    def test_what_runs(self, rig: Rig, mode: str, second_look: int, runs: dict[str, int], side: int) -> None:
+        """The transformer sees the crop alone; squares are large enough for half of one to fill the second look."""
+        networks = self.networks(rig, mode, second_look=second_look)
+        assert networks.side == side
+        networks.answer(PhotoBatch(np.random.default_rng(0).integers(0, 256, (2, side, side, 3), np.uint8)))
+        assert rig.calls == runs
+
+    @pytest.mark.parametrize("mode", ["fast", "accurate"])
+    @pytest.mark.parametrize("share", [0.0, 0.3])
+    def test_the_second_map_is_pasted_into_the_first(self, rig: Rig, images: Tensor, mode: str, share: float) -> None:
+        networks = self.networks(rig, mode, share=share, second_look=64)
+        first, second = (rig.networks(mode=name, unet_share=share) for name in ("fast", mode))
+        maps, probabilities = first.judge(rig.frozen.look(images))
+        logits = TEMPER * torch.logit(maps)
+        windows = object_windows(logits, 0.0)
+        again = TEMPER * torch.logit(second.judge(rig.frozen.look(crop(images, windows, 64), 64))[0])
+        found, classes = networks.judge(rig.frozen.look(images))
+        torch.testing.assert_close(TEMPER * torch.logit(found), paste(logits, again, windows), atol=2e-3, rtol=2e-3)
+        assert torch.equal(classes, probabilities), "the class is that of the whole photo"
+
+    def test_the_level_is_that_of_both_looks(self, rig: Rig) -> None:
+        rig.maps.fast.level.fill_(1.0)
+        rig.maps.accurate.level.fill_(2.0)
+        try:
+            for mode, side, expected in (("fast", 0, 1.0), ("fast", 64, 1.0), ("accurate", 0, 2.0), ("accurate", 64, 1.5)):
+                assert self.networks(rig, mode, second_look=side).level == pytest.approx(expected)
+            assert self.networks(rig, "fast", share=0.25).level == pytest.approx(0.75)
+            assert self.networks(rig, "unet").level == 0
+        finally:
+            rig.maps.fast.level.zero_()
+            rig.maps.accurate.level.zero_()
 
 
 def test_only_localized_photos_have_maps(rig: Rig) -> None:

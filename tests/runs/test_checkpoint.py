@@ -72,7 +72,7 @@ def test_equal_outputs(tmp_path: Path, nets: StoredModel, unet: bool, maps: bool
             for mode, count in (("accurate", 3), ("fast", 2)):
                 ours, theirs = loaded.linear.of(mode), nets.linear.of(mode)
                 assert torch.equal(ours(blocks[:count], priors), theirs(blocks[:count], priors))
-                assert loaded.linear.level(mode) == nets.linear.level(mode)
+                assert loaded.linear.of(mode).level == nets.linear.of(mode).level
             assert (loaded.linear.channels, loaded.linear.stages, loaded.linear.key_sides) == ((4, 6, 5), 2, (224,))
     assert loaded.meta == META
 

@@ -214,6 +214,15 @@ class PredictConfig:
     unet_share: Annotated[
         float, Meta(ge=0, le=1, description="weight of the U-Net in the score maps of the modes fast and accurate")
     ] = 0.0
+    second_look: Annotated[
+        int,
+        Meta(
+            ge=-1,
+            le=2048,
+            description="side of the square in which the networks see the object again, cut out of the photo with a margin; "
+            "0 = they look once, -1 = 384 in the mode accurate, otherwise 0",
+        ),
+    ] = -1
     size: Annotated[int, Meta(ge=32, description="side of the square that the U-Net sees")] = 160
     flip: Annotated[bool, Meta(description="average over the photo and its mirror image")] = False
     threshold: Annotated[

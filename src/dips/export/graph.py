@@ -16,7 +16,7 @@ class Graph(nn.Module):
     def __init__(self, networks: Networks) -> None:
         super().__init__()
         self.networks = networks
-        parts = (networks.frozen, networks.linear, networks.localizer)
+        parts = (networks.frozen, networks.linear, networks.second, networks.localizer)
         self.parts = nn.ModuleList(part for part in parts if part is not None)
 
     def forward(self, photos: Tensor) -> tuple[Tensor, Tensor]:

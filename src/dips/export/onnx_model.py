@@ -27,7 +27,7 @@ from dips.types import Answer, Answerer, PhotoBatch
 __all__ = ["BAKED", "OnnxModel", "OnnxNetworks", "load_onnx"]
 
 INPUT, OUTPUTS = "photos", ("score_map", "probabilities")
-BAKED = ("mode", "unet_share", "size", "flip")
+BAKED = ("mode", "unet_share", "second_look", "size", "flip")
 """Settings of prediction that are part of the graph."""
 
 

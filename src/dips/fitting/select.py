@@ -211,8 +211,7 @@ class _Validation:
         if not networks or self._inputs.linear is None:
             return {}
         fractions: dict[str, list[float]] = {name: [] for name in networks}
-        # where the U-Net has a share, its own border lies at a logit of 0
-        logits = {name: (1 - item.unet_share) * self._inputs.linear.level(name) for name, item in networks.items()}
+        logits = {name: item.level for name, item in networks.items()}
         levels = {name: float(tempered(torch.tensor(logit))) for name, logit in logits.items()}
 
         def measure(name: str, sample: Sample, score_map: FloatArray, _: NDArray[np.int64]) -> None:

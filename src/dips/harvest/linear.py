@@ -125,11 +125,9 @@ class _Fit:
         maps_of_both = LinearMaps(
             self.widths, stages=self.features.stages, outputs=self.classes, key_sides=self.features.key_sides
         )
-        for index, (module, (directions, offsets, level)) in enumerate(
-            ((maps_of_both.accurate, accurate), (maps_of_both.fast, fast))
-        ):
+        for module, (directions, offsets, level) in ((maps_of_both.accurate, accurate), (maps_of_both.fast, fast)):
             self._fill(module, directions, offsets)
-            maps_of_both.levels[index] = level
+            module.level.fill_(level)
         return maps_of_both
 
     def _balance(self) -> Tensor:

@@ -49,16 +49,16 @@ class FrozenNetworks(nn.Module):
         self._last: tuple[NDArray[np.uint8], Look] | None = None
 
     def cnn(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Return stages and pooled features of images ``(B, 3, side, side)`` in [0, 1]."""
+        """Return stages and pooled features of square images ``(B, 3, S, S)`` in [0, 1]."""
         if images.device.type != "cpu" or torch.compiler.is_compiling():
             return self.classifier.stages(images)
         if self._fast is None:
             self._fast = FastCnn(self.classifier, self.side)
         return self._fast.stages(images)
 
-    def look(self, images: Tensor) -> Look:
-        """Look at square images ``(B, 3, H, W)`` in [0, 1]."""
-        return Look(self, images)
+    def look(self, images: Tensor, side: int | None = None) -> Look:
+        """Look at square images ``(B, 3, H, W)`` in [0, 1]; ``side`` is what the CNN sees, instead of its own, in pixels."""
+        return Look(self, images, side or self.side)
 
     def look_at_squares(self, squares: NDArray[np.uint8], device: torch.device) -> Look:
         """Look at photos ``(B, S, S, 3) uint8``; whoever asks about the same array next shares what was computed."""
@@ -73,14 +73,15 @@ class Look:
     Attributes:
         networks: those that look.
         images: ``(B, 3, H, W)`` in [0, 1].
+        side: what the CNN sees, in pixels.
     """
 
-    def __init__(self, networks: FrozenNetworks, images: Tensor) -> None:
-        self.networks, self.images = networks, images
+    def __init__(self, networks: FrozenNetworks, images: Tensor, side: int) -> None:
+        self.networks, self.images, self.side = networks, images, side
 
     @cached_property
     def _cnn(self) -> tuple[list[Tensor], Tensor]:
-        return self.networks.cnn(resize_to(self.images, self.networks.side))
+        return self.networks.cnn(resize_to(self.images, self.side))
 
     @property
     def stages(self) -> list[Tensor]:

@@ -25,6 +25,7 @@ class LinearMap(nn.Module):
     Attributes:
         weights: per block ``(K, C_i)``.
         bias: ``(K,)``.
+        level: the logit above which a cell is object where no ground-truth box says better.
 
     Example:
         >>> linear = LinearMap(channels=(8, 4), outputs=3)
@@ -33,12 +34,14 @@ class LinearMap(nn.Module):
     """
 
     bias: Tensor
+    level: Tensor
 
     def __init__(self, channels: Sequence[int], outputs: int) -> None:
         super().__init__()
         for index, width in enumerate(channels):
             self.register_buffer(f"weight_{index}", torch.zeros(outputs, width))
         self.register_buffer("bias", torch.zeros(outputs))
+        self.register_buffer("level", torch.zeros(()))
         self.channels = tuple(channels)
 
     @property
@@ -76,26 +79,19 @@ class LinearMaps(nn.Module):
         key_sides: sides in pixels of what the transformer sees; a block of keys for each.
 
     >>> maps = LinearMaps(channels=(8, 4), stages=1, outputs=3, key_sides=(224,))
-    >>> maps.accurate.channels, maps.fast.channels, maps.level("fast")
-    ((8, 4), (8,), 0.0)
+    >>> maps.accurate.channels, maps.of("fast").channels
+    ((8, 4), (8,))
     """
-
-    levels: Tensor
 
     def __init__(self, channels: Sequence[int], *, stages: int, outputs: int, key_sides: Sequence[int]) -> None:
         super().__init__()
         self.channels, self.stages, self.key_sides = tuple(channels), stages, tuple(key_sides)
         self.accurate = LinearMap(channels, outputs)
         self.fast = LinearMap(channels[:stages], outputs)
-        self.register_buffer("levels", torch.zeros(2))
 
     def of(self, mode: str) -> LinearMap:
         """Return the map of a mode, ``accurate`` or ``fast``."""
         return self.accurate if mode == "accurate" else self.fast
-
-    def level(self, mode: str) -> float:
-        """Return the logit above which a cell is object where no ground-truth box says better."""
-        return float(self.levels[0 if mode == "accurate" else 1])
 
 
 def unit_keys(keys: Tensor) -> Tensor:

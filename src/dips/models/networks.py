@@ -2,7 +2,8 @@
 
 In: the classifier's CNN, which names the class, and what makes the map by ``predict.mode``: a linear map on the CNN's stages
 (``fast``: one pass gives both), a linear map on stages and transformer keys (``accurate``), or the U-Net (``unet``, paper 3.3).
-Images come in as ``(B, 3, H, W)`` in [0, 1]; every network gets them at its own size.
+With a second look the fast map finds the object, and the map of the mode sees it again, enlarged. Images come in as
+``(B, 3, H, W)`` in [0, 1]; every network gets them at its own size.
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ from dips.models.frozen import FrozenNetworks, Look
 from dips.models.inputs import resize_to
 from dips.models.linear_map import LinearMap, LinearMaps
 from dips.models.localizer import Localizer
+from dips.models.second_look import SECOND_WEIGHT, crop, object_windows, paste
 from dips.scoremaps.tiles import LOGIT_MARGIN
 from dips.types import Answer, Answerer, PhotoBatch
 
-__all__ = ["TEMPER", "Networks", "mode_settings", "offered_modes", "require_mode", "tempered", "unet_logits"]
+__all__ = ["TEMPER", "Networks", "mode_settings", "offered_modes", "require_mode", "second_side", "tempered", "unet_logits"]
+
+ACCURATE_SECOND_SIDE = 384  # measured: docs/results.md
 
 TEMPER = 2.0
 """Logits are divided by it before the sigmoid: maps have 8 bits in the protocol, too few to rank what is nearly sure."""
@@ -33,9 +37,10 @@ class Networks(Answerer):
     Args:
         frozen: CNN and, with the mode ``accurate``, transformer. Networks of several modes that share them, and are asked about
             the same batches one after the other, compute them once.
-        config: ``mode``, ``unet_share``, ``size`` and ``flip``.
+        config: ``mode``, ``unet_share``, ``second_look``, ``size`` and ``flip``.
         background: label of the class without object, if there is one.
-        linear: the linear map of the mode.
+        linear: the linear map that sees the whole photo.
+        second: that of the second look, if there is one; the same one by default.
         localizer: the U-Net, with the mode ``unet`` or a ``unet_share`` above 0.
 
     Raises:
@@ -59,13 +64,16 @@ class Networks(Answerer):
         device: torch.device,
         background: int | None = None,
         linear: LinearMap | None = None,
+        second: LinearMap | None = None,
         localizer: Localizer | None = None,
     ) -> None:
         self.unet_share = 1.0 if config.mode == "unet" else config.unet_share
         require_mode(config, linear=linear is not None, unet=localizer is not None)
         self.config, self.device, self.background = config, device, background
+        self.second_side = second_side(config)
         self.frozen = frozen.to(device).eval()
         self.linear = None if linear is None or self.unet_share == 1 else linear.to(device)
+        self.second = self.linear if second is None or self.linear is None else second.to(device)
         self.localizer = None if localizer is None or self.unet_share == 0 else localizer.to(device).eval()
 
     @classmethod
@@ -88,24 +96,39 @@ class Networks(Answerer):
         Raises:
             ConfigError: the mode needs what is not here.
         """
+        config = mode_settings(settings, mode)
+        maps = None if mode == "unet" else linear
         return cls(
             frozen,
-            config=mode_settings(settings, mode),
+            config=config,
             device=device,
             background=background,
-            linear=None if linear is None or mode == "unet" else linear.of(mode),
+            linear=None if maps is None else maps.of("fast" if second_side(config) else mode),
+            second=None if maps is None else maps.of(mode),
             localizer=localizer,
         )
 
     @property
     def side(self) -> int:
-        """Side in pixels of the squares that photos must be given as: the largest that any network sees."""
-        sides = [self.frozen.side]
+        """Side in pixels of the squares that photos must be given as: the largest that any network sees.
+
+        For a second look twice what it sees: an object that has half the frame is then seen in its own pixels.
+        """
+        sides = [self.frozen.side, 2 * self.second_side]
         if self.localizer is not None:
             sides.append(self.config.size)
-        if self.linear is not None and self.config.mode == "accurate":
+        if self.config.mode == "accurate":
             sides += self.frozen.key_sides
         return max(sides)
+
+    @property
+    def level(self) -> float:
+        """The logit above which a cell is object where no ground-truth box says better; that of a U-Net is 0."""
+        if self.linear is None or self.second is None:
+            return 0.0
+        second_share = SECOND_WEIGHT if self.second_side else 0.0
+        level = (1 - second_share) * self.linear.level + second_share * self.second.level
+        return (1 - self.unet_share) * float(level)
 
     @torch.inference_mode()
     def answer(self, batch: PhotoBatch) -> Answer:
@@ -122,21 +145,31 @@ class Networks(Answerer):
 
         With ``flip``, logits and probabilities are averaged with those of the mirror image.
         """
-        logits, probabilities = self._judge(look)
-        if self.config.flip:
-            others, mirrored = self._judge(self.frozen.look(look.images.flip(-1)))
-            logits, probabilities = (logits + others.flip(-1)) / 2, (probabilities + mirrored) / 2
+        logits, probabilities = self._judge(look, self.linear)
+        if self.second_side:
+            level = 0.0 if self.linear is None else (1 - self.unet_share) * self.linear.level
+            windows = object_windows(logits, level)
+            again = self.frozen.look(crop(look.images, windows, self.second_side), self.second_side)
+            logits = paste(logits, self._judge(again, self.second)[0], windows)
         return tempered(logits), probabilities
 
-    def _judge(self, look: Look) -> tuple[Tensor, Tensor]:
+    def _judge(self, look: Look, linear: LinearMap | None) -> tuple[Tensor, Tensor]:
+        """Return logits ``(B, S, S)`` and class probabilities ``(B, C)``, averaged with the mirror image's if asked to."""
+        logits, probabilities = self._see(look, linear)
+        if self.config.flip:
+            others, mirrored = self._see(self.frozen.look(look.images.flip(-1), look.side), linear)
+            logits, probabilities = (logits + others.flip(-1)) / 2, (probabilities + mirrored) / 2
+        return logits, probabilities
+
+    def _see(self, look: Look, linear: LinearMap | None) -> tuple[Tensor, Tensor]:
         """Return logits ``(B, S, S)`` and class probabilities ``(B, C)``."""
         classes = torch.as_tensor(self.frozen.classifier.head(look.pooled))
         parts = []
-        if self.linear is not None:
-            blocks = [*look.stages, *(look.keys if self.config.mode == "accurate" else [])]
-            linear = self.linear(blocks, self._priors(classes))
+        if linear is not None:
+            blocks = look.stages if len(linear.channels) == len(look.stages) else [*look.stages, *look.keys]
+            logits = linear(blocks, self._priors(classes))
             # twice the finest grid: a threshold between two cells has its place (docs/results.md)
-            parts.append((1 - self.unet_share) * resize_maps(linear, 2 * linear.shape[-1]))
+            parts.append((1 - self.unet_share) * resize_maps(logits, 2 * logits.shape[-1]))
         if self.localizer is not None:
             parts.append(self.unet_share * unet_logits(self.localizer, resize_to(look.images, self.config.size)))
         side = max(part.shape[-1] for part in parts)
@@ -174,6 +207,13 @@ def require_mode(config: PredictConfig, *, linear: bool, unet: bool) -> None:
 def offered_modes(linear: LinearMaps | None, localizer: Localizer | None) -> tuple[str, ...]:
     """Return the modes of prediction that a run with these networks can offer."""
     return (*(("fast", "accurate") if linear is not None else ()), *(("unet",) if localizer is not None else ()))
+
+
+def second_side(config: PredictConfig) -> int:
+    """Return the side in pixels of the square that the second look sees; 0 where there is none."""
+    if config.second_look >= 0:
+        return config.second_look
+    return ACCURATE_SECOND_SIDE if config.mode == "accurate" else 0
 
 
 def mode_settings(settings: PredictConfig, mode: str) -> PredictConfig:

@@ -20,7 +20,7 @@ from dips.config import Config, load_config, require_prediction, several
 from dips.errors import ConfigError, RunError, WeightsError
 from dips.models.backbones import Transformer, load_transformer
 from dips.models.frozen import FrozenNetworks
-from dips.models.networks import TEMPER, Networks, mode_settings, offered_modes, require_mode
+from dips.models.networks import TEMPER, Networks, mode_settings, offered_modes, require_mode, second_side
 from dips.models.weights.resolve import Weights, resolve
 from dips.predict.model import PredictionModel, weights_line
 from dips.predict.predictor import Predictor
@@ -94,7 +94,8 @@ class TrainedRun(PredictionModel):
         no_unet = predict.mode != "unet" and predict.unet_share == 0
         same_unet = no_unet or predict.size == trained.size
         same_share = predict.mode == "unet" or predict.unet_share == trained.unet_share
-        return predict.mode in self.meta.thresholds and predict.flip == trained.flip and same_share and same_unet
+        same_looks = predict.flip == trained.flip and second_side(predict) == second_side(trained)
+        return predict.mode in self.meta.thresholds and same_looks and same_share and same_unet
 
     @cached_property
     def transformer_weights(self) -> Weights:

@@ -109,8 +109,8 @@ class Blend:
             whole: the map of the photo as a whole, ``(h, w)`` in [0, 1]. Its logits have a small weight: enough for objects
                 larger than a tile, not enough to blur the others (measured: docs/results.md).
         """
-        tiled = self._sum / self._weight
-        return sigmoid((tiled + WHOLE_WEIGHT * logit(_fitted(whole, self.width, self.height))) / (1 + WHOLE_WEIGHT))
+        joined = self._sum / self._weight + WHOLE_WEIGHT * logit(_fitted(whole, self.width, self.height))
+        return sigmoid(np.asarray(joined / (1 + WHOLE_WEIGHT), np.float32))
 
 
 class ClassVote:

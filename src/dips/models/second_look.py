@@ -1,0 +1,93 @@
+"""The second look: where the first map shows its object, how it is cut out of the photo, and how both maps become one.
+
+In: logits and images of a batch. Out: windows ``(B, 4)``, ``x0 y0 x1 y1`` in fractions of the frame; crops; logits. Tensors
+only, so that an exported file holds these steps like any other layer.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dips.models.inputs import resize_to
+
+__all__ = ["crop", "object_windows", "paste"]
+
+SECOND_WEIGHT = 0.5
+"""Of the second look's logits inside the window; the first look has the rest (docs/results.md)."""
+
+_ENLARGED = 1.5  # the window's sides, as multiples of the object's
+_SMALLEST = 0.25  # side of a window, as a fraction of the frame
+_GRID = 32  # cells per side of the map that the object is found on
+_STEPS = 2 * _GRID  # cells that an object may wind from its peak
+
+
+def object_windows(logits: Tensor, level: Tensor | float) -> Tensor:
+    """Return windows ``(B, 4)`` around the object that each map peaks in: half as large again as its box, inside the frame.
+
+    The object is the 8-connected component of the highest cell among those above ``level``. It is grown from there step by
+    step: no loop ends earlier for one photo than for another, so the same steps serve a batch, a GPU and an exported file.
+
+    Args:
+        logits: ``(B, H, W)``.
+        level: the logit above which a cell is object.
+
+    >>> logits = torch.full((1, 8, 8), -1.0)
+    >>> logits[0, 2:4, 2:6], logits[0, 7, 7] = 3.0, 1.0
+    >>> object_windows(logits, 0.0).tolist()
+    [[0.125, 0.1875, 0.875, 0.5625]]
+    """
+    cells = (resize_to(logits[:, None], _GRID) if logits.shape[-1] > _GRID else logits[:, None]).float()
+    highest = cells.amax((2, 3), keepdim=True)
+    region = (cells >= highest).float()
+    inside = torch.maximum((cells > level).float(), region)
+    for _ in range(_STEPS):
+        region = F.max_pool2d(region, 3, stride=1, padding=1) * inside
+    left, right = _ends(region.amax((1, 2)))
+    top, bottom = _ends(region.amax((1, 3)))
+    return torch.stack([left, top, right, bottom], dim=1)
+
+
+def _ends(line: Tensor) -> tuple[Tensor, Tensor]:
+    """Return where windows begin and end along one axis, of the cells ``(B, N)`` in {0, 1} of their objects there."""
+    count = line.shape[1]
+    cells = torch.arange(count, device=line.device, dtype=line.dtype)
+    first = torch.where(line > 0, cells, float(count)).amin(1) / count
+    last = torch.where(line > 0, cells + 1, 0.0).amax(1) / count
+    centre, half = (first + last) / 2, ((last - first) * (_ENLARGED / 2)).clamp(min=_SMALLEST / 2)
+    return (centre - half).clamp(0, 1), (centre + half).clamp(0, 1)
+
+
+def crop(images: Tensor, windows: Tensor, side: int) -> Tensor:
+    """Return what windows ``(B, 4)`` show of images ``(B, C, H, W)``, stretched to squares ``(B, C, side, side)``, bilinearly.
+
+    Images of at most twice the side need no antialiasing.
+    """
+    centres = (torch.arange(side, device=images.device, dtype=images.dtype) + 0.5) / side
+    x = windows[:, None, 0] + (windows[:, None, 2] - windows[:, None, 0]) * centres
+    y = windows[:, None, 1] + (windows[:, None, 3] - windows[:, None, 1]) * centres
+    return _sampled(images, x, y)
+
+
+def paste(first: Tensor, second: Tensor, windows: Tensor) -> Tensor:
+    """Return logits ``(B, S, S)``: those of the first look, inside the windows averaged with the second look's ``(B, s, s)``.
+
+    >>> both = paste(torch.zeros(1, 4, 4), torch.ones(1, 2, 2), torch.tensor([[0.5, 0.0, 1.0, 0.5]]))
+    >>> [[round(value, 1) for value in row] for row in both[0].tolist()]
+    [[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
+    """
+    side = first.shape[-1]
+    centres = (torch.arange(side, device=first.device, dtype=first.dtype) + 0.5) / side
+    x = (centres - windows[:, None, 0]) / (windows[:, None, 2] - windows[:, None, 0])  # in fractions of the window
+    y = (centres - windows[:, None, 1]) / (windows[:, None, 3] - windows[:, None, 1])
+    inside = ((x > 0) & (x < 1))[:, None, :] & ((y > 0) & (y < 1))[:, :, None]
+    weight = SECOND_WEIGHT * inside.to(first.dtype)
+    return (1 - weight) * first + weight * _sampled(second[:, None], x, y)[:, 0]
+
+
+def _sampled(images: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Return images ``(B, C, H, W)`` at columns ``x`` and rows ``y`` ``(B, S)``, in fractions of the frame."""
+    count, side = x.shape
+    grid = torch.stack([x[:, None, :].expand(count, side, side), y[:, :, None].expand(count, side, side)], dim=-1)
+    return F.grid_sample(images, 2 * grid - 1, mode="bilinear", padding_mode="border", align_corners=False)
