@@ -50,7 +50,7 @@ _LOCALIZER, _ATTENTION = "localizer", "mean_attention"
 _NOTES = {
     _ATTENTION: "class-token attention, mean over heads; no training",
     "fast": "linear map on the stages of the classifier's CNN; no transformer",
-    "accurate": "linear map on the CNN's stages and the transformer's keys",
+    "accurate": "the fast map, and one on the CNN's stages and the transformer's keys",
     "unet": "the trained U-Net alone",
     CENTRE: CENTRE_NOTE,
 }

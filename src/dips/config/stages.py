@@ -207,8 +207,8 @@ class PredictConfig:
     mode: Annotated[
         Literal["fast", "accurate", "unet"],
         Meta(
-            description="what makes the score map: the linear map on the classifier's CNN, which needs no transformer; that on "
-            "CNN and transformer; or the trained U-Net"
+            description="what makes the score map: the linear map on the classifier's CNN, which needs no transformer; the same, "
+            "and after it that on CNN and transformer, which see the object again; or the trained U-Net"
         ),
     ] = "fast"
     unet_share: Annotated[
