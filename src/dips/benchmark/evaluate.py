@@ -83,9 +83,12 @@ def evaluate_model(
             if maps is not None:
                 maps.add(score_map)
             ground_truth = read_ground_truth(sample, protocol)
-            if ground_truth.boxes is not None:
+            boxes = ground_truth.boxes
+            if boxes is None and sample.label is not None and sample.label == model.background:
+                boxes = np.zeros((0, 4), np.float32)  # known to show nothing, whether or not a file of boxes says so
+            if boxes is not None:
                 shows_nothing = model.background is not None and classes[0] == model.background
-                detections.add(None if shows_nothing else protocol.resized(score_map, ground_truth.size), ground_truth.boxes)
+                detections.add(None if shows_nothing else protocol.resized(score_map, ground_truth.size), boxes)
 
         evaluation = evaluate_photos(
             answerers,

@@ -110,7 +110,8 @@ class RunTauRecord(Record, frozen=True, kw_only=True):
     Attributes:
         tau: the threshold.
         box_acc_v2: as MaxBoxAccV2, with this one threshold.
-        precision: of all boxes, at IoU 0.5; photos whose class is the background's have none.
+        precision: of all boxes, at IoU 0.5; photos predicted as the background class have none, and what others of that class
+            have is wrong.
         recall: of all ground-truth boxes.
         f1: their harmonic mean.
         boxes, objects: how many there are of each.

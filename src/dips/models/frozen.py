@@ -46,7 +46,7 @@ class FrozenNetworks(nn.Module):
         self.classifier, self.transformer, self.side = classifier, transformer, side
         self.key_sides = () if transformer is None else tuple(whole_patches(size, transformer.patch) for size in key_sides)
         self._fast: FastCnn | None = None
-        self._last: tuple[NDArray[np.uint8], Look] | None = None
+        self._last: dict[int, tuple[NDArray[np.uint8], Look]] = {}  # by the side of the squares
 
     def cnn(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
         """Return stages and pooled features of square images ``(B, 3, S, S)`` in [0, 1]."""
@@ -62,9 +62,10 @@ class FrozenNetworks(nn.Module):
 
     def look_at_squares(self, squares: NDArray[np.uint8], device: torch.device) -> Look:
         """Look at photos ``(B, S, S, 3) uint8``; whoever asks about the same array next shares what was computed."""
-        if self._last is None or self._last[0] is not squares:
-            self._last = squares, self.look(to_tensor(squares, device))
-        return self._last[1]
+        side = squares.shape[1]
+        if side not in self._last or self._last[side][0] is not squares:
+            self._last[side] = squares, self.look(to_tensor(squares, device))
+        return self._last[side][1]
 
 
 class Look:
