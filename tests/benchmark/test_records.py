@@ -100,7 +100,17 @@ def evaluation(kind: str, photos: str = "", centre: dict[str, float] | None = No
     if kind == "score":
         more |= {"maps": "MAPS", "n_truth": 1, "resized": False, "partial": False, "problems": []}
         return MapEvaluation(**fields, **more, validation_tau_from=None)
-    more |= {"note": "", "classes": [], "sst": "", "mode": "fast", "unet_share": 0.0, "weights": {}, "seed": 0, "skipped": []}
+    more |= {
+        "note": "",
+        "classes": [],
+        "sst": "",
+        "mode": "fast",
+        "second_look": 0,
+        "unet_share": 0.0,
+        "weights": {},
+        "seed": 0,
+        "skipped": [],
+    }
     more |= {"files": {}, "at_run_tau": None}
     return ModelEvaluation(**fields, **more, validation_tau_from="")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -211,6 +212,16 @@ def test_a_share_of_one_needs_no_linear_map(rig: Rig, images: Tensor) -> None:
 class TestSecondLook:
     """The fast map finds the object; the map of the mode sees it again."""
 
+    @pytest.fixture
+    def levels(self, rig: Rig) -> Iterator[float]:
+        """The level of the fast map, a third of the accurate one's."""
+        level = 0.7
+        rig.maps.fast.level.fill_(level)
+        rig.maps.accurate.level.fill_(3 * level)
+        yield level
+        rig.maps.fast.level.zero_()
+        rig.maps.accurate.level.zero_()
+
     def networks(self, rig: Rig, mode: Any, share: float = 0.0, **settings: Any) -> Networks:
         return Networks.of_mode(
             mode,
@@ -229,9 +240,9 @@ class TestSecondLook:
             ("accurate", -1, {"cnn": 2, "transformer": 1}, 768),
             ("unet", -1, {"cnn": 1, "unet": 1}, 96),
             ("fast", 48, {"cnn": 2}, 96),
-            ("accurate", 56, {"cnn": 2, "transformer": 1}, 112),
+            ("accurate", 56, {"cnn": 2, "transformer": 1}, 144),  # the transformer sees 72
             ("accurate", 0, {"cnn": 1, "transformer": 1}, 72),
-            ("unet", 48, {"cnn": 2, "unet": 2}, 96),
+            ("unet", 48, {"cnn": 1, "unet": 1}, 96),
         ],
     )
     def test_what_runs(self, rig: Rig, mode: str, second_look: int, runs: dict[str, int], side: int) -> None:
@@ -243,28 +254,32 @@ class TestSecondLook:
 
     @pytest.mark.parametrize("mode", ["fast", "accurate"])
     @pytest.mark.parametrize("share", [0.0, 0.3])
-    def test_the_second_map_is_pasted_into_the_first(self, rig: Rig, images: Tensor, mode: str, share: float) -> None:
-        networks = self.networks(rig, mode, share=share, second_look=64)
-        first, second = (rig.networks(mode=name, unet_share=share) for name in ("fast", mode))
+    @pytest.mark.parametrize("flip", [False, True])
+    def test_the_second_map_is_pasted_into_the_first(
+        self, rig: Rig, images: Tensor, mode: str, share: float, flip: bool, levels: float
+    ) -> None:
+        networks = self.networks(rig, mode, share=share, second_look=48, flip=flip)
+        first, second = (rig.networks(mode=name, unet_share=share, flip=flip) for name in ("fast", mode))
         maps, probabilities = first.judge(rig.frozen.look(images))
         logits = TEMPER * torch.logit(maps)
-        windows = object_windows(logits, 0.0)
-        again = TEMPER * torch.logit(second.judge(rig.frozen.look(crop(images, windows, 64), 64))[0])
+        windows = object_windows(logits, (1 - share) * levels)
+        assert not torch.equal(windows, object_windows(logits, 0.0)), "the level decides"
+        cut = max([48, *([72] if mode == "accurate" else []), *([96] if share else [])])
+        again = TEMPER * torch.logit(second.judge(rig.frozen.look(crop(images, windows, cut), 48))[0])
         found, classes = networks.judge(rig.frozen.look(images))
-        torch.testing.assert_close(TEMPER * torch.logit(found), paste(logits, again, windows), atol=2e-3, rtol=2e-3)
+        torch.testing.assert_close(TEMPER * torch.logit(found), paste(logits, again, windows), atol=5e-3, rtol=5e-3)
         assert torch.equal(classes, probabilities), "the class is that of the whole photo"
 
-    def test_the_level_is_that_of_both_looks(self, rig: Rig) -> None:
-        rig.maps.fast.level.fill_(1.0)
-        rig.maps.accurate.level.fill_(2.0)
-        try:
-            for mode, side, expected in (("fast", 0, 1.0), ("fast", 64, 1.0), ("accurate", 0, 2.0), ("accurate", 64, 1.5)):
-                assert self.networks(rig, mode, second_look=side).level == pytest.approx(expected)
-            assert self.networks(rig, "fast", share=0.25).level == pytest.approx(0.75)
-            assert self.networks(rig, "unet").level == 0
-        finally:
-            rig.maps.fast.level.zero_()
-            rig.maps.accurate.level.zero_()
+    @pytest.mark.parametrize("side", [1, 31])
+    def test_too_small_to_see_anything(self, rig: Rig, side: int) -> None:
+        with pytest.raises(ConfigError, match=rf"predict\.second_look={side}: give at least 32 pixels"):
+            self.networks(rig, "fast", second_look=side)
+
+    def test_the_level_is_that_of_both_looks(self, rig: Rig, levels: float) -> None:
+        for mode, side, expected in (("fast", 0, 1.0), ("fast", 64, 1.0), ("accurate", 0, 3.0), ("accurate", 64, 2.0)):
+            assert self.networks(rig, mode, second_look=side).level == pytest.approx(expected * levels)
+        assert self.networks(rig, "fast", share=0.25).level == pytest.approx(0.75 * levels)
+        assert self.networks(rig, "unet").level == 0
 
 
 def test_only_localized_photos_have_maps(rig: Rig) -> None:

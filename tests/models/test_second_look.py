@@ -44,12 +44,19 @@ def test_the_window_holds_the_component_of_the_peak(side: int, seed: int, densit
 def test_each_map_of_a_batch_has_its_own_window() -> None:
     logits = torch.full((3, 64, 64), -1.0)
     logits[0, 8:24, 8:40] = 1
-    logits[1, 40:60, 40:60] = 1  # logits[2] is flat: everything is its peak
+    logits[1, 40:60, 40:60] = 1
+    logits[2] = 1  # flat: everything is one object
     windows = object_windows(logits, 0.0)
     np.testing.assert_allclose(windows[0], [0, 0.0625, 0.75, 0.4375], atol=1e-6)
     assert windows[1, 0] == windows[1, 1] == pytest.approx(0.625 - 0.078125) and windows[2].tolist() == [0, 0, 1, 1]
     for one, window in zip(logits, windows, strict=True):
         assert torch.equal(object_windows(one[None], 0.0)[0], window), "whatever else is in the batch"
+
+
+def test_of_two_equal_peaks_the_first_is_taken() -> None:
+    logits = torch.full((1, 16, 16), -1.0)
+    logits[0, 1:3, 1:3] = logits[0, 12:15, 12:15] = 9.21
+    assert object_windows(logits, 0.0)[0].tolist() == pytest.approx([0.03125, 0.03125, 0.21875, 0.21875], abs=0.04)
 
 
 @pytest.mark.parametrize("window", [(0.0, 0.0, 1.0, 1.0), (0.25, 0.5, 0.75, 1.0), (0.5, 0.25, 0.75, 0.75)])
@@ -75,3 +82,11 @@ def test_what_was_cut_out_comes_back_where_it_was() -> None:
     inside = torch.zeros(2, 64, 64)
     inside[0, 16:48, 16:48] = inside[1, 32:, :32] = 1
     torch.testing.assert_close(doubled - first, SECOND_WEIGHT * inside, atol=0.01, rtol=0)
+
+
+def test_nothing_is_skipped_where_a_crop_shrinks() -> None:
+    """Every pixel of a fine pattern counts, as in its mean."""
+    pattern = torch.zeros(1, 1, 256, 256)
+    pattern[..., ::4] = 1
+    found = crop(pattern, torch.tensor([[0.0, 0.0, 1.0, 1.0]]), 32)
+    torch.testing.assert_close(found[..., 4:-4, 4:-4], torch.full((1, 1, 24, 24), 0.25), atol=0.05, rtol=0)

@@ -27,7 +27,7 @@ from dips.types import PhotoBatch
 
 from ..conftest import random_transformer
 
-CONFIG = PredictConfig(mode="unet", size=64, flip=False, threshold=0.5, batch=2, min_area=0.001)
+CONFIG = PredictConfig(mode="unet", second_look=0, size=64, flip=False, threshold=0.5, batch=2, min_area=0.001)
 Mode = Literal["fast", "accurate", "unet"]
 MODES = pytest.mark.parametrize("mode", ["fast", "unet"])
 

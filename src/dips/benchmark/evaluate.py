@@ -28,6 +28,7 @@ from dips.benchmark.records import (
     shared_fields,
 )
 from dips.data import align_classes, load_data
+from dips.data.images import image_size
 from dips.data.listing import split_name
 from dips.data.problems import ProblemRecord
 from dips.errors import DataError, WeightsError
@@ -50,7 +51,7 @@ _LOCALIZER, _ATTENTION = "localizer", "mean_attention"
 _NOTES = {
     _ATTENTION: "class-token attention, mean over heads; no training",
     "fast": "linear map on the stages of the classifier's CNN; no transformer",
-    "accurate": "the fast map, and one on the CNN's stages and the transformer's keys",
+    "accurate": "linear map on the CNN's stages and the transformer's keys",
     "unet": "the trained U-Net alone",
     CENTRE: CENTRE_NOTE,
 }
@@ -88,7 +89,8 @@ def evaluate_model(
                 boxes = np.zeros((0, 4), np.float32)  # known to show nothing, whether or not a file of boxes says so
             if boxes is not None:
                 shows_nothing = model.background is not None and classes[0] == model.background
-                detections.add(None if shows_nothing else protocol.resized(score_map, ground_truth.size), boxes)
+                size = ground_truth.size or (image_size(sample.path) if protocol.side is None else None)
+                detections.add(None if shows_nothing else protocol.resized(score_map, size), boxes)
 
         evaluation = evaluate_photos(
             answerers,
@@ -107,7 +109,11 @@ def evaluate_model(
             log("no photo of this split has ground-truth boxes or masks: only the classification is evaluated")
         write_rows(rows_path, own.images, classes=model.classes)
         write_shown(photos_path, evaluation.samples, own.images, maps, photos=photos, rule=_rule(model), classes=model.classes)
-    notes = {**_NOTES, _LOCALIZER: f"{_NOTES[mode]} (predict.mode={mode})"}
+    notes = {**_NOTES, _LOCALIZER: _NOTES[mode]}
+    for name, item in answerers.items():
+        if isinstance(item, Networks) and item.second_side:
+            notes[name] += f"; what the fast map finds is seen again at {item.second_side} px"
+    notes[_LOCALIZER] += f" (predict.mode={mode})"
     taus = {_LOCALIZER: model.best_tau, **_others_taus(model)} if mismatch is None else {}
     methods = {name: MethodResult(notes[name], result, taus.get(name) or None) for name, result in evaluation.methods.items()}
     transformer = model.record.weights["transformer"]
@@ -122,6 +128,7 @@ def evaluate_model(
         classes=_classes(model, own),
         sst=transformer.note or transformer.arch,
         mode=mode,
+        second_look=model.networks.second_side,
         unet_share=model.networks.unet_share if mode != "unet" else 0.0,
         weights=msgspec.to_builtins(model.record.weights),
         seed=model.config.train.seed,
@@ -168,9 +175,8 @@ def _answerers(model: TrainedRun) -> dict[str, Answerer]:
 
 
 def _others_taus(model: TrainedRun) -> dict[str, dict[str, float]]:
-    """Return thresholds by mode; not of one that was trained with a share of the U-Net, which its row does not have."""
-    mixed = {model.meta.mode} if model.meta.unet_share else set()
-    return {mode: taus for mode, taus in model.meta.thresholds.items() if mode not in mixed}
+    """Return the thresholds of the modes that make maps like those that they were chosen for."""
+    return {mode: taus for mode, taus in model.meta.thresholds.items() if model.suits(mode)}
 
 
 def _detections(model: TrainedRun) -> DetectionCounter:

@@ -110,8 +110,8 @@ class RunTauRecord(Record, frozen=True, kw_only=True):
     Attributes:
         tau: the threshold.
         box_acc_v2: as MaxBoxAccV2, with this one threshold.
-        precision: of all boxes, at IoU 0.5; photos predicted as the background class have none, and what others of that class
-            have is wrong.
+        precision: of all boxes, at IoU 0.5. Photos predicted as the background class have none; boxes in others of that class
+            are wrong.
         recall: of all ground-truth boxes.
         f1: their harmonic mean.
         boxes, objects: how many there are of each.
@@ -134,7 +134,7 @@ class ModelEvaluation(EvaluationRecord, frozen=True, kw_only=True):
         note: a sentence of the user's about the photos.
         validation_tau_from: how the thresholds were chosen, or why none of them suits these photos.
         at_run_tau: what the boxes of ``dips predict`` are worth, at the run's own threshold; None where it has none.
-        mode, unet_share: how the run predicts (``predict.mode``).
+        mode, second_look, unet_share: how the run predicts (``predict.mode``); side in pixels of the second look, 0 for none.
         sst: the transformer, which predicts (``accurate``) or taught the maps.
         files: SHA-256 of what else the evaluation left in the run folder, by name.
     """
@@ -147,6 +147,7 @@ class ModelEvaluation(EvaluationRecord, frozen=True, kw_only=True):
     at_run_tau: RunTauRecord | None
     classes: list[ClassRecord]
     mode: str
+    second_look: int
     unet_share: float
     sst: str
     weights: dict[str, Any]

@@ -124,7 +124,7 @@ class Dips(_Mode):
 
 
 class Accurate(_Mode):
-    """The same run in the mode ``accurate``: the linear map on CNN and transformer."""
+    """The same run in the mode ``accurate``: the fast map, and a second look of CNN and transformer."""
 
     name = "accurate"
     title = "DiPS, accurate"

@@ -207,8 +207,8 @@ class PredictConfig:
     mode: Annotated[
         Literal["fast", "accurate", "unet"],
         Meta(
-            description="what makes the score map: the linear map on the classifier's CNN, which needs no transformer; the same, "
-            "and after it that on CNN and transformer, which see the object again; or the trained U-Net"
+            description="what makes the score map: the linear map on the classifier's CNN, which needs no transformer; the "
+            "same, and after it that on CNN and transformer, which see the object again; or the trained U-Net"
         ),
     ] = "fast"
     unet_share: Annotated[
@@ -219,8 +219,8 @@ class PredictConfig:
         Meta(
             ge=-1,
             le=2048,
-            description="side of the square in which the networks see the object again, cut out of the photo with a margin; "
-            "0 = they look once, -1 = 384 in the mode accurate, otherwise 0",
+            description="side of the square in which the CNN sees the object again, cut out of the photo with a margin, for a "
+            "linear map; 32 or more, 0 = one look only, -1 = 384 in the mode accurate, otherwise 0",
         ),
     ] = -1
     size: Annotated[int, Meta(ge=32, description="side of the square that the U-Net sees")] = 160

@@ -104,5 +104,6 @@ def _outer_convolutions(graph: Any) -> list[str]:
                 outer.append(node.name)
             leads_on = True
         if leads_on:
-            followed.update(node.input)
+            # what says where a crop lies is not followed by the networks that see the crop
+            followed.update(node.input[:1] if node.op_type == "GridSample" else node.input)
     return outer

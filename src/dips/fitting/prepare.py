@@ -15,7 +15,7 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor
 
-from dips.config import Config, PredictConfig
+from dips.config import Config
 from dips.data import require_trainable
 from dips.data.images import ByteImage
 from dips.errors import DataError
@@ -30,7 +30,7 @@ from dips.models.classifier import Classifier, LinearProbe
 from dips.models.frozen import FrozenNetworks, Look
 from dips.models.inputs import to_tensor
 from dips.models.linear_map import LinearMaps
-from dips.models.networks import Networks, second_side
+from dips.models.networks import Networks
 from dips.models.weights.resolve import Weights, resolve
 from dips.system.console import log
 from dips.system.device import seed_everything
@@ -262,11 +262,11 @@ class _Preparation:
         return 100 * int((predicted == labels).sum()) / len(labels)
 
     def _refined(self, linear: LinearMaps, look: Look) -> Tensor:
-        """Return the accurate score maps ``(B, h, w)`` in [0, 1] of what CNN and transformer look at."""
+        """Return the accurate score maps ``(B, h, w)`` in [0, 1] of what CNN and transformer look at, once."""
         networks = Networks.of_mode(
             "accurate",
             look.networks,
-            settings=self._teacher,
+            settings=dataclasses.replace(self.config.predict, unet_share=0.0, second_look=0, flip=False),
             device=self.device,
             background=self.train.background,
             linear=linear,
@@ -274,17 +274,12 @@ class _Preparation:
         )
         return networks.judge(look)[0]
 
-    @property
-    def _teacher(self) -> PredictConfig:
-        """The settings of the maps that a U-Net learns from."""
-        return dataclasses.replace(self.config.predict, mode="accurate", unet_share=0.0, flip=False)
-
     def _proposals(self, linear: LinearMaps | None, labels: Tensor) -> Proposals:
         """Harvest both parts at once, the training part first, and score the proposals."""
         config, count = self.config, len(self.train)
         names = self._names()
         if linear is not None:
-            names["linear"] = f"{network_hash(linear)} {second_side(self._teacher)}"
+            names["linear"] = network_hash(linear)
             names["classifier"] = network_hash(self.classifier)  # its probabilities weigh the classes' maps
 
         refined = None if linear is None else partial(self._refined, linear)

@@ -61,7 +61,8 @@ class FrozenNetworks(nn.Module):
         return Look(self, images, side or self.side)
 
     def look_at_squares(self, squares: NDArray[np.uint8], device: torch.device) -> Look:
-        """Look at photos ``(B, S, S, 3) uint8``; whoever asks about the same array next shares what was computed."""
+        """Look at photos ``(B, S, S, 3) uint8``; whoever asks about the same array, before another of its side, shares
+        what was computed."""
         side = squares.shape[1]
         if side not in self._last or self._last[side][0] is not squares:
             self._last[side] = squares, self.look(to_tensor(squares, device))

@@ -25,7 +25,7 @@ class LinearMap(nn.Module):
     Attributes:
         weights: per block ``(K, C_i)``.
         bias: ``(K,)``.
-        level: the logit above which a cell is object where no ground-truth box says better.
+        level: the logit above which a cell is object: for a second look, and where no ground-truth box says better.
 
     Example:
         >>> linear = LinearMap(channels=(8, 4), outputs=3)

@@ -26,6 +26,7 @@ from dips.types import Answer, Answerer, PhotoBatch
 __all__ = ["TEMPER", "Networks", "mode_settings", "offered_modes", "require_mode", "second_side", "tempered", "unet_logits"]
 
 ACCURATE_SECOND_SIDE = 384  # measured: docs/results.md
+MIN_SECOND_SIDE = 32
 
 TEMPER = 2.0
 """Logits are divided by it before the sigmoid: maps have 8 bits in the protocol, too few to rank what is nearly sure."""
@@ -36,7 +37,7 @@ class Networks(Answerer):
 
     Args:
         frozen: CNN and, with the mode ``accurate``, transformer. Networks of several modes that share them, and are asked about
-            the same batches one after the other, compute them once.
+            the same batches, compute them once; modes whose :attr:`side` differs are given different batches.
         config: ``mode``, ``unet_share``, ``second_look``, ``size`` and ``flip``.
         background: label of the class without object, if there is one.
         linear: the linear map that sees the whole photo.
@@ -70,7 +71,7 @@ class Networks(Answerer):
         self.unet_share = 1.0 if config.mode == "unet" else config.unet_share
         require_mode(config, linear=linear is not None, unet=localizer is not None)
         self.config, self.device, self.background = config, device, background
-        self.second_side = second_side(config)
+        self.second_side = second_side(config)  # what the CNN sees then, in pixels
         self.frozen = frozen.to(device).eval()
         self.linear = None if linear is None or self.unet_share == 1 else linear.to(device)
         self.second = self.linear if second is None or self.linear is None else second.to(device)
@@ -112,18 +113,24 @@ class Networks(Answerer):
     def side(self) -> int:
         """Side in pixels of the squares that photos must be given as: the largest that any network sees.
 
-        For a second look twice what it sees: an object that has half the frame is then seen in its own pixels.
+        For a second look twice what is cut out: an object that has half the frame is then seen in its own pixels.
         """
-        sides = [self.frozen.side, 2 * self.second_side]
-        if self.localizer is not None:
-            sides.append(self.config.size)
-        if self.config.mode == "accurate":
-            sides += self.frozen.key_sides
-        return max(sides)
+        return max(self.frozen.side, 2 * self._cut_side, *self._other_sides)
+
+    @property
+    def _other_sides(self) -> list[int]:
+        """Sides in pixels of what transformer and U-Net see."""
+        sides = [] if self.localizer is None else [self.config.size]
+        return sides + (list(self.frozen.key_sides) if self.linear is not None and self.config.mode == "accurate" else [])
+
+    @property
+    def _cut_side(self) -> int:
+        """Side in pixels of what is cut out for the second look: the largest that any network sees then; 0 without one."""
+        return max([self.second_side, *self._other_sides]) if self.second_side else 0
 
     @property
     def level(self) -> float:
-        """The logit above which a cell is object where no ground-truth box says better; that of a U-Net is 0."""
+        """The logit above which a cell is object, where no ground-truth box says better; a U-Net's is 0."""
         if self.linear is None or self.second is None:
             return 0.0
         second_share = SECOND_WEIGHT if self.second_side else 0.0
@@ -143,13 +150,13 @@ class Networks(Answerer):
     def judge(self, look: Look) -> tuple[Tensor, Tensor]:
         """Return score maps ``(B, S, S)`` in [0, 1] and class probabilities ``(B, C)`` of what the frozen networks look at.
 
-        With ``flip``, logits and probabilities are averaged with those of the mirror image.
+        With ``flip``, logits and probabilities are averaged with those of the mirror image. A second look changes logits alone;
+        it weighs the classes' maps by what the crop itself shows.
         """
         logits, probabilities = self._judge(look, self.linear)
-        if self.second_side:
-            level = 0.0 if self.linear is None else (1 - self.unet_share) * self.linear.level
-            windows = object_windows(logits, level)
-            again = self.frozen.look(crop(look.images, windows, self.second_side), self.second_side)
+        if self.second_side and self.linear is not None:
+            windows = object_windows(logits, (1 - self.unet_share) * self.linear.level)
+            again = self.frozen.look(crop(look.images, windows, self._cut_side), self.second_side)
             logits = paste(logits, self._judge(again, self.second)[0], windows)
         return tempered(logits), probabilities
 
@@ -190,9 +197,13 @@ def require_mode(config: PredictConfig, *, linear: bool, unet: bool) -> None:
         unet: it has a U-Net.
 
     Raises:
-        ConfigError: it cannot.
+        ConfigError: it cannot, or the second look would see next to nothing.
     """
     share = 1.0 if config.mode == "unet" else config.unet_share
+    if 0 < config.second_look < MIN_SECOND_SIDE:
+        raise ConfigError(
+            f"predict.second_look={config.second_look}: give at least {MIN_SECOND_SIDE} pixels, 0 for one look only, or -1"
+        )
     if share > 0 and not unet:
         raise ConfigError(
             "predict.mode=unet and predict.unet_share above 0 need a U-Net, and this run trained none; train with "
@@ -210,10 +221,13 @@ def offered_modes(linear: LinearMaps | None, localizer: Localizer | None) -> tup
 
 
 def second_side(config: PredictConfig) -> int:
-    """Return the side in pixels of the square that the second look sees; 0 where there is none."""
-    if config.second_look >= 0:
-        return config.second_look
-    return ACCURATE_SECOND_SIDE if config.mode == "accurate" else 0
+    """Return the side in pixels of the square that the CNN sees in the second look; 0 where there is none.
+
+    Only linear maps look twice, so a U-Net alone does not.
+    """
+    if config.mode == "unet" or config.unet_share == 1:
+        return 0
+    return config.second_look if config.second_look >= 0 else ACCURATE_SECOND_SIDE if config.mode == "accurate" else 0
 
 
 def mode_settings(settings: PredictConfig, mode: str) -> PredictConfig:

@@ -27,7 +27,7 @@ def object_windows(logits: Tensor, level: Tensor | float) -> Tensor:
     """Return windows ``(B, 4)`` around the object that each map peaks in: half as large again as its box, inside the frame.
 
     The object is the 8-connected component of the highest cell among those above ``level``. It is grown from there step by
-    step: no loop ends earlier for one photo than for another, so the same steps serve a batch, a GPU and an exported file.
+    step, at most 64 cells far: the same steps for every photo, so that they serve a batch, a GPU and an exported file.
 
     Args:
         logits: ``(B, H, W)``.
@@ -39,8 +39,9 @@ def object_windows(logits: Tensor, level: Tensor | float) -> Tensor:
     [[0.125, 0.1875, 0.875, 0.5625]]
     """
     cells = (resize_to(logits[:, None], _GRID) if logits.shape[-1] > _GRID else logits[:, None]).float()
-    highest = cells.amax((2, 3), keepdim=True)
-    region = (cells >= highest).float()
+    flat = cells.flatten(1)
+    # the first of several: what is joined to one peak is one object
+    region = (torch.arange(flat.shape[1], device=flat.device) == flat.argmax(1, keepdim=True)).float().view_as(cells)
     inside = torch.maximum((cells > level).float(), region)
     for _ in range(_STEPS):
         region = F.max_pool2d(region, 3, stride=1, padding=1) * inside
@@ -60,10 +61,11 @@ def _ends(line: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def crop(images: Tensor, windows: Tensor, side: int) -> Tensor:
-    """Return what windows ``(B, 4)`` show of images ``(B, C, H, W)``, stretched to squares ``(B, C, side, side)``, bilinearly.
+    """Return what windows ``(B, 4)`` show of square images ``(B, C, H, W)``, stretched to ``(B, C, side, side)``, bilinearly.
 
-    Images of at most twice the side need no antialiasing.
+    Images of more than twice the side are brought to that first, so that nothing is skipped.
     """
+    images = resize_to(images, min(images.shape[-1], 2 * side))
     centres = (torch.arange(side, device=images.device, dtype=images.dtype) + 0.5) / side
     x = windows[:, None, 0] + (windows[:, None, 2] - windows[:, None, 0]) * centres
     y = windows[:, None, 1] + (windows[:, None, 3] - windows[:, None, 1]) * centres

@@ -88,14 +88,17 @@ class TrainedRun(PredictionModel):
 
     @property
     def as_trained(self) -> bool:
-        """Return whether thresholds were chosen for maps like these."""
-        predict = self.config.predict
-        trained = mode_settings(self.trained, predict.mode)
-        no_unet = predict.mode != "unet" and predict.unet_share == 0
-        same_unet = no_unet or predict.size == trained.size
-        same_share = predict.mode == "unet" or predict.unet_share == trained.unet_share
-        same_looks = predict.flip == trained.flip and second_side(predict) == second_side(trained)
-        return predict.mode in self.meta.thresholds and same_looks and same_share and same_unet
+        """Whether thresholds were chosen for maps like these."""
+        return self.suits(self.config.predict.mode)
+
+    def suits(self, mode: str) -> bool:
+        """Return whether thresholds were chosen for the maps that this mode makes, with the settings of now."""
+        now, then = (mode_settings(settings, mode) for settings in (self.config.predict, self.trained))
+        no_unet = mode != "unet" and now.unet_share == 0
+        same_unet = no_unet or now.size == then.size
+        same_share = mode == "unet" or now.unet_share == then.unet_share
+        same_looks = now.flip == then.flip and second_side(now) == second_side(then)
+        return mode in self.meta.thresholds and same_looks and same_share and same_unet
 
     @cached_property
     def transformer_weights(self) -> Weights:
