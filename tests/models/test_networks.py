@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dips.config import PredictConfig
+from dips.config import HarvestConfig, PredictConfig
 from dips.errors import ConfigError
+from dips.harvest.linear import PhotoFeatures, fit_linear_maps, joint_grids
 from dips.models.classifier import Classifier
 from dips.models.frozen import FrozenNetworks
 from dips.models.inputs import resize_to
@@ -280,6 +281,37 @@ class TestSecondLook:
             assert self.networks(rig, mode, second_look=side).level == pytest.approx(expected * levels)
         assert self.networks(rig, "fast", share=0.25).level == pytest.approx(0.75 * levels)
         assert self.networks(rig, "unet").level == 0
+
+
+@pytest.mark.parametrize("arch", ["test_resnet", "test_nfnet", "test_convnext"])
+@pytest.mark.parametrize("mode", ["fast", "accurate"])
+def test_any_cnn_serves_both_modes(rig: Rig, arch: str, mode: str) -> None:
+    """Whatever its stages and strides are: maps are fitted on its features, and applied."""
+    torch.manual_seed(0)
+    classifier = Classifier(arch, 4).eval()
+    frozen = FrozenNetworks(classifier, side=64, transformer=rig.frozen.transformer, key_sides=(72,))
+    photos = torch.rand(8, 3, 64, 64)
+    photos[:, :, 16:40, 24:56] /= 8  # a dark object
+    with torch.inference_mode():
+        look = frozen.look(photos)
+        blocks = tuple(joint_grids([*look.stages, *look.keys]))
+        attention = 1 - photos.mean(1)
+    features = PhotoFeatures(blocks, (72,), attention, np.array([0, 1, 2, 0, 1, 2, 0, 1]))
+    maps = fit_linear_maps(features, 3, HarvestConfig())
+    networks = Networks.of_mode(
+        mode,
+        frozen,
+        settings=PredictConfig(second_look=48),
+        device=CPU,
+        background=3,
+        linear=maps,
+        localizer=None,
+    )
+    found = networks.answer(PhotoBatch((photos.permute(0, 2, 3, 1) * 255).byte().numpy())).maps
+    assert found.shape[0] == 8 and found.shape[1] == found.shape[2] >= 16
+    rows = (np.arange(found.shape[1]) + 0.5) * 64 / found.shape[1]
+    inside = ((rows > 16) & (rows < 40))[:, None] & ((rows > 24) & (rows < 56))[None]
+    assert found[:, inside].mean() > found[:, ~inside].mean() + 0.2
 
 
 def test_only_localized_photos_have_maps(rig: Rig) -> None:
