@@ -174,7 +174,10 @@ class TrainedRun(PredictionModel):
         """The networks, and how their maps become objects."""
         networks, threshold = self.networks, self.config.predict.threshold
         if threshold < 0 and not self.as_trained:
-            log("the threshold was chosen for other settings of predict; predict.threshold gives one that fits")
+            log(
+                "the threshold was chosen for other settings of predict; look at the pictures, and set predict.threshold "
+                "if it does not fit"
+            )
         config = dataclasses.replace(self.config.predict, threshold=self.best_tau["run"] if threshold < 0 else threshold)
         return Predictor(
             networks,
