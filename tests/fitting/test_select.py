@@ -23,7 +23,7 @@ from dips.evaluate.detection import DetectionCounter
 from dips.evaluate.protocol import FRAMED
 from dips.fitting import select
 from dips.fitting.prepare import TrainingInputs
-from dips.fitting.select import TrainingResult, fit_and_select
+from dips.fitting.select import TrainingResult, fit_and_select, steady_taus
 from dips.harvest.store import Store
 from dips.models.networks import TEMPER, Networks
 from dips.types import DataSet, PhotoBatch, Sample
@@ -108,7 +108,7 @@ def test_thresholds_by_boxes_are_those_of_the_modes_own_maps(
             counter.add(FRAMED.resized(score_map, None), FRAMED.boxes(sample.boxes, (64, 48)))
         assert result.thresholds[name]["run"] == counter.best_tau
         boxes = evaluate_maps(maps, boxed)
-        assert {key: tau for key, tau in result.thresholds[name].items() if key != "run"} == boxes.best_tau
+        assert {key: tau for key, tau in result.thresholds[name].items() if key != "run"} == steady_taus(boxes)
         if name == mode:
             assert result.validation["f1"] == 100 * counter.f1.max() and result.validation["v2"] == boxes.max_box_acc_v2
 
@@ -215,3 +215,14 @@ def test_a_run_is_not_resumed_with_other_photos(
     other = dataclasses.replace(parts[0], samples=tuple(samples))
     with pytest.raises(RunError, match=r"photos and weights.*resume with"):
         train_parts((other, parts[1]), tmp_path, resume=True)
+
+
+def test_steady_thresholds() -> None:
+    """Of a hundred photos: the middle of what is at most one photo worse than the best, not a peak beside it."""
+    taus = np.linspace(0, 1, 11)
+    v1 = np.array([0, 0, 81, 80, 80, 80, 80, 0, 79, 0, 0], float)
+    v2 = np.stack([v1, np.roll(v1, 1), np.full(11, 50.0)])
+    result = dataclasses.replace(evaluate_maps([], []), n_images=100, n_boxes=100, taus=taus, v1=v1, v2=v2)
+    found = steady_taus(result)
+    assert found == pytest.approx({"v1": 0.4, "30": 0.4, "50": 0.5, "70": 0.5, "v2": 0.5})
+    assert set(found) == set(result.best_tau)

@@ -74,6 +74,7 @@ def evaluation() -> Evaluation:
         method("centre", 80, note="looks at no photo"),
         classes=[{"name": "<b>tower</b>", "n": 3, "accuracy": 66.7, "box_acc_50": None}],
         top1_cls=66.7,
+        at_run_tau={"tau": 0.4, "precision": 81.25, "recall": 71.5, "f1": 76.1, "box_acc_v2": 44.4, "boxes": 16, "objects": 3},
     )
 
 
@@ -123,7 +124,9 @@ def test_it_tells_the_numbers_and_how_they_were_made(report: tuple[str, Page]) -
     for method in made:
         assert f"{method.boxes.max_box_acc_v2:.1f}" in page.text and method.name in page.text
     chosen = made[0].at_tau
-    assert chosen is not None and f"{chosen.box_acc_v2:.1f} % at the thresholds chosen on validation" in page.text
+    assert chosen is not None and f"{chosen.box_acc_v2:.1f} % at the run's own threshold, chosen without boxes" in page.text
+    assert "that are right, IoU ≥ 0.5 81.2 % 71.5 % of the objects are found (F1 76.1), at the run's own threshold" in page.text
+    assert "Thresholds chosen without boxes:" in page.text and "on validation" not in page.text
     for words in (
         "split test",
         "of the evaluated split",
@@ -262,6 +265,12 @@ def test_a_kind_of_error_that_no_method_has_is_not_explained(
     rows = [{**methods[0], "activations": None}, {**methods[1], "activations": None, "dissection": None}]
     _, page = write(tmp_path / "report.html", make_page, evaluation=evaluated(*rows), photos=None)
     assert "Several objects" in page.text and "Wrong class" not in page.text and "inside and outside" not in page.text
+
+
+def test_thresholds_that_boxes_chose(tmp_path: Path, make_page: MakePage) -> None:
+    _, page = write(tmp_path / "report.html", make_page, run=run(label_free=False), photos=None)
+    assert "% at the thresholds chosen on validation" in page.text and "Thresholds chosen on validation:" in page.text
+    assert "without boxes" not in page.text.replace("agreement with held-out proposals, without boxes.", "")
 
 
 def test_no_evaluation_and_no_epochs_will_do(tmp_path: Path, make_page: MakePage) -> None:

@@ -25,6 +25,7 @@ from dips.data.split import spread
 from dips.evaluate.boxes import boxes_at_thresholds, tau_grid
 from dips.evaluate.detection import DetectionCounter
 from dips.evaluate.protocol import FRAMED
+from dips.evaluate.result import BoxResult
 from dips.fitting.prepare import TrainingInputs
 from dips.fitting.splits import boxed_positions, resolve_select_on
 from dips.models.inputs import resize_to, to_tensor
@@ -34,7 +35,7 @@ from dips.system.device import seed_everything
 from dips.train.loop import FitResult, fit_localizer
 from dips.types import FloatArray, Sample
 
-__all__ = ["TrainingResult", "fit_and_select"]
+__all__ = ["TrainingResult", "fit_and_select", "steady_taus"]
 
 _THRESHOLDS = 1000  # the protocol's
 _COARSE_THRESHOLDS = 101  # while training: a hundredth is fine enough to compare epochs
@@ -200,7 +201,7 @@ class _Validation:
 
         evaluation = evaluate_photos(networks, samples, batch=settings.batch, thresholds=_THRESHOLDS, on_map=count)
         thresholds = {
-            name: {**result.boxes.best_tau, "run": counters[name].best_tau} for name, result in evaluation.methods.items()
+            name: {**steady_taus(result.boxes), "run": counters[name].best_tau} for name, result in evaluation.methods.items()
         }
         own = evaluation.methods[settings.mode].boxes
         at_iou = {f"box_acc_{name}": value for name, value in own.max_box_acc_at.items()}
@@ -245,6 +246,17 @@ class _Validation:
             score_maps = tempered(unet_logits(localizer, images)).cpu().numpy()
             maps += [FRAMED.resized(score_map, None) for score_map in score_maps]
         return maps
+
+
+def steady_taus(result: BoxResult) -> dict[str, float]:
+    """Return the middle one of the thresholds that are at most one photo worse than the best, under the names of ``best_tau``.
+
+    The best one of few photos is chance: on others the middle is better (docs/results.md).
+    """
+    curves = {"v1": result.v1, **dict(zip(("30", "50", "70"), result.v2, strict=True)), "v2": result.v2.mean(0)}
+    one_photo = 100 / max(1, result.n_boxes) + 1e-6
+    good = {name: np.flatnonzero(curve >= curve.max() - one_photo) for name, curve in curves.items()}
+    return {name: float(result.taus[positions[len(positions) // 2]]) for name, positions in good.items()}
 
 
 def _best_proposals(inputs: TrainingInputs) -> dict[int, FloatArray]:

@@ -101,11 +101,21 @@ class ClassNumbers(Record, frozen=True, kw_only=True):
     box_acc_50: float | None = None
 
 
+class RunThreshold(Record, frozen=True, kw_only=True):
+    """Percent of all boxes that are right, and of the objects that are found, at the run's own threshold ``tau``."""
+
+    tau: float
+    precision: float
+    recall: float
+    f1: float
+
+
 class Evaluation(Record, frozen=True, kw_only=True):
     """A view of ``evaluation.json``: the keys that the report needs of :class:`dips.benchmark.records.ModelEvaluation`.
 
     Attributes:
         protocol: how boxes are judged, a sentence.
+        at_run_tau: what the boxes of ``dips predict`` are worth.
         note: a sentence about the photos for the top of the page.
         files: SHA-256 of the files that belong to this evaluation, by name.
 
@@ -121,6 +131,7 @@ class Evaluation(Record, frozen=True, kw_only=True):
     top1_cls: float | None = None
     methods: list[Method] = msgspec.field(default_factory=list)
     classes: list[ClassNumbers] = msgspec.field(default_factory=list)
+    at_run_tau: RunThreshold | None = None
     note: str = ""
     files: dict[str, str] = msgspec.field(default_factory=dict)
 

@@ -18,6 +18,7 @@ def write_card(path: Path, record: RunRecord, evaluation: Mapping[str, Any] | No
     classes = ", ".join(record.classes)
     background = "none" if record.background is None else record.classes[record.background]
     accuracy = f"accuracy {_numbers(record.accuracy)}"
+    seconds = record.seconds.harvest + record.seconds.training
     lines = [
         "# A DiPS localizer",
         "",
@@ -29,7 +30,7 @@ def write_card(path: Path, record: RunRecord, evaluation: Mapping[str, Any] | No
         f"- **Chosen:** {record.selection}",
         f"- **Validation:** {'; '.join(filter(None, [_numbers(record.validation), accuracy]))} (percent)",
         *_measured(evaluation),
-        f"- **Seed:** {record.seed}; {record.seconds.training:.0f} s of training on {record.environment['device']}",
+        f"- **Seed:** {record.seed}; {seconds:.0f} s of harvest and training on {record.environment['device']}",
         "",
         "## Weights it started from",
         "",
@@ -62,6 +63,10 @@ def _measured(evaluation: Mapping[str, Any] | None) -> list[str]:
     accuracy = f"MaxBoxAccV2 {evaluation['max_box_acc_v2']:.1f} at the best threshold of these photos"
     if chosen := evaluation["at_validation_tau"]:
         accuracy += f", {chosen['box_acc_v2']:.1f} at validation's"
+    if own := evaluation["at_run_tau"]:
+        accuracy += (
+            f"; of the boxes of dips predict {own['precision']:.1f} are right, {own['recall']:.1f} of the objects are found"
+        )
     data, split, boxes = evaluation["data"], evaluation["split"], evaluation["n_boxes"]
     return [f"- **Measured** on `{data}`, {split}, {boxes} photos with ground-truth boxes: {accuracy} (percent)"]
 
