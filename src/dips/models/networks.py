@@ -26,7 +26,6 @@ from dips.types import Answer, Answerer, PhotoBatch
 __all__ = ["TEMPER", "Networks", "mode_settings", "offered_modes", "require_mode", "second_side", "tempered", "unet_logits"]
 
 ACCURATE_SECOND_SIDE = 384  # measured: docs/results.md
-MIN_SECOND_SIDE = 32
 
 TEMPER = 2.0
 """Logits are divided by it before the sigmoid: maps have 8 bits in the protocol, too few to rank what is nearly sure."""
@@ -197,13 +196,9 @@ def require_mode(config: PredictConfig, *, linear: bool, unet: bool) -> None:
         unet: it has a U-Net.
 
     Raises:
-        ConfigError: it cannot, or the second look would see next to nothing.
+        ConfigError: it cannot.
     """
     share = 1.0 if config.mode == "unet" else config.unet_share
-    if 0 < config.second_look < MIN_SECOND_SIDE:
-        raise ConfigError(
-            f"predict.second_look={config.second_look}: give at least {MIN_SECOND_SIDE} pixels, 0 for one look only, or -1"
-        )
     if share > 0 and not unet:
         raise ConfigError(
             "predict.mode=unet and predict.unet_share above 0 need a U-Net, and this run trained none; train with "

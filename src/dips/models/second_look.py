@@ -66,7 +66,7 @@ def crop(images: Tensor, windows: Tensor, side: int) -> Tensor:
     Images of more than twice the side are brought to that first, so that nothing is skipped.
     """
     images = resize_to(images, min(images.shape[-1], 2 * side))
-    centres = (torch.arange(side, device=images.device, dtype=images.dtype) + 0.5) / side
+    centres = _centres(side, images)
     x = windows[:, None, 0] + (windows[:, None, 2] - windows[:, None, 0]) * centres
     y = windows[:, None, 1] + (windows[:, None, 3] - windows[:, None, 1]) * centres
     return _sampled(images, x, y)
@@ -79,13 +79,17 @@ def paste(first: Tensor, second: Tensor, windows: Tensor) -> Tensor:
     >>> [[round(value, 1) for value in row] for row in both[0].tolist()]
     [[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
     """
-    side = first.shape[-1]
-    centres = (torch.arange(side, device=first.device, dtype=first.dtype) + 0.5) / side
+    centres = _centres(first.shape[-1], first)
     x = (centres - windows[:, None, 0]) / (windows[:, None, 2] - windows[:, None, 0])  # in fractions of the window
     y = (centres - windows[:, None, 1]) / (windows[:, None, 3] - windows[:, None, 1])
     inside = ((x > 0) & (x < 1))[:, None, :] & ((y > 0) & (y < 1))[:, :, None]
     weight = SECOND_WEIGHT * inside.to(first.dtype)
     return (1 - weight) * first + weight * _sampled(second[:, None], x, y)[:, 0]
+
+
+def _centres(side: int, like: Tensor) -> Tensor:
+    """Return the centres ``(side,)`` of cells along an axis, in fractions of it."""
+    return (torch.arange(side, device=like.device, dtype=like.dtype) + 0.5) / side
 
 
 def _sampled(images: Tensor, x: Tensor, y: Tensor) -> Tensor:
