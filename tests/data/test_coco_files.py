@@ -112,6 +112,23 @@ def test_a_file_that_is_not_used_is_named(tmp_path: Path, make_photo: MakePhoto)
         require_trainable(data)
 
 
+def test_results_beside_photos_are_named(tmp_path: Path, make_photo: MakePhoto) -> None:
+    make_photo(tmp_path / "a.jpg")
+    (tmp_path / "annotations.json").write_text('[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}]')
+    assert "annotations.json: not used" in load_data(tmp_path).problems[0].message
+    with pytest.raises(DataError, match="is a list of results"):
+        load_data(tmp_path / "annotations.json")
+
+
+def test_annotations_without_photos(tmp_path: Path) -> None:
+    path = tmp_path / "annotations" / "instances_val.json"
+    path.parent.mkdir()
+    write_coco(path, {"a.jpg": []})
+    for data in (path, tmp_path):
+        with pytest.raises(DataError, match=f"{tmp_path}: none of the photos(?s:.*)do not exist in {tmp_path}: a.jpg"):
+            load_data(data)
+
+
 def test_annotations_that_are_not_coco(tmp_path: Path, make_photo: MakePhoto) -> None:
     make_photo(tmp_path / "images" / "default" / "a.jpg")
     (tmp_path / "annotations").mkdir()

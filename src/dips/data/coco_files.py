@@ -40,6 +40,7 @@ def find_coco(folder: Path) -> Path | None:
 def unused_files(folder: Path, *, tables: bool) -> list[Problem]:
     """Return the COCO files, with ``tables`` also the CSVs, that lie in ``folder`` and were not chosen."""
     there = [path for path in folder.glob("*.[ct]sv") if tables and path.is_file()]
+    there += [path for path in folder.glob("annotations.json") if path.is_file()]  # COCO or not: it should say something
     there += [*folder.glob("*.coco.json"), *annotation_files(folder).values(), *_coco_inside(folder)]
     for name in _FOLDERS:
         foreign = sorted((folder / name).glob("*.json"))
@@ -95,7 +96,10 @@ def photos_of(path: Path) -> Path:
     candidates = [base / name for name in names for base in (top / "images", top)] + [top / "images"]
     if here.name in _FOLDERS:  # any other folder above may be a whole disk
         candidates.append(top)
-    return next((folder for folder in candidates if folder.is_dir() and has_photos(folder)), here)
+    return next(
+        (folder for folder in candidates if folder.is_dir() and has_photos(folder)),
+        candidates[-1] if here.name in _FOLDERS else here,
+    )
 
 
 def _coco_inside(folder: Path) -> list[Path]:

@@ -96,7 +96,7 @@ class Table:
         """Raise a DataError that names the first line with fewer fields."""
         for number, row in self.rows:
             if len(row) < width:
-                raise DataError(f"{self.path}, line {number}: expected {width} columns, found {len(row)}; write path,label")
+                raise DataError(f"{self.path}, line {number}: expected {width} columns, found {len(row)}; complete it")
 
     def _named(self, name: str) -> int:
         names = [_plain(title) for title in self.header]
