@@ -80,7 +80,8 @@ def read_coco(data: CocoData, folder: Path, *, split: str = "all", listed_only: 
     listing.problems += [*data.problems, *several_classes(path, mixed), *_odd_scale(data)]
     if not listed_only and (others := [file for file in photos if file not in images]):
         listing.entries += [Entry(file, photo_id(file, folder)) for file in others]
-        message = f"{len(others)} photos are not listed in {path.name} and have no class: {some((o.name for o in others), 3)}"
+        names = some((file.name for file in others), 3)
+        message = f"{len(others)} photos are not listed in {path.name} and have no class: {names}; list them"
         listing.problems.append(Problem(folder, message))
     listing.problems += located.problems(path, folder)
     return listing

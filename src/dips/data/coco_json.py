@@ -105,19 +105,21 @@ def _read_images(items: list[Any], data: CocoData) -> dict[str, CocoImage]:
         name = item.get("file_name") if isinstance(item, dict) else None
         if not isinstance(name, str) or not name.strip():
             id = f" (id {item['id']})" if isinstance(item, dict) and "id" in item else ""
-            data.problems.append(Problem(data.path, f"image number {number}{id} has no file_name and is left out"))
+            data.problems.append(Problem(data.path, f"image number {number}{id} has no file_name and is left out; add it"))
             continue
         image = CocoImage(name, _read_frame(item))
         if item.get("id") is None:
             image.objects.lose(None)  # nobody can tell which annotations belong to it
-            message = f"image {name} has no id, so that its annotations cannot be found: its class and boxes are unknown"
+            message = (
+                f"image {name} has no id, so that its annotations cannot be found: its class and boxes are unknown; add one"
+            )
             data.problems.append(Problem(data.path, message))
         elif (twin := images.setdefault(_key(item["id"]), image)) is not image:
             if twin.name == name:
                 continue
             raise DataError(f"{data.path} has two images with the id {item['id']}; give each its own")
         if image.frame is None and (item.get("width") or item.get("height")):
-            message = f"image {name} has no size that can be read; its boxes are taken to be in pixels of the photo's file"
+            message = f"image {name} has no size that can be read; its boxes are taken to be in pixels of the photo; correct it"
             data.problems.append(Problem(data.path, message))
         data.images.append(image)
     return images
@@ -135,7 +137,7 @@ def _read_categories(items: list[Any] | None, annotations: list[Any], data: Coco
             a["category_id"]: None for a in annotations if isinstance(a, dict) and isinstance(a.get("category_id"), int | str)
         }
         if ids:
-            message = f"has no categories, so that the classes are called by their numbers: {some(map(str, ids))}"
+            message = f"has no categories, so that the classes are called by their numbers: {some(map(str, ids))}; add them"
             data.problems.append(Problem(data.path, message))
         return {_key(id): f"class {id}" for id in ids}
     categories: dict[str, str] = {}
@@ -143,7 +145,9 @@ def _read_categories(items: list[Any] | None, annotations: list[Any], data: Coco
         if isinstance(item, dict) and "id" in item and item.get("name") not in (None, ""):
             categories[_key(item["id"])] = str(item["name"])
         else:
-            data.problems.append(Problem(data.path, f"category number {number} lacks its id or its name and is left out"))
+            data.problems.append(
+                Problem(data.path, f"category number {number} lacks its id or its name and is left out; add it")
+            )
     return categories
 
 
@@ -176,15 +180,17 @@ def _read_annotations(items: list[Any], images: Mapping[str, CocoImage], categor
             f"{data.path}: none of its annotations is of an image that it lists: {some(strays, 3)}; export it again"
         )
     for id, image, reason in unusable:
-        rest = "" if image.objects.boxes else "; the boxes of this photo are unknown"
-        data.problems.append(Problem(data.path, f"annotation {id} of {image.name} is left out: {reason}{rest}"))
+        rest = "" if image.objects.boxes else ", and the boxes of this photo are unknown"
+        data.problems.append(Problem(data.path, f"annotation {id} of {image.name} is left out{rest}: {reason}; correct it"))
     if strays:
-        message = f"{len(strays)} annotations are of images that it does not list and are left out: {some(strays, 3)}"
+        names = some(strays, 3)
+        message = f"{len(strays)} annotations are of images that it does not list and are left out: {names}; list the images"
         data.problems.append(Problem(data.path, message))
     if crowds:
         message = f"{crowds} annotations are crowds (iscrowd), not single objects, and are left out"
         if alone := [name for name, image in crowded.items() if not image.objects.boxes]:
             message += f"; {len(alone)} photos have no other, so that their boxes are unknown: {some(alone, 3)}"
+        message += "; to measure by them, annotate single objects"
         data.problems.append(Problem(data.path, message))
 
 

@@ -84,7 +84,9 @@ def _read_photos(table: Table, split: str, label_column: str) -> tuple[list[_Pho
     located = locate((name for _, name, _ in named), (root,), lambda: list_images(root))
     problems = located.problems(path, root)
     if len(named) < len(rows):
-        problems.append(Problem(path, f"{len(rows) - len(named)} lines name no photo and are left out"))
+        problems.append(
+            Problem(path, f"{len(rows) - len(named)} lines name no photo and are left out; complete or remove them")
+        )
     photos: dict[Path, _Photo] = {}
     unmarked = []
     for number, name, fields in named:
@@ -108,7 +110,7 @@ def _read_photos(table: Table, split: str, label_column: str) -> tuple[list[_Pho
         elif labels.one_hot:
             unmarked.append(f"{photo.entry.id} (line {number})")
     if unmarked:
-        message = f"{len(unmarked)} photos have no 1 or several, so that their class is unknown: {some(unmarked, 3)}"
+        message = f"{len(unmarked)} photos have no 1 or several, so that their class is unknown: {some(unmarked, 3)}; mark one"
         problems.append(Problem(path, message))
     return list(photos.values()), problems
 
@@ -161,11 +163,13 @@ def _odd_photos(path: Path, photos: list[_Photo]) -> list[Problem]:
     for photo in photos:
         objects, id = photo.objects, photo.entry.id
         if objects.lost:
-            rest = "" if objects.boxes else "; its boxes are unknown"
-            problems.append(Problem(path, f"{id} has boxes without area, which are left out{rest}"))
+            rest = "" if objects.boxes else ", so that its boxes are unknown"
+            problems.append(Problem(path, f"{id} has boxes without area, which are left out{rest}; correct them"))
         if photo.empty and (objects.boxes or objects.lost or photo.named):
-            problems.append(Problem(path, f"{id} has a line that says it shows nothing, which is left out, beside others"))
+            problems.append(
+                Problem(path, f"{id} has a line that says it shows nothing, which is left out, beside others; remove it")
+            )
         if len(photo.named) > 1 and not objects.boxes and not objects.lost:
-            message = f"{id} has several classes ({some(photo.named)}) and no box to choose by; its class is unknown"
-            problems.append(Problem(path, message))
+            message = f"{id} has several classes ({some(photo.named)}) and no box to choose by, so that its class is unknown"
+            problems.append(Problem(path, f"{message}; keep one"))
     return problems

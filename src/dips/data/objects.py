@@ -93,7 +93,7 @@ def several_classes(source: Path, photos: Iterable[tuple[str, str | None, Object
     ]
     message = (
         f"{len(mixed)} photos have boxes of several classes; each counts as the class whose boxes cover the largest area, and "
-        f"the other boxes are left out ({some(mixed, 3)})"
+        f"its other boxes are left out ({some(mixed, 3)}); if another is meant, leave only its boxes"
     )
     return [Problem(source, message)] if mixed else []
 
