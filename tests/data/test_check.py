@@ -55,22 +55,19 @@ def test_finds_unreadable_files_copies_and_leaks(class_folders: Path, make_photo
     assert "unreadable: 2" in report.render() and "and 3 more problems" in report.render(most=2)
 
 
-@pytest.mark.parametrize(
-    ("size", "message"), [((24, 32), "24 x 32, width and height swapped"), ((40, 24), "turned or cropped")]
-)
-def test_boxes_that_do_not_fit(class_folders: Path, size: tuple[int, int], message: str) -> None:
+def test_boxes_that_do_not_fit(class_folders: Path) -> None:
     def image(number: int, width: int, height: int) -> dict[str, object]:
         return {"id": number, "file_name": f"test/tower/{number}.jpg", "width": width, "height": height}
 
     tree = {
-        "images": [image(0, *size), image(1, 320, 240)],
+        "images": [image(0, 24, 32), image(1, 320, 240)],
         "categories": [{"id": 1, "name": "tower"}],
         "annotations": [{"image_id": n, "category_id": 1, "bbox": [0, 0, 20 + n * 400, 20]} for n in (0, 1)],
     }
     (class_folders / "test.coco.json").write_text(json.dumps(tree))
     messages = [p.message for p in check_data(class_folders).problems]
     assert len(messages) == 2
-    assert message in messages[0] and "1 of its boxes extend beyond" in messages[1]
+    assert "turned or cropped" in messages[0] and "1 of its boxes extend beyond" in messages[1]
 
 
 def test_what_is_not_usable(tmp_path: Path, make_photo: MakePhoto) -> None:

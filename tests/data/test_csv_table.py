@@ -133,12 +133,6 @@ def test_paths_of_other_machines(tmp_path: Path, make_photo: MakePhoto) -> None:
     assert "1 lines name no photo" in data.problems[1].message
 
 
-def test_boxes_in_shares(tmp_path: Path, make_photo: MakePhoto) -> None:
-    make_photo(tmp_path / "a.jpg")
-    (tmp_path / "list.csv").write_text("a.jpg,x,0.1,0.1,0.5,0.5\n")
-    assert "lies within 0 and 1" in load_data(tmp_path / "list.csv").problems[0].message
-
-
 @pytest.mark.parametrize("name", ["_classes.csv", "_annotations.csv", "labels.csv"])
 def test_csv_inside_a_split(tmp_path: Path, make_photo: MakePhoto, name: str) -> None:
     for split in ("train", "valid"):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from dips.data.objects import Box, Objects, odd_scale, several_classes
+from dips.data.objects import Objects, several_classes
 
 
 def test_the_class_that_covers_most() -> None:
@@ -41,19 +39,3 @@ def test_an_object_of_unknown_class_may_be_of_any() -> None:
     rest = other.boxes_of(["tower"])
     assert rest is not None and len(rest) == 0, "what was lost is of another class"
     assert not several_classes(Path("x.json"), [("a.jpg", "tower", one), ("b.jpg", "bird", other)])
-
-
-@pytest.mark.parametrize(
-    ("boxes", "message"),
-    [
-        ([(0.1, 0.1, 0.5, 0.6)] * 6, "all 6 boxes lie within 0 and 1"),
-        ([(0, 0, 1, 1)], "its only box lies within 0 and 1"),
-        ([(0.5, 0.5, 1.3, 1.4), (0, 0, 1, 1)], "all 2 boxes are smaller than 2 pixels"),
-        ([(40, 40, 41, 41.9)], "its only box is smaller than 2 pixels"),
-        ([(0.1, 0.1, 0.5, 0.6), (0, 0, 1, 9)], ""),
-        ([], ""),
-    ],
-)
-def test_boxes_in_shares(boxes: list[Box], message: str) -> None:
-    problems = odd_scale(Path("x.json"), boxes)
-    assert [message in p.message and "multiply x by the photo's width" in p.message for p in problems] == [True] * bool(message)

@@ -181,13 +181,7 @@ def _check_boxes(sample: Sample, size: tuple[int, int]) -> Iterator[Problem]:
     if sample.boxes is None or not sample.boxed:
         return
     width, height = sample.frame or size
-    if (height, width) == size and width != height:
-        yield Problem(
-            sample.path,
-            f"is {size[0]} x {size[1]} but its annotations say {width} x {height}, width and height swapped: exchange them "
-            "there, unless its boxes were drawn before it was turned",
-        )
-    elif abs(size[0] * height / size[1] - width) > max(0.02 * width, 2 * height / size[1]):
+    if abs(size[0] * height / size[1] - width) > max(0.02 * width, 2 * height / size[1]):
         yield Problem(
             sample.path,
             f"is {size[0]} x {size[1]} but its boxes were drawn on {width} x {height}: it was turned or cropped afterwards",

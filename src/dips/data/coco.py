@@ -5,14 +5,13 @@ An image without annotations is known to show nothing: its boxes are ``(0, 4)``.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from dips.data.coco_json import CocoData, CocoImage
 from dips.data.listing import BACKGROUND_NAMES, Entry, Listing, some
 from dips.data.locate import Located, locate, photo_id
-from dips.data.objects import odd_scale, several_classes
+from dips.data.objects import several_classes
 from dips.data.photo_files import list_images
 from dips.errors import DataError
 from dips.types import Problem
@@ -43,7 +42,7 @@ def add_coco(listing: Listing, data: CocoData, *, listed_only: bool) -> None:
         if entry.class_name is not None and entry.class_name.casefold() in BACKGROUND_NAMES and entry.sample(None).boxed:
             message = f"has boxes in {data.path.name} but lies in the folder '{entry.class_name}'"
             listing.problems.append(Problem(entry.path, message))
-    listing.problems += [*data.problems, *_odd_scale(data), *located.problems(data.path, listing.root)]
+    listing.problems += [*data.problems, *located.problems(data.path, listing.root)]
     if listed_only:
         listing.entries = [entry for entry in listing.entries if entry.path in images]
     listing.layout, listing.has_boxes = "coco", data.annotated
@@ -77,7 +76,7 @@ def read_coco(data: CocoData, folder: Path, *, split: str = "all", listed_only: 
         listing.entries.append(entry)
     listing.classes = sorted({entry.class_name for entry in listing.entries if entry.class_name is not None})
     mixed = ((entry.id, entry.class_name, images[entry.path].objects) for entry in listing.entries)
-    listing.problems += [*data.problems, *several_classes(path, mixed), *_odd_scale(data)]
+    listing.problems += [*data.problems, *several_classes(path, mixed)]
     if not listed_only and (others := [file for file in photos if file not in images]):
         listing.entries += [Entry(file, photo_id(file, folder)) for file in others]
         names = some((file.name for file in others), 3)
@@ -85,11 +84,6 @@ def read_coco(data: CocoData, folder: Path, *, split: str = "all", listed_only: 
         listing.problems.append(Problem(folder, message))
     listing.problems += located.problems(path, folder)
     return listing
-
-
-def _odd_scale(data: CocoData) -> list[Problem]:
-    groups = (boxes for image in data.images for boxes in image.objects.boxes.values())
-    return odd_scale(data.path, itertools.chain.from_iterable(groups))
 
 
 def _find_images(data: CocoData, folder: Path, photos: Callable[[], Iterable[Path]]) -> tuple[dict[Path, CocoImage], Located]:

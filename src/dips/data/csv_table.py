@@ -6,7 +6,6 @@ A line is a photo with its class, or one of its boxes (end exclusive). What the 
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 import posixpath
@@ -16,7 +15,7 @@ from pathlib import Path
 from dips.data.csv_columns import CORNERS, Table, read_table
 from dips.data.listing import BACKGROUND_NAMES, Entry, Listing, boxes_array, some, split_name
 from dips.data.locate import locate, photo_id
-from dips.data.objects import Box, Objects, odd_scale, several_classes
+from dips.data.objects import Box, Objects, several_classes
 from dips.data.photo_files import list_images
 from dips.errors import DataError
 from dips.types import Problem
@@ -70,8 +69,7 @@ def read_csv(path: Path, split: str, *, label_column: str = "") -> Listing:
     listing = Listing(path.parent, "csv", [photo.entry for photo in photos], [], split, has_boxes="x0" in table.columns)
     listing.classes = sorted({entry.class_name for entry in listing.entries if entry.class_name is not None})
     mixed = ((photo.entry.id, photo.entry.class_name, photo.objects) for photo in photos)
-    boxes = itertools.chain.from_iterable(group for photo in photos for group in photo.objects.boxes.values())
-    listing.problems += [*several_classes(path, mixed), *odd_scale(path, boxes), *_odd_photos(path, photos), *problems]
+    listing.problems += [*several_classes(path, mixed), *_odd_photos(path, photos), *problems]
     return listing
 
 

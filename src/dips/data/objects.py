@@ -6,14 +6,14 @@ class and unknown boxes.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dips.data.listing import boxes_array, some
 from dips.types import FloatArray, Problem
 
-__all__ = ["Box", "Objects", "odd_scale", "several_classes"]
+__all__ = ["Box", "Objects", "several_classes"]
 
 Box = tuple[float, float, float, float]
 
@@ -96,25 +96,3 @@ def several_classes(source: Path, photos: Iterable[tuple[str, str | None, Object
         f"its other boxes are left out ({some(mixed, 3)}); if another is meant, leave only its boxes"
     )
     return [Problem(source, message)] if mixed else []
-
-
-def odd_scale(source: Path, boxes: Iterable[Sequence[float]]) -> list[Problem]:
-    """Return a problem if all boxes ``x0 y0 x1 y1`` of a file are so small that they are hardly pixels.
-
-    Boxes in pixels end this at the first of them.
-    """
-    highest, lowest, count = 0.0, 0.0, 0
-    for x0, y0, x1, y1 in boxes:
-        if x1 - x0 >= 2 or y1 - y0 >= 2:
-            return []
-        highest, lowest, count = max(highest, x1, y1), min(lowest, x0, y0), count + 1
-    if not count:
-        return []
-    which = f"all {count} boxes lie" if count > 1 else "its only box lies"
-    if highest <= 1.01 and lowest >= -0.01:
-        what = f"{which} within 0 and 1"
-    else:
-        what = f"all {count} boxes are" if count > 1 else "its only box is"
-        what += " smaller than 2 pixels"
-    remedy = "multiply x by the photo's width and y by its height if they are shares of it"
-    return [Problem(source, f"{what}, but boxes are read as pixels; {remedy}")]

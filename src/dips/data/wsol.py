@@ -7,7 +7,7 @@ classes, boxes and masks. Boxes refer to the size in ``image_sizes.txt``, whatev
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -16,7 +16,6 @@ import numpy as np
 from dips.data.listing import SPLIT_ALIASES, SPLITS, Entry, Listing, some, split_name
 from dips.data.locate import locate
 from dips.data.metadata import Metadata, read_class_names, read_metadata
-from dips.data.objects import odd_scale
 from dips.data.photo_files import list_images
 from dips.errors import DataError
 from dips.types import Problem
@@ -106,12 +105,8 @@ def read_wsol(metadata: Path, folder: Path | None = None) -> WsolSplit | None:
         classes=tuple(classes),
         numbers=tuple(numbers),
         has_boxes=bool(data.boxes),
-        problems=(*mask_problems, *odd_scale(metadata / "localization.txt", _boxes_of(data)), *problems),
+        problems=(*mask_problems, *problems),
     )
-
-
-def _boxes_of(data: Metadata) -> Iterator[Sequence[float]]:
-    return (corners[start : start + 4] for corners in data.boxes.values() for start in range(0, len(corners), 4))
 
 
 def _find_photos(
