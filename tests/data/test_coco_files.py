@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from dips.data import available_splits, load_data, require_trainable
-from dips.data.coco_files import annotation_files, find_coco, photos_of, subset_name
+from dips.data.coco_files import annotation_files, find_coco
+from dips.data.locate import photos_of, subset_name
 from dips.errors import DataError
 
 from .conftest import MakePhoto, class_names, write_coco

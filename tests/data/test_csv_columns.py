@@ -44,6 +44,8 @@ def classes(folder: Path, text: str, **options: str) -> list[str | None]:
         ("filename,label,label_name", ["0,owl", "1,gull"]),
         ("filename,name,label_name", ["Otto,owl", "Mia,gull"]),
         ("filename,owl,gull", ["1,0", "0,1"]),
+        ("filename,Unnamed: 0,kind", ["0,owl", "1,gull"]),
+        ("filename,,id,kind", ["0,x,owl", "1,y,gull"]),
         ("filename, gull, barn owl, owl", ["0,0,1", "1,0,0"]),
         ("filename,width,height,owl,gull", ["64,48,1.0,0.0", "64,48,0.0,1.0"]),
     ],

@@ -92,6 +92,17 @@ def test_several_classes_in_a_photo(tmp_path: Path, make_photo: MakePhoto) -> No
     assert "c.jpg has several classes (tower, crane) and no box" in unclear
 
 
+@pytest.mark.parametrize(
+    ("table", "name"), [("annotations/train.csv", "a.jpg"), ("lists/x.csv", "a.jpg"), ("lists/x.csv", "../images/a.jpg")]
+)
+def test_photos_beside_the_folder_of_the_file(tmp_path: Path, make_photo: MakePhoto, table: str, name: str) -> None:
+    make_photo(tmp_path / "images" / "a.jpg")
+    (tmp_path / table).parent.mkdir()
+    (tmp_path / table).write_text(f"path,label\n{name},x\n")
+    data = load_data(tmp_path / table)
+    assert class_names(data) == {"a.jpg": "x"} and data.root == tmp_path / "images" and data.samples[0].path.is_file()
+
+
 def test_boxes_that_are_none(tmp_path: Path, make_photo: MakePhoto) -> None:
     for name in "abcd":
         make_photo(tmp_path / f"{name}.jpg")

@@ -1,6 +1,7 @@
 """COCO json beside photos -> :class:`~dips.data.listing.Listing`.
 
-An image without annotations is known to show nothing: its boxes are ``(0, 4)``. Where annotations were left out, they are None.
+An image without annotations is known to show nothing, unless it lies in the folder of a class: its boxes are ``(0, 4)``. Where
+annotations were left out, they are None.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from dips.data.coco_json import CocoData, CocoImage
-from dips.data.listing import BACKGROUND_NAMES, Entry, Listing, some
+from dips.data.listing import Entry, Listing, is_background, some
 from dips.data.locate import Located, locate, photo_id
 from dips.data.objects import several_classes
 from dips.data.photo_files import list_images
@@ -34,15 +35,22 @@ def add_coco(listing: Listing, data: CocoData, *, listed_only: bool) -> None:
     """
     entries = {entry.path: entry for entry in listing.entries}
     images, located = _find_images(data, listing.root, lambda: entries)
+    blank = list[str]()
     for file, image in images.items():
         if (entry := entries.get(file)) is None or not data.annotated:
             continue
         names = [entry.class_name] if entry.class_name in data.categories else None
         entry.set_boxes(image.objects.boxes_of(names), image.frame)
-        if entry.class_name is not None and entry.class_name.casefold() in BACKGROUND_NAMES and entry.sample(None).boxed:
+        if not entry.unsure and not entry.sample(None).boxed and not is_background(entry.class_name):
+            entry.boxes = None  # its class says that something is there
+            blank.append(entry.id)
+        if is_background(entry.class_name) and entry.sample(None).boxed:
             message = f"has boxes in {data.path.name} but lies in the folder '{entry.class_name}'"
             listing.problems.append(Problem(entry.path, message))
     listing.problems += [*data.problems, *located.problems(data.path, listing.root)]
+    if blank:
+        message = f"{len(blank)} photos lie in the folder of a class but have no box of it, so that their boxes are unknown"
+        listing.problems.append(Problem(data.path, f"{message}: {some(blank, 3)}; annotate them to measure by them"))
     if listed_only:
         listing.entries = [entry for entry in listing.entries if entry.path in images]
     listing.layout, listing.has_boxes = "coco", data.annotated
@@ -64,7 +72,7 @@ def read_coco(data: CocoData, folder: Path, *, split: str = "all", listed_only: 
     """
     path, photos = data.path, list_images(folder)
     images, located = _find_images(data, folder, lambda: photos)
-    background = next((name for name in data.categories if name.casefold() in BACKGROUND_NAMES), "none")
+    background = next(filter(is_background, data.categories), "none")
     listing = Listing(folder, "coco", [], [], split, has_boxes=data.annotated)
     for file, image in images.items():
         if folder != path.parent and not file.is_relative_to(folder):

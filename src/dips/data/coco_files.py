@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
-from dips.data.folder import has_photos
-from dips.data.listing import SPLITS, some, split_name
+from dips.data.listing import some
+from dips.data.locate import ANNOTATION_FOLDERS, INSTANCES, photos_of, subset_name, subset_stem
 from dips.types import Problem
 
-__all__ = ["annotation_files", "find_coco", "photos_of", "subset_name", "unused_files"]
+__all__ = ["annotation_files", "find_coco", "unused_files"]
 
-_FOLDERS = ("annotations", "Annotations", "annotation")
-_PREFIX = "instances_"
 _BLOCK = 1 << 20
 _MOST = 20  # JSON files in a folder that are looked into: with more, each describes one photo
 
@@ -42,7 +39,7 @@ def unused_files(folder: Path, *, tables: bool) -> list[Problem]:
     there = [path for path in folder.glob("*.[ct]sv") if tables and path.is_file()]
     there += [path for path in folder.glob("annotations.json") if path.is_file()]  # COCO or not: it should say something
     there += [*folder.glob("*.coco.json"), *annotation_files(folder).values(), *_coco_inside(folder)]
-    for name in _FOLDERS:
+    for name in ANNOTATION_FOLDERS:
         foreign = sorted((folder / name).glob("*.json"))
         if foreign and not annotation_files(folder):
             message = f"{some([path.name for path in foreign], 3)}: not COCO, so that nothing here is used; export it as COCO"
@@ -59,47 +56,14 @@ def annotation_files(top: Path) -> dict[str, Path]:
 
     Those called ``instances_*`` come before all others, such as captions and keypoints.
     """
-    folder = next((top / name for name in _FOLDERS if (top / name).is_dir()), None)
+    folder = next((top / name for name in ANNOTATION_FOLDERS if (top / name).is_dir()), None)
     if folder is None:
         return {}
-    paths = sorted(folder.glob(f"{_PREFIX}*.json")) or [
+    paths = sorted(folder.glob(f"{INSTANCES}*.json")) or [
         path for path in sorted(folder.glob("*.json"))[:_MOST] if _is_coco(path)
     ]
     names = [subset_name(path) for path in paths]
-    return {_stem(path) if names.count(name) > 1 else name: path for name, path in zip(names, paths, strict=True)}
-
-
-def subset_name(path: Path) -> str:
-    """Return which part of the data a COCO file describes, by its name.
-
-    >>> [subset_name(Path(name)) for name in ("instances_train2017.json", "test.coco.json", "instances_default.json")]
-    ['train', 'test', 'default']
-    """
-    stem = _stem(path)
-    name = split_name(re.sub(r"[-_]?\d{4}$", "", stem))
-    return name if name in SPLITS else stem
-
-
-def _stem(path: Path) -> str:
-    return path.stem.removesuffix(".coco").removeprefix(_PREFIX)
-
-
-def photos_of(path: Path) -> Path:
-    """Return the folder of the photos of a COCO file: its own, or one beside it by the names that tools use.
-
-    For ``annotations/instances_NAME.json`` these are ``images/NAME``, ``NAME``, ``images`` and the folder above.
-    """
-    here, top = path.parent, path.parent.parent
-    if has_photos(here):
-        return here
-    names = dict.fromkeys((_stem(path), subset_name(path)))
-    candidates = [base / name for name in names for base in (top / "images", top)] + [top / "images"]
-    if here.name in _FOLDERS:  # any other folder above may be a whole disk
-        candidates.append(top)
-    return next(
-        (folder for folder in candidates if folder.is_dir() and has_photos(folder)),
-        candidates[-1] if here.name in _FOLDERS else here,
-    )
+    return {subset_stem(path) if names.count(name) > 1 else name: path for name, path in zip(names, paths, strict=True)}
 
 
 def _coco_inside(folder: Path) -> list[Path]:

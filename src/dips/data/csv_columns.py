@@ -40,7 +40,7 @@ _LABELS = {
     *("label", "labels", "class", "classes", "class_name", "classname", "class_label", "label_name", "category", "categories"),
     *("category_name", "target", "tag", "tags", "species", "breed", "annotation", "annotations"),
 }
-_NEVER_LABELS = {"width", "height", "depth", "channels", "score", "confidence"}
+_NEVER_LABELS = {"width", "height", "depth", "channels", "score", "confidence", "index", "", *_NAMES["path"]}
 _PROBED = 50
 
 
@@ -106,8 +106,7 @@ class Table:
 
     def _found(self) -> int | None:
         """Return the index of the column of classes; None if there is one column per class."""
-        taken = set(self.columns.values())
-        rest = [index for index, title in enumerate(self.header) if index not in taken and _plain(title) not in _NEVER_LABELS]
+        rest = self._candidates()
         known = [index for index in rest if _plain(self.header[index]) in _LABELS]
         known = known or [index for index in rest if _plain(self.header[index]) == "name"]
         if known:
@@ -119,6 +118,16 @@ class Table:
         if len(rest) == 1:
             return rest[0]
         raise self._unclear("no column is known to be")
+
+    def _candidates(self) -> list[int]:
+        """Return the columns of which nothing is known that keeps them from being the class."""
+        taken = set(self.columns.values())
+        names = [_plain(title) for title in self.header]
+        return [
+            index
+            for index, name in enumerate(names)
+            if index not in taken and name not in _NEVER_LABELS and not name.startswith("unnamed:")
+        ]
 
     def _unclear(self, what: str) -> DataError:
         return DataError(
@@ -144,8 +153,7 @@ class Table:
 
     def _one_hot(self) -> Labels:
         """Return the classes of a file with one column for each; None where a line has not exactly one 1."""
-        taken = set(self.columns.values())
-        rest = [index for index, title in enumerate(self.header) if index not in taken and _plain(title) not in _NEVER_LABELS]
+        rest = self._candidates()
         marked = [sum(float(row[index]) for index in rest) for _, row in self.rows]
         if 2 * sum(count == 1 for count in marked) <= len(marked):
             raise self._unclear("most lines have not exactly one 1, and no other column is")
@@ -239,7 +247,7 @@ def _photo_column(rows: list[Row], names: list[str], path: Path) -> int:
 def _unnamed_columns(rows: list[Row], path: Path) -> dict[str, int]:
     """Return the columns of a file without header: path,label or path,label,x0,y0,x1,y1, or with the label after the box."""
     width = max(index + 1 for _, row in rows for index, field in enumerate(row) if field)
-    width = 6 if 2 < width <= 6 and all(len(row) == 6 for _, row in rows) else width
+    width = 6 if width <= 6 and all(len(row) == 6 for _, row in rows) else width
     number, first = rows[0]
     if width == 1 or len(first) < 2:
         raise DataError(f"{path}, line {number}: expected 2 columns, found {len(first)}; write path,label")

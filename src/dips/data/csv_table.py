@@ -1,20 +1,19 @@
 """CSV of photos -> :class:`~dips.data.listing.Listing`.
 
 A line is a photo with its class, or one of its boxes (end exclusive). What the columns mean is found in
-:mod:`dips.data.csv_columns`. Paths are relative to the file.
+:mod:`dips.data.csv_columns`. Paths are relative to the file, or to the photos' folder beside it.
 """
 
 from __future__ import annotations
 
 import math
-import os
 import posixpath
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dips.data.csv_columns import CORNERS, Table, read_table
-from dips.data.listing import BACKGROUND_NAMES, Entry, Listing, boxes_array, some, split_name
-from dips.data.locate import locate, photo_id
+from dips.data.listing import Entry, Listing, boxes_array, is_background, some, split_name
+from dips.data.locate import locate, photo_id, photos_of
 from dips.data.objects import Box, Objects, several_classes
 from dips.data.photo_files import list_images
 from dips.errors import DataError
@@ -63,10 +62,10 @@ def read_csv(path: Path, split: str, *, label_column: str = "") -> Listing:
     table = read_table(path)
     photos, problems = _read_photos(table, split, label_column)
     names = [name for photo in photos for name in (*photo.named, *photo.objects.classes)]
-    background = next((name for name in names if name.casefold() in BACKGROUND_NAMES), "none")
+    background = next(filter(is_background, names), "none")
     for photo in photos:
         _settle(photo, background)
-    listing = Listing(path.parent, "csv", [photo.entry for photo in photos], [], split, has_boxes="x0" in table.columns)
+    listing = Listing(photos_of(path), "csv", [photo.entry for photo in photos], [], split, has_boxes="x0" in table.columns)
     listing.classes = sorted({entry.class_name for entry in listing.entries if entry.class_name is not None})
     mixed = ((photo.entry.id, photo.entry.class_name, photo.objects) for photo in photos)
     listing.problems += [*several_classes(path, mixed), *_odd_photos(path, photos), *problems]
@@ -75,11 +74,11 @@ def read_csv(path: Path, split: str, *, label_column: str = "") -> Listing:
 
 def _read_photos(table: Table, split: str, label_column: str) -> tuple[list[_Photo], list[Problem]]:
     """Return the photos of a split that exist, in order of appearance, and what is wrong with the others."""
-    path, columns, root = table.path, table.columns, table.path.parent
+    path, columns, root = table.path, table.columns, photos_of(table.path)
     labels = table.labels(label_column)
     rows = [row for row in table.rows if "split" not in columns or split_name(row[1][columns["split"]]) == split]
     named = [(number, fields[columns["path"]], fields) for number, fields in rows if fields[columns["path"]]]
-    located = locate((name for _, name, _ in named), (root,), lambda: list_images(root))
+    located = locate((name for _, name, _ in named), (path.parent, root), lambda: list_images(root))
     problems = located.problems(path, root)
     if len(named) < len(rows):
         problems.append(
@@ -114,8 +113,8 @@ def _read_photos(table: Table, split: str, label_column: str) -> tuple[list[_Pho
 
 
 def _id(name: str, file: Path, root: Path) -> str:
-    plain = posixpath.normpath(name.replace("\\", "/"))
-    return plain if Path(os.path.normpath(root / plain)) == file else photo_id(file, root)
+    inside = file.is_relative_to(root)
+    return photo_id(file, root) if inside else posixpath.normpath(name.replace("\\", "/"))
 
 
 def _add_box(photo: _Photo, label: str | None, corners: list[str], table: Table, number: int, label_last: bool) -> None:

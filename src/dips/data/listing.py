@@ -32,6 +32,7 @@ __all__ = [
     "class_counts",
     "class_name",
     "find_background",
+    "is_background",
     "missing_photos",
     "require_trainable",
     "some",
@@ -177,6 +178,15 @@ def _check_class_names(listing: Listing) -> None:
         names[key] = name
 
 
+def is_background(name: str | None) -> bool:
+    """Return whether a class is called like one whose photos show no object.
+
+    >>> is_background("None"), is_background("tower"), is_background(None)
+    (True, False, False)
+    """
+    return name is not None and name.casefold() in BACKGROUND_NAMES
+
+
 def find_background(classes: Sequence[str], name: str, root: Path) -> int | None:
     """Return the label of the class without object that is called ``name``; None if there is no such class.
 
@@ -191,7 +201,7 @@ def find_background(classes: Sequence[str], name: str, root: Path) -> int | None
     if not name:
         return None
     if name == "auto":
-        candidates = [label for label, title in enumerate(classes) if title.casefold() in BACKGROUND_NAMES]
+        candidates = [label for label, title in enumerate(classes) if is_background(title)]
         if len(candidates) > 1:
             names = " and ".join(f"'{classes[label]}'" for label in candidates)
             raise DataError(f"{root}: {names} could both be the class without objects; name it with data.background_class")

@@ -12,12 +12,13 @@ from functools import partial
 from pathlib import Path
 
 from dips.data.coco import add_coco, read_coco
-from dips.data.coco_files import annotation_files, find_coco, photos_of, subset_name, unused_files
+from dips.data.coco_files import annotation_files, find_coco, unused_files
 from dips.data.coco_json import parse_coco
 from dips.data.csv_table import csv_splits, read_csv
 from dips.data.cub import find_cub, read_cub
 from dips.data.folder import class_folders, has_photos, read_folder
 from dips.data.listing import SPLITS, Listing, align_classes, assemble, find_background, some, split_name
+from dips.data.locate import photos_of, subset_name
 from dips.data.wsol import find_metadata, read_wsol
 from dips.errors import DataError
 from dips.types import DataSet, Problem

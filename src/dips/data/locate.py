@@ -1,4 +1,4 @@
-"""Photos as annotation files name them -> their files, whichever system wrote the names.
+"""An annotation file and the names in it -> where its photos are, whichever system wrote the names.
 
 A name is looked for as it stands; then as the end of the path of a single photo, which finds Windows paths, absolute paths of
 another machine, and accents that are composed in the one and decomposed in the other (NFC, NFD).
@@ -7,18 +7,26 @@ another machine, and accents that are composed in the one and decomposed in the 
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dips.data.listing import missing_photos, some
+from dips.data.folder import has_photos
+from dips.data.listing import SPLITS, missing_photos, some, split_name
 from dips.data.photo_files import SUFFIXES
 from dips.system.files import as_text
 from dips.types import Problem
 
-__all__ = ["Located", "locate", "photo_id"]
+__all__ = ["ANNOTATION_FOLDERS", "INSTANCES", "Located", "locate", "photo_id", "photos_of", "subset_name", "subset_stem"]
+
+ANNOTATION_FOLDERS = ("annotations", "Annotations", "annotation")
+"""Names of folders that hold annotation files beside a folder of photos."""
+
+INSTANCES = "instances_"
+"""How the names of COCO's own files of boxes begin."""
 
 
 @dataclass(slots=True)
@@ -52,6 +60,40 @@ class Located:
 def photo_id(file: Path, root: Path) -> str:
     """Return the path of a photo relative to ``root`` with forward slashes; the whole path if it lies elsewhere."""
     return file.relative_to(root).as_posix() if file.is_relative_to(root) else file.as_posix()
+
+
+def subset_name(path: Path) -> str:
+    """Return which part of the data an annotation file describes, by its name.
+
+    >>> [subset_name(Path(name)) for name in ("instances_train2017.json", "test.coco.json", "instances_default.json")]
+    ['train', 'test', 'default']
+    """
+    stem = subset_stem(path)
+    name = split_name(re.sub(r"[-_]?\d{4}$", "", stem))
+    return name if name in SPLITS else stem
+
+
+def subset_stem(path: Path) -> str:
+    """Return the name of an annotation file without what tools put around it."""
+    return path.stem.removesuffix(".coco").removeprefix(INSTANCES)
+
+
+def photos_of(path: Path) -> Path:
+    """Return the folder of the photos of an annotation file: its own, or one beside it by the names that tools use.
+
+    For ``annotations/instances_NAME.json`` these are ``images/NAME``, ``NAME``, ``images`` and the folder above.
+    """
+    here, top = path.parent, path.parent.parent
+    if has_photos(here):
+        return here
+    names = dict.fromkeys((subset_stem(path), subset_name(path)))
+    candidates = [base / name for name in names for base in (top / "images", top)] + [top / "images"]
+    if here.name in ANNOTATION_FOLDERS:  # any other folder above may be a whole disk
+        candidates.append(top)
+    return next(
+        (folder for folder in candidates if folder.is_dir() and has_photos(folder)),
+        candidates[-1] if here.name in ANNOTATION_FOLDERS else here,
+    )
 
 
 def locate(
