@@ -137,7 +137,7 @@ class Model(TrainedRun):
 
     def _training_photos(self) -> list[Path]:
         try:
-            return [sample.path for sample in load_data(self.record.data).samples]
+            return [sample.path for sample in load_data(self.record.data, label_column=self.config.data.label_column).samples]
         except DataError as error:
             raise DataError(f"the training photos are no longer here ({error}); give some to compare on (--photos)") from error
 

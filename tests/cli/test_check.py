@@ -7,6 +7,15 @@ from pathlib import Path
 from .conftest import Dips
 
 
+def test_the_column_of_the_class(class_folders: Path, dips: Dips) -> None:
+    table = class_folders / "list.csv"
+    table.write_text("photo,place,kind\ntrain/tower/0.jpg,here,x\ntrain/none/0.jpg,there,y\n")
+    said = dips("check", table)
+    assert said.code == 1 and "--label-column NAME" in said.out
+    said = dips("check", table, "--label-column", "kind")
+    assert said.code == 0 and "2 photos, 2 classes, understood as csv" in said.out
+
+
 def test_check(class_folders: Path, dips: Dips) -> None:
     said = dips("check", class_folders)
     assert said.code == 0

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,19 @@ def data(tmp_path: Path) -> Path:
 
 def files(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
+
+
+def test_score_against_a_csv(tmp_path: Path, dips: Dips, make_photo: Callable[..., Path]) -> None:
+    (tmp_path / "maps").mkdir()
+    for name in "ab":
+        make_photo(tmp_path / f"{name}.jpg", (64, 48))
+        np.save(tmp_path / "maps" / f"{name}.npy", centre_map())
+    table = tmp_path / "test.csv"
+    table.write_text("photo,place,kind,xmin,ymin,xmax,ymax\na.jpg,here,x,9,9,50,40\nb.jpg,there,y,9,9,50,40\n")
+    given = ("score", tmp_path / "maps", table, "--workers", 1)
+    assert "no column is known to be the class" in dips(*given).err
+    said = dips(*given, "--label-column", "kind")
+    assert said.code == 0 and "2 photos, 2 with ground-truth boxes" in said.out
 
 
 def test_score(data: Path, tmp_path: Path, dips: Dips) -> None:
@@ -216,12 +230,14 @@ def test_options_are_passed_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, 
     calls = fake(monkeypatch, "dips.benchmark.score.score_maps", result)
     assert dips("score", "maps", "data").code == 0
     plain = {"split": "test", "protocol": "wsol-224", "resize": False, "partial_maps": False, "tau_from": None}
-    assert calls[0] == {"0": Path("maps"), "1": Path("data"), **plain, "predicted": None, "csv_path": None, "workers": 0}
+    unset = {"predicted": None, "label_column": "", "csv_path": None, "workers": 0}
+    assert calls[0] == {"0": Path("maps"), "1": Path("data"), **plain, **unset}
     said = dips(
         *("score", "maps", "data", "--split", "val", "--protocol", "original-pixels", "--tau-from", "v.json", "--resize"),
         *("--partial", "--predicted", "p.csv", "--json", tmp_path / "e.json", "--csv", "e.csv", "--workers", "3"),
+        *("--label-column", "kind"),
     )
     assert said.code == 0 and json.loads((tmp_path / "e.json").read_text()) == result
     more = {"split": "val", "protocol": "original-pixels", "resize": True, "partial_maps": True, "tau_from": Path("v.json")}
-    files = {"predicted": Path("p.csv"), "csv_path": Path("e.csv"), "workers": 3}
+    files = {"predicted": Path("p.csv"), "label_column": "kind", "csv_path": Path("e.csv"), "workers": 3}
     assert calls[1] == {"0": Path("maps"), "1": Path("data"), **more, **files}

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dips.config import Config, all_settings, load_config, to_toml
+from dips.config import Config, all_settings, load_config, require_prediction, to_toml
 from dips.errors import ConfigError
 
 RECIPES = sorted(e.name[:-5] for e in (resources.files("dips") / "recipes").iterdir() if e.name.endswith(".toml"))
@@ -247,3 +247,10 @@ def test_replace_checks_too() -> None:
         Config().replace(**{"train.epochs": -1})
     with pytest.raises(dataclasses.FrozenInstanceError):
         Config().train.epochs = 3  # type: ignore[misc]
+
+
+def test_what_a_trained_model_takes() -> None:
+    require_prediction(["predict.threshold=0.4", " data.label_column=kind"])
+    for item in ("data.val_share=0.2", "train.epochs=1"):
+        with pytest.raises(ConfigError, match=rf"--set {item}: a trained model takes only settings of prediction"):
+            require_prediction([item])

@@ -23,8 +23,8 @@ def test_coco_beside_a_split_of_class_folders(class_folders: Path) -> None:
     assert same(data, load_data(class_folders / "test")) and data.layout == "coco" and data.classes == ("none", "tower")
     none, tower, blank = data.samples
     assert boxes_of(tower) == [[1, 2, 4, 6]] and tower.frame == (32, 24), "boxes of the folder's category only"
-    assert boxes_of(blank) == boxes_of(none) == []
-    assert "test/tower/7.jpg" in data.problems[0].message
+    assert boxes_of(none) == [] and blank.boxes is None, "the folder says that there is a tower"
+    assert "test/tower/7.jpg" in data.problems[0].message and "have no box of it" in data.problems[1].message
     assert load_data(class_folders).samples[0].boxes is None, "the training split has no annotations"
 
 
@@ -48,7 +48,10 @@ def test_coco_of_a_flat_folder_gives_the_classes(tmp_path: Path, make_photo: Mak
     assert class_names(data) == {"a.jpg": "tower", "b.jpg": "none", "c.jpg": "bird", "d.jpg": None}
     assert data.classes == ("bird", "none", "tower") and data.background == 1
     assert [None if s.boxes is None else len(s.boxes) for s in data.samples] == [1, 0, 1, None]
-    assert {p.path.name for p in data.problems} == {"c.jpg", "photos"}
+    assert [p.path.name for p in data.problems] == ["photos.coco.json", "photos.coco.json", "photos"]
+    left_out, several, unlisted = (p.message for p in data.problems)
+    assert "annotation 0 of photos/c.jpg is left out: its bbox 1, 1, 0, 4 (x, y, width, height) has no area" in left_out
+    assert "1 photos have boxes of several classes" in several and "a.jpg: tower, not bird" in several and "d.jpg" in unlisted
     make_photo(tmp_path / "train" / "tower" / "1.jpg")
     assert same(load_data(tmp_path, split="photos").samples, data.samples)
     direct = load_data(path)
@@ -79,24 +82,18 @@ def test_coco_for_splits_of_shared_class_folders(tmp_path: Path, make_photo: Mak
         ("{", "not readable as JSON"),
         ("[" * 200_000, r"x\.coco\.json is not readable as JSON"),
         ('{"images": ' + "[" * 200_000 + "]" * 200_000 + "}", r"x\.coco\.json is not readable as JSON"),
-        ('{"categories": [], "images": [{"id": 1, "file_name": "a.jpg", "width": 1e999}]}', "not COCO as expected"),
         ("[]", "not COCO"),
-        ('{"images": []}', "no entry 'categories'"),
+        ('{"images": []}', "lists no images"),
         (
             '{"images": [{"id": 1, "file_name": "a.jpg"}], "categories": [],'
             ' "annotations": [{"image_id": 2, "bbox": [0, 0, 1, 1]}]}',
-            "no entry 2",
+            r"none of its annotations is of an image that it lists: number 1 \(image 2\)",
         ),
         (
             '{"images": [{"id": 1, "file_name": "a"}, {"id": 1, "file_name": "b"}], "categories": []}',
             "two images with the id 1",
         ),
         ('{"images": [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "./a.jpg"}], "categories": []}', "twice"),
-        (
-            '{"images": [{"id": 1, "file_name": "a.jpg"}], "categories": [{"id": 1, "name": "x"}],'
-            ' "annotations": [{"image_id": 1, "category_id": 1, "bbox": [0, 0, NaN, 1]}]}',
-            "not finite",
-        ),
     ],
 )
 def test_malformed_coco(tmp_path: Path, make_photo: MakePhoto, content: str, message: str) -> None:
@@ -115,3 +112,48 @@ def test_insulators(real_data: Path) -> None:
     assert all(s.boxes is not None and (len(s.boxes) == 0) == (s.label == 1) for s in test.samples)
     photos = load_data(tiles / "photos")
     assert photos.classes == ("insulator",) and all(boxes_of(s) and s.frame == (1152, 864) for s in photos.samples)
+
+
+def annotated(name: str, **changes: object) -> dict[str, object]:
+    return {"id": 1, "image_id": 0, "category_id": 7, "bbox": [1, 2, 10, 8]} | changes
+
+
+def test_a_photo_of_a_crowd_is_no_background(tmp_path: Path, make_photo: MakePhoto) -> None:
+    for name in "abc":
+        make_photo(tmp_path / f"{name}.jpg")
+    images = {"a.jpg": [("tower", [1, 2, 10, 8])], "b.jpg": [], "c.jpg": []}
+    write_coco(tmp_path / "x.coco.json", images, annotations=[annotated("a", iscrowd=1), annotated("c", image_id=2, bbox=[])])
+    data = load_data(tmp_path)
+    assert class_names(data) == {"a.jpg": "tower", "b.jpg": "none", "c.jpg": "tower"}
+    assert [s.boxes is None for s in data.samples] == [True, False, True]
+    assert "1 annotations are crowds" in data.problems[-1].message
+
+
+def test_what_is_left_out_is_unknown_in_class_folders(class_folders: Path) -> None:
+    listed: dict[str, list[tuple[str, list[float]]]] = {
+        "test/tower/0.jpg": [("tower", [1, 2, 3, 4])],
+        "test/tower/1.jpg": [],
+        "test/none/0.jpg": [],
+    }
+    left_out = [annotated("0", iscrowd=1), annotated("1", image_id=1, bbox=[3, 3, 0, 0]), annotated("2", image_id=2, bbox=None)]
+    write_coco(class_folders / "test.coco.json", listed, annotations=left_out)
+    data = load_data(class_folders, split="test")
+    assert [s.boxes for s in data.samples] == [None, None, None], "not even that of the background class"
+    assert len(data.problems) == 3
+
+
+@pytest.mark.parametrize("sorted_by_class", [True, False])
+def test_a_list_of_images_says_nothing_about_them(class_folders: Path, sorted_by_class: bool) -> None:
+    folder = class_folders / "train" if sorted_by_class else class_folders / "train" / "tower"
+    write_coco(folder / "annotations.json", {"1.jpg" if not sorted_by_class else "none/1.jpg": []}, annotations=None)
+    data = load_data(folder)
+    assert all(s.boxes is None for s in data.samples)
+    assert set(class_names(data).values()) == ({"none", "tower"} if sorted_by_class else {None})
+    assert "has no annotations" in data.problems[0].message
+
+
+def test_photos_that_are_there_twice(class_folders: Path) -> None:
+    write_coco(class_folders / "train.coco.json", {"0.jpg": [("tower", [1, 2, 3, 4])], "3.jpg": [("tower", [1, 2, 3, 4])]})
+    data = load_data(class_folders)
+    assert [s.id for s in data.samples if s.boxed] == ["tower/3.jpg"]
+    assert "more than once" in data.problems[0].message and "0.jpg (none/0.jpg, tower/0.jpg)" in data.problems[0].message

@@ -50,7 +50,7 @@ def test_csv_without_header(tmp_path: Path, make_photo: MakePhoto) -> None:
         ("a.jpg,x\na.jpg,x\n", "listed twice"),
         ("path,label,x0\na.jpg,x,1\n", "only some of the columns"),
         ("path,label,x0,y0,x1,y1\na.jpg,x,1,2,3,\n", "line 2: x0, y0, x1, y1 are"),
-        ("gone.jpg,x\n", r"no photos found(?s:.*)gone\.jpg"),
+        ("gone.jpg,x\n", r"none of the photos(?s:.*)gone\.jpg"),
     ],
 )
 def test_malformed_csv(tmp_path: Path, make_photo: MakePhoto, content: str, message: str) -> None:
@@ -75,3 +75,81 @@ def test_a_split_called_all(tmp_path: Path, make_photo: MakePhoto) -> None:
     (tmp_path / "list.csv").write_text("path,label,split\na.jpg,x,all\nb.jpg,y,test\n")
     assert available_splits(tmp_path / "list.csv") == ("test", "all")
     assert class_names(load_data(tmp_path / "list.csv", split="all")) == {"a.jpg": "x", "b.jpg": "y"}
+
+
+def test_several_classes_in_a_photo(tmp_path: Path, make_photo: MakePhoto) -> None:
+    for name in "abc":
+        make_photo(tmp_path / f"{name}.jpg")
+    (tmp_path / "list.csv").write_text(
+        "path,label,x0,y0,x1,y1\na.jpg,crane,0,0,4,4\na.jpg,tower,4,4,20,20\na.jpg,crane,5,5,9,9\nb.jpg,crane,0,0,5,5\n"
+        "c.jpg,tower,,,,\nc.jpg,crane,,,,\n"
+    )
+    data = load_data(tmp_path / "list.csv")
+    assert class_names(data) == {"a.jpg": "tower", "b.jpg": "crane", "c.jpg": None}
+    assert boxes_of(data.samples[0]) == [[4, 4, 20, 20]]
+    several, unclear = (problem.message for problem in data.problems)
+    assert "1 photos have boxes of several classes" in several and "a.jpg: tower, not crane" in several
+    assert "c.jpg has several classes (tower, crane) and no box" in unclear
+
+
+@pytest.mark.parametrize(
+    ("table", "name"), [("annotations/train.csv", "a.jpg"), ("lists/x.csv", "a.jpg"), ("lists/x.csv", "../images/a.jpg")]
+)
+def test_photos_beside_the_folder_of_the_file(tmp_path: Path, make_photo: MakePhoto, table: str, name: str) -> None:
+    make_photo(tmp_path / "images" / "a.jpg")
+    (tmp_path / table).parent.mkdir()
+    (tmp_path / table).write_text(f"path,label\n{name},x\n")
+    data = load_data(tmp_path / table)
+    assert class_names(data) == {"a.jpg": "x"} and data.root == tmp_path / "images" and data.samples[0].path.is_file()
+
+
+def test_boxes_that_are_none(tmp_path: Path, make_photo: MakePhoto) -> None:
+    for name in "abcd":
+        make_photo(tmp_path / f"{name}.jpg")
+    (tmp_path / "list.csv").write_text(
+        "path,label,x0,y0,x1,y1\na.jpg,tower,5,5,5,9\nb.jpg,none,5,5,2,9\nc.jpg,tower,1,1,9,9\nc.jpg,tower,3,3,3,3\n"
+        "c.jpg,tower,0,0,0,0\nd.jpg,,0,0,0,0\n"
+    )
+    data = load_data(tmp_path / "list.csv")
+    assert class_names(data) == {"a.jpg": "tower", "b.jpg": "none", "c.jpg": "tower", "d.jpg": "none"}
+    assert [None if s.boxes is None else len(s.boxes) for s in data.samples] == [None, None, 1, 0]
+    assert [problem.message.split(" which")[0] for problem in data.problems] == [
+        "a.jpg has boxes without area,",
+        "b.jpg has boxes without area,",
+        "c.jpg has boxes without area,",
+        "c.jpg has a line that says it shows nothing,",
+    ]
+    assert ["its boxes are unknown" in problem.message for problem in data.problems] == [True, True, False, False]
+
+
+@pytest.mark.parametrize("name", ["Background", "none"])
+def test_what_shows_nothing_is_of_the_class_of_that_name(tmp_path: Path, make_photo: MakePhoto, name: str) -> None:
+    for letter in "abc":
+        make_photo(tmp_path / f"{letter}.jpg")
+    rows = f"a.jpg,1,1,9,9,Tree\nb.jpg,0,0,0,0,Tree\nc.jpg,0,0,5,5,{name}\n"
+    (tmp_path / "list.csv").write_text(f"image_path,xmin,ymin,xmax,ymax,label\n{rows}")
+    data = load_data(tmp_path / "list.csv")
+    assert class_names(data) == {"a.jpg": "Tree", "b.jpg": name, "c.jpg": name} and boxes_of(data.samples[1]) == []
+
+
+def test_paths_of_other_machines(tmp_path: Path, make_photo: MakePhoto) -> None:
+    for name in ("tower/1.jpg", "none/1.jpg", "none/2.jpg"):
+        make_photo(tmp_path / name)
+    (tmp_path / "list.csv").write_text(
+        "path,label\nC:\\photos\\tower\\1.jpg,tower\n/mnt/x/none/1.jpg,none\n2.jpg,none\n1.jpg,tower\n,tower\n"
+    )
+    data = load_data(tmp_path / "list.csv")
+    assert class_names(data) == {"none/1.jpg": "none", "none/2.jpg": "none", "tower/1.jpg": "tower"}
+    assert ["more than once" in p.message for p in data.problems] == [True, False]
+    assert "1 lines name no photo" in data.problems[1].message
+
+
+@pytest.mark.parametrize("name", ["_classes.csv", "_annotations.csv", "labels.csv"])
+def test_csv_inside_a_split(tmp_path: Path, make_photo: MakePhoto, name: str) -> None:
+    for split in ("train", "valid"):
+        make_photo(tmp_path / split / "a.jpg")
+        (tmp_path / split / name).write_text("filename,tower,none\na.jpg,1,0\n")
+    assert class_names(load_data(tmp_path, split="val")) == {"a.jpg": "tower"} and available_splits(tmp_path) == (
+        "train",
+        "val",
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dips.config import Config
-from dips.errors import ConfigError
+from dips.errors import ConfigError, DataError
 from dips.fitting.splits import read_splits
 
 MakePhoto = Callable[..., Path]
@@ -27,6 +27,18 @@ def test_validation_photos_have_the_training_photos_classes(tmp_path: Path, make
     train_set, val_set = read_splits(data, Config())
     assert train_set.classes == val_set.classes == ("b", "none") and val_set.background == train_set.background == 1
     assert [(s.id, s.label) for s in val_set.samples] == [("b/0.png", 0), ("none/0.png", 1)]
+
+
+def test_the_column_of_the_class_is_a_setting(tmp_path: Path, make_photo: MakePhoto) -> None:
+    names = [f"{n}.png" for n in range(8)]
+    for seed, name in enumerate(names):
+        make_photo(tmp_path / name, seed=seed)
+    lines = [f"{name},{n},{'ab'[n % 2]},{'train' if n < 4 else 'val'}" for n, name in enumerate(names)]
+    (tmp_path / "list.csv").write_text("\n".join(["photo,number,kind,split", *lines]))
+    train_set, val_set = read_splits(tmp_path / "list.csv", Config().replace(**{"data.label_column": "kind"}))
+    assert train_set.classes == val_set.classes == ("a", "b") and len(train_set) == len(val_set) == 4
+    with pytest.raises(DataError, match="columns are photo, number, kind, split"):
+        read_splits(tmp_path / "list.csv", Config())
 
 
 def test_the_validation_part_is_cut_from_train_and_never_from_test(tmp_path: Path, make_photo: MakePhoto) -> None:

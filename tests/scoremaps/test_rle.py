@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from pycocotools import mask as coco
 
 from dips.errors import DataError
-from dips.scoremaps.rle import area, decode, encode, run_lengths
+from dips.scoremaps.rle import area, bounds, decode, encode, run_lengths
 
 masks = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12))
 
@@ -98,3 +98,14 @@ def test_large_photos() -> None:
 def test_damage_is_told(counts: str, words: str) -> None:
     with pytest.raises(DataError, match=words):
         decode(counts, (3, 2))
+
+
+@settings(deadline=None, max_examples=300)
+@given(masks)
+def test_bounds_are_those_of_the_mask(mask: np.ndarray) -> None:
+    size = (mask.shape[1], mask.shape[0])
+    rows, columns = np.nonzero(mask)
+    expected = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) if mask.any() else None
+    assert bounds(encode(mask), size) == bounds(run_lengths(mask).tolist(), size) == expected
+    with pytest.raises(DataError, match="are not a mask of"):
+        bounds([*run_lengths(mask).tolist(), 1], size)

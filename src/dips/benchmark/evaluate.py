@@ -206,7 +206,8 @@ def _at_run_tau(model: TrainedRun, own: BoxResult, detections: DetectionCounter)
 
 
 def _load(model: TrainedRun, data: str | Path, split: str | None) -> DataSet:
-    dataset = load_data(data, split=split or "all", background_class="")
+    column = model.config.data.label_column
+    dataset = load_data(data, split=split or "all", background_class="", label_column=column)
     dataset = align_classes(dataset, model.classes, model.background)
     if not dataset.samples:
         raise DataError(f"there is no photo to evaluate on in {data}")

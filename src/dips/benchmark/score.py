@@ -59,6 +59,7 @@ def score_maps(
     partial_maps: bool = False,
     tau_from: str | Path | None = None,
     predicted: str | Path | None = None,
+    label_column: str = "",
     csv_path: str | Path | None = None,
     workers: int = 1,
 ) -> dict[str, Any]:
@@ -74,6 +75,7 @@ def score_maps(
         tau_from: JSON that an earlier call, or ``dips evaluate``, wrote for the validation split: its thresholds are used, too,
             besides those that are best on this split.
         predicted: CSV of id and predicted classes, best first, as names or numbers; for Top-1 and Top-5 localization.
+        label_column: name of the column of a CSV that holds the class; empty to find it.
         csv_path: where a line per photo is written.
         workers: processes; 0 = one per core. More than one needs ``if __name__ == "__main__":`` in a script of your own.
 
@@ -89,7 +91,7 @@ def score_maps(
     frame = find_protocol(protocol)
     if workers < 0:
         raise ConfigError(f"--workers is a number of processes, or 0 for one per core, not {workers}")
-    ground_truth = load_ground_truth(data, split=split)
+    ground_truth = load_ground_truth(data, split=split, label_column=label_column)
     photos = fingerprints(sample.path for sample in ground_truth)
     taus = {} if tau_from is None else read_validation_taus(Path(tau_from), frame, photos)
     for problem in ground_truth.problems:

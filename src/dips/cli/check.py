@@ -19,10 +19,11 @@ def check(
         str,
         Parameter(help="The class whose photos show no object; auto: the one called none or background, if there is one."),
     ] = "auto",
+    label_column: Annotated[str, Parameter(help="The column of a CSV that holds the class; without it, it is found.")] = "",
 ) -> int:
     """Report what DiPS understands of DATA: classes, counts, splits, unreadable files, duplicates. Changes nothing."""
     from dips.data.check import check_data
 
-    report = check_data(data, background_class=background)
+    report = check_data(data, background_class=background, label_column=label_column)
     print(report.render())
     return 0 if report.usable else 1

@@ -47,6 +47,7 @@ def score(
         bool,
         Parameter(help="Score only photos that have a map, instead of rejecting an incomplete set.", show_default=False),
     ] = False,
+    label_column: Annotated[str, Parameter(help="The column of a CSV that holds the class; without it, it is found.")] = "",
     json: Annotated[Path | None, Parameter(help="Also write every number to this file.")] = None,
     csv: Annotated[Path | None, Parameter(help="Also write a line per photo to this file.")] = None,
     plots: Plots = None,
@@ -73,6 +74,7 @@ def score(
         partial_maps=partial,
         tau_from=tau_from,
         predicted=predicted,
+        label_column=label_column,
         csv_path=csv,
         workers=workers,
     )

@@ -218,7 +218,8 @@ def _measured_on(data: str | Path, split: str, study: Study) -> DataSet:
     Raises:
         DataError: there is none, none with something to measure by, or some of them are training or validation photos.
     """
-    test = align_classes(load_data(data, split=split, background_class=""), study.classes, study.background)
+    dataset = load_data(data, split=split, background_class="", label_column=study.config.data.label_column)
+    test = align_classes(dataset, study.classes, study.background)
     learned = {*study.train.digests, *study.val.digests}  # of the photos' bytes: a copy is the same photo
     if both := sum(digest in learned for digest in Store(study.store).digests(sample.path for sample in test.samples)):
         raise DataError(

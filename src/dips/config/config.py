@@ -173,16 +173,18 @@ def several(items: Sequence[str]) -> tuple[str, ...]:
 
 
 def require_prediction(settings: Iterable[str]) -> None:
-    """Check that all ``stage.name=value`` strings are settings of prediction, as a trained model takes no others.
+    """Check that all ``stage.name=value`` strings are settings of prediction, or of how the CSV of another data set is read.
+
+    A trained model takes no others.
 
     Raises:
         ConfigError: one is not.
     """
     for item in settings:
-        if not item.strip().startswith("predict."):
+        if not item.strip().startswith(("predict.", "data.label_column")):
             raise ConfigError(
-                f"--set {item}: a trained model takes only settings of prediction, predict.NAME=VALUE; all others were fixed "
-                "by the training ('dips settings predict' lists them)"
+                f"--set {item}: a trained model takes only settings of prediction, predict.NAME=VALUE, and data.label_column; "
+                "all others were fixed by the training ('dips settings predict' lists them)"
             )
 
 

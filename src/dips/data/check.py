@@ -97,12 +97,14 @@ class DataReport:
         return "\n".join(lines)
 
 
-def check_data(path: str | Path, *, background_class: str = "auto", workers: int | None = None) -> DataReport:
+def check_data(
+    path: str | Path, *, background_class: str = "auto", label_column: str = "", workers: int | None = None
+) -> DataReport:
     """Read every split of DATA as :func:`~dips.data.load.load_data` does, and decode every photo.
 
     Args:
         path: DATA.
-        background_class: as for :func:`~dips.data.load.load_data`.
+        background_class, label_column: as for :func:`~dips.data.load.load_data`.
         workers: number of decoding threads; None means one per processor, at most eight.
 
     Raises:
@@ -117,7 +119,9 @@ def check_data(path: str | Path, *, background_class: str = "auto", workers: int
     untrainable = "" if {"train", "all"} & set(names) else f"there is no training split, only {', '.join(names)}"
     for name in names:
         try:
-            dataset = load_data(path, split=None if name == "all" else name, background_class=background_class)
+            dataset = load_data(
+                path, split=None if name == "all" else name, background_class=background_class, label_column=label_column
+            )
         except DataError as error:
             errors.append(str(error))
             continue

@@ -40,6 +40,8 @@ def read_folder(folder: Path, *, split: str = "all", first: tuple[str, ...] = ()
         message = f"{len(loose)} photos lie outside of the class folders and are left out: {some(loose, 3)}"
         listing.problems.append(Problem(folder, message))
     for name in sorted(set(_subfolders(folder)) - names - {"metadata"}):
+        if any((folder / name).glob("*.json")) and name.casefold().startswith("annotation"):
+            continue
         listing.problems.append(Problem(folder / name, "no photos in this folder; it is not a class"))
     for name in new if first else ():
         listing.problems.append(Problem(folder / name, f"the training split has no class '{name}'"))

@@ -63,13 +63,13 @@ class SplitGroundTruth:
         return map(self.sample, self.ids)
 
 
-def load_ground_truth(data: str | Path, *, split: str = "test") -> SplitGroundTruth:
+def load_ground_truth(data: str | Path, *, split: str = "test", label_column: str = "") -> SplitGroundTruth:
     """Read labels, ground-truth boxes and ground-truth masks of one split.
 
     If DATA holds or is WSOL metadata, all ids of ``image_ids.txt`` are samples, with these ids and in this order; photos need
     not exist, and ``path`` is where they would be. DATA is then the folder that holds ``metadata/``, ``metadata/`` itself, or
     the folder of a data set or of a split in it. Anything else is read by :func:`~dips.data.load.load_data`, with the photo's
-    own size as ``frame`` of its boxes or masks. No class is taken for the background.
+    own size as ``frame`` of its boxes or masks. No class is taken for the background. ``label_column`` is as there.
 
     Raises:
         DataError: nothing is there, the split is unknown, metadata is malformed, a photo has boxes but no size, a box lies
@@ -83,7 +83,7 @@ def load_ground_truth(data: str | Path, *, split: str = "test") -> SplitGroundTr
         return _from_metadata(metadata[split], split)
     if metadata and not has_photos(top):
         raise DataError(f"{top} has no metadata of the split '{split}'; there are {some(metadata)}")
-    dataset = load_data(top, split=split, background_class="")
+    dataset = load_data(top, split=split, background_class="", label_column=label_column)
     samples = {sample.id: _with_frame(sample) for sample in dataset.samples}
     numbers = tuple(range(len(dataset.classes)))
     return SplitGroundTruth(

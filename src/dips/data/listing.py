@@ -32,6 +32,7 @@ __all__ = [
     "class_counts",
     "class_name",
     "find_background",
+    "is_background",
     "missing_photos",
     "require_trainable",
     "some",
@@ -49,6 +50,11 @@ SPLIT_ALIASES = {"valid": "val", "validation": "val", "dev": "val", "training": 
 class Entry:
     """One photo as its layout describes it: a :class:`~dips.types.Sample` whose class is still a name.
 
+    Attributes:
+        path, id, boxes, frame, masks, ignore: as in :class:`~dips.types.Sample`.
+        class_name: its class; None if it is unknown.
+        unsure: some of its objects were left out, so that its boxes are unknown even if its class is the background.
+
     >>> Entry(Path("data/tower/1.jpg"), "tower/1.jpg", "tower").sample(1).label
     1
     """
@@ -60,6 +66,11 @@ class Entry:
     frame: tuple[int, int] | None = None
     masks: tuple[Path, ...] = ()
     ignore: Path | None = None
+    unsure: bool = False
+
+    def set_boxes(self, boxes: FloatArray | None, frame: tuple[int, int] | None) -> None:
+        """Set boxes ``x0 y0 x1 y1`` in pixels of ``frame``; None means that there are some that could not be used."""
+        self.boxes, self.frame, self.unsure = boxes, frame, boxes is None
 
     def sample(self, label: int | None) -> Sample:
         """Return the entry with the label that its class has."""
@@ -89,14 +100,6 @@ class Listing:
     split: str = "all"
     has_boxes: bool = False
     problems: list[Problem] = field(default_factory=list)
-
-    def set_boxes(self, entry: Entry, boxes: Sequence[Sequence[float]], frame: tuple[int, int] | None) -> None:
-        """Give an entry its boxes ``x0 y0 x1 y1`` in pixels of ``frame``; boxes without area are left out and reported."""
-        valid = [box for box in boxes if box[2] > box[0] and box[3] > box[1]]
-        if len(valid) < len(boxes):
-            message = f"{len(boxes) - len(valid)} of its {len(boxes)} boxes have no area and are left out"
-            self.problems.append(Problem(entry.path, message))
-        entry.boxes, entry.frame = boxes_array(valid), frame
 
 
 def missing_photos(source: Path, root: Path, names: Sequence[str]) -> list[Problem]:
@@ -131,17 +134,18 @@ def assemble(listing: Listing, background_class: str) -> DataSet:
             unknown.
     """
     if not listing.entries:
-        raise DataError(
-            f"{listing.root}: no photos found (jpg, jpeg, png, bmp, webp, tif, tiff); give a folder with one folder of photos "
-            f"per class{_reasons(listing.problems)}"
-        )
+        if listing.layout in ("coco", "csv"):
+            what = "none of the photos that its annotations list was found; put them there, or correct their names in the file"
+        else:
+            what = "no photos found (jpg, jpeg, png, bmp, webp, tif, tiff); give a folder with one folder of photos per class"
+        raise DataError(f"{listing.root}: {what}{_reasons(listing.problems)}")
     _check_class_names(listing)
     labels = {name: label for label, name in enumerate(listing.classes)}
     background = find_background(listing.classes, background_class, listing.root)
     samples = []
     for entry in sorted(listing.entries, key=lambda entry: entry.id):
         label = None if entry.class_name is None else labels[entry.class_name]
-        if entry.boxes is None and listing.has_boxes and label is not None and label == background:
+        if entry.boxes is None and not entry.unsure and listing.has_boxes and label is not None and label == background:
             entry.boxes = boxes_array(())  # the annotations cover this split, and there is nothing to annotate in its photos
         samples.append(entry.sample(label))
     for one, other in itertools.pairwise(samples):
@@ -174,6 +178,15 @@ def _check_class_names(listing: Listing) -> None:
         names[key] = name
 
 
+def is_background(name: str | None) -> bool:
+    """Return whether a class is called like one whose photos show no object.
+
+    >>> is_background("None"), is_background("tower"), is_background(None)
+    (True, False, False)
+    """
+    return name is not None and name.casefold() in BACKGROUND_NAMES
+
+
 def find_background(classes: Sequence[str], name: str, root: Path) -> int | None:
     """Return the label of the class without object that is called ``name``; None if there is no such class.
 
@@ -188,7 +201,7 @@ def find_background(classes: Sequence[str], name: str, root: Path) -> int | None
     if not name:
         return None
     if name == "auto":
-        candidates = [label for label, title in enumerate(classes) if title.casefold() in BACKGROUND_NAMES]
+        candidates = [label for label, title in enumerate(classes) if is_background(title)]
         if len(candidates) > 1:
             names = " and ".join(f"'{classes[label]}'" for label in candidates)
             raise DataError(f"{root}: {names} could both be the class without objects; name it with data.background_class")
@@ -245,7 +258,7 @@ def require_trainable(dataset: DataSet) -> DataSet:
     if not counts:
         raise DataError(
             f"{dataset.root}: none of the {len(dataset)} photos has a class; training needs one folder of photos per class, "
-            "for example tower/ and none/"
+            f"for example tower/ and none/{_reasons(dataset.problems)}"
         )
     if len(counts) < 2:
         name = dataset.classes[next(iter(counts))]

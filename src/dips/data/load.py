@@ -11,11 +11,14 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from dips.data.coco import add_coco, find_coco, read_coco
+from dips.data.coco import add_coco, read_coco
+from dips.data.coco_files import annotation_files, find_coco, unused_files
+from dips.data.coco_json import parse_coco
 from dips.data.csv_table import csv_splits, read_csv
 from dips.data.cub import find_cub, read_cub
 from dips.data.folder import class_folders, has_photos, read_folder
 from dips.data.listing import SPLITS, Listing, align_classes, assemble, find_background, some, split_name
+from dips.data.locate import photos_of, subset_name
 from dips.data.wsol import find_metadata, read_wsol
 from dips.errors import DataError
 from dips.types import DataSet, Problem
@@ -24,13 +27,16 @@ __all__ = ["available_splits", "load_data"]
 
 Reader = Callable[[], Listing]
 
+_TABLES = ("labels.csv", "_classes.csv", "_annotations.csv")  # the last two as Roboflow calls them
 
-def load_data(path: str | Path, *, split: str | None = None, background_class: str = "auto") -> DataSet:
+
+def load_data(path: str | Path, *, split: str | None = None, background_class: str = "auto", label_column: str = "") -> DataSet:
     """Read what is known about the photos of DATA; no photo is opened.
 
     DATA is a folder of photos or one folder per class, ``train/ val/ test/`` of those (with WSOL metadata in ``metadata/``,
-    or with ``train.coco.json`` or ``train.csv`` beside each), the unpacked CUB-200-2011 archive, a COCO json, or a CSV of
-    path,label (in a folder, ``labels.csv``).
+    or with ``train.coco.json`` or ``train.csv`` beside each), the unpacked CUB-200-2011 archive, a COCO json (in a folder also
+    ``annotations/instances_NAME.json`` beside ``images/NAME/``, ``NAME/`` or ``images/``), or a CSV of path,label (in a folder,
+    ``labels.csv``).
 
     Labels follow the training split, also for the other splits: its classes in sorted order (WSOL and CUB: their own
     numbers), then any class that only this split has. A data set from elsewhere may have other classes than a model:
@@ -42,17 +48,18 @@ def load_data(path: str | Path, *, split: str | None = None, background_class: s
             not divided, else its training split.
         background_class: name of the class without object; ``auto`` finds one called none or background, empty means that
             there is none.
+        label_column: name of the column of a CSV that holds the class; empty to find it.
 
     Raises:
         DataError: nothing is there, the split or the background class is unknown, or an annotation file is malformed.
     """
     top = _existing(path)
     split = None if split is None else split_name(split)
-    readers = _split_readers(top)
+    readers = _split_readers(top, label_column)
     if split == "all" and readers:
         parts = [assemble(read(), "") for read in readers.values()]
         return _merge(top if top.is_dir() else top.parent, parts, background_class)
-    return assemble(_reader(top, split, readers)(), background_class)
+    return assemble(_reader(top, split, readers, label_column)(), background_class)
 
 
 def available_splits(path: str | Path) -> tuple[str, ...]:
@@ -77,7 +84,7 @@ def _is_table(file: Path) -> bool:
     return file.is_file() and file.suffix.lower() in (".csv", ".tsv")
 
 
-def _split_readers(top: Path) -> dict[str, Reader]:
+def _split_readers(top: Path, label_column: str = "") -> dict[str, Reader]:
     """Return the reader of each split of DATA, in the order train, val, test, others; nothing if it is not divided."""
     readers: dict[str, Reader] = {}
     if top.is_dir():
@@ -86,24 +93,32 @@ def _split_readers(top: Path) -> dict[str, Reader]:
         folders = _split_folders(top)
         for split in SPLITS:
             if split in folders:
-                readers[split] = partial(_read_photos, folders[split], split, training=folders.get("train"))
+                readers[split] = partial(_read_photos, folders[split], split, label_column, training=folders.get("train"))
             elif _is_described(top, split):
-                readers[split] = partial(_read_photos, top, split, shared=True)
+                readers[split] = partial(_read_photos, top, split, label_column, shared=True)
     table = top if _is_table(top) else top / "labels.csv"
     if not readers and _is_table(table):
-        names = sorted(csv_splits(table), key=lambda name: (SPLITS.index(name) if name in SPLITS else len(SPLITS), name))
+        names = sorted(csv_splits(table), key=_split_order)
         read = partial(read_csv, top) if table is top else partial(_read_photos, top, shared=True)
-        readers = {name: partial(read, split=name) for name in names}
+        readers = {name: partial(read, split=name, label_column=label_column) for name in names}
+    if not readers and top.is_dir():
+        parts = annotation_files(top)
+        if len(parts) > 1 or not parts.keys().isdisjoint(SPLITS):
+            readers = {name: partial(_read_part, parts[name], name, label_column) for name in sorted(parts, key=_split_order)}
     return readers
 
 
-def _reader(top: Path, split: str | None, readers: dict[str, Reader]) -> Reader:
+def _split_order(name: str) -> tuple[int, str]:
+    return SPLITS.index(name) if name in SPLITS else len(SPLITS), name
+
+
+def _reader(top: Path, split: str | None, readers: dict[str, Reader], label_column: str) -> Reader:
     """Return the reader of one split of DATA."""
     if not readers:
-        name = split_name(top.stem.removesuffix(".coco") if top.is_file() else top.name)
+        name = subset_name(top) if top.is_file() else split_name(top.name)
         name = name if name in SPLITS else "all"
         if split in (None, "all", name):
-            return partial(_read_undivided, top, name)
+            return partial(_read_undivided, top, name, label_column)
     elif split is None:
         if "train" not in readers and len(readers) > 1:
             raise DataError(f"{top} has no training split; choose one of {some(readers)} (--split)")
@@ -111,27 +126,46 @@ def _reader(top: Path, split: str | None, readers: dict[str, Reader]) -> Reader:
     if split in readers:
         return readers[split]
     if split is not None and top.is_dir() and split in class_folders(top):
-        return partial(_read_photos, top / split, split)  # any folder beside train/ and test/, such as photos/
+        return partial(_read_photos, top / split, split, label_column)  # any folder beside train/ and test/, such as photos/
     available = f"there are {some(readers)}" if readers else "it is not divided: use the split 'all'"
     raise DataError(f"{top} has no split '{split}'; {available}")
 
 
-def _read_undivided(top: Path, split: str) -> Listing:
+def _read_undivided(top: Path, split: str, label_column: str) -> Listing:
     if _is_table(top):
-        return read_csv(top, split)
+        return read_csv(top, split, label_column=label_column)
     if top.is_file():
-        return read_coco(top, top.parent, split=split)
-    return _read_photos(top, split, training=_split_folders(top.parent).get("train") if split in ("val", "test") else None)
+        return read_coco(parse_coco(top), photos_of(top), split=split)
+    training = _split_folders(top.parent).get("train") if split in ("val", "test") else None
+    return _read_photos(top, split, label_column, training=training)
 
 
-def _read_photos(folder: Path, split: str, *, training: Path | None = None, shared: bool = False) -> Listing:
+def _read_part(path: Path, split: str, label_column: str) -> Listing:
+    """Read the photos of one of several COCO files in ``annotations/``."""
+    folder = photos_of(path)
+    if folder == path.parent.parent:  # class folders beside annotations/
+        return _read_photos(folder, split, label_column, shared=True, coco=path)
+    return read_coco(parse_coco(path), folder, split=split, listed_only=split_name(folder.name) != split)
+
+
+def _read_photos(
+    folder: Path,
+    split: str,
+    label_column: str = "",
+    *,
+    training: Path | None = None,
+    shared: bool = False,
+    coco: Path | None = None,
+) -> Listing:
     """Read a folder of photos by the first description of it that fits.
 
     Args:
         folder: the photos.
         split: their split.
+        label_column: of a CSV.
         training: folder of the training split, whose classes come first.
         shared: the folder holds other splits, too, so that only the photos count that the description lists.
+        coco: their COCO file; None to look for one.
     """
     metadata = find_metadata(folder, split)
     if metadata is None and split_name(folder.name) == split:  # dataset/NAME/val beside metadata/NAME/val
@@ -139,26 +173,39 @@ def _read_photos(folder: Path, split: str, *, training: Path | None = None, shar
     if metadata is not None and (wsol := read_wsol(metadata, folder)) is not None:
         return wsol.listing()
     if shared:
-        coco = path if (path := folder / f"{split}.coco.json").is_file() else None
-        tables = (folder / f"{split}.csv", folder / "labels.csv")
+        coco = path if (path := folder / f"{split}.coco.json").is_file() else coco
+        tables = [folder / f"{split}.csv", folder / "labels.csv"]
     else:
         coco = find_coco(folder)
-        tables = (folder.parent / f"{folder.name}.csv", folder / "labels.csv")
+        tables = [folder.parent / f"{folder.name}.csv", *(folder / name for name in _TABLES)]
     table = next((table for table in tables if table.is_file()), None)
     if coco is None and table is not None:
-        listing = read_csv(table, split)
+        listing = read_csv(table, split, label_column=label_column)
     elif coco is None and shared:
         raise DataError(f"{metadata} lists no photo that exists in {folder}; put the photos there or give their folder")
     else:
         first = class_folders(training) if training not in (None, folder) else ()
         listing = read_folder(folder, split=split, first=first)
-        if coco is not None and len(listing.classes) > shared:  # a single folder in a shared one, as images/, is not a class
-            add_coco(listing, coco, listed_only=shared)
-        elif coco is not None:
-            listing = read_coco(coco, folder, split=split, listed_only=shared)
+        if coco is not None:
+            listing = _describe(listing, coco, shared=shared)
+        else:
+            listing.problems += unused_files(folder, tables=not listing.classes)
     if metadata is not None:
         listing.problems.insert(0, Problem(metadata, f"lists no photo that exists in {folder}; it is not used"))
     return listing
+
+
+def _describe(listing: Listing, coco: Path, *, shared: bool) -> Listing:
+    """Return the photos of a folder as a COCO file describes them, by class folders if there are any."""
+    data, folder = parse_coco(coco), listing.root
+    inside = photos_of(coco) if coco.is_relative_to(folder) else folder
+    if inside != folder and inside.is_relative_to(folder):  # images/ beside annotations/
+        return read_coco(data, inside, split=listing.split, listed_only=False)
+    # a single folder, as images/, is not a class unless it is called like one
+    if len(listing.classes) > 1 or (not shared and listing.classes and listing.classes[0] in data.categories):
+        add_coco(listing, data, listed_only=shared)
+        return listing
+    return read_coco(data, folder, split=listing.split, listed_only=shared)
 
 
 def _is_described(top: Path, split: str) -> bool:

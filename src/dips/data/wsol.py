@@ -13,7 +13,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from dips.data.listing import SPLIT_ALIASES, SPLITS, Entry, Listing, missing_photos, some, split_name
+from dips.data.listing import SPLIT_ALIASES, SPLITS, Entry, Listing, some, split_name
+from dips.data.locate import locate
 from dips.data.metadata import Metadata, read_class_names, read_metadata
 from dips.data.photo_files import list_images
 from dips.errors import DataError
@@ -72,21 +73,23 @@ def read_wsol(metadata: Path, folder: Path | None = None) -> WsolSplit | None:
     if folder is None:
         base: Path | None = _best_base(data.ids, _usual_folders(metadata, [], "images")) or top
     else:
-        base = _best_base(data.ids, [top, folder, folder.parent, folder / "images", top / "images"])
+        folders = [top, folder, folder.parent, folder / "images", top / "images"]
+        base = _best_base(data.ids, folders) or _base_but_for_accents(data.ids, folders, folder)
     if base is None:
         return None
     name_of, classes, numbers = read_class_names(metadata, data)
     if folder is None:
         ids, problems, mask_folders = data.ids, _unlisted_objects(metadata, data), [base]
+        elsewhere = dict[str, Path]()
     else:
-        ids, problems = _find_photos(metadata, data, base, folder)
+        ids, elsewhere, problems = _find_photos(metadata, data, base, folder)
         mask_folders = [base, folder, folder.parent]
         if not ids:
             return None
     masks, mask_problems = _find_masks(metadata, data, ids, _usual_folders(metadata, mask_folders, "masks"))
 
     def entry(id: str) -> Entry:
-        path, id_in_root = base / id, id
+        path, id_in_root = elsewhere.get(id, base / id), id
         if folder is not None:
             path = Path(os.path.normpath(path))
             id_in_root = path.relative_to(folder).as_posix()
@@ -106,20 +109,29 @@ def read_wsol(metadata: Path, folder: Path | None = None) -> WsolSplit | None:
     )
 
 
-def _find_photos(metadata: Path, data: Metadata, base: Path, folder: Path) -> tuple[tuple[str, ...], list[Problem]]:
-    """Return the ids of the listed photos that exist in ``folder``, and the photos that only the list or the folder has."""
+def _find_photos(
+    metadata: Path, data: Metadata, base: Path, folder: Path
+) -> tuple[tuple[str, ...], dict[str, Path], list[Problem]]:
+    """Return what is listed and exists in ``folder``.
+
+    Returns:
+        the ids; the files of those whose accents are encoded in another way than in the id; and problems: the photos that only
+        the list or the folder has.
+    """
     paths = {id: path for id in data.ids if (path := os.path.normpath(base / id)).startswith(f"{folder}{os.sep}")}
-    ids = tuple(id for id, path in paths.items() if os.path.isfile(path))
-    existing = set(ids)
-    problems = missing_photos(metadata / "image_ids.txt", folder, [id for id in paths if id not in existing])
+    absent = [id for id, path in paths.items() if not os.path.isfile(path)]
+    located = locate(absent, (base,), lambda: list_images(folder), whole=True)
+    lost = {*located.missing, *located.doubled}
+    ids = tuple(id for id in paths if id not in lost)
+    problems = located.problems(metadata / "image_ids.txt", folder)
     if folder != base:  # the folder holds this split only, so photos that are not listed were forgotten
-        listed = {Path(paths[id]) for id in ids}
+        listed = {located.files.get(id) or Path(paths[id]) for id in ids}
         masks = {PurePosixPath(name).name for group in (*data.masks.values(), data.ignore.values()) for name in group}
         if forgotten := [file for file in list_images(folder) if file not in listed and file.name not in masks]:
             names = some((file.relative_to(folder).as_posix() for file in forgotten), 3)
             message = f"{len(forgotten)} photos are not listed in {metadata} and are left out: {names}"
             problems.append(Problem(folder, message))
-    return ids, problems
+    return ids, located.files, problems
 
 
 def _unlisted_objects(metadata: Path, data: Metadata) -> list[Problem]:
@@ -235,6 +247,15 @@ def _usual_folders(metadata: Path, first: Sequence[Path], inside: str) -> list[P
     if data_set.parent.name == "metadata":
         folders += [top / data_set.name, top / "dataset" / data_set.name]
     return list(dict.fromkeys([*folders, *(folder / inside for folder in folders)]))
+
+
+def _base_but_for_accents(ids: Sequence[str], folders: Sequence[Path], photos: Path, *, probes: int = 50) -> Path | None:
+    """Return the first of ``folders`` that ids are relative to whose accents are encoded in another way; None without any."""
+    if not (accented := [id for id in ids if not id.isascii()]):
+        return None
+    files = list_images(photos)
+    sample = accented[:: max(1, len(accented) // probes)]
+    return next((folder for folder in folders if locate(sample, (folder,), lambda: files, whole=True).files), None)
 
 
 def _best_base(names: Sequence[str], folders: Iterable[Path], *, probes: int = 50) -> Path | None:

@@ -24,10 +24,11 @@ def read_splits(data: str | Path, config: Config) -> tuple[DataSet, DataSet]:
         DataError: the data cannot be trained on.
         ConfigError: ``train.select_on=boxes``, and no validation photo has a box.
     """
-    dataset = require_trainable(load_data(data, background_class=config.data.background_class))
+    column = config.data.label_column
+    dataset = require_trainable(load_data(data, background_class=config.data.background_class, label_column=column))
     splits = available_splits(data)
     if "val" in splits and "train" in splits:
-        train, val = dataset, _labelled(load_data(data, split="val", background_class=""), dataset)
+        train, val = dataset, _labelled(load_data(data, split="val", background_class="", label_column=column), dataset)
     else:
         seed = config.train.seed if config.data.val_seed < 0 else config.data.val_seed
         train, val = split_validation(dataset, fraction=config.data.val_share, seed=seed)

@@ -6,12 +6,14 @@ box, so that a small object of a huge photo costs little. NumPy only.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from dips.errors import DataError
 
-__all__ = ["area", "decode", "encode", "run_lengths"]
+__all__ = ["area", "bounds", "decode", "encode", "run_lengths"]
 
 Mask = NDArray[np.bool_]
 Ints = NDArray[np.int64]
@@ -92,9 +94,33 @@ def area(counts: str) -> int:
     return int(_expanded(counts)[1::2].sum())
 
 
-def _checked(counts: str, size: tuple[int, int]) -> Ints:
+def bounds(counts: str | Sequence[int], size: tuple[int, int]) -> Box | None:
+    """Return the box ``x0 y0 x1 y1``, end exclusive, around a mask, without making the mask; None if no pixel is in it.
+
+    Args:
+        counts: compressed (:func:`encode`), or as lengths (:func:`run_lengths`).
+        size: width and height of the photo.
+
+    Raises:
+        DataError: the counts are damaged or of another size.
+
+    >>> bounds([8, 2, 3, 1, 10], (6, 4)), bounds([24], (6, 4))
+    ((2, 0, 4, 2), None)
+    """
+    height = size[1]
+    edges = np.cumsum(_checked(counts, size))
+    begins, ends = edges[0:-1:2], edges[1::2]
+    begins, ends = begins[ends > begins], ends[ends > begins] - 1
+    if len(begins) == 0:
+        return None
+    across = begins // height != ends // height  # over the foot of a column: both its last and its first row
+    top, bottom = (0, height - 1) if across.any() else ((begins % height).min(), (ends % height).max())
+    return int(begins[0] // height), int(top), int(ends[-1] // height) + 1, int(bottom) + 1
+
+
+def _checked(counts: str | Sequence[int], size: tuple[int, int]) -> Ints:
     width, height = size
-    lengths = _expanded(counts)
+    lengths = _expanded(counts) if isinstance(counts, str) else np.asarray(counts, np.int64)
     if lengths.min(initial=0) < 0 or lengths.sum() != width * height:
         raise DataError(f"run lengths of {lengths.sum()} pixels are not a mask of {width} x {height}; predict the photo again")
     return lengths

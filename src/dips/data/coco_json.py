@@ -1,0 +1,261 @@
+"""A COCO json -> its images with their objects.
+
+What tools leave out or write in another way is read where its meaning is clear: a box is made of a polygon or of run lengths,
+ids are compared as text. An annotation that cannot be used is reported and does not stop the file.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dips.data.listing import some
+from dips.data.objects import Box, Objects, has_area
+from dips.errors import DataError
+from dips.scoremaps.rle import bounds
+from dips.types import Problem
+
+__all__ = ["CocoData", "CocoImage", "parse_coco"]
+
+_EXPECTED = "it needs images, annotations with bbox, and categories"
+_LARGEST = 1e9
+
+
+@dataclass(slots=True)
+class CocoImage:
+    """One image of a COCO file: its ``file_name``, ``(width, height)`` if they are given, and its objects."""
+
+    name: str
+    frame: tuple[int, int] | None
+    objects: Objects = field(default_factory=Objects)
+
+
+@dataclass(slots=True)
+class CocoData:
+    """The content of a COCO file.
+
+    Attributes:
+        path: the file.
+        images: in their order.
+        categories: their names in their order.
+        annotated: whether there are annotations, so that an image without any is known to show nothing.
+        problems: what was left out.
+    """
+
+    path: Path
+    images: list[CocoImage]
+    categories: list[str]
+    annotated: bool
+    problems: list[Problem]
+
+
+def parse_coco(path: Path) -> CocoData:
+    """Read a COCO file.
+
+    Raises:
+        DataError: the file cannot be read, is not COCO, has two images with the same id, or annotations of other images only.
+    """
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not readable as JSON ({error}); export it again or move it away") from error
+    if isinstance(tree, list) and any(isinstance(item, dict) and "image_id" in item for item in tree):
+        raise DataError(
+            f"{path} is a list of results (what a model found), not a data set; give the JSON of the data set, which lists the "
+            "images as well"
+        )
+    if not isinstance(tree, dict) or not isinstance(tree.get("images"), list):
+        what = "no list of images" if isinstance(tree, dict) else "not one JSON object"
+        if isinstance(tree, dict) and isinstance(tree.get("items"), list):
+            what = "this is Datumaro's own format, export it as COCO"
+        raise DataError(f"{path} is not COCO as expected ({what}); {_EXPECTED}")
+    for key in ("annotations", "categories"):
+        if tree.get(key) is not None and not isinstance(tree[key], list):
+            raise DataError(f"{path} is not COCO as expected ({key} is no list); {_EXPECTED}")
+    if not tree["images"]:
+        raise DataError(f"{path} lists no images; export it again, with the images")
+    data = CocoData(path, [], [], annotated=tree.get("annotations") is not None, problems=[])
+    images = _read_images(tree["images"], data)
+    annotations = tree.get("annotations") or []
+    categories = _read_categories(tree.get("categories"), annotations, data)
+    data.categories = list(dict.fromkeys(categories.values()))
+    _read_annotations(annotations, images, categories, data)
+    if not data.annotated:
+        message = "has no annotations: the photos that it lists have neither class nor boxes by it; give the file that has them"
+        data.problems.append(Problem(path, message))
+    return data
+
+
+def _key(id: object) -> str:
+    """Return an id as text in one spelling: ``1``, ``1.0``, ``"1"`` and ``"001"`` are the same."""
+    if isinstance(id, float) and id.is_integer():
+        id = int(id)
+    text = str(id).strip()
+    return text.lstrip("0") or "0" if text.isdecimal() else text
+
+
+def _read_images(items: list[Any], data: CocoData) -> dict[str, CocoImage]:
+    """Add the images to ``data`` and return them by their id."""
+    images: dict[str, CocoImage] = {}
+    for number, item in enumerate(items, 1):
+        name = item.get("file_name") if isinstance(item, dict) else None
+        if not isinstance(name, str) or not name.strip():
+            id = f" (id {item['id']})" if isinstance(item, dict) and "id" in item else ""
+            data.problems.append(Problem(data.path, f"image number {number}{id} has no file_name and is left out; add it"))
+            continue
+        image = CocoImage(name, _read_frame(item))
+        if item.get("id") is None:
+            image.objects.lose(None)  # nobody can tell which annotations belong to it
+            message = (
+                f"image {name} has no id, so that its annotations cannot be found: its class and boxes are unknown; add one"
+            )
+            data.problems.append(Problem(data.path, message))
+        elif (twin := images.setdefault(_key(item["id"]), image)) is not image:
+            if twin.name == name:
+                continue
+            raise DataError(f"{data.path} has two images with the id {item['id']}; give each its own")
+        if image.frame is None and (item.get("width") or item.get("height")):
+            message = f"image {name} has no size that can be read; its boxes are taken to be in pixels of the photo; correct it"
+            data.problems.append(Problem(data.path, message))
+        data.images.append(image)
+    return images
+
+
+def _read_frame(item: Mapping[str, Any]) -> tuple[int, int] | None:
+    sides = list(_numbers([item.get("width"), item.get("height")]))
+    return (int(sides[0]), int(sides[1])) if len(sides) == 2 and min(sides) >= 1 else None
+
+
+def _read_categories(items: list[Any] | None, annotations: list[Any], data: CocoData) -> dict[str, str]:
+    """Return the names of the categories by id; without a list of them, the ids that occur are their names."""
+    if items is None:
+        ids = {
+            a["category_id"]: None for a in annotations if isinstance(a, dict) and isinstance(a.get("category_id"), int | str)
+        }
+        if ids:
+            message = f"has no categories, so that the classes are called by their numbers: {some(map(str, ids))}; add them"
+            data.problems.append(Problem(data.path, message))
+        return {_key(id): f"class {id}" for id in ids}
+    categories: dict[str, str] = {}
+    for number, item in enumerate(items, 1):
+        if isinstance(item, dict) and "id" in item and item.get("name") not in (None, ""):
+            categories[_key(item["id"])] = str(item["name"])
+        else:
+            data.problems.append(
+                Problem(data.path, f"category number {number} lacks its id or its name and is left out; add it")
+            )
+    return categories
+
+
+def _read_annotations(items: list[Any], images: Mapping[str, CocoImage], categories: Mapping[str, str], data: CocoData) -> None:
+    """Give the images their objects."""
+    crowds = 0
+    crowded: dict[str, CocoImage] = {}
+    unusable: list[tuple[str, CocoImage, str]] = []
+    strays: list[str] = []
+    for number, item in enumerate(items, 1):
+        id = f"{item['id']}" if isinstance(item, dict) and item.get("id") is not None else f"number {number}"
+        image = images.get(_key(item.get("image_id"))) if isinstance(item, dict) else None
+        if image is None:
+            strays.append(f"{id} (image {item.get('image_id')})" if isinstance(item, dict) else id)
+            continue
+        name = categories.get(_key(item.get("category_id")))
+        box = _read_box(item, image.frame)
+        area = 0.0 if box is None else (box[2] - box[0]) * (box[3] - box[1])
+        if item.get("iscrowd") not in (None, False, 0, "", "0", "false", "False"):
+            crowds += 1
+            crowded[image.name] = image
+            image.objects.lose(name, area)
+        elif box is not None and name is not None:
+            image.objects.add(name, box)
+        else:
+            image.objects.lose(name, area)
+            unusable.append((id, image, _reason(item) if box is None else f"no category has the id {item.get('category_id')}"))
+    if strays and len(strays) == len(items):
+        raise DataError(
+            f"{data.path}: none of its annotations is of an image that it lists: {some(strays, 3)}; export it again"
+        )
+    for id, image, reason in unusable:
+        rest = "" if image.objects.boxes else ", and the boxes of this photo are unknown"
+        data.problems.append(Problem(data.path, f"annotation {id} of {image.name} is left out{rest}: {reason}; correct it"))
+    if strays:
+        names = some(strays, 3)
+        message = f"{len(strays)} annotations are of images that it does not list and are left out: {names}; list the images"
+        data.problems.append(Problem(data.path, message))
+    if crowds:
+        message = f"{crowds} annotations are crowds (iscrowd), not single objects, and are left out"
+        if alone := [name for name, image in crowded.items() if not image.objects.boxes]:
+            message += f"; {len(alone)} photos have no other, so that their boxes are unknown: {some(alone, 3)}"
+        message += "; to measure by them, annotate single objects"
+        data.problems.append(Problem(data.path, message))
+
+
+def _reason(item: Mapping[str, Any]) -> str:
+    if not item.get("bbox") and not item.get("segmentation"):
+        return "it has neither a bbox nor a segmentation"
+    if len(numbers := list(_numbers(item.get("bbox")))) == 4:
+        return f"its bbox {', '.join(f'{number:g}' for number in numbers)} (x, y, width, height) has no area"
+    return "its bbox is not four numbers, and its segmentation gives none"
+
+
+def _read_box(item: Mapping[str, Any], frame: tuple[int, int] | None) -> Box | None:
+    """Return the box ``x0 y0 x1 y1`` of an annotation, if need be from its polygons or run lengths; None without an area."""
+    if len(numbers := list(_numbers(item.get("bbox")))) == 4:
+        x, y, width, height = numbers
+        if has_area(box := (x, y, x + width, y + height)):
+            return box
+    outline = item.get("segmentation")
+    found = _box_of_runs(outline, frame) if isinstance(outline, dict) else _box_of_polygons(outline)
+    return found if found is not None and has_area(found) else None
+
+
+def _box_of_polygons(polygons: object) -> Box | None:
+    """Return the box around all polygons, each a list ``x0, y0, x1, y1, ...`` or of pairs."""
+    if not isinstance(polygons, list):
+        return None
+    xs, ys = list[float](), list[float]()
+    for polygon in polygons if all(isinstance(part, list) for part in polygons) else [polygons]:
+        flat = list(_flat(polygon))
+        numbers = list(_numbers(flat))
+        if len(numbers) == len(flat) and len(numbers) % 2 == 0:
+            xs += numbers[0::2]
+            ys += numbers[1::2]
+    return (min(xs), min(ys), max(xs), max(ys)) if xs else None
+
+
+def _box_of_runs(mask: Mapping[str, Any], frame: tuple[int, int] | None) -> Box | None:
+    """Return the box of a mask ``{counts, size}``, whose size is ``[height, width]``."""
+    size = [int(side) for side in _numbers(mask.get("size"))]
+    width, height = (size[1], size[0]) if len(size) == 2 else frame or (0, 0)
+    counts = mask.get("counts")
+    if not isinstance(counts, str):
+        counts = [int(count) for count in _numbers(counts)]
+    try:
+        return bounds(counts, (width, height))
+    except DataError:
+        return None
+
+
+def _flat(items: object) -> Iterator[object]:
+    """Yield what is in a list, and in the lists in it."""
+    for item in items if isinstance(items, list) else ():
+        if isinstance(item, list):
+            yield from item
+        else:
+            yield item
+
+
+def _numbers(items: object) -> Iterator[float]:
+    """Yield the items of a list as far as they are finite numbers, or text of such."""
+    for item in items if isinstance(items, Iterable) and not isinstance(items, str | dict) else ():
+        if isinstance(item, int | float | str) and not isinstance(item, bool):
+            try:
+                number = float(item)
+            except (ValueError, OverflowError):
+                continue
+            if math.isfinite(number) and abs(number) < _LARGEST:
+                yield number

@@ -1,0 +1,193 @@
+"""An annotation file and the names in it -> where its photos are, whichever system wrote the names.
+
+A name is looked for as it stands; then as the end of the path of a single photo, which finds Windows paths, absolute paths of
+another machine, and accents that are composed in the one and decomposed in the other (NFC, NFD).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dips.data.folder import has_photos
+from dips.data.listing import SPLITS, missing_photos, some, split_name
+from dips.data.photo_files import SUFFIXES
+from dips.system.files import as_text
+from dips.types import Problem
+
+__all__ = ["ANNOTATION_FOLDERS", "INSTANCES", "Located", "locate", "photo_id", "photos_of", "subset_name", "subset_stem"]
+
+ANNOTATION_FOLDERS = ("annotations", "Annotations", "annotation")
+"""Names of folders that hold annotation files beside a folder of photos."""
+
+INSTANCES = "instances_"
+"""How the names of COCO's own files of boxes begin."""
+
+
+@dataclass(slots=True)
+class Located:
+    """Where the photos are that a file names.
+
+    Attributes:
+        files: the photo of every name that was found.
+        missing: the other names, each with the one on the disk that nearly equals it, or nothing.
+        doubled: names that fit several photos, with these.
+    """
+
+    files: dict[str, Path] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    doubled: dict[str, list[Path]] = field(default_factory=dict)
+
+    def problems(self, source: Path, root: Path) -> list[Problem]:
+        """Return what ``source`` names and ``root`` does not have, or has more than once."""
+        names = [f"{name} (there is {near})" if near else name for name, near in self.missing.items()]
+        problems = missing_photos(source, root, names)
+        if self.doubled:
+            examples = [f"{name} ({some(photo_id(file, root) for file in files)})" for name, files in self.doubled.items()]
+            message = (
+                f"{len(self.doubled)} of the photos that it lists are in {root} more than once, and it does not say which one "
+                f"is meant: {some(examples, 3)}; write their paths relative to {root}"
+            )
+            problems.append(Problem(source, message))
+        return problems
+
+
+def photo_id(file: Path, root: Path) -> str:
+    """Return the path of a photo relative to ``root`` with forward slashes; the whole path if it lies elsewhere."""
+    return file.relative_to(root).as_posix() if file.is_relative_to(root) else file.as_posix()
+
+
+def subset_name(path: Path) -> str:
+    """Return which part of the data an annotation file describes, by its name.
+
+    >>> [subset_name(Path(name)) for name in ("instances_train2017.json", "test.coco.json", "instances_default.json")]
+    ['train', 'test', 'default']
+    """
+    stem = subset_stem(path)
+    name = split_name(re.sub(r"[-_]?\d{4}$", "", stem))
+    return name if name in SPLITS else stem
+
+
+def subset_stem(path: Path) -> str:
+    """Return the name of an annotation file without what tools put around it."""
+    return path.stem.removesuffix(".coco").removeprefix(INSTANCES)
+
+
+def photos_of(path: Path) -> Path:
+    """Return the folder of the photos of an annotation file: its own, or one beside it by the names that tools use.
+
+    For ``annotations/instances_NAME.json`` these are ``images/NAME``, ``NAME``, ``images`` and the folder above.
+    """
+    here, top = path.parent, path.parent.parent
+    if has_photos(here):
+        return here
+    names = dict.fromkeys((subset_stem(path), subset_name(path)))
+    candidates = [base / name for name in names for base in (top / "images", top)] + [top / "images"]
+    if here.name in ANNOTATION_FOLDERS:  # any other folder above may be a whole disk
+        candidates.append(top)
+    return next(
+        (folder for folder in candidates if folder.is_dir() and has_photos(folder)),
+        candidates[-1] if here.name in ANNOTATION_FOLDERS else here,
+    )
+
+
+def locate(
+    names: Iterable[str], folders: Sequence[Path], photos: Callable[[], Iterable[Path]], *, whole: bool = False
+) -> Located:
+    """Find photos.
+
+    Args:
+        names: as the annotation file has them.
+        folders: what they may be relative to.
+        photos: returns the photos to choose from where a name does not stand as it is; called only if that is needed.
+        whole: the whole path must be equal but for accents; otherwise its end is enough.
+    """
+    located = Located()
+    rest = []
+    for name in dict.fromkeys(names):
+        path = name.replace("\\", "/")
+        candidates = (os.path.normpath(folder / path) for folder in folders)
+        if (file := next(filter(os.path.isfile, candidates), None)) is not None:
+            located.files[name] = Path(file)
+        else:
+            rest.append(name)
+    if rest:
+        _Index(photos()).add(rest, located, folders if whole else None)
+    return located
+
+
+class _Index:
+    """Photos by their name in one spelling: text, with composed accents."""
+
+    def __init__(self, photos: Iterable[Path]) -> None:
+        self._by_name: dict[str, list[Path]] = {}
+        self._by_stem: dict[str, list[Path]] = {}
+        self._folded: dict[str, str] = {}
+        for photo in photos:
+            name = _spelled(photo.name)
+            self._by_name.setdefault(name, []).append(photo)
+            self._by_stem.setdefault(os.path.splitext(name)[0], []).append(photo)
+            self._folded.setdefault(name.casefold(), photo.name)
+
+    def add(self, names: Iterable[str], located: Located, folders: Sequence[Path] | None) -> None:
+        """Find names that do not stand as they are; each photo goes to one name at most."""
+        taken = set(located.files.values())
+        found: dict[str, Path] = {}
+        for name in names:
+            best = self._best(name, folders)
+            if len(best) > 1:
+                located.doubled[name] = best
+            elif best and best[0] not in taken:
+                found[name] = best[0]
+            else:
+                located.missing[name] = "" if best else self._near(name)
+        claims = Counter(found.values())
+        for name, file in found.items():
+            if claims[file] == 1:
+                located.files[name] = file
+            else:
+                located.missing[name] = ""
+
+    def _best(self, name: str, folders: Sequence[Path] | None) -> list[Path]:
+        """Return the photos whose path ends like the name over as many parts as possible."""
+        for parts in _readings(name):
+            group = self._by_name.get(parts[-1], [])
+            if not group and os.path.splitext(parts[-1])[1].lower() not in SUFFIXES and folders is None:
+                group = self._by_stem.get(parts[-1], [])
+            if folders is not None:
+                group = [file for file in group if any(_parts(photo_id(file, folder)) == parts for folder in folders)]
+            if group:
+                lengths = {file: _shared_end(_parts(file.parent.as_posix()), parts[:-1]) for file in group}
+                longest = max(lengths.values())
+                return [file for file in group if lengths[file] == longest]
+        return []
+
+    def _near(self, name: str) -> str:
+        """Return the name of a photo that differs in upper and lower case or in its suffix only."""
+        last = _readings(name)[-1][-1]
+        same_stem = self._by_stem.get(os.path.splitext(last)[0]) or [Path()]
+        return as_text(self._folded.get(last.casefold()) or same_stem[0].name)
+
+
+def _spelled(text: str) -> str:
+    return unicodedata.normalize("NFC", as_text(text))
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in _spelled(path).split("/") if part not in ("", ".")]
+
+
+def _readings(name: str) -> list[list[str]]:
+    """Return the parts of a name, with a backslash as a part of it and as a separator."""
+    readings = [_parts(name), _parts(name.replace("\\", "/"))]
+    return [parts for parts in readings if parts] or [[""]]
+
+
+def _shared_end(one: Sequence[str], other: Sequence[str]) -> int:
+    pairs: Iterator[tuple[str, str]] = zip(reversed(one), reversed(other), strict=False)
+    return next((count for count, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
