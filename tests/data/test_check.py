@@ -80,10 +80,13 @@ def test_values_that_use_a_small_part_of_their_type(class_folders: Path) -> None
     write_tiff(none / "whole.tif", (65535 * noise[0]).astype(np.uint16))
     report = check_data(class_folders)
     found = [(problem.path.name, problem.message) for problem in report.problems]
-    assert report.usable and [name for name, _ in found] == ["dem.tif", "train"]
-    assert "uses a small part of 32-bit float, values 1200" in found[0][1]
-    assert "4 photos (the first is t0.tif) use a small part of 16-bit grey, values 700" in found[1][1]
-    assert "become black to white (data.depth" in found[1][1]
+    assert report.usable and [name for name, _ in found] == ["train", "dem.tif"]
+    assert "uses a small part of 32-bit float, values 1200" in found[1][1]
+    assert "4 photos (the first is t0.tif) use a small part of 16-bit grey, values 700" in found[0][1]
+    assert "become black to white (data.depth" in found[0][1] and "each is stretched by its own range (data" in found[1][1]
+    write_tiff(tower / "hot.tif", (28000 + 900 * noise[0]).astype(np.uint16))
+    messages = [problem.message for problem in check_data(class_folders).problems]
+    assert "become black to white, each of 1 others is stretched by its own range" in messages[0]
 
 
 def test_what_is_not_usable(tmp_path: Path, make_photo: MakePhoto) -> None:

@@ -37,6 +37,7 @@ KINDS: dict[str, Callable[[Numbers], Numbers]] = {
     "kelvin": lambda g: (283 + g / 12).astype(np.float32),
     "reflectance": lambda g: (0.02 + g / 4000).astype(np.float32),
     "tenths of degrees, signed": lambda g: (-200 + g).astype(np.int16),
+    "large counts": lambda g: (3_000_000_000 + g * 1000).astype(np.uint32),
     "millimetres": lambda g: (2_000_000 + g * 10).astype(np.int32),
 }
 
@@ -188,5 +189,8 @@ def test_a_common_scale_is_for_most_and_steady() -> None:
     assert common_scale([*counts, shown(7004, 8011)]) == scale, "a photo more changes nothing"
     assert common_scale([*counts, shown(0, 8011)]) == scale, "nor does an odd one"
     assert common_scale([*counts, *(shown(28000, 29000) for _ in range(20))]) is None, "two kinds have no scale in common"
+    degrees = [shown(10, 31) for _ in range(8)]
+    assert common_scale([*degrees, *counts]) == scale, "a few of another kind neither"
+    assert common_scale([shown(1000 * n, 1000 * n + 900) for n in range(30)]) is None, "each lies elsewhere"
     assert common_scale([shown(0, 60000, False)] * 3 + counts[:2]) is None, "most use the whole range"
     assert common_scale([]) is None and common_scale([shown(5, 5)]) is None

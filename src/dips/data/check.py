@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from dips.data.depth import Shown, common_scale, scale_words
+from dips.data.depth import Depth, Shown, common_scale, scale_words
 from dips.data.images import read_image_bytes
 from dips.data.listing import class_counts, require_trainable
 from dips.data.load import available_splits, load_data
@@ -124,14 +124,14 @@ def check_data(path: str | Path, *, background_class: str = "auto", workers: int
             continue
         others += dataset.problems
         sizes = []
-        deep: dict[str, list[tuple[Path, Shown]]] = {}  # photos of more than 8 bits, by type
+        deep: list[tuple[Path, Shown]] = []  # photos of more than 8 bits
         for photo in track(_decode_all(dataset.samples, count), f"reading {dataset.root.name}", total=len(dataset)):
             if photo.size is None:
                 broken.append(Problem(photo.sample.path, photo.reason))
                 continue
             sizes.append(photo.size)
             if photo.shown is not None:
-                deep.setdefault(photo.shown.type, []).append((photo.sample.path, photo.shown))
+                deep.append((photo.sample.path, photo.shown))
             others += _check_boxes(photo.sample, photo.size)
             split, twin = first.setdefault(photo.digest, (name, photo.sample))
             if split != name:
@@ -141,7 +141,7 @@ def check_data(path: str | Path, *, background_class: str = "auto", workers: int
                 others.append(Problem(photo.sample.path, f"is {what} as {twin.path}"))
         if not sizes:
             errors.append(f"{dataset.root}: none of its {len(dataset)} photos can be read")
-        others += [problem for group in deep.values() for problem in _check_depth(dataset.root, group)]
+        others += _check_depth(dataset.root, deep)
         splits.append(_summary(dataset, sizes))
         if name in ("train", "all"):
             try:
@@ -194,18 +194,21 @@ def _check_boxes(sample: Sample, size: tuple[int, int]) -> Iterator[Problem]:
 
 
 def _check_depth(root: Path, photos: Sequence[tuple[Path, Shown]]) -> Iterator[Problem]:
-    """Name the photos of one type that use a small part of its range: one line for all of them, however many there are."""
-    stretched = [(path, shown) for path, shown in photos if shown.stretched]
-    if not stretched:
-        return
-    used = (min(shown.used[0] for _, shown in stretched), max(shown.used[1] for _, shown in stretched))
-    scale = common_scale([shown for _, shown in photos])
-    how = f"{scale_words(scale)} become black to white" if scale is not None else "each photo is stretched by itself"
-    first, shown = stretched[0]
-    one = len(stretched) == 1
-    which = "uses" if one else f"{len(stretched)} photos (the first is {first.name}) use"
-    what = f"{which} a small part of {shown.type}, values {scale_words(used)}: {how} (data.depth names other values)"
-    yield Problem(first if one else root, what)
+    """Name the photos that use a small part of their type's range: one line for each type, however many there are."""
+    common = common_scale([shown for _, shown in photos])
+    depth = Depth(scales=() if common is None else (common,))
+    for kind in sorted({shown.type for _, shown in photos if shown.stretched}):
+        group = [(path, shown) for path, shown in photos if shown.stretched and shown.type == kind]
+        used = min(shown.used[0] for _, shown in group), max(shown.used[1] for _, shown in group)
+        alike = sum(depth.fitting(shown.used) is not None for _, shown in group)
+        how = "" if common is None or not alike else f"{scale_words(common)} become black to white"
+        if alike < len(group):
+            odd = "each is" if not alike else f"each of {len(group) - alike} others is"
+            how += f"{', ' if how else ''}{odd} stretched by its own range"
+        first, one = group[0][0], len(group) == 1
+        which = "uses" if one else f"{len(group)} photos (the first is {first.name}) use"
+        what = f"{which} a small part of {kind}, values {scale_words(used)}: {how} (data.depth names other values)"
+        yield Problem(first if one else root, what)
 
 
 def _summary(dataset: DataSet, sizes: list[tuple[int, int]]) -> SplitReport:

@@ -33,7 +33,6 @@ _SAMPLED = 2**18  # values of a picture that percentiles are taken of
 _ROWS = 256  # converted at a time
 _ROOM = 0.25  # by which a picture may leave a scale and still count as of its kind
 _LEAST_SHARE = 0.01  # of a scale that a picture must use to count as of its kind
-_KINDS = 8  # a set whose range is so many times that of its pictures has no common scale
 
 
 class Values(NamedTuple):
@@ -167,10 +166,15 @@ def common_scale(shown: Sequence[Shown]) -> Scale | None:
     if 2 * len(stretched) <= len(shown):
         return None
     lows, highs = np.array(stretched, np.float64).T
-    low, high = float(np.percentile(lows, 5)), float(np.percentile(highs, 95))
     own = float(np.median(highs - lows))
-    if not low < high or own <= 0 or high - low > _KINDS * own:
+    if own <= 0:
         return None
+    around = Depth(scales=((float(np.median(lows)) - own, float(np.median(highs)) + own),))
+    alike = [used for used in stretched if around.fitting(used) is not None]
+    if 2 * len(alike) <= len(shown):
+        return None
+    lows, highs = np.array(alike, np.float64).T
+    low, high = float(np.percentile(lows, 5)), float(np.percentile(highs, 95))
     digits = 2 - math.floor(math.log10(high - low))  # a photo more or less rarely changes it
     return round(low, digits), round(high, digits)
 

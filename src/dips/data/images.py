@@ -325,6 +325,8 @@ def _values(image: Image.Image, data: bytes) -> tuple[Values, NDArray[np.uint8] 
     is_float = image.mode == "F"
     white = None if is_float or bits > 16 else float(2 ** (bits - (sign == 2)) - 1)
     pixels, missing = np.asarray(image), _missing(tags.get(42113))  # GDAL's tag
+    if pixels.dtype == np.int32 and (bits, sign) == (32, 1):
+        pixels = pixels.view(np.uint32)  # Pillow knows no unsigned ones
     if tags.get(262) == 0:  # white is zero, which Pillow leaves to its caller
         top = 0.0 if white is None else white
         pixels = -pixels if white is None else (int(white) - pixels.astype(np.int32)).astype(pixels.dtype)
