@@ -143,7 +143,8 @@ Case = Callable[[Workshop, random.Random], tuple[Path, list[object]]]
 
 
 def _one(folder: Path, pattern: str, chance: random.Random) -> Path:
-    return chance.choice([path for path in files(folder) if path.match(pattern)])
+    found: Path = chance.choice([path for path in files(folder) if path.match(pattern)])
+    return found
 
 
 def photo(shop: Workshop, chance: random.Random) -> tuple[Path, list[object]]:
@@ -161,7 +162,7 @@ def photo(shop: Workshop, chance: random.Random) -> tuple[Path, list[object]]:
     )
 
 
-def annotations(shop: Workshop, chance: random.Random) -> tuple[Path, list[object]]:
+def annotation_file(shop: Workshop, chance: random.Random) -> tuple[Path, list[object]]:
     """The file that says what is on the photos."""
     file = shop.top / chance.choice(["coco.json", "list.csv", "data/boxes.json"])
     if not file.exists():
@@ -239,8 +240,8 @@ def _quick(shop: Workshop, data: Path | None = None) -> list[object]:
 
 CASES: list[Case] = [
     photo,
-    annotations,
-    annotations,
+    annotation_file,
+    annotation_file,
     weights,
     run_folder,
     run_folder,

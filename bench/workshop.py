@@ -29,7 +29,7 @@ import torch
 from dips.cli import main
 from dips.data.images import read_image
 from dips.demo.scenes import write_sample
-from dips.models.backbones import timm
+from dips.models.backbones import timm  # type: ignore[attr-defined]  # not by itself: torchvision is mended first
 
 __all__ = ["CRASHED", "Outcome", "Started", "Workshop", "files", "run", "start"]
 
@@ -214,9 +214,9 @@ class Workshop:
             writer.write(np.ascontiguousarray(read_image(photo)[..., ::-1]))
         writer.release()
         for photo in sorted((self.top / "data/test").rglob("*.jpg")):
-            name = (self.top / "maps" / photo.relative_to(self.top / "data/test")).with_suffix(".npy")
-            name.parent.mkdir(parents=True, exist_ok=True)
-            np.save(name, np.random.default_rng(0).random((224, 224), np.float32))
+            score_map = (self.top / "maps" / photo.relative_to(self.top / "data/test")).with_suffix(".npy")
+            score_map.parent.mkdir(parents=True, exist_ok=True)
+            np.save(score_map, np.random.default_rng(0).random((224, 224), np.float32))
 
     def train(self, out: Path, data: Path | None = None, *, store: Path | None = None) -> list[object]:
         """The command that trains ``out``."""

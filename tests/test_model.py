@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import dips
+from dips.config import to_toml
+from dips.report.photos import PHOTOS, read_shown, small_map
 
 pytestmark = pytest.mark.usefixtures("offline")
 
@@ -78,6 +81,55 @@ def test_a_run_without_unet(tiny_training: Any, data: Path, tiny_weights: Path) 
     with pytest.raises(dips.ConfigError, match=r"train\.epochs"):
         load(model.run, settings=["predict.mode=unet"])
     assert model.made_with() == "classifier test_efficientnet, teacher test_vit"
+
+
+@pytest.mark.parametrize("flip", ["true", "false"])
+def test_what_is_evaluated_is_what_is_predicted(tiny_training: Any, data: Path, tiny_weights: Path, flip: str) -> None:
+    """Mirror images have the same part in both, in the harvest (``harvest.flip``) and in prediction (``predict.flip``)."""
+    name = "mirrored"
+    run = tiny_training.folder / name
+    if not run.exists():
+        tiny_training.fit(name, "harvest.flip=true", "train.epochs=1")
+    for mode in ("fast", "accurate", "unet"):
+        settings = [f"predict.mode={mode}", f"predict.flip={flip}"]
+        model = load(run, settings=settings, weights=[str(tiny_weights)])
+        model.evaluate(data)
+        shown = {photo.id: photo for photo in read_shown(run / PHOTOS).photos}
+        for prediction in model.predict(data / "test"):
+            photo = shown[prediction.path.relative_to(data / "test").as_posix()]
+            levels, peak = small_map(prediction.grid)
+            assert abs(photo.peak - peak) < 1e-4 and np.abs(photo.levels().astype(int) - levels).max() <= 1
+            assert photo.predicted == prediction.label
+
+
+def test_a_model_of_thermal_photos(tiny_training: Any, tmp_path: Path, tiny_weights: Path, tiny_config: Any) -> None:
+    """The scale of the training photos is found once, kept, and used wherever photos like them are shown."""
+    thermal = tmp_path / "thermal"
+    for path in tiny_training.data.rglob("*.jpg"):
+        grey = np.asarray(Image.open(path).convert("L"), np.uint16)
+        new = thermal / path.relative_to(tiny_training.data).with_suffix(".png")
+        new.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(grey * np.uint16(4) + np.uint16(7000)).save(new)
+    config = dips.load_config(tiny_training.recipe, ["train.epochs=0"])
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(to_toml(config))
+    options: dict[str, Any] = {"recipe": recipe, "store": tmp_path / "store", "weights": str(tiny_weights), "device": "cpu"}
+    model = dips.fit(thermal, out=tmp_path / "run", **options)
+    (scale,) = model.meta.depth.scales
+    assert 6990 < scale[0] < 7250 and 7700 < scale[1] < 8030
+    photo = next((thermal / "test").rglob("*.png"))
+    (alone,), (loaded,) = model.predict(photo), load(model.run).predict(photo)
+    assert alone.scale == loaded.scale == scale and np.array_equal(alone.grid, loaded.grid)
+    assert model._description().depth == model.meta.depth
+    degrees = tmp_path / "degrees.tif"
+    Image.fromarray((np.asarray(Image.open(photo), np.float32) - 7000) / 48 - 10).save(degrees)
+    (other,) = model.predict(degrees)
+    assert other.scale is not None and -11 < other.scale[0] < 0 and other.label == alone.label
+    again = dips.fit(thermal, out=tmp_path / "full", settings=["data.depth=full"], **options)
+    assert again.meta.depth.rule == "full"
+    (dark,) = again.predict(photo)
+    assert dark.scale == (0, 65535), "nothing that another depth left in the store is used"
+    assert not torch.equal(again.stored.classifier.head.weight, model.stored.classifier.head.weight)
 
 
 def test_settings_at_load(tiny_model: dips.Model) -> None:

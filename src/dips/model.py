@@ -148,6 +148,7 @@ class Model(TrainedRun):
             settings=dataclasses.asdict(self.predictor.config),
             side=self.networks.side,
             photo_side=self.meta.photo_side,
+            depth=self.meta.depth,
             weights=self.weights_inside(),
             model=file_sha256(self.run / MODEL),
             dips=__version__,

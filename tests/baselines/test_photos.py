@@ -5,15 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from dips.baselines.photos import SQUARE_SIDE, Photos, store_photos
+from dips.data.depth import Depth
 from dips.harvest import squares
 from dips.harvest.store import Store
 from dips.types import Sample
 
 CPU = torch.device("cpu")
+
+
+def test_photos_of_more_than_8_bits_are_stored_as_they_are_shown(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(np.full((20, 30), 7500, np.uint16)).save(path)
+    for scale, grey in (((7000.0, 8000.0), 128), ((7000.0, 7500.0), 255)):
+        photos, _ = store_photos([Sample(path, "a.png", 0)], Store(tmp_path / "store"), Depth(scales=(scale,), rule="fixed"))
+        assert int(photos.square(0).max()) == grey
 
 
 def test_read_once(tmp_path: Path, make_photo: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:

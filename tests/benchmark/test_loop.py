@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from dips.baselines.method import ScoreMapMethod
 from dips.benchmark.loop import CENTRE, StoredMaps, evaluate_maps, evaluate_photos
 from dips.config import PredictConfig
+from dips.data.depth import Depth
 from dips.evaluate import centre_map
 from dips.export.description import Description
 from dips.export.onnx_model import OnnxNetworks
@@ -61,6 +63,17 @@ def samples(tmp_path: Path, make_photo: MakePhoto) -> list[Sample]:
         found.append(Sample(path, path.name, label, np.array([box], np.float32)))
     path = make_photo(tmp_path / "empty.png", seed=9)
     return [*found, Sample(path, path.name, 2, np.zeros((0, 4), np.float32))]
+
+
+@pytest.mark.parametrize(("depth", "greys"), [(None, (0, 255)), (Depth(rule="fixed", scales=((7000.0, 9000.0),)), (0, 128))])
+def test_photos_of_more_than_8_bits_are_seen_as_in_training(
+    tmp_path: Path, depth: Depth | None, greys: tuple[int, int]
+) -> None:
+    path, method = tmp_path / "a.png", Fixed()
+    Image.fromarray(np.repeat(np.array([7000, 8000], np.uint16), 12)[None].repeat(24, 0)).save(path)
+    evaluate_photos({"fixed": method}, [Sample(path, path.name, 0, np.array([[0, 0, 9, 9]], np.float32))], depth=depth)
+    found = (method.images[0] * 255).round()
+    assert (int(found.min()), int(found.max())) == greys
 
 
 def test_the_numbers_are_those_of_the_maps(samples: list[Sample]) -> None:

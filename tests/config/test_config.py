@@ -44,6 +44,12 @@ def accepted(kind: msgspec.inspect.Type) -> st.SearchStrategy[Any]:
     raise AssertionError(kind)
 
 
+@pytest.mark.parametrize("depth", ["", "16", "9000..7000", "1..1", "0..inf", "a..b", "1..2..3", "AUTO"])
+def test_a_depth_is_a_rule_or_two_values(depth: str) -> None:
+    with pytest.raises(ConfigError, match=r"data\.depth=.*: give auto, full, or two values"):
+        Config().replace(**{"data.depth": depth})
+
+
 def test_no_recipe_is_the_default() -> None:
     assert load_config() == load_config("default") == Config()
 

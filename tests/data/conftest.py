@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from dips.types import DataSet, Sample
 
@@ -62,6 +65,34 @@ def write_coco(path: Path, images: Mapping[str, Sequence[tuple[str, Sequence[flo
         ],
     }
     path.write_text(json.dumps(tree | changes), encoding="utf-8")
+    return path
+
+
+def write_tiff(
+    path: Path,
+    values: NDArray[Any],
+    *,
+    white_is_zero: bool = False,
+    orientation: int = 1,
+    missing: str = "",
+    order: str = "<",
+    planar: int = 1,
+) -> Path:
+    """Values ``(H, W)`` or ``(H, W, C)`` of any type as a plain TIFF."""
+    height, width, bands = (*values.shape, 1)[:3]
+    data = values.astype(values.dtype.newbyteorder(order)).tobytes()  # type: ignore[arg-type]
+    head = b"II*\0" if order == "<" else b"MM\0*"
+    tags = ImageFileDirectory_v2(head + bytes(4))
+    tags[256], tags[257], tags[259], tags[274], tags[277], tags[284] = width, height, 1, orientation, bands, planar
+    tags[258] = (values.itemsize * 8,) * bands
+    tags[262] = 2 if bands > 1 else 0 if white_is_zero else 1
+    tags[273], tags[278], tags[279] = 0, height, len(data)  # Pillow puts them behind the tags
+    tags[339] = ({"u": 1, "i": 2, "f": 3}[values.dtype.kind],) * bands
+    if bands == 4:
+        tags[338] = 2
+    if missing:
+        tags[42113] = missing
+    path.write_bytes(head + struct.pack(f"{order}I", 8) + tags.tobytes(8) + data)
     return path
 
 

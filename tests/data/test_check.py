@@ -7,12 +7,13 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dips.data import check_data
 from dips.errors import DataError
 
-from .conftest import MakePhoto
+from .conftest import MakePhoto, write_tiff
 
 
 def test_clean_data(class_folders: Path) -> None:
@@ -68,6 +69,24 @@ def test_boxes_that_do_not_fit(class_folders: Path) -> None:
     messages = [p.message for p in check_data(class_folders).problems]
     assert len(messages) == 2
     assert "turned or cropped" in messages[0] and "1 of its boxes extend beyond" in messages[1]
+
+
+def test_values_that_use_a_small_part_of_their_type(class_folders: Path) -> None:
+    noise = np.random.default_rng(0).uniform(0, 1, (4, 20, 30))
+    tower, none = class_folders / "train" / "tower", class_folders / "train" / "none"
+    for number, values in enumerate(noise):
+        write_tiff(tower / f"t{number}.tif", (7000 + 900 * values).astype(np.uint16))
+    write_tiff(none / "dem.tif", (1200 + 900 * noise[0]).astype(np.float32))
+    write_tiff(none / "whole.tif", (65535 * noise[0]).astype(np.uint16))
+    report = check_data(class_folders)
+    found = [(problem.path.name, problem.message) for problem in report.problems]
+    assert report.usable and [name for name, _ in found] == ["train", "dem.tif"]
+    assert "uses a small part of 32-bit float, values 1200" in found[1][1]
+    assert "4 photos (the first is t0.tif) use a small part of 16-bit grey, values 700" in found[0][1]
+    assert "become black to white (data.depth" in found[0][1] and "each is stretched by its own range (data" in found[1][1]
+    write_tiff(tower / "hot.tif", (28000 + 900 * noise[0]).astype(np.uint16))
+    messages = [problem.message for problem in check_data(class_folders).problems]
+    assert "become black to white, each of 1 others is stretched by its own range" in messages[0]
 
 
 def test_what_is_not_usable(tmp_path: Path, make_photo: MakePhoto) -> None:

@@ -71,6 +71,13 @@ def test_no_room_is_told_before_pixels_are_written(
         pass
 
 
+def test_windows_have_the_scale_that_the_whole_photo_had(tmp_path: Path, on_disk: list[bool]) -> None:
+    values = (7000 + np.arange(600).reshape(20, 30)).astype(np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    with open_photo(tmp_path / "a.png", (7000.0, 7255.0)) as photo:
+        assert photo.window(0, 0, 30, 5)[..., 0].ravel().tolist() == list(range(150))
+
+
 def test_small_photos_stay_in_memory(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.new("RGB", (30, 20), (1, 2, 3)).save(path)

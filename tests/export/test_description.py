@@ -70,6 +70,8 @@ def test_a_name_tells_an_exported_model(tmp_path: Path) -> None:
         ({"predict": None}, "predict"),
         ({"more": 1}, "more"),
         ({"precision": "int4"}, "int4"),
+        ({"depth": {"rule": "fixed", "scales": []}}, "two values"),
+        ({"depth": {"rule": "auto", "scales": [[2, 1]]}}, "black must lie below white"),
     ],
 )
 def test_descriptions_are_checked(redescribed: Callable[..., Path], changes: dict[str, Any], words: str) -> None:

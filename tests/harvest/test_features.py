@@ -13,6 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dips.data.depth import Depth
 from dips.data.images import read_image, resize_image
 from dips.errors import DataError, StoreError
 from dips.harvest import features
@@ -69,7 +70,7 @@ def stored(rig: Rig) -> list[Path]:
 
 
 def test_pooled_features(rig: Rig, photos: list[Path]) -> None:
-    frozen, shelf = rig.frozen(), pooled_shelf(rig.store, WEIGHTS, 64)
+    frozen, shelf = rig.frozen(), pooled_shelf(rig.store, WEIGHTS, 64, Depth())
     reader = reader_of(rig, [*photos, photos[0]])
     first = pooled_features(frozen, reader, shelf, batch=4, device=CPU)
     assert rig.passed == 6 and rig.shown == 0
@@ -84,14 +85,14 @@ def test_pooled_features(rig: Rig, photos: list[Path]) -> None:
 
 def test_pooled_features_belong_to_weights_and_side(rig: Rig) -> None:
     other = Weights("test_efficientnet", "file", "tiny", "1" * 64)
-    shelves = [pooled_shelf(rig.store, weights, side) for weights, side in ((WEIGHTS, 64), (other, 64), (WEIGHTS, 96))]
+    shelves = [pooled_shelf(rig.store, weights, side, Depth()) for weights, side in ((WEIGHTS, 64), (other, 64), (WEIGHTS, 96))]
     assert len({shelf.folder for shelf in shelves}) == 3
 
 
 def test_pooled_features_of_unreadable_photos(rig: Rig, photos: list[Path]) -> None:
     photos[1].write_text("no photo")
     photos[4].unlink()
-    shelf = pooled_shelf(rig.store, WEIGHTS, 64)
+    shelf = pooled_shelf(rig.store, WEIGHTS, 64, Depth())
     reader = reader_of(rig, photos)
     assert pooled_features(rig.frozen(), reader, shelf, batch=2, device=CPU).shape == (4, 256)
     samples, _, problems = reader.readable()
@@ -172,7 +173,7 @@ def test_what_the_maps_do_not_depend_on(rig: Rig, photos: list[Path]) -> None:
 
 
 def test_only_the_photos_of_the_fit_pass_the_networks(rig: Rig, photos: list[Path]) -> None:
-    shelf = pooled_shelf(rig.store, WEIGHTS, 64)
+    shelf = pooled_shelf(rig.store, WEIGHTS, 64, Depth())
     first = fit(rig, photos, refine_photos=3, shelf=shelf)
     assert rig.shown == rig.passed == 3
     reader = reader_of(rig, photos)
@@ -181,7 +182,7 @@ def test_only_the_photos_of_the_fit_pass_the_networks(rig: Rig, photos: list[Pat
     rig.passed = 0
     pooled = pooled_features(rig.frozen(), reader, shelf, batch=2, device=CPU)
     assert rig.passed == 3, "the others"
-    alone = pooled_features(rig.frozen(), reader, pooled_shelf(rig.store, WEIGHTS, 65), batch=6, device=CPU)
+    alone = pooled_features(rig.frozen(), reader, pooled_shelf(rig.store, WEIGHTS, 65, Depth()), batch=6, device=CPU)
     torch.testing.assert_close(pooled, alone, atol=1e-5, rtol=1e-4)
     assert same(first, fit(rig, photos, refine_photos=3)) and rig.loads == 0
 

@@ -122,6 +122,17 @@ def test_photos_are_known_by_content(rig: Rig, data_of: DataOf, photos: list[Pat
     assert rig.shown == 1
 
 
+def test_maps_do_not_depend_on_who_came_first(
+    rig: Rig, data_of: DataOf, tmp_path: Path, make_photo: Callable[..., Path]
+) -> None:
+    """Squares that are larger than what the networks see have photos decoded at another size."""
+    data = data_of([make_photo(tmp_path / "a.jpg", (1600, 1200), box=(300, 300, 900, 700))])
+    for resize, shown in ((32, 1), (48, 0), (700, 1), (32, 0)):
+        rig.resize = resize
+        rig.run(data, refine="dataset")
+        assert rig.shown == shown, resize
+
+
 def test_copies_count_once(rig: Rig, data_of: DataOf, photos: list[Path]) -> None:
     copies = [Path(shutil.copy(p, p.with_name(f"copy {p.name}"))) for p in photos[:2]]
     found = rig.run(data_of([*photos, *copies]))

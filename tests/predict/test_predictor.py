@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from dips.config import PredictConfig
+from dips.data.depth import Depth
 from dips.data.images import read_image
 from dips.errors import ConfigError, WeightsError
 from dips.models.classifier import Classifier
@@ -113,6 +114,31 @@ def predict(made: Predictor, *paths: Path) -> list[Prediction]:
 
 
 MakePhoto = Callable[..., Path]
+
+
+def test_photos_of_more_than_8_bits(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Each says with which scale it was seen: that of the training photos, of the photos at hand, or its own."""
+    paths = []
+    for name, low, high in (("a", 7000, 7900), ("b", 7200, 8000), ("c", 28000, 30000)):
+        values = np.linspace(low, high, 96 * 128).reshape(96, 128).round().astype(np.uint16)
+        paths.append(tmp_path / f"{name}.png")
+        Image.fromarray(values).save(paths[-1])
+    plain = predictor()
+    assert [found.scale for found in predict(plain, *paths)] == [(7000, 7900), (7200, 8000), (28000, 30000)]
+    assert capfd.readouterr().err.count("stretched each by its own range") == 1, "told once"
+    alike = plain.for_photos(paths[:2])
+    assert [found.scale for found in predict(alike, *paths)] == [(7010, 7995), (7010, 7995), (28000, 30000)]
+    assert plain.depth == Depth() and "values 7010 to 7995 as black to white" in alike.summary()
+    assert "c.png uses values 28000 to 30000 of 16-bit grey (others: 7010 to 7995)" in capfd.readouterr().err
+    plain.depth = Depth(scales=((7000.0, 9000.0),))
+    whole = predict(plain.for_photos(paths[:2]), *paths[:2])
+    assert [found.scale for found in whole] == [(7000, 9000)] * 2 and not capfd.readouterr().err
+    plain.tile = 64
+    (tiled,) = predict(plain, paths[0])
+    assert tiled.scale == (7000, 9000) and tiled.record().scale == (7000, 9000)
+    drawn = dataclasses.replace(tiled, scale=(7000.0, 7900.0)).overlay_jpeg(paths[0])
+    assert tiled.overlay_jpeg(paths[0]) != drawn == dataclasses.replace(tiled, scale=None).overlay_jpeg(paths[0])
+    assert all(found.scale is None for found in plain.pictures([(paths[0], np.zeros((9, 9, 3), np.uint8))]))
 
 
 @MODES

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
+from dips.data.depth import Depth
 from dips.errors import RunError
 from dips.evaluate.result import ImageRow
 from dips.report import photos as shown_module
@@ -89,6 +92,16 @@ def evaluated(tmp_path: Path, make_photo: Any) -> tuple[list[Sample], list[Image
         rows.append(ImageRow(path.name, i % 2, 1, int(i > 0), iou=i / 10 if i else None))
         spool.add(np.full((16, 16), 0.5, np.float32))
     return samples, rows, spool
+
+
+def test_photos_are_shown_as_they_were_seen(tmp_path: Path, evaluated: Any) -> None:
+    samples, rows, spool = evaluated
+    Image.fromarray(np.full((48, 64), 7500, np.uint16)).save(thermal := tmp_path / "thermal.png")
+    samples = [dataclasses.replace(samples[0], path=thermal)]
+    depth = Depth(rule="fixed", scales=((7000.0, 8000.0),))
+    write_shown(tmp_path / "shown.json", samples, rows[:1], spool, photos=1, rule=RULE, classes=CLASSES, depth=depth)
+    picture = cv2.imdecode(np.frombuffer(read_shown(tmp_path / "shown.json").photos[0].jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None and abs(int(picture.mean()) - 128) <= 2
 
 
 def test_what_is_written_is_read(tmp_path: Path, evaluated: Any) -> None:

@@ -55,6 +55,18 @@ def run(tmp_path: Path, nets: StoredModel) -> Path:
     return tmp_path / "run"
 
 
+def test_a_run_from_before_there_was_a_depth(run: Path) -> None:
+    file = run / "model.json"
+    saved = json.loads(file.read_text())
+    assert saved["meta"].pop("depth") == {"rule": "auto", "scales": []}
+    file.write_text(json.dumps(saved))
+    assert load_model(run).meta == META
+    for scales in ([[9000, 7000]], [[7000]], [["a", "b"]]):
+        file.write_text(json.dumps({**saved, "meta": {**saved["meta"], "depth": {"rule": "auto", "scales": scales}}}))
+        with pytest.raises(RunError, match="is damaged"):
+            load_model(run)
+
+
 @pytest.mark.parametrize("unet", [True, False])
 @pytest.mark.parametrize("maps", [True, False])
 def test_equal_outputs(tmp_path: Path, nets: StoredModel, unet: bool, maps: bool) -> None:
@@ -114,7 +126,7 @@ def test_class_names_belong_to_the_classifier(tmp_path: Path, nets: StoredModel)
 def test_the_file_says_how_to_build_and_use_the_networks(run: Path) -> None:
     saved = json.loads((run / "model.json").read_text())
     assert list(saved) == ["schema", "localizer", "classifier", "linear", "sha256", "meta"] and saved["schema"] == 2
-    assert list(saved["meta"]) == ["classes", "background", "thresholds", "mode", "unet_share", "temper", "photo_side"]
+    assert list(saved["meta"]) == ["classes", "background", "thresholds", "mode", "unet_share", "temper", "photo_side", "depth"]
     assert saved["linear"] == {"channels": [4, 6, 5], "stages": 2, "outputs": 3, "key_sides": [224]}
     assert saved["localizer"] == {"encoder": "test_efficientnet", "channels": [16, 8, 8, 4, 4]}
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dips.errors import ImageError
+from dips.errors import ImageError, RunError
 from dips.view import pictures
 from dips.view.pictures import LARGE_SIDE, SMALL_SIDE, Pictures
 from dips.view.predictions import Photo, read_predictions
@@ -50,6 +50,19 @@ def test_a_large_photo_is_scaled_down(
 ) -> None:
     photo = with_photo(predicted, make_photo, f"large.{suffix}", (4000, 1000), (4000, 1000))
     assert opened(Pictures(predicted).jpeg(photo, side)).size == size
+
+
+def test_a_thermal_photo_is_shown_as_the_model_saw_it(predicted: Path, tmp_path: Path) -> None:
+    path, record = tmp_path / "thermal.png", predicted / "json" / "a.json"
+    Image.fromarray(np.full((20, 30), 7600, np.uint16)).save(path)
+    content = {**json.loads(record.read_text()), "path": str(path), "width": 30, "height": 20, "scale": [7000, 8000]}
+    record.write_text(json.dumps(content))
+    photo = next(photo for photo in read_predictions(predicted).photos if photo.record == record)
+    assert abs(np.asarray(opened(Pictures(predicted).jpeg(photo, LARGE_SIDE)))[5, 5, 0].astype(int) - 153) <= 2
+    for scale in ([8000, 7000], [1], "x"):
+        record.write_text(json.dumps({**content, "scale": scale}))
+        with pytest.raises(RunError, match="is damaged"):
+            read_predictions(predicted)
 
 
 def test_a_small_or_narrow_photo_keeps_a_pixel(predicted: Path, make_photo: Callable[..., Path]) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dips.data.depth import Depth
 from dips.data.images import ByteImage
 from dips.harvest.squares import SquareReader, read_square
 from dips.harvest.store import Shelf, Store
@@ -77,10 +78,10 @@ class Photos:
         return to_tensor([self.square(i) for i in positions], device), labels
 
 
-def store_photos(samples: Sequence[Sample], store: Store) -> tuple[Photos, list[Problem]]:
+def store_photos(samples: Sequence[Sample], store: Store, depth: Depth | None = None) -> tuple[Photos, list[Problem]]:
     """Store the squares of photos that are not stored yet; return the readable photos, and a problem for each of the others."""
-    reader = SquareReader(samples, store, SQUARE_SIDE)
-    reader.fill(batch=_GROUP_SIZE, side=SQUARE_SIDE)
+    reader = SquareReader(samples, store, SQUARE_SIDE, depth=depth)
+    reader.fill(batch=_GROUP_SIZE)
     readable, digests, problems = reader.readable()
     assert reader.squares is not None
     return Photos(readable, digests, reader.squares), list(problems)

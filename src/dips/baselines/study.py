@@ -18,6 +18,7 @@ from torch import Tensor
 from dips.baselines.answering import TorchAnswerer
 from dips.baselines.photos import Photos
 from dips.config import Config
+from dips.data.depth import Depth
 from dips.errors import ConfigError, WeightsError
 from dips.models.backbones import Features, Transformer, load_transformer
 from dips.models.inputs import resize_to
@@ -59,6 +60,7 @@ class Study:
         store: folder of the harvest's store.
         given: local weights, as of ``--weights``.
         done: methods that are fitted and needed by others, by name.
+        depth: how values of more than 8 bits are brought to 8.
     """
 
     data: Path
@@ -75,6 +77,7 @@ class Study:
     store: Path
     given: tuple[str, ...] = ()
     done: dict[str, TorchAnswerer] = field(default_factory=dict)
+    depth: Depth = field(default_factory=Depth)
 
     def fitted(self, name: str) -> TorchAnswerer:
         """Return the method ``name``, which was fitted before because it is among ``needs``.

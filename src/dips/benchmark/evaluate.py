@@ -31,6 +31,7 @@ from dips.data import align_classes, load_data
 from dips.data.images import image_size
 from dips.data.listing import split_name
 from dips.data.problems import ProblemRecord
+from dips.data.scale import depth_of
 from dips.errors import DataError, WeightsError
 from dips.evaluate.detection import DetectionCounter
 from dips.evaluate.protocol import FRAMED, Protocol
@@ -74,6 +75,7 @@ def evaluate_model(
     if mismatch is not None:
         log(f"no numbers at validation's thresholds: {mismatch}")
     detections = _detections(model)
+    depth = depth_of([sample.path for sample in dataset.samples], model.meta.depth)
     rows_path, photos_path = model.run / ROWS, model.run / PHOTOS
     with temporary_beside(photos_path) as file:
         maps = MapSpool(file) if photos > 0 else None
@@ -103,12 +105,22 @@ def evaluate_model(
             centre=True,
             localize_all=True,
             on_map=keep,
+            depth=depth,
         )
         own = evaluation.methods[_LOCALIZER].boxes
         if own.n_boxes == 0 and evaluation.methods[_LOCALIZER].pxap is None:
             log("no photo of this split has ground-truth boxes or masks: only the classification is evaluated")
         write_rows(rows_path, own.images, classes=model.classes)
-        write_shown(photos_path, evaluation.samples, own.images, maps, photos=photos, rule=_rule(model), classes=model.classes)
+        write_shown(
+            photos_path,
+            evaluation.samples,
+            own.images,
+            maps,
+            photos=photos,
+            rule=_rule(model),
+            classes=model.classes,
+            depth=depth,
+        )
     notes = {**_NOTES, _LOCALIZER: _NOTES[mode]}
     for name, item in answerers.items():
         if isinstance(item, Networks) and item.second_side:

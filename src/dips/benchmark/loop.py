@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dips.benchmark.frames import GroundTruth, MapComparison, compare_centre, compare_map, read_ground_truth
+from dips.data.depth import Depth
 from dips.data.images import ByteImage, read_image, resize_image
 from dips.errors import DataError, ImageError
 from dips.evaluate.accumulate import MapAccumulator
@@ -87,6 +88,7 @@ def evaluate_photos(
     localize_all: bool = False,
     on_map: Callable[[str, Sample, FloatArray, NDArray[np.int64]], None] | None = None,
     on_failure: Callable[[str, Exception], None] | None = None,
+    depth: Depth | None = None,
 ) -> SplitEvaluation:
     """Ask every answerer about the photos, batch by batch, and count what their maps and classes are worth.
 
@@ -107,6 +109,7 @@ def evaluate_photos(
             the order of the photos.
         on_failure: is called with the name of an answerer that raised, or answered with something else than maps, and the
             error; it is left out from there on. None lets the error through.
+        depth: how values of more than 8 bits are brought to 8; None means for each photo by itself.
     """
     taus = taus or {}
     names = [*answerers, *([CENTRE] if centre else [])]
@@ -116,8 +119,9 @@ def evaluate_photos(
     problems: list[Problem] = []
     sides = {answerer.side for answerer in answerers.values()}
     compare = partial(_compare, protocol, thresholds)
+    read = partial(_read, protocol, sides, depth or Depth())
     with ThreadPoolExecutor(_THREADS) as pool:
-        for photos in _batches(samples, batch, sides, protocol, problems, pool) if names else ():
+        for photos in _batches(samples, batch, read, problems, pool) if names else ():
             questions = photos.questions(localize_all)
             shared: list[NDArray[np.int64]] = []  # classes of the answerer whose classes count for all
             for name, answerer in list(remaining.items()):
@@ -173,12 +177,16 @@ class _Photos:
 
 
 def _batches(
-    samples: Sequence[Sample], step: int, sides: Collection[int], protocol: Protocol, problems: list[Problem], pool: Executor
+    samples: Sequence[Sample],
+    step: int,
+    read: Callable[[Sample], tuple[GroundTruth, dict[int, ByteImage]] | Problem],
+    problems: list[Problem],
+    pool: Executor,
 ) -> Iterator[_Photos]:
     """Read the photos in order; those that cannot be read are added to ``problems``."""
     for start in track(range(0, len(samples), step), "evaluate"):
         photos: list[tuple[GroundTruth, dict[int, ByteImage]]] = []
-        for item in pool.map(partial(_read, protocol, sides), samples[start : start + step]):
+        for item in pool.map(read, samples[start : start + step]):
             if isinstance(item, Problem):
                 problems.append(item)
             else:
@@ -186,15 +194,17 @@ def _batches(
         if photos:
             yield _Photos(
                 [ground_truth for ground_truth, _ in photos],
-                {side: np.stack([squares[side] for _, squares in photos]) for side in sides},
+                {side: np.stack([squares[side] for _, squares in photos]) for side in photos[0][1]},
             )
 
 
-def _read(protocol: Protocol, sides: Collection[int], sample: Sample) -> tuple[GroundTruth, dict[int, ByteImage]] | Problem:
+def _read(
+    protocol: Protocol, sides: Collection[int], depth: Depth, sample: Sample
+) -> tuple[GroundTruth, dict[int, ByteImage]] | Problem:
     """Read a photo's ground truth, and the photo as a square of each side."""
     try:
         ground_truth = read_ground_truth(sample, protocol)
-        photos = {side: read_image(sample.path, max_side=side) for side in sides}
+        photos = {side: read_image(sample.path, max_side=side, depth=depth) for side in sides}
     except (DataError, ImageError) as error:
         return Problem(sample.path, str(error))
     return ground_truth, {side: resize_image(photo, (side, side)) for side, photo in photos.items()}

@@ -49,8 +49,9 @@ def predict(
     from dips.system.console import log, track
 
     model = load(run, device=device, settings=all_settings, weights=weights or ())
-    log(f"{model.predictor.summary()}; {model.made_with()}")
+    predictor = model.predictor.for_photos(list(folder.names))  # also of those that were done before an interruption
+    log(f"{predictor.summary()}; {model.made_with()}")
     todo = folder.begin()
-    for prediction in track(model.predictor.photos(todo, folder.skip), "predict", total=len(todo)):
+    for prediction in track(predictor.photos(todo, folder.skip), "predict", total=len(todo)):
         folder.write(prediction)
     return filled(folder.finish(), out)

@@ -21,6 +21,7 @@ from dips.baselines.study import Study
 from dips.comparison.folder import MethodFolder
 from dips.comparison.records import ComparedMethod, Comparison
 from dips.comparison.table_files import file_name, measured_on
+from dips.data.depth import Depth
 from dips.data.images import ByteImage, encode_image, image_size, read_image, resize_image
 from dips.errors import DataError, ImageError
 from dips.evaluate.boxes import FRAME, boxes_at_thresholds, iou
@@ -71,7 +72,14 @@ def shown_photos(samples: Sequence[Sample], count: int) -> list[Sample]:
     return [boxed[index] for index in indices if _photo(boxed[index]) is not None]
 
 
-def write_sheets(folder: Path, comparison: Comparison, shown: Sequence[Sample], seed: Path, file_stem: str) -> list[Path]:
+def write_sheets(
+    folder: Path,
+    comparison: Comparison,
+    shown: Sequence[Sample],
+    seed: Path,
+    file_stem: str,
+    depth: Depth | None = None,
+) -> list[Path]:
     """Draw the stored maps of all methods that have them.
 
     The boxes stand at the threshold of the largest contour that was chosen on validation, or at the best one of the split where
@@ -90,7 +98,7 @@ def write_sheets(folder: Path, comparison: Comparison, shown: Sequence[Sample], 
         RunError: a file is damaged, or cannot be written.
     """
     stem = file_name("sheet", comparison.split, comparison.protocol_name)
-    pairs = [(sample, photo) for sample in shown if (photo := _photo(sample)) is not None]
+    pairs = [(sample, photo) for sample in shown if (photo := _photo(sample, depth)) is not None]
     columns = []
     for method in comparison.methods:
         maps = MethodFolder(seed / method.name).maps(file_stem)
@@ -111,7 +119,9 @@ def write_sheets(folder: Path, comparison: Comparison, shown: Sequence[Sample], 
     return _write(folder, stem, method_sheets([photo for _, photo in pairs], ground_truth, columns, about=about))
 
 
-def write_attention(folder: Path, comparison: Comparison, study: Study, shown: Sequence[Sample]) -> list[Path]:
+def write_attention(
+    folder: Path, comparison: Comparison, study: Study, shown: Sequence[Sample], depth: Depth | None = None
+) -> list[Path]:
     """Draw the attention of the study's transformer in every block and head, for the first photos.
 
     Returns:
@@ -124,7 +134,7 @@ def write_attention(folder: Path, comparison: Comparison, study: Study, shown: S
     side = round(max(study.config.harvest.sizes) / network.patch) * network.patch
     pictures = []
     for sample in shown[:_ATTENTION_PHOTOS]:
-        if (photo := _photo(sample)) is None:
+        if (photo := _photo(sample, depth)) is None:
             continue
         square = torch.from_numpy(resize_image(photo, (side, side))).to(study.device).permute(2, 0, 1)[None].float() / 255
         attention = network.attention_by_block(square)[0].cpu().numpy()
@@ -132,9 +142,9 @@ def write_attention(folder: Path, comparison: Comparison, study: Study, shown: S
     return _write(folder, file_name("attention", comparison.split, comparison.protocol_name), pictures)
 
 
-def _photo(sample: Sample) -> ByteImage | None:
+def _photo(sample: Sample, depth: Depth | None = None) -> ByteImage | None:
     try:
-        return thumbnail(read_image(sample.path, max_side=_PHOTO_SIDE), _PHOTO_SIDE)
+        return thumbnail(read_image(sample.path, max_side=_PHOTO_SIDE, depth=depth or Depth()), _PHOTO_SIDE)
     except ImageError:
         return None
 

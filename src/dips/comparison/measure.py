@@ -19,6 +19,7 @@ from dips.baselines.study import Study
 from dips.benchmark.loop import evaluate_photos
 from dips.comparison.folder import MethodFolder, with_needs
 from dips.comparison.records import ResultFile
+from dips.data.depth import Depth
 from dips.data.problems import ProblemRecord
 from dips.errors import ConfigError, DipsError
 from dips.evaluate.protocol import FRAMED, Protocol
@@ -37,13 +38,16 @@ class Measurer:
     Attributes:
         test: photos that methods are measured on.
         shown: those of them whose maps are kept for the sheet.
+        depth: how values of more than 8 bits in ``test`` are brought to 8.
         file_stem: name of the files that hold numbers and maps of this split.
         results: what was measured now, by seed and name.
         failed: methods that raised, with seed and reason.
     """
 
-    def __init__(self, test: DataSet, split: str, protocol: Protocol, shown: Sequence[Sample]) -> None:
-        self.test, self.shown = test, tuple(shown)
+    def __init__(
+        self, test: DataSet, split: str, protocol: Protocol, shown: Sequence[Sample], depth: Depth | None = None
+    ) -> None:
+        self.test, self.shown, self.depth = test, tuple(shown), depth or Depth()
         self._protocol = protocol
         self.file_stem = split if protocol is FRAMED else f"{split}-{protocol.name}"
         self.results: dict[tuple[int, str], ResultFile] = {}
@@ -121,8 +125,10 @@ class Measurer:
                 maps[name][sample.id] = score_map
 
         boxed = [sample for sample in study.val.samples if sample.boxed]
-        on_val = evaluate_photos(dict(working), boxed, protocol=self._protocol, on_failure=drop)
-        on_split = evaluate_photos(dict(working), self.test.samples, protocol=self._protocol, on_map=keep, on_failure=drop)
+        on_val = evaluate_photos(dict(working), boxed, protocol=self._protocol, on_failure=drop, depth=study.depth)
+        on_split = evaluate_photos(
+            dict(working), self.test.samples, protocol=self._protocol, on_map=keep, on_failure=drop, depth=self.depth
+        )
         for name, method in list(working.items()):
             chosen, result = on_val.methods[name].boxes, on_split.methods[name]
             try:

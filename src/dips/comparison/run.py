@@ -28,6 +28,7 @@ from dips.comparison.table import comparison_table
 from dips.comparison.table_files import write_comparison
 from dips.config import Config, load_config
 from dips.data import align_classes, available_splits, load_data
+from dips.data.scale import depth_of, depth_setting
 from dips.errors import ConfigError, DataError
 from dips.evaluate.protocol import find_protocol
 from dips.fitting.splits import read_splits
@@ -113,7 +114,8 @@ def compare(
             claim_folder(
                 folder, {"data": str(Path(data).resolve()), "budget": budget, "--photos": photos, **_identity(study)}, config
             )
-            measurer = Measurer(test, split, resolved, shown_photos(test.samples, photos))
+            depth = depth_of([sample.path for sample in test.samples], study.depth)
+            measurer = Measurer(test, split, resolved, shown_photos(test.samples, photos), depth)
         measurer.measure_seed(study, create_methods(choices, study.heads))
     assert measurer is not None
     compared = sorted(read_methods(folder, measurer.file_stem, measurer.results), key=lambda method: sort_key(method.name))
@@ -138,9 +140,9 @@ def compare(
     )
     write_comparison(folder, comparison, comparison_table(comparison))
     shown_seed = min(comparison.seeds, default=first)  # none where every method failed
-    write_sheets(folder, comparison, measurer.shown, folder / f"seed-{shown_seed}", measurer.file_stem)
+    write_sheets(folder, comparison, measurer.shown, folder / f"seed-{shown_seed}", measurer.file_stem, measurer.depth)
     if study.uses_transformer:
-        write_attention(folder, comparison, study, measurer.shown)
+        write_attention(folder, comparison, study, measurer.shown, measurer.depth)
     record: dict[str, Any] = msgspec.to_builtins(comparison)
     return record
 
@@ -173,9 +175,10 @@ def open_study(
     config = (load_config() if config is None else config).replace(**{"train.seed": seed})
     train, val = read_splits(data, config)
     photo_store = Store(store_folder(store))
+    depth = depth_of([sample.path for sample in train.samples], depth_setting(config.data))
     parts: list[Photos] = []
     for part in (train, val):
-        photos, _ = store_photos(part.samples, photo_store)
+        photos, _ = store_photos(part.samples, photo_store, depth)
         if not len(photos):
             raise DataError(f"no photo of {part.root} can be read; 'dips check' names what is wrong with them")
         parts.append(photos)
@@ -193,6 +196,7 @@ def open_study(
         folder=Path(folder),
         store=photo_store.folder,
         given=tuple(weights),
+        depth=depth,
     )
 
 

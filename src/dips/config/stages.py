@@ -6,6 +6,7 @@ it (:func:`dips.config.all_settings`). Sections of the paper are cited where a s
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -37,6 +38,32 @@ class DataConfig:
         float, Meta(ge=0.02, le=0.5, description="fraction of train/ held out for validation where the data has no val/")
     ] = 0.15
     val_seed: Annotated[int, Meta(ge=-1, le=10**9, description="seed of that split; -1 = train.seed")] = -1
+    depth: Annotated[
+        str,
+        Meta(
+            description="which values become black and white in photos of more than 8 bits: 'auto' (the range of their type, "
+            "or one found in the training photos where these use less than a quarter of it), 'full' (always that of the type), "
+            "or two values as in '7000..9000'"
+        ),
+    ] = "auto"
+
+    def __post_init__(self) -> None:
+        """Check what a type cannot say.
+
+        Raises:
+            ConfigError: ``depth`` is none of what it may be.
+        """
+        if self.depth not in ("auto", "full") and self.depth_range is None:
+            raise ConfigError(f"data.depth={self.depth}: give auto, full, or two values, black below white, as in 7000..9000")
+
+    @property
+    def depth_range(self) -> tuple[float, float] | None:
+        """The two values that ``depth`` names, if it does."""
+        try:
+            low, high = map(float, self.depth.split(".."))
+        except ValueError:
+            return None
+        return (low, high) if math.isfinite(high - low) and low < high else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from dips.data.depth import Depth, Shown, common_scale, scale_words
 from dips.data.images import read_image_bytes
 from dips.data.listing import class_counts, require_trainable
 from dips.data.load import available_splits, load_data
@@ -127,11 +128,14 @@ def check_data(
             continue
         others += dataset.problems
         sizes = []
+        deep: list[tuple[Path, Shown]] = []  # photos of more than 8 bits
         for photo in track(_decode_all(dataset.samples, count), f"reading {dataset.root.name}", total=len(dataset)):
             if photo.size is None:
                 broken.append(Problem(photo.sample.path, photo.reason))
                 continue
             sizes.append(photo.size)
+            if photo.shown is not None:
+                deep.append((photo.sample.path, photo.shown))
             others += _check_boxes(photo.sample, photo.size)
             split, twin = first.setdefault(photo.digest, (name, photo.sample))
             if split != name:
@@ -141,6 +145,7 @@ def check_data(
                 others.append(Problem(photo.sample.path, f"is {what} as {twin.path}"))
         if not sizes:
             errors.append(f"{dataset.root}: none of its {len(dataset)} photos can be read")
+        others += _check_depth(dataset.root, deep)
         splits.append(_summary(dataset, sizes))
         if name in ("train", "all"):
             try:
@@ -156,6 +161,7 @@ class _Photo:
     size: tuple[int, int] | None
     digest: str = ""
     reason: str = ""
+    shown: Shown | None = None
 
 
 def _decode_all(samples: Sequence[Sample], workers: int) -> Iterator[_Photo]:
@@ -171,10 +177,10 @@ def _decode(sample: Sample) -> _Photo:
     except OSError as error:
         return _Photo(sample, None, reason=f"cannot be opened: {error.strerror or error}")
     try:
-        height, width = read_image_bytes(data, sample.path.name).shape[:2]
+        pixels, shown = read_image_bytes(data, sample.path.name)
     except ImageError as error:
         return _Photo(sample, None, reason=str(error).removeprefix(sample.path.name).strip())
-    return _Photo(sample, (width, height), digest=hashlib.sha256(data).hexdigest())
+    return _Photo(sample, (pixels.shape[1], pixels.shape[0]), digest=hashlib.sha256(data).hexdigest(), shown=shown)
 
 
 def _check_boxes(sample: Sample, size: tuple[int, int]) -> Iterator[Problem]:
@@ -189,6 +195,24 @@ def _check_boxes(sample: Sample, size: tuple[int, int]) -> Iterator[Problem]:
     beyond = int(((sample.boxes < -1) | (sample.boxes > (width + 1, height + 1, width + 1, height + 1))).any(axis=1).sum())
     if beyond:
         yield Problem(sample.path, f"{beyond} of its boxes extend beyond the photo ({width} x {height})")
+
+
+def _check_depth(root: Path, photos: Sequence[tuple[Path, Shown]]) -> Iterator[Problem]:
+    """Name the photos that use a small part of their type's range: one line for each type, however many there are."""
+    common = common_scale([shown for _, shown in photos])
+    depth = Depth(scales=() if common is None else (common,))
+    for kind in sorted({shown.type for _, shown in photos if shown.stretched}):
+        group = [(path, shown) for path, shown in photos if shown.stretched and shown.type == kind]
+        used = min(shown.used[0] for _, shown in group), max(shown.used[1] for _, shown in group)
+        alike = sum(depth.fitting(shown.used) is not None for _, shown in group)
+        how = "" if common is None or not alike else f"{scale_words(common)} become black to white"
+        if alike < len(group):
+            odd = "each is" if not alike else f"each of {len(group) - alike} others is"
+            how += f"{', ' if how else ''}{odd} stretched by its own range"
+        first, one = group[0][0], len(group) == 1
+        which = "uses" if one else f"{len(group)} photos (the first is {first.name}) use"
+        what = f"{which} a small part of {kind}, values {scale_words(used)}: {how} (data.depth names other values)"
+        yield Problem(first if one else root, what)
 
 
 def _summary(dataset: DataSet, sizes: list[tuple[int, int]]) -> SplitReport:

@@ -7,6 +7,7 @@ rotated according to the EXIF orientation, so that all coordinates refer to the 
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageChops, UnidentifiedImageError
 
+from dips.data.depth import Depth, Scale, Shown, Values, as_bytes
 from dips.errors import ImageError
 
 __all__ = [
@@ -33,6 +35,9 @@ __all__ = [
     "is_plain",
     "read_image",
     "read_image_bytes",
+    "read_scaled",
+    "read_shown",
+    "read_values",
     "resize_image",
 ]
 
@@ -44,41 +49,73 @@ MAX_PIXELS = 250_000_000
 # No format whose decoder runs another program (EPS). JPEG includes MPO, which DJI drones write as .JPG.
 _FORMATS = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF")
 _ROWS = 256  # copied at a time
+_AUTO = Depth()
 _limit_lock = threading.Lock()
 
 
-def read_image(path: str | Path, *, max_side: int | None = None) -> ByteImage:
+def read_image(path: str | Path, *, max_side: int | None = None, depth: Depth = _AUTO) -> ByteImage:
     """Read a photo as ``(H, W, 3) uint8 RGB`` in [0, 255], EXIF rotation applied.
 
-    Transparent photos are composited on white. 16-bit grey values are scaled from their full range (65535 -> 255), CMYK is
-    converted without a colour profile, and an animation is its first frame.
+    Transparent photos are composited on white. CMYK is converted without a colour profile, and an animation is its first frame.
 
     Args:
         path: the file.
         max_side: the side of the largest square that the photo will be resized to. A JPEG several times as large is then
             decoded at 1/2, 1/4 or 1/8 of its size, with neither side below ``max_side``, which is several times faster.
             The result is then smaller than the photo: :func:`image_size` gives the photo's own size.
+        depth: how values of more than 8 bits are brought to 8.
 
     Raises:
         ImageError: the file is missing, damaged, truncated, not a photo, or has more than ``MAX_PIXELS`` pixels.
     """
+    return read_shown(path, max_side=max_side, depth=depth)[0]
+
+
+def read_scaled(path: str | Path, scale: Scale | None, *, max_side: int | None = None) -> ByteImage:
+    """Read a photo as it was shown before: with the scale that its values had; otherwise as :func:`read_image`."""
+    depth = _AUTO if scale is None else Depth(rule="fixed", scales=(scale,))
+    return read_image(path, max_side=max_side, depth=depth)
+
+
+def read_shown(path: str | Path, *, max_side: int | None = None, depth: Depth = _AUTO) -> tuple[ByteImage, Shown | None]:
+    """Read a photo as :func:`read_image` does; also say how it was brought to 8 bits, None if it had no more."""
     try:
         data = Path(path).read_bytes()
     except OSError as error:
         raise unreadable(path, error) from error
-    return read_image_bytes(data, path, max_side=max_side)
+    return read_image_bytes(data, path, max_side=max_side, depth=depth)
 
 
-def read_image_bytes(data: bytes, path: str | Path, *, max_side: int | None = None) -> ByteImage:
-    """Read a photo from the bytes of its file, as :func:`read_image` does; ``path`` only serves error messages."""
+def read_image_bytes(
+    data: bytes, path: str | Path, *, max_side: int | None = None, depth: Depth = _AUTO
+) -> tuple[ByteImage, Shown | None]:
+    """Read a photo from the bytes of its file, as :func:`read_shown` does; ``path`` only serves error messages."""
     try:
         with open_image(BytesIO(data)) as image:
+            if is_deep(image):
+                return _deep_to_rgb(image, data, depth)
             if max_side is not None:
                 image.draft(None, (max_side, max_side))
             with large_allowed(image):
                 image.load()
-            return _to_rgb(image)
+            return _to_rgb(image), None
     except Exception as error:  # damaged files make decoders raise nearly anything
+        raise unreadable(path, error) from error
+
+
+def read_values(path: str | Path) -> Values | None:
+    """Read the values of a photo of more than 8 bits, not rotated; None, from the header alone, if it has no more.
+
+    Raises:
+        ImageError: as for :func:`read_image`.
+    """
+    try:
+        with Path(path).open("rb") as file, open_image(file) as image:
+            if not is_deep(image):
+                return None
+            file.seek(0)
+            return _values(image, file.read())[0]
+    except Exception as error:
         raise unreadable(path, error) from error
 
 
@@ -193,23 +230,22 @@ def _to_rgb(image: Image.Image) -> ByteImage:
 
 
 def _converted(image: Image.Image) -> ByteImage:
-    """Return the pixels of any kind of image as RGB, in the order of the file."""
+    """Return the pixels of any kind of image of 8 bits as RGB, in the order of the file."""
     mode = image.mode
-    if mode.startswith("I;16") or mode in ("I", "F"):
-        grey = _grey_to_bytes(np.asarray(image), _grey_range(image))
-        return np.repeat(grey[:, :, None], 3, axis=2)
     if mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info or mode == "P":
-        layer = image.convert("RGBA")  # palettes may be transparent, too
-        white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(white, layer)
+        image = _on_white(image.convert("RGBA"))  # palettes may be transparent, too
     elif mode == "CMYK" and image.format in ("JPEG", "MPO") and "adobe" not in image.info:
         image = ImageChops.invert(image)  # Pillow assumes that every CMYK JPEG is Adobe's, with inverted values
     return np.array(image.convert("RGB"), dtype=np.uint8)
 
 
+def _on_white(layer: Image.Image) -> Image.Image:
+    return Image.alpha_composite(Image.new("RGBA", layer.size, (255, 255, 255, 255)), layer)
+
+
 def is_plain(image: Image.Image) -> bool:
     """Return whether each pixel converts to RGB on its own, so that the photo can be copied in pieces."""
-    return image.mode in ("RGB", "L") and "transparency" not in image.info
+    return image.mode in ("RGB", "L") and "transparency" not in image.info and not is_deep(image)
 
 
 def copy_rows(image: Image.Image, pixels: ByteImage) -> None:
@@ -233,26 +269,102 @@ def as_stored(upright: ByteImage, turn: int) -> ByteImage:
     return views.get(turn, upright)
 
 
-def _grey_range(image: Image.Image) -> float | None:
-    """Return the value of white; None where the file does not define it."""
-    if image.format == "TIFF":
-        tags = _tiff_tags(image)
-        bits = tags.get(258, (16,))[0]
-        signed = tags.get(339, (1,))[0] == 2
-        return float(2 ** (bits - signed) - 1) if bits < 32 else None
-    return 65535.0 if image.mode != "F" else None
+def is_deep(image: Image.Image) -> bool:
+    """Return whether the values of an image that is not decoded yet have more than 8 bits; of colours Pillow keeps 8."""
+    if image.mode.startswith("I") or image.mode == "F":
+        return True
+    if image.mode not in ("RGB", "RGBA"):
+        return False
+    if image.format == "TIFF" and _tiff_tags(image).get(258, (8,))[0] == 16:
+        return True
+    return any(_raw_mode(tile).partition(";")[2] in _DEEP for tile in _tiles(image))
+
+
+_DEEP = ("16L", "16B", "16N")
+_OTHER_ORDER = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
+
+
+def _tiles(image: Image.Image) -> list[Any]:
+    return getattr(image, "tile", None) or []
+
+
+def _raw_mode(tile: Any) -> str:
+    arguments = tile[3]
+    return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
+
+
+def _deep_to_rgb(image: Image.Image, data: bytes, depth: Depth) -> tuple[ByteImage, Shown]:
+    turn = orientation_of(image)
+    values, alpha = _values(image, data)
+    shown = depth.shown(values if alpha is None else values._replace(pixels=values.pixels[alpha > 0][:, None]))
+    levels = as_bytes(values, shown.scale)
+    if levels.ndim == 2:
+        levels = cv2.cvtColor(levels, cv2.COLOR_GRAY2RGB).astype(np.uint8, copy=False)
+    if alpha is not None:
+        levels = np.array(_on_white(Image.fromarray(np.dstack([levels, alpha]))).convert("RGB"), dtype=np.uint8)
+    if image.format == "TIFF" or turn == 1:  # Pillow has turned a TIFF
+        return levels, shown
+    height, width = levels.shape[:2]
+    upright = np.empty((width, height, 3) if turn in (5, 6, 7, 8) else (height, width, 3), np.uint8)
+    as_stored(upright, turn)[:] = levels
+    return upright, shown
+
+
+def _values(image: Image.Image, data: bytes) -> tuple[Values, NDArray[np.uint8] | None]:
+    """Return the values of a deep image in the order of its file, or upright if it is a TIFF, and how opaque pixels are."""
+    tags = _tiff_tags(image) if image.format == "TIFF" else {}
+    if image.mode in ("RGB", "RGBA"):
+        if tags.get(284, 1) == 2:
+            raise ValueError("its 16-bit colours are stored one band after the other (planar)")
+        pixels = _two_bytes(image, data)
+        alpha = (pixels[..., 3] >> 8).astype(np.uint8) if pixels.shape[2] == 4 else None
+        return Values(pixels[..., :3], 65535.0, None, "16-bit colours"), alpha
+    with large_allowed(image):
+        image.load()
+    bits, sign = (tags.get(key, (default,))[0] for key, default in ((258, 16), (339, 1)))
+    is_float = image.mode == "F"
+    white = None if is_float or bits > 16 else float(2 ** (bits - (sign == 2)) - 1)
+    pixels, missing = np.asarray(image), _missing(tags.get(42113))  # GDAL's tag
+    if pixels.dtype == np.int32 and (bits, sign) == (32, 1):
+        pixels = pixels.view(np.uint32)  # Pillow knows no unsigned ones
+    if tags.get(262) == 0:  # white is zero, which Pillow leaves to its caller
+        top = 0.0 if white is None else white
+        pixels = -pixels if white is None else (int(white) - pixels.astype(np.int32)).astype(pixels.dtype)
+        missing = None if missing is None else top - missing
+    return Values(pixels, white, missing, f"{bits if tags else 16}-bit {'float' if is_float else 'grey'}"), None
+
+
+def _two_bytes(image: Image.Image, data: bytes) -> NDArray[np.uint16]:
+    """Return 16-bit colours ``(H, W, 3 or 4)``, of which Pillow gives the higher byte only."""
+    if image.format == "PNG":
+        colours = decode_image(data, cv2.IMREAD_UNCHANGED)
+        if colours is None or colours.dtype != np.uint16 or colours.ndim != 3:
+            raise ValueError("its 16-bit colours are damaged")
+        order = [2, 1, 0, 3][: colours.shape[2]]
+        return np.ascontiguousarray(colours[..., order], dtype=np.uint16)
+    with open_image(BytesIO(data)) as other:  # read in the other byte order, the lower byte is the one that is kept
+        other.tile = [_in_other_order(tile) for tile in _tiles(other)]  # type: ignore[attr-defined]
+        with large_allowed(image):
+            image.load()
+            other.load()
+        return np.asarray(np.asarray(image).astype(np.uint16) << 8 | np.asarray(other), np.uint16)
+
+
+def _in_other_order(tile: Any) -> Any:
+    raw, arguments = _raw_mode(tile), tile[3]
+    raw = raw[:-1] + _OTHER_ORDER[raw[-1]]
+    return (*tile[:3], (raw, *arguments[1:]) if isinstance(arguments, tuple) else raw)
+
+
+def _missing(text: Any) -> float | None:
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        return None
 
 
 def _tiff_tags(image: Image.Image) -> Mapping[int, Any]:
     return cast("Mapping[int, Any]", image.tag_v2)  # type: ignore[attr-defined]
-
-
-def _grey_to_bytes(values: NDArray[np.generic], white: float | None) -> ByteImage:
-    grey = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    if white is None:  # 32 bits do not imply a range: take the smallest usual one that covers the values
-        top = float(grey.max())
-        white = next((limit for limit in (1.0, 255.0, 65535.0) if top <= limit), top)
-    return cast(ByteImage, np.clip(np.rint(grey * (255.0 / white)), 0, 255).astype(np.uint8))
 
 
 def unreadable(path: str | Path, error: Exception) -> ImageError:

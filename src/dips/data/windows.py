@@ -14,6 +14,7 @@ from typing import IO, Any, cast
 
 import numpy as np
 
+from dips.data.depth import Scale
 from dips.data.images import (
     ByteImage,
     as_stored,
@@ -23,7 +24,7 @@ from dips.data.images import (
     large_allowed,
     open_image,
     orientation_of,
-    read_image,
+    read_scaled,
     unreadable,
 )
 from dips.errors import ImageError
@@ -57,8 +58,11 @@ class PhotoWindows:
 
 
 @contextmanager
-def open_photo(path: Path) -> Iterator[PhotoWindows]:
+def open_photo(path: Path, scale: Scale | None = None) -> Iterator[PhotoWindows]:
     """Decode a photo; its pixels are released at the end of the block.
+
+    Args:
+        scale: which values are black and white, if the photo has more than 8 bits.
 
     Raises:
         ImageError: as for :func:`~dips.data.images.read_image`, or there is no space for the temporary file.
@@ -70,7 +74,7 @@ def open_photo(path: Path) -> Iterator[PhotoWindows]:
             if _decode_into(path, file, size):
                 yield PhotoWindows(file, size)
                 return
-        yield PhotoWindows(read_image(path), size)
+        yield PhotoWindows(read_scaled(path, scale), size)
 
 
 def _decode_into(path: Path, file: IO[bytes], size: tuple[int, int]) -> bool:

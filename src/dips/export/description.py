@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from dips.config import Config, PredictConfig
+from dips.data.depth import Depth
 from dips.errors import ConfigError, RunError
 from dips.export.wire import read_metadata
 from dips.system.files import as_text
@@ -34,6 +35,7 @@ class Description(Record, frozen=True, kw_only=True, forbid_unknown_fields=True)
         settings: those of prediction by name, the threshold resolved; see :attr:`predict`.
         side: of the squares that the networks see, in pixels.
         photo_side: see :class:`~dips.predict.predictor.Predictor`.
+        depth: how values of more than 8 bits become the 8 that the networks see.
         weights: what is known of the weights of each pretrained network inside, and of the transformer that was only the
             ``teacher`` of the map: ``arch``, ``note``, ``licence``.
         model: SHA-256 of the run's ``model.json``.
@@ -55,6 +57,7 @@ class Description(Record, frozen=True, kw_only=True, forbid_unknown_fields=True)
     settings: dict[str, bool | int | float | str] = msgspec.field(name="predict")
     side: Annotated[int, msgspec.Meta(ge=1, le=_MAX_SIDE)]
     photo_side: Annotated[int, msgspec.Meta(ge=1)] | None
+    depth: Depth = Depth()
     weights: dict[str, dict[str, str]]
     model: str
     dips: str

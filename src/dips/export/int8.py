@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from dips.data.depth import Depth
 from dips.data.images import ByteImage, read_image, resize_image
 from dips.errors import ImageError, RunError
 from dips.export.onnx_model import INPUT
@@ -22,13 +23,14 @@ __all__ = ["to_int8"]
 _OPERATORS = ["Conv", "MatMul"]
 
 
-def to_int8(data: bytes, side: int, photos: Sequence[Path]) -> Any:
+def to_int8(data: bytes, side: int, photos: Sequence[Path], depth: Depth | None = None) -> Any:
     """Quantise a model to 8 bits.
 
     Args:
         data: an ONNX file.
         side: of the square that its networks see.
         photos: for calibration.
+        depth: how values of more than 8 bits in them are brought to 8.
 
     Returns:
         The model as the package onnx holds it, without description.
@@ -40,7 +42,7 @@ def to_int8(data: bytes, side: int, photos: Sequence[Path]) -> Any:
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    squares = _squares(photos, side)
+    squares = _squares(photos, side, depth or Depth())
     first = next(squares, None)
     if first is None:
         raise RunError("no photo for the calibration of --int8 could be read; give training photos")
@@ -83,11 +85,11 @@ def to_int8(data: bytes, side: int, photos: Sequence[Path]) -> Any:
     return model
 
 
-def _squares(photos: Sequence[Path], side: int) -> Iterator[ByteImage]:
+def _squares(photos: Sequence[Path], side: int, depth: Depth) -> Iterator[ByteImage]:
     """Yield photos as squares ``(side, side, 3) uint8`` RGB; those that cannot be read are logged and left out."""
     for path in photos:
         try:
-            yield resize_image(read_image(path, max_side=side), (side, side))
+            yield resize_image(read_image(path, max_side=side, depth=depth), (side, side))
         except ImageError as error:
             log(f"not used for calibration: {error}")
 

@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 import torch
 
+from dips.data.depth import Depth
 from dips.data.images import ByteImage, image_size, read_image, resize_image
 from dips.errors import ImageError, RunError
 from dips.export.description import KEY, Description
@@ -99,7 +100,7 @@ def export_onnx(
         )
     if calibration:
         small = msgspec.structs.replace(about, precision="int8")
-        data = _describe(to_int8(data, about.side, calibration), small)
+        data = _describe(to_int8(data, about.side, calibration, about.depth), small)
         check = compare_answers(networks, OnnxNetworks(data, str(path), "cpu"), photos)
         if not (check.mean <= _MAX_INT8_DIFFERENCE and check.probabilities <= 1):  # NaN is not
             raise RunError(
@@ -196,13 +197,13 @@ def compare_answers(networks: Networks, exported: OnnxNetworks, photos: Sequence
     )
     count, score_map, probabilities, total = 0, 0.0, 0.0, 0.0
     other: list[Path] = []
-    for batch in _batches(photos, about.side):
+    for batch in _batches(photos, about.side, about.depth):
         squares = PhotoBatch(np.stack([square for _, square in batch]))
         one, two = networks.answer(squares), exported.answer(squares)
         score_map, probabilities = _largest(one, two, score_map, probabilities)
         total += float(np.abs(one.maps - two.maps).mean()) * len(batch)
         if not count:
-            whole = read_image(batch[0][0])
+            whole = read_image(batch[0][0], depth=about.depth)
             with torch.inference_mode():
                 maps, classes = Graph(networks)(torch.from_numpy(whole)[None])
             unresized = exported.answer(PhotoBatch(whole[None]))
@@ -233,13 +234,13 @@ def _largest(one: Answer, two: Answer, score_map: float, probabilities: float) -
     return float(np.maximum(maps, score_map)), float(np.maximum(classes, probabilities))  # NaN stays NaN
 
 
-def _batches(photos: Sequence[Path], side: int) -> Iterator[list[tuple[Path, ByteImage]]]:
+def _batches(photos: Sequence[Path], side: int, depth: Depth) -> Iterator[list[tuple[Path, ByteImage]]]:
     remaining = iter(photos)
     while group := list(islice(remaining, 4)):
         batch = []
         for path in group:
             try:
-                batch.append((path, resize_image(read_image(path, max_side=side), (side, side))))
+                batch.append((path, resize_image(read_image(path, max_side=side, depth=depth), (side, side))))
             except ImageError as error:
                 log(f"not compared: {error}")
         if batch:

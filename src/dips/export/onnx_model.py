@@ -117,6 +117,7 @@ class OnnxModel(PredictionModel):
             classes=self.classes,
             background=self.background,
             photo_side=self.description.photo_side,
+            depth=self.description.depth,
         )
 
     @property

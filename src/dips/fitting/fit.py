@@ -159,6 +159,7 @@ def _save(run: Path, data: Path, config: Config, inputs: TrainingInputs, result:
         unet_share=config.predict.unet_share,
         temper=TEMPER,
         photo_side=_photo_side(train),
+        depth=inputs.depth,
     )
     write_json(run / RUN, record)
     write_card(run / "README.md", record)

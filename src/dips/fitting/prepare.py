@@ -17,7 +17,9 @@ from torch import Tensor
 
 from dips.config import Config
 from dips.data import require_trainable
+from dips.data.depth import Depth
 from dips.data.images import ByteImage
+from dips.data.scale import depth_of, depth_setting
 from dips.errors import DataError
 from dips.harvest.features import linear_maps, pooled_features, pooled_shelf
 from dips.harvest.harvest import Harvest
@@ -69,6 +71,7 @@ class TrainingInputs:
         weights: of transformer and CNNs.
         seconds: what linear maps and harvest took.
         frozen: returns the fitted classifier's CNN with the transformer, which is loaded once.
+        depth: how the photos' values of more than 8 bits were brought to 8.
     """
 
     train: DataSet
@@ -82,6 +85,7 @@ class TrainingInputs:
     weights: dict[str, Weights]
     seconds: float
     frozen: Callable[[], FrozenNetworks]
+    depth: Depth
 
     @property
     def origin(self) -> str:
@@ -129,8 +133,9 @@ class _Preparation:
         self.classifier = Classifier.from_weights(self.weights["classifier"], len(train.classes))
         # only a CNN that is trained itself needs photos again and again
         side = config.classifier.size if config.classifier.mode == "full" else None
-        self.reader = SquareReader(train.samples + val.samples, store, side)
-        self.pooled = pooled_shelf(store, self.weights["classifier"], config.classifier.size)
+        self.depth = depth_of([sample.path for sample in train.samples], depth_setting(config.data))
+        self.reader = SquareReader(train.samples + val.samples, store, side, depth=self.depth)
+        self.pooled = pooled_shelf(store, self.weights["classifier"], config.classifier.size, self.depth)
 
     def run(self) -> TrainingInputs:
         """Do what ``prepare`` says."""
@@ -164,6 +169,7 @@ class _Preparation:
             self.weights,
             seconds,
             self._frozen,
+            self.depth,
         )
 
     @cached_property
@@ -182,7 +188,8 @@ class _Preparation:
         weights = {role: f"{self.weights[role].arch} {self.weights[role].sha256}" for role in ("transformer", "classifier")}
         if self.config.classifier.mode == "full":
             weights["classifier"] = network_hash(self.classifier.body)
-        return {**weights, "side": str(self.config.classifier.size), "key_sides": str(self.config.harvest.sizes)}
+        sides = {"side": str(self.config.classifier.size), "key_sides": str(self.config.harvest.sizes)}
+        return {**weights, **sides, "depth": self.depth.key}
 
     def _linear_maps(self) -> LinearMaps:
         """Fit the linear maps; nothing is fitted on the validation part."""
@@ -210,7 +217,7 @@ class _Preparation:
         """Return the pooled features ``(N, F)`` of both parts; from here on they hold readable photos only."""
         frozen = FrozenNetworks(self.classifier, side=self.config.classifier.size)
         pooled = pooled_features(frozen, self.reader, self.pooled, batch=self.config.harvest.batch, device=self.device)
-        self.reader.fill(batch=self.config.harvest.batch, side=self.config.classifier.size)
+        self.reader.fill(batch=self.config.harvest.batch)
         self.samples, self.digests, self.problems = self.reader.readable()
         paths = {sample.path for sample in self.samples}
         self.train, self.val = (
@@ -285,7 +292,9 @@ class _Preparation:
         refined = None if linear is None else partial(self._refined, linear)
         both = dataclasses.replace(self.train, samples=self.train.samples + self.val.samples)
         side = max(config.classifier.size, *config.harvest.sizes)
-        harvester = Harvester(config.harvest, config.train.resize, side, self.store, names, self._frozen, self.device, refined)
+        harvester = Harvester(
+            config.harvest, config.train.resize, side, self.store, names, self._frozen, self.device, refined, self.depth
+        )
         harvest = harvester.run(both)
         score = partial(
             score_photos,

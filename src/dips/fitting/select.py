@@ -199,7 +199,9 @@ class _Validation:
             size = sample.frame or image_size(sample.path)
             counters[name].add(FRAMED.resized(score_map, None), FRAMED.boxes(sample.boxes, size))
 
-        evaluation = evaluate_photos(networks, samples, batch=settings.batch, thresholds=_THRESHOLDS, on_map=count)
+        evaluation = evaluate_photos(
+            networks, samples, batch=settings.batch, thresholds=_THRESHOLDS, on_map=count, depth=self._inputs.depth
+        )
         thresholds = {
             name: {**steady_taus(result.boxes), "run": counters[name].best_tau} for name, result in evaluation.methods.items()
         }
@@ -219,7 +221,12 @@ class _Validation:
             fractions[name].append(min(1.0, levels[name] / max(float(score_map.max()), 1e-6)))
 
         evaluate_photos(
-            networks, spread(samples, _MAX_PHOTOS), batch=self._config.predict.batch, localize_all=True, on_map=measure
+            networks,
+            spread(samples, _MAX_PHOTOS),
+            batch=self._config.predict.batch,
+            localize_all=True,
+            on_map=measure,
+            depth=self._inputs.depth,
         )
         return {name: float(np.median(values)) if values else levels[name] for name, values in fractions.items()}
 

@@ -97,6 +97,7 @@ class PredictionRecord(Record, frozen=True, kw_only=True):
         max_boxes: largest number of boxes.
         model: what tells the model from others, "" if that is not known.
         time: seconds from the video's beginning; only frames of videos have it.
+        scale: which values were black and white; only photos of more than 8 bits have it.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -116,12 +117,15 @@ class PredictionRecord(Record, frozen=True, kw_only=True):
     max_boxes: int
     model: str
     time: float | msgspec.UnsetType = msgspec.UNSET
+    scale: tuple[float, float] | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.height < 1:
             raise ValueError(f"a photo has no {self.width} x {self.height} pixels")
         if self.label not in self.class_scores:
             raise ValueError(f"the label '{self.label}' is not among the classes")
+        if self.scale and not self.scale[0] < self.scale[1]:
+            raise ValueError("black must lie below white")
 
 
 class SkippedRecord(Record, frozen=True, kw_only=True):

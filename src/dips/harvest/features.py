@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from dips.config import HarvestConfig
+from dips.data.depth import Depth
 from dips.errors import DataError, StoreError
 from dips.harvest.linear import PhotoFeatures, fit_linear_maps, joint_grids
 from dips.harvest.squares import SquareReader
@@ -34,9 +35,10 @@ _MAX_FEATURE_BYTES = 2**30  # of the photos that maps are fitted on
 _FILE = "maps.safetensors"
 
 
-def pooled_shelf(store: Store, weights: Weights, side: int) -> Shelf:
-    """Return the shelf of the pooled features of a CNN that sees squares of ``side`` pixels."""
-    return store.shelf("cnn", {"version": 2, "weights": weights.sha256, "arch": weights.arch, "side": side})
+def pooled_shelf(store: Store, weights: Weights, side: int, depth: Depth) -> Shelf:
+    """Return the shelf of the pooled features of a CNN that sees squares of ``side`` pixels of photos read with ``depth``."""
+    settings = {"version": 3, "weights": weights.sha256, "arch": weights.arch, "side": side, "depth": depth.key}
+    return store.shelf("cnn", settings)
 
 
 @torch.inference_mode()
@@ -97,7 +99,7 @@ def linear_maps(
         reader: reads the photos.
         labels: by digest, of the photos that may be fitted on.
         load: makes CNN and transformer; called only if the maps are not in the store.
-        names: what else the features depend on: weights, sides.
+        names: what else the features depend on: weights, sides, the photos' depth.
         classes: number of classes, the background's included.
         shelf: where the photos' pooled features are put on the way; None = nowhere.
 

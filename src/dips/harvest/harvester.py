@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dips.config import HarvestConfig
+from dips.data.depth import Depth
 from dips.data.images import ByteImage
 from dips.errors import DataError, StoreError
 from dips.harvest.attention import join_attention, mirror_average, upsampled
@@ -53,6 +54,7 @@ class Harvester:
         resize: side of the stored squares, in pixels.
         side: of the squares that the networks are given, in pixels: the largest that any of them sees.
         names: what the maps depend on: weights, sides, linear maps.
+        depth: how values of more than 8 bits are brought to 8.
         load: makes CNN and transformer; called only if they must run.
         refined: with ``harvest.refine=dataset``, makes maps ``(B, h, w)`` in [0, 1] of what they look at.
     """
@@ -67,9 +69,10 @@ class Harvester:
         load: Callable[[], FrozenNetworks],
         device: torch.device,
         refined: Callable[[Look], Tensor] | None = None,
+        depth: Depth | None = None,
     ) -> None:
         self.config, self.resize, self.side, self.store, self.names = config, resize, side, store, names
-        self.device, self._load, self._refined = device, load, refined
+        self.device, self._load, self._refined, self.depth = device, load, refined, depth
 
     @cached_property
     def frozen(self) -> FrozenNetworks:
@@ -83,8 +86,9 @@ class Harvester:
             DataError: no photo can be read.
             StoreError: the store cannot be written, or is damaged.
         """
-        reader = SquareReader(dataset.samples, self.store, self.resize)
-        settings = {"version": 4, **self.names, "flip": self.config.flip, "refine": self.config.refine}
+        reader = SquareReader(dataset.samples, self.store, self.resize, decoded=self.side, depth=self.depth)
+        pixels = {"decoded": reader.decoded, "depth": reader.depth.key}
+        settings = {"version": 5, **self.names, **pixels, "flip": self.config.flip, "refine": self.config.refine}
         maps = self.store.shelf("maps", settings)
         missing = maps.missing(reader.digests)
         if not missing:
@@ -95,7 +99,7 @@ class Harvester:
         for digests, images in reader.read(missing, batch=self.config.batch, side=self.side, title="harvest"):
             maps.put(self._records(digests, images))
         seconds = self._seconds_per_photo(maps, computed - len(reader.unreadable), time.perf_counter() - started)
-        reader.fill(batch=self.config.batch, side=self.resize)  # another train.resize needs squares, but no maps
+        reader.fill(batch=self.config.batch)  # another train.resize needs squares, but no maps
         samples, readable, problems = reader.readable()
         if not samples:
             raise DataError(f"none of the {len(reader.samples)} photos in {dataset.root} can be read; see 'dips check'")

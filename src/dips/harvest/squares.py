@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dips.data.depth import Depth
 from dips.data.images import ByteImage, decode_image, encode_image, read_image, resize_image
 from dips.errors import ImageError, StoreError
 from dips.harvest.store import Shelf, Store
@@ -55,19 +56,33 @@ class SquareReader:
 
     Attributes:
         side: S of the stored squares; None = none are stored.
+        decoded: the side of a square that JPEGs are decoded for, see ``max_side`` of :func:`~dips.data.images.read_image`: the
+            squares depend on it, so it is fixed, and part of their key.
+        depth: how values of more than 8 bits are brought to 8.
         squares: the shelf that holds them, if any does.
         samples: photos whose files could be identified, in the data set's order.
         digests: their keys in the store; copies of a photo share one.
         unreadable: why a photo could not be decoded, by digest; grows while photos are read.
     """
 
-    def __init__(self, samples: Sequence[Sample], store: Store, side: int | None = None) -> None:
-        """Identify all photos by their content.
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        store: Store,
+        side: int | None = None,
+        *,
+        decoded: int | None = None,
+        depth: Depth | None = None,
+    ) -> None:
+        """Identify all photos by their content; ``decoded`` is ``side`` by default.
 
         Raises:
             StoreError: the store cannot be written, or is damaged.
         """
-        self.side, self.squares = side, None if side is None else store.shelf("squares", {"side": side})
+        self.side, self.depth = side, depth or Depth()
+        self.decoded = max(side or 0, decoded or 0)
+        settings = {"side": side, "decoded": self.decoded, "depth": self.depth.key}
+        self.squares = None if side is None else store.shelf("squares", settings)
         self.samples: list[Sample] = []
         self.digests: list[str] = []
         self.unreadable: dict[str, str] = {}
@@ -86,15 +101,10 @@ class SquareReader:
         """Return how many different photos there are."""
         return len(self._paths)
 
-    def fill(self, *, batch: int, side: int) -> None:
-        """Store the squares that are still missing.
-
-        Args:
-            batch: photos per write.
-            side: photos are decoded for squares of this side, too, see ``max_side`` of :func:`~dips.data.images.read_image`.
-        """
-        if self.squares is not None:
-            for _ in self.read(self.squares.missing(self.digests), batch=batch, side=side, title="photos"):
+    def fill(self, *, batch: int) -> None:
+        """Store the squares that are still missing, ``batch`` photos per write."""
+        if self.squares is not None and self.side is not None:
+            for _ in self.read(self.squares.missing(self.digests), batch=batch, side=self.side, title="photos"):
                 pass
 
     def read(self, digests: Sequence[str], *, batch: int, side: int, title: str) -> Iterator[tuple[list[str], list[ByteImage]]]:
@@ -103,15 +113,16 @@ class SquareReader:
         Args:
             digests: which; those that are known to be unreadable are left out.
             batch: photos at once, at most.
-            side: of the squares ``(side, side, 3) uint8`` RGB that are yielded, in pixels.
+            side: of the squares ``(side, side, 3) uint8`` RGB that are yielded, in pixels. Above ``decoded`` photos are decoded
+                for it, and no square is stored.
             title: of the progress bar.
         """
         digests = [digest for digest in digests if digest not in self.unreadable]
-        absent = set() if self.squares is None else set(self.squares.missing(digests))
+        absent = set() if self.squares is None or side > self.decoded else set(self.squares.missing(digests))
 
         def read_one(digest: str) -> tuple[ByteImage, NDArray[np.uint8] | None] | str:
             try:
-                photo = read_image(self._paths[digest], max_side=max(side, self.side or 0))
+                photo = read_image(self._paths[digest], max_side=max(side, self.decoded), depth=self.depth)
             except ImageError as error:
                 return str(error)
             image = resize_image(photo, (side, side))

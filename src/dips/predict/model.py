@@ -51,7 +51,8 @@ class PredictionModel(ABC):
         Raises:
             DataError: there is no photo.
         """
-        return self.predictor.photos(gather_images(photos), skipped or (lambda path, reason: log(f"skipped: {reason}")))
+        paths = gather_images(photos)
+        return self.predictor.for_photos(paths).photos(paths, skipped or (lambda path, reason: log(f"skipped: {reason}")))
 
 
 def weights_line(weights: Mapping[str, Mapping[str, str]]) -> str:

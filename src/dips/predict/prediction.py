@@ -13,9 +13,11 @@ from typing import Any
 
 import cv2
 import numpy as np
+from msgspec import UNSET
 from numpy.typing import ArrayLike, NDArray
 
-from dips.data.images import ByteImage, decode_image, encode_image, fitted_size, read_image, resize_image
+from dips.data.depth import Scale
+from dips.data.images import ByteImage, decode_image, encode_image, fitted_size, read_scaled, resize_image
 from dips.errors import DataError, RunError
 from dips.formats.records import BoxRecord, MaskRecord, PredictionRecord
 from dips.pictures.overlay import overlay
@@ -55,6 +57,7 @@ class Prediction:
         min_score: lowest score of a box.
         max_boxes: largest number of boxes.
         background: name of the class without object, if there is one.
+        scale: which values of the photo were black and white, if it has more than 8 bits.
 
     >>> score_map = np.zeros((60, 80), np.float32)
     >>> score_map[10:30, 20:60] = 0.9
@@ -81,6 +84,7 @@ class Prediction:
     min_score: float = 0.0
     max_boxes: int = 100
     background: str | None = None
+    scale: Scale | None = None
 
     @classmethod
     def from_map(
@@ -92,6 +96,7 @@ class Prediction:
         classes: tuple[str, ...],
         probabilities: FloatArray,
         background: str | None = None,
+        scale: Scale | None = None,
     ) -> Prediction:
         """Make a prediction whose objects are still to be found, see :meth:`with_objects`.
 
@@ -102,6 +107,7 @@ class Prediction:
             classes: class names.
             probabilities: ``(C,)``, of every class; the highest is the label.
             background: name of the class without object.
+            scale: which values of the photo were black and white, if it has more than 8 bits.
         """
         label = int(probabilities.argmax())
         return cls(
@@ -116,6 +122,7 @@ class Prediction:
             grid=unpacked(packed(grid)),
             regions=np.zeros((1, 1), np.uint16),
             background=background,
+            scale=scale,
         )
 
     @property
@@ -205,6 +212,7 @@ class Prediction:
             min_score=float(self.min_score),
             max_boxes=self.max_boxes,
             model=model,
+            scale=UNSET if self.scale is None else self.scale,
         )
 
     def _counts(self, index: int) -> str:
@@ -234,6 +242,7 @@ class Prediction:
                 classes=classes,
                 probabilities=np.array(scores, np.float32),
                 background=record.background,
+                scale=record.scale or None,
             ),
             label=record.label,
             label_score=record.label_score,
@@ -292,7 +301,7 @@ class Prediction:
         Raises:
             ImageError: the photo cannot be read.
         """
-        pixels = read_image(photo, max_side=MAX_OVERLAY_SIDE)
+        pixels = read_scaled(photo, self.scale, max_side=MAX_OVERLAY_SIDE)
         size = fitted_size(self.size, MAX_OVERLAY_SIDE)
         picture = self.at(size).overlay(resize_image(pixels, size))
         return encode_image(picture, ".jpg", cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY)

@@ -6,6 +6,7 @@ square. No torch is needed here: the networks may be those of a run or an export
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -16,11 +17,14 @@ from typing import NamedTuple
 import numpy as np
 
 from dips.config import PredictConfig
-from dips.data.images import ByteImage, image_size, read_image, resize_image
+from dips.data.depth import Depth, Scale, Shown, scale_words
+from dips.data.images import ByteImage, image_size, read_shown, resize_image
+from dips.data.scale import depth_of
 from dips.data.windows import PhotoWindows, open_photo
 from dips.errors import ConfigError, ImageError
 from dips.predict.prediction import Prediction
 from dips.scoremaps.tiles import Blend, ClassVote, Tiles
+from dips.system.console import log
 from dips.types import Answer, Answerer, FloatArray, PhotoBatch
 
 __all__ = ["Predictor"]
@@ -39,6 +43,7 @@ class _View(NamedTuple):
     path: Path
     size: tuple[int, int]
     square: ByteImage
+    scale: Scale | None
     opened: Callable[[], AbstractContextManager[PhotoWindows]]
 
 
@@ -51,6 +56,7 @@ class Predictor:
         classes: names in label order.
         background: label of the class without object; its photos get no boxes.
         photo_side: side in pixels of a square as large as the training photos were, for ``predict.tile=-1``.
+        depth: how values of more than 8 bits are brought to 8, as they were in training.
 
     Raises:
         ConfigError: ``predict.tile=-1`` without ``photo_side``.
@@ -70,17 +76,26 @@ class Predictor:
         classes: tuple[str, ...],
         background: int | None,
         photo_side: int | None = None,
+        depth: Depth | None = None,
     ) -> None:
         if config.tile < 0 and photo_side is None:
             raise ConfigError("predict.tile: this run does not record the size of its training photos; give a side in pixels")
         self.networks, self.config = networks, config
         self.classes, self.background = classes, background
+        self.depth, self._told = depth or Depth(), False
         self.tile = photo_side if config.tile < 0 and photo_side is not None else config.tile
 
     def summary(self) -> str:
         """Return in a line how photos are predicted."""
         tiles = f"tiles of {self.tile} pixels besides the whole photo" if self.tile else "photos as a whole"
-        return f"{tiles}, threshold {self.config.threshold:.3g}"
+        scale = f", values {scale_words(self.depth.scales[0])} as black to white" if self.depth.scales else ""
+        return f"{tiles}, threshold {self.config.threshold:.3g}{scale}"
+
+    def for_photos(self, paths: Sequence[Path]) -> Predictor:
+        """Return a predictor that shows these photos alike, see :func:`~dips.data.scale.depth_of`."""
+        other = copy.copy(self)
+        other.depth, other._told = depth_of(paths, self.depth), False
+        return other
 
     def photos(self, paths: Iterable[Path], skipped: Callable[[Path, str], None]) -> Iterator[Prediction]:
         """Predict readable photos, in order; ``skipped`` is called with the path of each other one, and the reason."""
@@ -107,8 +122,20 @@ class Predictor:
         return next(self._predict(*answer) for answer in self._answers([self._view(path)]))
 
     def _view(self, path: Path) -> _View:
-        photo = read_image(path, max_side=self.networks.side)
-        return _View(path, image_size(path), self._square(photo), partial(open_photo, path))
+        photo, shown = read_shown(path, max_side=self.networks.side, depth=self.depth)
+        if shown is None:
+            return _View(path, image_size(path), self._square(photo), None, partial(open_photo, path))
+        self._tell(path, shown)
+        return _View(path, image_size(path), self._square(photo), shown.scale, partial(open_photo, path, shown.scale))
+
+    def _tell(self, path: Path, shown: Shown) -> None:
+        """Say once that photos are not shown with the scale of the training photos."""
+        if self._told or not shown.stretched or shown.scale in self.depth.scales:
+            return
+        self._told = True
+        known = f" (others: {scale_words(self.depth.scales[-1])})" if self.depth.scales else ""
+        used = f"{scale_words(shown.used)} of {shown.type}"
+        log(f"{path} uses values {used}{known}: it, and others like it, are stretched each by its own range")
 
     def pictures(self, pictures: Iterable[tuple[Path, ByteImage]]) -> Iterator[Prediction]:
         """Predict pictures ``(H, W, 3) uint8`` RGB, in order; their paths are only names."""
@@ -116,7 +143,7 @@ class Predictor:
         while group := list(islice(remaining, self.config.batch)):
             opened = [(path, PhotoWindows(pixels, (pixels.shape[1], pixels.shape[0]))) for path, pixels in group]
             views = [
-                _View(path, photo.size, self._square(pixels), partial(_as_context, photo))
+                _View(path, photo.size, self._square(pixels), None, partial(_as_context, photo))
                 for (path, photo), (_, pixels) in zip(opened, group, strict=True)
             ]
             for view, whole, probabilities in self._answers(views):
@@ -138,7 +165,7 @@ class Predictor:
         """Predict a photo from the answer about the whole, and from its tiles, where it has any."""
         tiles = Tiles.plan(view.size, self.tile, self.config.tile_overlap) if self.tile else ()
         if len(tiles) < 2:
-            return self.make_prediction(view.path, view.size, whole, probabilities)
+            return self.make_prediction(view.path, view.size, whole, probabilities, scale=view.scale)
         assert isinstance(tiles, Tiles)
         blend, classes = Blend(tiles, len(whole)), ClassVote(whole, probabilities, self.background)
         with view.opened() as photo:
@@ -149,10 +176,18 @@ class Predictor:
                     blend.add(tile, score_map)
                     classes.add(score_map, tile_probabilities)
         fraction = tiles.tile[0] * tiles.tile[1] / (view.size[0] * view.size[1])
-        return self.make_prediction(view.path, view.size, blend.with_whole(whole), classes.probabilities(), fraction)
+        maps, scores = blend.with_whole(whole), classes.probabilities()
+        return self.make_prediction(view.path, view.size, maps, scores, fraction, scale=view.scale)
 
     def make_prediction(
-        self, path: Path, size: tuple[int, int], grid: FloatArray, probabilities: FloatArray, fraction: float = 1.0
+        self,
+        path: Path,
+        size: tuple[int, int],
+        grid: FloatArray,
+        probabilities: FloatArray,
+        fraction: float = 1.0,
+        *,
+        scale: Scale | None = None,
     ) -> Prediction:
         """Make a prediction of a score map.
 
@@ -162,6 +197,7 @@ class Predictor:
             grid: the score map ``(h, w)`` in [0, 1], of any resolution.
             probabilities: ``(C,)``, of every class.
             fraction: of the photo's area, that ``predict.min_area`` is relative to: a tile's, or 1.
+            scale: which values were black and white, if the photo has more than 8 bits.
 
         Raises:
             ConfigError: no threshold was chosen.
@@ -175,6 +211,7 @@ class Predictor:
             classes=self.classes,
             probabilities=probabilities,
             background=None if self.background is None else self.classes[self.background],
+            scale=scale,
         )
         return prediction.with_objects(
             threshold=self.config.threshold,

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dips.data.depth import Depth
 from dips.data.images import decode_image, encode_image, image_size, read_image
 from dips.data.listing import class_name
 from dips.errors import ImageError, RunError
@@ -174,6 +175,7 @@ def write_shown(
     photos: int,
     rule: Rule,
     classes: Sequence[str],
+    depth: Depth | None = None,
 ) -> int:
     """Write the file, whole or not at all.
 
@@ -185,6 +187,7 @@ def write_shown(
         photos: how many are shown at most; fewer, where they would take more than 40 KB each.
         rule: how the maps become boxes.
         classes: names in label order.
+        depth: how values of more than 8 bits were brought to 8.
 
     Returns:
         How many photos it holds.
@@ -200,10 +203,11 @@ def write_shown(
         for position in track(chosen, "photos of the report"):
             assert maps is not None
             try:
-                record = to_json(_shown_photo(samples[position], rows[position], maps.read(position), classes))
+                shown = _shown_photo(samples[position], rows[position], maps.read(position), classes, depth or Depth())
             except ImageError as error:  # it was removed after it was measured
                 log(f"not shown in the report: {error}")
                 continue
+            record = to_json(shown)
             left -= len(record)
             if left < 0:
                 log(f"the report shows {written} of {len(chosen)} photos, as their files would be too large")
@@ -214,12 +218,14 @@ def write_shown(
     return written
 
 
-def _shown_photo(sample: Sample, row: ImageRow, score_map: tuple[bytes, float], classes: Sequence[str]) -> ShownPhoto:
+def _shown_photo(
+    sample: Sample, row: ImageRow, score_map: tuple[bytes, float], classes: Sequence[str], depth: Depth
+) -> ShownPhoto:
     width, height = image_size(sample.path)
     boxes = sample.boxes
     if boxes is not None and sample.frame is not None:
         boxes = boxes * np.array([width / sample.frame[0], height / sample.frame[1]] * 2, np.float32)
-    small = thumbnail(read_image(sample.path, max_side=PHOTO_SIDE), PHOTO_SIDE)
+    small = thumbnail(read_image(sample.path, max_side=PHOTO_SIDE, depth=depth), PHOTO_SIDE)
     return ShownPhoto(
         id=as_text(sample.id),
         size=(width, height),

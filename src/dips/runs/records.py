@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from dips.data.depth import Depth
 from dips.data.problems import ProblemRecord
 from dips.errors import RunError
 from dips.system.records import Record, read_record
@@ -65,6 +66,7 @@ class ModelMeta(Record, frozen=True, kw_only=True):
         mode, unet_share: how the run predicts if nothing else is asked for.
         temper: what logits are divided by before the sigmoid.
         photo_side: side in pixels of a square as large as the training photos were.
+        depth: how values of more than 8 bits are brought to 8: the scale of the training photos, if they had one.
     """
 
     classes: tuple[str, ...]
@@ -74,6 +76,7 @@ class ModelMeta(Record, frozen=True, kw_only=True):
     unet_share: float
     temper: float
     photo_side: int
+    depth: Depth = Depth()
 
 
 class ModelRecord(Record, frozen=True, kw_only=True):

@@ -185,6 +185,7 @@ class TrainedRun(PredictionModel):
             classes=self.classes,
             background=self.background,
             photo_side=self.meta.photo_side,
+            depth=self.meta.depth,
         )
 
     def made_with(self) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import cv2
 
-from dips.data.images import encode_image, fitted_size, image_size, read_image, resize_image
+from dips.data.images import encode_image, fitted_size, image_size, read_scaled, resize_image
 from dips.errors import ImageError
 from dips.view.predictions import Photo
 
@@ -68,6 +68,6 @@ class Pictures:
                 "predict it again"
             )
         target = fitted_size(size, side)
-        image = resize_image(read_image(path, max_side=side if max(size) > side else None), target)
+        image = resize_image(read_scaled(path, photo.scale, max_side=side if max(size) > side else None), target)
         quality = SMALL_QUALITY if side <= SMALL_SIDE else LARGE_QUALITY
         return encode_image(image, ".jpg", cv2.IMWRITE_JPEG_QUALITY, quality)

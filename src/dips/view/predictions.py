@@ -37,6 +37,7 @@ class Photo:
         label: the predicted class.
         label_score: its probability.
         boxes: the predicted boxes, best first.
+        scale: which values were black and white, if the photo has more than 8 bits.
 
     >>> Photo("a.jpg", Path("a.jpg"), Path("a.json"), 80, 60, "mast", 0.9, (PredictedBox((10, 20, 30, 40), 0.8),)).label
     'mast'
@@ -50,6 +51,7 @@ class Photo:
     label: str
     label_score: float
     boxes: tuple[PredictedBox, ...]
+    scale: tuple[float, float] | None = None
 
     def locate(self, folder: Path) -> Path:
         """Return where the photo is now, see :func:`dips.predict.results.locate`.
@@ -128,6 +130,7 @@ def _photo(file: Path, record: PredictionRecord) -> Photo:
         label=record.label,
         label_score=record.label_score,
         boxes=tuple(PredictedBox(entry.box, entry.score) for entry in record.boxes),
+        scale=record.scale or None,
     )
 
 

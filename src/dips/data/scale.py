@@ -1,0 +1,64 @@
+"""One scale for a set of photos of more than 8 bits, so that equal values are equal greys in all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from dips.config import DataConfig
+from dips.data.depth import Depth, Shown, common_scale, scale_words
+from dips.data.images import read_values
+from dips.data.split import spread
+from dips.errors import ImageError
+from dips.system.console import log
+
+__all__ = ["depth_of", "depth_setting"]
+
+_HEADERS = 400  # photos that are asked whether they have more than 8 bits
+_DECODED = 48  # of those that have, at most
+_PIXELS = 200_000_000  # of these, together
+
+
+def depth_setting(config: DataConfig) -> Depth:
+    """Return what ``data.depth`` says before any photo is seen."""
+    if (scale := config.depth_range) is not None:
+        return Depth(rule="fixed", scales=(scale,))
+    return Depth(rule="full") if config.depth == "full" else Depth()
+
+
+def depth_of(paths: Sequence[Path], depth: Depth) -> Depth:
+    """Return ``depth`` with the scale of these photos put first, where they need one that it does not have yet.
+
+    A bounded sample of them is looked at; the same photos always give the same scale.
+    """
+    if depth.rule != "auto":
+        return depth
+    shown = _sampled(paths)
+    if not shown:
+        return depth
+    scale = common_scale(shown)
+    if scale is None or depth.fitting(scale) is not None:
+        return depth
+    found = msgspec.structs.replace(depth, scales=(scale, *depth.scales))
+    differs = f"; the training photos had {scale_words(depth.scales[0])}" if depth.scales else ""
+    log(f"photos of more than 8 bits ({shown[0].type}): values {scale_words(scale)} become black to white{differs}")
+    return found
+
+
+def _sampled(paths: Sequence[Path]) -> list[Shown]:
+    """Return how a sample of the photos would be shown by itself; photos of 8 bits, and unreadable ones, are left out."""
+    shown: list[Shown] = []
+    pixels = 0
+    for path in spread(paths, _HEADERS):
+        if len(shown) >= _DECODED or pixels > _PIXELS:
+            break
+        try:
+            values = read_values(path)
+        except ImageError:  # whoever reads all of them tells
+            continue
+        if values is not None:
+            shown.append(Depth().shown(values))
+            pixels += values.pixels.size
+    return shown
