@@ -115,3 +115,14 @@ def test_insulators(real_data: Path) -> None:
     assert all(s.boxes is not None and (len(s.boxes) == 0) == (s.label == 1) for s in test.samples)
     photos = load_data(tiles / "photos")
     assert photos.classes == ("insulator",) and all(boxes_of(s) and s.frame == (1152, 864) for s in photos.samples)
+
+
+def test_what_lies_beside_listed_photos_is_told(tmp_path: Path, make_photo: MakePhoto) -> None:
+    for name in ("images/1.jpg", "images/2.jpg"):
+        make_photo(tmp_path / name)
+    (tmp_path / "images" / "3.heic").touch()
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "1.dng").touch()
+    write_coco(tmp_path / "_annotations.coco.json", {"images/1.jpg": [("tower", [1, 2, 3, 4])], "images/2.jpg": []})
+    data = load_data(tmp_path)
+    assert len(data) == 2 and [p.path.name for p in data.problems] == ["images", "raw"], "no class, as a file lists the photos"

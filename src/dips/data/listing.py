@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dips.data.signatures import KINDS
 from dips.errors import DataError
 from dips.system.files import as_text
 from dips.types import DataSet, FloatArray, Problem, Sample
@@ -132,7 +133,7 @@ def assemble(listing: Listing, background_class: str) -> DataSet:
     """
     if not listing.entries:
         raise DataError(
-            f"{listing.root}: no photos found (jpg, jpeg, png, bmp, webp, tif, tiff); give a folder with one folder of photos "
+            f"{listing.root}: no photos found ({KINDS}); give a folder with one folder of photos "
             f"per class{_reasons(listing.problems)}"
         )
     _check_class_names(listing)

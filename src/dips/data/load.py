@@ -14,8 +14,9 @@ from pathlib import Path
 from dips.data.coco import add_coco, find_coco, read_coco
 from dips.data.csv_table import csv_splits, read_csv
 from dips.data.cub import find_cub, read_cub
-from dips.data.folder import class_folders, has_photos, read_folder
+from dips.data.folder import class_folders, read_folder
 from dips.data.listing import SPLITS, Listing, align_classes, assemble, find_background, some, split_name
+from dips.data.photo_files import find_images, has_photos
 from dips.data.wsol import find_metadata, read_wsol
 from dips.errors import DataError
 from dips.types import DataSet, Problem
@@ -151,11 +152,12 @@ def _read_photos(folder: Path, split: str, *, training: Path | None = None, shar
         raise DataError(f"{metadata} lists no photo that exists in {folder}; put the photos there or give their folder")
     else:
         first = class_folders(training) if training not in (None, folder) else ()
-        listing = read_folder(folder, split=split, first=first)
+        listing = read_folder(folder, split=split, first=first, described=coco is not None)
         if coco is not None and len(listing.classes) > shared:  # a single folder in a shared one, as images/, is not a class
             add_coco(listing, coco, listed_only=shared)
         elif coco is not None:
             listing = read_coco(coco, folder, split=split, listed_only=shared)
+            listing.problems += find_images(folder).problems
     if metadata is not None:
         listing.problems.insert(0, Problem(metadata, f"lists no photo that exists in {folder}; it is not used"))
     return listing
@@ -175,7 +177,7 @@ def _split_folders(top: Path) -> dict[str, Path]:
     """Return the folders called train, val or test, unless they are classes: flat folders of photos beside others."""
     children = [child for child in sorted(top.iterdir()) if child.is_dir() and not child.name.startswith(".")]
     named = {split_name(child.name): child for child in children if split_name(child.name) in SPLITS}
-    filled = {split: folder for split, folder in named.items() if has_photos(folder)}
+    filled = {split: folder for split, folder in named.items() if has_photos(folder) or find_images(folder).left_out}
     if any(has_photos(folder, below=True) or _is_described(top, split) for split, folder in filled.items()):
         return filled
     others = any(has_photos(child) for child in children if child not in named.values())

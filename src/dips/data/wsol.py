@@ -15,7 +15,7 @@ import numpy as np
 
 from dips.data.listing import SPLIT_ALIASES, SPLITS, Entry, Listing, missing_photos, some, split_name
 from dips.data.metadata import Metadata, read_class_names, read_metadata
-from dips.data.photo_files import list_images
+from dips.data.photo_files import find_images
 from dips.errors import DataError
 from dips.types import Problem
 
@@ -115,7 +115,9 @@ def _find_photos(metadata: Path, data: Metadata, base: Path, folder: Path) -> tu
     if folder != base:  # the folder holds this split only, so photos that are not listed were forgotten
         listed = {Path(paths[id]) for id in ids}
         masks = {PurePosixPath(name).name for group in (*data.masks.values(), data.ignore.values()) for name in group}
-        if forgotten := [file for file in list_images(folder) if file not in listed and file.name not in masks]:
+        found = find_images(folder)
+        problems += found.problems
+        if forgotten := [file for file in found.photos if file not in listed and file.name not in masks]:
             names = some((file.relative_to(folder).as_posix() for file in forgotten), 3)
             message = f"{len(forgotten)} photos are not listed in {metadata} and are left out: {names}"
             problems.append(Problem(folder, message))
