@@ -16,7 +16,7 @@ from dips.data.signatures import HEAD_BYTES, kind_of, why_not_a_photo
 from dips.errors import ImageError
 
 
-def tiff(bands: int, bits: int, sample: int, size: int = 4, order: str = "<") -> bytes:
+def tiff(bands: int, bits: int, sample: int, size: int = 4, order: str = "<", method: int = 1) -> bytes:
     """A TIFF of ``bands`` interleaved samples, ``size`` pixels a side, all zero."""
     head, depths = 8 + 2 + 10 * 12 + 4, struct.pack(f"{order}{bands}H", *[bits] * bands)
     formats = struct.pack(f"{order}{bands}H", *[sample] * bands)
@@ -34,7 +34,7 @@ def tiff(bands: int, bits: int, sample: int, size: int = 4, order: str = "<") ->
         tag(256, 3, 1, size),
         tag(257, 3, 1, size),
         many(258, depths, head),
-        tag(259, 3, 1, 1),
+        tag(259, 3, 1, method),
         tag(262, 3, 1, 1 if bands != 3 else 2),
         tag(273, 4, 1, head + 2 * len(depths)),
         tag(277, 3, 1, bands),
@@ -67,7 +67,9 @@ def tiff(bands: int, bits: int, sample: int, size: int = 4, order: str = "<") ->
         (bytes(range(1, 200)), "its first bytes are of no known kind of picture; convert it"),
         (tiff(5, 16, 1), r"it is a TIFF with 5 bands of 16 bits \(unsigned integers\), .*; write three of them as RGB"),
         (tiff(3, 32, 3), r"it is a TIFF with 3 bands of 32 bits \(floating point\)"),
-        (tiff(1, 64, 3), r"it is a TIFF with 1 band of 64 bits \(floating point\), .*; write it as grey"),
+        (tiff(1, 64, 3), r"it is a TIFF with 1 band of 64 bits \(floating point\), .*; write one as grey"),
+        (tiff(8, 8, 1), r"it is a TIFF with 8 bands of 8 bits"),
+        (tiff(1, 8, 1, method=34887), "it is a TIFF compressed by method 34887, .*; save it without compression"),
         (tiff(2, 32, 2, order=">"), r"it is a TIFF with 2 bands of 32 bits \(signed integers\)"),
     ],
 )

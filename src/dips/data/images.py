@@ -7,6 +7,7 @@ RGB``, rotated according to the EXIF orientation, so that all coordinates refer 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import stat
 import threading
@@ -50,7 +51,9 @@ _FORMATS = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "PPM")
 _ROWS = 256  # copied at a time
 _limit_lock = threading.Lock()
 
-# Pillow warns of each photo with damaged EXIF, which counts as upright. A context that catches warnings is not safe in threads.
+# Pillow warns of each photo with damaged EXIF, which counts as upright, and logs what its errors say, too. A context that
+# catches warnings is not safe in threads.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
@@ -149,7 +152,7 @@ def open_image(file: IO[bytes]) -> Image.Image:
     try:
         with _no_pillow_limit():
             image = Image.open(file, formats=_FORMATS)
-    except UnidentifiedImageError as error:
+    except (UnidentifiedImageError, KeyError) as error:  # KeyError: a TIFF's compression
         raise UnidentifiedImageError(why_not_a_photo(file)) from error
     width, height = image.size
     if width * height > MAX_PIXELS:

@@ -56,9 +56,9 @@ _UNCERTAIN = _words(".part .partial .crdownload .download .filepart .tmp .temp .
 _FOREIGN = _words(
     ".txt .md .rst .log .json .jsonl .geojson .xml .csv .tsv .html .htm .css .js .yaml .yml .toml .ini .cfg .conf .names .data "
     ".py .pyc .ipynb .m .r .c .cpp .h .sh .bat .ps1 .exe .dll .so .lnk .url .pdf .doc .docx .xls .xlsx .ppt .pptx .odt .ods "
-    ".zip .gz .tgz .tar .bz2 .xz .zst .7z .rar .npy .npz .mat .pkl .pickle .parquet .h5 .hdf5 .db .sqlite .pt .pth .ckpt "
+    ".zip .gz .tgz .tar .bz2 .xz .zst .7z .rar .npy .npz .mat .pkl .pickle .parquet .h5 .hdf5 .db .pt .pth .ckpt "
     ".onnx .safetensors .mp3 .wav .m4a .xmp .aae .thm .lrv .lrf .srt .vtt .gpx .kml .kmz .shp .shx .dbf .prj .cpg .tfw .jgw "
-    ".pgw .wld .ovr .md5 .sha1 .sha256 .sig .lock"
+    ".sqlite .sqlite-wal .sqlite-shm .sqlite-journal .pgw .wld .ovr .md5 .sha1 .sha256 .sig .lock"
 )
 _RESULTS = (
     (".unfinished.json",),  # of dips predict, while it works

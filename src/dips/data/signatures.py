@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import IO
 
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
+from PIL.TiffImagePlugin import COMPRESSION_INFO, ImageFileDirectory_v2
 
 __all__ = ["HEAD_BYTES", "KINDS", "Kind", "kind_of", "why_not_a_photo"]
 
@@ -155,9 +155,11 @@ def _tiff(file: IO[bytes]) -> str:
     tags = ImageFileDirectory_v2(header)
     file.seek(tags.next)
     tags.load(file)
+    if (method := tags.get(259, 1)) not in COMPRESSION_INFO:
+        return f"it is a TIFF compressed by method {method}, which is not read; save it without compression"
     bands, bits = int(tags.get(277, 1)), tags.get(258, (1,))
     sample = _SAMPLE_TYPES.get(tags.get(339, (1,))[0], "unknown numbers")
     counted = "1 band" if bands == 1 else f"{bands} bands"
     depth = " and ".join(map(str, dict.fromkeys(bits)))
-    remedy = "write it as grey of 8 or 16 bits" if bands == 1 else "write three of them as RGB of 8 bits"
+    remedy = "write one as grey of 8 or 16 bits" if bands < 3 else "write three of them as RGB of 8 bits"
     return f"it is a TIFF with {counted} of {depth} bits ({sample}), which is not read; {remedy}"
