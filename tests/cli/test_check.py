@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
-from .conftest import Dips
+from .conftest import Dips, Tiny
 
 
 def test_the_column_of_the_class(class_folders: Path, dips: Dips) -> None:
@@ -25,3 +26,9 @@ def test_check(class_folders: Path, dips: Dips) -> None:
         photo.write_text("no photo")
     said = dips("check", class_folders)
     assert said.code == 1 and "not usable" in said.out
+
+
+def test_a_run_inside_the_photos(tiny: Tiny, dips: Dips, class_folders: Path) -> None:
+    shutil.copytree(tiny.run, class_folders / "train" / "run")
+    said = dips("check", class_folders)
+    assert said.code == 0 and f"{class_folders / 'train' / 'run'}: holds results of dips, no photos; it is left out" in said.out

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from dips.config import Config, to_toml
+from dips.data.photo_files import find_images, has_photos
 from dips.errors import ConfigError, DataError, RunError
 from dips.types import PhotoBatch
 
@@ -29,6 +30,7 @@ def test_a_row_says_everything_that_the_table_needs(run: Compare, kinds: Any, tm
     assert bright["boxes"]["class_top1"] is None and learner["boxes"]["class_top1"] is not None
     assert learner["parameters"] == 4 and learner["fit"]["steps"] == 3 and learner["seconds_per_photo"] > 0
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {"table.json", "table.md", "table.tex", "compare.json"}
+    assert not has_photos(tmp_path / "out") and find_images(tmp_path / "out").problems[0].path == tmp_path / "out"
     assert json.loads((tmp_path / "out" / "table.json").read_text())["methods"][0]["title"] == "Bright"
 
 

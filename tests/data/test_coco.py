@@ -157,3 +157,14 @@ def test_photos_that_are_there_twice(class_folders: Path) -> None:
     data = load_data(class_folders)
     assert [s.id for s in data.samples if s.boxed] == ["tower/3.jpg"]
     assert "more than once" in data.problems[0].message and "0.jpg (none/0.jpg, tower/0.jpg)" in data.problems[0].message
+
+
+def test_what_lies_beside_listed_photos_is_told(tmp_path: Path, make_photo: MakePhoto) -> None:
+    for name in ("images/1.jpg", "images/2.jpg"):
+        make_photo(tmp_path / name)
+    (tmp_path / "images" / "3.heic").touch()
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "1.dng").touch()
+    write_coco(tmp_path / "_annotations.coco.json", {"images/1.jpg": [("tower", [1, 2, 3, 4])], "images/2.jpg": []})
+    data = load_data(tmp_path)
+    assert len(data) == 2 and [p.path.name for p in data.problems] == ["images", "raw"], "no class, as a file lists the photos"

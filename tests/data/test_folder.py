@@ -79,3 +79,35 @@ def test_classes_one_folder_further_down(tmp_path: Path, make_photo: MakePhoto) 
     make_photo(tmp_path / "photos" / "b" / "1.jpg")
     with pytest.raises(DataError, match=f"give {tmp_path / 'photos'}"):
         require_trainable(load_data(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("1.heic", b""), ("1.NEF", b"II*\x00"), ("1", b"\x00\x00\x00\x18ftypavif"), ("1.lossy", b"\x01\x80")]
+)
+def test_a_class_without_a_photo_that_can_be_read(tmp_path: Path, make_photo: MakePhoto, name: str, content: bytes) -> None:
+    for folder in ("none", "pole"):
+        make_photo(tmp_path / folder / "1.jpg")
+    (tmp_path / "tower" / "deep").mkdir(parents=True)
+    (tmp_path / "tower" / "deep" / name).write_bytes(content)
+    with pytest.raises(DataError, match=rf"no photo that can be read in {tmp_path / 'tower'}: 1 .*{name}.*convert these"):
+        load_data(tmp_path)
+    make_photo(tmp_path / "tower" / "1.jpg")
+    assert [problem.path.name for problem in load_data(tmp_path).problems] == ["tower"]
+
+
+def test_a_training_split_without_a_photo_that_can_be_read(tmp_path: Path, make_photo: MakePhoto) -> None:
+    make_photo(tmp_path / "test" / "tower" / "1.jpg")
+    (tmp_path / "train" / "tower").mkdir(parents=True)
+    (tmp_path / "train" / "tower" / "1.cr2").touch()
+    with pytest.raises(DataError, match=r"train: no photos found (?s:.*)1 \.cr2 \(1\.cr2\) is left out"):
+        load_data(tmp_path)
+
+
+def test_results_inside_the_photos_are_no_class(tmp_path: Path, make_photo: MakePhoto) -> None:
+    for name in ("none/1.jpg", "tower/1.jpg", "boxes/overlays/1.jpg", "boxes/maps/1.png"):
+        make_photo(tmp_path / name)
+    (tmp_path / "boxes" / "json").mkdir()
+    (tmp_path / "boxes" / "predictions.json").touch()
+    data = load_data(tmp_path)
+    assert data.classes == ("none", "tower") and len(data) == 2
+    assert [(problem.path.name, problem.message[:13]) for problem in data.problems] == [("boxes", "holds results")]

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
+import subprocess
+import sys
+import threading
 import warnings
 import zlib
 from pathlib import Path
@@ -16,6 +20,7 @@ from PIL import Image
 
 from dips.data.images import MAX_PIXELS, decode_image, encode_image, image_size, read_image, read_shown
 from dips.data.photo_files import list_images
+from dips.data.windows import open_photo
 from dips.errors import ImageError
 
 from .conftest import MakePhoto, write_tiff
@@ -28,7 +33,9 @@ def halves(mode: str = "RGB", size: tuple[int, int] = (40, 20)) -> Image.Image:
     return photo.convert(mode)
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".JPEG", ".png", ".bmp", ".webp", ".tif", ".TIFF"])
+@pytest.mark.parametrize(
+    "suffix", [".jpg", ".JPEG", ".jfif", ".jpe", ".png", ".bmp", ".dib", ".webp", ".tif", ".TIFF", ".gif", ".ppm"]
+)
 def test_reads_every_format(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"photo{suffix}"
     options: dict[str, Any] = {"quality": 95} if suffix != ".png" else {}
@@ -232,6 +239,39 @@ def test_files_that_are_no_photos(tmp_path: Path, content: bytes) -> None:
             read(path)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "x.jpg"
+    os.mkfifo(path)
+    said: list[str] = []
+
+    def read_all() -> None:
+        for read in (read_image, image_size, lambda path: open_photo(path).__enter__()):
+            try:
+                read(path)
+            except ImageError as error:
+                said.append(str(error))
+
+    thread = threading.Thread(target=read_all, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert said == [f"{path} cannot be opened: it is a pipe or a device, not a file; remove it"] * 3
+
+
+def test_damaged_exif_says_nothing_on_the_screen(tmp_path: Path) -> None:
+    tiff = b"II*\x00\x08\x00\x00\x00"
+    for number, exif in enumerate(
+        (tiff + b"\x02\x00\x12\x01", tiff + b"\x01\x00\x0f\x01\x02\x00\xff\x00\x00\x00\xff\xff\x00\x00", tiff[:4])
+    ):
+        halves().save(tmp_path / f"{number}.jpg", exif=b"Exif\x00\x00" + exif)
+    program = (
+        "import sys; from dips.data import list_images, read_image\n"
+        "for path in list_images(sys.argv[1]): print(read_image(path).shape)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:3] == ["(20, 40, 3)"] * 3 and done.stderr == ""
+
+
 def test_multi_picture_jpeg_of_drones(tmp_path: Path, make_photo: MakePhoto) -> None:
     path = tmp_path / "dji.jpg"
     with Image.open(make_photo(tmp_path / "a.png", (640, 480))) as photo:
@@ -260,7 +300,7 @@ def test_decompression_bomb_is_refused_and_a_large_photo_is_not(tmp_path: Path) 
     bomb.write_bytes(png_header(60000, 60000))
     limit = Image.MAX_IMAGE_PIXELS
     for read in (read_image, image_size):
-        with pytest.raises(ImageError, match=r"bomb\.png cannot be read: it claims 60000 x 60000"):
+        with pytest.raises(ImageError, match=r"bomb\.png cannot be read: it claims 60000 x 60000.*into tiles.*or remove it$"):
             read(bomb)
     large = tmp_path / "large.png"
     large.write_bytes(png_header(12000, 8000))
@@ -294,10 +334,17 @@ def test_what_is_encoded_is_decoded(kind: type[np.integer[Any]]) -> None:
 
 def test_damaged_bytes_are_no_picture() -> None:
     data = bytearray(encode_image(np.zeros((4, 4), np.uint8), ".png"))
-    data[16:24] = struct.pack(">II", 2**30, 2**30)  # OpenCV raises for more pixels than it reads, and for no bytes
+    data[16:24] = struct.pack(">II", 2**30, 2**30)
     data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
     for damaged in (b"", b"no picture", data[:20], bytes(data)):
         assert decode_image(bytes(damaged), cv2.IMREAD_UNCHANGED) is None
+
+
+@pytest.mark.parametrize("size", [(2**15, 2**15 - 1), (2**29, 1), (1, MAX_PIXELS + 1)])
+def test_maps_and_masks_are_no_larger_than_photos(monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]) -> None:
+    """OpenCV takes up to 2^30 pixels, which need gigabytes."""
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("it was decoded"))
+    assert decode_image(png_header(*size), cv2.IMREAD_UNCHANGED) is None
 
 
 def test_real_photos(real_data: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 
-from dips.data.photo_files import gather_images, list_images, unreadable_kinds
+from dips.data.photo_files import expand, find_images, gather_images, has_photos, is_photo, list_images
 from dips.errors import DataError
 
 from .conftest import MakePhoto
@@ -33,8 +35,103 @@ def test_gather_images(tmp_path: Path, make_photo: MakePhoto) -> None:
         gather_images(tmp_path / "empty")
 
 
-def test_kinds_that_are_not_read(tmp_path: Path, make_photo: MakePhoto) -> None:
-    make_photo(tmp_path / "a.jpg", (2, 2))
-    for name in ("c.MP4", "b.heic", "notes.txt", ".hidden.nef"):
+HEIC = b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic"
+
+
+def messages(folder: Path) -> dict[str, str]:
+    return {problem.path.relative_to(folder).as_posix(): problem.message for problem in find_images(folder).problems}
+
+
+def names(folder: Path) -> list[str]:
+    return [path.relative_to(folder).as_posix() for path in list_images(folder)]
+
+
+def test_photos_of_every_suffix_that_is_read(tmp_path: Path, make_photo: MakePhoto) -> None:
+    jpeg = make_photo(tmp_path / "a" / "1.jpg", (8, 6))
+    raw = jpeg.read_bytes()
+    for name in ("2.JFIF", "3.jpe", "4.pjpeg", "5.mpo", "6", "7.RJPG", "IMG_2024.01.02", "with a. dot", "8.jpg.1"):
+        (tmp_path / "a" / name).write_bytes(raw)
+    for name in ("p.ppm", "p.pgm", "p.gif", "p.dib"):
+        make_photo(tmp_path / "a" / name, (8, 6))
+    shutil.move(make_photo(tmp_path / "a" / "x.png", (8, 6)), tmp_path / "a" / "png without suffix")
+    assert len(names(tmp_path)) == 15 and messages(tmp_path) == {}
+    assert is_photo(tmp_path / "a" / "6") and not is_photo(tmp_path / "a") and not is_photo(tmp_path / "gone")
+
+
+def test_what_is_left_out_is_counted_for_each_folder(tmp_path: Path, make_photo: MakePhoto) -> None:
+    make_photo(tmp_path / "tower" / "1.jpg", (2, 2))
+    for name in ("tower/2.HEIC", "tower/deep/3.heic", "tower/4", "tower/clip.MP4", "none/5.nef", "none/6.jpg.part", "7.avif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_bytes(HEIC if name != "tower/4" else bytes(range(256)))
+    (tmp_path / "none" / "copy").touch()
+    for name in ("notes.txt", "Thumbs.db", ".hidden.nef", "tower/LICENSE", "tower/1.xml", "events.out.tfevents.1.host.0"):
+        (tmp_path / name).write_text("a note")
+    assert messages(tmp_path) == {
+        ".": "1 .avif (7.avif) is left out; convert photos to JPEG or PNG",
+        "none": messages(tmp_path)["none"],
+        "tower": messages(tmp_path)["tower"],
+    }
+    assert all(f"1 {kind}" in messages(tmp_path)["none"] for kind in (".nef", ".part", "without a known suffix that is empty"))
+    assert "2 .heic" in messages(tmp_path)["tower"] and "1 without a known suffix" in messages(tmp_path)["tower"]
+    assert "(2.HEIC) are left out; convert photos to JPEG or PNG, give videos to 'dips stream'" in messages(tmp_path)["tower"]
+    assert sorted(find_images(tmp_path).left_out) == ["", "none", "tower"]
+    assert has_photos(tmp_path / "tower") and not has_photos(tmp_path / "none")
+
+
+def test_what_is_surely_no_photo_of_a_class(tmp_path: Path) -> None:
+    for name in ("a/clip.mov", "b/1.jpg.crdownload", "c/empty", "d/notes.txt", "e/1.png~"):
+        (tmp_path / name).parent.mkdir()
         (tmp_path / name).touch()
-    assert unreadable_kinds(tmp_path) == ["b.heic", "c.MP4"]
+    assert find_images(tmp_path).left_out == {} and sorted(messages(tmp_path)) == ["a", "b", "c", "e"]
+
+
+@pytest.mark.parametrize(
+    "marks",
+    [
+        (".unfinished.json",),
+        ("predictions.json", "json/1.json", "maps/1.png"),
+        ("compare.json",),
+        ("model.json", "config.toml"),
+    ],
+)
+def test_results_are_not_photos(tmp_path: Path, make_photo: MakePhoto, marks: tuple[str, ...]) -> None:
+    make_photo(tmp_path / "tower" / "1.jpg", (2, 2))
+    results = tmp_path / "tower" / "deep" / "boxes"
+    make_photo(results / "overlays" / "1.jpg", (2, 2))
+    for mark in marks:
+        (results / mark).parent.mkdir(exist_ok=True)
+        (results / mark).touch()
+    assert names(tmp_path) == ["tower/1.jpg"] and not has_photos(results)
+    assert messages(tmp_path) == {"tower/deep/boxes": "holds results of dips, no photos; it is left out"}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_pipes_and_lost_links(tmp_path: Path, make_photo: MakePhoto) -> None:
+    make_photo(tmp_path / "in" / "1.jpg", (2, 2))
+    os.mkfifo(tmp_path / "in" / "x.jpg")
+    os.mkfifo(tmp_path / "in" / "y")
+    (tmp_path / "in" / "z.jpg").symlink_to(tmp_path / "gone.jpg")
+    assert names(tmp_path) == ["in/1.jpg", "in/z.jpg"]
+    assert messages(tmp_path)["in"].startswith("2 pipes or devices (x.jpg) are left out")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser may open everything")
+def test_a_folder_that_cannot_be_opened(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir(0)
+    assert "cannot be opened" in messages(tmp_path)["a"]
+
+
+def test_stars_that_the_shell_left_alone(tmp_path: Path, make_photo: MakePhoto, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("p/b.jpg", "p/a.jpg", "p/c.png", "p/deep/d.jpg", "p/[x].jpg"):
+        make_photo(tmp_path / name, (2, 2))
+    monkeypatch.chdir(tmp_path)
+    for pattern, found in (
+        ("p/[ab].jpg", ["a.jpg", "b.jpg"]),
+        ("p\\?.png", ["c.png"]),
+        ("**/d.*", ["d.jpg"]),
+        ("p/[x].jpg", ["[x].jpg"]),
+    ):
+        assert [path.name for path in expand([Path(pattern)])] == found
+    assert len(gather_images("p/*")) == 5
+    with pytest.raises(DataError, match=r"no file fits p/\*\.tif; give photos"):
+        gather_images(Path("p/*.tif"))

@@ -93,6 +93,15 @@ def test_what_is_written(tmp_path: Path, make_photo: MakePhoto) -> None:
     assert read_image(out / "overlays/a/x.jpg").shape == (24, 32, 3)
 
 
+@pytest.mark.parametrize("kinds", ["json", "masks,voc,csv"])
+def test_what_was_written_is_not_predicted(tmp_path: Path, make_photo: MakePhoto, kinds: str) -> None:
+    make_photo(tmp_path / "x.jpg")
+    fill(plan([tmp_path], tmp_path / "deep" / "out", parse_formats(kinds)))
+    plan([tmp_path], tmp_path / "unfinished").begin()
+    make_photo(tmp_path / "unfinished" / "overlays" / "x.jpg")
+    assert list(plan([tmp_path], tmp_path / "again").names.values()) == ["x.jpg"]
+
+
 def test_json_alone(tmp_path: Path, make_photo: MakePhoto) -> None:
     photo = make_photo(tmp_path / "x.jpg")
     fill(plan([photo], tmp_path / "out", parse_formats("json")))

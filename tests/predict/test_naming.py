@@ -20,11 +20,17 @@ def test_names_of_several_places(tmp_path: Path, make_photo: MakePhoto) -> None:
     assert name_photos([a], leave_out=tmp_path / "o") == ({a: "1.jpg"}, "a")
 
 
-def test_results_inside_the_photos_do_not_count(tmp_path: Path, make_photo: MakePhoto) -> None:
+def test_results_inside_the_photos_do_not_count(
+    tmp_path: Path, make_photo: MakePhoto, capsys: pytest.CaptureFixture[str]
+) -> None:
     make_photo(tmp_path / "1.jpg")
     out = tmp_path / "out"
     make_photo(out / "overlays/1.jpg")
     assert list(name_photos([tmp_path], leave_out=out)[0].values()) == ["1.jpg"]
+    (out / ".unfinished.json").touch()
+    assert list(name_photos([tmp_path], leave_out=out)[0].values()) == ["1.jpg"] and not capsys.readouterr().err
+    assert list(name_photos([tmp_path], leave_out=tmp_path / "other")[0].values()) == ["1.jpg"]
+    assert "out: holds results of dips" in capsys.readouterr().err
 
 
 def test_files_of_other_kinds_are_told(tmp_path: Path, make_photo: MakePhoto, capsys: pytest.CaptureFixture[str]) -> None:
@@ -33,7 +39,11 @@ def test_files_of_other_kinds_are_told(tmp_path: Path, make_photo: MakePhoto, ca
         (tmp_path / "p" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "p" / name).touch()
     name_photos([tmp_path / "p"], leave_out=tmp_path / "out")
-    assert "not looked at: DJI_1.HEIC, sub/DJI_1.DNG (2 of" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "1 .heic (DJI_1.HEIC) is left out" in said and "1 .dng (DJI_1.DNG) is left out; convert photos" in said
+    with pytest.raises(DataError, match=r"there are no photos in .*PPM\n.*sub: 1 \.dng"):
+        name_photos([tmp_path / "p" / "sub"], leave_out=tmp_path / "out")
+    assert list(name_photos([tmp_path / "p" / "*.jp*"], leave_out=tmp_path / "out")[0].values()) == ["1.jpg"]
     (tmp_path / "clip.MP4").touch()
     with pytest.raises(DataError, match="is a video; 'dips stream'"):
         name_photos([tmp_path / "clip.MP4"], leave_out=tmp_path / "out")

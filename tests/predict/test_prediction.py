@@ -16,6 +16,7 @@ from dips.predict.prediction import Prediction
 from dips.scoremaps.rle import encode
 from dips.system.records import to_json, write_json
 
+MakePhoto = Callable[..., Path]
 MakePrediction = Callable[..., Prediction]
 
 
@@ -91,3 +92,13 @@ def test_a_damaged_map_is_named(make_prediction: MakePrediction, tmp_path: Path,
         file.write_bytes(file.read_bytes()[:20])
     with pytest.raises(RunError, match=r"map\.png.*predict the photos again"):
         Prediction.from_record(prediction.record(), file)
+
+
+@pytest.mark.parametrize("stem", ["n" * 251, "ä" * 125, "n" * 181])
+def test_long_names_are_shortened(tmp_path: Path, make_photo: MakePhoto, make_prediction: MakePrediction, stem: str) -> None:
+    photo = make_photo(tmp_path / f"{stem}.jpg", (120, 90))
+    make_prediction(path=photo).save(tmp_path / "out")
+    ends = sorted(path.name.removeprefix(stem[:40]) for path in (tmp_path / "out").iterdir())
+    assert [end.partition(".")[2] for end in ends] == ["json", "mask.png", "overlay.jpg"]
+    with pytest.raises(RunError, match="already exists"):
+        make_prediction(path=photo).save(tmp_path / "out")

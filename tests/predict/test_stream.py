@@ -256,3 +256,22 @@ def test_a_video_that_was_cut_short_is_told(video: Path, tmp_path: Path, capfd: 
     path.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
     count = len(list(video_frames(path, 0)))
     assert 0 < count < 40 and f"ends after {count} of 40 frames" in capfd.readouterr().err
+
+
+def test_files_that_are_left_out_are_told_once(
+    tmp_path: Path, make_photo: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_photo(tmp_path / "1.jpg")
+    (tmp_path / "2.heic").touch()
+    polls: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        polls.append(seconds)
+        if len(polls) == 2:
+            (tmp_path / "late").mkdir()
+            (tmp_path / "late" / "3.dng").touch()
+
+    frames = list(watch_folder(tmp_path, look, idle=4, skipped=lambda *_: None, sleep=sleep))
+    said = capsys.readouterr().err
+    assert [frame.name for frame, _ in frames] == ["1.jpg"] and len(polls) > 2
+    assert said.count("1 .heic (2.heic) is left out") == 1 and said.count("late: 1 .dng (3.dng) is left out") == 1

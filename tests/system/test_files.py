@@ -112,3 +112,9 @@ def test_file_sha256(tmp_path: Path, size: int) -> None:
     data = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
     (tmp_path / "file").write_bytes(data)
     assert file_sha256(tmp_path / "file") == hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.parametrize("name", ["a" * 256, "\u00e4" * 130 + ".json"])
+def test_a_name_that_is_too_long(tmp_path: Path, name: str) -> None:
+    with pytest.raises(RunError, match="too long; choose a shorter name"), atomic_file(tmp_path / name):
+        pass

@@ -8,13 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from dips.data.listing import Entry, Listing, some
-from dips.data.photo_files import SKIPPED_FOLDERS, list_images, walk_images
+from dips.data.photo_files import SKIPPED_FOLDERS, find_images, has_photos
+from dips.errors import DataError
 from dips.types import Problem
 
-__all__ = ["class_folders", "has_photos", "read_folder"]
+__all__ = ["class_folders", "read_folder"]
 
 
-def read_folder(folder: Path, *, split: str = "all", first: tuple[str, ...] = ()) -> Listing:
+def read_folder(folder: Path, *, split: str = "all", first: tuple[str, ...] = (), described: bool = False) -> Listing:
     """Read all photos below ``folder``.
 
     Photos beside class folders are left out; without class folders all photos are taken and have no class. Folders without
@@ -24,11 +25,19 @@ def read_folder(folder: Path, *, split: str = "all", first: tuple[str, ...] = ()
         folder: ids are relative to it.
         split: its name.
         first: classes that come first in label order, those of the training split; the others follow, sorted.
+        described: a file lists the photos, so that not every folder needs to be a class.
+
+    Raises:
+        DataError: a class folder holds nothing but files that are left out.
     """
-    files = list_images(folder)
+    found = find_images(folder)
+    files = found.photos
     paths = [file.relative_to(folder).parts for file in files]
     names = {path[0] for path in paths if len(path) > 1}
-    listing = Listing(folder, "folder", [], [], split)
+    listing = Listing(folder, "folder", [], [], split, problems=list(found.problems))
+    lost = [f"{folder / name}: {what}" for name, what in found.left_out.items() if name and name not in names]
+    if names and not described and lost:
+        raise DataError(f"no photo that can be read in {some(lost)}; convert these to JPEG or PNG, or move the folder away")
     for file, path in zip(files, paths, strict=True):
         if len(path) > 1 or not names:
             listing.entries.append(Entry(file, "/".join(path), path[0] if names else None))
@@ -39,18 +48,14 @@ def read_folder(folder: Path, *, split: str = "all", first: tuple[str, ...] = ()
     if loose := [path[0] for path in paths if len(path) == 1]:
         message = f"{len(loose)} photos lie outside of the class folders and are left out: {some(loose, 3)}"
         listing.problems.append(Problem(folder, message))
-    for name in sorted(set(_subfolders(folder)) - names - {"metadata"}):
+    told = {problem.path.name for problem in found.problems}
+    for name in sorted(set(_subfolders(folder)) - names - told - {"metadata"}):
         if any((folder / name).glob("*.json")) and name.casefold().startswith("annotation"):
             continue
         listing.problems.append(Problem(folder / name, "no photos in this folder; it is not a class"))
     for name in new if first else ():
         listing.problems.append(Problem(folder / name, f"the training split has no class '{name}'"))
     return listing
-
-
-def has_photos(folder: Path, *, below: bool = False) -> bool:
-    """Return whether a photo lies in or below ``folder``; with ``below``, only photos in its subfolders count."""
-    return any(not below or len(path) > 1 for path in walk_images(folder))
 
 
 def class_folders(folder: Path) -> tuple[str, ...]:

@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dips.data.folder import has_photos
 from dips.data.images import decode_image, image_size
 from dips.data.listing import some, split_name
 from dips.data.load import load_data
+from dips.data.photo_files import has_photos
 from dips.data.wsol import find_splits, read_wsol
 from dips.errors import DataError, ImageError
 from dips.types import Problem, Sample

@@ -1,14 +1,18 @@
 """Photo files -> pixels, and pixels -> image files.
 
-In: JPEG, PNG, BMP, WebP or TIFF files as cameras, phones, drones and annotation tools write them. Out: ``HWC uint8 RGB``,
-rotated according to the EXIF orientation, so that all coordinates refer to the photo as a person sees it.
+In: JPEG, PNG, BMP, WebP, TIFF, GIF or PPM files as cameras, phones, drones and annotation tools write them. Out: ``HWC uint8
+RGB``, rotated according to the EXIF orientation, so that all coordinates refer to the photo as a person sees it.
 """
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
+import stat
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
@@ -21,6 +25,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageChops, UnidentifiedImageError
 
 from dips.data.depth import Depth, Scale, Shown, Values, as_bytes
+from dips.data.signatures import why_not_a_photo
 from dips.errors import ImageError
 
 __all__ = [
@@ -47,10 +52,19 @@ MAX_PIXELS = 250_000_000
 """Larger photos are rejected: a file of a few kilobytes can claim to hold gigabytes of pixels."""
 
 # No format whose decoder runs another program (EPS). JPEG includes MPO, which DJI drones write as .JPG.
-_FORMATS = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF")
+_FORMATS = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "PPM")
 _ROWS = 256  # copied at a time
 _AUTO = Depth()
 _limit_lock = threading.Lock()
+
+# Pillow warns of each photo with damaged EXIF, which counts as upright, and logs what its errors say, too. A context that
+# catches warnings is not safe in threads.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+
+
+class _TooLarge(ValueError):
+    """A photo of more than ``MAX_PIXELS`` pixels."""
 
 
 def read_image(path: str | Path, *, max_side: int | None = None, depth: Depth = _AUTO) -> ByteImage:
@@ -80,7 +94,8 @@ def read_scaled(path: str | Path, scale: Scale | None, *, max_side: int | None =
 def read_shown(path: str | Path, *, max_side: int | None = None, depth: Depth = _AUTO) -> tuple[ByteImage, Shown | None]:
     """Read a photo as :func:`read_image` does; also say how it was brought to 8 bits, None if it had no more."""
     try:
-        data = Path(path).read_bytes()
+        with open_file(path) as file:
+            data = file.read()
     except OSError as error:
         raise unreadable(path, error) from error
     return read_image_bytes(data, path, max_side=max_side, depth=depth)
@@ -110,7 +125,7 @@ def read_values(path: str | Path) -> Values | None:
         ImageError: as for :func:`read_image`.
     """
     try:
-        with Path(path).open("rb") as file, open_image(file) as image:
+        with open_file(path) as file, open_image(file) as image:
             if not is_deep(image):
                 return None
             file.seek(0)
@@ -126,7 +141,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
         ImageError: as for :func:`read_image`, as far as the header shows it.
     """
     try:
-        with Path(path).open("rb") as file, open_image(file) as image:
+        with open_file(path) as file, open_image(file) as image:
             width, height = image.size
             if image.format == "TIFF":  # Pillow turns these itself, some versions only when the pixels are read
                 tags = _tiff_tags(image)
@@ -161,13 +176,27 @@ def resize_image(image: ByteImage, size: tuple[int, int]) -> ByteImage:
     return cast(ByteImage, result.astype(np.uint8, copy=False))
 
 
+def open_file(path: str | Path) -> IO[bytes]:
+    """Open a photo's file; a pipe or a device, which may never end, raises OSError."""
+    if stat.S_IFMT(os.stat(path).st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
+        raise OSError(errno.EINVAL, "it is a pipe or a device, not a file; remove it")
+    return Path(path).open("rb")
+
+
 def open_image(file: IO[bytes]) -> Image.Image:
-    """Open an image without decoding it; formats that are not read and images that are too large raise Pillow's errors."""
-    with _no_pillow_limit():
-        image = Image.open(file, formats=_FORMATS)
+    """Open an image without decoding it; formats that are not read and images that are too large raise errors, see
+    :func:`unreadable`."""
+    try:
+        with _no_pillow_limit():
+            image = Image.open(file, formats=_FORMATS)
+    except (UnidentifiedImageError, KeyError) as error:  # KeyError: a TIFF's compression
+        raise UnidentifiedImageError(why_not_a_photo(file)) from error
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise ValueError(f"it claims {width} x {height} pixels, more than the {MAX_PIXELS:,} that are read")
+        raise _TooLarge(
+            f"it claims {width} x {height} pixels, more than the {MAX_PIXELS:,} that are read; cut it into tiles, for example "
+            "by 'gdal_retile.py -ps 8192 8192 -overlap 512 -targetDir TILES PHOTO' of GDAL, or remove it"
+        )
     return image
 
 
@@ -374,7 +403,9 @@ def unreadable(path: str | Path, error: Exception) -> ImageError:
     if isinstance(error, OSError) and error.strerror:
         return ImageError(f"{path} cannot be opened: {error.strerror}")
     if isinstance(error, UnidentifiedImageError):
-        return ImageError(f"{path} is not a photo that can be read (JPEG, PNG, BMP, WebP, TIFF); remove it or save it again")
+        return ImageError(f"{path} is not a photo that can be read: {error}")
+    if isinstance(error, _TooLarge):
+        return ImageError(f"{path} cannot be read: {error}")
     reason = str(error) or type(error).__name__
     return ImageError(f"{path} cannot be read: {reason}; remove it or save it again")
 
@@ -406,10 +437,13 @@ def decode_image(data: bytes | NDArray[np.uint8], flags: int) -> NDArray[Any] | 
         flags: ``cv2.IMREAD_UNCHANGED`` ...
 
     Returns:
-        ``(H, W)`` or ``(H, W, channels)``; None if the bytes are damaged, or no image.
+        ``(H, W)`` or ``(H, W, channels)``; None if the bytes are damaged, no image that is read as a photo, either, or claim
+        more than ``MAX_PIXELS`` pixels.
     """
     try:
+        data = data if isinstance(data, bytes) else data.tobytes()
+        open_image(BytesIO(data)).close()  # OpenCV's own limit is four times as high
         pixels: NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:  # no bytes at all, or a header that claims too many pixels
+    except Exception:  # as in read_image_bytes
         return None
     return pixels

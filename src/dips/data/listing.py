@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dips.data.signatures import KINDS
 from dips.errors import DataError
 from dips.system.files import as_text
 from dips.types import DataSet, FloatArray, Problem, Sample
@@ -137,7 +138,7 @@ def assemble(listing: Listing, background_class: str) -> DataSet:
         if listing.layout in ("coco", "csv"):
             what = "none of the photos that its annotations list was found; put them there, or correct their names in the file"
         else:
-            what = "no photos found (jpg, jpeg, png, bmp, webp, tif, tiff); give a folder with one folder of photos per class"
+            what = f"no photos found ({KINDS}); give a folder with one folder of photos per class"
         raise DataError(f"{listing.root}: {what}{_reasons(listing.problems)}")
     _check_class_names(listing)
     labels = {name: label for label, name in enumerate(listing.classes)}

@@ -16,9 +16,10 @@ from dips.data.coco_files import annotation_files, find_coco, unused_files
 from dips.data.coco_json import parse_coco
 from dips.data.csv_table import csv_splits, read_csv
 from dips.data.cub import find_cub, read_cub
-from dips.data.folder import class_folders, has_photos, read_folder
+from dips.data.folder import class_folders, read_folder
 from dips.data.listing import SPLITS, Listing, align_classes, assemble, find_background, some, split_name
 from dips.data.locate import photos_of, subset_name
+from dips.data.photo_files import find_images, has_photos
 from dips.data.wsol import find_metadata, read_wsol
 from dips.errors import DataError
 from dips.types import DataSet, Problem
@@ -185,11 +186,12 @@ def _read_photos(
         raise DataError(f"{metadata} lists no photo that exists in {folder}; put the photos there or give their folder")
     else:
         first = class_folders(training) if training not in (None, folder) else ()
-        listing = read_folder(folder, split=split, first=first)
-        if coco is not None:
-            listing = _describe(listing, coco, shared=shared)
-        else:
+        listing = read_folder(folder, split=split, first=first, described=coco is not None)
+        if coco is None:
             listing.problems += unused_files(folder, tables=not listing.classes)
+        elif (described := _describe(listing, coco, shared=shared)) is not listing:
+            listing = described
+            listing.problems += find_images(folder).problems
     if metadata is not None:
         listing.problems.insert(0, Problem(metadata, f"lists no photo that exists in {folder}; it is not used"))
     return listing
@@ -222,7 +224,7 @@ def _split_folders(top: Path) -> dict[str, Path]:
     """Return the folders called train, val or test, unless they are classes: flat folders of photos beside others."""
     children = [child for child in sorted(top.iterdir()) if child.is_dir() and not child.name.startswith(".")]
     named = {split_name(child.name): child for child in children if split_name(child.name) in SPLITS}
-    filled = {split: folder for split, folder in named.items() if has_photos(folder)}
+    filled = {split: folder for split, folder in named.items() if has_photos(folder) or find_images(folder).left_out}
     if any(has_photos(folder, below=True) or _is_described(top, split) for split, folder in filled.items()):
         return filled
     others = any(has_photos(child) for child in children if child not in named.values())

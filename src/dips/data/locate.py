@@ -14,9 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dips.data.folder import has_photos
 from dips.data.listing import SPLITS, missing_photos, some, split_name
-from dips.data.photo_files import SUFFIXES
+from dips.data.photo_files import SUFFIXES, has_photos
 from dips.system.files import as_text
 from dips.types import Problem
 

@@ -1,19 +1,44 @@
-"""A folder -> the photo files below it.
+"""A folder -> the photo files below it, and what else lies there.
 
-Hidden files and folders are skipped, and so are the folders that archives, network drives and Windows leave behind.
+Hidden files and folders are skipped, and so are the folders that archives, network drives and Windows leave behind. A file is
+a photo by its suffix; only where the suffix tells nothing its first bytes are looked at.
 """
 
 from __future__ import annotations
 
+import glob
 import os
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from dataclasses import dataclass, field
+from pathlib import Path, PureWindowsPath
 
+from dips.data.signatures import HEAD_BYTES, Kind, kind_of
 from dips.errors import DataError
+from dips.system.console import log
+from dips.types import Problem
 
-__all__ = ["SKIPPED_FOLDERS", "SUFFIXES", "VIDEOS", "gather_images", "list_images", "unreadable_kinds", "walk_images"]
+__all__ = [
+    "SKIPPED_FOLDERS",
+    "SUFFIXES",
+    "VIDEOS",
+    "PhotoFiles",
+    "expand",
+    "find_images",
+    "gather_images",
+    "has_photos",
+    "is_photo",
+    "list_images",
+    "log_left_out",
+]
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+SUFFIXES = _words(".jpg .jpeg .jpe .jfif .pjpeg .pjp .mpo .png .apng .bmp .dib .webp .tif .tiff .gif .ppm .pgm .pbm .pnm")
 """Suffixes of photos, in lower case."""
 
 VIDEOS = frozenset({".mp4", ".mov", ".avi", ".mkv", ".m4v", ".mpg", ".mpeg", ".webm", ".ts"})
@@ -22,7 +47,59 @@ VIDEOS = frozenset({".mp4", ".mov", ".avi", ".mkv", ".m4v", ".mpg", ".mpeg", ".w
 SKIPPED_FOLDERS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN"})
 """Names of folders that archives, network drives and Windows make."""
 
-_OTHER_PICTURES = {".heic", ".heif", ".avif", ".gif", ".dng", ".raw", ".cr2", ".cr3", ".nef", ".arw", ".rw2", ".orf", ".jp2"}
+_OTHER_PICTURES = _words(
+    ".heic .heif .hif .avif .jxl .jp2 .j2k .jpx .jxr .dng .raw .cr2 .cr3 .nef .nrw .arw .sr2 .rw2 .orf .pef .srw .x3f .iiq "
+    ".raf .psd .xcf .tga .exr .hdr .svg .ico .eps .fits .seq"
+)
+_UNCERTAIN = _words(".part .partial .crdownload .download .filepart .tmp .temp .bak .old .orig .swp")
+# what lies beside photos and is none: notes, tables, programs, archives, arrays, weights, sound, sidecars and geodata
+_FOREIGN = _words(
+    ".txt .md .rst .log .json .jsonl .geojson .xml .csv .tsv .html .htm .css .js .yaml .yml .toml .ini .cfg .conf .names .data "
+    ".py .pyc .ipynb .m .r .c .cpp .h .sh .bat .ps1 .exe .dll .so .lnk .url .pdf .doc .docx .xls .xlsx .ppt .pptx .odt .ods "
+    ".zip .gz .tgz .tar .bz2 .xz .zst .7z .rar .npy .npz .mat .pkl .pickle .parquet .h5 .hdf5 .db .pt .pth .ckpt "
+    ".onnx .safetensors .mp3 .wav .m4a .xmp .aae .thm .lrv .lrf .srt .vtt .gpx .kml .kmz .shp .shx .dbf .prj .cpg .tfw .jgw "
+    ".sqlite .sqlite-wal .sqlite-shm .sqlite-journal .pgw .wld .ovr .md5 .sha1 .sha256 .sig .lock"
+)
+_RESULTS = (
+    (".unfinished.json",),  # of dips predict, while it works
+    ("predictions.json", "json", "maps"),
+    ("compare.json",),
+    ("model.json", "config.toml"),
+)
+_MOST_KINDS, _MOST_LINES = 4, 5
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoFiles:
+    """What lies below a folder.
+
+    Attributes:
+        photos: sorted by path.
+        problems: folders of results, folders that cannot be opened, and what other files there are, counted for each folder
+            directly in this one.
+        left_out: for each folder directly in this one with files that are left out and may be photos, how many of which kind;
+            under the empty name those that lie in none.
+    """
+
+    photos: list[Path]
+    problems: list[Problem]
+    left_out: dict[str, str]
+
+
+def find_images(folder: str | Path) -> PhotoFiles:
+    """Find all photos below ``folder``, and count what else lies there; links are followed.
+
+    Raises:
+        DataError: ``folder`` is not a folder.
+    """
+    top = Path(folder)
+    if not top.is_dir():
+        raise DataError(f"{top} is not a folder; give a folder with photos")
+    walk = _Walk(top)
+    photos = [top.joinpath(*parts) for parts in sorted(walk.photos())]
+    others = dict(sorted(walk.tallies.items()))
+    problems = [*walk.problems, *(Problem(top / name, tally.message()) for name, tally in others.items())]
+    return PhotoFiles(photos, problems, {name: tally.counted() for name, tally in others.items() if tally.may_be_photos})
 
 
 def list_images(folder: str | Path) -> list[Path]:
@@ -31,45 +108,160 @@ def list_images(folder: str | Path) -> list[Path]:
     Raises:
         DataError: ``folder`` is not a folder.
     """
-    top = Path(folder)
-    if not top.is_dir():
-        raise DataError(f"{top} is not a folder; give a folder with photos")
-    return [top.joinpath(*parts) for parts in sorted(walk_images(top))]
+    return find_images(folder).photos
+
+
+def has_photos(folder: Path, *, below: bool = False) -> bool:
+    """Return whether a photo lies in or below ``folder``; with ``below``, only photos in its subfolders count."""
+    return any(not below or len(path) > 1 for path in _Walk(folder).photos())
 
 
 def gather_images(photos: str | Path | Iterable[str | Path]) -> list[Path]:
-    """Return the files of a photo, of all photos below a folder, or of several of these.
+    """Return the files of a photo, of all photos below a folder, or of several of these; what is left out is logged.
 
     Raises:
         DataError: there are no photos.
     """
     items = [Path(photos)] if isinstance(photos, str | Path) else list(map(Path, photos))
-    paths = [path for item in items for path in (list_images(item) if item.is_dir() else [item])]
+    paths: list[Path] = []
+    for item in expand(items):
+        if item.is_dir():
+            found = find_images(item)
+            log_left_out(found.problems)
+            paths += found.photos
+        else:
+            paths.append(item)
     if not paths:
         raise DataError(f"no photo in {', '.join(map(str, items)) or 'an empty list'}; give photos or folders with photos")
     return paths
 
 
-def walk_images(folder: Path, suffixes: frozenset[str] = SUFFIXES) -> Iterator[tuple[str, ...]]:
-    """Yield the parts of the path of every photo below ``folder``, relative to it.
+def expand(items: Iterable[Path]) -> Iterator[Path]:
+    """Yield paths, those with stars that a shell left alone replaced by the files that fit.
 
-    Photos directly in ``folder`` come first, otherwise the order is arbitrary. ``suffixes`` are those of the files to find, in
-    lower case.
+    Raises:
+        DataError: no file fits.
     """
-    visited: set[str] = set()  # a link to a parent folder would never end
-    for current, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(current)
-        if real in visited:
-            folders.clear()
+    for item in items:
+        if item.exists() or not glob.has_magic(str(item)):
+            yield item
             continue
-        visited.add(real)
-        folders[:] = [name for name in folders if not name.startswith(".") and name not in SKIPPED_FOLDERS]
-        inside = Path(current).relative_to(folder).parts
-        for name in files:
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes:
-                yield (*inside, name)
+        patterns = dict.fromkeys((str(item), PureWindowsPath(item).as_posix()))  # one may be used to Windows' slashes
+        found = next((names for pattern in patterns if (names := sorted(glob.glob(pattern, recursive=True)))), [])
+        if not found:
+            raise DataError(f"no file fits {item}; give photos or folders of photos")
+        yield from map(Path, found)
 
 
-def unreadable_kinds(folder: Path) -> list[str]:
-    """Return the names of videos and of pictures in unsupported formats below ``folder``, sorted."""
-    return ["/".join(parts) for parts in sorted(walk_images(folder, VIDEOS | _OTHER_PICTURES))]
+def log_left_out(problems: Iterable[Problem]) -> None:
+    """Log what lies beside photos: the first few folders, and how many more there are."""
+    lines = [f"{problem.path}: {problem.message}" for problem in problems]
+    for line in lines[:_MOST_LINES]:
+        log(line)
+    if len(lines) > _MOST_LINES:
+        log(f"and {len(lines) - _MOST_LINES} more such folders")
+
+
+def is_photo(path: Path) -> bool:
+    """Return whether a file counts as a photo, by its suffix or, where that tells nothing, by its first bytes."""
+    suffix = path.suffix.lower()
+    known = suffix in _FOREIGN | VIDEOS | _OTHER_PICTURES | _UNCERTAIN
+    return suffix in SUFFIXES or (not known and _kind(path).group == "photo")
+
+
+def _kind(path: str | Path) -> Kind:
+    try:
+        with open(path, "rb") as file:
+            return kind_of(file.read(HEAD_BYTES))
+    except OSError as error:
+        return Kind(f"the error '{error.strerror or error}'", "closed")
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Files that are left out: how many of each kind."""
+
+    kinds: Counter[str] = field(default_factory=Counter)
+    first: str = ""
+    videos: bool = False
+    may_be_photos: bool = False
+
+    def counted(self) -> str:
+        kinds = [f"{count} {kind}" for kind, count in self.kinds.most_common(_MOST_KINDS)]
+        rest = self.kinds.total() - sum(count for _, count in self.kinds.most_common(_MOST_KINDS))
+        return ", ".join(kinds) + (f" and {rest} of other kinds" if rest else "") + f" ({self.first})"
+
+    def message(self) -> str:
+        verb = "is" if self.kinds.total() == 1 else "are"
+        videos = ", give videos to 'dips stream'" if self.videos else ""
+        return f"{self.counted()} {verb} left out; convert photos to JPEG or PNG{videos}"
+
+
+class _Walk:
+    """One pass over a folder and all that lies below it.
+
+    Attributes:
+        tallies: for each folder directly in it the files that are left out; under the empty name those that lie in none.
+        problems: folders that are left out as a whole.
+    """
+
+    def __init__(self, top: Path) -> None:
+        self._top = top
+        self.tallies: dict[str, _Tally] = {}
+        self.problems: list[Problem] = []
+
+    def photos(self) -> Iterator[tuple[str, ...]]:
+        """Yield the parts of every photo's path, those directly in the folder first, otherwise in arbitrary order."""
+        visited: set[str] = set()  # a link to a parent folder would never end
+        waiting: list[tuple[str, ...]] = [()]
+        while waiting:
+            inside = waiting.pop()
+            folder = os.path.join(self._top, *inside)
+            real = os.path.realpath(folder)
+            if real in visited:
+                continue
+            visited.add(real)
+            if any(all(os.path.exists(os.path.join(folder, name)) for name in names) for names in _RESULTS):
+                self.problems.append(Problem(Path(folder), "holds results of dips, no photos; it is left out"))
+                continue
+            try:
+                with os.scandir(folder) as entries:
+                    for entry in entries:
+                        if entry.name.startswith("."):
+                            continue
+                        if entry.is_dir():
+                            if entry.name not in SKIPPED_FOLDERS:
+                                waiting.append((*inside, entry.name))
+                        elif self._is_photo(entry, inside):
+                            yield (*inside, entry.name)
+            except OSError as error:
+                reason = f"this folder cannot be opened and is left out: {error.strerror or error}; allow it to be read"
+                self.problems.append(Problem(Path(folder), reason))
+
+    def _is_photo(self, entry: os.DirEntry[str], inside: tuple[str, ...]) -> bool:
+        suffix = os.path.splitext(entry.name)[1].lower()
+        if suffix in _FOREIGN:
+            return False
+        is_lost_link = entry.is_symlink() and not os.path.exists(entry)  # stays a photo, so that it is reported
+        if not entry.is_file() and not is_lost_link:
+            return self._leave_out(entry, inside, "pipes or devices")
+        if suffix in SUFFIXES:
+            return True
+        if suffix in VIDEOS | _OTHER_PICTURES | _UNCERTAIN or entry.name.endswith("~"):
+            group = "video" if suffix in VIDEOS else "picture" if suffix in _OTHER_PICTURES else ""
+            return self._leave_out(entry, inside, suffix, group)
+        kind = _kind(entry.path)
+        if kind.group in ("photo", "text"):
+            return kind.group == "photo"
+        label = suffix if re.fullmatch(r"\.(?=.*[a-z])[a-z0-9_-]{1,12}", suffix) else "without a known suffix"
+        if kind.group in ("picture", "video", "empty", "closed"):
+            label += f" that {'is' if kind.group != 'closed' else 'gives'} {kind.name}"
+        return self._leave_out(entry, inside, label, kind.group)
+
+    def _leave_out(self, entry: os.DirEntry[str], inside: tuple[str, ...], kind: str, group: str = "") -> bool:
+        tally = self.tallies.setdefault(inside[0] if inside else "", _Tally())
+        tally.kinds[kind] += 1
+        tally.first = min(tally.first or entry.name, entry.name)
+        tally.videos |= group == "video"
+        tally.may_be_photos |= group in ("picture", "other")
+        return False

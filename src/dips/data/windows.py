@@ -22,6 +22,7 @@ from dips.data.images import (
     image_size,
     is_plain,
     large_allowed,
+    open_file,
     open_image,
     orientation_of,
     read_scaled,
@@ -80,7 +81,7 @@ def open_photo(path: Path, scale: Scale | None = None) -> Iterator[PhotoWindows]
 def _decode_into(path: Path, file: IO[bytes], size: tuple[int, int]) -> bool:
     """Copy the pixels into ``file``; return False for the rare photos that can only be converted as a whole."""
     try:
-        with path.open("rb") as source, open_image(source) as image:
+        with open_file(path) as source, open_image(source) as image:
             if not is_plain(image):
                 return False
             with large_allowed(image):

@@ -16,7 +16,7 @@ import numpy as np
 from dips.data.listing import SPLIT_ALIASES, SPLITS, Entry, Listing, some, split_name
 from dips.data.locate import locate
 from dips.data.metadata import Metadata, read_class_names, read_metadata
-from dips.data.photo_files import list_images
+from dips.data.photo_files import find_images
 from dips.errors import DataError
 from dips.types import Problem
 
@@ -120,14 +120,16 @@ def _find_photos(
     """
     paths = {id: path for id in data.ids if (path := os.path.normpath(base / id)).startswith(f"{folder}{os.sep}")}
     absent = [id for id, path in paths.items() if not os.path.isfile(path)]
-    located = locate(absent, (base,), lambda: list_images(folder), whole=True)
+    located = locate(absent, (base,), lambda: find_images(folder).photos, whole=True)
     lost = {*located.missing, *located.doubled}
     ids = tuple(id for id in paths if id not in lost)
     problems = located.problems(metadata / "image_ids.txt", folder)
     if folder != base:  # the folder holds this split only, so photos that are not listed were forgotten
         listed = {located.files.get(id) or Path(paths[id]) for id in ids}
         masks = {PurePosixPath(name).name for group in (*data.masks.values(), data.ignore.values()) for name in group}
-        if forgotten := [file for file in list_images(folder) if file not in listed and file.name not in masks]:
+        found = find_images(folder)
+        problems += found.problems
+        if forgotten := [file for file in found.photos if file not in listed and file.name not in masks]:
             names = some((file.relative_to(folder).as_posix() for file in forgotten), 3)
             message = f"{len(forgotten)} photos are not listed in {metadata} and are left out: {names}"
             problems.append(Problem(folder, message))
@@ -253,7 +255,7 @@ def _base_but_for_accents(ids: Sequence[str], folders: Sequence[Path], photos: P
     """Return the first of ``folders`` that ids are relative to whose accents are encoded in another way; None without any."""
     if not (accented := [id for id in ids if not id.isascii()]):
         return None
-    files = list_images(photos)
+    files = find_images(photos).photos
     sample = accented[:: max(1, len(accented) // probes)]
     return next((folder for folder in folders if locate(sample, (folder,), lambda: files, whole=True).files), None)
 

@@ -9,11 +9,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from dips.data.photo_files import VIDEOS, list_images, unreadable_kinds
+from dips.data.photo_files import VIDEOS, expand, find_images, log_left_out
+from dips.data.signatures import KINDS
 from dips.errors import DataError
-from dips.system.console import log
+from dips.types import Problem
 
-__all__ = ["name_photos", "stems_of"]
+__all__ = ["name_photos", "shortened", "stems_of"]
 
 MAX_NAME_BYTES = 180  # of a file; temporary files beside it have longer names, and 255 is the limit
 
@@ -22,7 +23,7 @@ def name_photos(images: Sequence[Path], *, leave_out: Path) -> tuple[dict[Path, 
     """Find the photos in files and folders, and name each by its path below the deepest folder that holds all of them.
 
     Args:
-        images: photos, and folders that are searched with all their subfolders.
+        images: photos, and folders that are searched with all their subfolders; stars stand for the files that fit.
         leave_out: a folder whose photos do not count, as it holds the results.
 
     Returns:
@@ -34,32 +35,28 @@ def name_photos(images: Sequence[Path], *, leave_out: Path) -> tuple[dict[Path, 
     photos: dict[str, Path] = {}
     tops: list[str] = []
     results = os.path.abspath(leave_out) + os.sep
-    for item in images:
+    left_out: list[Problem] = []
+    for item in expand(images):
         if not item.exists():
             raise DataError(f"{item} does not exist; give photos or folders of photos")
         if item.suffix.lower() in VIDEOS and item.is_file():
             raise DataError(f"{item} is a video; 'dips stream' finds the boxes of its frames")
         tops.append(os.path.abspath(item if item.is_dir() else item.parent))
-        for path in list_images(item) if item.is_dir() else [item]:
+        found = find_images(item) if item.is_dir() else None
+        for path in [item] if found is None else found.photos:
             absolute = os.path.abspath(path)
             if not absolute.startswith(results):
                 photos.setdefault(absolute, path)
+        left_out += () if found is None else (p for p in found.problems if os.path.abspath(p.path) + os.sep != results)
     if not photos:
-        raise DataError(f"there are no photos in {', '.join(map(str, images))}; JPEG, PNG, BMP, WebP and TIFF files count")
-    _log_other_files(images)
+        why = "".join(f"\n  {problem.path}: {problem.message}" for problem in left_out[:5])
+        raise DataError(f"there are no photos in {', '.join(map(str, images))}; these kinds are read: {KINDS}{why}")
+    log_left_out(left_out)
     try:
         top = os.path.commonpath(tops)
     except ValueError:  # two drives of Windows
         return {path: PurePosixPath(*Path(absolute).parts[1:]).as_posix() for absolute, path in photos.items()}, ""
     return {path: Path(os.path.relpath(absolute, top)).as_posix() for absolute, path in photos.items()}, Path(top).name
-
-
-def _log_other_files(images: Sequence[Path]) -> None:
-    others = [name for folder in images if folder.is_dir() for name in unreadable_kinds(folder)]
-    if others:
-        more = ", ..." if len(others) > 3 else ""
-        names = f"{', '.join(others[:3])}{more} ({len(others)} of kinds that are not read)"
-        log(f"not looked at: {names}; convert photos to JPEG, give videos to 'dips stream'")
 
 
 def stems_of(names: Mapping[Path, str]) -> dict[Path, str]:
@@ -77,11 +74,15 @@ def stems_of(names: Mapping[Path, str]) -> dict[Path, str]:
         chosen = stem if counts[_folded(stem)] == 1 else names[path]
         last = PurePosixPath(chosen).name
         if _folded(chosen) in taken or len(os.fsencode(last)) > MAX_NAME_BYTES:
-            digest = hashlib.sha256(names[path].encode("utf-8", "surrogateescape")).hexdigest()[:12]
-            chosen = PurePosixPath(chosen).with_name(f"{last[:40]}-{digest}").as_posix()
+            chosen = PurePosixPath(chosen).with_name(shortened(last, names[path])).as_posix()
         taken.add(_folded(chosen))
         stems[path] = chosen
     return stems
+
+
+def shortened(stem: str, name: str) -> str:
+    """Return the beginning of a stem with a checksum of the photo's whole name."""
+    return f"{stem[:40]}-{hashlib.sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}"
 
 
 def _folded(name: str) -> str:

@@ -7,6 +7,7 @@ A record and its score map make the prediction again; objects are found in a sco
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from dips.data.images import ByteImage, decode_image, encode_image, fitted_size,
 from dips.errors import DataError, RunError
 from dips.formats.records import BoxRecord, MaskRecord, PredictionRecord
 from dips.pictures.overlay import overlay
+from dips.predict.naming import MAX_NAME_BYTES, shortened
 from dips.scoremaps.levels import boxes_from_map, packed, stretched, unpacked
 from dips.scoremaps.rle import encode
 from dips.system.files import as_text, atomic_file
@@ -307,13 +309,16 @@ class Prediction:
         return encode_image(picture, ".jpg", cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY)
 
     def save(self, folder: str | Path) -> None:
-        """Write ``NAME.json``, ``NAME.mask.png`` and ``NAME.overlay.jpg`` into ``folder``, NAME being the photo's.
+        """Write ``NAME.json``, ``NAME.mask.png`` and ``NAME.overlay.jpg`` into ``folder``, NAME being the photo's, shortened
+        where it is longer than 180 bytes.
 
         Raises:
             RunError: one of them exists already, or cannot be written.
             ImageError: the photo, on which boxes are drawn, cannot be read; nothing is written then.
         """
         stem = self.path.stem
+        if len(os.fsencode(stem)) > MAX_NAME_BYTES:
+            stem = shortened(stem, self.path.name)
         record, mask, picture = (Path(folder) / f"{stem}{end}" for end in (".json", ".mask.png", ".overlay.jpg"))
         for path in (record, mask, picture):
             if path.exists():

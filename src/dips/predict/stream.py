@@ -20,7 +20,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from dips.data.images import ByteImage
-from dips.data.photo_files import list_images
+from dips.data.photo_files import find_images, log_left_out
 from dips.errors import DataError, ImageError, RunError
 from dips.formats.records import SCHEMA_VERSION, PredictionRecord, SkippedRecord, skipped_records
 from dips.predict.prediction import Prediction
@@ -140,10 +140,15 @@ def watch_folder(
     growing: dict[str, tuple[int, int]] = {}
     failed: dict[str, _Failure] = {}
     quiet = 0.0
+    told: list[Problem] = []
+    found = find_images(folder)
     try:
         while True:
             is_busy = False
-            for path in list_images(folder):
+            if not told:
+                log_left_out(found.problems)
+                told = found.problems
+            for path in found.photos:
                 name = as_text(path.relative_to(folder).as_posix())
                 if name in seen:
                     continue
@@ -173,7 +178,9 @@ def watch_folder(
             if quiet > idle or (not is_busy and idle == 0):
                 return
             sleep(POLL_SECONDS)
+            found = find_images(folder)
     finally:  # also where the watch is interrupted
+        log_left_out(problem for problem in found.problems if problem not in told)
         for failure in failed.values():
             failure.report(skipped, after=0)
 

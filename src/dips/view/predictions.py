@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dips.data.photo_files import SUFFIXES
+from dips.data.photo_files import SUFFIXES, is_photo
 from dips.errors import ImageError, RunError
 from dips.formats.records import MaskRecord, PredictionRecord, read_prediction
 from dips.predict.results import locate, read_records
@@ -57,11 +57,13 @@ class Photo:
         """Return where the photo is now, see :func:`dips.predict.results.locate`.
 
         Raises:
-            ImageError: it does not exist, or its name is not that of a photo.
+            ImageError: it does not exist, or is not a photo by its name or first bytes.
         """
-        if self.path.suffix.lower() not in SUFFIXES:
-            raise ImageError(f"{self.path} is not named like a photo; predict the photos again")
-        return locate(self.path, folder)
+        if self.path.suffix.lower() in SUFFIXES:
+            return locate(self.path, folder)
+        if not is_photo(path := locate(self.path, folder)):
+            raise ImageError(f"{self.path} is not a photo; predict the photos again")
+        return path
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,3 +108,26 @@ def test_text_missing_unknown_and_empty(tmp_path: Path) -> None:
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(WeightsError, match="holds no tensors"):
         read_state(tmp_path / "list.pth")
+
+
+SHARED = torch.zeros(2**18)
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        {"w": torch.zeros(1, dtype=torch.float16).expand(2**33)},
+        {"model": {"w": torch.ones(4, 1).expand(4, 2**28)}},
+        {f"w{number}": SHARED for number in range(99)},
+    ],
+)
+def test_tensors_that_claim_more_than_the_file_holds(tmp_path: Path, claim: dict[str, Any]) -> None:
+    torch.save(claim, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"w\.pth claims [0-9,]+ bytes of weights in a file of .*contiguous"):
+        read_state(tmp_path / "w.pth")
+
+
+def test_weights_that_are_shared_by_two_names(tmp_path: Path) -> None:
+    shared = torch.rand(600, 600)
+    torch.save({"a": shared, "b": shared, "c": shared.T}, tmp_path / "w.pth")
+    assert torch.equal(read_state(tmp_path / "w.pth")["c"], shared.T)

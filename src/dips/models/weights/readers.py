@@ -25,6 +25,7 @@ SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".onnx")
 
 _WRAPPERS = ("teacher", "state_dict", "model")
 _PREFIXES = ("module.", "backbone.")
+_MAX_CLAIM = 8  # weights may be shared by several names, but a tensor that repeats one value can claim any size
 _DAMAGED = "is damaged or incomplete; fetch it again"
 _CODE = ("Unsupported global", "Unsupported class", "Trying to")  # how torch words what it will not run
 
@@ -51,6 +52,11 @@ def read_state(path: Path) -> dict[str, Tensor]:
     state = unwrap(raw)
     if not state:
         raise WeightsError(f"{path} holds no tensors of a network; save its state_dict")
+    claimed, size = sum(value.numel() * value.element_size() for value in state.values()), path.stat().st_size
+    if claimed > _MAX_CLAIM * size + 2**20:
+        raise WeightsError(
+            f"{path} claims {claimed:,} bytes of weights in a file of {size:,}: it repeats a few values; save contiguous copies"
+        )
     return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
 
 
