@@ -52,7 +52,8 @@ def launch_fabric(name: str = "auto") -> Fabric:
         RunError: there is no such device, or it cannot be used, or another program started several copies of this process.
     """
     from lightning_fabric import Fabric
-    from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+    from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
     from lightning_fabric.strategies.ddp import DDPStrategy
 
     processes = 1
