@@ -62,4 +62,4 @@ def test_another_version_and_a_missing_file_are_named(make_prediction: MakePredi
 
 def test_skipped_photos_have_names_that_are_text() -> None:
     (record,) = skipped_records([Problem(Path("a/\udcff.jpg"), "\udcff.jpg is not a photo")])
-    assert json.loads(to_json(record)) == {"path": "a/\\udcff.jpg", "reason": "\\udcff.jpg is not a photo"}
+    assert json.loads(to_json(record)) == {"path": "a/%FF.jpg", "reason": "%FF.jpg is not a photo"}

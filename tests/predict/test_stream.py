@@ -357,7 +357,7 @@ def test_names_that_are_no_text(tmp_path: Path, make_photo: Callable[..., Path])
         assert len(list(write_stream(found, journal, model="m"))) == count
         journal._journal.close()
     assert FrameJournal(out, {}).finish(source="s", fps=None) == 1
-    assert json.loads(out.read_text())["frames"][0]["name"] == "\\udcff.png"
+    assert json.loads(out.read_text())["frames"][0]["name"] == "%FF.png"
 
 
 def test_a_video_that_was_cut_short_is_told(video: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -31,9 +31,11 @@ __all__ = [
     "fitted_size",
     "image_size",
     "is_plain",
+    "picture_pixels",
     "read_image",
     "read_image_bytes",
     "resize_image",
+    "upright_size",
 ]
 
 ByteImage = NDArray[np.uint8]
@@ -82,14 +84,38 @@ def read_image_bytes(data: bytes, path: str | Path, *, max_side: int | None = No
         raise unreadable(path, error) from error
 
 
-def image_size(path: str | Path) -> tuple[int, int]:
+def picture_pixels(image: Image.Image, name: str | Path) -> ByteImage:
+    """Return a picture of Pillow as :func:`read_image` reads one from a file; ``name`` only serves error messages.
+
+    Raises:
+        ImageError: it is damaged, or has more than ``MAX_PIXELS`` pixels.
+    """
+    try:
+        _require_pixels(image)
+        with large_allowed(image):
+            image.load()
+        return _to_rgb(image)
+    except Exception as error:  # a file that is opened may still be damaged
+        raise unreadable(name, error) from error
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Return width and height of a picture of Pillow in pixels after EXIF rotation."""
+    return image.size[::-1] if orientation_of(image) in (5, 6, 7, 8) else image.size
+
+
+def image_size(path: str | Path, data: bytes | None = None) -> tuple[int, int]:
     """Return width and height of a photo in pixels after EXIF rotation; only the file's header is read.
+
+    Args:
+        path: the file.
+        data: its bytes, where they are in memory; ``path`` then only serves error messages.
 
     Raises:
         ImageError: as for :func:`read_image`, as far as the header shows it.
     """
     try:
-        with Path(path).open("rb") as file, open_image(file) as image:
+        with Path(path).open("rb") if data is None else BytesIO(data) as file, open_image(file) as image:
             width, height = image.size
             if image.format == "TIFF":  # Pillow turns these itself, some versions only when the pixels are read
                 tags = _tiff_tags(image)
@@ -128,10 +154,14 @@ def open_image(file: IO[bytes]) -> Image.Image:
     """Open an image without decoding it; formats that are not read and images that are too large raise Pillow's errors."""
     with _no_pillow_limit():
         image = Image.open(file, formats=_FORMATS)
+    _require_pixels(image)
+    return image
+
+
+def _require_pixels(image: Image.Image) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise ValueError(f"it claims {width} x {height} pixels, more than the {MAX_PIXELS:,} that are read")
-    return image
 
 
 @contextmanager

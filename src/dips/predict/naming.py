@@ -7,13 +7,15 @@ import os
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from glob import glob, has_magic
 from pathlib import Path, PurePosixPath
 
 from dips.data.photo_files import VIDEOS, list_images, unreadable_kinds
 from dips.errors import DataError
 from dips.system.console import log
+from dips.system.files import as_text
 
-__all__ = ["name_photos", "stems_of"]
+__all__ = ["name_photos", "stems_of", "texts_of"]
 
 MAX_NAME_BYTES = 180  # of a file; temporary files beside it have longer names, and 255 is the limit
 
@@ -34,9 +36,8 @@ def name_photos(images: Sequence[Path], *, leave_out: Path) -> tuple[dict[Path, 
     photos: dict[str, Path] = {}
     tops: list[str] = []
     results = os.path.abspath(leave_out) + os.sep
+    images = [path for item in images for path in _expanded(item)]
     for item in images:
-        if not item.exists():
-            raise DataError(f"{item} does not exist; give photos or folders of photos")
         if item.suffix.lower() in VIDEOS and item.is_file():
             raise DataError(f"{item} is a video; 'dips stream' finds the boxes of its frames")
         tops.append(os.path.abspath(item if item.is_dir() else item.parent))
@@ -52,6 +53,15 @@ def name_photos(images: Sequence[Path], *, leave_out: Path) -> tuple[dict[Path, 
     except ValueError:  # two drives of Windows
         return {path: PurePosixPath(*Path(absolute).parts[1:]).as_posix() for absolute, path in photos.items()}, ""
     return {path: Path(os.path.relpath(absolute, top)).as_posix() for absolute, path in photos.items()}, Path(top).name
+
+
+def _expanded(item: Path) -> list[Path]:
+    """Return the paths that are meant, also by a pattern that the shell left as it is, as that of Windows does."""
+    found = [item] if item.exists() else sorted(map(Path, glob(str(item))))
+    if not found:
+        words = "fits no file" if has_magic(str(item)) else "does not exist"
+        raise DataError(f"{item} {words}; give photos or folders of photos")
+    return found
 
 
 def _log_other_files(images: Sequence[Path]) -> None:
@@ -77,11 +87,44 @@ def stems_of(names: Mapping[Path, str]) -> dict[Path, str]:
         chosen = stem if counts[_folded(stem)] == 1 else names[path]
         last = PurePosixPath(chosen).name
         if _folded(chosen) in taken or len(os.fsencode(last)) > MAX_NAME_BYTES:
-            digest = hashlib.sha256(names[path].encode("utf-8", "surrogateescape")).hexdigest()[:12]
-            chosen = PurePosixPath(chosen).with_name(f"{last[:40]}-{digest}").as_posix()
+            chosen = PurePosixPath(chosen).with_name(f"{last[:40]}-{_digest(names[path])}").as_posix()
         taken.add(_folded(chosen))
         stems[path] = chosen
     return stems
+
+
+def texts_of(names: Mapping[Path, str]) -> dict[Path, str]:
+    """Return the names as text, see :func:`~dips.system.files.as_text`, which stay different; say which ones are spelled.
+
+    >>> list(texts_of({Path("a"): "M%FChle.jpg", Path("b"): "1.jpg"}).values())
+    ['M%FChle.jpg', '1.jpg']
+    """
+    texts = {path: as_text(name) for path, name in names.items()}
+    spelled = [path for path, name in names.items() if _is_bytes(name)]
+    taken = {name for path, name in names.items() if path not in set(spelled)} if spelled else set()
+    for path in spelled:
+        if texts[path] in taken:
+            whole = PurePosixPath(texts[path])
+            texts[path] = whole.with_name(f"{whole.stem}-{_digest(names[path])}{whole.suffix}").as_posix()
+    if spelled:
+        log(
+            f"{len(spelled)} names are not UTF-8 text, such as {texts[spelled[0]]}: so results call them inside, but their "
+            "files have the photos' own names"
+        )
+    return texts
+
+
+def _is_bytes(name: str) -> bool:
+    """Return whether a name is none that UTF-8 can hold."""
+    try:
+        os.fsencode(name).decode()
+    except ValueError:
+        return True
+    return False
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:12]
 
 
 def _folded(name: str) -> str:

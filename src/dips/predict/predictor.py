@@ -19,6 +19,7 @@ from dips.config import PredictConfig
 from dips.data.images import ByteImage, image_size, read_image, resize_image
 from dips.data.windows import PhotoWindows, open_photo
 from dips.errors import ConfigError, ImageError
+from dips.predict.inputs import Picture
 from dips.predict.prediction import Prediction
 from dips.scoremaps.tiles import Blend, ClassVote, Tiles
 from dips.types import Answer, Answerer, FloatArray, PhotoBatch
@@ -26,8 +27,8 @@ from dips.types import Answer, Answerer, FloatArray, PhotoBatch
 __all__ = ["Predictor"]
 
 
-def _as_context(photo: PhotoWindows) -> AbstractContextManager[PhotoWindows]:
-    return nullcontext(photo)
+def _windows(photo: Picture) -> AbstractContextManager[PhotoWindows]:
+    return nullcontext(PhotoWindows(photo.read(None), photo.size()))
 
 
 TILED_MIN_SCORE = 0.6  # measured: docs/results.md
@@ -82,16 +83,16 @@ class Predictor:
         tiles = f"tiles of {self.tile} pixels besides the whole photo" if self.tile else "photos as a whole"
         return f"{tiles}, threshold {self.config.threshold:.3g}"
 
-    def photos(self, paths: Iterable[Path], skipped: Callable[[Path, str], None]) -> Iterator[Prediction]:
+    def photos(self, photos: Iterable[Path | Picture], skipped: Callable[[Path, str], None]) -> Iterator[Prediction]:
         """Predict readable photos, in order; ``skipped`` is called with the path of each other one, and the reason."""
-        remaining = iter(paths)
+        remaining = iter(photos)
         while group := list(islice(remaining, self.config.batch)):
             views: list[_View] = []
-            for path in group:
+            for photo in group:
                 try:
-                    views.append(self._view(path))
+                    views.append(self._view(photo))
                 except ImageError as error:
-                    skipped(path, str(error))
+                    skipped(photo.path if isinstance(photo, Picture) else photo, str(error))
             for view, whole, probabilities in self._answers(views):
                 try:
                     yield self._predict(view, whole, probabilities)
@@ -106,21 +107,20 @@ class Predictor:
         """
         return next(self._predict(*answer) for answer in self._answers([self._view(path)]))
 
-    def _view(self, path: Path) -> _View:
-        photo = read_image(path, max_side=self.networks.side)
-        return _View(path, image_size(path), self._square(photo), partial(open_photo, path))
+    def _view(self, photo: Path | Picture) -> _View:
+        if isinstance(photo, Picture):
+            pixels = photo.read(self.networks.side)
+            return _View(photo.path, photo.size(), self._square(pixels), partial(_windows, photo))
+        pixels = read_image(photo, max_side=self.networks.side)
+        return _View(photo, image_size(photo), self._square(pixels), partial(open_photo, photo))
 
     def pictures(self, pictures: Iterable[tuple[Path, ByteImage]]) -> Iterator[Prediction]:
         """Predict pictures ``(H, W, 3) uint8`` RGB, in order; their paths are only names."""
-        remaining = iter(pictures)
-        while group := list(islice(remaining, self.config.batch)):
-            opened = [(path, PhotoWindows(pixels, (pixels.shape[1], pixels.shape[0]))) for path, pixels in group]
-            views = [
-                _View(path, photo.size, self._square(pixels), partial(_as_context, photo))
-                for (path, photo), (_, pixels) in zip(opened, group, strict=True)
-            ]
-            for view, whole, probabilities in self._answers(views):
-                yield self._predict(view, whole, probabilities)
+
+        def refuse(path: Path, reason: str) -> None:
+            raise ImageError(reason)
+
+        return self.photos((Picture.of(path, pixels) for path, pixels in pictures), refuse)
 
     def _answers(self, views: Sequence[_View]) -> Iterator[tuple[_View, FloatArray, FloatArray]]:
         """Return the networks' answer about each photo as a whole: the view, its map and its class probabilities."""

@@ -28,6 +28,7 @@ from dips.runs.checkpoint import load_model
 from dips.runs.records import CONFIG, REMEDY, read_run_record
 from dips.system.console import log
 from dips.system.device import pick_device
+from dips.system.files import is_remote
 
 __all__ = ["TrainedRun"]
 
@@ -109,7 +110,7 @@ class TrainedRun(PredictionModel):
         """
         recorded = self.record.weights["transformer"]
         name = "embedded" if recorded.source == "embedded" else recorded.arch
-        there = recorded.source == "file" and Path(recorded.origin).exists()
+        there = recorded.source == "file" and not is_remote(Path(recorded.origin), self.run) and Path(recorded.origin).exists()
         weights = resolve(name, role="transformer", given=(*self.given, recorded.origin) if there else self.given)
         if weights.sha256 != recorded.sha256:
             raise WeightsError(

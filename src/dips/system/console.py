@@ -14,13 +14,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from dips.system.environment import torchrun_rank
+from dips.system.files import as_text
 
 __all__ = ["first_process", "log", "printable", "say", "track"]
 
 T = TypeVar("T")
 _SECONDS_BETWEEN_LINES = 30.0
-# controls, ends of lines, marks that turn the direction of writing, and bytes that are no text
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# controls, ends of lines, marks that turn the direction of writing
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def first_process() -> bool:
@@ -47,7 +48,7 @@ def printable(text: str) -> str:
     >>> printable("owl\x1b[31m\n")
     'owl\\x1b[31m\\n'
     """
-    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), as_text(text))
 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
