@@ -32,6 +32,8 @@ from dips.system.files import is_remote
 
 __all__ = ["TrainedRun"]
 
+_OF_MAPS = ("mode", "flip", "second_look", "unet_share", "size")  # settings that make other score maps
+
 
 class TrainedRun(PredictionModel):
     """A run folder, opened; :class:`dips.model.Model` is what users see of it.
@@ -175,11 +177,16 @@ class TrainedRun(PredictionModel):
         """The networks, and how their maps become objects."""
         networks, threshold = self.networks, self.config.predict.threshold
         if threshold < 0 and not self.as_trained:
+            before, now = (vars(settings) for settings in (self.trained, self.config.predict))
+            changed = [f"{name}={value}" for name, value in now.items() if name in _OF_MAPS and value != before[name]]
             log(
-                "the threshold was chosen for other settings of predict; look at the pictures, and set predict.threshold "
-                "if it does not fit"
+                f"the threshold was chosen for other settings of predict than {', '.join(changed)}: boxes may be too large or "
+                "too small; look at the overlays, and set predict.threshold, or try others with 'dips boxes DIR --threshold'"
             )
-        config = dataclasses.replace(self.config.predict, threshold=self.best_tau["run"] if threshold < 0 else threshold)
+        # a file without the mode's threshold has none: the first photo then says so
+        config = dataclasses.replace(
+            self.config.predict, threshold=self.best_tau.get("run", -1.0) if threshold < 0 else threshold
+        )
         return Predictor(
             networks,
             config=config,
