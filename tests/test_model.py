@@ -208,6 +208,33 @@ def test_there_must_be_photos(tiny_model: dips.Model, tmp_path: Path) -> None:
     told: list[Path] = []
     assert list(tiny_model.predict([tmp_path / "no.jpg"], skipped=lambda path, why: told.append(path))) == []
     assert told == [tmp_path / "no.jpg"]
+    with pytest.raises(dips.DataError, match="nowhere does not exist"):
+        tiny_model.predict("nowhere")
+
+
+def test_pictures_in_memory_are_predicted_as_their_files_are(tiny_model: dips.Model, tmp_path: Path) -> None:
+    from PIL import Image
+
+    path = next((Path(tiny_model.record.data) / "test").rglob("*.jpg"))
+    (file,) = tiny_model.predict(path)
+    with Image.open(path) as picture:
+        given: list[Any] = [np.array(picture), picture, path.read_bytes(), b"broken", path]
+        told: list[tuple[Path, str]] = []
+        found = list(tiny_model.predict(given, skipped=lambda *problem: told.append(problem)))
+    assert [prediction.path.name for prediction in found] == ["picture-0", "picture-1", "picture-2", path.name]
+    assert [problem[0].name for problem in told] == ["picture-3"]
+    for prediction in found:
+        np.testing.assert_allclose(prediction.grid, file.grid, atol=0.02)
+        assert prediction.label == file.label and prediction.size == file.size
+    with pytest.raises(dips.ImageError, match=r"picture-0 is no file; give the picture that was predicted, save\(folder"):
+        found[0].save(tmp_path)
+    with pytest.raises(dips.DataError, match="this picture has another size"):
+        found[0].save(tmp_path, np.zeros((8, 8, 3), np.uint8))
+    assert not list(tmp_path.iterdir())
+    found[0].save(tmp_path, given[0])
+    assert sorted(each.name for each in tmp_path.iterdir()) == [
+        f"picture-0.{end}" for end in ("json", "mask.png", "overlay.jpg")
+    ]
 
 
 def test_evaluation(tiny_model: dips.Model, data: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from dips.runs.card import write_card
 from dips.runs.records import MODEL
 from dips.runs.trained import TrainedRun
 from dips.system.environment import __version__
-from dips.system.files import file_sha256
+from dips.system.files import file_sha256, is_remote
 from dips.system.records import write_json
 
 if TYPE_CHECKING:
@@ -136,6 +136,8 @@ class Model(TrainedRun):
         )
 
     def _training_photos(self) -> list[Path]:
+        if is_remote(Path(self.record.data), self.run):
+            raise DataError(f"the training photos are on another computer ({self.record.data}); give some (--photos)")
         try:
             return [sample.path for sample in load_data(self.record.data, label_column=self.config.data.label_column).samples]
         except DataError as error:

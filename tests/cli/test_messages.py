@@ -23,3 +23,8 @@ def test_a_failure_is_one_line_as_it_stands(capsys: pytest.CaptureFixture[str]) 
 def test_numbers_have_their_noun_in_singular_or_plural() -> None:
     assert [counted(n, "box") for n in (0, 1, 2)] == ["0 boxes", "1 box", "2 boxes"]
     assert [counted(n, "photo") for n in (0, 1, 2)] == ["0 photos", "1 photo", "2 photos"]
+
+
+def test_a_failure_sends_nothing_that_a_terminal_obeys(capsys: pytest.CaptureFixture[str]) -> None:
+    assert fail("\x1b[2Jowl\x9b31m/\x07a\u202eb.jpg does not exist") == 2
+    assert capsys.readouterr().err == "dips: error: \\x1b[2Jowl\\x9b31m/\\x07a\\u202eb.jpg does not exist\n"

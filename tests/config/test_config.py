@@ -260,3 +260,34 @@ def test_what_a_trained_model_takes() -> None:
     for item in ("data.val_share=0.2", "train.epochs=1"):
         with pytest.raises(ConfigError, match=rf"--set {item}: a trained model takes only settings of prediction"):
             require_prediction([item])
+
+
+NESTED = [
+    "[" * 200_000,
+    "[" * 400 + "]" * 400,
+    "9" * 5_000,
+    "{a=" * 3_000,
+    "[[" * 150 + "]]" * 150,
+    "2020-99-99",
+]
+
+
+@pytest.mark.parametrize("value", NESTED, ids=lambda value: value[:2] + str(len(value)))
+def test_what_is_nested_to_death_is_no_setting(tmp_path: Path, value: str) -> None:
+    (tmp_path / "bad.toml").write_text(f"[train]\nepochs = {value}\n")
+    for arguments in ((tmp_path / "bad.toml", ()), (None, (f"train.epochs={value}",))):
+        with pytest.raises(ConfigError, match=r"is not valid TOML|train\.epochs must be") as found:
+            load_config(*arguments)
+        assert len(str(found.value)) < 1000
+    (tmp_path / "deep.toml").write_text(f"[{'a.' * 50_000}a]\n")
+    with pytest.raises(ConfigError, match=r"unknown stage 'a'|is not valid TOML"):
+        load_config(tmp_path / "deep.toml")
+
+
+def test_brackets_of_any_depth_are_refused_in_a_line(tmp_path: Path) -> None:
+    """Deep enough for the reader, and too deep for what follows it: each depth fails in another place."""
+    for depth in range(50, 500, 7):
+        with pytest.raises(ConfigError):
+            load_config(None, [f"harvest.sizes={'[' * depth}{']' * depth}"])
+    with pytest.raises(ConfigError, match=r"predict\.mode must be .*, not such a long int"):
+        load_config(None, [f"predict.mode=0x{'f' * 5_000}"])

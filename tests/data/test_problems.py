@@ -10,4 +10,4 @@ from dips.types import Problem
 
 def test_names_of_files_that_are_not_text() -> None:
     (record,) = ProblemRecord.of([Problem(Path("owl/\udcff.jpg"), "it is damaged")])
-    assert (record.path, record.why) == (r"owl/\udcff.jpg", "it is damaged")
+    assert (record.path, record.why) == ("owl/%FF.jpg", "it is damaged")

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from dips.errors import RunError
 from dips.formats.records import PredictionRecord
+from dips.system.spreadsheet import from_cell
 
 from .conftest import Item, write
 
@@ -59,4 +60,4 @@ def test_any_class_name(classes: list[str]) -> None:
         categories = json.loads((folder / "coco.json").read_text(encoding="utf-8"))["categories"]
         assert [category["name"] for category in categories] == classes
         with (folder / "boxes.csv").open(encoding="utf-8", newline="") as file:
-            assert [row["label"] for row in csv.DictReader(file)] == [classes[-1]]
+            assert [from_cell(row["label"]) for row in csv.DictReader(file)] == [classes[-1]]

@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from .conftest import CLASSES, Item, mask_of, write
 
@@ -20,3 +21,14 @@ def test_csv(items: list[Item], tmp_path: Path) -> None:
     assert [float(rows[0][name]) for name in ("x0", "y0", "x1", "y1")] == list(items[0][0].boxes[0].box)
     assert rows[0]["label"] == CLASSES[1] and int(rows[0]["mask_pixels"]) == mask_of(items[0][0], 0).sum()
     assert rows[-1]["label"] == "none" and rows[-1]["x0"] == rows[-1]["score"] == ""
+
+
+@pytest.mark.parametrize("name", ["=HYPERLINK(0)", "@SUM(1)", "+1", "-2", "\uff1d3", "a;=4"])
+def test_a_name_is_no_formula(items: list[Item], tmp_path: Path, name: str) -> None:
+    record, stem = items[1]
+    scores = {name: 0.9, "none": 0.1}
+    record = replace(record, name=f"{name}.jpg", label=name, class_scores=scores, background="none")
+    with (write("csv", [(record, stem)], tmp_path) / "boxes.csv").open(encoding="utf-8", newline="") as file:
+        row = next(csv.DictReader(file))
+    assert row["photo"] == name.replace(name.lstrip("a;"), f"'{name.lstrip('a;')}") + ".jpg"
+    assert row["label"] + ".jpg" == row["photo"]

@@ -62,4 +62,32 @@ def test_another_version_and_a_missing_file_are_named(make_prediction: MakePredi
 
 def test_skipped_photos_have_names_that_are_text() -> None:
     (record,) = skipped_records([Problem(Path("a/\udcff.jpg"), "\udcff.jpg is not a photo")])
-    assert json.loads(to_json(record)) == {"path": "a/\\udcff.jpg", "reason": "\\udcff.jpg is not a photo"}
+    assert json.loads(to_json(record)) == {"path": "a/%FF.jpg", "reason": "%FF.jpg is not a photo"}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"width": 10**30},
+        {"width": 1 << 20, "height": 1 << 20},
+        {"label_score": 1e308},
+        {"label_score": -0.1},
+        {"threshold": 2},
+        {"min_area": -1},
+        {"min_score": 7},
+        {"max_boxes": 0},
+        {"class_scores": {"none": 0.5, "tower": 1.5}},
+        {"height": 3},
+    ],
+)
+def test_numbers_that_no_prediction_has_are_damage(make_prediction: Any, changed: dict[str, Any], tmp_path: Path) -> None:
+    record = json.loads(to_json(make_prediction().record()))
+    (tmp_path / "a.json").write_text(json.dumps(record))
+    assert read_prediction(tmp_path / "a.json").label == "tower"
+    boxes = [
+        {"boxes": [{**record["boxes"][0], **bad}]} for bad in ({"box": [0, 0, 1e9, 9]}, {"box": [5, 5, 5, 9]}, {"score": -1})
+    ]
+    for damage in (changed, *boxes):
+        (tmp_path / "a.json").write_text(json.dumps({**record, **damage}))
+        with pytest.raises(RunError, match=r"a\.json is damaged .*; remove it and predict the photo again"):
+            read_prediction(tmp_path / "a.json")

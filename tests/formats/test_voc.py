@@ -25,5 +25,7 @@ def test_voc(items: list[Item], tmp_path: Path) -> None:
     write("voc", items, tmp_path / "nested")
     tree = ElementTree.parse(tmp_path / "nested" / "voc" / "a b" / "ü.xml")
     assert (tree.findtext("folder"), tree.findtext("filename")) == ("a b", "ü.png")
+    beside = ElementTree.parse(tmp_path / "nested" / "voc" / "ring.xml")
+    assert (beside.findtext("folder"), beside.findtext("filename")) == ("new ones", "ring.png")
     box = tree.find("object/bndbox")
     assert box is not None and float(box.findtext("xmin", "")) == boxes_of(items[0][0])[0][0] + 1

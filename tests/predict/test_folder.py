@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import json
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -12,10 +16,12 @@ import cv2
 import numpy as np
 import pytest
 
+import dips
 from dips.data.images import read_image
 from dips.errors import ConfigError, DataError, ImageError, RunError
-from dips.predict.folder import FolderSummary, PredictionFolder, parse_formats
+from dips.predict.folder import FORMATS, FolderSummary, PredictionFolder, parse_formats
 from dips.predict.prediction import Prediction
+from dips.predict.results import predict_again
 
 MakePhoto = Callable[..., Path]
 ALL = parse_formats("overlays,masks,coco")
@@ -118,15 +124,70 @@ def test_photos_that_differ_in_their_suffix_or_case_alone(tmp_path: Path, make_p
     assert done.photos == len(names)
 
 
+ODD_NAMES = (b"M\xfchle", b"M\xf6hle", b"M\xe4hle", b"M%FChle", "\u5854".encode(), b"sub\xff/a", b"a %41 \xed\xa0\x80")
+
+
 @pytest.mark.skipif(os.name == "nt", reason="file names are text there")
-def test_a_name_that_is_no_text(tmp_path: Path, make_photo: MakePhoto) -> None:
-    photo = make_photo(tmp_path / "p" / "x.jpg")
-    try:
-        photo.rename(os.fsdecode(os.fsencode(photo.parent) + b"/\xff.jpg"))
-    except OSError:
-        pytest.skip("this disk takes no such names")
-    assert fill(plan([photo.parent], tmp_path / "out")).photos == 1
-    assert json.loads((tmp_path / "out" / "coco.json").read_text())["images"][0]["file_name"] == "\\udcff.jpg"
+def test_names_that_are_no_text(tmp_path: Path, make_photo: MakePhoto, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each photo has files with its own bytes in every format, and inside of them a text of its own."""
+    photo = make_photo(tmp_path / "x.jpg")
+    for odd in ODD_NAMES:
+        path = tmp_path / "p" / f"{os.fsdecode(odd)}.jpg"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(photo, path)
+        except OSError:
+            pytest.skip("this disk takes no such names")
+    out = tmp_path / "out"
+    assert fill(plan([tmp_path / "p"], out, FORMATS)).photos == len(ODD_NAMES)
+    said = [line for line in capsys.readouterr().err.splitlines() if "not UTF-8" in line]
+    assert len(said) == 1 and said[0].startswith("5 names are not UTF-8 text, such as ")
+    for kind, suffix in (
+        ("json", ".json"),
+        ("voc", ".xml"),
+        ("yolo/labels", ".txt"),
+        ("geojson", ".geojson"),
+        ("masks", ".png"),
+    ):
+        there = {os.fsencode(path.relative_to(out / kind)) for path in (out / kind).rglob(f"*{suffix}")}
+        assert there == {name + suffix.encode() for name in ODD_NAMES}, kind
+    names = {image["file_name"] for image in json.loads((out / "coco.json").read_text())["images"]}
+    assert len(names) == len(ODD_NAMES) and {"M%F6hle.jpg", "M%FChle.jpg", "\u5854.jpg", "sub%FF/a.jpg"} < names
+    with (out / "boxes.csv").open(encoding="utf-8", newline="") as file:
+        assert {row["photo"] for row in csv.DictReader(file)} == names
+    # and back: the photos are found again, in this locale and in one that knows ASCII alone
+    again = PredictionFolder.from_finished(out, tmp_path / "again", formats=("json", "overlays"), made_with={})
+    for prediction in predict_again(out, [again.stems[path] for path in again.begin()]):
+        again.write(prediction)
+    assert (done := again.finish()).skipped == () and done.photos == len(ODD_NAMES)
+    command = [sys.executable, "-m", "dips", "boxes", "out", "--out", "ascii", "--format", ",".join(FORMATS)]
+    source = str(Path(dips.__file__).parents[1])
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": source, "PATH": os.environ["PATH"]}
+    subprocess.run(command, cwd=tmp_path, env=plain, check=True, capture_output=True)
+    for name in ("coco.json", "boxes.csv", "predictions.json"):
+        assert (tmp_path / "ascii" / name).read_bytes() == (out / name).read_bytes(), name
+
+
+def test_a_class_that_is_no_text(tmp_path: Path, make_photo: MakePhoto) -> None:
+    photo = make_photo(tmp_path / "x.jpg")
+    folder = plan([photo], tmp_path / "out", FORMATS)
+    for path in folder.begin():
+        scores = np.array([0.1, 0.9], np.float32)
+        score_map = np.zeros((24, 32), np.float32)
+        score_map[4:20, 8:24] = 0.9
+        prediction = Prediction.from_map(path, (32, 24), score_map, classes=("none", "T\udcfcr"), probabilities=scores)
+        folder.write(prediction.with_objects(threshold=0.5, min_area=0.01, min_score=0, max_boxes=5))
+    folder.finish()
+    for file in (
+        "coco.json",
+        "voc/x.xml",
+        "labelstudio.json",
+        "labelstudio.xml",
+        "geojson/x.geojson",
+        "boxes.csv",
+        "yolo/data.yaml",
+    ):
+        assert "T%FCr" in (tmp_path / "out" / file).read_text(encoding="utf-8")
 
 
 def test_no_photos(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dips.errors import DataError
-from dips.predict.naming import name_photos
+from dips.predict.naming import name_photos, texts_of
 
 MakePhoto = Callable[..., Path]
 
@@ -47,3 +47,24 @@ def test_files_of_other_kinds_are_told(tmp_path: Path, make_photo: MakePhoto, ca
     (tmp_path / "clip.MP4").touch()
     with pytest.raises(DataError, match="is a video; 'dips stream'"):
         name_photos([tmp_path / "clip.MP4"], leave_out=tmp_path / "out")
+
+
+def test_a_pattern_that_the_shell_left_alone(tmp_path: Path, make_photo: MakePhoto) -> None:
+    for name in ("1.jpg", "2.jpg", "3.png", "[1].jpg"):
+        make_photo(tmp_path / "p" / name)
+    for pattern, names in (
+        ("*.jpg", ["1.jpg", "2.jpg", "[1].jpg"]),
+        ("?.*", ["1.jpg", "2.jpg", "3.png"]),
+        ("[1].jpg", ["[1].jpg"]),
+    ):
+        assert sorted(name_photos([tmp_path / "p" / pattern], leave_out=tmp_path / "o")[0].values()) == names
+    with pytest.raises(DataError, match=r"\*\.bmp fits no file; give photos"):
+        name_photos([tmp_path / "p" / "*.bmp"], leave_out=tmp_path / "o")
+    with pytest.raises(DataError, match=r"4\.jpg does not exist; give photos"):
+        name_photos([tmp_path / "p" / "4.jpg"], leave_out=tmp_path / "o")
+
+
+def test_texts_stay_different() -> None:
+    names = {Path(str(n)): name for n, name in enumerate(["M%FC.jpg", "M\udcfc.jpg", "a/M\udcfc.jpg", "M\udce4.jpg"])}
+    texts = list(texts_of(names).values())
+    assert texts[0] == "M%FC.jpg" and texts[2:] == ["a/M%FC.jpg", "M%E4.jpg"] and len(set(texts)) == 4

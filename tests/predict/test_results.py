@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -90,4 +91,16 @@ def test_a_class_name_that_is_no_text_is_read_back(tmp_path: Path, make_photo: M
         prediction = Prediction.from_map(path, (32, 24), score_map, classes=classes, probabilities=scores)
         out.write(prediction.with_objects(threshold=0.5, min_area=0.01, min_score=0, max_boxes=5))
     assert out.finish().photos == 1
-    assert [record.label for _, record in read_records(tmp_path / "out")] == ["b\udcff"]
+    assert [record.label for _, record in read_records(tmp_path / "out")] == ["b%FF"]
+
+
+@pytest.mark.parametrize("path", [r"\\evil\share\a.jpg", r"\\evil@80\dav\a.jpg", r"\\?\UNC\evil\x\a.jpg", r"\\.\pipe\a.jpg"])
+def test_no_other_computer_is_asked(folder: Path, path: str, tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="is on another computer, which is not asked; give its folder a drive letter"):
+        locate(Path(path), folder)
+    record = folder / "json" / "b.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "path": path}))
+    again = PredictionFolder.from_finished(folder, tmp_path / "new", formats=("json", "overlays"), made_with={})
+    for prediction in predict_again(folder, [again.stems[each] for each in again.begin()]):
+        again.write(prediction)
+    assert ["is on another computer" in problem.message for problem in again.skipped] == [True]

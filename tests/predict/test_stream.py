@@ -18,7 +18,7 @@ from dips.data.images import ByteImage, read_image
 from dips.errors import DataError, RunError
 from dips.formats.records import PredictionRecord
 from dips.predict.prediction import Prediction
-from dips.predict.stream import Frame, FrameJournal, video_frames, watch_folder, write_stream
+from dips.predict.stream import Frame, FrameJournal, _Clock, video_frames, watch_folder, write_stream
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +76,115 @@ def test_frames_are_sampled_at_a_rate(video: Path, rate: float, numbers: list[in
 
 def test_more_frames_than_there_are(video: Path) -> None:
     assert len(list(video_frames(video, 100))) == 40
+
+
+def as_times(path: Path, source: Path, times: list[float]) -> Path:
+    """Write the AVI ``source`` again as a Matroska file whose frames are shown at ``times``, in milliseconds."""
+
+    def size(number: int) -> bytes:
+        return (number | 1 << 56).to_bytes(8, "big")
+
+    def element(name: str, body: bytes) -> bytes:
+        return bytes.fromhex(name) + size(len(body)) + body
+
+    def number(name: str, value: int) -> bytes:
+        return element(name, value.to_bytes(8, "big"))
+
+    data, jpegs, position = source.read_bytes(), list[bytes](), 0
+    while len(jpegs) < len(times):
+        start = data.index(b"\xff\xd8\xff", position)
+        position = data.index(b"\xff\xd9", start) + 2
+        jpegs.append(data[start:position])
+    head = element("1a45dfa3", element("4282", b"matroska") + number("4287", 4) + number("4285", 2))
+    video = number("b0", 64) + number("ba", 48)
+    track = element(
+        "ae", number("d7", 1) + number("73c5", 1) + number("83", 1) + element("86", b"V_MJPEG") + element("e0", video)
+    )
+    body = element("1549a966", number("2ad7b1", 1_000_000)) + element("1654ae6b", track)
+    for time_, jpeg in zip(times, jpegs, strict=True):  # a cluster per frame
+        body += element("1f43b675", number("e7", round(time_)) + element("a3", b"\x81\0\0\x80" + jpeg))
+    path.write_bytes(head + element("18538067", body))
+    return path
+
+
+VARYING = {
+    "a burst, then slow": [*range(0, 1000, 100), *range(1000, 21000, 1000)],
+    "slow, then a burst": [*range(0, 10000, 1000), *range(10000, 10600, 50)],
+    "a gap": [0, 40, 80, 120, 30000, 30040, 30080, 30120],
+    "30 frames a second in milliseconds": [round(n * 1000 / 30) for n in range(40)],
+}
+
+
+@pytest.mark.parametrize("times", VARYING.values(), ids=VARYING.keys())
+def test_times_are_those_of_the_file(video: Path, tmp_path: Path, times: list[float]) -> None:
+    path = as_times(tmp_path / "phone.mkv", video, times)
+    found = [frame for frame, _ in video_frames(path, 0)]
+    assert [frame.time for frame in found] == pytest.approx([time_ / 1000 for time_ in times], abs=1e-3)
+    for rate in (1, 3, 10):
+        # the first frame of each step of the video's own time
+        steps = [int(time_ * rate / 1000 + 1e-3 * rate) for time_ in times]
+        expected = [number for number, step in enumerate(steps) if number == 0 or step > steps[number - 1]]
+        assert [int(frame.name[-7:]) for frame, _ in video_frames(path, rate)] == expected
+
+
+def test_a_clock_that_stands_still_is_counted_on() -> None:
+    def times(rate: float, told: list[float]) -> list[float]:
+        clock = _Clock(rate)
+        return [clock.seconds(number, each) for number, each in enumerate(told)]
+
+    assert times(20, [0, 0, 0, 0]) == [0, 0.05, 0.1, 0.15 + 0]
+    assert times(10, [0, 0.1, 5, 5, 4, 5.4, np.nan]) == pytest.approx([0, 0.1, 5, 5.1, 5.2, 5.4, 5.5])
+    for rate in (0, np.nan, np.inf, -1):
+        clock = _Clock(rate)
+        assert [clock.seconds(number, 0) for number in range(3)] == [0, 0, 0] and not clock.is_running
+
+
+PLAYLISTS = {
+    "hls": "#EXTM3U\n#EXTINF:1,\n{}\n#EXT-X-ENDLIST\n",
+    "concat": "ffconcat version 1.0\nfile {}\n",
+    "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n",
+    "asx": '<asx version="3.0"><entry><ref href="{}"/></entry></asx>',
+    "dash": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><BaseURL>{}</BaseURL></MPD>',
+    "address": "http://127.0.0.1/{}",
+    "with a mark": "\ufeff#EXTM3U\n{}\n",
+    "many G": "GGGG" * 2 + "\n{}",
+}
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv", ".ts", ".mpg"])
+def test_a_playlist_is_no_video(video: Path, tmp_path: Path, suffix: str) -> None:
+    other = tmp_path / "other.avi"
+    other.write_bytes(video.read_bytes())
+    for name, text in PLAYLISTS.items():
+        path = tmp_path / f"{name}{suffix}"
+        path.write_text(text.format(other.name) + " " * 600)
+        with pytest.raises(DataError, match=r"is not a video: it does not begin like MP4.*playlists are not followed; convert"):
+            list(video_frames(path, 0))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [
+        (".mp4", "mp4v"),
+        (".mov", "mp4v"),
+        (".mkv", "MJPG"),
+        (".mpg", "MPG1"),
+        (".ts", "MPG2"),
+        (".avi", "MJPG"),
+        (".webm", "VP80"),
+    ],
+)
+def test_every_kind_of_video_is_read(tmp_path: Path, suffix: str, codec: str, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / f"clip{suffix}"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), 25, (64, 48))
+    if not writer.isOpened():
+        pytest.skip(f"OpenCV cannot write {suffix} here")
+    for number in range(50):
+        writer.write(np.full((48, 64, 3), 5 * number, np.uint8))
+    writer.release()
+    capfd.readouterr()
+    times = [frame.time for frame, _ in video_frames(path, 5)]
+    assert times[:10] == pytest.approx([n / 5 for n in range(10)], abs=0.05) and len(times) <= 11  # MPEG's last may be late
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no video at all" * 100])
@@ -248,7 +357,7 @@ def test_names_that_are_no_text(tmp_path: Path, make_photo: Callable[..., Path])
         assert len(list(write_stream(found, journal, model="m"))) == count
         journal._journal.close()
     assert FrameJournal(out, {}).finish(source="s", fps=None) == 1
-    assert json.loads(out.read_text())["frames"][0]["name"] == "\\udcff.png"
+    assert json.loads(out.read_text())["frames"][0]["name"] == "%FF.png"
 
 
 def test_a_video_that_was_cut_short_is_told(video: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

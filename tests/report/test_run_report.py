@@ -158,3 +158,37 @@ def test_a_folder_that_holds_no_run_is_refused(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="nowhere is not a run folder; give the folder that 'dips train --out' wrote"):
         write_run_report(tmp_path / "nowhere")
+
+
+CURVE = {"tau": [0.0, 1.0], "30": [1.0, 2.0], "50": [1.0, 2.0], "70": [1.0, 2.0]}
+ACTIVATIONS = {"edges": [0.0, 1.0], "foreground_pixels": 1, "background_pixels": 1, "truth": "boxes"}
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        {"boxes": {"curves": {**CURVE, "50": [1.0]}}},
+        {"boxes": {"curves": {**CURVE, "tau": []}}},
+        {"boxes": {"curves": {key: value for key, value in CURVE.items() if key != "70"}}},
+        {"activations": {**ACTIVATIONS, "foreground": [1.0, 2.0], "background": [1.0]}},
+        {"activations": {**ACTIVATIONS, "foreground": [], "background": []}},
+    ],
+)
+def test_numbers_that_do_not_fit_together_are_damage(run: Path, method: dict[str, Any]) -> None:
+    path = run / "evaluation.json"
+    whole = json.loads(path.read_text())
+    path.write_text(json.dumps({**whole, "methods": [{"name": "own", "boxes": {"curves": CURVE}}]}))
+    write_run_report(run)
+    path.write_text(json.dumps({**whole, "methods": [{"name": "own", **method}]}))
+    with pytest.raises(RunError, match=r"evaluation\.json is damaged"):
+        write_run_report(run)
+
+
+def test_names_that_a_spreadsheet_would_compute_come_back(run: Path) -> None:
+    rows = [ImageRow(f"=1+{i}.png", 1, 1, 0) for i in range(5)]
+    write_rows(run / ROWS, rows, classes=("none", "@tower"))
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    evaluation["files"] = {ROWS: file_sha256(run / ROWS), PHOTOS: file_sha256(run / PHOTOS)}
+    (run / "evaluation.json").write_text(json.dumps(evaluation))
+    found = data(run)
+    assert [row[0] for row in found["rows"]] == [f"=1+{i}.png" for i in range(5)] and found["classes"] == ["@tower"]

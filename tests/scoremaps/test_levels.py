@@ -116,3 +116,11 @@ def test_laws_of_boxes(score_map: np.ndarray, threshold: float, min_area: float,
     for number, box in enumerate(boxes.astype(int), start=1):
         rows, columns = np.nonzero(regions == number)
         assert [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1] == box.tolist()
+
+
+def test_what_rounding_leaves_beyond_the_range_is_put_back() -> None:
+    for top, low in ((1.0000001, 0.0), (1.0, -1e-7), (np.float32(1) + np.finfo(np.float32).eps, 0.5)):
+        mended = checked_map(np.array([[low, top]], np.float64))
+        assert (mended.min(), mended.max()) == (max(low, 0), 1)
+    with pytest.raises(ProtocolError, match=r"not in \[0, 1\.00001\]; divide it by its maximum"):
+        checked_map(np.array([[0, 1.00001]]))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dips.errors import RunError
-from dips.system.device import environment, pick_device, seed_everything
+from dips.system.device import environment, launch_fabric, pick_device, seed_everything
 
 
 def test_an_unknown_device_names_the_known_ones() -> None:
@@ -41,3 +41,47 @@ def test_environment_can_be_written() -> None:
 
     record = json.loads(json.dumps(environment()))
     assert record["torch"] == torch.__version__ and record["cpus"] >= 1
+
+
+SLURM = {
+    "SLURM_JOB_ID": "7",
+    "SLURM_NTASKS": "2",
+    "SLURM_JOB_NAME": "train.sh",
+    "SLURM_PROCID": "0",
+    "SLURM_LOCALID": "0",
+    "SLURM_NODELIST": "n[1-2]",
+}
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        (SLURM, ""),
+        ({**SLURM, "SLURM_STEP_NUM_TASKS": "1", "SLURM_STEP_ID": "0"}, ""),
+        ({"WORLD_SIZE": "2"}, "WORLD_SIZE is 2, but torchrun did not start this process; it computes alone"),
+        ({"WORLD_SIZE": "2", "RANK": "1"}, "WORLD_SIZE is 2"),
+        ({"WORLD_SIZE": "4", "LOCAL_RANK": "3", "MASTER_PORT": "29500"}, "WORLD_SIZE is 4"),
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE is two"),
+        ({"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}, ""),
+        ({"LSB_JOBID": "7", "LSB_DJOB_RANKFILE": "x", "JSM_NAMESPACE_LOCAL_RANK": "0", "JSM_NAMESPACE_SIZE": "2"}, ""),
+    ],
+)
+def test_what_a_cluster_leaves_in_the_environment_starts_no_second_process(
+    variables: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    fabric = launch_fabric("cpu")
+    assert (fabric.world_size, fabric.is_global_zero) == (1, True)
+    fabric.barrier()
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.startswith(said) for line in lines] == ([True] if said else [])
+
+
+def test_copies_that_srun_started_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {**SLURM, "SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(
+        RunError, match=r"srun started this command 2 times, .*; use srun --ntasks=1, or start it with torchrun"
+    ):
+        launch_fabric("cpu")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dips.system.device import environment
-from dips.system.environment import store_folder, usable_cores
+from dips.system.environment import store_folder, torchrun_rank, usable_cores
 
 
 def test_the_command_can_be_pasted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,3 +38,27 @@ def test_usable_cores_are_those_of_this_process() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "1\n"
+
+
+TORCHRUN = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "rank"),
+    [
+        ({}, 1),
+        ({"RANK": "0"}, 0),
+        ({"RANK": ""}, None),
+        ({"LOCAL_RANK": ""}, None),
+        ({"MASTER_ADDR": ""}, None),
+        ({"WORLD_SIZE": "many"}, None),
+        ({"WORLD_SIZE": "1"}, None),
+    ],
+)
+def test_only_all_of_torchruns_variables_count(monkeypatch: pytest.MonkeyPatch, changed: dict[str, str], rank: int) -> None:
+    for name, value in {**TORCHRUN, **changed}.items():
+        if value:
+            monkeypatch.setenv(name, value)
+        else:
+            monkeypatch.delenv(name, raising=False)
+    assert torchrun_rank() == rank

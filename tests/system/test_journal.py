@@ -194,3 +194,15 @@ def test_a_folder_without_a_mark_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="exists"):
         claim(tmp_path).take()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mark_of_brackets_of_any_depth_ends_in_a_line(tmp_path: Path) -> None:
+    """Deep enough for the reader, and too deep for what follows it: each depth fails in another place."""
+    claim(tmp_path / "out", model="m").take()
+    for depth in (200_000, *range(100, 1100, 9)):
+        (tmp_path / "out" / "mark.json").write_text(
+            f'{{"model": {"[" * depth}{"]" * depth}, "seed": {"[" * depth}{"]" * depth}}}'
+        )
+        with pytest.raises(RunError, match=r"holds a test made with|is damaged") as found:
+            claim(tmp_path / "out", model="m").check()
+        assert len(str(found.value)) < 1000

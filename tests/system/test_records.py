@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dips.errors import DataError, RunError
-from dips.system.records import Record, parse_record, read_record, to_json, write_json
+from dips.system.records import Record, parse_object, parse_record, read_record, to_json, write_json
 
 
 class Box(Record, frozen=True, kw_only=True):
@@ -76,3 +76,14 @@ def test_a_missing_file(tmp_path: Path) -> None:
 
 def test_keys_of_a_newer_version_do_no_harm() -> None:
     assert parse_record(b'{"schema_version": 2, "name": "a", "new": [1]}', Photo, source="x", remedy="y").name == "a"
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 200_000, '{"name":' * 100_000, '{"schema_version":2,"name":"a","boxes":' + "[" * 5_000, "9" * 5_000]
+)
+def test_what_is_nested_to_death_is_damaged(text: str) -> None:
+    for data in (text, text.encode()):
+        with pytest.raises(RunError, match=r"p\.json is damaged .*; remove it"):
+            parse_record(data, Photo, source="p.json", remedy="remove it")
+        with pytest.raises(RunError, match=r"p\.json is damaged .*; remove it"):
+            parse_object(data, source="p.json", remedy="remove it")

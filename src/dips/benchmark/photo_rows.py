@@ -17,6 +17,7 @@ from dips.data.listing import class_name
 from dips.evaluate.measure import Measured
 from dips.evaluate.result import ImageRow
 from dips.system.files import as_text, atomic_file
+from dips.system.spreadsheet import as_cell
 
 __all__ = ["TemporaryRows", "write_rows"]
 
@@ -29,6 +30,8 @@ _COLUMNS = (
 def write_rows(path: Path, rows: Iterable[ImageRow], *, classes: Sequence[str]) -> None:
     """Write a CSV with a line per photo, as :class:`~dips.evaluate.result.ImageRow`, whole or not at all.
 
+    Names that a spreadsheet would compute have an apostrophe before them, see :func:`dips.system.spreadsheet.as_cell`.
+
     Args:
         classes: names in label order.
 
@@ -40,8 +43,8 @@ def write_rows(path: Path, rows: Iterable[ImageRow], *, classes: Sequence[str]) 
         writer.writerow(_COLUMNS)
         for row in rows:
             line: list[Any] = [
-                as_text(row.id),
-                *(class_name(label, classes) for label in (row.label, row.predicted)),
+                as_cell(as_text(row.id)),
+                *(as_cell(class_name(label, classes)) for label in (row.label, row.predicted)),
                 row.n_true,
             ]
             if row.correct is not None:

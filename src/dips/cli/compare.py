@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from dips.cli.options import Data, Device, ProtocolName, Settings, Store, Weights
+from dips.system.console import say
 
 __all__ = ["compare"]
 
@@ -65,5 +66,5 @@ def compare(
     )
     print_comparison(result)
     if result["methods"]:
-        print(f"table    {out / file_name('table', result['split'], result['protocol_name'])}.md")
+        say(f"table    {out / file_name('table', result['split'], result['protocol_name'])}.md")
     return 1 if result["failed"] else 0

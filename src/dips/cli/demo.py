@@ -60,7 +60,7 @@ def run_demo(out: Path, seed: int, *, recipe: str = "demo", train: int = _TRAIN,
     from dips.predict.folder import PredictionFolder
     from dips.predict.results import is_finished
     from dips.runs.identity import identity
-    from dips.system.console import log, track
+    from dips.system.console import log, say, track
     from dips.system.records import write_json
 
     log(_GENERATED)
@@ -82,7 +82,8 @@ def run_demo(out: Path, seed: int, *, recipe: str = "demo", train: int = _TRAIN,
             folder.write(prediction)
         folder.finish()
     write_json(out / _MARK, {**mark, "finished": True}, indent=None)
-    print("\n".join(_summary(out, result, time.perf_counter() - started, resumed)))
+    for line in _summary(out, result, time.perf_counter() - started, resumed):
+        say(line)
     return 0
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import dips
 from dips.cli.messages import counted
 from dips.errors import DipsError
+from dips.system.console import say
 from dips.system.environment import __version__, store_folder
 from dips.system.extras import missing_package
 
@@ -49,9 +50,9 @@ def doctor() -> int:
         print(title)
         try:
             for line in lines():
-                print(f"  {line}")
+                say(f"  {line}")
         except Exception as error:  # a broken installation is what this command is for
-            print(f"  FAILED: {type(error).__name__}: {error}")
+            say(f"  FAILED: {type(error).__name__}: {error}")
     return 0
 
 

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from dips.cli.options import PredictSettings, Run, Weights
 from dips.errors import ConfigError
+from dips.system.console import say
 
 __all__ = ["export"]
 
@@ -53,8 +54,8 @@ def export(
     require_new(path)
     model = Model.open(run, device="cpu", settings=settings or (), weights=weights or ())
     differences = model.export(path, photos=photos, tolerance=tolerance, int8=int8)
-    print(f"model     {path} ({path.stat().st_size / 1e6:.0f} MB)")
-    print(f"compared  {differences.line()}")
+    say(f"model     {path} ({path.stat().st_size / 1e6:.0f} MB)")
+    say(f"compared  {differences.line()}")
     for photo in differences.other_boxes:
-        print(f"          other boxes in {photo}")
+        say(f"          other boxes in {photo}")
     return 0

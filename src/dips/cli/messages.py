@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from cyclopts import App, CycloptsError
 
 from dips.errors import DipsError
+from dips.system.console import printable, say
 from dips.system.extras import missing_package
 
 if TYPE_CHECKING:
@@ -56,15 +57,15 @@ def interrupted(tokens: Sequence[str]) -> str:
 
 def fail(message: str, *, kind: str = "error", code: int = 2) -> int:
     """Print one line on stderr and return the exit code."""
-    print(f"dips: {kind}: {' '.join(message.splitlines())}", file=sys.stderr)
+    print(printable(f"dips: {kind}: {' '.join(message.splitlines())}"), file=sys.stderr)
     return code
 
 
 def filled(summary: FolderSummary, out: Path) -> int:
     """Print what is in a prediction folder; return the exit code, 1 where photos were skipped."""
-    print(f"{counted(summary.photos, 'photo')}, {counted(summary.boxes, 'box')} in {out}")
+    say(f"{counted(summary.photos, 'photo')}, {counted(summary.boxes, 'box')} in {out}")
     if summary.skipped:
-        print(f"{counted(len(summary.skipped), 'photo')} could not be read or drawn on, see {out / 'skipped.json'}")
+        say(f"{counted(len(summary.skipped), 'photo')} could not be read or drawn on, see {out / 'skipped.json'}")
     return 1 if summary.skipped else 0
 
 

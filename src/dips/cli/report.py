@@ -7,6 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from dips.cli.options import Run
+from dips.system.console import say
 
 __all__ = ["report"]
 
@@ -21,7 +22,7 @@ def report(
     from dips.report.run_report import write_run_report
 
     path = write_run_report(run)
-    print(path)
+    say(str(path))
     if show:
         import webbrowser
 

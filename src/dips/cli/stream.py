@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from dips.cli.messages import counted
 from dips.cli.options import Device, PredictSettings, RunOrOnnx, Tile, Weights, tile_setting
 from dips.errors import ConfigError, DataError
+from dips.system.console import say
 
 if TYPE_CHECKING:
     from dips.predict.predictor import Predictor
@@ -62,7 +63,7 @@ def stream(
         log(f"{model.predictor.summary()}; {model.made_with()}")
         skipped = _write_frames(journal, model.predictor, source, fps=rate, idle=idle, model=model_id["model"][:12])
         total = journal.finish(source=as_text(source.as_posix()), fps=rate, skipped=skipped)
-    print(f"{counted(total, 'frame')} in {out}")
+    say(f"{counted(total, 'frame')} in {out}")
     return 1 if skipped else 0
 
 

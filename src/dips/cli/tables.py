@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dips.system.console import printable, say
+
 if TYPE_CHECKING:
     from dips.comparison.table import Metric
     from dips.comparison.table import Table as ComparisonTable
@@ -67,10 +69,8 @@ def print_evaluation(result: Mapping[str, Any]) -> None:
     """Print the result of ``Model.evaluate`` as a table on stdout: metrics down, methods across, in percent."""
     console = _console()
     boxed = result.get("n_boxes") or 0
-    console.print(
-        f"{result.get('data')}, split {result.get('split')}: {result.get('n_images')} photos, {boxed} with ground-truth boxes",
-        markup=False,
-    )
+    photos = f"{result.get('n_images')} photos, {boxed} with ground-truth boxes"
+    console.print(printable(f"{result.get('data')}, split {result.get('split')}: {photos}"), markup=False)
     if boxed or result.get("pxap") is not None:
         console.print(_evaluation_table(result.get("methods") or ()))
     else:
@@ -85,13 +85,13 @@ def print_evaluation(result: Mapping[str, Any]) -> None:
             "IoU 0.5"
         )
     for line in _remarks(result):
-        console.print(line, markup=False)
+        console.print(printable(line), markup=False)
 
 
 def _evaluation_table(methods: Sequence[Method]) -> Table:
     table = Table("percent of photos", "protocol", box=SIMPLE)
     for method in methods:
-        table.add_column(METHODS.get(method["name"], str(method["name"])).replace(" ", "\n"), justify="right")
+        table.add_column(METHODS.get(method["name"], printable(str(method["name"]))).replace(" ", "\n"), justify="right")
     for name, protocol, value in _ROWS:
         values = [value(method) for method in methods]
         if any(number is not None for number in values):
@@ -138,15 +138,16 @@ def print_comparison(record: Mapping[str, Any]) -> None:
         table = _comparison_table(comparison, columns)
     if comparison.groups:
         console.print(
-            f"{comparison.data}, in percent; best threshold of this split (oracle), or validation's (val)", markup=False
+            printable(f"{comparison.data}, in percent; best threshold of this split (oracle), or validation's (val)"),
+            markup=False,
         )
         console.print(table)
     else:
-        console.print(f"{comparison.data}: no method succeeded", markup=False)
+        console.print(printable(f"{comparison.data}: no method succeeded"), markup=False)
     if omitted:
         console.print(f"left out to fit the terminal; see the written table: {', '.join(omitted)}")
     for line in (*comparison.notes, *(f"failed: {failure}" for failure in comparison.failures)):
-        console.print(line, markup=False)
+        console.print(printable(line), markup=False)
 
 
 def _comparison_table(comparison: ComparisonTable, columns: Sequence[Metric]) -> Table:
@@ -156,7 +157,7 @@ def _comparison_table(comparison: ComparisonTable, columns: Sequence[Metric]) ->
     for metric in columns:
         table.add_column(_SHORT_HEADINGS.get(metric.key, metric.title.replace(" ", "\n")), justify="right", no_wrap=True)
     for group, members in comparison.groups:
-        table.add_row(Text(group, style="italic"))
+        table.add_row(Text(printable(group), style="italic"))
         for row in members:
             cells = []
             for metric in columns:
@@ -164,7 +165,7 @@ def _comparison_table(comparison: ComparisonTable, columns: Sequence[Metric]) ->
                 cell = Text(number.mean, style="bold" if number.best else "")
                 spread = number.spread if metric.title == "V2" else ""
                 cells.append(cell.append(f" ± {spread}", style="dim") if spread else cell)
-            table.add_row(Text(row.title), row.labels, *cells)
+            table.add_row(Text(printable(row.title)), row.labels, *cells)
         table.add_section()
     return table
 
@@ -179,4 +180,4 @@ def write_figures(folder: Path | None, result: Mapping[str, Any]) -> None:
         from dips.report.figures import write_plots
 
         for path in write_plots(folder, result["methods"]):
-            print(path)
+            say(str(path))

@@ -10,6 +10,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from dips.cli.options import Data, Device, Settings, Store, Weights
+from dips.system.console import first_process, say
 
 __all__ = ["train"]
 
@@ -33,7 +34,6 @@ def train(
     Ground-truth boxes are never trained on. Where validation photos have some, they choose the epoch and the threshold.
     """
     from dips.fitting.fit import fit
-    from dips.system.console import first_process
 
     model = fit(
         data,
@@ -47,7 +47,7 @@ def train(
     )
     if first_process():
         run = f'"{model.run}"' if os.name == "nt" else shlex.quote(str(model.run))
-        print(f"model   {model.run}")
-        print(f"report  {model.run / 'report.html'}")
-        print(f"next    dips predict {run} PHOTOS --out DIR")
+        say(f"model   {model.run}")
+        say(f"report  {model.run / 'report.html'}")
+        say(f"next    dips predict {run} PHOTOS --out DIR")
     return 0

@@ -7,6 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from dips.system.console import say
+
 __all__ = ["view"]
 
 
@@ -25,5 +27,5 @@ def view(
     from dips.view import serve
 
     summary = serve(run if predictions else None, predictions or run, port=port, open_browser=show)
-    print(f"{summary.photos} of {summary.of} photos reviewed, {summary.boxes} boxes in {summary.path}")
+    say(f"{summary.photos} of {summary.of} photos reviewed, {summary.boxes} boxes in {summary.path}")
     return 0

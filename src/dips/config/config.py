@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import reprlib
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -148,7 +149,7 @@ class Setting:
             result = msgspec.convert(value, self.kind)
             if not isinstance(result, float) or math.isfinite(result):
                 return result
-        raise ConfigError(f"{origin}: {self.name} must be {self.accepts}, not {value!r}")
+        raise ConfigError(f"{origin}: {self.name} must be {self.accepts}, not {_quoted(value)}")
 
 
 @cache
@@ -201,7 +202,7 @@ def load_config(recipe: str | Path | None = None, overrides: Iterable[str] = ())
     text, origin = _read_recipe("default" if recipe is None else recipe)
     try:
         tree = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, thousands of brackets
         raise ConfigError(f"{origin} is not valid TOML: {error}") from error
     return Config()._changed(_flattened(tree, origin), origin).override(overrides)
 
@@ -245,7 +246,7 @@ def _split(item: str) -> tuple[str, Any]:
         raise ConfigError(f"--set takes stage.name=value, not '{item}'")
     try:
         return name.strip(), tomllib.loads(f"x = {value}")["x"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return name.strip(), value.strip()
 
 
@@ -253,6 +254,16 @@ def _require_stage(name: str, origin: str) -> None:
     stages = vars(Config())
     if name not in stages:
         raise ConfigError(f"{origin}: unknown stage '{name}'{closest(name, stages)}; there are {', '.join(stages)}")
+
+
+def _quoted(value: Any) -> str:
+    """Return a value as messages show it, however long or nested it is."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = 80
+    try:
+        return short.repr(value)
+    except (ValueError, RecursionError):  # a number of more digits than Python writes
+        return f"such a long {type(value).__name__}"
 
 
 def _toml_value(value: Any) -> str:

@@ -14,7 +14,7 @@ from dips.data.images import read_image_bytes
 from dips.data.listing import class_counts, require_trainable
 from dips.data.load import available_splits, load_data
 from dips.errors import DataError, ImageError
-from dips.system.console import track
+from dips.system.console import printable, track
 from dips.types import DataSet, Problem, Sample
 
 __all__ = ["DataReport", "SplitReport", "check_data"]
@@ -95,7 +95,7 @@ class DataReport:
             lines.append(f"usable for prediction and evaluation, not for training: {self.untrainable}")
         else:
             lines.append("usable for training")
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
 
 def check_data(

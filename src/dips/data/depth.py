@@ -95,6 +95,11 @@ class Depth(Record, frozen=True, kw_only=True):
         if self.rule == "fixed" and not self.scales:
             raise ValueError("a fixed scale needs two values")
 
+    @classmethod
+    def at(cls, scale: Scale | None) -> Depth:
+        """Return the depth that shows a picture with a scale that it had before, None for one that had none."""
+        return cls() if scale is None else cls(rule="fixed", scales=(scale,))
+
     @property
     def key(self) -> str:
         """What stored pixels depend on."""

@@ -38,12 +38,14 @@ __all__ = [
     "fitted_size",
     "image_size",
     "is_plain",
+    "picture_pixels",
     "read_image",
     "read_image_bytes",
     "read_scaled",
     "read_shown",
     "read_values",
     "resize_image",
+    "upright_size",
 ]
 
 ByteImage = NDArray[np.uint8]
@@ -87,8 +89,7 @@ def read_image(path: str | Path, *, max_side: int | None = None, depth: Depth = 
 
 def read_scaled(path: str | Path, scale: Scale | None, *, max_side: int | None = None) -> ByteImage:
     """Read a photo as it was shown before: with the scale that its values had; otherwise as :func:`read_image`."""
-    depth = _AUTO if scale is None else Depth(rule="fixed", scales=(scale,))
-    return read_image(path, max_side=max_side, depth=depth)
+    return read_image(path, max_side=max_side, depth=Depth.at(scale))
 
 
 def read_shown(path: str | Path, *, max_side: int | None = None, depth: Depth = _AUTO) -> tuple[ByteImage, Shown | None]:
@@ -134,14 +135,40 @@ def read_values(path: str | Path) -> Values | None:
         raise unreadable(path, error) from error
 
 
-def image_size(path: str | Path) -> tuple[int, int]:
+def picture_pixels(image: Image.Image, name: str | Path, depth: Depth = _AUTO) -> tuple[ByteImage, Shown | None]:
+    """Return a picture of Pillow as :func:`read_shown` reads one from a file; ``name`` only serves error messages.
+
+    Raises:
+        ImageError: it is damaged, or has more than ``MAX_PIXELS`` pixels.
+    """
+    try:
+        _require_pixels(image)
+        with large_allowed(image):
+            image.load()
+        if image.mode.startswith("I") or image.mode == "F":  # of deep colours Pillow has kept 8 bits
+            return _deep_to_rgb(image, b"", depth)
+        return _to_rgb(image), None
+    except Exception as error:  # a file that is opened may still be damaged
+        raise unreadable(name, error) from error
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Return width and height of a picture of Pillow in pixels after EXIF rotation."""
+    return image.size[::-1] if orientation_of(image) in (5, 6, 7, 8) else image.size
+
+
+def image_size(path: str | Path, data: bytes | None = None) -> tuple[int, int]:
     """Return width and height of a photo in pixels after EXIF rotation; only the file's header is read.
+
+    Args:
+        path: the file.
+        data: its bytes, where they are in memory; ``path`` then only serves error messages.
 
     Raises:
         ImageError: as for :func:`read_image`, as far as the header shows it.
     """
     try:
-        with open_file(path) as file, open_image(file) as image:
+        with open_file(path) if data is None else BytesIO(data) as file, open_image(file) as image:
             width, height = image.size
             if image.format == "TIFF":  # Pillow turns these itself, some versions only when the pixels are read
                 tags = _tiff_tags(image)
@@ -191,13 +218,17 @@ def open_image(file: IO[bytes]) -> Image.Image:
             image = Image.open(file, formats=_FORMATS)
     except (UnidentifiedImageError, KeyError) as error:  # KeyError: a TIFF's compression
         raise UnidentifiedImageError(why_not_a_photo(file)) from error
+    _require_pixels(image)
+    return image
+
+
+def _require_pixels(image: Image.Image) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise _TooLarge(
             f"it claims {width} x {height} pixels, more than the {MAX_PIXELS:,} that are read; cut it into tiles, for example "
             "by 'gdal_retile.py -ps 8192 8192 -overlap 512 -targetDir TILES PHOTO' of GDAL, or remove it"
         )
-    return image
 
 
 @contextmanager

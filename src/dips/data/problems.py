@@ -19,5 +19,5 @@ class ProblemRecord(Record, frozen=True, kw_only=True):
 
     @staticmethod
     def of(problems: Iterable[Problem]) -> list[ProblemRecord]:
-        """Return the records of these problems; a name that is not text has its bytes written as ``\\udc..``."""
+        """Return the records of these problems; :func:`~dips.system.files.as_text` spells names that are not text."""
         return [ProblemRecord(path=as_text(str(problem.path)), why=as_text(problem.message)) for problem in problems]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -11,13 +12,24 @@ from dips.errors import RunError
 from dips.formats.records import PredictionRecord
 from dips.system.records import Record, to_json
 
-__all__ = ["Add", "Format", "JsonArray", "SharedClasses"]
+__all__ = ["Add", "Format", "JsonArray", "SharedClasses", "xml_text"]
+
+_NOT_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 Add = Callable[[PredictionRecord, str], None]
 """Writes a photo: its record, and the path of its results below the format's own folder, without suffix."""
 
 Format = Callable[[Path], AbstractContextManager[Add]]
 """Opens the files of a format in a folder; they appear when the block ends without error."""
+
+
+def xml_text(text: str) -> str:
+    """Return text without what XML cannot hold: control characters, halves of pairs and two others become a question mark.
+
+    >>> xml_text("owl\x1b[31m")
+    'owl\ufffd[31m'
+    """
+    return _NOT_XML.sub("\ufffd", text)
 
 
 class SharedClasses:

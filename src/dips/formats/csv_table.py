@@ -11,6 +11,7 @@ from dips.formats.base import Add
 from dips.formats.records import PredictionRecord
 from dips.scoremaps.rle import area
 from dips.system.files import atomic_file
+from dips.system.spreadsheet import as_cell
 
 __all__ = ["csv_writer"]
 
@@ -21,6 +22,8 @@ _COLUMNS = ("photo", "width", "height", "label", "label_score", "x0", "y0", "x1"
 def csv_writer(folder: Path) -> Iterator[Add]:
     """Write ``boxes.csv``; a photo without boxes has one line, whose columns of the box are empty.
 
+    Names that a spreadsheet would compute have an apostrophe before them, see :func:`dips.system.spreadsheet.as_cell`.
+
     Raises:
         RunError: the file cannot be written.
     """
@@ -29,7 +32,7 @@ def csv_writer(folder: Path) -> Iterator[Add]:
         rows.writerow(_COLUMNS)
 
         def add(record: PredictionRecord, stem: str) -> None:
-            photo = [record.name, record.width, record.height, record.label, record.label_score]
+            photo = [as_cell(record.name), record.width, record.height, as_cell(record.label), record.label_score]
             for entry in record.boxes:
                 rows.writerow([*photo, *entry.box, entry.score, area(entry.mask.counts)])
             if not record.boxes:

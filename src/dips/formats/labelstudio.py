@@ -12,7 +12,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 from numpy.typing import NDArray
 
-from dips.formats.base import Add, JsonArray, SharedClasses
+from dips.formats.base import Add, JsonArray, SharedClasses, xml_text
 from dips.formats.records import BoxRecord, PredictionRecord
 from dips.scoremaps.rle import run_lengths
 from dips.system.files import atomic_file
@@ -44,7 +44,7 @@ def labelstudio_writer(folder: Path) -> Iterator[Add]:
 
         yield add
         file.write("\n]\n")
-    labels = "".join(f"      <Label value={quoteattr(name)}/>\n" for name in classes.objects)
+    labels = "".join(f"      <Label value={quoteattr(xml_text(name))}/>\n" for name in classes.objects)
     with atomic_file(folder / "labelstudio.xml") as file:
         file.write(
             '<View>\n  <Image name="image" value="$image" zoom="true"/>\n'
@@ -79,10 +79,10 @@ def _results(record: PredictionRecord, entry: BoxRecord, index: int) -> list[dic
         "width": 100 * (x1 - x0) / width,
         "height": 100 * (y1 - y0) / height,
         "rotation": 0,
-        "rectanglelabels": [record.label],
+        "rectanglelabels": [xml_text(record.label)],
     }
     strokes = brush(entry.crop(), corner=entry.corners[:2], size=(width, height))
-    mask = {"format": "rle", "rle": strokes, "brushlabels": [record.label]}
+    mask = {"format": "rle", "rle": strokes, "brushlabels": [xml_text(record.label)]}
     return [
         {"id": f"box{index}", "type": "rectanglelabels", "from_name": "box", **common, "value": box},
         {"id": f"mask{index}", "type": "brushlabels", "from_name": "mask", **common, "value": mask},

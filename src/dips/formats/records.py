@@ -32,6 +32,8 @@ __all__ = [
 SCHEMA_VERSION = 1
 """Grows when a key of the JSON is renamed, removed or changes its meaning; new keys do not change it."""
 
+_MAX_PIXELS = 1 << 31  # of a photo; a damaged number must not fill the memory
+
 
 class MaskRecord(Record, frozen=True, kw_only=True):
     """The mask of an object as COCO has it.
@@ -120,12 +122,22 @@ class PredictionRecord(Record, frozen=True, kw_only=True):
     scale: tuple[float, float] | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
-        if self.width < 1 or self.height < 1:
-            raise ValueError(f"a photo has no {self.width} x {self.height} pixels")
+        if self.width < 1 or self.height < 1 or self.width * self.height > _MAX_PIXELS:
+            raise ValueError(f"a photo has no {self.width:.9g} x {self.height:.9g} pixels")
         if self.label not in self.class_scores:
-            raise ValueError(f"the label '{self.label}' is not among the classes")
+            raise ValueError(f"the label '{self.label[:80]}' is not among the classes")
         if self.scale and not self.scale[0] < self.scale[1]:
             raise ValueError("black must lie below white")
+        shares = (self.label_score, *self.class_scores.values(), self.threshold, self.min_area, self.min_score)
+        if not all(0 <= share <= 1 for share in (*shares, *(entry.score for entry in self.boxes))):
+            raise ValueError("a score, threshold or area is not between 0 and 1")
+        if self.max_boxes < 1:
+            raise ValueError("max_boxes is below 1")
+        for x0, y0, x1, y1 in (entry.box for entry in self.boxes):
+            if not (0 <= x0 < x1 <= self.width and 0 <= y0 < y1 <= self.height):
+                raise ValueError("a box is not inside the photo")
+        if any(entry.mask.size != (self.height, self.width) for entry in self.boxes):
+            raise ValueError("a mask is not as large as the photo")
 
 
 class SkippedRecord(Record, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
-from dips.formats.base import Add
+from dips.formats.base import Add, xml_text
 from dips.formats.records import PredictionRecord
 from dips.system.files import atomic_file
 
@@ -18,6 +18,7 @@ __all__ = ["voc_writer"]
 def voc_writer(folder: Path) -> Iterator[Add]:
     """Write ``voc/NAME.xml``.
 
+    ``folder`` is the photo's below the one that was predicted; where it lies in that one itself, that one's name.
     ``score`` is an element of ours that readers of VOC ignore. ``truncated``: the box touches the photo's border.
 
     Raises:
@@ -36,7 +37,8 @@ def voc_writer(folder: Path) -> Iterator[Add]:
 def _annotation(record: PredictionRecord) -> ElementTree.Element:
     name, width, height = PurePosixPath(record.name), record.width, record.height
     top = ElementTree.Element("annotation")
-    _add(top, folder=name.parent.as_posix(), filename=name.name)
+    inside = record.folder if len(name.parts) == 1 else name.parent.as_posix()
+    _add(top, folder=inside, filename=name.name)
     _add(ElementTree.SubElement(top, "source"), database="DiPS, predicted")
     _add(ElementTree.SubElement(top, "size"), width=width, height=height, depth=3)
     _add(top, segmented=0)
@@ -51,6 +53,4 @@ def _annotation(record: PredictionRecord) -> ElementTree.Element:
 
 def _add(parent: ElementTree.Element, **texts: object) -> None:
     for name, text in texts.items():
-        # XML cannot hold control characters and two others, which file names may contain
-        words = "".join(c if (c >= " " and c not in "\ufffe\uffff") or c in "\t\n" else "\ufffd" for c in str(text))
-        ElementTree.SubElement(parent, name).text = words
+        ElementTree.SubElement(parent, name).text = xml_text(str(text))

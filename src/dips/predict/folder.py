@@ -25,7 +25,7 @@ from typing import Any
 from dips import formats
 from dips.errors import ConfigError, ImageError
 from dips.formats.records import PredictionRecord, SkippedRecords, read_prediction, skipped_records
-from dips.predict.naming import name_photos, stems_of
+from dips.predict.naming import name_photos, stems_of, texts_of
 from dips.predict.prediction import Prediction
 from dips.predict.results import MARK, locate, read_records
 from dips.system.console import log
@@ -85,10 +85,11 @@ class PredictionFolder:
 
     Attributes:
         claim: the folder, and what identifies the work that fills it.
-        names, folder: see :func:`dips.predict.naming.name_photos`.
+        names, folder: see :func:`dips.predict.naming.name_photos`; the names are text.
         stems: for each photo the path of its results inside ``json/`` and the others, without suffix.
         formats: of :data:`FORMATS`.
-        beside: photos with a relative path are looked for from the current folder, and from those that hold this one.
+        beside: photos with a relative path are looked for from the current folder, and from those that hold this one; None
+            where the user gave the paths.
         skipped: photos that could not be read, or not be drawn on.
     """
 
@@ -97,7 +98,7 @@ class PredictionFolder:
     folder: str
     stems: Mapping[Path, str]
     formats: tuple[str, ...]
-    beside: Path
+    beside: Path | None
     skipped: list[Problem] = field(default_factory=list)
 
     @staticmethod
@@ -113,7 +114,7 @@ class PredictionFolder:
         """
         names, folder = name_photos(images, leave_out=out)
         claim = _claim(out, map(os.path.abspath, names), formats, made_with)
-        return PredictionFolder(claim, names, folder, stems_of(names), formats, out)
+        return PredictionFolder(claim, texts_of(names), folder, stems_of(names), formats, None)
 
     @staticmethod
     def from_finished(source: Path, out: Path, *, formats: tuple[str, ...], made_with: Mapping[str, Any]) -> PredictionFolder:
@@ -179,15 +180,16 @@ class PredictionFolder:
             except ImageError as error:  # moved or damaged since it was predicted; its objects are not lost
                 self.skip(path, f"{error}; its boxes are kept, the overlay is missing")
         record = prediction.record(
-            path=as_text(path.as_posix()),
-            name=as_text(self.names[path]),
+            path=_path_text(path),
+            name=self.names[path],
             folder=as_text(self.folder),
             model=str(self.claim.identity.get("model", ""))[:12],
         )
         write_json(self._file("json", path), record, indent=1)  # the last file: it says that the photo is done
 
     def _write_overlay(self, prediction: Prediction) -> None:
-        data = prediction.overlay_jpeg(locate(prediction.path, self.beside))
+        path = prediction.path if self.beside is None else locate(prediction.path, self.beside)
+        data = prediction.overlay_jpeg(path)
         with atomic_file(self._file("overlays", prediction.path), "wb") as file:
             file.write(data)
 
@@ -216,10 +218,16 @@ class PredictionFolder:
         for path in self.names:
             file = self._file("json", path)
             if file.is_file():
-                yield read_prediction(file), as_text(self.stems[path])
+                yield read_prediction(file), self.stems[path]
 
     def _file(self, kind: str, path: Path) -> Path:
         return self.out / kind / f"{self.stems[path]}{_SUFFIXES[kind]}"
+
+
+def _path_text(path: Path) -> str:
+    """Return a photo's path as text, unless that would be another photo's: then as it is, which JSON can hold."""
+    plain, text = path.as_posix(), as_text(path.as_posix())
+    return plain if text != plain and Path(text).exists() else text
 
 
 def _claim(out: Path, photos: Iterable[str], formats: tuple[str, ...], made_with: Mapping[str, Any]) -> Claim:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from dips.data.photo_files import gather_images
+from dips.predict.inputs import Photo, gather_photos
 from dips.predict.prediction import Prediction
 from dips.predict.predictor import Predictor
 from dips.system.console import log
@@ -40,19 +40,23 @@ class PredictionModel(ABC):
         """Return the pretrained weights that the model was made with, in a line."""
 
     def predict(
-        self, photos: str | Path | Iterable[str | Path], *, skipped: Callable[[Path, str], None] | None = None
+        self, photos: Photo | Iterable[Photo], *, skipped: Callable[[Path, str], None] | None = None
     ) -> Iterator[Prediction]:
         """Predict class, boxes, mask and score map of photos, one at a time.
 
         Args:
-            photos: a photo, a folder, or several of these.
+            photos: the path of a photo or of a folder, an array ``(H, W, 3) uint8`` RGB or ``(H, W)`` grey, a picture of PIL,
+                the bytes of an image file, or several of these. The ``path`` of what is in memory is ``picture-N``, N being its
+                place, from 0.
             skipped: callback ``(path, reason)`` for photos that cannot be read; by default they are logged.
 
         Raises:
-            DataError: there is no photo.
+            DataError: there is no photo, a path that was given alone does not exist, or something is of another type.
         """
-        paths = gather_images(photos)
-        return self.predictor.for_photos(paths).photos(paths, skipped or (lambda path, reason: log(f"skipped: {reason}")))
+        found = gather_photos(photos, is_told=skipped is not None)
+        paths = [photo for photo in found if isinstance(photo, Path)] if isinstance(found, list) else []
+        predictor = self.predictor.for_photos(paths) if paths else self.predictor
+        return predictor.photos(found, skipped or (lambda path, reason: log(f"skipped: {reason}")))
 
 
 def weights_line(weights: Mapping[str, Mapping[str, str]]) -> str:

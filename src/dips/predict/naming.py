@@ -12,9 +12,11 @@ from pathlib import Path, PurePosixPath
 from dips.data.photo_files import VIDEOS, expand, find_images, log_left_out
 from dips.data.signatures import KINDS
 from dips.errors import DataError
+from dips.system.console import log
+from dips.system.files import as_text
 from dips.types import Problem
 
-__all__ = ["name_photos", "shortened", "stems_of"]
+__all__ = ["name_photos", "stems_of", "texts_of"]
 
 MAX_NAME_BYTES = 180  # of a file; temporary files beside it have longer names, and 255 is the limit
 
@@ -74,15 +76,44 @@ def stems_of(names: Mapping[Path, str]) -> dict[Path, str]:
         chosen = stem if counts[_folded(stem)] == 1 else names[path]
         last = PurePosixPath(chosen).name
         if _folded(chosen) in taken or len(os.fsencode(last)) > MAX_NAME_BYTES:
-            chosen = PurePosixPath(chosen).with_name(shortened(last, names[path])).as_posix()
+            chosen = PurePosixPath(chosen).with_name(f"{last[:40]}-{_digest(names[path])}").as_posix()
         taken.add(_folded(chosen))
         stems[path] = chosen
     return stems
 
 
-def shortened(stem: str, name: str) -> str:
-    """Return the beginning of a stem with a checksum of the photo's whole name."""
-    return f"{stem[:40]}-{hashlib.sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}"
+def texts_of(names: Mapping[Path, str]) -> dict[Path, str]:
+    """Return the names as text, see :func:`~dips.system.files.as_text`, which stay different; say which ones are spelled.
+
+    >>> list(texts_of({Path("a"): "M%FChle.jpg", Path("b"): "1.jpg"}).values())
+    ['M%FChle.jpg', '1.jpg']
+    """
+    texts = {path: as_text(name) for path, name in names.items()}
+    spelled = [path for path, name in names.items() if _is_bytes(name)]
+    taken = {name for path, name in names.items() if path not in set(spelled)} if spelled else set()
+    for path in spelled:
+        if texts[path] in taken:
+            whole = PurePosixPath(texts[path])
+            texts[path] = whole.with_name(f"{whole.stem}-{_digest(names[path])}{whole.suffix}").as_posix()
+    if spelled:
+        log(
+            f"{len(spelled)} names are not UTF-8 text, such as {texts[spelled[0]]}: so results call them inside, but their "
+            "files have the photos' own names"
+        )
+    return texts
+
+
+def _is_bytes(name: str) -> bool:
+    """Return whether a name is none that UTF-8 can hold."""
+    try:
+        os.fsencode(name).decode()
+    except ValueError:
+        return True
+    return False
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:12]
 
 
 def _folded(name: str) -> str:

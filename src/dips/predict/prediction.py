@@ -7,7 +7,6 @@ A record and its score map make the prediction again; objects are found in a sco
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,13 @@ import numpy as np
 from msgspec import UNSET
 from numpy.typing import ArrayLike, NDArray
 
-from dips.data.depth import Scale
+from dips.data.depth import Depth, Scale
 from dips.data.images import ByteImage, decode_image, encode_image, fitted_size, read_scaled, resize_image
-from dips.errors import DataError, RunError
+from dips.errors import DataError, ImageError, RunError
 from dips.formats.records import BoxRecord, MaskRecord, PredictionRecord
 from dips.pictures.overlay import overlay
-from dips.predict.naming import MAX_NAME_BYTES, shortened
+from dips.predict.inputs import Photo, gather_photos
+from dips.predict.naming import stems_of
 from dips.scoremaps.levels import boxes_from_map, packed, stretched, unpacked
 from dips.scoremaps.rle import encode
 from dips.system.files import as_text, atomic_file
@@ -204,10 +204,10 @@ class Prediction:
             folder=folder,
             width=width,
             height=height,
-            label=self.label,
+            label=as_text(self.label),
             label_score=_rounded(self.label_score),
-            class_scores={name: _rounded(score) for name, score in zip(self.classes, self.class_scores, strict=True)},
-            background=self.background,
+            class_scores={as_text(name): _rounded(score) for name, score in zip(self.classes, self.class_scores, strict=True)},
+            background=None if self.background is None else as_text(self.background),
             boxes=tuple(boxes),
             threshold=float(self.threshold),  # not rounded: the same objects are found again
             min_area=float(self.min_area),
@@ -297,37 +297,56 @@ class Prediction:
             legend=legend,
         )
 
-    def overlay_jpeg(self, photo: Path) -> bytes:
-        """Return the overlay on the photo in this file as JPEG, its longer side at most :data:`MAX_OVERLAY_SIDE` pixels.
+    def overlay_jpeg(self, photo: Path | ByteImage) -> bytes:
+        """Return the overlay on the photo as JPEG, its longer side at most :data:`MAX_OVERLAY_SIDE` pixels.
+
+        Args:
+            photo: its file, or its pixels ``(H, W, 3)`` RGB.
 
         Raises:
             ImageError: the photo cannot be read.
         """
-        pixels = read_scaled(photo, self.scale, max_side=MAX_OVERLAY_SIDE)
+        pixels = read_scaled(photo, self.scale, max_side=MAX_OVERLAY_SIDE) if isinstance(photo, Path) else photo
         size = fitted_size(self.size, MAX_OVERLAY_SIDE)
         picture = self.at(size).overlay(resize_image(pixels, size))
         return encode_image(picture, ".jpg", cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY)
 
-    def save(self, folder: str | Path) -> None:
-        """Write ``NAME.json``, ``NAME.mask.png`` and ``NAME.overlay.jpg`` into ``folder``, NAME being the photo's, shortened
-        where it is longer than 180 bytes.
+    def save(self, folder: str | Path, photo: Photo | None = None) -> None:
+        """Write ``NAME.json``, ``NAME.mask.png`` and ``NAME.overlay.jpg`` into ``folder``; NAME is the photo's, or
+        a shorter one.
+
+        Args:
+            photo: what was predicted, where that was not a file.
 
         Raises:
+            DataError: ``photo`` is not as large as the photo that was predicted.
             RunError: one of them exists already, or cannot be written.
             ImageError: the photo, on which boxes are drawn, cannot be read; nothing is written then.
         """
-        stem = self.path.stem
-        if len(os.fsencode(stem)) > MAX_NAME_BYTES:
-            stem = shortened(stem, self.path.name)
+        stem = stems_of({self.path: self.path.name})[self.path]
         record, mask, picture = (Path(folder) / f"{stem}{end}" for end in (".json", ".mask.png", ".overlay.jpg"))
         for path in (record, mask, picture):
             if path.exists():
                 raise RunError(f"{path} already exists; nothing was changed. Choose another folder")
-        drawn = self.overlay_jpeg(self.path)  # the first thing that can fail
+        if photo is None and not self.path.is_file():
+            raise ImageError(
+                f"{self.path} is no file; give the picture that was predicted, save(folder, picture), or move it back"
+            )
+        drawn = self.overlay_jpeg(self.path if photo is None else self._pixels(photo))  # the first thing that can fail
         self.write_mask(mask)
         with atomic_file(picture, "wb") as file:
             file.write(drawn)
         write_json(record, self.record(), indent=1)
+
+    def _pixels(self, photo: Photo) -> ByteImage:
+        picture = next(iter(gather_photos(photo, is_told=False)))
+        depth = Depth.at(self.scale)
+        pixels = read_scaled(picture, self.scale) if isinstance(picture, Path) else picture.read(None, depth)[0]
+        if self.size != pixels.shape[1::-1]:
+            raise DataError(
+                f"{self.path} was predicted at {self.size[0]} x {self.size[1]} pixels, this picture has another size"
+            )
+        return pixels
 
 
 def _frame(size: tuple[int, int]) -> tuple[int, int]:

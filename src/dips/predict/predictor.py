@@ -22,6 +22,7 @@ from dips.data.images import ByteImage, image_size, read_shown, resize_image
 from dips.data.scale import depth_of
 from dips.data.windows import PhotoWindows, open_photo
 from dips.errors import ConfigError, ImageError
+from dips.predict.inputs import Picture
 from dips.predict.prediction import Prediction
 from dips.scoremaps.tiles import Blend, ClassVote, Tiles
 from dips.system.console import log
@@ -30,8 +31,8 @@ from dips.types import Answer, Answerer, FloatArray, PhotoBatch
 __all__ = ["Predictor"]
 
 
-def _as_context(photo: PhotoWindows) -> AbstractContextManager[PhotoWindows]:
-    return nullcontext(photo)
+def _windows(photo: Picture, scale: Scale | None) -> AbstractContextManager[PhotoWindows]:
+    return nullcontext(PhotoWindows(photo.read(None, Depth.at(scale))[0], photo.size()))
 
 
 TILED_MIN_SCORE = 0.6  # measured: docs/results.md
@@ -97,16 +98,16 @@ class Predictor:
         other.depth, other._told = depth_of(paths, self.depth), False
         return other
 
-    def photos(self, paths: Iterable[Path], skipped: Callable[[Path, str], None]) -> Iterator[Prediction]:
+    def photos(self, photos: Iterable[Path | Picture], skipped: Callable[[Path, str], None]) -> Iterator[Prediction]:
         """Predict readable photos, in order; ``skipped`` is called with the path of each other one, and the reason."""
-        remaining = iter(paths)
+        remaining = iter(photos)
         while group := list(islice(remaining, self.config.batch)):
             views: list[_View] = []
-            for path in group:
+            for photo in group:
                 try:
-                    views.append(self._view(path))
+                    views.append(self._view(photo))
                 except ImageError as error:
-                    skipped(path, str(error))
+                    skipped(photo.path if isinstance(photo, Picture) else photo, str(error))
             for view, whole, probabilities in self._answers(views):
                 try:
                     yield self._predict(view, whole, probabilities)
@@ -121,12 +122,18 @@ class Predictor:
         """
         return next(self._predict(*answer) for answer in self._answers([self._view(path)]))
 
-    def _view(self, path: Path) -> _View:
-        photo, shown = read_shown(path, max_side=self.networks.side, depth=self.depth)
-        if shown is None:
-            return _View(path, image_size(path), self._square(photo), None, partial(open_photo, path))
-        self._tell(path, shown)
-        return _View(path, image_size(path), self._square(photo), shown.scale, partial(open_photo, path, shown.scale))
+    def _view(self, photo: Path | Picture) -> _View:
+        opened: Callable[..., AbstractContextManager[PhotoWindows]]
+        if isinstance(photo, Picture):
+            path, size, opened = photo.path, photo.size(), partial(_windows, photo)
+            pixels, shown = photo.read(self.networks.side, self.depth)
+        else:
+            pixels, shown = read_shown(photo, max_side=self.networks.side, depth=self.depth)
+            path, size, opened = photo, image_size(photo), partial(open_photo, photo)
+        if shown is not None:
+            self._tell(path, shown)
+        scale = None if shown is None else shown.scale
+        return _View(path, size, self._square(pixels), scale, partial(opened, scale))
 
     def _tell(self, path: Path, shown: Shown) -> None:
         """Say once that photos are not shown with the scale of the training photos."""
@@ -139,15 +146,11 @@ class Predictor:
 
     def pictures(self, pictures: Iterable[tuple[Path, ByteImage]]) -> Iterator[Prediction]:
         """Predict pictures ``(H, W, 3) uint8`` RGB, in order; their paths are only names."""
-        remaining = iter(pictures)
-        while group := list(islice(remaining, self.config.batch)):
-            opened = [(path, PhotoWindows(pixels, (pixels.shape[1], pixels.shape[0]))) for path, pixels in group]
-            views = [
-                _View(path, photo.size, self._square(pixels), None, partial(_as_context, photo))
-                for (path, photo), (_, pixels) in zip(opened, group, strict=True)
-            ]
-            for view, whole, probabilities in self._answers(views):
-                yield self._predict(view, whole, probabilities)
+
+        def refuse(path: Path, reason: str) -> None:
+            raise ImageError(reason)
+
+        return self.photos((Picture.of(path, pixels) for path, pixels in pictures), refuse)
 
     def _answers(self, views: Sequence[_View]) -> Iterator[tuple[_View, FloatArray, FloatArray]]:
         """Return the networks' answer about each photo as a whole: the view, its map and its class probabilities."""

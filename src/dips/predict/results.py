@@ -11,6 +11,7 @@ from pathlib import Path
 from dips.errors import ImageError, RunError
 from dips.formats.records import PredictionRecord, read_prediction
 from dips.predict.prediction import Prediction
+from dips.system.files import is_remote, named_so
 
 __all__ = ["MARK", "is_finished", "locate", "predict_again", "read_records"]
 
@@ -75,9 +76,15 @@ def locate(photo: Path, folder: Path) -> Path:
     """Return where a predicted photo is now: a relative path counts from the current folder, else from one around ``folder``.
 
     Raises:
-        ImageError: it is in none of them.
+        ImageError: it is in none of them, or on another computer.
     """
+    if is_remote(photo, folder):
+        raise ImageError(
+            f"{photo} is on another computer, which is not asked; give its folder a drive letter and predict again"
+        )
+    names = named_so(str(photo))
     for base in (Path(), *folder.absolute().parents):
-        if (base / photo).is_file():
-            return base / photo
+        for name in names:
+            if (base / name).is_file():
+                return base / name
     raise ImageError(f"{photo} does not exist; call dips from the folder in which the photos were predicted")

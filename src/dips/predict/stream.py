@@ -35,7 +35,11 @@ __all__ = ["Frame", "FrameJournal", "FramePrediction", "predict_frames", "video_
 
 POLL_SECONDS = 1.0  # between two looks into a folder
 POLLS_UNTIL_SKIPPED = 10  # an unreadable photo may still be on its way
+CLOCK_TICK = 1e-3  # seconds; some containers round times to it
 COMPLETE_FRACTION = 0.9  # a video's header may promise a few frames more than there are
+# how files that hold a video themselves begin: Matroska, AVI, WMV, FLV, OGG, streams of MPEG (and of H.264)
+_MAGIC = (b"\x1a\x45\xdf\xa3", b"RIFF", b"\x30\x26\xb2\x75", b"FLV", b"OggS", b"\0\0\1", b"\0\0\0\1")
+_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")  # the first one's kind in MP4 and MOV
 _LABELS = {
     "model": "another model",
     "file": "another exported file",
@@ -52,7 +56,7 @@ class Frame:
     Attributes:
         source: the video, or the photo's own file.
         name: of a photo its path below the folder, of a video's frame ``frame-NUMBER``.
-        time: seconds from the video's beginning; of a photo None.
+        time: seconds from the video's beginning, as the file has it; of a photo None.
 
     >>> Frame(Path("flight.mp4"), "frame-0000050", 2.0).time
     2.0
@@ -70,26 +74,27 @@ def video_frames(path: Path, rate: float, done: frozenset[str] | set[str] = froz
     """Read frames of a video and their pixels ``(H, W, 3) uint8`` RGB, upright as its player shows it.
 
     Args:
-        rate: frames per second of the video; 0, or more than it has, takes all of them.
+        rate: frames per second of the video's own time; 0, or more than it has, takes all of them.
         done: names of frames that are left out.
 
     Raises:
-        DataError: it cannot be opened, or ends before its first frame.
+        DataError: it is no video, cannot be opened, or ends before its first frame.
     """
     if not path.is_file():
         raise DataError(f"{path} does not exist; give a video or a folder")
+    _require_container(path)
     video = cv2.VideoCapture(str(path))
     try:
-        video_rate = video.get(cv2.CAP_PROP_FPS)
         if not video.isOpened():
             raise DataError(f"{path} is not a video that can be read here; convert it to MP4 (H.264)")
-        step = video_rate / rate if rate > 0 and math.isfinite(video_rate) and video_rate > rate else 1.0
-        number, next_number = -1, 0.0
+        clock = _Clock(float(video.get(cv2.CAP_PROP_FPS)))
+        number, next_time = -1, 0.0
         while video.grab():
             number += 1
-            if number + 1e-6 < next_number:
+            seconds = clock.seconds(number, float(video.get(cv2.CAP_PROP_POS_MSEC)) / 1000)
+            if rate > 0 and clock.is_running and seconds + CLOCK_TICK < next_time:
                 continue
-            next_number += step
+            next_time = (math.floor((seconds + CLOCK_TICK) * rate) + 1) / rate if rate > 0 else 0.0
             name = f"frame-{number:07d}"
             if name in done:
                 continue
@@ -97,7 +102,6 @@ def video_frames(path: Path, rate: float, done: frozenset[str] | set[str] = froz
             if not is_decoded:
                 log(f"skipped: frame {number} of {path} is damaged")
                 continue
-            seconds = number / video_rate if video_rate > 0 else float(video.get(cv2.CAP_PROP_POS_MSEC)) / 1000
             yield Frame(path, name, seconds), np.ascontiguousarray(picture[..., ::-1])
         promised = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
         if number + 1 < COMPLETE_FRACTION * promised:
@@ -106,6 +110,47 @@ def video_frames(path: Path, rate: float, done: frozenset[str] | set[str] = froz
             raise DataError(f"{path} holds no frame that can be read; convert it to MP4 (H.264)")
     finally:
         video.release()
+
+
+def _require_container(path: Path) -> None:
+    """Check by its first bytes that a file holds a video itself.
+
+    FFmpeg looks at the content, whatever the name is, and would follow a playlist to files, and addresses, that it names.
+
+    Raises:
+        DataError: it does not, or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(3 * 192)
+    except OSError as error:
+        raise DataError(f"{path} cannot be opened: {error.strerror or error}") from error
+    packets = (size for size, start in ((188, 0), (192, 4)) if len(head) > size and {head[start], head[start + size]} == {0x47})
+    if not (head.startswith(_MAGIC) or head[4:8] in _BOXES or any(packets)):
+        raise DataError(
+            f"{path} is not a video: it does not begin like MP4, AVI, MKV, MPEG, WMV, FLV or OGG, and playlists are not "
+            "followed; convert it to MP4 (H.264)"
+        )
+
+
+class _Clock:
+    """When each frame is shown, for videos of any rate, also a varying one."""
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate if math.isfinite(rate) and rate > 0 else 0.0
+        self._anchor = (0, 0.0)  # the last frame that said its time
+        self._last = 0.0
+        self.is_running = True
+
+    def seconds(self, number: int, told: float) -> float:
+        """Return when frame ``number`` is shown, from what the file says; counted on by its rate where that does not grow."""
+        if math.isfinite(told) and told > self._last:
+            self._anchor = (number, told)
+            self._last = told
+        elif number and self._rate:
+            self._last = self._anchor[1] + (number - self._anchor[0]) / self._rate
+        self.is_running = not number or self._last > 0
+        return self._last
 
 
 def predict_frames(predictor: Predictor, frames: Iterable[tuple[Frame, ByteImage]]) -> Generator[FramePrediction, None, None]:

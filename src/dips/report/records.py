@@ -40,6 +40,12 @@ class BoxNumbers(Record, frozen=True, kw_only=True):
     intervals: dict[str, Any] | None = None
     curves: dict[str, list[float]] = msgspec.field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.curves and not {"tau", "30", "50", "70"} <= self.curves.keys():
+            raise ValueError("curves lack tau, or an IoU")
+        if len(set(map(len, self.curves.values()))) > 1:
+            raise ValueError("curves are of different lengths")
+
 
 class ThresholdNumbers(Record, frozen=True, kw_only=True):
     """What :meth:`dips.evaluate.result.ThresholdResult.record` says, at thresholds ``tau`` that were chosen on validation."""
@@ -64,6 +70,10 @@ class Activations(Record, frozen=True, kw_only=True):
     foreground_pixels: int
     background_pixels: int
     truth: str
+
+    def __post_init__(self) -> None:
+        if not len(self.edges) - 1 == len(self.foreground) == len(self.background):
+            raise ValueError("activations have more or fewer edges than bins")
 
 
 class Dissection(Record, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from dips.report.photos import PHOTOS, REMEDY, ROWS, read_shown
 from dips.report.records import Evaluation, Run, with_words
 from dips.system.files import file_sha256
 from dips.system.records import read_record
+from dips.system.spreadsheet import from_cell
 
 __all__ = ["write_run_report"]
 
@@ -84,6 +85,7 @@ def _rows(path: Path, count: int) -> list[dict[str, str]]:
         if len(rows) != count or not all(row.keys() >= _COLUMNS for row in rows):
             return []
         for row in rows:
+            row.update({name: from_cell(row[name]) for name in ("id", "label", "predicted")})
             numbers = int(row["true_boxes"]), float(row["iou"] or 0), float(row["oracle_iou"] or 0)
             if not all(map(math.isfinite, numbers)):
                 raise ValueError(f"no number for {row['id']}")

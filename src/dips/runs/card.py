@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dips.runs.records import RunRecord
+from dips.system.console import printable
 from dips.system.files import atomic_file
 from dips.types import is_saliency_tuned
 
@@ -54,7 +55,7 @@ def write_card(path: Path, record: RunRecord, evaluation: Mapping[str, Any] | No
         "Use it with `dips predict` or `dips.load`; the settings are in `config.toml`, the numbers in `report.html`.",
     ]
     with atomic_file(path) as file:
-        file.write("\n".join(lines) + "\n")
+        file.write("\n".join(map(printable, lines)) + "\n")
 
 
 def _measured(evaluation: Mapping[str, Any] | None) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from dips.errors import RunError
 from dips.export.description import is_onnx, read_description
 from dips.runs.records import MODEL, read_model_record
-from dips.system.files import file_sha256
+from dips.system.files import as_text, file_sha256
 
 __all__ = ["class_names", "identity"]
 
@@ -28,9 +28,10 @@ def identity(run: Path) -> dict[str, str]:
 
 
 def class_names(run: Path) -> tuple[str, ...]:
-    """Return the names of all classes in the model's order.
+    """Return the names of all classes as text, in the model's order.
 
     Raises:
         RunError: it holds no finished run, or is damaged.
     """
-    return read_description(run).classes if is_onnx(run) else read_model_record(run).meta.classes
+    classes = read_description(run).classes if is_onnx(run) else read_model_record(run).meta.classes
+    return tuple(map(as_text, classes))

@@ -28,8 +28,11 @@ from dips.runs.checkpoint import load_model
 from dips.runs.records import CONFIG, REMEDY, read_run_record
 from dips.system.console import log
 from dips.system.device import pick_device
+from dips.system.files import is_remote
 
 __all__ = ["TrainedRun"]
+
+_OF_MAPS = ("mode", "flip", "second_look", "unet_share", "size")  # settings that make other score maps
 
 
 class TrainedRun(PredictionModel):
@@ -109,7 +112,7 @@ class TrainedRun(PredictionModel):
         """
         recorded = self.record.weights["transformer"]
         name = "embedded" if recorded.source == "embedded" else recorded.arch
-        there = recorded.source == "file" and Path(recorded.origin).exists()
+        there = recorded.source == "file" and not is_remote(Path(recorded.origin), self.run) and Path(recorded.origin).exists()
         weights = resolve(name, role="transformer", given=(*self.given, recorded.origin) if there else self.given)
         if weights.sha256 != recorded.sha256:
             raise WeightsError(
@@ -174,11 +177,16 @@ class TrainedRun(PredictionModel):
         """The networks, and how their maps become objects."""
         networks, threshold = self.networks, self.config.predict.threshold
         if threshold < 0 and not self.as_trained:
+            before, now = (vars(settings) for settings in (self.trained, self.config.predict))
+            changed = [f"{name}={value}" for name, value in now.items() if name in _OF_MAPS and value != before[name]]
             log(
-                "the threshold was chosen for other settings of predict; look at the pictures, and set predict.threshold "
-                "if it does not fit"
+                f"the threshold was chosen for other settings of predict than {', '.join(changed)}: boxes may be too large or "
+                "too small; look at the overlays, and set predict.threshold, or try others with 'dips boxes DIR --threshold'"
             )
-        config = dataclasses.replace(self.config.predict, threshold=self.best_tau["run"] if threshold < 0 else threshold)
+        # a file without the mode's threshold has none: the first photo then says so
+        config = dataclasses.replace(
+            self.config.predict, threshold=self.best_tau.get("run", -1.0) if threshold < 0 else threshold
+        )
         return Predictor(
             networks,
             config=config,

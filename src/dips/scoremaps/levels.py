@@ -34,11 +34,15 @@ MAX_BOXES = 65535
 """The largest number that a region can have (``uint16``)."""
 
 
+_ROUNDING = 1e-6  # beyond 0 and 1
+
+
 def checked_map(score_map: ArrayLike) -> NDArray[Any]:
     """Return the score map ``(H, W)`` as a floating-point array.
 
     Raises:
-        ProtocolError: it is not two-dimensional, is empty, or has values outside [0, 1] or NaN.
+        ProtocolError: it is not two-dimensional, is empty, or has NaN or values outside [0, 1]; by less than 1e-6,
+            as rounding leaves them, they are put there.
     """
     array = np.asarray(score_map)
     if array.ndim != 2 or array.size == 0:
@@ -48,10 +52,11 @@ def checked_map(score_map: ArrayLike) -> NDArray[Any]:
     low, high = float(array.min()), float(array.max())
     if np.isnan(low) or np.isnan(high):
         raise ProtocolError("a score map is in [0, 1] without NaN, but this one has NaN; find out where it comes from")
-    if not (low >= 0.0 and high <= 1.0):
+    if not (low >= -_ROUNDING and high <= 1.0 + _ROUNDING):
         remedy = "divide it by its maximum" if low >= 0 else "subtract its minimum, then divide it by its maximum"
-        raise ProtocolError(f"a score map is in [0, 1] without NaN, not in [{low:g}, {high:g}]; {remedy}")
-    return array if np.issubdtype(array.dtype, np.floating) else array.astype(np.float64)
+        raise ProtocolError(f"a score map is in [0, 1] without NaN, not in [{low:.9g}, {high:.9g}]; {remedy}")
+    floating = array if np.issubdtype(array.dtype, np.floating) else array.astype(np.float64)
+    return floating if low >= 0.0 and high <= 1.0 else np.clip(floating, 0, 1)
 
 
 def quantise(score_map: ArrayLike) -> NDArray[np.uint8]:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dips.errors import RunError
-from dips.system.environment import command_line
+from dips.system.console import log
+from dips.system.environment import command_line, torchrun_rank
 
 if TYPE_CHECKING:
     import torch
@@ -45,25 +46,49 @@ def pick_device(name: str = "auto") -> torch.device:
 def launch_fabric(name: str = "auto") -> Fabric:
     """Return a launched Fabric on the device called ``name``; under ``torchrun`` one per process, each with its own device.
 
+    Whatever else is in the environment, as a cluster puts it there, does not count: this process then computes alone.
+
     Raises:
-        RunError: there is no such device, or it cannot be used.
+        RunError: there is no such device, or it cannot be used, or another program started several copies of this process.
     """
     from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+    from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
     from lightning_fabric.strategies.ddp import DDPStrategy
 
-    local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    processes = 1
+    if torchrun_rank() is None:
+        _refuse_copies()
+    else:
+        processes = int(os.environ["WORLD_SIZE"])
     if processes > 1:
+        local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         if ":" in name:
             raise RunError(f"--device {name}: under torchrun each process gets its own device; leave out the number")
         # the others wait while the first process harvests, which may take hours
-        strategy = DDPStrategy(timeout=timedelta(days=7))
+        strategy = DDPStrategy(timeout=timedelta(days=7), cluster_environment=TorchElasticEnvironment())
         fabric = Fabric(accelerator=name, devices=local_processes, num_nodes=processes // local_processes, strategy=strategy)
     else:
         device = pick_device(name)
-        fabric = Fabric(accelerator=device.type, devices=[device.index or 0] if device.type == "cuda" else 1)
+        devices = [device.index or 0] if device.type == "cuda" else 1
+        fabric = Fabric(accelerator=device.type, devices=devices, plugins=[LightningEnvironment()])
     fabric.launch()
     return fabric
+
+
+def _refuse_copies() -> None:
+    """Check that no launcher but ``torchrun`` started this process several times; say so where it merely looks like that."""
+    copies = os.environ.get("SLURM_STEP_NUM_TASKS", "1")
+    if copies not in ("", "1"):
+        raise RunError(
+            f"srun started this command {copies} times, and all of them would write the same files; use srun --ntasks=1, or "
+            "start it with torchrun to train on several devices"
+        )
+    if os.environ.get("WORLD_SIZE", "1") not in ("", "1"):
+        log(
+            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but torchrun did not start this process; it computes alone (torchrun "
+            "trains on several devices)"
+        )
 
 
 def synchronise(device: torch.device) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "command_line", "store_folder", "usable_cores"]
+__all__ = ["__version__", "command_line", "store_folder", "torchrun_rank", "usable_cores"]
 
 
 def store_folder(folder: str | Path | None = None) -> Path:
@@ -26,6 +26,18 @@ def command_line() -> str:
     path = Path(program)
     is_dips = path.name in ("dips", "dips.exe", "dips-script.py") or path.parts[-2:] == ("dips", "__main__.py")
     return shlex.join(["dips" if is_dips else program, *arguments])
+
+
+def torchrun_rank() -> int | None:
+    """Return the number of this process among those that ``torchrun`` started, from 0; None if it did not start this one.
+
+    A cluster, or an earlier program, may have left some of the variables in the environment; only all of them together count.
+    """
+    try:
+        rank, processes, _ = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+    except (KeyError, ValueError):
+        return None
+    return rank if os.environ.get("MASTER_ADDR") and 0 <= rank < processes else None
 
 
 def usable_cores() -> int:

@@ -20,12 +20,17 @@ __all__ = [
     "as_text",
     "atomic_file",
     "file_sha256",
+    "is_remote",
     "is_temporary",
     "lock_file",
+    "named_so",
     "new_folder",
     "require_writable",
     "temporary_beside",
 ]
+
+_BYTES = re.compile("[\udc80-\udcff]+")  # of a name that is not UTF-8, as Python keeps them
+_ESCAPED = re.compile(rb"%([0-9A-F]{2})")
 
 
 def file_sha256(path: Path) -> str:
@@ -147,6 +152,32 @@ def new_folder(path: Path) -> Iterator[Path]:
 def as_text(name: str) -> str:
     """Return the name of a file or folder, which need not be valid text, as text that every file format can hold.
 
-    Bytes that are not UTF-8 become escapes (``\\udcff``), so that two names never have the same spelling.
+    A byte that is not UTF-8 becomes ``%`` and two digits, and a ``%`` before two such digits beside it ``%25``;
+    :func:`named_so` turns them back. Text is the same in every locale.
+
+    >>> as_text("M\udcfchle 50%.jpg"), as_text("M%FChle.jpg")
+    ('M%FChle 50%.jpg', 'M%FChle.jpg')
     """
+    if _BYTES.search(name):
+        name = _BYTES.sub(lambda found: _decoded(found[0].encode("utf-8", "surrogateescape")), name.replace("%", "\0"))
+        name = re.sub(r"\0(?=[0-9A-F]{2})", "%25", name).replace("\0", "%")
     return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _decoded(data: bytes) -> str:
+    return "".join(f"%{ord(c) - 0xDC00:02X}" if _BYTES.match(c) else c for c in data.decode("utf-8", "surrogateescape"))
+
+
+def named_so(text: str) -> list[str]:
+    """Return the names, as the system has them, that files may have whose name is ``text`` as :func:`as_text` gives it."""
+    data = text.encode("utf-8", "surrogatepass")
+    plain = _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), data)
+    return list(dict.fromkeys([text, *(os.fsdecode(each) for each in (data, plain) if os.name != "nt")]))
+
+
+def is_remote(path: Path, here: Path) -> bool:
+    """Return whether a path leads to another computer (``\\\\host\\share`` of Windows), and not to the one that ``here`` is on.
+
+    Windows shows its user's name to whichever computer a path in a file names.
+    """
+    return str(path).startswith("\\\\") and not (path.drive and path.drive.casefold() == here.absolute().drive.casefold())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -34,7 +35,12 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], labels: Mappi
     ['seed 0, now 1', 'another model']
     """
     changed = [key for key in dict.fromkeys([*before, *now]) if before.get(key) != now.get(key)]
-    return [labels.get(key, f"{key} {before.get(key)}, now {now.get(key)}") for key in changed]
+    return [labels.get(key, f"{key} {_shown(before.get(key))}, now {_shown(now.get(key))}") for key in changed]
+
+
+def _shown(value: Any) -> str:
+    """Return a value of a mark in words; a damaged mark may hold anything."""
+    return value if isinstance(value, str) else reprlib.repr(value)
 
 
 def refuse_other_work(path: Path, holds: str, differing: Sequence[str], *, remedy: str) -> None:

@@ -107,7 +107,7 @@ def load_state(path: Path) -> tuple[Progress, dict[str, dict[str, Tensor]]]:
             for key in file.keys():  # noqa: SIM118 - not a dict
                 part, _, name = key.partition("/")
                 parts.setdefault(part, {})[name] = file.get_tensor(key)
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, msgspec.ValidationError) as error:
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError, msgspec.ValidationError) as error:
         raise RunError(f"{path} cannot be resumed from ({error}); remove it and train from the start") from error
     return progress, parts
 
@@ -156,7 +156,7 @@ def trim_metrics(path: Path, epoch: int) -> None:
         return
     lines = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        with suppress(msgspec.DecodeError):
+        with suppress(msgspec.DecodeError, RecursionError):
             if msgspec.json.decode(line, type=_MetricsLine).epoch <= epoch:
                 lines.append(line + "\n")
     with atomic_file(path) as file:

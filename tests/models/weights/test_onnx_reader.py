@@ -93,3 +93,48 @@ def test_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(WeightsError, match=r"dips-wsol\[demo\]"):
         read_state(tmp_path / "d.onnx")
+
+
+def tensor_in(location: str, **more: str) -> Any:
+    tensor = onnx.TensorProto(name="fc.weight", data_type=onnx.TensorProto.UINT8, dims=[6])
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in {"location": location, **more}.items():
+        tensor.external_data.add(key=key, value=value)
+    return tensor
+
+
+WHERE = ("secret.txt", "sub/../secret.txt", "../secret.txt", "absolute", "link.bin", "missing.bin", "")
+
+
+@pytest.mark.parametrize("where", WHERE)
+def test_tensors_in_other_files_are_not_read(tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "here"
+    (folder / "sub").mkdir(parents=True)
+    for place in (folder, tmp_path):
+        (place / "secret.txt").write_bytes(b"secret")
+    (folder / "link.bin").symlink_to(tmp_path / "secret.txt")
+    monkeypatch.chdir(folder)
+    location = str(tmp_path / "secret.txt") if where == "absolute" else where
+    own = onnx.numpy_helper.from_array(np.ones(3, np.float32), "fc.bias")
+    for number, tensor in enumerate((tensor_in(location), tensor_in(location, offset="2", length="4"))):
+        path = folder / f"{number}.onnx"
+        path.write_bytes(onnx.helper.make_model(onnx.helper.make_graph([], "g", [], [], [own, tensor])).SerializeToString())
+        with pytest.raises(WeightsError, match=r"\.onnx keeps tensors in other files, which are not read; save it again"):
+            read_state(path)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"data_type": 1, "dims": [5], "raw_data": b"123"},
+        {"data_type": 99, "dims": [1], "raw_data": b"1234"},
+        {"data_type": 0, "dims": [1]},
+        {"data_type": 8, "dims": [1], "raw_data": b"1234"},
+        {"data_type": 1, "dims": [1 << 40]},
+    ],
+)
+def test_a_damaged_tensor_is_named(tmp_path: Path, fields: dict[str, Any]) -> None:
+    graph = onnx.helper.make_graph([], "g", [], [], [onnx.TensorProto(name="a", **fields)])
+    (tmp_path / "d.onnx").write_bytes(onnx.helper.make_model(graph).SerializeToString())
+    with pytest.raises(WeightsError, match=r"d\.onnx"):
+        read_state(tmp_path / "d.onnx")

@@ -62,6 +62,41 @@ def test_checkpoint_with_its_command_line(tmp_path: Path) -> None:
     assert equal(read_state(tmp_path / "dino.pth"), example())
 
 
+def contains_itself(how: str) -> dict[str, Any]:
+    outer: dict[str, Any] = {"epoch": 3}
+    if how == "itself":
+        outer["model"] = outer
+    elif how == "each other":
+        outer["state_dict"] = {"model": outer, "a.weight": torch.ones(1)}
+    elif how == "three in a ring":
+        outer["teacher"] = {"state_dict": {"model": outer}}
+    else:
+        for _ in range(20_000):
+            outer = {"model": outer}
+    return outer
+
+
+@pytest.mark.parametrize("how", ["itself", "each other", "three in a ring", "wrapped 20,000 times"])
+def test_a_dictionary_that_contains_itself_is_refused(tmp_path: Path, how: str) -> None:
+    raw = contains_itself(how)
+    if how != "wrapped 20,000 times":  # which Python's own pickle cannot write
+        torch.save(raw, tmp_path / "loop.pth")
+        with pytest.raises(WeightsError, match=r"loop\.pth holds no tensors of a network"):
+            read_state(tmp_path / "loop.pth")
+    assert unwrap(raw) == {}
+
+
+@pytest.mark.parametrize("shape", [(1 << 33,), (1 << 15, 1 << 15, 16)])
+def test_a_small_file_cannot_claim_gigabytes(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    tensor = torch.zeros(1, dtype=torch.float16)
+    torch.save({"a": tensor.expand(shape)}, tmp_path / "huge.pth")
+    assert (tmp_path / "huge.pth").stat().st_size < 10_000
+    with pytest.raises(WeightsError, match=r"huge\.pth claims [0-9,]+ bytes of weights in a file of"):
+        read_state(tmp_path / "huge.pth")
+    torch.save({"a": tensor.expand(4, 5)}, tmp_path / "small.pth")
+    assert read_state(tmp_path / "small.pth")["a"].shape == (4, 5)
+
+
 class Evil:
     def __reduce__(self) -> tuple[Any, ...]:
         return (print, ("run",))

@@ -24,6 +24,7 @@ __all__ = ["SUFFIXES", "read_state", "unwrap"]
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".onnx")
 
 _WRAPPERS = ("teacher", "state_dict", "model")
+_MAX_WRAPPERS = 16  # a dictionary in a file may contain itself
 _PREFIXES = ("module.", "backbone.")
 _MAX_CLAIM = 8  # weights may be shared by several names, but a tensor that repeats one value can claim any size
 _DAMAGED = "is damaged or incomplete; fetch it again"
@@ -34,8 +35,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """Read the tensors of one weight file, on the CPU, floating ones as float32.
 
     Raises:
-        WeightsError: the file is missing, damaged, of an unknown kind, holds other objects than tensors, or is an ONNX
-            file and the package ``onnx`` is not installed.
+        WeightsError: the file is missing, damaged, of an unknown kind, holds other objects than tensors, claims far more
+            numbers than it stores, or is an ONNX file that keeps tensors in other files, or the package ``onnx`` is not
+            installed.
     """
     if not path.is_file():
         raise WeightsError(f"there is no weight file {path}; check --weights and DIPS_WEIGHTS")
@@ -64,9 +66,12 @@ def unwrap(raw: Any) -> dict[str, Tensor]:
     """Return the network's own state inside what training programs save.
 
     Descends into ``teacher``, ``state_dict`` and ``model``; takes the prefixes ``module.`` and ``backbone.`` off, and
-    drops what lies beside a ``backbone.`` (projection heads of self-supervised training).
+    drops what lies beside a ``backbone.`` (projection heads of self-supervised training). Of a dictionary that is wrapped
+    without end nothing is returned.
     """
-    while isinstance(raw, Mapping):
+    for _ in range(_MAX_WRAPPERS):
+        if not isinstance(raw, Mapping):
+            break
         inner = next((raw[key] for key in _WRAPPERS if isinstance(raw.get(key), Mapping)), None)
         if inner is None:
             break
