@@ -8,6 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from dips.cli.messages import quoted
 from dips.cli.options import PredictSettings, Run, Weights
 from dips.errors import ConfigError
 
@@ -57,4 +58,5 @@ def export(
     print(f"compared  {differences.line()}")
     for photo in differences.other_boxes:
         print(f"          other boxes in {photo}")
+    print(f"next      dips predict {quoted(path)} PHOTOS --out DIR")
     return 0

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from dips.cli.messages import quoted
 from dips.cli.options import Data, Device, Settings, Store, Weights
 
 __all__ = ["train"]
@@ -46,8 +45,7 @@ def train(
         resume=resume,
     )
     if first_process():
-        run = f'"{model.run}"' if os.name == "nt" else shlex.quote(str(model.run))
         print(f"model   {model.run}")
         print(f"report  {model.run / 'report.html'}")
-        print(f"next    dips predict {run} PHOTOS --out DIR")
+        print(f"next    dips predict {quoted(model.run)} PHOTOS --out DIR")
     return 0
