@@ -66,6 +66,7 @@ def test_export_on_the_command_line(dips: Dips, tiny: Tiny, tmp_path: Path, monk
     said = dips(*command)
     assert said.code == 0, said.err
     assert said.out.startswith("model     run.onnx (") and "compared  largest difference to torch on 6 photos" in said.out
+    assert said.out.endswith("next      dips predict run.onnx PHOTOS --out DIR\n")
     model = package.load("run.onnx")
     assert isinstance(model, OnnxModel) and set(model.description.weights) == {"classifier", "encoder", "teacher"}
     again = dips("export", tiny.run, "--out", "run.onnx", "--photos", tiny.data / "test")

@@ -22,6 +22,8 @@ SETTINGS = [tuple(name.split(".")) for name in all_settings()]
 def values(stage: str, name: str) -> st.SearchStrategy[Any]:
     """Return a strategy for what a setting may hold, by msgspec's own reading of its annotation."""
     strategy = accepted(msgspec.inspect.type_info(all_settings()[f"{stage}.{name}"].kind))
+    if name == "depth":
+        return st.sampled_from(["auto", "full", "7000..9000", "-0.5..1e3"])
     return strategy.filter(lambda side: not 0 < side < 32) if name == "second_look" else strategy
 
 

@@ -31,7 +31,9 @@ CONFIG = PredictConfig(size=50, flip=True, threshold=0.7, min_area=0.001, batch=
 CLASSES = ("none", "bird", "left")
 
 
-def _networks(mode: str, *, share: float = 0.0, flip: bool = True, classes: int = 3, background: int | None = 0) -> Networks:
+def _networks(
+    mode: str, *, share: float = 0.0, flip: bool = True, classes: int = 3, background: int | None = 0, second: bool = False
+) -> Networks:
     torch.manual_seed(0)
     localizer = Localizer("test_efficientnet", channels=(16, 16, 8, 8, 4))
     classifier = Classifier("test_efficientnet", classes).eval()
@@ -42,7 +44,7 @@ def _networks(mode: str, *, share: float = 0.0, flip: bool = True, classes: int 
             mean, std = said.mean(1), said.std(1)
             last.weight /= std.view(-1, *[1] * (last.weight.ndim - 1))
             last.bias.copy_((last.bias - mean) / std)
-    second_look = 48 if mode == "accurate" else 0
+    second_look = 48 if mode == "accurate" or second else 0
     config = dataclasses.replace(CONFIG, mode=mode, unet_share=share, second_look=second_look, flip=flip)  # type: ignore[arg-type]
     sides = (64, 96) if mode == "accurate" else ()
     transformer = random_transformer("vit_tiny_patch16_224", embed_dim=24, depth=2, num_heads=3, patch_size=8)
@@ -87,9 +89,9 @@ def _description(networks: Networks) -> Description:
 
 @pytest.fixture(scope="session")
 def make_networks() -> MakeNetworks:
-    """``make_networks(mode, share=0.0, flip=True, classes=3, background=0)``: random networks.
+    """``make_networks(mode, share=0.0, flip=True, classes=3, background=0, second=False)``: random networks.
 
-    Their answers differ from photo to photo; ``share`` is the U-Net's.
+    Their answers differ from photo to photo; ``share`` is the U-Net's, ``second`` gives ``fast`` a second look.
     """
     return _networks
 

@@ -25,7 +25,7 @@ onnx = pytest.importorskip("onnx", reason="onnx is missing; it is in the extra d
 pytest.importorskip("onnxscript", reason="onnxscript is missing; it is in the extra dev")
 pytest.importorskip("onnxruntime", reason="onnxruntime is missing; it is in the extra dev")
 
-from dips.export.int8 import to_int8  # noqa: E402
+from dips.export.int8 import _outer_convolutions, to_int8  # noqa: E402
 from dips.export.onnx import export_onnx, to_bytes  # noqa: E402
 
 MakePhoto = Callable[..., Path]
@@ -125,3 +125,47 @@ def test_a_broken_model_is_not_written(
     with pytest.raises(RunError, match=f"was not written: in 8 bits score maps differ by {words}; give other training photos"):
         export_onnx(networks, tmp_path / "a.onnx", about=about, photos=photos[:3], calibration=photos[3:])
     assert not list(tmp_path.iterdir())
+
+
+def _convolutions(**shapes: tuple[str, str, tuple[int, ...], int]) -> list[Any]:
+    """Nodes and weights ``name=(input, output, shape of the weights, group)``."""
+    helper = onnx.helper
+    nodes = [
+        helper.make_node("Conv", [before, f"{name}.weight"], [after], name, group=group)
+        for name, (before, after, _, group) in shapes.items()
+    ]
+    weights = [
+        helper.make_tensor(f"{name}.weight", onnx.TensorProto.FLOAT, shape, np.zeros(shape).ravel())
+        for name, (_, _, shape, _) in shapes.items()
+    ]
+    return [nodes, weights]
+
+
+def test_the_outer_convolutions_of_two_looks() -> None:
+    """The crop's place comes from the first look, whose last convolution is still its last one."""
+    (stem, depth, last, again, inner, end), weights = _convolutions(
+        stem=("photo", "a", (8, 3, 3, 3), 1),
+        depth=("a", "b", (8, 1, 3, 3), 8),
+        last=("b", "logits", (2, 8, 1, 1), 1),
+        again=("crop", "c", (8, 3, 3, 3), 1),
+        inner=("c", "d", (8, 8, 1, 1), 1),
+        end=("d", "more", (2, 8, 1, 1), 1),
+    )
+    place = onnx.helper.make_node("Transpose", ["logits"], ["grid"], "place", perm=[0, 2, 3, 1])
+    sample = onnx.helper.make_node("GridSample", ["photo", "grid"], ["crop"], "sample")
+    graph = onnx.helper.make_graph([stem, depth, last, place, sample, again, inner, end], "two looks", [], [], weights)
+    assert sorted(_outer_convolutions(graph)) == ["again", "end", "last", "stem"]
+    sample.input[:] = ["logits", "photo"]  # where the crop shows what the first look saw, that one leads on
+    graph = onnx.helper.make_graph([stem, depth, last, sample, again, inner, end], "one way", [], [], weights)
+    assert sorted(_outer_convolutions(graph)) == ["again", "end", "stem"]
+
+
+def test_what_only_resizes_stays_in_float() -> None:
+    (small, stem, inner, end), weights = _convolutions(
+        small=("photo", "square", (7, 1, 1, 12), 1),
+        stem=("square", "a", (8, 3, 3, 3), 1),
+        inner=("a", "b", (8, 1, 3, 3), 8),
+        end=("b", "logits", (2, 8, 1, 1), 1),
+    )
+    graph = onnx.helper.make_graph([small, stem, inner, end], "resized", [], [], weights)
+    assert sorted(_outer_convolutions(graph)) == ["end", "small", "stem"]

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from dips.cli.messages import quoted
 from dips.cli.options import PredictSettings, Run, Weights
 from dips.errors import ConfigError
 from dips.system.console import say
@@ -58,4 +59,5 @@ def export(
     say(f"compared  {differences.line()}")
     for photo in differences.other_boxes:
         say(f"          other boxes in {photo}")
+    say(f"next      dips predict {quoted(path)} PHOTOS --out DIR")
     return 0

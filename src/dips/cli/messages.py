@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +18,7 @@ from dips.system.extras import missing_package
 if TYPE_CHECKING:
     from dips.predict.folder import FolderSummary
 
-__all__ = ["counted", "expected", "fail", "filled", "interrupted", "usage"]
+__all__ = ["counted", "expected", "fail", "filled", "interrupted", "quoted", "usage"]
 
 
 def expected(error: Exception) -> str | None:
@@ -67,6 +69,11 @@ def filled(summary: FolderSummary, out: Path) -> int:
     if summary.skipped:
         say(f"{counted(len(summary.skipped), 'photo')} could not be read or drawn on, see {out / 'skipped.json'}")
     return 1 if summary.skipped else 0
+
+
+def quoted(path: Path) -> str:
+    """Return a path as it is typed in a command."""
+    return f'"{path}"' if os.name == "nt" else shlex.quote(str(path))
 
 
 def counted(number: int, noun: str) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from dips.cli.messages import quoted
 from dips.cli.options import Data, Device, Settings, Store, Weights
 from dips.system.console import first_process, say
 
@@ -46,8 +45,7 @@ def train(
         resume=resume,
     )
     if first_process():
-        run = f'"{model.run}"' if os.name == "nt" else shlex.quote(str(model.run))
         say(f"model   {model.run}")
         say(f"report  {model.run / 'report.html'}")
-        say(f"next    dips predict {run} PHOTOS --out DIR")
+        say(f"next    dips predict {quoted(model.run)} PHOTOS --out DIR")
     return 0

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dips.export.resampling import to_squares
 from dips.models.networks import Networks
 
 __all__ = ["Graph"]
@@ -24,8 +24,6 @@ class Graph(nn.Module):
 
         Photos are resized to the square that :meth:`~dips.models.networks.Networks.answer` takes; such squares are unchanged.
         """
-        side = self.networks.side
-        images = photos.permute(0, 3, 1, 2).float()
-        # always antialiased: where nothing shrinks it makes no difference, and the graph needs no branch; divided when small
-        images = F.interpolate(images, (side, side), mode="bilinear", align_corners=False, antialias=True) / 255
+        images = photos.float().permute(0, 3, 1, 2)  # TensorRT takes bytes only where they become floats at once
+        images = to_squares(images, self.networks.side) / 255  # divided when small
         return self.networks.judge(self.networks.frozen.look(images))

@@ -1,7 +1,8 @@
 """An exported model in 8 bits: weights per channel, activations in the range that calibration photos give (static, QDQ).
 
 In: the ONNX file in memory and photos that nothing is measured on. Out: a file of less than half the size, of standard
-operators. The first and the last convolution of every network stay in 32 bits, which avoids most of the loss.
+operators. The first and the last convolution of every network stay in 32 bits, which avoids most of the loss; so do those that
+only resize.
 """
 
 from __future__ import annotations
@@ -95,14 +96,15 @@ def _squares(photos: Sequence[Path], side: int, depth: Depth) -> Iterator[ByteIm
 
 
 def _outer_convolutions(graph: Any) -> list[str]:
-    """Return the names of the convolutions that see the photo, and of those after which there is no other."""
+    """Return the names of the convolutions that see the photo or resize it, and of those after which there is no other."""
     channels = {tensor.name: tensor.dims[1] for tensor in graph.initializer if len(tensor.dims) > 1}
     followed: set[str] = set()
     outer = []
     for node in reversed(graph.node):  # they are in the order of computation
         leads_on = not followed.isdisjoint(node.output)
         if node.op_type == "Conv":
-            if not leads_on or channels.get(node.input[1]) == 3:
+            width = channels.get(node.input[1], 0) * next((item.i for item in node.attribute if item.name == "group"), 1)
+            if not leads_on or width in (1, 3):  # export/resampling.py resizes each channel by itself
                 outer.append(node.name)
             leads_on = True
         if leads_on:

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
+from torch.export import Dim
 
 from dips.data.depth import Depth
 from dips.data.images import ByteImage, image_size, read_image, resize_image
@@ -25,6 +26,7 @@ from dips.export.description import KEY, Description
 from dips.export.graph import Graph
 from dips.export.int8 import to_int8
 from dips.export.onnx_model import INPUT, OUTPUTS, OnnxNetworks
+from dips.export.resampling import ANTIALIASED
 from dips.models.networks import Networks
 from dips.predict.prediction import Prediction
 from dips.predict.predictor import Predictor
@@ -35,7 +37,7 @@ from dips.types import Answer, PhotoBatch
 __all__ = ["OPSET", "ExportCheck", "compare_answers", "export_onnx", "require_new", "to_bytes"]
 
 OPSET = 18
-"""The first with antialiased Resize."""
+"""The one that torch's exporter is made for."""
 
 _MAX_WEIGHT_BYTES = 2_000_000_000  # of a file; protobuf ends at 2 GiB
 _MAX_INT8_DIFFERENCE = 0.05  # measured: 0.005 to 0.02 (docs/export.md); a model that quantisation broke is far above
@@ -141,20 +143,23 @@ def to_bytes(networks: Networks, about: Description) -> bytes:
     held = {id(value): value.nbytes for value in (*graph.parameters(), *graph.buffers())}
     if sum(held.values()) > _MAX_WEIGHT_BYTES:
         raise RunError(f"the networks have {sum(held.values()) / 1e9:.1f} GB of weights, more than one ONNX file can hold")
-    sample = torch.zeros(2, networks.side + 32, networks.side + 16, 3, dtype=torch.uint8)  # three sides that differ
-    sizes = {axis: torch.export.Dim(name) for axis, name in enumerate(("batch", "height", "width"))}
+    side = networks.side
+    sample = torch.zeros(2, side + 32, side + 16, 3, dtype=torch.uint8)  # three sides that differ
+    # the trace is of photos above the side, else torch would have another for squares; the file's operators hold for all sizes
+    sizes = {0: Dim("batch"), 1: Dim("height", min=side + 1), 2: Dim("width", min=side + 1), 3: Dim.STATIC}
     with warnings.catch_warnings(), torch.no_grad():
         for category in (DeprecationWarning, FutureWarning):
             warnings.simplefilter("ignore", category)  # the exporter itself uses what torch calls deprecated
         try:
+            traced = torch.export.export(graph, (sample,), dynamic_shapes=(sizes,)).run_decompositions(ANTIALIASED)
             program = torch.onnx.export(
-                graph,
+                traced,
                 (sample,),
                 dynamo=True,
                 opset_version=OPSET,
                 input_names=[INPUT],
                 output_names=list(OUTPUTS),
-                dynamic_shapes=({**sizes, 3: torch.export.Dim.STATIC},),
+                dynamic_shapes=(sizes,),
                 external_data=False,
                 verbose=False,
             )
