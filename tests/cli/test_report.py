@@ -14,7 +14,7 @@ def test_report(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dips: Dips) -> 
 
     opened = Calls()
     monkeypatch.setattr(webbrowser, "open", opened)
-    fake(monkeypatch, "dips.report.run_report.write_run_report", tmp_path / "report.html")
+    fake(monkeypatch, "dips.report.run_report.write_folder_report", tmp_path / "report.html")
     assert dips("report", "run").out == f"{tmp_path / 'report.html'}\n"
     assert opened == []
     dips("report", "run", "--open")

@@ -43,7 +43,7 @@ def plain_model(tiny_training: Any, tiny_model: dips.Model) -> dips.Model:
 
 def test_by_default_a_run_holds_no_unet(plain_model: dips.Model, tiny_training: Any) -> None:
     run = plain_model.run
-    names = {"config.toml", "model.safetensors", "model.json", "run.json", "README.md", "report.html"}
+    names = {"config.toml", "model.safetensors", "model.json", "run.json", "README.md", "report.html", "training-photos.json"}
     assert {path.name for path in run.iterdir()} == names, "no metrics: there were no epochs"
     record, model = (json.loads((run / name).read_text()) for name in ("run.json", "model.json"))
     assert set(record["weights"]) == {"transformer", "classifier"} and set(record["accuracy"]) == {"classifier"}

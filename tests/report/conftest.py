@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dips.data.images import encode_image
-from dips.report.photo_section import PhotoSection
+from dips.report.photo_section import PhotoRow, PhotoSection
 from dips.report.photos import ShownPhoto, ShownPhotos, small_map
 
 
@@ -34,8 +34,8 @@ def make_page() -> Callable[..., PhotoSection]:
             label, predicted = classes[i % 3], classes[(i + (i % 5 == 4)) % 3]
             name, iou = (names or {}).get(i, f"{label}/photo {i}.jpg"), f"{min(i / 100, 1):.6f}" if i % 3 else ""
             kind = "" if not iou else "class_wrong" if label != predicted else "correct" if float(iou) > 0.5 else "part"
-            row = {"id": name, "label": label, "predicted": predicted, "true_boxes": "1" if iou else "0", "iou": iou}
-            rows.append({**row, "error": kind, "oracle_iou": iou})
+            value = float(iou) if iou else None
+            rows.append(PhotoRow(name, label, predicted, int(bool(iou)), value, kind, value))
             if i >= (count if shown is None else shown):
                 continue
             width, height = (300, 200) if i % 2 else (160, 240)

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from dips.data.images import encode_image
 from dips.report.page import write_report
-from dips.report.photo_section import PhotoSection
+from dips.report.photo_section import PhotoRow, PhotoSection
 from dips.report.records import Accuracies, Run
 from dips.scoremaps.levels import boxes_from_map
 
@@ -38,6 +38,7 @@ def show(page: Page, tmp_path: Path) -> Open:
         write_report(path, title="made", photos=photos, **nothing)
         page.goto(path.as_uri())
         page.evaluate("dipsReport.ready")
+        page.locator(".more-filters").evaluate("part => (part.open = true)")
 
     return show
 
@@ -134,7 +135,7 @@ def test_the_slider_redraws_the_boxes(page: Page, show: Open, make_page: Callabl
         for row, photo in zip(made.rows, made.shown.photos, strict=True):
             boxes, scores, _ = boxes_from_map(photo.levels() / 255, threshold, min_area=0.005, max_boxes=100)
             scaled = boxes * (np.array(photo.size * 2) / 112)
-            if row["predicted"] == "none":
+            if row.predicted == "none":
                 scaled = scaled[:0]
             found = page.evaluate("n => dipsReport.data.photos[n].found", made.shown.photos.index(photo))
             np.testing.assert_allclose(np.reshape(found["boxes"], (-1, 4)), scaled, rtol=1e-9)
@@ -164,9 +165,10 @@ def test_layers_can_be_left_out(page: Page, show: Open, make_page: Callable[...,
     show(make_page(2))
     canvas, seen = page.locator(".photo-card canvas").first, set()
     for layer in ("heat", "mask", "boxes", "truth"):
-        page.locator(f".sticky [data-layer={layer}]").uncheck()
+        heat = layer == "heat"  # the map hides what is under it: it is drawn on request
+        page.locator(f".sticky [data-layer={layer}]").set_checked(heat)
         wait(page)
-        assert not page.locator(f"#photo-view [data-layer={layer}]").is_checked()
+        assert page.locator(f"#photo-view [data-layer={layer}]").is_checked() == heat
         seen.add(canvas.evaluate("canvas => canvas.toDataURL()"))
     assert len(seen) == 4
 
@@ -192,14 +194,14 @@ def test_pictures_out_of_sight_follow_when_they_are_seen(
 @pytest.mark.parametrize(
     ("chosen", "keep"),
     [
-        ({"label": "tower"}, lambda row: row["label"] == "tower"),
-        ({"predicted": "none"}, lambda row: row["predicted"] == "none"),
-        ({"iou": "worst: below 0.3"}, lambda row: row["iou"] and float(row["iou"]) < 0.3),
-        ({"iou": "correct: 0.5 or more"}, lambda row: row["iou"] and float(row["iou"]) >= 0.5),
-        ({"iou": "no ground-truth box"}, lambda row: not row["iou"]),
-        ({"error": "wrong class"}, lambda row: row["error"] == "class_wrong"),
-        ({"boxes": "none"}, lambda row: row["predicted"] == "none"),
-        ({"label": "mast", "iou": "wrong: below 0.5"}, lambda row: row["label"] == "mast" and float(row["iou"]) < 0.5),
+        ({"label": "tower"}, lambda row: row.label == "tower"),
+        ({"predicted": "none"}, lambda row: row.predicted == "none"),
+        ({"iou": "worst: below 0.3"}, lambda row: row.iou is not None and row.iou < 0.3),
+        ({"iou": "correct: 0.5 or more"}, lambda row: row.iou is not None and row.iou >= 0.5),
+        ({"iou": "no ground-truth box"}, lambda row: row.iou is None),
+        ({"error": "wrong class"}, lambda row: row.error == "class_wrong"),
+        ({"boxes": "none"}, lambda row: row.predicted == "none"),
+        ({"label": "mast", "iou": "wrong: below 0.5"}, lambda row: row.label == "mast" and row.iou < 0.5),
     ],
 )
 def test_filters(
@@ -209,7 +211,7 @@ def test_filters(
     show(made)
     for name, label in chosen.items():
         page.locator(f"[data-filter={name}]").select_option(label=label)
-    expected = {row["id"] for row in made.rows if keep(row)}
+    expected = {row.id for row in made.rows if keep(row)}
     assert set(listed(page)) == expected and 0 < len(expected) < 80
     assert f"{len(expected)} of 80 photos" in page.inner_text("#photo-listed")
     page.locator("#photo-clear").click()
@@ -220,9 +222,9 @@ def test_wrong_class_and_search(page: Page, show: Open, make_page: Callable[...,
     made = make_page(80, shown=20)
     show(made)
     page.get_by_label("Wrong class only").check()
-    assert set(listed(page)) == {row["id"] for row in made.rows if row["label"] != row["predicted"]}
+    assert set(listed(page)) == {row.id for row in made.rows if row.label != row.predicted}
     page.get_by_label("File name").fill("Photo 1")
-    assert set(listed(page)) == {r["id"] for r in made.rows if r["label"] != r["predicted"] and "photo 1" in r["id"]}
+    assert set(listed(page)) == {r.id for r in made.rows if r.label != r.predicted and "photo 1" in r.id}
     page.get_by_label("File name").fill("no such photo")
     assert listed(page) == [] and page.locator("#photo-none").is_visible() and page.locator(".photo-card").count() == 0
 
@@ -242,7 +244,7 @@ def test_several_boxes_follow_the_slider(page: Page, show: Open, make_page: Call
 def test_every_column_can_be_sorted_by(page: Page, show: Open, make_page: Callable[..., PhotoSection]) -> None:
     made = make_page(40, shown=10)
     show(made)
-    ious = [float(row["iou"]) for row in made.rows if row["iou"]]
+    ious = [row.iou for row in made.rows if row.iou is not None]
     for direction, values in (("ascending", sorted(ious)), ("descending", sorted(ious, reverse=True))):
         shown = page.evaluate("dipsReport.state.listed.map(row => row.iou)")
         assert shown[: len(values)] == values and set(shown[len(values) :]) == {None}, "those without a value come last"
@@ -435,11 +437,9 @@ def test_data_of_every_kind_can_be_shown(page: Page, show: Open, make_page: Call
         1: {"jpeg": encode_image(np.zeros((1, 1, 3), np.uint8), ".jpg"), "size": (1, 1)},
     }
     photos = [replace(photo, true_boxes=None, **changes.get(index, {})) for index, photo in enumerate(made.shown.photos)]
-    bare = [
-        {**row, "label": "", "predicted": "", "iou": "", "error": "", "oracle_iou": "", "true_boxes": "0"} for row in made.rows
-    ]
+    bare = [PhotoRow(row.id) for row in made.rows]
     show(PhotoSection(bare, replace(made.shown, photos=photos)))
-    assert "shown photos." in page.inner_text("#photo-count") and page.locator("#photo-order").input_value() == "id:up"
+    assert "shown photos." in page.inner_text("#photo-count") and page.locator("#photo-order").input_value() == "doubt:up"
     assert page.locator("[data-filter=label]").is_hidden()
     for _ in range(6):
         page.keyboard.press("]")

@@ -162,5 +162,5 @@ def test_damaged_files_say_so(tmp_path: Path, evaluated: Any, damage: Any) -> No
     path.unlink()
     if text is not None:
         path.write_text(text)
-    with pytest.raises(RunError, match=r"evaluation-photos\.json .*evaluate again"):
+    with pytest.raises(RunError, match=r"(evaluation-photos\.json|score map of 1\.jpg) .*evaluate again"):
         [photo.levels() for photo in read_shown(path).photos]

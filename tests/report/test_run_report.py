@@ -151,12 +151,12 @@ def test_a_damaged_or_foreign_file_is_named(run: Path, name: str, text: str | No
 
 
 def test_a_folder_that_holds_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(dips.RunError, match=r"no finished run \(run\.json is missing\)"):
+    with pytest.raises(dips.RunError, match=r"neither a finished run \(run\.json is missing\) nor a prediction"):
         write_run_report(tmp_path)
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="nowhere is not a run folder; give the folder that 'dips train --out' wrote"):
+    with pytest.raises(RunError, match="nowhere is no folder; give one that 'dips train --out'"):
         write_run_report(tmp_path / "nowhere")
 
 

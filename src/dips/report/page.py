@@ -1,7 +1,7 @@
-"""One self-contained ``report.html``: numbers beside baselines, plots, photos, settings, and how the numbers were made.
+"""One self-contained ``report.html``: photos, then numbers beside baselines, plots, settings, and how they were made.
 
-In: what a run folder holds, read. Out: one file that asks nothing of the network; its Content-Security-Policy allows no script
-but its own.
+In: what a folder of a run or a prediction holds, read. Out: one file that asks nothing of the network; its
+Content-Security-Policy allows no script but its own.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ def write_report(
     path: Path,
     *,
     title: str,
-    run: Run,
-    evaluation: Evaluation | None,
-    metrics: Sequence[Mapping[str, Any]],
-    settings_toml: str,
     photos: PhotoSection | None,
+    run: Run | None = None,
+    evaluation: Evaluation | None = None,
+    metrics: Sequence[Mapping[str, Any]] = (),
+    settings_toml: str = "",
 ) -> None:
     """Write the report, whole or not at all.
 
     Args:
         path: the HTML file.
         title: heading, e.g. the run's name.
-        run: how the run was made.
+        photos: what is known of each photo, and those that are shown; None where there are none.
+        run: how the run was made; None where the page is about a prediction.
         evaluation: its last one; None where nothing was evaluated yet.
         metrics: a row per epoch, see :func:`~dips.report.figures.training_plots`.
         settings_toml: the run's settings.
-        photos: what is known of each photo, and those that are shown; None where nothing was evaluated yet.
 
     Raises:
         RunError: the file cannot be written.
@@ -70,7 +70,9 @@ def write_report(
         errors=ERRORS,
         epochs=len(metrics),
         settings_toml=settings_toml,
-        tuned=[note for row in run.weights.values() if is_saliency_tuned(note := str(row.get("note", "")))],
+        tuned=[note for row in run.weights.values() if is_saliency_tuned(note := str(row.get("note", "")))]
+        if run is not None
+        else [],
         photos=photos,
         script=script,
         script_source=csp_hash(script) if script else "'none'",

@@ -1,7 +1,7 @@
 """What the report's script gets: a line per photo, the shown ones with their score maps, as JSON inside the page.
 
-In: the rows of ``evaluation.csv`` and what ``evaluation-photos.json`` holds. Out: text that may stand in a ``<script>`` element
-of HTML, and the script itself, whose source is ``templates/*.js``.
+In: a row per photo, and the photos that are shown, of an evaluation or a prediction. Out: text that may stand in a
+``<script>`` element of HTML, and the script itself, whose source is ``templates/*.js``.
 """
 
 from __future__ import annotations
@@ -10,21 +10,52 @@ import base64
 import hashlib
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from dips.pictures.drawing import heat_colours
+from dips.report.doubts import DOUBTS, Predicted, doubts_of, most_doubtful_first
 from dips.report.figures import ERRORS
 from dips.report.photos import ShownPhoto, ShownPhotos
 
-__all__ = ["PhotoSection", "csp_hash", "page_script", "photo_json"]
+__all__ = ["Column", "PhotoRow", "PhotoSection", "csp_hash", "page_script", "photo_json"]
 
 _SCRIPTS = ("boxes", "data", "draw", "list", "table", "gallery", "viewer", "main")
+
+
+class PhotoRow(NamedTuple):
+    """A line of the table of all photos; empty or None is what is not known.
+
+    Attributes:
+        label, predicted: names of the class that the photo was given, and of the predicted one.
+        true_boxes: number of ground-truth boxes.
+        iou, error, oracle_iou: as in ``evaluation.csv``.
+        probability: of the predicted class.
+        boxes: number of predicted boxes.
+        score: of the best one.
+        share: of the photo that the largest one covers.
+        part: ``training`` or ``validation``, of a run's own photos.
+    """
+
+    id: str
+    label: str = ""
+    predicted: str = ""
+    true_boxes: int = 0
+    iou: float | None = None
+    error: str = ""
+    oracle_iou: float | None = None
+    probability: float | None = None
+    boxes: int | None = None
+    score: float | None = None
+    share: float | None = None
+    part: str = ""
 
 
 @dataclass(frozen=True)
@@ -32,22 +63,101 @@ class PhotoSection:
     """The part of the report that is worked with.
 
     Attributes:
-        rows: a mapping per photo with the columns of ``evaluation.csv``, as text.
+        rows: all photos.
         shown: the photos with pictures; None where there are none.
         missing: why there are none, in words.
+        command: what makes boxes at another threshold, ``{}``.
 
     >>> PhotoSection(missing="the evaluation was run without photos for the report").pictures
     0
     """
 
-    rows: Sequence[Mapping[str, str]] = field(default=(), repr=False)
+    rows: Sequence[PhotoRow] = field(default=(), repr=False)
     shown: ShownPhotos | None = field(default=None, repr=False)
     missing: str = ""
+    command: str = ""
 
     @property
     def pictures(self) -> int:
         """How many photos have a picture."""
         return 0 if self.shown is None else len(self.shown.photos)
+
+    @property
+    def measured(self) -> bool:
+        """Whether any photo was compared with ground-truth boxes."""
+        return any(row.iou is not None for row in self.rows)
+
+    @property
+    def truth(self) -> bool:
+        """Whether ground-truth boxes of any shown photo are known."""
+        return self.shown is not None and any(photo.true_boxes for photo in self.shown.photos)
+
+    @property
+    def boxes(self) -> int:
+        """How many boxes were predicted in all photos."""
+        return sum(row.boxes or 0 for row in self.rows)
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns of the table."""
+        return _MEASURED if self.measured else _PREDICTED
+
+    @cached_property
+    def doubts(self) -> list[tuple[str, ...]]:
+        """What is odd about each photo, see :data:`dips.report.doubts.DOUBTS`."""
+        return doubts_of(self.predicted)
+
+    @cached_property
+    def predicted(self) -> list[Predicted]:
+        """What was predicted of each photo."""
+        background = self.shown.background if self.shown is not None else None
+        return [
+            Predicted(
+                row.label,
+                row.predicted,
+                bool(row.predicted) and row.predicted == background,
+                row.probability,
+                row.boxes,
+                row.score,
+                row.share,
+            )
+            for row in self.rows
+        ]
+
+    @property
+    def doubtful(self) -> int:
+        """How many photos have any doubt."""
+        return sum(map(bool, self.doubts))
+
+
+class Column(NamedTuple):
+    """A column of the table: its key in the script, heading, whether it holds numbers, and percent of the width."""
+
+    key: str
+    heading: str
+    number: bool = False
+    width: int | None = None
+
+
+_MEASURED = (
+    Column("id", "Photo", width=23),
+    Column("label", "True class", width=15),
+    Column("predicted", "Predicted", width=15),
+    Column("trueBoxes", "Ground-truth boxes", True, 8),
+    Column("iou", "IoU", True, 7),
+    Column("oracleIou", "Best IoU", True, 8),
+    Column("error", "Kind of error"),
+    Column("now", "IoU here", True, 7),
+)
+_PREDICTED = (
+    Column("id", "Photo", width=25),
+    Column("label", "Given class", width=15),
+    Column("predicted", "Predicted", width=15),
+    Column("probability", "Probability", True, 10),
+    Column("boxes", "Boxes", True, 8),
+    Column("score", "Best score", True, 8),
+    Column("doubt", "Why to look at it"),
+)
 
 
 def photo_json(section: PhotoSection) -> str:
@@ -55,28 +165,44 @@ def photo_json(section: PhotoSection) -> str:
     shown = section.shown
     photos = shown.photos if shown is not None else []
     photo_indices = {photo.id: index for index, photo in enumerate(photos)}
-    classes = sorted({row[key] for row in section.rows for key in ("label", "predicted") if row[key]})
+    classes = sorted({name for row in section.rows for name in (row.label, row.predicted) if name})
     class_indices = {name: index for index, name in enumerate(classes)}
-    kinds = [kind for kind in ERRORS if any(row["error"] == kind for row in section.rows)]
+    kinds = [kind for kind in ERRORS if any(row.error == kind for row in section.rows)]
+    doubts = [kind for kind in DOUBTS if any(kind in found for found in section.doubts)]
+    parts = sorted({row.part for row in section.rows if row.part}, reverse=True)
+    ranks = {index: rank for rank, index in enumerate(most_doubtful_first(section.predicted, section.doubts))}
     data = {
         "rule": {key: getattr(shown, key, None) for key in ("threshold", "min_area", "min_score", "max_boxes")},
         "background": -1 if shown is None or shown.background is None else class_indices.get(shown.background, -1),
         "classes": classes,
         "errors": [ERRORS[kind] for kind in kinds],
+        "doubts": [DOUBTS[kind] for kind in doubts],
+        "parts": parts,
+        "table": [column.key for column in section.columns],
+        "command": section.command,
         "heat": base64.b64encode(heat_colours().tobytes()).decode(),
-        "columns": ["id", "label", "predicted", "trueBoxes", "iou", "error", "oracleIou", "photo"],
+        "columns": [
+            *("id", "label", "predicted", "trueBoxes", "iou", "error", "oracleIou", "photo"),
+            *("probability", "boxes", "score", "part", "why", "doubt"),
+        ],
         "rows": [
             [
-                row["id"],
-                class_indices.get(row["label"], -1),
-                class_indices.get(row["predicted"], -1),
-                int(row["true_boxes"]),
-                _number(row["iou"]),
-                kinds.index(row["error"]) if row["error"] in kinds else -1,
-                _number(row["oracle_iou"]),
-                photo_indices.get(row["id"], -1),
+                row.id,
+                class_indices.get(row.label, -1),
+                class_indices.get(row.predicted, -1),
+                row.true_boxes,
+                _number(row.iou),
+                kinds.index(row.error) if row.error in kinds else -1,
+                _number(row.oracle_iou),
+                photo_indices.get(row.id, -1),
+                _number(row.probability),
+                row.boxes,
+                _number(row.score),
+                parts.index(row.part) if row.part else -1,
+                [doubts.index(kind) for kind in section.doubts[index]],
+                ranks[index],
             ]
-            for row in section.rows
+            for index, row in enumerate(section.rows)
         ],
         "photos": [_photo(photo) for photo in photos],
     }
@@ -89,6 +215,7 @@ def _photo(photo: ShownPhoto) -> dict[str, Any]:
     return {
         "size": photo.size,
         "boxes": photo.true_boxes,
+        "exact": None if photo.found is msgspec.UNSET else photo.found,
         "jpeg": base64.b64encode(photo.jpeg).decode(),
         "shape": levels.shape,
         "peak": photo.peak,
@@ -102,8 +229,8 @@ def _packed(levels: NDArray[np.uint8]) -> bytes:
     return zlib.compress(steps.tobytes(), 9)
 
 
-def _number(text: str) -> float | None:
-    return round(float(text), 4) if text else None
+def _number(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
 
 
 def page_script() -> str:

@@ -6,11 +6,12 @@ grows neither with the photos that are measured nor with those that are shown.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
 import cv2
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,13 +21,16 @@ from dips.data.listing import class_name
 from dips.errors import ImageError, RunError
 from dips.evaluate.result import ImageRow
 from dips.pictures.overlay import thumbnail
+from dips.report.doubts import Predicted, choose_doubtful
+from dips.scoremaps.levels import boxes_from_map
 from dips.system.console import log, track
 from dips.system.files import as_text, atomic_file
 from dips.system.records import Record, read_record, to_json
 from dips.types import FloatArray, Sample
 
 __all__ = ["MAP_SIDE", "PHOTOS", "PHOTO_SIDE", "REMEDY", "ROWS", "MapSpool", "Rule", "ShownPhoto", "ShownPhotos"]
-__all__ += ["choose_photos", "read_shown", "small_map", "write_shown"]
+__all__ += ["choose_photos", "file_boxes", "predicted_of", "read_shown", "small_map", "small_photo", "write_photos"]
+__all__ += ["write_shown"]
 
 ROWS, PHOTOS = "evaluation.csv", "evaluation-photos.json"
 """What an evaluation leaves in the run folder beside ``evaluation.json``: a line per photo, and the photos to be shown."""
@@ -44,6 +48,8 @@ _JPEG_QUALITY = 82
 class ShownPhoto(Record, frozen=True, kw_only=True):
     """One photo of the file.
 
+    What only a prediction knows is unset for the photos of an evaluation.
+
     Attributes:
         size: width and height in pixels of the upright photo.
         label, predicted: names of the true and the predicted class; empty where unknown.
@@ -51,6 +57,9 @@ class ShownPhoto(Record, frozen=True, kw_only=True):
         peak: maximum of the score map, in [0, 1].
         map: the score map of the whole photo, whatever its own sides, divided by ``peak``: grey PNG of 8 bits.
         jpeg: the plain photo, small.
+        found: the predicted boxes, ``x0 y0 x1 y1 score`` each.
+        probability: of the predicted class.
+        part: ``training`` or ``validation``, of a run's own photos.
     """
 
     id: str
@@ -61,6 +70,9 @@ class ShownPhoto(Record, frozen=True, kw_only=True):
     peak: float
     map: bytes
     jpeg: bytes
+    found: list[tuple[float, float, float, float, float]] | msgspec.UnsetType = msgspec.UNSET
+    probability: float | msgspec.UnsetType = msgspec.UNSET
+    part: str | msgspec.UnsetType = msgspec.UNSET
 
     def levels(self) -> NDArray[np.uint8]:
         """Return the score map ``(h, w) uint8``; 255 is ``peak``.
@@ -70,7 +82,7 @@ class ShownPhoto(Record, frozen=True, kw_only=True):
         """
         levels = decode_image(self.map, cv2.IMREAD_UNCHANGED)
         if levels is None or levels.ndim != 2 or levels.dtype != np.uint8:
-            raise RunError(f"the score map of {self.id} in {PHOTOS} is damaged; {REMEDY}")
+            raise RunError(f"the score map of {self.id} is damaged; {REMEDY}")
         return np.asarray(levels, np.uint8)
 
 
@@ -195,22 +207,38 @@ def write_shown(
     Raises:
         RunError: it cannot be written.
     """
-    chosen = [] if maps is None else choose_photos([row.iou for row in rows], photos)
-    left, written = _BYTES_PER_PHOTO * len(chosen), 0
-    with atomic_file(path) as file:
-        head = to_json(ShownPhotos(**rule._asdict(), photos=[]))
-        file.write(head.removesuffix("]}"))
+    chosen = [] if maps is None else _choose(rows, maps, photos, rule, classes)
+    shown_as = depth or Depth()
+
+    def shown() -> Iterator[ShownPhoto]:
         for position in track(chosen, "photos of the report"):
             assert maps is not None
             try:
-                shown = _shown_photo(samples[position], rows[position], maps.read(position), classes, depth or Depth())
+                yield _shown_photo(samples[position], rows[position], maps.read(position), classes, shown_as)
             except ImageError as error:  # it was removed after it was measured
                 log(f"not shown in the report: {error}")
-                continue
-            record = to_json(shown)
+
+    return write_photos(path, shown(), rule=rule, most=len(chosen))
+
+
+def write_photos(path: Path, photos: Iterator[ShownPhoto], *, rule: Rule, most: int) -> int:
+    """Write photos, the most needed first, whole or not at all; return how many there was room for.
+
+    Args:
+        most: how many there are at most; they may take 40 KB each on average.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    left, written = _BYTES_PER_PHOTO * most, 0
+    with atomic_file(path) as file:
+        head = to_json(ShownPhotos(**rule._asdict(), photos=[]))
+        file.write(head.removesuffix("]}"))
+        for photo in photos:
+            record = to_json(photo)
             left -= len(record)
             if left < 0:
-                log(f"the report shows {written} of {len(chosen)} photos, as their files would be too large")
+                log(f"the report shows {written} of {most} photos, as their files would be too large")
                 break
             file.write(f"{',' if written else ''}\n{record}")
             written += 1
@@ -218,32 +246,79 @@ def write_shown(
     return written
 
 
+def _choose(rows: Sequence[ImageRow], maps: MapSpool, photos: int, rule: Rule, classes: Sequence[str]) -> list[int]:
+    if any(row.iou is not None for row in rows):
+        return choose_photos([row.iou for row in rows], photos)
+    names = [(class_name(row.label, classes), class_name(row.predicted, classes)) for row in rows]
+    facts = [predicted_of(maps.read(i), rule, label=label, predicted=predicted) for i, (label, predicted) in enumerate(names)]
+    return choose_doubtful(facts, photos)
+
+
+def predicted_of(score_map: tuple[bytes, float], rule: Rule, *, label: str, predicted: str) -> Predicted:
+    """Return what is found in a small map, given as PNG and peak.
+
+    Raises:
+        RunError: the map is damaged.
+    """
+    png, peak = score_map
+    nothing = rule.background is not None and predicted == rule.background
+    if nothing or peak <= 0:
+        return Predicted(label, predicted, nothing, boxes=0)
+    levels = decode_image(png, cv2.IMREAD_UNCHANGED)
+    if levels is None or levels.ndim != 2:
+        raise RunError(f"a score map of the report is damaged; {REMEDY}")
+    boxes, scores, _ = boxes_from_map(
+        np.asarray(levels * np.float32(peak / 255), np.float32),
+        rule.threshold,
+        min_area=rule.min_area,
+        min_score=rule.min_score,
+        max_boxes=rule.max_boxes,
+    )
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) / levels.size
+    score, share = (float(scores[0]), float(areas.max())) if len(boxes) else (None, None)
+    return Predicted(label, predicted, False, boxes=len(boxes), score=score, share=share)
+
+
 def _shown_photo(
     sample: Sample, row: ImageRow, score_map: tuple[bytes, float], classes: Sequence[str], depth: Depth
 ) -> ShownPhoto:
-    width, height = image_size(sample.path)
-    boxes = sample.boxes
-    if boxes is not None and sample.frame is not None:
-        boxes = boxes * np.array([width / sample.frame[0], height / sample.frame[1]] * 2, np.float32)
-    small = thumbnail(read_image(sample.path, max_side=PHOTO_SIDE, depth=depth), PHOTO_SIDE)
+    size = image_size(sample.path)
     return ShownPhoto(
         id=as_text(sample.id),
-        size=(width, height),
+        size=size,
         label=class_name(row.label, classes),
         predicted=class_name(row.predicted, classes),
-        true_boxes=None
-        if boxes is None
-        else [(round(x0, 2), round(y0, 2), round(x1, 2), round(y1, 2)) for x0, y0, x1, y1 in boxes.tolist()],
+        true_boxes=file_boxes(sample, size),
         peak=score_map[1],
         map=score_map[0],
-        jpeg=encode_image(small, ".jpg", cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY),
+        jpeg=small_photo(sample.path, depth),
     )
 
 
-def read_shown(path: Path) -> ShownPhotos:
-    """Read what :func:`write_shown` wrote.
+def file_boxes(sample: Sample, size: tuple[int, int]) -> list[tuple[float, float, float, float]] | None:
+    """Return the ground-truth boxes in pixels of the file, whose width and height are ``size``; None if they are unknown."""
+    boxes = sample.boxes
+    if boxes is None:
+        return None
+    if sample.frame is not None:
+        boxes = boxes * np.array([size[0] / sample.frame[0], size[1] / sample.frame[1]] * 2, np.float32)
+    return [(round(x0, 2), round(y0, 2), round(x1, 2), round(y1, 2)) for x0, y0, x1, y1 in boxes.tolist()]
+
+
+def small_photo(path: Path, depth: Depth) -> bytes:
+    """Return the plain photo as JPEG, its longer side at most ``PHOTO_SIDE`` pixels.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    small = thumbnail(read_image(path, max_side=PHOTO_SIDE, depth=depth), PHOTO_SIDE)
+    return encode_image(small, ".jpg", cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY)
+
+
+def read_shown(path: Path, *, remedy: str = REMEDY) -> ShownPhotos:
+    """Read what :func:`write_shown` or :func:`write_photos` wrote.
 
     Raises:
         RunError: the file is missing or damaged, or of another version.
     """
-    return read_record(path, ShownPhotos, remedy=REMEDY)
+    return read_record(path, ShownPhotos, remedy=remedy)

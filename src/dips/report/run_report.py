@@ -1,9 +1,10 @@
-"""The report of a run folder, from what the folder holds (``dips report``)."""
+"""The report of a run or of a prediction, from what its folder holds (``dips report``)."""
 
 from __future__ import annotations
 
 import csv
 import math
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +12,39 @@ import msgspec
 
 from dips.errors import RunError
 from dips.report.page import write_report
-from dips.report.photo_section import PhotoSection
-from dips.report.photos import PHOTOS, REMEDY, ROWS, read_shown
+from dips.report.photo_section import PhotoRow, PhotoSection
+from dips.report.photos import PHOTOS, REMEDY, ROWS, Rule, ShownPhoto, ShownPhotos, predicted_of, read_shown
+from dips.report.predictions import TRAINING_PHOTOS, prediction_section
 from dips.report.records import Evaluation, Run, with_words
 from dips.system.files import file_sha256
 from dips.system.records import read_record
 from dips.system.spreadsheet import from_cell
 
-__all__ = ["write_run_report"]
+__all__ = ["write_folder_report", "write_run_report"]
 
+_AGAIN = "'dips evaluate' creates them"
 _COLUMNS = {"id", "label", "predicted", "true_boxes", "iou", "error", "oracle_iou"}
 
 
+def write_folder_report(folder: str | Path, *, photos: int = 300) -> Path:
+    """Write ``report.html`` into a run folder, or into one that ``dips predict`` or ``dips boxes`` wrote; return the file.
+
+    Args:
+        photos: how many of a prediction are shown at most.
+
+    Raises:
+        RunError: it is neither, is unfinished, or a file of it is missing or damaged.
+    """
+    folder = Path(folder)
+    if (folder / "run.json").is_file() or not (folder / "json").is_dir():
+        return write_run_report(folder)
+    path = folder / "report.html"
+    write_report(path, title=folder.resolve().name, photos=prediction_section(folder, photos=photos))
+    return path
+
+
 def write_run_report(run: str | Path, out: str | Path | None = None) -> Path:
-    """Write ``report.html`` from the run's settings, metrics and, if there is one, its last evaluation.
+    """Write ``report.html`` from the run's settings, metrics and photos: those of its last evaluation, or of the training.
 
     Args:
         run: the run folder.
@@ -38,14 +58,20 @@ def write_run_report(run: str | Path, out: str | Path | None = None) -> Path:
     """
     folder = Path(run)
     if not folder.is_dir():
-        raise RunError(f"{folder} is not a run folder; give the folder that 'dips train --out' wrote")
+        raise RunError(f"{folder} is no folder; give one that 'dips train --out' or 'dips predict --out' wrote")
     if not (folder / "run.json").is_file():
-        raise RunError(f"{folder} holds no finished run (run.json is missing); finish it with 'dips train ... --resume'")
+        raise RunError(
+            f"{folder} holds neither a finished run (run.json is missing) nor a prediction (json/ is missing); give a folder "
+            "that 'dips train --out' or 'dips predict --out' wrote; finish a run with 'dips train ... --resume'"
+        )
     evaluation, photos = None, None
     if (folder / "evaluation.json").is_file():
         evaluation = read_record(folder / "evaluation.json", Evaluation, remedy=REMEDY)
         evaluation = msgspec.structs.replace(evaluation, methods=[with_words(method) for method in evaluation.methods])
         photos = _photos(folder, evaluation)
+    elif (folder / TRAINING_PHOTOS).is_file():
+        shown = read_shown(folder / TRAINING_PHOTOS, remedy="train again, or copy the run again")
+        photos = PhotoSection([_row(photo, shown) for photo in shown.photos], shown, command=_command(folder))
     path = folder / "report.html" if out is None else Path(out)
     write_report(
         path,
@@ -64,31 +90,73 @@ def _photos(folder: Path, evaluation: Evaluation) -> PhotoSection:
     foreign = [name for name, digest in evaluation.files.items() if not _has_digest(folder / name, digest)]
     rows = [] if ROWS in foreign else _rows(folder / ROWS, evaluation.n_images)
     if not evaluation.files:
-        return PhotoSection(rows, None, "this run was evaluated by an earlier version, which kept no score maps")
+        return PhotoSection(rows, None, f"this run was evaluated by an earlier version, which kept no score maps; {_AGAIN}")
     if PHOTOS in foreign:
-        return PhotoSection(rows, None, f"{PHOTOS} is missing in the run folder, or belongs to another evaluation")
+        missing = f"{PHOTOS} is missing in the run folder, or belongs to another evaluation; {_AGAIN}"
+        return PhotoSection(rows, None, missing)
     shown = read_shown(folder / PHOTOS)
-    return PhotoSection(rows, shown, "" if shown.photos else "the evaluation was run without photos for the report")
+    pictured = {photo.id: photo for photo in shown.photos}
+    rows = [_with_boxes(row, pictured[row.id], shown) if row.id in pictured else row for row in rows]
+    missing = "" if shown.photos else f"the evaluation was run without photos for the report; {_AGAIN}"
+    return PhotoSection(rows, shown, missing, command=_command(folder))
+
+
+def _command(run: Path) -> str:
+    return f"dips predict {shlex.quote(str(run))} PHOTOS --set predict.threshold={{}} --out NEW"
+
+
+def _with_boxes(row: PhotoRow, photo: ShownPhoto, shown: ShownPhotos) -> PhotoRow:
+    """Return the row with what is found in the photo's small map."""
+    rule = Rule(shown.threshold, shown.min_area, shown.min_score, shown.max_boxes, shown.background)
+    found = predicted_of((photo.map, photo.peak), rule, label=row.label, predicted=row.predicted)
+    return row._replace(boxes=found.boxes, score=found.score, share=found.share)
+
+
+def _row(photo: ShownPhoto, shown: ShownPhotos) -> PhotoRow:
+    """Return the row of a photo that was predicted when the run was trained."""
+    row = PhotoRow(
+        photo.id,
+        photo.label,
+        photo.predicted,
+        true_boxes=len(photo.true_boxes or ()),
+        probability=None if photo.probability is msgspec.UNSET else photo.probability,
+        part="" if photo.part is msgspec.UNSET else photo.part,
+    )
+    if photo.found is msgspec.UNSET:
+        return _with_boxes(row, photo, shown)
+    areas = [(x1 - x0) * (y1 - y0) / (photo.size[0] * photo.size[1]) for x0, y0, x1, y1, _ in photo.found]
+    score = photo.found[0][4] if photo.found else None
+    return row._replace(boxes=len(photo.found), score=score, share=max(areas, default=None))
 
 
 def _has_digest(path: Path, digest: str) -> bool:
     return path.is_file() and file_sha256(path) == digest
 
 
-def _rows(path: Path, count: int) -> list[dict[str, str]]:
-    """Return the lines of the CSV, whose numbers are numbers; none if it is not there or not of this evaluation."""
+def _rows(path: Path, count: int) -> list[PhotoRow]:
+    """Return the lines of the CSV; none if it is not there or not of this evaluation."""
     if not path.is_file():
         return []
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        if len(rows) != count or not all(row.keys() >= _COLUMNS for row in rows):
+            lines = list(csv.DictReader(file))
+        if len(lines) != count or not all(line.keys() >= _COLUMNS for line in lines):
             return []
+        rows = [
+            PhotoRow(
+                from_cell(line["id"]),
+                from_cell(line["label"]),
+                from_cell(line["predicted"]),
+                int(line["true_boxes"]),
+                iou=float(line["iou"]) if line["iou"] else None,
+                error=line["error"],
+                oracle_iou=float(line["oracle_iou"]) if line["oracle_iou"] else None,
+            )
+            for line in lines
+        ]
         for row in rows:
-            row.update({name: from_cell(row[name]) for name in ("id", "label", "predicted")})
-            numbers = int(row["true_boxes"]), float(row["iou"] or 0), float(row["oracle_iou"] or 0)
-            if not all(map(math.isfinite, numbers)):
-                raise ValueError(f"no number for {row['id']}")
+            if not math.isfinite((row.iou or 0) + (row.oracle_iou or 0)):
+                raise ValueError(f"no number for {row.id}")
     except (OSError, ValueError, TypeError, csv.Error) as error:
         raise RunError(f"{path} is damaged ({error}); {REMEDY}") from error
     return rows

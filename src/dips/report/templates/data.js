@@ -3,7 +3,7 @@
 const bytesOf = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 
 function readData(data) {
-  const photos = data.photos.map((photo) => ({ ...photo, levels: null, top: 0, found: null, cut: -1, heat: null, image: null }));
+  const photos = data.photos.map((photo) => ({ ...photo, levels: null, top: 0, found: null, cut: -1, drawn: "", heat: null, image: null }));
   const rows = data.rows.map((values, place) => {
     const row = Object.fromEntries(data.columns.map((name, i) => [name, values[i]]));
     const name = row.id.slice(row.id.lastIndexOf("/") + 1);
@@ -12,7 +12,7 @@ function readData(data) {
   const collator = new Intl.Collator(undefined, { numeric: true });
   [...rows].sort((a, b) => collator.compare(a.id, b.id)).forEach((row, rank) => (row.rank = rank));
   const heat = bytesOf(data.heat);
-  return { rule: data.rule, classes: data.classes, errors: data.errors, background: data.background, rows, photos, heat };
+  return { ...data, rows, photos, heat };
 }
 
 /** Unpack a photo's score map: deflated differences along its rows. */
@@ -32,7 +32,9 @@ function foundIn(row, threshold, data) {
   if (!photo?.levels) return null;
   const [height, width] = photo.shape;
   const cut = cutOf(photo.top, threshold);
-  if (photo.cut !== cut) {
+  const exact = threshold === data.rule.threshold ? photo.exact : null; // as predicted; the map here is a small one
+  const drawn = exact ? "exact" : String(cut);
+  if (photo.drawn !== drawn) {
     const { min_area: area, max_boxes: most, min_score: least } = data.rule;
     const none = data.background >= 0 && row.predicted === data.background;
     const found = none
@@ -41,8 +43,13 @@ function foundIn(row, threshold, data) {
     const scale = [photo.size[0] / width, photo.size[1] / height];
     found.boxes = found.boxes.map((box) => box.map((value, i) => value * scale[i % 2]));
     found.scores = found.scores.map((score) => score * photo.peak);
+    if (exact) {
+      found.boxes = exact.map((box) => box.slice(0, 4));
+      found.scores = exact.map((box) => box[4]);
+    }
     found.iou = photo.boxes?.length ? bestIou(found.boxes, photo.boxes) : null;
     photo.cut = cut;
+    photo.drawn = drawn;
     photo.found = found;
   }
   return photo.found;

@@ -81,12 +81,13 @@ class Gallery {
       const card = this.cards.children[i];
       card.stale = true;
       if (card.near) this.picture(card);
-      const { value, words, name } = this.caption(row);
+      const { value, words, why, name } = this.caption(row);
       const strong = document.createElement("strong");
       strong.textContent = value;
       const soft = document.createElement("span");
       soft.textContent = words;
-      card.querySelector(".words").replaceChildren(strong, soft);
+      const doubt = Object.assign(document.createElement("span"), { textContent: why, className: "why" });
+      card.querySelector(".words").replaceChildren(strong, soft, ...(why ? [doubt] : []));
       card.setAttribute("aria-label", name);
       card.title = row.id;
     });

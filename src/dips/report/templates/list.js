@@ -1,6 +1,6 @@
 // Which photos are listed, and in which order.
 
-const NO_FILTER = { text: "", iou: "", label: "", predicted: "", error: "", boxes: "", wrong: false };
+const NO_FILTER = { text: "", iou: "", label: "", predicted: "", error: "", boxes: "", doubt: "", part: "", wrong: false };
 
 const wrongClass = (row) => row.label >= 0 && row.predicted >= 0 && row.label !== row.predicted;
 
@@ -12,9 +12,11 @@ function filtered(rows, filter, found, background) {
   if (text) tests.push((row) => row.search.includes(text));
   if (filter.iou === "none") tests.push((row) => row.iou === null);
   else if (filter.iou) tests.push((row) => row.iou !== null && row.iou >= low && row.iou < high);
-  for (const key of ["label", "predicted", "error"]) {
+  for (const key of ["label", "predicted", "error", "part"]) {
     if (filter[key] !== "") tests.push((row) => row[key] === Number(filter[key]));
   }
+  if (filter.doubt === "any") tests.push((row) => row.why.length > 0);
+  else if (filter.doubt !== "") tests.push((row) => row.why.includes(Number(filter.doubt)));
   if (filter.wrong) tests.push(wrongClass);
   const count = (row) => found(row)?.boxes.length ?? (background >= 0 && row.predicted === background ? 0 : NaN);
   if (filter.boxes === "none") tests.push((row) => count(row) === 0);

@@ -2,7 +2,8 @@
 
 const byId = (id) => document.getElementById(id);
 const each = (selector, act) => document.querySelectorAll(selector).forEach(act);
-const iouWords = (iou) => (iou === null || iou === undefined ? "–" : iou.toFixed(2));
+const numberWords = (value) => (value === null || value === undefined ? "–" : value.toFixed(2));
+const counted = (count, one, several) => `${count.toLocaleString("en")} ${count === 1 ? one : several}`;
 
 function start() {
   const app = byId("photo-app");
@@ -10,12 +11,14 @@ function start() {
   const own = data.rule.threshold ?? 0.5;
   const state = {
     threshold: own,
-    layers: { heat: true, mask: true, boxes: true, truth: true },
+    layers: { heat: false, mask: true, boxes: true, truth: true },
     filter: { ...NO_FILTER },
-    order: { key: data.rows.some((row) => row.iou !== null) ? "iou" : "id", down: false },
+    order: { key: data.table.includes("iou") ? "iou" : "doubt", down: false },
     listed: [],
     version: 0,
   };
+  const measured = data.table.includes("iou");
+  const doubts = (row) => row.why.map((kind) => data.doubts[kind][0]);
   const className = (label) => (label < 0 ? "–" : data.classes[label]);
   const found = (row) => foundIn(row, state.threshold, data);
   const withPicture = () => state.listed.filter((row) => row.photo);
@@ -32,11 +35,13 @@ function start() {
     draw: (row, canvas) => void draw(row, canvas, Math.min(640, 320 * Math.ceil(devicePixelRatio || 1)), false),
     caption: (row) => {
       const now = found(row);
-      const measured = row.iou === null ? "" : `measured ${row.iou.toFixed(2)} · `;
-      const words = `${measured}${className(row.predicted)}${wrongClass(row) ? ` instead of ${className(row.label)}` : ""}`;
-      const boxes = now ? `${now.boxes.length} box${now.boxes.length === 1 ? "" : "es"}` : "";
+      const boxes = now ? counted(now.boxes.length, "box", "boxes") : "";
+      const instead = wrongClass(row) ? ` instead of ${className(row.label)}` : "";
+      const sure = row.probability === null ? "" : ` ${row.probability.toFixed(2)}`;
+      const words = `${row.iou === null ? "" : `measured ${row.iou.toFixed(2)} · `}${className(row.predicted)}${sure}${instead}`;
       const value = now?.iou === null || !now ? boxes : `IoU ${now.iou.toFixed(2)}`;
-      return { value, words, name: `${row.id}: ${words}, ${value}, ${boxes}` };
+      const why = measured ? "" : doubts(row).join(" · ");
+      return { value, words, why, name: [`${row.id}: ${words}`, value, boxes, why].filter(Boolean).join(", ") };
     },
   });
 
@@ -46,11 +51,14 @@ function start() {
     facts: (row) => {
       const now = found(row);
       const none = data.background >= 0 && row.predicted === data.background;
-      const facts = [["Predicted", `${className(row.predicted)}${wrongClass(row) ? ": wrong" : ""}`], ["True class", className(row.label)]];
+      const facts = [["Predicted", `${className(row.predicted)}${wrongClass(row) ? ": wrong" : ""}`], [measured ? "True class" : "Given class", className(row.label)]];
+      if (row.probability !== null) facts.push(["Probability", row.probability.toFixed(2)]);
+      if (row.why.length) facts.push(["Look at it", row.why.map((kind) => data.doubts[kind].join(": ")).join("; ")]);
+      if (row.part >= 0) facts.push(["Part of the data", data.parts[row.part]]);
       if (now) facts.push(["Boxes here", none ? "none: the predicted class has no object" : String(now.boxes.length)]);
-      facts.push(["Ground-truth boxes", String(row.trueBoxes)]);
+      if (measured || row.trueBoxes) facts.push(["Ground-truth boxes", String(row.trueBoxes)]);
       if (now && now.iou !== null) facts.push(["IoU here", now.iou.toFixed(2)]);
-      if (row.iou !== null) facts.push(["IoU, measured", iouWords(row.iou)], ["Best IoU", iouWords(row.oracleIou)]);
+      if (row.iou !== null) facts.push(["IoU, measured", numberWords(row.iou)], ["Best IoU", numberWords(row.oracleIou)]);
       if (row.error >= 0) facts.push(["Kind of error", data.errors[row.error][0]]);
       if (row.photo) facts.push(["Size", `${row.photo.size[0]} × ${row.photo.size[1]} pixels`]);
       return facts;
@@ -61,16 +69,23 @@ function start() {
     if (at >= 0) table.activate(at);
   });
 
-  const table = new PhotoTable(byId("photo-table"), (row) => [
-    { words: row.name, more: row.folder, kind: row.photo ? "pictured" : "" },
-    { words: className(row.label) },
-    { words: className(row.predicted), kind: wrongClass(row) ? "wrong" : "" },
-    { words: String(row.trueBoxes), kind: "number" },
-    { words: iouWords(row.iou), kind: "number" },
-    { words: iouWords(row.oracleIou), kind: "number" },
-    { words: row.error < 0 ? "–" : data.errors[row.error][0] },
-    { words: iouWords(found(row)?.iou), kind: "number" },
-  ], (row) => viewer.open(row));
+  const cells = {
+    id: (row) => ({ words: row.name, more: row.folder, kind: row.photo ? "pictured" : "" }),
+    label: (row) => ({ words: className(row.label) }),
+    predicted: (row) => ({ words: className(row.predicted), kind: wrongClass(row) ? "wrong" : "" }),
+    trueBoxes: (row) => ({ words: String(row.trueBoxes), kind: "number" }),
+    iou: (row) => ({ words: numberWords(row.iou), kind: "number" }),
+    oracleIou: (row) => ({ words: numberWords(row.oracleIou), kind: "number" }),
+    error: (row) => ({ words: row.error < 0 ? "–" : data.errors[row.error][0] }),
+    now: (row) => ({ words: numberWords(found(row)?.iou), kind: "number" }),
+    probability: (row) => ({ words: numberWords(row.probability), kind: "number" }),
+    boxes: (row) => ({ words: row.boxes === null ? "–" : String(row.boxes), kind: "number" }),
+    score: (row) => ({ words: numberWords(row.score), kind: "number" }),
+    doubt: (row) => ({ words: doubts(row).join(", ") || "–" }),
+  };
+  const table = new PhotoTable(
+    byId("photo-table"), (row) => data.table.map((key) => cells[key](row)), (row) => viewer.open(row),
+  );
 
   /** List the rows again. */
   function list() {
@@ -80,7 +95,7 @@ function start() {
     table.show(state.listed);
     gallery.show(pictured);
     const all = data.rows.length.toLocaleString("en");
-    const some = state.listed.length === data.rows.length ? `All ${all} photos` : `${state.listed.length.toLocaleString("en")} of ${all} photos`;
+    const some = state.listed.length === data.rows.length ? (data.rows.length === 1 ? "One photo" : `All ${all} photos`) : `${state.listed.length.toLocaleString("en")} of ${all} photos`;
     byId("photo-listed").textContent = `${some}, ${pictured.length.toLocaleString("en")} with a picture.`;
     byId("photo-none").hidden = pictured.length > 0 || !data.photos.length;
     each("#photo-table th[data-key]", (head) => {
@@ -113,7 +128,7 @@ function start() {
     const boxes = shown.reduce((sum, row) => sum + (found(row)?.boxes.length ?? 0), 0);
     byId("photo-count").textContent = ious.length
       ? `${right} of ${ious.length} shown photos with ground-truth boxes have a box with IoU ≥ 0.5 (${((100 * right) / ious.length).toFixed(1)} %).`
-      : `${boxes} boxes in ${shown.length} shown photos.`;
+      : `${counted(boxes, "box", "boxes")} in ${counted(shown.length, "shown photo", "shown photos")}.`;
     if (state.filter.boxes || state.order.key === "now") list();
     else table.render();
   }
@@ -125,6 +140,7 @@ function start() {
       slider.value = state.threshold;
       slider.setAttribute("aria-valuetext", `${state.threshold.toFixed(3)} of the map's maximum`);
     });
+    each("[data-command]", (code) => (code.textContent = data.command.replace("{}", state.threshold.toFixed(3))));
     each("[data-threshold-now]", (output) => (output.textContent = state.threshold.toFixed(3)));
     each("[data-reset]", (button) => button.setAttribute("aria-disabled", state.threshold === own));
     state.frame ??= requestAnimationFrame(() => {
@@ -189,6 +205,9 @@ function start() {
   fill("label", data.classes, "any");
   fill("predicted", data.classes, "any");
   fill("error", data.errors.map(([name]) => name), "any");
+  fill("part", data.parts, "any");
+  fill("doubt", data.doubts.map(([name]) => name), "any photo");
+  each("[data-filter=doubt]", (select) => select.options[0].after(new Option("any of these", "any")));
   wire();
   app.hidden = false;
   list();

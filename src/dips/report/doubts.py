@@ -1,0 +1,101 @@
+"""Which photos are worth a look first, without any true box: what is odd about the prediction, in words and in an order.
+
+In: what was predicted of each photo, and the class that it was given. Out: the kinds of doubt of each photo, and the photos in
+the order in which a person should look at them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = ["DOUBTS", "Predicted", "choose_doubtful", "doubts_of", "most_doubtful_first"]
+
+FULL_SHARE = 0.8
+UNSURE = 0.5
+LOW_SHARE, LOW_PHOTOS = 0.1, 10
+
+DOUBTS = {
+    "class": ("another class", "the predicted class is not the one that the photo was given"),
+    "no_box": ("no box", "nothing was found, although the predicted class has an object"),
+    "full": ("fills the photo", f"a box covers more than {FULL_SHARE:.0%} of the photo"),
+    "unsure": ("unsure of the class", f"the probability of the predicted class is below {UNSURE}"),
+    "low": ("low score", f"the best box is among the {LOW_SHARE:.0%} with the lowest scores here"),
+}
+"""Kinds of doubt, the gravest first: a short name, and what it means."""
+
+_WEIGHTS = {"class": 4, "no_box": 3, "full": 2, "unsure": 1, "low": 1}
+
+
+class Predicted(NamedTuple):
+    """What was predicted of a photo; None where it is not known.
+
+    Attributes:
+        label: the class that it was given, by its folder or a file; empty where unknown.
+        predicted: the predicted class; empty where unknown.
+        shows_nothing: the predicted class is the one without object.
+        probability: of the predicted class.
+        boxes: how many there are.
+        score: of the best one.
+        share: of the photo that the largest one covers.
+    """
+
+    label: str = ""
+    predicted: str = ""
+    shows_nothing: bool = False
+    probability: float | None = None
+    boxes: int | None = None
+    score: float | None = None
+    share: float | None = None
+
+
+def doubts_of(photos: Sequence[Predicted]) -> list[tuple[str, ...]]:
+    """Return the kinds of doubt (keys of :data:`DOUBTS`) of each photo.
+
+    >>> doubts_of([Predicted("owl", "hawk", boxes=0), Predicted("owl", "owl", boxes=1, share=0.2)])
+    [('class', 'no_box'), ()]
+    """
+    scores = sorted(photo.score for photo in photos if photo.score is not None)
+    limit = scores[int(LOW_SHARE * len(scores))] if len(scores) >= LOW_PHOTOS else 0.0
+    return [tuple(kind for kind, applies in zip(DOUBTS, _apply(photo, limit), strict=True) if applies) for photo in photos]
+
+
+def _apply(photo: Predicted, low: float) -> tuple[bool, ...]:
+    """Return which of :data:`DOUBTS` apply; ``low`` is the score below which a score is low."""
+    return (
+        bool(photo.label and photo.predicted) and photo.label != photo.predicted,
+        photo.boxes == 0 and not photo.shows_nothing,
+        photo.share is not None and photo.share > FULL_SHARE,
+        photo.probability is not None and photo.probability < UNSURE,
+        photo.score is not None and photo.score < low,
+    )
+
+
+def most_doubtful_first(photos: Sequence[Predicted], doubts: Sequence[Sequence[str]]) -> list[int]:
+    """Return the photos' indices, the gravest doubts first; among equals the lowest score comes first."""
+
+    def place(index: int) -> tuple[int, float, int]:
+        score = photos[index].score
+        return -sum(_WEIGHTS[kind] for kind in doubts[index]), 1.0 if score is None else score, index
+
+    return sorted(range(len(photos)), key=place)
+
+
+def choose_doubtful(photos: Sequence[Predicted], count: int) -> list[int]:
+    """Choose the photos to show where no true box is known: the doubtful ones, two thirds at most, and a sample of the others.
+
+    Returns:
+        Indices, none twice, the most doubtful ones first.
+
+    >>> choose_doubtful([Predicted(), Predicted(boxes=0), Predicted(), Predicted()], 2)
+    [1, 2]
+    """
+    doubts = doubts_of(photos)
+    order = most_doubtful_first(photos, doubts)
+    doubtful = sum(map(bool, doubts))
+    first = min(doubtful, max(2 * count // 3, count - (len(photos) - doubtful)))
+    others = sorted(order[first:])
+    room = max(0, min(count - first, len(others)))
+    return order[:first] + [others[int(at)] for at in (np.arange(room) + 0.5) * (len(others) / max(1, room))]

@@ -1,0 +1,175 @@
+"""The photos of a prediction in the report's form: a folder that ``dips predict`` wrote, or what a new run says of its own.
+
+In: predictions, one at a time. Out: a :class:`~dips.report.photo_section.PhotoSection`, or ``training-photos.json`` of a run
+(:class:`~dips.report.photos.ShownPhotos`). Of each photo a line is held, of the shown ones also a small picture.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+import cv2
+
+from dips.data.depth import Depth
+from dips.data.images import encode_image
+from dips.data.listing import class_name
+from dips.data.split import spread
+from dips.errors import ImageError
+from dips.formats.records import PredictionRecord, read_prediction
+from dips.predict.prediction import Prediction
+from dips.predict.predictor import Predictor
+from dips.predict.results import locate, read_records
+from dips.report.doubts import Predicted, choose_doubtful
+from dips.report.photo_section import PhotoRow, PhotoSection
+from dips.report.photos import Rule, ShownPhoto, ShownPhotos, file_boxes, small_map, small_photo, write_photos
+from dips.system.console import log, track
+from dips.system.files import as_text
+from dips.types import Sample
+
+__all__ = ["TRAINING_PHOTOS", "prediction_section", "write_training_photos"]
+
+TRAINING_PHOTOS = "training-photos.json"
+"""What a training leaves in the run folder: what the finished model says about photos of the validation and training parts."""
+
+_TRAINING_COUNT = 96  # of these photos; a second or two with the default settings, whatever the size of the data
+
+
+def prediction_section(folder: Path, *, photos: int = 300) -> PhotoSection:
+    """Return the photos of a folder that ``dips predict`` or ``dips boxes`` wrote; no network runs.
+
+    A photo's class is given by the folder that it lies in, where that has the name of one of the model's classes.
+
+    Args:
+        photos: how many are shown at most: those with doubts (:mod:`dips.report.doubts`), and a sample of the others.
+
+    Raises:
+        RunError: it is not such a folder, is unfinished, or a file of it is damaged.
+    """
+    rows: list[PhotoRow] = []
+    stems: list[str] = []
+    facts: list[Predicted] = []
+    rule = None
+    for file, record in read_records(folder):
+        rule = rule or Rule(record.threshold, record.min_area, record.min_score, record.max_boxes, record.background)
+        rows.append(_row(record))
+        stems.append(file.relative_to(folder / "json").as_posix().removesuffix(".json"))
+        row, nothing = rows[-1], record.label == record.background
+        facts.append(Predicted(row.label, row.predicted, nothing, row.probability, row.boxes, row.score, row.share))
+    assert rule is not None  # an empty folder is refused
+    chosen = choose_doubtful(facts, photos)
+    shown: list[ShownPhoto] = []
+    lost: list[Path] = []
+    for index in track(chosen, "photos of the report"):
+        record = read_prediction(folder / "json" / f"{stems[index]}.json")
+        prediction = Prediction.from_record(record, folder / "maps" / f"{stems[index]}.png")
+        boxes = [(*box.box, box.score) for box in record.boxes]
+        try:
+            path = locate(prediction.path, folder)
+            shown.append(_shown(prediction, rows[index].id, path, label=rows[index].label, boxes=boxes))
+        except ImageError:
+            lost.append(prediction.path)
+    missing = ""
+    if lost:
+        missing = f"{len(lost)} of the {len(chosen)} photos to be shown are not where they were predicted, e.g. {lost[0]}"
+        log(f"{missing}; call dips from the folder in which they were predicted")
+    return PhotoSection(
+        rows,
+        ShownPhotos(**rule._asdict(), photos=shown),
+        missing,
+        command=f"dips boxes {shlex.quote(str(folder))} --threshold {{}} --out NEW",
+    )
+
+
+def write_training_photos(
+    path: Path, predictor: Predictor, parts: Iterable[tuple[str, Sequence[Sample]]], *, classes: Sequence[str]
+) -> int:
+    """Predict some photos of a run's own and write what its report shows of them, whole or not at all.
+
+    Args:
+        path: the file.
+        parts: name and photos of each part, the most telling one first; it is shown first, and others as far as there is room.
+        classes: names in label order.
+
+    Returns:
+        How many photos the file holds.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    chosen: dict[Path, tuple[str, Sample]] = {}
+    for part, samples in parts:
+        chosen |= {
+            item.path: (part, item) for item in spread(samples, _TRAINING_COUNT - len(chosen)) if item.path not in chosen
+        }
+    config, background = predictor.config, predictor.background
+    rule = Rule(
+        config.threshold,
+        config.min_area,
+        max(0.0, config.min_score),
+        config.max_boxes,
+        None if background is None else classes[background],
+    )
+
+    def shown() -> Iterator[ShownPhoto]:
+        predictions = predictor.photos(chosen, lambda _, reason: log(f"not shown in the report: {reason}"))
+        for prediction in track(predictions, "photos of the report", total=len(chosen)):
+            part, sample = chosen[prediction.path]
+            boxes = [
+                (*box, score) for box, score in zip(prediction.boxes.tolist(), prediction.box_scores.tolist(), strict=True)
+            ]
+            try:
+                yield _shown(
+                    prediction,
+                    as_text(sample.id),
+                    sample.path,
+                    label=class_name(sample.label, classes),
+                    boxes=boxes,
+                    part=part,
+                    true_boxes=file_boxes(sample, prediction.size),
+                )
+            except ImageError as error:
+                log(f"not shown in the report: {error}")
+
+    return write_photos(path, shown(), rule=rule, most=len(chosen))
+
+
+def _row(record: PredictionRecord) -> PhotoRow:
+    areas = [(x1 - x0) * (y1 - y0) / (record.width * record.height) for x0, y0, x1, y1 in (box.box for box in record.boxes)]
+    folders = [record.folder, *PurePosixPath(record.name).parent.parts]
+    return PhotoRow(
+        id=record.name,
+        label=next((name for name in reversed(folders) if name in record.class_scores), ""),
+        predicted=record.label,
+        probability=record.label_score,
+        boxes=len(record.boxes),
+        score=record.boxes[0].score if record.boxes else None,
+        share=max(areas, default=None),
+    )
+
+
+def _shown(
+    prediction: Prediction,
+    id: str,
+    path: Path,
+    *,
+    label: str,
+    boxes: list[tuple[float, float, float, float, float]],
+    part: str = "",
+    true_boxes: list[tuple[float, float, float, float]] | None = None,
+) -> ShownPhoto:
+    levels, peak = small_map(prediction.grid)
+    return ShownPhoto(
+        id=id,
+        size=prediction.size,
+        label=label,
+        predicted=as_text(prediction.label),
+        true_boxes=true_boxes,
+        peak=peak,
+        map=encode_image(levels, ".png", cv2.IMWRITE_PNG_COMPRESSION, 9),
+        jpeg=small_photo(path, Depth.at(prediction.scale)),
+        found=boxes,
+        probability=round(prediction.label_score, 6),
+        part=part,
+    )

@@ -1,0 +1,106 @@
+"""A page of any prediction, and of a new run's own photos: without networks, and without one true box."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import dips
+from dips.errors import RunError
+from dips.predict.folder import PredictionFolder
+from dips.predict.prediction import Prediction
+from dips.report.predictions import prediction_section
+from dips.report.run_report import write_folder_report
+
+CLASSES = ("none", "tower")
+
+
+@pytest.fixture
+def predicted(tmp_path: Path, make_photo: Any) -> Path:
+    """Photos in ``tower/`` (found, called none, found nowhere, filled), ``none/`` and ``loose/``, and their prediction."""
+    named = ("tower/0", "tower/1", "tower/2", "tower/3", "none/0", "loose/0")
+    for seed, name in enumerate(named):
+        make_photo(tmp_path / "photos" / f"{name}.png", (80, 64), seed=seed)
+    out = tmp_path / "boxes"
+    folder = PredictionFolder.plan([tmp_path / "photos"], out, formats=("json",), made_with={"model": "m"})
+    for path in folder.begin():
+        name = path.relative_to(tmp_path / "photos").with_suffix("").as_posix()
+        grid = np.zeros((16, 20), np.float32)
+        if name == "tower/3":
+            grid[:] = 0.9
+            grid[0, 0] = 0
+        elif name != "tower/2":
+            grid[4:8, 5:10] = 0.9
+        odds = np.array([0.9, 0.1] if name in ("tower/1", "none/0") else [0.2, 0.8], np.float32)
+        made = Prediction.from_map(path, (80, 64), grid, classes=CLASSES, probabilities=odds, background="none")
+        folder.write(made.with_objects(threshold=0.5, min_area=0.005, min_score=0.0, max_boxes=100))
+    folder.finish()
+    return out
+
+
+def test_every_photo_has_a_row_its_given_class_and_what_is_odd(predicted: Path) -> None:
+    section = prediction_section(predicted)
+    doubts = {row.id.removesuffix(".png"): found for row, found in zip(section.rows, section.doubts, strict=True)}
+    assert doubts == {
+        "tower/0": (),
+        "tower/1": ("class",),
+        "tower/2": ("no_box",),
+        "tower/3": ("full",),
+        "none/0": (),
+        "loose/0": (),
+    }
+    rows = {row.id: row for row in section.rows}
+    assert rows["loose/0.png"].label == "" and rows["none/0.png"].label == "none"
+    assert section.shown is not None and [photo.id for photo in section.shown.photos][:3] == [
+        "tower/1.png",
+        "tower/2.png",
+        "tower/3.png",
+    ]
+    assert (section.boxes, section.doubtful, section.measured, section.truth) == (3, 3, False, False)
+    assert section.shown.photos[-1].found and "--threshold {}" in section.command
+
+
+def test_the_page_begins_with_the_photos(predicted: Path) -> None:
+    html = write_folder_report(predicted).read_text(encoding="utf-8")
+    assert "A prediction of 6 photos: 3 boxes, 3 photos worth a look." in " ".join(html.split())
+    assert "No evaluation yet" not in html and 'data-layer="truth"' not in html
+    data = json.loads(html.split('id="photo-data">')[1].split("</script>")[0])
+    assert len(data["photos"]) == 6 and data["rule"]["threshold"] == 0.5
+
+
+def test_few_are_shown_and_all_are_listed(predicted: Path) -> None:
+    section = prediction_section(predicted, photos=2)
+    assert section.pictures == 2 and len(section.rows) == 6
+
+
+def test_photos_that_have_gone_are_counted_and_the_page_is_written(predicted: Path) -> None:
+    for path in (predicted.parent / "photos" / "tower").iterdir():
+        path.unlink()
+    section = prediction_section(predicted)
+    assert section.pictures == 2 and section.missing.startswith("4 of the 6 photos to be shown are not where")
+    assert "Some pictures are missing" in write_folder_report(predicted).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("damage", ["unfinished", "no map", "no folder"])
+def test_what_is_no_finished_prediction_is_refused(predicted: Path, damage: str) -> None:
+    folder = predicted
+    if damage == "unfinished":
+        (folder / ".unfinished.json").write_text("{}")
+    elif damage == "no map":
+        next((folder / "maps").rglob("*.png")).unlink()
+    else:
+        folder = folder / "nowhere"
+    with pytest.raises(RunError, match=r"unfinished|missing or damaged|is no folder"):
+        write_folder_report(folder)
+
+
+def test_a_training_on_class_folders_leaves_photos(tiny_model: dips.Model) -> None:
+    html = (tiny_model.run / "report.html").read_text(encoding="utf-8")
+    data = json.loads(html.split('id="photo-data">')[1].split("</script>")[0])
+    assert len(data["photos"]) == tiny_model.record.photos.train + tiny_model.record.photos.val
+    assert data["parts"] == ["validation", "training"] and data["command"].startswith("dips predict ")
+    assert html.index('id="photos"') < html.index('id="how"')
