@@ -67,7 +67,7 @@ def test_every_photo_has_a_row_its_given_class_and_what_is_odd(predicted: Path) 
 def test_the_page_begins_with_the_photos(predicted: Path) -> None:
     html = write_folder_report(predicted).read_text(encoding="utf-8")
     assert "A prediction of 6 photos: 3 boxes, 3 photos worth a look." in " ".join(html.split())
-    assert "No evaluation yet" not in html and "Ground-truth boxes" not in html
+    assert "No evaluation yet" not in html and 'data-layer="truth"' not in html
     data = json.loads(html.split('id="photo-data">')[1].split("</script>")[0])
     assert len(data["photos"]) == 6 and data["rule"]["threshold"] == 0.5
 
