@@ -69,7 +69,7 @@ def test_what_is_not_known_is_empty(tmp_path: Path) -> None:
     assert (c["correct_50"], c["correct_70"], c["correct_v1"], c["oracle_tau"]) == ("1", "0", "0", "0.003")
 
 
-@pytest.mark.parametrize("id", ["a, b.jpg", 'say "a".jpg', "ü 鳥.jpg", "two\nlines.jpg", " a.jpg ", "=1+1.jpg"])
+@pytest.mark.parametrize("id", ["a, b.jpg", 'say "a".jpg', "ü 鳥.jpg", "two\nlines.jpg", " a.jpg "])
 def test_ids_survive(tmp_path: Path, id: str) -> None:
     write_rows(tmp_path / "e.csv", [ImageRow(id, 0, 0, 0)], classes=["owl, barn"])
     (line,) = lines(tmp_path / "e.csv")

@@ -41,7 +41,7 @@ def test_the_graph_leaves_squares_as_they_are(make_networks: MakeNetworks, mode:
     said = networks.answer(PhotoBatch(square))
     with torch.inference_mode():
         maps, probabilities = Graph(networks)(torch.from_numpy(square))
-    np.testing.assert_allclose(maps.numpy(), said.maps, atol=1e-6)
+    np.testing.assert_allclose(maps.numpy(), said.maps, atol=5e-5)  # sizes are changed by convolutions, which round otherwise
     np.testing.assert_allclose(probabilities.numpy(), said.probabilities, atol=1e-6)
 
 

@@ -113,7 +113,7 @@ def test_the_same_bytes_again(networks: Networks, about: Description, photos: li
 def test_a_broken_model_is_not_written(
     tmp_path: Path, networks: Networks, about: Description, photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(data: bytes, side: int, photos: Sequence[Path]) -> Any:
+    def broken(data: bytes, side: int, photos: Sequence[Path], depth: object) -> Any:
         model = onnx.load_from_string(data)
         weights = next(t for t in model.graph.initializer if len(t.dims) == 4)
         weights.CopyFrom(onnx.numpy_helper.from_array(np.full(tuple(weights.dims), np.nan, np.float32), weights.name))

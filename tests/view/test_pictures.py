@@ -24,7 +24,7 @@ def with_photo(
     """The first photo of the folder, another picture in its place."""
     path = make_photo(predicted.parent / name, size, box=(0, 0, size[0] // 4, size[1] // 4), **save)
     record = predicted / "json" / "a.json"
-    content = {**json.loads(record.read_text()), "path": str(path), "width": upright[0], "height": upright[1]}
+    content = {**json.loads(record.read_text()), "path": str(path), "width": upright[0], "height": upright[1], "boxes": []}
     record.write_text(json.dumps(content))
     return next(photo for photo in read_predictions(predicted).photos if photo.record == record)
 
@@ -55,7 +55,14 @@ def test_a_large_photo_is_scaled_down(
 def test_a_thermal_photo_is_shown_as_the_model_saw_it(predicted: Path, tmp_path: Path) -> None:
     path, record = tmp_path / "thermal.png", predicted / "json" / "a.json"
     Image.fromarray(np.full((20, 30), 7600, np.uint16)).save(path)
-    content = {**json.loads(record.read_text()), "path": str(path), "width": 30, "height": 20, "scale": [7000, 8000]}
+    content = {
+        **json.loads(record.read_text()),
+        "path": str(path),
+        "width": 30,
+        "height": 20,
+        "boxes": [],
+        "scale": [7000, 8000],
+    }
     record.write_text(json.dumps(content))
     photo = next(photo for photo in read_predictions(predicted).photos if photo.record == record)
     assert abs(np.asarray(opened(Pictures(predicted).jpeg(photo, LARGE_SIDE)))[5, 5, 0].astype(int) - 153) <= 2

@@ -155,7 +155,7 @@ def as_text(name: str) -> str:
     A byte that is not UTF-8 becomes ``%`` and two digits, and a ``%`` before two such digits beside it ``%25``;
     :func:`named_so` turns them back. Text is the same in every locale.
 
-    >>> as_text("M\udcfchle 50%.jpg"), as_text("M%FChle.jpg")
+    >>> as_text("M\\udcfchle 50%.jpg"), as_text("M%FChle.jpg")
     ('M%FChle 50%.jpg', 'M%FChle.jpg')
     """
     if _BYTES.search(name):
