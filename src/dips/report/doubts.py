@@ -96,6 +96,6 @@ def choose_doubtful(photos: Sequence[Predicted], count: int) -> list[int]:
     order = most_doubtful_first(photos, doubts)
     doubtful = sum(map(bool, doubts))
     first = min(doubtful, max(2 * count // 3, count - (len(photos) - doubtful)))
-    others = sorted(order[first:])
+    others = sorted(order[doubtful:])  # there is room for all doubtful ones, or for none but these
     room = max(0, min(count - first, len(others)))
     return order[:first] + [others[int(at)] for at in (np.arange(room) + 0.5) * (len(others) / max(1, room))]
