@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from dips.benchmark.frames import GroundTruth, MapComparison, compare_centre, compare_map, read_ground_truth
 from dips.data.images import ByteImage, read_image, resize_image
+from dips.data.problems import left_out
 from dips.errors import DataError, ImageError
 from dips.evaluate.accumulate import MapAccumulator
 from dips.evaluate.protocol import FRAMED, Protocol
@@ -196,7 +197,7 @@ def _read(protocol: Protocol, sides: Collection[int], sample: Sample) -> tuple[G
         ground_truth = read_ground_truth(sample, protocol)
         photos = {side: read_image(sample.path, max_side=side) for side in sides}
     except (DataError, ImageError) as error:
-        return Problem(sample.path, str(error))
+        return left_out(sample.path, error)
     return ground_truth, {side: resize_image(photo, (side, side)) for side, photo in photos.items()}
 
 

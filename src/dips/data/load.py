@@ -157,7 +157,9 @@ def _read_photos(folder: Path, split: str, *, training: Path | None = None, shar
         elif coco is not None:
             listing = read_coco(coco, folder, split=split, listed_only=shared)
     if metadata is not None:
-        listing.problems.insert(0, Problem(metadata, f"lists no photo that exists in {folder}; it is not used"))
+        listing.problems.insert(
+            0, Problem(metadata, f"lists no photo that exists in {folder} and is not used; correct its ids, or move it away")
+        )
     return listing
 
 

@@ -30,6 +30,8 @@ __all__ = [
 ]
 
 
+_ROUNDING = 5e-4  # above 1 or below 0, half a step of half precision
+
 MAX_BOXES = 65535
 """The largest number that a region can have (``uint16``)."""
 
@@ -49,8 +51,11 @@ def checked_map(score_map: ArrayLike) -> NDArray[Any]:
     if np.isnan(low) or np.isnan(high):
         raise ProtocolError("a score map is in [0, 1] without NaN, but this one has NaN; find out where it comes from")
     if not (low >= 0.0 and high <= 1.0):
-        remedy = "divide it by its maximum" if low >= 0 else "subtract its minimum, then divide it by its maximum"
-        raise ProtocolError(f"a score map is in [0, 1] without NaN, not in [{low:g}, {high:g}]; {remedy}")
+        if low >= -_ROUNDING and high <= 1 + _ROUNDING:
+            remedy = "that is rounding: clip it to [0, 1]"
+        else:
+            remedy = "divide it by its maximum" if low >= 0 else "subtract its minimum, then divide it by its maximum"
+        raise ProtocolError(f"a score map is in [0, 1] without NaN, not in [{low:.9g}, {high:.9g}]; {remedy}")
     return array if np.issubdtype(array.dtype, np.floating) else array.astype(np.float64)
 
 
