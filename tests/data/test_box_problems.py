@@ -79,6 +79,11 @@ def test_boxes_of_another_kind(boxes: list[list[float]], words: str, frame_known
         assert messages[0].startswith("data: ")
 
 
+def test_sizes_that_are_exchanged_are_told_as_that_alone() -> None:
+    messages = found([([[10, 200, 200, 300]], (320, 240), (240, 320))] * 4)
+    assert len(messages) == 4 and all("width and height are exchanged" in message for message in messages)
+
+
 def test_sizes_are_those_of_the_upright_photo(tmp_path: Path, make_photo: MakePhoto) -> None:
     turned = Image.Exif()
     turned[ExifTags.Base.Orientation] = 6

@@ -54,8 +54,9 @@ def box_problems(source: Path, photos: Iterable[tuple[Sample, Size | None]]) -> 
         if sample.boxes is None or not sample.boxed:
             continue
         frame, boxes = sample.frame or size, sample.boxes.tolist()
-        together.add(boxes, frame)
-        if size is not None and sample.frame is not None and _contradicts(size, sample.frame):
+        contradicts = size is not None and sample.frame is not None and _contradicts(size, sample.frame)
+        together.add(boxes, None if contradicts else frame)
+        if contradicts and size is not None and sample.frame is not None:
             found.append(Problem(sample.path, _contradiction(size, sample.frame)))
         elif frame is not None and (beyond := sum(not _inside(box, frame) for box in boxes)):
             message = (
@@ -126,7 +127,7 @@ class _Together:
     def messages(self) -> Iterator[str]:
         used = "they are used as they are, so that nothing measured by them means anything"
         every = f"all {self.boxes} boxes" if self.boxes > 1 else "the only box"
-        many_beyond = self.framed == self.boxes and self.beyond >= max(1, self.boxes // 4)
+        many_beyond = self.beyond >= max(1, self.framed // 4)
         if not self.boxes:
             return
         if self.longest < 2:
@@ -139,13 +140,13 @@ class _Together:
                 f"{every} of this data end below 100, though the photos are larger, as percent of their size do; if so, "
                 f"{used}; multiply them by width / 100 and height / 100"
             )
-        elif many_beyond and self.as_corners == self.boxes:
+        elif many_beyond and self.as_corners == self.framed:
             yield (
-                f"{self.beyond} of {self.boxes} boxes of this data reach beyond their photos, but none would if "
+                f"{self.beyond} of {self.framed} boxes of this data reach beyond their photos, but none would if "
                 f"the numbers were x0 y0 x1 y1 in place of x y width height; {used}; write width and height"
             )
-        elif many_beyond and self.exchanged == self.boxes:
+        elif many_beyond and self.exchanged == self.framed:
             yield (
-                f"{self.beyond} of {self.boxes} boxes of this data reach beyond their photos, but none would if x and y were "
+                f"{self.beyond} of {self.framed} boxes of this data reach beyond their photos, but none would if x and y were "
                 f"exchanged; {used}; exchange them"
             )

@@ -32,8 +32,8 @@ class ProblemRecord(Record, frozen=True, kw_only=True):
         return [ProblemRecord(path=as_text(str(problem.path)), why=as_text(problem.message)) for problem in problems]
 
 
-class ProblemFile(Record, frozen=True, kw_only=True):
-    """What ``--problems FILE`` writes."""
+class ProblemFile(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What ``--problems FILE`` writes; a file with other keys, such as an evaluation's, is something else."""
 
     schema_version: int = 1
     problems: tuple[ProblemRecord, ...]
@@ -99,7 +99,7 @@ def told(problems: Sequence[Problem], most: int = _MOST) -> list[str]:
     """
     kinds: dict[str, list[Problem]] = {}
     for problem in problems:
-        kinds.setdefault(_kind(problem) if len(problems) > most else str(len(kinds)), []).append(problem)
+        kinds.setdefault(_kind(problem) if len(problems) > min(most, _MOST) else str(len(kinds)), []).append(problem)
     groups = list(kinds.values())
     lines = [_line(group[0]) + (f" (and {len(group) - 1} more like it)" if len(group) > 1 else "") for group in groups[:most]]
     rest = sum(map(len, groups[most:]))
