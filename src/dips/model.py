@@ -11,6 +11,7 @@ import torch
 from dips.benchmark.evaluate import evaluate_model
 from dips.data import load_data
 from dips.data.photo_files import gather_images
+from dips.data.problems import ProblemList
 from dips.data.split import spread
 from dips.errors import DataError
 from dips.evaluate.protocol import find_protocol
@@ -56,6 +57,7 @@ class Model(TrainedRun):
         json_path: str | Path | None = None,
         protocol: str = "wsol-224",
         note: str = "",
+        problems: str | Path | None = None,
     ) -> dict[str, Any]:
         """Evaluate the localizer against ground-truth boxes and masks, next to baselines that need no training.
 
@@ -71,6 +73,7 @@ class Model(TrainedRun):
             json_path: a second file for the result.
             protocol: ``wsol-224``, the field's, or ``original-pixels``.
             note: a sentence about the photos, for the top of the report.
+            problems: a file for all problems of the data, of which the first few are told.
 
         Returns:
             What ``evaluation.json`` holds, see ``docs/metrics.md``; accuracies in percent, None where nothing can be counted.
@@ -88,6 +91,7 @@ class Model(TrainedRun):
             photos=photos,
             protocol=find_protocol(protocol),
             note=note,
+            problems=ProblemList(problems),
         )
         for path in [self.run / "evaluation.json", *([Path(json_path)] if json_path is not None else [])]:
             write_json(path, result)

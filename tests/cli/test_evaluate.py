@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from .conftest import Calls, Dips, fake
+from .conftest import Calls, Dips, Tiny, fake
 
 
 def test_evaluate(monkeypatch: pytest.MonkeyPatch, dips: Dips) -> None:
@@ -28,7 +30,7 @@ def test_evaluate(monkeypatch: pytest.MonkeyPatch, dips: Dips) -> None:
     said = dips("evaluate", "run", "data", "--split", "val", "--json", "e.json", "--set", "predict.flip=false")
     assert said.code == 0
     assert calls[0] == {"0": Path("run"), "device": "auto", "settings": ["predict.flip=false"], "weights": ()}
-    plain = {"split": "val", "json_path": Path("e.json"), "photos": 300, "protocol": "wsol-224"}
+    plain = {"split": "val", "json_path": Path("e.json"), "photos": 300, "protocol": "wsol-224", "problems": None}
     assert evaluate[0] == {"0": Path("data"), **plain}
     rows = {line.split("  ")[1].strip(): line for line in said.out.splitlines() if line.startswith("  ")}
     assert "oracle" in rows["MaxBoxAccV2"] and rows["MaxBoxAccV2"].split()[-3:] == ["51.2", "2.0", "1.0"]
@@ -53,3 +55,43 @@ def test_evaluate_without_boxes(monkeypatch: pytest.MonkeyPatch, dips: Dips) -> 
         and "50.0%" in said.out
         and "MaxBoxAcc" not in said.out
     )
+
+
+def annotate(tiny: Tiny, data: Path, *, swapped: bool, scale: float) -> None:
+    """Copy the shared test photos as COCO, all with a box of the middle, in ``scale`` of its pixels."""
+    photos = sorted((tiny.data / "test" / "tower").glob("*.*"))
+    shutil.copytree(tiny.data / "test", data / "test")
+    width, height = (72, 96) if swapped else (96, 72)
+    tree = {
+        "images": [{"id": n, "file_name": f"tower/{p.name}", "width": width, "height": height} for n, p in enumerate(photos)],
+        "categories": [{"id": 1, "name": "tower"}],
+        "annotations": [
+            {"image_id": n, "category_id": 1, "bbox": [scale * x for x in (20, 10, 40, 50)]} for n in range(len(photos))
+        ],
+    }
+    (data / "test.coco.json").write_text(json.dumps(tree))
+
+
+@pytest.mark.parametrize(
+    ("swapped", "scale", "words"),
+    [
+        (True, 1.0, "width and height are exchanged"),
+        (False, 1 / 96, "all 3 boxes of this data: smaller than 2 pixels"),
+        (False, 3.0, "1 of its 1 boxes reach beyond the photo (96 x 72)"),
+    ],
+)
+def test_evaluate_tells_what_check_tells(
+    tiny: Tiny, tmp_path: Path, dips: Dips, swapped: bool, scale: float, words: str
+) -> None:
+    run, data, file = tmp_path / "run", tmp_path / "data", tmp_path / "p.json"
+    shutil.copytree(tiny.run, run)
+    annotate(tiny, data, swapped=swapped, scale=scale)
+    (data / "test" / "none" / "broken.jpg").write_text("no photo")
+    said = dips("evaluate", run, data, "--weights", tiny.weights, "--problems", file)
+    assert said.code == 0 and words in said.err and "broken.jpg: is left out, as it is not a photo" in said.err, said.err
+    written = json.loads(file.read_text())["problems"]
+    assert json.loads((run / "evaluation.json").read_text())["problems"] == written
+    checked = dips("check", data, "--problems", tmp_path / "c.json")
+    assert words in checked.out and "usable, without 1 photo that cannot be read" in checked.out
+    of_check = json.loads((tmp_path / "c.json").read_text())["problems"]
+    assert sorted(map(str, of_check)) == sorted(map(str, written))

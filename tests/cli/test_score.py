@@ -230,14 +230,30 @@ def test_options_are_passed_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, 
     calls = fake(monkeypatch, "dips.benchmark.score.score_maps", result)
     assert dips("score", "maps", "data").code == 0
     plain = {"split": "test", "protocol": "wsol-224", "resize": False, "partial_maps": False, "tau_from": None}
-    unset = {"predicted": None, "label_column": "", "csv_path": None, "workers": 0}
+    unset = {"predicted": None, "label_column": "", "csv_path": None, "workers": 0, "problems": None}
     assert calls[0] == {"0": Path("maps"), "1": Path("data"), **plain, **unset}
     said = dips(
         *("score", "maps", "data", "--split", "val", "--protocol", "original-pixels", "--tau-from", "v.json", "--resize"),
         *("--partial", "--predicted", "p.csv", "--json", tmp_path / "e.json", "--csv", "e.csv", "--workers", "3"),
-        *("--label-column", "kind"),
+        *("--label-column", "kind", "--problems", "p.txt"),
     )
     assert said.code == 0 and json.loads((tmp_path / "e.json").read_text()) == result
     more = {"split": "val", "protocol": "original-pixels", "resize": True, "partial_maps": True, "tau_from": Path("v.json")}
     files = {"predicted": Path("p.csv"), "label_column": "kind", "csv_path": Path("e.csv"), "workers": 3}
+    files |= {"problems": Path("p.txt")}
     assert calls[1] == {"0": Path("maps"), "1": Path("data"), **more, **files}
+
+
+def test_boxes_in_shares_are_told(data: Path, tmp_path: Path, dips: Dips) -> None:
+    file = data / "metadata/test/localization.txt"
+    lines = [line.rsplit(",", 4) for line in file.read_text(encoding="utf-8").splitlines()]
+    shares = ["{},{},{},{},{}".format(id, *(float(n) / 64 for n in box)) for id, *box in lines]
+    file.write_text("\n".join(shares), encoding="utf-8")
+    np.save(tmp_path / "maps/test/owl, snowy/stray.npy", centre_map())
+    given = ("score", tmp_path / "maps/test", data, "--partial", "--workers", 1)
+    said = dips(*given, "--problems", tmp_path / "p.json", "--json", tmp_path / "e.json")
+    assert said.code == 0 and "all 10 boxes of this data: smaller than 2 pixels" in said.err and "stray" in said.err
+    problems = json.loads((tmp_path / "p.json").read_text())["problems"]
+    assert len(problems) == 2 and json.loads((tmp_path / "e.json").read_text())["problems"] == problems
+    said = dips(*given, "--problems", tmp_path / "e.json")
+    assert said.code == 2 and "is no list of problems" in said.err and json.loads((tmp_path / "e.json").read_text())["n_images"]

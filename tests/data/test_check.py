@@ -38,15 +38,15 @@ def test_finds_unreadable_files_copies_and_leaks(class_folders: Path, make_photo
     make_photo(train / "none" / "large.png", (90, 50), seed=98)
     report = check_data(class_folders)
     found = [(p.path.name, p.message) for p in report.problems]
-    assert [name for name, _ in found] == ["leak.jpg", "0.jpg", "1.jpg", "2.jpg", "again.jpg"]
+    assert [name for name, _ in found] == ["leak.jpg", "2.jpg", "again.jpg", "0.jpg", "1.jpg"]
     for (_, message), words in zip(
         found,
         (
             "same photo as .*1.jpg of the split train: a leak",
-            "is not a photo",
-            "cannot be read: image file is truncated",
             "in another class",
             "the same photo as",
+            "left out, as it is not a photo",
+            "left out, as it cannot be read: image file is truncated",
         ),
         strict=True,
     ):
@@ -54,6 +54,7 @@ def test_finds_unreadable_files_copies_and_leaks(class_folders: Path, make_photo
     assert report.usable and report.splits[0].photos == 11 and report.splits[0].readable == 9
     assert report.splits[0].sizes == ((9, 5), (32, 24), (90, 50))
     assert "unreadable: 2" in report.render() and "and 3 more problems" in report.render(most=2)
+    assert report.render().splitlines()[-1] == "usable, without 2 photos that cannot be read, for training"
 
 
 def test_boxes_that_do_not_fit(class_folders: Path) -> None:
@@ -68,7 +69,15 @@ def test_boxes_that_do_not_fit(class_folders: Path) -> None:
     (class_folders / "test.coco.json").write_text(json.dumps(tree))
     messages = [p.message for p in check_data(class_folders).problems]
     assert len(messages) == 2
-    assert "turned or cropped" in messages[0] and "1 of its boxes extend beyond" in messages[1]
+    assert "width and height are exchanged" in messages[0] and "1 of its 1 boxes reach beyond" in messages[1]
+
+
+def test_a_class_of_which_no_photo_can_be_read_is_none(class_folders: Path) -> None:
+    for photo in (class_folders / "train" / "none").iterdir():
+        photo.write_text("no photo")
+    report = check_data(class_folders)
+    assert report.usable and "all photos are of one class, 'tower'" in report.untrainable
+    assert "usable, without 3 photos that cannot be read, for prediction" in report.render()
 
 
 def test_values_that_use_a_small_part_of_their_type(class_folders: Path) -> None:

@@ -1,13 +1,80 @@
-"""Files that were left out, as JSON lists them."""
+"""The one list of the data's problems: told in a few lines, and written to a file."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from dips.data.problems import ProblemRecord
+import pytest
+
+from dips.data.problems import ProblemList, ProblemRecord, left_out, told
+from dips.errors import RunError
 from dips.types import Problem
+
+
+def many(count: int, what: str = "is 640 x 480, but {n} of its boxes reach out") -> list[Problem]:
+    return [Problem(Path(f"photos/{n}.jpg"), what.format(n=n)) for n in range(count)]
 
 
 def test_names_of_files_that_are_not_text() -> None:
     (record,) = ProblemRecord.of([Problem(Path("owl/\udcff.jpg"), "it is damaged")])
     assert (record.path, record.why) == ("owl/%FF.jpg", "it is damaged")
+
+
+def test_few_problems_are_told_one_by_one() -> None:
+    assert told(many(2, "is empty")) == [f"{Path('photos/0.jpg')}: is empty", f"{Path('photos/1.jpg')}: is empty"]
+    named = Problem(Path("a.jpg"), "a.jpg does not exist")
+    assert told([named]) == ["a.jpg does not exist"]
+
+
+def test_of_many_one_of_each_kind_is_told() -> None:
+    rare = Problem(Path("photos/none"), "no photos in this folder")
+    lines = told([*many(300), rare, *many(4, "is the same photo as /a/{n}.jpg of the split train")])
+    assert len(lines) == 3 and lines[0].startswith(str(Path("photos/0.jpg"))) and lines[0].endswith("(and 299 more like it)")
+    assert lines[1].endswith("no photos in this folder") and lines[2].endswith("(and 3 more like it)")
+
+
+def test_what_is_not_told_is_counted() -> None:
+    kinds = [Problem(Path("a"), word) for word in ("one", "two", "three", "four", "five", "six", "seven", "seven")]
+    assert told(kinds)[5:] == ["and 3 more problems"] and len(told(kinds, most=20)) == 7
+
+
+def test_a_list_tells_each_problem_once_and_keeps_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "new" / "p.json"
+    problems = ProblemList(file)
+    assert not file.exists()
+    problems.add(many(300))
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "300 problems of the data:" and len(said) == 3 and str(file) in said[2]
+    problems.add([*many(300), Problem(Path("b"), "is new")])
+    assert capsys.readouterr().err.splitlines()[:2] == ["1 problem of the data:", "  ! b: is new"]
+    written = json.loads(file.read_text())
+    assert len(written["problems"]) == 301 and written["problems"][300] == {"path": "b", "why": "is new"}
+    assert list(file.parent.iterdir()) == [file]
+    ProblemList(file).add([])
+    assert json.loads(file.read_text())["problems"] == [], "an earlier list is replaced"
+
+
+def test_without_a_file_the_option_is_named_where_something_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    ProblemList().add(many(300))
+    assert "--problems FILE" in capsys.readouterr().err
+    ProblemList().add(many(3))
+    assert "--problems" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["{}", "notes", '{"schema_version": 1, "photos": []}', '[{"path": "a", "why": "b"}]'])
+def test_other_files_are_not_overwritten(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "p.json"
+    file.write_text(content)
+    with pytest.raises(RunError, match="no list of problems; give --problems another file"):
+        ProblemList(file)
+    assert file.read_text() == content
+    with pytest.raises(RunError, match="it is a folder"):
+        ProblemList(tmp_path)
+
+
+def test_photos_that_are_left_out() -> None:
+    assert left_out(Path("a.jpg"), "a.jpg cannot be read; save it again").message == (
+        "is left out, as it cannot be read; save it again"
+    )
+    assert left_out(Path("a.jpg"), "mask.png is missing").message == "is left out: mask.png is missing"

@@ -56,8 +56,39 @@ def test_depends_on_ids_and_seed_only() -> None:
     assert len({s.id for s in val.samples} ^ {s.id for s in split_validation(fewer, fraction=0.25, seed=3)[1].samples}) <= 2
 
 
+@given(
+    photos=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 9)), min_size=2, max_size=60),
+    share=st.floats(0.02, 0.9),
+    seed=st.integers(0, 9),
+)
+def test_copies_stay_together(photos: list[tuple[int, int]], share: float, seed: int) -> None:
+    """Whatever classes they lie in; and every class keeps a photo to learn from."""
+    samples = tuple(Sample(Path(f"{n}.jpg"), f"{n}.jpg", label) for n, (label, _) in enumerate(photos))
+    copies = {sample.path: str(content) for sample, (_, content) in zip(samples, photos, strict=True)}
+    data = DataSet(Path(), ("a", "b", "c"), samples)
+    try:
+        train, val = split_validation(data, fraction=share, seed=seed, copies=copies)
+    except DataError:
+        assert all(len({copies[s.path] for s in samples if s.label == label}) < 2 for label in range(3)) or len(set(photos)) < 6
+        return
+    assert len(train) + len(val) == len(data) and len(val)
+    assert not {copies[s.path] for s in train.samples} & {copies[s.path] for s in val.samples}
+    assert class_counts(train).keys() == class_counts(data).keys()
+
+
+def test_a_folder_with_every_photo_twice() -> None:
+    data = dataset([40, 40])
+    copies = {sample.path: f"{sample.label} {int(sample.path.stem) // 2}" for sample in data.samples}
+    _, val = split_validation(data, fraction=0.2, seed=0, copies=copies)
+    assert class_counts(val) == {0: 8, 1: 8} and len({copies[sample.path] for sample in val.samples}) == 8
+    assert split_validation(data, fraction=0.2, seed=0, copies={}) == split_validation(data, fraction=0.2, seed=0)
+
+
 def test_what_cannot_be_cut() -> None:
-    with pytest.raises(DataError, match="no class has two photos"):
+    with pytest.raises(DataError, match="no class has two different photos"):
         split_validation(dataset([1, 1]), fraction=0.5, seed=0)
     with pytest.raises(DataError, match="between 0 and 1"):
         split_validation(dataset([3, 3]), fraction=1.0, seed=0)
+    data = dataset([3])
+    with pytest.raises(DataError, match="no class has two different photos"):
+        split_validation(data, fraction=0.5, seed=0, copies={sample.path: "same" for sample in data.samples})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +20,7 @@ def folders(top: Path, make_photo: MakePhoto, layout: dict[str, dict[str, int]])
     for split, classes in layout.items():
         for name, count in classes.items():
             for number in range(count):
-                make_photo(top / split / name / f"{number}.png", seed=number)
+                make_photo(top / split / name / f"{number}.png", seed=len(list(top.rglob("*.png"))))
     return top
 
 
@@ -56,3 +58,37 @@ def test_boxes_cannot_choose_where_there_are_none(tmp_path: Path, make_photo: Ma
     data = folders(tmp_path, make_photo, {"train": {"b": 3, "none": 3}})
     with pytest.raises(ConfigError, match=r"train\.select_on=boxes.*set it to auto"):
         read_splits(data, Config().replace(**{"train.select_on": "boxes"}))
+
+
+def test_copies_stay_on_one_side_of_the_cut_and_are_told(tmp_path: Path, make_photo: MakePhoto) -> None:
+    data = folders(tmp_path, make_photo, {"train": {"b": 8, "none": 8}})
+    for photo in sorted(data.rglob("*.png")):
+        shutil.copy(photo, photo.with_name(f"copy of {photo.name}"))
+    train_set, val_set = read_splits(data, Config())
+    contents = [{sample.path.read_bytes() for sample in part.samples} for part in (train_set, val_set)]
+    assert len(val_set) == 4 and len(train_set) == 28 and not contents[0] & contents[1]
+    assert sum("is the same photo as" in problem.message for problem in train_set.problems) == 16
+
+
+def test_everything_that_is_wrong_is_among_the_problems(tmp_path: Path, make_photo: MakePhoto) -> None:
+    data = folders(tmp_path, make_photo, {"train": {"b": 3, "none": 2}, "val": {"b": 2, "crane": 1, "none": 1}})
+    shutil.copy(data / "train" / "b" / "0.png", data / "val" / "b" / "0.png")
+    (data / "train" / "empty").mkdir()
+    tree = {
+        "images": [{"id": 1, "file_name": "b/1.png", "width": 24, "height": 32}, {"id": 2, "file_name": "b/gone.png"}],
+        "categories": [{"id": 1, "name": "b"}],
+        "annotations": [{"image_id": 1, "category_id": 1, "bbox": [2, 2, 20, 20]}],
+    }
+    (data / "val.coco.json").write_text(json.dumps(tree))
+    train_set, val_set = read_splits(data, Config())
+    text = "\n".join(f"{problem.path.name}: {problem.message}" for problem in train_set.problems)
+    for words in (
+        "empty: no photos in this folder",
+        "0.png: is the same photo as",
+        "of the split train: a leak",
+        "val: 1 validation photos have no class of the training photos and are left out: crane/0.png",
+        "1.png: is 32 x 24, but its boxes were drawn on 24 x 32: width and height are exchanged",
+        "1 of the photos that it lists do not exist",
+    ):
+        assert words in text, text
+    assert len(val_set) == 3

@@ -141,19 +141,16 @@ def test_copies_count_once(rig: Rig, data_of: DataOf, photos: list[Path]) -> Non
 
 
 @pytest.mark.parametrize("refine", ["none", "dataset"])
-def test_broken_photos_are_reported_and_skipped(
-    rig: Rig, data_of: DataOf, photos: list[Path], refine: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_broken_photos_are_reported_and_skipped(rig: Rig, data_of: DataOf, photos: list[Path], refine: str) -> None:
     photos[1].write_bytes(photos[1].read_bytes()[:100])
     photos[3].write_text("no photo")
     photos[4].unlink()
     rig.run(data_of(photos), refine=refine)
-    assert "skipped" in capsys.readouterr().err
     found = rig.run(data_of(photos), refine=refine)
     assert rig.loads == 0  # also where some cannot be read
     assert [s.path for s in found.samples] == [photos[0], photos[2], photos[5]]
     assert {p.path for p in found.problems} == {photos[1], photos[3], photos[4]}
-    assert all(str(p.path.name) in p.message or "No such file" in p.message for p in found.problems)
+    assert all(p.message.startswith("is left out, as it ") for p in found.problems)
     for digest in found.digests:
         found.source_maps(digest, 0)
 

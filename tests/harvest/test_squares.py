@@ -92,7 +92,7 @@ def test_squares_belong_to_the_depth(tmp_path: Path) -> None:
     assert found == [255, 28, 128]
 
 
-def test_unreadable_photos_are_named_once(samples: list[Sample], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unreadable_photos_are_named_once(samples: list[Sample], tmp_path: Path) -> None:
     samples[1].path.write_text("no photo")
     samples[2].path.unlink()
     reader = SquareReader(samples, Store(tmp_path / "store"), 16)
@@ -101,7 +101,17 @@ def test_unreadable_photos_are_named_once(samples: list[Sample], tmp_path: Path,
     left, digests, problems = reader.readable()
     assert left == (samples[0], samples[3], samples[4]) and len(digests) == 3
     assert {problem.path for problem in problems} == {samples[1].path, samples[2].path}
-    assert capsys.readouterr().err.count("skipped") == 2
+    assert len(problems) == 2 and all(problem.message.startswith("is left out, as it ") for problem in problems)
+
+
+def test_each_copy_of_an_unreadable_photo_is_named(samples: list[Sample], tmp_path: Path) -> None:
+    for sample in (samples[0], samples[4]):
+        sample.path.write_text("no photo")
+    reader = SquareReader(samples, Store(tmp_path / "store"), 16)
+    reader.fill(batch=2)
+    _, _, problems = reader.readable()
+    assert [problem.path for problem in problems] == [samples[0].path, samples[4].path]
+    assert len({problem.message for problem in problems}) == 1, "neither names the other"
 
 
 def test_without_a_side_no_square_is_stored(samples: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ from dips.benchmark.records import (
 from dips.data import align_classes, load_data
 from dips.data.images import image_size
 from dips.data.listing import split_name
-from dips.data.problems import ProblemRecord
+from dips.data.problems import ProblemList, ProblemRecord, photo_problems
 from dips.data.scale import depth_of
 from dips.errors import DataError, WeightsError
 from dips.evaluate.detection import DetectionCounter
@@ -66,9 +66,11 @@ def evaluate_model(
     photos: int,
     protocol: Protocol,
     note: str,
+    problems: ProblemList,
 ) -> dict[str, Any]:
     """See :meth:`dips.model.Model.evaluate`; writes ``ROWS`` and ``PHOTOS`` into the run folder."""
     dataset = _load(model, data, split)
+    problems.add([*dataset.problems, *photo_problems(dataset.root, {dataset.split: dataset.samples})])
     answerers = _answerers(model)
     mode = model.config.predict.mode
     mismatch = _mismatch(model, dataset, split, protocol)
@@ -107,6 +109,7 @@ def evaluate_model(
             on_map=keep,
             depth=depth,
         )
+        problems.add(evaluation.problems)
         own = evaluation.methods[_LOCALIZER].boxes
         if own.n_boxes == 0 and evaluation.methods[_LOCALIZER].pxap is None:
             log("no photo of this split has ground-truth boxes or masks: only the classification is evaluated")
@@ -145,6 +148,7 @@ def evaluate_model(
         weights=msgspec.to_builtins(model.record.weights),
         seed=model.config.train.seed,
         skipped=ProblemRecord.of(evaluation.problems),
+        problems=problems.records(),
         environment=environment(model.device),
         files={path.name: file_sha256(path) for path in (rows_path, photos_path)},
     )

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from dips.benchmark.frames import GroundTruth, MapComparison, compare_centre, compare_map, read_ground_truth
 from dips.data.depth import Depth
 from dips.data.images import ByteImage, read_image, resize_image
+from dips.data.problems import left_out
 from dips.errors import DataError, ImageError
 from dips.evaluate.accumulate import MapAccumulator
 from dips.evaluate.protocol import FRAMED, Protocol
@@ -206,7 +207,7 @@ def _read(
         ground_truth = read_ground_truth(sample, protocol)
         photos = {side: read_image(sample.path, max_side=side, depth=depth) for side in sides}
     except (DataError, ImageError) as error:
-        return Problem(sample.path, str(error))
+        return left_out(sample.path, error)
     return ground_truth, {side: resize_image(photo, (side, side)) for side, photo in photos.items()}
 
 

@@ -136,6 +136,7 @@ class ModelEvaluation(EvaluationRecord, frozen=True, kw_only=True):
         at_run_tau: what the boxes of ``dips predict`` are worth, at the run's own threshold; None where it has none.
         mode, second_look, unet_share: how the run predicts (``predict.mode``); side in pixels of the second look, 0 for none.
         sst: the transformer, which predicts (``accurate``) or taught the maps.
+        skipped, problems: photos that could not be read; everything that was wrong with the data, these included.
         files: SHA-256 of what else the evaluation left in the run folder, by name.
     """
 
@@ -153,6 +154,7 @@ class ModelEvaluation(EvaluationRecord, frozen=True, kw_only=True):
     weights: dict[str, Any]
     seed: int
     skipped: list[ProblemRecord]
+    problems: list[ProblemRecord] = msgspec.field(default_factory=list)
     environment: dict[str, Any]
     files: dict[str, str]
 

@@ -34,7 +34,7 @@ from dips.benchmark.workers import ChunkResult, Job, measure_jobs, run_chunks
 from dips.data.ground_truth import SplitGroundTruth, load_ground_truth
 from dips.data.listing import some
 from dips.data.predicted_classes import read_predicted_classes
-from dips.data.problems import ProblemRecord
+from dips.data.problems import ProblemList, photo_problems
 from dips.errors import ConfigError, DataError, ProtocolError
 from dips.evaluate.accumulate import MapAccumulator
 from dips.evaluate.protocol import find_protocol
@@ -42,6 +42,7 @@ from dips.evaluate.result import MapResult
 from dips.system.console import log, track
 from dips.system.environment import __version__, command_line, usable_cores
 from dips.system.files import as_text, temporary_beside
+from dips.types import Problem
 
 __all__ = ["score_maps"]
 
@@ -62,6 +63,7 @@ def score_maps(
     label_column: str = "",
     csv_path: str | Path | None = None,
     workers: int = 1,
+    problems: str | Path | None = None,
 ) -> dict[str, Any]:
     """Score the maps of a split.
 
@@ -77,6 +79,7 @@ def score_maps(
         predicted: CSV of id and predicted classes, best first, as names or numbers; for Top-1 and Top-5 localization.
         label_column: name of the column of a CSV that holds the class; empty to find it.
         csv_path: where a line per photo is written.
+        problems: a file for all problems of the ground truth, of which the first few are told.
         workers: processes; 0 = one per core. More than one needs ``if __name__ == "__main__":`` in a script of your own.
 
     Returns:
@@ -91,13 +94,15 @@ def score_maps(
     frame = find_protocol(protocol)
     if workers < 0:
         raise ConfigError(f"--workers is a number of processes, or 0 for one per core, not {workers}")
+    told = ProblemList(problems)
     ground_truth = load_ground_truth(data, split=split, label_column=label_column)
+    told.add([*ground_truth.problems, *photo_problems(ground_truth.root, {ground_truth.split: ground_truth})])
     photos = fingerprints(sample.path for sample in ground_truth)
     taus = {} if tau_from is None else read_validation_taus(Path(tau_from), frame, photos)
-    for problem in ground_truth.problems:
-        log(f"{problem.path}: {problem.message}")
     files = MapFiles(maps, prefix=ground_truth.split)
-    positions, ids = _positions(files, ground_truth, partial_maps), ground_truth.ids
+    positions, unmatched = _positions(files, ground_truth, partial_maps)
+    told.add(unmatched)
+    ids = ground_truth.ids
     ranked = {} if predicted is None else read_predicted_classes(Path(predicted), ground_truth, [ids[i] for i in positions])
     starts = range(0, len(positions), _CHUNK)
     chunks = (_jobs(ground_truth, files, positions[start : start + _CHUNK], ranked) for start in starts)
@@ -121,7 +126,7 @@ def score_maps(
         n_truth=len(ground_truth),
         resized=resize,
         partial=partial_maps,
-        problems=ProblemRecord.of(ground_truth.problems),
+        problems=told.records(),
         validation_tau_from=None if tau_from is None else as_text(str(tau_from)),
         environment=_environment(engine),
     )
@@ -157,8 +162,8 @@ def _count(chunks: Iterable[ChunkResult], total: int, rows: TemporaryRows | None
     return own.result(), centre.result(), engine
 
 
-def _positions(files: MapFiles, ground_truth: SplitGroundTruth, partial_maps: bool) -> Sequence[int]:
-    """Return the positions of the photos that count: those with a map.
+def _positions(files: MapFiles, ground_truth: SplitGroundTruth, partial_maps: bool) -> tuple[Sequence[int], list[Problem]]:
+    """Return the positions of the photos that count, those with a map; and which maps and photos are left out.
 
     Raises:
         DataError: maps and photos are not the same ones, or no photo has anything to compare its map with.
@@ -183,8 +188,15 @@ def _positions(files: MapFiles, ground_truth: SplitGroundTruth, partial_maps: bo
             f"{files.path} has {len(others)} maps of photos that {ground_truth.root} does not list in this split, or second "
             f"ones of a photo: {some(others, 3)}; choose another --split, or leave them out with --partial"
         )
-    if missing or others:
-        log(f"partial: {len(missing)} photos have no map, {len(others)} maps belong to no photo; both are left out")
+    problems = []
+    if missing:
+        message = (
+            f"has no map for {len(missing)} of {len(ground_truth)} photos, which are left out: {some(missing, 3)}; make them"
+        )
+        problems.append(Problem(files.path, message))
+    if others:
+        message = f"has {len(others)} maps of no photo of this split, or second ones, which are left out: {some(others, 3)}"
+        problems.append(Problem(files.path, f"{message}; remove them"))
     positions = [i for i, has in enumerate(has_map) if has] if missing else range(len(ground_truth))
     photos = (ground_truth[i] for i in positions)
     if not any(photo.masks or (photo.boxes is not None and len(photo.boxes)) for photo in photos):
@@ -192,7 +204,7 @@ def _positions(files: MapFiles, ground_truth: SplitGroundTruth, partial_maps: bo
             f"{ground_truth.root}: of {count} photos with a map none has ground-truth boxes or masks; give DATA, or a --split, "
             "that has them"
         )
-    return positions
+    return positions, problems
 
 
 def _jobs(

@@ -33,6 +33,7 @@ def boxes(
 
     Also converts a prediction to another format.
     """
+    from dips.data.problems import ProblemList
     from dips.predict.folder import PredictionFolder, parse_formats
     from dips.predict.results import predict_again
     from dips.system.console import track
@@ -49,4 +50,4 @@ def boxes(
     again = predict_again(predictions, stems, threshold=threshold, min_area=min_area, min_score=min_score, max_boxes=max_boxes)
     for prediction in track(again, "predict", total=len(todo)):
         folder.write(prediction)
-    return filled(folder.finish(), out)
+    return filled(folder.finish(), out, ProblemList())

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from dips.cli.options import Data
+from dips.cli.options import Data, Problems
 
 __all__ = ["check"]
 
@@ -20,10 +20,14 @@ def check(
         Parameter(help="The class whose photos show no object; auto: the one called none or background, if there is one."),
     ] = "auto",
     label_column: Annotated[str, Parameter(help="The column of a CSV that holds the class; without it, it is found.")] = "",
+    problems: Problems = None,
 ) -> int:
     """Report what DiPS understands of DATA: classes, counts, splits, unreadable files, duplicates. Changes nothing."""
     from dips.data.check import check_data
+    from dips.data.problems import ProblemList
 
+    told = ProblemList(problems)
     report = check_data(data, background_class=background, label_column=label_column)
     print(report.render())
+    told.add(report.problems, quiet=True)
     return 0 if report.usable else 1

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from dips.cli.options import Data, Device, ProtocolName, Settings, Store, Weights
+from dips.cli.options import Data, Device, Problems, ProtocolName, Settings, Store, Weights
 from dips.system.console import say
 
 __all__ = ["compare"]
@@ -35,6 +35,7 @@ def compare(
     weights: Weights = None,
     store: Store = None,
     device: Device = "auto",
+    problems: Problems = None,
 ) -> int:
     """Compare DiPS with its rivals on the same photos, with the same training budget and protocol: the paper's table.
 
@@ -63,6 +64,7 @@ def compare(
         store=store,
         device=device,
         photos=photos,
+        problems=problems,
     )
     print_comparison(result)
     if result["methods"]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from dips.cli.options import Data, Device, Plots, PredictSettings, ProtocolName, Run, Weights
+from dips.cli.options import Data, Device, Plots, PredictSettings, Problems, ProtocolName, Run, Weights
 
 __all__ = ["evaluate"]
 
@@ -25,13 +25,14 @@ def evaluate(
     settings: PredictSettings = None,
     weights: Weights = None,
     device: Device = "auto",
+    problems: Problems = None,
 ) -> int:
     """Evaluate a run against ground-truth boxes, next to training-free baselines, and update its report."""
     from dips.cli.tables import print_evaluation, write_figures
     from dips.model import Model
 
     model = Model.open(run, device=device, settings=settings or (), weights=weights or ())
-    result = model.evaluate(data, split=split, json_path=json, protocol=protocol, photos=photos)
+    result = model.evaluate(data, split=split, json_path=json, protocol=protocol, photos=photos, problems=problems)
     write_figures(plots, result)
     print_evaluation(result)
     return 0

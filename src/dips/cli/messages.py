@@ -16,6 +16,7 @@ from dips.system.console import printable, say
 from dips.system.extras import missing_package
 
 if TYPE_CHECKING:
+    from dips.data.problems import ProblemList
     from dips.predict.folder import FolderSummary
 
 __all__ = ["counted", "expected", "fail", "filled", "interrupted", "quoted", "usage"]
@@ -63,8 +64,9 @@ def fail(message: str, *, kind: str = "error", code: int = 2) -> int:
     return code
 
 
-def filled(summary: FolderSummary, out: Path) -> int:
-    """Print what is in a prediction folder; return the exit code, 1 where photos were skipped."""
+def filled(summary: FolderSummary, out: Path, problems: ProblemList) -> int:
+    """Print what is in a prediction folder; return the exit code, 1 where photos were skipped, which are told."""
+    problems.add(summary.skipped)
     say(f"{counted(summary.photos, 'photo')}, {counted(summary.boxes, 'box')} in {out}")
     if summary.skipped:
         say(f"{counted(len(summary.skipped), 'photo')} could not be read or drawn on, see {out / 'skipped.json'}")

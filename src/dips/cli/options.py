@@ -14,6 +14,7 @@ __all__ = [
     "Device",
     "Plots",
     "PredictSettings",
+    "Problems",
     "ProtocolName",
     "Run",
     "RunOrOnnx",
@@ -81,6 +82,13 @@ ProtocolName = Annotated[
     Parameter(
         name="--protocol",
         help="wsol-224: the field's standard, in a square of 224 pixels; original-pixels: the same at the size of each photo.",
+    ),
+]
+Problems = Annotated[
+    Path | None,
+    Parameter(
+        name="--problems",
+        help="Write everything that is wrong with the data to this JSON file; the screen shows the first few of each kind.",
     ),
 ]
 Plots = Annotated[

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from dips.cli.messages import filled
-from dips.cli.options import Device, PredictSettings, RunOrOnnx, Tile, Weights, tile_setting
+from dips.cli.options import Device, PredictSettings, Problems, RunOrOnnx, Tile, Weights, tile_setting
 
 __all__ = ["predict"]
 
@@ -31,6 +31,7 @@ def predict(
     settings: PredictSettings = None,
     weights: Weights = None,
     device: Device = "auto",
+    problems: Problems = None,
 ) -> int:
     """Find the objects in new photos.
 
@@ -38,11 +39,13 @@ def predict(
 
     Repeat an interrupted command to continue where it stopped.
     """
+    from dips.data.problems import ProblemList
     from dips.predict.folder import PredictionFolder, parse_formats
     from dips.runs.identity import identity
 
     all_settings = [*tile_setting(tile), *(settings or ())]
     made_with = {**identity(run), "settings": sorted(all_settings)}
+    told = ProblemList(problems)
     folder = PredictionFolder.plan(photos, out, formats=parse_formats(formats), made_with=made_with)
 
     from dips.loading import load  # the networks are loaded once everything else is known to be right
@@ -54,4 +57,4 @@ def predict(
     todo = folder.begin()
     for prediction in track(predictor.photos(todo, folder.skip), "predict", total=len(todo)):
         folder.write(prediction)
-    return filled(folder.finish(), out)
+    return filled(folder.finish(), out, told)

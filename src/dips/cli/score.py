@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from dips.cli.options import Plots, ProtocolName
+from dips.cli.options import Plots, Problems, ProtocolName
 
 __all__ = ["score"]
 
@@ -51,6 +51,7 @@ def score(
     json: Annotated[Path | None, Parameter(help="Also write every number to this file.")] = None,
     csv: Annotated[Path | None, Parameter(help="Also write a line per photo to this file.")] = None,
     plots: Plots = None,
+    problems: Problems = None,
     workers: Annotated[int, Parameter(help="Number of processes; 0: one per core.")] = 0,
 ) -> int:
     """Score the maps of any method with the field's protocol, exactly and fast. Needs no model and no GPU.
@@ -77,6 +78,7 @@ def score(
         label_column=label_column,
         csv_path=csv,
         workers=workers,
+        problems=problems,
     )
     if json is not None:
         write_json(json, result)

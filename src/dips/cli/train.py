@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from dips.cli.messages import quoted
-from dips.cli.options import Data, Device, Settings, Store, Weights
+from dips.cli.options import Data, Device, Problems, Settings, Store, Weights
 from dips.system.console import first_process, say
 
 __all__ = ["train"]
@@ -27,6 +27,7 @@ def train(
     store: Store = None,
     device: Device = "auto",
     resume: Annotated[bool, Parameter(help="Continue an interrupted run.", show_default=False)] = False,
+    problems: Problems = None,
 ) -> int:
     """Train a localizer from photos and their class labels.
 
@@ -43,6 +44,7 @@ def train(
         store=store,
         device=device,
         resume=resume,
+        problems=problems,
     )
     if first_process():
         say(f"model   {model.run}")

@@ -25,7 +25,7 @@ from dips.errors import ConfigError, DipsError
 from dips.evaluate.protocol import FRAMED, Protocol
 from dips.system.console import log
 from dips.system.device import synchronise
-from dips.types import DataSet, FloatArray, Sample
+from dips.types import DataSet, FloatArray, Problem, Sample
 
 __all__ = ["Measurer"]
 
@@ -42,6 +42,7 @@ class Measurer:
         file_stem: name of the files that hold numbers and maps of this split.
         results: what was measured now, by seed and name.
         failed: methods that raised, with seed and reason.
+        problems: photos that could not be read.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Measurer:
         self.file_stem = split if protocol is FRAMED else f"{split}-{protocol.name}"
         self.results: dict[tuple[int, str], ResultFile] = {}
         self.failed: list[dict[str, Any]] = []
+        self.problems: list[Problem] = []
 
     def measure_seed(self, study: Study, methods: Sequence[ScoreMapMethod]) -> None:
         """Fit and measure with one seed.
@@ -129,6 +131,7 @@ class Measurer:
         on_split = evaluate_photos(
             dict(working), self.test.samples, protocol=self._protocol, on_map=keep, on_failure=drop, depth=self.depth
         )
+        self.problems += on_split.problems
         for name, method in list(working.items()):
             chosen, result = on_val.methods[name].boxes, on_split.methods[name]
             try:

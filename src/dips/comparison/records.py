@@ -113,6 +113,7 @@ class Comparison(Record, frozen=True, kw_only=True):
         cnn, transformer: the networks that methods start from, in words.
         weights: where they are from; None where there are none.
         environment: versions and hardware.
+        problems: what was wrong with the data when the command ran last.
     """
 
     schema_version: int = 1
@@ -132,3 +133,4 @@ class Comparison(Record, frozen=True, kw_only=True):
     environment: dict[str, Any]
     methods: list[ComparedMethod]
     failed: list[Failure] = msgspec.field(default_factory=list)
+    problems: list[ProblemRecord] = msgspec.field(default_factory=list)

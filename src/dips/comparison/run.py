@@ -28,6 +28,7 @@ from dips.comparison.table import comparison_table
 from dips.comparison.table_files import write_comparison
 from dips.config import Config, load_config
 from dips.data import align_classes, available_splits, load_data
+from dips.data.problems import ProblemList, photo_problems
 from dips.data.scale import depth_of, depth_setting
 from dips.errors import ConfigError, DataError
 from dips.evaluate.protocol import find_protocol
@@ -57,6 +58,7 @@ def compare(
     store: str | Path | None = None,
     device: str = "auto",
     photos: int = 6,
+    problems: str | Path | None = None,
 ) -> dict[str, Any]:
     """Fit and measure methods on one data set under one protocol, and write the table and its figures into ``out``.
 
@@ -73,6 +75,7 @@ def compare(
         protocol: ``wsol-224`` or ``original-pixels``.
         recipe, settings, weights, store, device: as of :func:`dips.fit`.
         photos: rows of the sheet.
+        problems: a file for all problems of the data, of which the first few are told.
 
     Returns:
         What ``table.json`` holds.
@@ -94,7 +97,7 @@ def compare(
         raise ConfigError("--methods names none; give some, separated by commas, or all")
     if available_splits(data) == ("all",):
         raise DataError(f"{data} is not divided into parts; to compare methods give the folder that holds train/ and test/")
-    measurer = None
+    measurer, told = None, ProblemList(problems)
     first = config.train.seed
     if config.data.val_seed < 0:  # one cut for all seeds: they share the harvest, and are compared on the same photos
         config = config.replace(**{"data.val_seed": first})
@@ -108,15 +111,18 @@ def compare(
             weights=weights,
             store=store,
             device=chosen_device,
+            problems=told,
         )
         if measurer is None:
             test = _measured_on(data, split, study)
+            told.add([*test.problems, *photo_problems(test.root, {split: test.samples})])
             claim_folder(
                 folder, {"data": str(Path(data).resolve()), "budget": budget, "--photos": photos, **_identity(study)}, config
             )
             depth = depth_of([sample.path for sample in test.samples], study.depth)
             measurer = Measurer(test, split, resolved, shown_photos(test.samples, photos), depth)
         measurer.measure_seed(study, create_methods(choices, study.heads))
+        told.add(measurer.problems)
     assert measurer is not None
     compared = sorted(read_methods(folder, measurer.file_stem, measurer.results), key=lambda method: sort_key(method.name))
     runs = [run for method in compared for run in method.runs]
@@ -137,6 +143,7 @@ def compare(
         environment=environment(chosen_device),
         methods=compared,
         failed=[Failure(**failure) for failure in measurer.failed],
+        problems=told.records(),
     )
     write_comparison(folder, comparison, comparison_table(comparison))
     shown_seed = min(comparison.seeds, default=first)  # none where every method failed
@@ -157,6 +164,7 @@ def open_study(
     weights: Sequence[str] = (),
     store: str | Path | None = None,
     device: torch.device | str = "cpu",
+    problems: ProblemList | None = None,
 ) -> Study:
     """Return what methods are fitted to, with one seed; its photos are read into the store.
 
@@ -168,17 +176,21 @@ def open_study(
         budget: minutes of training per method.
         weights, store: as of :func:`dips.fit`.
         device: where to compute.
+        problems: what is wrong with the data is added to these; None: it is told.
 
     Raises:
         DataError: the data cannot be trained on.
     """
     config = (load_config() if config is None else config).replace(**{"train.seed": seed})
     train, val = read_splits(data, config)
+    told = ProblemList() if problems is None else problems
+    told.add(train.problems)
     photo_store = Store(store_folder(store))
     depth = depth_of([sample.path for sample in train.samples], depth_setting(config.data))
     parts: list[Photos] = []
     for part in (train, val):
-        photos, _ = store_photos(part.samples, photo_store, depth)
+        photos, unreadable = store_photos(part.samples, photo_store, depth)
+        told.add(unreadable)
         if not len(photos):
             raise DataError(f"no photo of {part.root} can be read; 'dips check' names what is wrong with them")
         parts.append(photos)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
+import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from dips.data.box_problems import Size, box_problems
+from dips.data.copies import copy_problems, find_copies
 from dips.data.depth import Depth, Shown, common_scale, scale_words
-from dips.data.images import read_image_bytes
+from dips.data.images import read_shown
 from dips.data.listing import class_counts, require_trainable
 from dips.data.load import available_splits, load_data
+from dips.data.problems import left_out, told
 from dips.errors import DataError, ImageError
 from dips.system.console import printable, track
 from dips.types import DataSet, Problem, Sample
@@ -48,7 +51,7 @@ class SplitReport:
     boxed: int
     boxes: int
     masked: int
-    sizes: tuple[tuple[int, int], ...]
+    sizes: tuple[Size, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ class DataReport:
     Attributes:
         path: DATA.
         splits: one report per split that could be read.
-        problems: first the photos that are in two splits, then unreadable ones, then the rest.
+        problems: first the photos that are in two splits or classes, then unreadable ones, then the rest.
         errors: why a split cannot be used at all.
         untrainable: why training is impossible; empty if it is possible.
 
@@ -84,17 +87,15 @@ class DataReport:
         lines = [str(self.path)]
         for split in self.splits:
             lines += _render_split(split, most)
-        for problem in self.problems[:most]:
-            lines.append(f"  ! {problem.path}: {problem.message}")
-        if len(self.problems) > most:
-            lines.append(f"  ! and {len(self.problems) - most} more problems")
+        lines += [f"  ! {line}" for line in told(self.problems, most)]
         lines += [f"  ERROR {error}" for error in self.errors]
         if not self.usable:
             lines.append("not usable: see the lines above")
-        elif self.untrainable:
-            lines.append(f"usable for prediction and evaluation, not for training: {self.untrainable}")
-        else:
-            lines.append("usable for training")
+            return "\n".join(map(printable, lines))
+        use = f"for prediction and evaluation, not for training: {self.untrainable}" if self.untrainable else "for training"
+        broken = sum(split.photos - split.readable for split in self.splits)
+        photos = "1 photo that cannot be read" if broken == 1 else f"{broken} photos that cannot be read"
+        lines.append(f"usable, without {photos}, {use}" if broken else f"usable {use}")
         return "\n".join(map(printable, lines))
 
 
@@ -114,9 +115,9 @@ def check_data(
     names = available_splits(path)
     count = workers or min(8, os.cpu_count() or 1)
     splits: list[SplitReport] = []
-    leaks, broken, others = list[Problem](), list[Problem](), list[Problem]()
+    broken, others = list[Problem](), list[Problem]()
     errors: list[str] = []
-    first: dict[str, tuple[str, Sample]] = {}  # split and photo, by the file's hash
+    parts: dict[str, list[Sample]] = {}
     untrainable = "" if {"train", "all"} & set(names) else f"there is no training split, only {', '.join(names)}"
     for name in names:
         try:
@@ -127,74 +128,45 @@ def check_data(
             errors.append(str(error))
             continue
         others += dataset.problems
-        sizes = []
+        photos: list[tuple[Sample, Size]] = []
         deep: list[tuple[Path, Shown]] = []  # photos of more than 8 bits
-        for photo in track(_decode_all(dataset.samples, count), f"reading {dataset.root.name}", total=len(dataset)):
-            if photo.size is None:
-                broken.append(Problem(photo.sample.path, photo.reason))
+        decoded = track(_decode_all(dataset.samples, count), f"reading {dataset.root.name}", total=len(dataset))
+        for sample, result in zip(dataset.samples, decoded, strict=True):
+            if isinstance(result, Problem):
+                broken.append(result)
                 continue
-            sizes.append(photo.size)
-            if photo.shown is not None:
-                deep.append((photo.sample.path, photo.shown))
-            others += _check_boxes(photo.sample, photo.size)
-            split, twin = first.setdefault(photo.digest, (name, photo.sample))
-            if split != name:
-                leaks.append(Problem(photo.sample.path, f"is the same photo as {twin.path} of the split {split}: a leak"))
-            elif twin is not photo.sample:
-                what = "the same photo" if twin.label == photo.sample.label else "the same photo in another class"
-                others.append(Problem(photo.sample.path, f"is {what} as {twin.path}"))
-        if not sizes:
+            size, shown = result
+            photos.append((sample, size))
+            if shown is not None:
+                deep.append((sample.path, shown))
+        others += [*box_problems(dataset.root, photos), *_check_depth(dataset.root, deep)]
+        parts[name] = [sample for sample, _ in photos]
+        splits.append(_summary(dataset, [size for _, size in photos]))
+        if not photos:
             errors.append(f"{dataset.root}: none of its {len(dataset)} photos can be read")
-        others += _check_depth(dataset.root, deep)
-        splits.append(_summary(dataset, sizes))
-        if name in ("train", "all"):
+        elif name in ("train", "all"):
             try:
-                require_trainable(dataset)
+                others += require_trainable(dataclasses.replace(dataset, samples=tuple(parts[name]))).problems
             except DataError as error:
                 untrainable = str(error)
-    return DataReport(Path(path), tuple(splits), (*leaks, *broken, *others), tuple(errors), untrainable)
+    copies = copy_problems(parts, find_copies(sample.path for part in parts.values() for sample in part))
+    problems = tuple(dict.fromkeys((*copies, *broken, *others)))
+    return DataReport(Path(path), tuple(splits), problems, tuple(errors), untrainable)
 
 
-@dataclass(frozen=True, slots=True)
-class _Photo:
-    sample: Sample
-    size: tuple[int, int] | None
-    digest: str = ""
-    reason: str = ""
-    shown: Shown | None = None
-
-
-def _decode_all(samples: Sequence[Sample], workers: int) -> Iterator[_Photo]:
-    """Yield the size and hash of every photo, in order."""
+def _decode_all(samples: Sequence[Sample], workers: int) -> Iterator[tuple[Size, Shown | None] | Problem]:
+    """Yield of every photo, in order, its size and how its values were shown, or why it cannot be read."""
     with ThreadPoolExecutor(workers) as executor:
         for start in range(0, len(samples), _PHOTOS_AT_A_TIME):
             yield from executor.map(_decode, samples[start : start + _PHOTOS_AT_A_TIME])
 
 
-def _decode(sample: Sample) -> _Photo:
+def _decode(sample: Sample) -> tuple[Size, Shown | None] | Problem:
     try:
-        data = sample.path.read_bytes()
-    except OSError as error:
-        return _Photo(sample, None, reason=f"cannot be opened: {error.strerror or error}")
-    try:
-        pixels, shown = read_image_bytes(data, sample.path.name)
+        pixels, shown = read_shown(sample.path)
     except ImageError as error:
-        return _Photo(sample, None, reason=str(error).removeprefix(sample.path.name).strip())
-    return _Photo(sample, (pixels.shape[1], pixels.shape[0]), digest=hashlib.sha256(data).hexdigest(), shown=shown)
-
-
-def _check_boxes(sample: Sample, size: tuple[int, int]) -> Iterator[Problem]:
-    if sample.boxes is None or not sample.boxed:
-        return
-    width, height = sample.frame or size
-    if abs(size[0] * height / size[1] - width) > max(0.02 * width, 2 * height / size[1]):
-        yield Problem(
-            sample.path,
-            f"is {size[0]} x {size[1]} but its boxes were drawn on {width} x {height}: it was turned or cropped afterwards",
-        )
-    beyond = int(((sample.boxes < -1) | (sample.boxes > (width + 1, height + 1, width + 1, height + 1))).any(axis=1).sum())
-    if beyond:
-        yield Problem(sample.path, f"{beyond} of its boxes extend beyond the photo ({width} x {height})")
+        return left_out(sample.path, error)
+    return (pixels.shape[1], pixels.shape[0]), shown
 
 
 def _check_depth(root: Path, photos: Sequence[tuple[Path, Shown]]) -> Iterator[Problem]:
@@ -215,7 +187,7 @@ def _check_depth(root: Path, photos: Sequence[tuple[Path, Shown]]) -> Iterator[P
         yield Problem(first if one else root, what)
 
 
-def _summary(dataset: DataSet, sizes: list[tuple[int, int]]) -> SplitReport:
+def _summary(dataset: DataSet, sizes: list[Size]) -> SplitReport:
     ordered = sorted(sizes, key=lambda size: (size[0] * size[1], size))
     counts = class_counts(dataset)
     boxes = [sample.boxes for sample in dataset.samples if sample.boxes is not None]

@@ -105,7 +105,10 @@ class Listing:
 
 def missing_photos(source: Path, root: Path, names: Sequence[str]) -> list[Problem]:
     """Return a problem that ``source`` lists photos which do not exist in ``root``; none without ``names``."""
-    message = f"{len(names)} of the photos that it lists do not exist in {root}: {some(names, 3)}"
+    message = (
+        f"{len(names)} of the photos that it lists do not exist in {root} and are left out: {some(names, 3)}; put them "
+        "there, or correct their names"
+    )
     return [Problem(source, message)] if names else []
 
 
@@ -238,7 +241,12 @@ def align_classes(dataset: DataSet, classes: Sequence[str], background: int | No
         dataclasses.replace(sample, label=None if sample.label is None else labels.get(dataset.classes[sample.label]))
         for sample in dataset.samples
     )
-    problems = tuple(Problem(dataset.root, f"the model has no class '{name}': its photos have no label") for name in unknown)
+    problems = tuple(
+        Problem(
+            dataset.root, f"the model has no class '{name}': its photos are taken without a class; rename it, or remove them"
+        )
+        for name in unknown
+    )
     return dataclasses.replace(
         dataset, classes=tuple(classes), samples=samples, background=background, problems=dataset.problems + problems
     )
@@ -250,7 +258,7 @@ def class_counts(dataset: DataSet) -> dict[int, int]:
 
 
 def require_trainable(dataset: DataSet) -> DataSet:
-    """Return the photos that training can use: those with a label.
+    """Return the photos that training can use, those with a label; a problem counts the others.
 
     Raises:
         DataError: fewer than two classes have photos; the message says what is missing.
@@ -273,7 +281,13 @@ def require_trainable(dataset: DataSet) -> DataSet:
             f"{dataset.root}: all photos are of one class, '{name}', training needs two or more; {remedy}"
             f"{_reasons(dataset.problems)}"
         )
-    return dataclasses.replace(dataset, samples=tuple(sample for sample in dataset.samples if sample.label is not None))
+    without = [sample.id for sample in dataset.samples if sample.label is None]
+    message = f"{len(without)} photos without a class are not trained on: {some(without, 3)}; give them one, or remove them"
+    return dataclasses.replace(
+        dataset,
+        samples=tuple(sample for sample in dataset.samples if sample.label is not None),
+        problems=(*dataset.problems, *([Problem(dataset.root, message)] if without else [])),
+    )
 
 
 def class_name(label: int | None, classes: Sequence[str]) -> str:

@@ -193,7 +193,9 @@ def _read_photos(
             listing = described
             listing.problems += find_images(folder).problems
     if metadata is not None:
-        listing.problems.insert(0, Problem(metadata, f"lists no photo that exists in {folder}; it is not used"))
+        listing.problems.insert(
+            0, Problem(metadata, f"lists no photo that exists in {folder} and is not used; correct its ids, or move it away")
+        )
     return listing
 
 

@@ -1,18 +1,27 @@
-"""Files that were left out, as the JSON of runs, evaluations and comparisons lists them."""
+"""What is wrong with the data: collected, told in the same few lines by every command, and written to a file on request."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
 
-from dips.system.files import as_text
-from dips.system.records import Record
-from dips.types import Problem
+from dips.data.box_problems import box_problems, photo_sizes
+from dips.data.copies import copy_problems, find_copies
+from dips.errors import RunError
+from dips.system.console import first_process, log
+from dips.system.files import as_text, require_writable
+from dips.system.records import Record, read_record, write_json
+from dips.types import Problem, Sample
 
-__all__ = ["ProblemRecord"]
+__all__ = ["ProblemFile", "ProblemList", "ProblemRecord", "left_out", "photo_problems", "told"]
+
+_MOST = 5  # lines that a command tells about each step
 
 
 class ProblemRecord(Record, frozen=True, kw_only=True):
-    """A file that was left out, and why."""
+    """A file, and what is wrong with it."""
 
     path: str
     why: str
@@ -21,3 +30,113 @@ class ProblemRecord(Record, frozen=True, kw_only=True):
     def of(problems: Iterable[Problem]) -> list[ProblemRecord]:
         """Return the records of these problems; :func:`~dips.system.files.as_text` spells names that are not text."""
         return [ProblemRecord(path=as_text(str(problem.path)), why=as_text(problem.message)) for problem in problems]
+
+
+class ProblemFile(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What ``--problems FILE`` writes; a file with other keys, such as an evaluation's, is something else."""
+
+    schema_version: int = 1
+    problems: tuple[ProblemRecord, ...]
+
+
+class ProblemList:
+    """The problems that a command met, each once; they are told when they are added.
+
+    Args:
+        file: where all of them are written; an earlier list is replaced, whole or not at all.
+
+    Raises:
+        RunError: the file cannot be written, or exists and is something else.
+
+    >>> problems = ProblemList()
+    >>> problems.add([])
+    >>> problems.records()
+    []
+    """
+
+    def __init__(self, file: str | Path | None = None) -> None:
+        self.file = None if file is None else Path(file)
+        self._known: dict[Problem, None] = {}
+        if self.file is None:
+            return
+        require_writable(self.file)
+        if self.file.exists():
+            try:
+                read_record(self.file, ProblemFile, remedy="")
+            except RunError as error:
+                raise RunError(f"{self.file} exists and is no list of problems; give --problems another file") from error
+
+    def add(self, problems: Iterable[Problem], *, quiet: bool = False) -> None:
+        """Add problems and tell those that are new; with ``quiet`` the caller does that.
+
+        Raises:
+            RunError: the file cannot be written.
+        """
+        new = [problem for problem in dict.fromkeys(problems) if problem not in self._known]
+        self._known.update(dict.fromkeys(new))
+        if new and not quiet:
+            log(f"{len(new)} problem{'s' if len(new) > 1 else ''} of the data:")
+            lines = told(new)
+            for line in lines:
+                log(f"  ! {line}")
+            if self.file is not None:
+                log(f"  all problems are in {self.file}")
+            elif len(lines) < len(new):
+                log("  --problems FILE writes all of them to a file")
+        if self.file is not None and first_process():
+            write_json(self.file, ProblemFile(problems=tuple(self.records())), indent=1)
+
+    def records(self) -> list[ProblemRecord]:
+        """Return all problems as JSON lists them."""
+        return ProblemRecord.of(self._known)
+
+
+def told(problems: Sequence[Problem], most: int = _MOST) -> list[str]:
+    """Return at most ``most`` lines about problems, and one that counts the rest; of many, one of each kind stands for all.
+
+    >>> told([Problem(Path("a.jpg"), "is empty"), Problem(Path("b.jpg"), "is empty")], most=1)
+    ['a.jpg: is empty (and 1 more like it)']
+    """
+    kinds: dict[str, list[Problem]] = {}
+    for problem in problems:
+        kinds.setdefault(_kind(problem) if len(problems) > min(most, _MOST) else str(len(kinds)), []).append(problem)
+    groups = list(kinds.values())
+    lines = [_line(group[0]) + (f" (and {len(group) - 1} more like it)" if len(group) > 1 else "") for group in groups[:most]]
+    rest = sum(map(len, groups[most:]))
+    return [*lines, f"and {rest} more problems"] if rest else lines
+
+
+def _line(problem: Problem) -> str:
+    path = str(problem.path)
+    return problem.message if problem.message.startswith(path) else f"{path}: {problem.message}"
+
+
+def _kind(problem: Problem) -> str:
+    """Return the message without what differs from photo to photo: names and numbers."""
+    return re.sub(r"'[^']*'|\S*[\d/\\.]\S*", "#", problem.message.replace(str(problem.path), "#"))
+
+
+def left_out(path: Path, reason: Exception | str) -> Problem:
+    """Return the problem of a photo that cannot be used, from the error's message, which may begin with the path.
+
+    >>> left_out(Path("a.jpg"), "a.jpg is not a photo; save it again").message
+    'is left out, as it is not a photo; save it again'
+    """
+    text = str(reason)
+    bare = text.removeprefix(str(path)).strip()
+    return Problem(path, f"is left out: {text}" if bare == text else f"is left out, as it {bare}")
+
+
+def photo_problems(
+    source: Path, parts: Mapping[str, Iterable[Sample]], copies: Mapping[Path, str] | None = None
+) -> list[Problem]:
+    """Return what photos and their boxes show to be wrong without a photo being decoded: boxes that do not fit, and copies.
+
+    Args:
+        source: the data, which problems of all boxes are about.
+        parts: photos by the name of their split, which can be gone through again; their files need not exist.
+        copies: as :func:`~dips.data.copies.find_copies` returns it; None: it is called.
+    """
+    if copies is None:
+        copies = find_copies(sample.path for sample in chain.from_iterable(parts.values()))
+    return [*copy_problems(parts, copies), *box_problems(source, photo_sizes(chain.from_iterable(parts.values())))]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from dips.errors import DataError
@@ -15,35 +17,55 @@ __all__ = ["split_validation", "spread"]
 _Item = TypeVar("_Item")
 
 
-def split_validation(dataset: DataSet, *, fraction: float, seed: int) -> tuple[DataSet, DataSet]:
+def split_validation(
+    dataset: DataSet, *, fraction: float, seed: int, copies: Mapping[Path, str] | None = None
+) -> tuple[DataSet, DataSet]:
     """Return the data set without its validation part, and the validation part.
 
     The choice depends on the photos' ids and the seed only: the photos of a class are ordered by a hash of both, and the first
     ones are taken. Adding or removing a photo therefore moves at most one other photo of its class, and the order of files
     does not matter. Each class with two photos or more has at least one in each part; a single photo stays in training.
+    Copies of a photo stay together, and count as one where a part must have one.
 
     Args:
         dataset: the training photos.
         fraction: of each class, in (0, 1), to take for validation.
         seed: of the choice.
+        copies: what files with copies hold, as :func:`~dips.data.copies.find_copies` returns it.
 
     Raises:
-        DataError: ``fraction`` is out of range, or no class has two photos.
+        DataError: ``fraction`` is out of range, or no class has two different photos.
     """
     if not 0 < fraction < 1:
         raise DataError(f"the fraction for validation must lie between 0 and 1, not {fraction}; set data.val_share")
     classes: dict[int | None, list[Sample]] = {}
+    same: dict[str, list[Sample]] = {}  # photos that stay together
     for sample in dataset.samples:
         classes.setdefault(sample.label, []).append(sample)
+        same.setdefault(_content(sample, copies), []).append(sample)
+    left = Counter(sample.label for sample in dataset.samples)  # photos that remain for training
     chosen: set[str] = set()
-    for samples in classes.values():
+    for label, samples in classes.items():
         count = min(max(round(fraction * len(samples)), 1), len(samples) - 1)
-        chosen.update(sample.id for sample in sorted(samples, key=lambda sample: _rank(sample.id, seed))[:count])
+        for sample in sorted(samples, key=lambda sample: _rank(sample.id, seed)):
+            if len(samples) - left[label] >= count:
+                break
+            group = same[_content(sample, copies)]
+            leaving = Counter(item.label for item in group)
+            if sample.id not in chosen and all(left[name] > number for name, number in leaving.items()):
+                chosen.update(item.id for item in group)
+                left -= leaving
     if not chosen:
-        raise DataError(f"{dataset.root}: no class has two photos, so none can be set aside for validation; add photos")
+        raise DataError(
+            f"{dataset.root}: no class has two different photos, so none can be set aside for validation; add photos"
+        )
     train = tuple(sample for sample in dataset.samples if sample.id not in chosen)
     val = tuple(sample for sample in dataset.samples if sample.id in chosen)
     return dataclasses.replace(dataset, samples=train, split="train"), dataclasses.replace(dataset, samples=val, split="val")
+
+
+def _content(sample: Sample, copies: Mapping[Path, str] | None) -> str:
+    return (copies or {}).get(sample.path) or f"id {sample.id}"
 
 
 def spread(items: Sequence[_Item], limit: int) -> list[_Item]:

@@ -131,7 +131,7 @@ def _find_photos(
         problems += found.problems
         if forgotten := [file for file in found.photos if file not in listed and file.name not in masks]:
             names = some((file.relative_to(folder).as_posix() for file in forgotten), 3)
-            message = f"{len(forgotten)} photos are not listed in {metadata} and are left out: {names}"
+            message = f"{len(forgotten)} photos are not listed in {metadata} and are left out: {names}; list or remove them"
             problems.append(Problem(folder, message))
     return ids, located.files, problems
 
@@ -140,7 +140,7 @@ def _unlisted_objects(metadata: Path, data: Metadata) -> list[Problem]:
     listed = set(data.ids)
     if not (others := [id for id in (*data.boxes, *data.masks) if id not in listed]):
         return []
-    message = f"{len(others)} photos are not listed in image_ids.txt and are left out: {some(others, 3)}"
+    message = f"{len(others)} photos are not listed in image_ids.txt and are left out: {some(others, 3)}; add them there"
     return [Problem(metadata / "localization.txt", message)]
 
 
@@ -180,7 +180,9 @@ def _find_masks(
             f"{source}: {missing[0]} and the other masks are missing, looked for in {where}; put the masks' folders into "
             f"{base or folders[0]}, or remove localization.txt"
         )
-    message = f"{len(missing)} photos lack files of their masks, so their masks are not used: {some(missing, 3)}"
+    message = (
+        f"{len(missing)} photos lack files of their masks, so their masks are not used: {some(missing, 3)}; put the files there"
+    )
     return masks, [Problem(source, message)] if missing else []
 
 

@@ -12,7 +12,7 @@ import torch
 
 from dips.config import Config, load_config, several, to_toml
 from dips.data import image_size
-from dips.data.problems import ProblemRecord
+from dips.data.problems import ProblemList, ProblemRecord
 from dips.errors import RunError
 from dips.fitting.prepare import TrainingInputs, prepare
 from dips.fitting.select import TrainingResult, fit_and_select
@@ -57,6 +57,7 @@ def fit(
     store: str | Path | None = None,
     device: str = "auto",
     resume: bool = False,
+    problems: str | Path | None = None,
 ) -> Model:
     """Train a localizer from photos sorted by class.
 
@@ -69,6 +70,7 @@ def fit(
         store: folder of the harvest; default: the user's cache.
         device: ``auto``, ``cpu``, ``cuda``, ``mps``. Started by ``torchrun``, each process takes its own device.
         resume: continue a training that was stopped; the settings must be the same.
+        problems: a file for all problems of the data, of which the first few are told.
 
     Returns:
         The trained model, opened.
@@ -85,6 +87,7 @@ def fit(
     run = Path(out)
     config, weights = load_config(recipe, several(settings)), several(weights)
     config.check()
+    told = ProblemList(problems)
     fabric = launch_fabric(device)
     if fabric.is_global_zero:
         _open_run(run, config, resume)
@@ -96,15 +99,17 @@ def fit(
         f"{len(train_set)} training and {len(val_set)} validation photos of {len(train_set.classes)} classes"
         + ("" if train_set.background is None else f"; '{train_set.classes[train_set.background]}' is without object")
     )
+    told.add(train_set.problems)
     with fabric.rank_zero_first():  # it fills the store, other processes read it
         inputs = prepare(
             train_set, val_set, config=config, store=Store(store_folder(store)), device=fabric.device, given=weights
         )
+    told.add(inputs.problems)
     if fabric.is_global_zero:
         _begin_run(run, config, resume)
     result = fit_and_select(inputs, config=config, run=run, fabric=fabric, resume=resume)
     if fabric.is_global_zero:
-        _save(run, Path(data), config, inputs, result, fabric.device)
+        _save(run, Path(data), config, inputs, result, told, fabric.device)
         log(f"trained: {result.selection}")
     fabric.barrier()
     return Model.open(run, device=str(fabric.device), weights=weights)
@@ -135,15 +140,24 @@ def _begin_run(run: Path, config: Config, resume: bool) -> None:
             file.write(to_toml(config))
 
 
-def _save(run: Path, data: Path, config: Config, inputs: TrainingInputs, result: TrainingResult, device: torch.device) -> None:
+def _save(
+    run: Path,
+    data: Path,
+    config: Config,
+    inputs: TrainingInputs,
+    result: TrainingResult,
+    problems: ProblemList,
+    device: torch.device,
+) -> None:
     """Write everything that the run folder holds besides settings and metrics."""
-    train, problems = inputs.train, inputs.problems
+    train, skipped = inputs.train, inputs.problems
     record = RunRecord(
         data=str(data),
         classes=train.classes,
         background=train.background,
-        photos=PhotoCounts(train=len(train), val=len(inputs.val), skipped=len(problems)),
-        skipped=tuple(ProblemRecord.of(problems)),
+        photos=PhotoCounts(train=len(train), val=len(inputs.val), skipped=len(skipped)),
+        skipped=tuple(ProblemRecord.of(skipped)),
+        problems=tuple(problems.records()),
         weights={role: WeightsRecord(**item.record()) for role, item in inputs.weights.items()},
         accuracy=inputs.accuracy,
         selection=result.selection,

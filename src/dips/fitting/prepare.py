@@ -221,7 +221,11 @@ class _Preparation:
         self.samples, self.digests, self.problems = self.reader.readable()
         paths = {sample.path for sample in self.samples}
         self.train, self.val = (
-            dataclasses.replace(part, samples=tuple(sample for sample in part.samples if sample.path in paths))
+            dataclasses.replace(
+                part,
+                samples=tuple(sample for sample in part.samples if sample.path in paths),
+                problems=(*self.problems, *part.problems),  # an error names the first ones
+            )
             for part in (self.train, self.val)
         )
         require_trainable(self.train)

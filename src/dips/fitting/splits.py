@@ -7,10 +7,12 @@ from pathlib import Path
 
 from dips.config import Config
 from dips.data import align_classes, load_data, require_trainable, split_validation
+from dips.data.copies import find_copies
+from dips.data.listing import some
 from dips.data.load import available_splits
+from dips.data.problems import photo_problems
 from dips.errors import ConfigError, DataError
-from dips.system.console import log
-from dips.types import DataSet
+from dips.types import DataSet, Problem
 
 __all__ = ["boxed_positions", "read_splits", "resolve_select_on"]
 
@@ -18,7 +20,8 @@ __all__ = ["boxed_positions", "read_splits", "resolve_select_on"]
 def read_splits(data: str | Path, config: Config) -> tuple[DataSet, DataSet]:
     """Read the training and the validation photos of DATA; where there is no ``val``, it is cut from the training photos.
 
-    Both have the training photos' classes; validation photos of other classes, or of none, are left out.
+    Both have the training photos' classes; validation photos of other classes, or of none, are left out. What is wrong with
+    either, or with both together, is among the problems of the first.
 
     Raises:
         DataError: the data cannot be trained on.
@@ -29,11 +32,15 @@ def read_splits(data: str | Path, config: Config) -> tuple[DataSet, DataSet]:
     splits = available_splits(data)
     if "val" in splits and "train" in splits:
         train, val = dataset, _labelled(load_data(data, split="val", background_class="", label_column=column), dataset)
+        copies = find_copies(sample.path for sample in (*train.samples, *val.samples))
     else:
+        copies = find_copies(sample.path for sample in dataset.samples)
         seed = config.train.seed if config.data.val_seed < 0 else config.data.val_seed
-        train, val = split_validation(dataset, fraction=config.data.val_share, seed=seed)
+        train, val = split_validation(dataset, fraction=config.data.val_share, seed=seed, copies=copies)
     resolve_select_on(config, val)
-    return train, val
+    found = photo_problems(train.root, {"train": train.samples, "val": val.samples}, copies)
+    problems = tuple(dict.fromkeys((*train.problems, *val.problems, *found)))
+    return dataclasses.replace(train, problems=problems), val
 
 
 def _labelled(val: DataSet, train: DataSet) -> DataSet:
@@ -43,7 +50,12 @@ def _labelled(val: DataSet, train: DataSet) -> DataSet:
     if not labelled:
         raise DataError(f"{val.root}: no validation photo has a class; sort them into the folders of the training photos")
     if len(labelled) < len(val):
-        log(f"{len(val) - len(labelled)} validation photos have no class of the training photos and are left out")
+        others = some((sample.id for sample in val.samples if sample.label is None), 3)
+        message = (
+            f"{len(val) - len(labelled)} validation photos have no class of the training photos and are left out: {others}; "
+            "sort them into those classes, or remove them"
+        )
+        val = dataclasses.replace(val, problems=(*val.problems, Problem(val.root, message)))
     return dataclasses.replace(val, samples=labelled)
 
 

@@ -1,7 +1,7 @@
 """Photos as squares in the store: each photo is read from its file once, whoever asks for it later.
 
 In: samples and a store. Out: the shelf ``squares`` with a record ``png`` per photo, and, for whoever needs it, the photos at
-another side on the way. Photos that cannot be read are logged and left out.
+another side on the way. Photos that cannot be read are left out.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from dips.data.depth import Depth
 from dips.data.images import ByteImage, decode_image, encode_image, read_image, resize_image
+from dips.data.problems import left_out
 from dips.errors import ImageError, StoreError
 from dips.harvest.store import Shelf, Store
-from dips.system.console import log, track
+from dips.system.console import track
 from dips.types import Problem, Sample
 
 __all__ = ["SquareReader", "decode_square", "encode_square", "read_square"]
@@ -93,8 +94,7 @@ class SquareReader:
                 self.samples.append(sample)
                 self.digests.append(digest)
             else:
-                self._problems.append(Problem(sample.path, f"cannot be read: {digest.strerror or digest}"))
-                log(f"skipped: {sample.path} cannot be read: {digest.strerror or digest}")
+                self._problems.append(left_out(sample.path, f"{sample.path} cannot be read: {digest.strerror or digest}"))
         self._paths = {digest: sample.path for sample, digest in zip(self.samples, self.digests, strict=True)}
 
     def __len__(self) -> int:
@@ -124,7 +124,7 @@ class SquareReader:
             try:
                 photo = read_image(self._paths[digest], max_side=max(side, self.decoded), depth=self.depth)
             except ImageError as error:
-                return str(error)
+                return str(error).removeprefix(f"{self._paths[digest]} ")  # copies of the photo have other paths
             image = resize_image(photo, (side, side))
             if digest not in absent or self.side is None:
                 return image, None
@@ -140,7 +140,6 @@ class SquareReader:
                 for digest, result in zip(group, results, strict=True):
                     if isinstance(result, str):
                         self.unreadable[digest] = result
-                        log(f"skipped: {result}")
                         continue
                     readable.append(digest)
                     images.append(result[0])
@@ -154,6 +153,6 @@ class SquareReader:
     def readable(self) -> tuple[tuple[Sample, ...], tuple[str, ...], tuple[Problem, ...]]:
         """Return samples and digests without the photos that could not be read, and what was wrong with those."""
         pairs = list(zip(self.samples, self.digests, strict=True))
-        problems = [Problem(s.path, self.unreadable[d]) for s, d in pairs if d in self.unreadable]
+        problems = [left_out(s.path, f"{s.path} {self.unreadable[d]}") for s, d in pairs if d in self.unreadable]
         good = [(s, d) for s, d in pairs if d not in self.unreadable]
         return tuple(s for s, _ in good), tuple(d for _, d in good), (*self._problems, *problems)

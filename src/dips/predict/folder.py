@@ -160,9 +160,8 @@ class PredictionFolder:
         return todo
 
     def skip(self, path: Path, reason: str) -> None:
-        """Note a photo that could not be read, and log why."""
+        """Note a photo that could not be read, and why."""
         self.skipped.append(Problem(path, reason))
-        log(f"skipped: {reason}")
 
     def write(self, prediction: Prediction) -> None:
         """Write the files of one photo.

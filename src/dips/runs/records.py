@@ -124,6 +124,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
         classes: names in label order.
         background: label of the class without object, if there is one.
         photos, skipped: how many there were, and those that could not be read.
+        problems: everything that was wrong with the data, these included.
         weights: by role: ``transformer``, ``classifier`` and, of a U-Net, ``encoder``.
         accuracy: percent right in validation, of ``classifier`` and, where the transformer saw all photos, ``linear_probe``.
         selection: how epoch and threshold were chosen, in words.
@@ -139,6 +140,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
     background: int | None
     photos: PhotoCounts
     skipped: tuple[ProblemRecord, ...]
+    problems: tuple[ProblemRecord, ...] = ()
     weights: dict[str, WeightsRecord]
     accuracy: dict[str, float]
     selection: str

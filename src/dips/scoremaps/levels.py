@@ -30,6 +30,8 @@ __all__ = [
 ]
 
 
+_ROUNDING = 5e-4  # above 1 or below 0, half a step of half precision
+
 MAX_BOXES = 65535
 """The largest number that a region can have (``uint16``)."""
 

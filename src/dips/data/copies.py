@@ -1,0 +1,89 @@
+"""Photo files with the same content under several names -> which they are, and what is wrong with that.
+
+No photo is decoded: files of one size are compared by their last bytes, and only those that agree are read whole.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from dips.system.files import file_sha256
+from dips.types import Problem, Sample
+
+__all__ = ["copy_problems", "find_copies"]
+
+_TAIL = 4096  # bytes: the end of a compressed photo is hardly ever that of another one
+
+_Key = TypeVar("_Key", bound=Hashable)
+
+
+def find_copies(paths: Iterable[Path]) -> dict[Path, str]:
+    """Return the SHA-256, as hex, of each file with a copy among ``paths``; those that are empty or cannot be read have none.
+
+    >>> find_copies([])
+    {}
+    """
+    same_size = _shared((path, _size(path)) for path in paths)
+    same_end = _shared((path, _end(path, size)) for path, size in same_size)
+    return dict(_shared((path, _digest(path)) for path, _ in same_end))
+
+
+def copy_problems(parts: Mapping[str, Iterable[Sample]], copies: Mapping[Path, str]) -> list[Problem]:
+    """Return a problem for each photo that an earlier one is a copy of: those in two parts first.
+
+    Args:
+        parts: photos by the name of their split.
+        copies: as :func:`find_copies` returns it.
+    """
+    first: dict[str, tuple[str, Sample]] = {}
+    leaks, others = list[Problem](), list[Problem]()
+    for name, samples in parts.items():
+        for sample in samples:
+            if (digest := copies.get(sample.path)) is None:
+                continue
+            part, twin = first.setdefault(digest, (name, sample))
+            if part != name:
+                message = f"is the same photo as {twin.path} of the split {part}: a leak, both are used; remove one of the two"
+                leaks.append(Problem(sample.path, message))
+            elif twin.label != sample.label:
+                message = (
+                    f"is the same photo as {twin.path} in another class, both are used; remove it where it does not belong"
+                )
+                others.append(Problem(sample.path, message))
+            elif twin is not sample:
+                others.append(Problem(sample.path, f"is the same photo as {twin.path}, both are used; remove one of the two"))
+    return leaks + others
+
+
+def _shared(items: Iterable[tuple[Path, _Key | None]]) -> list[tuple[Path, _Key]]:
+    """Return the items whose key another one has, too, in their order; the key None is nobody's."""
+    known = [(path, key) for path, key in items if key is not None]
+    counts = Counter(key for _, key in known)
+    return [(path, key) for path, key in known if counts[key] > 1]
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return os.path.getsize(path) or None
+    except OSError:
+        return None
+
+
+def _end(path: Path, size: int) -> tuple[int, bytes] | None:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, size - _TAIL))
+            return size, file.read(_TAIL)
+    except OSError:
+        return None
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        return file_sha256(path)
+    except OSError:
+        return None
