@@ -126,7 +126,9 @@ def test_annotations_without_photos(tmp_path: Path) -> None:
     path.parent.mkdir()
     write_coco(path, {"a.jpg": []})
     for data in (path, tmp_path):
-        with pytest.raises(DataError, match=f"{tmp_path}: none of the photos(?s:.*)do not exist in {tmp_path}: a.jpg"):
+        with pytest.raises(
+            DataError, match=f"{tmp_path}: none of the photos(?s:.*)do not exist in {tmp_path} and are left out: a.jpg"
+        ):
             load_data(data)
 
 
