@@ -19,12 +19,10 @@ import json
 import random
 import shutil
 import tempfile
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import tomli_w
 from workshop import CRASHED, Outcome, Workshop, files, run
 
 TIMEOUT = 30.0
@@ -73,21 +71,20 @@ def swap(data: bytes, chance: random.Random) -> bytes:
 def fields(data: bytes, chance: random.Random) -> bytes:
     """Drop, retype or nest a value of JSON, JSON lines or TOML."""
     text = data.decode()
-    if text.lstrip().startswith("["):  # a table of TOML: our JSON files are objects
-        changed = _changed(tomllib.loads(text), chance, deep=False)
-        try:
-            return tomli_w.dumps(changed).encode()
-        except (TypeError, ValueError, AttributeError):  # TOML has no null
-            return text.replace("=", "= [", 1).encode()
-    lines = (
-        text.splitlines() if text.count("\n") > 1 and text.startswith("{") and text.splitlines()[0].endswith("}") else [text]
-    )
+    lines = text.splitlines()
+    if text.startswith(("\n[", "[harvest]")):  # TOML
+        number = chance.choice([number for number, line in enumerate(lines) if "=" in line])
+        key, value = lines[number].partition("=")[0], chance.choice([json.dumps(chance.choice(VALUES)), "[" * DEPTH])
+        lines[number] = "" if chance.random() < 0.25 else f"{key}= {value}"
+        return "\n".join(lines).encode()
+    if not lines[0].endswith("}"):  # not a document in each line
+        lines = [text]
     number = chance.randrange(len(lines))
     lines[number] = json.dumps(_changed(json.loads(lines[number]), chance)).replace('"<deep>"', "[" * DEPTH + "]" * DEPTH)
     return "\n".join(lines).encode()
 
 
-def _changed(value: Any, chance: random.Random, *, deep: bool = True) -> Any:
+def _changed(value: Any, chance: random.Random) -> Any:
     value = copy.deepcopy(value)
     places = list(_places(value))
     if not places:
@@ -97,7 +94,7 @@ def _changed(value: Any, chance: random.Random, *, deep: bool = True) -> Any:
     if action == "drop":
         del parent[key]
     elif action == "nest":
-        parent[key] = "<deep>" if deep and chance.random() < 0.5 else [[parent[key]]]
+        parent[key] = "<deep>" if chance.random() < 0.5 else [[parent[key]]]
     else:
         parent[key] = chance.choice(VALUES)
     return value
