@@ -17,6 +17,7 @@ import csv
 import io
 import json
 import random
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -72,7 +73,7 @@ def fields(data: bytes, chance: random.Random) -> bytes:
     """Drop, retype or nest a value of JSON, JSON lines or TOML."""
     text = data.decode()
     lines = text.splitlines()
-    if text.startswith(("\n[", "[harvest]")):  # TOML
+    if re.match(r"\s*\[\w+\]\n", text):  # TOML
         number = chance.choice([number for number, line in enumerate(lines) if "=" in line])
         key, value = lines[number].partition("=")[0], chance.choice([json.dumps(chance.choice(VALUES)), "[" * DEPTH])
         lines[number] = "" if chance.random() < 0.25 else f"{key}= {value}"
