@@ -24,6 +24,7 @@ __all__ = [
     "SUFFIXES",
     "VIDEOS",
     "PhotoFiles",
+    "each_photo",
     "expand",
     "find_images",
     "gather_images",
@@ -123,17 +124,25 @@ def gather_images(photos: str | Path | Iterable[str | Path]) -> list[Path]:
         DataError: there are no photos.
     """
     items = [Path(photos)] if isinstance(photos, str | Path) else list(map(Path, photos))
-    paths: list[Path] = []
+    paths = list(each_photo(items))
+    if not paths:
+        raise DataError(f"no photo in {', '.join(map(str, items)) or 'an empty list'}; give photos or folders with photos")
+    return paths
+
+
+def each_photo(items: Iterable[Path]) -> Iterator[Path]:
+    """Yield photos, and those below folders, in order; what is left out is logged.
+
+    Raises:
+        DataError: no file fits a pattern.
+    """
     for item in expand(items):
         if item.is_dir():
             found = find_images(item)
             log_left_out(found.problems)
-            paths += found.photos
+            yield from found.photos
         else:
-            paths.append(item)
-    if not paths:
-        raise DataError(f"no photo in {', '.join(map(str, items)) or 'an empty list'}; give photos or folders with photos")
-    return paths
+            yield item
 
 
 def expand(items: Iterable[Path]) -> Iterator[Path]:
