@@ -443,6 +443,22 @@ def test_keys_in_fields_are_the_fields(opened: Page, review: Review) -> None:
     assert opened.evaluate("document.activeElement === canvas") and review.state(0).boxes[0].label == "tower"
 
 
+def test_tab_goes_from_field_to_field_while_numbers_are_typed(opened: Page, review: Review) -> None:
+    opened.keyboard.press("1")
+    opened.locator('[data-part="left"]').focus()
+    for number in ("30", "25", "50"):
+        opened.keyboard.press("Control+a")
+        opened.keyboard.type(number)
+        opened.keyboard.press("Tab")
+        opened.wait_for_timeout(50)
+    assert opened.evaluate("document.activeElement.dataset.part") == "height"
+    opened.keyboard.type("40")  # in place of the old number, which is selected
+    opened.locator("#photo-1").click()
+    shown(opened, 1)
+    saved(opened)
+    assert boxes(review)[0] == (30, 25, 80, 65)
+
+
 def test_a_held_c_chooses_no_class(opened: Page, review: Review) -> None:
     opened.evaluate("app.classes = ['car', ...app.classes]")
     opened.keyboard.press("1")

@@ -73,7 +73,10 @@ function nudge(right, down, sides) {
   else replaceBox(app.selected, { box: moved }, "adjusted", true);
 }
 
+let leaving = false; // while the browser handles the change of a field, from which it still has to move the focus on
+
 function paintBoxes() {
+  if (leaving) return;
   const focused = document.activeElement && document.activeElement.dataset ? document.activeElement.dataset.part : undefined;
   const count = boxes().length;
   $("boxes-title").textContent = count === 1 ? "1 box" : `${count || "No"} boxes`;
@@ -83,6 +86,7 @@ function paintBoxes() {
   if (focused) {
     const again = document.querySelector(`[data-part="${focused}"]`);
     if (again) again.focus();
+    if (again && again.matches("input")) again.select();
   }
 }
 
@@ -127,7 +131,12 @@ function editor(box, index) {
   const numbers = { left: x0, top: y0, width: rounded(x1 - x0), height: rounded(y1 - y0) };
   const inputs = Object.fromEntries(Object.entries(numbers).map(([name, value]) => {
     const input = Object.assign(document.createElement("input"), { type: "number", min: "0", step: "any", defaultValue: String(value) });
-    input.addEventListener("change", () => typed());
+    input.addEventListener("change", () => {
+      leaving = true;
+      typed();
+      leaving = false;
+      setTimeout(paintBoxes);
+    });
     add(name, input, name);
     return [name, input];
   }));
@@ -137,7 +146,6 @@ function editor(box, index) {
     const fits = changed[2] > left && changed[3] > top && left >= 0 && top >= 0 && changed[2] <= photo().size[0] && changed[3] <= photo().size[1];
     if (fits) return replaceBox(index, { box: changed }, "adjusted");
     tell(`The box must be inside the photo (${photo().size.join(" × ")} pixels).`);
-    paintBoxes();
   };
   const buttons = document.createElement("div");
   buttons.className = "do";
