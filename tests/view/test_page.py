@@ -37,6 +37,14 @@ def until(page: Page, condition: str) -> None:
         page.wait_for_timeout(20)
 
 
+def until_held(page: Page, requests: list[Any]) -> None:
+    """Wait for the request that a route holds back."""
+    end = time.monotonic() + 20
+    while not requests:
+        assert time.monotonic() < end, "no request"
+        page.wait_for_timeout(20)
+
+
 def provoked(page: Page, page_errors: list[str], status: int) -> None:
     """What the browser itself says about such an answer, and nothing else, was in the console."""
     page.wait_for_timeout(150)
@@ -373,6 +381,7 @@ def test_nothing_is_decided_about_a_photo_that_is_not_there_yet(opened: Page, re
     opened.keyboard.press("1")
     opened.keyboard.press(key)
     assert said(opened) == "The photo is still loading" and review.changes == 0
+    until_held(opened, held)
     held[0].continue_()
     shown(opened, 3)
     opened.keyboard.press(key)
@@ -404,7 +413,7 @@ def test_a_box_that_is_undone_during_a_drag_is_left_alone(opened: Page, review: 
     opened.mouse.move(*on_screen(opened, 140, 50))
     opened.mouse.down()
     opened.mouse.move(*on_screen(opened, 145, 50))
-    opened.wait_for_timeout(100)
+    until_held(opened, held)
     held[0].continue_()
     until(opened, "boxes().length === 2")
     opened.mouse.up()
