@@ -55,6 +55,7 @@ def predict(
     predictor = model.predictor.for_photos(list(folder.names))  # also of those that were done before an interruption
     log(f"{predictor.summary()}; {model.made_with()}")
     todo = folder.begin()
+    told.add(folder.left_out)
     for prediction in track(predictor.photos(todo, folder.skip), "predict", total=len(todo)):
         folder.write(prediction)
     return filled(folder.finish(), out, told)

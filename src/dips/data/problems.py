@@ -15,7 +15,7 @@ from dips.system.files import as_text, require_writable
 from dips.system.records import Record, read_record, write_json
 from dips.types import Problem, Sample
 
-__all__ = ["ProblemFile", "ProblemList", "ProblemRecord", "left_out", "photo_problems", "told"]
+__all__ = ["ProblemFile", "ProblemList", "ProblemRecord", "left_out", "photo_problems", "tell", "told"]
 
 _MOST = 5  # lines that a command tells about each step
 
@@ -75,13 +75,10 @@ class ProblemList:
         new = [problem for problem in dict.fromkeys(problems) if problem not in self._known]
         self._known.update(dict.fromkeys(new))
         if new and not quiet:
-            log(f"{len(new)} problem{'s' if len(new) > 1 else ''} of the data:")
-            lines = told(new)
-            for line in lines:
-                log(f"  ! {line}")
+            is_whole = tell(new)
             if self.file is not None:
                 log(f"  all problems are in {self.file}")
-            elif len(lines) < len(new):
+            elif not is_whole:
                 log("  --problems FILE writes all of them to a file")
         if self.file is not None and first_process():
             write_json(self.file, ProblemFile(problems=tuple(self.records())), indent=1)
@@ -89,6 +86,17 @@ class ProblemList:
     def records(self) -> list[ProblemRecord]:
         """Return all problems as JSON lists them."""
         return ProblemRecord.of(self._known)
+
+
+def tell(problems: Sequence[Problem]) -> bool:
+    """Log problems, of many the first of each kind; return whether each had a line of its own."""
+    if not problems:
+        return True
+    log(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} of the data:")
+    lines = told(problems)
+    for line in lines:
+        log(f"  ! {line}")
+    return len(lines) == len(problems)
 
 
 def told(problems: Sequence[Problem], most: int = _MOST) -> list[str]:
