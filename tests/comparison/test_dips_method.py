@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,6 +77,19 @@ def test_a_training_is_continued_by_the_same_code_only(
     (folder / "fit.json").unlink()
     newer, said = trained("2")
     assert newer > first and "is trained already" not in said and "another version of DiPS: DiPS" in said
+
+
+def test_problems_of_the_training_photos_are_told_once(
+    run: Compare, scenes: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = Path(shutil.copytree(scenes, tmp_path / "copy"))
+    (data / "train" / "tower" / "broken.jpg").write_bytes(b"no photo")
+    (data / "train" / "empty").mkdir()
+    assert run(["dips"], data=data)["failed"] == []
+    said = capfd.readouterr().err
+    assert said.count("broken.jpg") == 1 and said.count("no photos in this folder") == 1
+    kept = json.loads((tmp_path / "out" / "seed-0" / "dips" / "run" / "run.json").read_text())["problems"]
+    assert {Path(item["path"]).name for item in kept} == {"broken.jpg", "empty"}
 
 
 def test_without_linear_maps_only_the_unet_is_there(run: Compare) -> None:

@@ -57,6 +57,7 @@ class ProblemList:
     def __init__(self, file: str | Path | None = None) -> None:
         self.file = None if file is None else Path(file)
         self._known: dict[Problem, None] = {}
+        self._told: frozenset[Problem] = frozenset()
         if self.file is None:
             return
         require_writable(self.file)
@@ -65,6 +66,12 @@ class ProblemList:
                 read_record(self.file, ProblemFile, remedy="")
             except RunError as error:
                 raise RunError(f"{self.file} exists and is no list of problems; give --problems another file") from error
+
+    def part(self) -> ProblemList:
+        """Return an empty list for a part of the command's work, which does not tell again what this one has told."""
+        part = ProblemList()
+        part._told = self._told.union(self._known)
+        return part
 
     def add(self, problems: Iterable[Problem], *, quiet: bool = False) -> None:
         """Add problems and tell those that are new; with ``quiet`` the caller does that.
@@ -75,7 +82,7 @@ class ProblemList:
         new = [problem for problem in dict.fromkeys(problems) if problem not in self._known]
         self._known.update(dict.fromkeys(new))
         if new and not quiet:
-            is_whole = tell(new)
+            is_whole = tell([problem for problem in new if problem not in self._told])
             if self.file is not None:
                 log(f"  all problems are in {self.file}")
             elif not is_whole:

@@ -57,7 +57,7 @@ def fit(
     store: str | Path | None = None,
     device: str = "auto",
     resume: bool = False,
-    problems: str | Path | None = None,
+    problems: str | Path | ProblemList | None = None,
 ) -> Model:
     """Train a localizer from photos sorted by class.
 
@@ -70,7 +70,7 @@ def fit(
         store: folder of the harvest; default: the user's cache.
         device: ``auto``, ``cpu``, ``cuda``, ``mps``. Started by ``torchrun``, each process takes its own device.
         resume: continue a training that was stopped; the settings must be the same.
-        problems: a file for all problems of the data, of which the first few are told.
+        problems: a file for all problems of the data, of which the first few are told; or the list that they are added to.
 
     Returns:
         The trained model, opened.
@@ -87,7 +87,7 @@ def fit(
     run = Path(out)
     config, weights = load_config(recipe, several(settings)), several(weights)
     config.check()
-    told = ProblemList(problems)
+    told = problems if isinstance(problems, ProblemList) else ProblemList(problems)
     fabric = launch_fabric(device)
     if fabric.is_global_zero:
         _open_run(run, config, resume)

@@ -179,7 +179,7 @@ class PredictionFolder:
             try:
                 self._write_overlay(prediction)
             except ImageError as error:  # moved or damaged since it was predicted; its objects are not lost
-                self.skip(path, f"{error}; its boxes are kept, the overlay is missing")
+                self.skip(path, f"{error}; its boxes are kept, only the overlay is missing: 'dips boxes' draws it later")
         record = prediction.record(
             path=_path_text(path),
             name=self.names[path],
