@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from dips.baselines.method import ScoreMapMethod
 from dips.baselines.study import Study
+from dips.benchmark.frames import GroundTruth
 from dips.benchmark.loop import evaluate_photos
 from dips.comparison.folder import MethodFolder, with_needs
 from dips.comparison.records import ResultFile
@@ -134,9 +135,9 @@ class Measurer:
         def drop(name: str, error: Exception) -> None:
             self._fail(study, working.pop(name), error)
 
-        def keep(name: str, sample: Sample, score_map: FloatArray, classes: NDArray[np.int64]) -> None:
-            if sample.id in shown:
-                maps[name][sample.id] = score_map
+        def keep(name: str, ground_truth: GroundTruth, score_map: FloatArray, classes: NDArray[np.int64]) -> None:
+            if ground_truth.sample.id in shown:
+                maps[name][ground_truth.sample.id] = score_map
 
         boxed = [sample for sample in study.val.samples if sample.boxed]
         on_val = evaluate_photos(dict(working), boxed, protocol=self._protocol, on_failure=drop, depth=study.depth)
