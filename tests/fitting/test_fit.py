@@ -55,7 +55,7 @@ def test_by_default_a_run_holds_no_unet(plain_model: dips.Model, tiny_training: 
     record, model = (json.loads((run / name).read_text()) for name in ("run.json", "model.json"))
     assert set(record["weights"]) == {"transformer", "classifier"} and set(record["accuracy"]) == {"classifier"}
     assert record["selection"].startswith("threshold by ") and "epoch" not in record["selection"]
-    assert model["localizer"] is None and model["linear"]["key_sides"] == [64]
+    assert model["localizer"] is None and model["linear"]["stages"] == 3
     tensors = safetensors.torch.load((run / "model.safetensors").read_bytes())
     assert {name.split(".")[0] for name in tensors} == {"classifier", "linear"}
     assert plain_model.modes == ("fast", "accurate") and not plain_model.uses_transformer

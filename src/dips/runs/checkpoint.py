@@ -113,9 +113,7 @@ def save_model(
         classifier=ClassifierShape(arch=classifier.arch, classes=classifier.classes),
         linear=None
         if linear is None
-        else LinearShape(
-            channels=linear.channels, stages=linear.stages, outputs=len(linear.fast.bias), key_sides=linear.key_sides
-        ),
+        else LinearShape(channels=linear.channels, stages=linear.stages, outputs=len(linear.fast.bias)),
         sha256=hashlib.sha256(data).hexdigest(),
         meta=meta,
     )
@@ -142,7 +140,7 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> StoredModel:
         classifier = Classifier(record.classifier.arch, record.classifier.classes)
         linear = localizer = None
         if (shape := record.linear) is not None:
-            linear = LinearMaps(shape.channels, stages=shape.stages, outputs=shape.outputs, key_sides=shape.key_sides)
+            linear = LinearMaps(shape.channels, stages=shape.stages, outputs=shape.outputs)
         if record.localizer is not None:
             localizer = Localizer(record.localizer.encoder, channels=record.localizer.channels)
         parts: dict[str, nn.Module | None] = {"classifier": classifier, "linear": linear, "localizer": localizer}
