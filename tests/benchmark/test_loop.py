@@ -83,7 +83,7 @@ def test_the_numbers_are_those_of_the_maps(samples: list[Sample]) -> None:
         {"fixed": method},
         samples,
         batch=2,
-        on_map=lambda name, sample, score_map, classes: answered.update({sample.id: score_map}),
+        on_map=lambda name, truth, score_map, classes: answered.update({truth.sample.id: score_map}),
     )
     maps = [image.mean(0).numpy() for batch in method.images for image in batch]
     alone = evaluate_maps(maps, samples[:3])
@@ -171,7 +171,7 @@ def test_rows_are_kept_of_those_that_have_thresholds(samples: list[Sample]) -> N
 
 def test_maps_of_photos_without_ground_truth_can_be_had(samples: list[Sample]) -> None:
     names: list[str] = []
-    keep = lambda name, sample, score_map, classes: names.append(sample.id)  # noqa: E731
+    keep = lambda name, truth, score_map, classes: names.append(truth.sample.id)  # noqa: E731
     evaluate_photos({"fixed": Fixed()}, samples, localize_all=True, on_map=keep)
     assert names == [sample.id for sample in samples]
 
@@ -179,7 +179,7 @@ def test_maps_of_photos_without_ground_truth_can_be_had(samples: list[Sample]) -
 def test_maps_come_with_the_answerers_own_classes(samples: list[Sample]) -> None:
     """Also where the classes of another count."""
     classes: dict[str, list[list[int]]] = {"naming": [], "fixed": []}
-    keep = lambda name, sample, score_map, likeliest: classes[name].append(likeliest.tolist())  # noqa: E731
+    keep = lambda name, truth, score_map, likeliest: classes[name].append(likeliest.tolist())  # noqa: E731
     evaluate_photos({"naming": Naming(), "fixed": Fixed()}, samples, classes_of="naming", localize_all=True, on_map=keep)
     assert classes == {"naming": [[1, 2, 0]] * 4, "fixed": [[]] * 4}
 
@@ -209,7 +209,7 @@ def test_an_exported_file_is_measured_like_its_networks(samples: list[Sample]) -
     answerers: dict[str, Answerer] = {"torch": networks, "onnx": OnnxNetworks(to_bytes(networks, description), "it", "cpu")}
     maps: dict[str, list[FloatArray]] = {"torch": [], "onnx": []}
     found = evaluate_photos(
-        answerers, samples, on_map=lambda name, sample, score_map, classes: maps[name].append(score_map)
+        answerers, samples, on_map=lambda name, truth, score_map, classes: maps[name].append(score_map)
     ).methods
     np.testing.assert_allclose(maps["onnx"], maps["torch"], atol=1e-4)
     for name, result in found.items():

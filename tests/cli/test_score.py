@@ -244,6 +244,13 @@ def test_options_are_passed_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, 
     assert calls[1] == {"0": Path("maps"), "1": Path("data"), **more, **files}
 
 
+@pytest.mark.parametrize(("option", "file"), [("--json", "x.json"), ("--csv", "x.json"), ("--json", "sub/../x.json")])
+def test_two_options_cannot_share_a_file(tmp_path: Path, dips: Dips, option: str, file: str) -> None:
+    (tmp_path / "sub").mkdir()
+    said = dips("score", "maps", "data", option, tmp_path / file, "--problems", tmp_path / "x.json")
+    assert said.code == 2 and f"{option} and --problems both name" in said.err and not (tmp_path / "x.json").exists()
+
+
 def test_boxes_in_shares_are_told(data: Path, tmp_path: Path, dips: Dips) -> None:
     file = data / "metadata/test/localization.txt"
     lines = [line.rsplit(",", 4) for line in file.read_text(encoding="utf-8").splitlines()]

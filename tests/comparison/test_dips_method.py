@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 import torch
 
 import dips
+import dips.comparison.source as source_module
 from dips.comparison.dips_method import Accurate, Dips
 from dips.comparison.folder import MethodFolder
 from dips.data.images import read_image, resize_image
@@ -55,6 +58,38 @@ def test_both_modes_answer_as_the_run_folder_does(
         parts[name] = sum(p.numel() for part in count if part is not None for p in part.parameters())
         assert (model.networks.localizer is not None) == (unet and not more)
     assert {"dips": fast["parameters"], "accurate": accurate["parameters"]} == parts
+
+
+def test_a_training_is_continued_by_the_same_code_only(
+    run: Compare, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "out" / "seed-0" / "dips"
+
+    def trained(version: str) -> tuple[int, str]:
+        monkeypatch.setattr(source_module, "package_hash", lambda _: version)
+        assert run(["dips"])["failed"] == []
+        return (folder / "run" / "model.json").stat().st_mtime_ns, capfd.readouterr().err
+
+    first, _ = trained("1")
+    (folder / "fit.json").unlink()  # as a kill after the training leaves it
+    again, said = trained("1")
+    assert again == first and "is trained already" in said
+    (folder / "fit.json").unlink()
+    newer, said = trained("2")
+    assert newer > first and "is trained already" not in said and "another version of DiPS: DiPS" in said
+
+
+def test_problems_of_the_training_photos_are_told_once(
+    run: Compare, scenes: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = Path(shutil.copytree(scenes, tmp_path / "copy"))
+    (data / "train" / "tower" / "broken.jpg").write_bytes(b"no photo")
+    (data / "train" / "empty").mkdir()
+    assert run(["dips"], data=data)["failed"] == []
+    said = capfd.readouterr().err
+    assert said.count("broken.jpg") == 1 and said.count("no photos in this folder") == 1
+    kept = json.loads((tmp_path / "out" / "seed-0" / "dips" / "run" / "run.json").read_text())["problems"]
+    assert {Path(item["path"]).name for item in kept} == {"broken.jpg", "empty"}
 
 
 def test_without_linear_maps_only_the_unet_is_there(run: Compare) -> None:

@@ -13,6 +13,7 @@ from torch import nn
 
 from dips.baselines.method import Fit
 from dips.comparison.folder import MethodFolder, claim_folder
+from dips.comparison.source import OTHER_VERSION
 from dips.config import Config
 from dips.errors import RunError
 
@@ -21,7 +22,9 @@ def test_a_fit_is_read_back(tmp_path: Path, kinds: Any) -> None:
     method, folder = kinds.Learner(), MethodFolder(tmp_path / "learner")
     method.net = nn.Conv2d(3, 1, 1)
     fit = Fit(steps=4, epochs=1.5, seconds=2.5, chosen="step 4", curve=({"step": 4, "v2": 50.0},))
-    assert folder.fit_file() is None and not folder.fits(method)
+    assert folder.fit_file() is None and folder.stale(method) == ""
+    folder.begin(method, anew=False)
+    assert folder.stale(method) == "", "begun by this code"
     folder.save_fit(method, fit)
     written = json.loads((tmp_path / "learner" / "fit.json").read_text())
     assert next(iter(written.items())) == ("schema_version", 1) and fit.record().items() <= written.items()
@@ -29,7 +32,7 @@ def test_a_fit_is_read_back(tmp_path: Path, kinds: Any) -> None:
     assert found is not None and (found.steps, found.epochs, found.seconds, found.bounded) == (4, 1.5, 2.5, None)
     assert (found.chosen, found.curve) == ("step 4", [{"step": 4, "v2": 50.0}])
     assert (found.method.name, found.method.labels, found.method.needs) == ("learner", "image", [])
-    assert torch.equal(folder.state()["weight"], method.net.weight) and folder.fits(method)
+    assert torch.equal(folder.state()["weight"], method.net.weight) and folder.stale(method) is None
 
 
 def test_a_fit_of_a_method_that_diverged_is_kept(tmp_path: Path, kinds: Any) -> None:
@@ -51,29 +54,56 @@ def test_a_result_is_read_back_with_its_maps(tmp_path: Path, result: dict[str, A
 
 
 def test_files_of_before_have_no_version(tmp_path: Path, kinds: Any, result: dict[str, Any]) -> None:
-    method, folder = kinds.Learner(), MethodFolder(tmp_path)
+    method, folder = kinds.Learner(), MethodFolder(tmp_path / "m")
     method.net = nn.Conv2d(3, 1, 1)
+    folder.begin(method, anew=False)
     folder.save_fit(method, Fit(steps=4))
     folder.save_result("test", result, {})
-    for file in ("fit.json", "test.json"):
-        record = json.loads((tmp_path / file).read_text())
+    for file in ("fit.json", "test.json", "source.json"):
+        record = json.loads((tmp_path / "m" / file).read_text())
         del record["schema_version"]
-        (tmp_path / file).write_text(json.dumps(record))
-    assert folder.fits(method) and folder.result("test") is not None
+        (tmp_path / "m" / file).write_text(json.dumps(record))
+    assert folder.stale(method) is None and folder.result("test") is not None
 
 
-@pytest.mark.parametrize("file", ["fit.json", "state.safetensors", "test.json", "test.maps.safetensors"])
-@pytest.mark.parametrize("content", [b"\x00damaged", b"[]", b'{"schema_version": 2}', b'{"boxes": 1, "steps": "many"}'])
+@pytest.mark.parametrize("there", ["fit.json", "run/config.toml", "recipe.toml"])
+def test_what_an_early_version_left_is_not_continued(tmp_path: Path, kinds: Any, there: str) -> None:
+    method, folder = kinds.Learner(), MethodFolder(tmp_path / "learner")
+    (tmp_path / "learner" / there).parent.mkdir(parents=True)
+    (tmp_path / "learner" / there).write_text("{}")
+    assert folder.stale(method) == OTHER_VERSION
+    folder.begin(method, anew=True)
+    assert [path.name for path in folder.folder.iterdir()] == ["source.json"] and folder.stale(method) == ""
+
+
+def test_an_interrupted_fit_goes_on_unless_it_is_anew(tmp_path: Path, kinds: Any) -> None:
+    learner, above = MethodFolder(tmp_path / "learner"), MethodFolder(tmp_path / "above")
+    for folder, method in ((learner, kinds.Learner()), (above, kinds.Above())):
+        folder.begin(method, anew=False)
+        (folder.folder / "run").mkdir()
+    above.begin(kinds.Above(), anew=False)
+    assert (above.folder / "run").is_dir()
+    learner.begin(kinds.Learner(), anew=False)
+    assert (learner.folder / "run").is_dir() and not above.folder.exists(), "what builds on it is not gone on with"
+    learner.begin(kinds.Learner(), anew=True)
+    assert not (learner.folder / "run").exists()
+
+
+@pytest.mark.parametrize("file", ["source.json", "fit.json", "state.safetensors", "test.json", "test.maps.safetensors"])
+@pytest.mark.parametrize(
+    "content", [b"\x00damaged", b"[]", b'{"schema_version": 2}', b'{"boxes": 1, "steps": "many", "package": 2}']
+)
 def test_a_damaged_or_foreign_file_is_named(
     tmp_path: Path, kinds: Any, result: dict[str, Any], file: str, content: bytes
 ) -> None:
-    method, folder = kinds.Learner(), MethodFolder(tmp_path)
+    method, folder = kinds.Learner(), MethodFolder(tmp_path / "m")
     method.net = nn.Conv2d(3, 1, 1)
+    folder.begin(method, anew=False)
     folder.save_fit(method, Fit())
     folder.save_result("test", result, {"a": np.eye(3, dtype=np.float32)})
-    (tmp_path / file).write_bytes(content)
+    (tmp_path / "m" / file).write_bytes(content)
     with pytest.raises(RunError, match=rf"{file} .*remove"):
-        folder.fit_file(), folder.state(), folder.result("test"), folder.maps("test")
+        folder.source(), folder.fit_file(), folder.state(), folder.result("test"), folder.maps("test")
 
 
 def test_a_comparison_is_known_again(tmp_path: Path) -> None:

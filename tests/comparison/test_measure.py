@@ -6,6 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+import dips.comparison.source as source_module
+
 Compare = Callable[..., dict[str, Any]]
 TEXT = Path(__file__).with_name("methods.py").read_text(encoding="utf-8")
 EDITED = TEXT.replace("return min_max(self.net(images)[:, 0])", "return images[:, 0] * 0 + 1")
@@ -50,3 +54,31 @@ def test_an_edited_method_that_fails_has_no_numbers(run: Compare, tmp_path: Path
 def test_all_methods_may_fail(run: Compare, kinds: Any) -> None:
     record = run([kinds.BreaksAtFit()])
     assert [failed["name"] for failed in record["failed"]] == ["breaks-at-fit"] and record["methods"] == []
+
+
+@pytest.mark.parametrize("named", [("centre",), ("centre", "bright"), ("bright",)])
+def test_numbers_of_another_version_are_never_beside_those_of_this_one(
+    run: Compare, kinds: Any, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, named: tuple[str, ...]
+) -> None:
+    run(["centre", kinds.Bright()], seeds=2)
+    monkeypatch.setattr(source_module, "package_hash", lambda _: "newer")
+    capfd.readouterr()
+    record = run([kinds.Bright() if name == "bright" else name for name in named])
+    said = capfd.readouterr().err
+    assert {row["name"]: [run["seed"] for run in row["runs"]] for row in record["methods"]} == {name: [0] for name in named}
+    titles = ", ".join({"centre": "Centred Gaussian", "bright": "Bright"}[name] for name in named)
+    assert f"computed anew with seed 0, fitted by another version of DiPS: {titles}" in said
+    (left,) = (line for line in said.splitlines() if "left out of the table" in line)
+    assert [f"{name} (seed {seed})" in left for name in ("bright", "centre") for seed in (0, 1)] == [
+        "bright" not in named,
+        True,
+        "centre" not in named,
+        True,
+    ]
+
+
+def test_a_row_of_an_edited_file_that_is_not_named_is_left_out(run: Compare, tmp_path: Path) -> None:
+    below, above = write(tmp_path / "below.py", TEXT), write(tmp_path / "above.py", TEXT)
+    assert set(curves(run([f"{below}:Learner", f"{above}:Above", f"{above}:Bright"]))) == {"learner", "above", "bright"}
+    write(below, EDITED)
+    assert set(curves(run([f"{above}:Bright"]))) == {"bright"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -124,3 +125,18 @@ def open_images(tmp_path: Path, make_photo: MakePhoto) -> Path:
     (folder / "class_labels.txt").write_text(f"{FIRST},0\n{SECOND},1\n")
     (folder / "localization.txt").write_text(LINES)
     return tmp_path
+
+
+def halves(mode: str = "RGB", size: tuple[int, int] = (40, 20)) -> Image.Image:
+    """Left half dark red, right half light: so that turns and flips can be told."""
+    photo = Image.new("RGB", size, (120, 10, 20))
+    photo.paste((240, 240, 230), (size[0] // 2, 0, *size))
+    return photo.convert(mode)
+
+
+def png_header(width: int, height: int) -> bytes:
+    body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    data = b"IDAT" + zlib.compress(b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in (body, data, b"IEND")
+    )

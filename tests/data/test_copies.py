@@ -36,6 +36,8 @@ def test_where_copies_lie(tmp_path: Path) -> None:
         Sample(path, path.name, 0),
         *(Sample(copy, copy.name, label) for copy, label in zip(copies, (0, 1, 0), strict=True)),
     ]
+    (leak, *_) = copy_problems({"val": samples[3:], "train": samples[:1]}, find_copies([path, *copies]))
+    assert leak.path == path and "of the split val: a leak, which training leaves out of val; remove" in leak.message
     parts = {"train": samples[:3], "test": samples[3:]}
     problems = copy_problems(parts, find_copies([path, *copies]))
     assert [(problem.path, problem.message.split(f"{path} ")[-1].split(f"{path}, ")[-1]) for problem in problems] == [

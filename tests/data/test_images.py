@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import os
 import struct
-import subprocess
-import sys
-import threading
-import warnings
 import zlib
 from pathlib import Path
 from typing import Any
@@ -18,19 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dips.data.images import MAX_PIXELS, decode_image, encode_image, image_size, read_image, read_shown
+from dips.data.images import decode_image, encode_image, image_size, read_image
 from dips.data.photo_files import list_images
-from dips.data.windows import open_photo
+from dips.data.pillow import MAX_PIXELS
 from dips.errors import ImageError
 
-from .conftest import MakePhoto, write_tiff
-
-
-def halves(mode: str = "RGB", size: tuple[int, int] = (40, 20)) -> Image.Image:
-    """Left half dark red, right half light: so that turns and flips can be told."""
-    photo = Image.new("RGB", size, (120, 10, 20))
-    photo.paste((240, 240, 230), (size[0] // 2, 0, *size))
-    return photo.convert(mode)
+from .conftest import MakePhoto, halves, png_header
 
 
 @pytest.mark.parametrize(
@@ -66,27 +53,6 @@ def test_exif_rotation_is_applied(tmp_path: Path, suffix: str, orientation: int)
     assert image_size(path) == (40, 20)
 
 
-def test_exif_behind_the_pixels_of_a_png_is_found(tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    buffer = io.BytesIO()
-    halves().save(buffer, "PNG")
-    plain = buffer.getvalue()
-    body = b"eXIf" + exif.tobytes().removeprefix(b"Exif\x00\x00")
-    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
-    path = tmp_path / "late.png"
-    path.write_bytes(plain[:-12] + chunk + plain[-12:])
-    assert read_image(path).shape == (40, 20, 3)
-    assert image_size(path) == (20, 40)
-
-
-def test_damaged_exif_counts_as_upright(tmp_path: Path) -> None:
-    path = tmp_path / "photo.jpg"
-    halves().save(path, exif=b"Exif\x00\x00garbage that is no TIFF header")
-    assert read_image(path).shape == (20, 40, 3)
-    assert image_size(path) == (40, 20)
-
-
 @pytest.mark.parametrize("mode", ["1", "L", "P", "YCbCr"])
 def test_grey_and_palette(tmp_path: Path, mode: str) -> None:
     path = tmp_path / ("photo.jpg" if mode == "YCbCr" else "photo.png")
@@ -112,82 +78,6 @@ def test_transparency_is_laid_on_white(tmp_path: Path, mode: str) -> None:
     image = read_image(path)
     assert image[0, 0].tolist() == [255, 255, 255]
     assert image[0, 3].tolist() == [90, 90, 90]
-
-
-@pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_sixteen_bit_grey_is_scaled_not_clipped(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"thermal{suffix}"
-    ramp = np.linspace(0, 65535, 256).round().astype(np.uint16).reshape(16, 16)
-    Image.fromarray(ramp).save(path)
-    image = read_image(path)
-    assert (image[..., 0] == np.arange(256).reshape(16, 16)).all() and (image == image[..., :1]).all()
-
-
-def deep_colours(bands: int = 3) -> np.ndarray[Any, np.dtype[np.uint16]]:
-    """12-bit colours in 16 bits, another in each corner; a fourth band is opaque on the left."""
-    pixels = np.zeros((20, 40, 4), np.uint16)
-    pixels[:10, :20], pixels[:10, 20:] = (4000, 100, 0, 65535), (100, 4000, 0, 65535)
-    pixels[10:, :20], pixels[10:, 20:] = (0, 100, 4000, 65535), (2000, 2000, 2000, 0)
-    return pixels[..., :bands]
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("suffix", ["png", "tif", "big.tif"])
-def test_colours_of_16_bits(tmp_path: Path, suffix: str, orientation: int) -> None:
-    path = tmp_path / f"a.{suffix}"
-    pixels = deep_colours()
-    if suffix == "png":
-        plain = encode_image(pixels, ".png")
-        exif = Image.Exif()
-        exif[0x0112] = orientation
-        body = b"eXIf" + exif.tobytes().removeprefix(b"Exif\x00\x00")
-        path.write_bytes(
-            plain[:33] + struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body)) + plain[33:]
-        )
-    else:
-        write_tiff(path, pixels, orientation=orientation, order=">" if "big" in suffix else "<")
-    image, shown = read_shown(path)
-    assert shown is not None and shown.scale == (0, 4000) and shown.type == "16-bit colours"
-    turn = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}.get(orientation)
-    upright = Image.fromarray(np.rint(pixels * (255 / 4000)).astype(np.uint8))
-    upright = upright if turn is None else upright.transpose(Image.Transpose(turn))
-    assert np.array_equal(image, np.asarray(upright)) and image_size(path) == upright.size
-
-
-@pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_transparent_colours_of_16_bits(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"a.{suffix}"
-    pixels = deep_colours(4)
-    if suffix == "png":
-        path.write_bytes(encode_image_with_alpha(pixels))
-    else:
-        write_tiff(path, pixels)
-    image = read_image(path)
-    assert image[5, 5].tolist() == [255, 6, 0] and image[15, 30].tolist() == [255, 255, 255]
-
-
-def encode_image_with_alpha(pixels: np.ndarray[Any, np.dtype[np.uint16]]) -> bytes:
-    done, data = cv2.imencode(".png", pixels[..., [2, 1, 0, 3]])
-    assert done
-    return data.tobytes()
-
-
-def test_colours_of_16_bits_in_planes_are_refused(tmp_path: Path) -> None:
-    """Pillow would take the bytes of one plane for all three."""
-    with pytest.raises(ImageError, match="one band after the other"):
-        read_image(write_tiff(tmp_path / "a.tif", deep_colours(), planar=2))
-
-
-def test_wide_grey_modes(tmp_path: Path) -> None:
-    wide = tmp_path / "int32.tif"
-    Image.fromarray(np.array([[0, 32768, 65535]], dtype=np.int32)).save(wide)
-    assert read_image(wide)[0, :, 0].tolist() == [0, 128, 255]
-    unit = tmp_path / "float.tif"
-    Image.fromarray(np.array([[0.0, 0.5, 1.0, np.nan]], dtype=np.float32)).save(unit)
-    assert read_image(unit)[0, :, 0].tolist() == [0, 128, 255, 0]
-    black = tmp_path / "black.tif"
-    Image.fromarray(np.zeros((2, 2), dtype=np.float32)).save(black)
-    assert not read_image(black).any()
 
 
 def test_cmyk_with_and_without_adobe_marker(tmp_path: Path) -> None:
@@ -239,39 +129,6 @@ def test_files_that_are_no_photos(tmp_path: Path, content: bytes) -> None:
             read(path)
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
-    path = tmp_path / "x.jpg"
-    os.mkfifo(path)
-    said: list[str] = []
-
-    def read_all() -> None:
-        for read in (read_image, image_size, lambda path: open_photo(path).__enter__()):
-            try:
-                read(path)
-            except ImageError as error:
-                said.append(str(error))
-
-    thread = threading.Thread(target=read_all, daemon=True)
-    thread.start()
-    thread.join(10)
-    assert said == [f"{path} cannot be opened: it is a pipe or a device, not a file; remove it"] * 3
-
-
-def test_damaged_exif_says_nothing_on_the_screen(tmp_path: Path) -> None:
-    tiff = b"II*\x00\x08\x00\x00\x00"
-    for number, exif in enumerate(
-        (tiff + b"\x02\x00\x12\x01", tiff + b"\x01\x00\x0f\x01\x02\x00\xff\x00\x00\x00\xff\xff\x00\x00", tiff[:4])
-    ):
-        halves().save(tmp_path / f"{number}.jpg", exif=b"Exif\x00\x00" + exif)
-    program = (
-        "import sys; from dips.data import list_images, read_image\n"
-        "for path in list_images(sys.argv[1]): print(read_image(path).shape)"
-    )
-    done = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=True)
-    assert done.stdout.split("\n")[:3] == ["(20, 40, 3)"] * 3 and done.stderr == ""
-
-
 def test_multi_picture_jpeg_of_drones(tmp_path: Path, make_photo: MakePhoto) -> None:
     path = tmp_path / "dji.jpg"
     with Image.open(make_photo(tmp_path / "a.png", (640, 480))) as photo:
@@ -285,30 +142,6 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
         read_image(tmp_path / "gone.jpg")
     with pytest.raises(ImageError, match="cannot be opened"):
         image_size(tmp_path)
-
-
-def png_header(width: int, height: int) -> bytes:
-    body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    data = b"IDAT" + zlib.compress(b"")
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in (body, data, b"IEND")
-    )
-
-
-def test_decompression_bomb_is_refused_and_a_large_photo_is_not(tmp_path: Path) -> None:
-    bomb = tmp_path / "bomb.png"
-    bomb.write_bytes(png_header(60000, 60000))
-    limit = Image.MAX_IMAGE_PIXELS
-    for read in (read_image, image_size):
-        with pytest.raises(ImageError, match=r"bomb\.png cannot be read: it claims 60000 x 60000.*into tiles.*or remove it$"):
-            read(bomb)
-    large = tmp_path / "large.png"
-    large.write_bytes(png_header(12000, 8000))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert image_size(large) == (12000, 8000)
-    assert MAX_PIXELS > 12000 * 8000
-    assert limit == Image.MAX_IMAGE_PIXELS
 
 
 def test_large_jpeg_is_decoded_smaller_but_never_below_what_is_needed(tmp_path: Path, make_photo: MakePhoto) -> None:

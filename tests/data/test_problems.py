@@ -55,6 +55,19 @@ def test_a_list_tells_each_problem_once_and_keeps_all(tmp_path: Path, capsys: py
     assert json.loads(file.read_text())["problems"] == [], "an earlier list is replaced"
 
 
+def test_a_part_does_not_tell_again_and_keeps_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    problems = ProblemList()
+    problems.add(many(2))
+    part = problems.part()
+    capsys.readouterr()
+    part.add(many(2))
+    assert not capsys.readouterr().err and len(part.records()) == 2
+    part.add([*many(2), Problem(Path("b"), "is new")])
+    assert capsys.readouterr().err.splitlines() == ["1 problem of the data:", "  ! b: is new"]
+    part.part().add([Problem(Path("b"), "is new"), *many(1)])
+    assert not capsys.readouterr().err and len(problems.records()) == 2
+
+
 def test_without_a_file_the_option_is_named_where_something_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
     ProblemList().add(many(300))
     assert "--problems FILE" in capsys.readouterr().err

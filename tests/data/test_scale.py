@@ -9,8 +9,8 @@ import pytest
 
 import dips.data.scale as scale_module
 from dips.config import Config
+from dips.data.deep import read_values
 from dips.data.depth import Depth, Values
-from dips.data.images import read_values
 from dips.data.scale import depth_of, depth_setting
 
 from .conftest import MakePhoto, write_tiff

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import safetensors.torch
+from PIL import Image
 
 import dips
+from dips.data.depth import Depth
+from dips.data.images import read_image, resize_image
+from dips.report.photos import read_shown, small_map
+from dips.report.predictions import TRAINING_PHOTOS
 
 MakePhoto = Callable[..., Path]
 pytestmark = pytest.mark.usefixtures("offline")
@@ -48,7 +55,7 @@ def test_by_default_a_run_holds_no_unet(plain_model: dips.Model, tiny_training: 
     record, model = (json.loads((run / name).read_text()) for name in ("run.json", "model.json"))
     assert set(record["weights"]) == {"transformer", "classifier"} and set(record["accuracy"]) == {"classifier"}
     assert record["selection"].startswith("threshold by ") and "epoch" not in record["selection"]
-    assert model["localizer"] is None and model["linear"]["key_sides"] == [64]
+    assert model["localizer"] is None and model["linear"]["stages"] == 3
     tensors = safetensors.torch.load((run / "model.safetensors").read_bytes())
     assert {name.split(".")[0] for name in tensors} == {"classifier", "linear"}
     assert plain_model.modes == ("fast", "accurate") and not plain_model.uses_transformer
@@ -164,3 +171,38 @@ def test_settings_are_checked_before_any_work(
     with pytest.raises(dips.ConfigError, match=says):
         dips.fit(tmp_path / "photos", out=tmp_path / "run", recipe=tiny_training.recipe, settings=settings)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_training_on_counts_shows_its_photos_as_it_saw_them(tiny_training: Any, tmp_path: Path) -> None:
+    """14-bit counts, each photo a little brighter than the last: one scale for all of them, in maps, boxes and pictures."""
+    for number, path in enumerate(sorted((tiny_training.data / "train").rglob("*.jpg"))):
+        counts = 7000 + 60 * number + 4 * cv2.cvtColor(read_image(path), cv2.COLOR_RGB2GRAY).astype(np.uint16)
+        file = tmp_path / "data" / path.parent.name / f"{path.stem}.tif"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(counts.astype(np.uint16)).save(file)
+    given = {"recipe": tiny_training.recipe, "store": tiny_training.store, "weights": [str(tiny_training.weights)]}
+    model = dips.fit(tmp_path / "data", out=tmp_path / "run", settings=["train.epochs=0"], device="cpu", **given)
+    (scale,) = model.meta.depth.scales
+    assert 6900 < scale[0] < 7400 and 7800 < scale[1] < 8700
+    shown, page = read_shown(model.run / TRAINING_PHOTOS).photos, (model.run / "report.html").read_text(encoding="utf-8")
+    assert len(shown) == 10
+    others = 0
+    for photo in shown:
+        picture = cv2.imdecode(np.frombuffer(photo.jpeg, np.uint8), cv2.IMREAD_GRAYSCALE)
+        assert picture is not None
+        file = tmp_path / "data" / photo.id
+
+        def difference(depth: Depth, picture: Any = picture, file: Path = file) -> float:
+            seen = resize_image(read_image(file, depth=depth), picture.shape[1::-1])[..., 0]
+            return float(np.abs(seen.astype(float) - picture).mean())
+
+        assert difference(Depth.at(scale)) < 6
+        others += difference(Depth()) > 12
+        (prediction,) = model.predict([file])
+        levels = cv2.imdecode(np.frombuffer(photo.map, np.uint8), cv2.IMREAD_UNCHANGED)
+        np.testing.assert_array_equal(levels, small_map(prediction.grid)[0], err_msg="as the run that is opened predicts")
+        assert prediction.scale == scale and photo.found == [
+            (*box, score) for box, score in zip(prediction.boxes.tolist(), prediction.box_scores.tolist(), strict=True)
+        ]
+        assert base64.b64encode(photo.jpeg).decode() in page
+    assert others >= 3, "by its own range alone a photo would look otherwise"

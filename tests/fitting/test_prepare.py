@@ -58,7 +58,7 @@ def test_by_default_nothing_is_made_for_a_unet(
     assert passes == {"loads": 1, "transformer": 4, "cnn": 12}
     assert inputs.proposals is None and set(inputs.weights) == {"transformer", "classifier"}
     assert set(inputs.accuracy) == {"classifier"} and inputs.problems == () and len(inputs.digests) == 12
-    assert inputs.linear is not None and inputs.linear.channels == (32, 48, 64, 64) and inputs.linear.key_sides == (64,)
+    assert inputs.linear is not None and inputs.linear.channels == (32, 48, 64, 64)
     assert inputs.linear.fast.bias.shape == (1,), "one class shows objects"
     assert {name: count for name, count in shelves(fresh).items() if name in ("squares", "maps", "scores")} == {}
     passes.clear()

@@ -85,10 +85,23 @@ def test_everything_that_is_wrong_is_among_the_problems(tmp_path: Path, make_pho
     for words in (
         "empty: no photos in this folder",
         "0.png: is the same photo as",
-        "of the split train: a leak",
+        "of the split train: a leak, which training leaves out of val; remove one of the two",
         "val: 1 validation photos have no class of the training photos and are left out: crane/0.png",
         "1.png: is 32 x 24, but its boxes were drawn on 24 x 32: width and height are exchanged",
         "1 of the photos that it lists do not exist",
     ):
         assert words in text, text
-    assert len(val_set) == 3
+    assert [sample.id for sample in val_set.samples] == ["b/1.png", "none/0.png"], "crane has no class, b/0 is learned from"
+
+
+@pytest.mark.parametrize("label", ["b", "none"])
+def test_validation_on_nothing_but_training_photos_is_refused(tmp_path: Path, make_photo: MakePhoto, label: str) -> None:
+    data = folders(tmp_path, make_photo, {"train": {"b": 2, "none": 2}})
+    for number in range(2):
+        copy = data / "val" / label / f"new name {number}.png"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(data / "train" / "b" / f"{number}.png", copy)
+    with pytest.raises(DataError, match=r"all 2 validation photos are copies of training photos; put other photos there"):
+        read_splits(data, Config())
+    make_photo(data / "val" / "b" / "other.png", seed=99)
+    assert [sample.id for sample in read_splits(data, Config())[1].samples] == ["b/other.png"]

@@ -130,12 +130,12 @@ def test_maps_are_fitted_once(rig: Rig, photos: list[Path], capsys: pytest.Captu
     first = fit(rig, photos)
     assert (rig.loads, rig.shown, rig.passed) == (1, 6, 6)
     assert "the transformer runs on 6 of 6 training photos" in capsys.readouterr().err
-    assert first.channels == (32, 48, 64, 24) and first.stages == 3 and first.key_sides == (32,)
+    assert first.channels == (32, 48, 64, 24) and first.stages == 3
     assert first.accurate.bias.shape == (2,), "one for each class with objects"
     again = fit(rig, photos)
     assert (rig.loads, rig.shown, rig.passed) == (0, 0, 0)
     assert "the linear maps are in the store" in (said := capsys.readouterr().err) and "transformer is not run" in said
-    assert same(first, again) and again.channels == first.channels and again.stages == 3 and again.key_sides == (32,)
+    assert same(first, again) and again.channels == first.channels and again.stages == 3
     assert [again.of(mode).level for mode in ("accurate", "fast")] == [first.of(mode).level for mode in ("accurate", "fast")]
     assert len(stored(rig)) == 1
 
@@ -272,7 +272,7 @@ def test_damaged_maps(rig: Rig, photos: list[Path]) -> None:
         b"junk" * 50,
         whole[:-9],
         without_shape,
-        safetensors.torch.save(lacking, {"stages": "3", "key_sides": "32"}),
+        safetensors.torch.save(lacking, {"stages": "3"}),
     ):
         file.write_bytes(data)
         with pytest.raises(StoreError, match=r"maps\.safetensors is damaged.*remove its folder"):

@@ -86,7 +86,7 @@ def scene(shown: int = 24, blank: int = 0, classes: int = 1, *, seed: int = 0, t
 def test_both_maps_find_the_object(classes: int, blank: int) -> None:
     made = scene(30, blank, classes)
     maps = made.fit(classes)
-    assert maps.channels == WIDTHS and maps.stages == STAGES and maps.key_sides == (64,)
+    assert maps.channels == WIDTHS and maps.stages == STAGES
     assert maps.accurate.bias.shape == (classes,) and maps.fast.channels == WIDTHS[:STAGES]
     attention = F.interpolate(made.features.attention[:30, None], (SIDE, SIDE), mode="bilinear")[:, 0].numpy()
     before = np.mean([np.mean(m[i][:, None] > m[~i][None]) for m, i in zip(attention, made.inside, strict=False)])

@@ -117,12 +117,12 @@ def test_unit_keys() -> None:
 
 
 def test_maps_travel_as_tensors() -> None:
-    maps = LinearMaps((3, 5, 4), stages=2, outputs=3, key_sides=(224,))
+    maps = LinearMaps((3, 5, 4), stages=2, outputs=3)
     assert maps.accurate.channels == (3, 5, 4) and maps.fast.channels == (3, 5)
     for index, (mode, source) in enumerate((("accurate", made(3)), ("fast", made(3, channels=(3, 5), seed=4)))):
         maps.of(mode).load_state_dict(source.state_dict())
         maps.of(mode).level.fill_(0.5 + index)
-    other = LinearMaps((3, 5, 4), stages=2, outputs=3, key_sides=(224,))
+    other = LinearMaps((3, 5, 4), stages=2, outputs=3)
     other.load_state_dict(maps.state_dict())
     priors = torch.full((2, 3), 1 / 3)
     assert torch.equal(other.of("accurate")(blocks(), priors), made(3)(blocks(), priors))

@@ -51,7 +51,7 @@ class Rig:
 
     def _maps(self, outputs: int) -> LinearMaps:
         channels = (*self.frozen.classifier.stage_channels, 24)
-        maps = LinearMaps(channels, stages=len(channels) - 1, outputs=outputs, key_sides=(72,))
+        maps = LinearMaps(channels, stages=len(channels) - 1, outputs=outputs)
         for module in (maps.accurate, maps.fast):
             for weight in (*module.weights, module.bias):
                 weight.copy_(torch.randn(weight.shape))

@@ -304,6 +304,7 @@ def test_an_overlay_that_cannot_be_drawn_loses_nothing_else(tmp_path: Path, make
 
     done = fill(plan(photos, tmp_path / "out"), predict_and_move)
     assert done.photos == 2 and [problem.path for problem in done.skipped] == photos[:1]
+    assert "only the overlay is missing: 'dips boxes' draws it later" in done.skipped[0].message
     assert files(tmp_path / "out") == sorted({*expected("0", "1"), "skipped.json"} - {"overlays/0.jpg"})
 
 

@@ -15,33 +15,31 @@ MakePhoto = Callable[..., Path]
 
 def test_names_of_several_places(tmp_path: Path, make_photo: MakePhoto) -> None:
     a, b = make_photo(tmp_path / "p/a/1.jpg"), make_photo(tmp_path / "p/b/1.jpg")
-    assert name_photos([a, b], leave_out=tmp_path / "o") == ({a: "a/1.jpg", b: "b/1.jpg"}, "p")
+    assert name_photos([a, b], leave_out=tmp_path / "o") == ({a: "a/1.jpg", b: "b/1.jpg"}, "p", [])
     assert list(name_photos([a.parent, a, b.parent], leave_out=tmp_path / "o")[0].values()) == ["a/1.jpg", "b/1.jpg"]
-    assert name_photos([a], leave_out=tmp_path / "o") == ({a: "1.jpg"}, "a")
+    assert name_photos([a], leave_out=tmp_path / "o") == ({a: "1.jpg"}, "a", [])
 
 
-def test_results_inside_the_photos_do_not_count(
-    tmp_path: Path, make_photo: MakePhoto, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_results_inside_the_photos_do_not_count(tmp_path: Path, make_photo: MakePhoto) -> None:
     make_photo(tmp_path / "1.jpg")
     out = tmp_path / "out"
     make_photo(out / "overlays/1.jpg")
     assert list(name_photos([tmp_path], leave_out=out)[0].values()) == ["1.jpg"]
     (out / ".unfinished.json").touch()
-    assert list(name_photos([tmp_path], leave_out=out)[0].values()) == ["1.jpg"] and not capsys.readouterr().err
-    assert list(name_photos([tmp_path], leave_out=tmp_path / "other")[0].values()) == ["1.jpg"]
-    assert "out: holds results of dips" in capsys.readouterr().err
+    assert list(name_photos([tmp_path], leave_out=out)[0].values()) == ["1.jpg"]
+    assert name_photos([tmp_path], leave_out=out)[2] == []
+    names, _, (problem,) = name_photos([tmp_path], leave_out=tmp_path / "other")
+    assert list(names.values()) == ["1.jpg"] and problem.path == out and "holds results of dips" in problem.message
 
 
-def test_files_of_other_kinds_are_told(tmp_path: Path, make_photo: MakePhoto, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_of_other_kinds_are_named(tmp_path: Path, make_photo: MakePhoto) -> None:
     make_photo(tmp_path / "p" / "1.jpg")
     for name in ("DJI_1.HEIC", "sub/DJI_1.DNG", "notes.txt", ".hidden.heic"):
         (tmp_path / "p" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "p" / name).touch()
-    name_photos([tmp_path / "p"], leave_out=tmp_path / "out")
-    said = capsys.readouterr().err
-    assert "1 .heic (such as DJI_1.HEIC) is left out" in said
-    assert "1 .dng (such as DJI_1.DNG) is left out; convert photos" in said
+    said = [problem.message for problem in name_photos([tmp_path / "p"], leave_out=tmp_path / "out")[2]]
+    assert said[0].startswith("1 .heic (such as DJI_1.HEIC) is left out")
+    assert said[1].startswith("1 .dng (such as DJI_1.DNG) is left out; convert photos")
     with pytest.raises(DataError, match=r"there are no photos in .*PPM\n.*sub: 1 \.dng"):
         name_photos([tmp_path / "p" / "sub"], leave_out=tmp_path / "out")
     assert list(name_photos([tmp_path / "p" / "*.jp*"], leave_out=tmp_path / "out")[0].values()) == ["1.jpg"]

@@ -38,7 +38,7 @@ def nets() -> StoredModel:
     localizer = Localizer("test_efficientnet", channels=(16, 8, 8, 4, 4))
     localizer.normalise.mean += 0.1  # constants of the run, not of the architecture
     localizer(torch.rand(2, 3, 64, 64))  # moves the running statistics
-    linear = LinearMaps((4, 6, 5), stages=2, outputs=3, key_sides=(224,))
+    linear = LinearMaps((4, 6, 5), stages=2, outputs=3)
     for buffer in linear.buffers():
         buffer.copy_(torch.randn(buffer.shape))
     return StoredModel(Classifier("test_resnet", 2).eval(), linear, localizer.eval(), META)
@@ -85,7 +85,7 @@ def test_equal_outputs(tmp_path: Path, nets: StoredModel, unet: bool, maps: bool
                 ours, theirs = loaded.linear.of(mode), nets.linear.of(mode)
                 assert torch.equal(ours(blocks[:count], priors), theirs(blocks[:count], priors))
                 assert loaded.linear.of(mode).level == nets.linear.of(mode).level
-            assert (loaded.linear.channels, loaded.linear.stages, loaded.linear.key_sides) == ((4, 6, 5), 2, (224,))
+            assert (loaded.linear.channels, loaded.linear.stages) == ((4, 6, 5), 2)
     assert loaded.meta == META
 
 
@@ -127,7 +127,7 @@ def test_the_file_says_how_to_build_and_use_the_networks(run: Path) -> None:
     saved = json.loads((run / "model.json").read_text())
     assert list(saved) == ["schema", "localizer", "classifier", "linear", "sha256", "meta"] and saved["schema"] == 2
     assert list(saved["meta"]) == ["classes", "background", "thresholds", "mode", "unet_share", "temper", "photo_side", "depth"]
-    assert saved["linear"] == {"channels": [4, 6, 5], "stages": 2, "outputs": 3, "key_sides": [224]}
+    assert saved["linear"] == {"channels": [4, 6, 5], "stages": 2, "outputs": 3}
     assert saved["localizer"] == {"encoder": "test_efficientnet", "channels": [16, 8, 8, 4, 4]}
 
 

@@ -101,7 +101,7 @@ def test_a_model_is_told_by_its_json(tmp_path: Path) -> None:
     (tmp_path / "model.json").write_text(json.dumps(MODEL))
     assert len(identity(tmp_path)["model"]) == 64 and class_names(tmp_path) == ("none", "tower")
     record = read_model_record(tmp_path)
-    assert record.localizer is None and record.linear is not None and record.linear.key_sides == (224,)
+    assert record.localizer is None and record.linear is not None and record.linear.stages == 3
     assert record.meta.thresholds["accurate"]["run"] == 1
     with pytest.raises(RunError, match=r"no\.onnx is not a file that 'dips export' wrote"):
         class_names(tmp_path / "no.onnx")

@@ -19,6 +19,7 @@ from dips.baselines.answering import TorchAnswerer
 from dips.baselines.photos import Photos
 from dips.config import Config
 from dips.data.depth import Depth
+from dips.data.problems import ProblemList
 from dips.errors import ConfigError, WeightsError
 from dips.models.backbones import Features, Transformer, load_transformer
 from dips.models.inputs import resize_to
@@ -61,6 +62,7 @@ class Study:
         given: local weights, as of ``--weights``.
         done: methods that are fitted and needed by others, by name.
         depth: how values of more than 8 bits are brought to 8.
+        problems: what was wrong with the data, and told.
     """
 
     data: Path
@@ -78,6 +80,7 @@ class Study:
     given: tuple[str, ...] = ()
     done: dict[str, TorchAnswerer] = field(default_factory=dict)
     depth: Depth = field(default_factory=Depth)
+    problems: ProblemList = field(default_factory=ProblemList)
 
     def fitted(self, name: str) -> TorchAnswerer:
         """Return the method ``name``, which was fitted before because it is among ``needs``.

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from dips.benchmark.fingerprints import fingerprints
-from dips.benchmark.frames import read_ground_truth
+from dips.benchmark.frames import GroundTruth
 from dips.benchmark.loop import CENTRE, evaluate_photos
 from dips.benchmark.photo_rows import write_rows
 from dips.benchmark.records import (
@@ -44,7 +44,7 @@ from dips.runs.trained import TrainedRun
 from dips.system.console import log
 from dips.system.device import environment
 from dips.system.files import as_text, file_sha256, temporary_beside
-from dips.types import Answer, Answerer, DataSet, FloatArray, PhotoBatch, Sample
+from dips.types import Answer, Answerer, DataSet, FloatArray, PhotoBatch
 
 __all__ = ["evaluate_model"]
 
@@ -82,13 +82,12 @@ def evaluate_model(
     with temporary_beside(photos_path) as file:
         maps = MapSpool(file) if photos > 0 else None
 
-        def keep(name: str, sample: Sample, score_map: FloatArray, classes: NDArray[np.int64]) -> None:
+        def keep(name: str, ground_truth: GroundTruth, score_map: FloatArray, classes: NDArray[np.int64]) -> None:
             if name != _LOCALIZER:
                 return
             if maps is not None:
                 maps.add(score_map)
-            ground_truth = read_ground_truth(sample, protocol)
-            boxes = ground_truth.boxes
+            sample, boxes = ground_truth.sample, ground_truth.boxes
             if boxes is None and sample.label is not None and sample.label == model.background:
                 boxes = np.zeros((0, 4), np.float32)  # known to show nothing, whether or not a file of boxes says so
             if boxes is not None:

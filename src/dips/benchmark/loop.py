@@ -87,7 +87,7 @@ def evaluate_photos(
     classes_of: str | None = None,
     centre: bool = False,
     localize_all: bool = False,
-    on_map: Callable[[str, Sample, FloatArray, NDArray[np.int64]], None] | None = None,
+    on_map: Callable[[str, GroundTruth, FloatArray, NDArray[np.int64]], None] | None = None,
     on_failure: Callable[[str, Exception], None] | None = None,
     depth: Depth | None = None,
 ) -> SplitEvaluation:
@@ -106,8 +106,8 @@ def evaluate_photos(
         classes_of: the first answerer, if its predicted classes count for all; None means each its own.
         centre: add the centred Gaussian, under the name :data:`CENTRE`.
         localize_all: ask for maps of photos without ground truth, too, although only ``on_map`` has a use for them.
-        on_map: is called with name, photo, map ``(h, w)``, as it was answered, and up to five classes, the likeliest first; in
-            the order of the photos.
+        on_map: is called with name, ground truth of the photo, map ``(h, w)``, as it was answered, and up to five classes, the
+            likeliest first; in the order of the photos.
         on_failure: is called with the name of an answerer that raised, or answered with something else than maps, and the
             error; it is left out from there on. None lets the error through.
         depth: how values of more than 8 bits are brought to 8; None means for each photo by itself.
@@ -142,7 +142,7 @@ def evaluate_photos(
                 if on_map is not None:
                     for ground_truth, score_map, likeliest in zip(photos.ground_truths, maps, classes, strict=True):
                         if score_map is not None:
-                            on_map(name, ground_truth.sample, score_map, likeliest)
+                            on_map(name, ground_truth, score_map, likeliest)
             if centre:
                 centred = pool.map(partial(_compare_centre, protocol, thresholds), photos.ground_truths, shared or repeat(()))
                 for ground_truth, comparison in zip(photos.ground_truths, centred, strict=True):

@@ -46,7 +46,6 @@ def predict(
 
     all_settings = [*tile_setting(tile), *(settings or ())]
     made_with = {**identity(run), "settings": sorted(all_settings)}
-    told = ProblemList(problems)
     folder = PredictionFolder.plan(photos, out, formats=parse_formats(formats), made_with=made_with)
 
     from dips.loading import load  # the networks are loaded once everything else is known to be right
@@ -56,6 +55,8 @@ def predict(
     predictor = model.predictor.for_photos(list(folder.names))  # also of those that were done before an interruption
     log(f"{predictor.summary()}; {model.made_with()}")
     todo = folder.begin()
+    told = ProblemList(problems)  # not earlier: its file may lie in --out, which must not exist before
+    told.add(folder.left_out)
     for prediction in track(predictor.photos(todo, folder.skip), "predict", total=len(todo)):
         folder.write(prediction)
     return filled(folder.finish(), out, told)

@@ -60,9 +60,10 @@ def score(
     """
     from dips.benchmark.score import score_maps
     from dips.cli.tables import print_evaluation, write_figures
-    from dips.system.files import require_writable
+    from dips.system.files import require_distinct, require_writable
     from dips.system.records import write_json
 
+    require_distinct({"--json": json, "--csv": csv, "--problems": problems})
     for path in (json, csv, plots and plots / "box_acc_over_tau.svg"):
         if path is not None:
             require_writable(path)

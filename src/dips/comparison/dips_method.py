@@ -99,6 +99,7 @@ class Dips(_Mode):
             store=study.store,
             device=str(study.device),
             resume=run.exists(),
+            problems=study.problems.part(),
         )
         self._open(study)
         steps = epochs * -(-len(study.train) // study.config.train.batch)

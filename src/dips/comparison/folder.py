@@ -4,7 +4,8 @@
 
     OUT/compare.json             what identifies it
     OUT/config.toml              settings
-    OUT/seed-0/cam/fit.json      how a method learned (FitFile); written last, so that it marks a fitted method
+    OUT/seed-0/cam/source.json   the code that fits the method (Source); written first
+    OUT/seed-0/cam/fit.json      how it learned (FitFile); written last, so that it marks a fitted method
     OUT/seed-0/cam/state.safetensors
     OUT/seed-0/cam/test.json     its numbers on a split (ResultFile), and at which thresholds of validation
     OUT/seed-0/cam/test.maps.safetensors    its maps of the photos that the sheet shows
@@ -17,8 +18,8 @@ In: results. Out: files, each whole or not at all.
 
 from __future__ import annotations
 
-import inspect
 import math
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -32,9 +33,11 @@ import safetensors.torch
 
 from dips.baselines.method import Fit, ScoreMapMethod
 from dips.comparison.records import ComparedMethod, FitFile, MethodWords, ResultFile
+from dips.comparison.source import OTHER_VERSION, Source
 from dips.config import Config, load_config, to_toml
 from dips.errors import RunError
-from dips.system.files import atomic_file, file_sha256
+from dips.system.console import log
+from dips.system.files import atomic_file
 from dips.system.journal import Claim
 from dips.system.records import read_record, write_json
 from dips.types import FloatArray
@@ -92,7 +95,8 @@ class MethodFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._fit_path, self._state_path = folder / "fit.json", folder / "state.safetensors"
+        self._source_path, self._fit_path = folder / "source.json", folder / "fit.json"
+        self._state_path = folder / "state.safetensors"
 
     def fit_file(self) -> FitFile | None:
         """Read how the method learned; None where it has not.
@@ -102,28 +106,56 @@ class MethodFolder:
         """
         return read_record(self._fit_path, FitFile, remedy=_REMEDY) if self._fit_path.is_file() else None
 
+    def source(self) -> Source | None:
+        """Read which code fits the method; None where no fit was begun, or an early version began it.
+
+        Raises:
+            RunError: the file is damaged.
+        """
+        return read_record(self._source_path, Source, remedy=_REMEDY) if self._source_path.is_file() else None
+
+    def stale(self, method: ScoreMapMethod) -> str | None:
+        """Return why the method must be fitted: the change, or empty where it is only not done yet; None where it is fitted.
+
+        Raises:
+            RunError: a file is damaged.
+        """
+        if (source := self.source()) is None:
+            return OTHER_VERSION if self.folder.is_dir() and any(self.folder.iterdir()) else ""
+        return source.differs(Source.of(method)) or (None if self.fit_file() else "")
+
+    def begin(self, method: ScoreMapMethod, *, anew: bool) -> None:
+        """Prepare a fit: numbers of an earlier one are removed, with those of all methods that were built on it.
+
+        Args:
+            anew: remove everything else as well, such as the run folder of an interrupted fit, which would be continued.
+        """
+        if anew:
+            self.forget()
+        else:
+            self._forget_numbers()
+        write_json(self._source_path, Source.of(method))
+
     def save_fit(self, method: ScoreMapMethod, fit: Fit) -> None:
-        """Write a method that has learned; numbers of an earlier fit are removed."""
-        for old in self.folder.glob("*.json"):
-            old.unlink()
+        """Write a method that has learned."""
         with atomic_file(self._state_path, "wb") as file:
             file.write(safetensors.torch.save(method.state()))
         words = MethodWords(**{key: getattr(method, key) for key in MethodWords.__struct_fields__})
-        write_json(self._fit_path, FitFile(**_plain(fit.record()), method=words, source=source_hash(method)))
+        write_json(self._fit_path, FitFile(**_plain(fit.record()), method=words))
 
     def forget(self) -> None:
-        """Remove a fit and its numbers, and those of all methods that were built on it."""
+        """Remove everything that a fit left, and all methods that were built on it."""
+        self._forget_numbers()
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
+
+    def _forget_numbers(self) -> None:
         for old in self.folder.glob("*.json"):
             old.unlink()
-        for path in sorted(self.folder.parent.glob("*/fit.json")):
+        for path in sorted(self.folder.parent.glob("*/source.json")):
             other = MethodFolder(path.parent)
-            if (fit := other.fit_file()) is not None and self.folder.name in fit.method.needs:
+            if (source := other.source()) is not None and self.folder.name in source.needs:
                 other.forget()
-
-    def fits(self, method: ScoreMapMethod) -> bool:
-        """Return whether the method was fitted, and by the code that it has now."""
-        fit = self.fit_file()
-        return fit is not None and fit.source == source_hash(method)
 
     def state(self) -> dict[str, Any]:
         """Read the tensors of a method that has learned.
@@ -180,6 +212,8 @@ class MethodFolder:
 def read_methods(folder: Path, file_stem: str, results: Mapping[tuple[int, str], ResultFile]) -> list[ComparedMethod]:
     """Return everything that a comparison's folder holds on a split: the methods, with a run for each seed.
 
+    What other code made than there is now is left out, and told: its numbers cannot be compared with the others.
+
     Args:
         folder: that of the comparison.
         file_stem: name of the split's files.
@@ -190,6 +224,7 @@ def read_methods(folder: Path, file_stem: str, results: Mapping[tuple[int, str],
     """
     words: dict[str, MethodWords] = {}
     runs: dict[str, list[dict[str, Any]]] = {}
+    left_out: dict[str, list[str]] = {}
     seeds = sorted(int(name) for path in folder.glob("seed-*") if (name := path.name.removeprefix("seed-")).isdigit())
     for seed in seeds:
         methods = [MethodFolder(path) for path in sorted((folder / f"seed-{seed}").iterdir()) if path.is_dir()]
@@ -198,11 +233,22 @@ def read_methods(folder: Path, file_stem: str, results: Mapping[tuple[int, str],
         for name, (method, fit) in fits.items():
             if (result := results.get((seed, name)) or method.result(file_stem)) is None:
                 continue
+            if why := next(filter(None, (_outdated(fits[part][0]) for part in with_needs({name}, needs) if part in fits)), ""):
+                left_out.setdefault(why, []).append(f"{name} (seed {seed})")
+                continue
             words.setdefault(name, fit.method)
             below = sum(fits[need][1].seconds for need in with_needs({name}, needs) - {name} if need in fits)
             learned = {field.name: getattr(fit, field.name) for field in fields(Fit)}
             runs.setdefault(name, []).append({"seed": seed, **_numbers(result), "fit": learned, "needs_seconds": below})
+    for why, names in left_out.items():
+        log(f"left out of the table, {why}: {', '.join(names)}; name them in --methods, with as many --seeds, for new ones")
     return [ComparedMethod(**msgspec.structs.asdict(words[name]), runs=of_seeds) for name, of_seeds in runs.items()]
+
+
+def _outdated(method: MethodFolder) -> str:
+    """Return as :meth:`Source.outdated` whether the code of a fit is no longer what it was."""
+    source = method.source()
+    return OTHER_VERSION if source is None else source.outdated()
 
 
 def _numbers(result: ResultFile) -> dict[str, Any]:
@@ -235,14 +281,3 @@ def with_needs(names: Iterable[str], needs: Mapping[str, Sequence[str]]) -> set[
             reached.add(name)
             rest += needs.get(name, ())
     return reached
-
-
-def source_hash(method: ScoreMapMethod) -> str | None:
-    """Return what stands for the file of a user's own method; None for one of this project."""
-    kind = type(method)
-    if kind.__module__.partition(".")[0] == "dips":
-        return None
-    try:
-        return file_sha256(Path(inspect.getfile(kind)))[:16]
-    except (OSError, TypeError):  # typed into an interpreter
-        return ""

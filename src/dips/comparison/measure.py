@@ -6,7 +6,7 @@ In: a study and methods in an order in which they can be fitted. Out: files of :
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from dips.baselines.method import ScoreMapMethod
 from dips.baselines.study import Study
+from dips.benchmark.frames import GroundTruth
 from dips.benchmark.loop import evaluate_photos
 from dips.comparison.folder import MethodFolder, with_needs
 from dips.comparison.records import ResultFile
@@ -61,11 +62,8 @@ class Measurer:
         A method is measured as soon as it has learned; those that learn nothing or share the transformer's passes are measured
         together, at the end.
         """
-        stale: set[str] = set()  # to be fitted, because they never were, or by other code, or on what is stale itself
-        for method in methods:
-            if not self._folder(study, method).fits(method) or not stale.isdisjoint(method.needs):
-                stale.add(method.name)
-        todo = stale | {m.name for m in methods if self._folder(study, m).result(self.file_stem) is None}
+        stale = self._stale(study, methods)
+        todo = set(stale) | {m.name for m in methods if self._folder(study, m).result(self.file_stem) is None}
         needed = with_needs(todo, {m.name: m.needs for m in methods})
         if done := [method.title for method in methods if method.name not in needed]:
             log(f"already fitted and measured with seed {study.seed}: {', '.join(done)}")
@@ -75,7 +73,7 @@ class Measurer:
                 continue
             state = "" if method.name in stale else ": already fitted"
             log(f"[{number}/{len(methods)}] {method.title}, seed {study.seed}{state}")
-            if not self._ready(study, method, method.name in stale, keep=any(method.name in other.needs for other in methods)):
+            if not self._ready(study, method, stale, keep=any(method.name in other.needs for other in methods)):
                 continue
             if method.name in todo:
                 if method.shares or type(method).train is ScoreMapMethod.train:
@@ -86,17 +84,32 @@ class Measurer:
             log(f"measuring {', '.join(method.title for method in together)}")
             self._measure(study, together)
 
+    def _stale(self, study: Study, methods: Sequence[ScoreMapMethod]) -> dict[str, str]:
+        """Return the methods that must be fitted, each with what spoilt its earlier fit, which is told, or empty."""
+        stale: dict[str, str] = {}
+        for method in methods:
+            why = self._folder(study, method).stale(method)
+            below = [name for name in method.needs if name in stale]
+            if below and (why is None or (not why and any(stale[name] for name in below))):
+                why = f"built on {', '.join(below)}"
+            if why is not None:
+                stale[method.name] = why
+        for why in dict.fromkeys(filter(None, stale.values())):
+            titles = [method.title for method in methods if stale.get(method.name) == why]
+            log(f"computed anew with seed {study.seed}, {why}: {', '.join(titles)}")
+        return stale
+
     def _folder(self, study: Study, method: ScoreMapMethod) -> MethodFolder:
         return MethodFolder(study.folder / method.name)
 
-    def _ready(self, study: Study, method: ScoreMapMethod, stale: bool, *, keep: bool) -> bool:
+    def _ready(self, study: Study, method: ScoreMapMethod, stale: Mapping[str, str], *, keep: bool) -> bool:
         """Fit the method, or restore an earlier fit; return whether that worked."""
         folder = self._folder(study, method)
         try:
             if missing := [name for name in method.needs if name not in study.done]:
                 raise ConfigError(f"it builds on {', '.join(missing)}, which failed")
-            if stale:
-                folder.forget()  # numbers of other code must not stay in the table if this fit fails
+            if method.name in stale:
+                folder.begin(method, anew=bool(stale[method.name]))  # no numbers of other code stay if this fit fails
                 folder.save_fit(method, method.fit(study))
             else:
                 method.take(study)
@@ -122,9 +135,9 @@ class Measurer:
         def drop(name: str, error: Exception) -> None:
             self._fail(study, working.pop(name), error)
 
-        def keep(name: str, sample: Sample, score_map: FloatArray, classes: NDArray[np.int64]) -> None:
-            if sample.id in shown:
-                maps[name][sample.id] = score_map
+        def keep(name: str, ground_truth: GroundTruth, score_map: FloatArray, classes: NDArray[np.int64]) -> None:
+            if ground_truth.sample.id in shown:
+                maps[name][ground_truth.sample.id] = score_map
 
         boxed = [sample for sample in study.val.samples if sample.boxed]
         on_val = evaluate_photos(dict(working), boxed, protocol=self._protocol, on_failure=drop, depth=study.depth)

@@ -32,11 +32,7 @@ class MethodWords(Record, frozen=True, kw_only=True):
 
 
 class FitFile(Record, frozen=True, kw_only=True):
-    """``fit.json``: how a method learned, see :class:`~dips.baselines.method.Fit`.
-
-    Attributes:
-        source: stands for the user's file that the method is from; None for a method of this project.
-    """
+    """``fit.json``: how a method learned, see :class:`~dips.baselines.method.Fit`."""
 
     schema_version: int = 1
     steps: int = 0
@@ -46,7 +42,6 @@ class FitFile(Record, frozen=True, kw_only=True):
     chosen: str = ""
     curve: list[dict[str, Any]] = msgspec.field(default_factory=list)
     method: MethodWords
-    source: str | None = None
 
 
 class ResultFile(Record, frozen=True, kw_only=True):

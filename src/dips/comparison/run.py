@@ -209,6 +209,7 @@ def open_study(
         store=photo_store.folder,
         given=tuple(weights),
         depth=depth,
+        problems=told,
     )
 
 

@@ -47,7 +47,8 @@ def copy_problems(parts: Mapping[str, Iterable[Sample]], copies: Mapping[Path, s
                 continue
             part, twin = first.setdefault(digest, (name, sample))
             if part != name:
-                message = f"is the same photo as {twin.path} of the split {part}: a leak, both are used; remove one of the two"
+                used = "which training leaves out of val" if {part, name} == {"train", "val"} else "both are used"
+                message = f"is the same photo as {twin.path} of the split {part}: a leak, {used}; remove one of the two"
                 leaks.append(Problem(sample.path, message))
             elif twin.label != sample.label:
                 message = (

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 
+from dips.data.problems import tell
 from dips.data.signatures import HEAD_BYTES, Kind, kind_of
 from dips.errors import DataError
-from dips.system.console import log
 from dips.types import Problem
 
 __all__ = [
@@ -31,7 +31,6 @@ __all__ = [
     "has_photos",
     "is_photo",
     "list_images",
-    "log_left_out",
 ]
 
 
@@ -68,7 +67,7 @@ _RESULTS = (
     ("compare.json",),
     ("model.json", "config.toml"),
 )
-_MOST_KINDS, _MOST_LINES = 4, 5
+_MOST_KINDS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +139,7 @@ def each_photo(items: Iterable[Path]) -> Iterator[Path]:
     for item in expand(items):
         if item.is_dir():
             found = find_images(item)
-            log_left_out(found.problems)
+            tell(found.problems)
             yield from found.photos
         else:
             yield item
@@ -161,15 +160,6 @@ def expand(items: Iterable[Path]) -> Iterator[Path]:
         if not found:
             raise DataError(f"no file fits {item}; give photos or folders of photos")
         yield from map(Path, found)
-
-
-def log_left_out(problems: Iterable[Problem]) -> None:
-    """Log what lies beside photos: the first few folders, and how many more there are."""
-    lines = [f"{problem.path}: {problem.message}" for problem in problems]
-    for line in lines[:_MOST_LINES]:
-        log(line)
-    if len(lines) > _MOST_LINES:
-        log(f"and {len(lines) - _MOST_LINES} more such folders")
 
 
 def is_photo(path: Path) -> bool:

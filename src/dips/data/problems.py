@@ -15,7 +15,7 @@ from dips.system.files import as_text, require_writable
 from dips.system.records import Record, read_record, write_json
 from dips.types import Problem, Sample
 
-__all__ = ["ProblemFile", "ProblemList", "ProblemRecord", "left_out", "photo_problems", "told"]
+__all__ = ["ProblemFile", "ProblemList", "ProblemRecord", "left_out", "photo_problems", "tell", "told"]
 
 _MOST = 5  # lines that a command tells about each step
 
@@ -57,6 +57,7 @@ class ProblemList:
     def __init__(self, file: str | Path | None = None) -> None:
         self.file = None if file is None else Path(file)
         self._known: dict[Problem, None] = {}
+        self._told: frozenset[Problem] = frozenset()
         if self.file is None:
             return
         require_writable(self.file)
@@ -65,6 +66,12 @@ class ProblemList:
                 read_record(self.file, ProblemFile, remedy="")
             except RunError as error:
                 raise RunError(f"{self.file} exists and is no list of problems; give --problems another file") from error
+
+    def part(self) -> ProblemList:
+        """Return an empty list for a part of the command's work, which does not tell again what this one has told."""
+        part = ProblemList()
+        part._told = self._told.union(self._known)
+        return part
 
     def add(self, problems: Iterable[Problem], *, quiet: bool = False) -> None:
         """Add problems and tell those that are new; with ``quiet`` the caller does that.
@@ -75,13 +82,10 @@ class ProblemList:
         new = [problem for problem in dict.fromkeys(problems) if problem not in self._known]
         self._known.update(dict.fromkeys(new))
         if new and not quiet:
-            log(f"{len(new)} problem{'s' if len(new) > 1 else ''} of the data:")
-            lines = told(new)
-            for line in lines:
-                log(f"  ! {line}")
+            is_whole = tell([problem for problem in new if problem not in self._told])
             if self.file is not None:
                 log(f"  all problems are in {self.file}")
-            elif len(lines) < len(new):
+            elif not is_whole:
                 log("  --problems FILE writes all of them to a file")
         if self.file is not None and first_process():
             write_json(self.file, ProblemFile(problems=tuple(self.records())), indent=1)
@@ -89,6 +93,17 @@ class ProblemList:
     def records(self) -> list[ProblemRecord]:
         """Return all problems as JSON lists them."""
         return ProblemRecord.of(self._known)
+
+
+def tell(problems: Sequence[Problem]) -> bool:
+    """Log problems, of many the first of each kind; return whether each had a line of its own."""
+    if not problems:
+        return True
+    log(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} of the data:")
+    lines = told(problems)
+    for line in lines:
+        log(f"  ! {line}")
+    return len(lines) == len(problems)
 
 
 def told(problems: Sequence[Problem], most: int = _MOST) -> list[str]:

@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 
 from dips.config import DataConfig
+from dips.data.deep import read_values
 from dips.data.depth import Depth, Shown, common_scale, scale_words
-from dips.data.images import read_values
 from dips.data.split import spread
 from dips.errors import ImageError
 from dips.system.console import log

@@ -15,19 +15,8 @@ from typing import IO, Any, cast
 import numpy as np
 
 from dips.data.depth import Scale
-from dips.data.images import (
-    ByteImage,
-    as_stored,
-    copy_rows,
-    image_size,
-    is_plain,
-    large_allowed,
-    open_file,
-    open_image,
-    orientation_of,
-    read_scaled,
-    unreadable,
-)
+from dips.data.images import ByteImage, copy_rows, image_size, is_plain, read_scaled
+from dips.data.pillow import as_stored, large_allowed, open_file, open_image, orientation_of, unreadable
 from dips.errors import ImageError
 
 __all__ = ["PhotoWindows", "open_photo"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,12 +18,11 @@ from dips.fitting.select import TrainingResult, fit_and_select
 from dips.fitting.splits import read_splits
 from dips.harvest.store import Store
 from dips.model import Model
-from dips.models.networks import TEMPER, Networks
-from dips.predict.predictor import Predictor
+from dips.models.networks import TEMPER
 from dips.report.predictions import TRAINING_PHOTOS, write_training_photos
 from dips.report.run_report import write_run_report
 from dips.runs.card import write_card
-from dips.runs.checkpoint import save_model
+from dips.runs.checkpoint import StoredModel, save_model
 from dips.runs.records import (
     CONFIG,
     MODEL,
@@ -57,7 +55,7 @@ def fit(
     store: str | Path | None = None,
     device: str = "auto",
     resume: bool = False,
-    problems: str | Path | None = None,
+    problems: str | Path | ProblemList | None = None,
 ) -> Model:
     """Train a localizer from photos sorted by class.
 
@@ -70,7 +68,7 @@ def fit(
         store: folder of the harvest; default: the user's cache.
         device: ``auto``, ``cpu``, ``cuda``, ``mps``. Started by ``torchrun``, each process takes its own device.
         resume: continue a training that was stopped; the settings must be the same.
-        problems: a file for all problems of the data, of which the first few are told.
+        problems: a file for all problems of the data, of which the first few are told; or the list that they are added to.
 
     Returns:
         The trained model, opened.
@@ -87,7 +85,7 @@ def fit(
     run = Path(out)
     config, weights = load_config(recipe, several(settings)), several(weights)
     config.check()
-    told = ProblemList(problems)
+    told = problems if isinstance(problems, ProblemList) else ProblemList(problems)
     fabric = launch_fabric(device)
     if fabric.is_global_zero:
         _open_run(run, config, resume)
@@ -181,36 +179,13 @@ def _save(
     write_json(run / RUN, record)
     write_card(run / "README.md", record)
     parts = [("validation", inputs.val.samples), ("training", train.samples)]
-    predictor = _predictor(config, inputs, result, device, meta)
+    stored = StoredModel(inputs.classifier, inputs.linear, result.localizer, meta)
+    networks = stored.networks(config.predict.mode, inputs.frozen(), config.predict, device)
+    predictor = stored.predictor(networks, config.predict)
     write_training_photos(run / TRAINING_PHOTOS, predictor, parts, classes=train.classes)
     write_run_report(run)
     save_model(run, inputs.classifier, inputs.linear, result.localizer, meta)  # model.json says that the run is done
     (run / STATE).unlink(missing_ok=True)
-
-
-def _predictor(
-    config: Config, inputs: TrainingInputs, result: TrainingResult, device: torch.device, meta: ModelMeta
-) -> Predictor:
-    """Return what the finished run will predict with."""
-    settings = config.predict
-    networks = Networks.of_mode(
-        settings.mode,
-        inputs.frozen(),
-        settings=settings,
-        device=device,
-        background=meta.background,
-        linear=inputs.linear,
-        localizer=result.localizer,
-    )
-    threshold = settings.threshold if settings.threshold >= 0 else result.thresholds[settings.mode]["run"]
-    return Predictor(
-        networks,
-        config=replace(settings, threshold=threshold),
-        classes=meta.classes,
-        background=meta.background,
-        photo_side=meta.photo_side,
-        depth=inputs.depth,
-    )
 
 
 def _photo_side(photos: DataSet) -> int:

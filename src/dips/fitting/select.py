@@ -18,9 +18,9 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import nn
 
+from dips.benchmark.frames import GroundTruth
 from dips.benchmark.loop import evaluate_maps, evaluate_photos
 from dips.config import Config
-from dips.data.images import image_size
 from dips.data.split import spread
 from dips.evaluate.boxes import boxes_at_thresholds, tau_grid
 from dips.evaluate.detection import DetectionCounter
@@ -194,10 +194,9 @@ class _Validation:
         options = {"min_area": settings.min_area, "min_score": max(0.0, settings.min_score), "max_boxes": settings.max_boxes}
         counters = {name: DetectionCounter(_DETECTION_TAUS.tolist(), **options) for name in networks}  # type: ignore[arg-type]
 
-        def count(name: str, sample: Sample, score_map: FloatArray, _: NDArray[np.int64]) -> None:
-            assert sample.boxes is not None
-            size = sample.frame or image_size(sample.path)
-            counters[name].add(FRAMED.resized(score_map, None), FRAMED.boxes(sample.boxes, size))
+        def count(name: str, ground_truth: GroundTruth, score_map: FloatArray, _: NDArray[np.int64]) -> None:
+            assert ground_truth.boxes is not None
+            counters[name].add(FRAMED.resized(score_map, None), ground_truth.boxes)
 
         evaluation = evaluate_photos(
             networks, samples, batch=settings.batch, thresholds=_THRESHOLDS, on_map=count, depth=self._inputs.depth
@@ -217,7 +216,7 @@ class _Validation:
         logits = {name: item.level for name, item in networks.items()}
         levels = {name: float(tempered(torch.tensor(logit))) for name, logit in logits.items()}
 
-        def measure(name: str, sample: Sample, score_map: FloatArray, _: NDArray[np.int64]) -> None:
+        def measure(name: str, ground_truth: GroundTruth, score_map: FloatArray, _: NDArray[np.int64]) -> None:
             fractions[name].append(min(1.0, levels[name] / max(float(score_map.max()), 1e-6)))
 
         evaluate_photos(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from dips.config import Config
@@ -20,8 +21,8 @@ __all__ = ["boxed_positions", "read_splits", "resolve_select_on"]
 def read_splits(data: str | Path, config: Config) -> tuple[DataSet, DataSet]:
     """Read the training and the validation photos of DATA; where there is no ``val``, it is cut from the training photos.
 
-    Both have the training photos' classes; validation photos of other classes, or of none, are left out. What is wrong with
-    either, or with both together, is among the problems of the first.
+    Both have the training photos' classes; validation photos of other classes, of none, or that are copies of training photos
+    are left out. What is wrong with either, or with both together, is among the problems of the first.
 
     Raises:
         DataError: the data cannot be trained on.
@@ -37,9 +38,10 @@ def read_splits(data: str | Path, config: Config) -> tuple[DataSet, DataSet]:
         copies = find_copies(sample.path for sample in dataset.samples)
         seed = config.train.seed if config.data.val_seed < 0 else config.data.val_seed
         train, val = split_validation(dataset, fraction=config.data.val_share, seed=seed, copies=copies)
-    resolve_select_on(config, val)
     found = photo_problems(train.root, {"train": train.samples, "val": val.samples}, copies)
     problems = tuple(dict.fromkeys((*train.problems, *val.problems, *found)))
+    val = _without_copies(val, {copies[sample.path] for sample in train.samples if sample.path in copies}, copies)
+    resolve_select_on(config, val)
     return dataclasses.replace(train, problems=problems), val
 
 
@@ -57,6 +59,17 @@ def _labelled(val: DataSet, train: DataSet) -> DataSet:
         )
         val = dataclasses.replace(val, problems=(*val.problems, Problem(val.root, message)))
     return dataclasses.replace(val, samples=labelled)
+
+
+def _without_copies(val: DataSet, learned: Collection[str], copies: Mapping[Path, str]) -> DataSet:
+    """Return the photos of ``val`` that are not learned from under another name: on those every choice looks good."""
+    others = tuple(sample for sample in val.samples if copies.get(sample.path) not in learned)
+    if not others:
+        raise DataError(
+            f"{val.root}: all {len(val)} validation photos are copies of training photos; put other photos there, or remove "
+            "the folder: a part of the training photos is then set aside"
+        )
+    return dataclasses.replace(val, samples=others)
 
 
 def resolve_select_on(config: Config, val: DataSet) -> str:

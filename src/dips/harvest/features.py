@@ -120,7 +120,7 @@ def linear_maps(
     features = _collect(frozen, reader, chosen, labels, background, config.batch, shelf, device)
     maps = fit_linear_maps(features, classes - (background is not None), config)
     state = {name: value.contiguous() for name, value in maps.state_dict().items()}
-    shape = {"stages": str(maps.stages), "key_sides": " ".join(map(str, maps.key_sides))}
+    shape = {"stages": str(maps.stages)}
     store.write(file, safetensors.torch.save(state, shape))
     return maps
 
@@ -193,8 +193,7 @@ def _read(file: Path) -> LinearMaps:
             state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118  # no mapping
         count = sum(name.startswith("accurate.weight") for name in state)
         channels = [state[f"accurate.weight_{i}"].shape[1] for i in range(count)]
-        sides = tuple(map(int, shape["key_sides"].split()))
-        maps = LinearMaps(channels, stages=int(shape["stages"]), outputs=len(state["fast.bias"]), key_sides=sides)
+        maps = LinearMaps(channels, stages=int(shape["stages"]), outputs=len(state["fast.bias"]))
         maps.load_state_dict(state)
     except (OSError, LookupError, RuntimeError, TypeError, ValueError, safetensors.SafetensorError) as error:
         raise StoreError(f"{file} is damaged ({error}); remove its folder, and it will be rebuilt") from error

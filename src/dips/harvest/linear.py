@@ -122,9 +122,7 @@ class _Fit:
         accurate = self._scaled(weights, biases, foreground)
         if self.config.refine_inputs == "joined":  # the mean of both
             accurate = self._scaled(accurate[0] + fast[0], accurate[1] + fast[1], foreground)
-        maps_of_both = LinearMaps(
-            self.widths, stages=self.features.stages, outputs=self.classes, key_sides=self.features.key_sides
-        )
+        maps_of_both = LinearMaps(self.widths, stages=self.features.stages, outputs=self.classes)
         for module, (directions, offsets, level) in ((maps_of_both.accurate, accurate), (maps_of_both.fast, fast)):
             self._fill(module, directions, offsets)
             module.level.fill_(level)

@@ -76,16 +76,15 @@ class LinearMaps(nn.Module):
         fast: on the CNN's stages.
         channels: of each block, the CNN's stages first.
         stages: how many of them are the CNN's.
-        key_sides: sides in pixels of what the transformer sees; a block of keys for each.
 
-    >>> maps = LinearMaps(channels=(8, 4), stages=1, outputs=3, key_sides=(224,))
+    >>> maps = LinearMaps(channels=(8, 4), stages=1, outputs=3)
     >>> maps.accurate.channels, maps.of("fast").channels
     ((8, 4), (8,))
     """
 
-    def __init__(self, channels: Sequence[int], *, stages: int, outputs: int, key_sides: Sequence[int]) -> None:
+    def __init__(self, channels: Sequence[int], *, stages: int, outputs: int) -> None:
         super().__init__()
-        self.channels, self.stages, self.key_sides = tuple(channels), stages, tuple(key_sides)
+        self.channels, self.stages = tuple(channels), stages
         self.accurate = LinearMap(channels, outputs)
         self.fast = LinearMap(channels[:stages], outputs)
 

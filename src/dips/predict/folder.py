@@ -92,6 +92,7 @@ class PredictionFolder:
         formats: of :data:`FORMATS`.
         beside: photos with a relative path are looked for from the current folder, and from those that hold this one; None
             where the user gave the paths.
+        left_out: what else lay beside the photos.
         skipped: photos that could not be read, or not be drawn on.
     """
 
@@ -101,6 +102,7 @@ class PredictionFolder:
     stems: Mapping[Path, str]
     formats: tuple[str, ...]
     beside: Path | None
+    left_out: Sequence[Problem] = ()
     skipped: list[Problem] = field(default_factory=list)
 
     @staticmethod
@@ -114,9 +116,9 @@ class PredictionFolder:
             DataError: no photos.
             RunError: ``out`` exists and is not the same work, interrupted.
         """
-        names, folder = name_photos(images, leave_out=out)
+        names, folder, left_out = name_photos(images, leave_out=out)
         claim = _claim(out, map(os.path.abspath, names), formats, made_with)
-        return PredictionFolder(claim, texts_of(names), folder, stems_of(names), formats, None)
+        return PredictionFolder(claim, texts_of(names), folder, stems_of(names), formats, None, left_out)
 
     @staticmethod
     def from_finished(source: Path, out: Path, *, formats: tuple[str, ...], made_with: Mapping[str, Any]) -> PredictionFolder:
@@ -178,7 +180,7 @@ class PredictionFolder:
         try:
             self._write_pictures(prediction)
         except ImageError as error:  # moved or damaged since it was predicted; its objects are not lost
-            self.skip(path, f"{error}; its boxes are kept, the overlay is missing")
+            self.skip(path, f"{error}; its boxes are kept, only the overlay is missing: 'dips boxes' draws it later")
         record = prediction.record(
             path=_path_text(path),
             name=self.names[path],

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dips.data.depth import Depth, Shown
-from dips.data.images import MAX_PIXELS, ByteImage, image_size, picture_pixels, read_image_bytes, upright_size
+from dips.data.images import ByteImage, image_size, picture_pixels, read_image_bytes
 from dips.data.photo_files import each_photo
+from dips.data.pillow import MAX_PIXELS, upright_size
 from dips.errors import DataError, ImageError
 
 __all__ = ["Photo", "Picture", "gather_photos"]

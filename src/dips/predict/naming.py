@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from dips.data.photo_files import VIDEOS, expand, find_images, log_left_out
+from dips.data.photo_files import VIDEOS, expand, find_images
 from dips.data.signatures import KINDS
 from dips.errors import DataError
 from dips.system.console import log
@@ -21,7 +21,7 @@ __all__ = ["name_photos", "stems_of", "texts_of"]
 MAX_NAME_BYTES = 180  # of a file; temporary files beside it have longer names, and 255 is the limit
 
 
-def name_photos(images: Sequence[Path], *, leave_out: Path) -> tuple[dict[Path, str], str]:
+def name_photos(images: Sequence[Path], *, leave_out: Path) -> tuple[dict[Path, str], str, list[Problem]]:
     """Find the photos in files and folders, and name each by its path below the deepest folder that holds all of them.
 
     Args:
@@ -29,7 +29,8 @@ def name_photos(images: Sequence[Path], *, leave_out: Path) -> tuple[dict[Path, 
         leave_out: a folder whose photos do not count, as it holds the results.
 
     Returns:
-        each photo once, with its name: a relative path with suffix and forward slashes; and the last part of the folder's path.
+        each photo once, with its name: a relative path with suffix and forward slashes; the last part of the folder's path; and
+        what else lies there, which is left out.
 
     Raises:
         DataError: a path does not exist, or there is no photo.
@@ -53,12 +54,13 @@ def name_photos(images: Sequence[Path], *, leave_out: Path) -> tuple[dict[Path, 
     if not photos:
         why = "".join(f"\n  {problem.path}: {problem.message}" for problem in left_out[:5])
         raise DataError(f"there are no photos in {', '.join(map(str, images))}; these kinds are read: {KINDS}{why}")
-    log_left_out(left_out)
     try:
         top = os.path.commonpath(tops)
     except ValueError:  # two drives of Windows
-        return {path: PurePosixPath(*Path(absolute).parts[1:]).as_posix() for absolute, path in photos.items()}, ""
-    return {path: Path(os.path.relpath(absolute, top)).as_posix() for absolute, path in photos.items()}, Path(top).name
+        names = {path: PurePosixPath(*Path(absolute).parts[1:]).as_posix() for absolute, path in photos.items()}
+        return names, "", left_out
+    names = {path: Path(os.path.relpath(absolute, top)).as_posix() for absolute, path in photos.items()}
+    return names, Path(top).name, left_out
 
 
 def stems_of(names: Mapping[Path, str]) -> dict[Path, str]:

@@ -20,7 +20,8 @@ import numpy as np
 from msgspec.structs import replace
 
 from dips.data.images import ByteImage
-from dips.data.photo_files import find_images, log_left_out
+from dips.data.photo_files import find_images
+from dips.data.problems import tell
 from dips.errors import DataError, ImageError, RunError
 from dips.formats.records import SCHEMA_VERSION, PredictionRecord, SkippedRecord, skipped_records
 from dips.predict.prediction import Prediction
@@ -191,7 +192,7 @@ def watch_folder(
         while True:
             is_busy = False
             if not told:
-                log_left_out(found.problems)
+                tell(found.problems)
                 told = found.problems
             for path in found.photos:
                 name = as_text(path.relative_to(folder).as_posix())
@@ -225,7 +226,7 @@ def watch_folder(
             sleep(POLL_SECONDS)
             found = find_images(folder)
     finally:  # also where the watch is interrupted
-        log_left_out(problem for problem in found.problems if problem not in told)
+        tell([problem for problem in found.problems if problem not in told])
         for failure in failed.values():
             failure.report(skipped, after=0)
 

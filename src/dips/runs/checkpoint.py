@@ -6,7 +6,7 @@ What :func:`save_model` writes :func:`load_model` reads back to equal outputs; n
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import safetensors
@@ -14,10 +14,14 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from dips.config import PredictConfig
 from dips.errors import DipsError, RunError
 from dips.models.classifier import Classifier
+from dips.models.frozen import FrozenNetworks
 from dips.models.linear_map import LinearMaps
 from dips.models.localizer import Localizer
+from dips.models.networks import Networks
+from dips.predict.predictor import Predictor
 from dips.runs.records import (
     MODEL,
     REMEDY,
@@ -44,12 +48,44 @@ class StoredModel:
         classifier: the CNN.
         linear: the linear maps, if the run fitted any.
         localizer: the U-Net, if the run trained one.
+        meta: how to use them.
     """
 
     classifier: Classifier
     linear: LinearMaps | None
     localizer: Localizer | None
     meta: ModelMeta
+
+    def networks(self, mode: str, frozen: FrozenNetworks, settings: PredictConfig, device: torch.device) -> Networks:
+        """Return the networks of a mode of prediction on frozen ones, which several modes may share.
+
+        Raises:
+            ConfigError: this run cannot offer the mode.
+        """
+        return Networks.of_mode(
+            mode,
+            frozen,
+            settings=settings,
+            device=device,
+            background=self.meta.background,
+            linear=self.linear,
+            localizer=self.localizer,
+        )
+
+    def predictor(self, networks: Networks, settings: PredictConfig) -> Predictor:
+        """Return the networks of the mode of ``settings``, and how their maps become objects.
+
+        Without a threshold in ``settings`` it is the one that was chosen for the mode; where none was, the first photo says so.
+        """
+        chosen = self.meta.thresholds.get(settings.mode, {}).get("run", -1.0)
+        return Predictor(
+            networks,
+            config=replace(settings, threshold=chosen if settings.threshold < 0 else settings.threshold),
+            classes=self.meta.classes,
+            background=self.meta.background,
+            photo_side=self.meta.photo_side,
+            depth=self.meta.depth,
+        )
 
 
 def save_model(
@@ -77,9 +113,7 @@ def save_model(
         classifier=ClassifierShape(arch=classifier.arch, classes=classifier.classes),
         linear=None
         if linear is None
-        else LinearShape(
-            channels=linear.channels, stages=linear.stages, outputs=len(linear.fast.bias), key_sides=linear.key_sides
-        ),
+        else LinearShape(channels=linear.channels, stages=linear.stages, outputs=len(linear.fast.bias)),
         sha256=hashlib.sha256(data).hexdigest(),
         meta=meta,
     )
@@ -106,7 +140,7 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> StoredModel:
         classifier = Classifier(record.classifier.arch, record.classifier.classes)
         linear = localizer = None
         if (shape := record.linear) is not None:
-            linear = LinearMaps(shape.channels, stages=shape.stages, outputs=shape.outputs, key_sides=shape.key_sides)
+            linear = LinearMaps(shape.channels, stages=shape.stages, outputs=shape.outputs)
         if record.localizer is not None:
             localizer = Localizer(record.localizer.encoder, channels=record.localizer.channels)
         parts: dict[str, nn.Module | None] = {"classifier": classifier, "linear": linear, "localizer": localizer}

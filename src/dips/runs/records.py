@@ -46,13 +46,11 @@ class LinearShape(Record, frozen=True, kw_only=True):
         channels: of each block of features, the CNN's stages first.
         stages: how many of them are the CNN's.
         outputs: number of object classes.
-        key_sides: sides in pixels of what the transformer sees; a block of keys for each.
     """
 
     channels: tuple[int, ...]
     stages: int
     outputs: int
-    key_sides: tuple[int, ...]
 
 
 class ModelMeta(Record, frozen=True, kw_only=True):

@@ -8,7 +8,6 @@ A run folder holds ``config.toml``, ``run.json`` (data, weights, environment, ho
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -152,15 +151,7 @@ class TrainedRun(PredictionModel):
         Raises:
             ConfigError: this run cannot offer the mode.
         """
-        return Networks.of_mode(
-            mode,
-            frozen,
-            settings=self.config.predict,
-            device=self.device,
-            background=self.background,
-            linear=self.stored.linear,
-            localizer=self.stored.localizer,
-        )
+        return self.stored.networks(mode, frozen, self.config.predict, self.device)
 
     @property
     def modes(self) -> tuple[str, ...]:
@@ -175,26 +166,14 @@ class TrainedRun(PredictionModel):
     @cached_property
     def predictor(self) -> Predictor:
         """The networks, and how their maps become objects."""
-        networks, threshold = self.networks, self.config.predict.threshold
-        if threshold < 0 and not self.as_trained:
+        if self.config.predict.threshold < 0 and not self.as_trained:
             before, now = (vars(settings) for settings in (self.trained, self.config.predict))
             changed = [f"{name}={value}" for name, value in now.items() if name in _OF_MAPS and value != before[name]]
             log(
                 f"the threshold was chosen for other settings of predict than {', '.join(changed)}: boxes may be too large or "
                 "too small; look at the overlays, and set predict.threshold, or try others with 'dips boxes DIR --threshold'"
             )
-        # a file without the mode's threshold has none: the first photo then says so
-        config = dataclasses.replace(
-            self.config.predict, threshold=self.best_tau.get("run", -1.0) if threshold < 0 else threshold
-        )
-        return Predictor(
-            networks,
-            config=config,
-            classes=self.classes,
-            background=self.background,
-            photo_side=self.meta.photo_side,
-            depth=self.meta.depth,
-        )
+        return self.stored.predictor(self.networks, self.config.predict)
 
     def made_with(self) -> str:
         """Return the pretrained weights that predictions rest on, in a line."""

@@ -8,13 +8,13 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 from typing import IO, Any
 
-from dips.errors import RunError
+from dips.errors import ConfigError, RunError
 
 __all__ = [
     "as_text",
@@ -25,6 +25,7 @@ __all__ = [
     "lock_file",
     "named_so",
     "new_folder",
+    "require_distinct",
     "require_writable",
     "temporary_beside",
 ]
@@ -104,6 +105,20 @@ def require_writable(path: Path) -> None:
     if path.is_dir():
         raise RunError(f"cannot write {path}: it is a folder; give the name of a file")
     temporary_beside(path).close()
+
+
+def require_distinct(files: Mapping[str, str | Path | None]) -> None:
+    """Check that the files of several options are different ones; None where an option is not given.
+
+    Raises:
+        ConfigError: two options name the same file.
+
+    >>> require_distinct({"--json": "a.json", "--problems": "b.json", "--csv": None})
+    """
+    options: dict[str, str] = {}
+    for option, file in files.items():
+        if file is not None and (first := options.setdefault(os.path.realpath(file), option)) != option:
+            raise ConfigError(f"{first} and {option} both name {file}; give each a file of its own")
 
 
 def temporary_beside(path: Path) -> IO[bytes]:

@@ -1,0 +1,173 @@
+"""What Pillow must be told: which formats to open, how large a picture may be, and where its rotation is to be looked for.
+
+In: files of photos. Out: pictures of Pillow that are not decoded yet, and errors that name the file.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import stat
+import threading
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from dips.data.signatures import why_not_a_photo
+from dips.errors import ImageError
+
+__all__ = [
+    "MAX_PIXELS",
+    "as_stored",
+    "large_allowed",
+    "on_white",
+    "open_file",
+    "open_image",
+    "orientation_of",
+    "require_pixels",
+    "tiff_tags",
+    "unreadable",
+    "upright_size",
+]
+
+MAX_PIXELS = 250_000_000
+"""Larger photos are rejected: a file of a few kilobytes can claim to hold gigabytes of pixels."""
+
+# No format whose decoder runs another program (EPS). JPEG includes MPO, which DJI drones write as .JPG.
+_FORMATS = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "PPM")
+_limit_lock = threading.Lock()
+
+# Pillow warns of each photo with damaged EXIF, which counts as upright, and logs what its errors say, too. A context that
+# catches warnings is not safe in threads.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+
+
+class _TooLarge(ValueError):
+    """A photo of more than ``MAX_PIXELS`` pixels."""
+
+
+def open_file(path: str | Path) -> IO[bytes]:
+    """Open a photo's file; a pipe or a device, which may never end, raises OSError."""
+    if stat.S_IFMT(os.stat(path).st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
+        raise OSError(errno.EINVAL, "it is a pipe or a device, not a file; remove it")
+    return Path(path).open("rb")
+
+
+def open_image(file: IO[bytes]) -> Image.Image:
+    """Open an image without decoding it; formats that are not read and images that are too large raise errors, see
+    :func:`unreadable`."""
+    try:
+        with _no_pillow_limit():
+            image = Image.open(file, formats=_FORMATS)
+    except (UnidentifiedImageError, KeyError) as error:  # KeyError: a TIFF's compression
+        raise UnidentifiedImageError(why_not_a_photo(file)) from error
+    require_pixels(image)
+    return image
+
+
+def require_pixels(image: Image.Image) -> None:
+    """Raise an error for a picture of more than ``MAX_PIXELS`` pixels."""
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise _TooLarge(
+            f"it claims {width} x {height} pixels, more than the {MAX_PIXELS:,} that are read; cut it into tiles, for example "
+            "by 'gdal_retile.py -ps 8192 8192 -overlap 512 -targetDir TILES PHOTO' of GDAL, or remove it"
+        )
+
+
+@contextmanager
+def _no_pillow_limit() -> Iterator[None]:
+    """Lift Pillow's limit, which warns from 89 million pixels on (a 12000 x 8000 photo); ``MAX_PIXELS`` replaces it."""
+    with _limit_lock:
+        limit = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+@contextmanager
+def large_allowed(image: Image.Image) -> Iterator[None]:
+    """Lift Pillow's limit while an image that exceeds it is decoded."""
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is None or image.width * image.height <= limit:
+        yield  # without a lock, so that threads decode in parallel
+    else:
+        with _no_pillow_limit():
+            yield
+
+
+def orientation_of(image: Image.Image, file: IO[bytes] | None = None) -> int:
+    """Return the EXIF orientation, 1..8; damaged EXIF counts as upright. With ``file``, no pixels are decoded to find it."""
+    try:
+        if image.format == "PNG" and file is not None and "exif" not in image.info and not _png_has_exif(file):
+            return 1  # Pillow would decode all pixels to look for EXIF after them
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def _png_has_exif(file: IO[bytes]) -> bool:
+    position = file.tell()
+    try:
+        file.seek(8)
+        while len(head := file.read(8)) == 8:
+            if head[4:] in (b"eXIf", b"zTXt", b"iTXt", b"tEXt"):
+                return True
+            file.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
+        return False
+    finally:
+        file.seek(position)
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Return width and height of a picture of Pillow in pixels after EXIF rotation."""
+    return image.size[::-1] if orientation_of(image) in (5, 6, 7, 8) else image.size
+
+
+def as_stored(upright: NDArray[np.uint8], turn: int) -> NDArray[np.uint8]:
+    """Return an upright photo ``(H, W, 3)``, viewed in the pixel order of its file; ``turn`` is the EXIF orientation."""
+    views = {
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.transpose(1, 0, 2),
+        6: np.rot90(upright, 1),
+        7: upright[::-1, ::-1].transpose(1, 0, 2),
+        8: np.rot90(upright, -1),
+    }
+    return views.get(turn, upright)
+
+
+def on_white(layer: Image.Image) -> Image.Image:
+    """Return a transparent picture, RGBA, laid on white."""
+    return Image.alpha_composite(Image.new("RGBA", layer.size, (255, 255, 255, 255)), layer)
+
+
+def tiff_tags(image: Image.Image) -> Mapping[int, Any]:
+    """Return the tags of a TIFF by their numbers."""
+    return cast("Mapping[int, Any]", image.tag_v2)  # type: ignore[attr-defined]
+
+
+def unreadable(path: str | Path, error: Exception) -> ImageError:
+    """Return the :class:`~dips.errors.ImageError` that names the photo, for an error of the system or of a decoder."""
+    if isinstance(error, FileNotFoundError):
+        return ImageError(f"{path} does not exist")
+    if isinstance(error, OSError) and error.strerror:
+        return ImageError(f"{path} cannot be opened: {error.strerror}")
+    if isinstance(error, UnidentifiedImageError):
+        return ImageError(f"{path} is not a photo that can be read: {error}")
+    if isinstance(error, _TooLarge):
+        return ImageError(f"{path} cannot be read: {error}")
+    reason = str(error) or type(error).__name__
+    return ImageError(f"{path} cannot be read: {reason}; remove it or save it again")
