@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -46,6 +47,33 @@ def test_a_plain_picture_stays_plain(resize: Callable[..., Tensor], old: tuple[i
     said = resize(torch.full((1, 2, *old), 0.7), new, False)
     assert said.shape == (1, 2, *new)
     torch.testing.assert_close(said, torch.full_like(said, 0.7), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", RESIZE)
+@pytest.mark.parametrize("old", [(37, 43), (32, 61), (83, 8), (17, 1)])
+def test_openvino_resizes_as_torch_does(mode: str, old: tuple[int, int]) -> None:
+    """Also where sides have no common divisor, so that the convolution makes one step."""
+    openvino = pytest.importorskip("openvino", reason="openvino is missing; it is in the extra dev")
+    pytest.importorskip("onnxscript", reason="onnxscript is missing; it is in the extra dev")
+    new = [(16, 16), (32, 24), (100, 37), (5, 84)]
+
+    class Resized(torch.nn.Module):
+        def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+            return tuple(RESIZE[mode](images, size, False) for size in new)
+
+    images = torch.rand(2, 192, *old, generator=torch.Generator().manual_seed(0))
+    traced = torch.export.export(Resized(), (images,))
+    with warnings.catch_warnings():
+        for category in (DeprecationWarning, FutureWarning):
+            warnings.simplefilter("ignore", category)  # of the exporter itself
+        program = torch.onnx.export(traced, (images,), dynamo=True, opset_version=18, external_data=False, verbose=False)
+    assert program is not None
+    core = openvino.Core()
+    model = core.read_model(program.model_proto.SerializeToString(), b"")
+    there = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})([images.numpy()])
+    for index, size in enumerate(new):
+        expected = F.interpolate(images, size, mode=mode, align_corners=False, antialias=True)
+        np.testing.assert_allclose(there[index], expected.numpy(), rtol=0, atol=1e-5)
 
 
 def test_squares_are_unchanged() -> None:

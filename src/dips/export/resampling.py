@@ -38,17 +38,19 @@ def antialiased(images: Tensor, size: tuple[int, int], kernel: Callable[[Tensor]
         kernel: weights at distances from the centre, in pixels of the coarser of both images; 0 beyond ``reach``.
     """
     count, channels, height, width = images.shape
-    rows = _columns(images.reshape(count * channels, 1, height, width).mT, size[0], kernel, reach).mT
-    return _columns(rows, size[1], kernel, reach).reshape(count, channels, *size)
+    rows = _rows(images.reshape(count * channels, 1, height, width), size[0], kernel, reach)
+    return _rows(rows.mT, size[1], kernel, reach).mT.reshape(count, channels, *size)
 
 
-def _columns(images: Tensor, new: int, kernel: Callable[[Tensor], Tensor], reach: int) -> Tensor:
-    """Resize images ``(N, 1, H, W)`` along their last axis.
+def _rows(images: Tensor, new: int, kernel: Callable[[Tensor], Tensor], reach: int) -> Tensor:
+    """Resize images ``(N, 1, H, W)`` to ``new`` rows.
 
     The weights repeat after ``new / gcd`` pixels of the result: each of those is a channel of a convolution that strides over
     as many pixels as they cover. Weights beyond the edge are left out by dividing by the sum of the others.
+
+    It strides down, not across: OpenVINO 2026.4 gets strided convolutions wrong whose result is one pixel wide.
     """
-    old = images.shape[-1]
+    old = images.shape[-2]
     if old == new:
         return images
     repeats = math.gcd(old, new)
@@ -56,13 +58,13 @@ def _columns(images: Tensor, new: int, kernel: Callable[[Tensor], Tensor], reach
     halo = math.ceil(reach * max(scale, 1.0))
     cells = torch.arange(stride + 2 * halo, dtype=torch.float32) - halo + 0.5
     centres = (torch.arange(phases, dtype=torch.float32)[:, None] + 0.5) * scale
-    weights = kernel((cells - centres) / max(scale, 1.0))[:, None, None]
+    weights = kernel((cells - centres) / max(scale, 1.0))[:, None, :, None]
 
     def resize(images: Tensor) -> Tensor:
-        said = F.conv2d(images, weights, stride=(1, stride), padding=(0, halo))
-        return said.permute(0, 2, 3, 1).reshape(-1, 1, images.shape[2], new)
+        said = F.conv2d(images, weights, stride=(stride, 1), padding=(halo, 0))
+        return said.transpose(1, 2).reshape(-1, 1, new, images.shape[3])
 
-    return resize(images) / resize(torch.ones(1, 1, 1, old))
+    return resize(images) / resize(torch.ones(1, 1, old, 1))
 
 
 def _linear(distance: Tensor) -> Tensor:
