@@ -28,7 +28,7 @@ from dips.harvest.scored_photos import ScoredPhotos, score_photos
 from dips.harvest.squares import SquareReader, read_square
 from dips.harvest.store import Store, network_hash
 from dips.models.backbones import Transformer, load_transformer
-from dips.models.classifier import Classifier, LinearProbe
+from dips.models.classifier import Classifier, LinearProbe, balance_classes
 from dips.models.frozen import FrozenNetworks, Look
 from dips.models.inputs import to_tensor
 from dips.models.linear_map import LinearMaps
@@ -255,6 +255,7 @@ class _Preparation:
                     yield (images.flip(-1) if (epoch + step) % 2 else images), labels[part]
 
             self.classifier.fit_full(batches, epochs=settings.epochs, lr=settings.lr, device=self.device)
+        balance_classes(self.classifier.head, labels, settings.balance)
         self.classifier.to(self.device).freeze()
 
     @torch.no_grad()
