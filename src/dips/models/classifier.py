@@ -117,7 +117,7 @@ def balance_classes(head: nn.Linear, labels: Tensor, strength: float) -> None:
     counts = torch.bincount(labels, minlength=head.out_features)
     shift = torch.where(counts > 0, counts / counts.max(), 1.0).log()
     with torch.no_grad():
-        head.bias -= strength * shift.to(head.bias)
+        head.bias.sub_(strength * shift.to(head.bias))
 
 
 def _choose_penalty(x: Tensor, y: Tensor, classes: int) -> tuple[float, float]:
