@@ -243,8 +243,6 @@ def test_a_header_that_claims_too_much_is_named(tmp_path: Path) -> None:
         (np.full((4, 4), np.nan), "without NaN"),
         (np.array([[0.5, np.inf]]), r"\[0, 1\]"),
         (np.array([[0.0, 1.001]]), r"\[0, 1\].*divide it by its maximum"),
-        (np.array([[0.0, 1.0000001]], np.float32), r"not in \[0, 1\.00000012\]; that is rounding: clip it to \[0, 1\]"),
-        (np.array([[-1e-9, 1.0]]), r"not in \[-1e-09, 1\]; that is rounding"),
         (np.array([[0.2, 1.00049]], np.float16), "divide it by its maximum"),
         (np.array([[-0.1, 1.0]]), r"\[-0\.1, 1\]"),
         (np.arange(256, dtype=np.uint8).reshape(16, 16), r"not in \[0, 255\]; divide it by its maximum"),

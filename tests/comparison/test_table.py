@@ -172,7 +172,7 @@ def test_the_folder_holds_record_table_and_curves(comparison: Record, tmp_path: 
     ]
     assert sorted(folder.iterdir()) == sorted(paths)
     written = json.loads(paths[0].read_text())
-    assert next(iter(written)) == "schema_version" and written == {"schema_version": 1, **comparison}
+    assert next(iter(written)) == "schema_version" and written == {"schema_version": 1, "problems": [], **comparison}
     assert paths[1].read_text(encoding="utf-8") == markdown(comparison)
     assert paths[2].read_text(encoding="utf-8") == latex(comparison)
     nothing = {**comparison, "methods": []}

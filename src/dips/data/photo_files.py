@@ -24,6 +24,7 @@ __all__ = [
     "SUFFIXES",
     "VIDEOS",
     "PhotoFiles",
+    "each_photo",
     "expand",
     "find_images",
     "gather_images",
@@ -60,6 +61,7 @@ _FOREIGN = _words(
     ".onnx .safetensors .mp3 .wav .m4a .xmp .aae .thm .lrv .lrf .srt .vtt .gpx .kml .kmz .shp .shx .dbf .prj .cpg .tfw .jgw "
     ".sqlite .sqlite-wal .sqlite-shm .sqlite-journal .pgw .wld .ovr .md5 .sha1 .sha256 .sig .lock"
 )
+_LEFT_OUT = VIDEOS | _OTHER_PICTURES | _UNCERTAIN
 _RESULTS = (
     (".unfinished.json",),  # of dips predict, while it works
     ("predictions.json", "json", "maps"),
@@ -123,17 +125,25 @@ def gather_images(photos: str | Path | Iterable[str | Path]) -> list[Path]:
         DataError: there are no photos.
     """
     items = [Path(photos)] if isinstance(photos, str | Path) else list(map(Path, photos))
-    paths: list[Path] = []
+    paths = list(each_photo(items))
+    if not paths:
+        raise DataError(f"no photo in {', '.join(map(str, items)) or 'an empty list'}; give photos or folders with photos")
+    return paths
+
+
+def each_photo(items: Iterable[Path]) -> Iterator[Path]:
+    """Yield photos, and those below folders, in order; what is left out is logged.
+
+    Raises:
+        DataError: no file fits a pattern.
+    """
     for item in expand(items):
         if item.is_dir():
             found = find_images(item)
             log_left_out(found.problems)
-            paths += found.photos
+            yield from found.photos
         else:
-            paths.append(item)
-    if not paths:
-        raise DataError(f"no photo in {', '.join(map(str, items)) or 'an empty list'}; give photos or folders with photos")
-    return paths
+            yield item
 
 
 def expand(items: Iterable[Path]) -> Iterator[Path]:
@@ -165,8 +175,7 @@ def log_left_out(problems: Iterable[Problem]) -> None:
 def is_photo(path: Path) -> bool:
     """Return whether a file counts as a photo, by its suffix or, where that tells nothing, by its first bytes."""
     suffix = path.suffix.lower()
-    known = suffix in _FOREIGN | VIDEOS | _OTHER_PICTURES | _UNCERTAIN
-    return suffix in SUFFIXES or (not known and _kind(path).group == "photo")
+    return suffix in SUFFIXES or (suffix not in _FOREIGN and suffix not in _LEFT_OUT and _kind(path).group == "photo")
 
 
 def _kind(path: str | Path) -> Kind:
@@ -247,7 +256,7 @@ class _Walk:
             return self._leave_out(entry, inside, "pipes or devices")
         if suffix in SUFFIXES:
             return True
-        if suffix in VIDEOS | _OTHER_PICTURES | _UNCERTAIN or entry.name.endswith("~"):
+        if suffix in _LEFT_OUT or entry.name.endswith("~"):
             group = "video" if suffix in VIDEOS else "picture" if suffix in _OTHER_PICTURES else ""
             return self._leave_out(entry, inside, suffix, group)
         kind = _kind(entry.path)

@@ -209,6 +209,7 @@ def _predictor(
         classes=meta.classes,
         background=meta.background,
         photo_side=meta.photo_side,
+        depth=inputs.depth,
     )
 
 

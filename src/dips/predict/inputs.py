@@ -18,7 +18,7 @@ from PIL import Image
 
 from dips.data.depth import Depth, Shown
 from dips.data.images import MAX_PIXELS, ByteImage, image_size, picture_pixels, read_image_bytes, upright_size
-from dips.data.photo_files import expand, find_images, log_left_out
+from dips.data.photo_files import each_photo
 from dips.errors import DataError, ImageError
 
 __all__ = ["Photo", "Picture", "gather_photos"]
@@ -102,13 +102,7 @@ def gather_photos(photos: Photo | Iterable[Photo], *, is_told: bool) -> Iterable
 def _each(items: Iterable[Any]) -> Iterator[Path | Picture]:
     for number, item in enumerate(items):
         if isinstance(item, str | os.PathLike):
-            for path in expand([Path(item)]):
-                if path.is_dir():
-                    found = find_images(path)
-                    log_left_out(found.problems)
-                    yield from found.photos
-                else:
-                    yield path
+            yield from each_photo([Path(item)])
         else:
             yield Picture.of(Path(f"picture-{number}"), item)
 
