@@ -57,4 +57,4 @@ def predict(
     todo = folder.begin()
     for prediction in track(predictor.photos(todo, folder.skip), "predict", total=len(todo)):
         folder.write(prediction)
-    return filled(folder.finish(), out, told)
+    return filled(folder.finish(), folder.skipped, out, told)
