@@ -160,11 +160,8 @@ class _Preparation:
             proposals = self._proposals(linear, labels)
             accuracy["linear_probe"] = _probe_accuracy(proposals.harvest, labels, count, len(self.train.classes))
         seconds += time.perf_counter() - started
-        log(
-            "validation accuracy: "
-            + ", ".join(f"{name} {value:.1f}%" for name, value in accuracy.items())
-            + f"; classifier, {by_class.words()}"
-        )
+        probe = f", linear_probe {accuracy['linear_probe']:.1f}%" if proposals is not None else ""
+        log(f"validation accuracy: classifier {plain:.1f}% ({by_class.words()}){probe}")
         return TrainingInputs(
             self.train,
             self.val,
