@@ -49,7 +49,7 @@ def test_finds_unreadable_files_copies_and_leaks(class_folders: Path, make_photo
     make_photo(train / "none" / "large.png", (90, 50), seed=98)
     report = check_data(class_folders)
     found = [(p.path.name, p.message) for p in report.problems]
-    assert [name for name, _ in found] == ["leak.jpg", "2.jpg", "again.jpg", "0.jpg", "1.jpg", "train"]
+    assert [name for name, _ in found] == ["leak.jpg", "2.jpg", "again.jpg", "0.jpg", "1.jpg", "small.png", "train"]
     for (_, message), words in zip(
         found,
         (
@@ -58,6 +58,7 @@ def test_finds_unreadable_files_copies_and_leaks(class_folders: Path, make_photo
             "the same photo as",
             "left out, as it is not a photo",
             "left out, as it cannot be read: image file is truncated",
+            "has only 9 x 5 pixels",
             r"fewer than 10 training photos, .*'none' \(4\), 'tower' \(5\)",  # readable ones
         ),
         strict=True,
@@ -65,7 +66,7 @@ def test_finds_unreadable_files_copies_and_leaks(class_folders: Path, make_photo
         assert re.search(words, message), message
     assert report.usable and report.splits[0].photos == 11 and report.splits[0].readable == 9
     assert report.splits[0].sizes == ((9, 5), (32, 24), (90, 50))
-    assert "unreadable: 2" in report.render() and "and 4 more problems" in report.render(most=2)
+    assert "unreadable: 2" in report.render() and "and 5 more problems" in report.render(most=2)
     assert report.render().splitlines()[-1] == "usable, without 2 photos that cannot be read, for training"
 
 
@@ -151,3 +152,10 @@ def test_real_photos(real_data: Path) -> None:
     report = check_data(real_data / "insulators" / "test")
     assert report.usable and report.splits[0].readable == 353 and report.splits[0].boxes == 230
     assert not [p for p in report.problems if "turned" in p.message or "cannot" in p.message]
+
+
+@pytest.mark.parametrize("size", [(9, 7), (300, 12), (1, 1)])
+def test_photos_too_small_to_show_anything(class_folders: Path, make_photo: MakePhoto, size: tuple[int, int]) -> None:
+    make_photo(class_folders / "train" / "tower" / "icon.png", size)
+    (problem,) = (found for found in check_data(class_folders).problems if "training photos" not in found.message)
+    assert problem.path.name == "icon.png" and f"has only {size[0]} x {size[1]} pixels" in problem.message

@@ -99,7 +99,7 @@ def test_a_training_split_without_a_photo_that_can_be_read(tmp_path: Path, make_
     make_photo(tmp_path / "test" / "tower" / "1.jpg")
     (tmp_path / "train" / "tower").mkdir(parents=True)
     (tmp_path / "train" / "tower" / "1.cr2").touch()
-    with pytest.raises(DataError, match=r"train: no photos found (?s:.*)1 \.cr2 \(1\.cr2\) is left out"):
+    with pytest.raises(DataError, match=r"train: no photos found (?s:.*)1 \.cr2 \(such as 1\.cr2\) is left out"):
         load_data(tmp_path)
 
 

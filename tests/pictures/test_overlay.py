@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
 from dips.data.images import read_image
 from dips.errors import DataError
-from dips.pictures.drawing import DARK, GROUND_TRUTH, PREDICTED, Colour, Picture, heat_colours
+from dips.pictures.drawing import DARK, GROUND_TRUTH, OUTLINE, PREDICTED, Colour, Pen, Picture, heat_colours, key_size
 from dips.pictures.overlay import thumbnail
 from dips.predict.prediction import Prediction
 
@@ -45,11 +46,48 @@ def test_true_boxes_are_dashed_in_another_colour(make_prediction: MakePrediction
 
 def test_heat_leaves_cold_pixels_alone(make_prediction: MakePrediction) -> None:
     prediction = make_prediction((200, 160), (60, 50, 140, 120))
-    picture = prediction.overlay(grey(200, 160), legend=False)
+    picture = prediction.overlay(grey(200, 160), heat=True, legend=False)
     assert (picture[130:, :] == 90).all()
     inside = picture[85, 100].astype(int)
     expected = heat_colours()[204].astype(int)
     assert np.abs(inside - 90).max() > 30 and np.sign(inside - 90).tolist() == np.sign(expected - 90).tolist()
+
+
+def test_the_object_can_be_seen_unless_heat_is_asked_for(make_prediction: MakePrediction) -> None:
+    photo = np.random.default_rng(0).integers(0, 255, (160, 200, 3), dtype=np.uint8)
+    prediction = make_prediction((200, 160), (60, 50, 140, 120))
+    inside = np.s_[56:114, 66:134]
+    assert (prediction.overlay(photo)[inside] == photo[inside]).all()
+    assert (prediction.overlay(photo, heat=True)[inside] != photo[inside]).any(axis=2).mean() > 0.95
+
+
+@pytest.mark.parametrize("size", [(200, 150), (200, 266), (160, 240), (120, 400), (256, 256), (3840, 2160)])
+@pytest.mark.parametrize(("heat", "truth"), [(False, False), (True, False), (False, True), (True, True)])
+def test_the_legend_is_never_cut(make_prediction: MakePrediction, size: tuple[int, int], heat: bool, truth: bool) -> None:
+    """It lies within the photo and explains all that is drawn: the colours of each of its entries are there."""
+    width, height = size
+    prediction = make_prediction(size, (width // 3, height // 3, width // 2, height // 2))
+    true_boxes = [[width // 3, height // 3, width // 2 + 2, height // 2 + 2]] if truth else None
+    plain, drawn = (prediction.overlay(grey(*size), true_boxes, heat=heat, legend=legend) for legend in (False, True))
+    rows, columns = (np.flatnonzero((plain != drawn).any(axis=(1 + axis, 2))) for axis in (0, -1))
+    names = ["predicted", *["true"] * truth, *["score"] * heat, "mask"]
+    pen = Pen.of(*size)
+    draw = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    expected = key_size(draw, names, pen, width)
+    assert (columns[-1] + 1 - columns[0], rows[-1] + 1 - rows[0]) == expected
+    legend = drawn[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    edge = np.concatenate([legend[0], legend[-1], legend[:, 0], legend[:, -1]])
+    assert (edge == DARK).all()  # no letter touches the border
+    assert has(legend, PREDICTED).any() and has(legend, GROUND_TRUTH).any() == truth and has(legend, OUTLINE).any()
+
+
+@pytest.mark.parametrize("size", [(60, 200), (90, 86), (300, 40)])
+def test_a_photo_without_room_has_no_legend_rather_than_half_of_it(
+    make_prediction: MakePrediction, size: tuple[int, int]
+) -> None:
+    prediction = make_prediction(size, (10, 10, 30, 30))
+    plain, drawn = (prediction.overlay(grey(*size), heat=True, legend=legend) for legend in (False, True))
+    assert (plain == drawn).all()
 
 
 def test_heat_colours_grow_brighter() -> None:

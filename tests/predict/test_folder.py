@@ -99,6 +99,18 @@ def test_what_is_written(tmp_path: Path, make_photo: MakePhoto) -> None:
     assert read_image(out / "overlays/a/x.jpg").shape == (24, 32, 3)
 
 
+@pytest.mark.parametrize("kinds", ["overlays", "heatmaps", "overlays,heatmaps"])
+def test_only_heatmaps_hide_what_is_below(tmp_path: Path, make_photo: MakePhoto, kinds: str) -> None:
+    photo = make_photo(tmp_path / "x.png", (160, 120))
+    fill(plan([photo], tmp_path / "out", parse_formats(kinds)))
+    assert {file.partition("/")[0] for file in files(tmp_path / "out") if file.endswith(".jpg")} == set(kinds.split(","))
+    inside = np.s_[25:40, 20:140]  # of the object
+    for kind in kinds.split(","):
+        drawn = read_image(tmp_path / "out" / kind / "x.jpg")
+        difference = np.abs(drawn.astype(int) - read_image(photo))[inside].mean()
+        assert difference > 40 if kind == "heatmaps" else difference < 4, kind
+
+
 @pytest.mark.parametrize("kinds", ["json", "masks,voc,csv"])
 def test_what_was_written_is_not_predicted(tmp_path: Path, make_photo: MakePhoto, kinds: str) -> None:
     make_photo(tmp_path / "x.jpg")

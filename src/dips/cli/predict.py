@@ -23,8 +23,9 @@ def predict(
         str,
         Parameter(
             name="--format",
-            help="What to write, separated by commas: json (always written), overlays (the photos with boxes and masks drawn "
-            "in), masks (PNG, 255 on objects), coco, yolo, yolo-seg, voc, labelstudio, geojson, csv.",
+            help="What to write, separated by commas: json (always written), overlays (the photos with boxes and outlines of "
+            "the masks drawn in), heatmaps (the same over the colours of the score map), masks (PNG, 255 on objects), coco, "
+            "yolo, yolo-seg, voc, labelstudio, geojson, csv.",
         ),
     ] = "json,overlays",
     tile: Tile = None,

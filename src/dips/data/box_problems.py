@@ -50,6 +50,7 @@ def box_problems(source: Path, photos: Iterable[tuple[Sample, Size | None]]) -> 
         photos: each with its own size after EXIF rotation; None where it is unknown.
     """
     found, together = list[Problem](), _Together()
+    small = list[Problem]()
     for sample, size in photos:
         if sample.boxes is None or not sample.boxed:
             continue
@@ -64,7 +65,14 @@ def box_problems(source: Path, photos: Iterable[tuple[Sample, Size | None]]) -> 
                 "correct them"
             )
             found.append(Problem(sample.path, message))
-    return [*(Problem(source, message) for message in together.messages()), *found]
+        if count := sum(min(box[2] - box[0], box[3] - box[1]) < 1 for box in boxes):
+            message = (
+                f"{count} of its {len(boxes)} boxes are smaller than a pixel, as fractions of the photo's size are; they are "
+                "used as they are; correct them"
+            )
+            small.append(Problem(sample.path, message))
+    messages = [Problem(source, message) for message in together.messages()]
+    return [*messages, *found, *(small if together.longest >= 2 else [])]
 
 
 def _contradicts(size: Size, frame: Size) -> bool:

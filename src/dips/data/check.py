@@ -26,6 +26,7 @@ from dips.types import DataSet, Problem, Sample
 __all__ = ["DataReport", "SplitReport", "check_data"]
 
 _PHOTOS_AT_A_TIME = 256
+_TINY = 16  # pixels; a photo with a shorter side is a thumbnail or an icon
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,7 @@ def check_data(
             photos.append((sample, size))
             if shown is not None:
                 deep.append((sample.path, shown))
-        others += [*box_problems(dataset.root, photos), *_check_depth(dataset.root, deep)]
+        others += [*box_problems(dataset.root, photos), *_check_depth(dataset.root, deep), *_check_sizes(photos)]
         parts[name] = dataclasses.replace(dataset, samples=tuple(sample for sample, _ in photos))
         splits.append(_summary(dataset, [size for _, size in photos]))
         if not photos:
@@ -203,6 +204,13 @@ def _check_depth(root: Path, photos: Sequence[tuple[Path, Shown]]) -> Iterator[P
         which = "uses" if one else f"{len(group)} photos (the first is {first.name}) use"
         what = f"{which} a small part of {kind}, values {scale_words(used)}: {how} (data.depth names other values)"
         yield Problem(first if one else root, what)
+
+
+def _check_sizes(photos: Sequence[tuple[Sample, Size]]) -> Iterator[Problem]:
+    for sample, (width, height) in photos:
+        if min(width, height) < _TINY:
+            what = f"has only {width} x {height} pixels; it is used as it is; remove it if it is a thumbnail or an icon"
+            yield Problem(sample.path, what)
 
 
 def _summary(dataset: DataSet, sizes: list[Size]) -> SplitReport:

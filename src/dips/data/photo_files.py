@@ -198,7 +198,7 @@ class _Tally:
     def counted(self) -> str:
         kinds = [f"{count} {kind}" for kind, count in self.kinds.most_common(_MOST_KINDS)]
         rest = self.kinds.total() - sum(count for _, count in self.kinds.most_common(_MOST_KINDS))
-        return ", ".join(kinds) + (f" and {rest} of other kinds" if rest else "") + f" ({self.first})"
+        return ", ".join(kinds) + (f" and {rest} of other kinds" if rest else "") + f" (such as {self.first})"
 
     def message(self) -> str:
         verb = "is" if self.kinds.total() == 1 else "are"
@@ -253,7 +253,7 @@ class _Walk:
             return False
         is_lost_link = entry.is_symlink() and not os.path.exists(entry)  # stays a photo, so that it is reported
         if not entry.is_file() and not is_lost_link:
-            return self._leave_out(entry, inside, "pipes or devices")
+            return self._leave_out(entry, inside, f"{suffix or 'without suffix'} that is a pipe or a device")
         if suffix in SUFFIXES:
             return True
         if suffix in _LEFT_OUT or entry.name.endswith("~"):

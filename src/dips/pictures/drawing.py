@@ -6,6 +6,7 @@ boxes dashed, so that colours need not be told apart.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -141,24 +142,53 @@ def tag(draw: ImageDraw.ImageDraw, words: str, x: float, y: float, pen: Pen, pap
     return x, y, x + w, y + h
 
 
-def key_size(draw: ImageDraw.ImageDraw, names: Sequence[str], pen: Pen) -> tuple[float, int]:
+def key_size(draw: ImageDraw.ImageDraw, names: Sequence[str], pen: Pen, room: float = math.inf) -> tuple[int, int]:
     """Return the width and height in pixels of :func:`draw_key`."""
-    gap = pen.font // 2
-    words = sum(2 * pen.font + gap // 2 + text_width(draw, name, pen.font) + gap for name in names)
-    return words + gap, pen.font + 4 * pen.pad
+    rows = _key_rows(draw, names, pen, room)
+    width = max((sum(_entry_width(draw, name, pen) for name in row) for row in rows), default=0)
+    return math.ceil(width + pen.font // 2), len(rows) * _row_height(pen) + 2 * pen.pad
 
 
-def draw_key(draw: ImageDraw.ImageDraw, names: Sequence[str], x: float, y: float, pen: Pen) -> None:
-    """Draw one line that explains ``predicted`` and ``true`` boxes, the outline of the ``mask``, and the colours.
+def draw_key(draw: ImageDraw.ImageDraw, names: Sequence[str], x: float, y: float, pen: Pen, room: float = math.inf) -> None:
+    """Explain ``predicted`` and ``true`` boxes, the outline of the ``mask``, and the colours, in as many lines as it takes.
 
     Args:
         names: which of them; any other name is written beside the colours.
         x, y: its upper left corner.
+        room: its greatest width in pixels; only a single entry may be wider.
     """
+    width, height = key_size(draw, names, pen, room)
+    draw.rectangle((x, y, x + width - 1, y + height - 1), fill=DARK)
+    for number, row in enumerate(_key_rows(draw, names, pen, room)):
+        _draw_key_row(draw, row, x + pen.font // 2, y + pen.pad + (number + 0.5) * _row_height(pen), pen)
+
+
+def _key_rows(draw: ImageDraw.ImageDraw, names: Sequence[str], pen: Pen, room: float) -> list[list[str]]:
+    """Break the entries into lines."""
+    rows: list[list[str]] = []
+    left = 0.0
+    for name in names:
+        width = _entry_width(draw, name, pen)
+        if not rows or width > left:
+            rows.append([])
+            left = room - pen.font // 2
+        rows[-1].append(name)
+        left -= width
+    return rows
+
+
+def _entry_width(draw: ImageDraw.ImageDraw, name: str, pen: Pen) -> float:
+    """Return the width of a swatch, its name and the gap after it."""
+    gap = pen.font // 2
+    return 2 * pen.font + gap // 2 + text_width(draw, name, pen.font) + gap
+
+
+def _row_height(pen: Pen) -> int:
+    return pen.font + 2 * pen.pad
+
+
+def _draw_key_row(draw: ImageDraw.ImageDraw, names: Sequence[str], left: float, middle: float, pen: Pen) -> None:
     swatch, gap = 2 * pen.font, pen.font // 2
-    width, height = key_size(draw, names, pen)
-    draw.rectangle((x, y, x + width, y + height), fill=DARK)
-    left, middle = x + gap, y + height / 2
     small = Pen(line=max(1, pen.font // 8), font=pen.font, pad=pen.pad)
     for name in names:
         frame = (left, round(middle - pen.font * 0.4), left + swatch - 1, round(middle + pen.font * 0.4))
@@ -172,7 +202,7 @@ def draw_key(draw: ImageDraw.ImageDraw, names: Sequence[str], x: float, y: float
             for step, (r, g, b) in enumerate(heat_colours()[np.linspace(0, 255, swatch).astype(int)].tolist()):
                 draw.line((left + step, frame[1], left + step, frame[3]), fill=(r, g, b))
         draw.text((left + swatch + gap // 2, middle), name, OUTLINE, font_for(name, pen.font), anchor="lm")
-        left += key_size(draw, [name], pen)[0] - gap
+        left += _entry_width(draw, name, pen)
 
 
 def text_width(draw: ImageDraw.ImageDraw, text: str, size: int) -> float:

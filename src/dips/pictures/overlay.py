@@ -1,4 +1,4 @@
-"""A photo with its heat map, the outline of its mask and its boxes.
+"""A photo with its boxes, the outline of its mask and, if wanted, its heat map.
 
 In: a photo ``HWC uint8`` and its prediction. Out: pictures ``HWC uint8``, drawn with :mod:`dips.pictures.drawing`.
 """
@@ -31,7 +31,7 @@ def overlay(
     score_map: FloatArray,
     mask: NDArray[np.bool_],
     true_boxes: ArrayLike | None = None,
-    heat: bool = True,
+    heat: bool = False,
     legend: bool = True,
 ) -> Picture:
     """Draw everything that was predicted on a photo.
@@ -44,8 +44,9 @@ def overlay(
         score_map: ``(h, w)`` in [0, 1], of any size; it covers the whole photo.
         mask: ``(H, W)``, all objects together; its outline is drawn.
         true_boxes: ground truth, ``(K, 4)`` as ``boxes``, drawn dashed; None where it is unknown.
-        heat: blend the score map over the photo, more opaque for higher scores.
-        legend: explain the colours in the corner where the score is lowest, if the photo is large enough.
+        heat: blend the score map over the photo, more opaque for higher scores; it hides much of the object.
+        legend: explain all that is drawn, in the corner where the score is lowest; left out where a word is wider than the
+            photo, or all of it higher than a quarter.
 
     Returns:
         ``(H, W, 3) uint8``; the photo itself is unchanged.
@@ -69,7 +70,7 @@ def overlay(
     if legend:
         is_drawn = {"predicted": bool(tags), "true": len(ground_truth) > 0, "score": heat, "mask": bool(mask.any())}
         names = [name for name, drawn in is_drawn.items() if drawn]
-        _legend(draw, names, (width, height), score_map, boxes, taken, pen)
+        _legend(draw, names, (width, height), score_map, np.concatenate([boxes, ground_truth]), taken, pen)
     return np.array(picture, dtype=np.uint8)
 
 
@@ -109,12 +110,10 @@ def _legend(
     taken: list[Rect],
     pen: Pen,
 ) -> None:
-    """Draw one line in a corner; entries that do not fit are dropped, the least important first."""
+    """Draw it in a corner, whole or not at all: half of it would explain the wrong things."""
     width, height = size
-    while names and key_size(draw, names, pen)[0] > width:
-        names.pop()
-    w, h = key_size(draw, names, pen)
-    if not names or h * 5 > height:
+    w, h = key_size(draw, names, pen, width)
+    if not names or w > width or h * 4 > height:
         return
 
     def hidden(corner: tuple[int, int]) -> float:
@@ -126,8 +125,8 @@ def _legend(
         covered = sum(_meet(rect, (box[0], box[1], box[2], box[3])) for box in boxes)
         return float(score_map[y0:y1, x0:x1].mean()) + covered + 10 * sum(_meet(rect, other) for other in taken)
 
-    corners = [(round(width - w), height - h), (0, height - h), (round(width - w), 0), (0, 0)]
-    draw_key(draw, names, *min(corners, key=hidden), pen)
+    corners = [(width - w, height - h), (0, height - h), (width - w, 0), (0, 0)]
+    draw_key(draw, names, *min(corners, key=hidden), pen, width)
 
 
 def _meet(a: Rect, b: Rect) -> bool:

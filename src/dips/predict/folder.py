@@ -3,7 +3,8 @@
 In: photos, and their predictions one at a time. Out::
 
     json/NAME.json    maps/NAME.png        of each photo its objects, and its score map
-    overlays/NAME.jpg masks/NAME.png       what was asked for, per photo
+    overlays/NAME.jpg heatmaps/NAME.jpg masks/NAME.png
+                                           what was asked for, per photo
     predictions.json  coco.json  ...       all photos in one file; formats of other tools (dips.formats)
     skipped.json                           photos that could not be read, if there are any
 
@@ -23,10 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from dips import formats
+from dips.data.images import read_scaled
 from dips.errors import ConfigError, ImageError
 from dips.formats.records import PredictionRecord, SkippedRecords, read_prediction, skipped_records
 from dips.predict.naming import name_photos, stems_of, texts_of
-from dips.predict.prediction import Prediction
+from dips.predict.prediction import MAX_OVERLAY_SIDE, Prediction
 from dips.predict.results import MARK, Found, locate, read_records
 from dips.system.console import log
 from dips.system.files import as_text, atomic_file, is_temporary
@@ -37,7 +39,7 @@ from dips.types import Problem
 
 __all__ = ["FORMATS", "PredictionFolder", "parse_formats"]
 
-FORMATS = ("json", "overlays", "masks", *(name for name in formats.FORMATS if name != "json"))
+FORMATS = ("json", "overlays", "heatmaps", "masks", *(name for name in formats.FORMATS if name != "json"))
 _LABELS = {
     "model": "another model",
     "file": "another exported file",
@@ -45,7 +47,7 @@ _LABELS = {
     "formats": "another --format",
     "photos": "other photos",
 }
-_SUFFIXES = {"json": ".json", "overlays": ".jpg", "maps": ".png", "masks": ".png"}
+_SUFFIXES = {"json": ".json", "overlays": ".jpg", "heatmaps": ".jpg", "maps": ".png", "masks": ".png"}
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
@@ -164,11 +166,10 @@ class PredictionFolder:
         prediction.write_map(self._file("maps", path))
         if "masks" in self.formats:
             prediction.write_mask(self._file("masks", path))
-        if "overlays" in self.formats:
-            try:
-                self._write_overlay(prediction)
-            except ImageError as error:  # moved or damaged since it was predicted; its objects are not lost
-                self.skip(path, f"{error}; its boxes are kept, the overlay is missing")
+        try:
+            self._write_pictures(prediction)
+        except ImageError as error:  # moved or damaged since it was predicted; its objects are not lost
+            self.skip(path, f"{error}; its boxes are kept, the overlay is missing")
         record = prediction.record(
             path=_path_text(path),
             name=self.names[path],
@@ -177,11 +178,16 @@ class PredictionFolder:
         )
         write_json(self._file("json", path), record, indent=1)  # the last file: it says that the photo is done
 
-    def _write_overlay(self, prediction: Prediction) -> None:
+    def _write_pictures(self, prediction: Prediction) -> None:
+        kinds = [kind for kind in ("overlays", "heatmaps") if kind in self.formats]
+        if not kinds:
+            return
         path = prediction.path if self.beside is None else locate(prediction.path, self.beside)
-        data = prediction.overlay_jpeg(path)
-        with atomic_file(self._file("overlays", prediction.path), "wb") as file:
-            file.write(data)
+        pixels = read_scaled(path, prediction.scale, max_side=MAX_OVERLAY_SIDE)
+        for kind in kinds:
+            data = prediction.overlay_jpeg(pixels, heat=kind == "heatmaps")
+            with atomic_file(self._file(kind, prediction.path), "wb") as file:
+                file.write(data)
 
     def finish(self) -> Found:
         """Write the files that are about all photos, and return what was found; the folder is complete then.

@@ -271,9 +271,14 @@ class Prediction:
         _write_png(self.mask.view(np.uint8) * np.uint8(255), path)
 
     def overlay(
-        self, photo: ByteImage, true_boxes: ArrayLike | None = None, *, heat: bool = True, legend: bool = True
+        self, photo: ByteImage, true_boxes: ArrayLike | None = None, *, heat: bool = False, legend: bool = True
     ) -> ByteImage:
-        """Return the photo ``(H, W, 3) uint8`` RGB with everything that was predicted drawn on it.
+        """Return the photo ``(H, W, 3) uint8`` RGB with boxes, outlines and the class drawn on it.
+
+        Args:
+            true_boxes: ground truth, ``(K, 4)`` as ``boxes``, drawn dashed; None where it is unknown.
+            heat: lay the colours of the score map over the photo, too.
+            legend: explain what is drawn, where there is room.
 
         Raises:
             DataError: the photo's size is not that of the prediction.
@@ -297,18 +302,19 @@ class Prediction:
             legend=legend,
         )
 
-    def overlay_jpeg(self, photo: Path | ByteImage) -> bytes:
+    def overlay_jpeg(self, photo: Path | ByteImage, *, heat: bool = False) -> bytes:
         """Return the overlay on the photo as JPEG, its longer side at most :data:`MAX_OVERLAY_SIDE` pixels.
 
         Args:
             photo: its file, or its pixels ``(H, W, 3)`` RGB.
+            heat: see :meth:`overlay`.
 
         Raises:
             ImageError: the photo cannot be read.
         """
         pixels = read_scaled(photo, self.scale, max_side=MAX_OVERLAY_SIDE) if isinstance(photo, Path) else photo
         size = fitted_size(self.size, MAX_OVERLAY_SIDE)
-        picture = self.at(size).overlay(resize_image(pixels, size))
+        picture = self.at(size).overlay(resize_image(pixels, size), heat=heat)
         return encode_image(picture, ".jpg", cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY)
 
     def save(self, folder: str | Path, photo: Photo | None = None) -> None:

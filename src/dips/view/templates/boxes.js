@@ -4,9 +4,28 @@
 function select(index) {
   app.selected = boxes()[index] ? index : -1;
   const box = boxes()[app.selected];
+  if (box) stage.hidden = false;
   if (box) say(`Box ${app.selected + 1} of ${boxes().length}, ${box.label}, ${kindText(app.current, box)}`);
   paintBoxes();
   paint();
+}
+
+// Returns the selected box where it can be seen; else undefined, and says why.
+function chosenBox() {
+  const box = boxes()[app.selected];
+  if (!box) say(boxes().length ? "No box is selected: Tab selects one" : "There is no box in this photo: n draws one");
+  return box && !unseen() ? box : undefined;
+}
+
+// Nothing is decided about boxes that are hidden, or on a photo that is not there: returns whether that is so, and says it.
+function unseen() {
+  if (!stage.image) say($("missing").hidden ? "The photo is still loading" : "The photo cannot be shown, so nothing about it can be checked");
+  else if (stage.hidden && boxes().length) {
+    stage.hidden = false;
+    paint();
+    say("The boxes were hidden and are shown now: look, and press the key again");
+  } else return false;
+  return true;
 }
 
 // A changed box counts as accepted; once all boxes are accepted the photo is reviewed.
@@ -15,8 +34,11 @@ function acceptedWith(index, parts) {
   return { boxes: next, reviewed: photo().state.reviewed || next.every((box) => box.accepted) };
 }
 
-function replaceBox(index, parts, later = false) {
-  change(app.current, acceptedWith(index, parts), later);
+function replaceBox(index, parts, what, later = false) {
+  const next = acceptedWith(index, parts);
+  const ends = next.reviewed && !photo().state.reviewed;
+  change(app.current, next, later);
+  say(`Box ${index + 1} ${what}${ends ? "; all boxes are accepted now, the photo is reviewed" : ""}`);
 }
 
 function addBox(box) {
@@ -24,32 +46,37 @@ function addBox(box) {
   app.selected = boxes().length;
   setDrawing(false);
   change(app.current, { boxes: [...boxes(), { box, label, of: null, accepted: true }] });
-  say(`Box ${app.selected + 1} drawn`);
+  say(`Box ${app.selected + 1} drawn: ${label}; c changes its class, u removes it`);
 }
 
 function deleteBox() {
-  if (!boxes()[app.selected]) return say("Select a box first");
-  const next = boxes().filter((_, index) => index !== app.selected);
-  app.selected = Math.min(app.selected, next.length - 1);
+  if (!chosenBox()) return;
+  const gone = app.selected, next = boxes().filter((_, index) => index !== gone);
+  app.selected = Math.min(gone, next.length - 1);
   change(app.current, { boxes: next });
-  say("Box deleted");
+  const left = next.length ? `box ${app.selected + 1} of ${next.length} is selected` : photo().state.reviewed ? "none is left" : "a confirms that there is none";
+  say(`Box ${gone + 1} deleted, u brings it back; ${left}`);
 }
 
 function acceptBox() {
-  const box = boxes()[app.selected];
-  if (!box) return say("Select a box first");
-  change(app.current, acceptedWith(app.selected, {}));
-  say("Box accepted");
+  const box = chosenBox();
+  if (!box) return;
+  if (box.accepted && photo().state.reviewed) return say(`Box ${app.selected + 1} is accepted already`);
+  replaceBox(app.selected, {}, "accepted");
 }
 
 function nudge(right, down, sides) {
-  const box = boxes()[app.selected];
-  if (!box) return say("Select a box first");
+  const box = chosenBox();
+  if (!box) return;
   const moved = dragged(box.box, sides, right, down);
-  if (!same(moved, box.box)) replaceBox(app.selected, { box: moved }, true);
+  if (same(moved, box.box)) say(`Box ${app.selected + 1} cannot go further`);
+  else replaceBox(app.selected, { box: moved }, "adjusted", true);
 }
 
+let leaving = false; // while the browser handles the change of a field, from which it still has to move the focus on
+
 function paintBoxes() {
+  if (leaving) return;
   const focused = document.activeElement && document.activeElement.dataset ? document.activeElement.dataset.part : undefined;
   const count = boxes().length;
   $("boxes-title").textContent = count === 1 ? "1 box" : `${count || "No"} boxes`;
@@ -59,6 +86,7 @@ function paintBoxes() {
   if (focused) {
     const again = document.querySelector(`[data-part="${focused}"]`);
     if (again) again.focus();
+    if (again && again.matches("input")) again.select();
   }
 }
 
@@ -96,14 +124,19 @@ function editor(box, index) {
   classes.append(...app.classes.map((name) => new Option(name, name, false, name === box.label)));
   classes.addEventListener("change", () => {
     app.lastClass = classes.value;
-    replaceBox(index, { label: classes.value });
+    replaceBox(index, { label: classes.value }, `is ${classes.value} now`, true); // with the arrow keys it changes at each of them
   });
   add("Class", classes, "class", true);
   const rounded = (value) => Math.round(value * 100) / 100;
   const numbers = { left: x0, top: y0, width: rounded(x1 - x0), height: rounded(y1 - y0) };
   const inputs = Object.fromEntries(Object.entries(numbers).map(([name, value]) => {
-    const input = Object.assign(document.createElement("input"), { type: "number", min: "0", step: "any", value: String(value) });
-    input.addEventListener("change", () => typed());
+    const input = Object.assign(document.createElement("input"), { type: "number", min: "0", step: "any", defaultValue: String(value) });
+    input.addEventListener("change", () => {
+      leaving = true;
+      typed();
+      leaving = false;
+      setTimeout(paintBoxes);
+    });
     add(name, input, name);
     return [name, input];
   }));
@@ -111,9 +144,8 @@ function editor(box, index) {
     const [left, top, width, height] = ["left", "top", "width", "height"].map((name) => rounded(Number(inputs[name].value)));
     const changed = [left, top, rounded(left + width), rounded(top + height)];
     const fits = changed[2] > left && changed[3] > top && left >= 0 && top >= 0 && changed[2] <= photo().size[0] && changed[3] <= photo().size[1];
-    if (fits) return replaceBox(index, { box: changed });
+    if (fits) return replaceBox(index, { box: changed }, "adjusted");
     tell(`The box must be inside the photo (${photo().size.join(" × ")} pixels).`);
-    paintBoxes();
   };
   const buttons = document.createElement("div");
   buttons.className = "do";

@@ -190,7 +190,7 @@ function place(event) {
 canvas.addEventListener("pointerdown", (event) => {
   if (app.current < 0 || stage.drag || (event.button !== 0 && event.button !== 1)) return;
   event.preventDefault();
-  canvas.focus({ focusVisible: false });
+  backToPhoto();
   const [x, y] = place(event);
   const found = stage.drawing || event.button === 1 ? null : hit(x, y);
   stage.drag = { x, y, moved: false, index: -1 };
@@ -252,9 +252,18 @@ function dragged(box, sides, right, down) {
 function endDrag(keep) {
   const drag = stage.drag;
   stage.drag = null;
-  if (drag && keep && drag.kind === "box" && drag.moved && !same(drag.box, drag.before)) replaceBox(drag.index, { box: drag.box });
-  if (drag && keep && drag.kind === "new" && drag.box && drag.box[2] > drag.box[0] && drag.box[3] > drag.box[1]) addBox(drag.box);
+  if (drag && keep && drag.kind === "box" && drag.moved) endBox(drag);
+  if (drag && keep && drag.kind === "new") {
+    if (drag.box && drag.box[2] > drag.box[0] && drag.box[3] > drag.box[1]) addBox(drag.box);
+    else say("No box drawn: drag from one corner of the object to the opposite one");
+  }
   paint();
+}
+
+function endBox(drag) {
+  const now = boxes()[drag.index];
+  if (!now || !same(now.box, drag.before)) say("The box was changed meanwhile and is left as it is"); // by an undo, or in another window
+  else if (!same(drag.box, drag.before)) replaceBox(drag.index, { box: drag.box }, "adjusted");
 }
 
 canvas.addEventListener("pointerup", () => endDrag(true));
@@ -268,11 +277,15 @@ canvas.addEventListener("wheel", (event) => {
 }, { passive: false });
 new ResizeObserver(() => (stage.fitted ? fit() : paint())).observe(canvas);
 
+function backToPhoto() {
+  canvas.focus({ focusVisible: false, preventScroll: true });
+}
+
 function setDrawing(on) {
   stage.drawing = on;
   $("draw").setAttribute("aria-pressed", String(on));
   $("mode").hidden = !on;
   canvas.style.cursor = on ? "crosshair" : "default";
-  if (on) { stage.hidden = false; canvas.focus({ focusVisible: false }); }
+  if (on) { stage.hidden = false; backToPhoto(); }
   paint();
 }

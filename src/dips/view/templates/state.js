@@ -34,6 +34,11 @@ function boxes(index = app.current) {
   return index < 0 ? [] : photo(index).state.boxes;
 }
 
+// Returns "no boxes", "1 box", "2 boxes".
+function counted(count, one, many = `${one}s`) {
+  return count === 1 ? `1 ${one}` : `${count ? count.toLocaleString("en") : "no"} ${many}`;
+}
+
 function same(one, other) {
   return one.every((value, index) => value === other[index]);
 }
@@ -115,7 +120,7 @@ function notSaved(why) {
 
 function undo() {
   save();
-  work = work.then(() => (dirty.size ? undefined : takeBack()));
+  work = work.then(() => (dirty.size ? say("Not undone: the last change is not saved yet") : takeBack()));
   return work;
 }
 
@@ -128,15 +133,32 @@ async function takeBack() {
     return notSaved(GONE);
   }
   if (!reply.ok) return notSaved(answer.error);
-  if (answer.photo === null) return say("Nothing to undo");
+  if (answer.photo === null) return say("Nothing to undo: nothing was changed since 'dips view' was started");
   if (dirty.has(answer.photo)) { // changed again in the meantime: what the person sees wins
     photo(answer.photo).state.version = answer.state.version;
     return;
   }
+  const before = photo(answer.photo).state;
   photo(answer.photo).state = answer.state;
-  say("Undone");
-  if (answer.photo !== app.current) await show(answer.photo);
+  if (answer.photo !== app.current) show(answer.photo);
+  const missed = (box) => !before.boxes.some((other) => JSON.stringify(other) === JSON.stringify(box));
+  if (answer.state.boxes.length > before.boxes.length) app.selected = answer.state.boxes.findIndex(missed);
   changed(answer.photo);
+  say(`Undone in ${shortName(photo().name)}: ${undone(before, answer.state)}`);
+}
+
+function undone(before, after) {
+  const [was, is] = [before.boxes, after.boxes];
+  const parts = [];
+  if (is.length !== was.length) parts.push(is.length > was.length ? "the deleted box is back" : "the drawn box is gone");
+  else if (is.some((box, index) => box.label !== was[index].label)) parts.push("the box has its class back");
+  else if (is.some((box, index) => !same(box.box, was[index].box))) parts.push("the box is where it was");
+  else if (is.some((box, index) => box.accepted !== was[index].accepted)) {
+    const count = is.filter((box) => !box.accepted).length;
+    parts.push(count ? `${counted(count, "box is", "boxes are")} not checked` : "the boxes are accepted");
+  }
+  if (after.reviewed !== before.reviewed) parts.push(after.reviewed ? "the photo is reviewed" : "the photo is not reviewed");
+  return parts.join(", ");
 }
 
 async function listing() {
@@ -167,8 +189,10 @@ function tell(text, look = "bad") {
   $("notice").hidden = false;
 }
 
+// Says in the line below the photo what a key or click did, or why it did nothing; it blinks, as the text may be the same again.
 function say(text) {
-  $("said").textContent = text;
+  $("said").textContent = $("said").title = text;
+  $("said").animate([{ opacity: 0.2 }, { opacity: 1 }], 250);
 }
 
 addEventListener("beforeunload", (event) => {

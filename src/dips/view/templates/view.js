@@ -18,7 +18,7 @@ function fetchPhoto(index) {
   return ready.get(index);
 }
 
-async function show(index) {
+async function show(index, before = "") {
   if ($("notice").className === "good") $("notice").hidden = true;
   if (waiting) save();
   stage.drag = null;
@@ -33,7 +33,7 @@ async function show(index) {
   paintFacts();
   paintBoxes();
   fit();
-  say(`${photo().name}, ${boxes().length} boxes, ${photo().state.reviewed ? "reviewed" : "not reviewed"}`);
+  say(`${before}${photo().name}: ${counted(boxes().length, "box", "boxes")}, ${photo().state.reviewed ? "reviewed" : "not reviewed"}`);
   try {
     const image = await fetchPhoto(index);
     if (app.current !== index) return;
@@ -65,7 +65,7 @@ function paintFacts() {
   const { name, size, label, label_score: score, state } = photo();
   $("name").textContent = name;
   $("facts").textContent = `${label} ${score.toFixed(2)} · ${size.join(" × ")} px · ${state.reviewed ? "reviewed" : "not reviewed"}`;
-  canvas.setAttribute("aria-label", `${name} with ${boxes().length} boxes; press Tab to select one`);
+  canvas.setAttribute("aria-label", `${name} with ${counted(boxes().length, "box", "boxes")}; press Tab to select one`);
   $("accept").firstElementChild.textContent = boxes().length ? "Accept all, next" : "No object, next";
   $("reopen").disabled = !state.reviewed;
 }
@@ -79,23 +79,60 @@ function paintProgress() {
 }
 
 function acceptAll() {
+  if (unseen()) return;
+  const count = counted(boxes().length, "box", "boxes"), again = photo().state.reviewed && boxes().every((box) => box.accepted);
+  const done = `${shortName(photo().name)}: ${again ? "reviewed already" : boxes().length ? `${count} accepted, u undoes it` : "no object, confirmed; u undoes it"}`;
   change(app.current, { reviewed: true, boxes: boxes().map((box) => ({ ...box, accepted: true })) });
   const onlyOpen = $("show").value === "open";
   const next = neighbour(1, (index) => !onlyOpen || !photo(index).state.reviewed);
-  if (next >= 0) return void show(next);
+  if (next >= 0) return void show(next, `${done}. Now `);
+  say(done);
   const left = app.photos.filter(({ state }) => !state.reviewed).length;
-  const text = left ? `That was the last photo in the list; ${left} photos are still not reviewed.` : "All photos are reviewed.";
+  const text = left ? `That was the last photo in the list; ${counted(left, "photo is", "photos are")} still not reviewed.` : "All photos are reviewed.";
   tell(text, "good");
 }
 
 function go(step) {
   const next = neighbour(step);
   if (next >= 0) show(next);
+  else if (!list.shown.length) say("No photo matches the filters on the left");
   else say(step > 0 ? "This is the last photo in the list" : "This is the first photo in the list");
 }
 
+// Predicted boxes look as before the review again; what a person drew or adjusted stays theirs.
 function reopen() {
-  if (photo().state.reviewed) change(app.current, { reviewed: false });
+  if (!photo().state.reviewed) return say("Nothing to reopen: the photo is not reviewed yet");
+  const before = (box) => ({ ...box, accepted: kind(app.current, box) === "changed" });
+  change(app.current, { reviewed: false, boxes: boxes().map(before) });
+  say(`${shortName(photo().name)} counts as not reviewed, its predicted boxes as not checked`);
+}
+
+function selectNumber(number) {
+  if (boxes()[number - 1]) select(number - 1);
+  else say(`There is no box ${number}: this photo has ${counted(boxes().length, "box", "boxes")}`);
+}
+
+function chooseClass() {
+  if (!chosenBox()) return;
+  document.querySelector('[data-part="class"]').focus();
+  say("Choose the class with the arrow keys or its first letters; Enter returns to the photo");
+}
+
+function leave() {
+  if (stage.drag) { endDrag(false); say("Broken off: nothing was changed"); }
+  else if (stage.drawing) { setDrawing(false); say("No box drawn"); }
+  else if (!isPhoto(document.activeElement)) { backToPhoto(); say("Back at the photo"); }
+  else { say(app.selected < 0 ? "Nothing to cancel: no box is selected" : "No box is selected now"); select(-1); }
+}
+
+function draw() {
+  setDrawing(!stage.drawing);
+  say(stage.drawing ? "Drag to draw a box" : "No box drawn");
+}
+
+// Whether the keys are those of the photo: nothing else on the page has the focus.
+function isPhoto(element) {
+  return element === canvas || element === document.body || element === $("list");
 }
 
 function nextBox(step) {
@@ -107,48 +144,93 @@ function nextBox(step) {
 
 const KEYS = {
   j: () => go(1), ArrowDown: () => go(1), k: () => go(-1), ArrowUp: () => go(-1),
-  a: acceptAll, r: reopen, u: undo, d: deleteBox, Delete: deleteBox, Backspace: deleteBox,
-  n: () => setDrawing(!stage.drawing), f: fit, "+": () => zoom(1.3), "=": () => zoom(1.3), "-": () => zoom(1 / 1.3),
-  h: () => { stage.hidden = !stage.hidden; say(stage.hidden ? "Boxes hidden" : "Boxes shown"); paint(); },
-  c: () => { const choice = document.querySelector('[data-part="class"]'); if (choice) choice.focus(); else say("Select a box first"); },
+  a: acceptAll, r: reopen, u: undo, d: deleteBox, Delete: deleteBox, Backspace: deleteBox, Enter: acceptBox,
+  n: draw, f: fit, "+": () => zoom(1.3), "=": () => zoom(1.3), "-": () => zoom(1 / 1.3), c: chooseClass, Escape: leave,
+  h: () => { stage.hidden = !stage.hidden; say(stage.hidden ? "Boxes hidden; h shows them" : "Boxes shown"); paint(); },
   "?": () => $("help").showModal(),
-  Escape: () => { if (stage.drag) endDrag(false); else if (stage.drawing) setDrawing(false); else select(-1); },
 };
+const HELD = new Set(["j", "k", "ArrowDown", "ArrowUp", "+", "=", "-"]); // work again while they are held down
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+let byMouse = false;
+
+// Returns the key as KEYS spells it: with Caps Lock, too, and by its place where the letters are not Latin ones.
+function keyOf({ key, code }) {
+  if (/^[^\0-\x7f]$/.test(key) && /^Key[A-Z]$/.test(code)) return code[3].toLowerCase();
+  return key.length === 1 ? key.toLowerCase() : key;
+}
+
+function inField(event, key, control) {
+  const field = event.target, isChoice = field.matches("select");
+  if (key === "Escape" || (key === "Enter" && field.type !== "number")) { event.preventDefault(); backToPhoto(); }
+  else if (control && key === "z" && (isChoice || (field.type === "number" && field.value === field.defaultValue))) takeStepBack(event);
+  else if (isChoice && event.repeat && key.length === 1) event.preventDefault(); // "c" held down would choose a class that begins so
+  else if (field.type === "number" && key.length === 1 && !control && !/[\d.,e+-]/.test(key)) say("Keys go into the field: Esc returns to the photo");
+}
+
+function takeStepBack(event) {
+  event.preventDefault();
+  if (event.shiftKey || keyOf(event) === "y") say("There is no redo");
+  else if (!event.repeat) undo();
+}
+
+function withoutEffect(key, target) {
+  const scrolls = target === $("list") && /^( |Home|End|Page.*)$/.test(key), presses = target.matches("button") && key === " ";
+  if (scrolls || presses) return;
+  if (ARROWS[key]) say("Shift and an arrow key move the selected box, Ctrl and an arrow key its corner");
+  else if (key.length === 1 || /^(Home|End|Page.*|Insert)$/.test(key)) say(`${key === " " ? "Space" : key} does nothing here: ? shows all keys`);
+}
 
 addEventListener("keydown", (event) => {
-  if ($("help").open || app.current < 0 || event.defaultPrevented) return;
-  const target = event.target, typing = target.matches("input, select");
-  if (typing) {
-    if (event.key === "Escape" || (event.key === "Enter" && target.matches("select"))) { canvas.focus(); event.preventDefault(); }
-    return;
-  }
-  const control = event.ctrlKey || event.metaKey;
-  if (ARROWS[event.key] && (event.shiftKey || control) && !event.altKey) {
+  const key = keyOf(event), target = event.target, control = event.ctrlKey || event.metaKey;
+  byMouse = false;
+  if ($("help").open && key === "?") { event.preventDefault(); return $("help").close(); }
+  if ($("help").open || app.current < 0 || event.defaultPrevented || event.isComposing) return;
+  if (target.matches("input, select")) return inField(event, key, control);
+  const known = KEYS[key] || ARROWS[key] || key === "Tab" || key.length === 1;
+  if (stage.drag && key !== "Escape" && known && !control) {
     event.preventDefault();
-    return nudge(...ARROWS[event.key], control ? [1, 1] : [0, 0]);
+    return say("Release the mouse button first; Esc leaves the box as it was");
   }
-  if (control && event.key === "z") { event.preventDefault(); return void undo(); }
+  if (ARROWS[key] && (event.shiftKey || control) && !event.altKey) {
+    event.preventDefault();
+    return nudge(...ARROWS[key], control ? [1, 1] : [0, 0]);
+  }
+  if (control && (key === "z" || key === "y")) return takeStepBack(event);
   if (control || event.altKey) return;
-  if (event.key === "Tab" && (target === canvas || target === document.body)) { // past the last box Tab moves on through the page
-    if (nextBox(event.shiftKey ? -1 : 1)) { event.preventDefault(); canvas.focus(); }
-    return;
-  }
-  if (event.key === "Enter" && !target.matches("button")) { event.preventDefault(); return acceptBox(); }
-  if (/^[1-9]$/.test(event.key)) return select(Number(event.key) - 1);
-  const work = KEYS[event.key];
-  if (!work || (event.repeat && "adnu".includes(event.key))) return;
+  if (key === "Tab") return tab(event);
+  if (key === "Enter" && target.matches("button")) return;
+  if (/^[1-9]$/.test(key)) return selectNumber(Number(key));
+  if (!KEYS[key]) return withoutEffect(key, target);
   event.preventDefault();
-  work();
+  if (!event.repeat || HELD.has(key)) KEYS[key]();
 });
 
+// Selects the next box; past the last one Tab moves on through the page, so that nobody is caught.
+function tab(event) {
+  const isBack = event.shiftKey, isList = event.target === $("list");
+  if (!isPhoto(event.target) || (isList && isBack)) return;
+  if (nextBox(isBack ? -1 : 1)) { event.preventDefault(); canvas.focus(); }
+  else if (!boxes().length) say("There is no box in this photo: n draws one");
+  else say("There are no more boxes: Tab goes on through the page, Esc returns to the photo");
+}
+
 const CLICKS = {
-  back: () => go(-1), next: () => go(1), accept: acceptAll, reopen, undo, draw: () => setDrawing(!stage.drawing),
+  back: () => go(-1), next: () => go(1), accept: acceptAll, reopen, undo, draw,
   in: () => zoom(1.3), out: () => zoom(1 / 1.3), fit, keys: () => $("help").showModal(), close: () => $("help").close(),
   dismiss: () => { $("notice").hidden = true; },
 };
-for (const [id, work] of Object.entries(CLICKS)) $(id).addEventListener("click", work);
+for (const [id, work] of Object.entries(CLICKS)) {
+  $(id).addEventListener("click", () => { if (app.current >= 0 || ["keys", "close", "dismiss"].includes(id)) work(); });
+}
 $("help").addEventListener("click", (event) => { if (event.target === $("help")) $("help").close(); });
+
+// After a click or a choice with the mouse the keys are those of the photo: Enter must not press the button again, nor a letter choose
+// another class. Who uses the keyboard stays where they are.
+addEventListener("pointerdown", () => { byMouse = true; }, true);
+addEventListener("click", (event) => {
+  if (event.detail && !$("help").open && event.target.closest("button, .row")) backToPhoto();
+}, true);
+addEventListener("change", (event) => { if (byMouse && event.target.matches("select")) backToPhoto(); });
 
 (async () => {
   try {
@@ -158,7 +240,7 @@ $("help").addEventListener("click", (event) => { if (event.target === $("help"))
     fillClasses();
     paintProgress();
     showSaved("Saved");
-    canvas.focus({ focusVisible: false });
+    backToPhoto();
     await show(start);
   } catch (error) {
     tell(`Cannot load the list of photos: ${error.message}`);
