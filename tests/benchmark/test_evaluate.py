@@ -76,6 +76,9 @@ def test_there_is_a_row_for_each_mode(opened: Any, tiny_training: Any) -> None:
     assert found["localizer"]["note"].endswith("no transformer (predict.mode=fast)")
     assert result["mode"] == "fast" and result["unet_share"] == 0 and "sst_share" not in result
     assert result["validation_tau_from"] == model.record.selection
+    by_class = [row["accuracy"] for row in result["classes"]]
+    assert result["class_accuracy"]["mean"] == pytest.approx(np.mean(by_class))
+    assert result["class_accuracy"]["lowest"] == pytest.approx(min(by_class))
     thresholds = model.meta.thresholds
     for name, mode in (("localizer", "fast"), ("accurate", "accurate"), ("unet", "unet")):
         taus = found[name]["at_tau"]["tau"]

@@ -26,6 +26,7 @@ def test_evaluate(monkeypatch: pytest.MonkeyPatch, dips: Dips) -> None:
             {"name": "centre", "boxes": {**boxes, "max_box_acc_v2": 1.0}, "at_tau": None},
         ],
         "skipped": [{}],
+        "class_accuracy": {"mean": 61.1, "worst": "[b]mast", "lowest": 25.0, "photos": 4},
     }
     evaluate = Calls(result)
     calls = fake(monkeypatch, "dips.model.Model.open", SimpleNamespace(evaluate=evaluate))
@@ -42,6 +43,7 @@ def test_evaluate(monkeypatch: pytest.MonkeyPatch, dips: Dips) -> None:
     for words in (
         "split val: 9 photos, 5 with ground-truth boxes",
         "top 1: 88.9%",
+        "top 1: mean over classes 61.1%, worst '[b]mast': 25.0% of 4 photos",
         "transformer: tuned one",
         "skipped: 1 photo",
     ):

@@ -32,6 +32,8 @@ def test_a_video(tiny: Tiny, tmp_path: Path, dips: Dips) -> None:
     same = [frame["label"] == prediction.label for frame, prediction in zip(frames, expected, strict=True)]
     assert np.mean(same) > 0.8, "the video's compression changes little"
     assert dips("stream", tiny.run, video, "--out", tmp_path / "boxes.json").code == 2
+    said = dips("stream", tiny.run, video, "--out", tmp_path / "none.json", "--set", "predict.min_score=1")
+    assert said.code == 0 and said.out.splitlines()[1].startswith("no photo ")
 
 
 def test_a_folder(tiny: Tiny, tmp_path: Path, dips: Dips) -> None:

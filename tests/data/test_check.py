@@ -16,14 +16,25 @@ from dips.errors import DataError
 from .conftest import MakePhoto, write_tiff
 
 
-def test_clean_data(class_folders: Path) -> None:
+def fill(top: Path, make_photo: MakePhoto, counts: dict[str, int]) -> Path:
+    """Class folders with so many photos."""
+    for name, count in counts.items():
+        for number in range(count):
+            make_photo(top / name / f"{number}.jpg", seed=len(list(top.rglob("*.jpg"))) + 1000)
+    return top
+
+
+def test_clean_data(class_folders: Path, make_photo: MakePhoto) -> None:
+    for name, count in (("none", 3), ("tower", 4)):
+        for number in range(count, 10):
+            make_photo(class_folders / "train" / name / f"{number}.jpg", seed=100 * count + number)
     report = check_data(class_folders, workers=2)
     assert report.usable and not report.problems and not report.untrainable
     train, test = report.splits
-    assert train.classes == {"none": 3, "tower": 4} and test.photos == test.readable == 3 and train.background == "none"
+    assert train.classes == {"none": 10, "tower": 10} and test.photos == test.readable == 3 and train.background == "none"
     assert train.sizes == ((32, 24),) * 3 and train.boxed == 0
     text = report.render()
-    assert "train: 7 photos, 2 classes" in text and "tower       4" in text and text.endswith("usable for training")
+    assert "train: 20 photos, 2 classes" in text and "tower      10" in text and text.endswith("usable for training")
 
 
 def test_finds_unreadable_files_copies_and_leaks(class_folders: Path, make_photo: MakePhoto) -> None:
@@ -38,7 +49,7 @@ def test_finds_unreadable_files_copies_and_leaks(class_folders: Path, make_photo
     make_photo(train / "none" / "large.png", (90, 50), seed=98)
     report = check_data(class_folders)
     found = [(p.path.name, p.message) for p in report.problems]
-    assert [name for name, _ in found] == ["leak.jpg", "2.jpg", "again.jpg", "0.jpg", "1.jpg", "small.png"]
+    assert [name for name, _ in found] == ["leak.jpg", "2.jpg", "again.jpg", "0.jpg", "1.jpg", "small.png", "train"]
     for (_, message), words in zip(
         found,
         (
@@ -48,13 +59,14 @@ def test_finds_unreadable_files_copies_and_leaks(class_folders: Path, make_photo
             "left out, as it is not a photo",
             "left out, as it cannot be read: image file is truncated",
             "has only 9 x 5 pixels",
+            r"fewer than 10 training photos, .*'none' \(4\), 'tower' \(5\)",  # readable ones
         ),
         strict=True,
     ):
         assert re.search(words, message), message
     assert report.usable and report.splits[0].photos == 11 and report.splits[0].readable == 9
     assert report.splits[0].sizes == ((9, 5), (32, 24), (90, 50))
-    assert "unreadable: 2" in report.render() and "and 4 more problems" in report.render(most=2)
+    assert "unreadable: 2" in report.render() and "and 5 more problems" in report.render(most=2)
     assert report.render().splitlines()[-1] == "usable, without 2 photos that cannot be read, for training"
 
 
@@ -68,7 +80,7 @@ def test_boxes_that_do_not_fit(class_folders: Path) -> None:
         "annotations": [{"image_id": n, "category_id": 1, "bbox": [0, 0, 20 + n * 400, 20]} for n in (0, 1)],
     }
     (class_folders / "test.coco.json").write_text(json.dumps(tree))
-    messages = [p.message for p in check_data(class_folders).problems]
+    messages = [p.message for p in check_data(class_folders).problems if "training photos" not in p.message]
     assert len(messages) == 2
     assert "width and height are exchanged" in messages[0] and "1 of its 1 boxes reach beyond" in messages[1]
 
@@ -89,7 +101,7 @@ def test_values_that_use_a_small_part_of_their_type(class_folders: Path) -> None
     write_tiff(none / "dem.tif", (1200 + 900 * noise[0]).astype(np.float32))
     write_tiff(none / "whole.tif", (65535 * noise[0]).astype(np.uint16))
     report = check_data(class_folders)
-    found = [(problem.path.name, problem.message) for problem in report.problems]
+    found = [(problem.path.name, problem.message) for problem in report.problems if "data.depth" in problem.message]
     assert report.usable and [name for name, _ in found] == ["train", "dem.tif"]
     assert "uses a small part of 32-bit float, values 1200" in found[1][1]
     assert "4 photos (the first is t0.tif) use a small part of 16-bit grey, values 700" in found[0][1]
@@ -112,6 +124,24 @@ def test_what_is_not_usable(tmp_path: Path, make_photo: MakePhoto) -> None:
         check_data(tmp_path / "gone")
 
 
+def test_classes_that_training_would_not_learn(tmp_path: Path, make_photo: MakePhoto) -> None:
+    data = fill(tmp_path / "cut", make_photo, {"owl": 12, "wren": 1, "tit": 2})
+    shutil.copy(data / "tit" / "0.jpg", data / "tit" / "again.jpg")
+    (data / "tit" / "1.jpg").write_text("no photo")
+    text = check_data(data).render()
+    assert "2 classes have fewer than 10 training photos, too few to be recognized well: 'wren' (1), 'tit' (2);" in text
+    assert "no validation photo shows 'tit', 'wren', so nothing tells" in text, "a copy is no second photo"
+    data = fill(tmp_path / "split", make_photo, {"train/owl": 10, "train/none": 211, "val/owl": 1, "val/wren": 1})
+    text = check_data(data).render()
+    assert "more than 20 photos of 'none' (211) for each of 'owl' (10)" in text and "fewer than" not in text
+    assert "no validation photo shows 'none', " in text and f"add different photos of it to {data / 'val'}" in text
+
+
+def test_photos_of_which_none_can_validate_are_not_for_training(tmp_path: Path, make_photo: MakePhoto) -> None:
+    report = check_data(fill(tmp_path, make_photo, {"owl": 1, "wren": 1}))
+    assert report.usable and "no class has two different photos" in report.untrainable
+
+
 def test_many_classes_are_cut_short(tmp_path: Path, make_photo: MakePhoto) -> None:
     for number in range(25):
         make_photo(tmp_path / f"class {number:02d}" / "1.jpg", seed=number)
@@ -127,5 +157,5 @@ def test_real_photos(real_data: Path) -> None:
 @pytest.mark.parametrize("size", [(9, 7), (300, 12), (1, 1)])
 def test_photos_too_small_to_show_anything(class_folders: Path, make_photo: MakePhoto, size: tuple[int, int]) -> None:
     make_photo(class_folders / "train" / "tower" / "icon.png", size)
-    (problem,) = check_data(class_folders).problems
+    (problem,) = (found for found in check_data(class_folders).problems if "training photos" not in found.message)
     assert problem.path.name == "icon.png" and f"has only {size[0]} x {size[1]} pixels" in problem.message

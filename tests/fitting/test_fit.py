@@ -54,6 +54,11 @@ def test_by_default_a_run_holds_no_unet(plain_model: dips.Model, tiny_training: 
     assert {path.name for path in run.iterdir()} == names, "no metrics: there were no epochs"
     record, model = (json.loads((run / name).read_text()) for name in ("run.json", "model.json"))
     assert set(record["weights"]) == {"transformer", "classifier"} and set(record["accuracy"]) == {"classifier"}
+    assert set(record["class_accuracy"]) == {"mean", "worst", "lowest", "photos"}
+    assert (
+        f"- **Class right on validation:** mean over classes {record['class_accuracy']['mean']:.1f}%"
+        in (run / "README.md").read_text()
+    )
     assert record["selection"].startswith("threshold by ") and "epoch" not in record["selection"]
     assert model["localizer"] is None and model["linear"]["stages"] == 3
     tensors = safetensors.torch.load((run / "model.safetensors").read_bytes())

@@ -168,6 +168,25 @@ def test_accuracy_is_that_of_the_classifier_on_the_photos(
         predicted = inputs.classifier(squares(inputs.val.samples)).argmax(1).tolist()
     expected = [label == sample.label for label, sample in zip(predicted, inputs.val.samples, strict=True)]
     assert inputs.accuracy["classifier"] == 100 * sum(expected) / 4
+    by_class = [100 * sum(expected[label::2]) / 2 for label in (0, 1)]  # labels take turns
+    found = inputs.class_accuracy
+    assert (found.mean, found.lowest, found.photos) == (sum(by_class) / 2, min(by_class), 2)
+    assert found.worst == ("thing" if by_class[1] < by_class[0] else "none")
+
+
+def test_a_class_that_is_never_found_is_named(
+    parts: Parts, prepare_parts: PrepareParts, plain_config: Config, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Of photos without what tells the classes apart all get the class of most; the plain accuracy hides it."""
+    train, val = (
+        dataclasses.replace(part, samples=(*part.samples[0::2], dataclasses.replace(part.samples[2], label=1)))
+        for part in parts
+    )
+    inputs = prepare_parts((train, val), config=plain_config.replace(**{"classifier.balance": 0.0}))
+    assert inputs.accuracy["classifier"] == pytest.approx(200 / 3)
+    assert (inputs.class_accuracy.worst, inputs.class_accuracy.mean) == ("thing", 50.0)
+    said = capfd.readouterr().err
+    assert "classifier 66.7% (mean over classes 50.0%, worst 'thing': 0.0% of 1 photo)\n" in said
 
 
 @pytest.mark.parametrize("epochs", [0, 1])

@@ -70,6 +70,14 @@ def test_copies_stay_on_one_side_of_the_cut_and_are_told(tmp_path: Path, make_ph
     assert sum("is the same photo as" in problem.message for problem in train_set.problems) == 16
 
 
+def test_the_numbers_of_photos_are_those_before_the_cut(tmp_path: Path, make_photo: MakePhoto) -> None:
+    train_set, val_set = read_splits(folders(tmp_path, make_photo, {"": {"b": 10, "none": 11}}), Config())
+    assert len(val_set) == 4 and train_set.problems == ()
+    (tmp_path / "b" / "9.png").unlink()
+    (problem,) = read_splits(tmp_path, Config())[0].problems
+    assert problem.path == tmp_path and "'b' (9);" in problem.message
+
+
 def test_everything_that_is_wrong_is_among_the_problems(tmp_path: Path, make_photo: MakePhoto) -> None:
     data = folders(tmp_path, make_photo, {"train": {"b": 3, "none": 2}, "val": {"b": 2, "crane": 1, "none": 1}})
     shutil.copy(data / "train" / "b" / "0.png", data / "val" / "b" / "0.png")
@@ -80,6 +88,7 @@ def test_everything_that_is_wrong_is_among_the_problems(tmp_path: Path, make_pho
         "annotations": [{"image_id": 1, "category_id": 1, "bbox": [2, 2, 20, 20]}],
     }
     (data / "val.coco.json").write_text(json.dumps(tree))
+    folders(data, make_photo, {"train": {"wren": 1}})
     train_set, val_set = read_splits(data, Config())
     text = "\n".join(f"{problem.path.name}: {problem.message}" for problem in train_set.problems)
     for words in (
@@ -89,6 +98,9 @@ def test_everything_that_is_wrong_is_among_the_problems(tmp_path: Path, make_pho
         "val: 1 validation photos have no class of the training photos and are left out: crane/0.png",
         "1.png: is 32 x 24, but its boxes were drawn on 24 x 32: width and height are exchanged",
         "1 of the photos that it lists do not exist",
+        "train: 3 classes have fewer than 10 training photos",
+        "'wren' (1), 'none' (2), 'b' (3)",
+        "no validation photo shows 'wren'",
     ):
         assert words in text, text
     assert [sample.id for sample in val_set.samples] == ["b/1.png", "none/0.png"], "crane has no class, b/0 is learned from"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from dips.errors import DataError, WeightsError
 from dips.models.backbones import timm  # type: ignore[attr-defined]  # not by itself: torchvision is mended first
-from dips.models.classifier import Classifier, EpochResult, LinearProbe, fit_linear
+from dips.models.classifier import Classifier, EpochResult, LinearProbe, balance_classes, fit_linear
 from dips.models.weights.resolve import Weights
 
 
@@ -29,17 +30,14 @@ def clusters(
     return centres[labels] + spread * torch.randn(len(labels), width, generator=generator), labels
 
 
-@pytest.mark.parametrize("balanced", [False, True])
-def test_equals_scikit_learn(balanced: bool) -> None:
+def test_equals_scikit_learn() -> None:
     x, y = clusters(spread=3.0)
     keep = torch.ones(len(y), dtype=torch.bool)
     keep[y == 2] = torch.arange(int((y == 2).sum())) % 3 == 0
     x, y = x[keep] * torch.tensor([1, 10, 0.1, 1, 1, 1]) + 5, y[keep]
-    weight, bias, fit = fit_linear(x, y, 3, penalty=0.01, balanced=balanced)
+    weight, bias, fit = fit_linear(x, y, 3, penalty=0.01)
     scaled = StandardScaler().fit_transform(x.double().numpy())
-    reference = LogisticRegression(
-        C=1 / (0.01 * len(y)), tol=1e-8, max_iter=2000, class_weight="balanced" if balanced else None
-    )
+    reference = LogisticRegression(C=1 / (0.01 * len(y)), tol=1e-8, max_iter=2000)
     expected = reference.fit(scaled, y.numpy()).predict_proba(scaled)
     actual = (x @ weight.T + bias).softmax(1).numpy()
     np.testing.assert_allclose(actual, expected, atol=2e-3)
@@ -83,10 +81,28 @@ def test_balance_helps_the_rare_class() -> None:
     keep = (y == 0) | (torch.arange(len(y)) < 20)
     x, y = x[keep], y[keep]
     recall = []
-    for balanced in (False, True):
-        weight, bias, _ = fit_linear(x, y, 2, balanced=balanced, penalty=0.01)
-        recall.append(((x @ weight.T + bias).argmax(1)[y == 1] == 1).float().mean().item())
-    assert recall[1] > recall[0]
+    for strength in (0.0, 0.5, 1.0):
+        probe = LinearProbe(2, 2)
+        probe.fit(x, y, penalty=0.01)
+        balance_classes(probe.head, y, strength)
+        recall.append((probe(x).argmax(1)[y == 1] == 1).float().mean().item())
+    assert recall[0] < recall[1] < recall[2]
+
+
+@settings(max_examples=30, deadline=None)
+@given(counts=st.lists(st.integers(0, 9), min_size=2, max_size=5).filter(any), strength=st.floats(0, 1))
+def test_balance_takes_the_logarithm_of_the_fractions_off(counts: list[int], strength: float) -> None:
+    probe = LinearProbe(3, len(counts))
+    before = probe.head.bias.detach().clone()
+    balance_classes(probe.head, torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)), strength)
+    shift = (before - probe.head.bias).detach()
+    present = [c for c, count in enumerate(counts) if count]
+    for c in present:
+        expected = strength * (math.log(counts[c]) - math.log(counts[present[0]]))
+        assert (shift[c] - shift[present[0]]).item() == pytest.approx(expected, abs=1e-5)
+    assert all(shift[c] == 0 for c in range(len(counts)) if not counts[c])
+    if len(set(counts)) == 1:
+        assert torch.equal(before, probe.head.bias), "classes of one size are left exactly as they are"
 
 
 def test_absent_class_and_constant_feature() -> None:

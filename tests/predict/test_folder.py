@@ -19,9 +19,9 @@ import pytest
 import dips
 from dips.data.images import read_image
 from dips.errors import ConfigError, DataError, ImageError, RunError
-from dips.predict.folder import FORMATS, FolderSummary, PredictionFolder, parse_formats
+from dips.predict.folder import FORMATS, PredictionFolder, parse_formats
 from dips.predict.prediction import Prediction
-from dips.predict.results import predict_again
+from dips.predict.results import Found, predict_again
 
 MakePhoto = Callable[..., Path]
 ALL = parse_formats("overlays,masks,coco")
@@ -53,7 +53,7 @@ def predict(paths: Iterable[Path], skipped: Callable[[Path, str], None]) -> Iter
 Predict = Callable[[Iterable[Path], Callable[[Path, str], None]], Iterator[Prediction]]
 
 
-def fill(folder: PredictionFolder, predicted: Predict = predict) -> FolderSummary:
+def fill(folder: PredictionFolder, predicted: Predict = predict) -> Found:
     """What the commands do."""
     for prediction in predicted(folder.begin(), folder.skip):
         folder.write(prediction)
@@ -85,8 +85,8 @@ def test_what_is_written(tmp_path: Path, make_photo: MakePhoto) -> None:
     for name in ("a/x.jpg", "b c/x.jpg", "ü.png"):
         make_photo(tmp_path / "photos" / name)
     out = tmp_path / "out"
-    done = fill(plan([tmp_path / "photos"], out))
-    assert (done.photos, done.boxes, done.skipped) == (3, 3, ())
+    done = fill(folder := plan([tmp_path / "photos"], out))
+    assert (done.photos, done.boxes, folder.skipped) == (3, 3, [])
     assert files(out) == expected("a/x", "b c/x", "ü")
     records = json.loads((out / "predictions.json").read_text())["predictions"]
     names = ["a/x.jpg", "b c/x.jpg", "ü.png"]
@@ -171,7 +171,7 @@ def test_names_that_are_no_text(tmp_path: Path, make_photo: MakePhoto, capsys: p
     again = PredictionFolder.from_finished(out, tmp_path / "again", formats=("json", "overlays"), made_with={})
     for prediction in predict_again(out, [again.stems[path] for path in again.begin()]):
         again.write(prediction)
-    assert (done := again.finish()).skipped == () and done.photos == len(ODD_NAMES)
+    assert again.finish().photos == len(ODD_NAMES) and again.skipped == []
     command = [sys.executable, "-m", "dips", "boxes", "out", "--out", "ascii", "--format", ",".join(FORMATS)]
     source = str(Path(dips.__file__).parents[1])
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": source, "PATH": os.environ["PATH"]}
@@ -214,8 +214,8 @@ def test_no_photos(tmp_path: Path) -> None:
 def test_broken_photos_are_skipped(tmp_path: Path, make_photo: MakePhoto) -> None:
     make_photo(tmp_path / "p/good.jpg")
     (tmp_path / "p/text.jpg").write_text("hello")
-    done = fill(plan([tmp_path / "p"], tmp_path / "out"))
-    assert done.photos == 1 and [problem.path.name for problem in done.skipped] == ["text.jpg"]
+    done = fill(folder := plan([tmp_path / "p"], tmp_path / "out"))
+    assert done.photos == 1 and [problem.path.name for problem in folder.skipped] == ["text.jpg"]
     listed = json.loads((tmp_path / "out/skipped.json").read_text())["skipped"]
     assert listed[0]["path"].endswith("p/text.jpg") and "not a photo" in listed[0]["reason"]
 
@@ -302,9 +302,9 @@ def test_an_overlay_that_cannot_be_drawn_loses_nothing_else(tmp_path: Path, make
                 prediction.path.unlink()
             yield prediction
 
-    done = fill(plan(photos, tmp_path / "out"), predict_and_move)
-    assert done.photos == 2 and [problem.path for problem in done.skipped] == photos[:1]
-    assert "only the overlay is missing: 'dips boxes' draws it later" in done.skipped[0].message
+    done = fill(folder := plan(photos, tmp_path / "out"), predict_and_move)
+    assert done.photos == 2 and [problem.path for problem in folder.skipped] == photos[:1]
+    assert "only the overlay is missing: 'dips boxes' draws it later" in folder.skipped[0].message
     assert files(tmp_path / "out") == sorted({*expected("0", "1"), "skipped.json"} - {"overlays/0.jpg"})
 
 

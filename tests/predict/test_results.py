@@ -13,7 +13,7 @@ import pytest
 from dips.errors import ImageError, RunError
 from dips.predict.folder import PredictionFolder
 from dips.predict.prediction import Prediction
-from dips.predict.results import MARK, is_finished, locate, predict_again, read_records
+from dips.predict.results import MARK, Found, is_finished, locate, predict_again, read_records
 
 MakePhoto = Callable[..., Path]
 NAMES = ("a/x.jpg", "b.png")
@@ -34,6 +34,25 @@ def folder(tmp_path: Path, make_photo: MakePhoto) -> Path:
         filled.write(prediction.with_objects(threshold=0.5, min_area=0.01, min_score=0, max_boxes=5))
     filled.finish()
     return tmp_path / "out"
+
+
+def found(*photos: tuple[str, int], background: str | None = "none") -> Found:
+    """What was found in photos, each with its class and its number of boxes."""
+    made = Found()
+    for label, boxes in photos:
+        made.add(label, background, boxes)
+    return made
+
+
+def test_why_there_is_no_box_at_all() -> None:
+    assert found().remark() == found(("none", 0), ("tower", 1)).remark() == found(("none", 0), ("none", 2)).remark() == ""
+    for count, words in ((1, "1 of 1 is predicted as 'none'"), (20, "20 of 20 are predicted as 'none'")):
+        line = found(*[("none", 0)] * count).remark()
+        assert line.startswith(f"no photo shows an object: {words}. If") and "'dips check'" in line and "\n" not in line
+    assert "predicted as 'sky'" in found(("sky", 0), background="sky").remark()
+    line = found(("none", 0), ("tower", 0), ("crane", 0)).remark()
+    assert line.startswith("no photo has a box, though 2 of 3 are predicted to show something: lower predict.min_score")
+    assert "though 1 of 1 are" in found(("none", 0), background=None).remark(), "a class like others, if there is no background"
 
 
 def test_records_come_with_their_files(folder: Path) -> None:

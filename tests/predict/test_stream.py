@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -332,6 +333,22 @@ def test_a_line_that_a_power_failure_emptied_is_predicted_again(tmp_path: Path) 
     assert again.done == {"a"} and part.read_bytes() == b"".join(lines[:2])
     again.add(named("b"))
     assert again.finish(source="in", fps=None) == 2
+
+
+def test_what_was_found_is_counted_over_interruptions(tmp_path: Path) -> None:
+    nothing = np.zeros((0, 4), np.float32)
+    empty = replace(seen(Path("clip.avi"), 4, 3), background="mast", boxes=nothing, box_scores=nothing[:, 0])
+    journal = FrameJournal(tmp_path / "boxes.json", {})
+    for name in "ab":
+        journal.add(empty.record(name=name))
+    journal._journal.close()
+    again = FrameJournal(tmp_path / "boxes.json", {})
+    assert (again.found.photos, again.found.boxes, again.found.empty) == (2, 0, 2)
+    again.add(empty.record(name="c"))
+    assert again.found.remark().startswith("no photo shows an object: 3 of 3 are predicted as 'mast'.")
+    again.add(named("d"))
+    assert (again.found.photos, again.found.boxes, again.found.remark()) == (4, 1, "")
+    assert again.finish(source="in", fps=None) == 4
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there are no such locks")

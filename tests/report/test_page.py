@@ -74,6 +74,7 @@ def evaluation() -> Evaluation:
         method("centre", 80, note="looks at no photo"),
         classes=[{"name": "<b>tower</b>", "n": 3, "accuracy": 66.7, "box_acc_50": None}],
         top1_cls=66.7,
+        class_accuracy={"mean": 58.3, "worst": "<i>mast</i>", "lowest": 12.5, "photos": 8},
         at_run_tau={"tau": 0.4, "precision": 81.25, "recall": 71.5, "f1": 76.1, "box_acc_v2": 44.4, "boxes": 16, "objects": 3},
     )
 
@@ -88,6 +89,7 @@ def run(**changes: Any) -> Run:
         "environment": {"torch": "2.x", "cpus": 2},
         "weights": {"transformer": {"arch": "vit", "source": "embedded", "sha256": "ab" * 32, "note": TUNED}},
         "accuracy": {"classifier": 90.0, "linear_probe": 80.0},
+        "class_accuracy": {"mean": 75.0, "worst": "mast", "lowest": 50.0, "photos": 2},
         "selection": "agreement with held-out proposals, without boxes.",
         "label_free": True,
     }
@@ -131,7 +133,9 @@ def test_it_tells_the_numbers_and_how_they_were_made(report: tuple[str, Page]) -
         "split test",
         "of the evaluated split",
         "agreement with held-out proposals, without boxes.",
-        "CNN, test: 66.7 % ; CNN, validation: 90.0 % ; linear on class tokens, validation: 80.0 % .",
+        "of all labelled photos; mean over classes 58.3%, worst '<i>mast</i>': 12.5% of 8 photos",
+        "CNN, test: 66.7 % ; CNN, validation: 90.0 % (mean over classes 75.0%, worst 'mast': 50.0% of 2 photos); "
+        "linear on class tokens, validation: 80.0 % .",
         "Label-free choice",
         "Seed 0.",
         "looks at no photo",
@@ -142,7 +146,7 @@ def test_it_tells_the_numbers_and_how_they_were_made(report: tuple[str, Page]) -
 
 
 def test_a_run_without_unet_has_no_accuracy_on_class_tokens(tmp_path: Path, make_page: MakePage) -> None:
-    _, page = write(tmp_path / "a.html", make_page, run=run(accuracy={"classifier": 90.0}), metrics=[])
+    _, page = write(tmp_path / "a.html", make_page, run=run(accuracy={"classifier": 90.0}, class_accuracy=None), metrics=[])
     assert "CNN, test: 66.7 % ; CNN, validation: 90.0 % ." in page.text and "class tokens" not in page.text
 
 

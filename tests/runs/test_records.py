@@ -63,9 +63,19 @@ def test_a_run_of_before_the_version_key_is_read(tmp_path: Path) -> None:
     assert record.schema_version == 1 and record.seconds.training == 2 and record.weights["transformer"].arch == "test_vit"
     write_json(tmp_path / "run.json", record)
     again = json.loads((tmp_path / "run.json").read_text())
-    assert again.pop("problems") == [], "not listed then"
+    assert again.pop("problems") == [] and again.pop("class_accuracy") is None, "not listed then"
     assert list(again) == ["schema_version", *RUN] and {key: again[key] for key in RUN} == RUN
     assert read_run_record(tmp_path) == record
+
+
+def test_the_accuracy_by_class_comes_back(tmp_path: Path) -> None:
+    by_class = {"mean": 50.0, "worst": "tower", "lowest": 0.0, "photos": 1}
+    (tmp_path / "run.json").write_text(json.dumps({**RUN, "class_accuracy": by_class}))
+    record = read_run_record(tmp_path)
+    assert record.class_accuracy is not None and "worst 'tower': 0.0% of 1 photo" in record.class_accuracy.words()
+    (tmp_path / "run.json").write_text(json.dumps({**RUN, "class_accuracy": {**by_class, "lowest": "none"}}))
+    with pytest.raises(RunError, match=r"run\.json is damaged .*class_accuracy.*copy the run again"):
+        read_run_record(tmp_path)
 
 
 def test_a_path_that_is_no_text_comes_back(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from dips.benchmark.records import (
     shared_fields,
 )
 from dips.data import align_classes, load_data
+from dips.data.classes import ClassAccuracy, class_accuracy
 from dips.data.images import image_size
 from dips.data.listing import split_name
 from dips.data.problems import ProblemList, ProblemRecord, photo_problems
@@ -140,6 +141,7 @@ def evaluate_model(
         validation_tau_from=mismatch or model.record.selection,
         at_run_tau=_at_run_tau(model, own, detections),
         classes=_classes(model, own),
+        class_accuracy=_class_accuracy(model, own),
         sst=transformer.note or transformer.arch,
         mode=mode,
         second_look=model.networks.second_side,
@@ -265,3 +267,8 @@ def _classes(model: TrainedRun, own: BoxResult) -> list[ClassRecord]:
             )
         )
     return records
+
+
+def _class_accuracy(model: TrainedRun, own: BoxResult) -> ClassAccuracy | None:
+    pairs = [(row.label, row.predicted) for row in own.images if row.label is not None and row.predicted is not None]
+    return class_accuracy([one for one, _ in pairs], [other for _, other in pairs], model.classes) if pairs else None

@@ -12,6 +12,7 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 
 from dips.benchmark.fingerprints import shared_photos
+from dips.data.classes import ClassAccuracy
 from dips.data.problems import ProblemRecord
 from dips.errors import DataError
 from dips.evaluate.protocol import Protocol
@@ -134,6 +135,7 @@ class ModelEvaluation(EvaluationRecord, frozen=True, kw_only=True):
         note: a sentence of the user's about the photos.
         validation_tau_from: how the thresholds were chosen, or why none of them suits these photos.
         at_run_tau: what the boxes of ``dips predict`` are worth, at the run's own threshold; None where it has none.
+        class_accuracy: ``top1_cls`` where each class counts the same; None where no photo has a class.
         mode, second_look, unet_share: how the run predicts (``predict.mode``); side in pixels of the second look, 0 for none.
         sst: the transformer, which predicts (``accurate``) or taught the maps.
         skipped, problems: photos that could not be read; everything that was wrong with the data, these included.
@@ -147,6 +149,7 @@ class ModelEvaluation(EvaluationRecord, frozen=True, kw_only=True):
     validation_tau_from: str
     at_run_tau: RunTauRecord | None
     classes: list[ClassRecord]
+    class_accuracy: ClassAccuracy | None = None
     mode: str
     second_look: int
     unet_share: float

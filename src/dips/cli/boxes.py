@@ -50,4 +50,4 @@ def boxes(
     again = predict_again(predictions, stems, threshold=threshold, min_area=min_area, min_score=min_score, max_boxes=max_boxes)
     for prediction in track(again, "predict", total=len(todo)):
         folder.write(prediction)
-    return filled(folder.finish(), out, ProblemList())
+    return filled(folder.finish(), folder.skipped, out, ProblemList())

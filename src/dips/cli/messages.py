@@ -17,7 +17,8 @@ from dips.system.extras import missing_package
 
 if TYPE_CHECKING:
     from dips.data.problems import ProblemList
-    from dips.predict.folder import FolderSummary
+    from dips.predict.results import Found
+    from dips.types import Problem
 
 __all__ = ["counted", "expected", "fail", "filled", "interrupted", "quoted", "usage"]
 
@@ -64,13 +65,15 @@ def fail(message: str, *, kind: str = "error", code: int = 2) -> int:
     return code
 
 
-def filled(summary: FolderSummary, out: Path, problems: ProblemList) -> int:
+def filled(found: Found, skipped: Sequence[Problem], out: Path, problems: ProblemList) -> int:
     """Print what is in a prediction folder; return the exit code, 1 where photos were skipped, which are told."""
-    problems.add(summary.skipped)
-    say(f"{counted(summary.photos, 'photo')}, {counted(summary.boxes, 'box')} in {out}")
-    if summary.skipped:
-        say(f"{counted(len(summary.skipped), 'photo')} could not be read or drawn on, see {out / 'skipped.json'}")
-    return 1 if summary.skipped else 0
+    problems.add(skipped)
+    say(f"{counted(found.photos, 'photo')}, {counted(found.boxes, 'box')} in {out}")
+    if remark := found.remark():
+        say(remark)
+    if skipped:
+        say(f"{counted(len(skipped), 'photo')} could not be read or drawn on, see {out / 'skipped.json'}")
+    return 1 if skipped else 0
 
 
 def quoted(path: Path) -> str:

@@ -59,4 +59,4 @@ def predict(
     told.add(folder.left_out)
     for prediction in track(predictor.photos(todo, folder.skip), "predict", total=len(todo)):
         folder.write(prediction)
-    return filled(folder.finish(), out, told)
+    return filled(folder.finish(), folder.skipped, out, told)

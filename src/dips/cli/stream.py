@@ -64,6 +64,8 @@ def stream(
         skipped = _write_frames(journal, model.predictor, source, fps=rate, idle=idle, model=model_id["model"][:12])
         total = journal.finish(source=as_text(source.as_posix()), fps=rate, skipped=skipped)
     say(f"{counted(total, 'frame')} in {out}")
+    if remark := journal.found.remark():
+        say(remark)
     return 1 if skipped else 0
 
 

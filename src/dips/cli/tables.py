@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dips.data.classes import ClassAccuracy
 from dips.system.console import printable, say
 
 if TYPE_CHECKING:
@@ -78,6 +79,9 @@ def print_evaluation(result: Mapping[str, Any]) -> None:
     for name, key in (("Classification, top 1", "top1_cls"), ("Classification, top 5", "top5_cls")):
         if isinstance(value := result.get(key), int | float):
             console.print(f"{name}: {value:.1f}% of the photos with a known class")
+    if isinstance(by_class := result.get("class_accuracy"), Mapping):
+        words = msgspec.convert(by_class, ClassAccuracy).words()
+        console.print(printable(f"Classification, top 1: {words}"), markup=False)
     if (own := result.get("at_run_tau")) is not None:
         console.print(
             f"boxes of dips predict, at the run's own threshold {own['tau']:.3g}: BoxAccV2 {own['box_acc_v2']:.1f}; of all "

@@ -153,6 +153,14 @@ class ClassifierConfig:
     epochs: Annotated[int, Meta(ge=1, description="epochs of mode 'full'")] = 8
     lr: Annotated[float, Meta(ge=0, description="learning rate of mode 'full'")] = 0.01
     batch: Annotated[int, Meta(ge=1, description="photos per step")] = 32
+    balance: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="1 = all classes are equally likely, 0 = each as likely as its fraction of the training photos",
+        ),
+    ] = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)

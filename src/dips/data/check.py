@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from dips.config import DataConfig
 from dips.data.box_problems import Size, box_problems
+from dips.data.classes import class_problems
 from dips.data.copies import copy_problems, find_copies
 from dips.data.depth import Depth, Shown, common_scale, scale_words
 from dips.data.images import read_shown
 from dips.data.listing import class_counts, require_trainable
 from dips.data.load import available_splits, load_data
 from dips.data.problems import left_out, told
+from dips.data.split import split_validation
 from dips.errors import DataError, ImageError
 from dips.system.console import printable, track
 from dips.types import DataSet, Problem, Sample
@@ -118,7 +121,7 @@ def check_data(
     splits: list[SplitReport] = []
     broken, others = list[Problem](), list[Problem]()
     errors: list[str] = []
-    parts: dict[str, list[Sample]] = {}
+    parts: dict[str, DataSet] = {}
     untrainable = "" if {"train", "all"} & set(names) else f"there is no training split, only {', '.join(names)}"
     for name in names:
         try:
@@ -141,17 +144,18 @@ def check_data(
             if shown is not None:
                 deep.append((sample.path, shown))
         others += [*box_problems(dataset.root, photos), *_check_depth(dataset.root, deep), *_check_sizes(photos)]
-        parts[name] = [sample for sample, _ in photos]
+        parts[name] = dataclasses.replace(dataset, samples=tuple(sample for sample, _ in photos))
         splits.append(_summary(dataset, [size for _, size in photos]))
         if not photos:
             errors.append(f"{dataset.root}: none of its {len(dataset)} photos can be read")
-        elif name in ("train", "all"):
-            try:
-                others += require_trainable(dataclasses.replace(dataset, samples=tuple(parts[name]))).problems
-            except DataError as error:
-                untrainable = str(error)
-    copies = copy_problems(parts, find_copies(sample.path for part in parts.values() for sample in part))
-    problems = tuple(dict.fromkeys((*copies, *broken, *others)))
+    copies = find_copies(sample.path for part in parts.values() for sample in part.samples)
+    if (train := parts.get("train", parts.get("all"))) is not None and train.samples:
+        try:
+            others += _check_classes(train, parts.get("val"), copies)
+        except DataError as error:
+            untrainable = str(error)
+    leaks = copy_problems({name: part.samples for name, part in parts.items()}, copies)
+    problems = tuple(dict.fromkeys((*leaks, *broken, *others)))
     return DataReport(Path(path), tuple(splits), problems, tuple(errors), untrainable)
 
 
@@ -168,6 +172,20 @@ def _decode(sample: Sample) -> tuple[Size, Shown | None] | Problem:
     except ImageError as error:
         return left_out(sample.path, error)
     return (pixels.shape[1], pixels.shape[0]), shown
+
+
+def _check_classes(train: DataSet, val: DataSet | None, copies: Mapping[Path, str]) -> Sequence[Problem]:
+    """Return what training would say of the classes, of their readable photos alone.
+
+    Raises:
+        DataError: it would be impossible.
+    """
+    train = require_trainable(train)
+    whole = None
+    if val is None:  # which fraction does not matter: only a class without a second photo has none in either part
+        whole = train
+        train, val = split_validation(train, fraction=DataConfig().val_share, seed=0, copies=copies)
+    return [*train.problems, *class_problems(train, val, whole=whole)]
 
 
 def _check_depth(root: Path, photos: Sequence[tuple[Path, Shown]]) -> Iterator[Problem]:

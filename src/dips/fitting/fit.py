@@ -158,6 +158,7 @@ def _save(
         problems=tuple(problems.records()),
         weights={role: WeightsRecord(**item.record()) for role, item in inputs.weights.items()},
         accuracy=inputs.accuracy,
+        class_accuracy=inputs.class_accuracy,
         selection=result.selection,
         label_free=result.label_free,
         validation=result.validation,

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from dips.config import Config
 from dips.data import require_trainable
+from dips.data.classes import ClassAccuracy, class_accuracy
 from dips.data.depth import Depth
 from dips.data.images import ByteImage
 from dips.data.scale import depth_of, depth_setting
@@ -28,7 +29,7 @@ from dips.harvest.scored_photos import ScoredPhotos, score_photos
 from dips.harvest.squares import SquareReader, read_square
 from dips.harvest.store import Store, network_hash
 from dips.models.backbones import Transformer, load_transformer
-from dips.models.classifier import Classifier, LinearProbe
+from dips.models.classifier import Classifier, LinearProbe, balance_classes
 from dips.models.frozen import FrozenNetworks, Look
 from dips.models.inputs import to_tensor
 from dips.models.linear_map import LinearMaps
@@ -68,6 +69,7 @@ class TrainingInputs:
         proposals: None where no U-Net is trained.
         accuracy: percent right on ``val``: of the ``classifier``, and, where the transformer saw all photos, of a
             ``linear_probe`` on its class tokens.
+        class_accuracy: the classifier's where each class counts the same.
         weights: of transformer and CNNs.
         seconds: what linear maps and harvest took.
         frozen: returns the fitted classifier's CNN with the transformer, which is loaded once.
@@ -82,6 +84,7 @@ class TrainingInputs:
     linear: LinearMaps | None
     proposals: Proposals | None
     accuracy: dict[str, float]
+    class_accuracy: ClassAccuracy
     weights: dict[str, Weights]
     seconds: float
     frozen: Callable[[], FrozenNetworks]
@@ -147,7 +150,8 @@ class _Preparation:
         pooled = self._pooled_features()
         labels, count = _labels(self.samples), len(self.train)
         self._fit_classifier(pooled[:count], labels[:count])
-        accuracy = {"classifier": self._classifier_accuracy(pooled[count:], labels[count:])}
+        plain, by_class = self._classifier_accuracy(pooled[count:], labels[count:])
+        accuracy = {"classifier": plain}
         started = time.perf_counter()
         if config.harvest.refine == "dataset" and linear is None:
             linear = self._linear_maps()
@@ -156,7 +160,8 @@ class _Preparation:
             proposals = self._proposals(linear, labels)
             accuracy["linear_probe"] = _probe_accuracy(proposals.harvest, labels, count, len(self.train.classes))
         seconds += time.perf_counter() - started
-        log("validation accuracy: " + ", ".join(f"{name} {value:.1f}%" for name, value in accuracy.items()))
+        probe = f", linear_probe {accuracy['linear_probe']:.1f}%" if proposals is not None else ""
+        log(f"validation accuracy: classifier {plain:.1f}% ({by_class.words()}){probe}")
         return TrainingInputs(
             self.train,
             self.val,
@@ -166,6 +171,7 @@ class _Preparation:
             linear,
             proposals,
             accuracy,
+            by_class,
             self.weights,
             seconds,
             self._frozen,
@@ -255,11 +261,12 @@ class _Preparation:
                     yield (images.flip(-1) if (epoch + step) % 2 else images), labels[part]
 
             self.classifier.fit_full(batches, epochs=settings.epochs, lr=settings.lr, device=self.device)
+        balance_classes(self.classifier.head, labels, settings.balance)
         self.classifier.to(self.device).freeze()
 
     @torch.no_grad()
-    def _classifier_accuracy(self, pooled: Tensor, labels: Tensor) -> float:
-        """Return the percentage of the last N photos that the classifier gives their label ``(N,)``.
+    def _classifier_accuracy(self, pooled: Tensor, labels: Tensor) -> tuple[float, ClassAccuracy]:
+        """Return the percentage of the last N photos that the classifier gives their label ``(N,)``, and that by classes.
 
         Args:
             pooled: their features ``(N, F)`` before fitting; all that is needed where only the last layer was fitted.
@@ -270,7 +277,8 @@ class _Preparation:
             digests, step = self.digests[-len(labels) :], self.config.classifier.batch
             groups = (digests[start : start + step] for start in range(0, len(digests), step))
             predicted = torch.cat([self.classifier(self._batch(group)).argmax(1).cpu() for group in groups])
-        return 100 * int((predicted == labels).sum()) / len(labels)
+        by_class = class_accuracy(labels.tolist(), predicted.tolist(), self.train.classes)
+        return 100 * int((predicted == labels).sum()) / len(labels), by_class
 
     def _refined(self, linear: LinearMaps, look: Look) -> Tensor:
         """Return the accurate score maps ``(B, h, w)`` in [0, 1] of what CNN and transformer look at, once."""

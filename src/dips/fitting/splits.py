@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dips.config import Config
 from dips.data import align_classes, load_data, require_trainable, split_validation
+from dips.data.classes import class_problems
 from dips.data.copies import find_copies
 from dips.data.listing import some
 from dips.data.load import available_splits
@@ -30,18 +31,20 @@ def read_splits(data: str | Path, config: Config) -> tuple[DataSet, DataSet]:
     """
     column = config.data.label_column
     dataset = require_trainable(load_data(data, background_class=config.data.background_class, label_column=column))
-    splits = available_splits(data)
+    splits, whole = available_splits(data), None
     if "val" in splits and "train" in splits:
         train, val = dataset, _labelled(load_data(data, split="val", background_class="", label_column=column), dataset)
         copies = find_copies(sample.path for sample in (*train.samples, *val.samples))
     else:
         copies = find_copies(sample.path for sample in dataset.samples)
         seed = config.train.seed if config.data.val_seed < 0 else config.data.val_seed
+        whole = dataset
         train, val = split_validation(dataset, fraction=config.data.val_share, seed=seed, copies=copies)
     found = photo_problems(train.root, {"train": train.samples, "val": val.samples}, copies)
-    problems = tuple(dict.fromkeys((*train.problems, *val.problems, *found)))
     val = _without_copies(val, {copies[sample.path] for sample in train.samples if sample.path in copies}, copies)
     resolve_select_on(config, val)
+    classes = class_problems(train, val, whole=whole)
+    problems = tuple(dict.fromkeys((*train.problems, *val.problems, *classes, *found)))
     return dataclasses.replace(train, problems=problems), val
 
 

@@ -21,7 +21,7 @@ from dips.models.backbones import Normalise, build_cnn, load_cnn, stages
 from dips.models.names import cnn_config
 from dips.models.weights.resolve import Weights
 
-__all__ = ["Classifier", "EpochResult", "LinearFit", "LinearProbe", "fit_linear"]
+__all__ = ["Classifier", "EpochResult", "LinearFit", "LinearProbe", "balance_classes", "fit_linear"]
 
 _PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4)
 _DEFAULT_PENALTY = 1e-2  # where there are too few photos per class to hold some out
@@ -54,7 +54,7 @@ class EpochResult:
 
 
 def fit_linear(
-    features: Tensor, labels: Tensor, classes: int, *, balanced: bool = False, penalty: float | None = None
+    features: Tensor, labels: Tensor, classes: int, *, penalty: float | None = None
 ) -> tuple[Tensor, Tensor, LinearFit]:
     """Fit a multinomial logistic regression with L2 penalty, by LBFGS in double precision; deterministic.
 
@@ -62,7 +62,6 @@ def fit_linear(
         features: ``(N, D)``; standardised for the fit, while the result applies to them unchanged.
         labels: ``(N,)`` integers below ``classes``.
         classes: width of the result.
-        balanced: weight photos so that every class counts the same.
         penalty: None chooses it from a grid by the loss on every fifth photo of each class.
 
     Returns:
@@ -90,13 +89,12 @@ def fit_linear(
     std = torch.where(std > 1e-8, std, torch.ones_like(std))
     x = (x - mean) / std
     counts = torch.bincount(y, minlength=classes)
-    photo_weights = (len(y) / ((counts > 0).sum() * counts.clamp_min(1)))[y] if balanced else torch.ones_like(y, dtype=x.dtype)
     held_out = None
     if penalty is None:
         penalty = _DEFAULT_PENALTY
         if int(counts[counts > 0].min()) >= 5:
-            penalty, held_out = _choose_penalty(x, y, photo_weights.to(x.dtype), classes)
-    parameters = _lbfgs(x, y, photo_weights.to(x.dtype), penalty, x.new_zeros(classes, x.shape[1] + 1))
+            penalty, held_out = _choose_penalty(x, y, classes)
+    parameters = _lbfgs(x, y, penalty, x.new_zeros(classes, x.shape[1] + 1))
     weight = parameters[:, :-1] / std
     bias = parameters[:, -1] - weight @ mean
     logits = x @ parameters[:, :-1].T + parameters[:, -1]
@@ -104,7 +102,25 @@ def fit_linear(
     return weight.float().to(device), bias.float().to(device), fit
 
 
-def _choose_penalty(x: Tensor, y: Tensor, photo_weights: Tensor, classes: int) -> tuple[float, float]:
+def balance_classes(head: nn.Linear, labels: Tensor, strength: float) -> None:
+    """Take the classes' frequencies off the bias of a fitted layer, so that a rare class is not a less likely one.
+
+    A fit learns the logarithm of each class's fraction of the photos besides what tells the classes apart. Weights of photos in
+    the loss do less (docs/results.md): a few photos are told apart whatever they weigh. Classes without photos are left as they
+    are, and so are all where each has as many photos.
+
+    Args:
+        head: its outputs are the classes' logits.
+        labels: ``(N,)`` of the photos that it was fitted to.
+        strength: the part of the logarithm that is taken off, in [0, 1].
+    """
+    counts = torch.bincount(labels, minlength=head.out_features)
+    shift = torch.where(counts > 0, counts / counts.max(), 1.0).log()
+    with torch.no_grad():
+        head.bias.sub_(strength * shift.to(head.bias))
+
+
+def _choose_penalty(x: Tensor, y: Tensor, classes: int) -> tuple[float, float]:
     """Return the penalty with the least loss on held-out photos, and its accuracy there; each fit starts at the last."""
     order = torch.argsort(y, stable=True)
     rank = torch.empty_like(order)
@@ -114,9 +130,9 @@ def _choose_penalty(x: Tensor, y: Tensor, photo_weights: Tensor, classes: int) -
     parameters = x.new_zeros(classes, x.shape[1] + 1)
     results: list[tuple[float, float, float]] = []
     for penalty in _PENALTIES:
-        parameters = _lbfgs(x[~test], y[~test], photo_weights[~test], penalty, parameters)
+        parameters = _lbfgs(x[~test], y[~test], penalty, parameters)
         logits = x[test] @ parameters[:, :-1].T + parameters[:, -1]
-        loss = (F.cross_entropy(logits, y[test], reduction="none") * photo_weights[test]).mean().item()
+        loss = F.cross_entropy(logits, y[test]).item()
         if results and loss >= results[-1][0]:
             break  # weaker still would overfit still more
         results.append((loss, penalty, _accuracy(logits, y[test])))
@@ -124,7 +140,7 @@ def _choose_penalty(x: Tensor, y: Tensor, photo_weights: Tensor, classes: int) -
     return penalty, accuracy
 
 
-def _lbfgs(x: Tensor, y: Tensor, photo_weights: Tensor, penalty: float, start: Tensor) -> Tensor:
+def _lbfgs(x: Tensor, y: Tensor, penalty: float, start: Tensor) -> Tensor:
     """Return weights and, in the last column, biases ``(C, D + 1)`` of the least penalised loss."""
     parameters = start.clone().requires_grad_(True)
     optimiser = torch.optim.LBFGS(
@@ -134,9 +150,7 @@ def _lbfgs(x: Tensor, y: Tensor, photo_weights: Tensor, penalty: float, start: T
     def closure() -> Tensor:
         optimiser.zero_grad()
         logits = x @ parameters[:, :-1].T + parameters[:, -1]
-        loss = (F.cross_entropy(logits, y, reduction="none") * photo_weights).mean() + penalty / 2 * parameters[
-            :, :-1
-        ].square().sum()
+        loss = F.cross_entropy(logits, y) + penalty / 2 * parameters[:, :-1].square().sum()
         loss.backward()
         return loss
 
@@ -177,9 +191,9 @@ class LinearProbe(nn.Module):
         """Return logits ``(B, C)`` of features ``(B, D)``."""
         return cast(Tensor, self.head(features))
 
-    def fit(self, features: Tensor, labels: Tensor, *, balanced: bool = False, penalty: float | None = None) -> LinearFit:
+    def fit(self, features: Tensor, labels: Tensor, *, penalty: float | None = None) -> LinearFit:
         """Set the layer as :func:`fit_linear` does."""
-        weight, bias, fit = fit_linear(features, labels, self.head.out_features, balanced=balanced, penalty=penalty)
+        weight, bias, fit = fit_linear(features, labels, self.head.out_features, penalty=penalty)
         with torch.no_grad():
             self.head.weight.copy_(weight)
             self.head.bias.copy_(bias)
@@ -292,9 +306,9 @@ class Classifier(nn.Module):
         """Switch to evaluation mode, without gradients to its own weights (those to the image still flow)."""
         return self.eval().requires_grad_(False)
 
-    def fit_head(self, features: Tensor, labels: Tensor, *, balanced: bool = False, penalty: float | None = None) -> LinearFit:
+    def fit_head(self, features: Tensor, labels: Tensor, *, penalty: float | None = None) -> LinearFit:
         """Fit the last layer to stored features ``(N, F)`` and labels ``(N,)``, as :func:`fit_linear` does."""
-        return self.probe.fit(features, labels, balanced=balanced, penalty=penalty)
+        return self.probe.fit(features, labels, penalty=penalty)
 
     def fit_full(
         self,
@@ -305,7 +319,6 @@ class Classifier(nn.Module):
         device: torch.device,
         backbone_fraction: float = 0.1,
         weight_decay: float = 1e-4,
-        class_weights: Tensor | None = None,
         on_epoch: Callable[[EpochResult], None] | None = None,
     ) -> list[EpochResult]:
         """Train all layers with AdamW and a cosine schedule; ends on ``device`` in evaluation mode.
@@ -318,7 +331,6 @@ class Classifier(nn.Module):
             device: where to compute.
             backbone_fraction: rate of the layers below as a fraction of ``lr``.
             weight_decay: AdamW's.
-            class_weights: ``(C,)`` weights of the loss.
             on_epoch: callback with the result of each epoch.
 
         Raises:
@@ -333,7 +345,6 @@ class Classifier(nn.Module):
             lr=lr,
             weight_decay=weight_decay,
         )
-        weights = None if class_weights is None else class_weights.to(device)
         history = []
         for epoch in range(epochs):
             source = batches(epoch)
@@ -345,7 +356,7 @@ class Classifier(nn.Module):
                     group["lr"] = lr * group["fraction"] * (1 + math.cos(math.pi * progress)) / 2
                 images, labels = images.to(device), labels.to(device)
                 logits = self(images)
-                loss = F.cross_entropy(logits, labels, weight=weights)
+                loss = F.cross_entropy(logits, labels)
                 if not torch.isfinite(loss):
                     raise DataError(f"the classifier's loss is no longer finite in epoch {epoch + 1}; lower classifier.lr")
                 optimiser.zero_grad()

@@ -29,7 +29,7 @@ from dips.errors import ConfigError, ImageError
 from dips.formats.records import PredictionRecord, SkippedRecords, read_prediction, skipped_records
 from dips.predict.naming import name_photos, stems_of, texts_of
 from dips.predict.prediction import MAX_OVERLAY_SIDE, Prediction
-from dips.predict.results import MARK, locate, read_records
+from dips.predict.results import MARK, Found, locate, read_records
 from dips.system.console import log
 from dips.system.files import as_text, atomic_file, is_temporary
 from dips.system.journal import Claim
@@ -37,7 +37,7 @@ from dips.system.records import write_json
 from dips.system.suggestions import closest
 from dips.types import Problem
 
-__all__ = ["FORMATS", "FolderSummary", "PredictionFolder", "parse_formats"]
+__all__ = ["FORMATS", "PredictionFolder", "parse_formats"]
 
 FORMATS = ("json", "overlays", "heatmaps", "masks", *(name for name in formats.FORMATS if name != "json"))
 _LABELS = {
@@ -48,15 +48,6 @@ _LABELS = {
     "photos": "other photos",
 }
 _SUFFIXES = {"json": ".json", "overlays": ".jpg", "heatmaps": ".jpg", "maps": ".png", "masks": ".png"}
-
-
-@dataclass(frozen=True)
-class FolderSummary:
-    """What a folder holds: how many photos and boxes, and which photos were skipped."""
-
-    photos: int
-    boxes: int
-    skipped: tuple[Problem, ...]
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
@@ -83,7 +74,7 @@ class PredictionFolder:
         todo = folder.begin()
         for prediction in model.predictor.photos(todo, folder.skip):
             folder.write(prediction)
-        summary = folder.finish()
+        found = folder.finish()
 
     Attributes:
         claim: the folder, and what identifies the work that fills it.
@@ -200,25 +191,24 @@ class PredictionFolder:
             with atomic_file(self._file(kind, prediction.path), "wb") as file:
                 file.write(data)
 
-    def finish(self) -> FolderSummary:
-        """Write the files that are about all photos; the folder is complete then.
+    def finish(self) -> Found:
+        """Write the files that are about all photos, and return what was found; the folder is complete then.
 
         Raises:
             RunError: a file cannot be written, or the record of a photo is damaged.
         """
-        photos = boxes = 0
+        found = Found()
         with ExitStack() as files:
             writers = [files.enter_context(formats.FORMATS[name](self.out)) for name in self.formats if name in formats.FORMATS]
             for record, stem in self._records():
-                photos += 1
-                boxes += len(record.boxes)
+                found.add(record.label, record.background, len(record.boxes))
                 for add in writers:
                     add(record, stem)
         if self.skipped:
             skipped = SkippedRecords(skipped=skipped_records(self.skipped))
             write_json(self.out / "skipped.json", skipped, indent=1)
         self.claim.path.unlink()
-        return FolderSummary(photos, boxes, tuple(self.skipped))
+        return found
 
     def _records(self) -> Iterator[tuple[PredictionRecord, str]]:
         """Read the photos that are done, one at a time, each with its stem."""

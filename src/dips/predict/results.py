@@ -6,6 +6,7 @@ In: a folder that :mod:`dips.predict.folder` wrote. Out: records, one at a time,
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from dips.errors import ImageError, RunError
@@ -13,10 +14,54 @@ from dips.formats.records import PredictionRecord, read_prediction
 from dips.predict.prediction import Prediction
 from dips.system.files import is_remote, named_so
 
-__all__ = ["MARK", "is_finished", "locate", "predict_again", "read_records"]
+__all__ = ["MARK", "Found", "is_finished", "locate", "predict_again", "read_records"]
 
 MARK = ".unfinished.json"
 """The file that a folder has until everything is written."""
+
+
+@dataclass(slots=True)
+class Found:
+    """What was found in many photos.
+
+    Attributes:
+        photos, boxes: how many there are.
+        empty: photos of the background class, which have no boxes.
+        background: name of this class, where one has it.
+
+    >>> found = Found()
+    >>> found.add("none", "none", 0)
+    >>> found.remark()[:58]
+    "no photo shows an object: 1 of 1 is predicted as 'none'. If"
+    """
+
+    photos: int = 0
+    boxes: int = 0
+    empty: int = 0
+    background: str = ""
+
+    def add(self, label: str, background: str | None, boxes: int) -> None:
+        """Count a photo with its predicted class, the name of the background class, and its number of boxes."""
+        self.photos += 1
+        self.boxes += boxes
+        if label == background:
+            self.empty += 1
+            self.background = label
+
+    def remark(self) -> str:
+        """Return a line for whoever wonders why there is no box at all; empty where there are some, or no photos."""
+        if self.boxes or not self.photos:
+            return ""
+        if self.empty < self.photos:
+            return (
+                f"no photo has a box, though {self.photos - self.empty} of {self.photos} are predicted to show something: "
+                "lower predict.min_score or predict.threshold ('dips boxes' needs no second prediction for that)"
+            )
+        return (
+            f"no photo shows an object: {self.photos} of {self.photos} {'is' if self.photos == 1 else 'are'} predicted as "
+            f"'{self.background}'. If that is wrong: are the photos like those of the training, and did it have enough of each "
+            "class? 'dips check' names those with too few, the run's README.md how often the worst class is right"
+        )
 
 
 def is_finished(folder: Path) -> bool:

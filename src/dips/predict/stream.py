@@ -17,6 +17,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from msgspec import Raw
 from msgspec.structs import replace
 
 from dips.data.images import ByteImage
@@ -26,6 +27,7 @@ from dips.errors import DataError, ImageError, RunError
 from dips.formats.records import SCHEMA_VERSION, PredictionRecord, SkippedRecord, skipped_records
 from dips.predict.prediction import Prediction
 from dips.predict.predictor import Predictor
+from dips.predict.results import Found
 from dips.system.console import log
 from dips.system.files import as_text, atomic_file
 from dips.system.journal import Journal
@@ -249,10 +251,13 @@ class _Failure:
             skipped(self.path, self.reason)
 
 
-class FrameName(Record, frozen=True, kw_only=True):
+class FrameLine(Record, frozen=True, kw_only=True):
     """What a line of the journal must say; it is otherwise a :class:`~dips.formats.records.PredictionRecord`."""
 
     name: str
+    label: str
+    background: str | None
+    boxes: tuple[Raw, ...]
 
 
 class StreamHead(Record, frozen=True, kw_only=True):
@@ -273,6 +278,7 @@ class FrameJournal:
 
     Attributes:
         done: names of the finished frames.
+        found: what they show.
 
     Raises:
         RunError: ``path`` exists, or the journal is another work's or in use.
@@ -299,10 +305,11 @@ class FrameJournal:
             remedy="remove it or choose another --out",
             unwritable="choose another --out",
         )
-        self.done: set[str] = set()
+        self.done, self.found = set[str](), Found()
         try:
-            for frame in self._journal.records(FrameName, remedy="predict the frame again"):
+            for frame in self._journal.records(FrameLine, remedy="predict the frame again"):
                 self.done.add(frame.name)
+                self.found.add(frame.label, frame.background, len(frame.boxes))
         except RunError:  # a line that a power failure left empty
             self._journal.cut()
         self._is_empty = not self.done
@@ -314,6 +321,7 @@ class FrameJournal:
             RunError: there is no space.
         """
         self._journal.append(to_json(record))
+        self.found.add(record.label, record.background, len(record.boxes))
         self._is_empty = False
 
     def close(self) -> None:

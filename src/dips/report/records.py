@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from dips.data.classes import ClassAccuracy
 from dips.system.records import Record
 from dips.types import EVALUATION_VERSION, RUN_VERSION
 
@@ -141,6 +142,7 @@ class Evaluation(Record, frozen=True, kw_only=True):
     top1_cls: float | None = None
     methods: list[Method] = msgspec.field(default_factory=list)
     classes: list[ClassNumbers] = msgspec.field(default_factory=list)
+    class_accuracy: ClassAccuracy | None = None
     at_run_tau: RunThreshold | None = None
     note: str = ""
     files: dict[str, str] = msgspec.field(default_factory=dict)
@@ -167,6 +169,7 @@ class Run(Record, frozen=True, kw_only=True):
     environment: dict[str, Any]
     weights: dict[str, dict[str, Any]]
     accuracy: Accuracies
+    class_accuracy: ClassAccuracy | None = None
     selection: str
     label_free: bool
 

@@ -30,6 +30,11 @@ def write_card(path: Path, record: RunRecord, evaluation: Mapping[str, Any] | No
         f"- **Data:** `{record.data}`, {record.photos.train} training and {record.photos.val} validation photos",
         f"- **Chosen:** {record.selection}",
         f"- **Validation:** {'; '.join(filter(None, [_numbers(record.validation), accuracy]))} (percent)",
+        *(
+            []
+            if (classes_right := record.class_accuracy) is None
+            else [f"- **Class right on validation:** {classes_right.words()}"]
+        ),
         *_measured(evaluation),
         f"- **Seed:** {record.seed}; {seconds:.0f} s of harvest and training on {record.environment['device']}",
         "",

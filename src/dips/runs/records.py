@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from dips.data.classes import ClassAccuracy
 from dips.data.depth import Depth
 from dips.data.problems import ProblemRecord
 from dips.errors import RunError
@@ -125,6 +126,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
         problems: everything that was wrong with the data, these included.
         weights: by role: ``transformer``, ``classifier`` and, of a U-Net, ``encoder``.
         accuracy: percent right in validation, of ``classifier`` and, where the transformer saw all photos, ``linear_probe``.
+        class_accuracy: the classifier's where each class counts the same; None in runs of before.
         selection: how epoch and threshold were chosen, in words.
         label_free: no box had a part in it.
         validation: numbers on the validation part.
@@ -141,6 +143,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
     problems: tuple[ProblemRecord, ...] = ()
     weights: dict[str, WeightsRecord]
     accuracy: dict[str, float]
+    class_accuracy: ClassAccuracy | None = None
     selection: str
     label_free: bool
     validation: dict[str, float]

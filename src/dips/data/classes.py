@@ -1,0 +1,113 @@
+"""Classes of unequal size: what is said where one has too few photos, and accuracy as the mean over classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from dips.data.listing import class_counts, some
+from dips.system.files import as_text
+from dips.system.records import Record
+from dips.types import DataSet, Problem
+
+__all__ = ["ClassAccuracy", "class_accuracy", "class_problems"]
+
+FEW_PHOTOS = 10
+"""Fewer training photos of a class than these are a problem."""
+
+LARGEST_RATIO = 20
+"""More than so many photos of one class for each of another are a problem."""
+
+_NAMED = 5  # classes in a line
+
+
+class ClassAccuracy(Record, frozen=True, kw_only=True):
+    """How often the class is right where each class counts the same; the plain accuracy hides a rare one that is never found.
+
+    Attributes:
+        mean: over the classes with photos, in percent: what is also called balanced accuracy, or mean per-class accuracy.
+        worst: name of the class that is right least often.
+        lowest: its percentage, of so many ``photos``.
+
+    >>> class_accuracy([0, 0, 0, 1], [0, 0, 0, 0], ["none", "tower"]).words()
+    "mean over classes 50.0%, worst 'tower': 0.0% of 1 photo"
+    """
+
+    mean: float
+    worst: str
+    lowest: float
+    photos: int
+
+    def words(self) -> str:
+        """Return the numbers as a part of a sentence."""
+        worst = f", worst '{self.worst}': {self.lowest:.1f}% of {self.photos} photo{'' if self.photos == 1 else 's'}"
+        return f"mean over classes {self.mean:.1f}%{worst if self.lowest < self.mean else ''}"
+
+
+def class_accuracy(labels: Iterable[int], predicted: Iterable[int], classes: Sequence[str]) -> ClassAccuracy:
+    """Return the accuracy as the mean over the classes that have photos.
+
+    Args:
+        labels: of at least one photo, below the number of classes.
+        predicted: labels of the same photos.
+        classes: names in label order.
+    """
+    right = dict[int, list[bool]]()
+    for label, other in zip(labels, predicted, strict=True):
+        right.setdefault(label, []).append(label == other)
+    percent = {label: 100 * sum(right[label]) / len(right[label]) for label in sorted(right)}
+    worst = min(percent, key=lambda label: percent[label])
+    return ClassAccuracy(
+        mean=sum(percent.values()) / len(percent),
+        worst=as_text(classes[worst]),
+        lowest=percent[worst],
+        photos=len(right[worst]),
+    )
+
+
+def class_problems(train: DataSet, val: DataSet, *, whole: DataSet | None = None) -> list[Problem]:
+    """Return what is wrong with the numbers of photos: few of a class, many times more of another, none in validation.
+
+    Args:
+        train, val: labelled photos; classes are matched by name.
+        whole: the training photos before ``val`` was cut from them, if it was.
+    """
+    counted = train if whole is None else whole
+    numbers = dict.fromkeys(counted.classes, 0) | {counted.classes[n]: count for n, count in class_counts(counted).items()}
+    validated = {val.classes[label] for label in class_counts(val)}
+    problems = [_few(numbers), _rare(numbers), _unvalidated([name for name in numbers if numbers[name]], validated, val, whole)]
+    return [Problem(counted.root, message) for message in problems if message]
+
+
+def _few(numbers: dict[str, int]) -> str:
+    few = [name for name, number in numbers.items() if number < FEW_PHOTOS]
+    if not few:
+        return ""
+    names = some((f"'{name}' ({numbers[name]})" for name in sorted(few, key=lambda name: numbers[name])), _NAMED)
+    what = "a class has" if len(few) == 1 else f"{len(few)} classes have"
+    return (
+        f"{what} fewer than {FEW_PHOTOS} training photos, too few to be recognized well: {names}; training goes on all the "
+        "same; add photos, or merge classes"
+    )
+
+
+def _rare(numbers: dict[str, int]) -> str:
+    present = {name: number for name, number in numbers.items() if number}
+    most = max(present, key=lambda name: present[name])
+    rare = [name for name, number in present.items() if number * LARGEST_RATIO < present[most]]
+    if not rare:
+        return ""
+    names = some((f"'{name}' ({present[name]})" for name in sorted(rare, key=lambda name: present[name])), _NAMED)
+    return (
+        f"more than {LARGEST_RATIO} photos of '{most}' ({present[most]}) for each of {names}: training makes all classes "
+        "equally likely (classifier.balance), but a rare one may be missed; add photos of it, or leave out some of the others"
+    )
+
+
+def _unvalidated(names: list[str], validated: set[str], val: DataSet, whole: DataSet | None) -> str:
+    if not (absent := [f"'{name}'" for name in names if name not in validated]):
+        return ""
+    where = "" if whole is not None else f" to {val.root}"
+    return (
+        f"no validation photo shows {some(absent, _NAMED)}, so nothing tells how well such photos are recognized; add "
+        f"different photos of {'it' if len(absent) == 1 else 'each'}{where}"
+    )
