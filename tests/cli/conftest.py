@@ -135,3 +135,10 @@ def fake(monkeypatch: pytest.MonkeyPatch, name: str, answer: Any = None) -> Call
     calls = Calls(answer)
     monkeypatch.setattr(name, calls)
     return calls
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have ``dips train`` and ``dips evaluate`` take any run and any data, for tests of what is done with them."""
+    fake(monkeypatch, "dips.cli.train.require_training")
+    fake(monkeypatch, "dips.cli.evaluate.require_model")

@@ -13,6 +13,7 @@ import pytest
 from .conftest import Calls, Dips, Tiny, fake
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_evaluate(monkeypatch: pytest.MonkeyPatch, dips: Dips) -> None:
     boxes = {"max_box_acc_v2": 51.25, "max_box_acc_at": {"30": 80.0, "50": 60.0, "70": 13.75}, "max_box_acc": 55.0}
     result: dict[str, Any] = {"data": "d", "split": "val", "n_images": 9, "n_boxes": 5, "top1_cls": 88.88, "top5_cls": None}
@@ -46,6 +47,7 @@ def test_evaluate(monkeypatch: pytest.MonkeyPatch, dips: Dips) -> None:
         assert words in said.out
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_evaluate_without_boxes(monkeypatch: pytest.MonkeyPatch, dips: Dips) -> None:
     result = {"data": "d", "split": "test", "n_images": 9, "n_boxes": 0, "methods": [], "top1_cls": 50.0}
     fake(monkeypatch, "dips.model.Model.open", SimpleNamespace(evaluate=Calls(result)))
@@ -95,3 +97,9 @@ def test_evaluate_tells_what_check_tells(
     assert words in checked.out and "usable, without 1 photo that cannot be read" in checked.out
     of_check = json.loads((tmp_path / "c.json").read_text())["problems"]
     assert sorted(map(str, of_check)) == sorted(map(str, written))
+
+
+@pytest.mark.parametrize("split", ["test", "val", "nowhere"])
+def test_a_folder_that_is_not_divided_is_taken_as_a_whole(tiny: Tiny, dips: Dips, split: str) -> None:
+    said = dips("evaluate", tiny.run, tiny.data / "train", "--split", split)
+    assert said.code == 2 and f"no split '{split}'" in said.err and "--split all" in said.err

@@ -14,7 +14,7 @@ from io import FileIO
 from pathlib import Path
 from typing import IO, Any
 
-from dips.errors import RunError
+from dips.errors import RunError, WeightsError
 
 __all__ = [
     "as_text",
@@ -25,6 +25,7 @@ __all__ = [
     "lock_file",
     "named_so",
     "new_folder",
+    "require_weights",
     "require_writable",
     "temporary_beside",
 ]
@@ -104,6 +105,18 @@ def require_writable(path: Path) -> None:
     if path.is_dir():
         raise RunError(f"cannot write {path}: it is a folder; give the name of a file")
     temporary_beside(path).close()
+
+
+def require_weights(item: str) -> None:
+    """Check that FILE, FOLDER or NAME=FILE, an item of ``--weights``, is there.
+
+    Raises:
+        WeightsError: it is not.
+    """
+    path = Path(item).expanduser()
+    named = Path(item.partition("=")[2]).expanduser() if "=" in item else path
+    if not path.exists() and not named.exists():
+        raise WeightsError(f"--weights: there is no file or folder {named}")
 
 
 def temporary_beside(path: Path) -> IO[bytes]:

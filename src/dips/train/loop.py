@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from dips.config import TrainConfig
 from dips.errors import RunError
-from dips.system.console import log, track
+from dips.system.console import log, time_left, track
 from dips.train.augment import draw_views
 from dips.train.average import Average
 from dips.train.batches import Feed, TrainingPhotos, derive_seed
@@ -244,13 +244,11 @@ class _Run:
         append_metrics(self.metrics_file, record)
         if config.tensorboard:
             write_epoch(self.metrics_file.parent, record)
-        left = progress.seconds / progress.epoch * (config.epochs - progress.epoch)
+        rest = progress.seconds / progress.epoch * (config.epochs - progress.epoch)
+        left = f", {time_left(rest)}" if rest and progress.epoch > 1 else ""  # the first epoch also loads and compiles
         numbers = "".join(f", {name} {value:.4g}" for name, value in metrics.items())
         mark = " *" if progress.best_epoch == progress.epoch and metrics else ""
-        log(
-            f"epoch {progress.epoch}/{config.epochs}: loss {means['loss']:.4g}{numbers}{mark}  "
-            f"({seconds:.0f} s, {left:.0f} s left)"
-        )
+        log(f"epoch {progress.epoch}/{config.epochs}: loss {means['loss']:.4g}{numbers}{mark}  ({seconds:.0f} s{left})")
 
     def _save(self) -> None:
         if not self.fabric.is_global_zero:

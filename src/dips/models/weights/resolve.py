@@ -21,7 +21,7 @@ from dips.errors import WeightsError
 from dips.models.names import cnn_config, hub_entry, is_transformer
 from dips.models.weights.readers import SUFFIXES, read_state
 from dips.system.console import log
-from dips.system.files import file_sha256
+from dips.system.files import file_sha256, require_weights
 from dips.types import SALIENCY_TUNED
 
 __all__ = ["EMBEDDED", "Embedded", "Weights", "resolve"]
@@ -140,7 +140,7 @@ def resolve(arch: str, *, role: Role, given: Sequence[str] = (), allow_hub: bool
     wanted = AUTO_TRANSFORMER if arch == "auto" else arch
     items = [*given, *filter(None, os.environ.get("DIPS_WEIGHTS", "").split(os.pathsep))]
     for item in items:
-        _require_there(item)
+        require_weights(item)
     if arch == "embedded":
         return _from_package(package)
     if arch == "auto" and role == "cnn":
@@ -174,13 +174,6 @@ def _same(name: str, arch: str) -> bool:
 
 def _tagged(name: str, arch: str) -> str:
     return max(name, arch, key=len)
-
-
-def _require_there(item: str) -> None:
-    path = Path(item).expanduser()
-    named = Path(item.partition("=")[2]).expanduser() if "=" in item else path
-    if not path.exists() and not named.exists():
-        raise WeightsError(f"--weights: there is no file or folder {named}")
 
 
 def _from_given(item: str, arch: str, wanted: str, role: Role) -> Weights | None:
