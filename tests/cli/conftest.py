@@ -80,7 +80,6 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Hide all weights and caches but those of the test."""
     monkeypatch.delenv("DIPS_WEIGHTS", raising=False)
     monkeypatch.setenv("DIPS_OFFLINE", "1")
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # the demo sets it; this has pytest take it away again
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 

@@ -16,7 +16,7 @@ from .conftest import Calls, Dips, Tiny, fake
 @pytest.mark.usefixtures("unchecked")
 def test_evaluate(monkeypatch: pytest.MonkeyPatch, dips: Dips) -> None:
     boxes = {"max_box_acc_v2": 51.25, "max_box_acc_at": {"30": 80.0, "50": 60.0, "70": 13.75}, "max_box_acc": 55.0}
-    result: dict[str, Any] = {"data": "d", "split": "val", "n_images": 9, "n_boxes": 5, "top1_cls": 88.88, "top5_cls": None}
+    result: dict[str, Any] = {"data": "d", "split": "val", "n_images": 9, "n_boxed": 5, "top1_cls": 88.88, "top5_cls": None}
     result |= {
         "sst": "tuned one",
         "methods": [
@@ -49,7 +49,7 @@ def test_evaluate(monkeypatch: pytest.MonkeyPatch, dips: Dips) -> None:
 
 @pytest.mark.usefixtures("unchecked")
 def test_evaluate_without_boxes(monkeypatch: pytest.MonkeyPatch, dips: Dips) -> None:
-    result = {"data": "d", "split": "test", "n_images": 9, "n_boxes": 0, "methods": [], "top1_cls": 50.0}
+    result = {"data": "d", "split": "test", "n_images": 9, "n_boxed": 0, "methods": [], "top1_cls": 50.0}
     fake(monkeypatch, "dips.model.Model.open", SimpleNamespace(evaluate=Calls(result)))
     said = dips("evaluate", "run", "data")
     assert (

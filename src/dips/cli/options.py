@@ -93,8 +93,7 @@ Store = Annotated[
     Path | None,
     Parameter(
         name="--store",
-        help="Folder for results that are computed once per photo and shared by all runs (default: dips/store in your cache "
-        "folder).",
+        help="Folder for results that are computed once per photo and shared by all runs (default: ~/.cache/dips/store).",
     ),
 ]
 Device = Annotated[

@@ -132,7 +132,7 @@ def compare(
         protocol=f"{resolved.words}, 1000 thresholds",
         protocol_name=resolved.name,
         n_images=len(test),
-        n_boxes=sum(sample.boxed for sample in test.samples),
+        n_boxed=sum(sample.boxed for sample in test.samples),
         n_skipped=max((len(run["skipped"]) for run in runs), default=0),
         budget_minutes=budget,
         seeds=sorted({run["seed"] for run in runs}),

@@ -229,7 +229,7 @@ def _notes(comparison: Comparison) -> list[str]:
             "the sheet shows the best threshold of the measured photos (oracle)"
         )
     return [
-        f"{comparison.n_images} photos of the split {comparison.split}, {comparison.n_boxes} with ground-truth boxes{left_out}",
+        f"{comparison.n_images} photos of the split {comparison.split}, {comparison.n_boxed} with ground-truth boxes{left_out}",
         f"Protocol: {comparison.protocol}",
         f"CNN: {comparison.cnn}",
         f"Transformer: {comparison.transformer}{caveat}",

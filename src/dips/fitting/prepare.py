@@ -36,7 +36,7 @@ from dips.models.networks import Networks
 from dips.models.weights.resolve import Weights, resolve
 from dips.system.console import log
 from dips.system.device import seed_everything
-from dips.types import DataSet, Problem, Sample
+from dips.types import DataSet, Problem, Sample, in_words
 
 __all__ = ["Proposals", "TrainingInputs", "prepare"]
 
@@ -156,7 +156,7 @@ class _Preparation:
             proposals = self._proposals(linear, labels)
             accuracy["linear_probe"] = _probe_accuracy(proposals.harvest, labels, count, len(self.train.classes))
         seconds += time.perf_counter() - started
-        log("validation accuracy: " + ", ".join(f"{name} {value:.1f}%" for name, value in accuracy.items()))
+        log("right on validation: " + ", ".join(f"{in_words(name)} {value:.1f}%" for name, value in accuracy.items()))
         return TrainingInputs(
             self.train,
             self.val,

@@ -260,7 +260,7 @@ def steady_taus(result: BoxResult) -> dict[str, float]:
 
     The best one of few photos is chance: on others the middle is better (docs/results.md).
     """
-    one_photo = 100 / max(1, result.n_boxes) + 1e-6
+    one_photo = 100 / max(1, result.n_boxed) + 1e-6
     good = {name: np.flatnonzero(curve >= curve.max() - one_photo) for name, curve in result.curves.items()}
     return {name: float(result.taus[positions[len(positions) // 2]]) for name, positions in good.items()}
 

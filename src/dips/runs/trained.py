@@ -190,6 +190,10 @@ class TrainedRun(PredictionModel):
             depth=self.meta.depth,
         )
 
+    def described(self) -> tuple[Path, str, int]:
+        """Return folder, mode of prediction, and side of the square in which a photo is seen, in pixels."""
+        return self.run, self.config.predict.mode, self.config.classifier.size
+
     def made_with(self) -> str:
         """Return the pretrained weights that predictions rest on, in a line."""
         return weights_line(self.weights_inside())

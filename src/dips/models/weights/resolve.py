@@ -131,7 +131,7 @@ def resolve(arch: str, *, role: Role, given: Sequence[str] = (), allow_hub: bool
         given: from ``--weights``; those of the environment's DIPS_WEIGHTS (separated like PATH) follow. Each is a FILE
             (the transformer's, unless its name is that of a CNN), a FOLDER of files called after timm's models, or
             NAME=FILE.
-        allow_hub: look in the hub's cache and, unless DIPS_OFFLINE or HF_HUB_OFFLINE is set, download.
+        allow_hub: look in the hub's cache and, unless DIPS_OFFLINE (or the hub's own HF_HUB_OFFLINE) is set, download.
 
     Raises:
         WeightsError: nothing was found, or what was found is damaged.
@@ -252,7 +252,7 @@ def _from_hub(arch: str) -> Weights | str:
     path = next(_cached(hub, repository, files), None)
     if path is None:
         if hub.constants.HF_HUB_OFFLINE or os.environ.get("DIPS_OFFLINE", "0") not in ("", "0"):
-            return "not in the cache, and offline is set"
+            return "not in the cache, and offline (DIPS_OFFLINE)"
         if _hub_down:
             return _hub_down
         try:
