@@ -357,7 +357,7 @@ def test_predictions_of_photos_without_map_need_not_be_there(scored: Case, tmp_p
     more = {"split": "val", "partial_maps": True, "predicted": tmp_path / "said.csv"}
     assert score_maps(tmp_path / "maps", scored.data, **more)["top1_cls"] == 60  # type: ignore[arg-type]
     (tmp_path / "said.csv").write_text("".join(f"{id},0\n" for id in ids[1:]))
-    with pytest.raises(DataError, match=rf"said\.csv predicts no class for 1 photos, among them {ids[0]}"):
+    with pytest.raises(DataError, match=rf"said\.csv predicts no class for 1 photo, among them {ids[0]}"):
         score_maps(tmp_path / "maps", scored.data, **more)  # type: ignore[arg-type]
 
 

@@ -79,7 +79,7 @@ def annotate(tiny: Tiny, data: Path, *, swapped: bool, scale: float) -> None:
     [
         (True, 1.0, "width and height are exchanged"),
         (False, 1 / 96, "all 3 boxes of this data: smaller than 2 pixels"),
-        (False, 3.0, "1 of its 1 boxes reach beyond the photo (96 x 72)"),
+        (False, 3.0, "its only box reaches beyond the photo (96 x 72)"),
     ],
 )
 def test_evaluate_tells_what_check_tells(

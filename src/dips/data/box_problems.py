@@ -59,10 +59,8 @@ def box_problems(source: Path, photos: Iterable[tuple[Sample, Size | None]]) -> 
         if contradicts and size is not None and sample.frame is not None:
             found.append(Problem(sample.path, _contradiction(size, sample.frame)))
         elif frame is not None and (beyond := sum(not _inside(box, frame) for box in boxes)):
-            message = (
-                f"{beyond} of its {len(boxes)} boxes reach beyond the photo ({_words(frame)}); they are used as they are; "
-                "correct them"
-            )
+            which = "its only box reaches" if len(boxes) == 1 else f"{beyond} of its {len(boxes)} boxes reach"
+            message = f"{which} beyond the photo ({_words(frame)}); they are used as they are; correct them"
             found.append(Problem(sample.path, message))
     return [*(Problem(source, message) for message in together.messages()), *found]
 

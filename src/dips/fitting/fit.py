@@ -35,7 +35,7 @@ from dips.runs.records import (
     RunSeconds,
     WeightsRecord,
 )
-from dips.system.console import log
+from dips.system.console import counted, log
 from dips.system.device import environment, launch_fabric
 from dips.system.environment import store_folder
 from dips.system.files import atomic_file
@@ -95,7 +95,8 @@ def fit(
         return Model.open(run, device=device, weights=weights)
     train_set, val_set = read_splits(data, config)
     log(
-        f"{len(train_set)} training and {len(val_set)} validation photos of {len(train_set.classes)} classes"
+        f"{counted(len(train_set), 'training photo')}, {counted(len(val_set), 'validation photo')}, "
+        f"{counted(len(train_set.classes), 'class')}"
         + ("" if train_set.background is None else f"; '{train_set.classes[train_set.background]}' is without object")
     )
     told.add(train_set.problems)

@@ -34,7 +34,7 @@ from dips.models.inputs import to_tensor
 from dips.models.linear_map import LinearMaps
 from dips.models.networks import Networks
 from dips.models.weights.resolve import Weights, resolve
-from dips.system.console import log
+from dips.system.console import counted, log
 from dips.system.device import seed_everything
 from dips.types import DataSet, Problem, Sample, in_words
 
@@ -243,7 +243,7 @@ class _Preparation:
         settings, count = self.config.classifier, len(labels)
         self.classifier.to("cpu").fit_head(pooled, labels)
         if settings.mode == "full":
-            log(f"classifier: fine-tuning all layers for {settings.epochs} epochs")
+            log(f"classifier: fine-tuning all layers for {counted(settings.epochs, 'epoch')}")
 
             def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
                 generator = torch.Generator().manual_seed(self.config.train.seed * 1009 + epoch)
