@@ -94,7 +94,7 @@ def test_kill_9_in_prediction_then_again(tiny: Tiny, tmp_path: Path, dips: Dips)
     assert len(finished) == 2 and not (tmp_path / "out" / "predictions.json").exists()
     times = [path.stat().st_mtime_ns for path in finished]
     said = dips(*command, tmp_path / "out")
-    assert said.code == 0 and "2 of 6 photos were done before" in said.err
+    assert said.code == 0 and "done before and kept: 2 of 6 photos" in said.err
     assert [path.stat().st_mtime_ns for path in finished] == times
     assert dips(*command, tmp_path / "whole").code == 0
     for path in (tmp_path / "whole").rglob("*"):

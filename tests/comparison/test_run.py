@@ -179,7 +179,7 @@ def test_a_file_that_was_removed_is_made_again(run: Compare, kinds: Any, tmp_pat
 def test_a_copy_of_a_training_photo_is_no_test(run: Compare, kinds: Any, scenes: Path, tmp_path: Path) -> None:
     data = Path(shutil.copytree(scenes, tmp_path / "copy"))
     shutil.copy(next((data / "train" / "tower").glob("*.jpg")), data / "test" / "tower" / "0000.jpg")
-    with pytest.raises(DataError, match="1 photo is of the split 'test'"):
+    with pytest.raises(DataError, match="1 photo of the split 'test'"):
         run([kinds.Bright()], data=data)
 
 

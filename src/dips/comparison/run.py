@@ -240,7 +240,7 @@ def _measured_on(data: str | Path, split: str, study: Study) -> DataSet:
     learned = {*study.train.digests, *study.val.digests}  # of the photos' bytes: a copy is the same photo
     if both := sum(digest in learned for digest in Store(study.store).digests(sample.path for sample in test.samples)):
         raise DataError(
-            f"{counted(both, 'photo', 'is')} of the split '{split}' of {data} among those that the methods learn "
+            f"{counted(both, 'photo')} of the split '{split}' of {data} among those that the methods learn "
             f"from or choose on; name "
             "another with --split"
         )
