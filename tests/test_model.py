@@ -242,9 +242,9 @@ def test_evaluation(tiny_model: dips.Model, data: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "e.json").read_text()) == json.loads(json.dumps(result, allow_nan=False))
     assert (tiny_model.run / "evaluation.json").read_text() == (tmp_path / "e.json").read_text()
     assert result["split"] == "test" and "Choe" in result["protocol"] and result["n_images"] == 6
-    assert 0 < result["n_boxes"] < 6, "photos of the background class have no part in the localization"
+    assert 0 < result["n_boxed"] < 6, "photos of the background class have no part in the localization"
     card = (tiny_model.run / "README.md").read_text()
-    assert f"{result['n_boxes']} photos with ground-truth boxes: MaxBoxAccV2 {result['max_box_acc_v2']:.1f} at the best" in card
+    assert f"{result['n_boxed']} photos with ground-truth boxes: MaxBoxAccV2 {result['max_box_acc_v2']:.1f} at the best" in card
     assert set(result["max_box_acc_at"]) == {"30", "50", "70"}
     assert result["max_box_acc_v2"] == pytest.approx(np.mean(list(result["max_box_acc_at"].values())))
     for name in ("max_box_acc", "max_box_acc_v2", "gt_known", "top1_loc", "top1_cls"):
@@ -265,7 +265,7 @@ def test_evaluation_of_all_splits_and_of_none(tiny_model: dips.Model, data: Path
     assert tiny_model.evaluate(data, split="all", photos=0)["n_images"] == 16
     shutil.copytree(data / "test" / "tower", tmp_path / "new" / "tower")
     result = tiny_model.evaluate(tmp_path / "new", split=None)
-    assert result["n_boxes"] == 0 and result["max_box_acc_v2"] is None and result["top1_cls"] is not None
+    assert result["n_boxed"] == 0 and result["max_box_acc_v2"] is None and result["top1_cls"] is not None
     with pytest.raises(dips.DataError, match="split 'all'"):
         tiny_model.evaluate(tmp_path / "new")
 
@@ -276,3 +276,9 @@ def test_a_damaged_run_has_no_report(copy: Path) -> None:
     (copy / "metrics.jsonl").write_text("{")
     with pytest.raises(dips.RunError, match="damaged"):
         write_run_report(copy)
+
+
+def test_a_model_says_what_it_is(tiny_model: dips.Model) -> None:
+    text = repr(tiny_model)
+    assert text.startswith(f"<Model {tiny_model.run}: 2 classes ('none', 'tower'), background 'none'; mode ")
+    assert text.endswith(f" {tiny_model.config.classifier.size} px>") and tiny_model.config.predict.mode in text

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["EVALUATION_VERSION", "RUN_VERSION", "SALIENCY_TUNED", "Answer", "Answerer", "DataSet", "FloatArray", "PhotoBatch"]
-__all__ += ["Problem", "Sample", "is_saliency_tuned"]
+__all__ += ["Problem", "Sample", "in_words", "is_saliency_tuned"]
 
 FloatArray = NDArray[np.float32]
 
@@ -40,6 +40,29 @@ def is_saliency_tuned(note: str) -> bool:
     (True, False)
     """
     return SALIENCY_TUNED in note
+
+
+_WORDS = {
+    "select": "what epochs are chosen by",
+    "agreement": "agreement with proposals",
+    "v2": "MaxBoxAccV2",
+    "box_acc_30": "a box of IoU 0.3",
+    "box_acc_50": "a box of IoU 0.5",
+    "box_acc_70": "a box of IoU 0.7",
+    "f1": "F1 of the boxes",
+    "classifier": "class by the CNN",
+    "linear_probe": "class by the transformer alone",
+}
+
+
+def in_words(name: str) -> str:
+    """Return the name of a validation result in JSON as people read it; ``val_`` in front becomes nothing.
+
+    >>> in_words("val_agreement"), in_words("linear_probe"), in_words("new_one")
+    ('agreement with proposals', 'class by the transformer alone', 'new one')
+    """
+    name = name.removeprefix("val_")
+    return _WORDS.get(name, name.replace("_", " "))
 
 
 @dataclass(frozen=True, eq=False)

@@ -103,7 +103,7 @@ def test_a_method_without_map_finds_nothing() -> None:
     accumulator = MapAccumulator()
     comparison.add_to(accumulator, ground_truth)
     result = accumulator.result()
-    assert result.boxes.n_boxes == 1 and result.boxes.max_box_acc_v2 == 0
+    assert result.boxes.n_boxed == 1 and result.boxes.max_box_acc_v2 == 0
     assert result.activations is not None and result.activations["foreground"][0] == 100
 
 
@@ -128,7 +128,7 @@ def test_masks_are_truth_too(masked: Sample, protocol: Protocol) -> None:
         comparison = compare_map(score_map.astype(np.float32), ground_truth, protocol)
         comparison.add_to(accumulator, ground_truth)
         assert comparison.boxes.n_true == 0
-    assert perfect.result().pxap == pytest.approx(100) and perfect.result().boxes.n_boxes == 0
+    assert perfect.result().pxap == pytest.approx(100) and perfect.result().boxes.n_boxed == 0
     assert worst.result().pxap == pytest.approx(100 * (ground_truth.mask == 1).mean())
 
 

@@ -88,7 +88,7 @@ def test_the_numbers_are_those_of_the_maps(samples: list[Sample]) -> None:
     maps = [image.mean(0).numpy() for batch in method.images for image in batch]
     alone = evaluate_maps(maps, samples[:3])
     assert len(maps) == 3, "the photo without object is not asked for"
-    assert (found.methods["fixed"].boxes.v2 == alone.v2).all() and found.methods["fixed"].boxes.n_boxes == 3
+    assert (found.methods["fixed"].boxes.v2 == alone.v2).all() and found.methods["fixed"].boxes.n_boxed == 3
     assert list(answered) == [sample.id for sample in samples[:3]]
     np.testing.assert_array_equal(answered[samples[1].id], maps[1])
     assert found.samples == tuple(samples) and found.problems == ()
@@ -145,7 +145,7 @@ def test_what_is_no_map_of_each_photo_is_a_failure(samples: list[Sample], maps: 
 def test_a_photo_that_cannot_be_read_is_reported(samples: list[Sample]) -> None:
     samples[0].path.write_bytes(b"no photo")
     found = evaluate_photos({"fixed": Fixed()}, samples)
-    assert [p.path for p in found.problems] == [samples[0].path] and found.methods["fixed"].boxes.n_boxes == 2
+    assert [p.path for p in found.problems] == [samples[0].path] and found.methods["fixed"].boxes.n_boxed == 2
     assert found.samples == tuple(samples[1:])
 
 

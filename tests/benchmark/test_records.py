@@ -38,7 +38,7 @@ def test_numbers_carry_their_protocol() -> None:
         )
         record = json.loads(to_json(EvaluationRecord(**found)))
         assert record["protocol_name"] == name and "50 thresholds" in record["protocol"] and "oracle" in record["protocol"]
-        assert (record["n_images"], record["n_boxes"], record["top1_cls"], record["pxap"]) == (1, 1, 100.0, None)
+        assert (record["n_images"], record["n_boxed"], record["top1_cls"], record["pxap"]) == (1, 1, 100.0, None)
     other = record["baselines"]["centre"]
     assert other["max_box_acc_v2"] == record["max_box_acc_v2"] == result.boxes.max_box_acc_v2 and other["pxap"] is None
     assert set(other) == {

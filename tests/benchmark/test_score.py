@@ -137,7 +137,7 @@ def alike(one: dict[str, Any], other: dict[str, Any], *but: str) -> bool:
 def test_numbers_are_those_of_the_metrics(scored: Case) -> None:
     result = scored.score()
     maps, boxes = [scored.values[id] for id in scored.boxed], [scored.framed(id) for id in scored.boxed]
-    assert (result["n_images"], result["n_boxes"], result["n_truth"]) == (30, 26, 30)
+    assert (result["n_images"], result["n_boxed"], result["n_truth"]) == (30, 26, 30)
     assert result["max_box_acc_v2"] == max_box_acc_v2(maps, boxes) and result["max_box_acc"] == max_box_acc(maps, boxes)
     assert result["max_box_acc_v2"] == pytest.approx(np.mean(list(result["max_box_acc_at"].values())))
     method = result["methods"][0]
@@ -170,7 +170,7 @@ def test_what_is_returned_is_json(scored: Case, tmp_path: Path) -> None:
 
 def test_a_single_photo_is_json(tmp_path: Path) -> None:
     one = case(tmp_path, 1)
-    assert json.loads(json.dumps(result := one.score(), allow_nan=False)) == result and result["n_boxes"] == 1
+    assert json.loads(json.dumps(result := one.score(), allow_nan=False)) == result and result["n_boxed"] == 1
 
 
 def test_processes_make_no_difference(scored: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,7 +301,7 @@ def test_lines_are_of_the_best_threshold_where_none_was_chosen(scored: Case, tmp
         assert float(row["oracle_tau"]) == pytest.approx(tau_grid()[curve.argmax()])
     for name, value in {**result["max_box_acc_at"], "v1": result["max_box_acc"]}.items():
         right = sum(row[f"correct_{name}"] == "1" for row in found)
-        assert value == pytest.approx(100 * right / result["n_boxes"]), name
+        assert value == pytest.approx(100 * right / result["n_boxed"]), name
 
 
 @pytest.mark.parametrize(
@@ -357,7 +357,7 @@ def test_predictions_of_photos_without_map_need_not_be_there(scored: Case, tmp_p
     more = {"split": "val", "partial_maps": True, "predicted": tmp_path / "said.csv"}
     assert score_maps(tmp_path / "maps", scored.data, **more)["top1_cls"] == 60  # type: ignore[arg-type]
     (tmp_path / "said.csv").write_text("".join(f"{id},0\n" for id in ids[1:]))
-    with pytest.raises(DataError, match=rf"said\.csv predicts no class for 1 photos, among them {ids[0]}"):
+    with pytest.raises(DataError, match=rf"said\.csv predicts no class for 1 photo, among them {ids[0]}"):
         score_maps(tmp_path / "maps", scored.data, **more)  # type: ignore[arg-type]
 
 
@@ -383,7 +383,7 @@ def test_masks_without_boxes(tmp_path: Path) -> None:
     (folder / "localization.txt").write_text("".join(lines))
     write_maps(tmp_path / "maps", maps)
     result = score_maps(tmp_path / "maps", tmp_path, split="val", csv_path=tmp_path / "e.csv")
-    assert result["pxap"] == pxap(maps.values(), masks) and result["n_boxes"] == 0 and result["max_box_acc_v2"] is None
+    assert result["pxap"] == pxap(maps.values(), masks) and result["n_boxed"] == 0 and result["max_box_acc_v2"] is None
     assert result["methods"][0]["activations"]["truth"] == "masks" and result["best_tau"] is None
     assert result["baselines"]["centre"]["pxap"] == pxap([centre_map()] * len(masks), masks)
     assert len(rows(tmp_path / "e.csv")) == 6 and json.dumps(result, allow_nan=False)

@@ -80,7 +80,6 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Hide all weights and caches but those of the test."""
     monkeypatch.delenv("DIPS_WEIGHTS", raising=False)
     monkeypatch.setenv("DIPS_OFFLINE", "1")
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # the demo sets it; this has pytest take it away again
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
@@ -135,3 +134,10 @@ def fake(monkeypatch: pytest.MonkeyPatch, name: str, answer: Any = None) -> Call
     calls = Calls(answer)
     monkeypatch.setattr(name, calls)
     return calls
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have ``dips train`` and ``dips evaluate`` take any run and any data, for tests of what is done with them."""
+    fake(monkeypatch, "dips.cli.train.require_training")
+    fake(monkeypatch, "dips.cli.evaluate.require_model")

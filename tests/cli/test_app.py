@@ -76,18 +76,21 @@ def test_wrong_command_line(line: str, hint: str, dips: Dips) -> None:
     assert said.out == ""
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_errors_are_one_line(monkeypatch: pytest.MonkeyPatch, dips: Dips) -> None:
     fake(monkeypatch, "dips.model.Model.open", RunError("run is\ndamaged [bold]; copy it"))
     said = dips("evaluate", "run", "data")
     assert (said.code, said.out, said.err) == (2, "", "dips: error: run is damaged [bold]; copy it\n")
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_debug_shows_where(monkeypatch: pytest.MonkeyPatch, dips: Dips) -> None:
     fake(monkeypatch, "dips.model.Model.open", RunError("damaged"))
     with pytest.raises(RunError, match="damaged"):
         dips("evaluate", "run", "data", "--debug")
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_faults_of_the_program_are_not_hidden(monkeypatch: pytest.MonkeyPatch, dips: Dips) -> None:
     fake(monkeypatch, "dips.model.Model.open", ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
@@ -98,6 +101,7 @@ class OutOfMemoryError(RuntimeError):
     """Called as torch's own is."""
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("error", "words"),
     [
@@ -112,6 +116,7 @@ def test_the_machine_is_full(error: Exception, words: str, monkeypatch: pytest.M
     assert said.code == 2 and words in said.err
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("command", "hint"), [("train data --out run", "--resume"), ("evaluate run data", "the run is unchanged")]
 )

@@ -54,7 +54,7 @@ def test_evaluate_and_report(tiny: Tiny, tmp_path: Path, dips: Dips) -> None:
     said = dips(*("evaluate", tiny.run, tiny.data, "--weights", tiny.weights, "--json", tmp_path / "e.json"))
     assert said.code == 0, said.err
     result = json.loads((tmp_path / "e.json").read_text())
-    assert result["n_images"] == 6 and result["n_boxes"] == 3
+    assert result["n_images"] == 6 and result["n_boxed"] == 3
     for name in ("localizer", "mean attention", "centre"):
         assert name.split()[0] in said.out
     assert f"{result['max_box_acc_v2']:.1f}" in said.out
@@ -94,7 +94,7 @@ def test_kill_9_in_prediction_then_again(tiny: Tiny, tmp_path: Path, dips: Dips)
     assert len(finished) == 2 and not (tmp_path / "out" / "predictions.json").exists()
     times = [path.stat().st_mtime_ns for path in finished]
     said = dips(*command, tmp_path / "out")
-    assert said.code == 0 and "2 of 6 photos were done before" in said.err
+    assert said.code == 0 and "done before and kept: 2 of 6 photos" in said.err
     assert [path.stat().st_mtime_ns for path in finished] == times
     assert dips(*command, tmp_path / "whole").code == 0
     for path in (tmp_path / "whole").rglob("*"):
@@ -164,7 +164,7 @@ def test_demo_is_interrupted_and_goes_on(
     record = json.loads((out / "run" / "run.json").read_text())
     assert record["label_free"] and "the level between object and background of the linear map" in record["selection"]
     card = (out / "run" / "README.md").read_text()
-    assert f"- **Validation:** accuracy classifier {record['accuracy']['classifier']:.1f} (percent)\n" in card
+    assert f"- **Validation:** class by the CNN {record['accuracy']['classifier']:.1f} (percent)\n" in card
     assert os.environ["DIPS_OFFLINE"] == "1"
     for line in said.out.splitlines()[-3:]:
         assert Path(line.split(maxsplit=1)[1]).exists()

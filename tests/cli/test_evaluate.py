@@ -15,9 +15,10 @@ from dips.model import Model
 from .conftest import Calls, Dips, Tiny, fake
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_evaluate(monkeypatch: pytest.MonkeyPatch, dips: Dips) -> None:
     boxes = {"max_box_acc_v2": 51.25, "max_box_acc_at": {"30": 80.0, "50": 60.0, "70": 13.75}, "max_box_acc": 55.0}
-    result: dict[str, Any] = {"data": "d", "split": "val", "n_images": 9, "n_boxes": 5, "top1_cls": 88.88, "top5_cls": None}
+    result: dict[str, Any] = {"data": "d", "split": "val", "n_images": 9, "n_boxed": 5, "top1_cls": 88.88, "top5_cls": None}
     result |= {
         "sst": "tuned one",
         "methods": [
@@ -50,8 +51,9 @@ def test_evaluate(monkeypatch: pytest.MonkeyPatch, dips: Dips) -> None:
         assert words in said.out
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_evaluate_without_boxes(monkeypatch: pytest.MonkeyPatch, dips: Dips) -> None:
-    result = {"data": "d", "split": "test", "n_images": 9, "n_boxes": 0, "methods": [], "top1_cls": 50.0}
+    result = {"data": "d", "split": "test", "n_images": 9, "n_boxed": 0, "methods": [], "top1_cls": 50.0}
     fake(monkeypatch, "dips.model.Model.open", SimpleNamespace(evaluate=Calls(result)))
     said = dips("evaluate", "run", "data")
     assert (
@@ -87,7 +89,7 @@ def annotate(tiny: Tiny, data: Path, *, swapped: bool, scale: float) -> None:
     [
         (True, 1.0, "width and height are exchanged"),
         (False, 1 / 96, "all 3 boxes of this data: smaller than 2 pixels"),
-        (False, 3.0, "1 of its 1 boxes reach beyond the photo (96 x 72)"),
+        (False, 3.0, "its only box reaches beyond the photo (96 x 72)"),
     ],
 )
 def test_evaluate_tells_what_check_tells(
@@ -105,3 +107,9 @@ def test_evaluate_tells_what_check_tells(
     assert words in checked.out and "usable, without 1 photo that cannot be read" in checked.out
     of_check = json.loads((tmp_path / "c.json").read_text())["problems"]
     assert sorted(map(str, of_check)) == sorted(map(str, written))
+
+
+@pytest.mark.parametrize("split", ["test", "val", "nowhere"])
+def test_a_folder_that_is_not_divided_is_taken_as_a_whole(tiny: Tiny, dips: Dips, split: str) -> None:
+    said = dips("evaluate", tiny.run, tiny.data / "train", "--split", split)
+    assert said.code == 2 and f"no split '{split}'" in said.err and "--split all" in said.err

@@ -65,7 +65,11 @@ def test_export_on_the_command_line(dips: Dips, tiny: Tiny, tmp_path: Path, monk
     command = ["export", tiny.run, "--set", "predict.mode=unet", "--photos", tiny.data / "test"]
     said = dips(*command)
     assert said.code == 0, said.err
-    assert said.out.startswith("model     run.onnx (") and "compared  largest difference to torch on 6 photos" in said.out
+    assert (
+        said.out.startswith(f"model     {tmp_path / 'run.onnx'} (")
+        and "compared  largest difference to torch on 6 photos" in said.out
+    )
+    assert f"exporting to {tmp_path / 'run.onnx'}\n" in said.err
     assert said.out.endswith("next      dips predict run.onnx PHOTOS --out DIR\n")
     model = package.load("run.onnx")
     assert isinstance(model, OnnxModel) and set(model.description.weights) == {"classifier", "encoder", "teacher"}

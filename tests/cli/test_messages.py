@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from dips.cli.messages import counted, expected, fail, filled
+from dips.cli.messages import expected, fail, filled
 from dips.data.problems import ProblemList
 from dips.predict.results import Found
+from dips.system.console import counted
 from dips.types import Problem
+
+from .conftest import Dips
 
 
 def test_missing_extras_are_named() -> None:
@@ -25,19 +28,47 @@ def test_a_failure_is_one_line_as_it_stands(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr() == ("", f"dips: error: {message}\n".replace("\n/", " /"))
 
 
-def test_numbers_have_their_noun_in_singular_or_plural() -> None:
-    assert [counted(n, "box") for n in (0, 1, 2)] == ["0 boxes", "1 box", "2 boxes"]
-    assert [counted(n, "photo") for n in (0, 1, 2)] == ["0 photos", "1 photo", "2 photos"]
+@pytest.mark.parametrize(
+    ("command", "named"),
+    [
+        (["predict", "--tile-overlap", "0.5"], ["--set predict.tile_overlap=VALUE"]),
+        (["export", "--threshold=0.4"], ["--set predict.threshold=VALUE"]),
+        (["evaluate", "--mode", "fast"], ["--set predict.mode=VALUE"]),
+        (["train", "--epochs", "3"], ["--set classifier.epochs=VALUE or --set train.epochs=VALUE"]),
+        (["train", "--background", "sky"], ["--set data.background_class=VALUE"]),
+        (["compare", "--val-share", "0.3"], ["--set data.val_share=VALUE"]),
+    ],
+)
+def test_an_unknown_option_that_is_a_setting_is_named(command: list[str], named: list[str], dips: Dips) -> None:
+    said = dips(*command)
+    assert said.code == 2 and all(name in said.err for name in named), said.err
+
+
+@pytest.mark.parametrize("command", [["view", "--threshold", "0.4"], ["predict", "--epochs", "3"], ["predict", "--nothing"]])
+def test_a_command_names_no_setting_that_it_does_not_take(command: list[str], dips: Dips) -> None:
+    said = dips(*command)
+    assert said.code == 2 and "Unknown option" in said.err and "--set" not in said.err
+
+
+def test_a_prediction_says_what_a_box_is_and_what_comes_next(capsys: pytest.CaptureFixture[str]) -> None:
+    found = Found()
+    found.add("tower", "none", 2)
+    assert filled(found, [], Path("my boxes"), ProblemList()) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines() == ["1 photo, 2 boxes in my boxes", "next    dips report 'my boxes' --open"]
+    assert said.err.count("none/") == 1 and "touch" in said.err and "goes with the object" in said.err
+    assert filled(Found(), [], Path("out"), ProblemList()) == 0
+    assert capsys.readouterr().err == "", "where there are no boxes nothing is to be said of them"
 
 
 def test_a_prediction_without_any_object_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = Found()
-    for label, boxes, lines in (("none", 0, 2), ("none", 0, 2), ("tower", 0, 2), ("tower", 1, 1)):
+    for label, boxes, lines in (("none", 0, 3), ("none", 0, 3), ("tower", 0, 3), ("tower", 1, 2)):
         found.add(label, "none", boxes)
         assert filled(found, [], tmp_path, ProblemList()) == 0
         said = capsys.readouterr().out.splitlines()
         assert len(said) == lines and f"{counted(found.photos, 'photo')}, {counted(found.boxes, 'box')} in" in said[0]
-        assert lines == 1 or said[1] == found.remark()
+        assert lines == 2 or said[1] == found.remark()
     skipped = [Problem(tmp_path / "a.jpg", "is empty")]
     assert filled(Found(), skipped, tmp_path, ProblemList()) == 1
     out, err = capsys.readouterr()

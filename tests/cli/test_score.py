@@ -188,7 +188,7 @@ def test_evaluate_in_original_pixels(tiny: Tiny, tmp_path: Path, dips: Dips) -> 
     assert {path.suffix for path in (tmp_path / "plots").iterdir()} == {".svg", ".png"}
     with (tiny.run / "evaluation.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == result["n_images"] == 6 and sum(row["iou"] != "" for row in rows) == result["n_boxes"] == 3
+    assert len(rows) == result["n_images"] == 6 and sum(row["iou"] != "" for row in rows) == result["n_boxed"] == 3
     assert {row["label"] for row in rows} == {"none", "tower"} and all(row["predicted"] for row in rows)
     right = sum(row["correct_50"] == "1" for row in rows)
     own = next(method for method in result["methods"] if method["own"])
@@ -218,15 +218,15 @@ def test_evaluate_with_an_unknown_protocol(tiny: Tiny, dips: Dips) -> None:
 def test_masks_without_boxes_have_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     empty: dict[str, Any] = {"boxes": {}, "at_tau": None}
     methods = [{"name": "maps", "pxap": 42.5, **empty}, {"name": "centre", "pxap": 17.0, **empty}]
-    print_evaluation({"n_boxes": 0, "pxap": 42.5, "methods": methods})
+    print_evaluation({"n_boxed": 0, "pxap": 42.5, "methods": methods})
     out = capsys.readouterr().out
     assert "PxAP" in out and "42.5" in out and "17.0" in out and "only the classification" not in out
-    print_evaluation({"n_boxes": 0, "pxap": None, "methods": [{"name": "maps", "boxes": {}, "at_tau": None, "pxap": None}]})
+    print_evaluation({"n_boxed": 0, "pxap": None, "methods": [{"name": "maps", "boxes": {}, "at_tau": None, "pxap": None}]})
     assert "only the classification" in capsys.readouterr().out
 
 
 def test_options_are_passed_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dips: Dips) -> None:
-    result = {"data": "d", "split": "val", "n_images": 9, "n_boxes": 0, "methods": [], "max_box_acc_v2": None}
+    result = {"data": "d", "split": "val", "n_images": 9, "n_boxed": 0, "methods": [], "max_box_acc_v2": None}
     calls = fake(monkeypatch, "dips.benchmark.score.score_maps", result)
     assert dips("score", "maps", "data").code == 0
     plain = {"split": "test", "protocol": "wsol-224", "resize": False, "partial_maps": False, "tau_from": None}

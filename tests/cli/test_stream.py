@@ -53,6 +53,7 @@ def test_a_folder(tiny: Tiny, tmp_path: Path, dips: Dips) -> None:
         ("photo.jpg", [], "is neither a video"),
         ("gone.mp4", [], "does not exist"),
         ("clip.mp4", ["--fps", "-1"], "must not be negative"),
+        ("clip.mp4", ["--threshold", "2"], "--threshold must be between 0 and 1"),
     ],
 )
 def test_mistakes(tiny: Tiny, tmp_path: Path, dips: Dips, source: str, options: list[str], words: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 from .conftest import Dips, Tiny, fake
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_train(monkeypatch: pytest.MonkeyPatch, dips: Dips) -> None:
     calls = fake(monkeypatch, "dips.fitting.fit.fit", SimpleNamespace(run=Path("my runs/x")))
     said = dips("train", "data", "--out", "my runs/x")
@@ -20,11 +21,11 @@ def test_train(monkeypatch: pytest.MonkeyPatch, dips: Dips) -> None:
     assert calls[0] == {"0": Path("data"), "out": Path("my runs/x"), **plain}
     assert "dips predict 'my runs/x' PHOTOS" in said.out
     dips(
-        *("train", "data", "--out", "x", "--set", "train.epochs=4", "--set", "harvest.sizes=[224,448]", "--set=train.lr=-1"),
+        *("train", "data", "--out", "x", "--set", "train.epochs=4", "--set", "harvest.sizes=[224,448]", "--set=train.lr=0"),
         *("--weights", "a.pth", "--weights", "vit=b.pth", "--store", "s", "--recipe", "paper", "--device", "cpu", "--resume"),
         *("--problems", "p.json"),
     )
-    assert calls[1]["settings"] == ["train.epochs=4", "harvest.sizes=[224,448]", "train.lr=-1"]
+    assert calls[1]["settings"] == ["train.epochs=4", "harvest.sizes=[224,448]", "train.lr=0"]
     assert calls[1]["weights"] == ["a.pth", "vit=b.pth"]
     assert (calls[1]["store"], calls[1]["recipe"], calls[1]["device"], calls[1]["resume"]) == (Path("s"), "paper", "cpu", True)
     assert calls[1]["problems"] == Path("p.json")

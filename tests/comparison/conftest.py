@@ -101,7 +101,7 @@ def comparison() -> dict[str, Any]:
         "protocol": "224 x 224 pixels, 1000 thresholds",
         "protocol_name": "wsol-224",
         "n_images": 9,
-        "n_boxes": 8,
+        "n_boxed": 8,
         "n_skipped": 0,
         "budget_minutes": 3.0,
         "seeds": [0, 1],

@@ -25,7 +25,7 @@ def test_a_row_says_everything_that_the_table_needs(run: Compare, kinds: Any, tm
     record = run([kinds.Bright(), kinds.Learner()])
     assert record["failed"] == [] and [row["name"] for row in record["methods"]] == ["bright", "learner"]
     bright, learner = (row["runs"][0] for row in record["methods"])
-    assert bright["boxes"]["n_boxes"] == record["n_boxes"] == 3 and bright["boxes"]["max_box_acc_v2"] > 0
+    assert bright["boxes"]["n_boxed"] == record["n_boxed"] == 3 and bright["boxes"]["max_box_acc_v2"] > 0
     assert bright["at_tau"] is not None, "validation photos have boxes"
     assert bright["boxes"]["class_top1"] is None and learner["boxes"]["class_top1"] is not None
     assert learner["parameters"] == 4 and learner["fit"]["steps"] == 3 and learner["seconds_per_photo"] > 0
@@ -179,7 +179,7 @@ def test_a_file_that_was_removed_is_made_again(run: Compare, kinds: Any, tmp_pat
 def test_a_copy_of_a_training_photo_is_no_test(run: Compare, kinds: Any, scenes: Path, tmp_path: Path) -> None:
     data = Path(shutil.copytree(scenes, tmp_path / "copy"))
     shutil.copy(next((data / "train" / "tower").glob("*.jpg")), data / "test" / "tower" / "0000.jpg")
-    with pytest.raises(DataError, match="1 photos of the split 'test'"):
+    with pytest.raises(DataError, match="1 photo of the split 'test'"):
         run([kinds.Bright()], data=data)
 
 
@@ -191,7 +191,7 @@ def test_an_unreadable_photo_is_skipped_and_named(run: Compare, kinds: Any, scen
     (skipped,) = json.loads((tmp_path / "out" / "seed-0" / "bright" / "test.json").read_text(encoding="utf-8"))["skipped"]
     assert row["runs"][0]["skipped"] == [skipped] and skipped["path"].endswith("0001.jpg") and skipped["why"]
     assert record["n_skipped"] == 1
-    assert row["runs"][0]["boxes"]["n_boxes"] == 2, "the others are measured"
+    assert row["runs"][0]["boxes"]["n_boxed"] == 2, "the others are measured"
     assert "1 of them could not be read" in (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
 
 

@@ -49,9 +49,9 @@ def test_boxes_that_fit(photo: tuple[list[list[float]], Size | None, Size | None
         (([[0, 0, 30, 30]], (64, 64), (64, 48)), "it was turned or cropped since"),
         (([[0, 0, 90, 30], [5, 5, 9, 9]], (64, 48), (64, 48)), "1 of its 2 boxes reach beyond the photo (64 x 48)"),
         (([[-30, 5, 30, 30], [5, 5, 9, 9]], None, (64, 48)), "1 of its 2 boxes reach beyond"),
-        (([[5, -9, 30, 300]], (64, 48), None), "1 of its 1 boxes reach beyond"),
-        (([[0.1, 0.1, 0.4, 0.5], [5, 5, 9, 9]], (64, 48), None), "1 of its 2 boxes are smaller than a pixel"),
-        (([[5, 5, 9, 5.5], [5, 5, 9, 9]], None, (64, 48)), "1 of its 2 boxes are smaller than a pixel"),
+        (([[5, -9, 30, 300]], (64, 48), None), "its only box reaches beyond"),
+        (([[0.1, 0.1, 0.4, 0.5], [5, 5, 9, 9]], (64, 48), None), "1 of its 2 boxes are below a pixel"),
+        (([[5, 5, 9, 5.5], [5, 5, 5.5, 9]], None, (64, 48)), "2 of its 2 boxes are below a pixel"),
     ],
 )
 def test_a_photo_whose_boxes_do_not_fit(photo: tuple[list[list[float]], Size | None, Size | None], words: str) -> None:
@@ -69,7 +69,7 @@ def test_a_photo_whose_boxes_do_not_fit(photo: tuple[list[list[float]], Size | N
         ([[10, 20, 60, 90]] * 4, ""),  # by chance
         ([[200, 100, 500, 300], [40, 30, 240, 180]], "none would if the numbers were x0 y0 x1 y1"),
         ([[100, 250, 200, 310], [10, 300, 90, 320]], "none would if x and y were exchanged"),
-        ([[200, 100, 500, 300], [5, 5, 500, 500]], "boxes reach beyond"),  # no other order would help
+        ([[200, 100, 500, 300], [5, 5, 500, 500]], "box reaches beyond"),  # no other order would help
     ],
 )
 @pytest.mark.parametrize("frame_known", [True, False])

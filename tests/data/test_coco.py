@@ -24,7 +24,7 @@ def test_coco_beside_a_split_of_class_folders(class_folders: Path) -> None:
     none, tower, blank = data.samples
     assert boxes_of(tower) == [[1, 2, 4, 6]] and tower.frame == (32, 24), "boxes of the folder's category only"
     assert boxes_of(none) == [] and blank.boxes is None, "the folder says that there is a tower"
-    assert "test/tower/7.jpg" in data.problems[0].message and "have no box of it" in data.problems[1].message
+    assert "test/tower/7.jpg" in data.problems[0].message and "without a box of it" in data.problems[1].message
     assert load_data(class_folders).samples[0].boxes is None, "the training split has no annotations"
 
 
@@ -51,7 +51,7 @@ def test_coco_of_a_flat_folder_gives_the_classes(tmp_path: Path, make_photo: Mak
     assert [p.path.name for p in data.problems] == ["photos.coco.json", "photos.coco.json", "photos"]
     left_out, several, unlisted = (p.message for p in data.problems)
     assert "annotation 0 of photos/c.jpg is left out: its bbox 1, 1, 0, 4 (x, y, width, height) has no area" in left_out
-    assert "1 photos have boxes of several classes" in several and "a.jpg: tower, not bird" in several and "d.jpg" in unlisted
+    assert "1 photo has boxes of several classes" in several and "a.jpg: tower, not bird" in several and "d.jpg" in unlisted
     make_photo(tmp_path / "train" / "tower" / "1.jpg")
     assert same(load_data(tmp_path, split="photos").samples, data.samples)
     direct = load_data(path)
@@ -126,7 +126,7 @@ def test_a_photo_of_a_crowd_is_no_background(tmp_path: Path, make_photo: MakePho
     data = load_data(tmp_path)
     assert class_names(data) == {"a.jpg": "tower", "b.jpg": "none", "c.jpg": "tower"}
     assert [s.boxes is None for s in data.samples] == [True, False, True]
-    assert "1 annotations are crowds" in data.problems[-1].message
+    assert "1 annotation is a crowd" in data.problems[-1].message
 
 
 def test_what_is_left_out_is_unknown_in_class_folders(class_folders: Path) -> None:

@@ -95,9 +95,9 @@ def test_crowds_are_counted_and_leave_boxes_unknown(tmp_path: Path, crowd: objec
     counts = {"size": [24, 32], "counts": run_lengths(mask()).tolist()}
     data = parse(tmp_path, BOX | {"iscrowd": crowd, "segmentation": counts}, BOX | {"iscrowd": crowd})
     assert boxes(data) is None and data.images[0].objects.main_class("none") == "tower"
-    assert "2 annotations are crowds" in data.problems[0].message and "1 photos have no other" in data.problems[0].message
+    assert "2 annotations are crowds" in data.problems[0].message and "1 photo has no other" in data.problems[0].message
     both = parse(tmp_path, BOX | {"iscrowd": crowd}, BOX | {"iscrowd": "0"})
-    assert boxes(both) == [[1, 2, 11, 10]] and "1 annotations are crowds" in both.problems[0].message
+    assert boxes(both) == [[1, 2, 11, 10]] and "1 annotation is a crowd" in both.problems[0].message
     assert "unknown" not in both.problems[0].message
 
 

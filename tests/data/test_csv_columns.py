@@ -86,7 +86,7 @@ def test_lines_with_no_or_several_ones(photos: Path) -> None:
     (photos / "list.csv").write_text("filename,owl,gull\na0.jpg,1,0\na1.jpg,0,1\na2.jpg,1,1\na3.jpg,0,1\n")
     data = load_data(photos / "list.csv")
     assert list(class_names(data).values()) == ["owl", "gull", None, "gull"]
-    assert "1 photos have no 1 or several" in data.problems[0].message and "a2.jpg (line 4)" in data.problems[0].message
+    assert "1 photo has no 1 or several" in data.problems[0].message and "a2.jpg (line 4)" in data.problems[0].message
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_several_classes_in_a_photo(tmp_path: Path, make_photo: MakePhoto) -> No
     assert class_names(data) == {"a.jpg": "tower", "b.jpg": "crane", "c.jpg": None}
     assert boxes_of(data.samples[0]) == [[4, 4, 20, 20]]
     several, unclear = (problem.message for problem in data.problems)
-    assert "1 photos have boxes of several classes" in several and "a.jpg: tower, not crane" in several
+    assert "1 photo has boxes of several classes" in several and "a.jpg: tower, not crane" in several
     assert "c.jpg has several classes (tower, crane) and no box" in unclear
 
 
@@ -141,7 +141,7 @@ def test_paths_of_other_machines(tmp_path: Path, make_photo: MakePhoto) -> None:
     data = load_data(tmp_path / "list.csv")
     assert class_names(data) == {"none/1.jpg": "none", "none/2.jpg": "none", "tower/1.jpg": "tower"}
     assert ["more than once" in p.message for p in data.problems] == [True, False]
-    assert "1 lines name no photo" in data.problems[1].message
+    assert "1 line names no photo" in data.problems[1].message
 
 
 @pytest.mark.parametrize("name", ["_classes.csv", "_annotations.csv", "labels.csv"])

@@ -41,5 +41,7 @@ def test_a_file_has_no_other_splits(tmp_path: Path, make_photo: MakePhoto, name:
     make_photo(tmp_path / "a.jpg")
     (tmp_path / "list.csv").write_text("a.jpg,x\n")
     write_coco(tmp_path / "x.coco.json", {"a.jpg": []})
-    with pytest.raises(DataError, match=rf"{name} has no split 'photos'; it is not divided: use the split 'all'"):
+    with pytest.raises(
+        DataError, match=rf"{name} has no split 'photos'; it is not divided into train/, test/ ...: take all of it, --split all"
+    ):
         load_data(tmp_path / name, split="photos")

@@ -115,9 +115,9 @@ def test_some_masks_are_missing(open_images: Path) -> None:
     first, second = data.samples
     assert first.masks == () and first.ignore is None and len(second.masks) == 1, "half a mask would be a wrong one"
     (problem,) = data.problems
-    assert problem.path.name == "localization.txt" and "1 photos lack" in problem.message and "d6fc_m2.png" in problem.message
+    assert problem.path.name == "localization.txt" and "1 photo lacks" in problem.message and "d6fc_m2.png" in problem.message
     report = check_data(open_images)
-    assert report.splits[0].masked == 1 and "ground-truth masks: 1 photos" in report.render()
+    assert report.splits[0].masked == 1 and "ground-truth masks: 1 photo" in report.render()
 
 
 def test_all_masks_are_missing(open_images: Path) -> None:
@@ -152,5 +152,5 @@ def test_ids_with_accents_in_another_encoding(tmp_path: Path, make_photo: MakePh
     assert [s.id for s in data.samples] == ["ra\u0302le/mu\u0308hle.jpg"] and data.samples[0].path.is_file()
     assert boxes_of(data.samples[0]) == [[1, 2, 9, 8]]
     missing, forgotten = (p.message for p in data.problems)
-    assert "a0.jpg (there is A0.jpg)" in missing and "1 photos are not listed" in forgotten
+    assert "a0.jpg (there is A0.jpg)" in missing and "1 photo is not listed" in forgotten
     assert len(load_ground_truth(tmp_path, split="val")) == 2, "all that are listed, with or without photo"

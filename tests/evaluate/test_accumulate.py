@@ -54,7 +54,7 @@ def counted(rows: list[dict[str, object]]) -> BoxAccumulator:
 
 
 def same(a: BoxResult, b: BoxResult) -> bool:
-    numbers = ("n_images", "n_boxes", "n_classified", "n_boxes_classified", "class_top1", "class_top5")
+    numbers = ("n_images", "n_boxed", "n_boxes", "n_classified", "n_boxed_classified", "class_top1", "class_top5")
     curves = ("taus", "v1", "v2", "top1", "top5", "kinds")
     return (
         all(np.array_equal(getattr(a, name), getattr(b, name), equal_nan=True) for name in (*numbers, *curves))
@@ -110,7 +110,7 @@ def test_photos_without_true_boxes_count_for_classification_only() -> None:
     accumulator.add(None, None, label=0, predicted=[1, 0])  # boxes unknown
     accumulator.add(square(), np.zeros((0, 4)), label=0, predicted=[0, 1])  # background
     result = accumulator.result()
-    assert (result.n_images, result.n_boxes, result.n_classified) == (3, 1, 3)
+    assert (result.n_images, result.n_boxed, result.n_classified) == (3, 1, 3)
     assert result.max_box_acc_v2 == 100.0 and result.class_top1 == pytest.approx(200 / 3)
     assert len(accumulator) == 3
 
@@ -120,7 +120,7 @@ def test_unknown_labels_are_left_out_of_top1() -> None:
     accumulator.add(square(), [[50, 60, 119, 149]])
     accumulator.add(square(), [[50, 60, 119, 149]], label=1, predicted=[1])
     result = accumulator.result()
-    assert (result.gt_known, result.top1_loc, result.n_boxes_classified) == (100.0, 100.0, 1)
+    assert (result.gt_known, result.top1_loc, result.n_boxed_classified) == (100.0, 100.0, 1)
 
 
 def test_nothing_to_count_is_nan() -> None:
@@ -147,7 +147,7 @@ def test_mistakes_name_the_photo() -> None:
         accumulator.add(np.full((224, 224), np.nan), [[0, 0, 9, 9]], id="c.jpg")
     with pytest.raises(ProtocolError, match="thresholds"):
         accumulator.add(boxes_at_thresholds(centre_map(), 10), [[0, 0, 9, 9]])
-    assert len(accumulator) == 0 and accumulator.result().n_boxes == 0
+    assert len(accumulator) == 0 and accumulator.result().n_boxed == 0
 
 
 @settings(deadline=None, max_examples=15)
@@ -191,7 +191,7 @@ def test_maps_are_judged_by_masks_where_there_are_any() -> None:
     assert boxes.activations["background"][0] == 100 and boxes.activations["foreground_pixels"] == 70 * 90
     assert boxes.boxes.max_box_acc_v2 == 100
     of_boxes.merge(of_masks)
-    assert of_boxes.result().boxes.n_boxes == 2 and of_boxes.result().pxap == 100
+    assert of_boxes.result().boxes.n_boxed == 2 and of_boxes.result().pxap == 100
 
 
 def test_what_is_refused_is_not_counted() -> None:
@@ -206,7 +206,7 @@ def test_what_is_refused_is_not_counted() -> None:
     other.add(square(32, 0, 0, 9, 9), truth, id="a")
     with pytest.raises(ProtocolError, match="replicates"):
         accumulator.merge(other)
-    assert len(accumulator) == 0 and accumulator.result().n_boxes == 0 and np.isnan(accumulator.result().v1).all()
+    assert len(accumulator) == 0 and accumulator.result().n_boxed == 0 and np.isnan(accumulator.result().v1).all()
 
 
 @settings(deadline=None, max_examples=20)
@@ -225,3 +225,15 @@ def test_photos_are_measured_alike_without_numba(seed: int, thresholds: int) -> 
 def test_merging_refuses_other_thresholds() -> None:
     with pytest.raises(ProtocolError, match="merge"):
         BoxAccumulator(10).merge(BoxAccumulator(20))
+
+
+@pytest.mark.parametrize(("photos", "boxed", "boxes"), [([1, 3, 0, 2], 3, 6), ([0, 0], 0, 0), ([5], 1, 5)])
+def test_boxes_and_photos_with_boxes_are_two_numbers(photos: list[int], boxed: int, boxes: int) -> None:
+    first, second = BoxAccumulator(), BoxAccumulator()
+    for n, count in enumerate(photos):
+        (first if n % 2 else second).add(square(), [[10 * i, 0, 10 * i + 8, 8] for i in range(count)] or np.zeros((0, 4)))
+    first.merge(second)
+    result = first.result()
+    assert (result.n_images, result.n_boxed, result.n_boxes) == (len(photos), boxed, boxes)
+    record = result.record()
+    assert (record["n_boxed"], record["n_boxes"]) == (boxed, boxes)

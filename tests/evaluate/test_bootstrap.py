@@ -67,7 +67,7 @@ def test_luck_of_the_threshold_is_not_counted_twice() -> None:
     v1, *v2 = 100 * hits.mean(axis=0)
     nothing = np.full(thresholds, np.nan)
     result = BoxResult(
-        *(count, count, 0, 0, np.arange(thresholds) / thresholds, v1, np.array(v2)),
+        *(count, count, count, 0, 0, np.arange(thresholds) / thresholds, v1, np.array(v2)),
         *(nothing, nothing, np.zeros((6, thresholds)), np.nan, np.nan),
         resampled=bootstrap.percent(),
     )

@@ -21,9 +21,10 @@ def result(**changes: object) -> BoxResult:
     )
     values: dict[str, object] = {
         "n_images": 12,
-        "n_boxes": 10,
+        "n_boxed": 10,
+        "n_boxes": 14,
         "n_classified": 12,
-        "n_boxes_classified": 10,
+        "n_boxed_classified": 10,
         "taus": np.arange(10) / 10,
         "v1": v2[1] / 2,
         "v2": v2,

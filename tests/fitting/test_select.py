@@ -222,7 +222,7 @@ def test_steady_thresholds() -> None:
     taus = np.linspace(0, 1, 11)
     v1 = np.array([0, 0, 81, 80, 80, 80, 80, 0, 79, 0, 0], float)
     v2 = np.stack([v1, np.roll(v1, 1), np.full(11, 50.0)])
-    result = dataclasses.replace(evaluate_maps([], []), n_images=100, n_boxes=100, taus=taus, v1=v1, v2=v2)
+    result = dataclasses.replace(evaluate_maps([], []), n_images=100, n_boxed=100, taus=taus, v1=v1, v2=v2)
     found = steady_taus(result)
     assert found == pytest.approx({"v1": 0.4, "30": 0.4, "50": 0.5, "70": 0.5, "v2": 0.5})
     assert set(found) == set(result.best_tau)

@@ -95,7 +95,7 @@ def test_everything_that_is_wrong_is_among_the_problems(tmp_path: Path, make_pho
         "empty: no photos in this folder",
         "0.png: is the same photo as",
         "of the split train: a leak, which training leaves out of val; remove one of the two",
-        "val: 1 validation photos have no class of the training photos and are left out: crane/0.png",
+        "val: 1 validation photo has no class of the training photos, left out: crane/0.png",
         "1.png: is 32 x 24, but its boxes were drawn on 24 x 32: width and height are exchanged",
         "1 of the photos that it lists do not exist",
         "train: 3 classes have fewer than 10 training photos",

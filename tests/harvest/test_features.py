@@ -98,7 +98,7 @@ def test_pooled_features_of_unreadable_photos(rig: Rig, photos: list[Path]) -> N
     samples, _, problems = reader.readable()
     assert [s.path for s in samples] == [photos[0], photos[2], photos[3], photos[5]]
     assert {p.path for p in problems} == {photos[1], photos[4]}
-    with pytest.raises(DataError, match=r"none of the 1 photos can be read; see 'dips check'"):
+    with pytest.raises(DataError, match=r"none of the photos can be read; see 'dips check'"):
         pooled_features(rig.frozen(), reader_of(rig, [photos[1]]), shelf, batch=2, device=CPU)
 
 

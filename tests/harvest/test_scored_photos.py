@@ -121,9 +121,9 @@ def test_photos_of_the_background_class_have_no_proposal(rig: Rig, found: Harves
 def test_a_second_run_asks_no_classifier(rig: Rig, found: Harvest, capsys: pytest.CaptureFixture[str]) -> None:
     first, second = Colours(), Colours()
     before = items_of(rig, found, first)
-    assert "0 photos are in the store, 6 are scored" in capsys.readouterr().err
+    assert "0 photos are in the store, 6 to be scored" in capsys.readouterr().err
     after = items_of(rig, found, second)
-    assert "6 photos are in the store, 0 are scored" in capsys.readouterr().err
+    assert "6 photos are in the store, 0 to be scored" in capsys.readouterr().err
     assert first.seen > 0 and second.seen == 0
     for one, other in zip(every(before), every(after), strict=True):
         assert all(np.array_equal(getattr(one, name), getattr(other, name)) for name in ("maps", "regions", "boxes", "scores"))

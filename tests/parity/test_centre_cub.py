@@ -39,7 +39,7 @@ def test_the_centred_gaussian_on_cub(
     if not folder.is_dir():
         pytest.skip(f"no metadata in {folder}")
     result = centred(folder, sigma)
-    assert result.n_boxes == photos
+    assert result.n_boxed == photos
     assert tuple(round(result.max_box_acc_at[delta], 2) for delta in ("30", "50", "70")) == expected
     assert round(result.max_box_acc_v2, 2) == v2
     assert result.max_box_acc == result.max_box_acc_at["50"]  # one box per threshold

@@ -351,3 +351,27 @@ def test_networks_are_in_evaluation_mode() -> None:
     )
     networks(localizer, classifier)
     assert not localizer.training and not classifier.training
+
+
+@pytest.mark.parametrize(
+    ("sizes", "tile", "told"),
+    [
+        ([(640, 480)] * 3, 0, True),
+        ([(640, 480), (600, 500), (96, 72)], 0, True),
+        ([(120, 80)] * 3, 0, False),
+        ([(640, 480), (96, 72), (96, 72)], 0, False),
+        ([(640, 480)] * 3, 64, False),
+    ],
+)
+def test_photos_much_larger_than_those_of_the_training_are_told_once(
+    sizes: list[tuple[int, int]], tile: int, told: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [tmp_path / "broken.jpg"]
+    paths[0].write_bytes(b"x")
+    for number, size in enumerate(sizes):
+        paths.append(tmp_path / f"{number}.png")
+        Image.new("RGB", size).save(paths[-1])
+    networks: Any = None
+    config = dataclasses.replace(CONFIG, tile=tile)
+    Predictor(networks, config=config, classes=("owl",), background=None, photo_side=83).for_photos(paths)
+    assert ("--tile auto" in capsys.readouterr().err) == told

@@ -134,9 +134,9 @@ def test_training_shows_losses_and_validation_apart() -> None:
     rows[1]["loss"] = float("nan")
     losses, percents, criteria = training_plots(rows)
     assert [plot.title for plot in (losses, percents, criteria)] == [
-        *("Training losses", "Validation, percent", "Validation, criteria"),
+        *("Training losses", "Validation, percent", "Validation, from 0 to 1"),
     ]
-    assert legend(losses) == ["loss", "losses crf"] and legend(percents) == ["val v2"] and legend(criteria) == ["val ok"]
+    assert legend(losses) == ["loss", "losses crf"] and legend(percents) == ["MaxBoxAccV2"] and legend(criteria) == ["ok"]
     loss, crf = drawn(losses).lines
     assert list(loss.get_xdata()) == [1, 3] and list(crf.get_xdata()) == [1, 2, 3]
     assert "3 epochs; at the last one loss 0.3333, losses crf 0.03333" in losses.description
@@ -168,3 +168,12 @@ def test_no_legend_squeezes_the_plots_of_a_file(
 def test_a_file_does_not_change_with_the_version_of_matplotlib(methods: Methods, tmp_path: Path) -> None:
     for path in write_plots(tmp_path, methods):
         assert b"atplotlib v" not in path.read_bytes() and b"matplotlib.org" not in path.read_bytes()
+
+
+def test_a_criterion_that_equals_a_result_is_no_second_curve() -> None:
+    rows = [{"epoch": n, "loss": 1.0, "val_select": 40.0 + n, "val_agreement": 40.0 + n, "val_v2": 30.0} for n in (1, 2)]
+    words = " ".join(f"{plot.title} {plot.description}" for plot in training_plots(rows))
+    assert "agreement with proposals 42" in words and "MaxBoxAccV2 30" in words and "select" not in words
+    rows = [{"epoch": 1, "loss": 1.0, "val_select": 40.0, "val_box_acc_50": 50.0}]
+    words = " ".join(plot.description for plot in training_plots(rows))
+    assert words.count("1 epoch;") == 2 and "what epochs are chosen by 40" in words and "a box of IoU 0.5 50" in words

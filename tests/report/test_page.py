@@ -135,7 +135,7 @@ def test_it_tells_the_numbers_and_how_they_were_made(report: tuple[str, Page]) -
         "agreement with held-out proposals, without boxes.",
         "of all labelled photos; mean over classes 58.3%, worst '<i>mast</i>': 12.5% of 8 photos",
         "CNN, test: 66.7 % ; CNN, validation: 90.0 % (mean over classes 75.0%, worst 'mast': 50.0% of 2 photos); "
-        "linear on class tokens, validation: 80.0 % .",
+        "the transformer alone, validation: 80.0 % .",
         "Label-free choice",
         "Seed 0.",
         "looks at no photo",
@@ -147,7 +147,7 @@ def test_it_tells_the_numbers_and_how_they_were_made(report: tuple[str, Page]) -
 
 def test_a_run_without_unet_has_no_accuracy_on_class_tokens(tmp_path: Path, make_page: MakePage) -> None:
     _, page = write(tmp_path / "a.html", make_page, run=run(accuracy={"classifier": 90.0}, class_accuracy=None), metrics=[])
-    assert "CNN, test: 66.7 % ; CNN, validation: 90.0 % ." in page.text and "class tokens" not in page.text
+    assert "CNN, test: 66.7 % ; CNN, validation: 90.0 % ." in page.text and "transformer alone" not in page.text
 
 
 def test_cards_compare_with_baselines_and_not_with_other_modes(tmp_path: Path, make_page: MakePage) -> None:
@@ -305,7 +305,7 @@ def test_rows_with_gaps_are_drawn(tmp_path: Path, make_page: MakePage) -> None:
     rows = [{"epoch": 1, "loss": 1.0}, {"epoch": 2, "loss": float("nan"), "val_agreement": 0.4, "note": "x", "val_ok": True}]
     _, page = write(tmp_path / "report.html", make_page, metrics=rows, evaluation=None)
     labels = [str(attributes["aria-label"]) for tag, attributes in page.tags if tag == "svg"]
-    assert [label.split(".")[0] for label in labels] == ["Training losses", "Validation, criteria"]
+    assert [label.split(".")[0] for label in labels] == ["Training losses", "Validation, from 0 to 1"]
 
 
 def test_what_is_missing_is_said(tmp_path: Path, make_page: MakePage) -> None:

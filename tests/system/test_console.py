@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dips.system import console
-from dips.system.console import log, printable, say, track
+from dips.system.console import counted, log, printable, say, time_left, track
 
 
 def test_log_says_what_it_was_given(capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,3 +64,49 @@ def test_a_bar_does_not_obey_a_name(monkeypatch: pytest.MonkeyPatch, capsys: pyt
         assert list(track(range(2), f"reading {name}", 2)) == [0, 1]
         shown = capsys.readouterr().err
         assert f"reading {printable(name)}" in shown and "\x1b]0" not in shown
+
+
+def test_numbers_have_their_noun_and_verb_in_singular_or_plural() -> None:
+    assert [counted(n, "box") for n in (0, 1, 2)] == ["0 boxes", "1 box", "2 boxes"]
+    assert [counted(n, "photo") for n in (0, 1, 2)] == ["0 photos", "1 photo", "2 photos"]
+    assert [counted(n, "class", "has") for n in (1, 7)] == ["1 class has", "7 classes have"]
+    assert [counted(n, "epoch", "was") for n in (1, 2)] == ["1 epoch was", "2 epochs were"]
+    assert [counted(n, "copy", "is") for n in (1, 2)] == ["1 copy is", "2 copies are"]
+    assert [counted(n, "photo", "lies") for n in (1, 2)] == ["1 photo lies", "2 photos lie"]
+
+
+def _lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], seconds: list[float]) -> list[str]:
+    """Return what is said about items of which each takes so many seconds."""
+    clock = [0.0]
+    monkeypatch.setattr("dips.system.console.time.monotonic", lambda: clock[0])
+    for item in track(seconds, "predict"):
+        clock[0] += item
+    return capsys.readouterr().err.splitlines()
+
+
+@pytest.mark.parametrize("first", [45.0, 300.0])
+def test_the_first_item_which_also_loads_is_no_measure(
+    first: float, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = _lines(monkeypatch, capsys, [first, *[4.0] * 39])
+    assert lines[0] == "predict: 1 of 40", "nothing is known yet"
+    assert lines[1] == "predict: 9 of 40, about 2 min left" and lines[-1].endswith("s left")
+
+
+def test_no_estimate_rests_on_a_few_of_many(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = _lines(monkeypatch, capsys, [20.0] * 500)
+    assert [line for line in lines if "left" not in line] == lines[:10] and lines[10].endswith("about 2.7 h left")
+    assert not any("left" in line for line in _lines(monkeypatch, capsys, [31.0] * 3)), "three items are no measure"
+
+
+def test_a_bar_shows_no_time_before_it_is_measured(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from rich.console import Console
+
+    monkeypatch.setattr(console, "_console", Console(stderr=True, force_terminal=True, width=120))
+    assert list(track(range(30), "counting")) == list(range(30))
+    assert "left" not in capsys.readouterr().err, "30 items in no time"
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(0.2, "1 s"), (89, "89 s"), (91, "2 min"), (5399, "90 min"), (5401, "1.5 h")])
+def test_a_time_is_told_in_one_unit(seconds: float, words: str) -> None:
+    assert time_left(seconds) == f"about {words} left"

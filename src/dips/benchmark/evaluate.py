@@ -111,7 +111,7 @@ def evaluate_model(
         )
         problems.add(evaluation.problems)
         own = evaluation.methods[_LOCALIZER].boxes
-        if own.n_boxes == 0 and evaluation.methods[_LOCALIZER].pxap is None:
+        if own.n_boxed == 0 and evaluation.methods[_LOCALIZER].pxap is None:
             log("no photo of this split has ground-truth boxes or masks: only the classification is evaluated")
         write_rows(rows_path, own.images, classes=model.classes)
         write_shown(
@@ -209,7 +209,7 @@ def _detections(model: TrainedRun) -> DetectionCounter:
 
 def _at_run_tau(model: TrainedRun, own: BoxResult, detections: DetectionCounter) -> RunTauRecord | None:
     tau = model.predictor.config.threshold
-    if not own.n_boxes:
+    if not own.n_boxed:
         return None
     return RunTauRecord(
         tau=tau,

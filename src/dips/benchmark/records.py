@@ -79,6 +79,7 @@ class EvaluationRecord(Record, frozen=True, kw_only=True):
     protocol: str
     protocol_name: str
     n_images: int
+    n_boxed: int
     n_boxes: int
     max_box_acc: float | None
     max_box_acc_v2: float | None
@@ -208,7 +209,17 @@ def shared_fields(methods: Mapping[str, MethodResult], protocol: Protocol) -> di
         for name, method in methods.items()
     }
     first, boxes = records[own], records[own].boxes
-    same = ("n_images", "n_boxes", "max_box_acc", "max_box_acc_v2", "max_box_acc_at", "gt_known", "top1_loc", "top5_loc")
+    same = (
+        "n_images",
+        "n_boxed",
+        "n_boxes",
+        "max_box_acc",
+        "max_box_acc_v2",
+        "max_box_acc_at",
+        "gt_known",
+        "top1_loc",
+        "top5_loc",
+    )
     thresholds = len(methods[own].result.boxes.taus)
     return {
         "protocol": f"{protocol.words}, {thresholds} thresholds; maximum over thresholds on this split (oracle)",

@@ -39,7 +39,7 @@ from dips.errors import ConfigError, DataError, ProtocolError
 from dips.evaluate.accumulate import MapAccumulator
 from dips.evaluate.protocol import find_protocol
 from dips.evaluate.result import MapResult
-from dips.system.console import log, track
+from dips.system.console import counted, log, track
 from dips.system.environment import __version__, command_line, usable_cores
 from dips.system.files import as_text, temporary_beside
 from dips.types import Problem
@@ -179,29 +179,33 @@ def _positions(files: MapFiles, ground_truth: SplitGroundTruth, partial_maps: bo
     missing = [id for id, has in zip(ids, has_map, strict=True) if not has]
     if missing and not partial_maps:
         raise DataError(
-            f"{files.path} has no map for {len(missing)} of {len(ground_truth)} photos: {some(missing, 3)}; make them, or "
+            f"{files.path} has no map for {len(missing)} of {counted(len(ground_truth), 'photo')}: "
+            f"{some(missing, 3)}; make them, or "
             "score the others alone with --partial, which gives numbers that compare with no others"
         )
     others = files.others(ids) if sum(1 for _ in files.names()) > count else []
     if others and not partial_maps:
         raise DataError(
-            f"{files.path} has {len(others)} maps of photos that {ground_truth.root} does not list in this split, or second "
+            f"{files.path} has {counted(len(others), 'map')} of photos that {ground_truth.root} does not list in "
+            f"this split, or second "
             f"ones of a photo: {some(others, 3)}; choose another --split, or leave them out with --partial"
         )
     problems = []
     if missing:
         message = (
-            f"has no map for {len(missing)} of {len(ground_truth)} photos, which are left out: {some(missing, 3)}; make them"
+            f"has no map for {len(missing)} of {counted(len(ground_truth), 'photo')}, which are left out: "
+            f"{some(missing, 3)}; make them"
         )
         problems.append(Problem(files.path, message))
     if others:
-        message = f"has {len(others)} maps of no photo of this split, or second ones, which are left out: {some(others, 3)}"
+        message = f"has {counted(len(others), 'map')} of no photo of this split, or second ones, left out: {some(others, 3)}"
         problems.append(Problem(files.path, f"{message}; remove them"))
     positions = [i for i, has in enumerate(has_map) if has] if missing else range(len(ground_truth))
     photos = (ground_truth[i] for i in positions)
     if not any(photo.masks or (photo.boxes is not None and len(photo.boxes)) for photo in photos):
         raise DataError(
-            f"{ground_truth.root}: of {count} photos with a map none has ground-truth boxes or masks; give DATA, or a --split, "
+            f"{ground_truth.root}: of {counted(count, 'photo')} with a map none has ground-truth boxes or masks; "
+            f"give DATA, or a --split, "
             "that has them"
         )
     return positions, problems

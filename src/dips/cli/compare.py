@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from dips.cli.early import require_training
 from dips.cli.options import Data, Device, Problems, ProtocolName, Settings, Store, Weights
 from dips.system.console import say
 
@@ -45,8 +46,12 @@ def compare(
 
     Each split and protocol gets its own table. If a method fails, it is reported and the exit code is 1.
     """
+    require_training(data, split=split, recipe=recipe, settings=settings, weights=weights, device=device)
+    from dips.evaluate.protocol import find_protocol
+
+    find_protocol(protocol)
     from dips.cli.tables import print_comparison
-    from dips.comparison import compare as run_comparison
+    from dips.comparison import compare as run_comparison  # torch
     from dips.comparison.table_files import file_name
 
     names = [name.strip() for name in methods.split(",") if name.strip()]

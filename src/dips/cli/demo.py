@@ -51,7 +51,7 @@ def run_demo(out: Path, seed: int, *, recipe: str = "demo", train: int = _TRAIN,
         RunError: ``out`` exists and is not an interrupted demo of this seed.
     """
     started = time.perf_counter()
-    os.environ["DIPS_OFFLINE"] = os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["DIPS_OFFLINE"] = "1"
     mark = {"seed": seed, "recipe": recipe, "train": train, "test": test}
     resumed = _open(out, mark)
 
@@ -105,7 +105,7 @@ def _summary(out: Path, result: Mapping[str, Any], seconds: float, resumed: bool
 
     lines = [
         "",
-        f"Test scenes (generated, not photos): {result['n_images']}, {result['n_boxes']} of them with a tower.",
+        f"Test scenes (generated, not photos): {result['n_images']}, {result['n_boxed']} of them with a tower.",
         "MaxBoxAccV2 in percent, at the best threshold for the test scenes:",
     ]
     for method in result["methods"]:

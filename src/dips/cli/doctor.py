@@ -11,9 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import dips
-from dips.cli.messages import counted
 from dips.errors import DipsError
-from dips.system.console import say
+from dips.system.console import counted, say
 from dips.system.environment import __version__, store_folder
 from dips.system.extras import missing_package
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from dips.cli.early import require_model
 from dips.cli.options import Data, Device, Plots, PredictSettings, Problems, ProtocolName, Run, Weights
 
 __all__ = ["evaluate"]
@@ -29,7 +30,11 @@ def evaluate(
 ) -> int:
     """Evaluate a run against ground-truth boxes, next to training-free baselines, and update its report."""
     from dips.cli.tables import print_evaluation, write_figures
-    from dips.model import Model
+    from dips.evaluate.protocol import find_protocol
+
+    find_protocol(protocol)
+    require_model(run, settings=settings, weights=weights, device=device, data=data, split=split)
+    from dips.model import Model  # torch
 
     model = Model.open(run, device=device, settings=settings or (), weights=weights or ())
     result = model.evaluate(data, split=split, json_path=json, protocol=protocol, photos=photos, problems=problems)

@@ -8,10 +8,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from dips.cli.early import require_model
 from dips.cli.messages import quoted
 from dips.cli.options import PredictSettings, Run, Weights
-from dips.errors import ConfigError
-from dips.system.console import say
+from dips.errors import ConfigError, DataError
+from dips.system.console import log, say
 
 __all__ = ["export"]
 
@@ -48,14 +49,19 @@ def export(
         raise ConfigError(f"--format: '{format}' is unknown; there is only onnx")
     if not (math.isfinite(tolerance) and tolerance > 0):
         raise ConfigError(f"--tolerance must be a number above 0, not {tolerance}")
+    require_model(run, settings=settings, weights=weights)
+    for folder in filter(None, (photos, int8)):
+        if not folder.exists():
+            raise DataError(f"{folder} does not exist; give photos or a folder of photos")
     from dips.export.onnx import require_new
     from dips.model import Model
 
     path = Path(f"{run.resolve().name}.onnx") if out is None else out
     require_new(path)
+    log(f"exporting to {path.absolute()}")
     model = Model.open(run, device="cpu", settings=settings or (), weights=weights or ())
     differences = model.export(path, photos=photos, tolerance=tolerance, int8=int8)
-    say(f"model     {path} ({path.stat().st_size / 1e6:.0f} MB)")
+    say(f"model     {path.absolute()} ({path.stat().st_size / 1e6:.0f} MB)")
     say(f"compared  {differences.line()}")
     for photo in differences.other_boxes:
         say(f"          other boxes in {photo}")

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, UnknownOptionError
 
+from dips.config import STAGES, named_settings
 from dips.errors import DipsError
-from dips.system.console import printable, say
+from dips.system.console import counted, log, printable, say
 from dips.system.extras import missing_package
 
 if TYPE_CHECKING:
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
     from dips.predict.results import Found
     from dips.types import Problem
 
-__all__ = ["counted", "expected", "fail", "filled", "interrupted", "quoted", "usage"]
+__all__ = ["expected", "fail", "filled", "interrupted", "quoted", "usage"]
+
+_MEANING = (
+    "A box encloses what tells its class from the others, perhaps a thing that goes with the object, or objects that touch; "
+    "photos of such things alone belong into a background folder, none/"
+)
 
 
 def expected(error: Exception) -> str | None:
@@ -44,7 +50,18 @@ def usage(error: CycloptsError, tokens: Sequence[str], commands: App) -> str:
     """Return the message for a wrong command line."""
     command = next((token for token in tokens if token in commands), "")
     message = " ".join(str(error).split())
+    if isinstance(error, UnknownOptionError) and (stages := _stages(command, commands)):
+        option = (error.token.keyword or error.token.value).lstrip("-").partition("=")[0]
+        named = named_settings(option.replace("-", "_"), stages)
+        message += f" It is a setting: {' or '.join(f'--set {name}=VALUE' for name in named)}." if named else ""
     return f"{message} See '{'dips ' + command if command else 'dips'} --help'."
+
+
+def _stages(command: str, commands: App) -> tuple[str, ...]:
+    """Return the stages whose settings the command takes; none, where it takes no settings."""
+    function = commands[command].default_command if command else None
+    kind = str(getattr(function, "__annotations__", {}).get("settings", ""))
+    return {"Settings": STAGES, "PredictSettings": ("predict",)}.get(kind, ())
 
 
 def interrupted(tokens: Sequence[str]) -> str:
@@ -66,25 +83,23 @@ def fail(message: str, *, kind: str = "error", code: int = 2) -> int:
 
 
 def filled(found: Found, skipped: Sequence[Problem], out: Path, problems: ProblemList) -> int:
-    """Print what is in a prediction folder; return the exit code, 1 where photos were skipped, which are told."""
+    """Print what is in a prediction folder, and what to do next.
+
+    Returns:
+        The exit code: 1 where photos were skipped, which are told.
+    """
     problems.add(skipped)
     say(f"{counted(found.photos, 'photo')}, {counted(found.boxes, 'box')} in {out}")
     if remark := found.remark():
         say(remark)
     if skipped:
         say(f"{counted(len(skipped), 'photo')} could not be read or drawn on, see {out / 'skipped.json'}")
+    if found.boxes:
+        log(_MEANING)
+    say(f"next    dips report {quoted(out)} --open")
     return 1 if skipped else 0
 
 
 def quoted(path: Path) -> str:
     """Return a path as it is typed in a command."""
     return f'"{path}"' if os.name == "nt" else shlex.quote(str(path))
-
-
-def counted(number: int, noun: str) -> str:
-    """Return number and noun, in the plural where it is not 1.
-
-    >>> counted(1, "photo"), counted(2, "box")
-    ('1 photo', '2 boxes')
-    """
-    return f"{number} {noun}" + ("" if number == 1 else "es" if noun.endswith("x") else "s")

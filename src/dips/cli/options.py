@@ -12,6 +12,9 @@ from dips.errors import ConfigError
 __all__ = [
     "Data",
     "Device",
+    "MaxBoxes",
+    "MinScore",
+    "Mode",
     "Plots",
     "PredictSettings",
     "Problems",
@@ -20,9 +23,12 @@ __all__ = [
     "RunOrOnnx",
     "Settings",
     "Store",
+    "Threshold",
     "Tile",
     "Weights",
-    "tile_setting",
+    "predict_settings",
+    "require_fractions",
+    "require_max_boxes",
 ]
 
 Data = Annotated[
@@ -48,9 +54,26 @@ PredictSettings = Annotated[
     list[str] | None,
     Parameter(
         name="--set",
-        help="A setting of prediction, e.g. --set predict.threshold=0.4; can be repeated. 'dips settings predict' lists them.",
+        help="A setting of prediction, e.g. --set predict.flip=true; can be repeated. 'dips settings predict' lists them.",
     ),
 ]
+Mode = Annotated[
+    str | None,
+    Parameter(
+        name="--mode",
+        help="What makes the score maps: fast, accurate (slower; the transformer sees the object again) or unet; default: as "
+        "trained.",
+    ),
+]
+Threshold = Annotated[
+    float | None,
+    Parameter(
+        name="--threshold",
+        help="Fraction of the map's maximum above which a pixel is foreground, 0 to 1; default: unchanged.",
+    ),
+]
+MinScore = Annotated[float | None, Parameter(name="--min-score", help="Lowest score of a box, 0 to 1; default: unchanged.")]
+MaxBoxes = Annotated[int | None, Parameter(name="--max-boxes", help="Maximum number of boxes per photo; default: unchanged.")]
 Tile = Annotated[
     str | None,
     Parameter(
@@ -70,8 +93,7 @@ Store = Annotated[
     Path | None,
     Parameter(
         name="--store",
-        help="Folder for results that are computed once per photo and shared by all runs (default: dips/store in your cache "
-        "folder).",
+        help="Folder for results that are computed once per photo and shared by all runs (default: ~/.cache/dips/store).",
     ),
 ]
 Device = Annotated[
@@ -100,14 +122,51 @@ Plots = Annotated[
 ]
 
 
-def tile_setting(tile: str | None) -> list[str]:
-    """Return ``--tile`` as a list of settings, empty without it.
+def require_fractions(**options: float | None) -> None:
+    """Check that options are between 0 and 1, or not given.
 
     Raises:
-        ConfigError: it is neither ``auto`` nor a number of pixels.
+        ConfigError: one is not.
     """
-    if tile is None:
-        return []
-    if tile != "auto" and not tile.isdecimal():
+    for name, value in options.items():
+        if value is not None and not 0 <= value <= 1:
+            raise ConfigError(f"--{name.replace('_', '-')} must be between 0 and 1, not {value}")
+
+
+def require_max_boxes(number: int | None) -> None:
+    """Check ``--max-boxes``.
+
+    Raises:
+        ConfigError: it is out of range.
+    """
+    if number is not None and not 1 <= number <= 65535:
+        raise ConfigError(f"--max-boxes must be between 1 and 65535, not {number}")
+
+
+def predict_settings(
+    settings: list[str] | None,
+    *,
+    tile: str | None,
+    mode: str | None,
+    threshold: float | None,
+    min_score: float | None,
+    max_boxes: int | None,
+) -> list[str]:
+    """Return the options of a prediction as settings, with those of ``--set``.
+
+    Raises:
+        ConfigError: one is out of range, or is given by ``--set``, too.
+    """
+    require_fractions(threshold=threshold, min_score=min_score)
+    require_max_boxes(max_boxes)
+    if tile is not None and tile != "auto" and not tile.isdecimal():
         raise ConfigError(f"--tile takes a side in pixels, e.g. 512, or auto, not '{tile}'")
-    return [f"predict.tile={-1 if tile == 'auto' else tile}"]
+    side = "-1" if tile == "auto" else tile
+    values = {"tile": side, "mode": mode, "threshold": threshold, "min_score": min_score, "max_boxes": max_boxes}
+    given = {f"predict.{name}": value for name, value in values.items() if value is not None}
+    for item in settings or ():
+        if (name := item.partition("=")[0].strip()) in given:
+            raise ConfigError(
+                f"--set {item}: {name} is given by --{name.partition('.')[2].replace('_', '-')}, too; leave one out"
+            )
+    return [*(f"{name}={value}" for name, value in given.items()), *(settings or ())]

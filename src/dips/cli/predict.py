@@ -7,8 +7,21 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from dips.cli.early import require_model
 from dips.cli.messages import filled
-from dips.cli.options import Device, PredictSettings, Problems, RunOrOnnx, Tile, Weights, tile_setting
+from dips.cli.options import (
+    Device,
+    MaxBoxes,
+    MinScore,
+    Mode,
+    PredictSettings,
+    Problems,
+    RunOrOnnx,
+    Threshold,
+    Tile,
+    Weights,
+    predict_settings,
+)
 
 __all__ = ["predict"]
 
@@ -28,6 +41,10 @@ def predict(
             "yolo, yolo-seg, voc, labelstudio, geojson, csv.",
         ),
     ] = "json,overlays",
+    mode: Mode = None,
+    threshold: Threshold = None,
+    min_score: MinScore = None,
+    max_boxes: MaxBoxes = None,
     tile: Tile = None,
     settings: PredictSettings = None,
     weights: Weights = None,
@@ -44,7 +61,10 @@ def predict(
     from dips.predict.folder import PredictionFolder, parse_formats
     from dips.runs.identity import identity
 
-    all_settings = [*tile_setting(tile), *(settings or ())]
+    all_settings = predict_settings(
+        settings, tile=tile, mode=mode, threshold=threshold, min_score=min_score, max_boxes=max_boxes
+    )
+    require_model(run, settings=all_settings, weights=weights, device=device)
     made_with = {**identity(run), "settings": sorted(all_settings)}
     folder = PredictionFolder.plan(photos, out, formats=parse_formats(formats), made_with=made_with)
 

@@ -8,10 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from dips.cli.messages import counted
-from dips.cli.options import Device, PredictSettings, RunOrOnnx, Tile, Weights, tile_setting
+from dips.cli.early import require_model
+from dips.cli.options import (
+    Device,
+    MaxBoxes,
+    MinScore,
+    Mode,
+    PredictSettings,
+    RunOrOnnx,
+    Threshold,
+    Tile,
+    Weights,
+    predict_settings,
+)
 from dips.errors import ConfigError, DataError
-from dips.system.console import say
+from dips.system.console import counted, say
 
 if TYPE_CHECKING:
     from dips.predict.predictor import Predictor
@@ -29,6 +40,10 @@ def stream(
     out: Annotated[Path, Parameter(help="The JSON file to create: boxes of every frame.")],
     fps: Annotated[float, Parameter(help="Frames of a video to look at per second; 0: every frame.")] = 1.0,
     idle: Annotated[float, Parameter(help="Stop watching a folder after so many seconds without a new photo.")] = 60.0,
+    mode: Mode = None,
+    threshold: Threshold = None,
+    min_score: MinScore = None,
+    max_boxes: MaxBoxes = None,
     tile: Tile = None,
     settings: PredictSettings = None,
     weights: Weights = None,
@@ -45,6 +60,9 @@ def stream(
 
     if fps < 0 or idle < 0:
         raise ConfigError(f"--fps and --idle must not be negative: {fps:g}, {idle:g}")
+    all_settings = predict_settings(
+        settings, tile=tile, mode=mode, threshold=threshold, min_score=min_score, max_boxes=max_boxes
+    )
     is_video = not source.is_dir()
     if is_video and source.suffix.lower() not in VIDEOS:
         raise DataError(
@@ -52,7 +70,7 @@ def stream(
         )
     if not source.exists():
         raise DataError(f"{source} does not exist; give a video or a folder")
-    all_settings = [*tile_setting(tile), *(settings or ())]
+    require_model(run, settings=all_settings, weights=weights, device=device)
     model_id, rate = identity(run), fps if is_video else None
     mark = {**model_id, "source": str(source), "fps": rate, "settings": sorted(all_settings)}
     with closing(FrameJournal(out, mark)) as journal:
@@ -83,7 +101,7 @@ def _write_frames(
     from dips.types import Problem
 
     if journal.done:
-        log(f"{len(journal.done)} frames were done before and are kept")
+        log(f"{counted(len(journal.done), 'frame', 'was')} done before and kept")
     skipped: list[Problem] = []
 
     def skip(path: Path, reason: str) -> None:
@@ -99,7 +117,7 @@ def _write_frames(
         with closing(frames):
             for count, _ in enumerate(write_stream(frames, journal, model=model), start=1):
                 if count % 100 == 0:
-                    log(f"{count} frames")
+                    log(f"{counted(count, 'frame')}")
     except KeyboardInterrupt:
         if fps is not None:
             raise

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dips.data.classes import ClassAccuracy
-from dips.system.console import printable, say
+from dips.system.console import counted, printable, say
 
 if TYPE_CHECKING:
     from dips.comparison.table import Metric
@@ -69,8 +69,9 @@ _ROWS: tuple[tuple[str, str, Value], ...] = (
 def print_evaluation(result: Mapping[str, Any]) -> None:
     """Print the result of ``Model.evaluate`` as a table on stdout: metrics down, methods across, in percent."""
     console = _console()
-    boxed = result.get("n_boxes") or 0
-    photos = f"{result.get('n_images')} photos, {boxed} with ground-truth boxes"
+    boxed, boxes = result.get("n_boxed") or 0, result.get("n_boxes")
+    photos = f"{counted(result.get('n_images') or 0, 'photo')}, {boxed} with ground-truth boxes"
+    photos += f" ({boxes} in all)" if boxes else ""
     console.print(printable(f"{result.get('data')}, split {result.get('split')}: {photos}"), markup=False)
     if boxed or result.get("pxap") is not None:
         console.print(_evaluation_table(result.get("methods") or ()))
@@ -110,7 +111,7 @@ def _remarks(result: Mapping[str, Any]) -> list[str]:
         if (text := result.get(key))
     ]
     if skipped := result.get("skipped"):
-        lines.append(f"skipped: {len(skipped)} photos that could not be read")
+        lines.append(f"skipped: {counted(len(skipped), 'photo')} that could not be read")
     return lines
 
 

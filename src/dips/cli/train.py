@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from dips.cli.early import require_training
 from dips.cli.messages import quoted
 from dips.cli.options import Data, Device, Problems, Settings, Store, Weights
 from dips.system.console import first_process, say
@@ -33,7 +34,8 @@ def train(
 
     Ground-truth boxes are never trained on. Where validation photos have some, they choose the epoch and the threshold.
     """
-    from dips.fitting.fit import fit
+    require_training(data, out=out, resume=resume, recipe=recipe, settings=settings, weights=weights, device=device)
+    from dips.fitting.fit import fit  # torch
 
     model = fit(
         data,

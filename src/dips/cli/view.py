@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from dips.system.console import say
+from dips.system.console import counted, say
 
 __all__ = ["view"]
 
@@ -27,5 +27,5 @@ def view(
     from dips.view import serve
 
     summary = serve(run if predictions else None, predictions or run, port=port, open_browser=show)
-    say(f"{summary.photos} of {summary.of} photos reviewed, {summary.boxes} boxes in {summary.path}")
+    say(f"{summary.photos} of {counted(summary.of, 'photo')} reviewed, {counted(summary.boxes, 'box')} in {summary.path}")
     return 0

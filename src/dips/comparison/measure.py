@@ -153,7 +153,7 @@ class Measurer:
                 drop(name, error)
                 continue
             record = {
-                **result.record(chosen.best_tau if chosen.n_boxes else None),
+                **result.record(chosen.best_tau if chosen.n_boxed else None),
                 "top1_cls": result.boxes.record(curves=False)["class_top1"],
                 **cost,
                 "skipped": msgspec.to_builtins(ProblemRecord.of(on_split.problems)),

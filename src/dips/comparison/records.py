@@ -102,7 +102,7 @@ class Comparison(Record, frozen=True, kw_only=True):
 
     Attributes:
         protocol: in words; ``protocol_name``: as a user types it.
-        n_images, n_boxes, n_skipped: photos of the split, those with ground-truth boxes, and those that could not be read.
+        n_images, n_boxed, n_skipped: photos of the split, those with ground-truth boxes, and those that could not be read.
         budget_minutes: of training that each method may use.
         seeds: each method was fitted with, ascending.
         cnn, transformer: the networks that methods start from, in words.
@@ -117,7 +117,7 @@ class Comparison(Record, frozen=True, kw_only=True):
     protocol: str
     protocol_name: str
     n_images: int
-    n_boxes: int
+    n_boxed: int
     n_skipped: int
     budget_minutes: float
     seeds: list[int]

@@ -34,6 +34,7 @@ from dips.errors import ConfigError, DataError
 from dips.evaluate.protocol import find_protocol
 from dips.fitting.splits import read_splits
 from dips.harvest.store import Store
+from dips.system.console import counted
 from dips.system.device import environment, pick_device
 from dips.system.environment import store_folder
 from dips.types import DataSet
@@ -132,7 +133,7 @@ def compare(
         protocol=f"{resolved.words}, 1000 thresholds",
         protocol_name=resolved.name,
         n_images=len(test),
-        n_boxes=sum(sample.boxed for sample in test.samples),
+        n_boxed=sum(sample.boxed for sample in test.samples),
         n_skipped=max((len(run["skipped"]) for run in runs), default=0),
         budget_minutes=budget,
         seeds=sorted({run["seed"] for run in runs}),
@@ -240,7 +241,8 @@ def _measured_on(data: str | Path, split: str, study: Study) -> DataSet:
     learned = {*study.train.digests, *study.val.digests}  # of the photos' bytes: a copy is the same photo
     if both := sum(digest in learned for digest in Store(study.store).digests(sample.path for sample in test.samples)):
         raise DataError(
-            f"{both} photos of the split '{split}' of {data} are among those that the methods learn from or choose on; name "
+            f"{counted(both, 'photo')} of the split '{split}' of {data} among those that the methods learn "
+            f"from or choose on; name "
             "another with --split"
         )
     if not any(sample.masks or sample.boxed for sample in test.samples):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dips.comparison.records import ComparedMethod, Comparison
+from dips.system.console import counted
 from dips.types import is_saliency_tuned
 
 __all__ = ["CHOSEN", "COLUMNS", "COST", "GROUPS", "ORACLE", "Cell", "Metric", "Number", "Row", "Table", "comparison_table"]
@@ -192,7 +193,7 @@ def data_name(comparison: Comparison) -> str:
 def _row(method: ComparedMethod, numbers: Mapping[str, Number | None], best: Mapping[str, str], seeds: int) -> Row:
     idle = method.labels == "none" and not any(run["fit"]["steps"] or run["needs_seconds"] for run in method.runs)
     group = GROUPS[2] if method.own else GROUPS[0] if idle else GROUPS[1]
-    title = method.title if len(method.runs) == seeds else f"{method.title} ({len(method.runs)} of {seeds} seeds)"
+    title = method.title if len(method.runs) == seeds else f"{method.title} ({len(method.runs)} of {counted(seeds, 'seed')})"
     cells = {metric.key: _cell(metric, numbers[metric.key], best[metric.key]) for metric in COLUMNS}
     return Row(title, method.paper, method.labels, group, numbers, cells)
 
@@ -222,14 +223,17 @@ def _notes(comparison: Comparison) -> list[str]:
     left_out = f"; {skipped} of them could not be read and are left out" if skipped else ""
     budget = 60 * comparison.budget_minutes
     over = [method.title for method in comparison.methods if any(_exceeds(run["fit"], budget) for run in method.runs)]
-    chosen_on = f"Checkpoints, percentiles and the thresholds of (val): chosen on the boxes of {boxed} validation photos"
+    chosen_on = (
+        f"Checkpoints, percentiles and the thresholds of (val): chosen on the boxes of {counted(boxed, 'validation photo')}"
+    )
     if not boxed:
         chosen_on = (
             "No validation photo has boxes: no checkpoint or threshold was chosen by them, the (val) columns are left out, and "
             "the sheet shows the best threshold of the measured photos (oracle)"
         )
     return [
-        f"{comparison.n_images} photos of the split {comparison.split}, {comparison.n_boxes} with ground-truth boxes{left_out}",
+        f"{counted(comparison.n_images, 'photo')} of the split {comparison.split}, {comparison.n_boxed} with "
+        f"ground-truth boxes{left_out}",
         f"Protocol: {comparison.protocol}",
         f"CNN: {comparison.cnn}",
         f"Transformer: {comparison.transformer}{caveat}",

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from dips.config.config import Config, Setting, all_settings, load_config, require_prediction, several, to_toml
+from dips.config.config import (
+    STAGES,
+    Config,
+    Setting,
+    all_settings,
+    load_config,
+    named_settings,
+    require_prediction,
+    several,
+    to_toml,
+)
 from dips.config.stages import ClassifierConfig, DataConfig, HarvestConfig, LocalizerConfig, PredictConfig, TrainConfig
 
 __all__ = [
+    "STAGES",
     "ClassifierConfig",
     "Config",
     "DataConfig",
@@ -16,6 +27,7 @@ __all__ = [
     "TrainConfig",
     "all_settings",
     "load_config",
+    "named_settings",
     "require_prediction",
     "several",
     "to_toml",

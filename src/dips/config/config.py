@@ -32,7 +32,17 @@ from dips.config.stages import (
 from dips.errors import ConfigError
 from dips.system.suggestions import closest
 
-__all__ = ["Config", "Setting", "all_settings", "load_config", "require_prediction", "several", "to_toml"]
+__all__ = [
+    "STAGES",
+    "Config",
+    "Setting",
+    "all_settings",
+    "load_config",
+    "named_settings",
+    "require_prediction",
+    "several",
+    "to_toml",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +114,8 @@ class Config:
         for name, value in settings:
             stage, dot, key = name.partition(".")
             if not dot:
-                raise ConfigError(f"'{name}' is not a setting: write stage.name, for example train.epochs")
+                named = " or ".join(named_settings(name)) or "for example train.epochs"
+                raise ConfigError(f"'{name}' is not a setting: write stage.name, {named}")
             _require_stage(stage, origin)
             setting = all_settings().get(name)
             if setting is None:
@@ -150,6 +161,21 @@ class Setting:
             if not isinstance(result, float) or math.isfinite(result):
                 return result
         raise ConfigError(f"{origin}: {self.name} must be {self.accepts}, not {_quoted(value)}")
+
+
+STAGES = tuple(item.name for item in dataclasses.fields(Config))
+"""Names of the stages."""
+
+
+def named_settings(key: str, stages: Sequence[str] = STAGES) -> list[str]:
+    """Return the settings of these stages that are called ``key``, or else whose names begin with this word.
+
+    >>> named_settings("threshold"), named_settings("label_column"), named_settings("thresh")
+    (['predict.threshold'], ['data.label_column'], [])
+    """
+    names = [name for name in all_settings() if name.partition(".")[0] in stages]
+    exact = [name for name in names if name.partition(".")[2] == key]
+    return exact or [name for name in names if name.partition(".")[2].startswith(f"{key}_")]
 
 
 @cache

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from dips.data.images import image_size
 from dips.errors import ImageError
+from dips.system.console import counted
 from dips.types import Problem, Sample
 
 __all__ = ["Size", "box_problems", "photo_sizes"]
@@ -60,15 +61,13 @@ def box_problems(source: Path, photos: Iterable[tuple[Sample, Size | None]]) -> 
         if contradicts and size is not None and sample.frame is not None:
             found.append(Problem(sample.path, _contradiction(size, sample.frame)))
         elif frame is not None and (beyond := sum(not _inside(box, frame) for box in boxes)):
-            message = (
-                f"{beyond} of its {len(boxes)} boxes reach beyond the photo ({_words(frame)}); they are used as they are; "
-                "correct them"
-            )
+            which = "its only box reaches" if len(boxes) == 1 else f"{beyond} of its {len(boxes)} boxes reach"
+            message = f"{which} beyond the photo ({_words(frame)}); they are used as they are; correct them"
             found.append(Problem(sample.path, message))
         if count := sum(min(box[2] - box[0], box[3] - box[1]) < 1 for box in boxes):
+            which = "its only box is" if len(boxes) == 1 else f"{count} of its {counted(len(boxes), 'box', 'is')}"
             message = (
-                f"{count} of its {len(boxes)} boxes are smaller than a pixel, as fractions of the photo's size are; they are "
-                "used as they are; correct them"
+                f"{which} smaller than a pixel, as fractions of the photo's size are; they are used as they are; correct them"
             )
             small.append(Problem(sample.path, message))
     messages = [Problem(source, message) for message in together.messages()]

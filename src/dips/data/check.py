@@ -20,7 +20,7 @@ from dips.data.load import available_splits, load_data
 from dips.data.problems import left_out, told
 from dips.data.split import split_validation
 from dips.errors import DataError, ImageError
-from dips.system.console import printable, track
+from dips.system.console import counted, printable, track
 from dips.types import DataSet, Problem, Sample
 
 __all__ = ["DataReport", "SplitReport", "check_data"]
@@ -98,7 +98,7 @@ class DataReport:
             return "\n".join(map(printable, lines))
         use = f"for prediction and evaluation, not for training: {self.untrainable}" if self.untrainable else "for training"
         broken = sum(split.photos - split.readable for split in self.splits)
-        photos = "1 photo that cannot be read" if broken == 1 else f"{broken} photos that cannot be read"
+        photos = f"{counted(broken, 'photo')} that cannot be read"
         lines.append(f"usable, without {photos}, {use}" if broken else f"usable {use}")
         return "\n".join(map(printable, lines))
 
@@ -147,7 +147,7 @@ def check_data(
         parts[name] = dataclasses.replace(dataset, samples=tuple(sample for sample, _ in photos))
         splits.append(_summary(dataset, [size for _, size in photos]))
         if not photos:
-            errors.append(f"{dataset.root}: none of its {len(dataset)} photos can be read")
+            errors.append(f"{dataset.root}: none of its photos can be read")
     copies = find_copies(sample.path for part in parts.values() for sample in part.samples)
     if (train := parts.get("train", parts.get("all"))) is not None and train.samples:
         try:
@@ -235,20 +235,28 @@ def _summary(dataset: DataSet, sizes: list[Size]) -> SplitReport:
 
 def _render_split(split: SplitReport, most: int) -> list[str]:
     name = "photos" if split.name == "all" else split.name
-    lines = [f"  {name}: {split.photos} photos, {len(split.classes)} classes, understood as {split.layout} ({split.root})"]
+    lines = [
+        f"  {name}: {counted(split.photos, 'photo')}, {counted(len(split.classes), 'class')}, understood as "
+        f"{split.layout} ({split.root})"
+    ]
     width = max((len(title) for title in list(split.classes)[:most]), default=0)
     for title, count in list(split.classes.items())[:most]:
         note = "  (background: no object)" if title == split.background else ""
         lines.append(f"    {title:<{width}}  {count:>6}{note}")
     if len(split.classes) > most:
         rest = list(split.classes.values())[most:]
-        lines.append(f"    and {len(rest)} more classes of {min(rest)} to {max(rest)} photos")
+        lines.append(
+            f"    and {counted(len(rest), 'more class')} of "
+            f"{f'{min(rest)} to ' if min(rest) < max(rest) else ''}{counted(max(rest), 'photo')}"
+        )
     if split.unlabelled:
         lines.append(f"    without a class: {split.unlabelled}")
     if split.masked:
-        lines.append(f"    ground-truth masks: {split.masked} photos")
+        lines.append(f"    ground-truth masks: {counted(split.masked, 'photo')}")
     if split.boxed or not split.masked:
-        boxes = f"{split.boxed} photos ({split.boxes} boxes)" if split.boxed else "none (classification only)"
+        boxes = (
+            f"{counted(split.boxed, 'photo')} ({counted(split.boxes, 'box')})" if split.boxed else "none (classification only)"
+        )
         lines.append(f"    ground-truth boxes: {boxes}")
     if split.sizes:
         small, middle, large = (f"{width} x {height}" for width, height in split.sizes)

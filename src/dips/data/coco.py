@@ -15,6 +15,7 @@ from dips.data.locate import Located, locate, photo_id
 from dips.data.objects import several_classes
 from dips.data.photo_files import list_images
 from dips.errors import DataError
+from dips.system.console import counted
 from dips.types import Problem
 
 __all__ = ["add_coco", "read_coco"]
@@ -49,7 +50,10 @@ def add_coco(listing: Listing, data: CocoData, *, listed_only: bool) -> None:
             listing.problems.append(Problem(entry.path, message))
     listing.problems += [*data.problems, *located.problems(data.path, listing.root)]
     if blank:
-        message = f"{len(blank)} photos lie in the folder of a class but have no box of it, so that their boxes are unknown"
+        message = (
+            f"{counted(len(blank), 'photo', 'lies')} in the folder of a class, without a box of it, so that the boxes "
+            f"are unknown"
+        )
         listing.problems.append(Problem(data.path, f"{message}: {some(blank, 3)}; annotate them to measure by them"))
     if listed_only:
         listing.entries = [entry for entry in listing.entries if entry.path in images]
@@ -88,7 +92,7 @@ def read_coco(data: CocoData, folder: Path, *, split: str = "all", listed_only: 
     if not listed_only and (others := [file for file in photos if file not in images]):
         listing.entries += [Entry(file, photo_id(file, folder)) for file in others]
         names = some((file.name for file in others), 3)
-        message = f"{len(others)} photos are not listed in {path.name} and have no class: {names}; list them"
+        message = f"{counted(len(others), 'photo', 'is')} not listed in {path.name}, without a class: {names}; list them"
         listing.problems.append(Problem(folder, message))
     listing.problems += located.problems(path, folder)
     return listing

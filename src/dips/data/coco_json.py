@@ -17,6 +17,7 @@ from dips.data.listing import some
 from dips.data.objects import Box, Objects, has_area
 from dips.errors import DataError
 from dips.scoremaps.rle import bounds
+from dips.system.console import counted
 from dips.types import Problem
 
 __all__ = ["CocoData", "CocoImage", "parse_coco"]
@@ -184,12 +185,15 @@ def _read_annotations(items: list[Any], images: Mapping[str, CocoImage], categor
         data.problems.append(Problem(data.path, f"annotation {id} of {image.name} is left out{rest}: {reason}; correct it"))
     if strays:
         names = some(strays, 3)
-        message = f"{len(strays)} annotations are of images that it does not list and are left out: {names}; list the images"
+        message = (
+            f"{counted(len(strays), 'annotation', 'is')} of images that it does not list, left out: {names}; list the images"
+        )
         data.problems.append(Problem(data.path, message))
     if crowds:
-        message = f"{crowds} annotations are crowds (iscrowd), not single objects, and are left out"
+        which = "1 annotation is a crowd" if crowds == 1 else f"{crowds} annotations are crowds"
+        message = f"{which} (iscrowd), no single object, and left out"
         if alone := [name for name, image in crowded.items() if not image.objects.boxes]:
-            message += f"; {len(alone)} photos have no other, so that their boxes are unknown: {some(alone, 3)}"
+            message += f"; {counted(len(alone), 'photo', 'has')} no other, so that the boxes are unknown: {some(alone, 3)}"
         message += "; to measure by them, annotate single objects"
         data.problems.append(Problem(data.path, message))
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from dips.data.listing import some
 from dips.data.photo_files import SUFFIXES
 from dips.errors import DataError
+from dips.system.console import counted
 
 __all__ = ["CORNERS", "Labels", "Row", "Table", "read_table"]
 
@@ -96,7 +97,9 @@ class Table:
         """Raise a DataError that names the first line with fewer fields."""
         for number, row in self.rows:
             if len(row) < width:
-                raise DataError(f"{self.path}, line {number}: expected {width} columns, found {len(row)}; complete it")
+                raise DataError(
+                    f"{self.path}, line {number}: expected {counted(width, 'column')}, found {len(row)}; complete it"
+                )
 
     def _named(self, name: str) -> int:
         names = [_plain(title) for title in self.header]
@@ -255,7 +258,8 @@ def _unnamed_columns(rows: list[Row], path: Path) -> dict[str, int]:
         return {"path": 0, "label": 1}
     if width != 6:
         raise DataError(
-            f"{path} has {width} columns and no line with their names; write path,label or path,label,x0,y0,x1,y1, or put a "
+            f"{path} has {counted(width, 'column')} and no line with their names; write path,label or "
+            f"path,label,x0,y0,x1,y1, or put a "
             "first line with the names above it"
         )
     own, other = ([_is_box(row[begin : begin + 4]) for _, row in rows if any(row[1:])] for begin in (2, 1))

@@ -17,6 +17,7 @@ from dips.data.locate import locate, photo_id, photos_of
 from dips.data.objects import Box, Objects, several_classes
 from dips.data.photo_files import list_images
 from dips.errors import DataError
+from dips.system.console import counted
 from dips.types import Problem
 
 __all__ = ["csv_splits", "read_csv"]
@@ -82,7 +83,7 @@ def _read_photos(table: Table, split: str, label_column: str) -> tuple[list[_Pho
     problems = located.problems(path, root)
     if len(named) < len(rows):
         problems.append(
-            Problem(path, f"{len(rows) - len(named)} lines name no photo and are left out; complete or remove them")
+            Problem(path, f"{counted(len(rows) - len(named), 'line', 'names')} no photo, left out; complete or remove them")
         )
     photos: dict[Path, _Photo] = {}
     unmarked = []
@@ -107,7 +108,10 @@ def _read_photos(table: Table, split: str, label_column: str) -> tuple[list[_Pho
         elif labels.one_hot:
             unmarked.append(f"{photo.entry.id} (line {number})")
     if unmarked:
-        message = f"{len(unmarked)} photos have no 1 or several, so that their class is unknown: {some(unmarked, 3)}; mark one"
+        message = (
+            f"{counted(len(unmarked), 'photo', 'has')} no 1 or several, so that the class is unknown: "
+            f"{some(unmarked, 3)}; mark one"
+        )
         problems.append(Problem(path, message))
     return list(photos.values()), problems
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from dips.data.listing import Entry, Listing, some
 from dips.data.photo_files import SKIPPED_FOLDERS, find_images, has_photos
 from dips.errors import DataError
+from dips.system.console import counted
 from dips.types import Problem
 
 __all__ = ["class_folders", "read_folder"]
@@ -46,7 +47,7 @@ def read_folder(folder: Path, *, split: str = "all", first: tuple[str, ...] = ()
     new = sorted(names - set(first))
     listing.classes = [*first, *new]
     if loose := [path[0] for path in paths if len(path) == 1]:
-        message = f"{len(loose)} photos lie outside of the class folders and are left out: {some(loose, 3)}"
+        message = f"{counted(len(loose), 'photo', 'lies')} outside of the class folders, left out: {some(loose, 3)}"
         listing.problems.append(Problem(folder, message))
     told = {problem.path.name for problem in found.problems}
     for name in sorted(set(_subfolders(folder)) - names - told - {"metadata"}):

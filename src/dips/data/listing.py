@@ -18,6 +18,7 @@ import numpy as np
 
 from dips.data.signatures import KINDS
 from dips.errors import DataError
+from dips.system.console import counted
 from dips.system.files import as_text
 from dips.types import DataSet, FloatArray, Problem, Sample
 
@@ -266,7 +267,7 @@ def require_trainable(dataset: DataSet) -> DataSet:
     counts = class_counts(dataset)
     if not counts:
         raise DataError(
-            f"{dataset.root}: none of the {len(dataset)} photos has a class; training needs one folder of photos per class, "
+            f"{dataset.root}: none of the photos has a class; training needs one folder of photos per class, "
             f"for example tower/ and none/{_reasons(dataset.problems)}"
         )
     if len(counts) < 2:
@@ -282,7 +283,9 @@ def require_trainable(dataset: DataSet) -> DataSet:
             f"{_reasons(dataset.problems)}"
         )
     without = [sample.id for sample in dataset.samples if sample.label is None]
-    message = f"{len(without)} photos without a class are not trained on: {some(without, 3)}; give them one, or remove them"
+    message = (
+        f"{counted(len(without), 'photo')} without a class, not trained on: {some(without, 3)}; give each one, or remove it"
+    )
     return dataclasses.replace(
         dataset,
         samples=tuple(sample for sample in dataset.samples if sample.label is not None),

@@ -24,7 +24,7 @@ from dips.data.wsol import find_metadata, read_wsol
 from dips.errors import DataError
 from dips.types import DataSet, Problem
 
-__all__ = ["available_splits", "load_data"]
+__all__ = ["available_splits", "load_data", "require_split"]
 
 Reader = Callable[[], Listing]
 
@@ -70,6 +70,18 @@ def available_splits(path: str | Path) -> tuple[str, ...]:
         DataError: DATA does not exist.
     """
     return tuple(_split_readers(_existing(path))) or ("all",)
+
+
+def require_split(path: str | Path, split: str | None = None) -> None:
+    """Check that DATA is there and has the split, without going through its photos.
+
+    Raises:
+        DataError: as for :func:`load_data`.
+    """
+    top = _existing(path)
+    readers = _split_readers(top)
+    if not (readers and split == "all"):
+        _reader(top, None if split is None else split_name(split), readers, "")
 
 
 def _existing(path: str | Path) -> Path:
@@ -128,7 +140,9 @@ def _reader(top: Path, split: str | None, readers: dict[str, Reader], label_colu
         return readers[split]
     if split is not None and top.is_dir() and split in class_folders(top):
         return partial(_read_photos, top / split, split, label_column)  # any folder beside train/ and test/, such as photos/
-    available = f"there are {some(readers)}" if readers else "it is not divided: use the split 'all'"
+    available = (
+        f"there are {some(readers)}" if readers else "it is not divided into train/, test/ ...: take all of it, --split all"
+    )
     raise DataError(f"{top} has no split '{split}'; {available}")
 
 

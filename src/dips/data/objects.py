@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dips.data.listing import boxes_array, some
+from dips.system.console import counted
 from dips.types import FloatArray, Problem
 
 __all__ = ["Box", "Objects", "several_classes"]
@@ -92,7 +93,8 @@ def several_classes(source: Path, photos: Iterable[tuple[str, str | None, Object
         if len(objects.classes) > 1
     ]
     message = (
-        f"{len(mixed)} photos have boxes of several classes; each counts as the class whose boxes cover the largest area, and "
+        f"{counted(len(mixed), 'photo', 'has')} boxes of several classes; each counts as the class whose boxes "
+        f"cover the largest area, and "
         f"its other boxes are left out ({some(mixed, 3)}); if another is meant, leave only its boxes"
     )
     return [Problem(source, message)] if mixed else []

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dips.data.ground_truth import SplitGroundTruth
 from dips.errors import DataError
+from dips.system.console import counted
 
 __all__ = ["read_predicted_classes"]
 
@@ -41,6 +42,7 @@ def read_predicted_classes(path: Path, truth: SplitGroundTruth, ids: Iterable[st
         raise DataError(f"{path} cannot be read ({error}); it needs lines of id,class") from error
     if missing := sorted(expected - {id for id, classes in predicted.items() if classes}):
         raise DataError(
-            f"{path} predicts no class for {len(missing)} photos, among them {missing[0]}; add a line id,class for each"
+            f"{path} predicts no class for {counted(len(missing), 'photo')}, among them {missing[0]}; add a line "
+            f"id,class for each"
         )
     return predicted

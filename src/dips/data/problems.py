@@ -10,7 +10,7 @@ from pathlib import Path
 from dips.data.box_problems import box_problems, photo_sizes
 from dips.data.copies import copy_problems, find_copies
 from dips.errors import RunError
-from dips.system.console import first_process, log
+from dips.system.console import counted, first_process, log
 from dips.system.files import as_text, require_writable
 from dips.system.records import Record, read_record, write_json
 from dips.types import Problem, Sample
@@ -118,7 +118,7 @@ def told(problems: Sequence[Problem], most: int = _MOST) -> list[str]:
     groups = list(kinds.values())
     lines = [_line(group[0]) + (f" (and {len(group) - 1} more like it)" if len(group) > 1 else "") for group in groups[:most]]
     rest = sum(map(len, groups[most:]))
-    return [*lines, f"and {rest} more problems"] if rest else lines
+    return [*lines, f"and {counted(rest, 'more problem')}"] if rest else lines
 
 
 def _line(problem: Problem) -> str:

@@ -8,6 +8,8 @@ from typing import IO
 
 from PIL.TiffImagePlugin import COMPRESSION_INFO, ImageFileDirectory_v2
 
+from dips.system.console import counted
+
 __all__ = ["HEAD_BYTES", "KINDS", "Kind", "kind_of", "why_not_a_photo"]
 
 KINDS = "JPEG, PNG, BMP, WebP, TIFF, GIF, PPM"
@@ -159,7 +161,7 @@ def _tiff(file: IO[bytes]) -> str:
         return f"it is a TIFF compressed by method {method}, which is not read; save it without compression"
     bands, bits = int(tags.get(277, 1)), tags.get(258, (1,))
     sample = _SAMPLE_TYPES.get(tags.get(339, (1,))[0], "unknown numbers")
-    counted = "1 band" if bands == 1 else f"{bands} bands"
+    wide = counted(bands, "band")
     depth = " and ".join(map(str, dict.fromkeys(bits)))
     remedy = "write one as grey of 8 or 16 bits" if bands < 3 else "write three of them as RGB of 8 bits"
-    return f"it is a TIFF with {counted} of {depth} bits ({sample}), which is not read; {remedy}"
+    return f"it is a TIFF with {wide} of {depth} bits ({sample}), which is not read; {remedy}"

@@ -18,6 +18,7 @@ from dips.data.locate import locate
 from dips.data.metadata import Metadata, read_class_names, read_metadata
 from dips.data.photo_files import find_images
 from dips.errors import DataError
+from dips.system.console import counted
 from dips.types import Problem
 
 __all__ = ["WsolSplit", "find_metadata", "find_splits", "read_wsol"]
@@ -131,7 +132,9 @@ def _find_photos(
         problems += found.problems
         if forgotten := [file for file in found.photos if file not in listed and file.name not in masks]:
             names = some((file.relative_to(folder).as_posix() for file in forgotten), 3)
-            message = f"{len(forgotten)} photos are not listed in {metadata} and are left out: {names}; list or remove them"
+            message = (
+                f"{counted(len(forgotten), 'photo', 'is')} not listed in {metadata}, left out: {names}; list or remove them"
+            )
             problems.append(Problem(folder, message))
     return ids, located.files, problems
 
@@ -140,7 +143,7 @@ def _unlisted_objects(metadata: Path, data: Metadata) -> list[Problem]:
     listed = set(data.ids)
     if not (others := [id for id in (*data.boxes, *data.masks) if id not in listed]):
         return []
-    message = f"{len(others)} photos are not listed in image_ids.txt and are left out: {some(others, 3)}; add them there"
+    message = f"{counted(len(others), 'photo', 'is')} not listed in image_ids.txt, left out: {some(others, 3)}; add them there"
     return [Problem(metadata / "localization.txt", message)]
 
 
@@ -181,7 +184,8 @@ def _find_masks(
             f"{base or folders[0]}, or remove localization.txt"
         )
     message = (
-        f"{len(missing)} photos lack files of their masks, so their masks are not used: {some(missing, 3)}; put the files there"
+        f"{counted(len(missing), 'photo', 'lacks')} files of masks, so that no masks are used there: "
+        f"{some(missing, 3)}; put the files there"
     )
     return masks, [Problem(source, message)] if missing else []
 

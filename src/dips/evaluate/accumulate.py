@@ -55,7 +55,9 @@ class BoxAccumulator:
         self._frame = frame
         self._replicates = replicates
         self._counts = {name: np.zeros((rows, thresholds), np.int64) for name, rows in _CURVES.items()}
-        self._numbers = dict.fromkeys(("images", "boxes", "boxes_classified", "classified", "right1", "right5", "short"), 0)
+        self._numbers = dict.fromkeys(
+            ("images", "boxed", "boxes", "boxed_classified", "classified", "right1", "right5", "short"), 0
+        )
         self._bootstrap = Bootstrap(replicates, (1 + len(DELTAS), thresholds)) if replicates else None
         self._images: list[ImageRow] = []
 
@@ -111,8 +113,9 @@ class BoxAccumulator:
                 self._bootstrap.add(hits, photo.id)
         more = {
             "images": True,
-            "boxes": boxed,
-            "boxes_classified": boxed and photo.classified,
+            "boxed": boxed,
+            "boxes": photo.n_true,
+            "boxed_classified": boxed and photo.classified,
             "classified": photo.classified,
             "right1": right1,
             "right5": right5,
@@ -139,13 +142,14 @@ class BoxAccumulator:
     def result(self) -> BoxResult:
         """Return the percentages so far."""
         numbers = self._numbers
-        boxes, classified = numbers["boxes"], numbers["boxes_classified"]
+        boxes, classified = numbers["boxed"], numbers["boxed_classified"]
         five = numbers["short"] == 0  # top-5 is undefined where a photo has fewer than five predictions
         return BoxResult(
             n_images=numbers["images"],
-            n_boxes=boxes,
+            n_boxed=boxes,
+            n_boxes=numbers["boxes"],
             n_classified=numbers["classified"],
-            n_boxes_classified=classified,
+            n_boxed_classified=classified,
             taus=self._taus.copy(),
             v1=_percent(self._counts["v1"][0], boxes),
             v2=_percent(self._counts["v2"], boxes),

@@ -116,6 +116,6 @@ def _result(
     except ValueError as error:
         raise ProtocolError("give ground-truth boxes, and classes if any, for each map: as many as there are maps") from error
     result = accumulator.result()
-    if result.n_boxes == 0:
+    if result.n_boxed == 0:
         raise ProtocolError("no photo has a ground-truth box; there is nothing to localize")
     return result

@@ -120,14 +120,15 @@ class BoxResult:
     >>> score_map[2:6, 2:6] = 1
     >>> accumulator.add(score_map, [[2, 2, 6, 6]])
     >>> result = accumulator.result()
-    >>> result.n_boxes, result.max_box_acc, result.max_box_acc_v2
+    >>> result.n_boxed, result.max_box_acc, result.max_box_acc_v2
     (1, 100.0, 100.0)
 
     Attributes:
         n_images: all photos.
-        n_boxes: photos with at least one ground-truth box.
+        n_boxed: photos with at least one ground-truth box.
+        n_boxes: ground-truth boxes in all of them.
         n_classified: photos with a known label and a prediction.
-        n_boxes_classified: photos with both.
+        n_boxed_classified: photos with both.
         taus: ``(T,)`` thresholds.
         v1: ``(T,)`` percent correct at IoU 0.5, box of the largest contour.
         v2: ``(3, T)`` percent correct at the IoUs of ``DELTAS``, best of all boxes.
@@ -140,9 +141,10 @@ class BoxResult:
     """
 
     n_images: int
+    n_boxed: int
     n_boxes: int
     n_classified: int
-    n_boxes_classified: int
+    n_boxed_classified: int
     taus: NDArray[np.float64] = field(repr=False)
     v1: NDArray[np.float64] = field(repr=False)
     v2: NDArray[np.float64] = field(repr=False)
@@ -215,13 +217,13 @@ class BoxResult:
 
         ``class_wrong`` is there only where classes are known.
         """
-        if not self.n_boxes:
+        if not self.n_boxed:
             return None
         percent = self.kinds[:, nearest(self.taus, tau)]
         return {
             name: float(value)
             for name, value in zip(KINDS, percent, strict=True)
-            if name != KINDS[0] or self.n_boxes_classified
+            if name != KINDS[0] or self.n_boxed_classified
         }
 
     def at_tau(self, tau: float | Mapping[str, float]) -> ThresholdResult:
@@ -255,12 +257,13 @@ class BoxResult:
         """Return the numbers for JSON, if asked with curves over the threshold; None where there is nothing to count."""
         record: dict[str, Any] = {
             "n_images": self.n_images,
+            "n_boxed": self.n_boxed,
             "n_boxes": self.n_boxes,
             "n_classified": self.n_classified,
             "max_box_acc": _number(self.max_box_acc),
             "max_box_acc_v2": _number(self.max_box_acc_v2),
             "max_box_acc_at": {name: _number(value) for name, value in self.max_box_acc_at.items()},
-            "best_tau": self.best_tau if self.n_boxes else None,
+            "best_tau": self.best_tau if self.n_boxed else None,
             "gt_known": _number(self.gt_known),
             "top1_loc": _number(self.top1_loc),
             "top5_loc": _number(self.top5_loc),
@@ -268,7 +271,7 @@ class BoxResult:
             "class_top5": _number(self.class_top5),
             "intervals": self.intervals,
         }
-        if curves and self.n_boxes:
+        if curves and self.n_boxed:
             record["curves"] = {
                 "tau": [round(float(value), 6) for value in self.taus],
                 **{name: [round(float(value), 4) for value in curve] for name, curve in self.curves.items() if name != "v2"},
@@ -309,14 +312,14 @@ class MapResult:
             tau: :attr:`BoxResult.best_tau` of the validation split; None where nothing was chosen there.
         """
         boxes, chosen = self.boxes, "this split (oracle)" if tau is None else "validation"
-        cut = (boxes.best_tau if tau is None else tau)["v1"] if boxes.n_boxes else 0.0  # for the largest contour
+        cut = (boxes.best_tau if tau is None else tau)["v1"] if boxes.n_boxed else 0.0  # for the largest contour
         errors = boxes.dissected(cut)
         return {
             "boxes": boxes.record(),
-            "at_tau": boxes.at_tau(tau).record() if tau is not None and boxes.n_boxes else None,
+            "at_tau": boxes.at_tau(tau).record() if tau is not None and boxes.n_boxed else None,
             "pxap": self.pxap,
             "activations": self.activations,
-            "dissection": errors and {"tau": cut, "tau_from": chosen, "n_images": boxes.n_boxes, "percent": errors},
+            "dissection": errors and {"tau": cut, "tau_from": chosen, "n_images": boxes.n_boxed, "percent": errors},
         }
 
 

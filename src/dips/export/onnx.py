@@ -30,7 +30,7 @@ from dips.export.resampling import ANTIALIASED
 from dips.models.networks import Networks
 from dips.predict.prediction import Prediction
 from dips.predict.predictor import Predictor
-from dips.system.console import log
+from dips.system.console import counted, log
 from dips.system.files import atomic_file
 from dips.types import Answer, PhotoBatch
 
@@ -64,7 +64,8 @@ class ExportCheck:
         """Return the comparison in words."""
         same = self.photos - len(self.other_boxes)
         return (
-            f"largest difference to torch on {self.photos} photos: {self.score_map:.1e} in score maps (mean {self.mean:.1e}), "
+            f"largest difference to torch on {counted(self.photos, 'photo')}: {self.score_map:.1e} in score maps "
+            f"(mean {self.mean:.1e}), "
             f"{self.probabilities:.1e} in probabilities; the same boxes in {same} of {self.photos}"
         )
 

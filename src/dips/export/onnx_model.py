@@ -125,6 +125,10 @@ class OnnxModel(PredictionModel):
         """The networks, and how their maps become objects."""
         return self._predictor
 
+    def described(self) -> tuple[Path, str, int]:
+        """Return file, mode of prediction, and side of the square in which a photo is seen, in pixels."""
+        return self.path, self.description.predict.mode, self.description.side
+
     def made_with(self) -> str:
         """Return the pretrained weights inside, in a line."""
         return weights_line(self.description.weights)

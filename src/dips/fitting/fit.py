@@ -12,7 +12,6 @@ import torch
 from dips.config import Config, load_config, several, to_toml
 from dips.data import image_size
 from dips.data.problems import ProblemList, ProblemRecord
-from dips.errors import RunError
 from dips.fitting.prepare import TrainingInputs, prepare
 from dips.fitting.select import TrainingResult, fit_and_select
 from dips.fitting.splits import read_splits
@@ -23,6 +22,7 @@ from dips.report.predictions import TRAINING_PHOTOS, write_training_photos
 from dips.report.run_report import write_run_report
 from dips.runs.card import write_card
 from dips.runs.checkpoint import StoredModel, save_model
+from dips.runs.identity import require_new_run
 from dips.runs.records import (
     CONFIG,
     MODEL,
@@ -33,11 +33,10 @@ from dips.runs.records import (
     RunSeconds,
     WeightsRecord,
 )
-from dips.system.console import log
+from dips.system.console import counted, log
 from dips.system.device import environment, launch_fabric
 from dips.system.environment import store_folder
 from dips.system.files import atomic_file
-from dips.system.journal import refuse_other_work
 from dips.system.records import write_json
 from dips.train.state import STATE
 from dips.types import DataSet
@@ -88,13 +87,14 @@ def fit(
     told = problems if isinstance(problems, ProblemList) else ProblemList(problems)
     fabric = launch_fabric(device)
     if fabric.is_global_zero:
-        _open_run(run, config, resume)
+        require_new_run(run, config, resume=resume)
     if resume and (run / MODEL).is_file():
         log(f"{run} is trained already")
         return Model.open(run, device=device, weights=weights)
     train_set, val_set = read_splits(data, config)
     log(
-        f"{len(train_set)} training and {len(val_set)} validation photos of {len(train_set.classes)} classes"
+        f"{counted(len(train_set), 'training photo')}, {counted(len(val_set), 'validation photo')}, "
+        f"{counted(len(train_set.classes), 'class')}"
         + ("" if train_set.background is None else f"; '{train_set.classes[train_set.background]}' is without object")
     )
     told.add(train_set.problems)
@@ -111,24 +111,6 @@ def fit(
         log(f"trained: {result.selection}")
     fabric.barrier()
     return Model.open(run, device=str(fabric.device), weights=weights)
-
-
-def _open_run(run: Path, config: Config, resume: bool) -> None:
-    """Refuse what must not be overwritten before any work is done."""
-    settings = run / CONFIG
-    if not run.exists() or (run.is_dir() and not any(run.iterdir())):
-        return
-    if not resume:
-        raise RunError(f"{run} already exists; nothing was changed. Choose another --out, or continue it with --resume")
-    if not settings.is_file():
-        raise RunError(f"{run} is not a run folder ({CONFIG} is missing); nothing was changed. Choose another --out")
-    changed = load_config(settings).differences(config)
-    refuse_other_work(
-        run,
-        "a run",
-        [f"other settings ({', '.join(changed)})"] if changed else [],
-        remedy="repeat the command with the same settings, or choose another --out",
-    )
 
 
 def _begin_run(run: Path, config: Config, resume: bool) -> None:

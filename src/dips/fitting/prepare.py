@@ -35,9 +35,9 @@ from dips.models.inputs import to_tensor
 from dips.models.linear_map import LinearMaps
 from dips.models.networks import Networks
 from dips.models.weights.resolve import Weights, resolve
-from dips.system.console import log
+from dips.system.console import counted, log
 from dips.system.device import seed_everything
-from dips.types import DataSet, Problem, Sample
+from dips.types import DataSet, Problem, Sample, in_words
 
 __all__ = ["Proposals", "TrainingInputs", "prepare"]
 
@@ -160,8 +160,8 @@ class _Preparation:
             proposals = self._proposals(linear, labels)
             accuracy["linear_probe"] = _probe_accuracy(proposals.harvest, labels, count, len(self.train.classes))
         seconds += time.perf_counter() - started
-        probe = f", linear_probe {accuracy['linear_probe']:.1f}%" if proposals is not None else ""
-        log(f"validation accuracy: classifier {plain:.1f}% ({by_class.words()}){probe}")
+        parts = [f"{in_words(name)} {value:.1f}%" for name, value in accuracy.items()]
+        log(f"right on validation: {', '.join(parts)} ({by_class.words()})")
         return TrainingInputs(
             self.train,
             self.val,
@@ -249,7 +249,7 @@ class _Preparation:
         settings, count = self.config.classifier, len(labels)
         self.classifier.to("cpu").fit_head(pooled, labels)
         if settings.mode == "full":
-            log(f"classifier: fine-tuning all layers for {settings.epochs} epochs")
+            log(f"classifier: fine-tuning all layers for {counted(settings.epochs, 'epoch')}")
 
             def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
                 generator = torch.Generator().manual_seed(self.config.train.seed * 1009 + epoch)

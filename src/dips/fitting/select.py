@@ -31,6 +31,7 @@ from dips.fitting.splits import boxed_positions, resolve_select_on
 from dips.models.inputs import resize_to, to_tensor
 from dips.models.localizer import Localizer
 from dips.models.networks import Networks, offered_modes, tempered, unet_logits
+from dips.system.console import counted
 from dips.system.device import seed_everything
 from dips.train.loop import FitResult, fit_localizer
 from dips.types import FloatArray, Sample
@@ -135,7 +136,9 @@ class _Validation:
         self._proposals = {} if self.by_boxes or inputs.proposals is None else _best_proposals(inputs)
         self.words = self.epoch_words = agreement
         if self.by_boxes:
-            self.words = self.epoch_words = f"ground-truth boxes of {len(spread(self._boxed, _MAX_PHOTOS))} validation photos"
+            self.words = self.epoch_words = (
+                f"ground-truth boxes of {counted(len(spread(self._boxed, _MAX_PHOTOS)), 'validation photo')}"
+            )
         elif config.predict.mode != "unet":
             self.words = "the level between object and background of the linear map, no boxes"
 
@@ -259,7 +262,7 @@ def steady_taus(result: BoxResult) -> dict[str, float]:
 
     The best one of few photos is chance: on others the middle is better (docs/results.md).
     """
-    one_photo = 100 / max(1, result.n_boxes) + 1e-6
+    one_photo = 100 / max(1, result.n_boxed) + 1e-6
     good = {name: np.flatnonzero(curve >= curve.max() - one_photo) for name, curve in result.curves.items()}
     return {name: float(result.taus[positions[len(positions) // 2]]) for name, positions in good.items()}
 

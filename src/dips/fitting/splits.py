@@ -14,6 +14,7 @@ from dips.data.listing import some
 from dips.data.load import available_splits
 from dips.data.problems import photo_problems
 from dips.errors import ConfigError, DataError
+from dips.system.console import counted
 from dips.types import DataSet, Problem
 
 __all__ = ["boxed_positions", "read_splits", "resolve_select_on"]
@@ -57,7 +58,8 @@ def _labelled(val: DataSet, train: DataSet) -> DataSet:
     if len(labelled) < len(val):
         others = some((sample.id for sample in val.samples if sample.label is None), 3)
         message = (
-            f"{len(val) - len(labelled)} validation photos have no class of the training photos and are left out: {others}; "
+            f"{counted(len(val) - len(labelled), 'validation photo', 'has')} no class of the training photos, left "
+            f"out: {others}; "
             "sort them into those classes, or remove them"
         )
         val = dataclasses.replace(val, problems=(*val.problems, Problem(val.root, message)))

@@ -27,7 +27,7 @@ from dips.models.frozen import FrozenNetworks
 from dips.models.inputs import to_tensor
 from dips.models.linear_map import LinearMaps
 from dips.models.weights.resolve import Weights
-from dips.system.console import log
+from dips.system.console import counted, log
 
 __all__ = ["choose_photos", "linear_maps", "pooled_features", "pooled_shelf"]
 
@@ -56,7 +56,7 @@ def pooled_features(frozen: FrozenNetworks, reader: SquareReader, shelf: Shelf, 
         shelf.put({digest: {"pooled": row} for digest, row in zip(digests, pooled, strict=True)})
     _, readable, _ = reader.readable()
     if not readable:
-        raise DataError(f"none of the {len(reader.samples)} photos can be read; see 'dips check'")
+        raise DataError("none of the photos can be read; see 'dips check'")
     return torch.from_numpy(np.stack([shelf.require(digest)["pooled"] for digest in readable]).astype(np.float32))
 
 
@@ -115,7 +115,10 @@ def linear_maps(
     if file.is_file():
         log(f"harvest: the linear maps are in the store {store.folder}; the transformer is not run")
         return _read(file)
-    log(f"harvest: the transformer runs on {len(chosen)} of {len(labels)} training photos, which the linear maps are fitted on")
+    log(
+        f"harvest: the transformer runs on {len(chosen)} of {counted(len(labels), 'training photo')}, which the "
+        f"linear maps are fitted on"
+    )
     frozen = load().to(device).eval()
     features = _collect(frozen, reader, chosen, labels, background, config.batch, shelf, device)
     maps = fit_linear_maps(features, classes - (background is not None), config)
@@ -154,7 +157,7 @@ def _collect(
             room = max(2, _MAX_FEATURE_BYTES // sum(part[0].nbytes for part in parts))
             blocks = [[] for _ in parts]
             if room < len(chosen):
-                log(f"harvest: features of {room} photos fill {_MAX_FEATURE_BYTES / 2**30:g} GB; no more are used")
+                log(f"harvest: features of {counted(room, 'photo')} fill {_MAX_FEATURE_BYTES / 2**30:g} GB; no more are used")
         for block, part in zip(blocks, parts, strict=True):
             block.append(part)
         attention.append(_mean_attention(look.transformed))

@@ -31,7 +31,7 @@ from dips.models.backbones import Features
 from dips.models.frozen import FrozenNetworks, Look
 from dips.models.inputs import to_tensor
 from dips.models.linear_map import unit_keys
-from dips.system.console import log
+from dips.system.console import counted, log
 from dips.system.records import Record, read_record, to_json
 from dips.types import DataSet
 
@@ -92,9 +92,11 @@ class Harvester:
         maps = self.store.shelf("maps", settings)
         missing = maps.missing(reader.digests)
         if not missing:
-            log(f"harvest: all {len(reader)} photos are in the store {self.store.folder}; the transformer is not run")
+            log(f"harvest: {counted(len(reader), 'photo', 'is')} in the store {self.store.folder}; the transformer is not run")
         else:
-            log(f"harvest: the transformer runs on {len(missing)} photos, {len(reader) - len(missing)} are in the store")
+            log(
+                f"harvest: the transformer runs on {counted(len(missing), 'photo')}; in the store: {len(reader) - len(missing)}"
+            )
         started, computed = time.perf_counter(), len(missing)
         for digests, images in reader.read(missing, batch=self.config.batch, side=self.side, title="harvest"):
             maps.put(self._records(digests, images))
@@ -102,7 +104,7 @@ class Harvester:
         reader.fill(batch=self.config.batch)  # another train.resize needs squares, but no maps
         samples, readable, problems = reader.readable()
         if not samples:
-            raise DataError(f"none of the {len(reader.samples)} photos in {dataset.root} can be read; see 'dips check'")
+            raise DataError(f"none of the photos in {dataset.root} can be read; see 'dips check'")
         assert reader.squares is not None
         return Harvest(samples, readable, problems, reader.squares, maps, seconds * len(samples))
 

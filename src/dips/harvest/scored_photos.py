@@ -21,7 +21,7 @@ from dips.harvest.harvest import Harvest
 from dips.harvest.proposals import propose
 from dips.harvest.scoring import best_proposals, score_proposals
 from dips.harvest.store import Arrays, Shelf, Store, network_hash
-from dips.system.console import log, track
+from dips.system.console import counted, log, track
 from dips.types import FloatArray
 
 __all__ = ["ScoredPhoto", "ScoredPhotos", "record_key", "score_photos"]
@@ -121,7 +121,7 @@ def score_photos(
         if label != background
     }
     missing = shelf.missing(pairs)
-    log(f"proposals: {len(pairs) - len(missing)} photos are in the store, {len(missing)} are scored")
+    log(f"proposals: {counted(len(pairs) - len(missing), 'photo', 'is')} in the store, {len(missing)} to be scored")
     step = config.batch
     for start in track(range(0, len(missing), step), "proposals", -(-len(missing) // step)):
         keys = missing[start : start + step]

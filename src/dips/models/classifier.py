@@ -79,7 +79,7 @@ def fit_linear(
     if features.ndim != 2 or labels.shape != features.shape[:1] or not len(labels):
         raise DataError(f"cannot fit a classifier to {tuple(features.shape)} features with {tuple(labels.shape)} labels")
     if labels.min() < 0 or labels.max() >= classes:
-        raise DataError(f"labels run from {int(labels.min())} to {int(labels.max())}, but there are {classes} classes")
+        raise DataError(f"labels run from {int(labels.min())} to {int(labels.max())}, but the number of classes is {classes}")
     if not torch.isfinite(features).all():
         raise DataError("the features of some photos are not finite; check the weights and the precision")
     device = features.device

@@ -30,7 +30,7 @@ from dips.formats.records import PredictionRecord, SkippedRecords, read_predicti
 from dips.predict.naming import name_photos, stems_of, texts_of
 from dips.predict.prediction import MAX_OVERLAY_SIDE, Prediction
 from dips.predict.results import MARK, Found, locate, read_records
-from dips.system.console import log
+from dips.system.console import counted, log
 from dips.system.files import as_text, atomic_file, is_temporary
 from dips.system.journal import Claim
 from dips.system.records import write_json
@@ -151,7 +151,7 @@ class PredictionFolder:
                 path.unlink()
         todo = [path for path in self.names if not self._file("json", path).is_file()]
         if len(todo) < len(self.names):
-            log(f"{len(self.names) - len(todo)} of {len(self.names)} photos were done before and are kept")
+            log(f"done before and kept: {len(self.names) - len(todo)} of {counted(len(self.names), 'photo')}")
         return todo
 
     def skip(self, path: Path, reason: str) -> None:

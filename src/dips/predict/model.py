@@ -9,9 +9,11 @@ from pathlib import Path
 from dips.predict.inputs import Photo, gather_photos
 from dips.predict.prediction import Prediction
 from dips.predict.predictor import Predictor
-from dips.system.console import log
+from dips.system.console import counted, log
 
 __all__ = ["PredictionModel", "weights_line"]
+
+_SHOWN_CLASSES = 5
 
 
 class PredictionModel(ABC):
@@ -29,6 +31,17 @@ class PredictionModel(ABC):
 
     classes: tuple[str, ...]
     background: int | None
+
+    def __repr__(self) -> str:
+        shown = ", ".join(map(repr, self.classes[:_SHOWN_CLASSES])) + (", ..." if len(self.classes) > _SHOWN_CLASSES else "")
+        background = "" if self.background is None else f", background {self.classes[self.background]!r}"
+        where, mode, side = self.described()
+        classes = counted(len(self.classes), "class")
+        return f"<{type(self).__name__} {where}: {classes} ({shown}){background}; mode {mode}, {side} px>"
+
+    @abstractmethod
+    def described(self) -> tuple[Path, str, int]:
+        """Return where the model is, its mode of prediction, and the side of the square in which it sees a photo, in pixels."""
 
     @property
     @abstractmethod

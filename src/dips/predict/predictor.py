@@ -7,8 +7,10 @@ square. No torch is needed here: the networks may be those of a run or an export
 from __future__ import annotations
 
 import copy
+import math
+import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -20,6 +22,7 @@ from dips.config import PredictConfig
 from dips.data.depth import Depth, Scale, Shown, scale_words
 from dips.data.images import ByteImage, image_size, read_shown, resize_image
 from dips.data.scale import depth_of
+from dips.data.split import spread
 from dips.data.windows import PhotoWindows, open_photo
 from dips.errors import ConfigError, ImageError
 from dips.predict.inputs import Picture
@@ -35,6 +38,7 @@ def _windows(photo: Picture, scale: Scale | None) -> AbstractContextManager[Phot
     return nullcontext(PhotoWindows(photo.read(None, Depth.at(scale))[0], photo.size()))
 
 
+_MUCH_LARGER, _LOOKED_AT = 2.5, 20  # times the side of training photos; photos whose size is looked at
 TILED_MIN_SCORE = 0.6  # measured: docs/results.md
 
 
@@ -84,6 +88,7 @@ class Predictor:
         self.networks, self.config = networks, config
         self.classes, self.background = classes, background
         self.depth, self._told = depth or Depth(), False
+        self.photo_side = photo_side
         self.tile = photo_side if config.tile < 0 and photo_side is not None else config.tile
 
     def summary(self) -> str:
@@ -93,10 +98,31 @@ class Predictor:
         return f"{tiles}, threshold {self.config.threshold:.3g}{scale}"
 
     def for_photos(self, paths: Sequence[Path]) -> Predictor:
-        """Return a predictor that shows these photos alike, see :func:`~dips.data.scale.depth_of`."""
+        """Return a predictor that shows these photos alike, see :func:`~dips.data.scale.depth_of`.
+
+        Photos that are much larger than the training photos were, and are not to be tiled, are told.
+        """
+        if hint := self._size_hint(paths):
+            log(hint)
         other = copy.copy(self)
         other.depth, other._told = depth_of(paths, self.depth), False
         return other
+
+    def _size_hint(self, paths: Sequence[Path]) -> str:
+        """Return what to do about photos in which objects may be too small, from the headers of a few; "" if they are not."""
+        if self.tile or self.photo_side is None:
+            return ""
+        sides: list[float] = []
+        for path in spread(paths, _LOOKED_AT):
+            with suppress(ImageError):
+                width, height = image_size(path)
+                sides.append(math.sqrt(width * height))
+        if not sides or (side := statistics.median(sides)) < _MUCH_LARGER * self.photo_side:
+            return ""
+        return (
+            f"the photos are {side / self.photo_side:.1f} times as wide and high as the training photos were; if their objects "
+            "are no larger, look for them in tiles: --tile auto (--set predict.tile=-1)"
+        )
 
     def photos(self, photos: Iterable[Path | Picture], skipped: Callable[[Path, str], None]) -> Iterator[Prediction]:
         """Predict readable photos, in order; ``skipped`` is called with the path of each other one, and the reason."""

@@ -17,6 +17,8 @@ import numpy as np
 
 from dips.report.plots import DASHES, SERIES, Line, Plot, draw_legend, draw_lines, save_plots
 from dips.report.records import Activations, Method, as_methods, own_method
+from dips.system.console import counted
+from dips.types import in_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -120,6 +122,8 @@ def training_plots(metrics: Sequence[Mapping[str, Any]]) -> list[Plot]:
     rows = [_flat(row) for row in metrics]
     names = list(dict.fromkeys(name for row in rows for name in row))
     val = [name for name in names if name.startswith("val")]
+    others = [[row.get(name) for row in rows] for name in val if name != "val_select"]
+    val = [name for name in val if name != "val_select" or [row.get(name) for row in rows] not in others]
     losses = [name for name in names if name not in val and ("loss" in name or name.startswith("l_"))]
     losses = [name for name in losses if name != "loss_crf"]  # unweighted, millions of times the others
     percents = [name for name in val if max(row.get(name, 0) for row in rows) > 1]
@@ -127,16 +131,16 @@ def training_plots(metrics: Sequence[Mapping[str, Any]]) -> list[Plot]:
     for title, chosen, y_label in (
         ("Training losses", losses, "loss"),
         ("Validation, percent", percents, "percent"),
-        ("Validation, criteria", [name for name in val if name not in percents], "value"),
+        ("Validation, from 0 to 1", [name for name in val if name not in percents], "value"),
     ):
         lines = []
         for name in chosen:
             epochs = [row.get("epoch", number) for number, row in enumerate(rows, 1) if name in row]
-            lines.append(Line(name.replace("_", " "), epochs, [row[name] for row in rows if name in row], look="dotted"))
+            lines.append(Line(in_words(name), epochs, [row[name] for row in rows if name in row], look="dotted"))
         if lines:
-            last = ", ".join(f"{name.replace('_', ' ')} {rows[-1].get(name, math.nan):.4g}" for name in chosen)
+            last = ", ".join(f"{in_words(name)} {rows[-1].get(name, math.nan):.4g}" for name in chosen)
             draw = partial(_draw_epochs, lines=lines, y_label=y_label)
-            plots.append(Plot(title, f"{len(rows)} epochs; at the last one {last}", draw, title))
+            plots.append(Plot(title, f"{counted(len(rows), 'epoch')}; at the last one {last}", draw, title))
     return plots
 
 

@@ -23,7 +23,7 @@ from dips.evaluate.result import ImageRow
 from dips.pictures.overlay import thumbnail
 from dips.report.doubts import Predicted, choose_doubtful
 from dips.scoremaps.levels import boxes_from_map
-from dips.system.console import log, track
+from dips.system.console import counted, log, track
 from dips.system.files import as_text, atomic_file
 from dips.system.records import Record, read_record, to_json
 from dips.types import FloatArray, Sample
@@ -238,7 +238,7 @@ def write_photos(path: Path, photos: Iterator[ShownPhoto], *, rule: Rule, most: 
             record = to_json(photo)
             left -= len(record)
             if left < 0:
-                log(f"the report shows {written} of {most} photos, as their files would be too large")
+                log(f"the report shows {written} of {counted(most, 'photo')}, as their files would be too large")
                 break
             file.write(f"{',' if written else ''}\n{record}")
             written += 1

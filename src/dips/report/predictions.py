@@ -24,7 +24,7 @@ from dips.predict.results import locate, read_records
 from dips.report.doubts import Predicted, choose_doubtful
 from dips.report.photo_section import PhotoRow, PhotoSection
 from dips.report.photos import Rule, ShownPhoto, ShownPhotos, file_boxes, small_map, small_photo, write_photos
-from dips.system.console import log, track
+from dips.system.console import counted, log, track
 from dips.system.files import as_text
 from dips.types import Sample
 
@@ -72,7 +72,7 @@ def prediction_section(folder: Path, *, photos: int = 300) -> PhotoSection:
             lost.append(prediction.path)
     missing = ""
     if lost:
-        missing = f"{len(lost)} of the {len(chosen)} photos to be shown are not where they were predicted, e.g. {lost[0]}"
+        missing = f"not where predicted: {len(lost)} of {counted(len(chosen), 'photo')} to be shown, e.g. {lost[0]}"
         log(f"{missing}; call dips from the folder in which they were predicted")
     return PhotoSection(
         rows,

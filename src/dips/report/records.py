@@ -29,7 +29,7 @@ class BoxNumbers(Record, frozen=True, kw_only=True):
     """
 
     n_images: int = 0
-    n_boxes: int = 0
+    n_boxed: int | None = None
     max_box_acc: float | None = None
     max_box_acc_v2: float | None = None
     max_box_acc_at: dict[str, float | None] = msgspec.field(default_factory=dict)

@@ -102,7 +102,7 @@ def _photos(folder: Path, evaluation: Evaluation) -> PhotoSection:
 
 
 def _command(run: Path) -> str:
-    return f"dips predict {shlex.quote(str(run))} PHOTOS --set predict.threshold={{}} --out NEW"
+    return f"dips predict {shlex.quote(str(run))} PHOTOS --threshold {{}} --out NEW"
 
 
 def _with_boxes(row: PhotoRow, photo: ShownPhoto, shown: ShownPhotos) -> PhotoRow:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from dips.runs.records import RunRecord
-from dips.system.console import printable
+from dips.system.console import counted, printable
 from dips.system.files import atomic_file
-from dips.types import is_saliency_tuned
+from dips.types import in_words, is_saliency_tuned
 
 __all__ = ["write_card"]
 
@@ -17,24 +17,22 @@ __all__ = ["write_card"]
 def write_card(path: Path, record: RunRecord, evaluation: Mapping[str, Any] | None = None) -> None:
     """Write the card from ``run.json`` and, if there is one, ``evaluation.json``."""
     classes = ", ".join(record.classes)
-    background = "none" if record.background is None else record.classes[record.background]
-    accuracy = f"accuracy {_numbers(record.accuracy)}"
-    seconds = record.seconds.harvest + record.seconds.training
+    background = "every photo shows an object of its class"
+    if record.background is not None:
+        background = f"photos of `{record.classes[record.background]}` show no object"
+    seconds, by_class = record.seconds.harvest + record.seconds.training, record.class_accuracy
     lines = [
         "# A DiPS localizer",
         "",
         "Finds the object in a photo: its class, a score map, a mask and boxes. Trained on class labels alone.",
         "",
         f"- **Classes:** {classes}",
-        f"- **Class without object:** {background}",
-        f"- **Data:** `{record.data}`, {record.photos.train} training and {record.photos.val} validation photos",
+        f"- **Background:** {background}",
+        f"- **Data:** `{record.data}`, {counted(record.photos.train, 'training photo')}, "
+        f"{counted(record.photos.val, 'validation photo')}",
         f"- **Chosen:** {record.selection}",
-        f"- **Validation:** {'; '.join(filter(None, [_numbers(record.validation), accuracy]))} (percent)",
-        *(
-            []
-            if (classes_right := record.class_accuracy) is None
-            else [f"- **Class right on validation:** {classes_right.words()}"]
-        ),
+        f"- **Validation:** {_numbers({**record.validation, **record.accuracy})} (percent)",
+        *([] if by_class is None else [f"- **Class right on validation:** {by_class.words()}"]),
         *_measured(evaluation),
         f"- **Seed:** {record.seed}; {seconds:.0f} s of harvest and training on {record.environment['device']}",
         "",
@@ -54,8 +52,10 @@ def write_card(path: Path, record: RunRecord, evaluation: Mapping[str, Any] | No
         "",
         "## Limits",
         "",
-        "Nobody drew a box or mask for the training. What always appears together with the object (a perch, a pole, a shadow) "
-        "may be taken for a part of it. Look at the overlays before you rely on the boxes.",
+        "Nobody drew a box or mask for the training. A box encloses what tells the photos of its class from all others. What "
+        "often goes with the object (a perch, a shadow, people, dogs) can become a part of its box or a box of its own, and "
+        "objects that touch share one; photos of such things without the object belong into a background folder (`none/`). "
+        "Look at the overlays before you rely on the boxes.",
         "",
         "Use it with `dips predict` or `dips.load`; the settings are in `config.toml`, the numbers in `report.html`.",
     ]
@@ -73,9 +73,9 @@ def _measured(evaluation: Mapping[str, Any] | None) -> list[str]:
         accuracy += (
             f"; of the boxes of dips predict {own['precision']:.1f} are right, {own['recall']:.1f} of the objects are found"
         )
-    data, split, boxes = evaluation["data"], evaluation["split"], evaluation["n_boxes"]
-    return [f"- **Measured** on `{data}`, {split}, {boxes} photos with ground-truth boxes: {accuracy} (percent)"]
+    data, split, photos = evaluation["data"], evaluation["split"], counted(evaluation["n_boxed"], "photo")
+    return [f"- **Measured** on `{data}`, {split}, {photos} with ground-truth boxes: {accuracy} (percent)"]
 
 
 def _numbers(values: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:.1f}" for name, value in values.items())
+    return ", ".join(f"{in_words(name)} {value:.1f}" for name, value in values.items())

@@ -1,15 +1,18 @@
-"""Which model a run folder or an exported file holds, without loading it: needs neither torch nor onnxruntime."""
+"""Which model a run folder or an exported file holds, and its settings; needs neither torch nor onnxruntime."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from dips.errors import RunError
+from dips.config import Config, load_config, require_prediction
+from dips.errors import ConfigError, RunError
 from dips.export.description import is_onnx, read_description
-from dips.runs.records import MODEL, read_model_record
+from dips.runs.records import CONFIG, MODEL, REMEDY, read_model_record
 from dips.system.files import as_text, file_sha256
+from dips.system.journal import refuse_other_work
 
-__all__ = ["class_names", "identity"]
+__all__ = ["class_names", "identity", "require_new_run", "run_config"]
 
 
 def identity(run: Path) -> dict[str, str]:
@@ -25,6 +28,45 @@ def identity(run: Path) -> dict[str, str]:
         return {"model": read_description(run).model, "file": file_sha256(run)}
     except RunError:
         return {"model": "", "file": ""}
+
+
+def run_config(run: Path, settings: Sequence[str] = ()) -> Config:
+    """Return the settings that a run was trained with, those of prediction changed by ``predict.name=value`` strings.
+
+    Raises:
+        RunError: the folder holds no run, or its settings are damaged.
+        ConfigError: a setting that does not exist, or is fixed by the training.
+    """
+    require_prediction(settings)
+    if not (run / CONFIG).is_file():
+        raise RunError(f"{run} is not a run folder ({CONFIG} is missing); give the folder that 'dips train --out' wrote")
+    try:
+        load_config(run / CONFIG)
+    except ConfigError as error:
+        raise RunError(f"{error}; it is damaged or of another version: {REMEDY}") from error
+    return load_config(run / CONFIG, settings)
+
+
+def require_new_run(run: Path, config: Config, *, resume: bool) -> None:
+    """Refuse what must not be overwritten by a training, before any work is done.
+
+    Raises:
+        RunError: there is something else, or, without ``resume``, anything at all.
+    """
+    settings = run / CONFIG
+    if not run.exists() or (run.is_dir() and not any(run.iterdir())):
+        return
+    if not resume:
+        raise RunError(f"{run} already exists; nothing was changed. Choose another --out, or continue it with --resume")
+    if not settings.is_file():
+        raise RunError(f"{run} is not a run folder ({CONFIG} is missing); nothing was changed. Choose another --out")
+    changed = load_config(settings).differences(config)
+    refuse_other_work(
+        run,
+        "a run",
+        [f"other settings ({', '.join(changed)})"] if changed else [],
+        remedy="repeat the command with the same settings, or choose another --out",
+    )
 
 
 def class_names(run: Path) -> tuple[str, ...]:

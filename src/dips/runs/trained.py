@@ -15,8 +15,8 @@ from typing import Self
 
 import torch
 
-from dips.config import Config, load_config, require_prediction, several
-from dips.errors import ConfigError, RunError, WeightsError
+from dips.config import Config, load_config, several
+from dips.errors import RunError, WeightsError
 from dips.models.backbones import Transformer, load_transformer
 from dips.models.frozen import FrozenNetworks
 from dips.models.networks import TEMPER, Networks, mode_settings, offered_modes, require_mode, second_side
@@ -24,7 +24,8 @@ from dips.models.weights.resolve import Weights, resolve
 from dips.predict.model import PredictionModel, weights_line
 from dips.predict.predictor import Predictor
 from dips.runs.checkpoint import load_model
-from dips.runs.records import CONFIG, REMEDY, read_run_record
+from dips.runs.identity import run_config
+from dips.runs.records import CONFIG, read_run_record
 from dips.system.console import log
 from dips.system.device import pick_device
 from dips.system.files import is_remote
@@ -73,15 +74,8 @@ class TrainedRun(PredictionModel):
             RunError: the folder holds no trained model, or a damaged one.
             ConfigError: a setting that is fixed by the training.
         """
-        folder, settings = Path(run), several(settings)
-        require_prediction(settings)
-        if not (folder / CONFIG).is_file():
-            raise RunError(f"{folder} is not a run folder ({CONFIG} is missing); give the folder that 'dips train --out' wrote")
-        try:
-            load_config(folder / CONFIG)
-        except ConfigError as error:
-            raise RunError(f"{error}; it is damaged or of another version: {REMEDY}") from error
-        return cls(folder, load_config(folder / CONFIG, settings), pick_device(device), several(weights))
+        folder = Path(run)
+        return cls(folder, run_config(folder, several(settings)), pick_device(device), several(weights))
 
     @property
     def best_tau(self) -> dict[str, float]:
@@ -174,6 +168,10 @@ class TrainedRun(PredictionModel):
                 "too small; look at the overlays, and set predict.threshold, or try others with 'dips boxes DIR --threshold'"
             )
         return self.stored.predictor(self.networks, self.config.predict)
+
+    def described(self) -> tuple[Path, str, int]:
+        """Return folder, mode of prediction, and side of the square in which a photo is seen, in pixels."""
+        return self.run, self.config.predict.mode, self.config.classifier.size
 
     def made_with(self) -> str:
         """Return the pretrained weights that predictions rest on, in a line."""

@@ -11,15 +11,16 @@ from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from dips.system.environment import torchrun_rank
 from dips.system.files import as_text
 
-__all__ = ["first_process", "log", "printable", "say", "track"]
+__all__ = ["counted", "first_process", "log", "printable", "say", "time_left", "track"]
 
 T = TypeVar("T")
 _SECONDS_BETWEEN_LINES = 30.0
+_MEASURED_SECONDS, _MEASURED_ITEMS = 10.0, 20  # an estimate of the time left rests on so much, or on a tenth of the items
 # controls, ends of lines, marks that turn the direction of writing
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
@@ -51,29 +52,82 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), as_text(text))
 
 
+def counted(number: int, noun: str, verb: str = "") -> str:
+    """Return number and noun, and a verb where one is given, in the plural where the number is not 1.
+
+    Args:
+        noun, verb: in the singular.
+
+    >>> counted(1, "photo", "has"), counted(2, "box", "is"), counted(0, "copy"), counted(3, "validation photo", "lacks")
+    ('1 photo has', '2 boxes are', '0 copies', '3 validation photos lack')
+    """
+    if number != 1:
+        noun = noun[:-1] + "ies" if noun.endswith("py") else noun + ("es" if noun.endswith(("x", "s")) else "s")
+        verb = {"is": "are", "has": "have", "was": "were", "does": "do"}.get(verb, verb.removesuffix("s"))
+    return f"{number} {noun} {verb}".rstrip()
+
+
+def time_left(seconds: float) -> str:
+    """Return an estimate as people read it.
+
+    >>> time_left(40), time_left(1695), time_left(9000)
+    ('about 40 s left', 'about 28 min left', 'about 2.5 h left')
+    """
+    if seconds < 90:
+        return f"about {max(1.0, seconds):.0f} s left"
+    return f"about {seconds / 60:.0f} min left" if seconds < 5400 else f"about {seconds / 3600:.1f} h left"
+
+
+class _Pace:
+    """How long the rest of a loop takes, judged by the items after the first one, which also loads and compiles."""
+
+    def __init__(self, total: int | None) -> None:
+        self.total, self.done, self._since = total, -1, 0.0
+
+    def next(self, now: float) -> str:
+        """Note that an item begins at ``now``, in seconds; return the time left, "" where it is not known yet."""
+        self.done += 1
+        if self.done <= 1:
+            self._since = now
+        measured, seconds = self.done - 1, now - self._since
+        if self.total is None or not 0 < self.done < self.total or seconds < _MEASURED_SECONDS:
+            return ""
+        if measured < min(_MEASURED_ITEMS, max(3, self.total // 10)):
+            return ""
+        return time_left(seconds / measured * (self.total - self.done))
+
+
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """Yield ``items`` and show progress with the time left: as a bar, or every 30 s as a line if stderr is not a terminal."""
+    """Yield ``items`` and show progress: as a bar, or every 30 s as a line if stderr is not a terminal.
+
+    The time left is shown as soon as the pace has been measured.
+    """
+    total = len(items) if total is None and isinstance(items, Sized) else total
+    pace = _Pace(total)
     if not _console.is_terminal:
-        yield from _track_in_lines(items, description, total)
+        yield from _track_in_lines(items, description, pace)
         return
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[left]}", markup=False),
     )
     with Progress(*columns, console=_console, transient=True) as progress:
-        yield from progress.track(items, total=total, description=printable(description))
+        task = progress.add_task(printable(description), total=total, left="")
+        for item in items:
+            progress.update(task, left=pace.next(time.monotonic()))
+            yield item
+            progress.advance(task)
 
 
-def _track_in_lines(items: Iterable[T], description: str, total: int | None) -> Iterator[T]:
-    count = len(items) if total is None and isinstance(items, Sized) else total
-    start = last = time.monotonic()
-    for done, item in enumerate(items):
+def _track_in_lines(items: Iterable[T], description: str, pace: _Pace) -> Iterator[T]:
+    last = time.monotonic()
+    for item in items:
         now = time.monotonic()
-        if count and done and now - last > _SECONDS_BETWEEN_LINES:
+        left = pace.next(now)
+        if pace.total and pace.done and now - last > _SECONDS_BETWEEN_LINES:
             last = now
-            log(f"{description}: {done} of {count}, about {(now - start) / done * (count - done):.0f} s left")
+            log(f"{description}: {pace.done} of {pace.total}{', ' if left else ''}{left}")
         yield item

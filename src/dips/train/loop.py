@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from dips.config import TrainConfig
 from dips.errors import RunError
-from dips.system.console import log, track
+from dips.system.console import log, time_left, track
 from dips.train.augment import draw_views
 from dips.train.average import Average
 from dips.train.batches import Feed, TrainingPhotos, derive_seed
@@ -40,6 +40,7 @@ from dips.train.state import (
     trim_metrics,
 )
 from dips.train.tensorboard import require_board, write_epoch
+from dips.types import in_words
 
 __all__ = ["FitResult", "Validate", "fit_localizer"]
 
@@ -240,17 +241,17 @@ class _Run:
         record: dict[str, Any] = {"epoch": progress.epoch, "step": progress.epoch * self.feed.steps, "loss": means["loss"]}
         record |= {f"loss_{name}": value for name, value in means.items() if name != "loss"}
         record |= {"lr": max(group["lr"] for group in self.optimizer.param_groups), "seconds": round(seconds, 3)}
+        if metrics.get("select") in [value for name, value in metrics.items() if name != "select"]:
+            metrics = {name: value for name, value in metrics.items() if name != "select"}  # the same under another name
         record |= {f"val_{name}": value for name, value in metrics.items()}
         append_metrics(self.metrics_file, record)
         if config.tensorboard:
             write_epoch(self.metrics_file.parent, record)
-        left = progress.seconds / progress.epoch * (config.epochs - progress.epoch)
-        numbers = "".join(f", {name} {value:.4g}" for name, value in metrics.items())
+        rest = progress.seconds / progress.epoch * (config.epochs - progress.epoch)
+        left = f", {time_left(rest)}" if rest and progress.epoch > 1 else ""  # the first epoch also loads and compiles
+        numbers = "".join(f", {in_words(name)} {value:.4g}" for name, value in metrics.items())
         mark = " *" if progress.best_epoch == progress.epoch and metrics else ""
-        log(
-            f"epoch {progress.epoch}/{config.epochs}: loss {means['loss']:.4g}{numbers}{mark}  "
-            f"({seconds:.0f} s, {left:.0f} s left)"
-        )
+        log(f"epoch {progress.epoch}/{config.epochs}: loss {means['loss']:.4g}{numbers}{mark}  ({seconds:.0f} s{left})")
 
     def _save(self) -> None:
         if not self.fabric.is_global_zero:

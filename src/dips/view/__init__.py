@@ -16,7 +16,7 @@ from pathlib import Path
 
 from dips.errors import RunError
 from dips.runs.identity import class_names, identity
-from dips.system.console import log
+from dips.system.console import counted, log
 from dips.view.coco import Writer
 from dips.view.predictions import Predictions, read_predictions
 from dips.view.review import Review
@@ -67,7 +67,7 @@ def serve(run: Path | None, folder: Path, *, port: int = 0, open_browser: bool =
         with Server(review, title=title, port=port) as server:
             writer = Writer(review)
             try:
-                log(f"{len(predictions.photos)} photos, {review.counts()[0]} of them reviewed; Ctrl-C stops")
+                log(f"{counted(len(predictions.photos), 'photo')}, {review.counts()[0]} of them reviewed; Ctrl-C stops")
                 log(f"open {server.address}")
                 if open_browser:
                     # in a thread: a browser inside the terminal only returns when it is closed

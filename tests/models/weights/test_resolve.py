@@ -141,7 +141,7 @@ def test_environment_comes_after_the_option(tmp_path: Path, monkeypatch: pytest.
 def test_embedded_is_the_last_resort_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(WeightsError, match=r"offline is set.*dips-wsol\[demo\]"):
+    with pytest.raises(WeightsError, match=r"offline \(DIPS_OFFLINE\).*dips-wsol\[demo\]"):
         resolve("auto", role="transformer")
     package(monkeypatch, tmp_path, "transformer")
     found = resolve("auto", role="transformer")
@@ -259,6 +259,8 @@ def test_embedded_file_keeps_its_note_elsewhere(tmp_path: Path, monkeypatch: pyt
 def test_offline_does_not_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package(monkeypatch, tmp_path, "cnn")
     assert resolve(CNN, role="cnn").source == "embedded"
+    with pytest.raises(WeightsError, match=r"hub: not in the cache, and offline \(DIPS_OFFLINE\)"):
+        resolve("resnet18", role="cnn")
     monkeypatch.delenv("DIPS_OFFLINE")
     monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
     assert resolve(CNN, role="cnn").source == "embedded"

@@ -21,7 +21,7 @@ from dips.errors import WeightsError
 from dips.models.names import cnn_config, hub_entry, is_transformer
 from dips.models.weights.readers import SUFFIXES, read_state
 from dips.system.console import log
-from dips.system.files import file_sha256
+from dips.system.files import file_sha256, require_weights
 from dips.types import SALIENCY_TUNED
 
 __all__ = ["EMBEDDED", "Embedded", "Weights", "resolve"]
@@ -131,7 +131,7 @@ def resolve(arch: str, *, role: Role, given: Sequence[str] = (), allow_hub: bool
         given: from ``--weights``; those of the environment's DIPS_WEIGHTS (separated like PATH) follow. Each is a FILE
             (the transformer's, unless its name is that of a CNN), a FOLDER of files called after timm's models, or
             NAME=FILE.
-        allow_hub: look in the hub's cache and, unless DIPS_OFFLINE or HF_HUB_OFFLINE is set, download.
+        allow_hub: look in the hub's cache and, unless DIPS_OFFLINE (or the hub's own HF_HUB_OFFLINE) is set, download.
 
     Raises:
         WeightsError: nothing was found, or what was found is damaged.
@@ -140,7 +140,7 @@ def resolve(arch: str, *, role: Role, given: Sequence[str] = (), allow_hub: bool
     wanted = AUTO_TRANSFORMER if arch == "auto" else arch
     items = [*given, *filter(None, os.environ.get("DIPS_WEIGHTS", "").split(os.pathsep))]
     for item in items:
-        _require_there(item)
+        require_weights(item)
     if arch == "embedded":
         return _from_package(package)
     if arch == "auto" and role == "cnn":
@@ -174,13 +174,6 @@ def _same(name: str, arch: str) -> bool:
 
 def _tagged(name: str, arch: str) -> str:
     return max(name, arch, key=len)
-
-
-def _require_there(item: str) -> None:
-    path = Path(item).expanduser()
-    named = Path(item.partition("=")[2]).expanduser() if "=" in item else path
-    if not path.exists() and not named.exists():
-        raise WeightsError(f"--weights: there is no file or folder {named}")
 
 
 def _from_given(item: str, arch: str, wanted: str, role: Role) -> Weights | None:
@@ -259,7 +252,7 @@ def _from_hub(arch: str) -> Weights | str:
     path = next(_cached(hub, repository, files), None)
     if path is None:
         if hub.constants.HF_HUB_OFFLINE or os.environ.get("DIPS_OFFLINE", "0") not in ("", "0"):
-            return "not in the cache, and offline is set"
+            return "not in the cache, and offline (DIPS_OFFLINE)"
         if _hub_down:
             return _hub_down
         try:

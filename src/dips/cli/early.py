@@ -1,0 +1,83 @@
+"""What commands check before they load the networks, which takes seconds: what is mistyped fails at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from dips.errors import RunError
+from dips.system.console import first_process
+
+__all__ = ["require_model", "require_training"]
+
+
+def require_model(
+    run: Path,
+    *,
+    settings: Sequence[str] | None = None,
+    weights: Sequence[str] | None = None,
+    device: str = "auto",
+    data: Path | None = None,
+    split: str | None = None,
+) -> None:
+    """Check the arguments of a command that opens a run or an exported file, which may still turn out to be damaged.
+
+    Args:
+        data: what it is evaluated on, with its ``split``.
+
+    Raises:
+        DipsError: something does not exist, or a setting is wrong.
+    """
+    from dips.config import load_config, require_prediction
+    from dips.export.description import is_onnx, read_description
+    from dips.runs.identity import run_config
+
+    if is_onnx(run):
+        read_description(run)
+        require_prediction(settings or ())
+        load_config(None, settings or ())
+    else:
+        run_config(run, settings or ())
+    _require_others(weights, device, data, split)
+
+
+def require_training(
+    data: Path,
+    *,
+    out: Path | None = None,
+    resume: bool = False,
+    split: str | None = None,
+    recipe: str | None = None,
+    settings: Sequence[str] | None = None,
+    weights: Sequence[str] | None = None,
+    device: str = "auto",
+) -> None:
+    """Check the arguments of a command that trains.
+
+    Args:
+        out: the run folder to create, or with ``resume`` to continue.
+
+    Raises:
+        DipsError: something does not exist, or a setting is wrong.
+    """
+    from dips.config import load_config
+    from dips.runs.identity import require_new_run
+
+    config = load_config(recipe, settings or ())
+    config.check()
+    if out is not None and first_process():
+        require_new_run(out, config, resume=resume)
+    _require_others(weights, device, data, split)
+
+
+def _require_others(weights: Sequence[str] | None, device: str, data: Path | None, split: str | None) -> None:
+    from dips.data.load import require_split
+    from dips.system.files import require_weights
+
+    for item in weights or ():
+        require_weights(item)
+    if not re.fullmatch(r"auto|(cpu|cuda|mps)(:\d+)?", device):
+        raise RunError(f"there is no device '{device}'; --device takes auto, cpu, cuda, mps")
+    if data is not None:
+        require_split(data, split)
