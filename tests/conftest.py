@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes that share the cores; torch and OpenMP read it when loaded
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import shutil
 import socket
 from collections.abc import Callable, Iterator
