@@ -1,7 +1,7 @@
 # `make` or `make help` lists the targets. Everything runs in .venv where there is one, else in the Python on the PATH.
 PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
 DIPS = $(PYTHON) -m dips
-PARALLEL = --numprocesses=auto --dist=loadfile
+PARALLEL = --numprocesses=auto
 
 .DEFAULT_GOAL := help
 .PHONY: help install check lint format types imports docs docs-check test coverage demo clean

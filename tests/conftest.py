@@ -32,6 +32,19 @@ MakePhoto = Callable[..., Path]
 MakePrediction = Callable[..., Prediction]
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Run all tests of a file in one process, and so all of a folder whose session takes long to set up."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class BySetup(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            folder = nodeid.partition("::")[0].rpartition("/")[0]
+            return folder if folder in ("tests/cli", "tests/export") else str(super()._split_scope(nodeid))
+
+    return BySetup(config, log)
+
+
 class NetworkBlocked(ConnectionError):
     """A test tried to reach the network."""
 
