@@ -1,6 +1,7 @@
 # `make` or `make help` lists the targets. Everything runs in .venv where there is one, else in the Python on the PATH.
 PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
 DIPS = $(PYTHON) -m dips
+PARALLEL = --numprocesses=auto
 
 .DEFAULT_GOAL := help
 .PHONY: help install check lint format types imports docs docs-check test coverage demo clean
@@ -35,10 +36,10 @@ docs-check:  ## is docs/settings.md what `make docs` would write?
 	PYTHONPATH=src $(PYTHON) docs/make_settings.py --check
 
 test:  ## the tests
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest $(PARALLEL)
 
 coverage:  ## the tests, and which lines they do not reach
-	$(PYTHON) -m pytest --cov --cov-report=term-missing:skip-covered
+	$(PYTHON) -m pytest $(PARALLEL) --cov --cov-report=term-missing:skip-covered
 
 demo:  ## what `dips demo` does
 	$(DIPS) demo

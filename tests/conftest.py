@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes that share the cores; torch and OpenMP read it when loaded
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import shutil
 import socket
 from collections.abc import Callable, Iterator
@@ -26,6 +30,19 @@ if TYPE_CHECKING:
 
 MakePhoto = Callable[..., Path]
 MakePrediction = Callable[..., Prediction]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Run all tests of a file in one process, and so all of a folder whose session takes long to set up."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class BySetup(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            folder = nodeid.partition("::")[0].rpartition("/")[0]
+            return folder if folder in ("tests/cli", "tests/export") else str(super()._split_scope(nodeid))
+
+    return BySetup(config, log)
 
 
 class NetworkBlocked(ConnectionError):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,7 @@ from ..conftest import random_transformer
 MakePhoto = Callable[..., Path]
 MakeNetworks = Callable[..., Networks]
 MakeDescription = Callable[[Networks], Description]
+Export = Callable[..., tuple[Networks, bytes]]
 CONFIG = PredictConfig(size=50, flip=True, threshold=0.7, min_area=0.001, batch=2)  # 50: the U-Net must pad
 CLASSES = ("none", "bird", "left")
 
@@ -87,6 +91,17 @@ def _description(networks: Networks) -> Description:
     )
 
 
+@contextmanager
+def unmeasured() -> Iterator[None]:
+    """Pause the coverage, with which torch's exporter takes nearly twice as long; what it calls here has tests of its own."""
+    tracer = sys.gettrace()
+    sys.settrace(None)
+    try:
+        yield
+    finally:
+        sys.settrace(tracer)
+
+
 @pytest.fixture(scope="session")
 def make_networks() -> MakeNetworks:
     """``make_networks(mode, share=0.0, flip=True, classes=3, background=0, second=False)``: random networks.
@@ -130,20 +145,32 @@ def file(tmp_path_factory: pytest.TempPathFactory, networks: Networks, photos: P
     from dips.export.onnx import export_onnx
 
     path = tmp_path_factory.mktemp("exported") / "bird.onnx"
-    check = export_onnx(networks, path, about=_description(networks), photos=sorted(photos.iterdir()))
+    with unmeasured():
+        check = export_onnx(networks, path, about=_description(networks), photos=sorted(photos.iterdir()))
     assert check.photos == 5 and check.other_boxes == () and 0 < check.score_map < 1e-4 and check.probabilities < 1e-4
     assert "5 photos" in check.line() and "in 5 of 5" in check.line()
     return path
 
 
 @pytest.fixture(scope="session")
-def small() -> tuple[Networks, bytes]:
-    """Networks of the mode ``fast``, and their file."""
+def export() -> Export:
+    """``export(mode, **more)``: networks as ``make_networks`` makes them, and their file, which takes seconds."""
     pytest.importorskip("onnxscript", reason="onnxscript is missing; it is in the extra dev")
     from dips.export.onnx import to_bytes
 
-    networks = _networks("fast")
-    return networks, to_bytes(networks, _description(networks))
+    @cache
+    def make(mode: str, **more: Any) -> tuple[Networks, bytes]:
+        networks = _networks(mode, **more)
+        with unmeasured():
+            return networks, to_bytes(networks, _description(networks))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def small(export: Export) -> tuple[Networks, bytes]:
+    """Networks of the mode ``fast``, and their file."""
+    return export("fast")
 
 
 @pytest.fixture

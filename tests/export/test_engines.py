@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,9 +17,7 @@ onnx = pytest.importorskip("onnx", reason="onnx is missing; it is in the extra d
 pytest.importorskip("onnxscript", reason="onnxscript is missing; it is in the extra dev")
 pytest.importorskip("onnxruntime", reason="onnxruntime is missing; it is in the extra dev")
 
-from dips.export.onnx import to_bytes  # noqa: E402
-
-MakeNetworks = Callable[..., Networks]
+Export = Callable[..., tuple[Networks, bytes]]
 KINDS = ["fast", "second", "accurate", "unet", "all"]
 PLAIN = {  # attributes that TensorRT (operators.md of its parser, 10.15) or OpenVINO (2026.4) ignores or refuses elsewise
     ("Resize", "antialias"): 0,
@@ -37,16 +34,15 @@ REFUSED = {"If", "Loop", "NonZero", "Unique", "Compress", "CenterCropPad", "Affi
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def exported(
-    request: pytest.FixtureRequest, make_networks: MakeNetworks, make_description: Callable[[Networks], Any], file: Path
-) -> bytes:
-    """Files of all modes; only ``all`` is made with flips and a U-Net beside the accurate map."""
+def exported(request: pytest.FixtureRequest, export: Export, file: Path) -> bytes:
+    """Files of all modes; ``fast`` is made with flips, ``all`` also with a U-Net beside the accurate map."""
     if request.param == "all":
         return file.read_bytes()
-    networks = make_networks(
-        "fast" if request.param == "second" else request.param, flip=False, second=request.param == "second"
-    )
-    return to_bytes(networks, make_description(networks))
+    if request.param == "fast":
+        return export("fast")[1]
+    if request.param == "second":
+        return export("fast", flip=False, second=True)[1]
+    return export(request.param, flip=False)[1]
 
 
 def test_no_engine_ignores_or_refuses_a_part(exported: bytes) -> None:

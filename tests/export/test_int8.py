@@ -67,6 +67,19 @@ def about(networks: Networks) -> Description:
     )
 
 
+@pytest.fixture(scope="module")
+def plain(networks: Networks, about: Description) -> bytes:
+    """Their file as it is before it is brought into 8 bits; it takes seconds to make."""
+    return to_bytes(networks, about)
+
+
+@pytest.fixture
+def made(plain: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``export_onnx`` takes that file."""
+    monkeypatch.setattr("dips.export.onnx.to_bytes", lambda networks, about: plain)
+
+
+@pytest.mark.usefixtures("made")
 def test_a_file_in_eight_bits(tmp_path: Path, networks: Networks, about: Description, photos: list[Path]) -> None:
     path = tmp_path / "small.onnx"
     found = export_onnx(networks, path, about=about, photos=photos[:3], calibration=photos[3:])
@@ -92,9 +105,7 @@ def test_a_file_in_eight_bits(tmp_path: Path, networks: Networks, about: Descrip
     assert all(len(scales[node.input[1]]) == 1 for node in quantised), "a scale per channel"
 
 
-def test_nothing_else_than_photos_calibrates(
-    tmp_path: Path, networks: Networks, about: Description, photos: list[Path]
-) -> None:
+def test_nothing_else_than_photos_calibrates(tmp_path: Path, photos: list[Path]) -> None:
     text = tmp_path / "a.jpg"
     text.write_text("no photo")
     with pytest.raises(RunError, match=r"calibration of --int8"):
@@ -103,13 +114,13 @@ def test_nothing_else_than_photos_calibrates(
         to_int8(b"no model", 64, photos)
 
 
-def test_the_same_bytes_again(networks: Networks, about: Description, photos: list[Path]) -> None:
-    data = to_bytes(networks, about)
-    one, two = (to_int8(data, 64, photos) for _ in range(2))
+def test_the_same_bytes_again(plain: bytes, photos: list[Path]) -> None:
+    one, two = (to_int8(plain, 64, photos) for _ in range(2))
     for first, second in zip(one.graph.initializer, two.graph.initializer, strict=True):
         np.testing.assert_array_equal(onnx.numpy_helper.to_array(first), onnx.numpy_helper.to_array(second))
 
 
+@pytest.mark.usefixtures("made")
 def test_a_broken_model_is_not_written(
     tmp_path: Path, networks: Networks, about: Description, photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,6 +31,7 @@ from dips.export.onnx import export_onnx, to_bytes  # noqa: E402
 MakePhoto = Callable[..., Path]
 MakeNetworks = Callable[..., Networks]
 MakeDescription = Callable[[Networks], Description]
+Export = Callable[..., tuple[Networks, bytes]]
 Predict = Callable[..., list[Prediction]]
 ROOT = Path(__file__).parents[2]
 
@@ -41,16 +42,14 @@ def test_batch_and_size_are_free(
     file: Path,
     networks: Networks,
     small: tuple[Networks, bytes],
-    make_networks: MakeNetworks,
-    make_description: MakeDescription,
+    export: Export,
 ) -> None:
     if mode == "all":
         data = file.read_bytes()
     elif mode == "fast":
         networks, data = small
     else:
-        networks = make_networks(mode, flip=False)
-        data = to_bytes(networks, make_description(networks))
+        networks, data = export(mode, flip=False)
     exported = OnnxNetworks(data, "it", "cpu")
     assert exported.side == networks.side == {"all": 192, "fast": 40, "accurate": 192, "unet": 50}[mode]
     generator = np.random.default_rng(0)
@@ -67,13 +66,11 @@ def test_batch_and_size_are_free(
 
 
 @pytest.mark.parametrize(("classes", "background"), [(1, None), (2, 0), (3, None), (3, 1), (7, None), (7, 6)])
-def test_any_number_of_classes(
-    classes: int, background: int | None, make_networks: MakeNetworks, make_description: MakeDescription
-) -> None:
+def test_any_number_of_classes(classes: int, background: int | None, export: Export) -> None:
     """One object class has one map; of more than five the likeliest five of each photo have a part in it."""
-    networks = make_networks("fast", flip=False, classes=classes, background=background)
+    networks, data = export("fast", flip=False, classes=classes, background=background)
     assert networks.linear is not None and len(networks.linear.bias) == classes - (background is not None)
-    exported = OnnxNetworks(to_bytes(networks, make_description(networks)), "it", "cpu")
+    exported = OnnxNetworks(data, "it", "cpu")
     coarse = np.random.default_rng(1).integers(0, 256, (6, 5, 5, 3), np.uint8)
     squares = PhotoBatch(np.stack([resize_image(photo, (40, 40)) for photo in coarse]))
     here, there = networks.answer(squares), exported.answer(squares)
@@ -86,14 +83,11 @@ def test_any_number_of_classes(
         assert len(chosen) > 1, "another five in another photo: the choice is in the graph, not a constant"
 
 
-def test_only_the_accurate_file_holds_the_transformer(
-    make_networks: MakeNetworks, make_description: MakeDescription, small: tuple[Networks, bytes]
-) -> None:
+def test_only_the_accurate_file_holds_the_transformer(export: Export, small: tuple[Networks, bytes]) -> None:
     """Its weights, not only its name: each is looked for as it lies in memory."""
-    accurate = make_networks("accurate", flip=False)
+    accurate, held = export("accurate", flip=False)
     transformer = accurate.frozen.transformer
     assert transformer is not None
-    held = to_bytes(accurate, make_description(accurate))
 
     def inside(data: bytes, part: torch.nn.Module) -> list[bool]:
         matrices = [value.detach().numpy() for value in part.parameters() if value.ndim > 1 and value.numel() > 500]
