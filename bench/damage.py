@@ -6,7 +6,7 @@ A round copies the inputs of a tiny run (workshop.py), damages one file (damages
 command may answer, report the file, or refuse it in one line. Faults are: an exception that nobody caught, more than 30 s of
 computing, 120 s of waiting or 16 GiB, a refusal without a reason, an escape sequence on the terminal, a photo that a prediction
 passes over in silence, and any change outside of the output. ``--only N`` repeats one round; the same command again goes on
-after the last round that is in ``--out``.
+with the rounds that are not in ``--out``, or were faults.
 """
 
 from __future__ import annotations
@@ -335,10 +335,14 @@ def main() -> None:
     rounds: list[dict[str, Any]] = []
     if arguments.out and arguments.out.is_file():
         rounds = [json.loads(line) for line in arguments.out.read_text().splitlines()]
+        rounds = list({each["round"]: each for each in rounds}.values())  # the last of those that were repeated
     with tempfile.TemporaryDirectory() as folder:
         os.environ |= {"HOME": f"{folder}/home", "XDG_CACHE_HOME": f"{folder}/home/cache"}
         shutil.copytree(Workshop.build(Path(folder) / "case").top, Path(folder) / "whole")  # its files name their places
-        for number in range(len(rounds), arguments.rounds) if arguments.only is None else [arguments.only]:
+        done_well = {each["round"] for each in rounds if not each["fault"]}
+        rounds = [each for each in rounds if not each["fault"]]
+        todo = [number for number in range(arguments.rounds) if number not in done_well]
+        for number in todo if arguments.only is None else [arguments.only]:
             name, about, done = one_round(Path(folder), number, arguments.seed)
             rounds.append({"case": name, **about})
             if about["fault"] or arguments.only is not None:

@@ -9,13 +9,14 @@ time that it computes, half at moments drawn from what it does on the disk (fork
 Afterwards the output is compared with that of an undisturbed command: all files must be there, none more, with the same
 contents but for times; score maps may differ by 2 of 65,535, as other photos share a batch; the store must hold the same
 records, each once; processes that a killed command started must end. Every change that the review page confirmed must be there.
-The same command again goes on after the last round that is in ``--out``.
+The same command again goes on with the rounds that are not in ``--out``, or were faults.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
+import itertools
 import json
 import random
 import re
@@ -232,12 +233,14 @@ def main() -> None:
     arguments = parser.parse_args()
     rounds: list[dict[str, Any]] = []
     if arguments.out and arguments.out.is_file():
-        rounds = [json.loads(line) for line in arguments.out.read_text().splitlines()]
+        every = [json.loads(line) for line in arguments.out.read_text().splitlines()]
+        rounds = [each for each in {each["round"]: each for each in every}.values() if not each["fault"]]
     with tempfile.TemporaryDirectory() as folder:
         shop = Workshop.build(Path(folder) / "shop")
         usual: dict[Command, Usual] = {}
         while sum(len(each["kills"]) for each in rounds) < arguments.kills:
-            rounds.append(one_round(len(rounds), arguments.seed, shop, usual, arguments.commands))
+            number = next(number for number in itertools.count() if number not in {each["round"] for each in rounds})
+            rounds.append(one_round(number, arguments.seed, shop, usual, arguments.commands))
             if rounds[-1]["fault"]:
                 print(*rounds[-1].values(), sep=" | ", flush=True)
             if arguments.out:

@@ -38,7 +38,7 @@ from dips.runs.records import (
 from dips.system.console import log
 from dips.system.device import environment, launch_fabric
 from dips.system.environment import store_folder
-from dips.system.files import atomic_file
+from dips.system.files import atomic_file, is_temporary
 from dips.system.journal import refuse_other_work
 from dips.system.records import write_json
 from dips.train.state import STATE
@@ -118,7 +118,8 @@ def fit(
 def _open_run(run: Path, config: Config, resume: bool) -> None:
     """Refuse what must not be overwritten before any work is done."""
     settings = run / CONFIG
-    if not run.exists() or (run.is_dir() and not any(run.iterdir())):
+    # a kill before the settings were written leaves nothing but a temporary file
+    if not run.exists() or (run.is_dir() and all(is_temporary(path) for path in run.iterdir())):
         return
     if not resume:
         raise RunError(f"{run} already exists; nothing was changed. Choose another --out, or continue it with --resume")

@@ -20,6 +20,7 @@ def write_card(path: Path, record: RunRecord, evaluation: Mapping[str, Any] | No
     background = "none" if record.background is None else record.classes[record.background]
     accuracy = f"accuracy {_numbers(record.accuracy)}"
     seconds = record.seconds.harvest + record.seconds.training
+    device = record.environment.get("device", "an unknown device")
     lines = [
         "# A DiPS localizer",
         "",
@@ -31,7 +32,7 @@ def write_card(path: Path, record: RunRecord, evaluation: Mapping[str, Any] | No
         f"- **Chosen:** {record.selection}",
         f"- **Validation:** {'; '.join(filter(None, [_numbers(record.validation), accuracy]))} (percent)",
         *_measured(evaluation),
-        f"- **Seed:** {record.seed}; {seconds:.0f} s of harvest and training on {record.environment['device']}",
+        f"- **Seed:** {record.seed}; {seconds:.0f} s of harvest and training on {device}",
         "",
         "## Weights it started from",
         "",
