@@ -33,6 +33,7 @@ import cv2
 import numpy as np
 from forks import KILLED, Outcome, run, start
 from kills_view import view_round
+from safetensors import safe_open
 from workshop import Workshop, files
 
 SCORE_MAP_TOLERANCE = 2
@@ -116,6 +117,10 @@ def contents(folder: Path) -> dict[str, Any]:
             found[name] = [timeless(json.loads(line)) for line in documents(path)]
         elif path.suffix == ".png" and "maps" in name:
             found[name] = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        elif path.suffix == ".safetensors":  # the order of its notes is random
+            with safe_open(path, "np") as file:
+                tensors = {key: file.get_tensor(key).tobytes() for key in file.keys()}  # noqa: SIM118  # no mapping
+                found[name] = tensors, file.metadata()
         else:
             found[name] = None if path.suffix in PAGES else path.read_bytes().replace(str(folder).encode(), b"")
     return found
