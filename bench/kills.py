@@ -37,7 +37,7 @@ from safetensors import safe_open
 from workshop import Workshop, files
 
 SCORE_MAP_TOLERANCE = 2
-TIMES = re.compile(r"seconds|_s$|time|date|created|photos_per")  # names of fields that differ from run to run
+TIMES = re.compile(r"seconds|_s$|time|date|created|photos_per")  # names of fields and files that differ from run to run
 PAGES = (".html", ".md", ".toml")  # made from the rest; only their presence is compared
 COMMAND_LINE = "command"  # of the environment: --resume may be part of it
 
@@ -113,6 +113,8 @@ def contents(folder: Path) -> dict[str, Any]:
         if path.suffix == ".sqlite":
             with closing(sqlite3.connect(path)) as shelf:  # records of another batch may differ in the last bits
                 found[name] = sorted(key.hex() for (key,) in shelf.execute("SELECT key FROM records"))
+        elif TIMES.search(path.name):
+            found[name] = None
         elif path.suffix in (".json", ".jsonl"):
             found[name] = [timeless(json.loads(line)) for line in documents(path)]
         elif path.suffix == ".png" and "maps" in name:
