@@ -1,37 +1,45 @@
 """Kills at random moments: is anything lost, and does the same command then give what it gives without?
 
-    python bench/kills.py --kills 1000 --seed 0 --out kills.json
+    python bench/kills.py --kills 1000 --seed 0 --out kills.jsonl
 
 The commands are harvest and training, prediction, streams of a video and of a folder, the review page, score and boxes, with
-the tiny run of workshop.py. In a round the command is killed (SIGKILL, with its children) once to four times at moments drawn
-from its usual duration, then repeated to its end, as a person would (``dips train`` with ``--resume`` once its run folder
-exists). Afterwards the output is compared with that of an undisturbed command: all files must be there, none more, with the
-same contents but for times; score maps may differ by 2 of 65,535, as other photos share a batch. Every change that the review
-page confirmed must be there.
+the tiny run of workshop.py. In a round the command is killed (SIGKILL) once to six times, then repeated to its end, as a
+person would (``dips train`` with ``--resume`` once its run folder exists). Half of the kills come at moments drawn from the
+time that it computes, half at moments drawn from what it does on the disk (forks.py); a kill counts if the command was at work.
+Afterwards the output is compared with that of an undisturbed command: all files must be there, none more, with the same
+contents but for times; score maps may differ by 2 of 65,535, as other photos share a batch; the store must hold the same
+records, each once; processes that a killed command started must end. Every change that the review page confirmed must be there.
+The same command again goes on with the rounds that are not in ``--out``, or were faults.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
-import http.client
+import itertools
 import json
 import random
 import re
 import shutil
+import sqlite3
 import tempfile
-import time
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from workshop import Outcome, Started, Workshop, files, run, start
+from forks import KILLED, Outcome, run, start
+from kills_view import view_round
+from safetensors import safe_open
+from workshop import Workshop, files
 
 SCORE_MAP_TOLERANCE = 2
-TIMES = re.compile(r"seconds|_s$|time|date|created|photos_per")  # names of fields that differ from run to run
+TIMES = re.compile(r"seconds|_s$|time|date|created|photos_per")  # names of fields and files that differ from run to run
 PAGES = (".html", ".md", ".toml")  # made from the rest; only their presence is compared
+COMMAND_LINE = "command"  # of the environment: --resume may be part of it
 
 Command = Callable[[Workshop, Path], list[object]]
 
@@ -64,12 +72,37 @@ def watch(shop: Workshop, out: Path) -> list[object]:
 
 
 def score(shop: Workshop, out: Path) -> list[object]:
-    """Score maps against ground truth, in two processes."""
+    """Score maps against ground truth, in this process or in two others."""
     result = ["--json", out / "score.json", "--csv", out / "score.csv"]
-    return ["score", shop.top / "maps", shop.top / "data", "--workers", "2", *result]
+    return ["score", shop.top / "maps", shop.top / "data", "--workers", "1", *result]
 
 
-COMMANDS: list[Command] = [train, predict, boxes, stream, watch, score]
+def score_in_processes(shop: Workshop, out: Path) -> list[object]:
+    """Score maps against ground truth, in two other processes."""
+    top = shop.top / "many"
+    if not top.exists():
+        for copy in range(16):
+            for photo in files(shop.top / "data/test/tower"):
+                name = f"{copy}-{photo.stem}"
+                for kind, source in (("test", photo), ("maps", shop.top / f"maps/tower/{photo.stem}.npy")):
+                    target = top / f"{kind}/tower/{name}{source.suffix}"
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(source, target)
+        names = [path.relative_to(top / "test").as_posix() for path in files(top / "test")]
+        folder = top / "metadata/test"
+        folder.mkdir(parents=True)
+        for name, fields in {
+            "image_ids": "",
+            "class_labels": ",0",
+            "image_sizes": ",96,72",
+            "localization": ",9,9,40,60",
+        }.items():
+            (folder / f"{name}.txt").write_text("\n".join(f"{each}{fields}" for each in names) + "\n")
+    result = ["--json", out / "score.json", "--csv", out / "score.csv"]
+    return ["score", top / "maps", top, "--workers", "2", *result]
+
+
+COMMANDS: list[Command] = [train, predict, boxes, stream, watch, score, score_in_processes]
 
 
 def contents(folder: Path) -> dict[str, Any]:
@@ -77,12 +110,19 @@ def contents(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path in files(folder):
         name = path.relative_to(folder).as_posix()
-        if name.startswith("store/"):
-            continue  # its records are compared by what is made of them; a second run would find damage
-        if path.suffix in (".json", ".jsonl"):
+        if path.suffix == ".sqlite":
+            with closing(sqlite3.connect(path)) as shelf:  # records of another batch may differ in the last bits
+                found[name] = sorted(key.hex() for (key,) in shelf.execute("SELECT key FROM records"))
+        elif TIMES.search(path.name):
+            found[name] = None
+        elif path.suffix in (".json", ".jsonl"):
             found[name] = [timeless(json.loads(line)) for line in documents(path)]
         elif path.suffix == ".png" and "maps" in name:
             found[name] = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        elif path.suffix == ".safetensors":  # the order of its notes is random
+            with safe_open(path, "np") as file:
+                tensors = {key: file.get_tensor(key).tobytes() for key in file.keys()}  # noqa: SIM118  # no mapping
+                found[name] = tensors, file.metadata()
         else:
             found[name] = None if path.suffix in PAGES else path.read_bytes().replace(str(folder).encode(), b"")
     return found
@@ -97,7 +137,7 @@ def documents(path: Path) -> list[str]:
 def timeless(value: Any) -> Any:
     """Drop what differs from run to run."""
     if isinstance(value, dict):
-        return {key: timeless(each) for key, each in value.items() if not TIMES.search(key)}
+        return {key: timeless(each) for key, each in value.items() if key != COMMAND_LINE and not TIMES.search(key)}
     return [timeless(each) for each in value] if isinstance(value, list) else value
 
 
@@ -117,78 +157,76 @@ def difference(expected: dict[str, Any], found: dict[str, Any]) -> str | None:
     return None
 
 
-def undisturbed(command: Command, shop: Workshop, out: Path) -> tuple[float, dict[str, Any]]:
-    """Return how long a command takes, and what it writes; ``out`` is empty afterwards."""
-    done = run(*command(shop, out))
+@dataclass(frozen=True)
+class Usual:
+    """How a command goes that is not disturbed: its time, how many moments it has, and what it writes."""
+
+    seconds: float
+    cpu: float
+    moments: int
+    written: dict[str, Any]
+
+
+def undisturbed(command: Command, shop: Workshop, out: Path) -> Usual:
+    """Run a command; ``out`` is empty afterwards."""
+    done = run(*command(shop, out), kill_at=0)
     if done.code:
         raise RuntimeError(done.err)
-    found = contents(out)
+    usual = Usual(done.seconds, done.cpu, done.moments, contents(out))
     shutil.rmtree(out)
     out.mkdir()
-    return done.seconds, found
+    return usual
 
 
-def kill_round(command: Command, shop: Workshop, out: Path, kills: int, seconds: float, chance: random.Random) -> Outcome:
-    """Kill the command some times, then let it end."""
-    for _ in range(kills):
-        started = start(*command(shop, out))
-        time.sleep(chance.uniform(0, seconds))
-        started.kill()
-        started.wait(10)
-    return run(*command(shop, out))
+def kill_round(
+    command: Command, shop: Workshop, out: Path, usual: Usual, chance: random.Random
+) -> tuple[list[str], Outcome, str | None]:
+    """Kill the command some times, then let it end.
+
+    Returns:
+        for each kill how it was chosen, and how far the command was, in tenths of what it does on the disk; how it ended; and
+        what was wrong after a kill.
+    """
+    kills: list[str] = []
+    wrong = None
+    for _ in range(chance.randint(1, 6)):
+        at = chance.randint(1, usual.moments) if chance.random() < 0.5 else 0
+        started = start(*command(shop, out), kill_at=at)
+        if not at:
+            waits = command in (watch, score_in_processes)
+            span = usual.seconds if waits else usual.cpu  # of computing, as other programs run on the same cores
+            started.kill_after(chance.uniform(0, span), computing=not waits, alone=chance.random() < 0.5)
+        done = started.wait(60)
+        if done.late:
+            wrong = f"it hangs: {done.err[-300:]}"
+        if started.leaves_children(10):
+            wrong = f"processes stay, killed at {at} of {usual.moments}"
+        if done.code != KILLED:
+            return kills, done, wrong
+        kills.append(f"{'disk' if at else 'time'} {min(9, 10 * done.moments // usual.moments)}")
+    return kills, run(*command(shop, out)), wrong
 
 
-def view_round(folder: Path, kills: int, chance: random.Random) -> str | None:
-    """Kill the page while photos are changed; return what was lost, if anything."""
-    confirmed: dict[int, Any] = {}
-    for number in range(kills + 1):
-        started = start("view", folder, "--no-open")
-        port, token = _address(started)
-        line = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-        head = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        line.request("GET", "/api/photos", headers=head)
-        photos = json.loads(line.getresponse().read())["photos"]
-        for index, state in confirmed.items():
-            if photos[index]["state"]["boxes"] != state["boxes"] or not photos[index]["state"]["reviewed"]:
-                started.kill()
-                started.wait(10)
-                return f"photo {index}: {photos[index]['state']} in place of {state}"
-        if number == kills:
-            started.kill()
-            started.wait(10)
-            return None
-        end = time.monotonic() + chance.uniform(0, 0.1)
-        while time.monotonic() < end:
-            index = chance.randrange(len(photos))
-            state = photos[index]["state"]
-            corner = [float(chance.randrange(40)), float(chance.randrange(30))]
-            box = {"box": [*corner, corner[0] + 20, corner[1] + 20], "label": "tower", "of": None, "accepted": True}
-            change = {"version": state["version"], "reviewed": True, "boxes": [box]}
-            line.request("POST", f"/api/photos/{index}", json.dumps(change), head)
-            answer = line.getresponse()
-            body = json.loads(answer.read())
-            if answer.status != 200:
-                raise RuntimeError(f"{answer.status}: {body}")
-            confirmed[index] = photos[index]["state"] = body["state"]
-        # the kill meets a change on its way: the request is sent, its answer is not awaited
-        state = photos[0]["state"]
-        change = {"version": state["version"], "reviewed": True, "boxes": []}
-        line.request("POST", "/api/photos/0", json.dumps(change), head)
-        time.sleep(chance.uniform(0, 0.004))
-        started.kill()
-        started.wait(10)
-        confirmed.pop(0, None)
-    return None
-
-
-def _address(started: Started) -> tuple[int, str]:
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        found = re.search(r"http://127\.0\.0\.1:(\d+)/\?token=(\S+)", started.err())
-        if found:
-            return int(found[1]), found[2]
-        time.sleep(0.01)
-    raise RuntimeError(f"no page: {started.err()}")
+def one_round(number: int, seed: int, shop: Workshop, usual: dict[Command, Usual], names: list[str]) -> dict[str, Any]:
+    """Return what was killed in a round, when, and what was wrong afterwards."""
+    chance = random.Random(f"{seed}/{number}")
+    name = names[number % len(names)]
+    command = {each.__name__: each for each in COMMANDS}.get(name)
+    out = shop.top.parent / "out"
+    shutil.rmtree(out, ignore_errors=True)
+    if command is None:
+        shutil.copytree(shop.top / "predictions", out)
+        kills, wrong = view_round(out, chance)
+    else:
+        out.mkdir()
+        if command not in usual:
+            usual[command] = undisturbed(command, shop, out)
+        kills, done, wrong = kill_round(command, shop, out, usual[command], chance)
+        ended = "already exists" in done.err  # a kill after its last file: there is nothing left to do
+        if done.code and not ended:
+            wrong = f"{done.code}: {done.err[-500:]}"
+        wrong = wrong or difference(usual[command].written, contents(out))
+    return {"round": number, "command": name, "kills": kills, "fault": wrong}
 
 
 def main() -> None:
@@ -196,43 +234,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--commands", nargs="*", help="names of commands (default: all)")
-    parser.add_argument("--out", type=Path, help="JSON with counts and faults")
+    names = [*(command.__name__ for command in COMMANDS[:-1]), "view"] * 2 + [COMMANDS[-1].__name__]
+    parser.add_argument("--commands", nargs="*", default=names, help="names of commands (default: all)")
+    parser.add_argument("--out", type=Path, help="JSON lines, one per round")
     arguments = parser.parse_args()
-    chance = random.Random(arguments.seed)
-    counts: collections.Counter[str] = collections.Counter()
-    faults: list[str] = []
+    rounds: list[dict[str, Any]] = []
+    if arguments.out and arguments.out.is_file():
+        every = [json.loads(line) for line in arguments.out.read_text().splitlines()]
+        rounds = [each for each in {each["round"]: each for each in every}.values() if not each["fault"]]
     with tempfile.TemporaryDirectory() as folder:
-        top = Path(folder)
-        shop = Workshop.build(top / "shop")
-        usual: dict[Command, tuple[float, dict[str, Any]]] = {}
-        chosen: list[Command | None] = [c for c in COMMANDS if not arguments.commands or c.__name__ in arguments.commands]
-        chosen += [None] if not arguments.commands or "view" in arguments.commands else []
-        while counts.total() < arguments.kills:
-            command = chosen[len(counts)] if len(counts) < len(chosen) else chance.choice(chosen)  # each once at least
-            kills = chance.randint(1, 4)
-            out = top / "out"
-            shutil.rmtree(out, ignore_errors=True)
-            name = command.__name__ if command else "view"
-            if command is None:
-                shutil.copytree(shop.top / "predictions", out)
-                wrong = view_round(out, kills, chance)
-            else:
-                out.mkdir()
-                if command not in usual:
-                    usual[command] = undisturbed(command, shop, out)
-                seconds, expected = usual[command]
-                done = kill_round(command, shop, out, kills, seconds, chance)
-                ended = "already exists" in done.err  # a kill after its last file: there is nothing left to do
-                wrong = f"{done.code}: {done.err[-500:]}" if done.code and not ended else difference(expected, contents(out))
-            counts[name] += kills
-            if wrong:
-                faults.append(f"{name}, after {counts.total()} kills: {wrong}")
-                print(faults[-1], flush=True)
-    print(", ".join(f"{name} {count}" for name, count in sorted(counts.items())))
-    print(f"{len(faults)} faults in {counts.total()} kills, seed {arguments.seed}")
-    if arguments.out:
-        arguments.out.write_text(json.dumps({"seed": arguments.seed, "kills": counts, "faults": faults}, indent=2) + "\n")
+        shop = Workshop.build(Path(folder) / "shop")
+        usual: dict[Command, Usual] = {}
+        while sum(len(each["kills"]) for each in rounds) < arguments.kills:
+            number = next(number for number in itertools.count() if number not in {each["round"] for each in rounds})
+            rounds.append(one_round(number, arguments.seed, shop, usual, arguments.commands))
+            if rounds[-1]["fault"]:
+                print(*rounds[-1].values(), sep=" | ", flush=True)
+            if arguments.out:
+                with arguments.out.open("a") as file:
+                    file.write(json.dumps(rounds[-1]) + "\n")
+    for name in dict.fromkeys(arguments.commands):
+        own = [each for each in rounds if each["command"] == name]
+        tenths = collections.Counter(kill for each in own for kill in each["kills"])
+        print(f"{name}: {tenths.total()} kills in {len(own)} rounds; {dict(sorted(tenths.items()))}")
+    total = sum(len(each["kills"]) for each in rounds)
+    print(f"{sum(bool(each['fault']) for each in rounds)} faults after {total} kills, seed {arguments.seed}")
 
 
 if __name__ == "__main__":

@@ -1,53 +1,26 @@
-"""What damage.py and kills.py break: tiny photos, networks and a trained run, and a command in a process of its own.
-
-A command is run in a fork of this process, in which the program is loaded already, so that thousands of them take minutes.
-"""
+"""What damage.py and kills.py break: tiny photos, networks and a trained run, and what commands left that were killed."""
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import json
-import os
-import resource
-import signal
-import sys
-import tempfile
 import time
-import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-os.environ |= {"OMP_NUM_THREADS": "1", "DIPS_OFFLINE": "1"}
 
 import cv2
 import numpy as np
 import safetensors.torch
 import torch
+from forks import KILLED, run, start, timm
 
-from dips.cli import main
 from dips.data.images import read_image
 from dips.demo.scenes import write_sample
-from dips.models.backbones import timm  # type: ignore[attr-defined]  # not by itself: torchvision is mended first
+from dips.view.predictions import read_predictions
+from dips.view.review import Review
 
-__all__ = ["CRASHED", "Outcome", "Started", "Workshop", "files", "run", "start"]
+__all__ = ["Workshop", "files"]
 
-for name in (
-    "export.onnx",
-    "export.onnx_model",
-    "benchmark.score",
-    "fitting.fit",
-    "predict.stream",
-    "report.run_report",
-    "view",
-):
-    importlib.import_module(f"dips.{name}")  # what the commands load on demand
-cv2.setNumThreads(1)
-torch.set_num_threads(1)
-
-MEMORY = 16 << 30  # bytes of address space; more is a fault
-CRASHED = 70
 RECIPE = """
 [harvest]
 sst = "test_vit"
@@ -69,100 +42,14 @@ size = 64
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How a command ended.
-
-    Attributes:
-        code: its exit code, -9 where it was killed, 70 for an exception that nobody caught.
-        err: what it printed on stderr.
-        late: it was stopped after ``timeout`` seconds.
-        seconds: its time.
-    """
-
-    code: int
-    err: str
-    late: bool
-    seconds: float
-
-
-class Started:
-    """A command that runs in a fork; ``interrupt_after`` seconds it gets a Ctrl-C."""
-
-    def __init__(self, argv: list[str], *, interrupt_after: float = 0.0) -> None:
-        self._err = tempfile.TemporaryFile()  # noqa: SIM115 (closed by wait)
-        self.began = time.monotonic()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        self.pid = os.fork()
-        if self.pid == 0:
-            self._command(argv, interrupt_after)
-
-    def _command(self, argv: list[str], interrupt_after: float) -> None:
-        os.setsid()
-        code = CRASHED
-        try:
-            os.dup2(os.open(os.devnull, os.O_RDWR), 0)
-            os.dup2(os.open(os.devnull, os.O_RDWR), 1)
-            os.dup2(self._err.fileno(), 2)
-            resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-            if interrupt_after:
-                signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
-                signal.setitimer(signal.ITIMER_REAL, interrupt_after)
-            code = main(argv)
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-
-    def err(self) -> str:
-        """What was printed on stderr until now."""
-        return os.pread(self._err.fileno(), 1 << 24, 0).decode(errors="replace")
-
-    def kill(self) -> None:
-        """End it and its children without a chance to clean up."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
-        with contextlib.suppress(ProcessLookupError):  # killed before it was the head of its group
-            os.kill(self.pid, signal.SIGKILL)
-
-    def wait(self, timeout: float, *, then_kill: bool = True) -> Outcome | None:
-        """Wait for the end; kill it after ``timeout`` seconds, or return None then."""
-        late = False
-        while True:
-            pid, status = os.waitpid(self.pid, 0 if late else os.WNOHANG)
-            if pid:
-                err = self.err()
-                self._err.close()
-                return Outcome(os.waitstatus_to_exitcode(status), err, late, time.monotonic() - self.began)
-            if time.monotonic() - self.began > timeout:
-                if not then_kill:
-                    return None
-                late = True
-                self.kill()
-            time.sleep(0.002)
-
-
-def start(*argv: object, interrupt_after: float = 0.0) -> Started:
-    """Start a command of dips."""
-    return Started([str(word) for word in argv], interrupt_after=interrupt_after)
-
-
-def run(*argv: object, timeout: float = 120.0, interrupt_after: float = 0.0) -> Outcome:
-    """Run a command of dips to its end."""
-    outcome = start(*argv, interrupt_after=interrupt_after).wait(timeout)
-    assert outcome is not None
-    return outcome
-
-
-@dataclass(frozen=True)
 class Workshop:
     """A folder with everything that commands read.
 
-    ``data/`` has ``train/`` and ``test/`` with boxes, ``coco.json`` and ``list.csv`` describe the photos of ``data/train``,
-    ``weights/`` and ``tiny.toml`` are for training, ``run/`` was trained with them, ``predictions/`` and ``model.onnx`` come
-    from it, ``maps/`` holds a score map per test photo, ``video.avi`` has 12 frames.
+    ``data/`` has ``train/`` and ``test/`` with boxes as COCO; ``coco.json``, ``list.csv`` and ``boxes.csv`` describe the photos
+    of ``data/train``, ``wsol/`` those of ``data/test`` as WSOL metadata. ``weights/`` and ``tiny.toml`` are for training,
+    ``run/`` was trained with them, ``predictions/`` (with a review that was begun) and ``model.onnx`` come from it. ``maps/``
+    holds a score map per test photo, ``taus.json`` and ``classes.csv`` go with them; ``video.avi`` has 12 frames. Killed in the
+    middle were ``cut-run/`` (with its store ``cut-store/``), ``cut-predictions/`` and ``cut-stream.json``.
     """
 
     top: Path
@@ -174,14 +61,38 @@ class Workshop:
         shop._inputs()
         for argv in (
             shop.train(top / "run"),
-            ["predict", top / "run", top / "data/test", "--out", top / "predictions", "--format", "coco,masks"],
+            ["predict", top / "run", top / "data/train", "--out", top / "predictions", "--format", "coco,masks"],
             ["evaluate", top / "run", top / "data"],
+            ["score", top / "maps", top / "data", "--workers", "1", "--json", top / "taus.json"],
             ["export", top / "run", "--out", top / "model.onnx", "--photos", top / "data/test"],
+            ["report", top / "predictions"],
         ):
             done = run(*argv)
             if done.code:
                 raise RuntimeError(f"{argv}: {done.err}")
+        for command, file in shop._cut().items():
+            started = start(*command)
+            while not (file.is_file() and file.stat().st_size > 1000 * (file.suffix == ".part")):
+                time.sleep(0.002)
+            started.kill()
+            if started.wait(10).code != KILLED:
+                raise RuntimeError(f"{command} came to its end")
+        review = Review(read_predictions(top / "predictions"))
+        for index, photo in enumerate(review.predictions.photos[:6]):
+            box = {"box": [3, 4, 40, 50], "label": "tower", "of": 0 if photo.boxes else None, "accepted": True}
+            review.change(index, {"reviewed": True, "boxes": [box]})
+        review.close()
         return shop
+
+    def _cut(self) -> dict[tuple[object, ...], Path]:
+        """The commands that are killed in the middle: as soon as there is such a file."""
+        run, data = self.top / "run", self.top / "data/train"
+        folder, stream = self.top / "cut-predictions", self.top / "cut-stream.json"
+        return {
+            tuple(self.train(self.top / "cut-run", store=self.top / "cut-store")): self.top / "cut-run/resume.safetensors",
+            ("predict", run, data, "--out", folder, "--format", "coco"): folder / "json/none/0004.json",
+            ("stream", run, data, "--out", stream, "--idle", "0"): stream.with_name("cut-stream.json.part"),
+        }
 
     def _inputs(self) -> None:
         (self.top / "weights").mkdir(parents=True)
@@ -209,6 +120,9 @@ class Workshop:
         (self.top / "coco.json").write_text(json.dumps(coco))
         rows = [f"{p.relative_to(self.top).as_posix()},{p.parent.name}" for p in photos]
         (self.top / "list.csv").write_text("path,label\n" + "\n".join(rows) + "\n")
+        corners = [f"{row},10,12,40,60" if row.endswith("tower") else f"{row},,,," for row in rows]
+        (self.top / "boxes.csv").write_text("path,label,xmin,ymin,xmax,ymax\n" + "\n".join(corners) + "\n")
+        self._wsol(sorted((self.top / "data/test").rglob("*.jpg")))
         writer = cv2.VideoWriter(str(self.top / "video.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 4, (96, 72))
         for photo in photos[:12]:
             writer.write(np.ascontiguousarray(read_image(photo)[..., ::-1]))
@@ -217,6 +131,24 @@ class Workshop:
             score_map = (self.top / "maps" / photo.relative_to(self.top / "data/test")).with_suffix(".npy")
             score_map.parent.mkdir(parents=True, exist_ok=True)
             np.save(score_map, np.random.default_rng(0).random((224, 224), np.float32))
+
+    def _wsol(self, photos: list[Path]) -> None:
+        names = [photo.relative_to(self.top / "data/test").as_posix() for photo in photos]
+        folder = self.top / "wsol/metadata/test"
+        folder.mkdir(parents=True)
+        lines = {
+            "image_ids": names,
+            "class_labels": [f"{name},{int(name.startswith('tower'))}" for name in names],
+            "image_sizes": [f"{name},96,72" for name in names],
+            "localization": [f"{name},10,12,40,60" for name in names],
+        }
+        for name, each in lines.items():
+            (folder / f"{name}.txt").write_text("\n".join(each) + "\n")
+        for name, photo in zip(names, photos, strict=True):
+            copy = self.top / "wsol/test" / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(photo.read_bytes())
+        (self.top / "classes.csv").write_text("id,class\n" + "\n".join(f"{name},tower,none" for name in names) + "\n")
 
     def train(self, out: Path, data: Path | None = None, *, store: Path | None = None) -> list[object]:
         """The command that trains ``out``."""

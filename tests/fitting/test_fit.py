@@ -147,6 +147,23 @@ def test_the_same_seed_gives_the_same_bytes(tiny_training: Any, tiny_model: dips
     assert other.record.seed == 3
 
 
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("left", [(), (".config.toml.dips_tmp",), (".config.toml.a1b2c3d4", ".config.toml.dips_tmp")])
+def test_a_run_that_was_killed_before_its_settings_were_written_starts(
+    tiny_training: Any, monkeypatch: pytest.MonkeyPatch, left: tuple[str, ...], resume: bool
+) -> None:
+    run = tiny_training.folder / f"killed-{len(left)}-{resume}"
+    run.mkdir()
+    for name in left:
+        (run / name).write_text("[harv")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("dips.fitting.fit.prepare", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        tiny_training.fit(run.name, "train.epochs=0", resume=resume)
+    (run / "notes.txt").touch()
+    with pytest.raises(dips.RunError, match="nothing was changed"):
+        tiny_training.fit(run.name, "train.epochs=0", resume=resume)
+
+
 def test_runs_are_not_overwritten(tiny_training: Any, tiny_model: dips.Model) -> None:
     with pytest.raises(dips.RunError, match="--resume"):
         tiny_training.fit("run")

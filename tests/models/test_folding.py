@@ -74,3 +74,14 @@ def test_frozen_networks_use_it_on_the_cpu() -> None:
     frozen = FrozenNetworks(classifier, side=64).eval()
     torch.testing.assert_close(frozen.look(images).pooled, classifier.features(images), rtol=1e-3, atol=1e-4)
     assert frozen._fast is not None and set(frozen.state_dict()) == {f"classifier.{name}" for name in classifier.state_dict()}
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), 3e38])
+@torch.inference_mode()
+def test_weights_that_are_not_numbers_are_left_as_they_are(number: float) -> None:
+    """Who asks for their features says what is wrong with them."""
+    classifier = with_statistics("test_efficientnet")
+    first = next(module for module in classifier.modules() if isinstance(module, nn.Conv2d))
+    first.weight[0, 0] = number
+    _, pooled = FastCnn(classifier, 64).stages(torch.rand(1, 3, 64, 64))
+    assert not pooled.isfinite().all()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from dips.config import PredictConfig
 from dips.data.depth import Depth
 from dips.data.images import read_image
-from dips.errors import ConfigError, WeightsError
+from dips.errors import ConfigError, RunError, WeightsError
 from dips.models.classifier import Classifier
 from dips.models.frozen import FrozenNetworks
 from dips.models.linear_map import LinearMap
@@ -24,7 +24,7 @@ from dips.models.localizer import Localizer
 from dips.models.networks import TEMPER, Networks
 from dips.predict.prediction import Prediction
 from dips.predict.predictor import Predictor
-from dips.types import PhotoBatch
+from dips.types import Answer, Answerer, PhotoBatch
 
 from ..conftest import random_transformer
 
@@ -342,6 +342,40 @@ def test_the_batch_does_not_matter(tmp_path: Path, make_photo: MakePhoto, mode: 
     ):
         np.testing.assert_allclose(one.score_map, other.score_map, atol=1e-5)
         np.testing.assert_allclose(one.class_scores, other.class_scores, atol=1e-5)
+
+
+class Answers(Answerer):
+    """Answers every photo with one score, or one probability."""
+
+    def __init__(self, score: float, probability: float) -> None:
+        self.score, self.probability = score, probability
+
+    @property
+    def side(self) -> int:
+        return 8
+
+    def answer(self, batch: PhotoBatch) -> Answer:
+        maps, probabilities = np.zeros((len(batch), 4, 4), np.float32), np.zeros((len(batch), 3), np.float32)
+        maps[:, 1, 2], probabilities[:, 1] = self.score, self.probability
+        return Answer(maps, probabilities)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf"), 1.01, -0.5, 3e38])
+@pytest.mark.parametrize("tile", [0, 16])
+def test_answers_that_are_no_scores_are_refused(tmp_path: Path, make_photo: MakePhoto, number: float, tile: int) -> None:
+    photo = make_photo(tmp_path / "a.png", (40, 30))
+    for score, probability in ((number, 0.5), (0.5, number)):
+        config = dataclasses.replace(CONFIG, tile=tile)
+        damaged = Predictor(Answers(score, probability), config=config, classes=("a", "b", "c"), background=0)
+        with pytest.raises(RunError, match="not numbers from 0 to 1: its weights are damaged"):
+            damaged.photo(photo)
+
+
+def test_answers_may_be_rounded(tmp_path: Path, make_photo: MakePhoto) -> None:
+    photo = make_photo(tmp_path / "a.png", (40, 30))
+    rounded = float(np.nextafter(np.float32(1), np.float32(2)))
+    found = Predictor(Answers(rounded, rounded), config=CONFIG, classes=("a", "b", "c"), background=0).photo(photo)
+    assert found.label == "b" and found.record().label_score == 1 and found.score_map.max() <= 1
 
 
 def test_networks_are_in_evaluation_mode() -> None:

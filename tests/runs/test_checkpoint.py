@@ -38,7 +38,7 @@ def nets() -> StoredModel:
     localizer = Localizer("test_efficientnet", channels=(16, 8, 8, 4, 4))
     localizer.normalise.mean += 0.1  # constants of the run, not of the architecture
     localizer(torch.rand(2, 3, 64, 64))  # moves the running statistics
-    linear = LinearMaps((4, 6, 5), stages=2, outputs=3)
+    linear = LinearMaps((4, 6, 5), stages=2, outputs=1)
     for buffer in linear.buffers():
         buffer.copy_(torch.randn(buffer.shape))
     return StoredModel(Classifier("test_resnet", 2).eval(), linear, localizer.eval(), META)
@@ -80,7 +80,7 @@ def test_equal_outputs(tmp_path: Path, nets: StoredModel, unet: bool, maps: bool
         if loaded.localizer is not None and nets.localizer is not None:
             assert torch.equal(loaded.localizer(images), nets.localizer(images)) and not loaded.localizer.training
         if loaded.linear is not None and nets.linear is not None:
-            blocks, priors = [torch.rand(1, width, 3, 3) for width in (4, 6, 5)], torch.rand(1, 3)
+            blocks, priors = [torch.rand(1, width, 3, 3) for width in (4, 6, 5)], torch.rand(1, 1)
             for mode, count in (("accurate", 3), ("fast", 2)):
                 ours, theirs = loaded.linear.of(mode), nets.linear.of(mode)
                 assert torch.equal(ours(blocks[:count], priors), theirs(blocks[:count], priors))
@@ -89,15 +89,15 @@ def test_equal_outputs(tmp_path: Path, nets: StoredModel, unet: bool, maps: bool
     assert loaded.meta == META
 
 
-numbers = st.floats(allow_nan=False, allow_infinity=False)
+fractions = st.floats(0, 1)
 metas = st.builds(
     ModelMeta,
-    classes=st.tuples(st.text(), st.text()),
+    classes=st.tuples(st.text(), st.text()).filter(lambda names: names[0] != names[1]),
     background=st.none() | st.integers(0, 1),
-    thresholds=st.dictionaries(st.text(), st.dictionaries(st.text(), numbers, max_size=3), max_size=3),
-    mode=st.text(),
-    unet_share=numbers,
-    temper=numbers,
+    thresholds=st.dictionaries(st.text(), st.dictionaries(st.text(), fractions, max_size=3), max_size=3),
+    mode=st.sampled_from(["fast", "accurate", "unet"]),
+    unet_share=fractions,
+    temper=st.floats(0, exclude_min=True, allow_infinity=False),
     photo_side=st.integers(1, 2**53),
 )
 
@@ -106,7 +106,7 @@ metas = st.builds(
 @given(meta=metas)
 def test_any_description_survives(meta: ModelMeta, tmp_path_factory: pytest.TempPathFactory, nets: StoredModel) -> None:
     folder = tmp_path_factory.mktemp("meta")
-    save(folder, nets, localizer=None, meta=meta)
+    save(folder, nets, localizer=None, linear=None, meta=meta)
     assert read_model_record(folder).meta == meta
 
 
@@ -127,7 +127,7 @@ def test_the_file_says_how_to_build_and_use_the_networks(run: Path) -> None:
     saved = json.loads((run / "model.json").read_text())
     assert list(saved) == ["schema", "localizer", "classifier", "linear", "sha256", "meta"] and saved["schema"] == 2
     assert list(saved["meta"]) == ["classes", "background", "thresholds", "mode", "unet_share", "temper", "photo_side", "depth"]
-    assert saved["linear"] == {"channels": [4, 6, 5], "stages": 2, "outputs": 3}
+    assert saved["linear"] == {"channels": [4, 6, 5], "stages": 2, "outputs": 1}
     assert saved["localizer"] == {"encoder": "test_efficientnet", "channels": [16, 8, 8, 4, 4]}
 
 
@@ -156,12 +156,12 @@ def truncate(run: Path) -> None:
         (lambda run: (run / "model.json").write_text("[]"), r"model\.json is damaged .Expected `object`.*copy the run again"),
         (edit(lambda d: d.update(schema=99)), "another version of DiPS .schema 99.*copy the run again"),
         (edit(lambda d: d.pop("classifier")), "damaged .Object missing required field `classifier`"),
-        (edit(lambda d: d["classifier"].update(classes=3)), "do not make a model"),
+        (edit(lambda d: d["classifier"].update(classes=3)), "damaged .it names 2 classes, its classifier has 3"),
         (edit(lambda d: d["localizer"].update(encoder="resnet9999")), "do not make a model"),
         (edit(lambda d: d.update(classifier=None)), r"damaged .Expected `object`, got `null` - at `\$\.classifier`"),
         (edit(lambda d: d.pop("localizer")), "damaged .Object missing required field `localizer`"),
         (edit(lambda d: d.pop("linear")), "damaged .Object missing required field `linear`"),
-        (edit(lambda d: d["linear"].update(outputs=4)), "do not make a model"),
+        (edit(lambda d: d["linear"].update(outputs=4)), "damaged .it has 1 classes of objects, its linear maps have 4"),
         (edit(lambda d: d["linear"].update(channels=[4, 6])), "do not make a model"),
         (edit(lambda d: d["linear"].update(stages=3)), "do not make a model"),
         (edit(lambda d: d["meta"].update(thresholds=3)), r"damaged .*\$\.meta\.thresholds"),

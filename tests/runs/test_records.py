@@ -134,6 +134,44 @@ def test_every_key_of_a_model_is_needed_and_typed(tmp_path: Path, name: str) -> 
         read_model_record(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"classes": ["none", "tower", "mast"]}, "it names 3 classes, its classifier has 2"),
+        ({"classes": ["tower", "tower"]}, "its class names repeat"),
+        ({"classes": []}, "its background class is none of its classes"),
+        ({"background": 2}, "its background class is none of its classes"),
+        ({"background": -1}, "its background class is none of its classes"),
+        ({"background": None}, "it has 2 classes of objects, its linear maps have 1"),
+        ({"thresholds": {"fast": {"run": 1.5}}}, "Expected `float` <= 1.0"),
+        ({"thresholds": {"unet": {"v1": -0.1}}}, "Expected `float` >= 0.0"),
+        ({"mode": "slow"}, "Invalid enum value 'slow'"),
+        ({"photo_side": 0}, "Expected `int` >= 1"),
+        ({"temper": 0}, "Expected `float` > 0.0"),
+        ({"unet_share": 2}, "Expected `float` <= 1.0"),
+    ],
+)
+def test_a_model_that_contradicts_itself_is_damaged(tmp_path: Path, changed: dict[str, Any], words: str) -> None:
+    (tmp_path / "model.json").write_text(json.dumps({**MODEL, "meta": {**MODEL["meta"], **changed}}))
+    with pytest.raises(RunError, match=rf"model\.json is damaged \({words}.*; copy the run again"):
+        read_model_record(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"background": 2}, "its background class is none of its classes"),
+        ({"classes": ["tower", "tower"]}, "its class names repeat"),
+        ({"weights": {}}, "its weights lack those of the transformer"),
+        ({"weights": {"transformers": WEIGHTS}}, "its weights lack those of the transformer"),
+    ],
+)
+def test_a_run_that_contradicts_itself_is_damaged(tmp_path: Path, changed: dict[str, Any], words: str) -> None:
+    (tmp_path / "run.json").write_text(json.dumps({**RUN, **changed}))
+    with pytest.raises(RunError, match=rf"run\.json is damaged \({words}.*; copy the run again"):
+        read_run_record(tmp_path)
+
+
 def test_records_need_no_torch() -> None:
     code = "import sys; import dips.runs.identity; sys.exit(any(name in sys.modules for name in ('torch', 'onnxruntime')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -108,6 +108,76 @@ def test_a_folder_below_a_file(tmp_path: Path) -> None:
             raise AssertionError("not reached")
 
 
+LOCKS = pytest.mark.skipif(sys.platform == "win32", reason="locks of Unix")
+
+
+@LOCKS
+@pytest.mark.parametrize("left", [b"", b"half of", b"x" * 100_000])
+def test_what_a_kill_left_of_a_file_goes_when_it_is_written_again(tmp_path: Path, left: bytes) -> None:
+    before = set(tmp_path.iterdir())
+    with pytest.raises(ZeroDivisionError), atomic_file(tmp_path / "file") as file:
+        name = hidden(tmp_path)[0]
+        file.write("x")
+        raise ZeroDivisionError
+    assert set(tmp_path.iterdir()) == before
+    name.write_bytes(left)
+    with atomic_file(tmp_path / "file") as file:
+        file.write("whole")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", "whole")]
+
+
+@LOCKS
+def test_what_a_kill_left_of_a_folder_goes_when_it_is_made_again(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), new_folder(tmp_path / "one") as work:
+        raise ZeroDivisionError
+    (work / "deep").mkdir(parents=True)
+    (work / "deep" / "half").touch()
+    (work / "link").symlink_to(tmp_path)
+    with new_folder(tmp_path / "one") as again:
+        (again / "file").touch()
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")) == ["one", "one/file"]
+
+
+@LOCKS
+def test_what_another_program_is_writing_is_left_to_it(tmp_path: Path) -> None:
+    with atomic_file(tmp_path / "file") as first, new_folder(tmp_path / "one") as work:
+        (work / "mine").touch()
+        first.write("first")
+        with atomic_file(tmp_path / "file") as second:
+            second.write("second")
+        with pytest.raises(ZeroDivisionError), new_folder(tmp_path / "one"):
+            raise ZeroDivisionError
+        assert (tmp_path / "file").read_text() == "second"
+    assert (tmp_path / "file").read_text() == "first" and [p.name for p in (tmp_path / "one").iterdir()] == ["mine"]
+    assert hidden(tmp_path) == []
+
+
+@LOCKS
+@pytest.mark.parametrize("kind", ["symlink", "hardlink"])
+def test_a_file_that_someone_put_there_is_not_written_to(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(ZeroDivisionError), atomic_file(tmp_path / "file"):
+        name = hidden(tmp_path)[0]
+        raise ZeroDivisionError
+    (tmp_path / "other").write_text("other")
+    (name.symlink_to if kind == "symlink" else name.hardlink_to)(tmp_path / "other")
+    with atomic_file(tmp_path / "file") as file:
+        file.write("new")
+    assert (tmp_path / "file").read_text() == "new" and (tmp_path / "other").read_text() == "other"
+
+
+@LOCKS
+def test_a_disk_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", none)
+    with atomic_file(tmp_path / "file") as file:
+        file.write("new")
+    with new_folder(tmp_path / "one") as work:
+        (work / "x").touch()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "one"]
+
+
 @pytest.mark.parametrize("size", [0, 1, 3_000_001])
 def test_file_sha256(tmp_path: Path, size: int) -> None:
     data = bytes(range(256)) * (size // 256) + b"x" * (size % 256)

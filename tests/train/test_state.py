@@ -14,6 +14,7 @@ from torch import nn
 from dips.errors import RunError
 from dips.train.state import (
     Progress,
+    _checksum,
     append_metrics,
     flatten_optimizer,
     load_state,
@@ -55,7 +56,8 @@ def test_a_state_of_any_version_is_checked(tmp_path: Path) -> None:
         ('{"sums": [1]}', None),
         ("[]", None),
     ):
-        save_file({"model/a": torch.zeros(1)}, path, {"progress": text})
+        tensors = {"model/a": torch.zeros(1)}
+        save_file(tensors, path, {"progress": text, "sha256": _checksum(text, tensors)})
         if expected is None:
             with pytest.raises(RunError, match=r"resume\.safetensors cannot be resumed from .*remove it"):
                 load_state(path)
@@ -68,6 +70,23 @@ def test_damaged_state_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "resume.safetensors"
     path.write_bytes(content)
     with pytest.raises(RunError, match=r"resume\.safetensors.*remove it"):
+        load_state(path)
+
+
+@pytest.mark.parametrize("where", ["number", "last", "progress", "none"])
+def test_a_state_that_changed_on_the_disk_is_named(tmp_path: Path, where: str) -> None:
+    path = tmp_path / "resume.safetensors"
+    save_state(path, Progress(epoch=3), {"model": {"a": torch.ones(4)}, "optimizer": {"0.step": torch.tensor(7.0)}})
+    data = path.read_bytes()
+    if where == "none":
+        save_file({"model/a": torch.ones(4)}, path, {"progress": '{"epoch": 3}'})
+    elif where == "progress":
+        path.write_bytes(data.replace(b'\\"epoch\\": 3', b'\\"epoch\\": 4'))
+    else:
+        at = data.rindex(torch.tensor(7.0).numpy().tobytes()) if where == "number" else len(data) - 1
+        path.write_bytes(data[:at] + bytes([data[at] ^ 64]) + data[at + 1 :])
+    assert path.read_bytes() != data
+    with pytest.raises(RunError, match=r"resume\.safetensors cannot be resumed from .*remove it and train from the start"):
         load_state(path)
 
 

@@ -40,7 +40,7 @@ def build_classifier(study: Study, classes: int, kind: type[Kind]) -> Kind:
 
     Raises:
         ConfigError: what is pooled is not the mean of the feature map, so that class activations would not add up to scores.
-        WeightsError: the study's weights are missing or do not fit.
+        WeightsError: the study's weights are missing, do not fit or give features that are not finite.
     """
     try:
         classifier = cast(Kind, kind.from_weights(study.cnn, classes, stride=STRIDE))
@@ -50,6 +50,8 @@ def build_classifier(study: Study, classes: int, kind: type[Kind]) -> Kind:
     with torch.no_grad():
         image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
         pooled, mean = classifier.features(image), classifier.feature_map(image).mean((2, 3))
+    if not bool(pooled.isfinite().all() and mean.isfinite().all()):
+        raise WeightsError(f"the features of {study.cnn.arch} are not finite; check the weights (--weights)")
     if pooled.shape != mean.shape or not torch.allclose(pooled, mean, atol=1e-3 * float(mean.abs().max())):
         raise ConfigError(
             f"classifier.arch: {study.cnn.arch} has layers between its feature map and its pooled features, so it has no class "

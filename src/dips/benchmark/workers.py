@@ -6,13 +6,16 @@ In: photos with the names of their maps. Out: what accumulators count, in the ph
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 
 import cv2
 
@@ -145,6 +148,14 @@ def _begin(measure: Callable[[Sequence[Job]], ChunkResult]) -> None:
     """Prepare a process; each of several has one core."""
     cv2.setNumThreads(1)
     _MEASURE.append(measure)
+    if (parent := multiprocessing.parent_process()) is not None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: BaseProcess) -> None:
+    """End this process when the one that started it is gone: one that was killed can no longer say so."""
+    parent.join()
+    os._exit(1)
 
 
 def _measure_there(jobs: Sequence[Job]) -> ChunkResult:

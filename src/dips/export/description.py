@@ -67,12 +67,16 @@ class Description(Record, frozen=True, kw_only=True, forbid_unknown_fields=True)
         """Check what types cannot say.
 
         Raises:
-            ValueError: class names that repeat, a background class that is none of them, or a setting out of its range.
+            ValueError: class names that repeat, a background class that is none of them, weights of which something is missing,
+                or a setting out of its range.
         """
         if len(set(self.classes)) < len(self.classes):
             raise ValueError("its class names repeat")
         if self.background is not None and not 0 <= self.background < len(self.classes):
             raise ValueError("its background class is none of its classes")
+        for role, item in self.weights.items():
+            if missing := [name for name in ("arch", "note", "licence") if name not in item]:
+                raise ValueError(f"of the weights '{role}' it lacks {', '.join(missing)}")
         try:
             _ = self.predict
         except ConfigError as error:

@@ -7,6 +7,7 @@ torch's.
 from __future__ import annotations
 
 import dataclasses
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -97,10 +98,10 @@ def export_onnx(
     data = to_bytes(networks, about)
     check = compare_answers(networks, OnnxNetworks(data, str(path), "cpu"), photos)
     if not (check.score_map <= tolerance and check.probabilities <= tolerance):  # NaN is refused, too
-        raise RunError(
-            f"{path} was not written: {check.line()}, which is more than the tolerance of {tolerance:g}; "
-            "report it, or accept it with --tolerance"
-        )
+        remedy = "report it, or accept it with --tolerance"
+        if not (math.isfinite(check.score_map) and math.isfinite(check.probabilities)):
+            remedy = "the model's weights are damaged, or too large: copy it again, or train again"
+        raise RunError(f"{path} was not written: {check.line()}, which is more than the tolerance of {tolerance:g}; {remedy}")
     if calibration:
         small = msgspec.structs.replace(about, precision="int8")
         data = _describe(to_int8(data, about.side, calibration, about.depth), small)
@@ -149,8 +150,9 @@ def to_bytes(networks: Networks, about: Description) -> bytes:
     # the trace is of photos above the side, else torch would have another for squares; the file's operators hold for all sizes
     sizes = {0: Dim("batch"), 1: Dim("height", min=side + 1), 2: Dim("width", min=side + 1), 3: Dim.STATIC}
     with warnings.catch_warnings(), torch.no_grad():
-        for category in (DeprecationWarning, FutureWarning):
-            warnings.simplefilter("ignore", category)  # the exporter itself uses what torch calls deprecated
+        # the exporter itself uses what torch calls deprecated, and folds weights that may overflow; answers are compared later
+        for category in (DeprecationWarning, FutureWarning, RuntimeWarning):
+            warnings.simplefilter("ignore", category)
         try:
             traced = torch.export.export(graph, (sample,), dynamic_shapes=(sizes,)).run_decompositions(ANTIALIASED)
             program = torch.onnx.export(

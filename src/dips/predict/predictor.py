@@ -24,7 +24,7 @@ from dips.data.images import ByteImage, image_size, read_shown, resize_image
 from dips.data.scale import depth_of
 from dips.data.split import spread
 from dips.data.windows import PhotoWindows, open_photo
-from dips.errors import ConfigError, ImageError
+from dips.errors import ConfigError, ImageError, RunError
 from dips.predict.inputs import Picture
 from dips.predict.prediction import Prediction
 from dips.scoremaps.tiles import Blend, ClassVote, Tiles
@@ -39,6 +39,7 @@ def _windows(photo: Picture, scale: Scale | None) -> AbstractContextManager[Phot
 
 
 _MUCH_LARGER, _LOOKED_AT = 2.5, 20  # times the side of training photos; photos whose size is looked at
+_ROUNDING = 4e-7  # by which a sum of 32-bit numbers may leave [0, 1]
 TILED_MIN_SCORE = 0.6  # measured: docs/results.md
 
 
@@ -185,7 +186,14 @@ class Predictor:
             yield from zip(views, answer.maps, answer.probabilities, strict=True)
 
     def _answer(self, squares: Sequence[ByteImage]) -> Answer:
-        return self.networks.answer(PhotoBatch(np.stack(squares)))
+        answer = self.networks.answer(PhotoBatch(np.stack(squares)))
+        for values in (answer.maps, answer.probabilities):
+            if not (values.min() >= -_ROUNDING and values.max() <= 1 + _ROUNDING):  # NaN is not
+                raise RunError(
+                    "the model answers with scores that are not numbers from 0 to 1: its weights are damaged, or too large for "
+                    "this device; copy the model again, try --device cpu, or train again"
+                )
+        return answer
 
     def _square(self, photo: ByteImage) -> ByteImage:
         return resize_image(photo, (self.networks.side, self.networks.side))

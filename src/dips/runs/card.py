@@ -21,6 +21,7 @@ def write_card(path: Path, record: RunRecord, evaluation: Mapping[str, Any] | No
     if record.background is not None:
         background = f"photos of `{record.classes[record.background]}` show no object"
     seconds, by_class = record.seconds.harvest + record.seconds.training, record.class_accuracy
+    device = record.environment.get("device", "an unknown device")
     lines = [
         "# A DiPS localizer",
         "",
@@ -34,7 +35,7 @@ def write_card(path: Path, record: RunRecord, evaluation: Mapping[str, Any] | No
         f"- **Validation:** {_numbers({**record.validation, **record.accuracy})} (percent)",
         *([] if by_class is None else [f"- **Class right on validation:** {by_class.words()}"]),
         *_measured(evaluation),
-        f"- **Seed:** {record.seed}; {seconds:.0f} s of harvest and training on {record.environment['device']}",
+        f"- **Seed:** {record.seed}; {seconds:.0f} s of harvest and training on {device}",
         "",
         "## Weights it started from",
         "",

@@ -9,7 +9,7 @@ from dips.config import Config, load_config, require_prediction
 from dips.errors import ConfigError, RunError
 from dips.export.description import is_onnx, read_description
 from dips.runs.records import CONFIG, MODEL, REMEDY, read_model_record
-from dips.system.files import as_text, file_sha256
+from dips.system.files import as_text, file_sha256, is_temporary
 from dips.system.journal import refuse_other_work
 
 __all__ = ["class_names", "identity", "require_new_run", "run_config"]
@@ -54,7 +54,8 @@ def require_new_run(run: Path, config: Config, *, resume: bool) -> None:
         RunError: there is something else, or, without ``resume``, anything at all.
     """
     settings = run / CONFIG
-    if not run.exists() or (run.is_dir() and not any(run.iterdir())):
+    # a kill before the settings were written leaves nothing but a temporary file
+    if not run.exists() or (run.is_dir() and all(is_temporary(path) for path in run.iterdir())):
         return
     if not resume:
         raise RunError(f"{run} already exists; nothing was changed. Choose another --out, or continue it with --resume")

@@ -7,7 +7,7 @@ what came out. :mod:`dips.fitting.fit` writes both.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -24,6 +24,16 @@ __all__ += ["read_model_record", "read_run_record"]
 
 CONFIG, MODEL, RUN = "config.toml", "model.json", "run.json"
 REMEDY = "copy the run again, or train again with another --out"
+
+
+_Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
+def _check_classes(classes: tuple[str, ...], background: int | None) -> None:
+    if len(set(classes)) < len(classes):
+        raise ValueError("its class names repeat")
+    if background is not None and not 0 <= background < len(classes):
+        raise ValueError("its background class is none of its classes")
 
 
 class LocalizerShape(Record, frozen=True, kw_only=True):
@@ -70,12 +80,20 @@ class ModelMeta(Record, frozen=True, kw_only=True):
 
     classes: tuple[str, ...]
     background: int | None
-    thresholds: dict[str, dict[str, float]]
-    mode: str
-    unet_share: float
-    temper: float
-    photo_side: int
+    thresholds: dict[str, dict[str, _Fraction]]
+    mode: Literal["fast", "accurate", "unet"]
+    unet_share: _Fraction
+    temper: Annotated[float, msgspec.Meta(gt=0)]
+    photo_side: Annotated[int, msgspec.Meta(ge=1)]
     depth: Depth = Depth()
+
+    def __post_init__(self) -> None:
+        """Check what types cannot say.
+
+        Raises:
+            ValueError: class names that repeat, or a background class that is none of them.
+        """
+        _check_classes(self.classes, self.background)
 
 
 class ModelRecord(Record, frozen=True, kw_only=True):
@@ -87,6 +105,19 @@ class ModelRecord(Record, frozen=True, kw_only=True):
     linear: LinearShape | None
     sha256: str
     meta: ModelMeta
+
+    def __post_init__(self) -> None:
+        """Check that the networks are for these classes.
+
+        Raises:
+            ValueError: they are not.
+        """
+        count = len(self.meta.classes)
+        if self.classifier.classes != count:
+            raise ValueError(f"it names {count} classes, its classifier has {self.classifier.classes}")
+        objects = count - (self.meta.background is not None)
+        if self.linear is not None and self.linear.outputs != objects:
+            raise ValueError(f"it has {objects} classes of objects, its linear maps have {self.linear.outputs}")
 
 
 class PhotoCounts(Record, frozen=True, kw_only=True):
@@ -151,6 +182,16 @@ class RunRecord(Record, frozen=True, kw_only=True):
     seed: int
     seconds: RunSeconds
     environment: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        """Check what types cannot say.
+
+        Raises:
+            ValueError: class names that repeat, a background class that is none of them, or no transformer among the weights.
+        """
+        _check_classes(self.classes, self.background)
+        if "transformer" not in self.weights:
+            raise ValueError("its weights lack those of the transformer")
 
 
 def read_model_record(run: Path) -> ModelRecord:

@@ -7,9 +7,10 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import IO, Any
@@ -48,15 +49,23 @@ def file_sha256(path: Path) -> str:
 def atomic_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """Write ``path`` whole or not at all: a temporary file beside it is renamed if the block ends without error.
 
+    What a kill leaves of it is taken by whoever writes ``path`` next.
+
     Text that UTF-8 cannot hold is written as the escape that JSON uses, too.
 
     Raises:
         RunError: there is no space, or the folder cannot be written.
     """
-    temporary = None
+    temporary = lock = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        left = _left_over(path)
+        lock = _claim(left)
+        if lock is None:
+            number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        else:
+            os.ftruncate(lock, 0)
+            number, name = os.dup(lock), str(left)
         temporary = Path(name)
         binary = "b" in mode
         errors = None if binary else "backslashreplace"
@@ -64,14 +73,69 @@ def atomic_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())  # mkstemp gives access to the owner only
+        temporary.chmod(0o666 & ~_umask())  # it gives access to the owner only
         os.replace(temporary, path)
+        temporary = None
     except OSError as error:
         remedy = "choose a shorter name" if error.errno == errno.ENAMETOOLONG else "free some space or choose another folder"
         raise RunError(f"cannot write {path}: {error.strerror or error}; {remedy}") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def _left_over(path: Path) -> Path:
+    """Return what ``path`` is called until it is whole: always the same, so that a kill leaves nothing that stays."""
+    return path.with_name(f".{path.name}.dips_tmp")
+
+
+def _claim(path: Path, *, folder: bool = False) -> int | None:
+    """Make a file or folder, or take the one that a killed program left; return it open and locked.
+
+    Returns:
+        its descriptor, until whose end nobody else takes it; None where another program is writing it, where it is not this
+        user's own, or where the system or the disk has no locks: then it needs another name.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    number = None
+    try:
+        if folder:
+            with suppress(FileExistsError):
+                path.mkdir(0o700)
+        number = os.open(path, os.O_NOFOLLOW | (os.O_DIRECTORY if folder else os.O_RDWR | os.O_CREAT), 0o600)
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError:
+            path.rmdir() if folder else path.unlink()
+            raise
+        found = os.fstat(number)
+        is_own = found.st_uid == os.geteuid() and (folder or (stat.S_ISREG(found.st_mode) and found.st_nlink == 1))
+        if is_own and _is_at(path, number):
+            claimed, number = number, None
+            return claimed
+        return None
+    except OSError:  # whatever is wrong with the folder is said where another name is tried
+        return None
+    finally:
+        if number is not None:
+            os.close(number)
+
+
+def _is_at(path: Path, number: int) -> bool:
+    """Return whether an open file or folder is still called ``path``: another program may have given it its last name."""
+    try:
+        there = os.lstat(path)
+    except OSError:
+        return False
+    here = os.fstat(number)
+    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
 
 
 def is_temporary(path: Path) -> bool:
@@ -162,19 +226,30 @@ def new_folder(path: Path) -> Iterator[Path]:
     """
     if path.exists():
         raise RunError(f"{path} already exists; nothing was changed. Choose another folder or remove it")
+    lock = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        work = _left_over(path)
+        lock = _claim(work, folder=True)
+        if lock is None:
+            work = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        for left in list(work.iterdir()):
+            shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
     except OSError as error:
+        if lock is not None:
+            os.close(lock)
         raise RunError(f"cannot write {path}: {error.strerror or error}; choose another folder") from error
     try:
         yield work
-        work.chmod(0o777 & ~_umask())  # mkdtemp gives access to the owner only
+        work.chmod(0o777 & ~_umask())  # it gives access to the owner only
         os.replace(work, path)
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror or error}; free some space or choose another folder") from error
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        if lock is None or _is_at(work, lock):
+            shutil.rmtree(work, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
 
 
 def as_text(name: str) -> str:

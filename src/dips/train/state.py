@@ -7,9 +7,11 @@ the epoch and the step.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -89,8 +91,18 @@ def save_state(path: Path, progress: Progress, parts: dict[str, dict[str, Tensor
         for part, values in parts.items()
         for name, value in values.items()
     }
+    text = json.dumps(asdict(progress))
     with atomic_file(path, "wb") as file:
-        file.write(save(tensors, {"progress": json.dumps(asdict(progress))}))
+        file.write(save(tensors, {"progress": text, "sha256": _checksum(text, tensors)}))
+
+
+def _checksum(progress: str, tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of the scalars and of tensors on the CPU."""
+    digest = hashlib.sha256(progress.encode())
+    for name in sorted(tensors):
+        digest.update(f"{name} {tuple(tensors[name].shape)}".encode())
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def load_state(path: Path) -> tuple[Progress, dict[str, dict[str, Tensor]]]:
@@ -99,16 +111,22 @@ def load_state(path: Path) -> tuple[Progress, dict[str, dict[str, Tensor]]]:
     Raises:
         RunError: the file is damaged.
     """
-    parts: dict[str, dict[str, Tensor]] = {}
+    tensors: dict[str, Tensor] = {}
     try:
         with safe_open(path, framework="pt") as file:
             # Python's JSON, as validation may have given NaN, which no other reads
-            progress = msgspec.convert(json.loads(file.metadata()["progress"]), Progress)
+            notes = file.metadata()
+            progress = msgspec.convert(json.loads(notes["progress"]), Progress)
             for key in file.keys():  # noqa: SIM118 - not a dict
-                part, _, name = key.partition("/")
-                parts.setdefault(part, {})[name] = file.get_tensor(key)
+                tensors[key] = file.get_tensor(key)
+            if _checksum(notes["progress"], tensors) != notes["sha256"]:
+                raise ValueError("its checksum is another")
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError, msgspec.ValidationError) as error:
         raise RunError(f"{path} cannot be resumed from ({error}); remove it and train from the start") from error
+    parts: dict[str, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        part, _, name = key.partition("/")
+        parts.setdefault(part, {})[name] = value
     return progress, parts
 
 
