@@ -266,7 +266,7 @@ def test_evaluation_of_all_splits_and_of_none(tiny_model: dips.Model, data: Path
     shutil.copytree(data / "test" / "tower", tmp_path / "new" / "tower")
     result = tiny_model.evaluate(tmp_path / "new", split=None)
     assert result["n_boxed"] == 0 and result["max_box_acc_v2"] is None and result["top1_cls"] is not None
-    with pytest.raises(dips.DataError, match="split 'all'"):
+    with pytest.raises(dips.DataError, match="--split all"):
         tiny_model.evaluate(tmp_path / "new")
 
 

@@ -407,7 +407,7 @@ def test_maps_of_other_photos(scored: Case, tmp_path: Path) -> None:
     write_maps(tmp_path / "maps", {**scored.values, "val/owl/stray.jpg": smooth(0)})
     with pytest.raises(
         DataError,
-        match=r"has 1 maps of photos that .* does not list in this split, or second ones of a photo: val/owl/stray\.jpg\.npy",
+        match=r"has 1 map of photos that .* does not list in this split, or second ones of a photo: val/owl/stray\.jpg\.npy",
     ):
         score_maps(tmp_path / "maps", scored.data, split="val")
     assert alike(

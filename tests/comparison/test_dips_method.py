@@ -89,7 +89,7 @@ def test_problems_of_the_training_photos_are_told_once(
     said = capfd.readouterr().err
     assert said.count("broken.jpg") == 1 and said.count("no photos in this folder") == 1
     kept = json.loads((tmp_path / "out" / "seed-0" / "dips" / "run" / "run.json").read_text())["problems"]
-    assert {Path(item["path"]).name for item in kept} == {"broken.jpg", "empty"}
+    assert {Path(item["path"]).name for item in kept} == {"broken.jpg", "empty", "train"}, "the folder: a class has few photos"
 
 
 def test_without_linear_maps_only_the_unet_is_there(run: Compare) -> None:

@@ -50,8 +50,8 @@ def test_boxes_that_fit(photo: tuple[list[list[float]], Size | None, Size | None
         (([[0, 0, 90, 30], [5, 5, 9, 9]], (64, 48), (64, 48)), "1 of its 2 boxes reach beyond the photo (64 x 48)"),
         (([[-30, 5, 30, 30], [5, 5, 9, 9]], None, (64, 48)), "1 of its 2 boxes reach beyond"),
         (([[5, -9, 30, 300]], (64, 48), None), "its only box reaches beyond"),
-        (([[0.1, 0.1, 0.4, 0.5], [5, 5, 9, 9]], (64, 48), None), "1 of its 2 boxes are below a pixel"),
-        (([[5, 5, 9, 5.5], [5, 5, 5.5, 9]], None, (64, 48)), "2 of its 2 boxes are below a pixel"),
+        (([[0.1, 0.1, 0.4, 0.5], [5, 5, 9, 9]], (64, 48), None), "1 of its 2 boxes are smaller than a pixel"),
+        (([[5, 5, 9, 5.5], [5, 5, 5.5, 9]], None, (64, 48)), "2 of its 2 boxes are smaller than a pixel"),
     ],
 )
 def test_a_photo_whose_boxes_do_not_fit(photo: tuple[list[list[float]], Size | None, Size | None], words: str) -> None:

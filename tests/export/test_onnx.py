@@ -51,7 +51,7 @@ def test_batch_and_size_are_free(
     else:
         networks, data = export(mode, flip=False)
     exported = OnnxNetworks(data, "it", "cpu")
-    assert exported.side == networks.side == {"all": 192, "fast": 40, "accurate": 192, "unet": 50}[mode]
+    assert exported.side == networks.side == {"all": 144, "fast": 40, "accurate": 144, "unet": 50}[mode]
     generator = np.random.default_rng(0)
     for count, height, width in ((1, networks.side, networks.side), (3, 200, 131), (2, 20, 30), (1, 1, 300), (1, 50, 50)):
         coarse = generator.integers(0, 256, (count, 5, 5, 3), np.uint8)

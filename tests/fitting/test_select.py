@@ -168,7 +168,7 @@ def test_thresholds_are_chosen_on_a_spread_of_photos(
 ) -> None:
     monkeypatch.setattr(select, "_MAX_PHOTOS", 1)
     _, result = train_parts(parts, tmp_path, config=plain_config)
-    assert "ground-truth boxes of 1 validation photos" in result.selection
+    assert "ground-truth boxes of 1 validation photo" in result.selection
     monkeypatch.setattr(select, "_MAX_PHOTOS", 3)
     assert spread(list(range(10)), select._MAX_PHOTOS) == [0, 3, 6] and spread([5, 6], select._MAX_PHOTOS) == [5, 6]
 

@@ -124,7 +124,7 @@ def test_fit_is_deterministic() -> None:
     ("features", "labels", "message"),
     [
         (torch.ones(0, 3), torch.zeros(0, dtype=torch.long), "cannot fit"),
-        (torch.ones(2, 3), torch.tensor([0, 5]), "there are 3 classes"),
+        (torch.ones(2, 3), torch.tensor([0, 5]), "labels run from 0 to 5, but the number of classes is 3"),
         (torch.full((2, 3), float("nan")), torch.tensor([0, 1]), "not finite"),
         (torch.ones(2, 3), torch.tensor([0, 1, 2]), "cannot fit"),
     ],

@@ -81,7 +81,7 @@ def test_photos_that_have_gone_are_counted_and_the_page_is_written(predicted: Pa
     for path in (predicted.parent / "photos" / "tower").iterdir():
         path.unlink()
     section = prediction_section(predicted)
-    assert section.pictures == 2 and section.missing.startswith("4 of the 6 photos to be shown are not where")
+    assert section.pictures == 2 and section.missing.startswith("not where predicted: 4 of 6 photos to be shown")
     assert "Some pictures are missing" in write_folder_report(predicted).read_text(encoding="utf-8")
 
 

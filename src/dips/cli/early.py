@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from dips.errors import RunError
@@ -27,6 +28,7 @@ def require_model(
         data: what it is evaluated on, with its ``split``.
 
     Raises:
+        ModuleNotFoundError: a run is to be opened, and torch is not installed.
         DipsError: something does not exist, or a setting is wrong.
     """
     from dips.config import load_config, require_prediction
@@ -38,6 +40,7 @@ def require_model(
         require_prediction(settings or ())
         load_config(None, settings or ())
     else:
+        _require_torch()
         run_config(run, settings or ())
     _require_others(weights, device, data, split)
 
@@ -59,16 +62,23 @@ def require_training(
         out: the run folder to create, or with ``resume`` to continue.
 
     Raises:
+        ModuleNotFoundError: torch is not installed.
         DipsError: something does not exist, or a setting is wrong.
     """
     from dips.config import load_config
     from dips.runs.identity import require_new_run
 
+    _require_torch()
     config = load_config(recipe, settings or ())
     config.check()
     if out is not None and first_process():
         require_new_run(out, config, resume=resume)
     _require_others(weights, device, data, split)
+
+
+def _require_torch() -> None:
+    if find_spec("torch") is None:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
 
 
 def _require_others(weights: Sequence[str] | None, device: str, data: Path | None, split: str | None) -> None:

@@ -31,8 +31,8 @@ class Found:
 
     >>> found = Found()
     >>> found.add("none", "none", 0)
-    >>> found.remark()[:58]
-    "no photo shows an object: 1 of 1 is predicted as 'none'. If"
+    >>> found.remark().split(". ")[0]
+    "no photo shows an object: 1 of 1 is predicted as 'none'"
     """
 
     photos: int = 0
