@@ -170,7 +170,7 @@ class Sample:
 class Severity(IntEnum):
     """How much a problem of the data matters: the smaller, the more."""
 
-    STOPS = 0  # nothing is trained before it is mended
+    STOPS = 0  # the data is not used before it is mended
     SPOILS = 1  # what is learned or measured is wrong
     LOST = 2  # something is left out, or unknown
     ODD = 3  # used as it is

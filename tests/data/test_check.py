@@ -169,11 +169,28 @@ def test_what_spoils_the_result_comes_first_and_notes_last(class_folders: Path, 
     for name in ("a.heic", "b.mp4"):
         (train / "tower" / name).touch()
     lines = check_data(class_folders).render().splitlines()
-    start = next(number for number, line in enumerate(lines) if "problems (ERROR stops training; " in line)
+    start = next(number for number, line in enumerate(lines) if "problems (ERROR must be mended first; " in line)
     marks = [line.split()[0] for line in lines[start + 1 : -1]]
     assert marks == ["!!", "!!", "!", "!", "!", "!", "-"] and "7 problems" in lines[start]
     assert "loose.jpg; move it into the folder of its class" in "".join(lines)
     assert "; left out: 1 photo that cannot be read, 3 other files; " in lines[-1]
+
+
+@pytest.mark.parametrize("place", ["annotations/instances_default.json", "list.json", "images/x.coco.json"])
+def test_a_list_and_its_photos_have_short_paths(tmp_path: Path, make_photo: MakePhoto, place: str) -> None:
+    for number in range(3):
+        make_photo(tmp_path / "images" / f"{number}.jpg", seed=number)
+    (tmp_path / "images" / "2.jpg").write_text("no photo")
+    path = tmp_path / place
+    path.parent.mkdir(exist_ok=True)
+    box = {"image_id": 0, "category_id": 1, "bbox": [0, 0, 9, 9]}
+    images = [{"id": n, "file_name": f"{n}.jpg"} for n in range(4)]
+    path.write_text(json.dumps({"images": images, "categories": [{"id": 1, "name": "tower"}], "annotations": [box]}))
+    first, *lines = check_data(path).render().splitlines()
+    assert first == str(path) and not any(str(tmp_path) in line for line in lines)
+    inside = "" if "x.coco" in place else "images/"
+    assert any(line.startswith(f"  ! {inside}2.jpg: ") for line in lines)
+    assert any(line.startswith(f"  ! {place.removeprefix('images/')}: 1 listed photo does not exist in ") for line in lines)
 
 
 def test_why_training_is_impossible_is_one_line(class_folders: Path) -> None:

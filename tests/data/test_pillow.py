@@ -80,6 +80,14 @@ def test_a_link_to_a_photo_that_is_gone(tmp_path: Path, target: str) -> None:
             read(tmp_path / "x.jpg")
 
 
+def test_a_file_that_cannot_be_opened_has_a_remedy(tmp_path: Path) -> None:
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    (tmp_path / "folder.jpg").mkdir()
+    for name in ("loop.jpg", "folder.jpg"):
+        with pytest.raises(ImageError, match=rf"{name} cannot be opened: .*; allow it to be read, or remove it$"):
+            read_image(tmp_path / name)
+
+
 def test_damaged_exif_says_nothing_on_the_screen(tmp_path: Path) -> None:
     tiff = b"II*\x00\x08\x00\x00\x00"
     for number, exif in enumerate(

@@ -38,11 +38,13 @@ def test_paths_are_relative_to_a_folder() -> None:
     problems = [
         Problem(top / "a.jpg", f"is the same photo as {top / 'b' / 'c.jpg'}, not /data/y.jpg"),
         Problem(top, "has few photos"),
+        Problem(top / "x.csv", f"not in {top}, but in {top}2/a and {top / 'b'}"),
         Problem(Path("/data/other.jpg"), "is empty"),
     ]
     assert told(problems, folder=top) == [
         f"! a.jpg: is the same photo as {Path('b/c.jpg')}, not /data/y.jpg",
         "! has few photos",
+        f"! x.csv: not in x, but in {top}2/a and b",
         f"! {Path('/data/other.jpg')}: is empty",
     ]
     assert told(problems, folder=Path("/"))[0].startswith(f"! {top / 'a.jpg'}: "), "the root is no folder of data"

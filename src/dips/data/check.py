@@ -27,7 +27,7 @@ from dips.types import DataSet, Problem, Sample, Severity
 __all__ = ["DataReport", "SplitReport", "check_data"]
 
 _PHOTOS_AT_A_TIME = 256
-_LEGEND = "ERROR stops training; !! spoils what is learned or measured; ! left out or odd; - a note"
+_LEGEND = "ERROR must be mended first; !! spoils what is learned or measured; ! left out or odd; - a note"
 _TINY = 16  # pixels; a photo with a shorter side is a thumbnail or an icon
 
 
@@ -42,8 +42,7 @@ class SplitReport:
         unreadable: per class name, how many more there are that could not be decoded; only classes with such.
         background: the class without object, if there is one.
         unlabelled: photos without a class.
-        boxed: photos with known ground-truth boxes, including those known to have none, which are ``bare``.
-        boxes: their number.
+        boxed: photos with known ground-truth boxes, of which ``bare`` are known to have none; ``boxes`` counts the boxes.
         masked: photos with ground-truth masks.
         sizes: ``(width, height)`` of the smallest, the median and the largest photo, by area.
     """
@@ -76,7 +75,7 @@ class DataReport:
 
     >>> print(DataReport(Path("data"), (), (Problem(Path("data"), "no photos found", Severity.STOPS),), "").render())
     data
-      1 problem (ERROR stops training; !! spoils what is learned or measured; ! left out or odd; - a note):
+      1 problem (ERROR must be mended first; !! spoils what is learned or measured; ! left out or odd; - a note):
       ERROR data: no photos found
     not usable yet: 0 photos; first mend what is marked ERROR
     """
@@ -98,8 +97,9 @@ class DataReport:
 
     def render(self, *, most: int = 20) -> str:
         """Return the report as plain text, with at most ``most`` classes per split and ``most`` problems."""
-        top = Path(os.path.abspath(self.path.expanduser()))
-        folder = top.parent if top.is_file() else top
+        folder = _absolute(self.path)
+        if folder.is_file():  # a list, whose photos may lie beside it
+            folder = Path(os.path.commonpath([folder.parent, *(split.root for split in self.splits)]))
         lines = [str(self.path)]
         for split in self.splits:
             lines += _render_split(split, folder, most)
@@ -119,10 +119,8 @@ class DataReport:
         use = "usable for prediction and evaluation" if self.untrainable else "usable for training"
         use = use if self.usable else "not usable yet"
         line = f"{use}: {counted(used, 'photo')}{'; left out: ' if left_out else ''}{', '.join(left_out)}"
-        if not self.usable:
-            line += "; first mend what is marked ERROR"
-        elif any(problem.severity is Severity.SPOILS for problem in self.problems):
-            line += "; first look at what is marked !!"
+        if self.problems and self.problems[0].severity <= Severity.SPOILS:
+            line += f"; first {'look at what is marked !!' if self.usable else 'mend what is marked ERROR'}"
         return [line, *([f"not for training: {self.untrainable}"] if self.untrainable else [])]
 
 
@@ -146,16 +144,12 @@ def check_data(
     parts: dict[str, DataSet] = {}
     untrainable = "" if {"train", "all"} & set(names) else f"there is no training split, only {', '.join(names)}"
     for name in names:
+        split = None if name == "all" else name
         try:
-            dataset = load_data(
-                path,
-                split=None if name == "all" else name,
-                background_class=background_class,
-                label_column=label_column,
-                strict=False,
-            )
+            dataset = load_data(path, split=split, background_class=background_class, label_column=label_column, strict=False)
         except DataError as error:
-            problems.append(Problem(Path(path), "; ".join(map(str.strip, str(error).splitlines())), Severity.STOPS))
+            message = "; ".join(map(str.strip, str(error).splitlines()))
+            problems.append(Problem(_absolute(Path(path)), message, Severity.STOPS))
             continue
         problems += dataset.problems
         photos: list[tuple[Sample, Size]] = []
@@ -179,10 +173,16 @@ def check_data(
         try:
             problems += _check_classes(train, parts.get("val"), copies)
         except DataError as error:
-            untrainable = str(error).splitlines()[0]  # the others are problems that are told anyway
+            untrainable = (
+                str(error).splitlines()[0].removeprefix(f"{train.root}: ")
+            )  # the others are problems that are told anyway
     leaks = copy_problems({name: part.samples for name, part in parts.items()}, copies)
     in_order = sorted(dict.fromkeys((*leaks, *problems)), key=lambda problem: problem.severity)
     return DataReport(Path(path), tuple(splits), tuple(in_order), untrainable)
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path.expanduser()))
 
 
 def _decode_all(samples: Sequence[Sample], workers: int) -> Iterator[tuple[Size, Shown | None] | Problem]:

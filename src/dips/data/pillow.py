@@ -171,7 +171,8 @@ def unreadable(path: str | Path, error: Exception) -> ImageError:
         gone = f"is a link to {as_text(os.readlink(path))}, which does not exist"
         return ImageError(f"{path} {gone}; copy the photo itself here, or remove the link")
     if isinstance(error, OSError) and error.strerror:
-        return ImageError(f"{path} cannot be opened: {error.strerror}")
+        remedy = "" if ";" in error.strerror else "; allow it to be read, or remove it"
+        return ImageError(f"{path} cannot be opened: {error.strerror}{remedy}")
     if isinstance(error, UnidentifiedImageError):
         return ImageError(f"{path} is not a photo that can be read: {error}")
     if isinstance(error, _TooLarge):

@@ -138,6 +138,7 @@ def _line(problem: Problem, folder: Path | None) -> str:
     line = problem.message if problem.message.startswith(path) else f"{path}: {problem.message}"
     if folder is not None and folder != folder.parent:
         line = line.removeprefix(f"{folder}: ").replace(f"{folder}{os.sep}", "")
+        line = re.sub(re.escape(str(folder)) + r"(?=[\s,;:)]|$)", lambda _: folder.name, line)
     return f"{_MARKS.get(problem.severity, '!')} {line}"
 
 
