@@ -13,13 +13,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["EVALUATION_VERSION", "RUN_VERSION", "SALIENCY_TUNED", "Answer", "Answerer", "DataSet", "FloatArray", "PhotoBatch"]
-__all__ += ["Problem", "Sample", "in_words", "is_saliency_tuned"]
+__all__ += ["Problem", "Sample", "Severity", "in_words", "is_saliency_tuned"]
 
 FloatArray = NDArray[np.float32]
 
@@ -166,9 +167,25 @@ class Sample:
         return self.boxes is not None and len(self.boxes) > 0
 
 
+class Severity(IntEnum):
+    """How much a problem of the data matters: the smaller, the more."""
+
+    STOPS = 0  # the data is not used before it is mended
+    SPOILS = 1  # what is learned or measured is wrong
+    LOST = 2  # something is left out, or unknown
+    ODD = 3  # used as it is
+    NOTE = 4  # nothing to do about it
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """Something that a person should know about a file of the data.
+
+    Attributes:
+        path: the file, or the folder or list that holds what the message is about.
+        message: what is wrong, what was done about it, and what to do.
+        severity: how much it matters.
+        files: how many files are left out by it, beside listed photos that cannot be read.
 
     >>> print(Problem(Path("photos/none"), "no photos in this folder").message)
     no photos in this folder
@@ -176,6 +193,8 @@ class Problem:
 
     path: Path
     message: str
+    severity: Severity = Severity.LOST
+    files: int = 0
 
 
 @dataclass(frozen=True, slots=True)

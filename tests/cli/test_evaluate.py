@@ -105,7 +105,7 @@ def test_evaluate_tells_what_check_tells(
     written = json.loads(file.read_text())["problems"]
     assert json.loads((run / "evaluation.json").read_text())["problems"] == written
     checked = dips("check", data, "--problems", tmp_path / "c.json")
-    assert words in checked.out and "usable, without 1 photo that cannot be read" in checked.out
+    assert words in checked.out and "left out: 1 photo that cannot be read" in checked.out
     of_check = json.loads((tmp_path / "c.json").read_text())["problems"]
     assert sorted(map(str, of_check)) == sorted(map(str, written))
 

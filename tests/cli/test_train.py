@@ -46,7 +46,7 @@ def test_train_tells_what_is_wrong_with_the_data(tiny: Tiny, tmp_path: Path, dip
     (data / "train.coco.json").write_text(json.dumps(tree))
     said = dips(*tiny.train(tmp_path / "run", "--problems", tmp_path / "p.json", "--set", "train.epochs=0", data=data))
     assert said.code == 0, said.err
-    for words in ("smaller than 2 pixels", "in another class", "do not exist in", "broken.png: is left out, as it"):
+    for words in ("smaller than 2 pixels", "in another class", "does not exist in", "broken.png: is left out, as it"):
         assert words in said.err, said.err
     problems = json.loads((tmp_path / "p.json").read_text())["problems"]
     assert len(problems) == 4 and json.loads((tmp_path / "run" / "run.json").read_text())["problems"] == problems

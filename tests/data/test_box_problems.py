@@ -47,10 +47,19 @@ def test_boxes_that_fit(photo: tuple[list[list[float]], Size | None, Size | None
         (([[0, 0, 30, 30]], (48, 64), (64, 48)), "0.jpg: is 64 x 48, but its boxes were drawn on 48 x 64: width and height"),
         (([[0, 0, 30, 30]], (480, 640), (64, 48)), "width and height are exchanged"),  # a smaller copy was turned
         (([[0, 0, 30, 30]], (64, 64), (64, 48)), "it was turned or cropped since"),
-        (([[0, 0, 90, 30], [5, 5, 9, 9]], (64, 48), (64, 48)), "1 of its 2 boxes reach beyond the photo (64 x 48)"),
-        (([[-30, 5, 30, 30], [5, 5, 9, 9]], None, (64, 48)), "1 of its 2 boxes reach beyond"),
-        (([[5, -9, 30, 300]], (64, 48), None), "its only box reaches beyond"),
-        (([[0.1, 0.1, 0.4, 0.5], [5, 5, 9, 9]], (64, 48), None), "1 of its 2 boxes are smaller than a pixel"),
+        (
+            ([[0, 0, 90, 30], [5, 5, 9, 9]], (64, 48), (64, 48)),
+            "1 of its 2 boxes reaches beyond the photo (64 x 48); it",
+        ),
+        (([[-30, 5, 30, 30], [5, 50, 9, 59]], None, (64, 48)), "2 of its 2 boxes reach beyond the photo (64 x 48); they are"),
+        (
+            ([[5, -9, 30, 300]], (64, 48), None),
+            "its only box reaches beyond the photo (64 x 48); it is used as it",
+        ),
+        (
+            ([[0.1, 0.1, 0.4, 0.5], [5, 5, 9, 9]], (64, 48), None),
+            "1 of its 2 boxes is smaller than a pixel, probably given",
+        ),
         (([[5, 5, 9, 5.5], [5, 5, 5.5, 9]], None, (64, 48)), "2 of its 2 boxes are smaller than a pixel"),
     ],
 )

@@ -34,7 +34,7 @@ def test_clean_data(class_folders: Path, make_photo: MakePhoto) -> None:
     assert train.classes == {"none": 10, "tower": 10} and test.photos == test.readable == 3 and train.background == "none"
     assert train.sizes == ((32, 24),) * 3 and train.boxed == 0
     text = report.render()
-    assert "train: 20 photos, 2 classes" in text and "tower      10" in text and text.endswith("usable for training")
+    assert "train: 20 photos, 2 classes" in text and "tower      10" in text and text.endswith("usable for training: 23 photos")
 
 
 def test_finds_unreadable_files_copies_and_leaks(class_folders: Path, make_photo: MakePhoto) -> None:
@@ -49,25 +49,31 @@ def test_finds_unreadable_files_copies_and_leaks(class_folders: Path, make_photo
     make_photo(train / "none" / "large.png", (90, 50), seed=98)
     report = check_data(class_folders)
     found = [(p.path.name, p.message) for p in report.problems]
-    assert [name for name, _ in found] == ["leak.jpg", "2.jpg", "again.jpg", "0.jpg", "1.jpg", "small.png", "train"]
+    assert [name for name, _ in found] == ["leak.jpg", "2.jpg", "train", "0.jpg", "1.jpg", "again.jpg", "small.png"]
     for (_, message), words in zip(
         found,
         (
             "same photo as .*1.jpg of the split train: a leak",
             "in another class",
-            "the same photo as",
+            r"fewer than 10 training photos: 'none' \(4\), 'tower' \(5\)",  # readable ones
             "left out, as it is not a photo",
-            "left out, as it cannot be read: image file is truncated",
+            "left out, as it cannot be read: the file is incomplete",
+            "the same photo as",
             "has only 9 x 5 pixels",
-            r"fewer than 10 training photos, .*'none' \(4\), 'tower' \(5\)",  # readable ones
         ),
         strict=True,
     ):
         assert re.search(words, message), message
     assert report.usable and report.splits[0].photos == 11 and report.splits[0].readable == 9
     assert report.splits[0].sizes == ((9, 5), (32, 24), (90, 50))
-    assert "unreadable: 2" in report.render() and "and 5 more problems" in report.render(most=2)
-    assert report.render().splitlines()[-1] == "usable, without 2 photos that cannot be read, for training"
+    text = report.render()
+    assert (
+        "train: 11 photos found, 9 used, 2 cannot be read" in text and "none        4  and 2 that cannot be read  (back" in text
+    )
+    assert "and 5 more problems" in report.render(most=2) and "--problems FILE writes all" in report.render(most=2)
+    assert "--problems" not in text and "!! test/tower/leak.jpg: is the same photo as train/tower/1.jpg of the split" in text
+    last = "usable for training: 13 photos; left out: 2 photos that cannot be read; first look at what is marked !!"
+    assert text.splitlines()[-1] == last
 
 
 def test_boxes_that_do_not_fit(class_folders: Path) -> None:
@@ -90,7 +96,8 @@ def test_a_class_of_which_no_photo_can_be_read_is_none(class_folders: Path) -> N
         photo.write_text("no photo")
     report = check_data(class_folders)
     assert report.usable and "all photos are of one class, 'tower'" in report.untrainable
-    assert "usable, without 3 photos that cannot be read, for prediction" in report.render()
+    assert "usable for prediction and evaluation: 7 photos; left out: 3 photos that cannot be read" in report.render()
+    assert report.render().splitlines()[-1].startswith("not for training: ")
 
 
 def test_values_that_use_a_small_part_of_their_type(class_folders: Path) -> None:
@@ -103,18 +110,18 @@ def test_values_that_use_a_small_part_of_their_type(class_folders: Path) -> None
     report = check_data(class_folders)
     found = [(problem.path.name, problem.message) for problem in report.problems if "data.depth" in problem.message]
     assert report.usable and [name for name, _ in found] == ["train", "dem.tif"]
-    assert "uses a small part of 32-bit float, values 1200" in found[1][1]
-    assert "4 photos (the first is t0.tif) use a small part of 16-bit grey, values 700" in found[0][1]
-    assert "become black to white (data.depth" in found[0][1] and "each is stretched by its own range (data" in found[1][1]
+    assert "is used: its 32-bit float values 1200" in found[1][1] and "are stretched from black to white; other" in found[1][1]
+    assert "4 photos (the first is t0.tif) are used: their 16-bit grey values 70" in found[0][1]
+    assert "are stretched from black to white, the same for all; other limits: --set data.depth=BLACK..WHITE" in found[0][1]
     write_tiff(tower / "hot.tif", (28000 + 900 * noise[0]).astype(np.uint16))
     messages = [problem.message for problem in check_data(class_folders).problems]
-    assert "become black to white, each of 1 others is stretched by its own range" in messages[0]
+    assert any("are stretched from black to white, 1 other each by its own range;" in message for message in messages)
 
 
 def test_what_is_not_usable(tmp_path: Path, make_photo: MakePhoto) -> None:
     (tmp_path / "a").mkdir()
     report = check_data(tmp_path)
-    assert not report.usable and "no photos found" in report.errors[0] and "ERROR" in report.render()
+    assert not report.usable and "no photos found" in report.errors[0] and "ERROR no photos found" in report.render()
     (tmp_path / "a" / "x.jpg").write_text("")
     assert "none of its photos can be read" in check_data(tmp_path).errors[0]
     make_photo(tmp_path / "a" / "y.jpg")
@@ -129,12 +136,80 @@ def test_classes_that_training_would_not_learn(tmp_path: Path, make_photo: MakeP
     shutil.copy(data / "tit" / "0.jpg", data / "tit" / "again.jpg")
     (data / "tit" / "1.jpg").write_text("no photo")
     text = check_data(data).render()
-    assert "2 classes have fewer than 10 training photos, too few to be recognized well: 'wren' (1), 'tit' (2);" in text
-    assert "no validation photo shows 'tit', 'wren', so nothing tells" in text, "a copy is no second photo"
+    assert "2 classes have fewer than 10 training photos: 'wren' (1), 'tit' (2), too few to be recognized well, " in text
+    assert "and none to validate with for 'tit', 'wren' (validation photos are " in text, "copies don't count"
     data = fill(tmp_path / "split", make_photo, {"train/owl": 10, "train/none": 211, "val/owl": 1, "val/wren": 1})
     text = check_data(data).render()
     assert "more than 20 photos of 'none' (211) for each of 'owl' (10)" in text and "fewer than" not in text
-    assert "no validation photo shows 'none', " in text and f"add different photos of it to {data / 'val'}" in text
+    assert (
+        "no validation photo (validation photos are set aside to choose and test with) shows 'none', " in text
+        and "; add different photos of it to val" in text
+    )
+
+
+@pytest.mark.parametrize("name", ["1.heic", "1.NEF", "1.jxl"])
+def test_a_class_that_cannot_be_read_hides_nothing_else(class_folders: Path, name: str) -> None:
+    (class_folders / "train" / "turbine").mkdir()
+    (class_folders / "train" / "turbine" / name).touch()
+    (class_folders / "train" / "none" / "0.jpg").write_text("no photo")
+    report = check_data(class_folders)
+    text = report.render()
+    assert not report.usable and f"ERROR train/turbine: class 'turbine' has no photo that can be read ({name}); " in text
+    assert "! train/none/0.jpg: is left out" in text and text.count(name) == 1
+    assert text.endswith("left out: 1 photo that cannot be read, 1 other file; first mend what is marked ERROR")
+
+
+def test_what_spoils_the_result_comes_first_and_notes_last(class_folders: Path, make_photo: MakePhoto) -> None:
+    train = class_folders / "train"
+    (train / "empty").mkdir()
+    shutil.copy(train / "tower" / "1.jpg", train / "none" / "again.jpg")
+    shutil.copy(train / "tower" / "2.jpg", train / "tower" / "again.jpg")
+    (train / "tower" / "x.jpg").symlink_to(class_folders / "gone.jpg")
+    make_photo(train / "loose.jpg")
+    for name in ("a.heic", "b.mp4"):
+        (train / "tower" / name).touch()
+    lines = check_data(class_folders).render().splitlines()
+    start = next(number for number, line in enumerate(lines) if "problems (ERROR must be mended first; " in line)
+    marks = [line.split()[0] for line in lines[start + 1 : -1]]
+    assert marks == ["!!", "!!", "!", "!", "!", "!", "-"] and "7 problems" in lines[start]
+    assert "loose.jpg; move it into the folder of its class" in "".join(lines)
+    assert "; left out: 1 photo that cannot be read, 3 other files; " in lines[-1]
+
+
+@pytest.mark.parametrize("place", ["annotations/instances_default.json", "list.json", "images/x.coco.json"])
+def test_a_list_and_its_photos_have_short_paths(tmp_path: Path, make_photo: MakePhoto, place: str) -> None:
+    for number in range(3):
+        make_photo(tmp_path / "images" / f"{number}.jpg", seed=number)
+    (tmp_path / "images" / "2.jpg").write_text("no photo")
+    path = tmp_path / place
+    path.parent.mkdir(exist_ok=True)
+    box = {"image_id": 0, "category_id": 1, "bbox": [0, 0, 9, 9]}
+    images = [{"id": n, "file_name": f"{n}.jpg"} for n in range(4)]
+    path.write_text(json.dumps({"images": images, "categories": [{"id": 1, "name": "tower"}], "annotations": [box]}))
+    first, *lines = check_data(path).render().splitlines()
+    assert first == str(path) and not any(str(tmp_path) in line for line in lines)
+    inside = "" if "x.coco" in place else "images/"
+    assert any(line.startswith(f"  ! {inside}2.jpg: ") for line in lines)
+    assert any(line.startswith(f"  ! {place.removeprefix('images/')}: 1 listed photo does not exist in ") for line in lines)
+
+
+def test_why_training_is_impossible_is_one_line(class_folders: Path) -> None:
+    shutil.rmtree(class_folders / "train" / "none")
+    (class_folders / "train" / "none").mkdir()
+    *_, problem, _, last = check_data(class_folders).render().splitlines()
+    assert problem == "  - train/none: no photos in this folder; it is not a class"
+    assert last.startswith("not for training: ") and last.endswith("for example none/")
+
+
+def test_what_is_known_of_boxes(class_folders: Path) -> None:
+    assert "boxes: none (not needed to train; without them nothing is measured)" in check_data(class_folders).render()
+    tree = {
+        "images": [{"id": n, "file_name": f"test/tower/{n}.jpg", "width": 32, "height": 24} for n in (0, 1)],
+        "categories": [{"id": 1, "name": "tower"}],
+        "annotations": [{"image_id": 0, "category_id": 1, "bbox": [0, 0, 9, 9]}, {"image_id": 1, "category_id": 1}],
+    }
+    (class_folders / "test.coco.json").write_text(json.dumps(tree))
+    assert "boxes: known for 2 photos: 1 box, 1 photo without object; unknown for 1" in check_data(class_folders).render()
 
 
 def test_photos_of_which_none_can_validate_are_not_for_training(tmp_path: Path, make_photo: MakePhoto) -> None:

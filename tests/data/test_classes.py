@@ -37,14 +37,17 @@ def test_enough_photos_of_all_classes_are_no_problem() -> None:
 @pytest.mark.parametrize(
     ("counts", "words"),
     [
-        ({"tower": 9, "none": 40}, "a class has fewer than 10 training photos, too few to be recognized well: 'tower' (9);"),
-        ({"none": 1, "tower": 12}, "a class has fewer than 10 training photos, too few to be recognized well: 'none' (1);"),
+        ({"tower": 9, "none": 40}, "a class has fewer than 10 training photos: 'tower' (9), too few to be recognized well;"),
+        ({"none": 1, "tower": 12}, "a class has fewer than 10 training photos: 'none' (1), too few to be recognized well;"),
         ({"owl": 8, "wren": 2, "tit": 30}, "2 classes have fewer than 10 training photos"),
-        ({"owl": 8, "wren": 2, "tit": 30}, ": 'wren' (2), 'owl' (8); training goes on all the same; add photos, or merge"),
-        ({"owl": 30, "wren": 0, "tit": 30}, ": 'wren' (0);"),
+        (
+            {"owl": 8, "wren": 2, "tit": 30},
+            ": 'wren' (2), 'owl' (8), too few to be recognized well; training goes on",
+        ),
+        ({"owl": 30, "wren": 0, "tit": 30}, ": 'wren' (0), too few"),
         (
             {f"bird {n}": n for n in range(3, 12)},
-            "'bird 3' (3), 'bird 4' (4), 'bird 5' (5), 'bird 6' (6), 'bird 7' (7) and 2 more;",
+            "'bird 3' (3), 'bird 4' (4), 'bird 5' (5), 'bird 6' (6), 'bird 7' (7) and 2 more, too few",
         ),
     ],
 )
@@ -67,28 +70,43 @@ def test_many_more_photos_of_one_class(counts: dict[str, int], words: str) -> No
 
 def test_a_rare_class_of_few_photos_is_both() -> None:
     few, rare = told({"insulator": 3, "none": 120}).splitlines()
-    assert "'insulator' (3);" in few and "'none' (120) for each of 'insulator' (3)" in rare
+    assert "'insulator' (3)," in few and "'none' (120) for each of 'insulator' (3)" in rare
 
 
 @pytest.mark.parametrize(
     ("val", "words"),
     [
-        ({"owl": 3, "wren": 3}, "no validation photo shows 'tit', so nothing tells"),
-        ({"wren": 3, "owl": 0, "tit": 0}, "no validation photo shows 'owl', 'tit', so nothing tells"),
-        ({"rook": 3, "tit": 1, "owl": 1}, "no validation photo shows 'wren', so nothing tells"),  # other labels, same names
+        ({"owl": 3, "wren": 3}, " shows 'tit', so nothing tells"),
+        ({"wren": 3, "owl": 0, "tit": 0}, " shows 'owl', 'tit', so nothing tells"),
+        ({"rook": 3, "tit": 1, "owl": 1}, " shows 'wren', so nothing tells"),  # other labels, same names
     ],
 )
 def test_a_class_without_a_validation_photo(val: dict[str, int], words: str) -> None:
     text = told({"owl": 20, "wren": 20, "tit": 20}, val)
+    assert text.startswith("no validation photo (validation photos are set aside to choose and test with) shows ")
     assert words in text and text.endswith(" to val") and len(text.splitlines()) == 1
 
 
 def test_where_validation_was_cut_from_the_training_photos_all_of_them_count() -> None:
     train, val = {"owl": 9, "wren": 1, "none": 30}, {"owl": 1, "wren": 0, "none": 5}
     whole = photos({"owl": 10, "wren": 1, "none": 35})
-    few, rare, absent = (problem.message for problem in class_problems(photos(train), photos(val), whole=whole))
-    assert few.startswith("a class has") and "'wren' (1);" in few and "'none' (35) for each of 'wren' (1)" in rare
-    assert absent.startswith("no validation photo shows 'wren', ") and absent.endswith("add different photos of it")
+    few, rare = (problem.message for problem in class_problems(photos(train), photos(val), whole=whole))
+    assert few.startswith("a class has") and "'none' (35) for each of 'wren' (1)" in rare
+    assert "and none to validate with (validation photos are" in few and ": 'wren' (1), too few" in few, "one line of one class"
+
+
+@pytest.mark.parametrize(
+    ("few", "absent", "words"),
+    [
+        ({"owl": 3, "wren": 2}, ["owl"], "none to validate with for 'owl' (validation"),
+        ({"owl": 3, "wren": 2}, ["owl", "wren"], "none to validate with for 'owl', 'wren' (validation"),
+        ({"owl": 3}, ["tit"], "shows 'tit', so nothing"),
+    ],
+)
+def test_a_class_without_validation_is_told_once(few: dict[str, int], absent: list[str], words: str) -> None:
+    numbers = {**few, "tit": 12, "rook": 12}
+    text = told(numbers, {name: int(name not in absent) for name in numbers})
+    assert words in text and len(text.splitlines()) == 1 + ("tit" in absent) and text.count("set aside") == 1
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=40))

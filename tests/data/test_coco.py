@@ -50,7 +50,7 @@ def test_coco_of_a_flat_folder_gives_the_classes(tmp_path: Path, make_photo: Mak
     assert [None if s.boxes is None else len(s.boxes) for s in data.samples] == [1, 0, 1, None]
     assert [p.path.name for p in data.problems] == ["photos.coco.json", "photos.coco.json", "photos"]
     left_out, several, unlisted = (p.message for p in data.problems)
-    assert "annotation 0 of photos/c.jpg is left out: its bbox 1, 1, 0, 4 (x, y, width, height) has no area" in left_out
+    assert "annotation with id 0 of photos/c.jpg: its bbox 1, 1, 0, 4 (x, y, width, height) has no area; it is" in left_out
     assert "1 photo has boxes of several classes" in several and "a.jpg: tower, not bird" in several and "d.jpg" in unlisted
     make_photo(tmp_path / "train" / "tower" / "1.jpg")
     assert same(load_data(tmp_path, split="photos").samples, data.samples)
@@ -87,7 +87,7 @@ def test_coco_for_splits_of_shared_class_folders(tmp_path: Path, make_photo: Mak
         (
             '{"images": [{"id": 1, "file_name": "a.jpg"}], "categories": [],'
             ' "annotations": [{"image_id": 2, "bbox": [0, 0, 1, 1]}]}',
-            r"none of its annotations is of an image that it lists: number 1 \(image 2\)",
+            r"none of its annotations is of an image that it lists: number 1 \(image_id 2\)",
         ),
         (
             '{"images": [{"id": 1, "file_name": "a"}, {"id": 1, "file_name": "b"}], "categories": []}',

@@ -104,11 +104,12 @@ def test_photos_that_the_annotations_do_not_list_have_no_class(tmp_path: Path, m
 
 
 def test_a_file_that_is_not_used_is_named(tmp_path: Path, make_photo: MakePhoto) -> None:
-    path = make(tmp_path, "first.json", "images", make_photo)
+    make(tmp_path, "first.json", "images", make_photo)
     write_coco(tmp_path / "second.json", {"a.jpg": []})
     data = load_data(tmp_path)
     assert data.layout == "folder"
-    assert "first.json, second.json: not used" in data.problems[0].message and f"example {path}" in data.problems[0].message
+    message = data.problems[0].message
+    assert "first.json, second.json: not used" in message and "give the file itself in place of its folder" in message
     with pytest.raises(DataError, match=r"all photos are of one class, 'images'(?s:.*)first\.json, second\.json: not used"):
         require_trainable(data)
 
@@ -127,7 +128,8 @@ def test_annotations_without_photos(tmp_path: Path) -> None:
     write_coco(path, {"a.jpg": []})
     for data in (path, tmp_path):
         with pytest.raises(
-            DataError, match=f"{tmp_path}: none of the photos(?s:.*)do not exist in {tmp_path} and are left out: a.jpg"
+            DataError,
+            match=f"{tmp_path}: none of the photos(?s:.*)1 listed photo does not exist in {tmp_path}, left out: a.jpg; put it",
         ):
             load_data(data)
 

@@ -64,10 +64,10 @@ def test_a_box_is_made_of_what_is_there(tmp_path: Path, shape: Mapping[str, Any]
     [
         ({"bbox": ...}, "it has neither a bbox nor a segmentation"),
         ({"bbox": []}, "it has neither a bbox nor a segmentation"),
-        ({"bbox": None, "segmentation": []}, "it has neither"),
-        ({"bbox": {"x": 1, "y": 2}}, "its bbox is not four numbers"),
-        ({"bbox": [0, 0, float("nan"), 1]}, "its bbox is not four numbers"),
-        ({"bbox": [0, 0, 10**400, 1]}, "its bbox is not four numbers"),
+        ({"bbox": None, "segmentation": []}, "it has neither a bbox nor a segmentation"),
+        ({"bbox": {"x": 1, "y": 2}}, "its bbox is not four numbers, and its segmentation gives none"),
+        ({"bbox": [0, 0, float("nan"), 1]}, "its bbox is not four numbers, and its segmentation gives none"),
+        ({"bbox": [0, 0, 10**400, 1]}, "its bbox is not four numbers, and its segmentation gives none"),
         ({"bbox": [5, 5, 0, 4]}, "its bbox 5, 5, 0, 4 (x, y, width, height) has no area"),
         ({"bbox": ..., "segmentation": [[1, 2, 3]]}, "its segmentation gives none"),
         ({"bbox": ..., "segmentation": {"size": [24, 32], "counts": "04"}}, "its segmentation gives none"),
@@ -80,13 +80,14 @@ def test_an_annotation_that_cannot_be_used_is_named(tmp_path: Path, change: dict
     odd = {key: value for key, value in (BOX | {"id": 6} | change).items() if value is not ...}
     alone = parse(tmp_path, odd)
     assert boxes(alone) is None, "unknown, not known to show nothing"
-    assert (
-        len(alone.problems) == 1
-        and "annotation 6 of 1.jpg is left out, and the boxes of this photo are unknown: " in alone.problems[0].message
-    )
+    assert len(alone.problems) == 1 and "annotation with id 6 of 1.jpg: " in alone.problems[0].message
     assert message in alone.problems[0].message
+    rest = "class and boxes of the photo are unknown" if "category" in message else "is still used, but not to measure boxes"
+    assert (
+        f"; it is left out, and {'' if 'category' in message else 'the photo '}{rest}; correct it" in alone.problems[0].message
+    )
     beside = parse(tmp_path, odd, BOX)
-    assert boxes(beside) == [[1, 2, 11, 10]] and "unknown" not in beside.problems[0].message
+    assert boxes(beside) == [[1, 2, 11, 10]] and "it is left out; correct it" in beside.problems[0].message
     assert alone.images[1].objects.main_class("none") == "none"
 
 
@@ -95,10 +96,15 @@ def test_crowds_are_counted_and_leave_boxes_unknown(tmp_path: Path, crowd: objec
     counts = {"size": [24, 32], "counts": run_lengths(mask()).tolist()}
     data = parse(tmp_path, BOX | {"iscrowd": crowd, "segmentation": counts}, BOX | {"iscrowd": crowd})
     assert boxes(data) is None and data.images[0].objects.main_class("none") == "tower"
-    assert "2 annotations are crowds" in data.problems[0].message and "1 photo has no other" in data.problems[0].message
+    assert (
+        "2 annotations are crowds" in data.problems[0].message
+        and "1 photo has no other (1.jpg) and is still used, but" in data.problems[0].message
+    )
     both = parse(tmp_path, BOX | {"iscrowd": crowd}, BOX | {"iscrowd": "0"})
     assert boxes(both) == [[1, 2, 11, 10]] and "1 annotation is a crowd" in both.problems[0].message
-    assert "unknown" not in both.problems[0].message
+    assert "still used" not in both.problems[0].message
+    (nameless,) = parse(tmp_path, BOX | {"iscrowd": crowd, "category_id": 8}).problems
+    assert "no category has the id 8; it is left out, and class and boxes of the photo are unknown" in nameless.message
 
 
 @pytest.mark.parametrize(("image", "category"), [("1", 3), (1, "3"), (1.0, 3.0), ("001", " 3 ")])
@@ -111,8 +117,10 @@ def test_annotations_of_other_images(tmp_path: Path) -> None:
     data = parse(tmp_path, BOX, BOX | {"id": 8, "image_id": 99}, BOX | {"id": 9, "image_id": None}, "text")
     message = data.problems[0].message
     assert boxes(data) == [[1, 2, 11, 10]] and len(data.problems) == 1
-    assert "3 annotations are of images that it does not list" in message
-    assert "8 (image 99), 9 (image None), number 4" in message
+    assert "3 annotations have an image_id that the file's images do not have" in message
+    assert "id 8 (image_id 99), id 9 (image_id None), number 4; export again with all images, or delete them" in message
+    (one,) = parse(tmp_path, BOX, BOX | {"id": 8, "image_id": 99}).problems
+    assert one.message.startswith("1 annotation has an image_id ") and one.message.endswith("or delete it")
 
 
 def test_missing_keys(tmp_path: Path) -> None:

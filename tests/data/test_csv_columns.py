@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ def photos(tmp_path: Path, make_photo: MakePhoto) -> Path:
     return tmp_path
 
 
-def classes(folder: Path, text: str, **options: str) -> list[str | None]:
+def classes(folder: Path, text: str, **options: Any) -> list[str | None]:
     (folder / "list.csv").write_text(text, encoding="utf-8")
     data = load_data(folder / "list.csv", **options)
     assert [sample.id for sample in data.samples] == NAMES[: len(data)] and not data.problems

@@ -8,6 +8,7 @@ import pytest
 
 from dips.data import available_splits, class_counts, load_data, require_trainable
 from dips.errors import DataError
+from dips.types import Severity
 
 from .conftest import MakePhoto, class_names
 
@@ -89,8 +90,10 @@ def test_a_class_without_a_photo_that_can_be_read(tmp_path: Path, make_photo: Ma
         make_photo(tmp_path / folder / "1.jpg")
     (tmp_path / "tower" / "deep").mkdir(parents=True)
     (tmp_path / "tower" / "deep" / name).write_bytes(content)
-    with pytest.raises(DataError, match=rf"no photo that can be read in {tmp_path / 'tower'}: 1 .*{name}.*convert these"):
+    with pytest.raises(DataError, match=rf"tower: class 'tower' has no photo that can be read \({name}.*\); convert these"):
         load_data(tmp_path)
+    (problem,) = load_data(tmp_path, strict=False).problems
+    assert (problem.path, problem.severity, problem.files) == (tmp_path / "tower", Severity.STOPS, 1)
     make_photo(tmp_path / "tower" / "1.jpg")
     assert [problem.path.name for problem in load_data(tmp_path).problems] == ["tower"]
 
@@ -99,7 +102,7 @@ def test_a_training_split_without_a_photo_that_can_be_read(tmp_path: Path, make_
     make_photo(tmp_path / "test" / "tower" / "1.jpg")
     (tmp_path / "train" / "tower").mkdir(parents=True)
     (tmp_path / "train" / "tower" / "1.cr2").touch()
-    with pytest.raises(DataError, match=r"train: no photos found (?s:.*)1 \.cr2 \(such as 1\.cr2\) is left out"):
+    with pytest.raises(DataError, match=r"train: no photos found (?s:.*)1 file is left out; 1\.cr2: convert to JPEG"):
         load_data(tmp_path)
 
 

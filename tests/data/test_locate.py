@@ -48,8 +48,8 @@ def test_found_twice(tmp_path: Path) -> None:
     found, located = find(tmp_path, *names)
     assert found == {"b.jpg": "none/b.jpg"} and list(located.missing) == ["gone.jpg"]
     missing, twice = (p.message for p in located.problems(tmp_path / "x.csv", tmp_path))
-    assert "1 of the photos that it lists do not exist" in missing and "gone.jpg" in missing and "a0.jpg" not in missing
-    assert "2 of the photos that it lists are in" in twice and "more than once" in twice
+    assert "1 listed photo does not exist" in missing and "gone.jpg" in missing and "a0.jpg" not in missing
+    assert "2 listed photos are in" in twice and "more than once" in twice
     assert "a0.jpg (none/a0.jpg, tower/a0.jpg)" in twice
 
 
@@ -84,7 +84,7 @@ def test_near_misses_are_named(tmp_path: Path) -> None:
     _, located = find(tmp_path, "x/A0.JPG", "b.jpg", "c.jpg", "mu\u0308hle.jpg")
     assert located.missing == {"x/A0.JPG": "a0.jpg", "b.jpg": "b.png", "c.jpg": "", "mu\u0308hle.jpg": "M\u00fcHLE.jpg"}
     message = located.problems(tmp_path / "x.csv", tmp_path)[0].message
-    assert "4 of the photos" in message and "x/A0.JPG (there is a0.jpg), b.jpg (there is b.png), c.jpg" in message
+    assert "4 listed photos do not exist" in message and "x/A0.JPG (there is a0.jpg), b.jpg (there is b.png), c.jpg" in message
 
 
 def test_ids_without_suffix_and_backslashes_in_names(tmp_path: Path) -> None:

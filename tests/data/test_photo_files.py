@@ -67,14 +67,18 @@ def test_what_is_left_out_is_counted_for_each_folder(tmp_path: Path, make_photo:
     for name in ("notes.txt", "Thumbs.db", ".hidden.nef", "tower/LICENSE", "tower/1.xml", "events.out.tfevents.1.host.0"):
         (tmp_path / name).write_text("a note")
     assert messages(tmp_path) == {
-        ".": "1 .avif (such as 7.avif) is left out; convert photos to JPEG or PNG",
+        ".": "1 file is left out; 7.avif: convert to JPEG or PNG, for example by 'magick IN OUT.jpg' of ImageMagick",
         "none": messages(tmp_path)["none"],
         "tower": messages(tmp_path)["tower"],
     }
-    assert all(f"1 {kind}" in messages(tmp_path)["none"] for kind in (".nef", ".part", "without a known suffix that is empty"))
-    assert "2 .heic" in messages(tmp_path)["tower"] and "1 without a known suffix" in messages(tmp_path)["tower"]
-    remedy = "(such as 2.HEIC) are left out; convert photos to JPEG or PNG, give videos to 'dips stream'"
-    assert remedy in messages(tmp_path)["tower"]
+    of_none = messages(tmp_path)["none"]
+    assert of_none.startswith("3 files are left out; 5.nef: convert to JPEG") and "; copy: empty, copy again" in of_none
+    assert "; 6.jpg.part: if it is a photo, finish its copy" in of_none
+    remedies = (
+        "4 files are left out; 2.HEIC, 3.heic: convert",
+        "; clip.MP4: give to 'dips stream'; 4: convert to JPEG or PNG if",
+    )
+    assert all(remedy in messages(tmp_path)["tower"] for remedy in remedies)
     assert sorted(find_images(tmp_path).left_out) == ["", "none", "tower"]
     assert has_photos(tmp_path / "tower") and not has_photos(tmp_path / "none")
 
@@ -113,8 +117,18 @@ def test_pipes_and_lost_links(tmp_path: Path, make_photo: MakePhoto) -> None:
     os.mkfifo(tmp_path / "in" / "y")
     (tmp_path / "in" / "z.jpg").symlink_to(tmp_path / "gone.jpg")
     assert names(tmp_path) == ["in/1.jpg", "in/z.jpg"]
-    left_out = "1 .jpg that is a pipe or a device, 1 without suffix that is a pipe or a device (such as x.jpg) are"
-    assert messages(tmp_path)["in"].startswith(left_out)
+    assert messages(tmp_path)["in"] == "2 files are left out; x.jpg, y: no real file (a pipe or a device), remove"
+
+
+def test_of_many_files_kinds_are_counted_and_the_first_is_named(tmp_path: Path) -> None:
+    for name in ("c.heic", "b.HEIC", "d.nef", "a.heic", "x.mkv"):
+        (tmp_path / name).touch()
+    (tmp_path / "y.rjpg").write_bytes(HEIC)
+    (problem,) = find_images(tmp_path).problems
+    assert problem.files == 6 and problem.message.startswith(
+        "6 files are left out; 3 .heic, 1 .nef, 1 .rjpg (HEIC) (such as a.heic): convert to JPEG or PNG, "
+    )
+    assert problem.message.endswith("; x.mkv: give to 'dips stream'")
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser may open everything")

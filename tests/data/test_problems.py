@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dips.data.problems import ProblemList, ProblemRecord, left_out, told
+from dips.data.problems import ProblemList, ProblemRecord, left_out, tell, told
 from dips.errors import RunError
-from dips.types import Problem
+from dips.types import Problem, Severity
 
 
 def many(count: int, what: str = "is 640 x 480, but {n} of its boxes reach out") -> list[Problem]:
@@ -22,15 +22,53 @@ def test_names_of_files_that_are_not_text() -> None:
 
 
 def test_few_problems_are_told_one_by_one() -> None:
-    assert told(many(2, "is empty")) == [f"{Path('photos/0.jpg')}: is empty", f"{Path('photos/1.jpg')}: is empty"]
+    assert told(many(2, "is empty")) == [f"! {Path('photos/0.jpg')}: is empty", f"! {Path('photos/1.jpg')}: is empty"]
     named = Problem(Path("a.jpg"), "a.jpg does not exist")
-    assert told([named]) == ["a.jpg does not exist"]
+    assert told([named]) == ["! a.jpg does not exist"]
+
+
+def test_the_most_severe_come_first_with_their_marks() -> None:
+    problems = [Problem(Path(severity.name), "is so", severity) for severity in reversed(Severity)]
+    assert told(problems) == ["ERROR STOPS: is so", "!! SPOILS: is so", "! LOST: is so", "! ODD: is so", "- NOTE: is so"]
+    assert told(problems, most=1) == ["ERROR STOPS: is so", "and 4 more problems"]
+
+
+def test_paths_are_relative_to_a_folder() -> None:
+    top = Path("/data/x")
+    problems = [
+        Problem(top / "a.jpg", f"is the same photo as {top / 'b' / 'c.jpg'}, not /data/y.jpg"),
+        Problem(top, "has few photos"),
+        Problem(top / "x.csv", f"not in {top}, but in {top}2/a and {top / 'b'}"),
+        Problem(Path("/data/other.jpg"), "is empty"),
+    ]
+    assert told(problems, folder=top) == [
+        f"! a.jpg: is the same photo as {Path('b/c.jpg')}, not /data/y.jpg",
+        "! has few photos",
+        f"! x.csv: not in x, but in {top}2/a and b",
+        f"! {Path('/data/other.jpg')}: is empty",
+    ]
+    assert told(problems, folder=Path("/"))[0].startswith(f"! {top / 'a.jpg'}: "), "the root is no folder of data"
+
+
+@pytest.mark.parametrize(
+    ("paths", "said"),
+    [
+        (["/d/a/1.jpg", "/d/a/2.jpg"], "2 problems of the data in /d/a:\n  ! 1.jpg: is empty\n  ! 2.jpg: is empty\n"),
+        (["/d/a/1.jpg", "/d"], "2 problems of the data in /d:\n  ! a/1.jpg: is empty\n  ! is empty\n"),
+        (["/d/1.jpg"], "1 problem of the data:\n  ! /d/1.jpg: is empty\n"),
+        (["/d/1.jpg", "/e/1.jpg"], "2 problems of the data:\n  ! /d/1.jpg: is empty\n  ! /e/1.jpg: is empty\n"),
+        (["/d/1.jpg", "e/1.jpg"], "2 problems of the data:\n  ! /d/1.jpg: is empty\n  ! e/1.jpg: is empty\n"),
+    ],
+)
+def test_what_all_paths_share_is_said_once(paths: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    tell([Problem(Path(path), "is empty") for path in paths])
+    assert capsys.readouterr().err == said
 
 
 def test_of_many_one_of_each_kind_is_told() -> None:
     rare = Problem(Path("photos/none"), "no photos in this folder")
     lines = told([*many(300), rare, *many(4, "is the same photo as /a/{n}.jpg of the split train")])
-    assert len(lines) == 3 and lines[0].startswith(str(Path("photos/0.jpg"))) and lines[0].endswith("(and 299 more like it)")
+    assert len(lines) == 3 and lines[0].startswith(f"! {Path('photos/0.jpg')}") and lines[0].endswith("(and 299 more like it)")
     assert lines[1].endswith("no photos in this folder") and lines[2].endswith("(and 3 more like it)")
 
 
@@ -45,7 +83,7 @@ def test_a_list_tells_each_problem_once_and_keeps_all(tmp_path: Path, capsys: py
     assert not file.exists()
     problems.add(many(300))
     said = capsys.readouterr().err.splitlines()
-    assert said[0] == "300 problems of the data:" and len(said) == 3 and str(file) in said[2]
+    assert said[0] == "300 problems of the data in photos:" and len(said) == 3 and str(file) in said[2]
     problems.add([*many(300), Problem(Path("b"), "is new")])
     assert capsys.readouterr().err.splitlines()[:2] == ["1 problem of the data:", "  ! b: is new"]
     written = json.loads(file.read_text())

@@ -75,7 +75,7 @@ def test_the_numbers_of_photos_are_those_before_the_cut(tmp_path: Path, make_pho
     assert len(val_set) == 4 and train_set.problems == ()
     (tmp_path / "b" / "9.png").unlink()
     (problem,) = read_splits(tmp_path, Config())[0].problems
-    assert problem.path == tmp_path and "'b' (9);" in problem.message
+    assert problem.path == tmp_path and "'b' (9), too few" in problem.message
 
 
 def test_everything_that_is_wrong_is_among_the_problems(tmp_path: Path, make_photo: MakePhoto) -> None:
@@ -97,10 +97,10 @@ def test_everything_that_is_wrong_is_among_the_problems(tmp_path: Path, make_pho
         "of the split train: a leak, which training leaves out of val; remove one of the two",
         "val: 1 validation photo has no class of the training photos, left out: crane/0.png",
         "1.png: is 32 x 24, but its boxes were drawn on 24 x 32: width and height are exchanged",
-        "1 of the photos that it lists do not exist",
+        "1 listed photo does not exist",
         "train: 3 classes have fewer than 10 training photos",
         "'wren' (1), 'none' (2), 'b' (3)",
-        "no validation photo shows 'wren'",
+        "none to validate with for 'wren'",
     ):
         assert words in text, text
     assert [sample.id for sample in val_set.samples] == ["b/1.png", "none/0.png"], "crane has no class, b/0 is learned from"

@@ -38,9 +38,9 @@ def test_files_of_other_kinds_are_named(tmp_path: Path, make_photo: MakePhoto) -
         (tmp_path / "p" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "p" / name).touch()
     said = [problem.message for problem in name_photos([tmp_path / "p"], leave_out=tmp_path / "out")[2]]
-    assert said[0].startswith("1 .heic (such as DJI_1.HEIC) is left out")
-    assert said[1].startswith("1 .dng (such as DJI_1.DNG) is left out; convert photos")
-    with pytest.raises(DataError, match=r"there are no photos in .*PPM\n.*sub: 1 \.dng"):
+    assert said[0].startswith("1 file is left out; DJI_1.HEIC: convert to JPEG or PNG")
+    assert said[1].startswith("1 file is left out; DJI_1.DNG: convert to JPEG or PNG")
+    with pytest.raises(DataError, match=r"there are no photos in .*PPM\n.*sub: 1 file is left out; DJI_1\.DNG"):
         name_photos([tmp_path / "p" / "sub"], leave_out=tmp_path / "out")
     assert list(name_photos([tmp_path / "p" / "*.jp*"], leave_out=tmp_path / "out")[0].values()) == ["1.jpg"]
     (tmp_path / "clip.MP4").touch()

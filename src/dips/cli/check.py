@@ -6,7 +6,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from dips.cli.messages import quoted
 from dips.cli.options import Data, Problems
+from dips.system.console import say
 
 __all__ = ["check"]
 
@@ -29,5 +31,9 @@ def check(
     told = ProblemList(problems)
     report = check_data(data, background_class=background, label_column=label_column)
     print(report.render())
+    if report.usable and not report.untrainable:
+        settings = f" --set data.background_class={quoted(background)}" if background != "auto" else ""
+        settings += f" --set data.label_column={quoted(label_column)}" if label_column else ""
+        say(f"next    dips train {quoted(data)}{settings} --out RUN")
     told.add(report.problems, quiet=True)
     return 0 if report.usable else 1

@@ -100,6 +100,6 @@ def filled(found: Found, skipped: Sequence[Problem], out: Path, problems: Proble
     return 1 if skipped else 0
 
 
-def quoted(path: Path) -> str:
-    """Return a path as it is typed in a command."""
+def quoted(path: Path | str) -> str:
+    """Return a path, or another argument, as it is typed in a command."""
     return f'"{path}"' if os.name == "nt" else shlex.quote(str(path))

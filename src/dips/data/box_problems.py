@@ -14,8 +14,7 @@ from pathlib import Path
 
 from dips.data.images import image_size
 from dips.errors import ImageError
-from dips.system.console import counted
-from dips.types import Problem, Sample
+from dips.types import Problem, Sample, Severity
 
 __all__ = ["Size", "box_problems", "photo_sizes"]
 
@@ -26,6 +25,7 @@ _Box = list[float]
 _FEW_BOXES = 5  # of fewer, all may lie near the upper left corner by chance
 _LARGE_SIDE = 200  # pixels; boxes of smaller photos may all end below 100
 _PHOTOS_AT_A_TIME = 256
+_USED = ("it is used as it is; correct it", "they are used as they are; correct them")
 
 
 def photo_sizes(samples: Iterable[Sample], workers: int = 4) -> Iterator[tuple[Sample, Size | None]]:
@@ -59,19 +59,20 @@ def box_problems(source: Path, photos: Iterable[tuple[Sample, Size | None]]) -> 
         contradicts = size is not None and sample.frame is not None and _contradicts(size, sample.frame)
         together.add(boxes, None if contradicts else frame)
         if contradicts and size is not None and sample.frame is not None:
-            found.append(Problem(sample.path, _contradiction(size, sample.frame)))
+            found.append(Problem(sample.path, _contradiction(size, sample.frame), Severity.SPOILS))
         elif frame is not None and (beyond := sum(not _inside(box, frame) for box in boxes)):
-            which = "its only box reaches" if len(boxes) == 1 else f"{beyond} of its {len(boxes)} boxes reach"
-            message = f"{which} beyond the photo ({_words(frame)}); they are used as they are; correct them"
-            found.append(Problem(sample.path, message))
+            message = f"{_which(beyond, boxes, 'reaches', 'reach')} beyond the photo ({_words(frame)}); {_USED[beyond > 1]}"
+            found.append(Problem(sample.path, message, Severity.SPOILS))
         if count := sum(min(box[2] - box[0], box[3] - box[1]) < 1 for box in boxes):
-            which = "its only box is" if len(boxes) == 1 else f"{count} of its {counted(len(boxes), 'box', 'is')}"
-            message = (
-                f"{which} smaller than a pixel, as fractions of the photo's size are; they are used as they are; correct them"
-            )
-            small.append(Problem(sample.path, message))
-    messages = [Problem(source, message) for message in together.messages()]
+            message = f"{_which(count, boxes, 'is', 'are')} smaller than a pixel, probably given as fractions 0..1"
+            remedy = f"{_USED[count > 1]}: multiply by width and height"
+            small.append(Problem(sample.path, f"{message}; {remedy}", Severity.SPOILS))
+    messages = [Problem(source, message, Severity.SPOILS) for message in together.messages()]
     return [*messages, *found, *(small if together.longest >= 2 else [])]
+
+
+def _which(count: int, boxes: list[_Box], does: str, do: str) -> str:
+    return f"its only box {does}" if len(boxes) == 1 else f"{count} of its {len(boxes)} boxes {does if count == 1 else do}"
 
 
 def _contradicts(size: Size, frame: Size) -> bool:

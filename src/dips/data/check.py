@@ -17,15 +17,17 @@ from dips.data.depth import Depth, Shown, common_scale, scale_words
 from dips.data.images import read_shown
 from dips.data.listing import class_counts, require_trainable
 from dips.data.load import available_splits, load_data
+from dips.data.locate import photo_id
 from dips.data.problems import left_out, told
 from dips.data.split import split_validation
 from dips.errors import DataError, ImageError
 from dips.system.console import counted, printable, track
-from dips.types import DataSet, Problem, Sample
+from dips.types import DataSet, Problem, Sample, Severity
 
 __all__ = ["DataReport", "SplitReport", "check_data"]
 
 _PHOTOS_AT_A_TIME = 256
+_LEGEND = "ERROR must be mended first; !! spoils what is learned or measured; ! left out or odd; - a note"
 _TINY = 16  # pixels; a photo with a shorter side is a thumbnail or an icon
 
 
@@ -35,13 +37,14 @@ class SplitReport:
 
     Attributes:
         name, layout, root: as in :class:`~dips.types.DataSet`.
-        photos: number of photos, of which ``readable`` could be decoded.
-        classes: photos per class name, including unreadable ones.
+        photos: number of photos, of which ``readable`` could be decoded; all that follows is of these.
+        classes: photos per class name.
+        unreadable: per class name, how many more there are that could not be decoded; only classes with such.
         background: the class without object, if there is one.
         unlabelled: photos without a class.
-        boxed: photos with known ground-truth boxes, including those known to have none; ``boxes`` counts the boxes.
+        boxed: photos with known ground-truth boxes, of which ``bare`` are known to have none; ``boxes`` counts the boxes.
         masked: photos with ground-truth masks.
-        sizes: ``(width, height)`` of the smallest, the median and the largest readable photo, by area.
+        sizes: ``(width, height)`` of the smallest, the median and the largest photo, by area.
     """
 
     name: str
@@ -50,9 +53,11 @@ class SplitReport:
     photos: int
     readable: int
     classes: dict[str, int]
+    unreadable: dict[str, int]
     background: str | None
     unlabelled: int
     boxed: int
+    bare: int
     boxes: int
     masked: int
     sizes: tuple[Size, ...]
@@ -65,42 +70,58 @@ class DataReport:
     Attributes:
         path: DATA.
         splits: one report per split that could be read.
-        problems: first the photos that are in two splits or classes, then unreadable ones, then the rest.
-        errors: why a split cannot be used at all.
-        untrainable: why training is impossible; empty if it is possible.
+        problems: the most severe first.
+        untrainable: why training is impossible, though nothing is wrong with the photos; empty if it is possible.
 
-    >>> print(DataReport(Path("data"), (), (), ("data: no photos found",), "").render())
+    >>> print(DataReport(Path("data"), (), (Problem(Path("data"), "no photos found", Severity.STOPS),), "").render())
     data
+      1 problem (ERROR must be mended first; !! spoils what is learned or measured; ! left out or odd; - a note):
       ERROR data: no photos found
-    not usable: see the lines above
+    not usable yet: 0 photos; first mend what is marked ERROR
     """
 
     path: Path
     splits: tuple[SplitReport, ...]
     problems: tuple[Problem, ...]
-    errors: tuple[str, ...]
     untrainable: str
+
+    @property
+    def errors(self) -> tuple[str, ...]:
+        """Why a split, or a class, cannot be used at all."""
+        return tuple(problem.message for problem in self.problems if problem.severity is Severity.STOPS)
 
     @property
     def usable(self) -> bool:
         """Whether every split could be read and has readable photos; training may be impossible (``untrainable``)."""
-        return not self.errors and all(split.readable for split in self.splits)
+        return not self.errors
 
     def render(self, *, most: int = 20) -> str:
         """Return the report as plain text, with at most ``most`` classes per split and ``most`` problems."""
+        folder = _absolute(self.path)
+        if folder.is_file():  # a list, whose photos may lie beside it
+            folder = Path(os.path.commonpath([folder.parent, *(split.root for split in self.splits)]))
         lines = [str(self.path)]
         for split in self.splits:
-            lines += _render_split(split, most)
-        lines += [f"  ! {line}" for line in told(self.problems, most)]
-        lines += [f"  ERROR {error}" for error in self.errors]
-        if not self.usable:
-            lines.append("not usable: see the lines above")
-            return "\n".join(map(printable, lines))
-        use = f"for prediction and evaluation, not for training: {self.untrainable}" if self.untrainable else "for training"
-        broken = sum(split.photos - split.readable for split in self.splits)
-        photos = f"{counted(broken, 'photo')} that cannot be read"
-        lines.append(f"usable, without {photos}, {use}" if broken else f"usable {use}")
+            lines += _render_split(split, folder, most)
+        if problems := told(self.problems, most, folder=folder):
+            rest = "" if len(problems) == len(self.problems) else "; --problems FILE writes all"
+            lines.append(f"  {counted(len(self.problems), 'problem')} ({_LEGEND}{rest}):")
+            lines += [f"  {line}" for line in problems]
+        lines += self._conclusion()
         return "\n".join(map(printable, lines))
+
+    def _conclusion(self) -> list[str]:
+        used = sum(split.readable for split in self.splits)
+        broken = sum(split.photos for split in self.splits) - used
+        others = sum(problem.files for problem in self.problems)
+        left_out = [f"{counted(broken, 'photo')} that cannot be read"] if broken else []
+        left_out += [counted(others, "other file")] if others else []
+        use = "usable for prediction and evaluation" if self.untrainable else "usable for training"
+        use = use if self.usable else "not usable yet"
+        line = f"{use}: {counted(used, 'photo')}{'; left out: ' if left_out else ''}{', '.join(left_out)}"
+        if self.problems and self.problems[0].severity <= Severity.SPOILS:
+            line += f"; first {'look at what is marked !!' if self.usable else 'mend what is marked ERROR'}"
+        return [line, *([f"not for training: {self.untrainable}"] if self.untrainable else [])]
 
 
 def check_data(
@@ -119,44 +140,49 @@ def check_data(
     names = available_splits(path)
     count = workers or min(8, os.cpu_count() or 1)
     splits: list[SplitReport] = []
-    broken, others = list[Problem](), list[Problem]()
-    errors: list[str] = []
+    problems = list[Problem]()
     parts: dict[str, DataSet] = {}
     untrainable = "" if {"train", "all"} & set(names) else f"there is no training split, only {', '.join(names)}"
     for name in names:
+        split = None if name == "all" else name
         try:
-            dataset = load_data(
-                path, split=None if name == "all" else name, background_class=background_class, label_column=label_column
-            )
+            dataset = load_data(path, split=split, background_class=background_class, label_column=label_column, strict=False)
         except DataError as error:
-            errors.append(str(error))
+            message = "; ".join(map(str.strip, str(error).splitlines()))
+            problems.append(Problem(_absolute(Path(path)), message, Severity.STOPS))
             continue
-        others += dataset.problems
+        problems += dataset.problems
         photos: list[tuple[Sample, Size]] = []
         deep: list[tuple[Path, Shown]] = []  # photos of more than 8 bits
         decoded = track(_decode_all(dataset.samples, count), f"reading {dataset.root.name}", total=len(dataset))
         for sample, result in zip(dataset.samples, decoded, strict=True):
             if isinstance(result, Problem):
-                broken.append(result)
+                problems.append(result)
                 continue
             size, shown = result
             photos.append((sample, size))
             if shown is not None:
                 deep.append((sample.path, shown))
-        others += [*box_problems(dataset.root, photos), *_check_depth(dataset.root, deep), *_check_sizes(photos)]
+        problems += [*box_problems(dataset.root, photos), *_check_depth(dataset.root, deep), *_check_sizes(photos)]
         parts[name] = dataclasses.replace(dataset, samples=tuple(sample for sample, _ in photos))
-        splits.append(_summary(dataset, [size for _, size in photos]))
+        splits.append(_summary(dataset, parts[name], [size for _, size in photos]))
         if not photos:
-            errors.append(f"{dataset.root}: none of its photos can be read")
+            problems.append(Problem(dataset.root, "none of its photos can be read", Severity.STOPS))
     copies = find_copies(sample.path for part in parts.values() for sample in part.samples)
     if (train := parts.get("train", parts.get("all"))) is not None and train.samples:
         try:
-            others += _check_classes(train, parts.get("val"), copies)
+            problems += _check_classes(train, parts.get("val"), copies)
         except DataError as error:
-            untrainable = str(error)
+            untrainable = (
+                str(error).splitlines()[0].removeprefix(f"{train.root}: ")
+            )  # the others are problems that are told anyway
     leaks = copy_problems({name: part.samples for name, part in parts.items()}, copies)
-    problems = tuple(dict.fromkeys((*leaks, *broken, *others)))
-    return DataReport(Path(path), tuple(splits), problems, tuple(errors), untrainable)
+    in_order = sorted(dict.fromkeys((*leaks, *problems)), key=lambda problem: problem.severity)
+    return DataReport(Path(path), tuple(splits), tuple(in_order), untrainable)
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path.expanduser()))
 
 
 def _decode_all(samples: Sequence[Sample], workers: int) -> Iterator[tuple[Size, Shown | None] | Problem]:
@@ -194,55 +220,62 @@ def _check_depth(root: Path, photos: Sequence[tuple[Path, Shown]]) -> Iterator[P
     depth = Depth(scales=() if common is None else (common,))
     for kind in sorted({shown.type for _, shown in photos if shown.stretched}):
         group = [(path, shown) for path, shown in photos if shown.stretched and shown.type == kind]
-        used = min(shown.used[0] for _, shown in group), max(shown.used[1] for _, shown in group)
         alike = sum(depth.fitting(shown.used) is not None for _, shown in group)
-        how = "" if common is None or not alike else f"{scale_words(common)} become black to white"
-        if alike < len(group):
-            odd = "each is" if not alike else f"each of {len(group) - alike} others is"
-            how += f"{', ' if how else ''}{odd} stretched by its own range"
         first, one = group[0][0], len(group) == 1
-        which = "uses" if one else f"{len(group)} photos (the first is {first.name}) use"
-        what = f"{which} a small part of {kind}, values {scale_words(used)}: {how} (data.depth names other values)"
-        yield Problem(first if one else root, what)
+        which = f"is used: its {kind}" if one else f"{len(group)} photos (the first is {first.name}) are used: their {kind}"
+        if common is not None and alike:
+            how = f" {scale_words(common)} are stretched from black to white"
+            how += ", the same for all" if not one and alike == len(group) else ""
+            how += f", {counted(len(group) - alike, 'other')} each by its own range" if alike < len(group) else ""
+        elif one:
+            how = f" {scale_words(group[0][1].scale)} are stretched from black to white"
+        else:
+            used = min(shown.used[0] for _, shown in group), max(shown.used[1] for _, shown in group)
+            how = f", together {scale_words(used)}, are stretched from black to white, in each photo by its own range"
+        what = f"{which} values{how}; other limits: --set data.depth=BLACK..WHITE"
+        yield Problem(first if one else root, what, Severity.ODD)
 
 
 def _check_sizes(photos: Sequence[tuple[Sample, Size]]) -> Iterator[Problem]:
     for sample, (width, height) in photos:
         if min(width, height) < _TINY:
             what = f"has only {width} x {height} pixels; it is used as it is; remove it if it is a thumbnail or an icon"
-            yield Problem(sample.path, what)
+            yield Problem(sample.path, what, Severity.ODD)
 
 
-def _summary(dataset: DataSet, sizes: list[Size]) -> SplitReport:
+def _summary(dataset: DataSet, readable: DataSet, sizes: list[Size]) -> SplitReport:
     ordered = sorted(sizes, key=lambda size: (size[0] * size[1], size))
-    counts = class_counts(dataset)
-    boxes = [sample.boxes for sample in dataset.samples if sample.boxes is not None]
+    listed, counts = class_counts(dataset), class_counts(readable)
+    boxes = [sample.boxes for sample in readable.samples if sample.boxes is not None]
     return SplitReport(
         name=dataset.split,
         layout=dataset.layout,
         root=dataset.root,
         photos=len(dataset),
-        readable=len(sizes),
+        readable=len(readable),
         classes={name: counts.get(label, 0) for label, name in enumerate(dataset.classes)},
+        unreadable={dataset.classes[n]: count - counts.get(n, 0) for n, count in listed.items() if count > counts.get(n, 0)},
         background=None if dataset.background is None else dataset.classes[dataset.background],
-        unlabelled=len(dataset) - sum(counts.values()),
+        unlabelled=len(readable) - sum(counts.values()),
         boxed=len(boxes),
+        bare=sum(not len(array) for array in boxes),
         boxes=sum(map(len, boxes)),
-        masked=sum(bool(sample.masks) for sample in dataset.samples),
+        masked=sum(bool(sample.masks) for sample in readable.samples),
         sizes=(ordered[0], ordered[(len(ordered) - 1) // 2], ordered[-1]) if ordered else (),
     )
 
 
-def _render_split(split: SplitReport, most: int) -> list[str]:
+def _render_split(split: SplitReport, folder: Path, most: int) -> list[str]:
     name = "photos" if split.name == "all" else split.name
-    lines = [
-        f"  {name}: {counted(split.photos, 'photo')}, {counted(len(split.classes), 'class')}, understood as "
-        f"{split.layout} ({split.root})"
-    ]
+    broken = split.photos - split.readable
+    used = counted(split.photos, "photo") + (f" found, {split.readable} used, {broken} cannot be read" if broken else "")
+    where = "" if split.root == folder else f" ({photo_id(split.root, folder)})"
+    lines = [f"  {name}: {used}, {counted(len(split.classes), 'class')}, understood as {split.layout}{where}"]
     width = max((len(title) for title in list(split.classes)[:most]), default=0)
     for title, count in list(split.classes.items())[:most]:
         note = "  (background: no object)" if title == split.background else ""
-        lines.append(f"    {title:<{width}}  {count:>6}{note}")
+        lost = f"  and {split.unreadable[title]} that cannot be read" if title in split.unreadable else ""
+        lines.append(f"    {title:<{width}}  {count:>6}{lost}{note}")
     if len(split.classes) > most:
         rest = list(split.classes.values())[most:]
         lines.append(
@@ -254,13 +287,13 @@ def _render_split(split: SplitReport, most: int) -> list[str]:
     if split.masked:
         lines.append(f"    ground-truth masks: {counted(split.masked, 'photo')}")
     if split.boxed or not split.masked:
-        boxes = (
-            f"{counted(split.boxed, 'photo')} ({counted(split.boxes, 'box')})" if split.boxed else "none (classification only)"
-        )
+        boxes = "none (not needed to train; without them nothing is measured)"
+        if split.boxed:
+            boxes = f"known for {counted(split.boxed, 'photo')}: {counted(split.boxes, 'box')}"
+            boxes += f", {counted(split.bare, 'photo')} without object" if split.bare else ""
+            boxes += f"; unknown for {split.readable - split.boxed}" if split.boxed < split.readable else ""
         lines.append(f"    ground-truth boxes: {boxes}")
     if split.sizes:
         small, middle, large = (f"{width} x {height}" for width, height in split.sizes)
         lines.append(f"    sizes: {small} smallest, {middle} median, {large} largest")
-    if split.readable < split.photos:
-        lines.append(f"    unreadable: {split.photos - split.readable}")
     return lines

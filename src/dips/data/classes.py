@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dips.data.listing import class_counts, some
 from dips.system.files import as_text
 from dips.system.records import Record
-from dips.types import DataSet, Problem
+from dips.types import DataSet, Problem, Severity
 
 __all__ = ["ClassAccuracy", "class_accuracy", "class_problems"]
 
@@ -18,6 +18,7 @@ LARGEST_RATIO = 20
 """More than so many photos of one class for each of another are a problem."""
 
 _NAMED = 5  # classes in a line
+_VALIDATION = "validation photos are set aside to choose and test with"
 
 
 class ClassAccuracy(Record, frozen=True, kw_only=True):
@@ -74,19 +75,27 @@ def class_problems(train: DataSet, val: DataSet, *, whole: DataSet | None = None
     counted = train if whole is None else whole
     numbers = dict.fromkeys(counted.classes, 0) | {counted.classes[n]: count for n, count in class_counts(counted).items()}
     validated = {val.classes[label] for label in class_counts(val)}
-    problems = [_few(numbers), _rare(numbers), _unvalidated([name for name in numbers if numbers[name]], validated, val, whole)]
-    return [Problem(counted.root, message) for message in problems if message]
+    absent = [name for name, number in numbers.items() if number and name not in validated]
+    few = sorted((name for name, number in numbers.items() if number < FEW_PHOTOS), key=lambda name: numbers[name])
+    where = "" if whole is not None else f" to {val.root}"
+    messages = [
+        _few(few, numbers, [name for name in absent if name in few]),
+        _rare(numbers),
+        _unvalidated([name for name in absent if name not in few], where),
+    ]
+    return [Problem(counted.root, message, Severity.SPOILS) for message in messages if message]
 
 
-def _few(numbers: dict[str, int]) -> str:
-    few = [name for name, number in numbers.items() if number < FEW_PHOTOS]
+def _few(few: list[str], numbers: dict[str, int], absent: list[str]) -> str:
     if not few:
         return ""
-    names = some((f"'{name}' ({numbers[name]})" for name in sorted(few, key=lambda name: numbers[name])), _NAMED)
+    names = some((f"'{name}' ({numbers[name]})" for name in few), _NAMED)
     what = "a class has" if len(few) == 1 else f"{len(few)} classes have"
+    which = "" if len(few) == 1 else f" for {_quoted(absent)}"
+    untold = f", and none to validate with{which} ({_VALIDATION})" if absent else ""
     return (
-        f"{what} fewer than {FEW_PHOTOS} training photos, too few to be recognized well: {names}; training goes on all the "
-        "same; add photos, or merge classes"
+        f"{what} fewer than {FEW_PHOTOS} training photos: {names}, too few to be recognized well{untold}; training goes on all "
+        f"the same; add different photos until {'it has' if len(few) == 1 else 'each has'} {FEW_PHOTOS} or more"
     )
 
 
@@ -103,11 +112,14 @@ def _rare(numbers: dict[str, int]) -> str:
     )
 
 
-def _unvalidated(names: list[str], validated: set[str], val: DataSet, whole: DataSet | None) -> str:
-    if not (absent := [f"'{name}'" for name in names if name not in validated]):
+def _unvalidated(absent: list[str], where: str) -> str:
+    if not absent:
         return ""
-    where = "" if whole is not None else f" to {val.root}"
     return (
-        f"no validation photo shows {some(absent, _NAMED)}, so nothing tells how well such photos are recognized; add "
-        f"different photos of {'it' if len(absent) == 1 else 'each'}{where}"
+        f"no validation photo ({_VALIDATION}) shows {_quoted(absent)}, so nothing tells how well such photos are recognized; "
+        f"add different photos of {'it' if len(absent) == 1 else 'each'}{where}"
     )
+
+
+def _quoted(names: list[str]) -> str:
+    return some((f"'{name}'" for name in names), _NAMED)

@@ -16,7 +16,7 @@ from dips.data.objects import several_classes
 from dips.data.photo_files import list_images
 from dips.errors import DataError
 from dips.system.console import counted
-from dips.types import Problem
+from dips.types import Problem, Severity
 
 __all__ = ["add_coco", "read_coco"]
 
@@ -47,7 +47,7 @@ def add_coco(listing: Listing, data: CocoData, *, listed_only: bool) -> None:
             blank.append(entry.id)
         if is_background(entry.class_name) and entry.sample(None).boxed:
             message = f"has boxes in {data.path.name} but lies in the folder '{entry.class_name}'"
-            listing.problems.append(Problem(entry.path, message))
+            listing.problems.append(Problem(entry.path, message, Severity.SPOILS))
     listing.problems += [*data.problems, *located.problems(data.path, listing.root)]
     if blank:
         message = (

@@ -47,7 +47,7 @@ def unused_files(folder: Path, *, tables: bool) -> list[Problem]:
     if not (paths := sorted(set(there))):
         return []
     names = some((path.relative_to(folder).as_posix() for path in paths), 3)
-    message = f"{names}: not used; if this says what the photos show, give the file itself as DATA, for example {paths[0]}"
+    message = f"{names}: not used; if this says what the photos show, give the file itself in place of its folder"
     return [Problem(folder, message)]
 
 

@@ -24,6 +24,7 @@ __all__ = ["CocoData", "CocoImage", "parse_coco"]
 
 _EXPECTED = "it needs images, annotations with bbox, and categories"
 _LARGEST = 1e9
+_NOT_MEASURED = "still used, but not to measure boxes"
 
 
 @dataclass(slots=True)
@@ -159,15 +160,15 @@ def _read_annotations(items: list[Any], images: Mapping[str, CocoImage], categor
     unusable: list[tuple[str, CocoImage, str]] = []
     strays: list[str] = []
     for number, item in enumerate(items, 1):
-        id = f"{item['id']}" if isinstance(item, dict) and item.get("id") is not None else f"number {number}"
+        id = f"with id {item['id']}" if isinstance(item, dict) and item.get("id") is not None else f"number {number}"
         image = images.get(_key(item.get("image_id"))) if isinstance(item, dict) else None
         if image is None:
-            strays.append(f"{id} (image {item.get('image_id')})" if isinstance(item, dict) else id)
+            strays.append(f"{id.removeprefix('with ')} (image_id {item.get('image_id')})" if isinstance(item, dict) else id)
             continue
         name = categories.get(_key(item.get("category_id")))
         box = _read_box(item, image.frame)
         area = 0.0 if box is None else (box[2] - box[0]) * (box[3] - box[1])
-        if item.get("iscrowd") not in (None, False, 0, "", "0", "false", "False"):
+        if name is not None and item.get("iscrowd") not in (None, False, 0, "", "0", "false", "False"):
             crowds += 1
             crowded[image.name] = image
             image.objects.lose(name, area)
@@ -181,19 +182,22 @@ def _read_annotations(items: list[Any], images: Mapping[str, CocoImage], categor
             f"{data.path}: none of its annotations is of an image that it lists: {some(strays, 3)}; export it again"
         )
     for id, image, reason in unusable:
-        rest = "" if image.objects.boxes else ", and the boxes of this photo are unknown"
-        data.problems.append(Problem(data.path, f"annotation {id} of {image.name} is left out{rest}: {reason}; correct it"))
+        known = any(name is not None for name in image.objects.lost)
+        rest = f", and the photo is {_NOT_MEASURED}" if known else ", and class and boxes of the photo are unknown"
+        rest = "" if image.objects.boxes else rest
+        data.problems.append(Problem(data.path, f"annotation {id} of {image.name}: {reason}; it is left out{rest}; correct it"))
     if strays:
-        names = some(strays, 3)
         message = (
-            f"{counted(len(strays), 'annotation', 'is')} of images that it does not list, left out: {names}; list the images"
+            f"{counted(len(strays), 'annotation', 'has')} an image_id that the file's images do not have, left out: "
+            f"{some(strays, 3)}; export again with all images, or delete {'it' if len(strays) == 1 else 'them'}"
         )
         data.problems.append(Problem(data.path, message))
     if crowds:
         which = "1 annotation is a crowd" if crowds == 1 else f"{crowds} annotations are crowds"
         message = f"{which} (iscrowd), no single object, and left out"
         if alone := [name for name, image in crowded.items() if not image.objects.boxes]:
-            message += f"; {counted(len(alone), 'photo', 'has')} no other, so that the boxes are unknown: {some(alone, 3)}"
+            used = f"{'is' if len(alone) == 1 else 'are'} {_NOT_MEASURED}"
+            message += f"; {counted(len(alone), 'photo', 'has')} no other ({some(alone, 3)}) and {used}"
         message += "; to measure by them, annotate single objects"
         data.problems.append(Problem(data.path, message))
 

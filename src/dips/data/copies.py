@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from dips.system.files import file_sha256
-from dips.types import Problem, Sample
+from dips.types import Problem, Sample, Severity
 
 __all__ = ["copy_problems", "find_copies"]
 
@@ -49,14 +49,15 @@ def copy_problems(parts: Mapping[str, Iterable[Sample]], copies: Mapping[Path, s
             if part != name:
                 used = "which training leaves out of val" if {part, name} == {"train", "val"} else "both are used"
                 message = f"is the same photo as {twin.path} of the split {part}: a leak, {used}; remove one of the two"
-                leaks.append(Problem(sample.path, message))
+                leaks.append(Problem(sample.path, message, Severity.SPOILS))
             elif twin.label != sample.label:
                 message = (
                     f"is the same photo as {twin.path} in another class, both are used; remove it where it does not belong"
                 )
-                others.append(Problem(sample.path, message))
+                others.append(Problem(sample.path, message, Severity.SPOILS))
             elif twin is not sample:
-                others.append(Problem(sample.path, f"is the same photo as {twin.path}, both are used; remove one of the two"))
+                message = f"is the same photo as {twin.path}, both are used; remove one of the two"
+                others.append(Problem(sample.path, message, Severity.ODD))
     return leaks + others
 
 

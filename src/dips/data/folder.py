@@ -5,13 +5,13 @@ The class of a photo is the name of the top-level folder it lies in, however dee
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from dips.data.listing import Entry, Listing, some
 from dips.data.photo_files import SKIPPED_FOLDERS, find_images, has_photos
-from dips.errors import DataError
 from dips.system.console import counted
-from dips.types import Problem
+from dips.types import Problem, Severity
 
 __all__ = ["class_folders", "read_folder"]
 
@@ -28,17 +28,20 @@ def read_folder(folder: Path, *, split: str = "all", first: tuple[str, ...] = ()
         first: classes that come first in label order, those of the training split; the others follow, sorted.
         described: a file lists the photos, so that not every folder needs to be a class.
 
-    Raises:
-        DataError: a class folder holds nothing but files that are left out.
+    A class folder with nothing but files that are left out is a problem that stops training.
     """
     found = find_images(folder)
     files = found.photos
     paths = [file.relative_to(folder).parts for file in files]
     names = {path[0] for path in paths if len(path) > 1}
     listing = Listing(folder, "folder", [], [], split, problems=list(found.problems))
-    lost = [f"{folder / name}: {what}" for name, what in found.left_out.items() if name and name not in names]
-    if names and not described and lost:
-        raise DataError(f"no photo that can be read in {some(lost)}; convert these to JPEG or PNG, or move the folder away")
+    if names and not described:
+        listing.problems = [
+            _lost_class(problem, found.left_out[name])
+            if (name := problem.path.name) in found.left_out.keys() - names and problem.path.parent == folder
+            else problem
+            for problem in found.problems
+        ]
     for file, path in zip(files, paths, strict=True):
         if len(path) > 1 or not names:
             listing.entries.append(Entry(file, "/".join(path), path[0] if names else None))
@@ -47,16 +50,28 @@ def read_folder(folder: Path, *, split: str = "all", first: tuple[str, ...] = ()
     new = sorted(names - set(first))
     listing.classes = [*first, *new]
     if loose := [path[0] for path in paths if len(path) == 1]:
-        message = f"{counted(len(loose), 'photo', 'lies')} outside of the class folders, left out: {some(loose, 3)}"
-        listing.problems.append(Problem(folder, message))
+        message = (
+            f"{counted(len(loose), 'photo', 'lies')} outside of the class folders, left out: {some(loose, 3)}; "
+            f"move {'it into the folder of its class' if len(loose) == 1 else 'each into the folder of its class'}"
+        )
+        listing.problems.append(Problem(folder, message, files=len(loose)))
     told = {problem.path.name for problem in found.problems}
     for name in sorted(set(_subfolders(folder)) - names - told - {"metadata"}):
         if any((folder / name).glob("*.json")) and name.casefold().startswith("annotation"):
             continue
-        listing.problems.append(Problem(folder / name, "no photos in this folder; it is not a class"))
+        message = "no photos in this folder; it is not a class"
+        listing.problems.append(Problem(folder / name, message, Severity.NOTE))
     for name in new if first else ():
         listing.problems.append(Problem(folder / name, f"the training split has no class '{name}'"))
     return listing
+
+
+def _lost_class(problem: Problem, files: str) -> Problem:
+    message = (
+        f"class '{problem.path.name}' has no photo that can be read ({files}); convert these to JPEG or PNG, or move "
+        "the folder out of DATA to go on without this class"
+    )
+    return dataclasses.replace(problem, message=message, severity=Severity.STOPS)
 
 
 def class_folders(folder: Path) -> tuple[str, ...]:

@@ -107,8 +107,8 @@ class Listing:
 def missing_photos(source: Path, root: Path, names: Sequence[str]) -> list[Problem]:
     """Return a problem that ``source`` lists photos which do not exist in ``root``; none without ``names``."""
     message = (
-        f"{len(names)} of the photos that it lists do not exist in {root} and are left out: {some(names, 3)}; put them "
-        "there, or correct their names"
+        f"{counted(len(names), 'listed photo', 'does')} not exist in {root}, left out: {some(names, 3)}; put "
+        f"{'it there, or correct its name' if len(names) == 1 else 'them there, or correct their names'}"
     )
     return [Problem(source, message)] if names else []
 

@@ -22,7 +22,7 @@ from dips.data.locate import photos_of, subset_name
 from dips.data.photo_files import find_images, has_photos
 from dips.data.wsol import find_metadata, read_wsol
 from dips.errors import DataError
-from dips.types import DataSet, Problem
+from dips.types import DataSet, Problem, Severity
 
 __all__ = ["available_splits", "load_data", "require_split"]
 
@@ -31,7 +31,14 @@ Reader = Callable[[], Listing]
 _TABLES = ("labels.csv", "_classes.csv", "_annotations.csv")  # the last two as Roboflow calls them
 
 
-def load_data(path: str | Path, *, split: str | None = None, background_class: str = "auto", label_column: str = "") -> DataSet:
+def load_data(
+    path: str | Path,
+    *,
+    split: str | None = None,
+    background_class: str = "auto",
+    label_column: str = "",
+    strict: bool = True,
+) -> DataSet:
     """Read what is known about the photos of DATA; no photo is opened.
 
     DATA is a folder of photos or one folder per class, ``train/ val/ test/`` of those (with WSOL metadata in ``metadata/``,
@@ -50,6 +57,7 @@ def load_data(path: str | Path, *, split: str | None = None, background_class: s
         background_class: name of the class without object; ``auto`` finds one called none or background, empty means that
             there is none.
         label_column: name of the column of a CSV that holds the class; empty to find it.
+        strict: raise an error for a class without a photo that can be read; otherwise it is among the problems.
 
     Raises:
         DataError: nothing is there, the split or the background class is unknown, or an annotation file is malformed.
@@ -59,8 +67,12 @@ def load_data(path: str | Path, *, split: str | None = None, background_class: s
     readers = _split_readers(top, label_column)
     if split == "all" and readers:
         parts = [assemble(read(), "") for read in readers.values()]
-        return _merge(top if top.is_dir() else top.parent, parts, background_class)
-    return assemble(_reader(top, split, readers, label_column)(), background_class)
+        dataset = _merge(top if top.is_dir() else top.parent, parts, background_class)
+    else:
+        dataset = assemble(_reader(top, split, readers, label_column)(), background_class)
+    if strict and (stops := [p for p in dataset.problems if p.severity is Severity.STOPS]):
+        raise DataError("; ".join(f"{problem.path}: {problem.message}" for problem in stops))
+    return dataset
 
 
 def available_splits(path: str | Path) -> tuple[str, ...]:

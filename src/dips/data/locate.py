@@ -16,6 +16,7 @@ from pathlib import Path
 
 from dips.data.listing import SPLITS, missing_photos, some, split_name
 from dips.data.photo_files import SUFFIXES, has_photos
+from dips.system.console import counted
 from dips.system.files import as_text
 from dips.types import Problem
 
@@ -49,8 +50,8 @@ class Located:
         if self.doubled:
             examples = [f"{name} ({some(photo_id(file, root) for file in files)})" for name, files in self.doubled.items()]
             message = (
-                f"{len(self.doubled)} of the photos that it lists are in {root} more than once, and it does not say which one "
-                f"is meant: {some(examples, 3)}; write their paths relative to {root}"
+                f"{counted(len(self.doubled), 'listed photo', 'is')} in {root} more than once, and nothing says which one is "
+                f"meant: {some(examples, 3)}; write paths relative to {root}"
             )
             problems.append(Problem(source, message))
         return problems

@@ -17,7 +17,8 @@ from pathlib import Path, PureWindowsPath
 from dips.data.problems import tell
 from dips.data.signatures import HEAD_BYTES, Kind, kind_of
 from dips.errors import DataError
-from dips.types import Problem
+from dips.system.console import counted
+from dips.types import Problem, Severity
 
 __all__ = [
     "SKIPPED_FOLDERS",
@@ -60,6 +61,7 @@ _FOREIGN = _words(
     ".onnx .safetensors .mp3 .wav .m4a .xmp .aae .thm .lrv .lrf .srt .vtt .gpx .kml .kmz .shp .shx .dbf .prj .cpg .tfw .jgw "
     ".sqlite .sqlite-wal .sqlite-shm .sqlite-journal .pgw .wld .ovr .md5 .sha1 .sha256 .sig .lock"
 )
+_PHOTOS = {"picture", "other"}  # of what is left out, the groups that may be photos
 _LEFT_OUT = VIDEOS | _OTHER_PICTURES | _UNCERTAIN
 _RESULTS = (
     (".unfinished.json",),  # of dips predict, while it works
@@ -68,6 +70,17 @@ _RESULTS = (
     ("model.json", "config.toml"),
 )
 _MOST_KINDS = 4
+_FEW_FILES = 3  # of which the names are told
+# what to do about files that are left out
+_REMEDIES = {
+    "picture": "convert to JPEG or PNG, for example by 'magick IN OUT.jpg' of ImageMagick",
+    "video": "give to 'dips stream'",
+    "other": "convert to JPEG or PNG if it is a photo",
+    "uncertain": "if it is a photo, finish its copy or give it the suffix of one",
+    "empty": "empty, copy again or remove",
+    "closed": "allow to be read, or remove",
+    "pipe": "no real file (a pipe or a device), remove",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +112,11 @@ def find_images(folder: str | Path) -> PhotoFiles:
     walk = _Walk(top)
     photos = [top.joinpath(*parts) for parts in sorted(walk.photos())]
     others = dict(sorted(walk.tallies.items()))
-    problems = [*walk.problems, *(Problem(top / name, tally.message()) for name, tally in others.items())]
-    return PhotoFiles(photos, problems, {name: tally.counted() for name, tally in others.items() if tally.may_be_photos})
+    problems = [*walk.problems, *(_left_out(top / name, tallies) for name, tallies in others.items())]
+    unread = {
+        name: "; ".join(tally.words() for tally in others[name].values()) for name in others if others[name].keys() & _PHOTOS
+    }
+    return PhotoFiles(photos, problems, unread)
 
 
 def list_images(folder: str | Path) -> list[Path]:
@@ -178,35 +194,37 @@ def _kind(path: str | Path) -> Kind:
 
 @dataclass(slots=True)
 class _Tally:
-    """Files that are left out: how many of each kind."""
+    """Files that are left out for the same reason: how many of each kind, and the first names."""
 
     kinds: Counter[str] = field(default_factory=Counter)
-    first: str = ""
-    videos: bool = False
-    may_be_photos: bool = False
+    names: list[str] = field(default_factory=list)
 
-    def counted(self) -> str:
+    def words(self) -> str:
+        if self.kinds.total() <= _FEW_FILES:
+            return ", ".join(self.names)
         kinds = [f"{count} {kind}" for kind, count in self.kinds.most_common(_MOST_KINDS)]
         rest = self.kinds.total() - sum(count for _, count in self.kinds.most_common(_MOST_KINDS))
-        return ", ".join(kinds) + (f" and {rest} of other kinds" if rest else "") + f" (such as {self.first})"
+        return ", ".join(kinds) + (f" and {rest} of other kinds" if rest else "") + f" (such as {self.names[0]})"
 
-    def message(self) -> str:
-        verb = "is" if self.kinds.total() == 1 else "are"
-        videos = ", give videos to 'dips stream'" if self.videos else ""
-        return f"{self.counted()} {verb} left out; convert photos to JPEG or PNG{videos}"
+
+def _left_out(folder: Path, tallies: dict[str, _Tally]) -> Problem:
+    files = sum(tally.kinds.total() for tally in tallies.values())
+    what = "; ".join(f"{tallies[group].words()}: {remedy}" for group, remedy in _REMEDIES.items() if group in tallies)
+    return Problem(folder, f"{counted(files, 'file', 'is')} left out; {what}", files=files)
 
 
 class _Walk:
     """One pass over a folder and all that lies below it.
 
     Attributes:
-        tallies: for each folder directly in it the files that are left out; under the empty name those that lie in none.
+        tallies: for each folder directly in it the files that are left out, by the reason; under the empty name those that lie
+            in none.
         problems: folders that are left out as a whole.
     """
 
     def __init__(self, top: Path) -> None:
         self._top = top
-        self.tallies: dict[str, _Tally] = {}
+        self.tallies: dict[str, dict[str, _Tally]] = {}
         self.problems: list[Problem] = []
 
     def photos(self) -> Iterator[tuple[str, ...]]:
@@ -221,7 +239,8 @@ class _Walk:
                 continue
             visited.add(real)
             if any(all(os.path.exists(os.path.join(folder, name)) for name in names) for names in _RESULTS):
-                self.problems.append(Problem(Path(folder), "holds results of dips, no photos; it is left out"))
+                message = "holds results of dips, no photos; it is left out"
+                self.problems.append(Problem(Path(folder), message, Severity.NOTE))
                 continue
             try:
                 with os.scandir(folder) as entries:
@@ -243,24 +262,21 @@ class _Walk:
             return False
         is_lost_link = entry.is_symlink() and not os.path.exists(entry)  # stays a photo, so that it is reported
         if not entry.is_file() and not is_lost_link:
-            return self._leave_out(entry, inside, f"{suffix or 'without suffix'} that is a pipe or a device")
+            return self._leave_out(entry, inside, suffix or "without suffix", "pipe")
         if suffix in SUFFIXES:
             return True
         if suffix in _LEFT_OUT or entry.name.endswith("~"):
-            group = "video" if suffix in VIDEOS else "picture" if suffix in _OTHER_PICTURES else ""
+            group = "video" if suffix in VIDEOS else "picture" if suffix in _OTHER_PICTURES else "uncertain"
             return self._leave_out(entry, inside, suffix, group)
         kind = _kind(entry.path)
         if kind.group in ("photo", "text"):
             return kind.group == "photo"
         label = suffix if re.fullmatch(r"\.(?=.*[a-z])[a-z0-9_-]{1,12}", suffix) else "without a known suffix"
-        if kind.group in ("picture", "video", "empty", "closed"):
-            label += f" that {'is' if kind.group != 'closed' else 'gives'} {kind.name}"
-        return self._leave_out(entry, inside, label, kind.group)
+        what = f" ({kind.name})" if kind.name and kind.group != "empty" else ""
+        return self._leave_out(entry, inside, label + what, kind.group, entry.name + what)
 
-    def _leave_out(self, entry: os.DirEntry[str], inside: tuple[str, ...], kind: str, group: str = "") -> bool:
-        tally = self.tallies.setdefault(inside[0] if inside else "", _Tally())
+    def _leave_out(self, entry: os.DirEntry[str], inside: tuple[str, ...], kind: str, group: str, name: str = "") -> bool:
+        tally = self.tallies.setdefault(inside[0] if inside else "", {}).setdefault(group, _Tally())
         tally.kinds[kind] += 1
-        tally.first = min(tally.first or entry.name, entry.name)
-        tally.videos |= group == "video"
-        tally.may_be_photos |= group in ("picture", "other")
+        tally.names = sorted((*tally.names, name or entry.name))[:_FEW_FILES]
         return False

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import stat
 import threading
 import warnings
@@ -22,6 +23,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from dips.data.signatures import why_not_a_photo
 from dips.errors import ImageError
+from dips.system.files import as_text
 
 __all__ = [
     "MAX_PIXELS",
@@ -42,6 +44,7 @@ MAX_PIXELS = 250_000_000
 
 # No format whose decoder runs another program (EPS). JPEG includes MPO, which DJI drones write as .JPG.
 _FORMATS = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "PPM")
+_CUT_OFF = re.compile("truncated|end of file|not enough|incomplete|EOF", re.IGNORECASE)  # as decoders say it
 _limit_lock = threading.Lock()
 
 # Pillow warns of each photo with damaged EXIF, which counts as upright, and logs what its errors say, too. A context that
@@ -78,8 +81,9 @@ def require_pixels(image: Image.Image) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise _TooLarge(
-            f"it claims {width} x {height} pixels, more than the {MAX_PIXELS:,} that are read; cut it into tiles, for example "
-            "by 'gdal_retile.py -ps 8192 8192 -overlap 512 -targetDir TILES PHOTO' of GDAL, or remove it"
+            f"has {width} x {height} pixels, more than the limit of {MAX_PIXELS:,}; cut it into tiles, for example by "
+            "'gdal_retile.py -ps 8192 8192 -overlap 512 -targetDir TILES PHOTO' of GDAL (TILES: an empty folder) and use "
+            "these in its place, for training each in the folder of the class that it shows"
         )
 
 
@@ -162,12 +166,20 @@ def tiff_tags(image: Image.Image) -> Mapping[int, Any]:
 def unreadable(path: str | Path, error: Exception) -> ImageError:
     """Return the :class:`~dips.errors.ImageError` that names the photo, for an error of the system or of a decoder."""
     if isinstance(error, FileNotFoundError):
-        return ImageError(f"{path} does not exist")
+        if not os.path.islink(path):
+            return ImageError(f"{path} does not exist")
+        gone = f"is a link to {as_text(os.readlink(path))}, which does not exist"
+        return ImageError(f"{path} {gone}; copy the photo itself here, or remove the link")
     if isinstance(error, OSError) and error.strerror:
-        return ImageError(f"{path} cannot be opened: {error.strerror}")
+        remedy = "" if ";" in error.strerror else "; allow it to be read, or remove it"
+        return ImageError(f"{path} cannot be opened: {error.strerror}{remedy}")
     if isinstance(error, UnidentifiedImageError):
         return ImageError(f"{path} is not a photo that can be read: {error}")
     if isinstance(error, _TooLarge):
-        return ImageError(f"{path} cannot be read: {error}")
+        return ImageError(f"{path} {error}")
     reason = str(error) or type(error).__name__
+    if _CUT_OFF.search(reason):
+        return ImageError(
+            f"{path} cannot be read: the file is incomplete (cut off); copy it again from the camera, or remove it"
+        )
     return ImageError(f"{path} cannot be read: {reason}; remove it or save it again")

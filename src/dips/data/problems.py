@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
@@ -13,11 +14,12 @@ from dips.errors import RunError
 from dips.system.console import counted, first_process, log
 from dips.system.files import as_text, require_writable
 from dips.system.records import Record, read_record, write_json
-from dips.types import Problem, Sample
+from dips.types import Problem, Sample, Severity
 
 __all__ = ["ProblemFile", "ProblemList", "ProblemRecord", "left_out", "photo_problems", "tell", "told"]
 
 _MOST = 5  # lines that a command tells about each step
+_MARKS = {Severity.STOPS: "ERROR", Severity.SPOILS: "!!", Severity.NOTE: "-"}
 
 
 class ProblemRecord(Record, frozen=True, kw_only=True):
@@ -99,36 +101,60 @@ def tell(problems: Sequence[Problem]) -> bool:
     """Log problems, of many the first of each kind; return whether each had a line of its own."""
     if not problems:
         return True
-    log(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} of the data:")
-    lines = told(problems)
+    folder = _common_folder(problems)
+    log(f"{counted(len(problems), 'problem')} of the data{'' if folder is None else f' in {folder}'}:")
+    lines = told(problems, folder=folder)
     for line in lines:
-        log(f"  ! {line}")
+        log(f"  {line}")
     return len(lines) == len(problems)
 
 
-def told(problems: Sequence[Problem], most: int = _MOST) -> list[str]:
+def told(problems: Sequence[Problem], most: int = _MOST, *, folder: Path | None = None) -> list[str]:
     """Return at most ``most`` lines about problems, and one that counts the rest; of many, one of each kind stands for all.
 
+    What matters most comes first; each line begins with a mark of its severity.
+
+    Args:
+        problems: in any order.
+        most: so many lines.
+        folder: paths in it are written relative to it.
+
     >>> told([Problem(Path("a.jpg"), "is empty"), Problem(Path("b.jpg"), "is empty")], most=1)
-    ['a.jpg: is empty (and 1 more like it)']
+    ['! a.jpg: is empty (and 1 more like it)']
     """
-    kinds: dict[str, list[Problem]] = {}
-    for problem in problems:
-        kinds.setdefault(_kind(problem) if len(problems) > min(most, _MOST) else str(len(kinds)), []).append(problem)
+    kinds: dict[object, list[Problem]] = {}
+    for problem in sorted(problems, key=lambda problem: problem.severity):
+        kinds.setdefault(_kind(problem) if len(problems) > min(most, _MOST) else len(kinds), []).append(problem)
     groups = list(kinds.values())
-    lines = [_line(group[0]) + (f" (and {len(group) - 1} more like it)" if len(group) > 1 else "") for group in groups[:most]]
+    lines = [
+        _line(group[0], folder) + (f" (and {len(group) - 1} more like it)" if len(group) > 1 else "") for group in groups[:most]
+    ]
     rest = sum(map(len, groups[most:]))
     return [*lines, f"and {counted(rest, 'more problem')}"] if rest else lines
 
 
-def _line(problem: Problem) -> str:
+def _line(problem: Problem, folder: Path | None) -> str:
     path = str(problem.path)
-    return problem.message if problem.message.startswith(path) else f"{path}: {problem.message}"
+    line = problem.message if problem.message.startswith(path) else f"{path}: {problem.message}"
+    if folder is not None and folder != folder.parent:
+        line = line.removeprefix(f"{folder}: ").replace(f"{folder}{os.sep}", "")
+        line = re.sub(re.escape(str(folder)) + r"(?=[\s,;:)]|$)", lambda _: folder.name, line)
+    return f"{_MARKS.get(problem.severity, '!')} {line}"
 
 
-def _kind(problem: Problem) -> str:
-    """Return the message without what differs from photo to photo: names and numbers."""
-    return re.sub(r"'[^']*'|\S*[\d/\\.]\S*", "#", problem.message.replace(str(problem.path), "#"))
+def _common_folder(problems: Iterable[Problem]) -> Path | None:
+    """Return the folder that the files of several problems lie in, if there is one."""
+    paths = {str(problem.path) for problem in problems}
+    try:
+        common = Path(os.path.commonpath(paths))
+    except ValueError:  # of several drives
+        return None
+    return None if len(paths) < 2 or common == common.parent else common
+
+
+def _kind(problem: Problem) -> tuple[Severity, str]:
+    """Return the severity, and the message without what differs from photo to photo: names and numbers."""
+    return problem.severity, re.sub(r"'[^']*'|\S*[\d/\\.]\S*", "#", problem.message.replace(str(problem.path), "#"))
 
 
 def left_out(path: Path, reason: Exception | str) -> Problem:

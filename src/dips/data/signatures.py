@@ -20,7 +20,7 @@ HEAD_BYTES = 512
 
 _UNKNOWN = "its first bytes are of no known kind of picture; convert it to JPEG or PNG, or remove it"
 _AGAIN = "copy it again or remove it"
-_CONVERT = "convert it to JPEG or PNG"
+_CONVERT = "convert it to JPEG or PNG (renaming it does not help)"
 _SAMPLE_TYPES = {1: "unsigned integers", 2: "signed integers", 3: "floating point", 5: "complex", 6: "complex"}
 
 
@@ -145,7 +145,8 @@ def why_not_a_photo(file: IO[bytes]) -> str:
             return _tiff(file)
     if kind.group == "photo":
         return f"it begins like {kind.name} but is damaged or cut short; {_AGAIN}"
-    return f"it is {kind.name}; {kind.remedy}" if kind.name else _UNKNOWN
+    by_content = "by its content " if kind.group == "picture" else ""
+    return f"{by_content}it is {kind.name}; {kind.remedy}" if kind.name else _UNKNOWN
 
 
 def _tiff(file: IO[bytes]) -> str:
@@ -163,5 +164,8 @@ def _tiff(file: IO[bytes]) -> str:
     sample = _SAMPLE_TYPES.get(tags.get(339, (1,))[0], "unknown numbers")
     wide = counted(bands, "band")
     depth = " and ".join(map(str, dict.fromkeys(bits)))
-    remedy = "write one as grey of 8 or 16 bits" if bands < 3 else "write three of them as RGB of 8 bits"
+    which, chosen = "one as grey", "-b 1"
+    if bands >= 3:
+        which, chosen = "red, green and blue, here the bands 3, 2 and 1,", "-b 3 -b 2 -b 1"
+    remedy = f"write {which} of 8 bits by 'gdal_translate -scale {chosen} -ot Byte IN OUT.tif' of GDAL"
     return f"it is a TIFF with {wide} of {depth} bits ({sample}), which is not read; {remedy}"
