@@ -37,6 +37,7 @@ from dips.evaluate import (
     to_frame,
     top_k_localization,
 )
+from dips.predict.results import MARK
 from dips.system.records import write_json
 
 Box = tuple[int, int, int, int]
@@ -229,6 +230,17 @@ def test_maps_of_other_sizes(scored: Case, tmp_path: Path, shape: tuple[int, int
 
 
 # --- thresholds of the validation split, and the lines
+
+
+def test_what_was_predicted_is_scored_without_being_computed_again(scored: Case, tmp_path: Path) -> None:
+    (tmp_path / "out" / "json").mkdir(parents=True)
+    small = {id: value[::2, ::2] for id, value in scored.values.items()}
+    write_maps(tmp_path / "out" / "maps", small)
+    there = score_maps(tmp_path / "out", scored.data, split="val")
+    assert there["methods"] == score_maps(tmp_path / "out" / "maps", scored.data, split="val", resize=True)["methods"]
+    (tmp_path / "out" / MARK).touch()
+    with pytest.raises(RunError, match="is unfinished; repeat the same 'dips predict'"):
+        score_maps(tmp_path / "out", scored.data, split="val")
 
 
 def test_thresholds_of_the_validation_split(scored: Case, tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ from dips.errors import ConfigError, DataError, ProtocolError
 from dips.evaluate.accumulate import MapAccumulator
 from dips.evaluate.protocol import find_protocol
 from dips.evaluate.result import MapResult
+from dips.predict.results import stored_maps
 from dips.system.console import counted, log, track
 from dips.system.environment import __version__, command_line, usable_cores
 from dips.system.files import as_text, temporary_beside
@@ -68,7 +69,8 @@ def score_maps(
     """Score the maps of a split.
 
     Args:
-        maps: a folder with a ``.npy``, ``.npz`` or ``.png`` per photo, or one ``.npz``; see :class:`MapFiles`.
+        maps: a folder with a ``.npy``, ``.npz`` or ``.png`` per photo, or one ``.npz``; see :class:`MapFiles`. A folder that
+            ``dips predict`` filled stands for the maps in it, which are resized.
         data: DATA, or WSOL metadata without photos (:func:`~dips.data.load_ground_truth`).
         split: of DATA.
         protocol: ``wsol-224`` or ``original-pixels``.
@@ -94,6 +96,8 @@ def score_maps(
     frame = find_protocol(protocol)
     if workers < 0:
         raise ConfigError(f"--workers is a number of processes, or 0 for one per core, not {workers}")
+    if (stored := stored_maps(Path(maps))) is not None:
+        maps, resize = stored, True
     told = ProblemList(problems)
     ground_truth = load_ground_truth(data, split=split, label_column=label_column)
     told.add([*ground_truth.problems, *photo_problems(ground_truth.root, {ground_truth.split: ground_truth})])

@@ -18,7 +18,7 @@ def score(
         Parameter(
             name="MAPS",
             help="Score maps of any method, values in [0, 1]: a folder with one .npy, .npz or .png per photo, named like the "
-            "photo, or one .npz with an array per photo.",
+            "photo, one .npz with an array per photo, or what 'dips predict' wrote.",
         ),
     ],
     data: Annotated[

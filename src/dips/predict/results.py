@@ -14,7 +14,7 @@ from dips.formats.records import PredictionRecord, read_prediction
 from dips.predict.prediction import Prediction
 from dips.system.files import is_remote, named_so
 
-__all__ = ["MARK", "Found", "is_finished", "locate", "predict_again", "read_records"]
+__all__ = ["MARK", "Found", "is_finished", "locate", "predict_again", "read_records", "stored_maps"]
 
 MARK = ".unfinished.json"
 """The file that a folder has until everything is written."""
@@ -69,6 +69,18 @@ def is_finished(folder: Path) -> bool:
     return folder.exists() and not (folder / MARK).is_file()
 
 
+def stored_maps(folder: Path) -> Path | None:
+    """Return where the score maps of a complete prediction lie; None if the folder holds anything else.
+
+    Raises:
+        RunError: the prediction is unfinished.
+    """
+    if not ((folder / "json").is_dir() and (folder / "maps").is_dir()):
+        return None
+    _require_finished(folder)
+    return folder / "maps"
+
+
 def read_records(folder: Path) -> Iterator[tuple[Path, PredictionRecord]]:
     """Read the records of a complete folder, each with its file in ``json/``, in the order of their files.
 
@@ -78,13 +90,17 @@ def read_records(folder: Path) -> Iterator[tuple[Path, PredictionRecord]]:
     top = folder / "json"
     if not top.is_dir():
         raise RunError(f"{folder} is not a prediction; give the folder that 'dips predict --out' wrote")
-    if not is_finished(folder):
-        raise RunError(f"{folder} is unfinished; repeat the same 'dips predict' to continue it")
+    _require_finished(folder)
     files = sorted(top.rglob("*.json"))
     if not files:
         raise RunError(f"{folder} holds no photos; give the folder of another prediction")
     for file in files:
         yield file, read_prediction(file)
+
+
+def _require_finished(folder: Path) -> None:
+    if not is_finished(folder):
+        raise RunError(f"{folder} is unfinished; repeat the same 'dips predict' to continue it")
 
 
 def predict_again(
