@@ -172,4 +172,6 @@ def _shown(
         found=boxes,
         probability=round(prediction.label_score, 6),
         part=part,
+        min_area=prediction.min_area,
+        min_score=prediction.min_score,
     )
