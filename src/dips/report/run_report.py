@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from dips.report.photo_section import PhotoRow, PhotoSection
 from dips.report.photos import PHOTOS, REMEDY, ROWS, ShownPhoto, ShownPhotos, predicted_of, read_shown
 from dips.report.predictions import TRAINING_PHOTOS, prediction_section
 from dips.report.records import Evaluation, Run, with_words
+from dips.system.environment import quoted
 from dips.system.files import file_sha256
 from dips.system.records import read_record
 from dips.system.spreadsheet import from_cell
@@ -102,7 +102,7 @@ def _photos(folder: Path, evaluation: Evaluation) -> PhotoSection:
 
 
 def _command(run: Path) -> str:
-    return f"dips predict {shlex.quote(str(run))} PHOTOS --threshold {{}} --out NEW"
+    return f"dips predict {quoted(run)} PHOTOS --threshold {{}} --out NEW"
 
 
 def _with_boxes(row: PhotoRow, photo: ShownPhoto, shown: ShownPhotos) -> PhotoRow:
