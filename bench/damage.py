@@ -29,7 +29,7 @@ from typing import Any
 
 import cv2
 from damages import damages
-from forks import CRASHED, Outcome, Started, start
+from forks import Outcome, Started, start
 from workshop import Workshop, files
 
 from dips.data.photo_files import SUFFIXES
@@ -90,11 +90,12 @@ def annotation_file(shop: Workshop, chance: random.Random) -> tuple[Path, list[o
         ["check", data],
         ["check", data, "--problems", top / "out.csv"],
         ["evaluate", top / "run", data, "--split", split],
-        _quick(shop, top / "data" if name == "wsol" else data),
         ["score", top / "maps", data, "--split", "test", "--workers", "1"],
         ["score", top / "maps", data, "--split", "test", "--workers", "1", "--csv", top / "out.csv", "--partial"],
+        _quick(shop, data),
     ]
-    return file, chance.choice(commands[:3] if data == file else commands[2 * (name == "wsol") :])
+    choice = commands[:3] if data == file else commands[:-1] if name == "wsol" else commands  # wsol has no photos to train on
+    return file, chance.choice(choice)
 
 
 def weights(shop: Workshop, chance: random.Random) -> tuple[Path, list[object]]:
@@ -260,11 +261,12 @@ def fault(done: Outcome, shop: Workshop, command: list[object], before: State, a
     if done.late or done.cpu > COMPUTING:
         return f"{done.cpu:.0f} s of computing, {done.seconds:.0f} s in all"
     if done.code not in (0, 1, 2, 130):
-        return f"exit code {done.code}" if done.code != CRASHED else said.strip().splitlines()[-1][:300]
+        last = (said.strip().splitlines() or ["without a word"])[-1][:300]
+        return f"exit code {done.code}: {last}"
     for words in ("Traceback", "a request failed", "Warning:", "\x1b"):
         if words in said:
             return repr(words)
-    if done.code == 2 and not done.err.strip().splitlines()[-1].startswith("dips: error: "):
+    if done.code == 2 and not done.err.strip().rpartition("\n")[2].startswith("dips: error: "):
         return "refused without a line that says why"
     changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     if changed:
@@ -289,14 +291,19 @@ def reseal(shop: Workshop, file: Path) -> None:
         record.write_text(json.dumps(content))
 
 
+def case_of(number: int, seed: int) -> tuple[Case, random.Random]:
+    """Return the case of a round, and what its other choices are drawn from."""
+    chance = random.Random(f"{seed}/{number}")
+    return chance.choice(CASES), chance
+
+
 def one_round(top: Path, number: int, seed: int) -> tuple[str, dict[str, Any], Outcome]:
     """Return the case of a round, what was done, and how it ended.
 
     Args:
         top: has ``whole``, from which ``case`` is made.
     """
-    chance = random.Random(f"{seed}/{number}")
-    case = chance.choice(CASES)
+    case, chance = case_of(number, seed)
     shop = Workshop(top / "case")
     shutil.rmtree(shop.top, ignore_errors=True)
     shutil.copytree(top / "whole", shop.top, ignore=None if case is interrupted else shutil.ignore_patterns("cut-*"))
@@ -312,6 +319,7 @@ def one_round(top: Path, number: int, seed: int) -> tuple[str, dict[str, Any], O
     done = execute(command)
     wrong = fault(done, shop, command, before, state(top, str(command[0])))
     about = {
+        "seed": seed,
         "round": number,
         "file": str(file.relative_to(shop.top)),
         "damage": damage.__name__,
@@ -328,6 +336,7 @@ def main() -> None:
     """Damage, run, count."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=500)
+    parser.add_argument("--cases", nargs="*", choices=sorted({case.__name__ for case in CASES}), help="only rounds of these")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, help="repeat this round alone and print what the command said")
     parser.add_argument("--out", type=Path, help="JSON lines, one per round")
@@ -335,6 +344,7 @@ def main() -> None:
     rounds: list[dict[str, Any]] = []
     if arguments.out and arguments.out.is_file():
         rounds = [json.loads(line) for line in arguments.out.read_text().splitlines()]
+        rounds = [each for each in rounds if each.get("seed") == arguments.seed and each["round"] < arguments.rounds]
         rounds = list({each["round"]: each for each in rounds}.values())  # the last of those that were repeated
     with tempfile.TemporaryDirectory() as folder:
         os.environ |= {"HOME": f"{folder}/home", "XDG_CACHE_HOME": f"{folder}/home/cache"}
@@ -343,6 +353,12 @@ def main() -> None:
         rounds = [each for each in rounds if not each["fault"]]
         todo = [number for number in range(arguments.rounds) if number not in done_well]
         for number in todo if arguments.only is None else [arguments.only]:
+            if (
+                arguments.only is None
+                and arguments.cases
+                and case_of(number, arguments.seed)[0].__name__ not in arguments.cases
+            ):
+                continue
             name, about, done = one_round(Path(folder), number, arguments.seed)
             rounds.append({"case": name, **about})
             if about["fault"] or arguments.only is not None:

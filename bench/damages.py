@@ -185,7 +185,7 @@ def graph(data: bytes, chance: random.Random) -> bytes:
     """Change the description, a node or a tensor of an ONNX file."""
     model: Any = onnx.load_from_string(data)
     action = chance.choice(
-        ["description", "description", "description", "node", "input", "attribute", "tensor", "output", "file"]
+        ["description", "description", "description", "node", "input", "attribute", "dims", "type", "output", "file"]
     )
     if action == "description":
         entry = next(each for each in model.metadata_props if each.key == "dips")
@@ -204,10 +204,12 @@ def graph(data: bytes, chance: random.Random) -> bytes:
         chance.choice(model.graph.initializer).data_type = chance.choice([1, 7, 99])
     elif action == "output":
         model.graph.output[0].name = chance.choice(["x", model.graph.output[1].name])
-    else:
+    elif action == "file":
         tensor = chance.choice(model.graph.initializer)
         tensor.data_location = 1
         tensor.external_data.add(key="location", value="../../secret")
+    else:
+        raise AssertionError(action)
     return bytes(model.SerializeToString())
 
 

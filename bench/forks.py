@@ -1,7 +1,7 @@
 """A command of dips in a process of its own: a fork of this one, which has the program loaded, so that thousands take minutes.
 
-A fork can kill itself at a chosen moment of its work: whenever it opens a file to write, renames, removes or makes one, before
-and after each line of a journal, and in the middle of such a line.
+A fork can kill itself at a chosen moment of its work: whenever it opens a file to write, renames, removes or makes one, in the
+middle of each line of a journal, and after it.
 """
 
 from __future__ import annotations

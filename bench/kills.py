@@ -72,7 +72,7 @@ def watch(shop: Workshop, out: Path) -> list[object]:
 
 
 def score(shop: Workshop, out: Path) -> list[object]:
-    """Score maps against ground truth, in this process or in two others."""
+    """Score maps against ground truth, in this process."""
     result = ["--json", out / "score.json", "--csv", out / "score.csv"]
     return ["score", shop.top / "maps", shop.top / "data", "--workers", "1", *result]
 
@@ -226,7 +226,7 @@ def one_round(number: int, seed: int, shop: Workshop, usual: dict[Command, Usual
         if done.code and not ended:
             wrong = f"{done.code}: {done.err[-500:]}"
         wrong = wrong or difference(usual[command].written, contents(out))
-    return {"round": number, "command": name, "kills": kills, "fault": wrong}
+    return {"seed": seed, "round": number, "command": name, "kills": kills, "fault": wrong}
 
 
 def main() -> None:
@@ -235,12 +235,13 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     names = [*(command.__name__ for command in COMMANDS[:-1]), "view"] * 2 + [COMMANDS[-1].__name__]
-    parser.add_argument("--commands", nargs="*", default=names, help="names of commands (default: all)")
+    parser.add_argument("--commands", nargs="+", choices=sorted(set(names)), default=names, help="default: all")
     parser.add_argument("--out", type=Path, help="JSON lines, one per round")
     arguments = parser.parse_args()
     rounds: list[dict[str, Any]] = []
     if arguments.out and arguments.out.is_file():
         every = [json.loads(line) for line in arguments.out.read_text().splitlines()]
+        every = [each for each in every if each.get("seed") == arguments.seed]
         rounds = [each for each in {each["round"]: each for each in every}.values() if not each["fault"]]
     with tempfile.TemporaryDirectory() as folder:
         shop = Workshop.build(Path(folder) / "shop")

@@ -8,7 +8,6 @@ import random
 import re
 import signal
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from os import kill
 from pathlib import Path
@@ -99,8 +98,12 @@ def view_round(folder: Path, chance: random.Random) -> tuple[list[str], str | No
         if not at and chance.random() < 0.3:
             time.sleep(chance.uniform(0, 0.3))
         else:
-            with suppress(OSError, http.client.HTTPException, json.JSONDecodeError):  # it was killed
+            try:
                 lost = person.work(started, 5.0 if at else chance.uniform(0, 0.3))
+            except (OSError, http.client.HTTPException, json.JSONDecodeError) as error:
+                if isinstance(error, TimeoutError) and not started.ended():
+                    lost = "the page does not answer"
+                # else it was killed
         started.kill()
         done = started.wait(10)
         if lost or done.code != KILLED:

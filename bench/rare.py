@@ -77,6 +77,10 @@ def main() -> None:
     names, counts = zip(
         *((name, int(count)) for name, _, count in (text.rpartition("=") for text in arguments.photos)), strict=True
     )
+    if any(names) and not all(names):
+        parser.error("--photos: name all classes, or none")
+    if unknown := sorted(set(filter(None, names)) - set(classes)):
+        parser.error(f"--photos: there is no class {', '.join(unknown)}; there are {', '.join(classes)}")
     draws = []
     for seed in range(arguments.draws):
         drawn = torch.randperm(len(classes), generator=torch.Generator().manual_seed(seed)).tolist()

@@ -34,7 +34,12 @@ MakePrediction = Callable[..., Prediction]
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Run all tests of a file in one process, and so all of a folder whose session takes long to set up."""
+    """Run all tests of a file in one process, and so all of a folder whose session takes long to set up.
+
+    So for ``-n N`` alone; whoever names another ``--dist`` gets it.
+    """
+    if config.getoption("dist") != "load":
+        return None
     from xdist.scheduler import LoadFileScheduling
 
     class BySetup(LoadFileScheduling):  # type: ignore[misc]

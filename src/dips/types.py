@@ -44,15 +44,15 @@ def is_saliency_tuned(note: str) -> bool:
 
 
 _WORDS = {
-    "select": "what epochs are chosen by",
+    "select": "selection metric",
     "agreement": "agreement with proposals",
     "v2": "MaxBoxAccV2",
-    "box_acc_30": "a box of IoU 0.3",
-    "box_acc_50": "a box of IoU 0.5",
-    "box_acc_70": "a box of IoU 0.7",
+    "box_acc_30": "MaxBoxAcc at IoU 0.3",
+    "box_acc_50": "MaxBoxAcc at IoU 0.5",
+    "box_acc_70": "MaxBoxAcc at IoU 0.7",
     "f1": "F1 of the boxes",
-    "classifier": "class by the CNN",
-    "linear_probe": "class by the transformer alone",
+    "classifier": "CNN classifier",
+    "linear_probe": "linear probe of the transformer",
 }
 
 
@@ -60,7 +60,7 @@ def in_words(name: str) -> str:
     """Return the name of a validation result in JSON as people read it; ``val_`` in front becomes nothing.
 
     >>> in_words("val_agreement"), in_words("linear_probe"), in_words("new_one")
-    ('agreement with proposals', 'class by the transformer alone', 'new one')
+    ('agreement with proposals', 'linear probe of the transformer', 'new one')
     """
     name = name.removeprefix("val_")
     return _WORDS.get(name, name.replace("_", " "))

@@ -164,7 +164,7 @@ def test_demo_is_interrupted_and_goes_on(
     record = json.loads((out / "run" / "run.json").read_text())
     assert record["label_free"] and "the level between object and background of the linear map" in record["selection"]
     card = (out / "run" / "README.md").read_text()
-    assert f"- **Validation:** class by the CNN {record['accuracy']['classifier']:.1f} (percent)\n" in card
+    assert f"- **Validation accuracy:** CNN classifier {record['accuracy']['classifier']:.1f} (percent)" in card
     assert os.environ["DIPS_OFFLINE"] == "1"
     for line in said.out.splitlines()[-3:]:
         assert Path(line.split(maxsplit=1)[1]).exists()

@@ -15,13 +15,13 @@ from dips.comparison.source import OTHER_VERSION, Source, package_hash
 
 @pytest.mark.parametrize(
     ("file", "changes"),
-    [("fitting/fit.py", True), ("model.py", True), ("new/part.py", True), ("cli/fit.py", False), ("report/page.html", False)],
+    [("fitting/fit.py", True), ("model.py", True), ("new/part.py", True), ("cli/fit.py", False), ("report/page.py", False)],
 )
 def test_a_package_is_known_by_what_has_a_part_in_fits(tmp_path: Path, file: str, changes: bool) -> None:
     made = []
     for number in range(2):
         package = tmp_path / str(number) / "dips"
-        for name in ("fitting/fit.py", "model.py", "cli/fit.py", "report/page.html"):
+        for name in ("fitting/fit.py", "model.py", "cli/fit.py", "report/page.py"):
             path = package / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("x = 1", encoding="utf-8")

@@ -42,7 +42,7 @@ def test_enough_photos_of_all_classes_are_no_problem() -> None:
         ({"owl": 8, "wren": 2, "tit": 30}, "2 classes have fewer than 10 training photos"),
         (
             {"owl": 8, "wren": 2, "tit": 30},
-            ": 'wren' (2), 'owl' (8), too few to be recognized well; training goes on",
+            ": 'wren' (2), 'owl' (8), too few to be recognized well; training is still possible",
         ),
         ({"owl": 30, "wren": 0, "tit": 30}, ": 'wren' (0), too few"),
         (

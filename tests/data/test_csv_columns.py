@@ -104,6 +104,22 @@ def test_first_lines(photos: Path, text: str) -> None:
     assert classes(photos, text) == ["owl", "gull"]
 
 
+@pytest.mark.parametrize("mark", ["\u2028", "\x0b", "\x85", "\x0c", "\x1e"])
+def test_only_line_ends_end_lines(photos: Path, mark: str) -> None:
+    assert classes(photos, f"path,label\r\na0.jpg,barn{mark}owl\r\na1.jpg,gull\r\n") == [f"barn{mark}owl", "gull"]
+
+
+@pytest.mark.parametrize("first", ["", "sep=,\n", "\n\n"])
+def test_a_field_in_quotes_may_have_several_lines(photos: Path, first: str) -> None:
+    lines = first.count("\n")
+    text = first + 'path,label,note\na0.jpg,"barn\nowl","it\n\nsat\n"\na1.jpg,gull,\n'
+    assert classes(photos, text, label_column="label") == ["barn\nowl", "gull"]
+    table = read_table(photos / "list.csv")
+    assert [number - lines for number, _ in table.rows] == [2, 7] and table.rows[0][1][2] == "it\n\nsat"
+    with pytest.raises(DataError, match=f"line {8 + lines}: expected 2 columns"):
+        classes(photos, text + "a2.jpg\n", label_column="label")
+
+
 def test_a_line_of_names_is_no_photo_and_a_photo_is_no_line_of_names(photos: Path) -> None:
     (photos / "list.csv").write_text("gone.heic,image\na0.jpg,label\n")
     data = load_data(photos / "list.csv")

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from dips.data.deep import read_values
-from dips.data.images import encode_image, image_size, read_image, read_shown
+from dips.data.images import encode_image, image_size, picture_pixels, read_image, read_shown
 from dips.errors import ImageError
 
 from .conftest import write_tiff
@@ -93,6 +93,31 @@ def test_wide_grey_modes(tmp_path: Path) -> None:
     black = tmp_path / "black.tif"
     Image.fromarray(np.zeros((2, 2), dtype=np.float32)).save(black)
     assert not read_image(black).any()
+
+
+@pytest.mark.parametrize(
+    ("values", "type", "white"),
+    [
+        (np.array([[0, 2000, 4000]], np.int32), "32-bit grey", None),
+        (np.array([[-100, 0, 70_000]], np.int32), "32-bit grey", None),
+        (np.array([[0.0, 0.5, 2.0]], np.float32), "32-bit float", None),
+        (np.array([[0, 2000, 4000]], np.uint16), "16-bit grey", 65535),
+    ],
+)
+def test_a_picture_in_memory_is_seen_as_its_file(tmp_path: Path, values: Any, type: str, white: float | None) -> None:
+    picture, path = Image.fromarray(values), tmp_path / "a.tif"
+    picture.save(path)
+    stored = read_values(path)
+    assert stored is not None and (stored.type, stored.white) == (type, white)
+    in_memory, (pixels, shown) = picture_pixels(picture, "it"), read_shown(path)
+    assert shown is not None and in_memory[1] == shown and shown.type == type
+    assert np.array_equal(in_memory[0], pixels)
+
+
+def test_the_sixteen_bits_that_pillow_keeps_in_more(tmp_path: Path) -> None:
+    (tmp_path / "a.pgm").write_bytes(b"P5 3 1 65535\n" + np.array([0, 2000, 65535], ">u2").tobytes())
+    stored = read_values(tmp_path / "a.pgm")
+    assert stored is not None and (stored.type, stored.white) == ("16-bit grey", 65535)
 
 
 @pytest.mark.parametrize("left", [40, 80, 200])

@@ -27,6 +27,11 @@ def test_names_and_numbers_in_their_order(tmp_path: Path, head: str) -> None:
     assert found == {"owl/1.jpg": (1, 0), "owl/ü, 2.jpg": (0, 1)}
 
 
+def test_an_error_names_the_line_of_the_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"line 4: 'gull'"):
+        read(tmp_path, 'id,class\n"two\nlines",0\nowl/1.jpg,gull\n')
+
+
 def test_numbers_are_those_of_the_metadata(tmp_path: Path) -> None:
     """Not indices: numbers may begin at 1, or have gaps."""
     (tmp_path / "said.csv").write_text('owl/1.jpg,1,5\n"owl/ü, 2.jpg",2\n', encoding="utf-8")

@@ -114,6 +114,26 @@ def test_a_file_cannot_name_others(
         load_onnx(change(outsource))
 
 
+@pytest.mark.parametrize(("name", "value"), [("group", 0), ("group", -1), ("strides", 0)])
+def test_onnxruntime_itself_says_nothing_on_the_terminal(
+    change: Callable[..., Path], capfd: pytest.CaptureFixture[str], name: str, value: int
+) -> None:
+    """It writes errors in red beside those that it raises."""
+
+    def damage(model: Any) -> None:
+        node = next(node for node in reversed(model.graph.node) if node.op_type == "Conv")
+        attribute = next(attribute for attribute in node.attribute if attribute.name == name)
+        if name == "group":
+            attribute.i = value
+        else:
+            attribute.ints[:] = [value] * len(attribute.ints)
+
+    damaged = change(damage)
+    with pytest.raises(RunError, match=r"changed\.onnx cannot be run"):
+        load_onnx(damaged, device="cpu").predictor.networks.answer(PhotoBatch(np.zeros((1, 96, 96, 3), np.uint8)))
+    assert capfd.readouterr().err == ""
+
+
 def test_operators_that_onnxruntime_does_not_have_are_refused(change: Callable[..., Path]) -> None:
     def foreign(model: Any) -> None:
         model.opset_import.append(onnx.helper.make_opsetid("com.example", 1))

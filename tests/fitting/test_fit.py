@@ -56,8 +56,8 @@ def test_by_default_a_run_holds_no_unet(plain_model: dips.Model, tiny_training: 
     assert set(record["weights"]) == {"transformer", "classifier"} and set(record["accuracy"]) == {"classifier"}
     assert set(record["class_accuracy"]) == {"mean", "worst", "lowest", "photos"}
     assert (
-        f"- **Class right on validation:** mean over classes {record['class_accuracy']['mean']:.1f}%"
-        in (run / "README.md").read_text()
+        f"- **Validation accuracy:** CNN classifier {record['accuracy']['classifier']:.1f} (percent); "
+        f"mean over classes {record['class_accuracy']['mean']:.1f}%" in (run / "README.md").read_text()
     )
     assert record["selection"].startswith("threshold by ") and "epoch" not in record["selection"]
     assert model["localizer"] is None and model["linear"]["stages"] == 3

@@ -186,7 +186,7 @@ def test_a_class_that_is_never_found_is_named(
     assert inputs.accuracy["classifier"] == pytest.approx(200 / 3)
     assert (inputs.class_accuracy.worst, inputs.class_accuracy.mean) == ("thing", 50.0)
     said = capfd.readouterr().err
-    assert "class by the CNN 66.7% (mean over classes 50.0%, worst 'thing': 0.0% of 1 photo)\n" in said
+    assert "validation accuracy: CNN classifier 66.7% (mean over classes 50.0%, worst 'thing': 0.0% of 1 photo)\n" in said
 
 
 @pytest.mark.parametrize("epochs", [0, 1])

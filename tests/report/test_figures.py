@@ -176,4 +176,4 @@ def test_a_criterion_that_equals_a_result_is_no_second_curve() -> None:
     assert "agreement with proposals 42" in words and "MaxBoxAccV2 30" in words and "select" not in words
     rows = [{"epoch": 1, "loss": 1.0, "val_select": 40.0, "val_box_acc_50": 50.0}]
     words = " ".join(plot.description for plot in training_plots(rows))
-    assert words.count("1 epoch;") == 2 and "what epochs are chosen by 40" in words and "a box of IoU 0.5 50" in words
+    assert words.count("1 epoch;") == 2 and "selection metric 40" in words and "MaxBoxAcc at IoU 0.5 50" in words

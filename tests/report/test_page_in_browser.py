@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -120,6 +121,31 @@ def test_boxes_of_smooth_maps_are_those_of_python(page: Page, show: Open, make_p
 
 
 # --- slider
+
+
+def test_each_photo_has_its_own_smallest_box(page: Page, show: Open, make_page: Callable[..., PhotoSection]) -> None:
+    """As photos that were looked at in tiles have."""
+    made = make_page(3)
+    assert made.shown is not None
+    one, two = (replace(made.shown.photos[1], id=f"{n}", min_score=n, min_area=0.1 * n) for n in (0.0, 0.6))
+    shown = replace(made.shown, photos=[one, two])
+    rows = [made.rows[1]._replace(id=photo.id) for photo in shown.photos]
+    show(dataclasses.replace(made, rows=rows, shown=shown))
+    for threshold in (0.3, 0.5):
+        slide(page, threshold)
+        for index, photo in enumerate(shown.photos):
+            boxes, scores, _ = boxes_from_map(
+                photo.levels() * np.float32(photo.peak / 255),
+                threshold,
+                min_area=shown.rule_of(photo).min_area,
+                min_score=shown.rule_of(photo).min_score,
+                max_boxes=100,
+            )
+            found = page.evaluate("n => dipsReport.data.photos[n].found", index)
+            np.testing.assert_allclose(found["scores"], scores, rtol=1e-5)
+            np.testing.assert_allclose(np.reshape(found["boxes"], (-1, 4)), boxes * (np.array(photo.size * 2) / 112), rtol=1e-9)
+        counts = [len(page.evaluate("n => dipsReport.data.photos[n].found.boxes", index)) for index in (0, 1)]
+        assert counts[0] > counts[1], counts
 
 
 def test_the_slider_redraws_the_boxes(page: Page, show: Open, make_page: Callable[..., PhotoSection]) -> None:

@@ -72,6 +72,25 @@ def test_the_page_begins_with_the_photos(predicted: Path) -> None:
     assert len(data["photos"]) == 6 and data["rule"]["threshold"] == 0.5
 
 
+@pytest.mark.parametrize("least", [0.6, 0.95])
+def test_a_photo_in_tiles_has_its_own_smallest_box(tmp_path: Path, make_photo: Any, least: float) -> None:
+    """Photos of one prediction differ in size, and so in what their boxes must have."""
+    folder = PredictionFolder.plan(
+        [make_photo(tmp_path / f"{name}.png", (80, 64)) for name in "ab"], tmp_path / "out", formats=("json",), made_with={}
+    )
+    for number, path in enumerate(folder.begin()):
+        grid = np.zeros((16, 20), np.float32)
+        grid[4:8, 5:10], grid[11:14, 14:18] = 0.9, 0.5
+        made = Prediction.from_map(path, (80, 64), grid, classes=CLASSES, probabilities=np.array([0.1, 0.9], np.float32))
+        rule = {"min_area": 0.002, "min_score": least} if number else {"min_area": 0.005, "min_score": 0.0}
+        folder.write(made.with_objects(threshold=0.4, max_boxes=100, **rule))
+    folder.finish()
+    shown = prediction_section(tmp_path / "out").shown
+    assert shown is not None
+    rules = {photo.id: shown.rule_of(photo)[:3] for photo in shown.photos}
+    assert rules == {"a.png": (0.4, 0.005, 0.0), "b.png": (0.4, 0.002, least)}
+
+
 def test_few_are_shown_and_all_are_listed(predicted: Path) -> None:
     section = prediction_section(predicted, photos=2)
     assert section.pictures == 2 and len(section.rows) == 6

@@ -64,7 +64,8 @@ def test_all_photos_are_listed_and_some_shown(run: Path) -> None:
     found = data(run)
     assert [row[0] for row in found["rows"]] == [f"{i}.png" for i in range(5)] and len(found["photos"]) == 4
     assert [row[4] for row in found["rows"]] == [0.0, 0.2, 0.4, 0.6, 0.8]
-    assert found["rule"] == {"threshold": 0.4, "min_area": 0, "min_score": 0, "max_boxes": 9}
+    assert found["rule"] == {"threshold": 0.4, "max_boxes": 9}
+    assert {(photo["min_area"], photo["min_score"]) for photo in found["photos"]} == {(0, 0)}
     assert found["background"] == -1, "no photo is of that class"
     assert sorted(row[7] for row in found["rows"]) == [-1, 0, 1, 2, 3]
     assert write_run_report(run).read_bytes() == write_run_report(run, run / "again.html").read_bytes()

@@ -34,13 +34,17 @@ def test_the_background_class_is_named(name: str, tmp_path: Path) -> None:
 
 def test_numbers_have_the_words_of_a_reader(tmp_path: Path) -> None:
     text = card(tmp_path, validation={"v2": 40.0, "box_acc_70": 20.0}, photos={"train": 8, "val": 1, "skipped": 0})
-    assert "MaxBoxAccV2 40.0, a box of IoU 0.7 20.0, class by the CNN 50.0" in text and "1 validation photo\n" in text
+    assert (
+        "MaxBoxAccV2 40.0, MaxBoxAcc at IoU 0.7 20.0 (percent)" in text
+        and "CNN classifier 50.0" in text
+        and "1 validation photo\n" in text
+    )
     assert not any(word in text for word in ("linear_probe", "box_acc", "v2 40"))
 
 
 @pytest.mark.parametrize("selection", ["epoch 1 of 4 (the last); threshold by boxes", "threshold by the level, no boxes"])
 def test_card_and_report_have_one_source_of_how_it_was_chosen(selection: str, tmp_path: Path) -> None:
-    assert f"- **Chosen:** {selection}\n" in card(tmp_path, selection=selection)
+    assert f"- **Model selection:** {selection}\n" in card(tmp_path, selection=selection)
     assert msgspec.convert({**RUN, "selection": selection}, Run).selection == selection
     with pytest.raises(msgspec.ValidationError, match="selection"):
         msgspec.convert({key: value for key, value in RUN.items() if key != "selection"}, Run)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dips.system.device import environment
-from dips.system.environment import store_folder, torchrun_rank, usable_cores
+from dips.system.environment import quoted, store_folder, torchrun_rank, usable_cores
 
 
 def test_the_command_can_be_pasted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,6 +19,27 @@ def test_the_command_can_be_pasted(monkeypatch: pytest.MonkeyPatch) -> None:
         assert environment()["command"] == "dips compare 'my birds' --methods cam"
     monkeypatch.setattr(sys, "argv", ["mine.py", "a b"])
     assert environment()["command"] == "mine.py 'a b'"
+
+
+@pytest.mark.parametrize(
+    ("argument", "posix", "windows"),
+    [
+        ("my birds", "'my birds'", '"my birds"'),
+        ("a&b.onnx", "'a&b.onnx'", '"a&b.onnx"'),
+        (Path("runs/a-1.x"), "runs/a-1.x", "runs/a-1.x"),
+        ("C:\\runs\\a", "'C:\\runs\\a'", "C:\\runs\\a"),
+        ("", "''", '""'),
+    ],
+)
+def test_arguments_are_quoted_as_the_shell_takes_them(
+    argument: str | Path, posix: str, windows: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = str(argument)
+    for name, expected in (("posix", posix), ("nt", windows)):
+        monkeypatch.setattr("dips.system.environment.os.name", name)
+        found = quoted(text)
+        monkeypatch.undo()
+        assert found == expected
 
 
 def test_the_store_is_in_the_cache_folder_unless_another_one_is_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -297,7 +297,7 @@ def test_metrics_line(tmp_path: Path) -> None:
 def test_one_number_is_told_once_in_words(other: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fit(tmp_path, validate=lambda model: {"select": 94.79, other: 94.79})
     said = capsys.readouterr().err
-    assert said.count("94.79") == len(_lines(tmp_path)) and "select" not in said and "linear_probe" not in said
+    assert said.count("94.79") == len(_lines(tmp_path)) and "selection metric" not in said and "linear_probe" not in said
     assert all("val_select" not in line and line[f"val_{other}"] == 94.79 for line in _lines(tmp_path))
     first = next(line for line in said.splitlines() if line.startswith("epoch 1/"))
     assert "left" not in first, "the first epoch also loads"

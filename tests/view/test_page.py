@@ -813,3 +813,33 @@ def test_thousands_of_photos_are_listed_without_delay(page: Page, predicted: Pat
         page.locator('.row[aria-posinset="5004"]').click()
         until(page, "app.current === 5003 && stage.image")
         page.goto("about:blank")
+
+
+@pytest.mark.parametrize("what", ["no answer", "an error", "nothing that can be read"])
+def test_a_refused_change_is_settled_when_the_server_is_back(
+    opened: Page, review: Review, page_errors: list[str], what: str
+) -> None:
+    """A change is refused, and what the server has instead cannot be fetched at first."""
+    fails = ["**/api/photos", "**/api/photos/0"]
+    opened.route(fails[1], lambda route: route.fulfill(status=400, json={"error": "the box is odd"}))
+    opened.route(
+        fails[0],
+        lambda route: {
+            "no answer": route.abort,
+            "an error": lambda: route.fulfill(status=500, json={"error": "no memory"}),
+            "nothing that can be read": lambda: route.fulfill(status=200, body="<html>"),
+        }[what](),
+    )
+    opened.keyboard.press("1")
+    opened.keyboard.press("d")
+    until(opened, "document.getElementById('saved').textContent === 'Not saved'")
+    opened.unroute(fails[0])
+    until(opened, "document.getElementById('notice').textContent.includes('the box is odd')")
+    assert opened.evaluate("boxes(0).length") == 2 and len(boxes(review)) == 2, "what the server has"
+    saved(opened)
+    opened.unroute(fails[1])
+    opened.keyboard.press("1")
+    opened.keyboard.press("d")
+    saved(opened)
+    assert len(boxes(review)) == 1
+    page_errors.clear()  # the browser itself tells of such answers

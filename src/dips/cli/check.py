@@ -6,9 +6,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from dips.cli.messages import quoted
 from dips.cli.options import Data, Problems
 from dips.system.console import say
+from dips.system.environment import quoted
 
 __all__ = ["check"]
 

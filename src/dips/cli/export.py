@@ -9,10 +9,10 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from dips.cli.early import require_model
-from dips.cli.messages import quoted
 from dips.cli.options import PredictSettings, Run, Weights
 from dips.errors import ConfigError, DataError
 from dips.system.console import log, say
+from dips.system.environment import quoted
 
 __all__ = ["export"]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +12,7 @@ from cyclopts import App, CycloptsError, UnknownOptionError
 from dips.config import STAGES, named_settings
 from dips.errors import DipsError
 from dips.system.console import counted, log, printable, say
+from dips.system.environment import quoted
 from dips.system.extras import missing_package
 
 if TYPE_CHECKING:
@@ -21,11 +20,11 @@ if TYPE_CHECKING:
     from dips.predict.results import Found
     from dips.types import Problem
 
-__all__ = ["expected", "fail", "filled", "interrupted", "quoted", "usage"]
+__all__ = ["expected", "fail", "filled", "interrupted", "usage"]
 
 _MEANING = (
     "A box encloses what tells its class from the others, perhaps a thing that goes with the object, or objects that touch; "
-    "photos of such things alone belong into a background folder, none/"
+    "photos of such things alone belong in a background folder, none/"
 )
 
 
@@ -98,8 +97,3 @@ def filled(found: Found, skipped: Sequence[Problem], out: Path, problems: Proble
         log(_MEANING)
     say(f"next    dips report {quoted(out)} --open")
     return 1 if skipped else 0
-
-
-def quoted(path: Path | str) -> str:
-    """Return a path, or another argument, as it is typed in a command."""
-    return f'"{path}"' if os.name == "nt" else shlex.quote(str(path))

@@ -110,7 +110,7 @@ Problems = Annotated[
     Path | None,
     Parameter(
         name="--problems",
-        help="Write everything that is wrong with the data to this JSON file; the screen shows the first few of each kind.",
+        help="Write everything that is wrong with the data to this JSON file; the screen shows one of each kind.",
     ),
 ]
 Plots = Annotated[

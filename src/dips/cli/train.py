@@ -8,9 +8,9 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from dips.cli.early import require_training
-from dips.cli.messages import quoted
 from dips.cli.options import Data, Device, Problems, Settings, Store, Weights
 from dips.system.console import first_process, say
+from dips.system.environment import quoted
 
 __all__ = ["train"]
 

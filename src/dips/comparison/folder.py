@@ -241,7 +241,9 @@ def read_methods(folder: Path, file_stem: str, results: Mapping[tuple[int, str],
             learned = {field.name: getattr(fit, field.name) for field in fields(Fit)}
             runs.setdefault(name, []).append({"seed": seed, **_numbers(result), "fit": learned, "needs_seconds": below})
     for why, names in left_out.items():
-        log(f"left out of the table, {why}: {', '.join(names)}; name them in --methods, with as many --seeds, for new ones")
+        log(
+            f"left out of the table, {why}: {', '.join(names)}; to refit them, list them in --methods and give the same --seeds"
+        )
     return [ComparedMethod(**msgspec.structs.asdict(words[name]), runs=of_seeds) for name, of_seeds in runs.items()]
 
 

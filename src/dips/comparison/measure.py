@@ -96,7 +96,7 @@ class Measurer:
                 stale[method.name] = why
         for why in dict.fromkeys(filter(None, stale.values())):
             titles = [method.title for method in methods if stale.get(method.name) == why]
-            log(f"computed anew with seed {study.seed}, {why}: {', '.join(titles)}")
+            log(f"refitted (seed {study.seed}): {', '.join(titles)}; {why}")
         return stale
 
     def _folder(self, study: Study, method: ScoreMapMethod) -> MethodFolder:

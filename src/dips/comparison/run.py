@@ -241,9 +241,8 @@ def _measured_on(data: str | Path, split: str, study: Study) -> DataSet:
     learned = {*study.train.digests, *study.val.digests}  # of the photos' bytes: a copy is the same photo
     if both := sum(digest in learned for digest in Store(study.store).digests(sample.path for sample in test.samples)):
         raise DataError(
-            f"{counted(both, 'photo')} of the split '{split}' of {data} among those that the methods learn "
-            f"from or choose on; name "
-            "another with --split"
+            f"{counted(both, 'photo')} of the split '{split}' of {data} {'is' if both == 1 else 'are'} among those that the "
+            "methods learn from or choose on; name another with --split"
         )
     if not any(sample.masks or sample.boxed for sample in test.samples):
         raise DataError(

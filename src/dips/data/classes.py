@@ -94,8 +94,8 @@ def _few(few: list[str], numbers: dict[str, int], absent: list[str]) -> str:
     which = "" if len(few) == 1 else f" for {_quoted(absent)}"
     untold = f", and none to validate with{which} ({_VALIDATION})" if absent else ""
     return (
-        f"{what} fewer than {FEW_PHOTOS} training photos: {names}, too few to be recognized well{untold}; training goes on all "
-        f"the same; add different photos until {'it has' if len(few) == 1 else 'each has'} {FEW_PHOTOS} or more"
+        f"{what} fewer than {FEW_PHOTOS} training photos: {names}, too few to be recognized well{untold}; training is still "
+        f"possible; add different photos until {'it has' if len(few) == 1 else 'each has'} {FEW_PHOTOS} or more"
     )
 
 

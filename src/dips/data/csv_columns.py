@@ -7,6 +7,7 @@ thing; otherwise this is an error that asks for the name, because a guess would 
 from __future__ import annotations
 
 import csv
+import io
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -198,14 +199,17 @@ def _read_rows(path: Path) -> list[Row]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read ({error}); save it as UTF-8") from error
-    lines = text.splitlines()
     delimiter, skipped = "", 0
-    if lines and (marked := re.fullmatch(r'"?sep=(.)"?', lines[0].strip(" "))):  # how Excel notes it
-        delimiter, skipped = marked[1], 1
-    first = next((line for line in lines[skipped:] if line.strip()), "")
-    reader = csv.reader(lines[skipped:], delimiter=delimiter or max(",;\t", key=first.count))
+    if marked := re.match(r' *"?sep=(.)"? *(\n|$)', text):  # how Excel notes it
+        delimiter, skipped, text = marked[1], 1, text[marked.end() :]
+    first = next((line for line in io.StringIO(text) if line.strip()), "")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter or max(",;\t", key=first.count))
+    rows, number = [], skipped + 1
     try:
-        rows = [(reader.line_num + skipped, [field.strip() for field in row]) for row in reader if any(map(str.strip, row))]
+        for row in reader:
+            if any(map(str.strip, row)):
+                rows.append((number, [field.strip() for field in row]))
+            number = reader.line_num + skipped + 1  # a field in quotes may have several lines
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num + skipped}: {error}; save it as CSV again") from error
     if not rows:

@@ -96,8 +96,10 @@ def _values(image: Image.Image, data: bytes) -> tuple[Values, NDArray[np.uint8] 
         return Values(pixels[..., :3], 65535.0, None, "16-bit colours"), alpha
     with large_allowed(image):
         image.load()
-    bits, sign = (tags.get(key, (default,))[0] for key, default in ((258, 16), (339, 1)))
-    is_float = image.mode == "F"
+    is_float, is_wide = image.mode == "F", image.mode in ("I", "F")
+    default = 32 if is_wide and image.format not in ("PNG", "PPM") else 16  # Pillow keeps the 16 bits of these two in 32
+    signed = 2 if default == 32 and not tags else 1
+    bits, sign = (tags.get(key, (value,))[0] for key, value in ((258, default), (339, signed)))
     white = None if is_float or bits > 16 else float(2 ** (bits - (sign == 2)) - 1)
     pixels, missing = np.asarray(image), _missing(tags.get(42113))  # GDAL's tag
     if pixels.dtype == np.int32 and (bits, sign) == (32, 1):
@@ -106,7 +108,7 @@ def _values(image: Image.Image, data: bytes) -> tuple[Values, NDArray[np.uint8] 
         top = 0.0 if white is None else white
         pixels = -pixels if white is None else (int(white) - pixels.astype(np.int32)).astype(pixels.dtype)
         missing = None if missing is None else top - missing
-    return Values(pixels, white, missing, f"{bits if tags else 16}-bit {'float' if is_float else 'grey'}"), None
+    return Values(pixels, white, missing, f"{bits}-bit {'float' if is_float else 'grey'}"), None
 
 
 def _two_bytes(image: Image.Image, data: bytes) -> NDArray[np.uint16]:

@@ -283,8 +283,10 @@ def require_trainable(dataset: DataSet) -> DataSet:
             f"{_reasons(dataset.problems)}"
         )
     without = [sample.id for sample in dataset.samples if sample.label is None]
+    one = len(without) == 1
     message = (
-        f"{counted(len(without), 'photo')} without a class, not trained on: {some(without, 3)}; give each one, or remove it"
+        f"{counted(len(without), 'photo', 'has')} no class and {'is' if one else 'are'} not used for training: "
+        f"{some(without, 3)}; label or remove {'it' if one else 'them'}"
     )
     return dataclasses.replace(
         dataset,

@@ -28,7 +28,9 @@ def read_predicted_classes(path: Path, truth: SplitGroundTruth, ids: Iterable[st
     predicted: dict[str, tuple[int, ...]] = {}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            for number, row in enumerate(csv.reader(file), 1):
+            reader = csv.reader(file)
+            for row in reader:
+                number = reader.line_num
                 cells = [cell.strip() for cell in row]
                 if not any(cells) or (number == 1 and cells[0].lower() == "id") or cells[0] not in expected:
                     continue

@@ -169,7 +169,7 @@ def _session(data: bytes, name: str, device: str) -> Any:
     except ImportError as error:
         raise RunError(f'{name} needs onnxruntime ({error}); pip install "dips-wsol[onnx]"') from error
     options = ort.SessionOptions()
-    options.log_severity_level = 3  # errors
+    options.log_severity_level = 4  # an error is raised, too, and told once
     options.intra_op_num_threads = _threads()
     providers = _providers(ort.get_available_providers(), device)
     try:

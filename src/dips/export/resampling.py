@@ -61,8 +61,8 @@ def _rows(images: Tensor, new: int, kernel: Callable[[Tensor], Tensor], reach: i
     weights = kernel((cells - centres) / max(scale, 1.0))[:, None, :, None]
 
     def resize(images: Tensor) -> Tensor:
-        said = F.conv2d(images, weights, stride=(stride, 1), padding=(halo, 0))
-        return said.transpose(1, 2).reshape(-1, 1, new, images.shape[3])
+        rows = F.conv2d(images, weights, stride=(stride, 1), padding=(halo, 0))
+        return rows.transpose(1, 2).reshape(-1, 1, new, images.shape[3])
 
     return resize(images) / resize(torch.ones(1, 1, old, 1))
 

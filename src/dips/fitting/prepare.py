@@ -161,7 +161,7 @@ class _Preparation:
             accuracy["linear_probe"] = _probe_accuracy(proposals.harvest, labels, count, len(self.train.classes))
         seconds += time.perf_counter() - started
         parts = [f"{in_words(name)} {value:.1f}%" for name, value in accuracy.items()]
-        log(f"right on validation: {', '.join(parts)} ({by_class.words()})")
+        log(f"validation accuracy: {', '.join(parts)} ({by_class.words()})")
         return TrainingInputs(
             self.train,
             self.val,

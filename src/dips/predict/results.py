@@ -53,8 +53,10 @@ class Found:
         if self.boxes or not self.photos:
             return ""
         if self.empty < self.photos:
+            shown = self.photos - self.empty
+            verb = "is" if shown == 1 else "are"
             return (
-                f"no photo has a box, though {self.photos - self.empty} of {self.photos} are predicted to show something: "
+                f"no photo has a box, though {shown} of {self.photos} {verb} predicted to show something: "
                 "lower predict.min_score or predict.threshold ('dips boxes' needs no second prediction for that)"
             )
         return (

@@ -164,6 +164,7 @@ def photo_json(section: PhotoSection) -> str:
     """Return the data as JSON without any character that means something in HTML."""
     shown = section.shown
     photos = shown.photos if shown is not None else []
+    pictures = [_photo(photo, shown) for photo in photos] if shown is not None else []
     photo_indices = {photo.id: index for index, photo in enumerate(photos)}
     classes = sorted({name for row in section.rows for name in (row.label, row.predicted) if name})
     class_indices = {name: index for index, name in enumerate(classes)}
@@ -172,7 +173,7 @@ def photo_json(section: PhotoSection) -> str:
     parts = sorted({row.part for row in section.rows if row.part}, reverse=True)
     ranks = {index: rank for rank, index in enumerate(most_doubtful_first(section.predicted, section.doubts))}
     data = {
-        "rule": {key: getattr(shown, key, None) for key in ("threshold", "min_area", "min_score", "max_boxes")},
+        "rule": {key: getattr(shown, key, None) for key in ("threshold", "max_boxes")},
         "background": -1 if shown is None or shown.background is None else class_indices.get(shown.background, -1),
         "classes": classes,
         "errors": [ERRORS[kind] for kind in kinds],
@@ -204,20 +205,22 @@ def photo_json(section: PhotoSection) -> str:
             ]
             for index, row in enumerate(section.rows)
         ],
-        "photos": [_photo(photo) for photo in photos],
+        "photos": pictures,
     }
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-def _photo(photo: ShownPhoto) -> dict[str, Any]:
-    levels = photo.levels()
+def _photo(photo: ShownPhoto, shown: ShownPhotos) -> dict[str, Any]:
+    levels, rule = photo.levels(), shown.rule_of(photo)
     return {
         "size": photo.size,
         "boxes": photo.true_boxes,
         "exact": None if photo.found is msgspec.UNSET else photo.found,
         "jpeg": base64.b64encode(photo.jpeg).decode(),
         "shape": levels.shape,
+        "min_area": rule.min_area,
+        "min_score": rule.min_score,
         "peak": photo.peak,
         "map": base64.b64encode(_packed(levels)).decode(),
     }

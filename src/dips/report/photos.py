@@ -60,6 +60,7 @@ class ShownPhoto(Record, frozen=True, kw_only=True):
         found: the predicted boxes, ``x0 y0 x1 y1 score`` each.
         probability: of the predicted class.
         part: ``training`` or ``validation``, of a run's own photos.
+        min_area, min_score: of this photo's boxes, where they are not those of the file: one looked at in tiles has its own.
     """
 
     id: str
@@ -73,6 +74,8 @@ class ShownPhoto(Record, frozen=True, kw_only=True):
     found: list[tuple[float, float, float, float, float]] | msgspec.UnsetType = msgspec.UNSET
     probability: float | msgspec.UnsetType = msgspec.UNSET
     part: str | msgspec.UnsetType = msgspec.UNSET
+    min_area: float | msgspec.UnsetType = msgspec.UNSET
+    min_score: float | msgspec.UnsetType = msgspec.UNSET
 
     def levels(self) -> NDArray[np.uint8]:
         """Return the score map ``(h, w) uint8``; 255 is ``peak``.
@@ -99,6 +102,16 @@ class ShownPhotos(Record, frozen=True, kw_only=True):
     max_boxes: int
     background: str | None = None
     photos: list[ShownPhoto]
+
+    def rule_of(self, photo: ShownPhoto) -> Rule:
+        """Return how the photo's map becomes boxes."""
+        return Rule(
+            self.threshold,
+            self.min_area if photo.min_area is msgspec.UNSET else photo.min_area,
+            self.min_score if photo.min_score is msgspec.UNSET else photo.min_score,
+            self.max_boxes,
+            self.background,
+        )
 
 
 class Rule(NamedTuple):

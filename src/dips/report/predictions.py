@@ -6,7 +6,6 @@ In: predictions, one at a time. Out: a :class:`~dips.report.photo_section.PhotoS
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -25,6 +24,7 @@ from dips.report.doubts import Predicted, choose_doubtful
 from dips.report.photo_section import PhotoRow, PhotoSection
 from dips.report.photos import Rule, ShownPhoto, ShownPhotos, file_boxes, small_map, small_photo, write_photos
 from dips.system.console import counted, log, track
+from dips.system.environment import quoted
 from dips.system.files import as_text
 from dips.types import Sample
 
@@ -78,7 +78,7 @@ def prediction_section(folder: Path, *, photos: int = 300) -> PhotoSection:
         rows,
         ShownPhotos(**rule._asdict(), photos=shown),
         missing,
-        command=f"dips boxes {shlex.quote(str(folder))} --threshold {{}} --out NEW",
+        command=f"dips boxes {quoted(folder)} --threshold {{}} --out NEW",
     )
 
 
@@ -172,4 +172,6 @@ def _shown(
         found=boxes,
         probability=round(prediction.label_score, 6),
         part=part,
+        min_area=prediction.min_area,
+        min_score=prediction.min_score,
     )

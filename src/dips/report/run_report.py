@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,10 @@ import msgspec
 from dips.errors import RunError
 from dips.report.page import write_report
 from dips.report.photo_section import PhotoRow, PhotoSection
-from dips.report.photos import PHOTOS, REMEDY, ROWS, Rule, ShownPhoto, ShownPhotos, predicted_of, read_shown
+from dips.report.photos import PHOTOS, REMEDY, ROWS, ShownPhoto, ShownPhotos, predicted_of, read_shown
 from dips.report.predictions import TRAINING_PHOTOS, prediction_section
 from dips.report.records import Evaluation, Run, with_words
+from dips.system.environment import quoted
 from dips.system.files import file_sha256
 from dips.system.records import read_record
 from dips.system.spreadsheet import from_cell
@@ -102,13 +102,12 @@ def _photos(folder: Path, evaluation: Evaluation) -> PhotoSection:
 
 
 def _command(run: Path) -> str:
-    return f"dips predict {shlex.quote(str(run))} PHOTOS --threshold {{}} --out NEW"
+    return f"dips predict {quoted(run)} PHOTOS --threshold {{}} --out NEW"
 
 
 def _with_boxes(row: PhotoRow, photo: ShownPhoto, shown: ShownPhotos) -> PhotoRow:
     """Return the row with what is found in the photo's small map."""
-    rule = Rule(shown.threshold, shown.min_area, shown.min_score, shown.max_boxes, shown.background)
-    found = predicted_of((photo.map, photo.peak), rule, label=row.label, predicted=row.predicted)
+    found = predicted_of((photo.map, photo.peak), shown.rule_of(photo), label=row.label, predicted=row.predicted)
     return row._replace(boxes=found.boxes, score=found.score, share=found.share)
 
 
@@ -164,7 +163,7 @@ def _rows(path: Path, count: int) -> list[PhotoRow]:
 
 def _metrics(path: Path) -> list[dict[str, Any]]:
     """Return the rows of ``metrics.jsonl``, whose names depend on the settings; none if it is not there."""
-    lines = _text(path).splitlines() if path.is_file() else []
+    lines = _text(path).split("\n") if path.is_file() else []
     try:
         return [msgspec.json.decode(line, type=dict[str, Any]) for line in lines if line.strip()]
     except (msgspec.DecodeError, RecursionError) as error:

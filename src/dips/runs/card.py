@@ -31,9 +31,9 @@ def write_card(path: Path, record: RunRecord, evaluation: Mapping[str, Any] | No
         f"- **Background:** {background}",
         f"- **Data:** `{record.data}`, {counted(record.photos.train, 'training photo')}, "
         f"{counted(record.photos.val, 'validation photo')}",
-        f"- **Chosen:** {record.selection}",
-        f"- **Validation:** {_numbers({**record.validation, **record.accuracy})} (percent)",
-        *([] if by_class is None else [f"- **Class right on validation:** {by_class.words()}"]),
+        f"- **Model selection:** {record.selection}",
+        *([f"- **Validation:** {_numbers(record.validation)} (percent)"] if record.validation else []),
+        f"- **Validation accuracy:** {_numbers(record.accuracy)} (percent)" + (f"; {by_class.words()}" if by_class else ""),
         *_measured(evaluation),
         f"- **Seed:** {record.seed}; {seconds:.0f} s of harvest and training on {device}",
         "",
@@ -55,7 +55,7 @@ def write_card(path: Path, record: RunRecord, evaluation: Mapping[str, Any] | No
         "",
         "Nobody drew a box or mask for the training. A box encloses what tells the photos of its class from all others. What "
         "often goes with the object (a perch, a shadow, people, dogs) can become a part of its box or a box of its own, and "
-        "objects that touch share one; photos of such things without the object belong into a background folder (`none/`). "
+        "objects that touch share one; photos of such things without the object belong in a background folder (`none/`). "
         "Look at the overlays before you rely on the boxes.",
         "",
         "Use it with `dips predict` or `dips.load`; the settings are in `config.toml`, the numbers in `report.html`.",

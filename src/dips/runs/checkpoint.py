@@ -73,9 +73,10 @@ class StoredModel:
         )
 
     def predictor(self, networks: Networks, settings: PredictConfig) -> Predictor:
-        """Return the networks of the mode of ``settings``, and how their maps become objects.
+        """Return a predictor with these networks, which are those of the mode of ``settings``.
 
-        Without a threshold in ``settings`` it is the one that was chosen for the mode; where none was, the first photo says so.
+        Without a threshold in ``settings`` it is the one that was chosen for the mode; where none was,
+        predicting raises a ConfigError.
         """
         chosen = self.meta.thresholds.get(settings.mode, {}).get("run", -1.0)
         return Predictor(

@@ -1,8 +1,9 @@
 """A trained run folder, opened: settings, thresholds, networks; it predicts.
 
 A run folder holds ``config.toml``, ``run.json`` (data, weights, environment, how epoch and threshold were chosen),
-``metrics.jsonl``, ``model.safetensors`` + ``model.json``, ``README.md`` (model card), ``report.html``, after an evaluation
-``evaluation.json``, ``evaluation.csv`` and ``evaluation-photos.json``, and until the training is done ``resume.safetensors``.
+``metrics.jsonl``, ``model.safetensors`` + ``model.json``, ``README.md`` (model card), ``report.html``,
+``training-photos.json`` (shown in it), after an evaluation ``evaluation.json``, ``evaluation.csv`` and
+``evaluation-photos.json``, and until the training is done ``resume.safetensors``. ``metrics.jsonl`` is that of a U-Net.
 :mod:`dips.fitting.fit` writes it.
 """
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "command_line", "store_folder", "torchrun_rank", "usable_cores"]
+__all__ = ["__version__", "command_line", "quoted", "store_folder", "torchrun_rank", "usable_cores"]
 
 
 def store_folder(folder: str | Path | None = None) -> Path:
@@ -25,7 +26,15 @@ def command_line() -> str:
     program, *arguments = sys.argv
     path = Path(program)
     is_dips = path.name in ("dips", "dips.exe", "dips-script.py") or path.parts[-2:] == ("dips", "__main__.py")
-    return shlex.join(["dips" if is_dips else program, *arguments])
+    return " ".join(["dips" if is_dips else quoted(program), *map(quoted, arguments)])
+
+
+def quoted(argument: str | Path) -> str:
+    """Return an argument as it is typed in a command."""
+    text = str(argument)
+    if os.name != "nt":
+        return shlex.quote(text)
+    return text if re.fullmatch(r"[\w.,:=/\\-]+", text) else f'"{text}"'
 
 
 def torchrun_rank() -> int | None:

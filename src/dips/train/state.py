@@ -120,7 +120,7 @@ def load_state(path: Path) -> tuple[Progress, dict[str, dict[str, Tensor]]]:
             for key in file.keys():  # noqa: SIM118 - not a dict
                 tensors[key] = file.get_tensor(key)
             if _checksum(notes["progress"], tensors) != notes["sha256"]:
-                raise ValueError("its checksum is another")
+                raise ValueError("its checksum does not match")
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError, msgspec.ValidationError) as error:
         raise RunError(f"{path} cannot be resumed from ({error}); remove it and train from the start") from error
     parts: dict[str, dict[str, Tensor]] = {}
@@ -173,7 +173,7 @@ def trim_metrics(path: Path, epoch: int) -> None:
     if not path.exists():
         return
     lines = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
         with suppress(msgspec.DecodeError, RecursionError):
             if msgspec.json.decode(line, type=_MetricsLine).epoch <= epoch:
                 lines.append(line + "\n")

@@ -35,11 +35,11 @@ function foundIn(row, threshold, data) {
   const exact = threshold === data.rule.threshold ? photo.exact : null; // as predicted; the map here is a small one
   const drawn = exact ? "exact" : String(cut);
   if (photo.drawn !== drawn) {
-    const { min_area: area, max_boxes: most, min_score: least } = data.rule;
+    const { min_area: area, min_score: least } = photo; // of a photo in tiles another one than of a whole photo
     const none = data.background >= 0 && row.predicted === data.background;
     const found = none
       ? { boxes: [], scores: [], regions: new Uint16Array(width * height) }
-      : boxesFromMap(photo.levels, width, height, threshold, area, most, photo.peak ? least / photo.peak : 0);
+      : boxesFromMap(photo.levels, width, height, threshold, area, data.rule.max_boxes, photo.peak ? least / photo.peak : 0);
     const scale = [photo.size[0] / width, photo.size[1] / height];
     found.boxes = found.boxes.map((box) => box.map((value, i) => value * scale[i % 2]));
     found.scores = found.scores.map((score) => score * photo.peak);

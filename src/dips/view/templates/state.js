@@ -78,11 +78,17 @@ function save() {
   waiting = 0;
   if (!queued) {
     queued = true;
-    work = work.then(() => {
+    afterwards(() => {
       queued = false;
       return saveAll();
     });
   }
+  return work;
+}
+
+// What went wrong in an earlier request must not keep the later ones from being made.
+function afterwards(request) {
+  work = work.catch(() => {}).then(request);
   return work;
 }
 
@@ -94,14 +100,14 @@ async function saveAll() {
     try {
       reply = await ask(`/api/photos/${index}`, sent);
       answer = await reply.json();
+      if (reply.status === 400) answer.state = (await listing()).photos[index].state;
     } catch (error) {
       return notSaved(GONE);
     }
     if (reply.status === 409 || reply.status === 400) { // the server's state wins
       dirty.delete(index);
-      if (answer.state) photo(index).state = answer.state;
+      photo(index).state = answer.state;
       tell(reply.status === 409 ? `${photo(index).name} was changed in another window; this is its current state.` : answer.error);
-      if (!answer.state) photo(index).state = (await listing()).photos[index].state;
       changed(index);
       continue;
     }
@@ -120,8 +126,7 @@ function notSaved(why) {
 
 function undo() {
   save();
-  work = work.then(() => (dirty.size ? say("Not undone: the last change is not saved yet") : takeBack()));
-  return work;
+  return afterwards(() => (dirty.size ? say("Not undone: the last change is not saved yet") : takeBack()));
 }
 
 async function takeBack() {
