@@ -279,7 +279,7 @@ def test_only_the_same_work_goes_on(tmp_path: Path, make_photo: MakePhoto) -> No
 
     with pytest.raises(KeyboardInterrupt):
         fill(plan(photos, out), stopped)
-    (out / "json" / ".1.json.ab12cd34").write_text("left by a kill")
+    (out / "json" / ".1.json.ab12cd34.dips_tmp").write_text("left by a kill")
     with pytest.raises(RunError, match="another model"):
         plan(photos, out, model="n")
     with pytest.raises(RunError, match="another --format"):
@@ -318,8 +318,11 @@ def test_what_a_kill_left_is_removed_everywhere(tmp_path: Path, make_photo: Make
 
     with pytest.raises(KeyboardInterrupt):
         fill(plan([photo], out), stopped)
-    for left in (".coco.json.1_od4hc8", "voc/.a.xml.yx7mq87u", "json/.a.json.abcdefgh"):
+    for left in (".coco.json.1_od4hc8.dips_tmp", "voc/.a.xml.dips_tmp", "json/.a.json.abcdefgh.dips_tmp"):
         (out / left).parent.mkdir(exist_ok=True)
         (out / left).touch()
+    notes = [".notes.markdown", "json/.label.settings", "voc/.a.dips_tmp.txt"]  # a user's own
+    for name in notes:
+        (out / name).touch()
     assert fill(plan([photo], out)).photos == 1
-    assert files(out) == expected(".a.b2345678")
+    assert files(out) == sorted([*expected(".a.b2345678"), *notes])
