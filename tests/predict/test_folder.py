@@ -81,6 +81,22 @@ def test_formats() -> None:
         parse_formats("json,overlay")
 
 
+def test_another_file_is_none_that_a_prediction_writes(tmp_path: Path, make_photo: MakePhoto) -> None:
+    good, bad = make_photo(tmp_path / "p" / "x.jpg"), tmp_path / "p" / "bad.jpg"
+    bad.write_text("no photo")
+    folder = plan([good, bad], tmp_path / "out", FORMATS)
+    fill(folder)
+    (tmp_path / "link").symlink_to(tmp_path / "out")
+    top = {file.partition("/")[0] for file in files(tmp_path / "out")}
+    assert {"json", "maps", "coco.json", "labelstudio.xml", "skipped.json"} < top and len(top) >= 14
+    for name in top:
+        for file in (tmp_path / "out" / name, tmp_path / "link" / name, tmp_path / "out" / "a" / ".." / name.upper()):
+            with pytest.raises(RunError, match=r"--problems .* is what the prediction itself writes"):
+                folder.require_other("--problems", file)
+    for other in ("out/problems.json", "out/mine/coco.json", "coco.json", "out.json", "outer/coco.json"):
+        folder.require_other("--problems", tmp_path / other)
+
+
 def test_what_is_written(tmp_path: Path, make_photo: MakePhoto) -> None:
     for name in ("a/x.jpg", "b c/x.jpg", "ü.png"):
         make_photo(tmp_path / "photos" / name)

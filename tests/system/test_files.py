@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from dips.errors import RunError
-from dips.system.files import as_text, atomic_file, file_sha256, is_remote, is_temporary, named_so, new_folder
+from dips.system.files import as_text, atomic_file, file_sha256, is_remote, is_temporary, named_so, new_folder, require_writable
 
 UNIX = pytest.mark.skipif(sys.platform == "win32", reason="permissions of Unix")
 
@@ -222,6 +222,17 @@ def test_unfinished_files_are_known_by_their_names(tmp_path: Path) -> None:
     assert len(found) == 3 and all(map(is_temporary, found))
     for name in (".notes.markdown", ".label.settings", ".a.b2345678", "a.dips_tmp", ".dips_tmp.json"):
         assert not is_temporary(Path(name)), name
+
+
+@pytest.mark.parametrize("name", ["a.json", "new/deep/a.json"])
+def test_what_can_be_written_is_not_made(tmp_path: Path, name: str) -> None:
+    require_writable(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match=r"file/.*a\.json: Not a directory; choose another folder"):
+        require_writable(tmp_path / "file" / name)
+    with pytest.raises(RunError, match="it is a folder"):
+        require_writable(tmp_path)
 
 
 @pytest.mark.parametrize("size", [0, 1, 3_000_001])

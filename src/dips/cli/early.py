@@ -31,17 +31,12 @@ def require_model(
         ModuleNotFoundError: a run is to be opened, and torch is not installed.
         DipsError: something does not exist, or a setting is wrong.
     """
-    from dips.config import load_config, require_prediction
-    from dips.export.description import is_onnx, read_description
-    from dips.runs.identity import run_config
+    from dips.export.description import is_onnx
+    from dips.runs.identity import prediction_settings
 
-    if is_onnx(run):
-        read_description(run)
-        require_prediction(settings or ())
-        load_config(None, settings or ())
-    else:
+    if not is_onnx(run):
         _require_torch()
-        run_config(run, settings or ())
+    prediction_settings(run, settings or ())
     _require_others(weights, device, data, split)
 
 

@@ -171,14 +171,18 @@ def lock_file(file: IO[bytes] | FileIO) -> bool:
 
 
 def require_writable(path: Path) -> None:
-    """Check that a file can be written before its content is computed; an existing file is not changed.
+    """Check that a file can be written before its content is computed; nothing is changed or made, not even its folder.
 
     Raises:
         RunError: it cannot be written.
     """
     if path.is_dir():
         raise RunError(f"cannot write {path}: it is a folder; give the name of a file")
-    temporary_beside(path).close()
+    folder = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}; choose another folder") from error
 
 
 def require_distinct(files: Mapping[str, str | Path | None]) -> None:
