@@ -65,12 +65,13 @@ def class_accuracy(labels: Iterable[int], predicted: Iterable[int], classes: Seq
     )
 
 
-def class_problems(train: DataSet, val: DataSet, *, whole: DataSet | None = None) -> list[Problem]:
+def class_problems(train: DataSet, val: DataSet, *, whole: DataSet | None = None, balance: float = 1.0) -> list[Problem]:
     """Return what is wrong with the numbers of photos: few of a class, many times more of another, none in validation.
 
     Args:
         train, val: labelled photos; classes are matched by name.
         whole: the training photos before ``val`` was cut from them, if it was.
+        balance: the setting ``classifier.balance``, in [0, 1].
     """
     counted = train if whole is None else whole
     numbers = dict.fromkeys(counted.classes, 0) | {counted.classes[n]: count for n, count in class_counts(counted).items()}
@@ -80,7 +81,7 @@ def class_problems(train: DataSet, val: DataSet, *, whole: DataSet | None = None
     where = "" if whole is not None else f" to {val.root}"
     messages = [
         _few(few, numbers, [name for name in absent if name in few]),
-        _rare(numbers),
+        _rare(numbers, balance),
         _unvalidated([name for name in absent if name not in few], where),
     ]
     return [Problem(counted.root, message, Severity.SPOILS) for message in messages if message]
@@ -99,16 +100,20 @@ def _few(few: list[str], numbers: dict[str, int], absent: list[str]) -> str:
     )
 
 
-def _rare(numbers: dict[str, int]) -> str:
+def _rare(numbers: dict[str, int], balance: float) -> str:
     present = {name: number for name, number in numbers.items() if number}
     most = max(present, key=lambda name: present[name])
     rare = [name for name, number in present.items() if number * LARGEST_RATIO < present[most]]
     if not rare:
         return ""
     names = some((f"'{name}' ({present[name]})" for name in sorted(rare, key=lambda name: present[name])), _NAMED)
+    if balance == 1:
+        risk = "training makes all classes equally likely (classifier.balance), but a rare one may be missed; add"
+    else:
+        risk = f"with classifier.balance={balance:g} a rare class counts less and may be missed; set it to 1, add"
     return (
-        f"more than {LARGEST_RATIO} photos of '{most}' ({present[most]}) for each of {names}: training makes all classes "
-        "equally likely (classifier.balance), but a rare one may be missed; add photos of it, or leave out some of the others"
+        f"more than {LARGEST_RATIO} photos of '{most}' ({present[most]}) for each of {names}: {risk} photos of it, or leave "
+        "out some of the others"
     )
 
 

@@ -137,9 +137,14 @@ def _line(problem: Problem, folder: Path | None) -> str:
     path = str(problem.path)
     line = problem.message if problem.message.startswith(path) else f"{path}: {problem.message}"
     if folder is not None and folder != folder.parent:
-        line = line.removeprefix(f"{folder}: ").replace(f"{folder}{os.sep}", "")
-        line = re.sub(re.escape(str(folder)) + r"(?=[\s,;:)]|$)", lambda _: folder.name, line)
+        line = re.sub(rf"{_path(folder)}{re.escape(os.sep)}", "", line.removeprefix(f"{folder}: "))
+        line = re.sub(rf"{_path(folder)}(?=[\s,;:)]|$)", lambda _: folder.name, line)
     return f"{_MARKS.get(problem.severity, '!')} {line}"
+
+
+def _path(path: Path) -> str:
+    """Return the pattern of a path in a message, which is not the end of a longer one."""
+    return rf"(?<![\w./\\-]){re.escape(str(path))}"
 
 
 def _common_folder(problems: Iterable[Problem]) -> Path | None:
@@ -154,7 +159,8 @@ def _common_folder(problems: Iterable[Problem]) -> Path | None:
 
 def _kind(problem: Problem) -> tuple[Severity, str]:
     """Return the severity, and the message without what differs from photo to photo: names and numbers."""
-    return problem.severity, re.sub(r"'[^']*'|\S*[\d/\\.]\S*", "#", problem.message.replace(str(problem.path), "#"))
+    message = re.sub(rf"{_path(problem.path)}(?![\w/\\-])", "#", problem.message)
+    return problem.severity, re.sub(r"'[^']*'|\S*[\d/\\.]\S*", "#", message)
 
 
 def left_out(path: Path, reason: Exception | str) -> Problem:
