@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from dips.errors import RunError
 from dips.system.console import first_process
+from dips.system.environment import require_weights
 
 __all__ = ["require_model", "require_training"]
 
@@ -78,11 +77,10 @@ def _require_torch() -> None:
 
 def _require_others(weights: Sequence[str] | None, device: str, data: Path | None, split: str | None) -> None:
     from dips.data.load import require_split
-    from dips.system.files import require_weights
+    from dips.system.device import require_device_name
 
     for item in weights or ():
         require_weights(item)
-    if not re.fullmatch(r"auto|(cpu|cuda|mps)(:\d+)?", device):
-        raise RunError(f"there is no device '{device}'; --device takes auto, cpu, cuda, mps")
+    require_device_name(device)
     if data is not None:
         require_split(data, split)

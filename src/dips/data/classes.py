@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from dips.data.listing import class_counts, some
+from dips.system.console import counted
 from dips.system.files import as_text
 from dips.system.records import Record
 from dips.types import DataSet, Problem, Severity
@@ -40,7 +41,7 @@ class ClassAccuracy(Record, frozen=True, kw_only=True):
 
     def words(self) -> str:
         """Return the numbers as a part of a sentence."""
-        worst = f", worst '{self.worst}': {self.lowest:.1f}% of {self.photos} photo{'' if self.photos == 1 else 's'}"
+        worst = f", worst '{self.worst}': {self.lowest:.1f}% of {counted(self.photos, 'photo')}"
         return f"mean over classes {self.mean:.1f}%{worst if self.lowest < self.mean else ''}"
 
 
@@ -73,8 +74,8 @@ def class_problems(train: DataSet, val: DataSet, *, whole: DataSet | None = None
         whole: the training photos before ``val`` was cut from them, if it was.
         balance: the setting ``classifier.balance``, in [0, 1].
     """
-    counted = train if whole is None else whole
-    numbers = dict.fromkeys(counted.classes, 0) | {counted.classes[n]: count for n, count in class_counts(counted).items()}
+    cut = train if whole is None else whole
+    numbers = dict.fromkeys(cut.classes, 0) | {cut.classes[n]: count for n, count in class_counts(cut).items()}
     validated = {val.classes[label] for label in class_counts(val)}
     absent = [name for name, number in numbers.items() if number and name not in validated]
     few = sorted((name for name, number in numbers.items() if number < FEW_PHOTOS), key=lambda name: numbers[name])
@@ -84,7 +85,7 @@ def class_problems(train: DataSet, val: DataSet, *, whole: DataSet | None = None
         _rare(numbers, balance),
         _unvalidated([name for name in absent if name not in few], where),
     ]
-    return [Problem(counted.root, message, Severity.SPOILS) for message in messages if message]
+    return [Problem(cut.root, message, Severity.SPOILS) for message in messages if message]
 
 
 def _few(few: list[str], numbers: dict[str, int], absent: list[str]) -> str:

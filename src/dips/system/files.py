@@ -15,7 +15,7 @@ from io import FileIO
 from pathlib import Path
 from typing import IO, Any
 
-from dips.errors import ConfigError, RunError, WeightsError
+from dips.errors import ConfigError, RunError
 
 __all__ = [
     "as_text",
@@ -27,7 +27,6 @@ __all__ = [
     "named_so",
     "new_folder",
     "require_distinct",
-    "require_weights",
     "require_writable",
     "temporary_beside",
 ]
@@ -197,18 +196,6 @@ def require_distinct(files: Mapping[str, str | Path | None]) -> None:
     for option, file in files.items():
         if file is not None and (first := options.setdefault(os.path.realpath(file), option)) != option:
             raise ConfigError(f"{first} and {option} both name {file}; give each a file of its own")
-
-
-def require_weights(item: str) -> None:
-    """Check that FILE, FOLDER or NAME=FILE, an item of ``--weights``, is there.
-
-    Raises:
-        WeightsError: it is not.
-    """
-    path = Path(item).expanduser()
-    named = Path(item.partition("=")[2]).expanduser() if "=" in item else path
-    if not path.exists() and not named.exists():
-        raise WeightsError(f"--weights: there is no file or folder {named}")
 
 
 def temporary_beside(path: Path) -> IO[bytes]:
