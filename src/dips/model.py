@@ -21,7 +21,7 @@ from dips.runs.card import write_card
 from dips.runs.records import MODEL
 from dips.runs.trained import TrainedRun
 from dips.system.environment import __version__
-from dips.system.files import file_sha256, is_remote, require_distinct
+from dips.system.files import file_sha256, is_remote
 from dips.system.records import write_json
 
 if TYPE_CHECKING:
@@ -84,7 +84,6 @@ class Model(TrainedRun):
             WeightsError: the transformer's weights, which predictions need with ``predict.mode=accurate``, are not here.
             ConfigError: there is no such protocol.
         """
-        require_distinct({"--json": json_path, "--problems": problems})
         result = evaluate_model(
             self,
             data,

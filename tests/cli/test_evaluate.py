@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 
-from dips.model import Model
-
 from .conftest import Calls, Dips, Tiny, fake
 
 
@@ -63,9 +61,8 @@ def test_evaluate_without_boxes(monkeypatch: pytest.MonkeyPatch, dips: Dips) -> 
     )
 
 
-def test_two_options_cannot_share_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dips: Dips) -> None:
-    monkeypatch.setattr("dips.cli.evaluate.require_model", lambda *_, **__: None)
-    monkeypatch.setattr("dips.model.Model.open", lambda *_, **__: object.__new__(Model))  # refused before anything is looked at
+def test_two_options_cannot_share_a_file(tmp_path: Path, dips: Dips) -> None:
+    """Refused before anything is looked at."""
     said = dips("evaluate", "run", "data", "--json", tmp_path / "x.json", "--problems", tmp_path / "x.json")
     assert said.code == 2 and "--json and --problems both name" in said.err and not (tmp_path / "x.json").exists()
 

@@ -13,7 +13,7 @@ from dips.errors import ConfigError
 
 from .conftest import Dips, Tiny
 
-NONE: dict[str, Any] = {"tile": None, "mode": None, "threshold": None, "min_score": None, "max_boxes": None}
+NONE: dict[str, Any] = {"tile": None, "mode": None, "threshold": None, "min_score": None, "min_area": None, "max_boxes": None}
 
 
 def test_options_are_settings_of_prediction() -> None:
@@ -29,6 +29,7 @@ def test_options_are_settings_of_prediction() -> None:
     ("options", "words"),
     [
         ({"threshold": 1.5}, "--threshold must be between 0 and 1"),
+        ({"min_area": 2}, "--min-area must be between 0 and 1"),
         ({"min_score": -1}, "--min-score must be between 0 and 1"),
         ({"threshold": float("nan")}, "--threshold must be between 0 and 1"),
         ({"max_boxes": 0}, "--max-boxes must be between 1"),
@@ -40,7 +41,7 @@ def test_values_out_of_range_name_the_option(options: dict[str, object], words: 
         predict_settings(None, **{**NONE, **options})
 
 
-@pytest.mark.parametrize(("name", "value"), [("threshold", 0.5), ("max_boxes", 3), ("tile", "auto")])
+@pytest.mark.parametrize(("name", "value"), [("threshold", 0.5), ("min_area", 0.1), ("max_boxes", 3), ("tile", "auto")])
 def test_an_option_and_the_same_setting_contradict_each_other(name: str, value: object) -> None:
     with pytest.raises(ConfigError, match=f"predict.{name} is given by --{name.replace('_', '-')}, too"):
         predict_settings([f"predict.{name} = 1"], **{**NONE, name: value})
@@ -48,8 +49,9 @@ def test_an_option_and_the_same_setting_contradict_each_other(name: str, value: 
 
 def test_short_options_predict_what_the_settings_do(tiny: Tiny, tmp_path: Path, dips: Dips) -> None:
     photo = next((tiny.data / "test" / "tower").iterdir())
-    short = ("--threshold", "0.25", "--min-score", "0.1", "--mode", "accurate", "--max-boxes", "2")
-    long = [f"--set=predict.{name}" for name in ("threshold=0.25", "min_score=0.1", "mode=accurate", "max_boxes=2")]
+    short = ("--threshold", "0.25", "--min-score", "0.1", "--min-area", "0.01", "--mode", "accurate", "--max-boxes", "2")
+    names = ("threshold=0.25", "min_score=0.1", "min_area=0.01", "mode=accurate", "max_boxes=2")
+    long = [f"--set=predict.{name}" for name in names]
     for out, options in (("short", short), ("long", long)):
         given = ("--weights", tiny.weights, "--format", "json")
         assert dips("predict", tiny.run, photo, "--out", tmp_path / out, *given, *options).code == 0

@@ -11,9 +11,10 @@ import pytest
 
 from dips.data.images import read_image
 from dips.data.photo_files import list_images
+from dips.errors import RunError
 from dips.model import Model
 
-from .conftest import Dips, Tiny
+from .conftest import Dips, Tiny, fake
 
 
 def test_a_video(tiny: Tiny, tmp_path: Path, dips: Dips) -> None:
@@ -45,6 +46,20 @@ def test_a_folder(tiny: Tiny, tmp_path: Path, dips: Dips) -> None:
     assert said.code == 1 and "1 frame in" in said.out and "bad.jpg" in said.err
     (frame,) = json.loads((tmp_path / "boxes.json").read_text())["frames"]
     assert frame["name"] == first.name and "time" not in frame
+
+
+def test_a_stream_is_known_by_what_its_settings_come_to(
+    tiny: Tiny, tmp_path: Path, dips: Dips, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = fake(monkeypatch, "dips.predict.stream.FrameJournal", RunError("not begun"))
+    marks = []
+    for given in (["0.2", "0.6"], ["0.6", "0.2"], ["0.20"]):
+        settings = [f"--set=predict.threshold={value}" for value in given]
+        said = dips("stream", tiny.run, tiny.data / "test", "--out", tmp_path / "x.json", "--min-area", "0.01", *settings)
+        assert said.code == 2 and "not begun" in said.err
+        marks.append(calls[-1]["1"])
+    assert marks[1] == marks[2] != marks[0] and marks[0]["settings"]["threshold"] == 0.6
+    assert marks[0]["settings"]["min_area"] == 0.01
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,12 +47,13 @@ def run(scenes: Path, tmp_path: Path, tiny_config: Config, tiny_weights: Path) -
 
 
 @pytest.fixture
-def kinds() -> Any:
-    """The methods of ``methods.py``, with the count of fits at 0."""
+def kinds(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The methods of ``methods.py``, as a module of the user, with the count of fits at 0."""
     name = "comparison_methods"
     spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("methods.py"))
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, name, module)
     spec.loader.exec_module(module)
     return module
 

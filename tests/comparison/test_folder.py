@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from dips.baselines.method import Fit
-from dips.comparison.folder import MethodFolder, claim_folder
+from dips.comparison.folder import MethodFolder, claim_folder, require_comparison
 from dips.comparison.source import OTHER_VERSION
 from dips.config import Config
 from dips.errors import RunError
@@ -22,9 +22,9 @@ def test_a_fit_is_read_back(tmp_path: Path, kinds: Any) -> None:
     method, folder = kinds.Learner(), MethodFolder(tmp_path / "learner")
     method.net = nn.Conv2d(3, 1, 1)
     fit = Fit(steps=4, epochs=1.5, seconds=2.5, chosen="step 4", curve=({"step": 4, "v2": 50.0},))
-    assert folder.fit_file() is None and folder.stale(method) == ""
+    assert folder.fit_file() is None and folder.outdated(method) == ""
     folder.begin(method, anew=False)
-    assert folder.stale(method) == "", "begun by this code"
+    assert folder.outdated(method) == "", "begun by this code"
     folder.save_fit(method, fit)
     written = json.loads((tmp_path / "learner" / "fit.json").read_text())
     assert next(iter(written.items())) == ("schema_version", 1) and fit.record().items() <= written.items()
@@ -32,7 +32,7 @@ def test_a_fit_is_read_back(tmp_path: Path, kinds: Any) -> None:
     assert found is not None and (found.steps, found.epochs, found.seconds, found.bounded) == (4, 1.5, 2.5, None)
     assert (found.chosen, found.curve) == ("step 4", [{"step": 4, "v2": 50.0}])
     assert (found.method.name, found.method.labels, found.method.needs) == ("learner", "image", [])
-    assert torch.equal(folder.state()["weight"], method.net.weight) and folder.stale(method) is None
+    assert torch.equal(folder.state()["weight"], method.net.weight) and folder.outdated(method) == ""
 
 
 def test_a_fit_of_a_method_that_diverged_is_kept(tmp_path: Path, kinds: Any) -> None:
@@ -63,7 +63,7 @@ def test_files_of_before_have_no_version(tmp_path: Path, kinds: Any, result: dic
         record = json.loads((tmp_path / "m" / file).read_text())
         del record["schema_version"]
         (tmp_path / "m" / file).write_text(json.dumps(record))
-    assert folder.stale(method) is None and folder.result("test") is not None
+    assert folder.outdated(method) == "" and folder.fit_file() and folder.result("test") is not None
 
 
 @pytest.mark.parametrize("there", ["fit.json", "run/config.toml", "recipe.toml"])
@@ -71,9 +71,9 @@ def test_what_an_early_version_left_is_not_continued(tmp_path: Path, kinds: Any,
     method, folder = kinds.Learner(), MethodFolder(tmp_path / "learner")
     (tmp_path / "learner" / there).parent.mkdir(parents=True)
     (tmp_path / "learner" / there).write_text("{}")
-    assert folder.stale(method) == OTHER_VERSION
+    assert folder.outdated(method) == OTHER_VERSION
     folder.begin(method, anew=True)
-    assert [path.name for path in folder.folder.iterdir()] == ["source.json"] and folder.stale(method) == ""
+    assert [path.name for path in folder.folder.iterdir()] == ["source.json"] and folder.outdated(method) == ""
 
 
 def test_an_interrupted_fit_goes_on_unless_it_is_anew(tmp_path: Path, kinds: Any) -> None:
@@ -114,6 +114,25 @@ def test_a_comparison_is_known_again(tmp_path: Path) -> None:
         claim_folder(tmp_path / "out", {**identity, "budget": 4.0}, Config())
     with pytest.raises(RunError, match=r"train\.epochs"):
         claim_folder(tmp_path / "out", identity, Config().replace(**{"train.epochs": 9}))
+
+
+@pytest.mark.parametrize("left", [(), (".config.toml.dips_tmp",), (".config.toml.dips_tmp", ".config.toml.a1b2c3d4.dips_tmp")])
+def test_a_comparison_that_was_killed_before_its_settings_were_written_starts(tmp_path: Path, left: tuple[str, ...]) -> None:
+    for name in left:
+        (tmp_path / name).write_text("[harv")
+    require_comparison(tmp_path)
+    claim_folder(tmp_path, {"data": "/photos"}, Config())
+    require_comparison(tmp_path)
+
+
+@pytest.mark.parametrize("there", ["notes.txt", ".notes.markdown", "seed-0/x"])
+def test_another_folder_is_no_comparison(tmp_path: Path, there: str) -> None:
+    (tmp_path / there).parent.mkdir(exist_ok=True)
+    (tmp_path / there).touch()
+    with pytest.raises(RunError, match="is not a comparison; nothing was changed"):
+        require_comparison(tmp_path)
+    with pytest.raises(RunError, match="is not a comparison; nothing was changed"):
+        require_comparison(tmp_path / there)
 
 
 def test_a_comparison_of_an_earlier_version_is_known_again(tmp_path: Path) -> None:

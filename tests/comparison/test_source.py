@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -40,9 +42,41 @@ def test_a_method_of_the_project_stands_on_the_package_alone() -> None:
     assert Source(package="another").outdated() == OTHER_VERSION
 
 
+def typed(code: str, monkeypatch: pytest.MonkeyPatch, **names: Any) -> Any:
+    """Run a cell of a notebook, and return its namespace as a module."""
+    monkeypatch.setitem(sys.modules, "a_notebook", cell := ModuleType("a_notebook"))
+    vars(cell).update(names)
+    exec(code, vars(cell))
+    return cell
+
+
+@pytest.mark.parametrize("second", ["return images.amax(1)", "return images.mean(1)"])
+def test_a_method_that_was_typed_is_never_taken_for_the_same(second: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "class Mine(Cam):\n    def maps(self, images, labels):\n        "
+    first, then = (Source.of(typed(code + body, monkeypatch, Cam=Cam).Mine()) for body in ("return images.mean(1)", second))
+    assert first.file == "" and "its code is in no file" in first.differs(then)
+    assert first.outdated() == "", "but its numbers stay in the table"
+
+
+def test_what_a_method_inherits_from_is_its_code_too(kinds: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a_base.py").write_text("class Base:\n    power = 1\n")
+    (tmp_path / "a_method.py").write_text(
+        "from a_base import Base\nfrom dips.baselines.cam import Cam\nclass Mine(Base, Cam):\n    name = 'mine'\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    method = importlib.import_module("a_method").Mine()
+    before = Source.of(method)
+    assert (before.file, before.bases) == (str(tmp_path / "a_method.py"), [str(tmp_path / "a_base.py")])
+    assert before.differs(Source.of(method)) == before.outdated() == ""
+    (tmp_path / "a_base.py").write_text("class Base:\n    power = 2\n")
+    assert "edited" in before.differs(Source.of(method)) and "edited" in before.outdated()
+    mixed = typed("class Mine(Learner, Mixin): pass", monkeypatch, Learner=kinds.Learner, Mixin=type("Mixin", (), {}))
+    assert Source.of(mixed.Mine()).file == "", "a part of it is in no file"
+    for name in ("a_base", "a_method"):
+        sys.modules.pop(name)
+
+
 def test_a_method_of_ones_own_stands_on_its_file_too(kinds: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Source.of(kinds.Above()).file == "", "without a file, as what is typed into an interpreter"
-    monkeypatch.setitem(sys.modules, kinds.__name__, kinds)
     now = Source.of(kinds.Above())
     assert now.file == str(Path(__file__).with_name("methods.py").resolve()) and now.needs == ["learner"]
     own = tmp_path / "own.py"

@@ -217,6 +217,34 @@ def test_photos_of_which_none_can_validate_are_not_for_training(tmp_path: Path, 
     assert report.usable and "no class has two different photos" in report.untrainable
 
 
+@pytest.mark.parametrize(
+    ("copied", "other", "words"),
+    [
+        ({"owl": 3, "none": 3}, {}, "all 6 validation photos are copies of training photos; put other photos there"),
+        ({"owl": 1}, {}, "the only validation photo is a copy of training photos; put"),
+        ({}, {"wren": 2}, "the classes wren are none of the model's (none, owl)"),
+        ({"owl": 2}, {"none": 1}, ""),
+        ({"owl": 1, "none": 2}, {"none": 1, "wren": 1}, ""),
+    ],
+)
+def test_validation_is_what_training_makes_of_it(
+    tmp_path: Path, make_photo: MakePhoto, copied: dict[str, int], other: dict[str, int], words: str
+) -> None:
+    data = fill(tmp_path, make_photo, {"train/owl": 10, "train/none": 10, **{f"val/{k}": n for k, n in other.items()}})
+    for name, count in copied.items():
+        for number in range(count):
+            copy = data / "val" / name / f"again {number}.jpg"
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(data / "train" / name / f"{number}.jpg", copy)
+    report = check_data(data)
+    assert report.usable and words in report.untrainable and bool(report.untrainable) == bool(words), report.untrainable
+    messages = [problem.message for problem in report.problems]
+    assert any("no validation photo (" in text and "shows 'owl'" in text for text in messages) == (not words)
+    assert any("validation photo has no class of the training photos" in text for text in messages) == (
+        "wren" in other and not words
+    )
+
+
 def test_many_classes_are_cut_short(tmp_path: Path, make_photo: MakePhoto) -> None:
     for number in range(25):
         make_photo(tmp_path / f"class {number:02d}" / "1.jpg", seed=number)

@@ -68,6 +68,21 @@ def test_many_more_photos_of_one_class(counts: dict[str, int], words: str) -> No
     assert len(told(counts).splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("balance", "words"),
+    [
+        (1.0, "for each of 'owl' (20): training makes all classes equally likely (classifier.balance), but a rare one may be"),
+        (0.0, "for each of 'owl' (20): with classifier.balance=0 a rare class counts less and may be missed; set it to 1, add"),
+        (0.5, "for each of 'owl' (20): with classifier.balance=0.5 a rare class counts less and may be missed; set it to 1,"),
+    ],
+)
+def test_what_training_does_about_a_rare_class_is_what_it_is_set_to(balance: float, words: str) -> None:
+    counts = {"owl": 20, "none": 500}
+    (problem,) = class_problems(photos(counts), photos(counts), balance=balance)
+    assert words in problem.message and problem.message.endswith("photos of it, or leave out some of the others")
+    assert ("makes all classes" in problem.message) == (balance == 1)
+
+
 def test_a_rare_class_of_few_photos_is_both() -> None:
     few, rare = told({"insulator": 3, "none": 120}).splitlines()
     assert "'insulator' (3)," in few and "'none' (120) for each of 'insulator' (3)" in rare

@@ -72,6 +72,24 @@ def test_of_many_one_of_each_kind_is_told() -> None:
     assert lines[1].endswith("no photos in this folder") and lines[2].endswith("(and 3 more like it)")
 
 
+@pytest.mark.parametrize("path", [".", "a", "e.", "photos"])
+def test_the_name_of_a_short_path_within_others_is_no_name(path: str) -> None:
+    names = ("owl.photo.jpg", "a-e.photos.jpg", "wren.a.jpg", "photos.jpg", "x.y", "b.jpeg", "c.e.jpg", "tit.jpg")
+    lines = told([Problem(Path(path), f"the photo {name} is empty and left out") for name in names])
+    assert lines == [f"! {path}: the photo owl.photo.jpg is empty and left out (and 7 more like it)"]
+
+
+def test_a_path_with_spaces_is_one_name() -> None:
+    names = ("b c.jpg", "my own.tif", "x y z", "(1).jpg", "t u.png", "v w.png", "k l.png", "m n.png")
+    assert len(told([Problem(Path(f"d/{name}"), f"cannot be read: is d/{name} a photo? See d/{name}.") for name in names])) == 1
+
+
+@pytest.mark.parametrize("other", ["data/x.jpg", "../a/x.jpg", "da/x.jpg", "b-a/x.jpg", "/a/x.jpg"])
+def test_a_folder_is_not_taken_off_other_paths(other: str) -> None:
+    (line,) = told([Problem(Path("a/1.jpg"), f"is the same photo as {other}")], folder=Path("a"))
+    assert line == f"! 1.jpg: is the same photo as {other}"
+
+
 def test_what_is_not_told_is_counted() -> None:
     kinds = [Problem(Path("a"), word) for word in ("one", "two", "three", "four", "five", "six", "seven", "seven")]
     assert told(kinds)[5:] == ["and 3 more problems"] and len(told(kinds, most=20)) == 7

@@ -148,7 +148,7 @@ def test_the_same_seed_gives_the_same_bytes(tiny_training: Any, tiny_model: dips
 
 
 @pytest.mark.parametrize("resume", [False, True])
-@pytest.mark.parametrize("left", [(), (".config.toml.dips_tmp",), (".config.toml.a1b2c3d4", ".config.toml.dips_tmp")])
+@pytest.mark.parametrize("left", [(), (".config.toml.dips_tmp",), (".config.toml.a1b2c3d4.dips_tmp", ".config.toml.dips_tmp")])
 def test_a_run_that_was_killed_before_its_settings_were_written_starts(
     tiny_training: Any, monkeypatch: pytest.MonkeyPatch, left: tuple[str, ...], resume: bool
 ) -> None:

@@ -81,6 +81,22 @@ def test_formats() -> None:
         parse_formats("json,overlay")
 
 
+def test_another_file_is_none_that_a_prediction_writes(tmp_path: Path, make_photo: MakePhoto) -> None:
+    good, bad = make_photo(tmp_path / "p" / "x.jpg"), tmp_path / "p" / "bad.jpg"
+    bad.write_text("no photo")
+    folder = plan([good, bad], tmp_path / "out", FORMATS)
+    fill(folder)
+    (tmp_path / "link").symlink_to(tmp_path / "out")
+    top = {file.partition("/")[0] for file in files(tmp_path / "out")}
+    assert {"json", "maps", "coco.json", "labelstudio.xml", "skipped.json"} < top and len(top) >= 14
+    for name in top:
+        for file in (tmp_path / "out" / name, tmp_path / "link" / name, tmp_path / "out" / "a" / ".." / name.upper()):
+            with pytest.raises(RunError, match=r"--problems .* is what the prediction itself writes"):
+                folder.require_other("--problems", file)
+    for other in ("out/problems.json", "out/mine/coco.json", "coco.json", "out.json", "outer/coco.json"):
+        folder.require_other("--problems", tmp_path / other)
+
+
 def test_what_is_written(tmp_path: Path, make_photo: MakePhoto) -> None:
     for name in ("a/x.jpg", "b c/x.jpg", "ü.png"):
         make_photo(tmp_path / "photos" / name)
@@ -279,7 +295,7 @@ def test_only_the_same_work_goes_on(tmp_path: Path, make_photo: MakePhoto) -> No
 
     with pytest.raises(KeyboardInterrupt):
         fill(plan(photos, out), stopped)
-    (out / "json" / ".1.json.ab12cd34").write_text("left by a kill")
+    (out / "json" / ".1.json.ab12cd34.dips_tmp").write_text("left by a kill")
     with pytest.raises(RunError, match="another model"):
         plan(photos, out, model="n")
     with pytest.raises(RunError, match="another --format"):
@@ -318,8 +334,11 @@ def test_what_a_kill_left_is_removed_everywhere(tmp_path: Path, make_photo: Make
 
     with pytest.raises(KeyboardInterrupt):
         fill(plan([photo], out), stopped)
-    for left in (".coco.json.1_od4hc8", "voc/.a.xml.yx7mq87u", "json/.a.json.abcdefgh"):
+    for left in (".coco.json.1_od4hc8.dips_tmp", "voc/.a.xml.dips_tmp", "json/.a.json.abcdefgh.dips_tmp"):
         (out / left).parent.mkdir(exist_ok=True)
         (out / left).touch()
+    notes = [".notes.markdown", "json/.label.settings", "voc/.a.dips_tmp.txt"]  # a user's own
+    for name in notes:
+        (out / name).touch()
     assert fill(plan([photo], out)).photos == 1
-    assert files(out) == expected(".a.b2345678")
+    assert files(out) == sorted([*expected(".a.b2345678"), *notes])

@@ -75,6 +75,22 @@ def test_numbers_have_their_noun_and_verb_in_singular_or_plural() -> None:
     assert [counted(n, "photo", "lies") for n in (1, 2)] == ["1 photo lies", "2 photos lie"]
 
 
+@pytest.mark.parametrize(
+    ("noun", "nouns"),
+    [("category", "categories"), ("entry", "entries"), ("day", "days"), ("branch", "branches"), ("mesh", "meshes")],
+)
+def test_any_regular_noun_has_its_plural(noun: str, nouns: str) -> None:
+    assert [counted(n, noun) for n in (0, 1, 3)] == [f"0 {nouns}", f"1 {noun}", f"3 {nouns}"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "verbs"),
+    [("passes", "pass"), ("fixes", "fix"), ("reaches", "reach"), ("carries", "carry"), ("uses", "use"), ("stays", "stay")],
+)
+def test_any_regular_verb_has_its_plural(verb: str, verbs: str) -> None:
+    assert [counted(n, "photo", verb) for n in (1, 2)] == [f"1 photo {verb}", f"2 photos {verbs}"]
+
+
 def _lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], seconds: list[float]) -> list[str]:
     """Return what is said about items of which each takes so many seconds."""
     clock = [0.0]

@@ -9,13 +9,15 @@ import pytest
 import torch
 
 from dips.errors import RunError
-from dips.system.device import environment, launch_fabric, pick_device, seed_everything
+from dips.system.device import environment, launch_fabric, pick_device, require_device_name, seed_everything
 
 
-def test_an_unknown_device_names_the_known_ones() -> None:
-    with pytest.raises(RunError) as found:
-        pick_device("gpu")
-    assert str(found.value) == "there is no device 'gpu'; --device takes auto, cpu, cuda, mps"
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "cuda:", "", "meta", "cpu "])
+def test_an_unknown_device_names_the_known_ones(name: str) -> None:
+    for check in (pick_device, require_device_name):
+        with pytest.raises(RunError) as found:
+            check(name)
+        assert str(found.value) == f"there is no device '{name}'; --device takes auto, cpu, cuda, mps"
 
 
 def test_devices() -> None:
@@ -23,6 +25,8 @@ def test_devices() -> None:
     assert pick_device().type in ("cpu", "cuda", "mps")
     with pytest.raises(RunError, match=r"'cuda:99' cannot be used.*--device cpu"):
         pick_device("cuda:99")
+    with pytest.raises(RunError, match=r"'cuda:1000' cannot be used.*--device cpu"):
+        pick_device("cuda:1000")
 
 
 @pytest.mark.parametrize("seed", [0, 7, 2**40])

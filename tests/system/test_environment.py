@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from dips.errors import WeightsError
 from dips.system.device import environment
-from dips.system.environment import quoted, store_folder, torchrun_rank, usable_cores
+from dips.system.environment import quoted, require_weights, store_folder, torchrun_rank, usable_cores
 
 
 def test_the_command_can_be_pasted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,6 +41,16 @@ def test_arguments_are_quoted_as_the_shell_takes_them(
         found = quoted(text)
         monkeypatch.undo()
         assert found == expected
+
+
+def test_given_weights_must_be_there(tmp_path: Path) -> None:
+    (tmp_path / "vit.pth").touch()
+    (tmp_path / "a=b.pth").touch()
+    for item in (tmp_path, tmp_path / "vit.pth", f"vit={tmp_path / 'vit.pth'}", tmp_path / "a=b.pth"):
+        require_weights(str(item))
+    for item, missing in ((tmp_path / "gone.pth", "gone.pth"), (f"vit={tmp_path / 'gone'}", "gone"), ("vit", "vit")):
+        with pytest.raises(WeightsError, match=rf"--weights: there is no file or folder .*{missing}$"):
+            require_weights(str(item))
 
 
 def test_the_store_is_in_the_cache_folder_unless_another_one_is_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from dips.errors import RunError
-from dips.system.files import as_text, atomic_file, file_sha256, is_remote, named_so, new_folder
+from dips.system.files import as_text, atomic_file, file_sha256, is_remote, is_temporary, named_so, new_folder, require_writable
 
 UNIX = pytest.mark.skipif(sys.platform == "win32", reason="permissions of Unix")
 
@@ -176,6 +176,63 @@ def test_a_disk_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with new_folder(tmp_path / "one") as work:
         (work / "x").touch()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "one"]
+
+
+@LOCKS
+@pytest.mark.parametrize("left", [False, True])
+def test_a_disk_on_which_every_file_is_another_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: bool) -> None:
+    """As on CIFS, vfat and the mounts of containers."""
+    before = []
+    if left:  # by a kill, or by that user: it is not touched
+        before = [tmp_path / ".file.dips_tmp", tmp_path / ".one.dips_tmp"]
+        before[0].write_text("theirs")
+        before[1].mkdir()
+    someone = os.geteuid() + 1
+    monkeypatch.setattr(os, "geteuid", lambda: someone)
+    for number in range(2):
+        with atomic_file(tmp_path / "file") as file:
+            file.write(f"{number}")
+        with pytest.raises(KeyError), atomic_file(tmp_path / "file") as file:
+            raise KeyError
+        with pytest.raises(ZeroDivisionError), new_folder(tmp_path / "one"):
+            raise ZeroDivisionError
+    with new_folder(tmp_path / "one") as work:
+        (work / "x").touch()
+    assert sorted(hidden(tmp_path)) == before and all(path.is_dir() or path.read_text() == "theirs" for path in before)
+    assert (tmp_path / "file").read_text() == "1" and [path.name for path in (tmp_path / "one").iterdir()] == ["x"]
+
+
+@LOCKS
+def test_where_no_lock_is_to_be_had_only_what_was_made_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", none)
+    theirs = tmp_path / ".file.dips_tmp"
+    theirs.write_text("theirs")
+    for name in ("file", "other"):
+        with atomic_file(tmp_path / name) as file:
+            file.write("new")
+    assert theirs.read_text() == "theirs" and hidden(tmp_path) == [theirs]
+
+
+def test_unfinished_files_are_known_by_their_names(tmp_path: Path) -> None:
+    with atomic_file(tmp_path / "a.json") as _, atomic_file(tmp_path / "a.json") as _, new_folder(tmp_path / "b"):
+        found = hidden(tmp_path)
+    assert len(found) == 3 and all(map(is_temporary, found))
+    for name in (".notes.markdown", ".label.settings", ".a.b2345678", "a.dips_tmp", ".dips_tmp.json"):
+        assert not is_temporary(Path(name)), name
+
+
+@pytest.mark.parametrize("name", ["a.json", "new/deep/a.json"])
+def test_what_can_be_written_is_not_made(tmp_path: Path, name: str) -> None:
+    require_writable(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match=r"file/.*a\.json: Not a directory; choose another folder"):
+        require_writable(tmp_path / "file" / name)
+    with pytest.raises(RunError, match="it is a folder"):
+        require_writable(tmp_path)
 
 
 @pytest.mark.parametrize("size", [0, 1, 3_000_001])

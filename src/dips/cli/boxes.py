@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from dips.cli.messages import filled
-from dips.cli.options import MaxBoxes, MinScore, Threshold, require_fractions, require_max_boxes
+from dips.cli.options import MaxBoxes, MinArea, MinScore, Threshold, require_fractions, require_max_boxes
 
 __all__ = ["boxes"]
 
@@ -19,10 +19,8 @@ def boxes(
     *,
     out: Annotated[Path, Parameter(help="The folder to create.")],
     threshold: Threshold = None,
-    min_area: Annotated[
-        float | None, Parameter(help="Smallest area of a box as a fraction of the photo, 0 to 1; default: unchanged.")
-    ] = None,
     min_score: MinScore = None,
+    min_area: MinArea = None,
     max_boxes: MaxBoxes = None,
     formats: Annotated[str, Parameter(name="--format", help="As for 'dips predict'.")] = "json,overlays",
 ) -> int:

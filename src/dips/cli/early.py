@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from dips.errors import RunError
 from dips.system.console import first_process
+from dips.system.environment import require_weights
 
 __all__ = ["require_model", "require_training"]
 
@@ -31,17 +30,12 @@ def require_model(
         ModuleNotFoundError: a run is to be opened, and torch is not installed.
         DipsError: something does not exist, or a setting is wrong.
     """
-    from dips.config import load_config, require_prediction
-    from dips.export.description import is_onnx, read_description
-    from dips.runs.identity import run_config
+    from dips.export.description import is_onnx
+    from dips.runs.identity import prediction_settings
 
-    if is_onnx(run):
-        read_description(run)
-        require_prediction(settings or ())
-        load_config(None, settings or ())
-    else:
+    if not is_onnx(run):
         _require_torch()
-        run_config(run, settings or ())
+    prediction_settings(run, settings or ())
     _require_others(weights, device, data, split)
 
 
@@ -83,11 +77,10 @@ def _require_torch() -> None:
 
 def _require_others(weights: Sequence[str] | None, device: str, data: Path | None, split: str | None) -> None:
     from dips.data.load import require_split
-    from dips.system.files import require_weights
+    from dips.system.device import require_device_name
 
     for item in weights or ():
         require_weights(item)
-    if not re.fullmatch(r"auto|(cpu|cuda|mps)(:\d+)?", device):
-        raise RunError(f"there is no device '{device}'; --device takes auto, cpu, cuda, mps")
+    require_device_name(device)
     if data is not None:
         require_split(data, split)

@@ -31,7 +31,9 @@ def evaluate(
     """Evaluate a run against ground-truth boxes, next to training-free baselines, and update its report."""
     from dips.cli.tables import print_evaluation, write_figures
     from dips.evaluate.protocol import find_protocol
+    from dips.system.files import require_distinct
 
+    require_distinct({"--json": json, "--problems": problems})
     find_protocol(protocol)
     require_model(run, settings=settings, weights=weights, device=device, data=data, split=split)
     from dips.model import Model  # torch

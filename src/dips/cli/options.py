@@ -13,6 +13,7 @@ __all__ = [
     "Data",
     "Device",
     "MaxBoxes",
+    "MinArea",
     "MinScore",
     "Mode",
     "Plots",
@@ -73,6 +74,13 @@ Threshold = Annotated[
     ),
 ]
 MinScore = Annotated[float | None, Parameter(name="--min-score", help="Lowest score of a box, 0 to 1; default: unchanged.")]
+MinArea = Annotated[
+    float | None,
+    Parameter(
+        name="--min-area",
+        help="Smallest area of a box as a fraction of the photo (with --tile: of a tile), 0 to 1; default: unchanged.",
+    ),
+]
 MaxBoxes = Annotated[int | None, Parameter(name="--max-boxes", help="Maximum number of boxes per photo; default: unchanged.")]
 Tile = Annotated[
     str | None,
@@ -150,6 +158,7 @@ def predict_settings(
     mode: str | None,
     threshold: float | None,
     min_score: float | None,
+    min_area: float | None,
     max_boxes: int | None,
 ) -> list[str]:
     """Return the options of a prediction as settings, with those of ``--set``.
@@ -157,12 +166,13 @@ def predict_settings(
     Raises:
         ConfigError: one is out of range, or is given by ``--set``, too.
     """
-    require_fractions(threshold=threshold, min_score=min_score)
+    require_fractions(threshold=threshold, min_score=min_score, min_area=min_area)
     require_max_boxes(max_boxes)
     if tile is not None and tile != "auto" and not tile.isdecimal():
         raise ConfigError(f"--tile takes a side in pixels, e.g. 512, or auto, not '{tile}'")
     side = "-1" if tile == "auto" else tile
-    values = {"tile": side, "mode": mode, "threshold": threshold, "min_score": min_score, "max_boxes": max_boxes}
+    scores = {"threshold": threshold, "min_score": min_score, "min_area": min_area}
+    values = {"tile": side, "mode": mode, **scores, "max_boxes": max_boxes}
     given = {f"predict.{name}": value for name, value in values.items() if value is not None}
     for item in settings or ():
         if (name := item.partition("=")[0].strip()) in given:

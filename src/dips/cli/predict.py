@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from dips.cli.messages import filled
 from dips.cli.options import (
     Device,
     MaxBoxes,
+    MinArea,
     MinScore,
     Mode,
     PredictSettings,
@@ -44,6 +46,7 @@ def predict(
     mode: Mode = None,
     threshold: Threshold = None,
     min_score: MinScore = None,
+    min_area: MinArea = None,
     max_boxes: MaxBoxes = None,
     tile: Tile = None,
     settings: PredictSettings = None,
@@ -59,14 +62,23 @@ def predict(
     """
     from dips.data.problems import ProblemList
     from dips.predict.folder import PredictionFolder, parse_formats
-    from dips.runs.identity import identity
+    from dips.runs.identity import identity, prediction_settings
 
     all_settings = predict_settings(
-        settings, tile=tile, mode=mode, threshold=threshold, min_score=min_score, max_boxes=max_boxes
+        settings,
+        tile=tile,
+        mode=mode,
+        threshold=threshold,
+        min_score=min_score,
+        min_area=min_area,
+        max_boxes=max_boxes,
     )
     require_model(run, settings=all_settings, weights=weights, device=device)
-    made_with = {**identity(run), "settings": sorted(all_settings)}
+    made_with = {**identity(run), "settings": dataclasses.asdict(prediction_settings(run, all_settings))}
     folder = PredictionFolder.plan(photos, out, formats=parse_formats(formats), made_with=made_with)
+    if problems is not None:
+        folder.require_other("--problems", problems)
+    told = ProblemList(problems)
 
     from dips.loading import load  # the networks are loaded once everything else is known to be right
     from dips.system.console import log, track
@@ -75,7 +87,6 @@ def predict(
     predictor = model.predictor.for_photos(list(folder.names))  # also of those that were done before an interruption
     log(f"{predictor.summary()}; {model.made_with()}")
     todo = folder.begin()
-    told = ProblemList(problems)  # not earlier: its file may lie in --out, which must not exist before
     told.add(folder.left_out)
     for prediction in track(predictor.photos(todo, folder.skip), "predict", total=len(todo)):
         folder.write(prediction)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -12,6 +13,7 @@ from dips.cli.early import require_model
 from dips.cli.options import (
     Device,
     MaxBoxes,
+    MinArea,
     MinScore,
     Mode,
     PredictSettings,
@@ -43,6 +45,7 @@ def stream(
     mode: Mode = None,
     threshold: Threshold = None,
     min_score: MinScore = None,
+    min_area: MinArea = None,
     max_boxes: MaxBoxes = None,
     tile: Tile = None,
     settings: PredictSettings = None,
@@ -55,13 +58,19 @@ def stream(
     """
     from dips.data.photo_files import VIDEOS
     from dips.predict.stream import FrameJournal
-    from dips.runs.identity import identity
+    from dips.runs.identity import identity, prediction_settings
     from dips.system.files import as_text
 
     if fps < 0 or idle < 0:
         raise ConfigError(f"--fps and --idle must not be negative: {fps:g}, {idle:g}")
     all_settings = predict_settings(
-        settings, tile=tile, mode=mode, threshold=threshold, min_score=min_score, max_boxes=max_boxes
+        settings,
+        tile=tile,
+        mode=mode,
+        threshold=threshold,
+        min_score=min_score,
+        min_area=min_area,
+        max_boxes=max_boxes,
     )
     is_video = not source.is_dir()
     if is_video and source.suffix.lower() not in VIDEOS:
@@ -72,7 +81,8 @@ def stream(
         raise DataError(f"{source} does not exist; give a video or a folder")
     require_model(run, settings=all_settings, weights=weights, device=device)
     model_id, rate = identity(run), fps if is_video else None
-    mark = {**model_id, "source": str(source), "fps": rate, "settings": sorted(all_settings)}
+    mark: dict[str, Any] = {**model_id, "source": str(source), "fps": rate}
+    mark["settings"] = dataclasses.asdict(prediction_settings(run, all_settings))
     with closing(FrameJournal(out, mark)) as journal:
         from dips.loading import load  # the networks are loaded once everything else is known to be right
         from dips.system.console import log

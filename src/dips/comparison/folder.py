@@ -37,7 +37,7 @@ from dips.comparison.source import OTHER_VERSION, Source
 from dips.config import Config, load_config, to_toml
 from dips.errors import RunError
 from dips.system.console import log
-from dips.system.files import atomic_file
+from dips.system.files import atomic_file, is_temporary
 from dips.system.journal import Claim
 from dips.system.records import read_record, write_json
 from dips.types import FloatArray
@@ -54,8 +54,13 @@ def require_comparison(folder: Path) -> None:
     Raises:
         RunError: it is something else.
     """
+    if not folder.exists():
+        return
     ours = ("compare.json", "config.toml")
-    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not any((folder / n).is_file() for n in ours))):
+    if not folder.is_dir() or not (
+        any((folder / name).is_file() for name in ours)
+        or all(is_temporary(path) for path in folder.iterdir())  # left by a kill before the settings were written
+    ):
         raise RunError(f"{folder} already exists and is not a comparison; nothing was changed. Choose another --out")
 
 
@@ -114,15 +119,15 @@ class MethodFolder:
         """
         return read_record(self._source_path, Source, remedy=_REMEDY) if self._source_path.is_file() else None
 
-    def stale(self, method: ScoreMapMethod) -> str | None:
-        """Return why the method must be fitted: the change, or empty where it is only not done yet; None where it is fitted.
+    def outdated(self, method: ScoreMapMethod) -> str:
+        """Return why what is here of a fit, finished or not, is not that of the method as it is now; empty where it is.
 
         Raises:
             RunError: a file is damaged.
         """
         if (source := self.source()) is None:
             return OTHER_VERSION if self.folder.is_dir() and any(self.folder.iterdir()) else ""
-        return source.differs(Source.of(method)) or (None if self.fit_file() else "")
+        return source.differs(Source.of(method))
 
     def begin(self, method: ScoreMapMethod, *, anew: bool) -> None:
         """Prepare a fit: numbers of an earlier one are removed, with those of all methods that were built on it.

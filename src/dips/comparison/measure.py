@@ -85,14 +85,15 @@ class Measurer:
             self._measure(study, together)
 
     def _stale(self, study: Study, methods: Sequence[ScoreMapMethod]) -> dict[str, str]:
-        """Return the methods that must be fitted, each with what spoilt its earlier fit, which is told, or empty."""
+        """Return the methods that must be fitted, each with what spoilt its earlier fit, which is told, or ""."""
         stale: dict[str, str] = {}
         for method in methods:
-            why = self._folder(study, method).stale(method)
+            folder = self._folder(study, method)
+            why, is_fitted = folder.outdated(method), folder.fit_file() is not None
             below = [name for name in method.needs if name in stale]
-            if below and (why is None or (not why and any(stale[name] for name in below))):
+            if not why and below and (is_fitted or any(stale[name] for name in below)):
                 why = f"built on {', '.join(below)}"
-            if why is not None:
+            if why or not is_fitted:
                 stale[method.name] = why
         for why in dict.fromkeys(filter(None, stale.values())):
             titles = [method.title for method in methods if stale.get(method.name) == why]

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from dips.config import DataConfig
+from dips.config import Config
 from dips.data.box_problems import Size, box_problems
-from dips.data.classes import class_problems
 from dips.data.copies import copy_problems, find_copies
 from dips.data.depth import Depth, Shown, common_scale, scale_words
 from dips.data.images import read_shown
-from dips.data.listing import class_counts, require_trainable
+from dips.data.listing import class_counts
 from dips.data.load import available_splits, load_data
 from dips.data.locate import photo_id
+from dips.data.parts import training_parts
 from dips.data.problems import left_out, told
-from dips.data.split import split_validation
 from dips.errors import DataError, ImageError
 from dips.system.console import counted, printable, track
 from dips.types import DataSet, Problem, Sample, Severity
@@ -169,13 +168,14 @@ def check_data(
         if not photos:
             problems.append(Problem(dataset.root, "none of its photos can be read", Severity.STOPS))
     copies = find_copies(sample.path for part in parts.values() for sample in part.samples)
-    if (train := parts.get("train", parts.get("all"))) is not None and train.samples:
+    train, val = parts.get("train", parts.get("all")), parts.get("val")
+    if train is not None and train.samples and (val is None or val.samples):
         try:
-            problems += _check_classes(train, parts.get("val"), copies)
+            problems += training_parts(train, val, copies, Config())[0].problems
         except DataError as error:
-            untrainable = (
-                str(error).splitlines()[0].removeprefix(f"{train.root}: ")
-            )  # the others are problems that are told anyway
+            untrainable = str(error).splitlines()[0]  # the others are problems that are told anyway
+            for part in filter(None, (train, val)):
+                untrainable = untrainable.removeprefix(f"{part.root}: ")
     leaks = copy_problems({name: part.samples for name, part in parts.items()}, copies)
     in_order = sorted(dict.fromkeys((*leaks, *problems)), key=lambda problem: problem.severity)
     return DataReport(Path(path), tuple(splits), tuple(in_order), untrainable)
@@ -198,20 +198,6 @@ def _decode(sample: Sample) -> tuple[Size, Shown | None] | Problem:
     except ImageError as error:
         return left_out(sample.path, error)
     return (pixels.shape[1], pixels.shape[0]), shown
-
-
-def _check_classes(train: DataSet, val: DataSet | None, copies: Mapping[Path, str]) -> Sequence[Problem]:
-    """Return what training would say of the classes, of their readable photos alone.
-
-    Raises:
-        DataError: it would be impossible.
-    """
-    train = require_trainable(train)
-    whole = None
-    if val is None:  # which fraction does not matter: only a class without a second photo has none in either part
-        whole = train
-        train, val = split_validation(train, fraction=DataConfig().val_share, seed=0, copies=copies)
-    return [*train.problems, *class_problems(train, val, whole=whole)]
 
 
 def _check_depth(root: Path, photos: Sequence[tuple[Path, Shown]]) -> Iterator[Problem]:

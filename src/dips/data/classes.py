@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from dips.data.listing import class_counts, some
+from dips.system.console import counted
 from dips.system.files import as_text
 from dips.system.records import Record
 from dips.types import DataSet, Problem, Severity
@@ -40,7 +41,7 @@ class ClassAccuracy(Record, frozen=True, kw_only=True):
 
     def words(self) -> str:
         """Return the numbers as a part of a sentence."""
-        worst = f", worst '{self.worst}': {self.lowest:.1f}% of {self.photos} photo{'' if self.photos == 1 else 's'}"
+        worst = f", worst '{self.worst}': {self.lowest:.1f}% of {counted(self.photos, 'photo')}"
         return f"mean over classes {self.mean:.1f}%{worst if self.lowest < self.mean else ''}"
 
 
@@ -65,25 +66,26 @@ def class_accuracy(labels: Iterable[int], predicted: Iterable[int], classes: Seq
     )
 
 
-def class_problems(train: DataSet, val: DataSet, *, whole: DataSet | None = None) -> list[Problem]:
+def class_problems(train: DataSet, val: DataSet, *, whole: DataSet | None = None, balance: float = 1.0) -> list[Problem]:
     """Return what is wrong with the numbers of photos: few of a class, many times more of another, none in validation.
 
     Args:
         train, val: labelled photos; classes are matched by name.
         whole: the training photos before ``val`` was cut from them, if it was.
+        balance: the setting ``classifier.balance``, in [0, 1].
     """
-    counted = train if whole is None else whole
-    numbers = dict.fromkeys(counted.classes, 0) | {counted.classes[n]: count for n, count in class_counts(counted).items()}
+    cut = train if whole is None else whole
+    numbers = dict.fromkeys(cut.classes, 0) | {cut.classes[n]: count for n, count in class_counts(cut).items()}
     validated = {val.classes[label] for label in class_counts(val)}
     absent = [name for name, number in numbers.items() if number and name not in validated]
     few = sorted((name for name, number in numbers.items() if number < FEW_PHOTOS), key=lambda name: numbers[name])
     where = "" if whole is not None else f" to {val.root}"
     messages = [
         _few(few, numbers, [name for name in absent if name in few]),
-        _rare(numbers),
+        _rare(numbers, balance),
         _unvalidated([name for name in absent if name not in few], where),
     ]
-    return [Problem(counted.root, message, Severity.SPOILS) for message in messages if message]
+    return [Problem(cut.root, message, Severity.SPOILS) for message in messages if message]
 
 
 def _few(few: list[str], numbers: dict[str, int], absent: list[str]) -> str:
@@ -99,16 +101,20 @@ def _few(few: list[str], numbers: dict[str, int], absent: list[str]) -> str:
     )
 
 
-def _rare(numbers: dict[str, int]) -> str:
+def _rare(numbers: dict[str, int], balance: float) -> str:
     present = {name: number for name, number in numbers.items() if number}
     most = max(present, key=lambda name: present[name])
     rare = [name for name, number in present.items() if number * LARGEST_RATIO < present[most]]
     if not rare:
         return ""
     names = some((f"'{name}' ({present[name]})" for name in sorted(rare, key=lambda name: present[name])), _NAMED)
+    if balance == 1:
+        risk = "training makes all classes equally likely (classifier.balance), but a rare one may be missed; add"
+    else:
+        risk = f"with classifier.balance={balance:g} a rare class counts less and may be missed; set it to 1, add"
     return (
-        f"more than {LARGEST_RATIO} photos of '{most}' ({present[most]}) for each of {names}: training makes all classes "
-        "equally likely (classifier.balance), but a rare one may be missed; add photos of it, or leave out some of the others"
+        f"more than {LARGEST_RATIO} photos of '{most}' ({present[most]}) for each of {names}: {risk} photos of it, or leave "
+        "out some of the others"
     )
 
 

@@ -44,6 +44,18 @@ class ProblemFile(Record, frozen=True, kw_only=True, forbid_unknown_fields=True)
 class ProblemList:
     """The problems that a command met, each once; they are told when they are added.
 
+    A command has one list. What a problem does when it is added:
+
+    ============================================  ========================  =========================
+    to                                            on the screen             in the file, and ``records``
+    ============================================  ========================  =========================
+    the list, for the first time                  told                      kept
+    the list, again                               nothing                   nothing
+    the list, with ``quiet``                      the caller tells it       kept
+    a ``part``, told by the whole list before     nothing                   kept by the part alone
+    a ``part``, new                               told                      kept by the part alone
+    ============================================  ========================  =========================
+
     Args:
         file: where all of them are written; an earlier list is replaced, whole or not at all.
 
@@ -70,7 +82,10 @@ class ProblemList:
                 raise RunError(f"{self.file} exists and is no list of problems; give --problems another file") from error
 
     def part(self) -> ProblemList:
-        """Return an empty list for a part of the command's work, which does not tell again what this one has told."""
+        """Return an empty list for a part of the command's work that records its own problems, such as a run.
+
+        It has no file, does not tell again what this list has told, and does not add to it.
+        """
         part = ProblemList()
         part._told = self._told.union(self._known)
         return part
@@ -137,9 +152,14 @@ def _line(problem: Problem, folder: Path | None) -> str:
     path = str(problem.path)
     line = problem.message if problem.message.startswith(path) else f"{path}: {problem.message}"
     if folder is not None and folder != folder.parent:
-        line = line.removeprefix(f"{folder}: ").replace(f"{folder}{os.sep}", "")
-        line = re.sub(re.escape(str(folder)) + r"(?=[\s,;:)]|$)", lambda _: folder.name, line)
+        line = re.sub(rf"{_path(folder)}{re.escape(os.sep)}", "", line.removeprefix(f"{folder}: "))
+        line = re.sub(rf"{_path(folder)}(?=[\s,;:)]|$)", lambda _: folder.name, line)
     return f"{_MARKS.get(problem.severity, '!')} {line}"
+
+
+def _path(path: Path) -> str:
+    """Return the pattern of a path in a message, which is not the end of a longer one."""
+    return rf"(?<![\w./\\-]){re.escape(str(path))}"
 
 
 def _common_folder(problems: Iterable[Problem]) -> Path | None:
@@ -154,7 +174,8 @@ def _common_folder(problems: Iterable[Problem]) -> Path | None:
 
 def _kind(problem: Problem) -> tuple[Severity, str]:
     """Return the severity, and the message without what differs from photo to photo: names and numbers."""
-    return problem.severity, re.sub(r"'[^']*'|\S*[\d/\\.]\S*", "#", problem.message.replace(str(problem.path), "#"))
+    message = re.sub(rf"{_path(problem.path)}(?![\w/\\-])", "#", problem.message)
+    return problem.severity, re.sub(r"'[^']*'|\S*[\d/\\.]\S*", "#", message)
 
 
 def left_out(path: Path, reason: Exception | str) -> Problem:

@@ -25,7 +25,7 @@ from typing import Any
 
 from dips import formats
 from dips.data.images import read_scaled
-from dips.errors import ConfigError, ImageError
+from dips.errors import ConfigError, ImageError, RunError
 from dips.formats.records import PredictionRecord, SkippedRecords, read_prediction, skipped_records
 from dips.predict.naming import name_photos, stems_of, texts_of
 from dips.predict.prediction import MAX_OVERLAY_SIDE, Prediction
@@ -47,6 +47,7 @@ _LABELS = {
     "formats": "another --format",
     "photos": "other photos",
 }
+_FILES = ("predictions.json", "skipped.json", "coco.json", "boxes.csv", "labelstudio.json", "labelstudio.xml")
 _SUFFIXES = {"json": ".json", "overlays": ".jpg", "heatmaps": ".jpg", "maps": ".png", "masks": ".png"}
 
 
@@ -132,6 +133,21 @@ class PredictionFolder:
             folder, model = record.folder, record.model
         claim = _claim(out, map(str, names), formats, {**made_with, "model": model})
         return PredictionFolder(claim, names, folder, stems, formats, source)
+
+    def require_other(self, option: str, file: Path) -> None:
+        """Check that the file of an option is none of those that are going to be in the folder; other names are free there.
+
+        Raises:
+            RunError: it is one, or lies in a folder of theirs.
+        """
+        here, there = (Path(os.path.realpath(path)) for path in (self.out, file))
+        if here not in (there, *there.parents):
+            return
+        name = next(iter(there.relative_to(here).parts), "")
+        if name.casefold() in {"", MARK, *_FILES, *_SUFFIXES, *FORMATS} or is_temporary(Path(name)):
+            raise RunError(
+                f"{option} {file} is what the prediction itself writes; give another name, or a file outside of {self.out}"
+            )
 
     @property
     def out(self) -> Path:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from dips.config import Config, load_config, require_prediction
+from dips.config import Config, PredictConfig, load_config, require_prediction
 from dips.errors import ConfigError, RunError
 from dips.export.description import is_onnx, read_description
 from dips.runs.records import CONFIG, MODEL, REMEDY, read_model_record
 from dips.system.files import as_text, file_sha256, is_temporary
 from dips.system.journal import refuse_other_work
 
-__all__ = ["class_names", "identity", "require_new_run", "run_config"]
+__all__ = ["class_names", "identity", "prediction_settings", "require_new_run", "run_config"]
 
 
 def identity(run: Path) -> dict[str, str]:
@@ -45,6 +46,20 @@ def run_config(run: Path, settings: Sequence[str] = ()) -> Config:
     except ConfigError as error:
         raise RunError(f"{error}; it is damaged or of another version: {REMEDY}") from error
     return load_config(run / CONFIG, settings)
+
+
+def prediction_settings(model: Path, settings: Sequence[str] = ()) -> PredictConfig:
+    """Return the settings that a run or an exported file predicts with, changed by ``predict.name=value`` strings.
+
+    Raises:
+        RunError: there is no model, or it is damaged.
+        ConfigError: as of :func:`run_config`.
+    """
+    if not is_onnx(model):
+        return run_config(model, settings).predict
+    exported = dataclasses.replace(Config(), predict=read_description(model).predict)
+    require_prediction(settings)
+    return exported.override(settings).predict
 
 
 def require_new_run(run: Path, config: Config, *, resume: bool) -> None:

@@ -62,9 +62,24 @@ def counted(number: int, noun: str, verb: str = "") -> str:
     ('1 photo has', '2 boxes are', '0 copies', '3 validation photos lack')
     """
     if number != 1:
-        noun = noun[:-1] + "ies" if noun.endswith("py") else noun + ("es" if noun.endswith(("x", "s")) else "s")
-        verb = {"is": "are", "has": "have", "was": "were", "does": "do"}.get(verb, verb.removesuffix("s"))
+        noun = _plural(noun)
+        verb = {"is": "are", "has": "have", "was": "were", "does": "do"}.get(verb) or _bare(verb)
     return f"{number} {noun} {verb}".rstrip()
+
+
+def _plural(noun: str) -> str:
+    """Return that of a regular noun."""
+    if re.search("[^aeiou]y$", noun):
+        return f"{noun[:-1]}ies"
+    hisses = noun.endswith(("s", "x", "z", "ch", "sh")) and not noun.endswith("epoch")
+    return noun + ("es" if hisses else "s")
+
+
+def _bare(verb: str) -> str:
+    """Return a regular verb without the ending of its singular."""
+    if re.search("..ies$", verb):  # but: lies, ties
+        return f"{verb[:-3]}y"
+    return verb.removesuffix("es" if re.search("(ss|x|ch|sh)es$", verb) else "s")
 
 
 def time_left(seconds: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import random
+import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,17 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
-__all__ = ["environment", "launch_fabric", "pick_device", "seed_everything", "synchronise"]
+__all__ = ["environment", "launch_fabric", "pick_device", "require_device_name", "seed_everything", "synchronise"]
+
+
+def require_device_name(name: str) -> None:
+    """Check that there are devices of this name, somewhere; needs no torch.
+
+    Raises:
+        RunError: there are none.
+    """
+    if not re.fullmatch(r"auto|(cpu|cuda|mps)(:\d+)?", name):
+        raise RunError(f"there is no device '{name}'; --device takes auto, cpu, cuda, mps")
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -32,11 +43,9 @@ def pick_device(name: str = "auto") -> torch.device:
 
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    require_device_name(name)
     try:
         device = torch.device(name)
-    except RuntimeError:
-        raise RunError(f"there is no device '{name}'; --device takes auto, cpu, cuda, mps") from None
-    try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise RunError(f"the device '{name}' cannot be used here ({error}); try --device cpu") from error

@@ -1,4 +1,4 @@
-"""What this process runs in: version of the package, command line, usable cores, cache folder."""
+"""What this process runs in: version of the package, command line, usable cores, cache folder, weights that are given."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import shlex
 import sys
 from pathlib import Path
 
+from dips.errors import WeightsError
+
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "command_line", "quoted", "store_folder", "torchrun_rank", "usable_cores"]
+__all__ = ["__version__", "command_line", "quoted", "require_weights", "store_folder", "torchrun_rank", "usable_cores"]
 
 
 def store_folder(folder: str | Path | None = None) -> Path:
@@ -52,3 +54,15 @@ def torchrun_rank() -> int | None:
 def usable_cores() -> int:
     """Return the number of cores that this process may use, at least 1."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def require_weights(item: str) -> None:
+    """Check that FILE, FOLDER or NAME=FILE, an item of ``--weights`` or DIPS_WEIGHTS, is there.
+
+    Raises:
+        WeightsError: it is not.
+    """
+    path = Path(item).expanduser()
+    named = Path(item.partition("=")[2]).expanduser() if "=" in item else path
+    if not path.exists() and not named.exists():
+        raise WeightsError(f"--weights: there is no file or folder {named}")

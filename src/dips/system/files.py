@@ -15,7 +15,7 @@ from io import FileIO
 from pathlib import Path
 from typing import IO, Any
 
-from dips.errors import ConfigError, RunError, WeightsError
+from dips.errors import ConfigError, RunError
 
 __all__ = [
     "as_text",
@@ -27,12 +27,12 @@ __all__ = [
     "named_so",
     "new_folder",
     "require_distinct",
-    "require_weights",
     "require_writable",
     "temporary_beside",
 ]
 
 _BYTES = re.compile("[\udc80-\udcff]+")  # of a name that is not UTF-8, as Python keeps them
+_UNFINISHED = ".dips_tmp"  # ends the names of files and folders that are not whole yet
 _ESCAPED = re.compile(rb"%([0-9A-F]{2})")
 
 
@@ -62,7 +62,7 @@ def atomic_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
         left = _left_over(path)
         lock = _claim(left)
         if lock is None:
-            number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+            number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_UNFINISHED)
         else:
             os.ftruncate(lock, 0)
             number, name = os.dup(lock), str(left)
@@ -88,40 +88,44 @@ def atomic_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
 
 def _left_over(path: Path) -> Path:
     """Return what ``path`` is called until it is whole: always the same, so that a kill leaves nothing that stays."""
-    return path.with_name(f".{path.name}.dips_tmp")
+    return path.with_name(f".{path.name}{_UNFINISHED}")
 
 
 def _claim(path: Path, *, folder: bool = False) -> int | None:
     """Make a file or folder, or take the one that a killed program left; return it open and locked.
 
     Returns:
-        its descriptor, until whose end nobody else takes it; None where another program is writing it, where it is not this
-        user's own, or where the system or the disk has no locks: then it needs another name.
+        its descriptor, until whose end nobody else takes it; None where another program is writing it, where somebody else may
+        have put it there, or where the system or the disk has no locks: then it needs another name, and nothing is left here.
     """
     try:
         import fcntl
     except ImportError:  # Windows
         return None
-    number = None
+    is_new, number = False, None
     try:
-        if folder:
-            with suppress(FileExistsError):
+        with suppress(FileExistsError):
+            if folder:
                 path.mkdir(0o700)
-        number = os.open(path, os.O_NOFOLLOW | (os.O_DIRECTORY if folder else os.O_RDWR | os.O_CREAT), 0o600)
-        try:
-            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise
-        except OSError:
-            path.rmdir() if folder else path.unlink()
-            raise
+            else:
+                number = os.open(path, os.O_NOFOLLOW | os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            is_new = True
+        if number is None:
+            number = os.open(path, os.O_NOFOLLOW | (os.O_DIRECTORY if folder else os.O_RDWR))
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
         found = os.fstat(number)
+        # on some disks even a new file belongs to another user
         is_own = found.st_uid == os.geteuid() and (folder or (stat.S_ISREG(found.st_mode) and found.st_nlink == 1))
-        if is_own and _is_at(path, number):
+        if (is_new or is_own) and _is_at(path, number):
             claimed, number = number, None
             return claimed
         return None
+    except BlockingIOError:  # another program was faster
+        return None
     except OSError:  # whatever is wrong with the folder is said where another name is tried
+        if is_new:
+            with suppress(OSError):
+                path.rmdir() if folder else path.unlink()
         return None
     finally:
         if number is not None:
@@ -139,8 +143,12 @@ def _is_at(path: Path, number: int) -> bool:
 
 
 def is_temporary(path: Path) -> bool:
-    """Return whether this is a file that :func:`atomic_file` had not finished when the program was killed, by its name."""
-    return re.fullmatch(r"\..+\.[a-z0-9_]{8}", path.name) is not None
+    """Return, by its name, whether this is a file or folder that was not finished when the program was killed.
+
+    >>> is_temporary(Path(".coco.json.dips_tmp")), is_temporary(Path(".notes.markdown"))
+    (True, False)
+    """
+    return path.name.startswith(".") and path.name.endswith(_UNFINISHED)
 
 
 def lock_file(file: IO[bytes] | FileIO) -> bool:
@@ -162,14 +170,18 @@ def lock_file(file: IO[bytes] | FileIO) -> bool:
 
 
 def require_writable(path: Path) -> None:
-    """Check that a file can be written before its content is computed; an existing file is not changed.
+    """Check that a file can be written before its content is computed; nothing is changed or made, not even its folder.
 
     Raises:
         RunError: it cannot be written.
     """
     if path.is_dir():
         raise RunError(f"cannot write {path}: it is a folder; give the name of a file")
-    temporary_beside(path).close()
+    folder = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}; choose another folder") from error
 
 
 def require_distinct(files: Mapping[str, str | Path | None]) -> None:
@@ -184,18 +196,6 @@ def require_distinct(files: Mapping[str, str | Path | None]) -> None:
     for option, file in files.items():
         if file is not None and (first := options.setdefault(os.path.realpath(file), option)) != option:
             raise ConfigError(f"{first} and {option} both name {file}; give each a file of its own")
-
-
-def require_weights(item: str) -> None:
-    """Check that FILE, FOLDER or NAME=FILE, an item of ``--weights``, is there.
-
-    Raises:
-        WeightsError: it is not.
-    """
-    path = Path(item).expanduser()
-    named = Path(item.partition("=")[2]).expanduser() if "=" in item else path
-    if not path.exists() and not named.exists():
-        raise WeightsError(f"--weights: there is no file or folder {named}")
 
 
 def temporary_beside(path: Path) -> IO[bytes]:
@@ -232,7 +232,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         work = _left_over(path)
         lock = _claim(work, folder=True)
         if lock is None:
-            work = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+            work = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=_UNFINISHED))
         for left in list(work.iterdir()):
             shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
     except OSError as error:

@@ -21,7 +21,8 @@ from dips.errors import WeightsError
 from dips.models.names import cnn_config, hub_entry, is_transformer
 from dips.models.weights.readers import SUFFIXES, read_state
 from dips.system.console import log
-from dips.system.files import file_sha256, require_weights
+from dips.system.environment import require_weights
+from dips.system.files import file_sha256
 from dips.types import SALIENCY_TUNED
 
 __all__ = ["EMBEDDED", "Embedded", "Weights", "resolve"]

@@ -1,0 +1,74 @@
+"""The two parts of a training: photos to fit on, and photos to choose epoch and threshold on.
+
+In: the training split, and the validation split where there is one. Out: both as training uses them, and what is wrong there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+from dips.config import Config
+from dips.data.classes import class_problems
+from dips.data.listing import align_classes, require_trainable, some
+from dips.data.split import split_validation
+from dips.errors import DataError
+from dips.system.console import counted
+from dips.types import DataSet, Problem
+
+__all__ = ["training_parts"]
+
+
+def training_parts(train: DataSet, val: DataSet | None, copies: Mapping[Path, str], config: Config) -> tuple[DataSet, DataSet]:
+    """Return the training and the validation photos as training uses them, both with the classes of the first.
+
+    Photos without a class are left out, and validation photos of other classes or that are copies of training photos. What is
+    wrong with either, or with both together, is among the problems of the first.
+
+    Args:
+        train: the training split.
+        val: the validation split; None where there is none: it is cut from the training photos.
+        copies: what files with copies hold, as :func:`~dips.data.copies.find_copies` returns it.
+        config: how to cut, and whether classes are balanced.
+
+    Raises:
+        DataError: these photos cannot be trained on.
+    """
+    train, whole = require_trainable(train), None
+    if val is None:
+        whole, seed = train, config.train.seed if config.data.val_seed < 0 else config.data.val_seed
+        train, val = split_validation(whole, fraction=config.data.val_share, seed=seed, copies=copies)
+    else:
+        val = _without_copies(_labelled(val, train), train, copies)
+    classes = class_problems(train, val, whole=whole, balance=config.classifier.balance)
+    return dataclasses.replace(train, problems=tuple(dict.fromkeys((*train.problems, *val.problems, *classes)))), val
+
+
+def _labelled(val: DataSet, train: DataSet) -> DataSet:
+    """Return the photos of ``val`` that have a class of ``train``, with its labels."""
+    val = align_classes(val, train.classes, train.background)
+    labelled = tuple(sample for sample in val.samples if sample.label is not None)
+    if not labelled:
+        raise DataError(f"{val.root}: no validation photo has a class; sort them into the folders of the training photos")
+    if len(labelled) < len(val):
+        others = some((sample.id for sample in val.samples if sample.label is None), 3)
+        message = (
+            f"{counted(len(val) - len(labelled), 'validation photo', 'has')} no class of the training photos, left out: "
+            f"{others}; sort them into those classes, or remove them"
+        )
+        val = dataclasses.replace(val, problems=(*val.problems, Problem(val.root, message)))
+    return dataclasses.replace(val, samples=labelled)
+
+
+def _without_copies(val: DataSet, train: DataSet, copies: Mapping[Path, str]) -> DataSet:
+    """Return the photos of ``val`` that are not learned from under another name: on those every choice looks good."""
+    learned = {copies[sample.path] for sample in train.samples if sample.path in copies}
+    others = tuple(sample for sample in val.samples if copies.get(sample.path) not in learned)
+    if not others:
+        what = f"all {len(val)} validation photos are copies" if len(val) > 1 else "the only validation photo is a copy"
+        raise DataError(
+            f"{val.root}: {what} of training photos; put other photos there, or remove the folder: a part of the training "
+            "photos is then set aside"
+        )
+    return dataclasses.replace(val, samples=others)

@@ -1,0 +1,74 @@
+"""``dips predict``: what continues an interrupted prediction, and where its list of problems may lie."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dips.predict.folder import PredictionFolder
+
+from .conftest import Dips, Tiny
+
+
+def stop(dips: Dips, monkeypatch: pytest.MonkeyPatch, *command: object) -> None:
+    """Run a prediction that is stopped at its first photo."""
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PredictionFolder, "write", interrupted)
+        assert dips(*command).code == 130
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "same"),
+    [
+        (["predict.threshold=0.2", "predict.threshold=0.6"], ["predict.threshold=0.6", "predict.threshold=0.2"], False),
+        (["predict.min_score=0.5", "predict.min_score=0"], ["predict.min_score=0", "predict.min_score=0.5"], False),
+        (["predict.flip=true", "predict.threshold=0.5"], ["predict.threshold=0.50", "predict.flip=true"], True),
+        (["predict.max_boxes=3", "predict.max_boxes=2"], ["predict.max_boxes=2"], True),
+    ],
+)
+def test_only_the_same_settings_go_on(
+    tiny: Tiny, tmp_path: Path, dips: Dips, monkeypatch: pytest.MonkeyPatch, before: list[str], now: list[str], same: bool
+) -> None:
+    command = ("predict", tiny.run, tiny.data / "test" / "tower", "--out", tmp_path / "out", "--format", "json")
+    stop(dips, monkeypatch, *command, *(f"--set={item}" for item in before))
+    said = dips(*command, *(f"--set={item}" for item in now))
+    assert (said.code == 0) == same and ("other settings" in said.err) != same, said.err
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["predictions.json", "skipped.json", "coco.json", "Coco.json", "json/x.json", "voc/deep/x.json", ".unfinished.json", ""],
+)
+def test_a_list_of_problems_does_not_replace_what_is_predicted(tiny: Tiny, tmp_path: Path, dips: Dips, name: str) -> None:
+    out = tmp_path / "out"
+    said = dips("predict", tiny.run, tiny.data / "test", "--out", out, "--format", "json,coco", "--problems", out / name)
+    assert said.code == 2 and "--problems" in said.err and "is what the prediction itself writes" in said.err
+    assert not out.exists()
+
+
+def test_a_list_of_problems_may_lie_among_the_predictions(tiny: Tiny, tmp_path: Path, dips: Dips) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    (photos / "a.jpg").write_bytes(next((tiny.data / "test" / "tower").iterdir()).read_bytes())
+    (photos / "b.jpg").write_text("no photo")
+    said = dips("predict", tiny.run, photos, "--out", out, "--format", "json", "--problems", out / "problems.json")
+    assert said.code == 1, said.err
+    (problem,) = json.loads((out / "problems.json").read_text())["problems"]
+    assert problem["path"].endswith("b.jpg") and len(json.loads((out / "predictions.json").read_text())["predictions"]) == 1
+
+
+def test_an_unusable_list_of_problems_is_refused_before_anything_is_done(
+    tiny: Tiny, tmp_path: Path, dips: Dips, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dips.loading.load", lambda *_, **__: pytest.fail("the networks were loaded"))
+    (tmp_path / "notes").write_text("mine")
+    for file in (tmp_path, tmp_path / "notes", tmp_path / "notes" / "p.json"):
+        said = dips("predict", tiny.run, tiny.data / "test", "--out", tmp_path / "out", "--problems", file)
+        assert said.code == 2 and str(file) in said.err and not (tmp_path / "out").exists()
