@@ -50,3 +50,16 @@ def test_train_tells_what_is_wrong_with_the_data(tiny: Tiny, tmp_path: Path, dip
         assert words in said.err, said.err
     problems = json.loads((tmp_path / "p.json").read_text())["problems"]
     assert len(problems) == 4 and json.loads((tmp_path / "run" / "run.json").read_text())["problems"] == problems
+
+
+@pytest.mark.parametrize("resume", [[], ["--resume"]])
+def test_a_training_that_was_killed_with_its_list_of_problems_in_the_run_starts(
+    tiny: Tiny, tmp_path: Path, dips: Dips, monkeypatch: pytest.MonkeyPatch, resume: list[str]
+) -> None:
+    fake(monkeypatch, "dips.fitting.fit.prepare", KeyboardInterrupt())
+    run = tmp_path / "run"
+    for more in ([], resume):
+        said = dips(*tiny.train(run, "--problems", run / "p.json", *more))
+        assert said.code == 130 and [path.name for path in run.iterdir()] == ["p.json"], said.err
+    said = dips(*tiny.train(run, *resume))
+    assert said.code == 2 and "nothing was changed" in said.err

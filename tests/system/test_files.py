@@ -13,7 +13,17 @@ from typing import Any
 import pytest
 
 from dips.errors import RunError
-from dips.system.files import as_text, atomic_file, file_sha256, is_remote, is_temporary, named_so, new_folder, require_writable
+from dips.system.files import (
+    as_text,
+    atomic_file,
+    file_sha256,
+    is_remote,
+    is_temporary,
+    is_unused,
+    named_so,
+    new_folder,
+    require_writable,
+)
 
 UNIX = pytest.mark.skipif(sys.platform == "win32", reason="permissions of Unix")
 
@@ -233,6 +243,33 @@ def test_what_can_be_written_is_not_made(tmp_path: Path, name: str) -> None:
         require_writable(tmp_path / "file" / name)
     with pytest.raises(RunError, match="it is a folder"):
         require_writable(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("there", "besides", "unused"),
+    [
+        ([], None, True),
+        ([".a.json.dips_tmp"], None, True),
+        (["p.json", ".a.json.dips_tmp"], "p.json", True),
+        (["deep/p.json"], "deep/p.json", True),
+        (["p.json"], None, False),
+        (["p.json", "notes.txt"], "p.json", False),
+        ([".notes.markdown"], None, False),
+    ],
+)
+def test_a_folder_that_was_killed_at_its_start_is_unused(
+    tmp_path: Path, there: list[str], besides: str | None, unused: bool
+) -> None:
+    folder = tmp_path / "out"
+    assert is_unused(folder)
+    folder.mkdir()
+    for name in there:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    (tmp_path / "link").symlink_to(folder)
+    for way in (folder, tmp_path / "link"):
+        assert is_unused(way, None if besides is None else folder / besides) == unused
+    assert not is_unused(folder / there[0]) if there else is_unused(folder / "new")
 
 
 @pytest.mark.parametrize("size", [0, 1, 3_000_001])

@@ -49,11 +49,12 @@ def require_training(
     settings: Sequence[str] | None = None,
     weights: Sequence[str] | None = None,
     device: str = "auto",
+    problems: Path | None = None,
 ) -> None:
     """Check the arguments of a command that trains.
 
     Args:
-        out: the run folder to create, or with ``resume`` to continue.
+        out: the run folder to create, or with ``resume`` to continue; the file ``problems`` may lie in it.
 
     Raises:
         ModuleNotFoundError: torch is not installed.
@@ -66,7 +67,7 @@ def require_training(
     config = load_config(recipe, settings or ())
     config.check()
     if out is not None and first_process():
-        require_new_run(out, config, resume=resume)
+        require_new_run(out, config, resume=resume, besides=problems)
     _require_others(weights, device, data, split)
 
 

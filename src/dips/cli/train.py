@@ -34,7 +34,9 @@ def train(
 
     Ground-truth boxes are never trained on. Where validation photos have some, they choose the epoch and the threshold.
     """
-    require_training(data, out=out, resume=resume, recipe=recipe, settings=settings, weights=weights, device=device)
+    require_training(
+        data, out=out, resume=resume, recipe=recipe, settings=settings, weights=weights, device=device, problems=problems
+    )
     from dips.fitting.fit import fit  # torch
 
     model = fit(

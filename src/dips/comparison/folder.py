@@ -37,7 +37,7 @@ from dips.comparison.source import OTHER_VERSION, Source
 from dips.config import Config, load_config, to_toml
 from dips.errors import RunError
 from dips.system.console import log
-from dips.system.files import atomic_file, is_temporary
+from dips.system.files import atomic_file, is_unused
 from dips.system.journal import Claim
 from dips.system.records import read_record, write_json
 from dips.types import FloatArray
@@ -48,19 +48,17 @@ _CURVE_STEP = 5  # the table keeps every fifth threshold of the curves, each met
 _REMEDY = "remove it, and it will be rebuilt"
 
 
-def require_comparison(folder: Path) -> None:
+def require_comparison(folder: Path, besides: Path | None = None) -> None:
     """Check that a folder is there to be filled, or holds a comparison.
+
+    Args:
+        besides: the file of another option, which may lie in the folder.
 
     Raises:
         RunError: it is something else.
     """
-    if not folder.exists():
-        return
     ours = ("compare.json", "config.toml")
-    if not folder.is_dir() or not (
-        any((folder / name).is_file() for name in ours)
-        or all(is_temporary(path) for path in folder.iterdir())  # left by a kill before the settings were written
-    ):
+    if not is_unused(folder, besides) and not any((folder / name).is_file() for name in ours):
         raise RunError(f"{folder} already exists and is not a comparison; nothing was changed. Choose another --out")
 
 

@@ -92,7 +92,7 @@ def compare(
     if seeds < 1:
         raise ConfigError(f"--seeds {seeds} must be at least 1")
     resolved, chosen_device = find_protocol(protocol), pick_device(device)
-    require_comparison(folder)
+    require_comparison(folder, None if problems is None else Path(problems))
     choices = choose_methods((methods,) if isinstance(methods, str) else methods)
     if not choices:
         raise ConfigError("--methods names none; give some, separated by commas, or all")

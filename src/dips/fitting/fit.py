@@ -87,7 +87,7 @@ def fit(
     told = problems if isinstance(problems, ProblemList) else ProblemList(problems)
     fabric = launch_fabric(device)
     if fabric.is_global_zero:
-        require_new_run(run, config, resume=resume)
+        require_new_run(run, config, resume=resume, besides=told.file)
     if resume and (run / MODEL).is_file():
         log(f"{run} is trained already")
         return Model.open(run, device=device, weights=weights)

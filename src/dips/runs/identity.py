@@ -10,7 +10,7 @@ from dips.config import Config, PredictConfig, load_config, require_prediction
 from dips.errors import ConfigError, RunError
 from dips.export.description import is_onnx, read_description
 from dips.runs.records import CONFIG, MODEL, REMEDY, read_model_record
-from dips.system.files import as_text, file_sha256, is_temporary
+from dips.system.files import as_text, file_sha256, is_unused
 from dips.system.journal import refuse_other_work
 
 __all__ = ["class_names", "identity", "prediction_settings", "require_new_run", "run_config"]
@@ -62,15 +62,17 @@ def prediction_settings(model: Path, settings: Sequence[str] = ()) -> PredictCon
     return exported.override(settings).predict
 
 
-def require_new_run(run: Path, config: Config, *, resume: bool) -> None:
+def require_new_run(run: Path, config: Config, *, resume: bool, besides: Path | None = None) -> None:
     """Refuse what must not be overwritten by a training, before any work is done.
+
+    Args:
+        besides: the file of another option, which may lie in the folder.
 
     Raises:
         RunError: there is something else, or, without ``resume``, anything at all.
     """
     settings = run / CONFIG
-    # a kill before the settings were written leaves nothing but a temporary file
-    if not run.exists() or (run.is_dir() and all(is_temporary(path) for path in run.iterdir())):
+    if is_unused(run, besides):
         return
     if not resume:
         raise RunError(f"{run} already exists; nothing was changed. Choose another --out, or continue it with --resume")

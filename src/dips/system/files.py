@@ -23,6 +23,7 @@ __all__ = [
     "file_sha256",
     "is_remote",
     "is_temporary",
+    "is_unused",
     "lock_file",
     "named_so",
     "new_folder",
@@ -149,6 +150,19 @@ def is_temporary(path: Path) -> bool:
     (True, False)
     """
     return path.name.startswith(".") and path.name.endswith(_UNFINISHED)
+
+
+def is_unused(folder: Path, besides: Path | None = None) -> bool:
+    """Return whether a folder is missing, or was killed before its first file was whole: it then holds unfinished files alone.
+
+    Args:
+        besides: the file of another option, which may lie there.
+    """
+    there = None if besides is None else Path(os.path.realpath(besides))
+    others = () if there is None else (there, *there.parents)
+    return not os.path.lexists(folder) or (
+        folder.is_dir() and all(is_temporary(path) or path in others for path in Path(os.path.realpath(folder)).iterdir())
+    )
 
 
 def lock_file(file: IO[bytes] | FileIO) -> bool:
