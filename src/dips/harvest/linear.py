@@ -36,7 +36,7 @@ _FOREGROUND_WEIGHT = 0.4  # of the object's covariance in the pooled one
 _MIN_PENALTY = 1e-6  # a ridge of 0 would leave no solution where features are not independent
 _SHRINKAGE = 60.0  # photos: with so many of its own, a class counts as much as the mean of all classes
 _SPREAD = 4.0  # standard deviation of the logits of the finished maps
-_CERTAIN = 30.0  # photos of a background class that weigh as much as what is likely to be background in all others
+_CERTAIN = 10.0  # photos of a background class that weigh as much as what is likely to be background in all others
 _LEVEL, _LEVEL_WITH_BACKGROUND = 0.75, 0.5  # of the way from the background's mean logit to the object's (docs/results.md)
 
 
