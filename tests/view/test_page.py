@@ -245,6 +245,49 @@ def test_a_photo_without_boxes_says_so(opened: Page) -> None:
         assert why in said(opened)
 
 
+@pytest.mark.parametrize("key", ["Tab", "Shift+Tab"])
+def test_tab_in_a_photo_without_boxes_stays_and_the_second_one_moves_on(opened: Page, key: str) -> None:
+    for _ in range(2):  # said anew in each photo
+        opened.keyboard.press("j")
+        opened.keyboard.press("j")
+        shown(opened, 2)
+        opened.keyboard.press(key)
+        assert opened.evaluate("document.activeElement === canvas")
+        assert said(opened).startswith("There is no box in this photo: n draws one, Tab again")
+        opened.keyboard.press(key)
+        assert opened.evaluate("document.activeElement !== canvas") and "goes on through the page" in said(opened)
+        opened.keyboard.press("k")
+        opened.keyboard.press("k")
+        shown(opened, 0)
+
+
+@pytest.mark.parametrize("selector", ["#out", "#accept", "#next", "#undo", "#boxes .box button"])
+@pytest.mark.parametrize("key", ["a", "j", "u"])
+def test_at_the_next_photo_tab_selects_its_first_box(opened: Page, review: Review, selector: str, key: str) -> None:
+    opened.keyboard.press("j")
+    shown(opened, 1)
+    opened.keyboard.press("a" if key == "u" else "k")
+    shown(opened, 2 if key == "u" else 0)
+    opened.locator(selector if key != "u" or "box" not in selector else "#fit").first.focus()
+    opened.keyboard.press(key)
+    shown(opened, 1)
+    assert opened.evaluate("document.activeElement === canvas")
+    opened.keyboard.press("Tab")
+    assert opened.evaluate("app.selected") == 0 and said(opened).startswith("Box 1 of 1")
+
+
+def test_who_filters_with_the_keyboard_stays_there(opened: Page) -> None:
+    opened.locator("#search").focus()
+    opened.keyboard.type("d.jpg")
+    shown(opened, 3)
+    assert opened.evaluate("document.activeElement.id") == "search"
+    opened.fill("#search", "")
+    opened.locator("#show").focus()
+    opened.select_option("#show", "empty")
+    shown(opened, 2)
+    assert opened.evaluate("document.activeElement.id") == "show"
+
+
 def test_keys_of_the_browser_are_left_to_it(opened: Page, review: Review) -> None:
     before = said(opened)
     for key in ("Control+a", "Control+d", "Meta+a", "Alt+d", "Alt+ArrowUp"):

@@ -21,6 +21,8 @@ function fetchPhoto(index) {
 async function show(index, before = "") {
   if ($("notice").className === "good") $("notice").hidden = true;
   if (waiting) save();
+  if (!document.activeElement.matches(".photos input, .photos select")) backToPhoto(); // the keys are the photo's, but whoever searches or filters goes on with it
+  toldNoBox = false;
   stage.drag = null;
   app.current = index;
   app.selected = -1;
@@ -205,12 +207,17 @@ addEventListener("keydown", (event) => {
   if (!event.repeat || HELD.has(key)) KEYS[key]();
 });
 
-// Selects the next box; past the last one Tab moves on through the page, so that nobody is caught.
+// Selects the next box; past the last one, or the second time without any, Tab moves on through the page, so that nobody is caught.
+let toldNoBox = false;
 function tab(event) {
   const isBack = event.shiftKey, isList = event.target === $("list");
   if (!isPhoto(event.target) || (isList && isBack)) return;
   if (nextBox(isBack ? -1 : 1)) { event.preventDefault(); canvas.focus(); }
-  else if (!boxes().length) say("There is no box in this photo: n draws one");
+  else if (!boxes().length) {
+    if (!toldNoBox) event.preventDefault();
+    say(toldNoBox ? "Tab goes on through the page, Esc returns to the photo" : "There is no box in this photo: n draws one, Tab again goes on through the page");
+    toldNoBox = true;
+  }
   else say("There are no more boxes: Tab goes on through the page, Esc returns to the photo");
 }
 
@@ -240,7 +247,6 @@ addEventListener("change", (event) => { if (byMouse && event.target.matches("sel
     fillClasses();
     paintProgress();
     showSaved("Saved");
-    backToPhoto();
     await show(start);
   } catch (error) {
     tell(`Cannot load the list of photos: ${error.message}`);
