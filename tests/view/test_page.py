@@ -245,6 +245,67 @@ def test_a_photo_without_boxes_says_so(opened: Page) -> None:
         assert why in said(opened)
 
 
+def test_another_order_or_filter_begins_at_its_first_photo(opened: Page) -> None:
+    opened.keyboard.press("End")
+    shown(opened, 3)
+    for selector, choice, first in (
+        ("#order", "name", 0),
+        ("#show", "open", 0),
+        ("#order", "score", 3),
+        ("#class", "none", 2),
+        ("#class", "", 3),
+        ("#order", "name", 0),
+    ):
+        opened.keyboard.press("j")
+        opened.select_option(selector, choice)
+        opened.locator(selector).dispatch_event("change")
+        shown(opened, first)
+        opened.locator("#canvas").focus()
+    opened.keyboard.press("j")
+    shown(opened, 1)
+    opened.fill("#search", "b.jp")
+    opened.fill("#search", "")  # while a name is typed the photo stays as long as it matches
+    assert opened.evaluate("app.current") == 1
+
+
+def test_home_and_end_go_to_the_ends_of_the_list(opened: Page) -> None:
+    opened.keyboard.press("Home")
+    assert said(opened) == "This is the first photo in the list"
+    opened.locator("#list").focus()
+    opened.keyboard.press("End")
+    shown(opened, 3)
+    opened.keyboard.press("End")
+    assert said(opened) == "This is the last photo in the list"
+    opened.select_option("#class", "tower")
+    shown(opened, 0)
+    opened.select_option("#order", "score")
+    shown(opened, 3)
+    opened.locator("#canvas").focus()
+    opened.keyboard.press("End")
+    shown(opened, 1)
+    opened.keyboard.press("Home")
+    shown(opened, 3)
+    opened.fill("#search", "nothing")
+    opened.locator("#canvas").focus()
+    opened.keyboard.press("Home")
+    assert said(opened) == "No photo matches the filters on the left"
+
+
+@pytest.mark.parametrize("key", ["Enter", "Escape", "Tab"])
+def test_the_choice_of_a_class_ends_also_without_a_change(opened: Page, review: Review, key: str) -> None:
+    opened.keyboard.press("2")
+    opened.keyboard.press("c")
+    assert said(opened).startswith("Choose the class")
+    opened.keyboard.press(key)
+    assert said(opened) == "Box 2 stays tower" and review.changes == 0
+    opened.keyboard.press("Escape")
+    opened.keyboard.press("2")
+    opened.keyboard.press("c")
+    opened.select_option('[data-part="class"]', "mast")
+    opened.keyboard.press("Enter")
+    assert said(opened) == "Box 2 is mast now"
+
+
 @pytest.mark.parametrize("key", ["Tab", "Shift+Tab"])
 def test_tab_in_a_photo_without_boxes_stays_and_the_second_one_moves_on(opened: Page, key: str) -> None:
     for _ in range(2):  # said anew in each photo

@@ -29,9 +29,11 @@ function filter(keep = true) {
   paintRows(true);
 }
 
-function refilter() {
+// A new list begins at its first photo; while a name is typed the current photo stays as long as it matches.
+function refilter(typing) {
   filter(false);
-  if (list.shown.length && !list.shown.includes(app.current)) show(list.shown[0]);
+  const keep = typing ? list.shown.includes(app.current) : list.shown[0] === app.current;
+  if (list.shown.length && !keep) show(list.shown[0]);
   else scrollToCurrent();
 }
 
@@ -133,8 +135,8 @@ function fillClasses() {
 
 $("list").addEventListener("scroll", () => paintRows());
 new ResizeObserver(() => paintRows()).observe($("list"));
-for (const id of ["show", "order", "class"]) $(id).addEventListener("change", refilter);
-$("search").addEventListener("input", refilter);
+for (const id of ["show", "order", "class"]) $(id).addEventListener("change", () => refilter(false));
+$("search").addEventListener("input", () => refilter(true));
 
 // Returns the file's name; with its folders where another photo has the same name.
 const twice = new Map();

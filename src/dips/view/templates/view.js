@@ -101,6 +101,12 @@ function go(step) {
   else say(step > 0 ? "This is the last photo in the list" : "This is the first photo in the list");
 }
 
+function goToEnd(last) {
+  const end = list.shown.at(last ? -1 : 0);
+  if (end === undefined || end === app.current) go(last ? 1 : -1); // which says why not
+  else show(end);
+}
+
 // Predicted boxes look as before the review again; what a person drew or adjusted stays theirs.
 function reopen() {
   if (!photo().state.reviewed) return say("Nothing to reopen: the photo is not reviewed yet");
@@ -114,10 +120,11 @@ function selectNumber(number) {
   else say(`There is no box ${number}: this photo has ${counted(boxes().length, "box", "boxes")}`);
 }
 
+const CHOOSE = "Choose the class with the arrow keys or its first letters; Enter returns to the photo";
 function chooseClass() {
   if (!chosenBox()) return;
   document.querySelector('[data-part="class"]').focus();
-  say("Choose the class with the arrow keys or its first letters; Enter returns to the photo");
+  say(CHOOSE);
 }
 
 function leave() {
@@ -145,7 +152,7 @@ function nextBox(step) {
 }
 
 const KEYS = {
-  j: () => go(1), ArrowDown: () => go(1), k: () => go(-1), ArrowUp: () => go(-1),
+  j: () => go(1), ArrowDown: () => go(1), k: () => go(-1), ArrowUp: () => go(-1), Home: () => goToEnd(false), End: () => goToEnd(true),
   a: acceptAll, r: reopen, u: undo, d: deleteBox, Delete: deleteBox, Backspace: deleteBox, Enter: acceptBox,
   n: draw, f: fit, "+": () => zoom(1.3), "=": () => zoom(1.3), "-": () => zoom(1 / 1.3), c: chooseClass, Escape: leave,
   h: () => { stage.hidden = !stage.hidden; say(stage.hidden ? "Boxes hidden; h shows them" : "Boxes shown"); paint(); },
@@ -176,10 +183,10 @@ function takeStepBack(event) {
 }
 
 function withoutEffect(key, target) {
-  const scrolls = target === $("list") && /^( |Home|End|Page.*)$/.test(key), presses = target.matches("button") && key === " ";
+  const scrolls = target === $("list") && /^( |Page.*)$/.test(key), presses = target.matches("button") && key === " ";
   if (scrolls || presses) return;
   if (ARROWS[key]) say("Shift and an arrow key move the selected box, Ctrl and an arrow key its corner");
-  else if (key.length === 1 || /^(Home|End|Page.*|Insert)$/.test(key)) say(`${key === " " ? "Space" : key} does nothing here: ? shows all keys`);
+  else if (key.length === 1 || /^(Page.*|Insert)$/.test(key)) say(`${key === " " ? "Space" : key} does nothing here: ? shows all keys`);
 }
 
 addEventListener("keydown", (event) => {
@@ -205,6 +212,11 @@ addEventListener("keydown", (event) => {
   if (!KEYS[key]) return withoutEffect(key, target);
   event.preventDefault();
   if (!event.repeat || HELD.has(key)) KEYS[key]();
+});
+
+addEventListener("focusout", (event) => {
+  const box = boxes()[app.selected];
+  if (box && event.target.dataset.part === "class" && $("said").textContent === CHOOSE) say(`Box ${app.selected + 1} stays ${box.label}`);
 });
 
 // Selects the next box; past the last one, or the second time without any, Tab moves on through the page, so that nobody is caught.
