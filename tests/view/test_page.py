@@ -196,7 +196,7 @@ def test_after_a_click_the_keys_are_those_of_the_photo(opened: Page, review: Rev
     opened.mouse.wheel(0, 0)
     if selector in ("#show", "#class"):
         opened.locator(selector).dispatch_event("pointerdown")
-        opened.select_option(selector, index=1 if selector == "#class" else 2)
+        opened.select_option(selector, index=1 if selector == "#class" else 3)
     else:
         opened.locator(selector).first.click(force=True)
     assert opened.evaluate("isPhoto(document.activeElement)")
@@ -827,6 +827,39 @@ def test_it_resumes_where_it_stopped(opened: Page, server: Server, predicted: Pa
     opened.reload()
     shown(opened, 1)
     assert opened.locator("#count").inner_text() == "1 of 4 reviewed"
+
+
+def test_changed_photos_that_are_not_reviewed_are_named(opened: Page, review: Review) -> None:
+    line = opened.locator("#unfinished")
+    opened.keyboard.press("1")
+    opened.keyboard.press("Enter")
+    saved(opened)
+    assert line.is_hidden() and "changed, not reviewed" in opened.locator("#facts").inner_text()
+    opened.keyboard.press("j")
+    shown(opened, 1)
+    assert line.inner_text() == "1 photo was changed but not reviewed: a.jpg"
+    opened.keyboard.press("1")
+    opened.keyboard.press("d")
+    saved(opened)
+    opened.keyboard.press("j")
+    shown(opened, 2)
+    assert line.inner_text() == "2 photos were changed but not reviewed: a.jpg, b.jpg"
+    opened.reload()
+    shown(opened, 0)
+    assert line.inner_text() == "1 photo was changed but not reviewed: b.jpg"
+    opened.select_option("#show", "unfinished")
+    assert names(opened) == ["a.jpg", "b.jpg"]
+    opened.keyboard.press("a")
+    shown(opened, 1)
+    opened.keyboard.press("u")
+    shown(opened, 0)
+    until(opened, "!photo(0).state.reviewed")
+    assert line.inner_text() == "1 photo was changed but not reviewed: b.jpg"
+    for index in (0, 1):
+        review.change(index, {"reviewed": True, "boxes": []})
+    opened.reload()
+    shown(opened, 2)
+    assert line.is_hidden()
 
 
 def test_names_are_shown_as_they_are(page: Page, predicted: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from dips.data.listing import some
 from dips.system.console import counted, say
 
 __all__ = ["view"]
@@ -28,4 +29,8 @@ def view(
 
     summary = serve(run if predictions else None, predictions or run, port=port, open_browser=show)
     say(f"{summary.photos} of {counted(summary.of, 'photo')} reviewed, {counted(summary.boxes, 'box')} in {summary.path}")
+    if summary.unfinished:
+        count = counted(len(summary.unfinished), "photo", "was")
+        rest = "is not reviewed, so it is" if len(summary.unfinished) == 1 else "are not reviewed, so they are"
+        say(f"{count} changed but {rest} not in the file: {some(summary.unfinished)}")
     return 0

@@ -150,4 +150,5 @@ def locate(photo: Path, folder: Path) -> Path:
         for name in names:
             if (base / name).is_file():
                 return base / name
-    raise ImageError(f"{photo} does not exist; call dips from the folder in which the photos were predicted")
+    remedy = "move it back" if photo.is_absolute() else "call dips from the folder in which the photos were predicted"
+    raise ImageError(f"{photo} does not exist; {remedy}, or predict the photos again where they are now")

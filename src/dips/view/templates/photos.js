@@ -13,6 +13,7 @@ function matches(index) {
   const { state, label, name } = photo(index);
   const show = $("show").value, wanted = $("class").value, text = $("search").value.trim().toLowerCase();
   if (show === "open" && state.reviewed) return false;
+  if (show === "unfinished" && !unfinished(index)) return false;
   if (show === "done" && !state.reviewed) return false;
   if (show === "empty" && state.boxes.length) return false;
   if (wanted && label !== wanted && !state.boxes.some((box) => box.label === wanted)) return false;
@@ -100,7 +101,7 @@ function fillRow(row, index) {
   row.querySelector(".file").textContent = shortName(name);
   row.querySelector(".where").textContent = `${count === 0 ? "no boxes" : count === 1 ? "1 box" : `${count} boxes`}${least} · ${label}`;
   row.querySelector(".tick").classList.toggle("done", state.reviewed);
-  row.querySelector(".tick .unseen").textContent = state.reviewed ? "reviewed" : "not reviewed";
+  row.querySelector(".tick .unseen").textContent = reviewText(index);
 }
 
 async function thumb(index, row) {

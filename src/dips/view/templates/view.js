@@ -35,7 +35,8 @@ async function show(index, before = "") {
   paintFacts();
   paintBoxes();
   fit();
-  say(`${before}${photo().name}: ${counted(boxes().length, "box", "boxes")}, ${photo().state.reviewed ? "reviewed" : "not reviewed"}`);
+  say(`${before}${photo().name}: ${counted(boxes().length, "box", "boxes")}, ${reviewText(index)}`);
+  paintProgress();
   try {
     const image = await fetchPhoto(index);
     if (app.current !== index) return;
@@ -66,7 +67,7 @@ function changed(index) {
 function paintFacts() {
   const { name, size, label, label_score: score, state } = photo();
   $("name").textContent = name;
-  $("facts").textContent = `${label} ${score.toFixed(2)} · ${size.join(" × ")} px · ${state.reviewed ? "reviewed" : "not reviewed"}`;
+  $("facts").textContent = `${label} ${score.toFixed(2)} · ${size.join(" × ")} px · ${reviewText(app.current)}`;
   canvas.setAttribute("aria-label", `${name} with ${counted(boxes().length, "box", "boxes")}; press Tab to select one`);
   $("accept").firstElementChild.textContent = boxes().length ? "Accept all, next" : "No object, next";
   $("reopen").disabled = !state.reviewed;
@@ -78,6 +79,11 @@ function paintProgress() {
   $("progress").firstElementChild.style.width = `${(100 * done) / all}%`;
   $("progress").setAttribute("aria-valuemax", String(all));
   $("progress").setAttribute("aria-valuenow", String(done));
+  const left = app.photos.map((_, index) => index).filter((index) => index !== app.current && unfinished(index)); // the current one is at work
+  const names = left.slice(0, 3).map((index) => shortName(photo(index).name)).join(", ") + (left.length > 3 ? ` and ${left.length - 3} more` : "");
+  const text = left.length ? `${counted(left.length, "photo was", "photos were")} changed but not reviewed: ${names}` : "";
+  if ($("unfinished").textContent !== text) $("unfinished").textContent = text;
+  $("unfinished").hidden = !text;
 }
 
 function acceptAll() {
