@@ -122,6 +122,12 @@ def test_what_is_not_usable(tmp_path: Path, make_photo: MakePhoto) -> None:
     (tmp_path / "a").mkdir()
     report = check_data(tmp_path)
     assert not report.usable and "no photos found" in report.errors[0] and "ERROR no photos found" in report.render()
+    for name in ("a/1.heic", "b/2.heic", "b/3.nef"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    text = check_data(tmp_path).render()
+    assert text.count("3 files are left out") == text.count("magick IN OUT.jpg") == 1 and "\\n" not in text
+    shutil.rmtree(tmp_path / "b")
     (tmp_path / "a" / "x.jpg").write_text("")
     assert "none of its photos can be read" in check_data(tmp_path).errors[0]
     make_photo(tmp_path / "a" / "y.jpg")

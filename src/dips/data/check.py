@@ -14,7 +14,7 @@ from dips.data.box_problems import Size, box_problems
 from dips.data.copies import copy_problems, find_copies
 from dips.data.depth import Depth, Shown, common_scale, scale_words
 from dips.data.images import read_shown
-from dips.data.listing import class_counts
+from dips.data.listing import class_counts, reasons
 from dips.data.load import available_splits, load_data
 from dips.data.locate import photo_id
 from dips.data.parts import training_parts
@@ -173,7 +173,9 @@ def check_data(
         try:
             problems += training_parts(train, val, copies, Config())[0].problems
         except DataError as error:
-            untrainable = str(error).splitlines()[0]  # the others are problems that are told anyway
+            untrainable = str(error).removesuffix(
+                reasons(train.problems, train.root)
+            )  # the others are problems that are told anyway
             for part in filter(None, (train, val)):
                 untrainable = untrainable.removeprefix(f"{part.root}: ")
     leaks = copy_problems({name: part.samples for name, part in parts.items()}, copies)
