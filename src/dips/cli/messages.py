@@ -96,4 +96,5 @@ def filled(found: Found, skipped: Sequence[Problem], out: Path, problems: Proble
     if found.boxes:
         log(_MEANING)
     say(f"next    dips report {quoted(out)} --open")
+    say(f"or      dips view {quoted(out)}    (accept, correct and draw boxes)")
     return 1 if skipped else 0
