@@ -18,7 +18,10 @@ def boxes(
     /,
     *,
     out: Annotated[Path, Parameter(help="The folder to create.")],
-    threshold: Threshold = None,
+    threshold: Annotated[
+        Threshold,
+        Parameter(help="Fraction of the map's maximum above which a pixel is foreground, 0 to 1; default: as predicted."),
+    ] = None,
     min_score: MinScore = None,
     min_area: MinArea = None,
     max_boxes: MaxBoxes = None,

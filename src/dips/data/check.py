@@ -27,6 +27,7 @@ __all__ = ["DataReport", "SplitReport", "check_data"]
 
 _PHOTOS_AT_A_TIME = 256
 _LEGEND = "ERROR must be mended first; !! spoils what is learned or measured; ! left out or odd; - a note"
+_NO_BACKGROUND = "no folder of photos without an object (none/): such photos teach what is background"
 _TINY = 16  # pixels; a photo with a shorter side is a thumbnail or an icon
 
 
@@ -172,6 +173,8 @@ def check_data(
     if train is not None and train.samples and (val is None or val.samples):
         try:
             problems += training_parts(train, val, copies, Config())[0].problems
+            if train.background is None and background_class == "auto":
+                problems.append(Problem(train.root, _NO_BACKGROUND, Severity.NOTE))
         except DataError as error:
             untrainable = str(error).removesuffix(
                 reasons(train.problems, train.root)
