@@ -57,7 +57,7 @@ class Found:
             verb = "is" if shown == 1 else "are"
             return (
                 f"no photo has a box, though {shown} of {self.photos} {verb} predicted to show something: "
-                "lower predict.min_score or predict.threshold ('dips boxes' needs no second prediction for that)"
+                "lower --min-score or --threshold ('dips boxes' needs no second prediction for that)"
             )
         return (
             f"no photo shows an object: {self.photos} of {self.photos} {'is' if self.photos == 1 else 'are'} predicted as "
