@@ -630,7 +630,7 @@ def test_dragging_a_corner_an_edge_and_the_whole_box(opened: Page, review: Revie
     opened.keyboard.press("a")
     saved(opened)
     first, second = coco(review)["annotations"]
-    assert first["bbox"] == [0, 15, 1, 65] and first["segmentation"] == [] and first["area"] == 65
+    assert first["bbox"] == [0, 15, 1, 65] and first["segmentation"] == [[0, 15, 1, 15, 1, 80, 0, 80]] and first["area"] == 65
     assert second["segmentation"]["size"] == [100, 200]
 
 
