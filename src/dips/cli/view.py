@@ -7,7 +7,6 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from dips.data.listing import some
 from dips.system.console import counted, say
 
 __all__ = ["view"]
@@ -25,6 +24,7 @@ def view(
 
     Ctrl-C stops it. The boxes of the reviewed photos are in DIR/reviewed.coco.json; start it again to continue.
     """
+    from dips.data.listing import some
     from dips.view import serve
 
     summary = serve(run if predictions else None, predictions or run, port=port, open_browser=show)
