@@ -176,9 +176,8 @@ def check_data(
             if train.background is None and background_class == "auto":
                 problems.append(Problem(train.root, _NO_BACKGROUND, Severity.NOTE))
         except DataError as error:
-            untrainable = str(error).removesuffix(
-                reasons(train.problems, train.root)
-            )  # the others are problems that are told anyway
+            # what the message adds are problems that are told anyway
+            untrainable = str(error).removesuffix(reasons(train.problems, train.root))
             for part in filter(None, (train, val)):
                 untrainable = untrainable.removeprefix(f"{part.root}: ")
     leaks = copy_problems({name: part.samples for name, part in parts.items()}, copies)
