@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -35,6 +36,16 @@ def test_the_same_settings_give_the_same_boxes(predicted: Path, tmp_path: Path, 
     assert said.code == 0 and "6 photos" in said.out
     assert (tmp_path / "again" / "predictions.json").read_bytes() == (predicted / "predictions.json").read_bytes()
     assert len(list((tmp_path / "again" / "overlays").rglob("*.jpg"))) == 6 and (tmp_path / "again" / "boxes.csv").is_file()
+
+
+@pytest.mark.parametrize("options", [["--format", "yolo"], ["--threshold", "0.8", "--format", "json"]])
+def test_a_review_that_is_not_in_the_boxes_is_told(predicted: Path, tmp_path: Path, dips: Dips, options: list[str]) -> None:
+    assert "review" not in dips("boxes", predicted, "--out", tmp_path / "before", *options).err
+    reviewed = shutil.copytree(predicted, tmp_path / "reviewed")
+    (reviewed / "review.jsonl").touch()
+    said = dips("boxes", reviewed, "--out", tmp_path / "after", *options)
+    (line,) = (line for line in said.err.splitlines() if "review" in line)
+    assert "is not in these boxes" in line and line.endswith(str(reviewed / "reviewed.coco.json"))
 
 
 def test_another_threshold_is_what_the_model_would_say(tiny: Tiny, predicted: Path, tmp_path: Path, dips: Dips) -> None:

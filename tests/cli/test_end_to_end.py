@@ -162,7 +162,7 @@ def test_demo_is_interrupted_and_goes_on(
         assert words in said.out
     assert "U-Net" not in said.out and not (out / "run" / "metrics.jsonl").exists()
     record = json.loads((out / "run" / "run.json").read_text())
-    assert record["label_free"] and "the level between object and background of the linear map" in record["selection"]
+    assert record["label_free"] and "the model's own level between object and background" in record["selection"]
     card = (out / "run" / "README.md").read_text()
     assert f"- **Validation accuracy:** CNN classifier {record['accuracy']['classifier']:.1f} (percent)" in card
     assert os.environ["DIPS_OFFLINE"] == "1"

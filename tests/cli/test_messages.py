@@ -55,7 +55,11 @@ def test_a_prediction_says_what_a_box_is_and_what_comes_next(capsys: pytest.Capt
     found.add("tower", "none", 2)
     assert filled(found, [], Path("my boxes"), ProblemList()) == 0
     said = capsys.readouterr()
-    assert said.out.splitlines() == ["1 photo, 2 boxes in my boxes", "next    dips report 'my boxes' --open"]
+    assert said.out.splitlines() == [
+        "1 photo, 2 boxes in my boxes",
+        "next    dips report 'my boxes' --open",
+        "or      dips view 'my boxes'    (accept, correct and draw boxes)",
+    ]
     assert said.err.count("none/") == 1 and "touch" in said.err and "goes with the object" in said.err
     assert filled(Found(), [], Path("out"), ProblemList()) == 0
     assert capsys.readouterr().err == "", "where there are no boxes nothing is to be said of them"
@@ -63,12 +67,12 @@ def test_a_prediction_says_what_a_box_is_and_what_comes_next(capsys: pytest.Capt
 
 def test_a_prediction_without_any_object_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = Found()
-    for label, boxes, lines in (("none", 0, 3), ("none", 0, 3), ("tower", 0, 3), ("tower", 1, 2)):
+    for label, boxes, lines in (("none", 0, 4), ("none", 0, 4), ("tower", 0, 4), ("tower", 1, 3)):
         found.add(label, "none", boxes)
         assert filled(found, [], tmp_path, ProblemList()) == 0
         said = capsys.readouterr().out.splitlines()
         assert len(said) == lines and f"{counted(found.photos, 'photo')}, {counted(found.boxes, 'box')} in" in said[0]
-        assert lines == 2 or said[1] == found.remark()
+        assert lines == 3 or said[1] == found.remark()
     skipped = [Problem(tmp_path / "a.jpg", "is empty")]
     assert filled(Found(), skipped, tmp_path, ProblemList()) == 1
     out, err = capsys.readouterr()

@@ -76,7 +76,11 @@ def test_a_training_is_continued_by_the_same_code_only(
     assert again == first and "is trained already" in said
     (folder / "fit.json").unlink()
     newer, said = trained("2")
-    assert newer > first and "is trained already" not in said and "another version of DiPS: DiPS" in said
+    assert (
+        newer > first
+        and "is trained already" not in said
+        and "refitted (seed 0): DiPS; fitted by another version of DiPS" in said
+    )
 
 
 def test_problems_of_the_training_photos_are_told_once(

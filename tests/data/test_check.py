@@ -12,6 +12,7 @@ import pytest
 
 from dips.data import check_data
 from dips.errors import DataError
+from dips.types import Severity
 
 from .conftest import MakePhoto, write_tiff
 
@@ -122,6 +123,12 @@ def test_what_is_not_usable(tmp_path: Path, make_photo: MakePhoto) -> None:
     (tmp_path / "a").mkdir()
     report = check_data(tmp_path)
     assert not report.usable and "no photos found" in report.errors[0] and "ERROR no photos found" in report.render()
+    for name in ("a/1.heic", "b/2.heic", "b/3.nef"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    text = check_data(tmp_path).render()
+    assert text.count("3 files are left out") == text.count("magick IN OUT.jpg") == 1 and "\\n" not in text
+    shutil.rmtree(tmp_path / "b")
     (tmp_path / "a" / "x.jpg").write_text("")
     assert "none of its photos can be read" in check_data(tmp_path).errors[0]
     make_photo(tmp_path / "a" / "y.jpg")
@@ -145,6 +152,24 @@ def test_classes_that_training_would_not_learn(tmp_path: Path, make_photo: MakeP
         "no validation photo (validation photos are set aside to choose and test with) shows 'none', " in text
         and "; add different photos of it to val" in text
     )
+
+
+@pytest.mark.parametrize(
+    ("counts", "background", "told"),
+    [
+        ({"owl": 10, "wren": 10}, "auto", True),
+        ({"train/owl": 10, "train/wren": 10, "val/owl": 2, "val/wren": 2}, "auto", True),
+        ({"owl": 10, "Background": 10}, "auto", False),
+        ({"owl": 10, "sky": 10}, "sky", False),
+        ({"owl": 10}, "auto", False),  # what training needs is said instead
+    ],
+)
+def test_no_photos_without_an_object_are_a_note(
+    tmp_path: Path, make_photo: MakePhoto, counts: dict[str, int], background: str, told: bool
+) -> None:
+    report = check_data(fill(tmp_path, make_photo, counts), background_class=background)
+    notes = [problem for problem in report.problems if "such photos teach what is background" in problem.message]
+    assert len(notes) == told and all(problem.severity is Severity.NOTE for problem in notes)
 
 
 @pytest.mark.parametrize("name", ["1.heic", "1.NEF", "1.jxl"])

@@ -90,7 +90,9 @@ def test_a_class_without_a_photo_that_can_be_read(tmp_path: Path, make_photo: Ma
         make_photo(tmp_path / folder / "1.jpg")
     (tmp_path / "tower" / "deep").mkdir(parents=True)
     (tmp_path / "tower" / "deep" / name).write_bytes(content)
-    with pytest.raises(DataError, match=rf"tower: class 'tower' has no photo that can be read \({name}.*\); convert these"):
+    with pytest.raises(
+        DataError, match=rf"tower: class 'tower' has no photo that can be read \({name}.*\); convert these .*magick IN OUT"
+    ):
         load_data(tmp_path)
     (problem,) = load_data(tmp_path, strict=False).problems
     assert (problem.path, problem.severity, problem.files) == (tmp_path / "tower", Severity.STOPS, 1)

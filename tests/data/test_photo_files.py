@@ -83,7 +83,8 @@ def test_what_is_left_out_is_counted_for_each_folder(tmp_path: Path, make_photo:
     assert has_photos(tmp_path / "tower") and not has_photos(tmp_path / "none")
 
 
-def test_what_is_surely_no_photo_of_a_class(tmp_path: Path) -> None:
+def test_what_is_surely_no_photo_of_a_class(tmp_path: Path, make_photo: MakePhoto) -> None:
+    make_photo(tmp_path / "z" / "1.jpg", (2, 2))
     for name in ("a/clip.mov", "b/1.jpg.crdownload", "c/empty", "d/notes.txt", "e/1.png~"):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).touch()
@@ -129,6 +130,27 @@ def test_of_many_files_kinds_are_counted_and_the_first_is_named(tmp_path: Path) 
         "6 files are left out; 3 .heic, 1 .nef, 1 .rjpg (HEIC) (such as a.heic): convert to JPEG or PNG, "
     )
     assert problem.message.endswith("; x.mkv: give to 'dips stream'")
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        (["a/1.heic", "b/1.heic"], "2 files are left out; 1.heic in a, 1.heic in b: convert to JPEG or PNG, "),
+        (
+            ["a/deep/1.NEF", "2.nef", "b/2.avif", "b/1.jxl"],
+            "4 files are left out; 2 .nef, 1 .jxl, 1 .avif (such as 1.NEF in a): ",
+        ),
+        (["a/1.heic", "b/clip.mp4"], "2 files are left out; 1.heic in a: convert "),
+    ],
+)
+def test_where_there_is_no_photo_at_all_one_list_says_why(tmp_path: Path, files: list[str], words: str) -> None:
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).touch()
+    (problem,) = find_images(tmp_path).problems
+    assert problem.path == tmp_path and problem.files == len(files)
+    assert problem.message.startswith(words) and "'magick IN OUT.jpg'" in problem.message
+    assert list(find_images(tmp_path).left_out) == [""]
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser may open everything")

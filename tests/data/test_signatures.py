@@ -56,7 +56,7 @@ def tiff(bands: int, bits: int, sample: int, size: int = 4, order: str = "<", me
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a", "it is a pointer of Git LFS; .*git lfs pull"),
         (
             b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic",
-            r"by its content it is HEIC; convert it to JPEG or PNG \(renaming it does not help\)",
+            r"by its content it is HEIC; convert it to JPEG or PNG.* 'magick IN OUT.jpg' .* \(renaming it does not help\)",
         ),
         (b"\x00\x00\x00\x1cftypmif1\x00\x00\x00\x00mif1avif", "by its content it is AVIF; convert"),
         (b"\x00\x00\x00\x18ftypavif\x00\x00\x00\x00mif1miaf", "by its content it is AVIF; convert"),

@@ -51,7 +51,10 @@ def test_why_there_is_no_box_at_all() -> None:
         assert line.startswith(f"no photo shows an object: {words}. If") and "'dips check'" in line and "\n" not in line
     assert "predicted as 'sky'" in found(("sky", 0), background="sky").remark()
     line = found(("none", 0), ("tower", 0), ("crane", 0)).remark()
-    assert line.startswith("no photo has a box, though 2 of 3 are predicted to show something: lower predict.min_score")
+    assert line.startswith(
+        "no photo has a box, though 2 of 3 are predicted to show something: lower --min-score or --threshold"
+    )
+    assert "predict." not in line
     assert "though 1 of 1 is predicted" in found(("none", 0), background=None).remark(), (
         "a class like others, if there is no background"
     )

@@ -473,6 +473,26 @@ def test_data_of_every_kind_can_be_shown(page: Page, show: Open, make_page: Call
     assert page.locator("#photo-view dl").inner_text()
 
 
+@pytest.mark.parametrize(
+    ("scores", "label", "words"),
+    [([0.354, 0.2], "tower", "tower · best box 0.35"), ([], "mast", "mast · no box"), ([0.1, 0.9], "", "mast · best box 0.90")],
+)
+def test_a_card_of_a_prediction(
+    page: Page, show: Open, make_page: Callable[..., PhotoSection], scores: list[float], label: str, words: str
+) -> None:
+    """Name, class and the best box's score; the class's probability would be read as the box's."""
+    made = make_page(1, names={0: "deep/DSC_0036.jpg"})
+    assert made.shown is not None
+    name = label or "mast"
+    found = [(8.0, 8.0, 60.0, 60.0, score) for score in scores]
+    photo = replace(made.shown.photos[0], true_boxes=None, found=found, predicted=name, label=label)
+    row = PhotoRow(photo.id, label, name, probability=1.0, boxes=len(scores), score=max(scores, default=None))
+    show(PhotoSection([row], replace(made.shown, photos=[photo]), review="dips view boxes"))
+    lines = page.locator(".photo-card .words").inner_text().splitlines()
+    assert lines[:2] == ["DSC_0036.jpg", words] and "1.00" not in "".join(lines)
+    assert page.locator("[data-filter=label]").count() == 0 and "dips view boxes" in page.inner_text("#photo-app")
+
+
 def test_a_table_without_pictures(page: Page, show: Open, make_page: Callable[..., PhotoSection]) -> None:
     show(PhotoSection(make_page(6).rows, None, "of an earlier version"))
     assert page.locator("#photo-table tr[data-at]").count() == 6 and page.locator("[data-threshold]").count() == 0

@@ -68,6 +68,8 @@ def test_the_page_begins_with_the_photos(predicted: Path) -> None:
     html = write_folder_report(predicted).read_text(encoding="utf-8")
     assert "A prediction of 6 photos: 3 boxes, 3 photos worth a look." in " ".join(html.split())
     assert "No evaluation yet" not in html and 'data-layer="truth"' not in html
+    assert 'data-filter="label"' not in html and "Wrong class only" not in html, "nobody said what is true"
+    assert f"<code>dips view {predicted}</code>" in html
     data = json.loads(html.split('id="photo-data">')[1].split("</script>")[0])
     assert len(data["photos"]) == 6 and data["rule"]["threshold"] == 0.5
 

@@ -53,9 +53,10 @@ def test_accepted_moved_and_drawn_boxes(review: Review) -> None:
         "score": 0.9,
         "review": "accepted",
     }
-    none = {"segmentation": [], **both}
-    assert moved == {**none, "id": 2, "category_id": 3, "bbox": [101, 10, 79, 80.5], "area": 6359.5, "review": "adjusted"}
-    assert drawn == {**none, "id": 3, "category_id": 2, "bbox": [1, 2, 30, 40], "area": 1200, "review": "drawn"}
+    assert moved.pop("segmentation") == [[101, 10, 180, 10, 180, 90.5, 101, 90.5]]
+    assert drawn.pop("segmentation") == [[1, 2, 31, 2, 31, 42, 1, 42]]
+    assert moved == {**both, "id": 2, "category_id": 3, "bbox": [101, 10, 79, 80.5], "area": 6359.5, "review": "adjusted"}
+    assert drawn == {**both, "id": 3, "category_id": 2, "bbox": [1, 2, 30, 40], "area": 1200, "review": "drawn"}
 
 
 def test_another_class_keeps_the_mask_but_not_the_score(review: Review) -> None:
@@ -91,6 +92,25 @@ def test_pycocotools_reads_it(review: Review, capsys: pytest.CaptureFixture[str]
     first, moved = coco.loadAnns(coco.getAnnIds(imgIds=[1]))
     assert int(coco.annToMask(first).sum()) == first["area"] == 1000
     assert moved["bbox"] == [101, 10, 79, 80.5]
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools itself
+@pytest.mark.parametrize(
+    "box",
+    [[1, 2, 31, 42], [0, 0, 200, 100], [199, 99, 200, 100], [0, 50, 200, 51], [10.25, 20.5, 60.75, 70], [5, 5, 5.01, 5.01]],
+)
+@pytest.mark.parametrize("of", [None, 1])
+def test_pycocotools_makes_masks_of_drawn_and_moved_boxes(review: Review, box: list[float], of: int | None) -> None:
+    coco_tools = pytest.importorskip("pycocotools.coco")
+    review.change(0, {"reviewed": True, "boxes": [FIRST, {**DRAWN, "of": of, "box": box}]})
+    reviewed(review)
+    coco = coco_tools.COCO(str(review.predictions.folder / REVIEWED))
+    mask = coco.annToMask(coco.loadAnns(coco.getAnnIds(imgIds=[1]))[1])
+    assert mask.shape == (100, 200)
+    x0, y0, x1, y1 = (round(value) for value in box)
+    if all(value == int(value) for value in box):
+        assert mask[y0:y1, x0:x1].all() and mask.sum() == (x1 - x0) * (y1 - y0)
+    assert abs(int(mask.sum()) - (box[2] - box[0]) * (box[3] - box[1])) <= 2 * (x1 - x0 + y1 - y0 + 2)
 
 
 def test_dips_itself_reads_it_beside_the_photos(review: Review, predicted: Path) -> None:

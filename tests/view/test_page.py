@@ -196,7 +196,7 @@ def test_after_a_click_the_keys_are_those_of_the_photo(opened: Page, review: Rev
     opened.mouse.wheel(0, 0)
     if selector in ("#show", "#class"):
         opened.locator(selector).dispatch_event("pointerdown")
-        opened.select_option(selector, index=1 if selector == "#class" else 2)
+        opened.select_option(selector, index=1 if selector == "#class" else 3)
     else:
         opened.locator(selector).first.click(force=True)
     assert opened.evaluate("isPhoto(document.activeElement)")
@@ -243,6 +243,110 @@ def test_a_photo_without_boxes_says_so(opened: Page) -> None:
     for key, why in (("d", "no box in this photo"), ("1", "no box 1"), ("Enter", "n draws one"), ("Tab", "no box in this")):
         opened.keyboard.press(key)
         assert why in said(opened)
+
+
+def test_another_order_or_filter_begins_at_its_first_photo(opened: Page) -> None:
+    opened.keyboard.press("End")
+    shown(opened, 3)
+    for selector, choice, first in (
+        ("#order", "name", 0),
+        ("#show", "open", 0),
+        ("#order", "score", 3),
+        ("#class", "none", 2),
+        ("#class", "", 3),
+        ("#order", "name", 0),
+    ):
+        opened.keyboard.press("j")
+        opened.select_option(selector, choice)
+        opened.locator(selector).dispatch_event("change")
+        shown(opened, first)
+        opened.locator("#canvas").focus()
+    opened.keyboard.press("j")
+    shown(opened, 1)
+    opened.fill("#search", "b.jp")
+    opened.fill("#search", "")  # while a name is typed the photo stays as long as it matches
+    assert opened.evaluate("app.current") == 1
+
+
+def test_home_and_end_go_to_the_ends_of_the_list(opened: Page) -> None:
+    opened.keyboard.press("Home")
+    assert said(opened) == "This is the first photo in the list"
+    opened.locator("#list").focus()
+    opened.keyboard.press("End")
+    shown(opened, 3)
+    opened.keyboard.press("End")
+    assert said(opened) == "This is the last photo in the list"
+    opened.select_option("#class", "tower")
+    shown(opened, 0)
+    opened.select_option("#order", "score")
+    shown(opened, 3)
+    opened.locator("#canvas").focus()
+    opened.keyboard.press("End")
+    shown(opened, 1)
+    opened.keyboard.press("Home")
+    shown(opened, 3)
+    opened.fill("#search", "nothing")
+    opened.locator("#canvas").focus()
+    opened.keyboard.press("Home")
+    assert said(opened) == "No photo matches the filters on the left"
+
+
+@pytest.mark.parametrize("key", ["Enter", "Escape", "Tab"])
+def test_the_choice_of_a_class_ends_also_without_a_change(opened: Page, review: Review, key: str) -> None:
+    opened.keyboard.press("2")
+    opened.keyboard.press("c")
+    assert said(opened).startswith("Choose the class")
+    opened.keyboard.press(key)
+    assert said(opened) == "Box 2 stays tower" and review.changes == 0
+    opened.keyboard.press("Escape")
+    opened.keyboard.press("2")
+    opened.keyboard.press("c")
+    opened.select_option('[data-part="class"]', "mast")
+    opened.keyboard.press("Enter")
+    assert said(opened) == "Box 2 is mast now"
+
+
+@pytest.mark.parametrize("key", ["Tab", "Shift+Tab"])
+def test_tab_in_a_photo_without_boxes_stays_and_the_second_one_moves_on(opened: Page, key: str) -> None:
+    for _ in range(2):  # said anew in each photo
+        opened.keyboard.press("j")
+        opened.keyboard.press("j")
+        shown(opened, 2)
+        opened.keyboard.press(key)
+        assert opened.evaluate("document.activeElement === canvas")
+        assert said(opened).startswith("There is no box in this photo: n draws one, Tab again")
+        opened.keyboard.press(key)
+        assert opened.evaluate("document.activeElement !== canvas") and "goes on through the page" in said(opened)
+        opened.keyboard.press("k")
+        opened.keyboard.press("k")
+        shown(opened, 0)
+
+
+@pytest.mark.parametrize("selector", ["#out", "#accept", "#next", "#undo", "#boxes .box button"])
+@pytest.mark.parametrize("key", ["a", "j", "u"])
+def test_at_the_next_photo_tab_selects_its_first_box(opened: Page, review: Review, selector: str, key: str) -> None:
+    opened.keyboard.press("j")
+    shown(opened, 1)
+    opened.keyboard.press("a" if key == "u" else "k")
+    shown(opened, 2 if key == "u" else 0)
+    opened.locator(selector if key != "u" or "box" not in selector else "#fit").first.focus()
+    opened.keyboard.press(key)
+    shown(opened, 1)
+    assert opened.evaluate("document.activeElement === canvas")
+    opened.keyboard.press("Tab")
+    assert opened.evaluate("app.selected") == 0 and said(opened).startswith("Box 1 of 1")
+
+
+def test_who_filters_with_the_keyboard_stays_there(opened: Page) -> None:
+    opened.locator("#search").focus()
+    opened.keyboard.type("d.jpg")
+    shown(opened, 3)
+    assert opened.evaluate("document.activeElement.id") == "search"
+    opened.fill("#search", "")
+    opened.locator("#show").focus()
+    opened.select_option("#show", "empty")
+    shown(opened, 2)
+    assert opened.evaluate("document.activeElement.id") == "show"
 
 
 def test_keys_of_the_browser_are_left_to_it(opened: Page, review: Review) -> None:
@@ -526,7 +630,7 @@ def test_dragging_a_corner_an_edge_and_the_whole_box(opened: Page, review: Revie
     opened.keyboard.press("a")
     saved(opened)
     first, second = coco(review)["annotations"]
-    assert first["bbox"] == [0, 15, 1, 65] and first["segmentation"] == [] and first["area"] == 65
+    assert first["bbox"] == [0, 15, 1, 65] and first["segmentation"] == [[0, 15, 1, 15, 1, 80, 0, 80]] and first["area"] == 65
     assert second["segmentation"]["size"] == [100, 200]
 
 
@@ -723,6 +827,39 @@ def test_it_resumes_where_it_stopped(opened: Page, server: Server, predicted: Pa
     opened.reload()
     shown(opened, 1)
     assert opened.locator("#count").inner_text() == "1 of 4 reviewed"
+
+
+def test_changed_photos_that_are_not_reviewed_are_named(opened: Page, review: Review) -> None:
+    line = opened.locator("#unfinished")
+    opened.keyboard.press("1")
+    opened.keyboard.press("Enter")
+    saved(opened)
+    assert line.is_hidden() and "changed, not reviewed" in opened.locator("#facts").inner_text()
+    opened.keyboard.press("j")
+    shown(opened, 1)
+    assert line.inner_text() == "1 photo was changed but not reviewed: a.jpg"
+    opened.keyboard.press("1")
+    opened.keyboard.press("d")
+    saved(opened)
+    opened.keyboard.press("j")
+    shown(opened, 2)
+    assert line.inner_text() == "2 photos were changed but not reviewed: a.jpg, b.jpg"
+    opened.reload()
+    shown(opened, 0)
+    assert line.inner_text() == "1 photo was changed but not reviewed: b.jpg"
+    opened.select_option("#show", "unfinished")
+    assert names(opened) == ["a.jpg", "b.jpg"]
+    opened.keyboard.press("a")
+    shown(opened, 1)
+    opened.keyboard.press("u")
+    shown(opened, 0)
+    until(opened, "!photo(0).state.reviewed")
+    assert line.inner_text() == "1 photo was changed but not reviewed: b.jpg"
+    for index in (0, 1):
+        review.change(index, {"reviewed": True, "boxes": []})
+    opened.reload()
+    shown(opened, 2)
+    assert line.is_hidden()
 
 
 def test_names_are_shown_as_they_are(page: Page, predicted: Path) -> None:

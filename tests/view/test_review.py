@@ -64,7 +64,7 @@ def test_a_change_is_there_when_it_is_opened_again(review: Review, boxes: Any) -
 def test_the_last_change_counts_and_is_where_it_goes_on(review: Review) -> None:
     assert review.resume_at() == A
     review.change(B, done(), version=0)
-    assert review.resume_at() == C
+    assert review.resume_at() == A
     review.change(D, {"reviewed": False, "boxes": []}, version=0)
     assert review.resume_at() == D
     review.change(D, done(DRAWN), version=1)
@@ -74,6 +74,20 @@ def test_the_last_change_counts_and_is_where_it_goes_on(review: Review) -> None:
     for index in (A, C):
         again.change(index, done())
     assert again.resume_at() == C  # all are done: the last one
+    again.close()
+
+
+@pytest.mark.parametrize("boxes", [[], [FIRST], [FIRST, SECOND, DRAWN], [FIRST, MOVED], [{**FIRST, "label": "mast"}, SECOND]])
+def test_a_changed_photo_that_is_not_reviewed_is_unfinished(review: Review, boxes: Any) -> None:
+    review.change(C, {"reviewed": False, "boxes": [DRAWN]})
+    review.change(A, {"reviewed": False, "boxes": boxes})
+    review.change(B, done())
+    assert review.unfinished() == [A, C] and review.resume_at() == A
+    review.change(A, done(*boxes))
+    again = reopened(review)
+    assert again.unfinished() == [C] and again.resume_at() == C
+    again.change(C, {"reviewed": False, "boxes": []})  # as predicted
+    assert again.unfinished() == [] and again.resume_at() == C
     again.close()
 
 

@@ -13,8 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from dips.cli.view import view
 from dips.errors import RunError
 from dips.view import serve
+from dips.view.predictions import read_predictions
+from dips.view.review import Review
+
+from .conftest import FOUND
 
 WINDOWS = os.name == "nt"
 
@@ -73,6 +78,47 @@ def test_a_run_without_predictions_says_what_to_give(tmp_path: Path) -> None:
         serve(None, tmp_path, open_browser=False)
     with pytest.raises(RunError, match="is not a prediction"):
         serve(tmp_path, tmp_path, open_browser=False)
+
+
+@pytest.mark.parametrize(
+    ("changed", "last"),
+    [
+        ([], []),
+        ([1], ["1 photo was changed but is not reviewed, so it is not in the file: b.jpg"]),
+        ([3, 0], ["2 photos were changed but are not reviewed, so they are not in the file: a.jpg, sub/d.jpg"]),
+    ],
+)
+def test_changed_photos_that_are_not_reviewed_are_named_at_the_end(
+    predicted: Path, ends_at_once: None, capsys: pytest.CaptureFixture[str], changed: list[int], last: list[str]
+) -> None:
+    review = Review(read_predictions(predicted))
+    for index in changed:
+        review.change(index, {"reviewed": False, "boxes": []})
+    review.change(2, {"reviewed": True, "boxes": []})
+    review.close()
+    assert view(predicted, show=False) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == last
+
+
+@pytest.mark.parametrize("relative", [False, True])
+@pytest.mark.parametrize("gone", [["a.jpg"], ["c.jpg", "sub/d.jpg"], list(FOUND)])
+def test_photos_that_cannot_be_found_are_counted_at_the_start(
+    predicted: Path, ends_at_once: None, capsys: pytest.CaptureFixture[str], gone: list[str], relative: bool
+) -> None:
+    photos = predicted.parent / "photos"
+    if relative:
+        for file in predicted.rglob("*.json"):
+            record = json.loads(file.read_text())
+            file.write_text(json.dumps({**record, "path": f"photos/{record['name']}"}))
+    serve(None, predicted, open_browser=False)
+    assert "warning" not in capsys.readouterr().err
+    for name in gone:
+        (photos / name).unlink()
+    serve(None, predicted, open_browser=False)
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "warning" in line)
+    assert ("none of 4 photos found" if len(gone) == 4 else f"{len(gone)} of 4 photos not found") in line
+    assert f"photos/{gone[0]} does not exist" in line.replace(os.sep, "/")
+    assert ("call dips from the folder" if relative else "move it back") in line and "predict the photos again" in line
 
 
 @pytest.fixture

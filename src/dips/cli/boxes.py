@@ -18,7 +18,10 @@ def boxes(
     /,
     *,
     out: Annotated[Path, Parameter(help="The folder to create.")],
-    threshold: Threshold = None,
+    threshold: Annotated[
+        Threshold,
+        Parameter(help="Fraction of the map's maximum above which a pixel is foreground, 0 to 1; default: as predicted."),
+    ] = None,
     min_score: MinScore = None,
     min_area: MinArea = None,
     max_boxes: MaxBoxes = None,
@@ -31,7 +34,9 @@ def boxes(
     from dips.data.problems import ProblemList
     from dips.predict.folder import PredictionFolder, parse_formats
     from dips.predict.results import predict_again
-    from dips.system.console import track
+    from dips.system.console import log, track
+    from dips.view.coco import REVIEWED
+    from dips.view.review import JOURNAL
 
     require_fractions(threshold=threshold, min_area=min_area, min_score=min_score)
     require_max_boxes(max_boxes)
@@ -42,4 +47,6 @@ def boxes(
     again = predict_again(predictions, stems, threshold=threshold, min_area=min_area, min_score=min_score, max_boxes=max_boxes)
     for prediction in track(again, "predict", total=len(todo)):
         folder.write(prediction)
+    if (predictions / JOURNAL).is_file():
+        log(f"the review of {predictions} by 'dips view' is not in these boxes; it is in {predictions / REVIEWED}")
     return filled(folder.finish(), folder.skipped, out, ProblemList())

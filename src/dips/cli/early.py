@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from dips.config import PredictConfig
 from dips.system.console import first_process
 from dips.system.environment import require_weights
 
@@ -20,11 +21,14 @@ def require_model(
     device: str = "auto",
     data: Path | None = None,
     split: str | None = None,
-) -> None:
+) -> PredictConfig:
     """Check the arguments of a command that opens a run or an exported file, which may still turn out to be damaged.
 
     Args:
         data: what it is evaluated on, with its ``split``.
+
+    Returns:
+        What it predicts with: its own settings, changed by ``settings``.
 
     Raises:
         ModuleNotFoundError: a run is to be opened, and torch is not installed.
@@ -35,8 +39,9 @@ def require_model(
 
     if not is_onnx(run):
         _require_torch()
-    prediction_settings(run, settings or ())
+    config = prediction_settings(run, settings or ())
     _require_others(weights, device, data, split)
+    return config
 
 
 def require_training(

@@ -77,7 +77,7 @@ def interrupted(tokens: Sequence[str]) -> str:
 
 def fail(message: str, *, kind: str = "error", code: int = 2) -> int:
     """Print one line on stderr and return the exit code."""
-    print(printable(f"dips: {kind}: {' '.join(message.splitlines())}"), file=sys.stderr)
+    print(printable(f"dips: {kind}: {' '.join(map(str.strip, message.splitlines()))}"), file=sys.stderr)
     return code
 
 
@@ -96,4 +96,5 @@ def filled(found: Found, skipped: Sequence[Problem], out: Path, problems: Proble
     if found.boxes:
         log(_MEANING)
     say(f"next    dips report {quoted(out)} --open")
+    say(f"or      dips view {quoted(out)}    (accept, correct and draw boxes)")
     return 1 if skipped else 0

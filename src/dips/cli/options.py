@@ -70,7 +70,7 @@ Threshold = Annotated[
     float | None,
     Parameter(
         name="--threshold",
-        help="Fraction of the map's maximum above which a pixel is foreground, 0 to 1; default: unchanged.",
+        help="Fraction of the map's maximum above which a pixel is foreground, 0 to 1; default: the model's own.",
     ),
 ]
 MinScore = Annotated[float | None, Parameter(name="--min-score", help="Lowest score of a box, 0 to 1; default: unchanged.")]

@@ -62,7 +62,7 @@ def predict(
     """
     from dips.data.problems import ProblemList
     from dips.predict.folder import PredictionFolder, parse_formats
-    from dips.runs.identity import identity, prediction_settings
+    from dips.runs.identity import identity
 
     all_settings = predict_settings(
         settings,
@@ -73,8 +73,8 @@ def predict(
         min_area=min_area,
         max_boxes=max_boxes,
     )
-    require_model(run, settings=all_settings, weights=weights, device=device)
-    made_with = {**identity(run), "settings": dataclasses.asdict(prediction_settings(run, all_settings))}
+    config = require_model(run, settings=all_settings, weights=weights, device=device)
+    made_with = {**identity(run), "settings": dataclasses.asdict(config)}
     folder = PredictionFolder.plan(photos, out, formats=parse_formats(formats), made_with=made_with)
     if problems is not None:
         folder.require_other("--problems", problems)

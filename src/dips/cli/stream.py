@@ -58,7 +58,7 @@ def stream(
     """
     from dips.data.photo_files import VIDEOS
     from dips.predict.stream import FrameJournal
-    from dips.runs.identity import identity, prediction_settings
+    from dips.runs.identity import identity
     from dips.system.files import as_text
 
     if fps < 0 or idle < 0:
@@ -79,10 +79,9 @@ def stream(
         )
     if not source.exists():
         raise DataError(f"{source} does not exist; give a video or a folder")
-    require_model(run, settings=all_settings, weights=weights, device=device)
+    config = require_model(run, settings=all_settings, weights=weights, device=device)
     model_id, rate = identity(run), fps if is_video else None
-    mark: dict[str, Any] = {**model_id, "source": str(source), "fps": rate}
-    mark["settings"] = dataclasses.asdict(prediction_settings(run, all_settings))
+    mark: dict[str, Any] = {**model_id, "source": str(source), "fps": rate, "settings": dataclasses.asdict(config)}
     with closing(FrameJournal(out, mark)) as journal:
         from dips.loading import load  # the networks are loaded once everything else is known to be right
         from dips.system.console import log

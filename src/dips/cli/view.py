@@ -24,8 +24,13 @@ def view(
 
     Ctrl-C stops it. The boxes of the reviewed photos are in DIR/reviewed.coco.json; start it again to continue.
     """
+    from dips.data.listing import some
     from dips.view import serve
 
     summary = serve(run if predictions else None, predictions or run, port=port, open_browser=show)
     say(f"{summary.photos} of {counted(summary.of, 'photo')} reviewed, {counted(summary.boxes, 'box')} in {summary.path}")
+    if summary.unfinished:
+        count = counted(len(summary.unfinished), "photo", "was")
+        rest = "is not reviewed, so it is" if len(summary.unfinished) == 1 else "are not reviewed, so they are"
+        say(f"{count} changed but {rest} not in the file: {some(summary.unfinished)}")
     return 0

@@ -14,7 +14,7 @@ from dips.data.box_problems import Size, box_problems
 from dips.data.copies import copy_problems, find_copies
 from dips.data.depth import Depth, Shown, common_scale, scale_words
 from dips.data.images import read_shown
-from dips.data.listing import class_counts
+from dips.data.listing import class_counts, reasons
 from dips.data.load import available_splits, load_data
 from dips.data.locate import photo_id
 from dips.data.parts import training_parts
@@ -27,6 +27,7 @@ __all__ = ["DataReport", "SplitReport", "check_data"]
 
 _PHOTOS_AT_A_TIME = 256
 _LEGEND = "ERROR must be mended first; !! spoils what is learned or measured; ! left out or odd; - a note"
+_NO_BACKGROUND = "no folder of photos without an object (none/): such photos teach what is background"
 _TINY = 16  # pixels; a photo with a shorter side is a thumbnail or an icon
 
 
@@ -172,8 +173,11 @@ def check_data(
     if train is not None and train.samples and (val is None or val.samples):
         try:
             problems += training_parts(train, val, copies, Config())[0].problems
+            if train.background is None and background_class == "auto":
+                problems.append(Problem(train.root, _NO_BACKGROUND, Severity.NOTE))
         except DataError as error:
-            untrainable = str(error).splitlines()[0]  # the others are problems that are told anyway
+            # what the message adds are problems that are told anyway
+            untrainable = str(error).removesuffix(reasons(train.problems, train.root))
             for part in filter(None, (train, val)):
                 untrainable = untrainable.removeprefix(f"{part.root}: ")
     leaks = copy_problems({name: part.samples for name, part in parts.items()}, copies)

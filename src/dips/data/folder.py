@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dips.data.listing import Entry, Listing, some
 from dips.data.photo_files import SKIPPED_FOLDERS, find_images, has_photos
+from dips.data.signatures import TO_JPEG
 from dips.system.console import counted
 from dips.types import Problem, Severity
 
@@ -68,8 +69,8 @@ def read_folder(folder: Path, *, split: str = "all", first: tuple[str, ...] = ()
 
 def _lost_class(problem: Problem, files: str) -> Problem:
     message = (
-        f"class '{problem.path.name}' has no photo that can be read ({files}); convert these to JPEG or PNG, or move "
-        "the folder out of DATA to go on without this class"
+        f"class '{problem.path.name}' has no photo that can be read ({files}); convert these {TO_JPEG}, "
+        "or move the folder out of DATA to go on without this class"
     )
     return dataclasses.replace(problem, message=message, severity=Severity.STOPS)
 

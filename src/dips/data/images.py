@@ -6,6 +6,9 @@ RGB``, rotated according to the EXIF orientation, so that all coordinates refer 
 
 from __future__ import annotations
 
+import math
+import statistics
+from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
@@ -38,6 +41,7 @@ __all__ = [
     "fitted_size",
     "image_size",
     "is_plain",
+    "median_side",
     "picture_pixels",
     "read_image",
     "read_image_bytes",
@@ -141,6 +145,15 @@ def image_size(path: str | Path, data: bytes | None = None) -> tuple[int, int]:
             return (height, width) if orientation in (5, 6, 7, 8) else (width, height)
     except Exception as error:
         raise unreadable(path, error) from error
+
+
+def median_side(sizes: Iterable[tuple[int, int]]) -> float:
+    """Return the side of a square as large as a photo, in pixels: the median of at least one ``(width, height)``.
+
+    >>> median_side([(40, 10), (30, 30), (100, 100)])
+    30.0
+    """
+    return statistics.median(math.sqrt(width * height) for width, height in sizes)
 
 
 def fitted_size(size: tuple[int, int], side: int) -> tuple[int, int]:

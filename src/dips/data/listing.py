@@ -36,6 +36,7 @@ __all__ = [
     "find_background",
     "is_background",
     "missing_photos",
+    "reasons",
     "require_trainable",
     "some",
     "split_name",
@@ -143,7 +144,7 @@ def assemble(listing: Listing, background_class: str) -> DataSet:
             what = "none of the photos that its annotations list was found; put them there, or correct their names in the file"
         else:
             what = f"no photos found ({KINDS}); give a folder with one folder of photos per class"
-        raise DataError(f"{listing.root}: {what}{_reasons(listing.problems)}")
+        raise DataError(f"{listing.root}: {what}{reasons(listing.problems, listing.root)}")
     _check_class_names(listing)
     labels = {name: label for label, name in enumerate(listing.classes)}
     background = find_background(listing.classes, background_class, listing.root)
@@ -167,8 +168,11 @@ def assemble(listing: Listing, background_class: str) -> DataSet:
     )
 
 
-def _reasons(problems: Sequence[Problem]) -> str:
-    return "".join(f"\n  {problem.path}: {problem.message}" for problem in problems[:5])
+def reasons(problems: Sequence[Problem], *folders: Path) -> str:
+    """Return why there are no photos, as the end of a sentence that names the folders; of many problems the first five."""
+    return "".join(
+        f"; {'' if (problem.path,) == folders else f'{problem.path}: '}{problem.message}" for problem in problems[:5]
+    )
 
 
 def _check_class_names(listing: Listing) -> None:
@@ -268,7 +272,7 @@ def require_trainable(dataset: DataSet) -> DataSet:
     if not counts:
         raise DataError(
             f"{dataset.root}: none of the photos has a class; training needs one folder of photos per class, "
-            f"for example tower/ and none/{_reasons(dataset.problems)}"
+            f"for example tower/ and none/{reasons(dataset.problems, dataset.root)}"
         )
     if len(counts) < 2:
         name = dataset.classes[next(iter(counts))]
@@ -280,7 +284,7 @@ def require_trainable(dataset: DataSet) -> DataSet:
         )
         raise DataError(
             f"{dataset.root}: all photos are of one class, '{name}', training needs two or more; {remedy}"
-            f"{_reasons(dataset.problems)}"
+            f"{reasons(dataset.problems, dataset.root)}"
         )
     without = [sample.id for sample in dataset.samples if sample.label is None]
     one = len(without) == 1

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 
 from dips.data.problems import tell
-from dips.data.signatures import HEAD_BYTES, Kind, kind_of
+from dips.data.signatures import HEAD_BYTES, TO_JPEG, Kind, kind_of
 from dips.errors import DataError
 from dips.system.console import counted
 from dips.types import Problem, Severity
@@ -73,7 +73,7 @@ _MOST_KINDS = 4
 _FEW_FILES = 3  # of which the names are told
 # what to do about files that are left out
 _REMEDIES = {
-    "picture": "convert to JPEG or PNG, for example by 'magick IN OUT.jpg' of ImageMagick",
+    "picture": f"convert {TO_JPEG}",
     "video": "give to 'dips stream'",
     "other": "convert to JPEG or PNG if it is a photo",
     "uncertain": "if it is a photo, finish its copy or give it the suffix of one",
@@ -90,7 +90,7 @@ class PhotoFiles:
     Attributes:
         photos: sorted by path.
         problems: folders of results, folders that cannot be opened, and what other files there are, counted for each folder
-            directly in this one.
+            directly in this one, or for all together where there is no photo.
         left_out: for each folder directly in this one with files that are left out and may be photos, how many of which kind;
             under the empty name those that lie in none.
     """
@@ -111,7 +111,7 @@ def find_images(folder: str | Path) -> PhotoFiles:
         raise DataError(f"{top} is not a folder; give a folder with photos")
     walk = _Walk(top)
     photos = [top.joinpath(*parts) for parts in sorted(walk.photos())]
-    others = dict(sorted(walk.tallies.items()))
+    others = dict(sorted(walk.tallies.items())) if photos or len(walk.tallies) < 2 else {"": _together(walk.tallies)}
     problems = [*walk.problems, *(_left_out(top / name, tallies) for name, tallies in others.items())]
     unread = {
         name: "; ".join(tally.words() for tally in others[name].values()) for name in others if others[name].keys() & _PHOTOS
@@ -205,6 +205,18 @@ class _Tally:
         kinds = [f"{count} {kind}" for kind, count in self.kinds.most_common(_MOST_KINDS)]
         rest = self.kinds.total() - sum(count for _, count in self.kinds.most_common(_MOST_KINDS))
         return ", ".join(kinds) + (f" and {rest} of other kinds" if rest else "") + f" (such as {self.names[0]})"
+
+
+def _together(tallies: dict[str, dict[str, _Tally]]) -> dict[str, _Tally]:
+    """Return those of several folders as one: where there is no photo at all, one list says why."""
+    whole: dict[str, _Tally] = {}
+    for folder, of_folder in sorted(tallies.items()):
+        for group, tally in of_folder.items():
+            all_of_group = whole.setdefault(group, _Tally())
+            all_of_group.kinds += tally.kinds
+            names = (f"{name} in {folder}" if folder else name for name in tally.names)
+            all_of_group.names = sorted((*all_of_group.names, *names))[:_FEW_FILES]
+    return whole
 
 
 def _left_out(folder: Path, tallies: dict[str, _Tally]) -> Problem:

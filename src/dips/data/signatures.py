@@ -10,7 +10,7 @@ from PIL.TiffImagePlugin import COMPRESSION_INFO, ImageFileDirectory_v2
 
 from dips.system.console import counted
 
-__all__ = ["HEAD_BYTES", "KINDS", "Kind", "kind_of", "why_not_a_photo"]
+__all__ = ["HEAD_BYTES", "KINDS", "TO_JPEG", "Kind", "kind_of", "why_not_a_photo"]
 
 KINDS = "JPEG, PNG, BMP, WebP, TIFF, GIF, PPM"
 """The kinds of photos that are read, for messages."""
@@ -18,9 +18,12 @@ KINDS = "JPEG, PNG, BMP, WebP, TIFF, GIF, PPM"
 HEAD_BYTES = 512
 """So many bytes tell the kind of a file."""
 
+TO_JPEG = "to JPEG or PNG, for example by 'magick IN OUT.jpg' of ImageMagick"
+"""How to convert a picture of another kind, for messages."""
+
 _UNKNOWN = "its first bytes are of no known kind of picture; convert it to JPEG or PNG, or remove it"
 _AGAIN = "copy it again or remove it"
-_CONVERT = "convert it to JPEG or PNG (renaming it does not help)"
+_CONVERT = f"convert it {TO_JPEG} (renaming it does not help)"
 _SAMPLE_TYPES = {1: "unsigned integers", 2: "signed integers", 3: "floating point", 5: "complex", 6: "complex"}
 
 
@@ -137,7 +140,7 @@ def _of_text(head: bytes) -> Kind:
 
 
 def why_not_a_photo(file: IO[bytes]) -> str:
-    """Return, for a file that no decoder takes, what it is and what to do: ``it is HEIC; convert it to JPEG or PNG``."""
+    """Return, for a file that no decoder takes, what it is and what to do: ``it is HEIC; convert it to JPEG``."""
     file.seek(0)
     kind = kind_of(file.read(HEAD_BYTES))
     if kind.name == "TIFF":

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from dips.config import Config, load_config, several, to_toml
-from dips.data import image_size
+from dips.data.images import image_size, median_side
 from dips.data.problems import ProblemList, ProblemRecord
 from dips.fitting.prepare import TrainingInputs, prepare
 from dips.fitting.select import TrainingResult, fit_and_select
@@ -173,5 +171,4 @@ def _save(
 
 def _photo_side(photos: DataSet) -> int:
     """Return the side of a square as large as the photos, in pixels: the median of some 200 of them, from their headers."""
-    sizes = [image_size(sample.path) for sample in photos.samples[:: max(1, len(photos) // 200)]]
-    return round(statistics.median(math.sqrt(width * height) for width, height in sizes))
+    return round(median_side(image_size(sample.path) for sample in photos.samples[:: max(1, len(photos) // 200)]))

@@ -53,7 +53,7 @@ class CocoFile:
         Args:
             label: one of :attr:`classes`, which must be set by now.
             box: ``x0 y0 x1 y1``, end exclusive.
-            mask: the object's pixels; without them the area is the box's.
+            mask: the object's pixels; without them the box is the polygon and gives the area (COCO's tools need one).
             more: further keys.
         """
         self._count += 1
@@ -64,7 +64,7 @@ class CocoFile:
             "category_id": self.classes.index(label) + 1,
             "bbox": [x0, y0, round(x1 - x0, 2), round(y1 - y0, 2)],
             "area": area(mask.counts) if mask else round((x1 - x0) * (y1 - y0), 2),
-            "segmentation": mask or [],
+            "segmentation": mask or [[x0, y0, x1, y0, x1, y1, x0, y1]],
             "iscrowd": 0,
             **more,
         }

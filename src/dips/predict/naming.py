@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+from dips.data.listing import reasons
 from dips.data.photo_files import VIDEOS, expand, find_images
 from dips.data.signatures import KINDS
 from dips.errors import DataError
@@ -52,8 +53,9 @@ def name_photos(images: Sequence[Path], *, leave_out: Path) -> tuple[dict[Path, 
                 photos.setdefault(absolute, path)
         left_out += () if found is None else (p for p in found.problems if os.path.abspath(p.path) + os.sep != results)
     if not photos:
-        why = "".join(f"\n  {problem.path}: {problem.message}" for problem in left_out[:5])
-        raise DataError(f"there are no photos in {', '.join(map(str, images))}; these kinds are read: {KINDS}{why}")
+        raise DataError(
+            f"there are no photos in {', '.join(map(str, images))}; these kinds are read: {KINDS}{reasons(left_out, *images)}"
+        )
     try:
         top = os.path.commonpath(tops)
     except ValueError:  # two drives of Windows

@@ -7,8 +7,6 @@ square. No torch is needed here: the networks may be those of a run or an export
 from __future__ import annotations
 
 import copy
-import math
-import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
@@ -20,7 +18,7 @@ import numpy as np
 
 from dips.config import PredictConfig
 from dips.data.depth import Depth, Scale, Shown, scale_words
-from dips.data.images import ByteImage, image_size, read_shown, resize_image
+from dips.data.images import ByteImage, image_size, median_side, read_shown, resize_image
 from dips.data.scale import depth_of
 from dips.data.split import spread
 from dips.data.windows import PhotoWindows, open_photo
@@ -113,12 +111,11 @@ class Predictor:
         """Return what to do about photos in which objects may be too small, from the headers of a few; "" if they are not."""
         if self.tile or self.photo_side is None:
             return ""
-        sides: list[float] = []
+        sizes: list[tuple[int, int]] = []
         for path in spread(paths, _LOOKED_AT):
             with suppress(ImageError):
-                width, height = image_size(path)
-                sides.append(math.sqrt(width * height))
-        if not sides or (side := statistics.median(sides)) < _MUCH_LARGER * self.photo_side:
+                sizes.append(image_size(path))
+        if not sizes or (side := median_side(sizes)) < _MUCH_LARGER * self.photo_side:
             return ""
         return (
             f"the photos are {side / self.photo_side:.1f} times as wide and high as the training photos were; if their objects "

@@ -57,7 +57,7 @@ class Found:
             verb = "is" if shown == 1 else "are"
             return (
                 f"no photo has a box, though {shown} of {self.photos} {verb} predicted to show something: "
-                "lower predict.min_score or predict.threshold ('dips boxes' needs no second prediction for that)"
+                "lower --min-score or --threshold ('dips boxes' needs no second prediction for that)"
             )
         return (
             f"no photo shows an object: {self.photos} of {self.photos} {'is' if self.photos == 1 else 'are'} predicted as "
@@ -150,4 +150,5 @@ def locate(photo: Path, folder: Path) -> Path:
         for name in names:
             if (base / name).is_file():
                 return base / name
-    raise ImageError(f"{photo} does not exist; call dips from the folder in which the photos were predicted")
+    remedy = "move it back" if photo.is_absolute() else "call dips from the folder in which the photos were predicted"
+    raise ImageError(f"{photo} does not exist; {remedy}, or predict the photos again where they are now")

@@ -67,6 +67,7 @@ class PhotoSection:
         shown: the photos with pictures; None where there are none.
         missing: why there are none, in words.
         command: what makes boxes at another threshold, ``{}``.
+        review: what shows the boxes to accept or correct; of a prediction only.
 
     >>> PhotoSection(missing="the evaluation was run without photos for the report").pictures
     0
@@ -76,6 +77,7 @@ class PhotoSection:
     shown: ShownPhotos | None = field(default=None, repr=False)
     missing: str = ""
     command: str = ""
+    review: str = ""
 
     @property
     def pictures(self) -> int:
@@ -86,6 +88,11 @@ class PhotoSection:
     def measured(self) -> bool:
         """Whether any photo was compared with ground-truth boxes."""
         return any(row.iou is not None for row in self.rows)
+
+    @property
+    def given(self) -> bool:
+        """Whether the true class of any photo is known: that of a data set, not the name of a folder that was predicted."""
+        return not self.review and any(row.label for row in self.rows)
 
     @property
     def truth(self) -> bool:

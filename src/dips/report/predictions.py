@@ -79,6 +79,7 @@ def prediction_section(folder: Path, *, photos: int = 300) -> PhotoSection:
         ShownPhotos(**rule._asdict(), photos=shown),
         missing,
         command=f"dips boxes {quoted(folder)} --threshold {{}} --out NEW",
+        review=f"dips view {quoted(folder)}",
     )
 
 

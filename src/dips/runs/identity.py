@@ -42,10 +42,10 @@ def run_config(run: Path, settings: Sequence[str] = ()) -> Config:
     if not (run / CONFIG).is_file():
         raise RunError(f"{run} is not a run folder ({CONFIG} is missing); give the folder that 'dips train --out' wrote")
     try:
-        load_config(run / CONFIG)
+        config = load_config(run / CONFIG)
     except ConfigError as error:
         raise RunError(f"{error}; it is damaged or of another version: {REMEDY}") from error
-    return load_config(run / CONFIG, settings)
+    return config.override(settings)
 
 
 def prediction_settings(model: Path, settings: Sequence[str] = ()) -> PredictConfig:

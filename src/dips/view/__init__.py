@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dips.errors import RunError
+from dips.errors import ImageError, RunError
 from dips.runs.identity import class_names, identity
 from dips.system.console import counted, log
 from dips.view.coco import Writer
@@ -34,12 +34,14 @@ class ReviewSummary:
         of: number of all photos.
         boxes: number of boxes in the reviewed photos.
         path: the COCO file with these boxes.
+        unfinished: names of the photos that were changed but are not reviewed, and so are not in the file.
     """
 
     photos: int
     of: int
     boxes: int
     path: Path
+    unfinished: tuple[str, ...]
 
 
 def serve(run: Path | None, folder: Path, *, port: int = 0, open_browser: bool = True) -> ReviewSummary:
@@ -61,6 +63,7 @@ def serve(run: Path | None, folder: Path, *, port: int = 0, open_browser: bool =
     predictions = read_predictions(folder)
     if run is not None:
         _warn_of_other_model(run, predictions)
+    _warn_of_missing_photos(predictions)
     review = Review(predictions)
     title = folder.resolve().name if run is None else f"{run.resolve().name} · {folder.resolve().name}"
     try:
@@ -79,9 +82,10 @@ def serve(run: Path | None, folder: Path, *, port: int = 0, open_browser: bool =
                 with _uninterrupted():
                     writer.close()
         photos, boxes = review.counts()
+        unfinished = tuple(predictions.photos[index].name for index in review.unfinished())
     finally:
         review.close()
-    return ReviewSummary(photos, len(predictions.photos), boxes, writer.path)
+    return ReviewSummary(photos, len(predictions.photos), boxes, writer.path, unfinished)
 
 
 @contextmanager
@@ -95,6 +99,19 @@ def _uninterrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _warn_of_missing_photos(predictions: Predictions) -> None:
+    missing, first = 0, ""
+    for photo in predictions.photos:
+        try:
+            photo.locate(predictions.folder)
+        except ImageError as error:
+            missing, first = missing + 1, first or str(error)
+    if missing:
+        of = len(predictions.photos)
+        count = f"none of {counted(of, 'photo')}" if missing == of else f"{missing} of {counted(of, 'photo')} not"
+        log(f"warning: {count} found; the first: {first}")
 
 
 def _warn_of_other_model(run: Path, predictions: Predictions) -> None:

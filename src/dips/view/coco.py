@@ -24,7 +24,7 @@ def write_reviewed(review: Review, path: Path) -> None:
 
     Photos that are not reviewed are left out: in COCO a photo without annotation shows no object. Ids of images and categories
     are those of all photos and classes, so they stay the same while the review continues. An unchanged box keeps its mask and
-    score; one that was moved or drawn has an empty ``segmentation`` and the area of its box. ``review`` is ``accepted``,
+    score; the polygon of one that was moved or drawn is its box. ``review`` is ``accepted``,
     ``adjusted`` or ``drawn``.
 
     Raises:

@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -162,12 +163,20 @@ class Review:
         return len(done), sum(len(state.boxes) for state in done)
 
     def resume_at(self) -> int:
-        """Return the photo to continue with: the one that was changed last, or the next one that is not reviewed."""
+        """Return the photo to continue with: the first of :meth:`unfinished`, else the first that is not reviewed, else the
+        one that was changed last."""
         with self._lock:
-            start = self._last or 0
-            count = len(self.predictions.photos)
-            order = [(start + step) % count for step in range(count)]
-            return next((index for index in order if not self.state(index).reviewed), start)
+            open_photos = (index for index in range(len(self.predictions.photos)) if not self.state(index).reviewed)
+            return next(chain(self.unfinished(), open_photos), self._last or 0)
+
+    def unfinished(self) -> list[int]:
+        """Return the photos that a person changed but is not done with, in their order."""
+        with self._lock:
+            return [
+                index
+                for index, state in sorted(self._states.items())
+                if not state.reviewed and state != predicted_state(self.predictions.photos[index])
+            ]
 
     def change(self, index: int, changed: Mapping[str, Any] | PhotoReview, *, version: int | None = None) -> State:
         """Replace the state of a photo; it is on the disk when this returns.

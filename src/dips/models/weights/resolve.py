@@ -151,15 +151,16 @@ def resolve(arch: str, *, role: Role, given: Sequence[str] = (), allow_hub: bool
     for item in items:
         if found := _from_given(item, arch, wanted, role):
             return found
+    # A stand-in is taken where the user left it open, not where the tag names other weights.
+    stands_in = arch == "auto" if role == "transformer" else arch == f"{package.arch}.in1k"
+    embedded = (stands_in or arch == package.arch) and package.path() is not None
     reason = "not asked"
     if allow_hub:
-        found_or_reason = _from_hub(wanted)
+        found_or_reason = _from_hub(wanted, embedded=embedded)
         if isinstance(found_or_reason, Weights):
             return found_or_reason
         reason = found_or_reason
-    # A stand-in is taken where the user left it open, not where the tag names other weights.
-    stands_in = arch == "auto" if role == "transformer" else arch == f"{package.arch}.in1k"
-    if (stands_in or arch == package.arch) and package.path() is not None:
+    if embedded:
         return _from_package(package)
     looked = f"local: {', '.join(items) or 'none given'}; hub: {reason}"
     remedy = "give a file by --weights NAME=FILE"
@@ -241,8 +242,8 @@ def _from_package(package: Embedded) -> Weights:
     return Weights(package.arch, "embedded", origin, digest, package.note, package.licence, read_state(path))
 
 
-def _from_hub(arch: str) -> Weights | str:
-    """Return weights from the hub's cache or by download, or the reason why there are none."""
+def _from_hub(arch: str, *, embedded: bool) -> Weights | str:
+    """Return weights from the hub's cache or by download, or the reason why there are none; ``embedded`` ones may serve."""
     global _hub_down
     entry = hub_entry(arch)
     if entry is None:
@@ -263,7 +264,10 @@ def _from_hub(arch: str) -> Weights | str:
             return f"does not give it ({type(error).__name__})"
         except Exception as error:  # whatever HTTP library the hub's client uses today raises its own
             _hub_down = f"cannot be reached ({type(error).__name__})"
-            log(f"the model hub {_hub_down}; set DIPS_OFFLINE=1 to skip it")
+            if embedded:
+                log("the embedded weights are used, as the model hub cannot be reached (DIPS_OFFLINE=1: it is not asked)")
+            else:
+                log(f"the model hub {_hub_down}; set DIPS_OFFLINE=1 to skip it")
             return _hub_down
         if path is None:
             return f"no weight file in {repository}"

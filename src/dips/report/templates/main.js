@@ -40,6 +40,12 @@ function start() {
       const sure = row.probability === null ? "" : ` ${row.probability.toFixed(2)}`;
       const words = `${row.iou === null ? "" : `measured ${row.iou.toFixed(2)} · `}${className(row.predicted)}${sure}${instead}`;
       const value = now?.iou === null || !now ? boxes : `IoU ${now.iou.toFixed(2)}`;
+      if (!measured && now?.iou == null) { // nothing is known of the photo but what was predicted
+        const best = now ? (now.scores.length ? `best box ${Math.max(...now.scores).toFixed(2)}` : "no box") : "";
+        const said = [`${className(row.predicted)}${instead}`, best].filter(Boolean).join(" · ");
+        const why = doubts(row).join(" · ");
+        return { value: row.name, words: said, why, name: [`${row.id}: ${said}`, boxes, why].filter(Boolean).join(", ") };
+      }
       const why = measured ? "" : doubts(row).join(" · ");
       return { value, words, why, name: [`${row.id}: ${words}`, value, boxes, why].filter(Boolean).join(", ") };
     },

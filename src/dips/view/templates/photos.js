@@ -13,6 +13,7 @@ function matches(index) {
   const { state, label, name } = photo(index);
   const show = $("show").value, wanted = $("class").value, text = $("search").value.trim().toLowerCase();
   if (show === "open" && state.reviewed) return false;
+  if (show === "unfinished" && !unfinished(index)) return false;
   if (show === "done" && !state.reviewed) return false;
   if (show === "empty" && state.boxes.length) return false;
   if (wanted && label !== wanted && !state.boxes.some((box) => box.label === wanted)) return false;
@@ -29,9 +30,11 @@ function filter(keep = true) {
   paintRows(true);
 }
 
-function refilter() {
+// A new list begins at its first photo; while a name is typed the current photo stays as long as it matches.
+function refilter(typing) {
   filter(false);
-  if (list.shown.length && !list.shown.includes(app.current)) show(list.shown[0]);
+  const keep = typing ? list.shown.includes(app.current) : list.shown[0] === app.current;
+  if (list.shown.length && !keep) show(list.shown[0]);
   else scrollToCurrent();
 }
 
@@ -98,7 +101,7 @@ function fillRow(row, index) {
   row.querySelector(".file").textContent = shortName(name);
   row.querySelector(".where").textContent = `${count === 0 ? "no boxes" : count === 1 ? "1 box" : `${count} boxes`}${least} · ${label}`;
   row.querySelector(".tick").classList.toggle("done", state.reviewed);
-  row.querySelector(".tick .unseen").textContent = state.reviewed ? "reviewed" : "not reviewed";
+  row.querySelector(".tick .unseen").textContent = reviewText(index);
 }
 
 async function thumb(index, row) {
@@ -133,8 +136,8 @@ function fillClasses() {
 
 $("list").addEventListener("scroll", () => paintRows());
 new ResizeObserver(() => paintRows()).observe($("list"));
-for (const id of ["show", "order", "class"]) $(id).addEventListener("change", refilter);
-$("search").addEventListener("input", refilter);
+for (const id of ["show", "order", "class"]) $(id).addEventListener("change", () => refilter(false));
+$("search").addEventListener("input", () => refilter(true));
 
 // Returns the file's name; with its folders where another photo has the same name.
 const twice = new Map();

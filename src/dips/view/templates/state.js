@@ -50,6 +50,16 @@ function kind(index, box) {
   return box.accepted ? "accepted" : "predicted";
 }
 
+// Returns whether boxes were changed but the photo is not reviewed, so that nothing of it is in the file.
+function unfinished(index) {
+  const { state, found } = photo(index);
+  return !state.reviewed && (state.boxes.length !== found.length || state.boxes.some((box) => kind(index, box) !== "predicted"));
+}
+
+function reviewText(index) {
+  return photo(index).state.reviewed ? "reviewed" : unfinished(index) ? "changed, not reviewed" : "not reviewed";
+}
+
 function kindText(index, box) {
   const which = kind(index, box);
   return which === "changed" ? (box.of === null ? "drawn" : "adjusted") : which === "accepted" ? "accepted" : "not checked yet";

@@ -21,6 +21,8 @@ function fetchPhoto(index) {
 async function show(index, before = "") {
   if ($("notice").className === "good") $("notice").hidden = true;
   if (waiting) save();
+  if (!document.activeElement.matches(".photos input, .photos select")) backToPhoto(); // the keys are the photo's, but whoever searches or filters goes on with it
+  toldNoBox = false;
   stage.drag = null;
   app.current = index;
   app.selected = -1;
@@ -33,7 +35,8 @@ async function show(index, before = "") {
   paintFacts();
   paintBoxes();
   fit();
-  say(`${before}${photo().name}: ${counted(boxes().length, "box", "boxes")}, ${photo().state.reviewed ? "reviewed" : "not reviewed"}`);
+  say(`${before}${photo().name}: ${counted(boxes().length, "box", "boxes")}, ${reviewText(index)}`);
+  paintProgress();
   try {
     const image = await fetchPhoto(index);
     if (app.current !== index) return;
@@ -64,7 +67,7 @@ function changed(index) {
 function paintFacts() {
   const { name, size, label, label_score: score, state } = photo();
   $("name").textContent = name;
-  $("facts").textContent = `${label} ${score.toFixed(2)} · ${size.join(" × ")} px · ${state.reviewed ? "reviewed" : "not reviewed"}`;
+  $("facts").textContent = `${label} ${score.toFixed(2)} · ${size.join(" × ")} px · ${reviewText(app.current)}`;
   canvas.setAttribute("aria-label", `${name} with ${counted(boxes().length, "box", "boxes")}; press Tab to select one`);
   $("accept").firstElementChild.textContent = boxes().length ? "Accept all, next" : "No object, next";
   $("reopen").disabled = !state.reviewed;
@@ -76,6 +79,11 @@ function paintProgress() {
   $("progress").firstElementChild.style.width = `${(100 * done) / all}%`;
   $("progress").setAttribute("aria-valuemax", String(all));
   $("progress").setAttribute("aria-valuenow", String(done));
+  const left = app.photos.map((_, index) => index).filter((index) => index !== app.current && unfinished(index)); // the current one is at work
+  const names = left.slice(0, 3).map((index) => shortName(photo(index).name)).join(", ") + (left.length > 3 ? ` and ${left.length - 3} more` : "");
+  const text = left.length ? `${counted(left.length, "photo was", "photos were")} changed but not reviewed: ${names}` : "";
+  if ($("unfinished").textContent !== text) $("unfinished").textContent = text;
+  $("unfinished").hidden = !text;
 }
 
 function acceptAll() {
@@ -99,6 +107,12 @@ function go(step) {
   else say(step > 0 ? "This is the last photo in the list" : "This is the first photo in the list");
 }
 
+function goToEnd(last) {
+  const end = list.shown.at(last ? -1 : 0);
+  if (end === undefined || end === app.current) go(last ? 1 : -1); // which says why not
+  else show(end);
+}
+
 // Predicted boxes look as before the review again; what a person drew or adjusted stays theirs.
 function reopen() {
   if (!photo().state.reviewed) return say("Nothing to reopen: the photo is not reviewed yet");
@@ -112,10 +126,11 @@ function selectNumber(number) {
   else say(`There is no box ${number}: this photo has ${counted(boxes().length, "box", "boxes")}`);
 }
 
+const CHOOSE = "Choose the class with the arrow keys or its first letters; Enter returns to the photo";
 function chooseClass() {
   if (!chosenBox()) return;
   document.querySelector('[data-part="class"]').focus();
-  say("Choose the class with the arrow keys or its first letters; Enter returns to the photo");
+  say(CHOOSE);
 }
 
 function leave() {
@@ -143,7 +158,7 @@ function nextBox(step) {
 }
 
 const KEYS = {
-  j: () => go(1), ArrowDown: () => go(1), k: () => go(-1), ArrowUp: () => go(-1),
+  j: () => go(1), ArrowDown: () => go(1), k: () => go(-1), ArrowUp: () => go(-1), Home: () => goToEnd(false), End: () => goToEnd(true),
   a: acceptAll, r: reopen, u: undo, d: deleteBox, Delete: deleteBox, Backspace: deleteBox, Enter: acceptBox,
   n: draw, f: fit, "+": () => zoom(1.3), "=": () => zoom(1.3), "-": () => zoom(1 / 1.3), c: chooseClass, Escape: leave,
   h: () => { stage.hidden = !stage.hidden; say(stage.hidden ? "Boxes hidden; h shows them" : "Boxes shown"); paint(); },
@@ -174,10 +189,10 @@ function takeStepBack(event) {
 }
 
 function withoutEffect(key, target) {
-  const scrolls = target === $("list") && /^( |Home|End|Page.*)$/.test(key), presses = target.matches("button") && key === " ";
+  const scrolls = target === $("list") && /^( |Page.*)$/.test(key), presses = target.matches("button") && key === " ";
   if (scrolls || presses) return;
   if (ARROWS[key]) say("Shift and an arrow key move the selected box, Ctrl and an arrow key its corner");
-  else if (key.length === 1 || /^(Home|End|Page.*|Insert)$/.test(key)) say(`${key === " " ? "Space" : key} does nothing here: ? shows all keys`);
+  else if (key.length === 1 || /^(Page.*|Insert)$/.test(key)) say(`${key === " " ? "Space" : key} does nothing here: ? shows all keys`);
 }
 
 addEventListener("keydown", (event) => {
@@ -205,12 +220,22 @@ addEventListener("keydown", (event) => {
   if (!event.repeat || HELD.has(key)) KEYS[key]();
 });
 
-// Selects the next box; past the last one Tab moves on through the page, so that nobody is caught.
+addEventListener("focusout", (event) => {
+  const box = boxes()[app.selected];
+  if (box && event.target.dataset.part === "class" && $("said").textContent === CHOOSE) say(`Box ${app.selected + 1} stays ${box.label}`);
+});
+
+// Selects the next box; past the last one, or the second time without any, Tab moves on through the page, so that nobody is caught.
+let toldNoBox = false;
 function tab(event) {
   const isBack = event.shiftKey, isList = event.target === $("list");
   if (!isPhoto(event.target) || (isList && isBack)) return;
   if (nextBox(isBack ? -1 : 1)) { event.preventDefault(); canvas.focus(); }
-  else if (!boxes().length) say("There is no box in this photo: n draws one");
+  else if (!boxes().length) {
+    if (!toldNoBox) event.preventDefault();
+    say(toldNoBox ? "Tab goes on through the page, Esc returns to the photo" : "There is no box in this photo: n draws one, Tab again goes on through the page");
+    toldNoBox = true;
+  }
   else say("There are no more boxes: Tab goes on through the page, Esc returns to the photo");
 }
 
@@ -240,7 +265,6 @@ addEventListener("change", (event) => { if (byMouse && event.target.matches("sel
     fillClasses();
     paintProgress();
     showSaved("Saved");
-    backToPhoto();
     await show(start);
   } catch (error) {
     tell(`Cannot load the list of photos: ${error.message}`);
