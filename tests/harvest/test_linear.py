@@ -109,11 +109,11 @@ def test_background_photos_are_background() -> None:
 def test_a_few_background_photos_do_not_decide_alone() -> None:
     """Two photos of another place leave the fit nearly as it is without them; of many, little of the likely background stays."""
     without, few, many = (linear._Fit(scene(12, blank).features, 1, HarvestConfig()) for blank in (0, 2, 90))
-    assert (without.trust, round(few.trust, 3), many.trust) == (0.0, 0.167, 0.9)
+    assert (without.trust, round(few.trust, 3), round(many.trust, 3)) == (0.0, 0.133, 0.72)
     foreground = torch.zeros(14, SIDE**2)
     foreground[:, :5] = 1
     parts = few._background(foreground)
-    assert [(round(weight, 3), len(rows)) for weight, rows, _ in parts] == [(0.167, 2), (0.833, 12)]
+    assert [(round(weight, 3), len(rows)) for weight, rows, _ in parts] == [(0.133, 2), (0.867, 12)]
     assert bool((parts[0][2] == 1).all()) and bool((parts[1][2] == 1 - foreground).all())
 
 
@@ -166,7 +166,7 @@ def test_features_that_tell_nothing(blank: int, penalty: float, value: float) ->
     maps = made.fit(2, refine_penalty=penalty)
     for mode in ("accurate", "fast"):
         logits = made.logits(maps, mode)
-        assert float(logits.std()) < 1e-3 and float(logits.abs().max()) < 10 and abs(float(maps.of(mode).level)) < 10
+        assert float(logits.std()) < 1e-3 and float(logits.abs().max()) < 20 and abs(float(maps.of(mode).level)) < 20
 
 
 @pytest.mark.parametrize("value", [0.0, 37.3])

@@ -36,7 +36,7 @@ _FOREGROUND_WEIGHT = 0.4  # of the object's covariance in the pooled one
 _MIN_PENALTY = 1e-6  # a ridge of 0 would leave no solution where features are not independent
 _SHRINKAGE = 60.0  # photos: with so many of its own, a class counts as much as the mean of all classes
 _SPREAD = 4.0  # standard deviation of the logits of the finished maps
-_CERTAIN = 10.0  # photos of a background class that weigh as much as what is likely to be background in all others
+_MAX_TRUST, _CERTAIN = 0.8, 10.0  # weight of a background class's photos; reached by half with so many of them
 _LEVEL, _LEVEL_WITH_BACKGROUND = 0.75, 0.5  # of the way from the background's mean logit to the object's (docs/results.md)
 
 
@@ -89,8 +89,8 @@ class _Fit:
         self.widths = [block.shape[1] for block in features.blocks]
         self.stage_channels = sum(self.widths[: features.stages])
         self.shown, self.blank = np.flatnonzero(features.labels >= 0), np.flatnonzero(features.labels < 0)
-        # certain background is better than what is only likely to be, but a few photos of it may show another place
-        self.trust = len(self.blank) / (len(self.blank) + _CERTAIN)
+        # certain background is better than what is only likely to be, but its photos may be few or show another place (docs/results.md)
+        self.trust = _MAX_TRUST * len(self.blank) / (len(self.blank) + _CERTAIN)
         self.mean, deviation = (torch.cat(parts) for parts in zip(*map(_moments, features.blocks), strict=True))
         self.deviation = deviation / self._balance()
         self.upsampling = [_interpolation(block.shape[-1], self.grid) for block in features.blocks]
@@ -237,7 +237,8 @@ class _Fit:
     def _scaled(self, weights: Tensor, biases: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor, float]:
         """Bring logits to the spread of finished maps; return directions, biases and the level of the object's border."""
         maps = torch.from_numpy(self._maps(weights.mean(0), biases.mean()))
-        scale = _SPREAD / float(maps.std().clamp(min=1e-6))
+        spread = max(float(maps.std()), abs(float(maps.mean())) / 4, 1e-6)  # a map that only rounding moves stays one
+        scale = _SPREAD / spread
         high = _masked_mean(maps, foreground, torch.from_numpy(self.shown))
         low = sum(weight * _masked_mean(maps, masks, rows) for weight, rows, masks in self._background(foreground))
         fraction = _LEVEL + self.trust * (_LEVEL_WITH_BACKGROUND - _LEVEL)
