@@ -148,6 +148,7 @@ class Sample:
             copies of CUB); None means the file's own size.
         masks: files of the ground-truth masks, one per object, whose pixels are those above 0; empty if they are unknown.
         ignore: file of the region that counts neither as object nor as background, if there is one.
+        reviewed: a person gave the boxes for training; without that, boxes are measured by and never trained on.
 
     >>> Sample(Path("photos/tower/1.jpg"), "tower/1.jpg", 1, boxes=np.array([[0, 0, 9, 9]], np.float32)).boxed
     True
@@ -160,11 +161,18 @@ class Sample:
     frame: tuple[int, int] | None = None
     masks: tuple[Path, ...] = ()
     ignore: Path | None = None
+    reviewed: bool = False
 
     @property
     def boxed(self) -> bool:
         """Whether the photo has at least one ground-truth box, so that localization can be measured on it."""
         return self.boxes is not None and len(self.boxes) > 0
+
+    @property
+    def fractions(self) -> FloatArray:
+        """The boxes ``(K, 4)`` as fractions of the frame, both of which must be known."""
+        assert self.boxes is not None and self.frame is not None
+        return np.asarray(self.boxes / np.array(self.frame * 2, np.float32), np.float32)
 
 
 class Severity(IntEnum):

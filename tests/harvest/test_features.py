@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -41,7 +42,7 @@ def reader_of(rig: Rig, paths: Sequence[Path]) -> SquareReader:
 def fit(
     rig: Rig, paths: Sequence[Path], labels: Sequence[int] = (0, 1, 2, 0, 1, 2), background: int | None = 2, **options: Any
 ) -> LinearMaps:
-    """Fit maps to photos of three classes, the last without object."""
+    """Fit maps to photos of three classes, the last without object; ``boxes`` by position."""
     rig.loads = rig.shown = rig.passed = 0
     reader = reader_of(rig, paths)
     rig.sides = options.pop("sides", (32,))
@@ -49,16 +50,20 @@ def fit(
     given_names: dict[str, str] = options.pop("names", rig.names())
     return linear_maps(
         reader,
-        dict(zip(reader.digests, labels, strict=True)),
+        {d: object_label(label, background) for d, label in zip(reader.digests, labels, strict=True)},
         load=rig.frozen,
         names=given_names,
-        classes=options.pop("classes", 3),
-        background=background,
+        classes=options.pop("classes", 3) - (background is not None),
+        boxes={reader.digests[row]: box for row, box in options.pop("boxes", {}).items()},
         config=rig.config(refine="dataset", **options),
         store=rig.store,
         shelf=shelf,
         device=CPU,
     )
+
+
+def object_label(label: int, background: int | None) -> int:
+    return -1 if label == background else label - (background is not None and label > background)
 
 
 def same(one: LinearMaps, other: LinearMaps) -> bool:
@@ -102,21 +107,21 @@ def test_pooled_features_of_unreadable_photos(rig: Rig, photos: list[Path]) -> N
         pooled_features(rig.frozen(), reader_of(rig, [photos[1]]), shelf, batch=2, device=CPU)
 
 
-labelled = st.dictionaries(st.text("0123456789abcdef", min_size=1, max_size=6), st.integers(0, 4), max_size=60)
+labelled = st.dictionaries(st.text("0123456789abcdef", min_size=1, max_size=6), st.integers(-1, 3), max_size=60)
 
 
-@given(labels=labelled, background=st.none() | st.integers(0, 4), limit=st.integers(2, 50), data=st.data())
-def test_laws_of_the_choice(labels: dict[str, int], background: int | None, limit: int, data: st.DataObject) -> None:
-    chosen = choose_photos(labels, background, limit)
+@given(labels=labelled, limit=st.integers(2, 50), data=st.data())
+def test_laws_of_the_choice(labels: dict[str, int], limit: int, data: st.DataObject) -> None:
+    chosen = choose_photos(labels, limit)
     # some of them, as many as there may be, in the order of their digests, whatever order they came in
     assert set(chosen) <= set(labels) and chosen == sorted(set(chosen)) and len(chosen) == min(limit, len(labels))
     mixed = dict(data.draw(st.permutations(list(labels.items()))))
-    assert choose_photos(mixed, background, limit) == chosen
+    assert choose_photos(mixed, limit) == chosen
     # no more than half show nothing where others suffice, no fewer where there are as many
     counts, total = Counter(labels[d] for d in chosen), Counter(labels.values())
-    blank = total.pop(background, 0) if background is not None else 0
+    blank = total.pop(-1, 0)
     shown = sum(total.values())
-    chosen_blank = counts.pop(background, 0) if background is not None else 0
+    chosen_blank = counts.pop(-1, 0)
     assert chosen_blank <= limit // 2 or sum(counts.values()) == shown
     assert chosen_blank >= min(blank, limit // 2)
     # as many of each class as there are
@@ -129,7 +134,7 @@ def test_laws_of_the_choice(labels: dict[str, int], background: int | None, limi
 def test_maps_are_fitted_once(rig: Rig, photos: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     first = fit(rig, photos)
     assert (rig.loads, rig.shown, rig.passed) == (1, 6, 6)
-    assert "the transformer runs on 6 of 6 training photos" in capsys.readouterr().err
+    assert "fitted on 6 photos, the transformer runs on 6\n" in capsys.readouterr().err
     assert first.channels == (32, 48, 64, 24) and first.stages == 3
     assert first.accurate.bias.shape == (2,), "one for each class with objects"
     again = fit(rig, photos)
@@ -177,7 +182,7 @@ def test_only_the_photos_of_the_fit_pass_the_networks(rig: Rig, photos: list[Pat
     first = fit(rig, photos, refine_photos=3, shelf=shelf)
     assert rig.shown == rig.passed == 3
     reader = reader_of(rig, photos)
-    chosen = choose_photos(dict(zip(reader.digests, (0, 1, 2, 0, 1, 2), strict=True)), 2, 3)
+    chosen = choose_photos(dict(zip(reader.digests, (0, 1, -1, 0, 1, -1), strict=True)), 3)
     assert set(shelf.missing(reader.digests)) == set(reader.digests) - set(chosen), "the CNN's answers are kept"
     rig.passed = 0
     pooled = pooled_features(rig.frozen(), reader, shelf, batch=2, device=CPU)
@@ -255,7 +260,27 @@ def test_a_stopped_fit_leaves_nothing_half_done(rig: Rig, photos: list[Path]) ->
     rig.fail_after = None
     assert not stored(rig)
     fit(rig, photos)
-    assert rig.shown == 6 and len(stored(rig)) == 1
+    assert rig.shown == 2 and len(stored(rig)) == 1, "what was seen before is kept"
+
+
+def test_reviewed_boxes_change_the_maps_and_no_network_runs_again(rig: Rig, photos: list[Path]) -> None:
+    plain = fit(rig, photos)
+    boxes = {0: np.array([[0.1, 0.2, 0.4, 0.5]], np.float32)}
+    first = fit(rig, photos, boxes=boxes)
+    assert (rig.shown, rig.passed) == (0, 0) and not same(first, plain)
+    assert same(first, fit(rig, photos, boxes=boxes)) and rig.loads == 0
+    other = fit(rig, photos, boxes={0: boxes[0] / 2})
+    assert not same(first, other) and rig.shown == 0
+    empty = fit(rig, photos, boxes={0: boxes[0][:0]})
+    assert same(empty, plain), "without a single box nothing is corrected"
+
+
+def test_reviewed_photos_are_fitted_on_before_others(rig: Rig, photos: list[Path]) -> None:
+    reader = reader_of(rig, photos)
+    labels = dict(zip(reader.digests, (0, 1, -1, 0, 1, -1), strict=True))
+    last = max(digest for digest, label in labels.items() if label == 0)
+    assert last not in choose_photos(labels, 3) and last in choose_photos(labels, 3, {last})
+    assert len(choose_photos(labels, 3, set(labels))) == 3
 
 
 def test_damaged_maps(rig: Rig, photos: list[Path]) -> None:

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from dips.config import HarvestConfig
 from dips.harvest import linear
-from dips.harvest.linear import PhotoFeatures, fit_linear_maps, joint_grids
+from dips.harvest.grids import interpolation, joint_grids, resampled
+from dips.harvest.linear import PhotoFeatures, fit_linear_maps
 from dips.models.linear_map import LinearMap, LinearMaps
 
 GRIDS, WIDTHS, STAGES = (12, 6, 8), (5, 6, 7), 2  # two stages of the CNN, then keys
@@ -107,7 +108,7 @@ def test_background_photos_are_background() -> None:
 
 
 def test_a_few_background_photos_do_not_decide_alone() -> None:
-    """Two photos of another place leave the fit nearly as it is without them; of many, little of the likely background stays."""
+    """Two photos of another place leave the fit nearly as it is; with many, little of the likely background stays."""
     without, few, many = (linear._Fit(scene(12, blank).features, 1, HarvestConfig()) for blank in (0, 2, 90))
     assert (without.trust, round(few.trust, 3), round(many.trust, 3)) == (0.0, 0.133, 0.72)
     foreground = torch.zeros(14, SIDE**2)
@@ -347,11 +348,11 @@ def test_moments_are_those_of_all_cells() -> None:
 
 @pytest.mark.parametrize(("cells", "grid"), [(4, 4), (4, 8), (5, 12), (1, 6)])
 def test_upsampling_as_a_matrix(cells: int, grid: int) -> None:
-    rows = linear._interpolation(cells, grid)
+    rows = interpolation(cells, grid)
     assert rows.shape == (grid, cells)
     block = torch.rand(2, cells, cells)
     expected = F.interpolate(block[None], (grid, grid), mode="bilinear", align_corners=False)[0]
-    torch.testing.assert_close(linear._resampled(block, rows), expected)
+    torch.testing.assert_close(resampled(block, rows), expected)
 
 
 @settings(max_examples=50, deadline=None)

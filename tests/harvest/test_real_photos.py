@@ -60,7 +60,6 @@ def test_linear_maps_beat_the_mean_attention(real_data: Path, tmp_path: Path) ->
         load=lambda: frozen,
         names={},
         classes=1,
-        background=None,
         config=HarvestConfig(),
         store=Store(tmp_path / "store"),
         shelf=None,

@@ -16,7 +16,7 @@ from dips.errors import StoreError
 from dips.harvest.harvest import Harvest
 from dips.harvest.scored_photos import ScoredPhoto, ScoredPhotos, score_photos
 from dips.train.batches import Feed, TrainingPhoto
-from dips.types import DataSet
+from dips.types import DataSet, FloatArray
 
 Rig = Any
 DataOf = Callable[..., DataSet]
@@ -50,6 +50,7 @@ def items_of(
     classifier: nn.Module,
     labels: list[int] | None = None,
     background: int | None = None,
+    boxes: dict[str, FloatArray] | None = None,
     **settings: Any,
 ) -> ScoredPhotos:
     labels = LABELS if labels is None else labels
@@ -63,6 +64,7 @@ def items_of(
         side=28,
         store=rig.store,
         background=background,
+        boxes=boxes or {},
         device=torch.device("cpu"),
     )
 
@@ -217,6 +219,7 @@ def test_a_part_of_the_photos(rig: Rig, found: Harvest) -> None:
         side=28,
         store=rig.store,
         background=None,
+        boxes={},
         device=torch.device("cpu"),
     )
     assert [np.array_equal(items[i].image, found.square(found.digests[p])) for i, p in enumerate((4, 1))] == [True, True]

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from dips.config import HarvestConfig, PredictConfig
 from dips.errors import ConfigError
-from dips.harvest.linear import PhotoFeatures, fit_linear_maps, joint_grids
+from dips.harvest.grids import joint_grids
+from dips.harvest.linear import PhotoFeatures, fit_linear_maps
 from dips.models.classifier import Classifier
 from dips.models.frozen import FrozenNetworks
 from dips.models.inputs import resize_to

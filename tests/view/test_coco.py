@@ -13,8 +13,9 @@ import pytest
 
 from dips.data import load_data
 from dips.errors import RunError
+from dips.predict.results import REVIEWED
 from dips.scoremaps.rle import decode
-from dips.view.coco import REVIEWED, Writer, write_reviewed
+from dips.view.coco import Writer, write_reviewed
 from dips.view.review import Review
 
 FIRST = {"box": [20, 20, 60, 70], "label": "tower", "of": 0, "accepted": True}

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from dips.view.coco import REVIEWED, write_reviewed
+from dips.predict.results import REVIEWED
+from dips.view.coco import write_reviewed
 from dips.view.predictions import read_predictions
 from dips.view.review import Review
 from dips.view.server import Server

@@ -30,7 +30,7 @@ from dips.benchmark.records import (
 from dips.data import align_classes, load_data
 from dips.data.classes import ClassAccuracy, class_accuracy
 from dips.data.images import image_size
-from dips.data.listing import split_name
+from dips.data.listing import some, split_name
 from dips.data.problems import ProblemList, ProblemRecord, photo_problems
 from dips.data.scale import depth_of
 from dips.errors import DataError, WeightsError
@@ -42,7 +42,7 @@ from dips.models.frozen import FrozenNetworks
 from dips.models.networks import Networks
 from dips.report.photos import PHOTOS, ROWS, MapSpool, Rule, write_shown
 from dips.runs.trained import TrainedRun
-from dips.system.console import log
+from dips.system.console import counted, log
 from dips.system.device import environment
 from dips.system.files import as_text, file_sha256, temporary_beside
 from dips.types import Answer, Answerer, DataSet, FloatArray, PhotoBatch
@@ -71,6 +71,7 @@ def evaluate_model(
 ) -> dict[str, Any]:
     """See :meth:`dips.model.Model.evaluate`; writes ``ROWS`` and ``PHOTOS`` into the run folder."""
     dataset = _load(model, data, split)
+    _refuse_reviewed(model, dataset)
     problems.add([*dataset.problems, *photo_problems(dataset.root, {dataset.split: dataset.samples})])
     answerers = _answerers(model)
     mode = model.config.predict.mode
@@ -142,6 +143,7 @@ def evaluate_model(
         at_run_tau=_at_run_tau(model, own, detections),
         classes=_classes(model, own),
         class_accuracy=_class_accuracy(model, own),
+        labels=model.record.labels,
         sst=transformer.note or transformer.arch,
         mode=mode,
         second_look=model.networks.second_side,
@@ -229,6 +231,21 @@ def _load(model: TrainedRun, data: str | Path, split: str | None) -> DataSet:
     if not dataset.samples:
         raise DataError(f"there is no photo to evaluate on in {data}")
     return dataset
+
+
+def _refuse_reviewed(model: TrainedRun, dataset: DataSet) -> None:
+    """Refuse photos whose boxes the run was trained on."""
+    known = set(model.record.reviewed)
+    if known and (found := [sample.id for sample in dataset.samples if _digest(sample.path) in known]):
+        what = f"the run was trained on the boxes of {counted(len(found), 'photo')} of these: {some(found, 3)}"
+        raise DataError(f"{dataset.root}: {what}; evaluate it on others, for example on a test/ folder, or leave these out")
+
+
+def _digest(path: Path) -> str:
+    try:
+        return file_sha256(path)
+    except OSError:
+        return ""  # an unreadable photo is reported where it is read
 
 
 def _mismatch(model: TrainedRun, dataset: DataSet, split: str | None, protocol: Protocol) -> str | None:

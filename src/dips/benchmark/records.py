@@ -138,6 +138,7 @@ class ModelEvaluation(EvaluationRecord, frozen=True, kw_only=True):
         at_run_tau: what the boxes of ``dips predict`` are worth, at the run's own threshold; None where it has none.
         class_accuracy: ``top1_cls`` where each class counts the same; None where no photo has a class.
         mode, second_look, unet_share: how the run predicts (``predict.mode``); side in pixels of the second look, 0 for none.
+        labels: what the run was trained on, in words.
         sst: the transformer, which predicts (``accurate``) or taught the maps.
         skipped, problems: photos that could not be read; everything that was wrong with the data, these included.
         files: SHA-256 of what else the evaluation left in the run folder, by name.
@@ -154,6 +155,7 @@ class ModelEvaluation(EvaluationRecord, frozen=True, kw_only=True):
     mode: str
     second_look: int
     unet_share: float
+    labels: str = "image labels"
     sst: str
     weights: dict[str, Any]
     seed: int

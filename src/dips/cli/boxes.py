@@ -33,9 +33,8 @@ def boxes(
     """
     from dips.data.problems import ProblemList
     from dips.predict.folder import PredictionFolder, parse_formats
-    from dips.predict.results import predict_again
+    from dips.predict.results import REVIEWED, predict_again
     from dips.system.console import log, track
-    from dips.view.coco import REVIEWED
     from dips.view.review import JOURNAL
 
     require_fractions(threshold=threshold, min_area=min_area, min_score=min_score)

@@ -107,7 +107,12 @@ def _evaluation_table(methods: Sequence[Method]) -> Table:
 def _remarks(result: Mapping[str, Any]) -> list[str]:
     lines = [
         f"{title}: {text}"
-        for title, key in (("protocol", "protocol"), ("validation", "validation_tau_from"), ("transformer", "sst"))
+        for title, key in (
+            ("protocol", "protocol"),
+            ("validation", "validation_tau_from"),
+            ("trained on", "labels"),
+            ("transformer", "sst"),
+        )
         if (text := result.get(key))
     ]
     if skipped := result.get("skipped"):

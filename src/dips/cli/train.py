@@ -29,10 +29,17 @@ def train(
     device: Device = "auto",
     resume: Annotated[bool, Parameter(help="Continue an interrupted run.", show_default=False)] = False,
     problems: Problems = None,
+    reviewed: Annotated[
+        Path | None,
+        Parameter(
+            help="Boxes that a person confirmed or drew on some of the photos, to be trained on: a prediction folder that was "
+            "reviewed with 'dips view', or a COCO file in which all objects of its photos are annotated."
+        ),
+    ] = None,
 ) -> int:
     """Train a localizer from photos and their class labels.
 
-    Ground-truth boxes are never trained on. Where validation photos have some, they choose the epoch and the threshold.
+    Ground-truth boxes of DATA are never trained on. Where validation photos have some, they choose the epoch and the threshold.
     """
     require_training(
         data, out=out, resume=resume, recipe=recipe, settings=settings, weights=weights, device=device, problems=problems
@@ -49,6 +56,7 @@ def train(
         device=device,
         resume=resume,
         problems=problems,
+        reviewed=reviewed,
     )
     if first_process():
         say(f"model   {model.run}")

@@ -11,6 +11,7 @@ from dips.config import Config, load_config, several, to_toml
 from dips.data.images import image_size, median_side
 from dips.data.problems import ProblemList, ProblemRecord
 from dips.fitting.prepare import TrainingInputs, prepare
+from dips.fitting.review import add_review
 from dips.fitting.select import TrainingResult, fit_and_select
 from dips.fitting.splits import read_splits
 from dips.harvest.store import Store
@@ -37,7 +38,7 @@ from dips.system.environment import store_folder
 from dips.system.files import atomic_file
 from dips.system.records import write_json
 from dips.train.state import STATE
-from dips.types import DataSet
+from dips.types import DataSet, Sample
 
 __all__ = ["fit"]
 
@@ -53,6 +54,7 @@ def fit(
     device: str = "auto",
     resume: bool = False,
     problems: str | Path | ProblemList | None = None,
+    reviewed: str | Path | None = None,
 ) -> Model:
     """Train a localizer from photos sorted by class.
 
@@ -66,6 +68,8 @@ def fit(
         device: ``auto``, ``cpu``, ``cuda``, ``mps``. Started by ``torchrun``, each process takes its own device.
         resume: continue a training that was stopped; the settings must be the same.
         problems: a file for all problems of the data, of which the first few are told; or the list that they are added to.
+        reviewed: boxes that a person confirmed or drew on some of the photos, to be trained on: a COCO file, as ``dips view``
+            saves it, or the prediction folder that holds it.
 
     Returns:
         The trained model, opened.
@@ -90,6 +94,9 @@ def fit(
         log(f"{run} is trained already")
         return Model.open(run, device=device, weights=weights)
     train_set, val_set = read_splits(data, config)
+    blank: tuple[Sample, ...] = ()
+    if reviewed is not None:
+        train_set, val_set, blank = add_review(Path(reviewed), data, train_set, val_set)
     log(
         f"{counted(len(train_set), 'training photo')}, {counted(len(val_set), 'validation photo')}, "
         f"{counted(len(train_set.classes), 'class')}"
@@ -98,7 +105,13 @@ def fit(
     told.add(train_set.problems)
     with fabric.rank_zero_first():  # it fills the store, other processes read it
         inputs = prepare(
-            train_set, val_set, config=config, store=Store(store_folder(store)), device=fabric.device, given=weights
+            train_set,
+            val_set,
+            blank=blank,
+            config=config,
+            store=Store(store_folder(store)),
+            device=fabric.device,
+            given=weights,
         )
     told.add(inputs.problems)
     if fabric.is_global_zero:
@@ -135,6 +148,7 @@ def _save(
         background=train.background,
         photos=PhotoCounts(train=len(train), val=len(inputs.val), skipped=len(skipped)),
         skipped=tuple(ProblemRecord.of(skipped)),
+        reviewed=inputs.reviewed,
         problems=tuple(problems.records()),
         weights={role: WeightsRecord(**item.record()) for role, item in inputs.weights.items()},
         accuracy=inputs.accuracy,

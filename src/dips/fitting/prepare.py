@@ -74,6 +74,7 @@ class TrainingInputs:
         seconds: what linear maps and harvest took.
         frozen: returns the fitted classifier's CNN with the transformer, which is loaded once.
         depth: how the photos' values of more than 8 bits were brought to 8.
+        reviewed: digests of the reviewed photos that were fitted on.
     """
 
     train: DataSet
@@ -89,6 +90,7 @@ class TrainingInputs:
     seconds: float
     frozen: Callable[[], FrozenNetworks]
     depth: Depth
+    reviewed: tuple[str, ...]
 
     @property
     def origin(self) -> str:
@@ -109,35 +111,58 @@ class TrainingInputs:
 
 
 def prepare(
-    train: DataSet, val: DataSet, *, config: Config, store: Store, device: torch.device, given: Sequence[str] = ()
+    train: DataSet,
+    val: DataSet,
+    *,
+    blank: Sequence[Sample] = (),
+    config: Config,
+    store: Store,
+    device: torch.device,
+    given: Sequence[str] = (),
 ) -> TrainingInputs:
     """Fit classifier and linear maps on the training part; where a U-Net is trained, harvest both parts and score proposals.
 
     Args:
-        train, val: labelled photos, see :func:`dips.fitting.splits.read_splits`.
+        train, val: labelled photos, see :func:`dips.fitting.splits.read_splits`; of ``train``, reviewed ones are fitted on with
+            their boxes.
+        blank: photos that show no object, where no class is for such; only linear maps are fitted on them.
         given: local weights, as of ``--weights``.
 
     Raises:
         WeightsError: a network's weights are not here.
         DataError: too few photos can be read.
     """
-    return _Preparation(train, val, config, store, device, given).run()
+    return _Preparation(train, val, blank, config, store, device, given).run()
 
 
 class _Preparation:
     """The steps of :func:`prepare`, and what they share."""
 
     def __init__(
-        self, train: DataSet, val: DataSet, config: Config, store: Store, device: torch.device, given: Sequence[str]
+        self,
+        train: DataSet,
+        val: DataSet,
+        blank: Sequence[Sample],
+        config: Config,
+        store: Store,
+        device: torch.device,
+        given: Sequence[str],
     ) -> None:
         self.train, self.val, self.config, self.store, self.device = train, val, config, store, device
+        self.blank = {sample.path for sample in blank}
         self.weights = _resolve_weights(config, given)
         seed_everything(config.train.seed)
         self.classifier = Classifier.from_weights(self.weights["classifier"], len(train.classes))
         # only a CNN that is trained itself needs photos again and again
         side = config.classifier.size if config.classifier.mode == "full" else None
         self.depth = depth_of([sample.path for sample in train.samples], depth_setting(config.data))
-        self.reader = SquareReader(train.samples + val.samples, store, side, depth=self.depth)
+        self.reader = SquareReader((*train.samples, *val.samples, *blank), store, side, depth=self.depth)
+        learned = {sample.path for sample in (*train.samples, *blank)}
+        self.boxes = {
+            digest: sample.fractions
+            for sample, digest in zip(self.reader.samples, self.reader.digests, strict=True)
+            if sample.reviewed and sample.path in learned
+        }
         self.pooled = pooled_shelf(store, self.weights["classifier"], config.classifier.size, self.depth)
 
     def run(self) -> TrainingInputs:
@@ -147,7 +172,7 @@ class _Preparation:
         if config.harvest.refine == "dataset" and config.classifier.mode == "head":
             linear = self._linear_maps()  # its photos pass the CNN here and nowhere else
         seconds = time.perf_counter() - started
-        pooled = self._pooled_features()
+        pooled = self._pooled_features()  # of both parts, the training part first
         labels, count = _labels(self.samples), len(self.train)
         self._fit_classifier(pooled[:count], labels[:count])
         plain, by_class = self._classifier_accuracy(pooled[count:], labels[count:])
@@ -176,6 +201,7 @@ class _Preparation:
             seconds,
             self._frozen,
             self.depth,
+            tuple(sorted(self.boxes)),
         )
 
     @cached_property
@@ -202,17 +228,18 @@ class _Preparation:
         held_out = {sample.path for sample in self.val.samples}
         labels: dict[str, int] = {}
         for sample, digest in zip(self.reader.samples, self.reader.digests, strict=True):
-            assert sample.label is not None
+            if sample.path in held_out:
+                continue
             # a photo that lies in the folders of two classes shows an object if either says so
-            if sample.path not in held_out and labels.get(digest, self.train.background) == self.train.background:
-                labels[digest] = sample.label
+            if labels.get(digest, -1) < 0:
+                labels[digest] = _object_label(sample.label, self.train.background)
         return linear_maps(
             self.reader,
             labels,
             load=self._frozen,
             names=self._names(),
-            classes=len(self.train.classes),
-            background=self.train.background,
+            classes=len(self.train.classes) - (self.train.background is not None),
+            boxes=self.boxes,
             config=self.config.harvest,
             store=self.store,
             shelf=self.pooled if self.config.classifier.mode == "head" else None,
@@ -224,7 +251,9 @@ class _Preparation:
         frozen = FrozenNetworks(self.classifier, side=self.config.classifier.size)
         pooled = pooled_features(frozen, self.reader, self.pooled, batch=self.config.harvest.batch, device=self.device)
         self.reader.fill(batch=self.config.harvest.batch)
-        self.samples, self.digests, self.problems = self.reader.readable()
+        samples, digests, self.problems = self.reader.readable()
+        count = sum(sample.path not in self.blank for sample in samples)  # the blank ones come last
+        self.samples, self.digests = samples[:count], digests[:count]
         paths = {sample.path for sample in self.samples}
         self.train, self.val = (
             dataclasses.replace(
@@ -237,7 +266,7 @@ class _Preparation:
         require_trainable(self.train)
         if not len(self.val):
             raise DataError(f"no validation photo in {self.val.root} can be read; 'dips check' names what is wrong with them")
-        return pooled
+        return pooled[:count]
 
     def _batch(self, digests: Sequence[str]) -> Tensor:
         """Return stored photos as a batch ``(B, 3, S, S)`` in [0, 1], S = ``classifier.size``."""
@@ -316,6 +345,7 @@ class _Preparation:
             side=config.classifier.size,
             store=self.store,
             background=self.train.background,
+            boxes=self.boxes,
             device=self.device,
         )
         return Proposals(
@@ -334,6 +364,13 @@ def _resolve_weights(config: Config, given: Sequence[str]) -> dict[str, Weights]
     for role, item in weights.items():
         log(f"weights of the {role}: {item.line()}")
     return weights
+
+
+def _object_label(label: int | None, background: int | None) -> int:
+    """Return the label among the object classes, -1 where no object is."""
+    if label is None or label == background:
+        return -1
+    return label - 1 if background is not None and label > background else label
 
 
 def _labels(samples: Sequence[Sample]) -> Tensor:

@@ -7,7 +7,7 @@ fitted once and stored. The transformer sees only the photos of the fit.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +15,28 @@ import numpy as np
 import safetensors
 import safetensors.torch
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dips.config import HarvestConfig
 from dips.data.depth import Depth
 from dips.errors import DataError, StoreError
-from dips.harvest.linear import PhotoFeatures, fit_linear_maps, joint_grids
+from dips.harvest.grids import joint_grids
+from dips.harvest.linear import PhotoFeatures, fit_linear_maps
 from dips.harvest.squares import SquareReader
-from dips.harvest.store import Shelf, Store
+from dips.harvest.store import Arrays, Shelf, Store
 from dips.models.frozen import FrozenNetworks
 from dips.models.inputs import to_tensor
 from dips.models.linear_map import LinearMaps
 from dips.models.weights.resolve import Weights
 from dips.system.console import counted, log
+from dips.types import FloatArray
 
 __all__ = ["choose_photos", "linear_maps", "pooled_features", "pooled_shelf"]
 
 _MAX_FEATURE_BYTES = 2**30  # of the photos that maps are fitted on
 _FILE = "maps.safetensors"
+_BLOCK, _ATTENTION = "block", "attention"  # what the store has of a photo that maps are fitted on
 
 
 def pooled_shelf(store: Store, weights: Weights, side: int, depth: Depth) -> Shelf:
@@ -60,22 +64,24 @@ def pooled_features(frozen: FrozenNetworks, reader: SquareReader, shelf: Shelf, 
     return torch.from_numpy(np.stack([shelf.require(digest)["pooled"] for digest in readable]).astype(np.float32))
 
 
-def choose_photos(labels: Mapping[str, int], background: int | None, limit: int) -> list[str]:
+def choose_photos(labels: Mapping[str, int], limit: int, first: Collection[str] = ()) -> list[str]:
     """Return the digests of at most ``limit`` photos, chosen by digest alone: as many of each class as there are.
 
     No more than half show no object where others suffice.
 
     Args:
-        labels: of each photo, by digest.
+        labels: of the object class of each photo, by digest; -1 where no object is.
+        first: photos that are taken before the others of their class.
 
-    >>> choose_photos({"b": 0, "a": 0, "c": 1, "d": 2, "e": 2}, 2, 4)
-    ['a', 'c', 'd', 'e']
+    >>> choose_photos({"b": 0, "a": 0, "c": 1, "d": -1, "e": -1}, 4, {"b"})
+    ['b', 'c', 'd', 'e']
     """
     by_class: dict[int, list[str]] = {}
-    for digest in sorted(labels):
+    for digest in sorted(labels, key=lambda digest: (digest not in first, digest)):
         by_class.setdefault(labels[digest], []).append(digest)
-    blank = by_class.pop(background, []) if background is not None else []
-    shown = [d for _, d in sorted((rank, d) for digests in by_class.values() for rank, d in enumerate(digests))]
+    blank = by_class.pop(-1, [])
+    ranked = ((digest not in first, rank, digest) for digests in by_class.values() for rank, digest in enumerate(digests))
+    shown = [digest for _, _, digest in sorted(ranked)]
     count = min(len(blank), max(limit // 2, limit - len(shown)))
     return sorted(shown[: limit - count] + blank[:count])
 
@@ -87,7 +93,7 @@ def linear_maps(
     load: Callable[[], FrozenNetworks],
     names: Mapping[str, str],
     classes: int,
-    background: int | None,
+    boxes: Mapping[str, FloatArray] | None = None,
     config: HarvestConfig,
     store: Store,
     shelf: Shelf | None,
@@ -97,31 +103,30 @@ def linear_maps(
 
     Args:
         reader: reads the photos.
-        labels: by digest, of the photos that may be fitted on.
+        labels: by digest, of the object classes of the photos that may be fitted on; -1 where no object is.
         load: makes CNN and transformer; called only if the maps are not in the store.
         names: what else the features depend on: weights, sides, the photos' depth.
-        classes: number of classes, the background's included.
+        classes: number of object classes.
+        boxes: by digest, of reviewed photos: ``(K, 4)``, ``x0 y0 x1 y1`` as fractions of the frame.
         shelf: where the photos' pooled features are put on the way; None = nowhere.
 
     Raises:
         DataError: no photo of a class with objects can be read.
         StoreError: the store cannot be written, or is damaged.
     """
-    chosen = choose_photos(labels, background, config.refine_photos)
-    marks = "".join(f"{digest}{labels[digest]}" for digest in chosen)
+    boxes = boxes or {}
+    chosen = choose_photos(labels, config.refine_photos, boxes)
+    marks = "".join(f"{digest}{labels[digest]}{boxes[digest].tolist() if digest in boxes else ''}" for digest in chosen)
     refinement = {name: value for name, value in vars(config).items() if name.startswith(("refine", "fast"))}
-    settings = {"version": 2, **names, **refinement, "fitted_on": hashlib.sha256(marks.encode()).hexdigest()[:16]}
-    file = store.shelf("linear", {**settings, "classes": classes, "background": background}).folder / _FILE
+    settings = {"version": 3, **names, **refinement, "fitted_on": hashlib.sha256(marks.encode()).hexdigest()[:16]}
+    file = store.shelf("linear", {**settings, "classes": classes}).folder / _FILE
     if file.is_file():
         log(f"harvest: the linear maps are in the store {store.folder}; the transformer is not run")
         return _read(file)
-    log(
-        f"harvest: the transformer runs on {len(chosen)} of {counted(len(labels), 'training photo')}, which the "
-        f"linear maps are fitted on"
-    )
-    frozen = load().to(device).eval()
-    features = _collect(frozen, reader, chosen, labels, background, config.batch, shelf, device)
-    maps = fit_linear_maps(features, classes - (background is not None), config)
+    frozen, kept = load(), store.shelf("features", {"version": 1, **names})
+    _look(frozen.to(device).eval(), reader, chosen, kept, shelf, batch=config.batch, device=device)
+    features = _collect(kept, chosen, labels, boxes, frozen.key_sides)
+    maps = fit_linear_maps(features, classes, config)
     state = {name: value.contiguous() for name, value in maps.state_dict().items()}
     shape = {"stages": str(maps.stages)}
     store.write(file, safetensors.torch.save(state, shape))
@@ -129,59 +134,76 @@ def linear_maps(
 
 
 @torch.inference_mode()
-def _collect(
+def _look(
     frozen: FrozenNetworks,
     reader: SquareReader,
     chosen: Sequence[str],
-    labels: Mapping[str, int],
-    background: int | None,
+    kept: Shelf,
+    pooled: Shelf | None,
+    *,
     batch: int,
-    shelf: Shelf | None,
     device: torch.device,
-) -> PhotoFeatures:
-    """Look at the chosen photos, as many as memory allows, and keep their features."""
-    blocks: list[list[Tensor]] = []
-    attention: list[Tensor] = []
-    seen: list[str] = []
-    room, side = len(chosen), max((frozen.side, *frozen.key_sides))
+) -> None:
+    """Look at the photos whose features are not on the shelf ``kept`` yet, as far as all of them have room in memory."""
+    missing = kept.missing(chosen)
+    stored, side = len(chosen) - len(missing), max((frozen.side, *frozen.key_sides))
+    where = f"; the store has what it saw of the other {stored}" if stored else ""
+    log(f"harvest: linear maps are fitted on {counted(len(chosen), 'photo')}, the transformer runs on {len(missing)}{where}")
     if side != frozen.side:
-        shelf = None  # they would be read at another side than those of the other photos
-    for digests, images in reader.read(chosen, batch=batch, side=side, title="harvest"):
-        if len(seen) >= room:
-            break
+        pooled = None  # they would be read at another side than those of the other photos
+    for digests, images in reader.read(missing, batch=batch, side=side, title="harvest"):
         look = frozen.look(to_tensor(images, device))
-        parts = joint_grids([*look.stages, *look.keys])
-        if not all(bool(torch.isfinite(part).all()) for part in parts):
+        blocks = joint_grids([*look.stages, *look.keys])
+        if not all(bool(torch.isfinite(block).all()) for block in blocks):
             raise DataError("the features of some photos are not finite; check the weights (--weights)")
-        if not seen:
-            room = max(2, _MAX_FEATURE_BYTES // sum(part[0].nbytes for part in parts))
-            blocks = [[] for _ in parts]
-            if room < len(chosen):
-                log(f"harvest: features of {counted(room, 'photo')} fill {_MAX_FEATURE_BYTES / 2**30:g} GB; no more are used")
-        for block, part in zip(blocks, parts, strict=True):
-            block.append(part)
-        attention.append(_mean_attention(look.transformed))
-        if shelf is not None:
+        parts = {f"{_BLOCK}{number:02}": block.numpy() for number, block in enumerate(blocks)}
+        parts[_ATTENTION] = _mean_attention(look.transformed).numpy()
+        records = {digest: {name: part[row] for name, part in parts.items()} for row, digest in enumerate(digests)}
+        kept.put(records)
+        if pooled is not None:
             rows = look.pooled.cpu().numpy()
-            shelf.put({digest: {"pooled": row} for digest, row in zip(digests, rows, strict=True)})
-        seen += digests
-    objects = np.array([_object_label(labels[digest], background) for digest in seen], np.int64)
+            pooled.put({digest: {"pooled": row} for digest, row in zip(digests, rows, strict=True)})
+        stored += len(digests)
+        if stored >= _room(records[digests[0]]):
+            break
+
+
+def _room(record: Arrays) -> int:
+    """Return how many photos with features like these are fitted on at most."""
+    return max(2, _MAX_FEATURE_BYTES // sum(part.nbytes for name, part in record.items() if name != _ATTENTION))
+
+
+def _collect(
+    kept: Shelf, chosen: Sequence[str], labels: Mapping[str, int], boxes: Mapping[str, FloatArray], key_sides: tuple[int, ...]
+) -> PhotoFeatures:
+    """Return the features of the chosen photos, as many as memory allows; those that cannot be read have none."""
+    records: dict[str, dict[str, NDArray[Any]]] = {}
+    room = len(chosen)
+    for digest in chosen:
+        if len(records) >= room:
+            log(f"harvest: features of {counted(room, 'photo')} fill {_MAX_FEATURE_BYTES / 2**30:g} GB; no more are used")
+            break
+        if (record := kept.get(digest)) is not None:
+            records[digest] = record
+            room = min(room, _room(record))
+    objects = np.array([labels[digest] for digest in records], np.int64)
     if not (objects >= 0).any():
         raise DataError("no photo of a class with objects can be read, so there is nothing to fit maps on; see 'dips check'")
-    return PhotoFeatures(tuple(torch.cat(block) for block in blocks), frozen.key_sides, torch.cat(attention), objects)
+    names = sorted(name for name in next(iter(records.values())) if name.startswith(_BLOCK))
+    blocks = [_stacked(records, name) for name in names]
+    known = {row: boxes[digest] for row, digest in enumerate(records) if digest in boxes}
+    return PhotoFeatures(tuple(blocks), key_sides, _stacked(records, _ATTENTION), objects, known)
+
+
+def _stacked(records: Mapping[str, dict[str, NDArray[Any]]], name: str) -> Tensor:
+    """Return one array of all records ``(N, ...)``, and take it out of them: both together would be twice the memory."""
+    return torch.from_numpy(np.stack([record.pop(name) for record in records.values()]))
 
 
 def _mean_attention(features: Iterable[Any]) -> Tensor:
     """Return the mean attention ``(B, h, w)`` at the first side, on the CPU."""
     first = next(iter(features))
     return torch.as_tensor(first.attention.mean(1)).float().cpu()
-
-
-def _object_label(label: int, background: int | None) -> int:
-    """Return the label among the object classes, -1 for the background class."""
-    if background is None or label < background:
-        return label
-    return -1 if label == background else label - 1
 
 
 def _read(file: Path) -> LinearMaps:

@@ -1,4 +1,4 @@
-"""Linear maps on frozen features, fitted on image labels alone (``harvest.refine=dataset``).
+"""Linear maps on frozen features, fitted on image labels, and on boxes of reviewed photos (``harvest.refine=dataset``).
 
 In: features of some hundred photos on their grids (:class:`PhotoFeatures`). Out:
 :class:`~dips.models.linear_map.LinearMaps`, an accurate one on CNN stages and keys together and a fast one on the CNN's stages.
@@ -11,8 +11,8 @@ squares, and the accurate one is the mean of both, which is better than either (
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dips.config import HarvestConfig
+from dips.harvest.correct import Standard, correct
+from dips.harvest.grids import interpolation, resampled
 from dips.models.linear_map import LinearMap, LinearMaps
+from dips.types import FloatArray
 
-__all__ = ["PhotoFeatures", "fit_linear_maps", "joint_grids"]
-
-GRID = 32
-"""Cells per side, at most, of the grid on which blocks are joined while the maps are fitted."""
+__all__ = ["PhotoFeatures", "fit_linear_maps"]
 
 _SAMPLED_CELLS = 128  # per photo, of which the covariance is computed
 _FIRST_FRACTION = 0.2  # of the attention's cells: the object in the first round
@@ -45,16 +45,19 @@ class PhotoFeatures:
     """Features of the photos that maps are fitted on, on the CPU.
 
     Attributes:
-        blocks: the CNN's stages, then the keys of each side; ``(N, C_i, h_i, w_i) float16``, grids of at most :data:`GRID`.
+        blocks: the CNN's stages, then the keys of each side; ``(N, C_i, h_i, w_i) float16``, on grids as of
+            :func:`~dips.harvest.grids.joint_grids`.
         key_sides: sides in pixels of what the transformer saw: one block of keys for each.
         attention: mean attention ``(N, h, w)``, where the first round starts.
         labels: of the object classes, counted from 0, ``(N,)``; -1 for photos of the background class.
+        boxes: of reviewed photos, by their position: ``(K, 4)``, ``x0 y0 x1 y1`` as fractions of the frame.
     """
 
     blocks: tuple[Tensor, ...]
     key_sides: tuple[int, ...]
     attention: Tensor
     labels: NDArray[np.int64]
+    boxes: Mapping[int, FloatArray] = field(default_factory=dict)
 
     @property
     def stages(self) -> int:
@@ -89,11 +92,11 @@ class _Fit:
         self.widths = [block.shape[1] for block in features.blocks]
         self.stage_channels = sum(self.widths[: features.stages])
         self.shown, self.blank = np.flatnonzero(features.labels >= 0), np.flatnonzero(features.labels < 0)
-        # certain background is better than what is only likely to be, but its photos may be few or show another place (docs/results.md)
+        # certain background is better than likely one, but its photos may be few, or show another place (docs/results.md)
         self.trust = _MAX_TRUST * len(self.blank) / (len(self.blank) + _CERTAIN)
         self.mean, deviation = (torch.cat(parts) for parts in zip(*map(_moments, features.blocks), strict=True))
         self.deviation = deviation / self._balance()
-        self.upsampling = [_interpolation(block.shape[-1], self.grid) for block in features.blocks]
+        self.upsampling = [interpolation(block.shape[-1], self.grid) for block in features.blocks]
         cells = self.grid**2
         count = min(cells, _SAMPLED_CELLS)
         rng = np.random.default_rng(0)
@@ -129,7 +132,16 @@ class _Fit:
         for module, (directions, offsets, level) in ((maps_of_both.accurate, accurate), (maps_of_both.fast, fast)):
             self._fill(module, directions, offsets)
             module.level.fill_(level)
+            self._correct(module)
         return maps_of_both
+
+    def _correct(self, module: LinearMap) -> None:
+        """Correct a finished map by the boxes of reviewed photos."""
+        rows, count = sorted(self.features.boxes), sum(module.channels)
+        blocks = [block[rows] for block in self.features.blocks[: len(module.channels)]]
+        boxes = [self.features.boxes[row] for row in rows]
+        standard = Standard(self.mean[:count], self.deviation[:count])
+        correct(module, blocks, self.features.labels[rows].tolist(), boxes, standard)
 
     def _balance(self) -> Tensor:
         """Return a factor per channel ``(D,)``, with which CNN and keys weigh the same, however many channels each has."""
@@ -142,7 +154,7 @@ class _Fit:
     def _joined(self, position: int) -> Tensor:
         """Return the standardised features of a photo on the joint grid, ``(P, D)``."""
         parts = [
-            _resampled(block[position].float(), rows).flatten(1).mT
+            resampled(block[position].float(), rows).flatten(1).mT
             for block, rows in zip(self.features.blocks, self.upsampling, strict=True)
         ]
         return (torch.cat(parts, 1) - self.mean) / self.deviation
@@ -264,17 +276,6 @@ def _moments(block: Tensor) -> tuple[Tensor, Tensor]:
     return mean.float(), torch.where(constant, 1.0, variance.clamp(min=0).sqrt()).float()
 
 
-def _interpolation(cells: int, grid: int) -> Tensor:
-    """Return the matrix ``(grid, cells)`` of bilinear upsampling along one axis."""
-    unit = torch.eye(cells)[None]
-    return F.interpolate(unit, grid, mode="linear", align_corners=False)[0].mT if cells != grid else unit[0]
-
-
-def _resampled(block: Tensor, rows: Tensor) -> Tensor:
-    """Return a block ``(C, h, w)`` on the joint grid."""
-    return rows @ block @ rows.mT
-
-
 def _foreground(maps: NDArray[np.float32], fraction: float) -> Tensor:
     """Return which cells ``(N, P)`` of each map are object: those above Otsu's threshold, or the highest ``fraction``."""
     if fraction:
@@ -304,17 +305,3 @@ def _shares(masks: Tensor) -> Tensor:
     """Return masks ``(N, P)`` divided by their sums; an empty one stands for the whole photo, in which nothing differs."""
     full = torch.where(masks.sum(1, keepdim=True) > 0, masks, 1.0)
     return full / full.sum(1, keepdim=True)
-
-
-def joint_grids(blocks: Sequence[Tensor]) -> list[Tensor]:
-    """Return features ``(B, C_i, h_i, w_i)`` in half precision, on grids of at most :data:`GRID` cells per side."""
-    return [
-        (
-            F.interpolate(block, (GRID, GRID), mode="bilinear", align_corners=False, antialias=True)
-            if max(block.shape[-2:]) > GRID
-            else block
-        )
-        .half()
-        .cpu()
-        for block in blocks
-    ]

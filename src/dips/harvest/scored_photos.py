@@ -6,8 +6,9 @@ In: a :class:`~dips.harvest.harvest.Harvest`, a fitted classifier and labels. Ou
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +25,7 @@ from dips.harvest.store import Arrays, Shelf, Store, network_hash
 from dips.system.console import counted, log, track
 from dips.types import FloatArray
 
-__all__ = ["ScoredPhoto", "ScoredPhotos", "record_key", "score_photos"]
+__all__ = ["ScoredPhoto", "ScoredPhotos", "record_key", "reviewed_photo", "score_photos"]
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,15 @@ class ScoredPhotos:
     """Photos with their best proposals, read from the store one at a time."""
 
     def __init__(
-        self, harvest: Harvest, shelf: Shelf, index: Sequence[int], labels: Sequence[int], background: int | None
+        self,
+        harvest: Harvest,
+        shelf: Shelf,
+        index: Sequence[int],
+        labels: Sequence[int],
+        background: int | None,
+        boxes: Mapping[str, FloatArray],
     ) -> None:
-        self.harvest, self.shelf, self.background = harvest, shelf, background
+        self.harvest, self.shelf, self.background, self.boxes = harvest, shelf, background, boxes
         self.positions, self.labels = list(index), list(labels)
 
     def __len__(self) -> int:
@@ -80,7 +87,8 @@ class ScoredPhotos:
         side = int(record["side"][0])
         count = len(record["boxes"])
         regions = np.unpackbits(record["regions"], axis=1, count=side * side).reshape(count, side, side).astype(bool)
-        return ScoredPhoto(image, record["maps"], regions, record["boxes"], record["scores"], label)
+        scored = ScoredPhoto(image, record["maps"], regions, record["boxes"], record["scores"], label)
+        return reviewed_photo(scored, self.boxes[digest]) if len(self.boxes.get(digest, ())) else scored
 
 
 def score_photos(
@@ -93,6 +101,7 @@ def score_photos(
     side: int,
     store: Store,
     background: int | None,
+    boxes: Mapping[str, FloatArray],
     device: torch.device,
 ) -> ScoredPhotos:
     """Make proposals, score them, and keep the best; what the store holds is not computed again.
@@ -102,6 +111,7 @@ def score_photos(
         labels: their classes.
         classifier: ``(B, 3, side, side)`` in [0, 1] to logits, in evaluation mode.
         side: of the frame that proposals are made and scored on.
+        boxes: by digest, of reviewed photos: ``(K, 4)``, fractions of the frame; they take the place of the proposals.
     """
     settings = {
         "version": 1,
@@ -147,7 +157,38 @@ def score_photos(
                 "side": np.array([side], np.int32),
             }
         shelf.put(records)
-    return ScoredPhotos(harvest, shelf, index, labels, background)
+    return ScoredPhotos(harvest, shelf, index, labels, background, boxes)
+
+
+def reviewed_photo(photo: ScoredPhoto, boxes: FloatArray) -> ScoredPhoto:
+    """Return a photo whose one proposal is a person's boxes ``(K, 4)``, K > 0: the object is in them, and nowhere else.
+
+    Args:
+        photo: with at least one proposal, whose map is kept inside of the boxes.
+    """
+    region, inside = (_covered(boxes, shape) for shape in (photo.regions.shape[1:], photo.maps.shape[1:]))
+    within = photo.maps[0] * inside
+    within = within / within.max() if within.any() else inside.astype(np.float16)
+    around = np.concatenate([boxes[:, :2].min(0), boxes[:, 2:].max(0)])
+    scores = np.ones(1, np.float32)
+    return dataclasses.replace(photo, maps=within[None], regions=region[None], boxes=around[None], scores=scores)
+
+
+def _covered(boxes: FloatArray, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return the cells ``(h, w)`` whose centres boxes cover; at least one for each box."""
+    covered = np.zeros(shape, bool)
+    for x0, y0, x1, y1 in np.clip(boxes, 0, 1):
+        (top, bottom), (left, right) = (
+            _between(low, high, side) for low, high, side in ((y0, y1, shape[0]), (x0, x1, shape[1]))
+        )
+        covered[top:bottom, left:right] = True
+    return covered
+
+
+def _between(low: float, high: float, side: int) -> tuple[int, int]:
+    """Return the first and the last but one of ``side`` cells whose centres lie between two fractions; at least one cell."""
+    first = min(round(low * side), side - 1)
+    return first, max(round(high * side), first + 1)
 
 
 def record_key(digest: str, label: int) -> str:

@@ -14,10 +14,13 @@ from dips.formats.records import PredictionRecord, read_prediction
 from dips.predict.prediction import Prediction
 from dips.system.files import is_remote, named_so
 
-__all__ = ["MARK", "Found", "is_finished", "locate", "predict_again", "read_records", "stored_maps"]
+__all__ = ["MARK", "REVIEWED", "Found", "is_finished", "locate", "predict_again", "read_records", "stored_maps"]
 
 MARK = ".unfinished.json"
 """The file that a folder has until everything is written."""
+
+REVIEWED = "reviewed.coco.json"
+"""The file in which ``dips view`` keeps what a person reviewed; ``dips train --reviewed`` trains on it."""
 
 
 @dataclass(slots=True)

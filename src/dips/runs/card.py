@@ -13,6 +13,8 @@ from dips.types import in_words, is_saliency_tuned
 
 __all__ = ["write_card"]
 
+_DRAWN = "A person gave the boxes of the reviewed photos, and nobody any other box or mask."
+
 
 def write_card(path: Path, record: RunRecord, evaluation: Mapping[str, Any] | None = None) -> None:
     """Write the card from ``run.json`` and, if there is one, ``evaluation.json``."""
@@ -21,11 +23,13 @@ def write_card(path: Path, record: RunRecord, evaluation: Mapping[str, Any] | No
     if record.background is not None:
         background = f"photos of `{record.classes[record.background]}` show no object"
     seconds, by_class = record.seconds.harvest + record.seconds.training, record.class_accuracy
+    drawn = _DRAWN if record.reviewed else "Nobody drew a box or mask for the training."
     device = record.environment.get("device", "an unknown device")
     lines = [
         "# A DiPS localizer",
         "",
-        "Finds the object in a photo: its class, a score map, a mask and boxes. Trained on class labels alone.",
+        "Finds the object in a photo: its class, a score map, a mask and boxes. Trained on "
+        + ("class labels alone." if not record.reviewed else f"{record.labels}, whose boxes a person gave."),
         "",
         f"- **Classes:** {classes}",
         f"- **Background:** {background}",
@@ -53,7 +57,7 @@ def write_card(path: Path, record: RunRecord, evaluation: Mapping[str, Any] | No
         "",
         "## Limits",
         "",
-        "Nobody drew a box or mask for the training. A box encloses what tells the photos of its class from all others. What "
+        f"{drawn} A box encloses what tells the photos of its class from all others. What "
         "often goes with the object (a perch, a shadow, people, dogs) can become a part of its box or a box of its own, and "
         "objects that touch share one; photos of such things without the object belong in a background folder (`none/`). "
         "Look at the overlays before you rely on the boxes.",

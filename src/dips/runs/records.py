@@ -15,6 +15,7 @@ from dips.data.classes import ClassAccuracy
 from dips.data.depth import Depth
 from dips.data.problems import ProblemRecord
 from dips.errors import RunError
+from dips.system.console import counted
 from dips.system.records import Record, read_record
 from dips.types import RUN_VERSION
 
@@ -155,6 +156,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
         background: label of the class without object, if there is one.
         photos, skipped: how many there were, and those that could not be read.
         problems: everything that was wrong with the data, these included.
+        reviewed: SHA-256 of the photos whose boxes a person gave, and which were trained on with them.
         weights: by role: ``transformer``, ``classifier`` and, of a U-Net, ``encoder``.
         accuracy: percent right in validation, of ``classifier`` and, where the transformer saw all photos, ``linear_probe``.
         class_accuracy: the classifier's where each class counts the same; None in runs of before.
@@ -172,6 +174,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
     photos: PhotoCounts
     skipped: tuple[ProblemRecord, ...]
     problems: tuple[ProblemRecord, ...] = ()
+    reviewed: tuple[str, ...] = ()
     weights: dict[str, WeightsRecord]
     accuracy: dict[str, float]
     class_accuracy: ClassAccuracy | None = None
@@ -192,6 +195,11 @@ class RunRecord(Record, frozen=True, kw_only=True):
         _check_classes(self.classes, self.background)
         if "transformer" not in self.weights:
             raise ValueError("its weights lack those of the transformer")
+
+    @property
+    def labels(self) -> str:
+        """What was trained on, in words."""
+        return "image labels" + (f" + {counted(len(self.reviewed), 'reviewed photo')}" if self.reviewed else "")
 
 
 def read_model_record(run: Path) -> ModelRecord:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from dips.formats.coco import CocoFile, coco_file
+from dips.predict.results import REVIEWED
 from dips.system.console import log
 from dips.view.predictions import Photo, read_masks
 from dips.view.review import Review, ReviewBox, State
 
-__all__ = ["REVIEWED", "Writer", "write_reviewed"]
+__all__ = ["Writer", "write_reviewed"]
 
-REVIEWED = "reviewed.coco.json"
 PAUSE_SECONDS = 2.0  # without a change, before the file is written
 PAUSES_PER_WRITE = 10  # the pause is at least so many times as long as writing took
 

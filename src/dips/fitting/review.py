@@ -1,0 +1,188 @@
+"""What a person reviewed -> photos that are fitted on with their boxes (``dips train --reviewed``).
+
+In: COCO, as ``dips view`` saves it beside a prediction or an annotation tool exports it, and the parts of a training. Out: the
+same parts, in which reviewed photos are marked, have their boxes and, with another class than their folder's, its label.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from dips.data import load_data
+from dips.data.coco_json import CocoImage, parse_coco
+from dips.data.copies import find_copies
+from dips.data.images import image_size
+from dips.data.listing import some
+from dips.data.load import available_splits
+from dips.data.locate import locate, photos_of
+from dips.errors import DataError, ImageError
+from dips.predict.results import REVIEWED, read_records
+from dips.predict.results import locate as locate_predicted
+from dips.system.console import counted
+from dips.types import DataSet, Problem, Sample, Severity
+
+__all__ = ["add_review"]
+
+_TOLERANCE = 0.02  # of the aspect ratio: a tool may have resized the photo
+
+
+def add_review(path: Path, data: str | Path, train: DataSet, val: DataSet) -> tuple[DataSet, DataSet, tuple[Sample, ...]]:
+    """Add what was reviewed to the parts of a training.
+
+    Reviewed photos are trained on; only photos of a ``val/`` of its own, and those without which too few would be left to
+    choose by, stay in validation. Photos that are not in DATA are added to the training photos.
+
+    Args:
+        path: the COCO file, or the prediction folder that holds one. All objects of its images are annotated; an image without
+            annotations shows nothing.
+        data: DATA, whose other splits must not be trained on.
+        train, val: as :func:`dips.fitting.splits.read_splits` returns them.
+
+    Returns:
+        Both parts, and the photos that show nothing where no class is for such.
+
+    Raises:
+        DataError: the file cannot be used, none of its photos is found, or some are of another split of DATA.
+    """
+    return _Review(path, data, train, val).run()
+
+
+class _Review:
+    """The steps of :func:`add_review`, and what they share."""
+
+    def __init__(self, path: Path, data: str | Path, train: DataSet, val: DataSet) -> None:
+        self.file, self.data, self.train, self.val = path / REVIEWED if path.is_dir() else path, data, train, val
+        if not self.file.is_file():
+            remedy = "review photos with 'dips view', which saves it, or give a COCO file"
+            raise DataError(f"{self.file} does not exist; {remedy}")
+        self.known = {_real(sample.path): sample for sample in (*train.samples, *val.samples)}
+        self.problems: list[Problem] = []
+
+    def run(self) -> tuple[DataSet, DataSet, tuple[Sample, ...]]:
+        """Do what :func:`add_review` says."""
+        coco = parse_coco(self.file)
+        if not coco.annotated:
+            raise DataError(f"{self.file} has no annotations; export it again, with the boxes")
+        self.problems += coco.problems
+        files = self._find([image.name for image in coco.images])
+        self._refuse_measured(files)
+        files = self._without_copies(files)
+        reviewed = {}
+        for image in coco.images:
+            if image.name in files and (sample := self._sample(image, files[image.name])) is not None:
+                reviewed[files[image.name]] = sample
+        if not reviewed:
+            reasons = "; ".join(problem.message for problem in self.problems[:3])
+            raise DataError(f"{self.file}: none of its photos can be trained on{': ' if reasons else ''}{reasons}")
+        return self._parts(reviewed)
+
+    def _find(self, names: list[str]) -> dict[str, Path]:
+        """Return the photos by their names in the file: those that were predicted, else those of DATA."""
+        folder = self.file.parent
+        if (folder / "json").is_dir():
+            files, wanted = {}, set(names)
+            for record in (record for _, record in read_records(folder) if record.name in wanted):
+                try:
+                    files[record.name] = locate_predicted(Path(record.path), folder)
+                except ImageError as error:
+                    self.problems.append(Problem(self.file, f"{error}; what was reviewed there is left out"))
+            if files:
+                return files
+        folders = (self.train.root, self.val.root, Path(self.data), folder, photos_of(self.file))
+        located = locate(names, folders, lambda: [sample.path for sample in self.known.values()])
+        self.problems += located.problems(self.file, self.train.root)
+        return located.files
+
+    def _refuse_measured(self, files: Mapping[str, Path]) -> None:
+        """Refuse photos of the other splits of DATA, or copies of them: every number measured there would be worth nothing."""
+        wanted = {_real(path) for path in files.values()} - self.known.keys()
+        for split in available_splits(self.data):
+            if split in ("train", "val", "all") or not wanted:
+                continue
+            theirs = {
+                _real(sample.path): sample.id for sample in load_data(self.data, split=split, background_class="").samples
+            }
+            copies = find_copies([*theirs, *wanted])
+            held = {copies[path] for path in theirs if path in copies}
+            if found := [path for path in wanted if path in theirs or copies.get(path) in held]:
+                names = some((theirs.get(path, path.name) for path in sorted(found)), 3)
+                what = f"{counted(len(found), 'reviewed photo', 'is')} of the split '{split}' of {self.data}: {names}"
+                raise DataError(
+                    f"{self.file}: {what}; numbers measured there would be worth nothing. Review other photos, or move these "
+                    f"from {split}/ to train/"
+                )
+
+    def _without_copies(self, files: Mapping[str, Path]) -> dict[str, Path]:
+        """Return photos of DATA in the place of their copies elsewhere."""
+        elsewhere = [path for path in map(_real, files.values()) if path not in self.known]
+        copies = find_copies([*self.known, *elsewhere]) if elsewhere else {}
+        originals = {copies[path]: path for path in self.known if path in copies}
+        return {name: originals.get(copies.get(_real(path), ""), _real(path)) for name, path in files.items()}
+
+    def _sample(self, image: CocoImage, path: Path) -> Sample | None:
+        """Return a reviewed photo; None where a problem says why it is left out."""
+        known = self.known.get(path)
+        boxes = image.objects.boxes_of()
+        if boxes is None:
+            return None  # the file's problems name it
+        try:
+            size = image_size(path)
+        except ImageError as error:
+            self.problems.append(Problem(path, f"{error}; what was reviewed there is left out"))
+            return None
+        frame = image.frame or size
+        if abs(frame[0] * size[1] / (frame[1] * size[0]) - 1) > _TOLERANCE:
+            message = (
+                f"has {size[0]} x {size[1]} pixels, {self.file.name} says {frame[0]} x {frame[1]}: another photo, left out"
+            )
+            self.problems.append(Problem(path, f"{message}; correct the name", Severity.SPOILS))
+            return None
+        label = self.train.background
+        if len(boxes):
+            label = self._label(image, known)
+            if label is None:
+                message = f"{image.name}: '{image.objects.main_class(None)}' is none of the classes, left out; rename it"
+                self.problems.append(Problem(self.file, message))
+                return None
+            boxes = np.clip(boxes, 0, np.array(frame * 2, np.float32))
+        sample = known or Sample(path, path.as_posix(), label)
+        return dataclasses.replace(sample, label=label, boxes=boxes, frame=frame, masks=(), ignore=None, reviewed=True)
+
+    def _label(self, image: CocoImage, known: Sample | None) -> int | None:
+        """Return the class of a photo with boxes: theirs if it is one of DATA, else that of its folder, if it shows objects."""
+        name, background = image.objects.main_class(None), self.train.background
+        objects = [label for label in range(len(self.train.classes)) if label != background]
+        if name in self.train.classes and (label := self.train.classes.index(name)) != background:
+            return label
+        if known is not None and known.label in objects:
+            return known.label
+        return objects[0] if len(objects) == 1 else None
+
+    def _parts(self, reviewed: dict[Path, Sample]) -> tuple[DataSet, DataSet, tuple[Sample, ...]]:
+        """Return the parts with what was reviewed."""
+        separate = "val" in available_splits(self.data)
+        rest = tuple(sample for sample in self.val.samples if _real(sample.path) not in reviewed)
+        stay = separate or len(rest) < len(self.val) / 2
+        in_val = {_real(sample.path) for sample in self.val.samples} if stay else set()
+        val = tuple(reviewed.get(_real(sample.path), sample) for sample in self.val.samples) if stay else rest
+        own = [sample for path, sample in reviewed.items() if path not in in_val]
+        others = [sample for sample in self.train.samples if _real(sample.path) not in reviewed]
+        labelled = [sample for sample in own if sample.label is not None]
+        train = tuple(sorted([*others, *labelled], key=lambda sample: sample.id))
+        blank = tuple(sample for sample in own if sample.label is None)
+        val = tuple(sample for sample in val if sample.label is not None)
+        problems = tuple(dict.fromkeys((*self.train.problems, *self.problems)))
+        return (
+            dataclasses.replace(self.train, samples=train, problems=problems),
+            dataclasses.replace(self.val, samples=val),
+            blank,
+        )
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))

@@ -1,0 +1,196 @@
+"""Corrects finished linear maps by boxes that a person confirmed or drew on some of the photos (``dips train --reviewed``).
+
+In: a map fitted on image labels, and the boxes of some dozen photos. Out: the same map, changed in place. Its logits become
+``s * logit + x . v + b`` on standardised features ``x``: a scale, a direction and an offset for all classes, found by a loss
+that a box can answer: each row and column of a box holds a cell of the object, and no cell outside of all boxes does.
+Which cells of a box belong to the object is left to the map. The ridge on ``v`` falls with the square root of the number of
+photos, so that one photo changes little (measured: docs/results.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dips.harvest.grids import interpolation
+from dips.models.linear_map import LinearMap
+from dips.types import FloatArray
+
+__all__ = ["Standard", "correct"]
+
+GRID = 64
+"""Cells per side of the grid on which boxes are drawn."""
+
+_RIDGE = 0.63  # of a single photo's correction; that of N photos is smaller by the root of N
+_INSIDE, _EDGE, _AREA = 0.5, 0.25, 0.25  # shares of the loss
+_OBJECT = 0.5  # of a cell's area must be covered by a box
+_NEVER = -20.0  # logit of a row that has no cell outside of the boxes
+_FIRST_SCALE, _LEAST_SCALE = 0.5, 0.1
+_STEPS, _HISTORY = 60, 20
+_CHUNK = 32  # photos whose features are in float32 at once
+
+
+@dataclass(frozen=True)
+class Standard:
+    """How features are standardised: ``(x - mean) / deviation``, both ``(D,)`` for the channels of all blocks."""
+
+    mean: Tensor
+    deviation: Tensor
+
+
+def correct(
+    linear: LinearMap, blocks: Sequence[Tensor], labels: Sequence[int], boxes: Sequence[FloatArray], standard: Standard
+) -> bool:
+    """Correct a map in place by reviewed photos.
+
+    Args:
+        linear: a finished map; its level is 0 afterwards.
+        blocks: the photos' features ``(N, C_i, h_i, w_i)``, those that the map sees.
+        labels: of the object classes ``(N,)``; -1 where no object is.
+        boxes: of each photo ``(K, 4)``, ``x0 y0 x1 y1`` as fractions of the frame; ``(0, 4)`` for one without object.
+        standard: of these blocks' channels.
+
+    Returns:
+        Whether it was changed: not where no photo has a box, or where the boxes contradict the map altogether.
+    """
+    if not any(len(item) for item in boxes):
+        return False
+    return _Correction(linear, blocks, labels, boxes, standard).run()
+
+
+class _Correction:
+    """One correction; ``N`` photos, ``g`` the side of the finest block's grid."""
+
+    def __init__(
+        self,
+        linear: LinearMap,
+        blocks: Sequence[Tensor],
+        labels: Sequence[int],
+        boxes: Sequence[FloatArray],
+        standard: Standard,
+    ) -> None:
+        self.linear, self.blocks, self.standard = linear, blocks, standard
+        self.grid = max(block.shape[-1] for block in blocks)
+        self.widths = [block.shape[1] for block in blocks]
+        self.upsampling = [interpolation(block.shape[-1], self.grid) for block in blocks]
+        self.finer = interpolation(self.grid, GRID)
+        self.cells = [_cells(item) for item in boxes]
+        self.boxed = sum(len(item) > 0 for item in boxes)
+        # an empty photo says nothing about inside, and many of them must not outweigh the boxes
+        empty = min(1.0, self.boxed / max(1, len(boxes) - self.boxed))
+        weights = torch.tensor([1.0 if len(item) else empty for item in boxes])
+        self.weights = weights / weights.sum()
+        with torch.no_grad():
+            self.first = torch.cat(
+                [
+                    linear([part.float() for part in parts], self._priors(labels[start:stop]))
+                    for start, stop, parts in self._chunks()
+                ]
+            )
+
+    def run(self) -> bool:
+        """Minimise the loss, and write the result into the map."""
+        direction = torch.zeros(sum(self.widths), requires_grad=True)
+        affine = torch.tensor([_FIRST_SCALE, 0.0], requires_grad=True)
+        optimizer = torch.optim.LBFGS(
+            [direction, affine], max_iter=_STEPS, history_size=_HISTORY, line_search_fn="strong_wolfe"
+        )
+        ridge = _RIDGE / np.sqrt(self.boxed)
+
+        def closure() -> float:
+            optimizer.zero_grad()
+            total = ridge / 2 * direction.square().sum()
+            total.backward()
+            value = float(total.detach())
+            for start, stop, parts in self._chunks():  # features of all photos in float32 would be the largest thing in memory
+                logits = affine[0] * self.first[start:stop] + self._shift(parts, direction) + affine[1]
+                loss = self._loss(self.finer @ logits @ self.finer.mT, start)
+                loss.backward()
+                value += float(loss.detach())
+            return value
+
+        with torch.enable_grad():
+            optimizer.step(closure)
+        scale, offset = affine.detach().tolist()
+        if scale < _LEAST_SCALE:
+            return False
+        self._write(scale, direction.detach(), offset)
+        return True
+
+    def _chunks(self) -> Iterator[tuple[int, int, list[Tensor]]]:
+        count = len(self.cells)
+        for start in range(0, count, _CHUNK):
+            stop = min(start + _CHUNK, count)
+            yield start, stop, [block[start:stop] for block in self.blocks]
+
+    def _priors(self, labels: Sequence[int]) -> Tensor:
+        """Return what is known of the class of photos: all of it, or nothing where no object is."""
+        outputs = len(self.linear.bias)
+        priors = torch.full((len(labels), outputs), 1 / outputs)
+        for row, label in enumerate(labels):
+            if label >= 0:
+                priors[row] = F.one_hot(torch.tensor(label), outputs).float()
+        return priors
+
+    def _shift(self, parts: Sequence[Tensor], direction: Tensor) -> Tensor:
+        """Return ``x . v`` ``(B, g, g)`` of photos' blocks."""
+        plain = direction / self.standard.deviation
+        total = torch.zeros(len(parts[0]), self.grid, self.grid) - plain @ self.standard.mean
+        for part, rows, own in zip(parts, self.upsampling, plain.split(self.widths), strict=True):
+            total = total + rows @ torch.einsum("nchw,c->nhw", part.float(), own) @ rows.mT
+        return total
+
+    def _loss(self, logits: Tensor, start: int) -> Tensor:
+        """Return the loss of photos from the position ``start`` on, given their logits ``(B, GRID, GRID)``."""
+        total = logits.new_zeros(())
+        outside = torch.ones(len(logits), GRID, GRID, dtype=torch.bool)
+        for row, cells in enumerate(self.cells[start : start + len(logits)]):
+            inside = logits.new_zeros(())
+            for x0, y0, x1, y1 in cells.edges:
+                part = logits[row, y0:y1, x0:x1]
+                inside = inside + F.softplus(-part.amax(1)).mean() + F.softplus(-part.amax(0)).mean()
+            if len(cells.edges):
+                total = total + _INSIDE / self.boxed * inside / (2 * len(cells.edges))
+                outside[row] = ~cells.covered
+        weights = self.weights[start : start + len(logits)]
+        beyond = torch.where(outside, logits, torch.tensor(_NEVER))
+        edge = (F.softplus(beyond.amax(1)).mean(1) + F.softplus(beyond.amax(2)).mean(1)) / 2
+        area = (outside * F.softplus(logits)).sum((1, 2)) / outside.sum((1, 2)).clamp(min=1)
+        return total + (weights * (_EDGE * edge + _AREA * area)).sum()
+
+    def _write(self, scale: float, direction: Tensor, offset: float) -> None:
+        """Change the map. With several classes it is divided by the scale: their priors are added inside of it."""
+        plain = direction / self.standard.deviation
+        bias = offset - plain @ self.standard.mean
+        single = len(self.linear.bias) == 1
+        for weight, part in zip(self.linear.weights, plain.split(self.widths), strict=True):
+            weight.mul_(scale).add_(part) if single else weight.add_(part / scale)
+        self.linear.bias.mul_(scale).add_(bias) if single else self.linear.bias.add_(bias / scale)
+        self.linear.level.fill_(0)
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """The boxes of a photo on the grid: ``edges`` ``x0 y0 x1 y1`` in cells, and which cells they cover ``(GRID, GRID)``."""
+
+    edges: tuple[tuple[int, int, int, int], ...]
+    covered: Tensor
+
+
+def _cells(boxes: FloatArray) -> _Cells:
+    covered = np.zeros((GRID, GRID), bool)
+    edges = []
+    starts = np.arange(GRID)
+    for box in np.clip(boxes * GRID, 0, GRID):
+        x0, y0, x1, y1 = box
+        shares = [np.clip(np.minimum(starts + 1, high) - np.maximum(starts, low), 0, 1) for low, high in ((x0, x1), (y0, y1))]
+        covered |= np.outer(shares[1], shares[0]) >= _OBJECT
+        low = np.clip(np.floor(box[:2] + 0.5), 0, GRID - 1).astype(int)
+        high = np.clip(np.floor(box[2:] + 0.5), low + 1, GRID).astype(int)
+        edges.append((int(low[0]), int(low[1]), int(high[0]), int(high[1])))
+    return _Cells(tuple(edges), torch.from_numpy(covered))
