@@ -52,7 +52,7 @@ def test_the_line_names_the_lowest_and_counts_what_would_go() -> None:
     scores = counted_scores(*[[0.92, 0.75, 0.4]] * 2, *[[0.92]] * 20, [0.3, 0.2], [0.1], [0.5], [0.4, 0.3, 0.3], [])
     line = scores.remark()
     assert line.startswith("4 photos have no box that scores 0.72 or more, far below the other photos (about 0.92): ")
-    assert ": 23.jpg, 22.jpg, 25.jpg ..." in line and "24.jpg" not in line and "\n" not in line
+    assert ": 23.jpg, 22.jpg, 25.jpg and 1 more. Look" in line and "24.jpg" not in line and "\n" not in line
     assert line.endswith("--min-score 0.72 leaves out their 7 boxes, and 2 boxes of other photos")
     assert counted_scores(*[[0.92]] * 20, [0.3]).remark("frame").startswith("1 frame has no box")
     assert counted_scores(*[[0.92]] * 20, [0.3]).remark().endswith("leaves out their 1 box")

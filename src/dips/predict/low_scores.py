@@ -78,9 +78,10 @@ class LowScores:
         low, own = int(self._photos[:below].sum()), int(self._boxes_of[:below].sum())
         others = int(self._boxes[:below].sum()) - own
         names = ", ".join(name for score, name in self._lowest if _level(score) < below)
+        names += f" and {low - _NAMED} more" if low > _NAMED else ""
         return (
             f"{counted(low, noun, 'has')} no box that scores {limit:g} or more, far below the other {noun}s (about "
-            f"{self._quantile(0.5):.2f}): {names}{' ...' if low > _NAMED else ''}. Look at them first; where they show no "
+            f"{self._quantile(0.5):.2f}): {names}. Look at them first; where they show no "
             f"object, --min-score {limit:g} leaves out their {counted(own, 'box')}"
             + (f", and {counted(others, 'box')} of other {noun}s" if others else "")
         )

@@ -160,10 +160,11 @@ function start() {
   /** Set the lowest score of a box; null gives each photo its own again. */
   function setLeast(value) {
     state.least = value === null ? null : Math.min(1, Math.max(0, Math.round(value * 1000) / 1000));
-    const words = state.least === null ? "as predicted" : state.least.toFixed(3);
+    const one = data.photos.every((photo) => photo.min_score === data.rule.min_score); // all are whole photos, or all in tiles
+    const words = state.least === null && !one ? "varies" : (state.least ?? data.rule.min_score ?? 0).toFixed(3);
     each("[data-least]", (slider) => {
-      slider.value = state.least ?? data.rule.min_score;
-      slider.setAttribute("aria-valuetext", state.least === null ? words : `boxes that score ${words} or more`);
+      slider.value = state.least ?? data.rule.min_score ?? 0;
+      slider.setAttribute("aria-valuetext", state.least === null ? "as predicted" : `boxes that score ${words} or more`);
     });
     each("[data-least-now]", (output) => (output.textContent = words));
     each("[data-reset=least]", (button) => button.setAttribute("aria-disabled", state.least === null));
