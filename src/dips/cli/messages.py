@@ -91,6 +91,8 @@ def filled(found: Found, skipped: Sequence[Problem], out: Path, problems: Proble
     say(f"{counted(found.photos, 'photo')}, {counted(found.boxes, 'box')} in {out}")
     if remark := found.remark():
         say(remark)
+    if remark := found.scores.remark():
+        say(remark)
     if skipped:
         say(f"{counted(len(skipped), 'photo')} could not be read or drawn on, see {out / 'skipped.json'}")
     if found.boxes:

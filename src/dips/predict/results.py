@@ -5,12 +5,13 @@ In: a folder that :mod:`dips.predict.folder` wrote. Out: records, one at a time,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dips.errors import ImageError, RunError
 from dips.formats.records import PredictionRecord, read_prediction
+from dips.predict.low_scores import LowScores
 from dips.predict.prediction import Prediction
 from dips.system.files import is_remote, named_so
 
@@ -31,9 +32,10 @@ class Found:
         photos, boxes: how many there are.
         empty: photos of the background class, which have no boxes.
         background: name of this class, where one has it.
+        scores: of the boxes.
 
     >>> found = Found()
-    >>> found.add("none", "none", 0)
+    >>> found.add("none", "none", [])
     >>> found.remark().split(". ")[0]
     "no photo shows an object: 1 of 1 is predicted as 'none'"
     """
@@ -42,11 +44,13 @@ class Found:
     boxes: int = 0
     empty: int = 0
     background: str = ""
+    scores: LowScores = field(default_factory=LowScores)
 
-    def add(self, label: str, background: str | None, boxes: int) -> None:
-        """Count a photo with its predicted class, the name of the background class, and its number of boxes."""
+    def add(self, label: str, background: str | None, scores: Sequence[float], name: str = "") -> None:
+        """Count a photo with its predicted class, the name of the background class, the scores of its boxes, and its name."""
         self.photos += 1
-        self.boxes += boxes
+        self.boxes += len(scores)
+        self.scores.add(scores, name)
         if label == background:
             self.empty += 1
             self.background = label

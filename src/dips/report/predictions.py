@@ -78,7 +78,7 @@ def prediction_section(folder: Path, *, photos: int = 300) -> PhotoSection:
         rows,
         ShownPhotos(**rule._asdict(), photos=shown),
         missing,
-        command=f"dips boxes {quoted(folder)} --threshold {{}} --out NEW",
+        command=f"dips boxes {quoted(folder)} {{}} --out NEW",
         review=f"dips view {quoted(folder)}",
     )
 
