@@ -179,7 +179,7 @@ def _adobe_place(words: _Words) -> tuple[float, float] | None:
         if match is None or match[4] not in letters:
             return None
         value = _degrees(tuple(part for part in match.groups()[:3] if part))
-        found.append(-value if value and match[4] in "SW" else value)
+        found.append(value if value is None or match[4] in "NE" else -value)
     return _place(*found)
 
 
@@ -187,7 +187,7 @@ def _place(latitude: float | None, longitude: float | None) -> tuple[float, floa
     """Return a place that may be true; (0, 0), far out on the sea, stands for none."""
     if latitude is None or longitude is None or abs(latitude) > 90 or abs(longitude) > 180 or not (latitude or longitude):
         return None
-    return round(latitude, 8), round(longitude, 8)
+    return round(latitude, 8) + 0.0, round(longitude, 8) + 0.0  # never -0.0
 
 
 def _altitude(fix: _Tags, words: _Words) -> tuple[float | None, Literal["sea level", "ellipsoid"] | None]:
@@ -211,7 +211,7 @@ def _signed(value: Any, reference: Any) -> tuple[float, bool] | None:
     metres, kind = _within(value, _LOWEST, _HIGHEST), _number(reference)
     if metres is None or kind not in (0, 1, 2, 3):
         return None
-    return (-abs(metres) if kind in (1, 3) else metres), kind >= 2
+    return (-abs(metres) if kind in (1, 3) else metres) + 0.0, kind >= 2
 
 
 def _heading(gps: _Tags, words: _Words) -> float | None:
