@@ -61,7 +61,16 @@ def test_prediction_needs_no_torch(
     tmp_path: Path, file: Path, networks: Networks, photos: Path, predict: Predict, description: Description
 ) -> None:
     made_of = without_torch(
-        MAIN, "predict", file, photos, "--out", tmp_path / "out", "--format", "json,overlays,masks,coco,csv", "--tile", "48"
+        MAIN,
+        "predict",
+        file,
+        photos,
+        "--out",
+        tmp_path / "out",
+        "--format",
+        "json,overlays,masks,coco,csv,camera-points",
+        "--tile",
+        "48",
     )
     assert made_of.returncode == 0, made_of.stderr
     assert "5 photos" in made_of.stdout

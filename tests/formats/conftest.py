@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from dips.data.camera import Camera
 from dips.data.images import encode_image
 from dips.formats import FORMATS
 from dips.formats.records import PredictionRecord
@@ -53,6 +54,26 @@ def items(make_prediction: MakePrediction) -> list[Item]:
         made.append((record, stem))
     assert len(made[0][0].boxes) > 2 and len(made[1][0].boxes) == 1 and not made[2][0].boxes
     return made
+
+
+CAMERA = Camera(
+    latitude=-31.55833333,
+    longitude=-64.5,
+    altitude=-410.25,
+    altitude_reference="sea level",
+    height=50.0,
+    heading=181.5,
+    pitch=-90.0,
+    taken_at="2026-05-01T13:14:15-03:00",
+)
+
+
+@pytest.fixture
+def drone_items(items: list[Item]) -> list[Item]:
+    """The same; the first photo says all about its camera, the second one when it was taken, the last one nothing."""
+    cameras = (CAMERA, Camera(taken_at="2026-05-01T13:14:16"))
+    said = [(replace(record, camera=camera), stem) for (record, stem), camera in zip(items, cameras, strict=False)]
+    return [*said, items[2]]
 
 
 def write(name: str, items: list[Item], folder: Path) -> Path:

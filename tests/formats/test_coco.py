@@ -10,7 +10,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from .conftest import CLASSES, Item, mask_of, write
+from .conftest import CAMERA, CLASSES, Item, mask_of, write
 
 # pycocotools' own, when it hands arrays to NumPy 2
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
@@ -46,3 +46,12 @@ def test_coco_of_nothing(tmp_path: Path) -> None:
     found = json.loads((write("coco", [], tmp_path) / "coco.json").read_text())
     assert found.pop("info") == {"description": "Predicted by DiPS"}
     assert found == {"licenses": [], "images": [], "categories": [], "annotations": []}
+
+
+def test_what_is_known_about_the_camera(drone_items: list[Item], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    coco = COCO(str(write("coco", drone_items, tmp_path) / "coco.json"))
+    first, second, last = coco.loadImgs(coco.getImgIds())
+    assert CAMERA.known().items() <= first.items() and first["camera_altitude"] == -410.25
+    assert second["taken_at"] == "2026-05-01T13:14:16" and "camera_latitude" not in second
+    assert set(last) == {"id", "file_name", "width", "height"}
+    capsys.readouterr()

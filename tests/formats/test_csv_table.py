@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from .conftest import CLASSES, Item, mask_of, write
+from dips.data.camera import CAMERA_COLUMNS, Camera
+
+from .conftest import CAMERA, CLASSES, Item, mask_of, write
 
 # pycocotools' own, when it hands arrays to NumPy 2
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
@@ -32,3 +34,17 @@ def test_a_name_is_no_formula(items: list[Item], tmp_path: Path, name: str) -> N
         row = next(csv.DictReader(file))
     assert row["photo"] == name.replace(name.lstrip("a;"), f"'{name.lstrip('a;')}") + ".jpg"
     assert row["label"] + ".jpg" == row["photo"]
+
+
+def test_what_is_known_about_the_camera(items: list[Item], drone_items: list[Item], tmp_path: Path) -> None:
+    with (write("csv", drone_items, tmp_path) / "boxes.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        record = next(record for record, _ in drone_items if record.name == row["photo"])
+        expected = (record.camera or Camera()).columns()
+        assert {name: row[name] for name in CAMERA_COLUMNS} == {
+            name: "" if value is None else str(value) for name, value in expected.items()
+        }
+    assert float(rows[0]["camera_longitude"]) == CAMERA.longitude and rows[-1]["taken_at"] == rows[-1]["score"] == ""
+    with (write("csv", items, tmp_path / "plain") / "boxes.csv").open(encoding="utf-8", newline="") as file:
+        assert next(csv.reader(file)) == list(rows[0]), "the columns are those of every folder"

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from dips.formats.labelstudio import brush
 
-from .conftest import CLASSES, Item, boxes_of, mask_of, write
+from .conftest import CAMERA, CLASSES, Item, boxes_of, mask_of, write
 
 # pycocotools' own, when it hands arrays to NumPy 2
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
@@ -86,3 +86,8 @@ def test_label_studios_own_reader(size: tuple[int, int]) -> None:
     own = pytest.importorskip("label_studio_sdk.converter.brush", reason="label-studio-sdk is not installed")
     mask = np.random.default_rng(0).random(size) < 0.5 if size[0] < 10 else np.indices(size).sum(0) % 700 < 300
     assert np.array_equal(np.asarray(own.decode_rle(brush(mask))).reshape(*size, 4)[..., 3] == 255, mask)
+
+
+def test_what_is_known_about_the_camera(drone_items: list[Item], tmp_path: Path) -> None:
+    tasks = json.loads((write("labelstudio", drone_items, tmp_path) / "labelstudio.json").read_text())
+    assert CAMERA.known().items() <= tasks[0]["data"].items() and set(tasks[2]["data"]) == {"image"}

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dips.data.camera import Camera
 from dips.errors import RunError
 from dips.formats.records import read_prediction, skipped_records
 from dips.predict.prediction import Prediction
@@ -34,7 +35,7 @@ def test_a_box_has_whole_corners_and_its_pixels(make_prediction: MakePrediction,
 
 
 def test_keys_of_a_newer_version_are_ignored(make_prediction: MakePrediction, tmp_path: Path) -> None:
-    path = write(tmp_path, make_prediction(), camera="Mavic 3")
+    path = write(tmp_path, make_prediction(), drone="Mavic 3")
     assert read_prediction(path) == make_prediction().record()
 
 
@@ -91,3 +92,15 @@ def test_numbers_that_no_prediction_has_are_damage(make_prediction: Any, changed
         (tmp_path / "a.json").write_text(json.dumps({**record, **damage}))
         with pytest.raises(RunError, match=r"a\.json is damaged .*; remove it and predict the photo again"):
             read_prediction(tmp_path / "a.json")
+
+
+def test_the_camera_of_a_photo_is_read_back(make_prediction: MakePrediction, tmp_path: Path) -> None:
+    camera = Camera(latitude=-33.5, longitude=151.25, taken_at="2026-05-01T13:14:15")
+    assert read_prediction(write(tmp_path, make_prediction(camera=camera))).camera == camera
+    assert "camera" not in json.loads(to_json(make_prediction().record())), "nothing known, no key, as before"
+
+
+@pytest.mark.parametrize("camera", [{"latitude": 100, "longitude": 1}, {"latitude": 1}, {"heading": "north"}, [], "Mavic 3"])
+def test_a_damaged_camera_is_named(make_prediction: MakePrediction, tmp_path: Path, camera: object) -> None:
+    with pytest.raises(RunError, match=r"a\.json is damaged .* predict the photo again"):
+        read_prediction(write(tmp_path, make_prediction(), camera=camera))

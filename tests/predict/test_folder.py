@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 
 import dips
+from dips.data.camera import Camera
 from dips.data.images import read_image
 from dips.errors import ConfigError, DataError, ImageError, RunError
 from dips.predict.folder import FORMATS, PredictionFolder, parse_formats
@@ -342,3 +344,35 @@ def test_what_a_kill_left_is_removed_everywhere(tmp_path: Path, make_photo: Make
         (out / name).touch()
     assert fill(plan([photo], out)).photos == 1
     assert files(out) == sorted([*expected(".a.b2345678"), *notes])
+
+
+def test_other_boxes_are_of_the_same_camera(tmp_path: Path, make_photo: MakePhoto) -> None:
+    """Every file says the same about it, also what ``dips boxes`` makes of it later."""
+    places = {f"{number}.jpg": Camera(latitude=10.5 + number, longitude=-3.0, heading=90.0) for number in range(2)}
+    photos = [make_photo(tmp_path / "p" / name) for name in (*places, "nowhere.jpg")]
+
+    def placed(paths: Iterable[Path], skipped: Callable[[Path, str], None]) -> Iterator[Prediction]:
+        return (replace(prediction, camera=places.get(prediction.path.name)) for prediction in predict(paths, skipped))
+
+    kinds = parse_formats("coco,csv,labelstudio,camera-points")
+    fill(plan(photos, tmp_path / "out", kinds), placed)
+    again = PredictionFolder.from_finished(tmp_path / "out", tmp_path / "again", formats=kinds, made_with={})
+    for prediction in predict_again(tmp_path / "out", [again.stems[path] for path in again.begin()], threshold=0.9):
+        again.write(prediction)
+    again.finish()
+    for folder in (tmp_path / "out", tmp_path / "again"):
+        records = json.loads((folder / "predictions.json").read_text())["predictions"]
+        images = json.loads((folder / "coco.json").read_text())["images"]
+        points = json.loads((folder / "camera-points.geojson").read_text())["features"]
+        with (folder / "boxes.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        for record, image, point, row in zip(records, images, points, rows, strict=True):
+            place = places.get(record["name"])
+            if place is None:
+                assert "camera" not in record and "camera_latitude" not in image and row["camera_latitude"] == ""
+                assert point["geometry"] is None
+                continue
+            assert record["camera"] == {"latitude": place.latitude, "longitude": -3.0, "heading": 90.0}
+            assert image["camera_latitude"] == float(row["camera_latitude"]) == place.latitude
+            assert point["geometry"]["coordinates"] == [-3.0, place.latitude]
+            assert image["file_name"] == point["properties"]["photo"] == row["photo"] == record["name"]

@@ -10,10 +10,11 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from torch import Tensor, nn
 
 from dips.config import PredictConfig
+from dips.data.camera import Camera
 from dips.data.depth import Depth
 from dips.data.images import read_image
 from dips.errors import ConfigError, RunError, WeightsError
@@ -22,6 +23,7 @@ from dips.models.frozen import FrozenNetworks
 from dips.models.linear_map import LinearMap
 from dips.models.localizer import Localizer
 from dips.models.networks import TEMPER, Networks
+from dips.predict.inputs import gather_photos
 from dips.predict.prediction import Prediction
 from dips.predict.predictor import Predictor
 from dips.types import Answer, Answerer, PhotoBatch
@@ -409,3 +411,38 @@ def test_photos_much_larger_than_those_of_the_training_are_told_once(
     config = dataclasses.replace(CONFIG, tile=tile)
     Predictor(networks, config=config, classes=("owl",), background=None, photo_side=83).for_photos(paths)
     assert ("--tile auto" in capsys.readouterr().err) == told
+
+
+def geotag() -> Image.Exif:
+    exif = Image.Exif()
+    gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
+    gps.update({1: "S", 2: (31.0, 33.0, 30.0), 3: "W", 4: (64.0, 30.0, 0.0)})
+    exif[ExifTags.IFD.GPSInfo] = gps
+    return exif
+
+
+@pytest.mark.parametrize("tile", [0, 64])
+def test_where_a_photo_was_taken(tmp_path: Path, make_photo: MakePhoto, tile: int) -> None:
+    """Files, bytes and pictures of Pillow say it, arrays do not."""
+    path = make_photo(tmp_path / "a.jpg", (160, 120), exif=geotag())
+    made, place = predictor(tile=tile), Camera(latitude=-31.55833333, longitude=-64.5)
+    with Image.open(path) as image:
+        given: list[Any] = [path, path.read_bytes(), image, read_image(path), make_photo(tmp_path / "b.jpg", (160, 120))]
+        found = list(made.photos(gather_photos(given, is_told=True), lambda *_: None))
+    assert [prediction.camera for prediction in found] == [place, place, place, None, None]
+    assert found[0].record().camera == made.photo(path).record().camera == place
+    assert not found[4].record().camera
+
+
+def test_a_photo_is_opened_once(tmp_path: Path, make_photo: MakePhoto, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_photo(tmp_path / "a.jpg", exif=geotag())
+    opened: list[str] = []
+    real = Path.open
+
+    def count(self: Path, *args: Any, **kwargs: Any) -> Any:
+        opened.append(self.name)
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", count)
+    (found,) = predict(predictor(), path)
+    assert found.camera is not None and opened == ["a.jpg"]

@@ -16,6 +16,7 @@ import pytest
 from msgspec import structs
 from PIL import Image
 
+from dips.data.camera import Camera
 from dips.data.images import ByteImage, read_image
 from dips.errors import DataError, RunError
 from dips.formats.records import PredictionRecord
@@ -413,3 +414,15 @@ def test_files_that_are_left_out_are_told_once(
     said = capsys.readouterr().err
     assert [frame.name for frame, _ in frames] == ["1.jpg"] and len(polls) > 2
     assert said.count("1 file is left out; 2.heic: ") == 1 and said.count("late: 1 file is left out; 3.dng: ") == 1
+
+
+def test_photos_that_arrive_say_where_they_were_taken(tmp_path: Path) -> None:
+    Image.new("RGB", (20, 10)).save(tmp_path / "a.png")
+    place = Camera(latitude=10.5, longitude=-3.0)
+    out = tmp_path / "out" / "boxes.json"
+    journal = FrameJournal(out, {})
+    watched = watch_folder(tmp_path, lambda path: replace(look(path), camera=place), idle=0, skipped=lambda *_: None)
+    list(write_stream(watched, journal, model="m"))
+    journal.finish(source="in", fps=None)
+    (frame,) = json.loads(out.read_text())["frames"]
+    assert frame["camera"] == {"latitude": 10.5, "longitude": -3.0}

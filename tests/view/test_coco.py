@@ -16,6 +16,7 @@ from dips.errors import RunError
 from dips.predict.results import REVIEWED
 from dips.scoremaps.rle import decode
 from dips.view.coco import Writer, write_reviewed
+from dips.view.predictions import read_predictions
 from dips.view.review import Review
 
 FIRST = {"box": [20, 20, 60, 70], "label": "tower", "of": 0, "accepted": True}
@@ -160,3 +161,15 @@ def test_a_file_that_cannot_be_written_is_told_and_the_review_goes_on(
     path.rmdir()
     writer.close()
     assert path.is_file()
+
+
+def test_a_reviewed_photo_still_says_where_it_was_taken(predicted: Path) -> None:
+    file = predicted / "json" / "a.json"
+    record = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps({**record, "camera": {"latitude": 10.5, "longitude": -3.0}}), encoding="utf-8")
+    review = Review(read_predictions(predicted))
+    review.change(0, {"reviewed": True, "boxes": [FIRST]})
+    review.change(1, {"reviewed": True, "boxes": []})
+    first, second = reviewed(review)["images"]
+    assert (first["camera_latitude"], first["camera_longitude"]) == (10.5, -3.0) and "camera_latitude" not in second
+    review.close()

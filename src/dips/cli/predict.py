@@ -40,7 +40,7 @@ def predict(
             name="--format",
             help="What to write, separated by commas: json (always written), overlays (the photos with boxes and outlines of "
             "the masks drawn in), heatmaps (the same over the colours of the score map), masks (PNG, 255 on objects), coco, "
-            "yolo, yolo-seg, voc, labelstudio, geojson, csv.",
+            "yolo, yolo-seg, voc, labelstudio, geojson, csv, camera-points (where the photos were taken, on the globe).",
         ),
     ] = "json,overlays",
     mode: Mode = None,

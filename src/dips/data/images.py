@@ -43,6 +43,7 @@ __all__ = [
     "is_plain",
     "median_side",
     "picture_pixels",
+    "read_bytes",
     "read_image",
     "read_image_bytes",
     "read_scaled",
@@ -81,12 +82,20 @@ def read_scaled(path: str | Path, scale: Scale | None, *, max_side: int | None =
 
 def read_shown(path: str | Path, *, max_side: int | None = None, depth: Depth = _AUTO) -> tuple[ByteImage, Shown | None]:
     """Read a photo as :func:`read_image` does; also say how it was brought to 8 bits, None if it had no more."""
+    return read_image_bytes(read_bytes(path), path, max_side=max_side, depth=depth)
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """Read the file of a photo.
+
+    Raises:
+        ImageError: it is missing, or cannot be read.
+    """
     try:
         with open_file(path) as file:
-            data = file.read()
+            return file.read()
     except OSError as error:
         raise unreadable(path, error) from error
-    return read_image_bytes(data, path, max_side=max_side, depth=depth)
 
 
 def read_image_bytes(

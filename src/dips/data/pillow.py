@@ -33,6 +33,7 @@ __all__ = [
     "open_file",
     "open_image",
     "orientation_of",
+    "png_chunks",
     "require_pixels",
     "tiff_tags",
     "unreadable",
@@ -124,14 +125,18 @@ def orientation_of(image: Image.Image, file: IO[bytes] | None = None) -> int:
 def _png_has_exif(file: IO[bytes]) -> bool:
     position = file.tell()
     try:
-        file.seek(8)
-        while len(head := file.read(8)) == 8:
-            if head[4:] in (b"eXIf", b"zTXt", b"iTXt", b"tEXt"):
-                return True
-            file.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
-        return False
+        return any(kind in (b"eXIf", b"zTXt", b"iTXt", b"tEXt") for kind, _ in png_chunks(file))
     finally:
         file.seek(position)
+
+
+def png_chunks(file: IO[bytes]) -> Iterator[tuple[bytes, int]]:
+    """Go through a PNG: the kind and size of each chunk, while ``file`` stands before its content."""
+    file.seek(8)
+    while len(head := file.read(8)) == 8:
+        start, size = file.tell(), int.from_bytes(head[:4], "big")
+        yield head[4:], size
+        file.seek(start + size + 4)
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dips.formats.base import Add, Format
+from dips.formats.camera_points import camera_points_writer
 from dips.formats.coco import coco_writer
 from dips.formats.csv_table import csv_writer
 from dips.formats.geojson import geojson_writer
@@ -24,5 +25,6 @@ FORMATS: Mapping[str, Format] = {
     "labelstudio": labelstudio_writer,
     "geojson": geojson_writer,
     "csv": csv_writer,
+    "camera-points": camera_points_writer,
 }
 """By the name that ``--format`` takes."""

@@ -10,6 +10,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, Any
 
+from dips.data.camera import Camera
 from dips.formats.base import Add, JsonArray, SharedClasses
 from dips.formats.records import MaskRecord, PredictionRecord
 from dips.scoremaps.rle import area
@@ -41,9 +42,10 @@ class CocoFile:
         self._images, self._annotations = JsonArray(file), JsonArray(waiting)
         self._count = 0
 
-    def image(self, number: int, name: str, *, width: int, height: int) -> None:
-        """List the photo with the id ``number``."""
-        self._images.add({"id": number, "file_name": name, "width": width, "height": height})
+    def image(self, number: int, name: str, *, width: int, height: int, camera: Camera | None = None) -> None:
+        """List the photo with the id ``number``, and what is known about its camera under the names of CAMERA_COLUMNS."""
+        known = {} if camera is None else camera.known()
+        self._images.add({"id": number, "file_name": name, "width": width, "height": height, **known})
 
     def annotation(
         self, image: int, label: str, box: Sequence[float], mask: MaskRecord | None, more: Mapping[str, Any]
@@ -108,7 +110,7 @@ def coco_writer(folder: Path) -> Iterator[Add]:
             count += 1
             classes.add(record)
             coco.classes = classes.names
-            coco.image(count, record.name, width=record.width, height=record.height)
+            coco.image(count, record.name, width=record.width, height=record.height, camera=record.camera or None)
             for entry in record.boxes:
                 coco.annotation(count, record.label, entry.box, entry.mask, {"score": entry.score})
 

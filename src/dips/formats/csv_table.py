@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dips.data.camera import CAMERA_COLUMNS, Camera
 from dips.formats.base import Add
 from dips.formats.records import PredictionRecord
 from dips.scoremaps.rle import area
@@ -16,11 +17,14 @@ from dips.system.spreadsheet import as_cell
 __all__ = ["csv_writer"]
 
 _COLUMNS = ("photo", "width", "height", "label", "label_score", "x0", "y0", "x1", "y1", "score", "mask_pixels")
+_BOX_COLUMNS = 6
 
 
 @contextmanager
 def csv_writer(folder: Path) -> Iterator[Add]:
     """Write ``boxes.csv``; a photo without boxes has one line, whose columns of the box are empty.
+
+    The last columns, :data:`~dips.data.camera.CAMERA_COLUMNS`, are always there, and empty where nothing is known.
 
     Names that a spreadsheet would compute have an apostrophe before them, see :func:`dips.system.spreadsheet.as_cell`.
 
@@ -29,13 +33,15 @@ def csv_writer(folder: Path) -> Iterator[Add]:
     """
     with atomic_file(folder / "boxes.csv") as file:
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(_COLUMNS)
+        rows.writerow([*_COLUMNS, *CAMERA_COLUMNS])
 
         def add(record: PredictionRecord, stem: str) -> None:
             photo = [as_cell(record.name), record.width, record.height, as_cell(record.label), record.label_score]
+            values = (record.camera or Camera()).columns().values()
+            camera = [as_cell(value) if isinstance(value, str) else value for value in values]
             for entry in record.boxes:
-                rows.writerow([*photo, *entry.box, entry.score, area(entry.mask.counts)])
+                rows.writerow([*photo, *entry.box, entry.score, area(entry.mask.counts), *camera])
             if not record.boxes:
-                rows.writerow([*photo, *[""] * 6])
+                rows.writerow([*photo, *[""] * _BOX_COLUMNS, *camera])
 
         yield add

@@ -12,6 +12,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 from numpy.typing import NDArray
 
+from dips.data.camera import Camera
 from dips.formats.base import Add, JsonArray, SharedClasses, xml_text
 from dips.formats.records import BoxRecord, PredictionRecord
 from dips.scoremaps.rle import run_lengths
@@ -60,7 +61,8 @@ def _task(record: PredictionRecord) -> dict[str, Any]:
         "score": max((entry.score for entry in record.boxes), default=record.label_score),
         "result": [part for index, entry in enumerate(record.boxes) for part in _results(record, entry, index)],
     }
-    return {"data": {"image": f"/data/local-files/?d={quote(address)}"}, "predictions": [prediction]}
+    known = (record.camera or Camera()).known()
+    return {"data": {"image": f"/data/local-files/?d={quote(address)}", **known}, "predictions": [prediction]}
 
 
 def _results(record: PredictionRecord, entry: BoxRecord, index: int) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from dips.data.camera import Camera
 from dips.scoremaps.rle import decode
 from dips.system.files import as_text
 from dips.system.records import Record, read_record
@@ -100,6 +101,7 @@ class PredictionRecord(Record, frozen=True, kw_only=True):
         model: what tells the model from others, "" if that is not known.
         time: seconds from the video's beginning; only frames of videos have it.
         scale: which values were black and white; only photos of more than 8 bits have it.
+        camera: where the photo was taken, when and in which direction; only photos that say something about it have it.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -120,6 +122,7 @@ class PredictionRecord(Record, frozen=True, kw_only=True):
     model: str
     time: float | msgspec.UnsetType = msgspec.UNSET
     scale: tuple[float, float] | msgspec.UnsetType = msgspec.UNSET
+    camera: Camera | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.height < 1 or self.width * self.height > _MAX_PIXELS:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from dips.data.camera import Camera, camera_of, read_camera
 from dips.data.depth import Depth, Shown
 from dips.data.images import ByteImage, image_size, picture_pixels, read_image_bytes
 from dips.data.photo_files import each_photo
@@ -38,6 +39,7 @@ class Picture:
         path: its name; no file is called so.
         size: returns width and height in pixels, EXIF rotation applied.
         read: what :func:`~dips.data.images.read_shown` returns; the arguments are ``max_side`` and ``depth``.
+        camera: returns where and when it was taken, if it says so.
 
     >>> picture = Picture.of(Path("picture-0"), np.zeros((48, 64, 3), np.uint8))
     >>> picture.size(), picture.read(None, Depth())[0].shape
@@ -47,6 +49,7 @@ class Picture:
     path: Path
     size: Callable[[], tuple[int, int]]
     read: Callable[[int | None, Depth], tuple[ByteImage, Shown | None]]
+    camera: Callable[[], Camera | None] = lambda: None
 
     @staticmethod
     def of(path: Path, photo: Any) -> Picture:
@@ -59,11 +62,17 @@ class Picture:
             pixels = _checked(photo, path)
             return Picture(path, lambda: (pixels.shape[1], pixels.shape[0]), lambda max_side, depth: (pixels, None))
         if isinstance(photo, Image.Image):
-            return Picture(path, partial(upright_size, photo), lambda max_side, depth: picture_pixels(photo, path, depth))
+            size = partial(upright_size, photo)
+            return Picture(path, size, lambda max_side, depth: picture_pixels(photo, path, depth), partial(camera_of, photo))
         if isinstance(photo, bytes | bytearray | memoryview):
             data = bytes(photo)
             size = partial(image_size, path, data)
-            return Picture(path, size, lambda max_side, depth: read_image_bytes(data, path, max_side=max_side, depth=depth))
+            return Picture(
+                path,
+                size,
+                lambda max_side, depth: read_image_bytes(data, path, max_side=max_side, depth=depth),
+                partial(read_camera, data),
+            )
         hint = "; give its content, .read()" if hasattr(photo, "read") else ""
         raise DataError(
             f"{path} is of the type {type(photo).__name__}, not a photo{hint}: predict takes paths of photos and folders, "

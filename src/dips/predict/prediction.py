@@ -16,6 +16,7 @@ import numpy as np
 from msgspec import UNSET
 from numpy.typing import ArrayLike, NDArray
 
+from dips.data.camera import Camera
 from dips.data.depth import Depth, Scale
 from dips.data.images import ByteImage, decode_image, encode_image, fitted_size, read_scaled, resize_image
 from dips.errors import DataError, ImageError, RunError
@@ -60,6 +61,7 @@ class Prediction:
         max_boxes: largest number of boxes.
         background: name of the class without object, if there is one.
         scale: which values of the photo were black and white, if it has more than 8 bits.
+        camera: where and when the photo was taken, if it says so.
 
     >>> score_map = np.zeros((60, 80), np.float32)
     >>> score_map[10:30, 20:60] = 0.9
@@ -87,6 +89,7 @@ class Prediction:
     max_boxes: int = 100
     background: str | None = None
     scale: Scale | None = None
+    camera: Camera | None = None
 
     @classmethod
     def from_map(
@@ -99,6 +102,7 @@ class Prediction:
         probabilities: FloatArray,
         background: str | None = None,
         scale: Scale | None = None,
+        camera: Camera | None = None,
     ) -> Prediction:
         """Make a prediction whose objects are still to be found, see :meth:`with_objects`.
 
@@ -110,6 +114,7 @@ class Prediction:
             probabilities: ``(C,)``, of every class; the highest is the label.
             background: name of the class without object.
             scale: which values of the photo were black and white, if it has more than 8 bits.
+            camera: where and when the photo was taken, if it says so.
         """
         label = int(probabilities.argmax())
         return cls(
@@ -125,6 +130,7 @@ class Prediction:
             regions=np.zeros((1, 1), np.uint16),
             background=background,
             scale=scale,
+            camera=camera,
         )
 
     @property
@@ -215,6 +221,7 @@ class Prediction:
             max_boxes=self.max_boxes,
             model=model,
             scale=UNSET if self.scale is None else self.scale,
+            camera=UNSET if self.camera is None else self.camera,
         )
 
     def _counts(self, index: int) -> str:
@@ -245,6 +252,7 @@ class Prediction:
                 probabilities=np.array(scores, np.float32),
                 background=record.background,
                 scale=record.scale or None,
+                camera=record.camera or None,
             ),
             label=record.label,
             label_score=record.label_score,

@@ -17,8 +17,9 @@ from typing import NamedTuple
 import numpy as np
 
 from dips.config import PredictConfig
+from dips.data.camera import Camera, read_camera
 from dips.data.depth import Depth, Scale, Shown, scale_words
-from dips.data.images import ByteImage, image_size, median_side, read_shown, resize_image
+from dips.data.images import ByteImage, image_size, median_side, read_bytes, read_image_bytes, resize_image
 from dips.data.scale import depth_of
 from dips.data.split import spread
 from dips.data.windows import PhotoWindows, open_photo
@@ -48,6 +49,7 @@ class _View(NamedTuple):
     size: tuple[int, int]
     square: ByteImage
     scale: Scale | None
+    camera: Camera | None
     opened: Callable[[], AbstractContextManager[PhotoWindows]]
 
 
@@ -151,13 +153,16 @@ class Predictor:
         if isinstance(photo, Picture):
             path, size, opened = photo.path, photo.size(), partial(_windows, photo)
             pixels, shown = photo.read(self.networks.side, self.depth)
+            camera = photo.camera()
         else:
-            pixels, shown = read_shown(photo, max_side=self.networks.side, depth=self.depth)
-            path, size, opened = photo, image_size(photo), partial(open_photo, photo)
+            data = read_bytes(photo)
+            pixels, shown = read_image_bytes(data, photo, max_side=self.networks.side, depth=self.depth)
+            path, size, opened = photo, image_size(photo, data), partial(open_photo, photo)
+            camera = read_camera(data)
         if shown is not None:
             self._tell(path, shown)
         scale = None if shown is None else shown.scale
-        return _View(path, size, self._square(pixels), scale, partial(opened, scale))
+        return _View(path, size, self._square(pixels), scale, camera, partial(opened, scale))
 
     def _tell(self, path: Path, shown: Shown) -> None:
         """Say once that photos are not shown with the scale of the training photos."""
@@ -199,7 +204,7 @@ class Predictor:
         """Predict a photo from the answer about the whole, and from its tiles, where it has any."""
         tiles = Tiles.plan(view.size, self.tile, self.config.tile_overlap) if self.tile else ()
         if len(tiles) < 2:
-            return self.make_prediction(view.path, view.size, whole, probabilities, scale=view.scale)
+            return self.make_prediction(view.path, view.size, whole, probabilities, scale=view.scale, camera=view.camera)
         assert isinstance(tiles, Tiles)
         blend, classes = Blend(tiles, len(whole)), ClassVote(whole, probabilities, self.background)
         with view.opened() as photo:
@@ -211,7 +216,7 @@ class Predictor:
                     classes.add(score_map, tile_probabilities)
         fraction = tiles.tile[0] * tiles.tile[1] / (view.size[0] * view.size[1])
         maps, scores = blend.with_whole(whole), classes.probabilities()
-        return self.make_prediction(view.path, view.size, maps, scores, fraction, scale=view.scale)
+        return self.make_prediction(view.path, view.size, maps, scores, fraction, scale=view.scale, camera=view.camera)
 
     def make_prediction(
         self,
@@ -222,6 +227,7 @@ class Predictor:
         fraction: float = 1.0,
         *,
         scale: Scale | None = None,
+        camera: Camera | None = None,
     ) -> Prediction:
         """Make a prediction of a score map.
 
@@ -232,6 +238,7 @@ class Predictor:
             probabilities: ``(C,)``, of every class.
             fraction: of the photo's area, that ``predict.min_area`` is relative to: a tile's, or 1.
             scale: which values were black and white, if the photo has more than 8 bits.
+            camera: where and when it was taken, if it says so.
 
         Raises:
             ConfigError: no threshold was chosen.
@@ -246,6 +253,7 @@ class Predictor:
             probabilities=probabilities,
             background=None if self.background is None else self.classes[self.background],
             scale=scale,
+            camera=camera,
         )
         return prediction.with_objects(
             threshold=self.config.threshold,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dips.data.camera import Camera
 from dips.data.photo_files import SUFFIXES, is_photo
 from dips.errors import ImageError, RunError
 from dips.formats.records import MaskRecord, PredictionRecord, read_prediction
@@ -38,6 +39,7 @@ class Photo:
         label_score: its probability.
         boxes: the predicted boxes, best first.
         scale: which values were black and white, if the photo has more than 8 bits.
+        camera: where and when it was taken, if it says so.
 
     >>> Photo("a.jpg", Path("a.jpg"), Path("a.json"), 80, 60, "mast", 0.9, (PredictedBox((10, 20, 30, 40), 0.8),)).label
     'mast'
@@ -52,6 +54,7 @@ class Photo:
     label_score: float
     boxes: tuple[PredictedBox, ...]
     scale: tuple[float, float] | None = None
+    camera: Camera | None = None
 
     def locate(self, folder: Path) -> Path:
         """Return where the photo is now, see :func:`dips.predict.results.locate`.
@@ -133,6 +136,7 @@ def _photo(file: Path, record: PredictionRecord) -> Photo:
         label_score=record.label_score,
         boxes=tuple(PredictedBox(entry.box, entry.score) for entry in record.boxes),
         scale=record.scale or None,
+        camera=record.camera or None,
     )
 
 

@@ -1,0 +1,63 @@
+"""GeoJSON on the globe: a point per photo, where its camera was; the objects are somewhere in front of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dips.data.camera import Camera
+from dips.formats.base import Add, JsonArray
+from dips.formats.records import PredictionRecord
+from dips.system.console import counted, log
+from dips.system.files import atomic_file
+from dips.system.records import to_json
+
+__all__ = ["camera_points_writer"]
+
+_HEAD = {"type": "FeatureCollection", "name": "camera-points", "description": "where the camera was, not the objects"}
+
+
+@contextmanager
+def camera_points_writer(folder: Path) -> Iterator[Add]:
+    """Write ``camera-points.geojson``: longitude and latitude of each photo's camera, WGS84, and what the photo shows.
+
+    A photo that does not say where it was taken has no geometry. The altitude is a property alone: the third coordinate of
+    GeoJSON counts from the ellipsoid, which that of most cameras does not.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    count = placed = 0
+    with atomic_file(folder / "camera-points.geojson") as file:
+        file.write(to_json(_HEAD)[:-1] + ', "features": [')
+        features = JsonArray(file)
+
+        def add(record: PredictionRecord, stem: str) -> None:
+            nonlocal count, placed
+            feature = _feature(record)
+            count, placed = count + 1, placed + (feature["geometry"] is not None)
+            features.add(feature)
+
+        yield add
+        file.write("\n]}\n")
+    if placed < count:
+        log(f"camera-points: {count - placed} of {counted(count, 'photo')} do not say where they were taken and have no point")
+
+
+def _feature(record: PredictionRecord) -> dict[str, Any]:
+    camera = record.camera or Camera()
+    is_placed = camera.longitude is not None
+    return {
+        "type": "Feature",
+        "geometry": {"type": "Point", "coordinates": [camera.longitude, camera.latitude]} if is_placed else None,
+        "properties": {
+            "photo": record.name,
+            "label": record.label,
+            "label_score": record.label_score,
+            "boxes": len(record.boxes),
+            "score": record.boxes[0].score if record.boxes else None,
+            **camera.columns(),
+        },
+    }
