@@ -48,6 +48,17 @@ def test_a_review_that_is_not_in_the_boxes_is_told(predicted: Path, tmp_path: Pa
     assert "is not in these boxes" in line and line.endswith(str(reviewed / "reviewed.coco.json"))
 
 
+def test_photos_that_were_moved(tiny: Tiny, predicted: Path, tmp_path: Path, dips: Dips) -> None:
+    shutil.copytree(tiny.data / "test", tmp_path / "now")
+    said = dips("boxes", predicted, "--out", tmp_path / "new", "--photos-dir", tmp_path / "now", "--format", "overlays")
+    assert said.code == 0, said.err
+    assert all(str(record["path"]).startswith((tmp_path / "now").as_posix()) for record in records(tmp_path / "new"))
+    for command in (["boxes", predicted, "--out", tmp_path / "no"], ["report", predicted], ["view", predicted, "--no-open"]):
+        said = dips(*command, "--photos-dir", tmp_path / "new")
+        assert said.code == 2 and f"--photos-dir {tmp_path / 'new'} holds none of the 6 photos" in said.err
+    assert not (tmp_path / "no").exists() and not (predicted / "report.html").exists()
+
+
 def test_another_threshold_is_what_the_model_would_say(tiny: Tiny, predicted: Path, tmp_path: Path, dips: Dips) -> None:
     said = dips("boxes", predicted, "--out", tmp_path / "new", "--threshold", "0.8", "--min-area", "0", "--format", "json")
     assert said.code == 0, said.err

@@ -118,7 +118,23 @@ def test_photos_that_cannot_be_found_are_counted_at_the_start(
     (line,) = (line for line in capsys.readouterr().err.splitlines() if "warning" in line)
     assert ("none of 4 photos found" if len(gone) == 4 else f"{len(gone)} of 4 photos not found") in line
     assert f"photos/{gone[0]} does not exist" in line.replace(os.sep, "/")
-    assert ("call dips from the folder" if relative else "move it back") in line and "predict the photos again" in line
+    assert ("call dips from the folder" in line) == relative and line.endswith(
+        "give --photos-dir the folder in which the photos are now"
+    )
+
+
+@pytest.mark.parametrize("gone", [[], ["a.jpg"]])
+def test_photos_that_were_moved_are_found_where_they_are_said_to_be(
+    predicted: Path, tmp_path: Path, ends_at_once: None, capsys: pytest.CaptureFixture[str], gone: list[str]
+) -> None:
+    now = (predicted.parent / "photos").rename(tmp_path / "other place")
+    for name in gone:
+        (now / name).unlink()
+    serve(None, predicted, open_browser=False, photos_dir=now)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert ["1 of 4 photos not found" in line and str(now / "a.jpg") in line for line in lines] == [True] * len(gone)
+    with pytest.raises(RunError, match=r"--photos-dir .*sub holds none of the 4 photos of .*'[^']+' lies now"):
+        serve(None, predicted, open_browser=False, photos_dir=now / "sub")
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from dips.cli.messages import filled
-from dips.cli.options import MaxBoxes, MinArea, MinScore, Threshold, require_fractions, require_max_boxes
+from dips.cli.options import MaxBoxes, MinArea, MinScore, PhotosDir, Threshold, require_fractions, require_max_boxes
 
 __all__ = ["boxes"]
 
@@ -26,6 +26,7 @@ def boxes(
     min_area: MinArea = None,
     max_boxes: MaxBoxes = None,
     formats: Annotated[str, Parameter(name="--format", help="As for 'dips predict'.")] = "json,overlays",
+    photos_dir: PhotosDir = None,
 ) -> int:
     """Find boxes again in stored score maps, with another threshold, area, score or number of boxes; no network runs.
 
@@ -41,10 +42,20 @@ def boxes(
     require_fractions(threshold=threshold, min_area=min_area, min_score=min_score)
     require_max_boxes(max_boxes)
     settings = [f"threshold={threshold}", f"min_area={min_area}", f"min_score={min_score}", f"max_boxes={max_boxes}"]
-    folder = PredictionFolder.from_finished(predictions, out, formats=parse_formats(formats), made_with={"settings": settings})
+    folder = PredictionFolder.from_finished(
+        predictions, out, formats=parse_formats(formats), made_with={"settings": settings}, photos_dir=photos_dir
+    )
     todo = folder.begin()
     stems = (folder.stems[path] for path in todo)
-    again = predict_again(predictions, stems, threshold=threshold, min_area=min_area, min_score=min_score, max_boxes=max_boxes)
+    again = predict_again(
+        predictions,
+        stems,
+        threshold=threshold,
+        min_area=min_area,
+        min_score=min_score,
+        max_boxes=max_boxes,
+        photos_dir=photos_dir,
+    )
     for prediction in track(again, "predict", total=len(todo)):
         folder.write(prediction)
     if (predictions / JOURNAL).is_file():

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from dips.cli.options import PhotosDir
 from dips.system.console import counted, say
 
 __all__ = ["view"]
@@ -19,6 +20,7 @@ def view(
     *,
     port: Annotated[int, Parameter(help="Port on this computer; 0: any free one.")] = 0,
     show: Annotated[bool, Parameter(name="--open", negative="--no-open", help="Open it in the browser.")] = True,
+    photos_dir: PhotosDir = None,
 ) -> int:
     """Review predictions in the browser: accept, delete, adjust and draw boxes. Only reachable from this computer.
 
@@ -27,7 +29,7 @@ def view(
     from dips.data.listing import some
     from dips.view import serve
 
-    summary = serve(run if predictions else None, predictions or run, port=port, open_browser=show)
+    summary = serve(run if predictions else None, predictions or run, port=port, open_browser=show, photos_dir=photos_dir)
     say(f"{summary.photos} of {counted(summary.of, 'photo')} reviewed, {counted(summary.boxes, 'box')} in {summary.path}")
     if summary.unfinished:
         count = counted(len(summary.unfinished), "photo", "was")

@@ -113,20 +113,24 @@ class PredictionFolder:
         return PredictionFolder(claim, texts_of(names), folder, stems_of(names), formats, None, left_out)
 
     @staticmethod
-    def from_finished(source: Path, out: Path, *, formats: tuple[str, ...], made_with: Mapping[str, Any]) -> PredictionFolder:
+    def from_finished(
+        source: Path, out: Path, *, formats: tuple[str, ...], made_with: Mapping[str, Any], photos_dir: Path | None = None
+    ) -> PredictionFolder:
         """Plan a folder for the photos of a finished one, from what that one holds; writes nothing.
 
         Args:
             source: a folder that was filled.
             made_with: settings, as JSON.
+            photos_dir: where the photos lie now, see :func:`dips.predict.results.moved`.
 
         Raises:
-            RunError: ``source`` is not such a folder, is unfinished or damaged, or ``out`` exists as for :meth:`plan`.
+            RunError: ``source`` is not such a folder, is unfinished or damaged, its photos are not in ``photos_dir``, or
+                ``out`` exists as for :meth:`plan`.
         """
         names: dict[Path, str] = {}
         stems: dict[Path, str] = {}
         folder = model = ""
-        for file, record in read_records(source):
+        for file, record in read_records(source, photos_dir):
             path = Path(record.path)
             names[path] = record.name
             stems[path] = file.relative_to(source / "json").as_posix().removesuffix(".json")

@@ -93,15 +93,19 @@ class Predictions:
         return tuple(name for name in self.classes if name != self.background)
 
 
-def read_predictions(folder: Path) -> Predictions:
+def read_predictions(folder: Path, photos_dir: Path | None = None) -> Predictions:
     """Read the folder that ``dips predict --out`` wrote.
 
+    Args:
+        photos_dir: where the photos lie now, see :func:`dips.predict.results.moved`.
+
     Raises:
-        RunError: it is none, is unfinished or damaged, or its photos were predicted with different classes.
+        RunError: it is none, is unfinished or damaged, its photos were predicted with different classes, or are not in
+            ``photos_dir``.
     """
     photos: list[Photo] = []
     shared: tuple[tuple[str, ...], str | None, str] | None = None
-    for file, record in read_records(folder):
+    for file, record in read_records(folder, photos_dir):
         own = (tuple(record.class_scores), record.background, record.model)
         shared = shared or own
         if own != shared:
