@@ -89,6 +89,9 @@ def filled(found: Found, skipped: Sequence[Problem], out: Path, problems: Proble
     """
     problems.add(skipped)
     say(f"{counted(found.photos, 'photo')}, {counted(found.boxes, 'box')} in {out}")
+    if found.reviewed:
+        others = "the others are as predicted" if found.reviewed < found.photos else "no photo is as predicted"
+        say(f"reviewed: {counted(found.reviewed, 'photo')} with {counted(found.reviewed_boxes, 'box')}; {others}")
     if remark := found.remark():
         say(remark)
     if skipped:

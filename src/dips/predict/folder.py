@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +46,7 @@ _LABELS = {
     "settings": "other settings",
     "formats": "another --format",
     "photos": "other photos",
+    "review": "another review",
 }
 _FILES = ("predictions.json", "skipped.json", "coco.json", "boxes.csv", "labelstudio.json", "labelstudio.xml")
 _SUFFIXES = {"json": ".json", "overlays": ".jpg", "heatmaps": ".jpg", "maps": ".png", "masks": ".png"}
@@ -114,7 +115,13 @@ class PredictionFolder:
 
     @staticmethod
     def from_finished(
-        source: Path, out: Path, *, formats: tuple[str, ...], made_with: Mapping[str, Any], photos_dir: Path | None = None
+        source: Path,
+        out: Path,
+        *,
+        formats: tuple[str, ...],
+        made_with: Mapping[str, Any],
+        photos_dir: Path | None = None,
+        only: Container[str] | None = None,
     ) -> PredictionFolder:
         """Plan a folder for the photos of a finished one, from what that one holds; writes nothing.
 
@@ -122,6 +129,7 @@ class PredictionFolder:
             source: a folder that was filled.
             made_with: settings, as JSON.
             photos_dir: where the photos lie now, see :func:`dips.predict.results.moved`.
+            only: names of the photos that are wanted; None for all.
 
         Raises:
             RunError: ``source`` is not such a folder, is unfinished or damaged, its photos are not in ``photos_dir``, or
@@ -131,6 +139,8 @@ class PredictionFolder:
         stems: dict[Path, str] = {}
         folder = model = ""
         for file, record in read_records(source, photos_dir):
+            if only is not None and record.name not in only:
+                continue
             path = Path(record.path)
             names[path] = record.name
             stems[path] = file.relative_to(source / "json").as_posix().removesuffix(".json")
@@ -221,7 +231,7 @@ class PredictionFolder:
         with ExitStack() as files:
             writers = [files.enter_context(formats.FORMATS[name](self.out)) for name in self.formats if name in formats.FORMATS]
             for record, stem in self._records():
-                found.add(record.label, record.background, len(record.boxes))
+                found.add(record.label, record.background, len(record.boxes), reviewed=bool(record.reviewed))
                 for add in writers:
                     add(record, stem)
         if self.skipped:

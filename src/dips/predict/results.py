@@ -6,7 +6,7 @@ In: a folder that :mod:`dips.predict.folder` wrote. Out: records, one at a time,
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -36,6 +36,7 @@ class Found:
         photos, boxes: how many there are.
         empty: photos of the background class, which have no boxes.
         background: name of this class, where one has it.
+        reviewed, reviewed_boxes: photos that a person reviewed, and their boxes; ``empty`` counts none of them.
 
     >>> found = Found()
     >>> found.add("none", "none", 0)
@@ -47,28 +48,34 @@ class Found:
     boxes: int = 0
     empty: int = 0
     background: str = ""
+    reviewed: int = 0
+    reviewed_boxes: int = 0
 
-    def add(self, label: str, background: str | None, boxes: int) -> None:
+    def add(self, label: str, background: str | None, boxes: int, *, reviewed: bool = False) -> None:
         """Count a photo with its predicted class, the name of the background class, and its number of boxes."""
         self.photos += 1
         self.boxes += boxes
-        if label == background:
+        if reviewed:
+            self.reviewed += 1
+            self.reviewed_boxes += boxes
+        elif label == background:
             self.empty += 1
             self.background = label
 
     def remark(self) -> str:
         """Return a line for whoever wonders why there is no box at all; empty where there are some, or no photos."""
-        if self.boxes or not self.photos:
+        photos = self.photos - self.reviewed
+        if self.boxes or not photos:
             return ""
-        if self.empty < self.photos:
-            shown = self.photos - self.empty
+        if self.empty < photos:
+            shown = photos - self.empty
             verb = "is" if shown == 1 else "are"
             return (
-                f"no photo has a box, though {shown} of {self.photos} {verb} predicted to show something: "
+                f"no photo has a box, though {shown} of {photos} {verb} predicted to show something: "
                 "lower --min-score or --threshold ('dips boxes' needs no second prediction for that)"
             )
         return (
-            f"no photo shows an object: {self.photos} of {self.photos} {'is' if self.photos == 1 else 'are'} predicted as "
+            f"no photo shows an object: {photos} of {photos} {'is' if photos == 1 else 'are'} predicted as "
             f"'{self.background}'. If that is wrong: are the photos like those of the training, and did it have enough of each "
             "class? 'dips check' names those with too few, the run's README.md how often the worst class is right"
         )
@@ -147,8 +154,9 @@ def predict_again(
     min_score: float | None = None,
     max_boxes: int | None = None,
     photos_dir: Path | None = None,
+    review: Callable[[PredictionRecord], PredictionRecord] | None = None,
 ) -> Iterator[Prediction]:
-    """Find the objects again in the score maps of a folder, photo by photo.
+    """Find the objects again in the score maps of a folder, photo by photo. Those of a reviewed photo stay as they are.
 
     Args:
         folder: a complete prediction.
@@ -156,13 +164,19 @@ def predict_again(
         threshold, min_area, min_score, max_boxes: None keeps the value of each photo; where all are None, exactly the same
             objects are found.
         photos_dir: where the photos lie now, see :func:`moved`.
+        review: returns the record of a photo as a person reviewed it, or unchanged where nobody did.
 
     Raises:
         RunError: a record or a score map is missing or damaged.
     """
     for stem in stems:
         record = moved(read_prediction(folder / "json" / f"{stem}.json"), photos_dir)
-        yield Prediction.from_record(record, folder / "maps" / f"{stem}.png").with_objects(
+        record = review(record) if review else record
+        prediction = Prediction.from_record(record, folder / "maps" / f"{stem}.png")
+        if record.reviewed:
+            yield prediction.with_review(record)
+            continue
+        yield prediction.with_objects(
             threshold=record.threshold if threshold is None else threshold,
             min_area=record.min_area if min_area is None else min_area,
             min_score=record.min_score if min_score is None else min_score,

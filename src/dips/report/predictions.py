@@ -65,7 +65,7 @@ def prediction_section(folder: Path, *, photos: int = 300, photos_dir: Path | No
     for index in track(chosen, "photos of the report"):
         record = moved(read_prediction(folder / "json" / f"{stems[index]}.json"), photos_dir)
         prediction = Prediction.from_record(record, folder / "maps" / f"{stems[index]}.png")
-        boxes = [(*box.box, box.score) for box in record.boxes]
+        boxes = [(*box.box, box.certainty) for box in record.boxes]
         try:
             path = locate(prediction.path, folder)
             shown.append(_shown(prediction, rows[index].id, path, label=rows[index].label, boxes=boxes))
@@ -147,7 +147,7 @@ def _row(record: PredictionRecord) -> PhotoRow:
         predicted=record.label,
         probability=record.label_score,
         boxes=len(record.boxes),
-        score=record.boxes[0].score if record.boxes else None,
+        score=record.boxes[0].certainty if record.boxes else None,
         share=max(areas, default=None),
     )
 
