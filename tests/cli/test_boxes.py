@@ -123,7 +123,6 @@ def test_only_the_reviewed_photos(predicted: Path, tmp_path: Path, dips: Dips) -
 
 def test_an_interrupted_conversion_goes_on_with_the_same_review_alone(predicted: Path, tmp_path: Path, dips: Dips) -> None:
     folder, _ = reviewed(predicted, tmp_path / "reviewed")
-    (tmp_path / "out").write_text("")
     command = ["boxes", folder, "--out", tmp_path / "new", "--reviewed", "--format", "json,labelstudio"]
     review = read_reviewed(folder)
     PredictionFolder.from_finished(

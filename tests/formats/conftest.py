@@ -24,6 +24,7 @@ Item = tuple[PredictionRecord, str]  # and the stem of its results
 
 
 CLASSES = ("none", 'tower "A", ü & <b>', "mast: #1")
+LABELS = [CLASSES[1], CLASSES[2], CLASSES[1], CLASSES[2]]  # of the boxes in the first of the reviewed photos
 
 
 @pytest.fixture

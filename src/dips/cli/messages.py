@@ -96,7 +96,7 @@ def filled(found: Found, skipped: Sequence[Problem], out: Path, problems: Proble
         say(remark)
     if skipped:
         say(f"{counted(len(skipped), 'photo')} could not be read or drawn on, see {out / 'skipped.json'}")
-    if found.boxes:
+    if found.boxes > found.reviewed_boxes:
         log(_MEANING)
     say(f"next    dips report {quoted(out)} --open")
     say(f"or      dips view {quoted(out)}    (accept, correct and draw boxes)")

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from dips.cli.options import PhotosDir
 from dips.system.console import counted, say
+from dips.system.environment import quoted
 
 __all__ = ["view"]
 
@@ -35,4 +36,9 @@ def view(
         count = counted(len(summary.unfinished), "photo", "was")
         rest = "is not reviewed, so it is" if len(summary.unfinished) == 1 else "are not reviewed, so they are"
         say(f"{count} changed but {rest} not in the file: {some(summary.unfinished)}")
+    if summary.photos:
+        command = f"dips boxes {quoted(predictions or run)} --out NEW --reviewed --format yolo"
+        say(
+            f"next    {command}    (coco, voc, labelstudio, csv ...: the photos that you reviewed, and the others as predicted)"
+        )
     return 0
