@@ -105,7 +105,7 @@ def test_long_names_are_shortened(tmp_path: Path, make_photo: MakePhoto, make_pr
         make_prediction(path=photo).save(tmp_path / "out")
 
 
-def test_a_review_takes_the_place_of_what_was_found(make_prediction: MakePrediction) -> None:
+def test_a_review_takes_the_place_of_what_was_found(make_prediction: MakePrediction, monkeypatch: pytest.MonkeyPatch) -> None:
     """Boxes of several classes that overlap, on a photo whose map shows something else."""
     found = make_prediction((64, 48), (10, 10, 30, 30))
     boxes = (
@@ -123,8 +123,11 @@ def test_a_review_takes_the_place_of_what_was_found(make_prediction: MakePredict
     )
     none = found.with_review(replace(record, boxes=()))
     assert none.boxes.shape == (0, 4) and not none.mask.any()
-    grey = np.full((48, 64, 3), 120, np.uint8)
-    assert (reviewed.overlay(grey) != found.overlay(grey)).any() and none.overlay(grey).shape == grey.shape
+    monkeypatch.setattr("dips.predict.prediction.overlay", lambda photo, **drawn: drawn)
+    pixels = np.full((48, 64, 3), 120, np.uint8)
+    words = [(each["tags"], each["reviewed"]) for each in map(dict, (found.overlay(pixels), reviewed.overlay(pixels)))]
+    assert words == [(["tower 0.80"], False), (["none", "tower"], True)]
+    assert dict(none.overlay(pixels))["caption"] == "reviewed: no object"
 
 
 @pytest.mark.parametrize("box", [(0, 0, 500, 400), (499.2, 399.1, 500, 400), (17, 0, 18, 400)])

@@ -32,6 +32,7 @@ def overlay(
     true_boxes: ArrayLike | None = None,
     heat: bool = False,
     legend: bool = True,
+    reviewed: bool = False,
 ) -> Picture:
     """Draw everything that was predicted on a photo.
 
@@ -46,6 +47,7 @@ def overlay(
         heat: blend the score map over the photo, more opaque for higher scores; it hides much of the object.
         legend: explain all that is drawn, in the corner where the score is lowest; left out where a word is wider than the
             photo, or all of it higher than a quarter.
+        reviewed: whether the boxes are those of a person.
 
     Returns:
         ``(H, W, 3) uint8``; the photo itself is unchanged.
@@ -66,7 +68,12 @@ def overlay(
         words = drawing.short_text(draw, caption, pen.font, width - 4 * pen.pad)
         taken.append(drawing.tag(draw, words, 0, 0, pen, DARK, OUTLINE))
     if legend:
-        is_drawn = {"predicted": bool(tags), "true": len(ground_truth) > 0, "score": heat, "mask": bool(mask.any())}
+        is_drawn = {
+            "reviewed" if reviewed else "predicted": bool(tags),
+            "true": len(ground_truth) > 0,
+            "score": heat,
+            "mask": bool(mask.any()),
+        }
         names = [name for name, drawn in is_drawn.items() if drawn]
         _legend(draw, names, (width, height), score_map, np.concatenate([boxes, ground_truth]), taken, pen)
     return np.array(picture, dtype=np.uint8)

@@ -330,6 +330,7 @@ class Prediction:
             true_boxes=true_boxes,
             heat=heat,
             legend=legend,
+            reviewed=self.reviewed is not None,
         )
 
     def _words(self) -> tuple[list[str], str]:
