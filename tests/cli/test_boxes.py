@@ -137,7 +137,7 @@ def test_an_interrupted_conversion_goes_on_with_the_same_review_alone(predicted:
     assert "another review" in dips(*[each for each in command if each != "--reviewed"]).err
     with (folder / "review.jsonl").open("rb") as file:
         lines = file.readlines()
-    (folder / "review.jsonl").write_bytes(b"".join(lines[:-1]))
+    (folder / "review.jsonl").write_bytes(b"".join(lines[:-2]))
     said = dips(*command)
     assert said.code == 2 and "another review" in said.err
     (folder / "review.jsonl").write_bytes(b"".join(lines))

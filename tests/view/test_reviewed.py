@@ -154,6 +154,35 @@ def test_a_review_of_another_prediction(review: Review, predicted: Path, key: st
         read_reviewed(predicted)
 
 
-def test_while_the_page_is_open(review: Review, predicted: Path) -> None:
-    with pytest.raises(RunError, match=r"is in use by another 'dips view'; stop that one first"):
+def test_it_is_read_while_the_page_is_open_and_left_as_it_is(review: Review, predicted: Path) -> None:
+    change(review, 0, FIRST)
+    review.path.chmod(0o400)
+    before = review.path.read_bytes(), review.path.stat().st_mtime_ns
+    first = read_reviewed(predicted)
+    assert set(first.states) == {"a.jpg"} and (review.path.read_bytes(), review.path.stat().st_mtime_ns) == before
+    change(review, 1)
+    second = read_reviewed(predicted)
+    assert set(second.states) == {"a.jpg", "b.jpg"} and second.sha256 != first.sha256
+    change(review, 2, reviewed=False)
+    assert read_reviewed(predicted).sha256 == second.sha256, "what is not reviewed makes no other review"
+
+
+@pytest.mark.parametrize("cut", [1, 30])
+def test_a_change_that_is_not_whole_is_passed_over(
+    review: Review, predicted: Path, cut: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change(review, 0, FIRST)
+    change(review, 1)
+    review.close()
+    data = review.path.read_bytes()[:-cut]
+    review.path.write_bytes(data)
+    assert set(read_reviewed(predicted).states) == {"a.jpg"} and "the last change was cut short" in capsys.readouterr().err
+    assert review.path.read_bytes() == data
+
+
+@pytest.mark.parametrize("content", [b"", b'{"schema_ver'])
+def test_a_journal_without_its_first_line(predicted: Path, content: bytes) -> None:
+    (predicted / JOURNAL).write_bytes(content)
+    with pytest.raises(RunError, match=r"no photo of .* is reviewed"):
         read_reviewed(predicted)
+    assert (predicted / JOURNAL).read_bytes() == content

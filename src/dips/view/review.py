@@ -99,13 +99,14 @@ class Review:
 
     Args:
         predictions: what is reviewed.
+        read_only: leave the journal as it is, which must exist; somebody may be reviewing.
 
     Attributes:
         changes: grows with every change.
         elsewhere: names of photos that the journal knows, and the prediction folder does not.
 
     Raises:
-        RunError: the journal is damaged, of another model, cannot be written, or another program is writing it.
+        RunError: the journal is damaged, of another model, cannot be opened, or another program is writing it.
 
     >>> import tempfile
     >>> from pathlib import Path
@@ -118,7 +119,7 @@ class Review:
     >>> review.close()
     """
 
-    def __init__(self, predictions: Predictions) -> None:
+    def __init__(self, predictions: Predictions, *, read_only: bool = False) -> None:
         self.predictions = predictions
         self.changes = 0
         self.elsewhere: list[str] = []
@@ -131,6 +132,7 @@ class Review:
             remedy="move it to another folder",
             unwritable="copy the folder to where you may write",
             sync=True,
+            read_only=read_only,
         )
         self.path = self.journal.path
         self._lock = threading.RLock()

@@ -5,6 +5,7 @@ In: a folder with the journal of ``dips view``. Out: of each reviewed photo its 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,6 @@ from dips.errors import RunError
 from dips.formats.records import BoxRecord, PredictionRecord
 from dips.system.console import counted
 from dips.system.environment import quoted
-from dips.system.files import file_sha256
 from dips.view.predictions import read_predictions
 from dips.view.review import JOURNAL, Review, ReviewBox, State, predicted_state
 
@@ -31,7 +31,7 @@ class Reviewed:
         states: by the photo's name.
         unfinished: names of the photos that were changed but are not reviewed.
         elsewhere: names of the photos of the review that are not in the folder.
-        sha256: of the journal; empty where there is none.
+        sha256: of the states, which tells another review.
     """
 
     states: Mapping[str, State]
@@ -66,14 +66,13 @@ def read_reviewed(folder: Path) -> Reviewed:
     """Read the review of a prediction folder.
 
     Raises:
-        RunError: it is no finished prediction, nobody reviewed a photo of it, or the review is damaged, in use or of other
-            photos.
+        RunError: it is no finished prediction, nobody reviewed a photo of it, or the review is damaged or of other photos.
     """
     predictions = read_predictions(folder)
     journal = folder / JOURNAL
     states, unfinished, elsewhere = list(map(predicted_state, predictions.photos)), [], []
     if journal.is_file():
-        review = Review(predictions)
+        review = Review(predictions, read_only=True)
         try:
             states, unfinished, elsewhere = review.states(), review.unfinished(), review.elsewhere
         finally:
@@ -82,7 +81,8 @@ def read_reviewed(folder: Path) -> Reviewed:
     if not reviewed:
         raise RunError(_why_none(folder, journal, len(unfinished), elsewhere))
     names = tuple(predictions.photos[index].name for index in unfinished)
-    return Reviewed(reviewed, names, tuple(elsewhere), file_sha256(journal) if journal.is_file() else "")
+    listed = msgspec.json.encode([(name, state.as_json()) for name, state in reviewed.items()])
+    return Reviewed(reviewed, names, tuple(elsewhere), hashlib.sha256(listed).hexdigest())
 
 
 def _why_none(folder: Path, journal: Path, unfinished: int, elsewhere: list[str]) -> str:
