@@ -52,7 +52,7 @@ def test_a_command_names_no_setting_that_it_does_not_take(command: list[str], di
 
 def test_a_prediction_says_what_a_box_is_and_what_comes_next(capsys: pytest.CaptureFixture[str]) -> None:
     found = Found()
-    found.add("tower", "none", 2)
+    found.add("tower", "none", [0.9, 0.8])
     assert filled(found, [], Path("my boxes"), ProblemList()) == 0
     said = capsys.readouterr()
     assert said.out.splitlines() == [
@@ -65,10 +65,23 @@ def test_a_prediction_says_what_a_box_is_and_what_comes_next(capsys: pytest.Capt
     assert capsys.readouterr().err == "", "where there are no boxes nothing is to be said of them"
 
 
+@pytest.mark.parametrize(("low", "lines"), [([], 3), ([0.8], 3), ([0.5], 4), ([0.1, 0.5, 0.3, 0.2], 4)])
+def test_a_prediction_says_which_photos_to_look_at_first(
+    low: list[float], lines: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = Found()
+    for number, score in enumerate([0.9] * 20 + low):
+        found.add("tower", "none", [score], f"{number}.jpg")
+    assert filled(found, [], Path("out"), ProblemList()) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == lines
+    assert lines == 3 or (f"{len(low)} photo" in said[1] and "Look at them first" in said[1] and "--min-score 0.7 " in said[1])
+
+
 def test_a_prediction_without_any_object_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = Found()
     for label, boxes, lines in (("none", 0, 4), ("none", 0, 4), ("tower", 0, 4), ("tower", 1, 3)):
-        found.add(label, "none", boxes)
+        found.add(label, "none", [0.9] * boxes)
         assert filled(found, [], tmp_path, ProblemList()) == 0
         said = capsys.readouterr().out.splitlines()
         assert len(said) == lines and f"{counted(found.photos, 'photo')}, {counted(found.boxes, 'box')} in" in said[0]

@@ -42,7 +42,7 @@ def found(*photos: tuple[str, int], background: str | None = "none") -> Found:
     """What was found in photos, each with its class and its number of boxes."""
     made = Found()
     for label, boxes in photos:
-        made.add(label, background, boxes)
+        made.add(label, background, [0.9] * boxes)
     return made
 
 
@@ -60,6 +60,31 @@ def test_why_there_is_no_box_at_all() -> None:
     assert "though 1 of 1 is predicted" in found(("none", 0), background=None).remark(), (
         "a class like others, if there is no background"
     )
+
+
+def test_photos_far_below_the_others_are_remembered_by_name() -> None:
+    made = Found()
+    for number in range(12):
+        made.add("tower", "none", [0.9], f"{number}.jpg")
+    made.add("none", "none", [], "empty.jpg")
+    made.add("tower", "none", [0.3, 0.2], "cat.jpg")
+    assert (made.photos, made.boxes) == (14, 14) and ": cat.jpg. Look" in made.scores.remark()
+
+
+def test_reviewed_photos_are_counted_apart() -> None:
+    made = Found()
+    for number in range(20):
+        made.add("tower", "none", [0.9], f"{number}.jpg")
+    made.add("tower", "none", [0.1, 1.0], "a.jpg", reviewed=True)
+    made.add("none", "none", [], "b.jpg", reviewed=True)
+    assert (made.photos, made.boxes, made.reviewed, made.reviewed_boxes, made.empty) == (22, 22, 2, 2, 0)
+    made.add("tower", "none", [0.05], "c.jpg", reviewed=True)
+    assert made.scores.remark() == "", "a person looked at it"
+    made = Found()
+    made.add("none", "none", [], reviewed=True)
+    assert made.remark() == ""
+    made.add("none", "none", [])
+    assert "1 of 1 is predicted as 'none'" in made.remark()
 
 
 def test_records_come_with_their_files(folder: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from msgspec import structs
 from PIL import Image
 
 from dips.data.images import ByteImage, read_image
@@ -349,6 +350,17 @@ def test_what_was_found_is_counted_over_interruptions(tmp_path: Path) -> None:
     again.add(named("d"))
     assert (again.found.photos, again.found.boxes, again.found.remark()) == (4, 1, "")
     assert again.finish(source="in", fps=None) == 4
+
+
+def test_scores_far_below_the_others_are_seen_over_interruptions(tmp_path: Path) -> None:
+    journal = FrameJournal(tmp_path / "boxes.json", {})
+    plain = named("x")
+    for number, score in enumerate([0.9] * 12 + [0.2]):
+        journal.add(structs.replace(plain, name=f"f{number}", boxes=(structs.replace(plain.boxes[0], score=score),)))
+    journal._journal.close()
+    again = FrameJournal(tmp_path / "boxes.json", {})
+    assert again.found.scores.limit == 0.7 and ": f12. Look" in again.found.scores.remark("frame")
+    again.close()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there are no such locks")

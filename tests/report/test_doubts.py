@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dips.report.doubts import DOUBTS, Predicted, choose_doubtful, doubts_of, most_doubtful_first
+from dips.report.doubts import DOUBTS, Predicted, choose_doubtful, doubts_of, filling, low_limit, most_doubtful_first
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,46 @@ def test_low_scores_are_those_of_the_lowest_tenth() -> None:
     assert found[:4] == [("low",)] * 4 and found[4:] == [()] * 36
     assert doubts_of(photos[:9]) == [()] * 9, "among a few the lowest means nothing"
     assert doubts_of([Predicted("owl", "owl", boxes=1, score=0.9)] * 40) == [()] * 40, "none is lower than others"
+
+
+def test_scores_far_below_the_others_come_before_merely_low_ones() -> None:
+    photos = [Predicted("owl", "owl", boxes=1, score=0.9 + i / 1000) for i in range(40)]
+    photos += [Predicted("owl", "owl", boxes=1, score=0.3), Predicted("owl", "owl", boxes=2, score=0.5, share=0.9)]
+    found = doubts_of(photos)
+    assert found[40:] == [("far",), ("far", "full")] and low_limit(photos) == 0.72
+    assert found[:4] == [("low",)] * 2 + [()] * 2, "the lowest tenth is of all"
+    assert most_doubtful_first(photos, found)[:3] == [41, 40, 0]
+    assert low_limit(photos[:40]) is None and low_limit([]) is None
+
+
+FULL, PART, EMPTY = (
+    Predicted("owl", "owl", boxes=1, score=0.9, share=0.95),
+    Predicted("owl", "owl", boxes=1, score=0.9, share=0.4),
+    Predicted("none", "none", True, boxes=0),
+)
+
+
+@pytest.mark.parametrize(
+    ("photos", "words"),
+    [
+        ([FULL] * 10, "10 of 10 photos"),
+        ([FULL] * 6 + [PART] * 5, "6 of 11 photos"),
+        ([FULL] * 20 + [EMPTY] * 80, "20 of 20 photos"),
+        ([FULL] * 5 + [PART] * 5, ""),
+        ([FULL] * 9, ""),
+        ([FULL] * 9 + [EMPTY] * 9, ""),
+        ([FULL] * 6 + [Predicted("owl", "owl", boxes=0)] * 6, ""),
+        ([Predicted("owl", "owl")] * 20, ""),
+        ([EMPTY] * 20, ""),
+        ([], ""),
+    ],
+)
+def test_boxes_that_fill_most_photos_are_told(photos: list[Predicted], words: str) -> None:
+    line = filling(photos, None)
+    assert bool(line) == bool(words) and f"in {words}" in f"in {line}"
+    if line:
+        assert "inverted" in line and "at least 30 photos" in line and "in a folder none/" in line and "\n" not in line
+        assert "in a folder sky/" in filling(photos, "sky")
 
 
 PHOTOS = st.builds(

@@ -209,7 +209,7 @@ def test_pictures_and_links_are_accessible(report: tuple[str, Page]) -> None:
     _, page = report
     labelled = {attributes.get("for") for tag, attributes in page.tags if tag == "label"}
     sliders = [attributes for tag, attributes in page.tags if attributes.get("type") == "range"]
-    assert len(sliders) == 2 and all(slider["id"] in labelled for slider in sliders)
+    assert len(sliders) == 4 and all(slider["id"] in labelled for slider in sliders)
     plots = [attributes for tag, attributes in page.tags if tag == "svg"]
     assert len(plots) == 4 and all(attributes.get("role") == "img" and attributes.get("aria-label") for attributes in plots)
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]

@@ -180,6 +180,120 @@ def test_the_slider_redraws_the_boxes(page: Page, show: Open, make_page: Callabl
     assert page.locator("#photo-threshold").input_value() == "0.613" and page.inner_text("output") == "0.613"
 
 
+def least(page: Page, score: float) -> None:
+    page.locator("#photo-least").fill(f"{score:g}")
+    wait(page)
+
+
+def predicted_page(made: PhotoSection, scores: Sequence[Sequence[float]], own: Sequence[float] | None = None) -> PhotoSection:
+    """A prediction of photos of a tower, each with boxes side by side, in the map and as they were found."""
+    assert made.shown is not None
+    rows, photos = [], []
+    for number, (photo, found) in enumerate(zip(made.shown.photos, scores, strict=False)):
+        levels = np.zeros((20, 100), np.uint8)
+        for place, score in enumerate(found):
+            levels[5:15, 10 * place + 1 : 10 * place + 9] = round(255 * score)
+        boxes = [(10.0 * i + 1, 5.0, 10.0 * i + 9, 15.0, score) for i, score in enumerate(found)]
+        lowest = 0.0 if own is None else own[number]
+        kept = [box for box in boxes if box[4] >= lowest]
+        photos.append(
+            replace(
+                photo,
+                size=(100, 20),
+                map=encode_image(levels, ".png"),
+                peak=1.0,
+                predicted="tower",
+                true_boxes=None,
+                found=kept,
+                min_score=lowest,
+            )
+        )
+        rows.append(PhotoRow(photo.id, "", "tower", boxes=len(kept), score=max((box[4] for box in kept), default=None)))
+    shown = replace(made.shown, photos=photos, threshold=0.1)
+    return PhotoSection(rows, shown, command="dips boxes B {} --out NEW", review="dips view B")
+
+
+SCORES = [[0.9, 0.5], [0.8], [0.45, 0.4, 0.3], [0.31]]
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.2])
+def test_boxes_below_the_lowest_score_are_left_out(
+    page: Page, show: Open, make_page: Callable[..., PhotoSection], threshold: float
+) -> None:
+    """Where the boxes are those that were predicted, and where they are found in the map."""
+    page.set_viewport_size({"width": 1280, "height": 2000})
+    show(predicted_page(make_page(4), SCORES))
+    slide(page, threshold)
+    picture = "all => all.map(canvas => canvas.toDataURL())"
+    before = page.locator(".photo-card canvas").evaluate_all(picture)
+    for score in (0.0, 0.35, 0.5, 0.85, 1.0):
+        least(page, score)
+        kept = [sum(one >= score for one in found) for found in SCORES]
+        assert page.evaluate("dipsReport.data.photos.map(photo => photo.found.boxes.length)") == kept
+        regions = page.evaluate("dipsReport.data.photos.map(photo => new Set(photo.found.regions).size - 1)")
+        assert regions == kept, "the outline goes with its box"
+        boxes = f"{sum(kept)} box{'' if sum(kept) == 1 else 'es'}"
+        assert page.inner_text("#photo-count") == f"{boxes} in {sum(map(bool, kept))} of 4 shown photos."
+        options = ["--threshold 0.200"] * (threshold != 0.1) + [f"--min-score {score:g}"]
+        assert page.inner_text("[data-command]") == f"dips boxes B {' '.join(options)} --out NEW"
+    assert page.locator(".photo-card canvas").evaluate_all(picture) != before
+    page.locator("[data-reset=least]").first.click()
+    wait(page)
+    assert page.locator(".photo-card canvas").evaluate_all(picture) == before
+    assert page.inner_text("[data-least-now]") == "0.000" and "--min-score" not in page.inner_text("[data-command]")
+    assert page.evaluate("dipsReport.state.threshold") == threshold
+
+
+def test_a_lowest_score_stands_for_that_of_each_photo(page: Page, show: Open, make_page: Callable[..., PhotoSection]) -> None:
+    """As --min-score does: a lower one than the photo's own brings boxes back."""
+    show(predicted_page(make_page(2), [[0.9, 0.5]] * 2, own=[0.0, 0.6]))
+    counts = "dipsReport.data.photos.map(photo => photo.found.boxes.length)"
+    wait(page)
+    assert page.evaluate(counts) == [2, 1] and page.inner_text("[data-least-now]") == "varies"
+    for score, kept in ((0.7, [1, 1]), (0.4, [2, 2]), (0.95, [0, 0])):
+        least(page, score)
+        assert page.evaluate(counts) == kept
+    page.locator("[data-reset=least]").first.click()
+    wait(page)
+    assert page.evaluate(counts) == [2, 1]
+
+
+def test_all_photos_are_counted_where_their_scores_are_known(
+    page: Page, show: Open, make_page: Callable[..., PhotoSection]
+) -> None:
+    made = predicted_page(make_page(4), SCORES)
+    assert made.shown is not None
+    show(dataclasses.replace(made, shown=replace(made.shown, photos=made.shown.photos[2:])))
+    for score, words in (
+        (0.35, "2 boxes in 1 of 2 shown photos. Of all 4 photos 3 have a box."),
+        (0.85, "Of all 4 photos 1 have a box."),
+    ):
+        least(page, score)
+        assert words in page.inner_text("#photo-count")
+    slide(page, 0.3)
+    assert "Of all" not in page.inner_text("#photo-count"), "only the shown ones have maps"
+
+
+def test_the_lowest_score_is_moved_by_keys_and_is_the_same_on_a_large_photo(
+    page: Page, show: Open, make_page: Callable[..., PhotoSection]
+) -> None:
+    show(predicted_page(make_page(4), SCORES))
+    slider = page.get_by_label("Lowest score", exact=True).first
+    slider.focus()
+    assert slider.get_attribute("aria-valuetext") == "as predicted"
+    for key in ("ArrowRight", "ArrowUp", "Shift+ArrowRight"):
+        page.keyboard.press(key)
+    assert slider.get_attribute("aria-valuetext") == "boxes that score 0.021 or more"
+    page.locator(".photo-card").last.click()
+    view = page.locator("#photo-view")
+    assert view.locator("[data-least]").input_value() == "0.021" and view.locator("[data-least-now]").inner_text() == "0.021"
+    view.locator("[data-least]").fill("0.6")
+    wait(page)
+    assert slider.input_value() == "0.6" and "Boxes here\n1" in view.locator("dl").inner_text()
+    view.get_by_role("button", name="Reset: Lowest score").click()
+    assert page.evaluate("dipsReport.state.least") is None
+
+
 def iou(one: np.ndarray, other: Sequence[float]) -> float:
     wide, high = (max(0.0, min(one[i + 2], other[i + 2]) - max(one[i], other[i])) for i in (0, 1))
     area = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
@@ -371,7 +485,7 @@ def test_a_photo_is_opened_turned_and_closed_by_keys(page: Page, show: Open, mak
     page.keyboard.press("]")
     page.keyboard.press("[")
     assert page.evaluate("dipsReport.state.threshold") == pytest.approx(before + 0.01)
-    assert view.locator("output").inner_text() == f"{before + 0.01:.3f}"
+    assert view.locator("[data-threshold-now]").inner_text() == f"{before + 0.01:.3f}"
     here = view.locator("h3").inner_text()
     view.locator("[data-threshold]").focus()
     page.keyboard.press("ArrowLeft")

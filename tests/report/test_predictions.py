@@ -61,7 +61,7 @@ def test_every_photo_has_a_row_its_given_class_and_what_is_odd(predicted: Path) 
         "tower/3.png",
     ]
     assert (section.boxes, section.doubtful, section.measured, section.truth) == (3, 3, False, False)
-    assert section.shown.photos[-1].found and "--threshold {}" in section.command
+    assert section.shown.photos[-1].found and " {} " in section.command
 
 
 def test_the_page_begins_with_the_photos(predicted: Path) -> None:
@@ -72,6 +72,44 @@ def test_the_page_begins_with_the_photos(predicted: Path) -> None:
     assert f"<code>dips view {predicted}</code>" in html
     data = json.loads(html.split('id="photo-data">')[1].split("</script>")[0])
     assert len(data["photos"]) == 6 and data["rule"]["threshold"] == 0.5
+
+
+@pytest.mark.parametrize("filled", [12, 4])
+def test_boxes_that_fill_most_photos_are_told(
+    tmp_path: Path, make_photo: Any, filled: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On the page, and where it is written."""
+    names = [make_photo(tmp_path / f"{number}.png", (80, 64)) for number in range(14)]
+    folder = PredictionFolder.plan(names, tmp_path / "out", formats=("json",), made_with={})
+    for number, path in enumerate(folder.begin()):
+        grid = np.zeros((16, 20), np.float32)
+        grid[:, 1:] = 0.9
+        if number >= filled:
+            grid[:, 8:] = 0
+        made = Prediction.from_map(path, (80, 64), grid, classes=CLASSES, probabilities=np.array([0.1, 0.9], np.float32))
+        folder.write(made.with_objects(threshold=0.4, min_area=0.01, min_score=0, max_boxes=9))
+    folder.finish()
+    html, said = write_folder_report(tmp_path / "out").read_text(encoding="utf-8"), capsys.readouterr().err
+    assert ("Boxes fill most photos" in html) == ("warning: boxes cover more than 80% of the photo in 12 of 14" in said)
+    assert ("Boxes fill most photos" in html) == (filled == 12) and said.count("warning") == (filled == 12)
+
+
+@pytest.mark.parametrize("low", [0, 1, 3])
+def test_the_page_says_how_many_score_far_below_the_others(tmp_path: Path, make_photo: Any, low: int) -> None:
+    names = [make_photo(tmp_path / f"{number:02}.png", (80, 64)) for number in range(14)]
+    folder = PredictionFolder.plan(names, tmp_path / "out", formats=("json",), made_with={})
+    for number, path in enumerate(folder.begin()):
+        grid = np.zeros((16, 20), np.float32)
+        grid[4:8, 5:10] = 0.3 if number < low else 0.9
+        made = Prediction.from_map(path, (80, 64), grid, classes=CLASSES, probabilities=np.array([0.1, 0.9], np.float32))
+        folder.write(made.with_objects(threshold=0.4, min_area=0.01, min_score=0, max_boxes=9))
+    found = folder.finish()
+    section = prediction_section(tmp_path / "out")
+    limit = section.low_limit
+    assert limit == found.scores.limit and (limit is None) == (not low) and section.far_below == low
+    html = " ".join(write_folder_report(tmp_path / "out").read_text(encoding="utf-8").split())
+    assert ("far below the others" in html) == (low > 0)
+    assert low == 0 or f"{low} photo{' has' if low == 1 else 's have'} no box that scores {limit:g} or more" in html
 
 
 @pytest.mark.parametrize("least", [0.6, 0.95])

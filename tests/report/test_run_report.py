@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -14,7 +15,8 @@ import dips
 from dips.benchmark.photo_rows import write_rows
 from dips.errors import RunError
 from dips.evaluate.result import ImageRow
-from dips.report.photos import PHOTOS, ROWS, MapSpool, Rule, write_shown
+from dips.report.photos import PHOTOS, ROWS, MapSpool, Rule, read_shown, write_photos, write_shown
+from dips.report.predictions import TRAINING_PHOTOS
 from dips.report.run_report import write_run_report
 from dips.system.files import file_sha256
 from dips.types import Sample
@@ -64,7 +66,7 @@ def test_all_photos_are_listed_and_some_shown(run: Path) -> None:
     found = data(run)
     assert [row[0] for row in found["rows"]] == [f"{i}.png" for i in range(5)] and len(found["photos"]) == 4
     assert [row[4] for row in found["rows"]] == [0.0, 0.2, 0.4, 0.6, 0.8]
-    assert found["rule"] == {"threshold": 0.4, "max_boxes": 9}
+    assert found["rule"] == {"threshold": 0.4, "min_score": 0, "max_boxes": 9}
     assert {(photo["min_area"], photo["min_score"]) for photo in found["photos"]} == {(0, 0)}
     assert found["background"] == -1, "no photo is of that class"
     assert sorted(row[7] for row in found["rows"]) == [-1, 0, 1, 2, 3]
@@ -111,6 +113,24 @@ def test_not_evaluated_yet(run: Path) -> None:
     (run / "evaluation.json").unlink()
     html = write_run_report(run).read_text(encoding="utf-8")
     assert "No evaluation yet." in html and 'id="photos"' not in html
+
+
+@pytest.mark.parametrize("filled", [7, 6])
+def test_a_training_warns_where_boxes_fill_most_of_its_photos(
+    run: Path, make_photo: Any, filled: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run / "evaluation.json").unlink()
+    shown = read_shown(run / PHOTOS).photos[0]
+    photos = []
+    for number in range(12):
+        box = (0, 0, 64, 47 if number < filled else 20, 0.9)
+        photos.append(msgspec.structs.replace(shown, id=f"{number}.png", true_boxes=None, label="tower", found=[box]))
+    nothing = msgspec.structs.replace(shown, label="sky", predicted="sky", true_boxes=None, found=[])
+    photos += [msgspec.structs.replace(nothing, id=f"sky {number}.png") for number in range(12)]
+    write_photos(run / TRAINING_PHOTOS, iter(photos), rule=Rule(0.4, 0, 0, 9, "sky"), most=24)
+    html, said = write_run_report(run).read_text(encoding="utf-8"), capsys.readouterr().err
+    assert ("Boxes fill most photos" in html) == (filled == 7) and said.count("\n") == (filled == 7)
+    assert filled == 6 or ("warning" in said and "in 7 of 12 photos" in said and "in a folder sky/" in said)
 
 
 @pytest.mark.parametrize("value", ["much", "nan"])

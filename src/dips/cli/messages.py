@@ -94,6 +94,8 @@ def filled(found: Found, skipped: Sequence[Problem], out: Path, problems: Proble
         say(f"reviewed: {counted(found.reviewed, 'photo')} with {counted(found.reviewed_boxes, 'box')}; {others}")
     if remark := found.remark():
         say(remark)
+    if remark := found.scores.remark():
+        say(remark)
     if skipped:
         say(f"{counted(len(skipped), 'photo')} could not be read or drawn on, see {out / 'skipped.json'}")
     if found.boxes > found.reviewed_boxes:

@@ -93,6 +93,8 @@ def stream(
     say(f"{counted(total, 'frame')} in {out}")
     if remark := journal.found.remark():
         say(remark)
+    if remark := journal.found.scores.remark("frame"):
+        say(remark)
     return 1 if skipped else 0
 
 

@@ -4,7 +4,7 @@ In: features of some hundred photos on their grids (:class:`PhotoFeatures`). Out
 :class:`~dips.models.linear_map.LinearMaps`, an accurate one on CNN stages and keys together and a fast one on the CNN's stages.
 
 The maps start from the transformer's attention. A few rounds: in each photo the cells above Otsu's threshold of its current
-map are object; the others, or all cells of a background class's photos, are background; a linear discriminant with a ridge
+map are object; the others, and all cells of a background class's photos, are background; a linear discriminant with a ridge
 gives new maps. Nothing is trained by gradient: each round solves one linear system. The fast map imitates the other by least
 squares, and the accurate one is the mean of both, which is better than either (docs/results.md).
 """
@@ -36,6 +36,7 @@ _FOREGROUND_WEIGHT = 0.4  # of the object's covariance in the pooled one
 _MIN_PENALTY = 1e-6  # a ridge of 0 would leave no solution where features are not independent
 _SHRINKAGE = 60.0  # photos: with so many of its own, a class counts as much as the mean of all classes
 _SPREAD = 4.0  # standard deviation of the logits of the finished maps
+_MAX_TRUST, _CERTAIN = 0.8, 10.0  # weight of a background class's photos; reached by half with so many of them
 _LEVEL, _LEVEL_WITH_BACKGROUND = 0.75, 0.5  # of the way from the background's mean logit to the object's (docs/results.md)
 
 
@@ -88,6 +89,8 @@ class _Fit:
         self.widths = [block.shape[1] for block in features.blocks]
         self.stage_channels = sum(self.widths[: features.stages])
         self.shown, self.blank = np.flatnonzero(features.labels >= 0), np.flatnonzero(features.labels < 0)
+        # certain background is better than what is only likely to be, but its photos may be few or show another place (docs/results.md)
+        self.trust = _MAX_TRUST * len(self.blank) / (len(self.blank) + _CERTAIN)
         self.mean, deviation = (torch.cat(parts) for parts in zip(*map(_moments, features.blocks), strict=True))
         self.deviation = deviation / self._balance()
         self.upsampling = [_interpolation(block.shape[-1], self.grid) for block in features.blocks]
@@ -155,21 +158,28 @@ class _Fit:
                 result[start : start + 64] += rows @ logits @ rows.mT
         return np.asarray((result + total).flatten(1).numpy())
 
-    def _means(self, masks: Tensor) -> Tensor:
-        """Return the mean features ``(N, D)`` of each photo under its mask ``(N, P)``."""
-        share = _shares(masks).unflatten(1, (self.grid, self.grid))
+    def _means(self, masks: Tensor, rows: Tensor) -> Tensor:
+        """Return the mean features ``(M, D)`` of the photos ``rows`` ``(M,)``, each under its mask of ``masks`` ``(N, P)``."""
+        share = _shares(masks[rows]).unflatten(1, (self.grid, self.grid))
         parts = []
-        for block, rows in zip(self.features.blocks, self.upsampling, strict=True):
-            own = rows.mT @ share @ rows  # the same sum on the block's own grid
+        for block, upsampling in zip(self.features.blocks, self.upsampling, strict=True):
+            own = upsampling.mT @ share @ upsampling  # the same sum on the block's own grid
             parts.append(
                 torch.cat(
                     [
-                        torch.einsum("nchw,nhw->nc", block[start : start + 64].float(), own[start : start + 64])
-                        for start in range(0, len(block), 64)
+                        torch.einsum("nchw,nhw->nc", block[rows[start : start + 64]].float(), own[start : start + 64])
+                        for start in range(0, len(rows), 64)
                     ]
                 )
             )
         return (torch.cat(parts, 1) - self.mean) / self.deviation
+
+    def _background(self, foreground: Tensor) -> list[tuple[float, Tensor, Tensor]]:
+        """Return what is background where ``foreground`` ``(N, P)`` is object: all cells of a background class's photos, and in
+        the others those that are not object; each with its weight, the photos' positions and masks ``(N, P)``."""
+        certain = self.trust, torch.from_numpy(self.blank), torch.ones_like(foreground)
+        likely = 1 - self.trust, torch.from_numpy(self.shown), 1 - foreground
+        return [certain, likely] if len(self.blank) else [likely]
 
     def _discriminant(self, foreground: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Fit one direction to the cells ``(N, P)`` that are called object.
@@ -179,23 +189,19 @@ class _Fit:
             the pooled covariance ``(D, D)``.
         """
         shown = torch.from_numpy(self.shown)
-        means = self._means(foreground)[shown]
-        sampled = foreground.gather(1, self.cells)
-        inside = self._covariance(self.samples[shown], sampled[shown], means.mean(0))
-        if len(self.blank):  # certain background is better than what is only likely to be (docs/results.md)
-            blank = torch.from_numpy(self.blank)
-            background = self._means(torch.ones_like(foreground))[blank].mean(0)
-            outside = self._covariance(self.samples[blank], torch.ones_like(sampled)[blank], background)
-        else:
-            background = self._means(1 - foreground)[shown].mean(0)
-            outside = self._covariance(self.samples[shown], 1 - sampled[shown], background)
+        means = self._means(foreground, shown)
+        inside = self._covariance(shown, foreground, means.mean(0))
+        parts = self._background(foreground)
+        background = torch.stack([weight * self._means(masks, rows).mean(0) for weight, rows, masks in parts]).sum(0)
+        outside = torch.stack([weight * self._covariance(rows, masks, background) for weight, rows, masks in parts]).sum(0)
         covariance = _FOREGROUND_WEIGHT * inside + (1 - _FOREGROUND_WEIGHT) * outside
         weight = self._solve(covariance, (means.mean(0) - background)[:, None], self.config.refine_penalty, self.used)[:, 0]
         return weight, -(weight @ (means.mean(0) + background)) / 2, means, background, covariance
 
-    def _covariance(self, samples: Tensor, masks: Tensor, mean: Tensor) -> Tensor:
-        """Return the covariance ``(D, D)`` around ``mean`` of sampled cells ``(M, S, D)`` under masks ``(M, S)``; every photo
-        counts the same."""
+    def _covariance(self, rows: Tensor, masks: Tensor, mean: Tensor) -> Tensor:
+        """Return the covariance ``(D, D)`` around ``mean`` of the sampled cells of the photos ``rows``, each under its mask of
+        ``masks`` ``(N, P)``; every photo counts the same."""
+        samples, masks = self.samples[rows], masks[rows].gather(1, self.cells[rows])
         result = torch.zeros(samples.shape[2], samples.shape[2])
         shares = masks / masks.sum(1, keepdim=True).clamp(min=1) / max(1, int((masks.sum(1) > 0).sum()))
         for start in range(0, len(samples), 64):
@@ -231,12 +237,11 @@ class _Fit:
     def _scaled(self, weights: Tensor, biases: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor, float]:
         """Bring logits to the spread of finished maps; return directions, biases and the level of the object's border."""
         maps = torch.from_numpy(self._maps(weights.mean(0), biases.mean()))
-        scale = _SPREAD / float(maps.std().clamp(min=1e-6))
-        outside = torch.ones_like(foreground) if len(self.blank) else 1 - foreground
-        rows = torch.from_numpy(self.blank if len(self.blank) else self.shown)
+        spread = max(float(maps.std()), abs(float(maps.mean())) / 4, 1e-6)  # a map that only rounding moves stays one
+        scale = _SPREAD / spread
         high = _masked_mean(maps, foreground, torch.from_numpy(self.shown))
-        low = _masked_mean(maps, outside, rows)
-        fraction = _LEVEL_WITH_BACKGROUND if len(self.blank) else _LEVEL
+        low = sum(weight * _masked_mean(maps, masks, rows) for weight, rows, masks in self._background(foreground))
+        fraction = _LEVEL + self.trust * (_LEVEL_WITH_BACKGROUND - _LEVEL)
         return weights * scale, biases * scale, scale * (low + fraction * (high - low))
 
     def _fill(self, module: LinearMap, weights: Tensor, biases: Tensor) -> None:

@@ -231,7 +231,8 @@ class PredictionFolder:
         with ExitStack() as files:
             writers = [files.enter_context(formats.FORMATS[name](self.out)) for name in self.formats if name in formats.FORMATS]
             for record, stem in self._records():
-                found.add(record.label, record.background, len(record.boxes), reviewed=bool(record.reviewed))
+                scores = [box.certainty for box in record.boxes]
+                found.add(record.label, record.background, scores, record.name, reviewed=bool(record.reviewed))
                 for add in writers:
                     add(record, stem)
         if self.skipped:

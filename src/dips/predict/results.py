@@ -6,8 +6,8 @@ In: a folder that :mod:`dips.predict.folder` wrote. Out: records, one at a time,
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 from unicodedata import normalize
@@ -16,6 +16,7 @@ import msgspec
 
 from dips.errors import ImageError, RunError
 from dips.formats.records import PredictionRecord, read_prediction
+from dips.predict.low_scores import LowScores
 from dips.predict.prediction import Prediction
 from dips.system.console import counted
 from dips.system.files import as_text, is_remote, named_so
@@ -36,10 +37,11 @@ class Found:
         photos, boxes: how many there are.
         empty: photos of the background class, which have no boxes.
         background: name of this class, where one has it.
-        reviewed, reviewed_boxes: photos that a person reviewed, and their boxes; ``empty`` counts none of them.
+        scores: of the boxes.
+        reviewed, reviewed_boxes: photos that a person reviewed, and their boxes; ``empty`` and ``scores`` count none of them.
 
     >>> found = Found()
-    >>> found.add("none", "none", 0)
+    >>> found.add("none", "none", [])
     >>> found.remark().split(". ")[0]
     "no photo shows an object: 1 of 1 is predicted as 'none'"
     """
@@ -48,17 +50,22 @@ class Found:
     boxes: int = 0
     empty: int = 0
     background: str = ""
+    scores: LowScores = field(default_factory=LowScores)
     reviewed: int = 0
     reviewed_boxes: int = 0
 
-    def add(self, label: str, background: str | None, boxes: int, *, reviewed: bool = False) -> None:
-        """Count a photo with its predicted class, the name of the background class, and its number of boxes."""
+    def add(
+        self, label: str, background: str | None, scores: Sequence[float], name: str = "", *, reviewed: bool = False
+    ) -> None:
+        """Count a photo with its predicted class, the name of the background class, the scores of its boxes, and its name."""
         self.photos += 1
-        self.boxes += boxes
+        self.boxes += len(scores)
         if reviewed:
             self.reviewed += 1
-            self.reviewed_boxes += boxes
-        elif label == background:
+            self.reviewed_boxes += len(scores)
+            return
+        self.scores.add(scores, name)
+        if label == background:
             self.empty += 1
             self.background = label
 

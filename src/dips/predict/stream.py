@@ -13,11 +13,11 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import tee
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
-from msgspec import Raw
+from msgspec import Meta
 from msgspec.structs import replace
 
 from dips.data.images import ByteImage
@@ -251,13 +251,19 @@ class _Failure:
             skipped(self.path, self.reason)
 
 
+class ScoredBox(Record, frozen=True, kw_only=True):
+    """A box of a line of the journal, as far as it is read back."""
+
+    score: Annotated[float, Meta(ge=0, le=1)]
+
+
 class FrameLine(Record, frozen=True, kw_only=True):
     """What a line of the journal must say; it is otherwise a :class:`~dips.formats.records.PredictionRecord`."""
 
     name: str
     label: str
     background: str | None
-    boxes: tuple[Raw, ...]
+    boxes: tuple[ScoredBox, ...]
 
 
 class StreamHead(Record, frozen=True, kw_only=True):
@@ -309,7 +315,7 @@ class FrameJournal:
         try:
             for frame in self._journal.records(FrameLine, remedy="predict the frame again"):
                 self.done.add(frame.name)
-                self.found.add(frame.label, frame.background, len(frame.boxes))
+                self.found.add(frame.label, frame.background, [box.score for box in frame.boxes], frame.name)
         except RunError:  # a line that a power failure left empty
             self._journal.cut()
         self._is_empty = not self.done
@@ -321,7 +327,7 @@ class FrameJournal:
             RunError: there is no space.
         """
         self._journal.append(to_json(record))
-        self.found.add(record.label, record.background, len(record.boxes))
+        self.found.add(record.label, record.background, [box.certainty for box in record.boxes], record.name)
         self._is_empty = False
 
     def close(self) -> None:

@@ -11,14 +11,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["DOUBTS", "Predicted", "choose_doubtful", "doubts_of", "most_doubtful_first"]
+from dips.predict.low_scores import LEAST_PHOTOS, LowScores
+from dips.system.console import counted
+
+__all__ = ["DOUBTS", "Predicted", "choose_doubtful", "doubts_of", "filling", "low_limit", "most_doubtful_first"]
 
 FULL_SHARE = 0.8
 UNSURE = 0.5
-LOW_SHARE, LOW_PHOTOS = 0.1, 10
+LOW_SHARE = 0.1
+_FILLING = 0.5  # of the photos that show an object
 
 DOUBTS = {
     "class": ("another class", "the predicted class is not the one that the photo was given"),
+    "far": ("far lower score", "its best box scores far below those of the other photos here"),
     "no_box": ("no box", "nothing was found, although the predicted class has an object"),
     "full": ("fills the photo", f"a box covers more than {FULL_SHARE:.0%} of the photo"),
     "unsure": ("unsure of the class", f"the probability of the predicted class is below {UNSURE}"),
@@ -26,7 +31,7 @@ DOUBTS = {
 }
 """Kinds of doubt, the gravest first: a short name, and what it means."""
 
-_WEIGHTS = {"class": 4, "no_box": 3, "full": 2, "unsure": 1, "low": 1}
+_WEIGHTS = {"class": 4, "far": 4, "no_box": 3, "full": 2, "unsure": 1, "low": 1}
 
 
 class Predicted(NamedTuple):
@@ -58,18 +63,50 @@ def doubts_of(photos: Sequence[Predicted]) -> list[tuple[str, ...]]:
     [('class', 'no_box'), ()]
     """
     scores = sorted(photo.score for photo in photos if photo.score is not None)
-    limit = scores[int(LOW_SHARE * len(scores))] if len(scores) >= LOW_PHOTOS else 0.0
-    return [tuple(kind for kind, applies in zip(DOUBTS, _apply(photo, limit), strict=True) if applies) for photo in photos]
+    low = scores[int(LOW_SHARE * len(scores))] if len(scores) >= LEAST_PHOTOS else 0.0
+    far = low_limit(photos) or 0.0
+    return [tuple(kind for kind, applies in zip(DOUBTS, _apply(photo, far, low), strict=True) if applies) for photo in photos]
 
 
-def _apply(photo: Predicted, low: float) -> tuple[bool, ...]:
-    """Return which of :data:`DOUBTS` apply; ``low`` is the score below which a score is low."""
+def low_limit(photos: Sequence[Predicted]) -> float | None:
+    """Return the score below which a photo's best one is far below the others', see :mod:`dips.predict.low_scores`."""
+    scores = LowScores()
+    for photo in photos:
+        if photo.score is not None:
+            scores.add([photo.score])
+    return scores.limit
+
+
+def filling(photos: Sequence[Predicted], background: str | None) -> str:
+    """Return a line that says so where boxes fill most of the photos that show an object; empty otherwise.
+
+    Args:
+        background: name of the class without object; None where there is none.
+
+    >>> filling([Predicted("owl", "owl", boxes=1, share=0.95)] * 10, None).split(":")[0]
+    'boxes cover more than 80% of the photo in 10 of 10 photos that show an object'
+    """
+    objects = [photo for photo in photos if not photo.shows_nothing and photo.boxes is not None]
+    full = sum(photo.share is not None and photo.share > FULL_SHARE for photo in objects)
+    if len(objects) < LEAST_PHOTOS or full <= _FILLING * len(objects):
+        return ""
+    return (
+        f"boxes cover more than {FULL_SHARE:.0%} of the photo in {full} of {counted(len(objects), 'photo')} that show an "
+        "object: either the objects fill their photos, or the map is inverted and marks what is around them. Look at the "
+        "score maps in the report; at least 30 photos of the same places without the object, in a folder "
+        f"{background or 'none'}/, teach what is background"
+    )
+
+
+def _apply(photo: Predicted, far: float, low: float) -> tuple[bool, ...]:
+    """Return which of :data:`DOUBTS` apply; below ``far`` a score is far below the others, below ``low`` it is low."""
     return (
         bool(photo.label and photo.predicted) and photo.label != photo.predicted,
+        photo.score is not None and photo.score < far,
         photo.boxes == 0 and not photo.shows_nothing,
         photo.share is not None and photo.share > FULL_SHARE,
         photo.probability is not None and photo.probability < UNSURE,
-        photo.score is not None and photo.score < low,
+        photo.score is not None and far <= photo.score < low,
     )
 
 

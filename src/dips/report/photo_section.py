@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dips.pictures.drawing import heat_colours
-from dips.report.doubts import DOUBTS, Predicted, doubts_of, most_doubtful_first
+from dips.report.doubts import DOUBTS, Predicted, doubts_of, filling, low_limit, most_doubtful_first
 from dips.report.figures import ERRORS
 from dips.report.photos import ShownPhoto, ShownPhotos
 
@@ -66,7 +66,7 @@ class PhotoSection:
         rows: all photos.
         shown: the photos with pictures; None where there are none.
         missing: why there are none, in words.
-        command: what makes boxes at another threshold, ``{}``.
+        command: what makes boxes with other options, ``{}``.
         review: what shows the boxes to accept or correct; of a prediction only.
 
     >>> PhotoSection(missing="the evaluation was run without photos for the report").pictures
@@ -132,6 +132,21 @@ class PhotoSection:
         ]
 
     @property
+    def low_limit(self) -> float | None:
+        """The score below which a photo's best one is far below the others'; None where none is."""
+        return low_limit(self.predicted)
+
+    @property
+    def far_below(self) -> int:
+        """How many photos have their best score below this limit."""
+        return sum("far" in found for found in self.doubts)
+
+    @property
+    def filling(self) -> str:
+        """What to do where boxes fill most photos; empty where they do not, or ground-truth boxes tell more."""
+        return "" if self.measured else filling(self.predicted, self.shown.background if self.shown is not None else None)
+
+    @property
     def doubtful(self) -> int:
         """How many photos have any doubt."""
         return sum(map(bool, self.doubts))
@@ -180,7 +195,7 @@ def photo_json(section: PhotoSection) -> str:
     parts = sorted({row.part for row in section.rows if row.part}, reverse=True)
     ranks = {index: rank for rank, index in enumerate(most_doubtful_first(section.predicted, section.doubts))}
     data = {
-        "rule": {key: getattr(shown, key, None) for key in ("threshold", "max_boxes")},
+        "rule": {key: getattr(shown, key, None) for key in ("threshold", "min_score", "max_boxes")},
         "background": -1 if shown is None or shown.background is None else class_indices.get(shown.background, -1),
         "classes": classes,
         "errors": [ERRORS[kind] for kind in kinds],

@@ -80,7 +80,7 @@ def prediction_section(folder: Path, *, photos: int = 300, photos_dir: Path | No
         rows,
         ShownPhotos(**rule._asdict(), photos=shown),
         missing,
-        command=f"dips boxes {quoted(folder)} --threshold {{}} --out NEW{elsewhere}",
+        command=f"dips boxes {quoted(folder)} {{}} --out NEW{elsewhere}",
         review=f"dips view {quoted(folder)}{elsewhere}",
     )
 

@@ -15,6 +15,7 @@ from dips.report.photo_section import PhotoRow, PhotoSection
 from dips.report.photos import PHOTOS, REMEDY, ROWS, ShownPhoto, ShownPhotos, predicted_of, read_shown
 from dips.report.predictions import TRAINING_PHOTOS, prediction_section
 from dips.report.records import Evaluation, Run, with_words
+from dips.system.console import log
 from dips.system.environment import quoted
 from dips.system.files import file_sha256
 from dips.system.records import read_record
@@ -43,7 +44,9 @@ def write_folder_report(folder: str | Path, *, photos: int = 300, photos_dir: Pa
             raise ConfigError(f"--photos-dir is for predictions; {folder} is none, and the report of a run opens no photo")
         return write_run_report(folder)
     path = folder / "report.html"
-    write_report(path, title=folder.resolve().name, photos=prediction_section(folder, photos=photos, photos_dir=photos_dir))
+    section = prediction_section(folder, photos=photos, photos_dir=photos_dir)
+    write_report(path, title=folder.resolve().name, photos=section)
+    _warn(section)
     return path
 
 
@@ -86,7 +89,13 @@ def write_run_report(run: str | Path, out: str | Path | None = None) -> Path:
         settings_toml=_text(folder / "config.toml"),
         photos=photos,
     )
+    _warn(photos)
     return path
+
+
+def _warn(photos: PhotoSection | None) -> None:
+    if photos is not None and photos.filling:
+        log(f"warning: {photos.filling}")
 
 
 def _photos(folder: Path, evaluation: Evaluation) -> PhotoSection:
@@ -106,7 +115,7 @@ def _photos(folder: Path, evaluation: Evaluation) -> PhotoSection:
 
 
 def _command(run: Path) -> str:
-    return f"dips predict {quoted(run)} PHOTOS --threshold {{}} --out NEW"
+    return f"dips predict {quoted(run)} PHOTOS {{}} --out NEW"
 
 
 def _with_boxes(row: PhotoRow, photo: ShownPhoto, shown: ShownPhotos) -> PhotoRow:

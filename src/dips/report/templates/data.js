@@ -26,24 +26,27 @@ async function unpack(photo) {
   photo.levels = levels;
 }
 
-/** What is found in a row's photo at a threshold; null until its map is unpacked. */
-function foundIn(row, threshold, data) {
+/** What is found in a row's photo at a threshold, and with a lowest score (null: the photo's own); null until its map is unpacked. */
+function foundIn(row, { threshold, least }, data) {
   const { photo } = row;
   if (!photo?.levels) return null;
   const [height, width] = photo.shape;
   const cut = cutOf(photo.top, threshold);
-  const exact = threshold === data.rule.threshold ? photo.exact : null; // as predicted; the map here is a small one
-  const drawn = exact ? "exact" : String(cut);
+  const { min_area: area, min_score: own } = photo; // of a photo in tiles others than of a whole photo
+  const lowest = least ?? own;
+  const asPredicted = threshold === data.rule.threshold && lowest >= own; // the boxes are known; the map here is a small one
+  const exact = asPredicted ? photo.exact?.filter((box) => box[4] >= lowest) : null;
+  const drawn = `${exact ? "exact" : cut} ${lowest}`;
   if (photo.drawn !== drawn) {
-    const { min_area: area, min_score: least } = photo; // of a photo in tiles another one than of a whole photo
     const none = data.background >= 0 && row.predicted === data.background;
     const found = none
       ? { boxes: [], scores: [], regions: new Uint16Array(width * height) }
-      : boxesFromMap(photo.levels, width, height, threshold, area, data.rule.max_boxes, photo.peak ? least / photo.peak : 0);
+      : boxesFromMap(photo.levels, width, height, threshold, area, data.rule.max_boxes, photo.peak ? (exact ? own : lowest) / photo.peak : 0);
     const scale = [photo.size[0] / width, photo.size[1] / height];
     found.boxes = found.boxes.map((box) => box.map((value, i) => value * scale[i % 2]));
     found.scores = found.scores.map((score) => score * photo.peak);
     if (exact) {
+      if (exact.length < photo.exact.length) keepRegions(found, exact, photo.exact);
       found.boxes = exact.map((box) => box.slice(0, 4));
       found.scores = exact.map((box) => box[4]);
     }
@@ -53,6 +56,13 @@ function foundIn(row, threshold, data) {
     photo.found = found;
   }
   return photo.found;
+}
+
+/** Leave out the regions of the small map whose box, among all predicted ones, is closest to one that is not kept. */
+function keepRegions(found, kept, all) {
+  const left = all.filter((box) => !kept.includes(box));
+  const keeps = [true, ...found.boxes.map((box) => bestIou([box], kept) > bestIou([box], left))];
+  found.regions = found.regions.map((region) => (keeps[region] ? region : 0));
 }
 
 /** The decoded picture of a photo. */

@@ -1,4 +1,4 @@
-// What the parts have in common: the threshold, the layers, the filter and the order.
+// What the parts have in common: the threshold, the lowest score, the layers, the filter and the order.
 
 const byId = (id) => document.getElementById(id);
 const each = (selector, act) => document.querySelectorAll(selector).forEach(act);
@@ -11,6 +11,7 @@ function start() {
   const own = data.rule.threshold ?? 0.5;
   const state = {
     threshold: own,
+    least: null, // the lowest score of a box; null: as predicted, which may differ from photo to photo
     layers: { heat: false, mask: true, boxes: true, truth: true },
     filter: { ...NO_FILTER },
     order: { key: data.table.includes("iou") ? "iou" : "doubt", down: false },
@@ -20,7 +21,7 @@ function start() {
   const measured = data.table.includes("iou");
   const doubts = (row) => row.why.map((kind) => data.doubts[kind][0]);
   const className = (label) => (label < 0 ? "–" : data.classes[label]);
-  const found = (row) => foundIn(row, state.threshold, data);
+  const found = (row) => foundIn(row, state, data);
   const withPicture = () => state.listed.filter((row) => row.photo);
 
   async function draw(row, canvas, side, tags) {
@@ -116,7 +117,7 @@ function start() {
     viewer.render();
   }
 
-  /** After a change of the threshold, all photos are processed in short pieces, so that the page stays responsive. */
+  /** After a change of a slider, all photos are processed in short pieces, so that the page stays responsive. */
   async function settle() {
     if (!data.photos.length) return;
     const version = ++state.version;
@@ -131,10 +132,15 @@ function start() {
     }
     const ious = shown.map((row) => found(row)?.iou ?? null).filter((iou) => iou !== null);
     const right = ious.filter((iou) => iou >= 0.5).length;
-    const boxes = shown.reduce((sum, row) => sum + (found(row)?.boxes.length ?? 0), 0);
-    byId("photo-count").textContent = ious.length
-      ? `${right} of ${ious.length} shown photos with ground-truth boxes have a box with IoU ≥ 0.5 (${((100 * right) / ious.length).toFixed(1)} %).`
-      : `${counted(boxes, "box", "boxes")} in ${counted(shown.length, "shown photo", "shown photos")}.`;
+    const counts = shown.map((row) => found(row)?.boxes.length ?? 0);
+    const boxes = counts.reduce((sum, count) => sum + count, 0), photos = counts.filter(Boolean).length;
+    const said = [`${counted(boxes, "box", "boxes")} in ${photos.toLocaleString("en")} of ${counted(shown.length, "shown photo", "shown photos")}.`];
+    if (ious.length) said.unshift(`${right} of ${ious.length} shown photos with ground-truth boxes have a box with IoU ≥ 0.5 (${((100 * right) / ious.length).toFixed(1)} %).`);
+    if (shown.length < data.rows.length && state.threshold === own && !measured) { // the best score of each photo is known
+      const all = data.rows.filter((row) => row.score !== null && row.score >= (state.least ?? 0)).length;
+      said.push(`Of all ${data.rows.length.toLocaleString("en")} photos ${all.toLocaleString("en")} have a box.`);
+    }
+    byId("photo-count").textContent = said.join(" ");
     if (state.filter.boxes || state.order.key === "now") list();
     else table.render();
   }
@@ -146,9 +152,29 @@ function start() {
       slider.value = state.threshold;
       slider.setAttribute("aria-valuetext", `${state.threshold.toFixed(3)} of the map's maximum`);
     });
-    each("[data-command]", (code) => (code.textContent = data.command.replace("{}", state.threshold.toFixed(3))));
     each("[data-threshold-now]", (output) => (output.textContent = state.threshold.toFixed(3)));
-    each("[data-reset]", (button) => button.setAttribute("aria-disabled", state.threshold === own));
+    each("[data-reset=threshold]", (button) => button.setAttribute("aria-disabled", state.threshold === own));
+    changed();
+  }
+
+  /** Set the lowest score of a box; null gives each photo its own again. */
+  function setLeast(value) {
+    state.least = value === null ? null : Math.min(1, Math.max(0, Math.round(value * 1000) / 1000));
+    const one = data.photos.every((photo) => photo.min_score === data.rule.min_score); // all are whole photos, or all in tiles
+    const words = state.least === null && !one ? "varies" : (state.least ?? data.rule.min_score ?? 0).toFixed(3);
+    each("[data-least]", (slider) => {
+      slider.value = state.least ?? data.rule.min_score ?? 0;
+      slider.setAttribute("aria-valuetext", state.least === null ? "as predicted" : `boxes that score ${words} or more`);
+    });
+    each("[data-least-now]", (output) => (output.textContent = words));
+    each("[data-reset=least]", (button) => button.setAttribute("aria-disabled", state.least === null));
+    changed();
+  }
+
+  function changed() {
+    const options = state.least === null || state.threshold !== own ? [`--threshold ${state.threshold.toFixed(3)}`] : [];
+    if (state.least !== null) options.push(`--min-score ${state.least}`);
+    each("[data-command]", (code) => (code.textContent = data.command.replace("{}", options.join(" "))));
     state.frame ??= requestAnimationFrame(() => {
       state.frame = undefined;
       redraw();
@@ -157,16 +183,19 @@ function start() {
   }
 
   function wire() {
-    each("[data-threshold]", (slider) => {
-      slider.addEventListener("input", () => setThreshold(Number(slider.value)));
-      slider.addEventListener("keydown", (event) => {
-        const step = { ArrowLeft: -0.01, ArrowDown: -0.01, ArrowRight: 0.01, ArrowUp: 0.01 }[event.key];
-        if (!step) return;
-        setThreshold(state.threshold + (event.shiftKey ? step / 10 : step));
-        event.preventDefault();
+    for (const [selector, set] of [["[data-threshold]", setThreshold], ["[data-least]", setLeast]]) {
+      each(selector, (slider) => {
+        slider.addEventListener("input", () => set(Number(slider.value)));
+        slider.addEventListener("keydown", (event) => {
+          const step = { ArrowLeft: -0.01, ArrowDown: -0.01, ArrowRight: 0.01, ArrowUp: 0.01 }[event.key];
+          if (!step) return;
+          set(Number(slider.value) + (event.shiftKey ? step / 10 : step));
+          event.preventDefault();
+        });
       });
-    });
-    each("[data-reset]", (button) => button.addEventListener("click", () => setThreshold(own)));
+    }
+    each("[data-reset=threshold]", (button) => button.addEventListener("click", () => setThreshold(own)));
+    each("[data-reset=least]", (button) => button.addEventListener("click", () => setLeast(null)));
     each("[data-layer]", (box) => box.addEventListener("change", () => {
       state.layers[box.dataset.layer] = box.checked;
       each(`[data-layer="${box.dataset.layer}"]`, (other) => (other.checked = box.checked));
@@ -218,6 +247,7 @@ function start() {
   app.hidden = false;
   list();
   setThreshold(own);
+  setLeast(null);
   const unpacked = Promise.all(data.photos.map(unpack)).then(() => {
     redraw();
     return settle();

@@ -1,0 +1,67 @@
+"""Photos of another kind are told by their scores, and photos of the model's own kind are left alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dips.predict.low_scores import LEAST_PHOTOS, LowScores
+
+ALIKE = [0.9 + 0.002 * (number % 20) for number in range(60)]
+SKEWED = [0.94 - 0.2 * (number / 60) ** 3 for number in range(60)]  # as insulators have them: a long tail of right boxes
+
+
+def counted_scores(*photos: list[float]) -> LowScores:
+    scores = LowScores()
+    for number, boxes in enumerate(photos):
+        scores.add(boxes, f"{number}.jpg")
+    return scores
+
+
+@pytest.mark.parametrize("own", [ALIKE, SKEWED], ids=["alike", "skewed"])
+@pytest.mark.parametrize("others", [[], [0.2], [0.6, 0.65, 0.3], [0.1 + 0.04 * number for number in range(12)]], ids=len)
+def test_photos_far_below_are_found_and_no_other(own: list[float], others: list[float]) -> None:
+    scores = counted_scores(*([score] for score in own + others))
+    limit = scores.limit
+    assert (limit is None) == (not others)
+    if limit is not None:
+        assert max(others) < limit <= min(own)
+        assert f"{len(others)} photo" in scores.remark() and f"no box that scores {limit:g} or more" in scores.remark()
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        [],
+        [0.9],
+        [0.95] * (LEAST_PHOTOS - 2) + [0.1],
+        [0.9] * 50,
+        [0.0] * 50,
+        [1.0] * 50,
+        [0.2] * 40 + [0.9] * 20,  # the higher ones are the few
+        np.linspace(0.1, 0.9, 50).tolist(),  # of a model that is sure of nothing
+        [0.15] * 30 + [0.0],  # nothing can be far below
+    ],
+)
+def test_nothing_is_said_where_no_score_is_far_below(scores: list[float]) -> None:
+    found = counted_scores(*([score] for score in scores), [], [])
+    assert found.limit is None and found.remark() == ""
+
+
+def test_the_line_names_the_lowest_and_counts_what_would_go() -> None:
+    scores = counted_scores(*[[0.92, 0.75, 0.4]] * 2, *[[0.92]] * 20, [0.3, 0.2], [0.1], [0.5], [0.4, 0.3, 0.3], [])
+    line = scores.remark()
+    assert line.startswith("4 photos have no box that scores 0.72 or more, far below the other photos (about 0.92): ")
+    assert ": 23.jpg, 22.jpg, 25.jpg and 1 more. Look" in line and "24.jpg" not in line and "\n" not in line
+    assert line.endswith("--min-score 0.72 leaves out their 7 boxes, and 2 boxes of other photos")
+    assert counted_scores(*[[0.92]] * 20, [0.3]).remark("frame").startswith("1 frame has no box")
+    assert counted_scores(*[[0.92]] * 20, [0.3]).remark().endswith("leaves out their 1 box")
+
+
+def test_the_limit_divides_as_the_setting_does() -> None:
+    """A score equal to --min-score stays."""
+    for hundredths in range(30, 99):
+        top = hundredths / 100
+        limit = round(top - 0.2, 2)
+        assert counted_scores(*[[top]] * 20, [limit]).limit is None
+        assert counted_scores(*[[top]] * 20, [limit - 0.002]).limit == limit
