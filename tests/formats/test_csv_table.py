@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from .conftest import CLASSES, Item, mask_of, write
+from .conftest import CLASSES, LABELS, Item, mask_of, write
 
 # pycocotools' own, when it hands arrays to NumPy 2
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
@@ -32,3 +32,13 @@ def test_a_name_is_no_formula(items: list[Item], tmp_path: Path, name: str) -> N
         row = next(csv.DictReader(file))
     assert row["photo"] == name.replace(name.lstrip("a;"), f"'{name.lstrip('a;')}") + ".jpg"
     assert row["label"] + ".jpg" == row["photo"]
+
+
+def test_reviewed_photos(items: list[Item], reviewed_items: list[Item], tmp_path: Path) -> None:
+    with (write("csv", [*reviewed_items, items[1]], tmp_path) / "boxes.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["label"] for row in rows] == [*LABELS, "none", CLASSES[2], CLASSES[2]]
+    assert [row["reviewed"] for row in rows] == ["1"] * 6 + ["0"]
+    assert [bool(row["score"]) for row in rows] == [True, *[False] * 5, True]
+    assert [bool(row["mask_pixels"]) for row in rows] == [True, False, False, True, False, False, True]
+    assert rows[4]["x0"] == "" and rows[5]["label_score"] == "0.1" and rows[5]["x1"] == "40"

@@ -10,6 +10,8 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, Any
 
+import msgspec
+
 from dips.formats.base import Add, JsonArray, SharedClasses
 from dips.formats.records import MaskRecord, PredictionRecord
 from dips.scoremaps.rle import area
@@ -31,7 +33,7 @@ class CocoFile:
     >>> with coco_file(path, "by hand") as coco:
     ...     coco.classes = ["mast"]
     ...     coco.image(1, "a.jpg", width=80, height=60)
-    ...     coco.annotation(1, "mast", (10, 20, 30, 60), None, {"score": 0.9})
+    ...     coco.annotation(1, "mast", (10, 20, 30, 60), msgspec.UNSET, {"score": 0.9})
     >>> json.loads(path.read_text())["annotations"][0]["bbox"]
     [10, 20, 20, 40]
     """
@@ -41,12 +43,13 @@ class CocoFile:
         self._images, self._annotations = JsonArray(file), JsonArray(waiting)
         self._count = 0
 
-    def image(self, number: int, name: str, *, width: int, height: int) -> None:
-        """List the photo with the id ``number``."""
-        self._images.add({"id": number, "file_name": name, "width": width, "height": height})
+    def image(self, number: int, name: str, *, width: int, height: int, reviewed: bool = False) -> None:
+        """List the photo with the id ``number``, and say if a person reviewed it."""
+        image = {"id": number, "file_name": name, "width": width, "height": height}
+        self._images.add({**image, "reviewed": True} if reviewed else image)
 
     def annotation(
-        self, image: int, label: str, box: Sequence[float], mask: MaskRecord | None, more: Mapping[str, Any]
+        self, image: int, label: str, box: Sequence[float], mask: MaskRecord | msgspec.UnsetType, more: Mapping[str, Any]
     ) -> None:
         """Add an object of the photo with the id ``image``.
 
@@ -95,7 +98,7 @@ def coco_file(path: Path, description: str) -> Iterator[CocoFile]:
 @contextmanager
 def coco_writer(folder: Path) -> Iterator[Add]:
     """Write ``coco.json``. Photos without boxes are listed without annotations; the class without object is a category that
-    none has. ``area`` counts the mask's pixels.
+    none has. ``area`` counts the mask's pixels. A photo that a person reviewed has the key ``reviewed``, its boxes ``review``.
 
     Raises:
         RunError: the file cannot be written, or the records come from models with different classes.
@@ -108,8 +111,8 @@ def coco_writer(folder: Path) -> Iterator[Add]:
             count += 1
             classes.add(record)
             coco.classes = classes.names
-            coco.image(count, record.name, width=record.width, height=record.height)
+            coco.image(count, record.name, width=record.width, height=record.height, reviewed=bool(record.reviewed))
             for entry in record.boxes:
-                coco.annotation(count, record.label, entry.box, entry.mask, {"score": entry.score})
+                coco.annotation(count, record.label_of(entry), entry.box, entry.mask, entry.notes())
 
         yield add

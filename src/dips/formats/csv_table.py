@@ -15,12 +15,13 @@ from dips.system.spreadsheet import as_cell
 
 __all__ = ["csv_writer"]
 
-_COLUMNS = ("photo", "width", "height", "label", "label_score", "x0", "y0", "x1", "y1", "score", "mask_pixels")
+_COLUMNS = ("photo", "width", "height", "label", "label_score", "x0", "y0", "x1", "y1", "score", "mask_pixels", "reviewed")
 
 
 @contextmanager
 def csv_writer(folder: Path) -> Iterator[Add]:
-    """Write ``boxes.csv``; a photo without boxes has one line, whose columns of the box are empty.
+    """Write ``boxes.csv``; a photo without boxes has one line, whose columns of the box are empty. ``reviewed`` is 1 where a
+    person reviewed the photo.
 
     Names that a spreadsheet would compute have an apostrophe before them, see :func:`dips.system.spreadsheet.as_cell`.
 
@@ -32,10 +33,13 @@ def csv_writer(folder: Path) -> Iterator[Add]:
         rows.writerow(_COLUMNS)
 
         def add(record: PredictionRecord, stem: str) -> None:
-            photo = [as_cell(record.name), record.width, record.height, as_cell(record.label), record.label_score]
+            photo, reviewed = [as_cell(record.name), record.width, record.height], int(bool(record.reviewed))
             for entry in record.boxes:
-                rows.writerow([*photo, *entry.box, entry.score, area(entry.mask.counts)])
+                label = record.label_of(entry)
+                pixels = area(entry.mask.counts) if entry.mask else ""
+                score = entry.notes().get("score", "")
+                rows.writerow([*photo, as_cell(label), record.class_scores[label], *entry.box, score, pixels, reviewed])
             if not record.boxes:
-                rows.writerow([*photo, *[""] * 6])
+                rows.writerow([*photo, as_cell(record.label), record.label_score, *[""] * 6, reviewed])
 
         yield add
