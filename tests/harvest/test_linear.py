@@ -107,7 +107,7 @@ def test_background_photos_are_background() -> None:
 
 
 def test_a_few_background_photos_do_not_decide_alone() -> None:
-    """Two photos of another place leave the fit nearly as it is without them; of many, little of the likely background stays."""
+    """Two photos of another place leave the fit nearly as it is; with many, little of the likely background stays."""
     without, few, many = (linear._Fit(scene(12, blank).features, 1, HarvestConfig()) for blank in (0, 2, 90))
     assert (without.trust, round(few.trust, 3), round(many.trust, 3)) == (0.0, 0.133, 0.72)
     foreground = torch.zeros(14, SIDE**2)

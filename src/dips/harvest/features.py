@@ -110,7 +110,7 @@ def linear_maps(
     chosen = choose_photos(labels, background, config.refine_photos)
     marks = "".join(f"{digest}{labels[digest]}" for digest in chosen)
     refinement = {name: value for name, value in vars(config).items() if name.startswith(("refine", "fast"))}
-    settings = {"version": 2, **names, **refinement, "fitted_on": hashlib.sha256(marks.encode()).hexdigest()[:16]}
+    settings = {"version": 3, **names, **refinement, "fitted_on": hashlib.sha256(marks.encode()).hexdigest()[:16]}
     file = store.shelf("linear", {**settings, "classes": classes, "background": background}).folder / _FILE
     if file.is_file():
         log(f"harvest: the linear maps are in the store {store.folder}; the transformer is not run")

@@ -89,7 +89,7 @@ class _Fit:
         self.widths = [block.shape[1] for block in features.blocks]
         self.stage_channels = sum(self.widths[: features.stages])
         self.shown, self.blank = np.flatnonzero(features.labels >= 0), np.flatnonzero(features.labels < 0)
-        # certain background is better than what is only likely to be, but its photos may be few or show another place (docs/results.md)
+        # certain background is better than likely one, but its photos may be few, or show another place (docs/results.md)
         self.trust = _MAX_TRUST * len(self.blank) / (len(self.blank) + _CERTAIN)
         self.mean, deviation = (torch.cat(parts) for parts in zip(*map(_moments, features.blocks), strict=True))
         self.deviation = deviation / self._balance()
