@@ -39,7 +39,8 @@ _MIN_PENALTY = 1e-6  # a ridge of 0 would leave no solution where features are n
 _SHRINKAGE = 60.0  # photos: with so many of its own, a class counts as much as the mean of all classes
 _SPREAD = 4.0  # standard deviation of the logits of the finished maps
 _MAX_TRUST, _CERTAIN = 0.8, 10.0  # weight of a background class's photos; reached by half with so many of them
-_LEVEL, _LEVEL_WITH_BACKGROUND = 0.75, 0.5  # of the way from the background's mean logit to the object's (docs/results.md)
+_LEVEL, _LEVEL_WITH_BACKGROUND = 0.75, 0.5  # of the way from the background's mean logit to the object's: without photos of a
+# background class, and where every second photo is one (docs/results.md)
 
 
 @dataclass(frozen=True)
@@ -252,11 +253,13 @@ class _Fit:
     def _scaled(self, weights: Tensor, biases: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor, float]:
         """Bring logits to the spread of finished maps; return directions, biases and the level of the object's border."""
         maps = torch.from_numpy(self._maps(weights.mean(0), biases.mean()))
-        spread = max(float(maps.std()), abs(float(maps.mean())) / 4, 1e-6)  # a map that only rounding moves stays one
+        # with features that are all the same, rounding alone moves the map; its mean is then many times its deviation
+        spread = max(float(maps.std()), abs(float(maps.mean())) / 4, 1e-6)
         scale = _SPREAD / spread
         high = _masked_mean(maps, foreground, torch.from_numpy(self.shown))
-        low = sum(weight * _masked_mean(maps, masks, rows) for weight, rows, masks in self._background(foreground))
-        fraction = _LEVEL + self.trust * (_LEVEL_WITH_BACKGROUND - _LEVEL)
+        low = _masked_mean(maps, 1 - foreground, torch.from_numpy(self.shown))
+        share = min(0.5, len(self.blank) / len(self.features.labels))
+        fraction = _LEVEL + 2 * share * (_LEVEL_WITH_BACKGROUND - _LEVEL)
         return weights * scale, biases * scale, scale * (low + fraction * (high - low))
 
     def _fill(self, module: LinearMap, weights: Tensor, biases: Tensor) -> None:
