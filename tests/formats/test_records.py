@@ -47,7 +47,7 @@ def test_keys_of_a_newer_version_are_ignored(make_prediction: MakePrediction, tm
      ("boxes", [{"box": [1, 2, 3], "score": 1, "mask": {"size": [90, 120], "counts": ""}}]),
      ("boxes", [{"box": [1, 2, 3, 4], "mask": {"size": [90, 120], "counts": ""}}]),
      ("boxes", [{"box": [1, 2, 3, 4], "score": 1, "mask": {"size": [90, 120], "counts": [5, 9]}}]), ("threshold", "0.5"),
-     ("max_boxes", True)],
+     ("max_boxes", True), ("priority", None), ("priority", "high"), ("priority", 1.5), ("priority", -0.1)],
 )  # fmt: skip
 def test_a_damaged_record_is_named(make_prediction: MakePrediction, tmp_path: Path, key: str, value: object) -> None:
     with pytest.raises(RunError, match=r"a\.json is damaged .* predict the photo again"):
@@ -104,3 +104,9 @@ def test_the_camera_of_a_photo_is_read_back(make_prediction: MakePrediction, tmp
 def test_a_damaged_camera_is_named(make_prediction: MakePrediction, tmp_path: Path, camera: object) -> None:
     with pytest.raises(RunError, match=r"a\.json is damaged .* predict the photo again"):
         read_prediction(write(tmp_path, make_prediction(), camera=camera))
+
+
+def test_records_of_earlier_versions_have_no_priority(make_prediction: MakePrediction, tmp_path: Path) -> None:
+    assert read_prediction(write(tmp_path, make_prediction())).priority == 0
+    record = read_prediction(write(tmp_path, make_prediction(), priority="gone"))
+    assert record.boxes == make_prediction().record().boxes and "priority" not in json.loads(to_json(record))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from dips.system.console import counted, say
 
-__all__ = ["view"]
+__all__ = ["Order", "view"]
+
+Order = Literal["name", "score", "informative"]
 
 
 def view(
@@ -17,6 +19,13 @@ def view(
     predictions: Annotated[Path | None, Parameter(name="DIR", help="A folder written by 'dips predict --out'.")] = None,
     /,
     *,
+    order: Annotated[
+        Order,
+        Parameter(
+            help="Which photos come first: by name; those with the lowest score; or those that a review is likely to teach the "
+            "model more about, least certain objects first."
+        ),
+    ] = "name",
     port: Annotated[int, Parameter(help="Port on this computer; 0: any free one.")] = 0,
     show: Annotated[bool, Parameter(name="--open", negative="--no-open", help="Open it in the browser.")] = True,
 ) -> int:
@@ -27,7 +36,7 @@ def view(
     from dips.data.listing import some
     from dips.view import serve
 
-    summary = serve(run if predictions else None, predictions or run, port=port, open_browser=show)
+    summary = serve(run if predictions else None, predictions or run, order=order, port=port, open_browser=show)
     say(f"{summary.photos} of {counted(summary.of, 'photo')} reviewed, {counted(summary.boxes, 'box')} in {summary.path}")
     if summary.unfinished:
         count = counted(len(summary.unfinished), "photo", "was")

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from msgspec import UNSET
+
 from dips.data.camera import CAMERA_COLUMNS, Camera
 from dips.formats.base import Add
 from dips.formats.records import PredictionRecord
@@ -24,7 +26,8 @@ _BOX_COLUMNS = 6
 def csv_writer(folder: Path) -> Iterator[Add]:
     """Write ``boxes.csv``; a photo without boxes has one line, whose columns of the box are empty.
 
-    The last columns, :data:`~dips.data.camera.CAMERA_COLUMNS`, are always there, and empty where nothing is known.
+    ``priority`` is the photo's, and empty where an earlier version predicted it. The last columns,
+    :data:`~dips.data.camera.CAMERA_COLUMNS`, are always there, and empty where nothing is known.
 
     Names that a spreadsheet would compute have an apostrophe before them, see :func:`dips.system.spreadsheet.as_cell`.
 
@@ -33,15 +36,16 @@ def csv_writer(folder: Path) -> Iterator[Add]:
     """
     with atomic_file(folder / "boxes.csv") as file:
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow([*_COLUMNS, *CAMERA_COLUMNS])
+        rows.writerow([*_COLUMNS, "priority", *CAMERA_COLUMNS])
 
         def add(record: PredictionRecord, stem: str) -> None:
             photo = [as_cell(record.name), record.width, record.height, as_cell(record.label), record.label_score]
             values = (record.camera or Camera()).columns().values()
             camera = [as_cell(value) if isinstance(value, str) else value for value in values]
+            more = ["" if record.priority is UNSET else record.priority, *camera]
             for entry in record.boxes:
-                rows.writerow([*photo, *entry.box, entry.score, area(entry.mask.counts), *camera])
+                rows.writerow([*photo, *entry.box, entry.score, area(entry.mask.counts), *more])
             if not record.boxes:
-                rows.writerow([*photo, *[""] * _BOX_COLUMNS, *camera])
+                rows.writerow([*photo, *[""] * _BOX_COLUMNS, *more])
 
         yield add
