@@ -47,7 +47,10 @@ _LABELS = {
     "formats": "another --format",
     "photos": "other photos",
 }
-_FILES = ("predictions.json", "skipped.json", "coco.json", "boxes.csv", "labelstudio.json", "labelstudio.xml")
+_FILES = (
+    *("predictions.json", "skipped.json", "coco.json", "boxes.csv", "labelstudio.json", "labelstudio.xml"),
+    "camera-points.geojson",
+)
 _SUFFIXES = {"json": ".json", "overlays": ".jpg", "heatmaps": ".jpg", "maps": ".png", "masks": ".png"}
 
 
