@@ -22,8 +22,8 @@ def view(
     order: Annotated[
         Order,
         Parameter(
-            help="Which photos come first: by name; those with the lowest score; or those that a review is likely to teach the "
-            "model more about, least certain objects first."
+            help="Order of the photos: by name; lowest score first; or informative: least certain objects first, to review for "
+            "another training."
         ),
     ] = "name",
     port: Annotated[int, Parameter(help="Port on this computer; 0: any free one.")] = 0,

@@ -21,7 +21,7 @@ tempered before they become scores."""
 def instability(score_map: FloatArray, threshold: float) -> float:
     """Return how much the foreground changes at nearby thresholds: 1 minus its mean IoU with those at the two of them.
 
-    Reviews of photos with a high value were measured to teach at least as much as reviews of photos picked by chance.
+    Training learned at least as much from reviews of the photos with the highest values as from those of any other photos.
 
     Args:
         score_map: ``(H, W)`` in [0, 1].
@@ -34,9 +34,9 @@ def instability(score_map: FloatArray, threshold: float) -> float:
     >>> score_map[2:6, 2:6] = 0.9
     >>> instability(score_map, 0.5)  # of a sharp object
     0.0
-    >>> score_map[2:6, 5:8] = 0.4
+    >>> score_map[2:6, 6:8] = 0.4
     >>> round(instability(score_map, 0.5), 3)  # a lower threshold would add some pixels
-    0.2
+    0.167
     """
     level = threshold * score_map.max()
     pixels = int(np.count_nonzero(score_map > level))

@@ -112,10 +112,10 @@ function fillRow(row, index) {
   const count = state.boxes.length;
   const scores = state.boxes.map((box) => scoreOf(index, box)).filter((score) => score !== null);
   const least = scores.length ? ` · ${Math.min(...scores).toFixed(2)}` : "";
-  const known = order() === "informative" && priority !== null ? ` · priority ${priority.toFixed(2)}` : least;
+  const first = order() === "informative" && priority !== null ? `priority ${priority.toFixed(2)} · ` : "";
   row.title = name;
   row.querySelector(".file").textContent = shortName(name);
-  row.querySelector(".where").textContent = `${count === 0 ? "no boxes" : count === 1 ? "1 box" : `${count} boxes`}${known} · ${label}`;
+  row.querySelector(".where").textContent = `${first}${count === 0 ? "no boxes" : count === 1 ? "1 box" : `${count} boxes`}${first ? "" : least} · ${label}`;
   row.querySelector(".tick").classList.toggle("done", state.reviewed);
   row.querySelector(".tick .unseen").textContent = reviewText(index);
 }
