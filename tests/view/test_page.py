@@ -141,7 +141,7 @@ def test_informative_photos_come_first(server: Server, page: Page, review: Revie
     page.goto(server.address)
     shown(page, 1)
     assert names(page) == ["b.jpg", "d.jpg", "c.jpg", "a.jpg"] and page.input_value("#order") == "informative"
-    assert page.locator("#order-means").inner_text().startswith("Least certain objects first")
+    assert page.locator("#order-means").inner_text().startswith("Least certain first: objects")
     rows = page.locator("#list .row .where").all_inner_texts()
     assert rows[0] == "priority 0.60 · 1 box · tower" and rows[2] == "priority 0.30 · no boxes · none"
     for key, index in (("j", 3), ("j", 2), ("k", 3), ("Home", 1), ("End", 0), ("Home", 1), ("a", 3), ("a", 2), ("k", 3)):
