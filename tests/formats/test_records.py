@@ -50,7 +50,7 @@ def test_keys_of_a_newer_version_are_ignored(make_prediction: MakePrediction, tm
      ("boxes", [{"box": [1, 2, 3], "score": 1, "mask": {"size": [90, 120], "counts": ""}}]),
      ("boxes", [{"box": [1, 2, 3, 4], "mask": {"size": [90, 120], "counts": ""}}]),
      ("boxes", [{"box": [1, 2, 3, 4], "score": 1, "mask": {"size": [90, 120], "counts": [5, 9]}}]), ("threshold", "0.5"),
-     ("max_boxes", True)],
+     ("max_boxes", True), ("priority", None), ("priority", "high"), ("priority", 1.5), ("priority", -0.1)],
 )  # fmt: skip
 def test_a_damaged_record_is_named(make_prediction: MakePrediction, tmp_path: Path, key: str, value: object) -> None:
     with pytest.raises(RunError, match=r"a\.json is damaged .* predict the photo again"):
@@ -134,3 +134,9 @@ def test_a_box_of_an_impossible_class_is_damage(reviewed_items: list[Item], labe
 def test_a_box_has_at_least_a_pixel(box: tuple[float, float, float, float], corners: tuple[int, int, int, int]) -> None:
     entry = BoxRecord(box=box, review="drawn")
     assert entry.corners == corners and entry.crop().shape == (corners[3] - corners[1], corners[2] - corners[0])
+
+
+def test_records_of_earlier_versions_have_no_priority(make_prediction: MakePrediction, tmp_path: Path) -> None:
+    assert read_prediction(write(tmp_path, make_prediction())).priority == 0
+    record = read_prediction(write(tmp_path, make_prediction(), priority="gone"))
+    assert record.boxes == make_prediction().record().boxes and "priority" not in json.loads(to_json(record))

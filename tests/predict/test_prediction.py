@@ -34,6 +34,7 @@ def test_the_record_has_what_users_read(make_prediction: MakePrediction) -> None
         "label_score": 0.9,
         "class_scores": {"none": 0.1, "tower": 0.9},
         "background": None,
+        "priority": 0.0,
         "boxes": [
             {
                 "box": [30.0, 20.0, 80.0, 60.0],
@@ -138,3 +139,31 @@ def test_a_reviewed_box_of_a_large_photo_has_pixels(
     found = make_prediction((500, 400), None)
     reviewed = found.with_review(replace(found.record(), boxes=(BoxRecord(box=box, review="drawn"),), reviewed=True))
     assert reviewed.regions.shape == (40, 50) and reviewed.object_mask(0).any()
+
+
+def blurred(seed: int) -> np.ndarray:
+    grid = cv2.GaussianBlur(np.random.default_rng(seed).random((30, 40), np.float32), (0, 0), 3)
+    return np.asarray((grid - grid.min()) / np.ptp(grid), np.float32)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_object_that_nearby_thresholds_change_is_to_be_reviewed_first(
+    make_prediction: MakePrediction, tmp_path: Path, seed: int
+) -> None:
+    sharp, soft = make_prediction(), make_prediction(grid=blurred(seed), size=(40, 30))
+    assert sharp.priority == 0 < soft.priority < 1
+    other = soft.with_objects(threshold=0.8, min_area=0, min_score=0, max_boxes=9)
+    assert other.priority != soft.priority, "it is that of the threshold"
+    soft = soft.with_objects(threshold=0.4, min_area=0, min_score=0, max_boxes=9)
+    soft.write_map(tmp_path / "map.png")
+    again = Prediction.from_record(soft.record(), tmp_path / "map.png")
+    assert again.record().priority == soft.record().priority == round(soft.priority, 4)
+
+
+@pytest.mark.parametrize(("score", "expected"), [(0.55, 0.45), (0.99999, 0.0), (1.0000002, 0.0)])
+def test_a_photo_without_object_is_to_be_reviewed_where_that_is_doubtful(
+    make_prediction: MakePrediction, score: float, expected: float
+) -> None:
+    prediction = make_prediction(box=None, background="none", label_score=score, grid=blurred(0))
+    assert prediction.priority == pytest.approx(expected, abs=1e-4) and prediction.priority >= 0
+    assert f'"priority": {expected}' in to_json(prediction.record())

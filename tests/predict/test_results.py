@@ -105,6 +105,18 @@ def test_objects_are_found_again(folder: Path) -> None:
     assert len(none.boxes) == 0
 
 
+@pytest.mark.parametrize("stem", ["a/x", "b"])
+def test_what_an_earlier_version_predicted_gets_its_priority_from_the_map(folder: Path, stem: str) -> None:
+    file = folder / "json" / f"{stem}.json"
+    record = json.loads(file.read_text())
+    expected = record.pop("priority")
+    file.write_text(json.dumps(record))
+    (again,) = predict_again(folder, [stem])
+    assert again.record().priority == expected == 0
+    (narrow,) = predict_again(folder, [stem], threshold=0.9)
+    assert narrow.record().priority == 0.4688, "16 pixels at this threshold, 256 at a lower one"
+
+
 def test_folders_that_cannot_be_read(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="is not a prediction"):
         list(read_records(tmp_path / "photos"))

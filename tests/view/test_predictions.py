@@ -27,6 +27,7 @@ def test_everything_a_review_needs(predicted: Path) -> None:
     assert [predicted.score for predicted in first.boxes] == [0.9, 0.4]
     assert (first.width, first.height, first.label) == (200, 100, "tower")
     assert [photo.reviewed for photo in read.photos] == [False] * 4 and {predicted.label for predicted in first.boxes} == {None}
+    assert [photo.priority for photo in read.photos] == [0.1, 0.6, 0.3, 0.6]
 
 
 def test_photos_are_in_the_order_of_their_folders(predicted: Path) -> None:
@@ -105,3 +106,11 @@ def test_no_torch_is_needed() -> None:
     assert importlib.util.find_spec("torch")
     program = "import sys, dips.view; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], timeout=60, check=False).returncode == 0
+
+
+def test_photos_that_an_earlier_version_predicted_have_no_priority(predicted: Path) -> None:
+    rewrite(predicted, "b", priority="gone")
+    assert [photo.priority for photo in read_predictions(predicted).photos] == [0.1, None, 0.3, 0.6]
+    rewrite(predicted, "b", priority=7)
+    with pytest.raises(RunError, match=r"b\.json is damaged"):
+        read_predictions(predicted)

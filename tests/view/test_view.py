@@ -10,10 +10,11 @@ import subprocess
 import sys
 import urllib.request
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from dips.cli.view import view
+from dips.cli.view import Order, view
 from dips.errors import RunError
 from dips.view import serve
 from dips.view.predictions import read_predictions
@@ -202,3 +203,23 @@ def test_the_browser_is_opened_with_the_address(
     assert opened[0].split("launch=")[1] not in told and "/?token=" in told
     serve(None, predicted, open_browser=False)
     assert len(opened) == 1
+
+
+@pytest.mark.parametrize("order", get_args(Order))
+def test_the_order_that_the_page_opens_with(
+    predicted: Path, ends_at_once: None, monkeypatch: pytest.MonkeyPatch, order: Order
+) -> None:
+    given: list[str] = []
+    monkeypatch.setattr("dips.view.server.Server.serve_forever", lambda server: given.append(server.order))
+    assert view(predicted, order=order, show=False) == 0 and view(predicted, show=False) == 0
+    assert given == [order, "name"]
+
+
+def test_what_an_earlier_version_predicted_has_no_such_order(without_priorities: Path, ends_at_once: None) -> None:
+    for order in ("name", "score"):
+        serve(None, without_priorities, order=order, open_browser=False)
+    with pytest.raises(RunError, match=r"boxes was predicted by an earlier version.*'dips boxes .*boxes --out NEW'"):
+        serve(None, without_priorities, order="informative", open_browser=False)
+    file = without_priorities / "json" / "b.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "priority": 0.5}))
+    serve(None, without_priorities, order="informative", open_browser=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -11,7 +11,9 @@ from dips.cli.options import PhotosDir
 from dips.system.console import counted, say
 from dips.system.environment import quoted
 
-__all__ = ["view"]
+__all__ = ["Order", "view"]
+
+Order = Literal["name", "score", "informative"]
 
 
 def view(
@@ -19,6 +21,13 @@ def view(
     predictions: Annotated[Path | None, Parameter(name="DIR", help="A folder written by 'dips predict --out'.")] = None,
     /,
     *,
+    order: Annotated[
+        Order,
+        Parameter(
+            help="Order of the photos: by name; lowest score first; or informative: least certain objects first, to review for "
+            "another training."
+        ),
+    ] = "name",
     port: Annotated[int, Parameter(help="Port on this computer; 0: any free one.")] = 0,
     show: Annotated[bool, Parameter(name="--open", negative="--no-open", help="Open it in the browser.")] = True,
     photos_dir: PhotosDir = None,
@@ -30,7 +39,9 @@ def view(
     from dips.data.listing import some
     from dips.view import serve
 
-    summary = serve(run if predictions else None, predictions or run, port=port, open_browser=show, photos_dir=photos_dir)
+    summary = serve(
+        run if predictions else None, predictions or run, order=order, port=port, open_browser=show, photos_dir=photos_dir
+    )
     say(f"{summary.photos} of {counted(summary.of, 'photo')} reviewed, {counted(summary.boxes, 'box')} in {summary.path}")
     if summary.unfinished:
         count = counted(len(summary.unfinished), "photo", "was")

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from msgspec import UNSET
+
 from dips.data.camera import CAMERA_COLUMNS, Camera
 from dips.formats.base import Add
 from dips.formats.records import PredictionRecord
@@ -25,7 +27,8 @@ def csv_writer(folder: Path) -> Iterator[Add]:
     """Write ``boxes.csv``; a photo without boxes has one line, whose columns of the box are empty. ``reviewed`` is 1 where a
     person reviewed the photo.
 
-    The last columns, :data:`~dips.data.camera.CAMERA_COLUMNS`, are always there, and empty where nothing is known.
+    ``priority`` is the photo's, and empty where an earlier version predicted it. The last columns,
+    :data:`~dips.data.camera.CAMERA_COLUMNS`, are always there, and empty where nothing is known.
 
     Names that a spreadsheet would compute have an apostrophe before them, see :func:`dips.system.spreadsheet.as_cell`.
 
@@ -34,20 +37,21 @@ def csv_writer(folder: Path) -> Iterator[Add]:
     """
     with atomic_file(folder / "boxes.csv") as file:
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow([*_COLUMNS, *CAMERA_COLUMNS])
+        rows.writerow([*_COLUMNS, "priority", *CAMERA_COLUMNS])
 
         def add(record: PredictionRecord, stem: str) -> None:
             photo, reviewed = [as_cell(record.name), record.width, record.height], int(bool(record.reviewed))
             values = (record.camera or Camera()).columns().values()
             camera = [as_cell(value) if isinstance(value, str) else value for value in values]
+            more = [reviewed, "" if record.priority is UNSET else record.priority, *camera]
             for entry in record.boxes:
                 label = record.label_of(entry)
                 pixels = area(entry.mask.counts) if entry.mask else ""
                 score = entry.notes().get("score", "")
                 found = [as_cell(label), record.class_scores[label], *entry.box, score, pixels]
-                rows.writerow([*photo, *found, reviewed, *camera])
+                rows.writerow([*photo, *found, *more])
             if not record.boxes:
                 nothing = [as_cell(record.label), record.label_score, *[""] * _BOX_COLUMNS]
-                rows.writerow([*photo, *nothing, reviewed, *camera])
+                rows.writerow([*photo, *nothing, *more])
 
         yield add

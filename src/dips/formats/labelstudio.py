@@ -10,6 +10,7 @@ from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
+from msgspec import UNSET
 from numpy.typing import NDArray
 
 from dips.data.camera import Camera
@@ -29,8 +30,8 @@ def labelstudio_writer(folder: Path) -> Iterator[Add]:
 
     Photos are named as Label Studio's local files: ``/data/local-files/?d=FOLDER/NAME``, FOLDER being the last part of the
     folder that was predicted, and NAME the photo's path below it. The server's document root has to be the folder around it,
-    because Label Studio accepts no storage that is the root itself (docs/formats.md). Photos that a person reviewed have an
-    annotation in place of a prediction: they are done.
+    because Label Studio accepts no storage that is the root itself (docs/formats.md). ``priority``, beside it, is what its data
+    manager can sort by. Photos that a person reviewed have an annotation in place of a prediction: they are done.
 
     Raises:
         RunError: a file cannot be written, or the records come from models with different classes.
@@ -57,7 +58,9 @@ def labelstudio_writer(folder: Path) -> Iterator[Add]:
 
 def _task(record: PredictionRecord) -> dict[str, Any]:
     address = f"{record.folder}/{record.name}" if record.folder else record.name
-    data = {"image": f"/data/local-files/?d={quote(address)}", **(record.camera or Camera()).known()}
+    known: dict[str, float | str] = {} if record.priority is UNSET else {"priority": record.priority}
+    known |= (record.camera or Camera()).known()
+    data = {"image": f"/data/local-files/?d={quote(address)}", **known}
     result = [part for index, entry in enumerate(record.boxes) for part in _results(record, entry, index)]
     if record.reviewed:
         return {"data": data, "annotations": [{"result": result}]}

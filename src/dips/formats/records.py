@@ -118,6 +118,7 @@ class PredictionRecord(Record, frozen=True, kw_only=True):
             and without boxes the class without object, if there is one.
         class_scores: probability of every class, in label order.
         background: the class without object, if there is one.
+        priority: how much a review of the photo is likely to teach, 0 to 1; predictions of earlier versions do not have it.
         boxes: the objects, best first.
         threshold: fraction of the map's maximum above which a pixel is foreground.
         min_area: smallest area of a box as a fraction of the photo.
@@ -140,6 +141,7 @@ class PredictionRecord(Record, frozen=True, kw_only=True):
     label_score: float
     class_scores: dict[str, float]
     background: str | None
+    priority: float | msgspec.UnsetType = msgspec.UNSET
     boxes: tuple[BoxRecord, ...]
     threshold: float
     min_area: float
@@ -159,8 +161,9 @@ class PredictionRecord(Record, frozen=True, kw_only=True):
         if self.scale and not self.scale[0] < self.scale[1]:
             raise ValueError("black must lie below white")
         shares = (self.label_score, *self.class_scores.values(), self.threshold, self.min_area, self.min_score)
+        shares += () if self.priority is msgspec.UNSET else (self.priority,)
         if not all(0 <= share <= 1 for share in (*shares, *(entry.certainty for entry in self.boxes))):
-            raise ValueError("a score, threshold or area is not between 0 and 1")
+            raise ValueError("a score, threshold, area or priority is not between 0 and 1")
         if self.max_boxes < 1:
             raise ValueError("max_boxes is below 1")
         for x0, y0, x1, y1 in (entry.box for entry in self.boxes):

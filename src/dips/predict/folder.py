@@ -49,12 +49,7 @@ _LABELS = {
     "review": "another review",
 }
 _FILES = (
-    "predictions.json",
-    "skipped.json",
-    "coco.json",
-    "boxes.csv",
-    "labelstudio.json",
-    "labelstudio.xml",
+    *("predictions.json", "skipped.json", "coco.json", "boxes.csv", "labelstudio.json", "labelstudio.xml"),
     "camera-points.geojson",
 )
 _SUFFIXES = {"json": ".json", "overlays": ".jpg", "heatmaps": ".jpg", "maps": ".png", "masks": ".png"}

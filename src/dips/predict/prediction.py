@@ -26,6 +26,7 @@ from dips.pictures.overlay import overlay
 from dips.predict.inputs import Photo, gather_photos
 from dips.predict.naming import stems_of
 from dips.scoremaps.levels import boxes_from_map, packed, stretched, unpacked
+from dips.scoremaps.priority import instability
 from dips.scoremaps.rle import encode
 from dips.system.files import as_text, atomic_file
 from dips.system.records import write_json
@@ -146,6 +147,17 @@ class Prediction:
         """``(H, W) bool``, all objects together, computed at each access."""
         return cv2.resize((self.regions > 0).view(np.uint8), self.size, interpolation=cv2.INTER_NEAREST).view(np.bool_)
 
+    @property
+    def priority(self) -> float:
+        """How much a review of the photo is likely to teach, in [0, 1], computed at each access.
+
+        It is the object's :func:`~dips.scoremaps.priority.instability`; for a photo of the background class, which has no
+        object, the probability of the other classes.
+        """
+        if self.label == self.background:
+            return max(0.0, 1 - self.label_score)  # rounding may leave it above 1
+        return instability(self.grid, self.threshold)
+
     def object_mask(self, index: int) -> NDArray[np.bool_]:
         """Return the pixels of object ``index`` inside its own box, ``(y1 - y0, x1 - x0) bool``."""
         x0, y0, x1, y1 = (int(value) for value in self.boxes[index])
@@ -244,6 +256,7 @@ class Prediction:
             label_score=_rounded(self.label_score),
             class_scores={as_text(name): _rounded(score) for name, score in zip(self.classes, self.class_scores, strict=True)},
             background=None if self.background is None else as_text(self.background),
+            priority=_rounded(self.priority, 4),  # never 1e-05: Label Studio sorts it as text
             boxes=tuple(boxes),
             threshold=float(self.threshold),  # not rounded: the same objects are found again
             min_area=float(self.min_area),

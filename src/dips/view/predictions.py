@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec import UNSET
+
 from dips.data.camera import Camera
 from dips.data.photo_files import SUFFIXES, is_photo
 from dips.errors import ImageError, RunError
@@ -42,6 +44,7 @@ class Photo:
         scale: which values were black and white, if the photo has more than 8 bits.
         camera: where and when it was taken, if it says so.
         reviewed: whether a person reviewed these boxes before ``dips boxes --reviewed`` wrote them.
+        priority: how much a review is likely to teach, 0 to 1; None where an earlier version predicted the photo.
 
     >>> Photo("a.jpg", Path("a.jpg"), Path("a.json"), 80, 60, "mast", 0.9, (PredictedBox((10, 20, 30, 40), 0.8),)).label
     'mast'
@@ -58,6 +61,7 @@ class Photo:
     scale: tuple[float, float] | None = None
     camera: Camera | None = None
     reviewed: bool = False
+    priority: float | None = None
 
     def locate(self, folder: Path) -> Path:
         """Return where the photo is now, see :func:`dips.predict.results.locate`.
@@ -136,6 +140,7 @@ def _photo(file: Path, record: PredictionRecord) -> Photo:
         scale=record.scale or None,
         camera=record.camera or None,
         reviewed=bool(record.reviewed),
+        priority=None if record.priority is UNSET else record.priority,
     )
 
 
