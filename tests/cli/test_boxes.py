@@ -139,7 +139,7 @@ def test_an_interrupted_conversion_goes_on_with_the_same_review_alone(predicted:
         lines = file.readlines()
     (folder / "review.jsonl").write_bytes(b"".join(lines[:-2]))
     said = dips(*command)
-    assert said.code == 2 and "another review" in said.err
+    assert said.code == 2 and "another review; choose another --out or remove it" in said.err
     (folder / "review.jsonl").write_bytes(b"".join(lines))
     assert dips(*command).code == 0
 
