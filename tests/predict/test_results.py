@@ -253,7 +253,7 @@ def test_a_class_name_that_is_no_text_is_read_back(tmp_path: Path, make_photo: M
 
 @pytest.mark.parametrize("path", [r"\\evil\share\a.jpg", r"\\evil@80\dav\a.jpg", r"\\?\UNC\evil\x\a.jpg", r"\\.\pipe\a.jpg"])
 def test_no_other_computer_is_asked(folder: Path, path: str, tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match="is on another computer, which is not asked; give its folder a drive letter"):
+    with pytest.raises(ImageError, match="is on another computer, which is not asked unless --photos-dir names its folder"):
         locate(Path(path), folder)
     record = folder / "json" / "b.json"
     record.write_text(json.dumps({**json.loads(record.read_text()), "path": path}))

@@ -202,9 +202,7 @@ def locate(photo: Path, folder: Path, photos_dir: Path | None = None) -> Path:
     """
     is_below = photos_dir is not None and photo.is_relative_to(photos_dir)
     if is_remote(photo, folder) and not is_below:
-        raise ImageError(
-            f"{photo} is on another computer, which is not asked; give its folder a drive letter and predict again"
-        )
+        raise ImageError(f"{photo} is on another computer, which is not asked unless --photos-dir names its folder")
     for base in (Path(),) if photo.is_absolute() else (Path(), *folder.absolute().parents):
         for name in named_so(str(photo)):
             if found := _spelled(base, Path(name)):
