@@ -18,7 +18,7 @@ def test_a_review_that_helps() -> None:
     gain = review_gain(linear, blocks, labels, boxes, STANDARD)
     assert gain is not None and gain.photos == gain.without.objects == gain.half.objects == gain.most.objects == 12
     assert (gain.without.right, gain.without.boxes) == (12, 24), "each object, and each thing that looks like one"
-    assert gain.most.right == 12 and gain.most.boxes < 18 and gain.most.f1 > gain.without.f1 > 60
+    assert gain.most.right == 12 and gain.most.boxes < 18 and 0.8 < gain.without.mean_iou <= gain.most.mean_iou + 0.02
     assert all(torch.equal(a, b) for a, b in zip(linear.state_dict().values(), before.state_dict().values(), strict=True))
 
 

@@ -7,20 +7,27 @@ from dips.system.records import Record
 
 __all__ = ["ReviewGain", "Tally"]
 
-_WORTH = 1.0  # points of F1
+_WORTH = 0.01  # of mean IoU
 
 
 class Tally(Record, frozen=True, kw_only=True):
-    """Objects that are found at IoU 0.5, of how many, by how many boxes; percentages follow."""
+    """How well boxes fit the objects of some photos.
 
+    Attributes:
+        overlap: sum over the objects of the IoU with the box that fits best.
+        right: objects that have a box of IoU 0.5 for themselves.
+        boxes, objects: how many there are.
+    """
+
+    overlap: float
     right: int
     boxes: int
     objects: int
 
     @property
-    def f1(self) -> float:
-        """Percent."""
-        return 200 * self.right / max(1, self.boxes + self.objects)
+    def mean_iou(self) -> float:
+        """In [0, 1]; 0 without objects."""
+        return self.overlap / max(1, self.objects)
 
 
 class ReviewGain(Record, frozen=True, kw_only=True):
@@ -40,15 +47,15 @@ class ReviewGain(Record, frozen=True, kw_only=True):
 
     def words(self) -> str:
         """Say what it brought, and whether more is worth it."""
-        rise = self.most.f1 - self.half.f1
-        if self.most.f1 < self.without.f1 - _WORTH:
-            advice = "they do not help: are all objects of these photos boxed, and alike?"
-        elif rise > _WORTH:
+        before, now = self.without, self.most
+        if now.mean_iou < before.mean_iou - _WORTH:
+            advice = "they do not help: are all objects of these photos boxed, and boxed alike?"
+        elif now.mean_iou > self.half.mean_iou + _WORTH:
             advice = "more are worth it"
         else:
             advice = "as many more would bring little"
         return (
-            f"review: tried on {counted(self.photos, 'reviewed photo')} that it had not seen, the map finds "
-            f"{self.most.right} of {counted(self.most.objects, 'object')} with {self.most.boxes} boxes, {self.without.right} "
-            f"with {self.without.boxes} before (F1 {self.without.f1:.0f} -> {self.most.f1:.0f}%); {advice}"
+            f"review: on {counted(self.photos, 'reviewed photo')}, each tried with a map that had not seen it, boxes cover "
+            f"their objects by {100 * now.mean_iou:.0f}% (mean IoU), {100 * before.mean_iou:.0f}% before; {now.right} of "
+            f"{counted(now.objects, 'object')} are found, {before.right} before; {advice}"
         )

@@ -1,6 +1,6 @@
 """What a review brings, told by the reviewed photos themselves: each is tried on a map that was not corrected by it.
 
-In: a finished map and the boxes of reviewed photos. Out: how many of their objects are found, and by how many boxes, without a
+In: a finished map and the boxes of reviewed photos. Out: how well the boxes of the map fit their objects, without a
 correction, with one by half of the photos, and with one by three quarters.
 """
 
@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dips.evaluate.detection import match_boxes
+from dips.evaluate.detection import box_iou, match_boxes
 from dips.evaluate.gain import ReviewGain, Tally
 from dips.harvest.correct import GRID, Standard, correct, known_classes
 from dips.models.linear_map import LinearMap
@@ -52,7 +52,7 @@ def review_gain(
             corrected = copy.deepcopy(linear)
             correct(corrected, *of([*(row for row in chosen if row not in held), *empty]), standard)
             tallies.append(_tally(corrected, *of(held)))
-        return Tally(**{name: sum(getattr(tally, name) for tally in tallies) for name in ("right", "boxes", "objects")})
+        return Tally(**{name: sum(getattr(tally, name) for tally in tallies) for name in Tally.__struct_fields__})
 
     without = _tally(linear, *of(chosen))
     return ReviewGain(photos=len(chosen), without=without, half=tried(2), most=tried(_PARTS))
@@ -61,13 +61,14 @@ def review_gain(
 @torch.no_grad()
 def _tally(linear: LinearMap, blocks: Sequence[Tensor], labels: Sequence[int], boxes: Sequence[FloatArray]) -> Tally:
     """Count the boxes of a map, cut at its own level."""
-    right = found = 0
+    overlap, right, found = 0.0, 0, 0
     for row, label in enumerate(labels):
         logits = linear([block[row : row + 1].float() for block in blocks], known_classes([label], len(linear.bias)))
         finer = F.interpolate(logits[None], (GRID, GRID), mode="bilinear", align_corners=False)[0, 0]
         score_map = torch.sigmoid(finer - linear.level).numpy()
         threshold = min(1.0, 0.5 / max(float(score_map.max()), 1e-6))
         candidates, _, _ = boxes_from_map(score_map, threshold, min_area=_MIN_AREA, max_boxes=_MAX_BOXES)
+        overlap += float(box_iou(candidates / GRID, boxes[row]).max(0, initial=0).sum())
         right += len(match_boxes(candidates / GRID, boxes[row]))
         found += len(candidates)
-    return Tally(right=right, boxes=found, objects=sum(map(len, boxes)))
+    return Tally(overlap=overlap, right=right, boxes=found, objects=sum(map(len, boxes)))
