@@ -53,15 +53,18 @@ def test_a_command_names_no_setting_that_it_does_not_take(command: list[str], di
 def test_a_prediction_says_what_a_box_is_and_what_comes_next(capsys: pytest.CaptureFixture[str]) -> None:
     found = Found()
     found.add("tower", "none", [0.9, 0.8])
-    assert filled(found, [], Path("my boxes"), ProblemList()) == 0
+    found.add("none", "none", [])
+    assert filled(found, [], Path("my boxes"), ProblemList(), explain=True) == 0
     said = capsys.readouterr()
     assert said.out.splitlines() == [
-        "1 photo, 2 boxes in my boxes",
+        "2 photos, 1 with a box (2 boxes), in my boxes",
         "next    dips report 'my boxes' --open",
         "or      dips view 'my boxes'    (accept, correct and draw boxes)",
     ]
     assert said.err.count("none/") == 1 and "touch" in said.err and "goes with the object" in said.err
-    assert filled(Found(), [], Path("out"), ProblemList()) == 0
+    assert filled(found, [], Path("my boxes"), ProblemList()) == 0
+    assert capsys.readouterr().err == "", "it was said when they were predicted"
+    assert filled(Found(), [], Path("out"), ProblemList(), explain=True) == 0
     assert capsys.readouterr().err == "", "where there are no boxes nothing is to be said of them"
 
 
@@ -84,7 +87,8 @@ def test_a_prediction_without_any_object_says_so(tmp_path: Path, capsys: pytest.
         found.add(label, "none", [0.9] * boxes)
         assert filled(found, [], tmp_path, ProblemList()) == 0
         said = capsys.readouterr().out.splitlines()
-        assert len(said) == lines and f"{counted(found.photos, 'photo')}, {counted(found.boxes, 'box')} in" in said[0]
+        boxed = "1 with a box (1 box)" if boxes else "none with a box"
+        assert len(said) == lines and said[0] == f"{counted(found.photos, 'photo')}, {boxed}, in {tmp_path}"
         assert lines == 3 or said[1] == found.remark()
     skipped = [Problem(tmp_path / "a.jpg", "is empty")]
     assert filled(Found(), skipped, tmp_path, ProblemList()) == 1

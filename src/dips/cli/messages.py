@@ -81,14 +81,18 @@ def fail(message: str, *, kind: str = "error", code: int = 2) -> int:
     return code
 
 
-def filled(found: Found, skipped: Sequence[Problem], out: Path, problems: ProblemList) -> int:
+def filled(found: Found, skipped: Sequence[Problem], out: Path, problems: ProblemList, *, explain: bool = False) -> int:
     """Print what is in a prediction folder, and what to do next.
+
+    Args:
+        explain: say what a box is.
 
     Returns:
         The exit code: 1 where photos were skipped, which are told.
     """
     problems.add(skipped)
-    say(f"{counted(found.photos, 'photo')}, {counted(found.boxes, 'box')} in {out}")
+    boxed = f"{found.boxed} with a box ({counted(found.boxes, 'box')})" if found.boxes else "none with a box"
+    say(f"{counted(found.photos, 'photo')}, {boxed}, in {out}")
     if found.reviewed:
         others = "the others are as predicted" if found.reviewed < found.photos else "no photo is as predicted"
         say(f"reviewed: {counted(found.reviewed, 'photo')} with {counted(found.reviewed_boxes, 'box')}; {others}")
@@ -98,7 +102,7 @@ def filled(found: Found, skipped: Sequence[Problem], out: Path, problems: Proble
         say(remark)
     if skipped:
         say(f"{counted(len(skipped), 'photo')} could not be read or drawn on, see {out / 'skipped.json'}")
-    if found.boxes > found.reviewed_boxes:
+    if explain and found.boxes:
         log(_MEANING)
     say(f"next    dips report {quoted(out)} --open")
     say(f"or      dips view {quoted(out)}    (accept, correct and draw boxes)")
