@@ -106,7 +106,10 @@ def test_thresholds_are_those_of_other_maps_where_the_unet_is_mixed_in(
     opened: Any, marked: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     result = opened("predict.unet_share=0.25").evaluate(marked, split=None)
-    assert "no numbers at validation's thresholds: they were chosen for other settings of predict" in capfd.readouterr().err
+    assert (
+        "no numbers at validation's thresholds: the thresholds were chosen for other settings of predict"
+        in capfd.readouterr().err
+    )
     assert result["mode"] == "fast" and result["unet_share"] == 0.25
     assert all(row["at_tau"] is None for row in result["methods"]) and result["at_validation_tau"] is None
     plain = opened().evaluate(marked, split=None)
