@@ -50,6 +50,31 @@ def test_a_command_names_no_setting_that_it_does_not_take(command: list[str], di
     assert said.code == 2 and "Unknown option" in said.err and "--set" not in said.err
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "hint"),
+    [
+        ("--threshold", "0,5", "0.5"),
+        ("--min-score", ",25", ".25"),
+        ("--min-area", "-1,0", "-1.0"),
+        ("--threshold", "half", ""),
+        ("--threshold", "1,2,3", ""),
+        ("--max-boxes", "1,5", ""),
+    ],
+)
+def test_a_decimal_comma_is_answered_with_a_point(option: str, value: str, hint: str, dips: Dips) -> None:
+    said = dips("boxes", "x", "--out", "y", f"{option}={value}")
+    assert said.code == 2 and f'unable to convert "{value}"' in said.err
+    assert (f"Write {hint}, with a point." in said.err) if hint else ("Write" not in said.err)
+
+
+@pytest.mark.parametrize(("folders", "words"), [([], "requires an argument"), (["a", "b", "c"], "at most its run")])
+def test_the_review_page_takes_one_or_two_folders(folders: list[str], words: str, dips: Dips) -> None:
+    said = dips("view", *folders)
+    assert said.code == 2 and words in said.err and said.err.count("\n") == 1
+    described = dips("view", "--help").out
+    assert "[RUN] DIR" in described and described.count("[required]") == 1 and "left out" not in described
+
+
 def test_a_prediction_says_what_a_box_is_and_what_comes_next(capsys: pytest.CaptureFixture[str]) -> None:
     found = Found()
     found.add("tower", "none", [0.9, 0.8])

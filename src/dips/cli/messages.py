@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cyclopts import App, CycloptsError, UnknownOptionError
+from cyclopts import App, CoercionError, CycloptsError, UnknownOptionError
 
 from dips.config import STAGES, named_settings
 from dips.errors import DipsError
@@ -49,6 +50,9 @@ def usage(error: CycloptsError, tokens: Sequence[str], commands: App) -> str:
     """Return the message for a wrong command line."""
     command = next((token for token in tokens if token in commands), "")
     message = " ".join(str(error).split())
+    if message.endswith("into float.") and isinstance(error, CoercionError) and error.token:
+        value = error.token.value.replace(",", ".", 1)
+        message += f" Write {value}, with a point." if re.fullmatch(r"[+-]?\d*\.\d+", value) else ""
     if isinstance(error, UnknownOptionError) and (stages := _stages(command, commands)):
         option = (error.token.keyword or error.token.value).lstrip("-").partition("=")[0]
         named = named_settings(option.replace("-", "_"), stages)
