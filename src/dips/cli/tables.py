@@ -89,8 +89,8 @@ def print_evaluation(result: Mapping[str, Any]) -> None:
         console.print(printable(f"Classification, top 1: {words}"), markup=False)
     if (own := result.get("at_run_tau")) is not None:
         console.print(
-            f"boxes of dips predict, at the run's own threshold {own['tau']:.3g}: BoxAccV2 {own['box_acc_v2']:.1f}; of all "
-            f"boxes, at IoU 0.5: precision {own['precision']:.1f}, recall {own['recall']:.1f}, F1 {own['f1']:.1f}"
+            f"boxes of dips predict, at the run's own threshold {own['tau']:.3g}: BoxAccV2 {own['box_acc_v2']:.1f}; "
+            f"precision {own['precision']:.1f}, recall {own['recall']:.1f}, F1 {own['f1']:.1f} at IoU 0.5"
         )
     for line in _remarks(result):
         console.print(printable(line), markup=False)
