@@ -95,7 +95,7 @@ def test_reviewed_boxes_win_in_every_format(predicted: Path, tmp_path: Path, dip
     assert (cx * 96, cy * 72, width * 96, height * 72) == pytest.approx((25.25, 40, 30.5, 40), abs=1e-5)
     assert (out / "yolo-seg" / "labels" / f"{stems[1]}.txt").read_text() == ""
     mask = cv2.imread(str(out / "masks" / f"{stems[0]}.png"), cv2.IMREAD_UNCHANGED)
-    assert mask is not None and np.argwhere(mask).min(0).tolist() == [20, 10] and (mask > 0).sum() == 40 * 30
+    assert mask is not None and np.argwhere(mask).min(0).tolist() == [20, 10] and (mask > 0).sum() == 40 * 31
     assert not np.asarray(cv2.imread(str(out / "masks" / f"{stems[1]}.png"), cv2.IMREAD_UNCHANGED)).any()
     assert all((out / kind / f"{stem}.jpg").is_file() for kind in ("overlays", "heatmaps") for stem in stems)
 
@@ -110,6 +110,24 @@ def test_a_review_stays_through_further_conversions(predicted: Path, tmp_path: P
         kept = [[r for r in records(folder) if r["name"] in names[:2]] for folder in (tmp_path / "a", out)]
         assert kept[0] == kept[1]
     assert dips("report", out).code == 0 and (out / "report.html").is_file()
+
+
+def test_a_photo_whose_review_is_taken_back_is_as_predicted(predicted: Path, tmp_path: Path, dips: Dips) -> None:
+    folder, names = reviewed(predicted, tmp_path / "reviewed")
+    assert dips("boxes", folder, "--out", tmp_path / "a", "--reviewed", "--format", "json").code == 0
+    for number, left in ((0, 1), (1, 0)):
+        review = Review(read_predictions(tmp_path / "a"))
+        review.change(number, {"reviewed": False, "boxes": []})
+        review.close()
+        said = dips("boxes", tmp_path / "a", "--out", tmp_path / f"b{number}", "--reviewed", "--format", "json")
+        assert said.code == 0 and ("reviewed: 1 photo with 0 boxes" in said.out) == bool(left), said.err
+        taken = names[: number + 1]
+        assert f"changed but not reviewed, and so as predicted: {', '.join(taken)}" in said.err
+        made, before = ({r["name"]: r for r in records(at)} for at in (tmp_path / f"b{number}", predicted))
+        assert all(made[name] == before[name] for name in taken)
+    said = dips("boxes", tmp_path / "a", "--out", tmp_path / "c", "--only-reviewed", "--format", "json")
+    assert said.code == 2 and "no photo of" in said.err and "is reviewed, and 2 changed" in said.err
+    assert not (tmp_path / "c").exists()
 
 
 def test_only_the_reviewed_photos(predicted: Path, tmp_path: Path, dips: Dips) -> None:
@@ -139,7 +157,7 @@ def test_an_interrupted_conversion_goes_on_with_the_same_review_alone(predicted:
         lines = file.readlines()
     (folder / "review.jsonl").write_bytes(b"".join(lines[:-2]))
     said = dips(*command)
-    assert said.code == 2 and "another review" in said.err
+    assert said.code == 2 and "another review; choose another --out or remove it" in said.err
     (folder / "review.jsonl").write_bytes(b"".join(lines))
     assert dips(*command).code == 0
 

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import UNSET
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+
+from dips.formats.coco import coco_file
 
 from .conftest import CLASSES, LABELS, Item, mask_of, write
 
@@ -58,8 +61,22 @@ def test_reviewed_photos(items: list[Item], reviewed_items: list[Item], tmp_path
     assert [names[each["category_id"]] for each in coco["annotations"]] == LABELS
     assert [each["review"] for each in coco["annotations"]] == ["accepted", "adjusted", "drawn", "adjusted"]
     assert "score" in accepted and not any("score" in each for each in (moved, tiny, changed))
-    assert moved["segmentation"] == [[0, 0, 31.5, 0, 31.5, 40.25, 0, 40.25]] and moved["area"] == pytest.approx(1267.88)
+    assert moved["segmentation"] == [[0, 0, 31.5, 0, 31.5, 40.25, 0, 40.25]] and moved["area"] == 1267.875
     read = COCO(str(tmp_path / "coco.json"))
     areas = [int(read.annToMask(each).sum()) for each in read.loadAnns(read.getAnnIds(imgIds=[1]))]
     assert areas[0] == accepted["area"] and areas[3] == changed["area"] and abs(areas[1] - moved["area"]) < 75
     assert set(changed["segmentation"]) == {"size", "counts"} and tiny["bbox"] == [159.6, 119.7, 0.4, 0.3]
+
+
+@pytest.mark.parametrize(
+    ("box", "area"),
+    [((0.0, 0.0, 0.03, 0.03), 0.0009), ((199.99, 99.0, 200.0, 99.01), 0.0001), ((1.25, 2.5, 4.75, 3.25), 2.625)],
+)
+def test_the_area_of_a_box_without_mask_is_exact(tmp_path: Path, box: tuple[float, ...], area: float) -> None:
+    """And so never 0: a position has two digits, an area four."""
+    with coco_file(tmp_path / "coco.json", "drawn") as coco:
+        coco.classes = ["mast"]
+        coco.image(1, "a.jpg", width=200, height=100)
+        coco.annotation(1, "mast", box, UNSET, {"review": "drawn"})
+    (annotation,) = json.loads((tmp_path / "coco.json").read_text())["annotations"]
+    assert annotation["area"] == area

@@ -116,6 +116,9 @@ def test_a_box_of_an_impossible_class_is_damage(reviewed_items: list[Item], labe
         ((1.4, 2.6, 5.5, 9.0), (1, 3, 6, 9)),
         ((5.0, 5.0, 5.01, 5.01), (5, 5, 6, 6)),
         ((199.6, 0.5, 200.0, 0.6), (199, 0, 200, 1)),
+        ((0.5, 10.5, 1.5, 11.5), (1, 11, 2, 12)),
+        ((1.5, 2.5, 3.5, 5.5), (2, 3, 4, 6)),
+        ((198.5, 98.5, 199.5, 99.5), (199, 99, 200, 100)),
     ],
 )
 def test_a_box_has_at_least_a_pixel(box: tuple[float, float, float, float], corners: tuple[int, int, int, int]) -> None:

@@ -116,7 +116,7 @@ def test_a_review_takes_the_place_of_what_was_found(make_prediction: MakePredict
     reviewed = found.with_review(record)
     assert reviewed.boxes.tolist() == [[40, 0, 60.5, 20], [50, 10, 64, 48]] and reviewed.box_scores.tolist() == [1, 1]
     expected = np.zeros((48, 64), bool)
-    expected[0:20, 40:60] = expected[10:48, 50:64] = True
+    expected[0:20, 40:61] = expected[10:48, 50:64] = True
     assert (reviewed.mask == expected).all() and reviewed.regions[15, 55] == 1
     assert reviewed.record(path="p", name="n", folder="f", model="m") == replace(
         record, path="p", name="n", folder="f", model="m"

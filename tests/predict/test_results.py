@@ -178,6 +178,67 @@ def test_accents_that_another_computer_writes_otherwise(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="file names are text there")
+@pytest.mark.parametrize("folder_form", ["NFC", "NFD"])
+@pytest.mark.parametrize("file_form", ["NFC", "NFD"])
+@pytest.mark.parametrize("name_form", ["NFC", "NFD"])
+def test_each_part_of_a_path_may_have_its_accents_otherwise(
+    folder: Path,
+    tmp_path: Path,
+    make_photo: MakePhoto,
+    folder_form: Literal["NFC", "NFD"],
+    file_form: Literal["NFC", "NFD"],
+    name_form: Literal["NFC", "NFD"],
+) -> None:
+    """A folder that was typed in one form may hold files from a computer with the other."""
+    now = tmp_path / unicodedata.normalize(folder_form, "Möwen")
+    photo = make_photo(now / unicodedata.normalize(file_form, "Ö/é.jpg"))
+    name = unicodedata.normalize(name_form, "Ö/") + unicodedata.normalize(file_form, "é.jpg")
+    (folder / "json" / "a" / "x.json").unlink()
+    record = folder / "json" / "b.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "name": name}))
+    ((_, found),) = read_records(folder, now)
+    assert locate(Path(found.path), folder, now).samefile(photo)
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".jpg", "x/" * 3000 + "a.jpg", "a\0b.jpg"], ids=["part", "path", "nul"])
+def test_a_name_that_the_system_refuses_is_not_there(folder: Path, tmp_path: Path, name: str) -> None:
+    for photos_dir in (None, tmp_path):
+        with pytest.raises(ImageError, match="does not exist"):
+            locate(tmp_path / name, folder, photos_dir)
+    with pytest.raises(RunError, match="holds none of the 2 photos"):
+        list(read_records(folder, tmp_path / name))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there this is a folder of another computer")
+@pytest.mark.parametrize("share", ["\\\\srv\\share", "\\\\10.0.0.7\\photos"])
+def test_a_folder_on_another_computer_that_a_person_names_is_asked(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").rename(tmp_path / share)
+    records = [record for _, record in read_records(folder, Path(share))]
+    assert [locate(Path(record.path), folder, Path(share)) for record in records] == [Path(share) / name for name in NAMES]
+    again = PredictionFolder.from_finished(
+        folder, tmp_path / "b", formats=("json", "overlays"), made_with={}, photos_dir=Path(share)
+    )
+    for prediction in predict_again(folder, [again.stems[path] for path in again.begin()], photos_dir=Path(share)):
+        again.write(prediction)
+    assert not again.skipped and len(list((tmp_path / "b" / "overlays").rglob("*.jpg"))) == 2
+    for there in (None, tmp_path):
+        with pytest.raises(ImageError, match="is on another computer"):
+            locate(Path(share) / "b.png", folder, there)
+
+
+def test_a_photo_that_is_not_below_the_named_folder_is_told_so(folder: Path, tmp_path: Path) -> None:
+    photo = tmp_path / "photos" / "b.png"
+    photo.unlink()
+    with pytest.raises(ImageError, match=r"does not exist: it is not below --photos-dir .*photos; copy it there"):
+        locate(photo, folder, tmp_path / "photos")
+    with pytest.raises(ImageError, match="give --photos-dir the folder"):
+        locate(photo, folder)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file names are text there")
 def test_a_class_name_that_is_no_text_is_read_back(tmp_path: Path, make_photo: MakePhoto) -> None:
     photo = make_photo(tmp_path / "x.jpg")
     out = PredictionFolder.plan([photo], tmp_path / "out", formats=("json", "csv"), made_with={})
@@ -192,7 +253,7 @@ def test_a_class_name_that_is_no_text_is_read_back(tmp_path: Path, make_photo: M
 
 @pytest.mark.parametrize("path", [r"\\evil\share\a.jpg", r"\\evil@80\dav\a.jpg", r"\\?\UNC\evil\x\a.jpg", r"\\.\pipe\a.jpg"])
 def test_no_other_computer_is_asked(folder: Path, path: str, tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match="is on another computer, which is not asked; give its folder a drive letter"):
+    with pytest.raises(ImageError, match="is on another computer, which is not asked unless --photos-dir names its folder"):
         locate(Path(path), folder)
     record = folder / "json" / "b.json"
     record.write_text(json.dumps({**json.loads(record.read_text()), "path": path}))

@@ -862,6 +862,22 @@ def test_changed_photos_that_are_not_reviewed_are_named(opened: Page, review: Re
     assert line.is_hidden()
 
 
+def test_a_photo_of_an_earlier_review_is_unchanged_until_it_is_changed(
+    predicted: Path, page: Page, request: pytest.FixtureRequest
+) -> None:
+    """A box that was drawn then has no score, and one of another class than the photo is no change."""
+    file = predicted / "json" / "a.json"
+    record = json.loads(file.read_text())
+    drawn = {"box": [1, 2, 31, 42], "label": "mast", "review": "drawn"}
+    kept = {**record["boxes"][0], "label": "tower", "review": "accepted"}
+    file.write_text(json.dumps({**record, "reviewed": True, "boxes": [kept, drawn]}))
+    page.goto(request.getfixturevalue("server").address)  # reads the folder now
+    until(page, "app.photos.length > 0")
+    assert page.evaluate("[0, 1].map((at) => kindText(0, boxes(0)[at]))") == ["accepted", "accepted"]
+    assert page.evaluate("[0, 1].map((at) => scoreOf(0, boxes(0)[at]))") == [0.9, None]
+    assert page.evaluate("[lowest(0), lowest(2) === Infinity]") == [0.9, True]
+
+
 def test_names_are_shown_as_they_are(page: Page, predicted: Path) -> None:
     path = predicted / "json" / "b.json"
     evil = "<img src=x onerror=alert(1)>&amp;.jpg"

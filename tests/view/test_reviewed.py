@@ -102,6 +102,46 @@ def test_what_is_reviewed_once_stays_so(review: Review, predicted: Path) -> None
     assert [entry.review for entry in records(predicted)["a.jpg"].boxes] == ["drawn"]
 
 
+@pytest.fixture
+def once(review: Review, predicted: Path) -> Path:
+    """The prediction as ``dips boxes --reviewed`` writes it: two photos are reviewed, one of them without boxes."""
+    change(review, 0, {**FIRST, "label": "mast"}, DRAWN)
+    change(review, 1)
+    review.close()
+    made = records(predicted)
+    for file, record in list(read_records(predicted)):
+        write_json(file, made[record.name], indent=1)
+    (predicted / JOURNAL).unlink()
+    return predicted
+
+
+@pytest.mark.parametrize(("index", "left"), [(0, [DRAWN | {"of": 1}]), (0, []), (1, []), (1, [DRAWN])])
+def test_a_review_that_is_taken_back_is_not_kept(once: Path, index: int, left: list[Any]) -> None:
+    """The photo is as predicted: of its predicted class, with boxes that are to be found in its map again."""
+    again = Review(read_predictions(once))
+    change(again, index, *left, reviewed=False)
+    again.close()
+    name, other = ("a.jpg", "b.jpg") if index == 0 else ("b.jpg", "a.jpg")
+    reviewed, after = read_reviewed(once), records(once)
+    assert reviewed.withdrawn == {name} and set(reviewed.states) == {other}
+    record = after[name]
+    assert not record.reviewed and (record.label, record.label_score, record.boxes) == ("tower", 0.8, ())
+    assert after[other].reviewed
+    assert reviewed.remarks(alone=False) == [f"1 photo was changed but not reviewed, and so as predicted: {name}"]
+
+
+def test_a_review_of_which_all_is_taken_back(once: Path) -> None:
+    before = read_reviewed(once)
+    again = Review(read_predictions(once))
+    change(again, 0, reviewed=False)
+    assert read_reviewed(once).sha256 != before.sha256
+    change(again, 1, reviewed=False)
+    again.close()
+    assert not any(record.reviewed for record in records(once).values())
+    with pytest.raises(RunError, match=r"no photo of .* is reviewed, and 2 changed.*for the boxes that it holds"):
+        read_reviewed(once, alone=True)
+
+
 def test_what_is_not_in_it_is_told(review: Review, predicted: Path) -> None:
     change(review, 0, FIRST)
     change(review, 1, reviewed=False)
@@ -176,7 +216,9 @@ def test_a_change_that_is_not_whole_is_passed_over(
     review.close()
     data = review.path.read_bytes()[:-cut]
     review.path.write_bytes(data)
-    assert set(read_reviewed(predicted).states) == {"a.jpg"} and "the last change was cut short" in capsys.readouterr().err
+    assert set(read_reviewed(predicted).states) == {"a.jpg"} and (
+        "the last change is being written, or was cut short" in capsys.readouterr().err
+    )
     assert review.path.read_bytes() == data
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -135,9 +136,25 @@ def test_photos_that_were_moved_are_found_where_they_are_said_to_be(
         (now / name).unlink()
     serve(None, predicted, open_browser=False, photos_dir=now)
     lines = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
-    assert ["1 of 4 photos not found" in line and str(now / "a.jpg") in line for line in lines] == [True] * len(gone)
+    assert [
+        "1 of 4 photos not found" in line and f"{now / 'a.jpg'} does not exist: it is not below" in line for line in lines
+    ] == [True] * len(gone)
     with pytest.raises(RunError, match=r"--photos-dir .*sub holds none of the 4 photos of .*'[^']+' lies now"):
         serve(None, predicted, open_browser=False, photos_dir=now / "sub")
+
+
+@pytest.mark.parametrize("named", [None, "moved", "moved here"])
+def test_the_next_command_finds_the_photos_too(
+    predicted: Path, tmp_path: Path, ends_at_once: None, capsys: pytest.CaptureFixture[str], named: str | None
+) -> None:
+    review = Review(read_predictions(predicted))
+    review.change(0, {"reviewed": True, "boxes": []})
+    review.close()
+    now = None if named is None else (predicted.parent / "photos").rename(tmp_path / named)
+    assert view(predicted, show=False, photos_dir=now) == 0
+    command = shlex.split(capsys.readouterr().out.splitlines()[1].split("    (")[0])
+    assert command[1:8] == ["dips", "boxes", str(predicted), "--out", "NEW", "--reviewed", "--format"]
+    assert command[9:] == ([] if now is None else ["--photos-dir", str(now)])
 
 
 @pytest.fixture

@@ -60,7 +60,7 @@ def boxes(
     require_max_boxes(max_boxes)
     settings = [f"threshold={threshold}", f"min_area={min_area}", f"min_score={min_score}", f"max_boxes={max_boxes}"]
     kinds = parse_formats(formats)
-    review = read_reviewed(predictions) if reviewed or only_reviewed else None
+    review = read_reviewed(predictions, alone=only_reviewed) if reviewed or only_reviewed else None
     folder = PredictionFolder.from_finished(
         predictions,
         out,

@@ -126,8 +126,8 @@ PhotosDir = Annotated[
     Path | None,
     Parameter(
         name="--photos-dir",
-        help="Where the photos lie now, if they were moved, or are on another computer, since they were predicted: the folder "
-        "that was given to 'dips predict', in its new place.",
+        help="Where the photos lie now, if they were moved, or are on another computer, since they were predicted: the deepest "
+        "folder that held all photos, in its new place.",
     ),
 ]
 Plots = Annotated[

@@ -47,7 +47,8 @@ def view(
         rest = "is not reviewed, so it is" if len(summary.unfinished) == 1 else "are not reviewed, so they are"
         say(f"{count} changed but {rest} not in the file: {some(summary.unfinished)}")
     if summary.photos:
-        command = f"dips boxes {quoted(predictions or run)} --out NEW --reviewed --format yolo"
+        elsewhere = "" if photos_dir is None else f" --photos-dir {quoted(photos_dir)}"
+        command = f"dips boxes {quoted(predictions or run)} --out NEW --reviewed --format yolo{elsewhere}"
         say(
             f"next    {command}    (coco, voc, labelstudio, csv ...: the photos that you reviewed, and the others as predicted)"
         )

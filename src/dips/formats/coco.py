@@ -66,7 +66,7 @@ class CocoFile:
             "image_id": image,
             "category_id": self.classes.index(label) + 1,
             "bbox": [x0, y0, round(x1 - x0, 2), round(y1 - y0, 2)],
-            "area": area(mask.counts) if mask else round((x1 - x0) * (y1 - y0), 2),
+            "area": area(mask.counts) if mask else round((x1 - x0) * (y1 - y0), 4),
             "segmentation": mask or [[x0, y0, x1, y0, x1, y1, x0, y1]],
             "iscrowd": 0,
             **more,

@@ -6,6 +6,7 @@ all other formats are written from records alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -117,7 +118,7 @@ class PredictionRecord(Record, frozen=True, kw_only=True):
             and without boxes the class without object, if there is one.
         class_scores: probability of every class, in label order.
         background: the class without object, if there is one.
-        boxes: the objects, best first.
+        boxes: the objects, best first; of a reviewed photo in the order in which the person has them.
         threshold: fraction of the map's maximum above which a pixel is foreground.
         min_area: smallest area of a box as a fraction of the photo.
         min_score: lowest score of a box.
@@ -208,5 +209,5 @@ def skipped_records(problems: Iterable[Problem]) -> tuple[SkippedRecord, ...]:
 
 def _whole(start: float, end: float) -> tuple[int, int]:
     """Return the pixels from ``start`` to ``end``; the one that both lie in, where that is less than half a pixel."""
-    first, last = round(start), round(end)
+    first, last = math.floor(start + 0.5), math.floor(end + 0.5)  # round() takes halves to the even number
     return (first, last) if first < last else (int(start), int(start) + 1)

@@ -99,6 +99,7 @@ class PredictionFolder:
         formats: of :data:`FORMATS`.
         beside: photos with a relative path are looked for from the current folder, and from those that hold this one; None
             where the user gave the paths.
+        photos_dir: where the photos lie now, if a person said so.
         left_out: what else lay beside the photos.
         skipped: photos that could not be read, or not be drawn on.
     """
@@ -109,6 +110,7 @@ class PredictionFolder:
     stems: Mapping[Path, str]
     formats: tuple[str, ...]
     beside: Path | None
+    photos_dir: Path | None = None
     left_out: Sequence[Problem] = ()
     skipped: list[Problem] = field(default_factory=list)
 
@@ -125,7 +127,7 @@ class PredictionFolder:
         """
         names, folder, left_out = name_photos(images, leave_out=out)
         claim = _claim(out, map(os.path.abspath, names), formats, made_with)
-        return PredictionFolder(claim, texts_of(names), folder, stems_of(names), formats, None, left_out)
+        return PredictionFolder(claim, texts_of(names), folder, stems_of(names), formats, None, left_out=left_out)
 
     @staticmethod
     def from_finished(
@@ -160,7 +162,7 @@ class PredictionFolder:
             stems[path] = file.relative_to(source / "json").as_posix().removesuffix(".json")
             folder, model = record.folder, record.model
         claim = _claim(out, map(str, names), formats, {**made_with, "model": model})
-        return PredictionFolder(claim, names, folder, stems, formats, source)
+        return PredictionFolder(claim, names, folder, stems, formats, source, photos_dir)
 
     def require_other(self, option: str, file: Path) -> None:
         """Check that the file of an option is none of those that are going to be in the folder; other names are free there.
@@ -228,7 +230,7 @@ class PredictionFolder:
         kinds = [kind for kind in ("overlays", "heatmaps") if kind in self.formats]
         if not kinds:
             return
-        path = prediction.path if self.beside is None else locate(prediction.path, self.beside)
+        path = prediction.path if self.beside is None else locate(prediction.path, self.beside, self.photos_dir)
         pixels = read_scaled(path, prediction.scale, max_side=MAX_OVERLAY_SIDE)
         for kind in kinds:
             data = prediction.overlay_jpeg(pixels, heat=kind == "heatmaps")
@@ -295,7 +297,8 @@ def _claim(out: Path, photos: Iterable[str], formats: tuple[str, ...], made_with
         precious=REVIEWS,
         holds="an interrupted prediction",
         labels=_LABELS,
-        remedy="repeat the same command to continue it, choose another --out or remove it",
+        remedy="choose another --out or remove it; only the same command continues it"
+        + (", as long as nothing more is reviewed" if "review" in made_with else ""),
     )
     claim.check()
     return claim

@@ -51,8 +51,9 @@ class Prediction:
         class_scores: probability of every class, ``(C,)``, in the order of ``classes``.
         classes: class names.
         size: width and height of the photo in pixels.
-        boxes: ``(N, 4) float32``, best first, ``x0 y0 x1 y1``, end exclusive; empty for the background class.
-        box_scores: ``(N,) float32``, mean of the score map over the box's component, descending.
+        boxes: ``(N, 4) float32``, ``x0 y0 x1 y1``, end exclusive, best first where nobody reviewed them; empty for the
+            background class.
+        box_scores: ``(N,) float32``, mean of the score map over the box's component, as ``boxes``; 1 where a person made one.
         grid: the score map as the networks gave it, ``(h, w) float32`` in [0, 1]; stretched over the photo it is ``score_map``.
         regions: ``(h, w) uint16``, i + 1 where box i's object is, else 0; as large as the photo, or smaller if it is huge.
         threshold: fraction of the map's maximum above which a pixel is foreground.
@@ -149,7 +150,7 @@ class Prediction:
         return cv2.resize(part.view(np.uint8), (x1 - x0, y1 - y0), interpolation=cv2.INTER_NEAREST).view(np.bool_)
 
     def at(self, size: tuple[int, int]) -> Prediction:
-        """Return the same prediction for the photo resized to ``size`` (width, height)."""
+        """Return the same prediction for the photo resized to ``size`` (width, height), to be drawn; ``reviewed`` stays."""
         scale = np.array([size[0] / self.size[0], size[1] / self.size[1]] * 2, np.float32)
         boxes = np.rint(self.boxes * scale)
         boxes[:, :2] = np.minimum(boxes[:, :2], np.array(size, np.float32) - 1)
@@ -178,7 +179,7 @@ class Prediction:
             if frame != self.size:
                 scale = np.array([self.size[0] / frame[0], self.size[1] / frame[1]] * 2, np.float32)
                 boxes = np.rint(boxes * scale)
-        objects = replace(self, boxes=boxes, box_scores=scores, regions=regions)
+        objects = replace(self, boxes=boxes, box_scores=scores, regions=regions, reviewed=None)
         return replace(objects, threshold=threshold, min_area=min_area, min_score=min_score, max_boxes=max_boxes)
 
     def with_review(self, record: PredictionRecord) -> Prediction:

@@ -67,7 +67,7 @@ class Found:
             self.reviewed += 1
             self.reviewed_boxes += len(scores)
             return
-        self.scores.add(scores, name)
+        self.scores.add(scores, name, label=label)
         if label == background:
             self.empty += 1
             self.background = label
@@ -128,7 +128,7 @@ def read_records(folder: Path, photos_dir: Path | None = None) -> Iterator[tuple
     is_found = photos_dir is None
     for file in files:
         record = moved(read_prediction(file), photos_dir)
-        is_found = is_found or _is_there(Path(record.path), folder)
+        is_found = is_found or _is_there(Path(record.path), folder, photos_dir)
         yield file, record
     if not is_found:
         raise RunError(
@@ -194,29 +194,44 @@ def predict_again(
         )
 
 
-def locate(photo: Path, folder: Path) -> Path:
+def locate(photo: Path, folder: Path, photos_dir: Path | None = None) -> Path:
     """Return where a predicted photo is now: a relative path counts from the current folder, else from one around ``folder``.
+
+    Args:
+        photos_dir: what a person named as the photos' folder: below it a photo may be on another computer, too.
 
     Raises:
         ImageError: it is in none of them, or on another computer.
     """
-    if is_remote(photo, folder):
+    is_below = photos_dir is not None and photo.is_relative_to(photos_dir)
+    if is_remote(photo, folder) and not is_below:
+        raise ImageError(f"{photo} is on another computer, which is not asked unless --photos-dir names its folder")
+    for base in (Path(),) if photo.is_absolute() else (Path(), *folder.absolute().parents):
+        for name in named_so(str(photo)):
+            if found := _spelled(base, Path(name)):
+                return found
+    if is_below:
         raise ImageError(
-            f"{photo} is on another computer, which is not asked; give its folder a drive letter and predict again"
+            f"{photo} does not exist: it is not below --photos-dir {photos_dir}; copy it there, or name the folder that has it"
         )
-    # accents may be composed on one computer and decomposed on the next
-    names = dict.fromkeys(form for name in named_so(str(photo)) for form in (name, *(normalize(f, name) for f in _FORMS)))
-    for base in (Path(), *folder.absolute().parents):
-        for name in names:
-            if (base / name).is_file():
-                return base / name
     here = "" if photo.is_absolute() else "call dips from the folder in which the photos were predicted, or "
     raise ImageError(f"{photo} does not exist; {here}give --photos-dir the folder in which the photos are now")
 
 
-def _is_there(photo: Path, folder: Path) -> bool:
+def _spelled(base: Path, name: Path) -> Path | None:
+    """Return the file of this name below ``base``; accents may be composed in one part of it and decomposed in another."""
+    if os.path.isfile(base / name):  # unlike is_file of a path, false wherever the system refuses the name
+        return base / name
+    tops = [base / name.anchor]
+    for part in name.relative_to(name.anchor).parts:
+        forms = dict.fromkeys((part, *(normalize(form, part) for form in _FORMS)))
+        tops = [top / form for top in tops for form in forms if os.path.exists(top / form)]
+    return next((top for top in tops if os.path.isfile(top)), None)
+
+
+def _is_there(photo: Path, folder: Path, photos_dir: Path | None) -> bool:
     try:
-        locate(photo, folder)
+        locate(photo, folder, photos_dir)
     except ImageError:
         return False
     return True

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dips.pictures.drawing import heat_colours
-from dips.report.doubts import DOUBTS, Predicted, doubts_of, filling, low_limit, most_doubtful_first
+from dips.report.doubts import DOUBTS, Predicted, doubts_of, filling, low_scores, most_doubtful_first
 from dips.report.figures import ERRORS
 from dips.report.photos import ShownPhoto, ShownPhotos
 
@@ -42,6 +42,7 @@ class PhotoRow(NamedTuple):
         score: of the best one.
         share: of the photo that the largest one covers.
         part: ``training`` or ``validation``, of a run's own photos.
+        reviewed: a person reviewed it: class and boxes are that person's, and ``predicted`` is empty where it has neither.
     """
 
     id: str
@@ -56,6 +57,7 @@ class PhotoRow(NamedTuple):
     score: float | None = None
     share: float | None = None
     part: str = ""
+    reviewed: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class PhotoSection:
         missing: why there are none, in words.
         command: what makes boxes with other options, ``{}``.
         review: what shows the boxes to accept or correct; of a prediction only.
+        min_score: the highest of the photos' own: what scores less is not known of all of them.
 
     >>> PhotoSection(missing="the evaluation was run without photos for the report").pictures
     0
@@ -78,6 +81,7 @@ class PhotoSection:
     missing: str = ""
     command: str = ""
     review: str = ""
+    min_score: float = 0.0
 
     @property
     def pictures(self) -> int:
@@ -127,6 +131,7 @@ class PhotoSection:
                 row.boxes,
                 row.score,
                 row.share,
+                row.reviewed,
             )
             for row in self.rows
         ]
@@ -134,7 +139,17 @@ class PhotoSection:
     @property
     def low_limit(self) -> float | None:
         """The score below which a photo's best one is far below the others'; None where none is."""
-        return low_limit(self.predicted)
+        return low_scores(self.predicted).limit
+
+    @property
+    def low_classes(self) -> str:
+        """Which classes score below this limit as a whole; empty where none does."""
+        return low_scores(self.predicted).classes()
+
+    @property
+    def reviewed(self) -> int:
+        """How many photos a person reviewed."""
+        return sum(row.reviewed for row in self.rows)
 
     @property
     def far_below(self) -> int:
@@ -203,10 +218,11 @@ def photo_json(section: PhotoSection) -> str:
         "parts": parts,
         "table": [column.key for column in section.columns],
         "command": section.command,
+        "known": section.min_score,
         "heat": base64.b64encode(heat_colours().tobytes()).decode(),
         "columns": [
             *("id", "label", "predicted", "trueBoxes", "iou", "error", "oracleIou", "photo"),
-            *("probability", "boxes", "score", "part", "why", "doubt"),
+            *("probability", "boxes", "score", "part", "why", "doubt", "reviewed"),
         ],
         "rows": [
             [
@@ -224,6 +240,7 @@ def photo_json(section: PhotoSection) -> str:
                 parts.index(row.part) if row.part else -1,
                 [doubts.index(kind) for kind in section.doubts[index]],
                 ranks[index],
+                row.reviewed,
             ]
             for index, row in enumerate(section.rows)
         ],

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import cv2
+from msgspec import UNSET
 
 from dips.data.depth import Depth
 from dips.data.images import encode_image
@@ -51,13 +52,16 @@ def prediction_section(folder: Path, *, photos: int = 300, photos_dir: Path | No
     rows: list[PhotoRow] = []
     stems: list[str] = []
     facts: list[Predicted] = []
-    rule = None
+    rule, least = None, 0.0
     for file, record in read_records(folder, photos_dir):
         rule = rule or Rule(record.threshold, record.min_area, record.min_score, record.max_boxes, record.background)
+        least = max(least, record.min_score)
         rows.append(_row(record))
         stems.append(file.relative_to(folder / "json").as_posix().removesuffix(".json"))
         row, nothing = rows[-1], record.label == record.background
-        facts.append(Predicted(row.label, row.predicted, nothing, row.probability, row.boxes, row.score, row.share))
+        facts.append(
+            Predicted(row.label, row.predicted, nothing, row.probability, row.boxes, row.score, row.share, row.reviewed)
+        )
     assert rule is not None  # an empty folder is refused
     chosen = choose_doubtful(facts, photos)
     shown: list[ShownPhoto] = []
@@ -67,14 +71,15 @@ def prediction_section(folder: Path, *, photos: int = 300, photos_dir: Path | No
         prediction = Prediction.from_record(record, folder / "maps" / f"{stems[index]}.png")
         boxes = [(*box.box, box.certainty) for box in record.boxes]
         try:
-            path = locate(prediction.path, folder)
+            path = locate(prediction.path, folder, photos_dir)
             shown.append(_shown(prediction, rows[index].id, path, label=rows[index].label, boxes=boxes))
         except ImageError:
             lost.append(prediction.path)
     missing = ""
     if lost:
         missing = f"not where predicted: {len(lost)} of {counted(len(chosen), 'photo')} to be shown, e.g. {lost[0]}"
-        log(f"{missing}; call dips from the folder in which they were predicted, or say where they are now with --photos-dir")
+        remedy = "call dips from the folder in which they were predicted, or say where they are now with --photos-dir"
+        log(f"{missing}; {remedy if photos_dir is None else f'copy them to where they were below {photos_dir}'}")
     elsewhere = "" if photos_dir is None else f" --photos-dir {quoted(photos_dir)}"
     return PhotoSection(
         rows,
@@ -82,6 +87,7 @@ def prediction_section(folder: Path, *, photos: int = 300, photos_dir: Path | No
         missing,
         command=f"dips boxes {quoted(folder)} {{}} --out NEW{elsewhere}",
         review=f"dips view {quoted(folder)}{elsewhere}",
+        min_score=least,
     )
 
 
@@ -140,15 +146,19 @@ def write_training_photos(
 
 def _row(record: PredictionRecord) -> PhotoRow:
     areas = [(x1 - x0) * (y1 - y0) / (record.width * record.height) for x0, y0, x1, y1 in (box.box for box in record.boxes)]
+    scores = [box.score for box in record.boxes if box.score is not UNSET]
+    reviewed = bool(record.reviewed)
+    is_empty = reviewed and not record.boxes and record.label != record.background  # whatever was predicted, it is not there
     folders = [record.folder, *PurePosixPath(record.name).parent.parts]
     return PhotoRow(
         id=record.name,
         label=next((name for name in reversed(folders) if name in record.class_scores), ""),
-        predicted=record.label,
-        probability=record.label_score,
+        predicted="" if is_empty else record.label,
+        probability=None if reviewed else record.label_score,
         boxes=len(record.boxes),
-        score=record.boxes[0].certainty if record.boxes else None,
+        score=max(scores, default=None),
         share=max(areas, default=None),
+        reviewed=reviewed,
     )
 
 

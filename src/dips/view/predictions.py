@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec import UNSET
+
 from dips.data.photo_files import SUFFIXES, is_photo
 from dips.errors import ImageError, RunError
 from dips.formats.records import PredictionRecord
@@ -19,10 +21,10 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class PredictedBox:
-    """A predicted box, its score, 0 to 1, and its class; None is that of the photo."""
+    """A predicted box, its score, 0 to 1, and its class, None being that of the photo; one that a person made has no score."""
 
     box: Box
-    score: float
+    score: float | None
     label: str | None = None
 
 
@@ -37,9 +39,10 @@ class Photo:
         width, height: in pixels, EXIF rotation applied.
         label: the predicted class.
         label_score: its probability.
-        boxes: the predicted boxes, best first.
+        boxes: the predicted boxes, best first; those of a reviewed photo as the person left them.
         scale: which values were black and white, if the photo has more than 8 bits.
         reviewed: whether a person reviewed these boxes before ``dips boxes --reviewed`` wrote them.
+        photos_dir: where the photos lie now, if a person said so.
 
     >>> Photo("a.jpg", Path("a.jpg"), Path("a.json"), 80, 60, "mast", 0.9, (PredictedBox((10, 20, 30, 40), 0.8),)).label
     'mast'
@@ -55,6 +58,7 @@ class Photo:
     boxes: tuple[PredictedBox, ...]
     scale: tuple[float, float] | None = None
     reviewed: bool = False
+    photos_dir: Path | None = None
 
     def locate(self, folder: Path) -> Path:
         """Return where the photo is now, see :func:`dips.predict.results.locate`.
@@ -63,8 +67,8 @@ class Photo:
             ImageError: it does not exist, or is not a photo by its name or first bytes.
         """
         if self.path.suffix.lower() in SUFFIXES:
-            return locate(self.path, folder)
-        if not is_photo(path := locate(self.path, folder)):
+            return locate(self.path, folder, self.photos_dir)
+        if not is_photo(path := locate(self.path, folder, self.photos_dir)):
             raise ImageError(f"{self.path} is not a photo; predict the photos again")
         return path
 
@@ -113,14 +117,14 @@ def read_predictions(folder: Path, photos_dir: Path | None = None) -> Prediction
         shared = shared or own
         if own != shared:
             raise RunError(f"{file} is of another model than the others; review each model's photos in a separate folder")
-        photos.append(_photo(file, record))
+        photos.append(_photo(file, record, photos_dir))
     assert shared is not None  # a folder without photos is refused
     photos.sort(key=lambda photo: photo.name.split("/"))
     _require_unique(photos)
     return Predictions(folder, tuple(photos), *shared)
 
 
-def _photo(file: Path, record: PredictionRecord) -> Photo:
+def _photo(file: Path, record: PredictionRecord, photos_dir: Path | None) -> Photo:
     return Photo(
         name=record.name,
         path=Path(record.path),
@@ -129,9 +133,13 @@ def _photo(file: Path, record: PredictionRecord) -> Photo:
         height=record.height,
         label=record.label,
         label_score=record.label_score,
-        boxes=tuple(PredictedBox(entry.box, entry.certainty, entry.label or None) for entry in record.boxes),
+        boxes=tuple(
+            PredictedBox(entry.box, None if entry.score is UNSET else entry.score, entry.label or None)
+            for entry in record.boxes
+        ),
         scale=record.scale or None,
         reviewed=bool(record.reviewed),
+        photos_dir=photos_dir,
     )
 
 

@@ -140,7 +140,7 @@ class Review:
         self._history: deque[tuple[int, State]] = deque(maxlen=MAX_UNDO_STEPS)
         self._last: int | None = None
         try:
-            self._read()
+            self._read(read_only=read_only)
         except BaseException:
             self.journal.close()
             raise
@@ -231,10 +231,11 @@ class Review:
         self.changes += 1
         return after
 
-    def _read(self) -> None:
+    def _read(self, *, read_only: bool) -> None:
         """Take the states from the journal; lines of photos that are gone are kept, and do not count."""
         if self.journal.was_cut:
-            log(f"{self.path}: the last change was cut short when the program was killed, and is left out")
+            why = "is being written, or " if read_only else ""
+            log(f"{self.path}: the last change {why}was cut short when the program was killed, and is left out")
         elsewhere: dict[str, None] = {}
         indices = {photo.name: index for index, photo in enumerate(self.predictions.photos)}
         for number, line in enumerate(self.journal.records(ReviewLine, remedy="remove the line"), start=2):

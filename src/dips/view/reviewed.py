@@ -29,18 +29,27 @@ class Reviewed:
 
     Attributes:
         states: by the photo's name.
+        withdrawn: names of the photos that an earlier review had, which this one takes back.
         unfinished: names of the photos that were changed but are not reviewed.
         elsewhere: names of the photos of the review that are not in the folder.
         sha256: of the states, which tells another review.
     """
 
     states: Mapping[str, State]
+    withdrawn: frozenset[str]
     unfinished: tuple[str, ...]
     elsewhere: tuple[str, ...]
     sha256: str
 
     def applied(self, record: PredictionRecord) -> PredictionRecord:
-        """Return a photo's record as a person reviewed it; unchanged, where nobody did."""
+        """Return a photo's record as a person reviewed it; unchanged, where nobody did.
+
+        One whose earlier review is taken back has its predicted class again, and no boxes: they are to be found in its map.
+        """
+        if record.name in self.withdrawn:
+            label = max(record.class_scores, key=lambda name: record.class_scores[name])
+            score = record.class_scores[label]
+            return msgspec.structs.replace(record, label=label, label_score=score, boxes=(), reviewed=msgspec.UNSET)
         state = self.states.get(record.name)
         if state is None:
             return record
@@ -62,8 +71,11 @@ class Reviewed:
         return lines
 
 
-def read_reviewed(folder: Path) -> Reviewed:
+def read_reviewed(folder: Path, *, alone: bool = False) -> Reviewed:
     """Read the review of a prediction folder.
+
+    Args:
+        alone: only reviewed photos are wanted.
 
     Raises:
         RunError: it is no finished prediction, nobody reviewed a photo of it, or the review is damaged or of other photos.
@@ -78,15 +90,16 @@ def read_reviewed(folder: Path) -> Reviewed:
         finally:
             review.close()
     reviewed = {photo.name: state for photo, state in zip(predictions.photos, states, strict=True) if state.reviewed}
-    if not reviewed:
+    withdrawn = frozenset(photo.name for photo in predictions.photos if photo.reviewed) - reviewed.keys()
+    if not reviewed and (alone or not withdrawn):
         raise RunError(_why_none(folder, journal, len(unfinished), elsewhere))
     names = tuple(predictions.photos[index].name for index in unfinished)
-    listed = msgspec.json.encode([(name, state.as_json()) for name, state in reviewed.items()])
-    return Reviewed(reviewed, names, tuple(elsewhere), hashlib.sha256(listed).hexdigest())
+    listed = msgspec.json.encode([[(name, state.as_json()) for name, state in reviewed.items()], sorted(withdrawn)])
+    return Reviewed(reviewed, withdrawn, names, tuple(elsewhere), hashlib.sha256(listed).hexdigest())
 
 
 def _why_none(folder: Path, journal: Path, unfinished: int, elsewhere: list[str]) -> str:
-    remedy = f"'dips view {quoted(folder)}' makes one; leave out --reviewed for the boxes as they were predicted"
+    remedy = f"'dips view {quoted(folder)}' makes one; leave out --reviewed for the boxes that it holds"
     if not journal.is_file():
         return f"{folder} has no review: {journal.name} is missing. {remedy}"
     if elsewhere and not unfinished:
@@ -94,7 +107,7 @@ def _why_none(folder: Path, journal: Path, unfinished: int, elsewhere: list[str]
     changed = f", and {unfinished} changed" if unfinished else ""
     return (
         f"no photo of {folder} is reviewed{changed}: the key a of 'dips view {quoted(folder)}' accepts what a photo shows; "
-        "leave out --reviewed for the boxes as they were predicted"
+        "leave out --reviewed for the boxes that it holds"
     )
 
 

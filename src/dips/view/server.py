@@ -221,7 +221,7 @@ class Handler(BaseHTTPRequestHandler):
                 "size": [photo.width, photo.height],
                 "label": photo.label,
                 "label_score": photo.label_score,
-                "found": [[*predicted.box, predicted.score] for predicted in photo.boxes],
+                "found": [[*found.box, found.score, found.label or photo.label] for found in photo.boxes],
                 "state": state.as_json(),
             }
             for photo, state in zip(predictions.photos, self.server.review.states(), strict=True)

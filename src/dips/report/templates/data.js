@@ -31,6 +31,10 @@ function foundIn(row, { threshold, least }, data) {
   const { photo } = row;
   if (!photo?.levels) return null;
   const [height, width] = photo.shape;
+  if (row.reviewed) { // the boxes are a person's, whatever the map and the sliders say
+    if (!photo.drawn) Object.assign(photo, { drawn: "reviewed", cut: 0, found: reviewedIn(photo) });
+    return photo.found;
+  }
   const cut = cutOf(photo.top, threshold);
   const { min_area: area, min_score: own } = photo; // of a photo in tiles others than of a whole photo
   const lowest = least ?? own;
@@ -56,6 +60,12 @@ function foundIn(row, { threshold, least }, data) {
     photo.found = found;
   }
   return photo.found;
+}
+
+/** What a person left of a photo: boxes without scores or outline. */
+function reviewedIn(photo) {
+  const boxes = photo.exact.map((box) => box.slice(0, 4));
+  return { boxes, scores: [], regions: new Uint16Array(photo.levels.length), iou: null };
 }
 
 /** Leave out the regions of the small map whose box, among all predicted ones, is closest to one that is not kept. */

@@ -6,7 +6,7 @@ const MAX_THUMBS = 300; // kept in memory
 const list = { shown: [], thumbs: new Map(), rows: new Map() };
 
 function lowest(index) {
-  return photo(index).found.reduce((least, found) => Math.min(least, found[4]), Infinity);
+  return photo(index).found.reduce((least, found) => Math.min(least, found[4] ?? Infinity), Infinity);
 }
 
 function matches(index) {

@@ -46,7 +46,7 @@ function same(one, other) {
 // "predicted", "accepted", or "changed": moved, of another class, or drawn
 function kind(index, box) {
   const found = box.of === null ? null : photo(index).found[box.of];
-  if (!found || !same(box.box, found) || box.label !== photo(index).label) return "changed";
+  if (!found || !same(box.box, found) || box.label !== found[5]) return "changed";
   return box.accepted ? "accepted" : "predicted";
 }
 
