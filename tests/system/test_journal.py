@@ -227,3 +227,16 @@ def test_a_mark_of_brackets_of_any_depth_ends_in_a_line(tmp_path: Path) -> None:
         with pytest.raises(RunError, match=r"holds a test made with|is damaged") as found:
             claim(tmp_path / "out", model="m").check()
         assert len(str(found.value)) < 1000
+
+
+@pytest.mark.parametrize("name", ["review.jsonl", "predictions/notes.txt"])
+@pytest.mark.parametrize("mark", [None, '{"seed": 3}', "{"])
+def test_nobody_is_told_to_remove_what_a_person_made(tmp_path: Path, name: str, mark: str | None) -> None:
+    folder = tmp_path / "out"
+    (folder / name).parent.mkdir(parents=True)
+    (folder / name).touch()
+    if mark is not None:
+        (folder / "mark.json").write_text(mark)
+    with pytest.raises(RunError, match=r"holds a review.* another --out$") as error:
+        replace(claim(folder, seed=0), precious={"review.jsonl": "a review", "predictions/notes.txt": "a review"}).check()
+    assert "remove" not in str(error.value).replace(str(tmp_path), "")

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from dips.cli.options import PhotosDir
+from dips.errors import ConfigError
 from dips.system.console import counted, say
 from dips.system.environment import quoted
 
@@ -17,10 +18,14 @@ Order = Literal["name", "score", "informative"]
 
 
 def view(
-    run: Annotated[Path, Parameter(name="RUN", help="The run that made the predictions; can be left out: dips view DIR.")],
-    predictions: Annotated[Path | None, Parameter(name="DIR", help="A folder written by 'dips predict --out'.")] = None,
-    /,
-    *,
+    *folders: Annotated[
+        Path,
+        Parameter(
+            name="[RUN] DIR",
+            required=True,
+            help="DIR, a folder written by 'dips predict --out'; the run that made it may stand before it.",
+        ),
+    ],
     order: Annotated[
         Order,
         Parameter(
@@ -39,6 +44,11 @@ def view(
     from dips.data.listing import some
     from dips.view import serve
 
+    if len(folders) > 2:
+        raise ConfigError(
+            f"dips view takes one folder of predictions, and at most its run before it, not {len(folders)} folders"
+        )
+    run, predictions = folders if len(folders) > 1 else (folders[0], None)
     summary = serve(
         run if predictions else None, predictions or run, order=order, port=port, open_browser=show, photos_dir=photos_dir
     )

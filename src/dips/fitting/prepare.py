@@ -42,6 +42,8 @@ from dips.types import DataSet, Problem, Sample, in_words
 
 __all__ = ["Proposals", "TrainingInputs", "prepare"]
 
+_FEW = 20  # the accuracy on fewer photos is a rough guess
+
 
 @dataclass(frozen=True)
 class Proposals:
@@ -192,7 +194,9 @@ class _Preparation:
             accuracy["linear_probe"] = _probe_accuracy(proposals.harvest, labels, count, len(self.train.classes))
         seconds += time.perf_counter() - started
         parts = [f"{in_words(name)} {value:.1f}%" for name, value in accuracy.items()]
-        log(f"validation accuracy: {', '.join(parts)} ({by_class.words()})")
+        number = len(labels) - count
+        few = f" of {counted(number, 'photo')}: a rough guess" if number < _FEW else ""
+        log(f"validation accuracy: {', '.join(parts)}{few} ({by_class.words()})")
         return TrainingInputs(
             self.train,
             self.val,

@@ -17,15 +17,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from dips import formats
 from dips.data.images import read_scaled
-from dips.errors import ConfigError, ImageError, RunError
+from dips.errors import ConfigError, DataError, ImageError, RunError
 from dips.formats.records import PredictionRecord, SkippedRecords, read_prediction, skipped_records
 from dips.predict.naming import name_photos, stems_of, texts_of
 from dips.predict.prediction import MAX_OVERLAY_SIDE, Prediction
@@ -37,9 +38,22 @@ from dips.system.records import write_json
 from dips.system.suggestions import closest
 from dips.types import Problem
 
-__all__ = ["FORMATS", "PredictionFolder", "parse_formats"]
+__all__ = ["FORMATS", "REVIEWS", "PredictionFolder", "parse_formats"]
 
 FORMATS = ("json", "overlays", "heatmaps", "masks", *(name for name in formats.FORMATS if name != "json"))
+REVIEWS = dict.fromkeys(("review.jsonl", "reviewed.coco.json"), "a review by 'dips view'")
+"""What a person made of the predictions, by the name of its file in the folder."""
+
+_READERS = {
+    **dict.fromkeys(("cvat", "roboflow"), "coco or voc"),
+    **dict.fromkeys(("detectron2", "detectron", "mmdetection", "fiftyone", "supervisely"), "coco"),
+    **dict.fromkeys(("ultralytics", "darknet"), "yolo"),
+    "labelimg": "voc or yolo",
+    **dict.fromkeys(("pascal", "pascalvoc", "xml"), "voc"),
+    **dict.fromkeys(("qgis", "arcgis"), "geojson"),
+    **dict.fromkeys(("excel", "xlsx"), "csv"),
+}
+"""Tools, and the formats here that they read."""
 _LABELS = {
     "model": "another model",
     "file": "another exported file",
@@ -66,9 +80,9 @@ def parse_formats(text: str) -> tuple[str, ...]:
     """
     names = {part.strip().lower() for part in text.split(",")} - {""}
     for name in sorted(names - set(FORMATS)):
-        raise ConfigError(
-            f"--format: '{name}' is unknown{closest(name, FORMATS)}; there are {', '.join(FORMATS)}, separated by commas"
-        )
+        reads = _READERS.get(re.sub(r"[^a-z0-9]", "", name))
+        hint = f" (write {reads})" if reads else closest(name, FORMATS)
+        raise ConfigError(f"--format: '{name}' is unknown{hint}; there are {', '.join(FORMATS)}, separated by commas")
     return tuple(name for name in FORMATS if name in names or name == "json")
 
 
@@ -230,8 +244,11 @@ class PredictionFolder:
         """Write the files that are about all photos, and return what was found; the folder is complete then.
 
         Raises:
+            DataError: none of the photos could be read; no folder is left.
             RunError: a file cannot be written, or the record of a photo is damaged.
         """
+        if self.skipped and not any(self._file("json", path).is_file() for path in self.names):
+            self._give_up()
         found = Found()
         with ExitStack() as files:
             writers = [files.enter_context(formats.FORMATS[name](self.out)) for name in self.formats if name in formats.FORMATS]
@@ -245,6 +262,16 @@ class PredictionFolder:
             write_json(self.out / "skipped.json", skipped, indent=1)
         self.claim.path.unlink()
         return found
+
+    def _give_up(self) -> NoReturn:
+        """Remove the folder, which would be in the way of the next try; a file of another option in it keeps it."""
+        if list(self.out.iterdir()) == [self.claim.path]:
+            self.claim.path.unlink()
+            self.out.rmdir()
+        first, count = self.skipped[0], len(self.skipped)
+        which = "the only photo" if count == 1 else f"any of the {count} photos; the first"
+        reason = first.message if str(first.path) in first.message else f"{first.path} {first.message}"
+        raise DataError(f"nothing is predicted, as DiPS cannot read {which}: {reason}")
 
     def _records(self) -> Iterator[tuple[PredictionRecord, str]]:
         """Read the photos that are done, one at a time, each with its stem."""
@@ -270,6 +297,7 @@ def _claim(out: Path, photos: Iterable[str], formats: tuple[str, ...], made_with
         folder=out,
         mark=MARK,
         identity={**made_with, "formats": list(formats), "photos": listed.hexdigest()},
+        precious=REVIEWS,
         holds="an interrupted prediction",
         labels=_LABELS,
         remedy="choose another --out or remove it; only the same command continues it"

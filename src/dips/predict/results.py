@@ -37,6 +37,7 @@ class Found:
 
     Attributes:
         photos, boxes: how many there are.
+        boxed: photos with a box.
         empty: photos of the background class, which have no boxes.
         background: name of this class, where one has it.
         scores: of the boxes.
@@ -50,6 +51,7 @@ class Found:
 
     photos: int = 0
     boxes: int = 0
+    boxed: int = 0
     empty: int = 0
     background: str = ""
     scores: LowScores = field(default_factory=LowScores)
@@ -62,6 +64,7 @@ class Found:
         """Count a photo with its predicted class, the name of the background class, the scores of its boxes, and its name."""
         self.photos += 1
         self.boxes += len(scores)
+        self.boxed += bool(scores)
         if reviewed:
             self.reviewed += 1
             self.reviewed_boxes += len(scores)

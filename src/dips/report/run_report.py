@@ -35,7 +35,8 @@ def write_folder_report(folder: str | Path, *, photos: int = 300, photos_dir: Pa
         photos_dir: where its photos lie now, if they were moved.
 
     Raises:
-        RunError: it is neither, is unfinished, a file of it is missing or damaged, or its photos are not in ``photos_dir``.
+        RunError: it is neither, is unfinished, a file of it is missing or damaged, its photos are not in ``photos_dir``,
+            or none of them is where it was: a report that is there stays as it is.
         ConfigError: ``photos_dir`` is given for a run.
     """
     folder = Path(folder)
@@ -45,6 +46,10 @@ def write_folder_report(folder: str | Path, *, photos: int = 300, photos_dir: Pa
         return write_run_report(folder)
     path = folder / "report.html"
     section = prediction_section(folder, photos=photos, photos_dir=photos_dir)
+    if section.missing and not section.pictures:
+        raise RunError(
+            f"none of the photos of {folder} is found, so {path.name} is not written; say where they are now with --photos-dir"
+        )
     write_report(path, title=folder.resolve().name, photos=section)
     _warn(section)
     return path

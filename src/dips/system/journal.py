@@ -66,6 +66,7 @@ class Claim:
         labels: see :func:`differences`.
         optional: keys that marks of earlier versions lack.
         remedy: what to do about a folder that holds other work.
+        precious: what a person made, by the name of its file in the folder: where it is, nobody is told to remove it.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp()) / "out"
@@ -82,11 +83,17 @@ class Claim:
     labels: Mapping[str, str] = field(default_factory=dict)
     optional: Sequence[str] = ()
     remedy: str = "choose another --out or remove it"
+    precious: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def path(self) -> Path:
         """The file that says what is being made."""
         return self.folder / self.mark
+
+    @property
+    def kept(self) -> str:
+        """What a person made and the folder holds, in words; empty where there is nothing."""
+        return next((words for name, words in self.precious.items() if (self.folder / name).is_file()), "")
 
     def check(self, *, ignore: Sequence[str] = (), more: Sequence[str] = ()) -> dict[str, Any] | None:
         """Return what the mark of this work says, so that the work continues; None where there is no folder.
@@ -100,15 +107,20 @@ class Claim:
         """
         if not self.folder.exists():
             return None
+        kept = self.kept
         try:
             data = self.path.read_bytes()
         except OSError:
+            if kept:
+                raise RunError(f"{self.folder} holds {kept}; nothing was changed. New photos go to another --out") from None
             words = f"{self.folder} already exists {self.unmarked}".rstrip()
             raise RunError(f"{words}; nothing was changed. Choose another --out or remove it") from None
-        before = parse_object(data, source=self.path, remedy=f"remove {self.folder} or choose another --out")
+        remedy = f"it holds {kept}: choose another --out" if kept else f"remove {self.folder} or choose another --out"
+        before = parse_object(data, source=self.path, remedy=remedy)
         before = {**{key: self.identity[key] for key in self.optional if key in self.identity}, **before}
         differing = differences({key: before[key] for key in before if key not in ignore}, self.identity, self.labels)
-        refuse_other_work(self.folder, self.holds, [*differing, *more], remedy=self.remedy)
+        remedy = f"it also holds {kept}: choose another --out" if kept else self.remedy
+        refuse_other_work(self.folder, self.holds, [*differing, *more], remedy=remedy)
         return before
 
     def take(self, **progress: Any) -> None:
