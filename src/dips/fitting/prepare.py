@@ -19,10 +19,10 @@ from dips.config import Config
 from dips.data import require_trainable
 from dips.data.classes import ClassAccuracy, class_accuracy
 from dips.data.depth import Depth
+from dips.data.gain import ReviewGain
 from dips.data.images import ByteImage
 from dips.data.scale import depth_of, depth_setting
 from dips.errors import DataError
-from dips.evaluate.gain import ReviewGain
 from dips.harvest.features import linear_maps, pooled_features, pooled_shelf
 from dips.harvest.harvest import Harvest
 from dips.harvest.harvester import Harvester
