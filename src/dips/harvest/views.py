@@ -1,9 +1,10 @@
 """Which tiles of labelled photos show what their photos are labelled with: multiple-instance learning on pooled features.
 
 In: pooled features of tiles, and tiles with the labels of their photos. Out: a label per tile. Tiles of photos without object
-show none. Of every other photo at least one tile shows its object. Rounds of a linear classifier find out which: each photo is
-scored by one that was fitted on other photos, as one that had seen its tiles would confirm what it was told. Kept are the best
-tile of a photo and all that score above nearly all tiles without object; what the rest shows is not known, so it is left out.
+show none. Of every other photo at least one tile shows its object. Rounds of a linear classifier find out which, from all
+tiles of a photo to its best one: each photo is scored by one that was fitted on other photos, as one that had seen its tiles
+would confirm what it was told. Kept are the best tile of a photo and all that score above nearly all tiles without object; what
+the rest shows is not known, so it is left out.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from dips.types import Sample
 
 __all__ = ["choose_views"]
 
-_ROUNDS, _FOLDS = 4, 4
-_PENALTY = 1.0  # strong: most of the tiles that the first round calls object show none (docs/results.md)
+_ROUNDS, _FOLDS = 5, 4  # after each round fewer tiles of a photo count as object, after the last a single one (docs/results.md)
+_PENALTY = 1.0  # strong: most of the tiles that the first round calls object show none
 _ABOVE = 0.99  # of the tiles without object score lower than one that counts as object
 
 
@@ -61,9 +62,12 @@ class _Choice:
     def run(self) -> list[int | None]:
         """Do what :func:`choose_views` says."""
         kept = np.ones(len(self.labels), np.bool_)  # in the first round all of a photo shows its object
-        open_ = ~self.known
-        for _ in range(_ROUNDS if open_.any() else 0):
-            kept = self.known | (open_ & self._likely(self._scores(kept)))
+        if not self.known.all():
+            for turn in range(1, _ROUNDS + 1):
+                kept = self.known | self._best(self._scores(kept), 1 - turn / _ROUNDS)
+            scores = self._scores(kept)
+            empty = self.learned & self.known & (self.labels == self.background)
+            kept |= scores > max(0.0, float(np.quantile(scores[empty], _ABOVE)))
         return [int(label) if keep else None for label, keep in zip(self.labels, kept, strict=True)]
 
     def _scores(self, kept: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -88,16 +92,14 @@ class _Choice:
         likeliest = np.delete(logits, self.background, axis=1).max(1)
         return np.where(own == self.background, likeliest, logits[np.arange(len(rows)), own])
 
-    def _likely(self, scores: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Return the best view of each photo, and those that score above nearly all that show nothing."""
-        empty = self.learned & self.known & (self.labels == self.background)
-        level = max(0.0, float(np.quantile(scores[empty], _ABOVE)))
+    def _best(self, scores: NDArray[np.float32], power: float) -> NDArray[np.bool_]:
+        """Return which views are the best of their photo: ``n ** power`` of its n, rounded up, so that 0 is a single one."""
         order = np.lexsort((-scores, self.photos))
-        first = np.ones(len(order), np.bool_)
-        first[1:] = self.photos[order][1:] != self.photos[order][:-1]
+        counts = np.bincount(self.photos)
+        rank = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
         best = np.zeros(len(order), np.bool_)
-        best[order[first]] = True
-        return best | (scores > level)
+        best[order] = rank < np.ceil(np.repeat(counts, counts) ** power - 1e-9)
+        return best
 
 
 def _known(sample: Sample, learned: bool, background: int) -> int | None:
