@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from dips.data.camera import CAMERA_COLUMNS, Camera
 
-from .conftest import CAMERA, CLASSES, Item, mask_of, write
+from .conftest import CAMERA, CLASSES, LABELS, Item, mask_of, write
 
 # pycocotools' own, when it hands arrays to NumPy 2
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
@@ -48,3 +48,13 @@ def test_what_is_known_about_the_camera(items: list[Item], drone_items: list[Ite
     assert float(rows[0]["camera_longitude"]) == CAMERA.longitude and rows[-1]["taken_at"] == rows[-1]["score"] == ""
     with (write("csv", items, tmp_path / "plain") / "boxes.csv").open(encoding="utf-8", newline="") as file:
         assert next(csv.reader(file)) == list(rows[0]), "the columns are those of every folder"
+
+
+def test_reviewed_photos(items: list[Item], reviewed_items: list[Item], tmp_path: Path) -> None:
+    with (write("csv", [*reviewed_items, items[1]], tmp_path) / "boxes.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["label"] for row in rows] == [*LABELS, "none", CLASSES[2], CLASSES[2]]
+    assert [row["reviewed"] for row in rows] == ["1"] * 6 + ["0"]
+    assert [bool(row["score"]) for row in rows] == [True, *[False] * 5, True]
+    assert [bool(row["mask_pixels"]) for row in rows] == [True, False, False, True, False, False, True]
+    assert rows[4]["x0"] == "" and rows[5]["label_score"] == "0.1" and rows[5]["x1"] == "40"

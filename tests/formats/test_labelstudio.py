@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from dips.formats.labelstudio import brush
 
-from .conftest import CAMERA, CLASSES, Item, boxes_of, mask_of, write
+from .conftest import CAMERA, CLASSES, LABELS, Item, boxes_of, mask_of, write
 
 # pycocotools' own, when it hands arrays to NumPy 2
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
@@ -91,3 +91,17 @@ def test_label_studios_own_reader(size: tuple[int, int]) -> None:
 def test_what_is_known_about_the_camera(drone_items: list[Item], tmp_path: Path) -> None:
     tasks = json.loads((write("labelstudio", drone_items, tmp_path) / "labelstudio.json").read_text())
     assert CAMERA.known().items() <= tasks[0]["data"].items() and set(tasks[2]["data"]) == {"image"}
+
+
+def test_reviewed_photos(items: list[Item], reviewed_items: list[Item], tmp_path: Path) -> None:
+    tasks = json.loads(
+        (write("labelstudio", [*reviewed_items[:2], items[2]], tmp_path) / "labelstudio.json").read_text(encoding="utf-8")
+    )
+    assert [sorted(task) for task in tasks] == [["annotations", "data"], ["annotations", "data"], ["data", "predictions"]]
+    (done,), (empty,) = (task["annotations"] for task in tasks[:2])
+    assert empty == {"result": []}
+    kinds = [part["id"] for part in done["result"]]
+    assert kinds == ["box0", "mask0", "box1", "box2", "box3", "mask3"], "nobody drew the mask of a drawn box"
+    boxes = [part for part in done["result"] if part["type"] == "rectanglelabels"]
+    assert [part["value"]["rectanglelabels"] for part in boxes] == [[label] for label in LABELS]
+    assert boxes[1]["value"]["width"] == 100 * 31.5 / 160 and "score" not in boxes[1] and "score" in boxes[0]

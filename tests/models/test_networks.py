@@ -298,7 +298,7 @@ def test_any_cnn_serves_both_modes(rig: Rig, arch: str, mode: str) -> None:
         blocks = tuple(joint_grids([*look.stages, *look.keys]))
         attention = 1 - photos.mean(1)
     features = PhotoFeatures(blocks, (72,), attention, np.array([0, 1, 2, 0, 1, 2, 0, 1]))
-    maps = fit_linear_maps(features, 3, HarvestConfig())
+    maps, _ = fit_linear_maps(features, 3, HarvestConfig())
     networks = Networks.of_mode(
         mode,
         frozen,

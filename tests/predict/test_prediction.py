@@ -9,9 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from dips.errors import RunError
-from dips.formats.records import read_prediction
+from dips.formats.records import BoxRecord, read_prediction
 from dips.predict.prediction import Prediction
 from dips.scoremaps.rle import encode
 from dips.system.records import to_json, write_json
@@ -102,3 +103,38 @@ def test_long_names_are_shortened(tmp_path: Path, make_photo: MakePhoto, make_pr
     assert [end.partition(".")[2] for end in ends] == ["json", "mask.png", "overlay.jpg"]
     with pytest.raises(RunError, match="already exists"):
         make_prediction(path=photo).save(tmp_path / "out")
+
+
+def test_a_review_takes_the_place_of_what_was_found(make_prediction: MakePrediction, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Boxes of several classes that overlap, on a photo whose map shows something else."""
+    found = make_prediction((64, 48), (10, 10, 30, 30))
+    boxes = (
+        BoxRecord(box=(40, 0, 60.5, 20), label="none", review="drawn"),
+        BoxRecord(box=(50, 10, 64, 48), label="tower", review="adjusted"),
+    )
+    record = replace(found.record(), boxes=boxes, reviewed=True)
+    reviewed = found.with_review(record)
+    assert reviewed.boxes.tolist() == [[40, 0, 60.5, 20], [50, 10, 64, 48]] and reviewed.box_scores.tolist() == [1, 1]
+    expected = np.zeros((48, 64), bool)
+    expected[0:20, 40:60] = expected[10:48, 50:64] = True
+    assert (reviewed.mask == expected).all() and reviewed.regions[15, 55] == 1
+    assert reviewed.record(path="p", name="n", folder="f", model="m") == replace(
+        record, path="p", name="n", folder="f", model="m"
+    )
+    none = found.with_review(replace(record, boxes=()))
+    assert none.boxes.shape == (0, 4) and not none.mask.any()
+    monkeypatch.setattr("dips.predict.prediction.overlay", lambda photo, **drawn: drawn)
+    pixels = np.full((48, 64, 3), 120, np.uint8)
+    words = [(each["tags"], each["reviewed"]) for each in map(dict, (found.overlay(pixels), reviewed.overlay(pixels)))]
+    assert words == [(["tower 0.80"], False), (["none", "tower"], True)]
+    assert dict(none.overlay(pixels))["caption"] == "reviewed: no object"
+
+
+@pytest.mark.parametrize("box", [(0, 0, 500, 400), (499.2, 399.1, 500, 400), (17, 0, 18, 400)])
+def test_a_reviewed_box_of_a_large_photo_has_pixels(
+    make_prediction: MakePrediction, monkeypatch: pytest.MonkeyPatch, box: tuple[float, float, float, float]
+) -> None:
+    monkeypatch.setattr("dips.predict.prediction.MAX_FRAME_PIXELS", 2000)
+    found = make_prediction((500, 400), None)
+    reviewed = found.with_review(replace(found.record(), boxes=(BoxRecord(box=box, review="drawn"),), reviewed=True))
+    assert reviewed.regions.shape == (40, 50) and reviewed.object_mask(0).any()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from dips.errors import ImageError, RunError
 from dips.predict.folder import PredictionFolder
 from dips.predict.prediction import Prediction
-from dips.predict.results import MARK, Found, is_finished, locate, predict_again, read_records
+from dips.predict.results import MARK, Found, is_finished, locate, moved, predict_again, read_records
 
 MakePhoto = Callable[..., Path]
 NAMES = ("a/x.jpg", "b.png")
@@ -69,6 +71,22 @@ def test_photos_far_below_the_others_are_remembered_by_name() -> None:
     assert (made.photos, made.boxes) == (14, 14) and ": cat.jpg. Look" in made.scores.remark()
 
 
+def test_reviewed_photos_are_counted_apart() -> None:
+    made = Found()
+    for number in range(20):
+        made.add("tower", "none", [0.9], f"{number}.jpg")
+    made.add("tower", "none", [0.1, 1.0], "a.jpg", reviewed=True)
+    made.add("none", "none", [], "b.jpg", reviewed=True)
+    assert (made.photos, made.boxes, made.reviewed, made.reviewed_boxes, made.empty) == (22, 22, 2, 2, 0)
+    made.add("tower", "none", [0.05], "c.jpg", reviewed=True)
+    assert made.scores.remark() == "", "a person looked at it"
+    made = Found()
+    made.add("none", "none", [], reviewed=True)
+    assert made.remark() == ""
+    made.add("none", "none", [])
+    assert "1 of 1 is predicted as 'none'" in made.remark()
+
+
 def test_records_come_with_their_files(folder: Path) -> None:
     records = list(read_records(folder))
     assert [file.relative_to(folder / "json").as_posix() for file, _ in records] == ["a/x.json", "b.json"]
@@ -112,6 +130,51 @@ def test_a_relative_photo_is_found_from_here_and_from_around_the_folder(
     assert locate(Path("photos/b.png"), folder) == tmp_path / "photos" / "b.png"
     with pytest.raises(ImageError, match=r"photos.c\.png does not exist"):
         locate(Path("photos", "c.png"), folder)
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_moved_photos_are_found_by_their_paths_below_the_folder(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, relative: bool
+) -> None:
+    (tmp_path / "disk").mkdir()
+    now = (tmp_path / "photos").rename(tmp_path / "disk" / "summer")
+    monkeypatch.chdir(tmp_path / "disk")
+    where = Path("summer") if relative else now
+    records = [record for _, record in read_records(folder, where)]
+    assert [Path(record.path) for record in records] == [where / name for name in NAMES]
+    assert {(record.folder, locate(Path(record.path), folder).read_bytes()) for record in records} == {
+        ("summer", (now / name).read_bytes()) for name in NAMES
+    }
+    before = [record for _, record in read_records(folder)]
+    assert before[0].folder == "photos" and [moved(record, where) for record in before] == records
+    assert all(moved(record, None) is record for record in before)
+
+    again = PredictionFolder.from_finished(folder, tmp_path / "b", formats=("json", "overlays"), made_with={}, photos_dir=where)
+    for prediction in predict_again(folder, [again.stems[path] for path in again.begin()], photos_dir=where):
+        again.write(prediction)
+    again.finish()
+    assert not again.skipped and len(list((tmp_path / "b" / "overlays").rglob("*.jpg"))) == 2
+    assert [record for _, record in read_records(tmp_path / "b")] == records, "the new folder needs no option"
+
+
+@pytest.mark.parametrize("place", ["photos/a", "", "none"])
+def test_a_folder_without_any_of_the_photos_names_the_option(folder: Path, tmp_path: Path, place: str) -> None:
+    (folder / "json" / "b.json").unlink()
+    with pytest.raises(RunError, match=r"--photos-dir .* holds none of the 1 photo of .* below which 'a/x\.jpg' lies now"):
+        list(read_records(folder, tmp_path / place))
+    assert list(read_records(folder, tmp_path / "photos")), "one photo that is there is enough"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file names are text there")
+@pytest.mark.parametrize(("then", "now"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_accents_that_another_computer_writes_otherwise(
+    tmp_path: Path, make_photo: MakePhoto, then: Literal["NFC", "NFD"], now: Literal["NFC", "NFD"]
+) -> None:
+    photo = make_photo(tmp_path / "Möwen" / "Ã ö.jpg")
+    here = photo.parent.rename(tmp_path / unicodedata.normalize(now, "Möwen"))
+    photo = (here / photo.name).rename(here / unicodedata.normalize(now, photo.name))
+    told = tmp_path / unicodedata.normalize(then, f"Möwen/{photo.name}")
+    assert told != photo and locate(told, tmp_path / "out").samefile(photo)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="file names are text there")

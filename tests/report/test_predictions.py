@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import dips
-from dips.errors import RunError
+from dips.errors import ConfigError, RunError
 from dips.predict.folder import PredictionFolder
 from dips.predict.prediction import Prediction
 from dips.report.predictions import prediction_section
@@ -142,6 +142,17 @@ def test_photos_that_have_gone_are_counted_and_the_page_is_written(predicted: Pa
     section = prediction_section(predicted)
     assert section.pictures == 2 and section.missing.startswith("not where predicted: 4 of 6 photos to be shown")
     assert "Some pictures are missing" in write_folder_report(predicted).read_text(encoding="utf-8")
+
+
+def test_photos_that_were_moved_are_shown(predicted: Path, tmp_path: Path) -> None:
+    now = (predicted.parent / "photos").rename(tmp_path / "elsewhere")
+    assert prediction_section(predicted).pictures == 0
+    section = prediction_section(predicted, photos_dir=now)
+    assert section.pictures == 6 and not section.missing
+    assert section.command.endswith(f"--photos-dir {now}") and section.review.endswith(f"--photos-dir {now}")
+    (tmp_path / "run").mkdir()
+    with pytest.raises(ConfigError, match="--photos-dir is for predictions"):
+        write_folder_report(tmp_path / "run", photos_dir=now)
 
 
 @pytest.mark.parametrize("damage", ["unfinished", "no map", "no folder"])

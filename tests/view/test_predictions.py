@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dips.errors import ImageError, RunError
-from dips.view.predictions import read_masks, read_predictions
+from dips.view.predictions import read_predictions
 
 
 def rewrite(folder: Path, stem: str, /, **parts: object) -> None:
@@ -26,7 +26,7 @@ def test_everything_a_review_needs(predicted: Path) -> None:
     first = read.photos[0]
     assert [predicted.score for predicted in first.boxes] == [0.9, 0.4]
     assert (first.width, first.height, first.label) == (200, 100, "tower")
-    assert [mask.size for mask in read_masks(first)] == [(100, 200)] * 2 and all(mask.counts for mask in read_masks(first))
+    assert [photo.reviewed for photo in read.photos] == [False] * 4 and {predicted.label for predicted in first.boxes} == {None}
 
 
 def test_photos_are_in_the_order_of_their_folders(predicted: Path) -> None:

@@ -60,7 +60,10 @@ def test_ctrl_c_says_where_the_result_lies_and_the_next_call_goes_on(predicted: 
     program.send_signal(signal.SIGINT)
     out, err = program.communicate(timeout=30)
     result = predicted / "reviewed.coco.json"
-    assert (program.returncode, out, err) == (0, f"1 of 4 photos reviewed, 0 boxes in {result}\n", "")
+    assert (program.returncode, err) == (0, "")
+    told, following = out.splitlines()
+    assert told == f"1 of 4 photos reviewed, 0 boxes in {result}"
+    assert following.startswith(f"next    dips boxes {predicted} --out NEW --reviewed --format yolo ")
     assert [image["file_name"] for image in json.loads(result.read_text())["images"]] == ["a.jpg"]
 
     result.unlink()
@@ -68,7 +71,7 @@ def test_ctrl_c_says_where_the_result_lies_and_the_next_call_goes_on(predicted: 
     assert again.split("token=")[1] != address.split("token=")[1]
     program.send_signal(signal.SIGINT)
     out, _ = program.communicate(timeout=30)
-    assert out == f"1 of 4 photos reviewed, 0 boxes in {result}\n"
+    assert out.splitlines() == [told, following]
     assert result.is_file()
 
 
@@ -97,7 +100,7 @@ def test_changed_photos_that_are_not_reviewed_are_named_at_the_end(
     review.change(2, {"reviewed": True, "boxes": []})
     review.close()
     assert view(predicted, show=False) == 0
-    assert capsys.readouterr().out.splitlines()[1:] == last
+    assert capsys.readouterr().out.splitlines()[1:-1] == last
 
 
 @pytest.mark.parametrize("relative", [False, True])
@@ -118,7 +121,23 @@ def test_photos_that_cannot_be_found_are_counted_at_the_start(
     (line,) = (line for line in capsys.readouterr().err.splitlines() if "warning" in line)
     assert ("none of 4 photos found" if len(gone) == 4 else f"{len(gone)} of 4 photos not found") in line
     assert f"photos/{gone[0]} does not exist" in line.replace(os.sep, "/")
-    assert ("call dips from the folder" if relative else "move it back") in line and "predict the photos again" in line
+    assert ("call dips from the folder" in line) == relative and line.endswith(
+        "give --photos-dir the folder in which the photos are now"
+    )
+
+
+@pytest.mark.parametrize("gone", [[], ["a.jpg"]])
+def test_photos_that_were_moved_are_found_where_they_are_said_to_be(
+    predicted: Path, tmp_path: Path, ends_at_once: None, capsys: pytest.CaptureFixture[str], gone: list[str]
+) -> None:
+    now = (predicted.parent / "photos").rename(tmp_path / "other place")
+    for name in gone:
+        (now / name).unlink()
+    serve(None, predicted, open_browser=False, photos_dir=now)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert ["1 of 4 photos not found" in line and str(now / "a.jpg") in line for line in lines] == [True] * len(gone)
+    with pytest.raises(RunError, match=r"--photos-dir .*sub holds none of the 4 photos of .*'[^']+' lies now"):
+        serve(None, predicted, open_browser=False, photos_dir=now / "sub")
 
 
 @pytest.fixture

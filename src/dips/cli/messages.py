@@ -89,13 +89,16 @@ def filled(found: Found, skipped: Sequence[Problem], out: Path, problems: Proble
     """
     problems.add(skipped)
     say(f"{counted(found.photos, 'photo')}, {counted(found.boxes, 'box')} in {out}")
+    if found.reviewed:
+        others = "the others are as predicted" if found.reviewed < found.photos else "no photo is as predicted"
+        say(f"reviewed: {counted(found.reviewed, 'photo')} with {counted(found.reviewed_boxes, 'box')}; {others}")
     if remark := found.remark():
         say(remark)
     if remark := found.scores.remark():
         say(remark)
     if skipped:
         say(f"{counted(len(skipped), 'photo')} could not be read or drawn on, see {out / 'skipped.json'}")
-    if found.boxes:
+    if found.boxes > found.reviewed_boxes:
         log(_MEANING)
     say(f"next    dips report {quoted(out)} --open")
     say(f"or      dips view {quoted(out)}    (accept, correct and draw boxes)")

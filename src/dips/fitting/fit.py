@@ -164,6 +164,7 @@ def _save(
         photos=PhotoCounts(train=len(photos), val=len(val_photos), skipped=len(skipped)),
         skipped=tuple(ProblemRecord.of(skipped)),
         reviewed=inputs.reviewed,
+        review_gain=inputs.gain,
         problems=tuple(problems.records()),
         weights={role: WeightsRecord(**item.record()) for role, item in inputs.weights.items()},
         accuracy=inputs.accuracy,

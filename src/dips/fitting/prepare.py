@@ -22,6 +22,7 @@ from dips.data.depth import Depth
 from dips.data.images import ByteImage
 from dips.data.scale import depth_of, depth_setting
 from dips.errors import DataError
+from dips.evaluate.gain import ReviewGain
 from dips.harvest.features import linear_maps, pooled_features, pooled_shelf
 from dips.harvest.harvest import Harvest
 from dips.harvest.harvester import Harvester
@@ -76,6 +77,7 @@ class TrainingInputs:
         frozen: returns the fitted classifier's CNN with the transformer, which is loaded once.
         depth: how the photos' values of more than 8 bits were brought to 8.
         reviewed: digests of the reviewed photos that were fitted on.
+        gain: what these brought, tried on each other; None where they are too few.
     """
 
     train: DataSet
@@ -92,6 +94,7 @@ class TrainingInputs:
     frozen: Callable[[], FrozenNetworks]
     depth: Depth
     reviewed: tuple[str, ...]
+    gain: ReviewGain | None
 
     @property
     def origin(self) -> str:
@@ -151,6 +154,7 @@ class _Preparation:
     ) -> None:
         self.train, self.val, self.config, self.store, self.device = train, val, config, store, device
         self.blank = {sample.path for sample in blank}
+        self.gain: ReviewGain | None = None
         self.weights = _resolve_weights(config, given)
         seed_everything(config.train.seed)
         self.classifier = Classifier.from_weights(self.weights["classifier"], len(train.classes))
@@ -172,7 +176,7 @@ class _Preparation:
         config, started = self.config, time.perf_counter()
         linear = None
         if config.harvest.refine == "dataset" and config.classifier.mode == "head" and not self.tiled:
-            linear = self._linear_maps()  # its photos pass the CNN here and nowhere else
+            linear, self.gain = self._linear_maps()  # its photos pass the CNN here and nowhere else
         seconds = time.perf_counter() - started
         pooled = self._pooled_features()  # of both parts, the training part first
         if self.tiled:
@@ -183,7 +187,9 @@ class _Preparation:
         accuracy = {"classifier": plain}
         started = time.perf_counter()
         if config.harvest.refine == "dataset" and linear is None:
-            linear = self._linear_maps()
+            linear, self.gain = self._linear_maps()
+        if self.gain is not None:
+            log(self.gain.words())
         proposals = None
         if config.train.epochs:
             proposals = self._proposals(linear, labels)
@@ -206,6 +212,7 @@ class _Preparation:
             self._frozen,
             self.depth,
             tuple(sorted({self.reader.files[digest] for digest in self.boxes})),
+            self.gain,
         )
 
     @cached_property
@@ -227,8 +234,8 @@ class _Preparation:
         sides = {"side": str(self.config.classifier.size), "key_sides": str(self.config.harvest.sizes)}
         return {**weights, **sides, "depth": self.depth.key}
 
-    def _linear_maps(self) -> LinearMaps:
-        """Fit the linear maps; nothing is fitted on the validation part."""
+    def _linear_maps(self) -> tuple[LinearMaps, ReviewGain | None]:
+        """Fit the linear maps, and tell what reviewed photos bring; nothing is fitted on the validation part."""
         held_out = {sample.path for sample in self.val.samples}
         labels: dict[str, int] = {}
         chosen = (self.samples, self.digests) if self.tiled else (self.reader.samples, self.reader.digests)

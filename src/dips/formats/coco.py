@@ -10,6 +10,8 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, Any
 
+import msgspec
+
 from dips.data.camera import Camera
 from dips.formats.base import Add, JsonArray, SharedClasses
 from dips.formats.records import MaskRecord, PredictionRecord
@@ -32,7 +34,7 @@ class CocoFile:
     >>> with coco_file(path, "by hand") as coco:
     ...     coco.classes = ["mast"]
     ...     coco.image(1, "a.jpg", width=80, height=60)
-    ...     coco.annotation(1, "mast", (10, 20, 30, 60), None, {"score": 0.9})
+    ...     coco.annotation(1, "mast", (10, 20, 30, 60), msgspec.UNSET, {"score": 0.9})
     >>> json.loads(path.read_text())["annotations"][0]["bbox"]
     [10, 20, 20, 40]
     """
@@ -42,13 +44,17 @@ class CocoFile:
         self._images, self._annotations = JsonArray(file), JsonArray(waiting)
         self._count = 0
 
-    def image(self, number: int, name: str, *, width: int, height: int, camera: Camera | None = None) -> None:
-        """List the photo with the id ``number``, and what is known about its camera under the names of CAMERA_COLUMNS."""
+    def image(
+        self, number: int, name: str, *, width: int, height: int, camera: Camera | None = None, reviewed: bool = False
+    ) -> None:
+        """List the photo with the id ``number``, what is known about its camera under the names of CAMERA_COLUMNS, and if a
+        person reviewed it."""
         known = {} if camera is None else camera.known()
-        self._images.add({"id": number, "file_name": name, "width": width, "height": height, **known})
+        mark = {"reviewed": True} if reviewed else {}
+        self._images.add({"id": number, "file_name": name, "width": width, "height": height, **known, **mark})
 
     def annotation(
-        self, image: int, label: str, box: Sequence[float], mask: MaskRecord | None, more: Mapping[str, Any]
+        self, image: int, label: str, box: Sequence[float], mask: MaskRecord | msgspec.UnsetType, more: Mapping[str, Any]
     ) -> None:
         """Add an object of the photo with the id ``image``.
 
@@ -97,7 +103,7 @@ def coco_file(path: Path, description: str) -> Iterator[CocoFile]:
 @contextmanager
 def coco_writer(folder: Path) -> Iterator[Add]:
     """Write ``coco.json``. Photos without boxes are listed without annotations; the class without object is a category that
-    none has. ``area`` counts the mask's pixels.
+    none has. ``area`` counts the mask's pixels. A photo that a person reviewed has the key ``reviewed``, its boxes ``review``.
 
     Raises:
         RunError: the file cannot be written, or the records come from models with different classes.
@@ -110,8 +116,9 @@ def coco_writer(folder: Path) -> Iterator[Add]:
             count += 1
             classes.add(record)
             coco.classes = classes.names
-            coco.image(count, record.name, width=record.width, height=record.height, camera=record.camera or None)
+            size = {"width": record.width, "height": record.height}
+            coco.image(count, record.name, **size, camera=record.camera or None, reviewed=bool(record.reviewed))
             for entry in record.boxes:
-                coco.annotation(count, record.label, entry.box, entry.mask, {"score": entry.score})
+                coco.annotation(count, record.label_of(entry), entry.box, entry.mask, entry.notes())
 
         yield add

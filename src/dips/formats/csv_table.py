@@ -16,13 +16,14 @@ from dips.system.spreadsheet import as_cell
 
 __all__ = ["csv_writer"]
 
-_COLUMNS = ("photo", "width", "height", "label", "label_score", "x0", "y0", "x1", "y1", "score", "mask_pixels")
+_COLUMNS = ("photo", "width", "height", "label", "label_score", "x0", "y0", "x1", "y1", "score", "mask_pixels", "reviewed")
 _BOX_COLUMNS = 6
 
 
 @contextmanager
 def csv_writer(folder: Path) -> Iterator[Add]:
-    """Write ``boxes.csv``; a photo without boxes has one line, whose columns of the box are empty.
+    """Write ``boxes.csv``; a photo without boxes has one line, whose columns of the box are empty. ``reviewed`` is 1 where a
+    person reviewed the photo.
 
     The last columns, :data:`~dips.data.camera.CAMERA_COLUMNS`, are always there, and empty where nothing is known.
 
@@ -36,12 +37,17 @@ def csv_writer(folder: Path) -> Iterator[Add]:
         rows.writerow([*_COLUMNS, *CAMERA_COLUMNS])
 
         def add(record: PredictionRecord, stem: str) -> None:
-            photo = [as_cell(record.name), record.width, record.height, as_cell(record.label), record.label_score]
+            photo, reviewed = [as_cell(record.name), record.width, record.height], int(bool(record.reviewed))
             values = (record.camera or Camera()).columns().values()
             camera = [as_cell(value) if isinstance(value, str) else value for value in values]
             for entry in record.boxes:
-                rows.writerow([*photo, *entry.box, entry.score, area(entry.mask.counts), *camera])
+                label = record.label_of(entry)
+                pixels = area(entry.mask.counts) if entry.mask else ""
+                score = entry.notes().get("score", "")
+                found = [as_cell(label), record.class_scores[label], *entry.box, score, pixels]
+                rows.writerow([*photo, *found, reviewed, *camera])
             if not record.boxes:
-                rows.writerow([*photo, *[""] * _BOX_COLUMNS, *camera])
+                nothing = [as_cell(record.label), record.label_score, *[""] * _BOX_COLUMNS]
+                rows.writerow([*photo, *nothing, reviewed, *camera])
 
         yield add

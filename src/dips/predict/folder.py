@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,8 +46,17 @@ _LABELS = {
     "settings": "other settings",
     "formats": "another --format",
     "photos": "other photos",
+    "review": "another review",
 }
-_FILES = ("predictions.json", "skipped.json", "coco.json", "boxes.csv", "labelstudio.json", "labelstudio.xml")
+_FILES = (
+    "predictions.json",
+    "skipped.json",
+    "coco.json",
+    "boxes.csv",
+    "labelstudio.json",
+    "labelstudio.xml",
+    "camera-points.geojson",
+)
 _SUFFIXES = {"json": ".json", "overlays": ".jpg", "heatmaps": ".jpg", "maps": ".png", "masks": ".png"}
 
 
@@ -113,20 +122,33 @@ class PredictionFolder:
         return PredictionFolder(claim, texts_of(names), folder, stems_of(names), formats, None, left_out)
 
     @staticmethod
-    def from_finished(source: Path, out: Path, *, formats: tuple[str, ...], made_with: Mapping[str, Any]) -> PredictionFolder:
+    def from_finished(
+        source: Path,
+        out: Path,
+        *,
+        formats: tuple[str, ...],
+        made_with: Mapping[str, Any],
+        photos_dir: Path | None = None,
+        only: Container[str] | None = None,
+    ) -> PredictionFolder:
         """Plan a folder for the photos of a finished one, from what that one holds; writes nothing.
 
         Args:
             source: a folder that was filled.
             made_with: settings, as JSON.
+            photos_dir: where the photos lie now, see :func:`dips.predict.results.moved`.
+            only: names of the photos that are wanted; None for all.
 
         Raises:
-            RunError: ``source`` is not such a folder, is unfinished or damaged, or ``out`` exists as for :meth:`plan`.
+            RunError: ``source`` is not such a folder, is unfinished or damaged, its photos are not in ``photos_dir``, or
+                ``out`` exists as for :meth:`plan`.
         """
         names: dict[Path, str] = {}
         stems: dict[Path, str] = {}
         folder = model = ""
-        for file, record in read_records(source):
+        for file, record in read_records(source, photos_dir):
+            if only is not None and record.name not in only:
+                continue
             path = Path(record.path)
             names[path] = record.name
             stems[path] = file.relative_to(source / "json").as_posix().removesuffix(".json")
@@ -217,7 +239,8 @@ class PredictionFolder:
         with ExitStack() as files:
             writers = [files.enter_context(formats.FORMATS[name](self.out)) for name in self.formats if name in formats.FORMATS]
             for record, stem in self._records():
-                found.add(record.label, record.background, [box.score for box in record.boxes], record.name)
+                scores = [box.certainty for box in record.boxes]
+                found.add(record.label, record.background, scores, record.name, reviewed=bool(record.reviewed))
                 for add in writers:
                     add(record, stem)
         if self.skipped:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import msgspec
 import numpy as np
 from msgspec import UNSET
 from numpy.typing import ArrayLike, NDArray
@@ -62,6 +63,7 @@ class Prediction:
         background: name of the class without object, if there is one.
         scale: which values of the photo were black and white, if it has more than 8 bits.
         camera: where and when the photo was taken, if it says so.
+        reviewed: what a person made of it, if one reviewed it: then boxes are that person's, perhaps of several classes.
 
     >>> score_map = np.zeros((60, 80), np.float32)
     >>> score_map[10:30, 20:60] = 0.9
@@ -90,6 +92,7 @@ class Prediction:
     background: str | None = None
     scale: Scale | None = None
     camera: Camera | None = None
+    reviewed: PredictionRecord | None = field(default=None, repr=False)
 
     @classmethod
     def from_map(
@@ -184,6 +187,29 @@ class Prediction:
         objects = replace(self, boxes=boxes, box_scores=scores, regions=regions)
         return replace(objects, threshold=threshold, min_area=min_area, min_score=min_score, max_boxes=max_boxes)
 
+    def with_review(self, record: PredictionRecord) -> Prediction:
+        """Return the prediction with the boxes of a record that a person reviewed.
+
+        The score of a box that a person adjusted or drew is 1. Where boxes overlap, ``regions`` belong to the first of them.
+        """
+        frame = _frame(self.size)
+        regions = np.zeros(frame[::-1], np.uint16)
+        for index in range(len(record.boxes), 0, -1):
+            entry = record.boxes[index - 1]
+            x0, y0, x1, y1 = entry.corners
+            part = regions[_cells(y0, y1, frame[1], self.size[1]), _cells(x0, x1, frame[0], self.size[0])]
+            mask = cv2.resize(entry.crop().view(np.uint8), part.shape[::-1], interpolation=cv2.INTER_NEAREST)
+            part[mask > 0] = index
+        return replace(
+            self,
+            label=record.label,
+            label_score=record.label_score,
+            boxes=np.array([entry.box for entry in record.boxes], np.float32).reshape(-1, 4),
+            box_scores=np.array([entry.certainty for entry in record.boxes], np.float32),
+            regions=regions,
+            reviewed=record,
+        )
+
     def record(
         self, *, path: str | None = None, name: str | None = None, folder: str = "", model: str = ""
     ) -> PredictionRecord:
@@ -195,6 +221,10 @@ class Prediction:
             folder: the last part of that folder's path.
             model: what tells the model from others.
         """
+        path = as_text(self.path.as_posix()) if path is None else path
+        name = as_text(self.path.name) if name is None else name
+        if self.reviewed is not None:
+            return msgspec.structs.replace(self.reviewed, path=path, name=name, folder=folder, model=model)
         width, height = self.size
         boxes = (
             BoxRecord(
@@ -205,8 +235,8 @@ class Prediction:
             for index, ((x0, y0, x1, y1), score) in enumerate(zip(self.boxes, self.box_scores, strict=True))
         )
         return PredictionRecord(
-            path=as_text(self.path.as_posix()) if path is None else path,
-            name=as_text(self.path.name) if name is None else name,
+            path=path,
+            name=name,
             folder=folder,
             width=width,
             height=height,
@@ -297,18 +327,25 @@ class Prediction:
                 f"{self.path}: the prediction is for a photo of {width}x{height} pixels, this picture is {photo.shape} "
                 f"{photo.dtype}; draw on the RGB photo that was predicted"
             )
+        tags, caption = self._words()
         return overlay(
             photo,
             boxes=self.boxes,
-            scores=self.box_scores,
-            label=self.label,
-            label_score=self.label_score,
+            tags=tags,
+            caption=caption,
             score_map=self.grid,
             mask=self.mask,
             true_boxes=true_boxes,
             heat=heat,
             legend=legend,
+            reviewed=self.reviewed is not None,
         )
+
+    def _words(self) -> tuple[list[str], str]:
+        """Return what is written at the boxes, and in a corner where there are none."""
+        if self.reviewed is None:
+            return [f"{self.label} {score:.2f}" for score in self.box_scores], f"{self.label} {self.label_score:.2f}"
+        return [self.reviewed.label_of(entry) for entry in self.reviewed.boxes], "reviewed: no object"
 
     def overlay_jpeg(self, photo: Path | ByteImage, *, heat: bool = False) -> bytes:
         """Return the overlay on the photo as JPEG, its longer side at most :data:`MAX_OVERLAY_SIDE` pixels.

@@ -5,23 +5,30 @@ In: a folder that :mod:`dips.predict.folder` wrote. Out: records, one at a time,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final, Literal
+from unicodedata import normalize
+
+import msgspec
 
 from dips.errors import ImageError, RunError
 from dips.formats.records import PredictionRecord, read_prediction
 from dips.predict.low_scores import LowScores
 from dips.predict.prediction import Prediction
-from dips.system.files import is_remote, named_so
+from dips.system.console import counted
+from dips.system.files import as_text, is_remote, named_so
 
-__all__ = ["MARK", "REVIEWED", "Found", "is_finished", "locate", "predict_again", "read_records", "stored_maps"]
+__all__ = ["MARK", "REVIEWED", "Found", "is_finished", "locate", "moved", "predict_again", "read_records", "stored_maps"]
 
 MARK = ".unfinished.json"
 """The file that a folder has until everything is written."""
 
 REVIEWED = "reviewed.coco.json"
 """The file in which ``dips view`` keeps what a person reviewed; ``dips train --reviewed`` trains on it."""
+_FORMS: Final[tuple[Literal["NFC", "NFD"], ...]] = ("NFC", "NFD")
 
 
 @dataclass(slots=True)
@@ -33,6 +40,7 @@ class Found:
         empty: photos of the background class, which have no boxes.
         background: name of this class, where one has it.
         scores: of the boxes.
+        reviewed, reviewed_boxes: photos that a person reviewed, and their boxes; ``empty`` and ``scores`` count none of them.
 
     >>> found = Found()
     >>> found.add("none", "none", [])
@@ -45,11 +53,19 @@ class Found:
     empty: int = 0
     background: str = ""
     scores: LowScores = field(default_factory=LowScores)
+    reviewed: int = 0
+    reviewed_boxes: int = 0
 
-    def add(self, label: str, background: str | None, scores: Sequence[float], name: str = "") -> None:
+    def add(
+        self, label: str, background: str | None, scores: Sequence[float], name: str = "", *, reviewed: bool = False
+    ) -> None:
         """Count a photo with its predicted class, the name of the background class, the scores of its boxes, and its name."""
         self.photos += 1
         self.boxes += len(scores)
+        if reviewed:
+            self.reviewed += 1
+            self.reviewed_boxes += len(scores)
+            return
         self.scores.add(scores, name)
         if label == background:
             self.empty += 1
@@ -57,17 +73,18 @@ class Found:
 
     def remark(self) -> str:
         """Return a line for whoever wonders why there is no box at all; empty where there are some, or no photos."""
-        if self.boxes or not self.photos:
+        photos = self.photos - self.reviewed
+        if self.boxes or not photos:
             return ""
-        if self.empty < self.photos:
-            shown = self.photos - self.empty
+        if self.empty < photos:
+            shown = photos - self.empty
             verb = "is" if shown == 1 else "are"
             return (
-                f"no photo has a box, though {shown} of {self.photos} {verb} predicted to show something: "
+                f"no photo has a box, though {shown} of {photos} {verb} predicted to show something: "
                 "lower --min-score or --threshold ('dips boxes' needs no second prediction for that)"
             )
         return (
-            f"no photo shows an object: {self.photos} of {self.photos} {'is' if self.photos == 1 else 'are'} predicted as "
+            f"no photo shows an object: {photos} of {photos} {'is' if photos == 1 else 'are'} predicted as "
             f"'{self.background}'. If that is wrong: are the photos like those of the training, and did it have enough of each "
             "class? 'dips check' names those with too few, the run's README.md how often the worst class is right"
         )
@@ -90,11 +107,15 @@ def stored_maps(folder: Path) -> Path | None:
     return folder / "maps"
 
 
-def read_records(folder: Path) -> Iterator[tuple[Path, PredictionRecord]]:
+def read_records(folder: Path, photos_dir: Path | None = None) -> Iterator[tuple[Path, PredictionRecord]]:
     """Read the records of a complete folder, each with its file in ``json/``, in the order of their files.
 
+    Args:
+        photos_dir: where the photos lie now, see :func:`moved`.
+
     Raises:
-        RunError: it is not a prediction, is unfinished or empty, or a record is damaged.
+        RunError: it is not a prediction, is unfinished or empty, a record is damaged, or ``photos_dir`` holds none of the
+            photos.
     """
     top = folder / "json"
     if not top.is_dir():
@@ -103,8 +124,29 @@ def read_records(folder: Path) -> Iterator[tuple[Path, PredictionRecord]]:
     files = sorted(top.rglob("*.json"))
     if not files:
         raise RunError(f"{folder} holds no photos; give the folder of another prediction")
+    is_found = photos_dir is None
     for file in files:
-        yield file, read_prediction(file)
+        record = moved(read_prediction(file), photos_dir)
+        is_found = is_found or _is_there(Path(record.path), folder)
+        yield file, record
+    if not is_found:
+        raise RunError(
+            f"--photos-dir {photos_dir} holds none of the {counted(len(files), 'photo')} of {folder}: {record.path}, for one, "
+            f"does not exist (it was {read_prediction(file).path}); give the folder below which '{record.name}' lies now"
+        )
+
+
+def moved(record: PredictionRecord, photos_dir: Path | None) -> PredictionRecord:
+    """Return the record of a photo that lies in another folder than when it was predicted.
+
+    Args:
+        photos_dir: what the folder that was predicted is now, so that photos have the same names below it; None where they are
+            still where they were.
+    """
+    if photos_dir is None:
+        return record
+    folder = as_text(os.path.basename(os.path.abspath(photos_dir)))
+    return msgspec.structs.replace(record, path=(photos_dir / record.name).as_posix(), folder=folder)
 
 
 def _require_finished(folder: Path) -> None:
@@ -120,21 +162,30 @@ def predict_again(
     min_area: float | None = None,
     min_score: float | None = None,
     max_boxes: int | None = None,
+    photos_dir: Path | None = None,
+    review: Callable[[PredictionRecord], PredictionRecord] | None = None,
 ) -> Iterator[Prediction]:
-    """Find the objects again in the score maps of a folder, photo by photo.
+    """Find the objects again in the score maps of a folder, photo by photo. Those of a reviewed photo stay as they are.
 
     Args:
         folder: a complete prediction.
         stems: paths of the results inside ``json/`` and ``maps/``, without suffix.
         threshold, min_area, min_score, max_boxes: None keeps the value of each photo; where all are None, exactly the same
             objects are found.
+        photos_dir: where the photos lie now, see :func:`moved`.
+        review: returns the record of a photo as a person reviewed it, or unchanged where nobody did.
 
     Raises:
         RunError: a record or a score map is missing or damaged.
     """
     for stem in stems:
-        record = read_prediction(folder / "json" / f"{stem}.json")
-        yield Prediction.from_record(record, folder / "maps" / f"{stem}.png").with_objects(
+        record = moved(read_prediction(folder / "json" / f"{stem}.json"), photos_dir)
+        record = review(record) if review else record
+        prediction = Prediction.from_record(record, folder / "maps" / f"{stem}.png")
+        if record.reviewed:
+            yield prediction.with_review(record)
+            continue
+        yield prediction.with_objects(
             threshold=record.threshold if threshold is None else threshold,
             min_area=record.min_area if min_area is None else min_area,
             min_score=record.min_score if min_score is None else min_score,
@@ -152,10 +203,19 @@ def locate(photo: Path, folder: Path) -> Path:
         raise ImageError(
             f"{photo} is on another computer, which is not asked; give its folder a drive letter and predict again"
         )
-    names = named_so(str(photo))
+    # accents may be composed on one computer and decomposed on the next
+    names = dict.fromkeys(form for name in named_so(str(photo)) for form in (name, *(normalize(f, name) for f in _FORMS)))
     for base in (Path(), *folder.absolute().parents):
         for name in names:
             if (base / name).is_file():
                 return base / name
-    remedy = "move it back" if photo.is_absolute() else "call dips from the folder in which the photos were predicted"
-    raise ImageError(f"{photo} does not exist; {remedy}, or predict the photos again where they are now")
+    here = "" if photo.is_absolute() else "call dips from the folder in which the photos were predicted, or "
+    raise ImageError(f"{photo} does not exist; {here}give --photos-dir the folder in which the photos are now")
+
+
+def _is_there(photo: Path, folder: Path) -> bool:
+    try:
+        locate(photo, folder)
+    except ImageError:
+        return False
+    return True

@@ -327,7 +327,7 @@ class FrameJournal:
             RunError: there is no space.
         """
         self._journal.append(to_json(record))
-        self.found.add(record.label, record.background, [box.score for box in record.boxes], record.name)
+        self.found.add(record.label, record.background, [box.certainty for box in record.boxes], record.name)
         self._is_empty = False
 
     def close(self) -> None:

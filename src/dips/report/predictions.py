@@ -19,7 +19,7 @@ from dips.errors import ImageError
 from dips.formats.records import PredictionRecord, read_prediction
 from dips.predict.prediction import Prediction
 from dips.predict.predictor import Predictor
-from dips.predict.results import locate, read_records
+from dips.predict.results import locate, moved, read_records
 from dips.report.doubts import Predicted, choose_doubtful
 from dips.report.photo_section import PhotoRow, PhotoSection
 from dips.report.photos import Rule, ShownPhoto, ShownPhotos, file_boxes, small_map, small_photo, write_photos
@@ -36,22 +36,23 @@ TRAINING_PHOTOS = "training-photos.json"
 _TRAINING_COUNT = 96  # of these photos; a second or two with the default settings, whatever the size of the data
 
 
-def prediction_section(folder: Path, *, photos: int = 300) -> PhotoSection:
+def prediction_section(folder: Path, *, photos: int = 300, photos_dir: Path | None = None) -> PhotoSection:
     """Return the photos of a folder that ``dips predict`` or ``dips boxes`` wrote; no network runs.
 
     A photo's class is given by the folder that it lies in, where that has the name of one of the model's classes.
 
     Args:
         photos: how many are shown at most: those with doubts (:mod:`dips.report.doubts`), and a sample of the others.
+        photos_dir: where the photos lie now, see :func:`dips.predict.results.moved`.
 
     Raises:
-        RunError: it is not such a folder, is unfinished, or a file of it is damaged.
+        RunError: it is not such a folder, is unfinished, a file of it is damaged, or its photos are not in ``photos_dir``.
     """
     rows: list[PhotoRow] = []
     stems: list[str] = []
     facts: list[Predicted] = []
     rule = None
-    for file, record in read_records(folder):
+    for file, record in read_records(folder, photos_dir):
         rule = rule or Rule(record.threshold, record.min_area, record.min_score, record.max_boxes, record.background)
         rows.append(_row(record))
         stems.append(file.relative_to(folder / "json").as_posix().removesuffix(".json"))
@@ -62,9 +63,9 @@ def prediction_section(folder: Path, *, photos: int = 300) -> PhotoSection:
     shown: list[ShownPhoto] = []
     lost: list[Path] = []
     for index in track(chosen, "photos of the report"):
-        record = read_prediction(folder / "json" / f"{stems[index]}.json")
+        record = moved(read_prediction(folder / "json" / f"{stems[index]}.json"), photos_dir)
         prediction = Prediction.from_record(record, folder / "maps" / f"{stems[index]}.png")
-        boxes = [(*box.box, box.score) for box in record.boxes]
+        boxes = [(*box.box, box.certainty) for box in record.boxes]
         try:
             path = locate(prediction.path, folder)
             shown.append(_shown(prediction, rows[index].id, path, label=rows[index].label, boxes=boxes))
@@ -73,13 +74,14 @@ def prediction_section(folder: Path, *, photos: int = 300) -> PhotoSection:
     missing = ""
     if lost:
         missing = f"not where predicted: {len(lost)} of {counted(len(chosen), 'photo')} to be shown, e.g. {lost[0]}"
-        log(f"{missing}; call dips from the folder in which they were predicted")
+        log(f"{missing}; call dips from the folder in which they were predicted, or say where they are now with --photos-dir")
+    elsewhere = "" if photos_dir is None else f" --photos-dir {quoted(photos_dir)}"
     return PhotoSection(
         rows,
         ShownPhotos(**rule._asdict(), photos=shown),
         missing,
-        command=f"dips boxes {quoted(folder)} {{}} --out NEW",
-        review=f"dips view {quoted(folder)}",
+        command=f"dips boxes {quoted(folder)} {{}} --out NEW{elsewhere}",
+        review=f"dips view {quoted(folder)}{elsewhere}",
     )
 
 
@@ -145,7 +147,7 @@ def _row(record: PredictionRecord) -> PhotoRow:
         predicted=record.label,
         probability=record.label_score,
         boxes=len(record.boxes),
-        score=record.boxes[0].score if record.boxes else None,
+        score=record.boxes[0].certainty if record.boxes else None,
         share=max(areas, default=None),
     )
 

@@ -137,10 +137,11 @@ class Journal:
         holds, labels, remedy: as for :class:`Claim`, for messages about a journal of other work.
         unwritable: what to do where the file cannot be written.
         sync: a line is on the disk, not only with the system, when :meth:`append` returns.
+        read_only: leave the file as it is, also while another process writes it; it must exist.
 
     Attributes:
         path: the file.
-        was_cut: the last line lacked its end, and was removed.
+        was_cut: the last line lacked its end, and was removed or, with ``read_only``, is passed over.
 
     Raises:
         RunError: the file cannot be written, another process writes it, or its head is damaged or that of other work.
@@ -167,25 +168,29 @@ class Journal:
         unwritable: str,
         labels: Mapping[str, str] | None = None,
         sync: bool = False,
+        read_only: bool = False,
     ) -> None:
         self.path = path
         self._sync = sync
         self._read = 0  # up to where lines were read
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = FileIO(path, "a+")
+            if not read_only:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = FileIO(path, "r" if read_only else "a+")
         except OSError as error:
-            raise RunError(f"cannot write {path}: {error.strerror or error}; {unwritable}") from error
+            verb, remedy = ("read", "make it readable") if read_only else ("write", unwritable)
+            raise RunError(f"cannot {verb} {path}: {error.strerror or error}; {remedy}") from error
         try:
-            if not lock_file(self._file):
+            if not read_only and not lock_file(self._file):
                 raise RunError(f"{path} is in use by another '{command}'; stop that one first")
             with path.open("rb") as lines:
                 whole = sum(len(line) for line in lines if line.endswith(b"\n"))
             self.was_cut = self._file.seek(0, os.SEEK_END) > whole
-            self._file.truncate(whole)
-            if not whole:
+            if not read_only:
+                self._file.truncate(whole)
+            if not whole and not read_only:
                 self.append(json.dumps(dict(head), separators=(",", ":")))
-            else:
+            elif whole:
                 with path.open("rb") as lines:
                     before = parse_object(lines.readline(), source=f"{path}, line 1,", remedy=remedy)
                 refuse_other_work(path, holds, differences(before, head, labels or {}), remedy=remedy)
@@ -196,8 +201,10 @@ class Journal:
     def lines(self) -> Iterator[bytes]:
         """Read the lines behind the head, one at a time."""
         with self.path.open("rb") as lines:
-            self._read = len(next(lines))
+            self._read = len(next(lines, b""))
             for line in lines:
+                if not line.endswith(b"\n"):  # another process is writing it
+                    return
                 yield line
                 self._read += len(line)
 

@@ -44,7 +44,9 @@ class ReviewSummary:
     unfinished: tuple[str, ...]
 
 
-def serve(run: Path | None, folder: Path, *, port: int = 0, open_browser: bool = True) -> ReviewSummary:
+def serve(
+    run: Path | None, folder: Path, *, port: int = 0, open_browser: bool = True, photos_dir: Path | None = None
+) -> ReviewSummary:
     """Serve the page until Ctrl-C.
 
     Args:
@@ -53,14 +55,15 @@ def serve(run: Path | None, folder: Path, *, port: int = 0, open_browser: bool =
         folder: what ``dips predict --out`` wrote.
         port: of 127.0.0.1; 0 takes any free one.
         open_browser: open the page in the default browser.
+        photos_dir: where the photos lie now, if they were moved.
 
     Raises:
-        RunError: ``folder`` is not a finished prediction, its review is damaged or in use, ``run`` is not a finished run, or
-            the port is taken.
+        RunError: ``folder`` is not a finished prediction, its review is damaged or in use, ``run`` is not a finished run, its
+            photos are not in ``photos_dir``, or the port is taken.
     """
     if run is None and not (folder / "json").is_dir() and (folder / "model.json").is_file():
         raise RunError(f"{folder} is a run; add the folder of its predictions: dips view {folder} DIR")
-    predictions = read_predictions(folder)
+    predictions = read_predictions(folder, photos_dir)
     if run is not None:
         _warn_of_other_model(run, predictions)
     _warn_of_missing_photos(predictions)

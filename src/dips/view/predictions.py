@@ -9,10 +9,10 @@ from pathlib import Path
 from dips.data.camera import Camera
 from dips.data.photo_files import SUFFIXES, is_photo
 from dips.errors import ImageError, RunError
-from dips.formats.records import MaskRecord, PredictionRecord, read_prediction
+from dips.formats.records import PredictionRecord
 from dips.predict.results import locate, read_records
 
-__all__ = ["Box", "Photo", "PredictedBox", "Predictions", "read_masks", "read_predictions"]
+__all__ = ["Box", "Photo", "PredictedBox", "Predictions", "read_predictions"]
 
 Box = tuple[float, float, float, float]
 """``x0 y0 x1 y1`` in pixels of the upright photo, end exclusive."""
@@ -20,10 +20,11 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class PredictedBox:
-    """A predicted box and its score, 0 to 1."""
+    """A predicted box, its score, 0 to 1, and its class; None is that of the photo."""
 
     box: Box
     score: float
+    label: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class Photo:
         boxes: the predicted boxes, best first.
         scale: which values were black and white, if the photo has more than 8 bits.
         camera: where and when it was taken, if it says so.
+        reviewed: whether a person reviewed these boxes before ``dips boxes --reviewed`` wrote them.
 
     >>> Photo("a.jpg", Path("a.jpg"), Path("a.json"), 80, 60, "mast", 0.9, (PredictedBox((10, 20, 30, 40), 0.8),)).label
     'mast'
@@ -55,6 +57,7 @@ class Photo:
     boxes: tuple[PredictedBox, ...]
     scale: tuple[float, float] | None = None
     camera: Camera | None = None
+    reviewed: bool = False
 
     def locate(self, folder: Path) -> Path:
         """Return where the photo is now, see :func:`dips.predict.results.locate`.
@@ -96,15 +99,19 @@ class Predictions:
         return tuple(name for name in self.classes if name != self.background)
 
 
-def read_predictions(folder: Path) -> Predictions:
+def read_predictions(folder: Path, photos_dir: Path | None = None) -> Predictions:
     """Read the folder that ``dips predict --out`` wrote.
 
+    Args:
+        photos_dir: where the photos lie now, see :func:`dips.predict.results.moved`.
+
     Raises:
-        RunError: it is none, is unfinished or damaged, or its photos were predicted with different classes.
+        RunError: it is none, is unfinished or damaged, its photos were predicted with different classes, or are not in
+            ``photos_dir``.
     """
     photos: list[Photo] = []
     shared: tuple[tuple[str, ...], str | None, str] | None = None
-    for file, record in read_records(folder):
+    for file, record in read_records(folder, photos_dir):
         own = (tuple(record.class_scores), record.background, record.model)
         shared = shared or own
         if own != shared:
@@ -116,15 +123,6 @@ def read_predictions(folder: Path) -> Predictions:
     return Predictions(folder, tuple(photos), *shared)
 
 
-def read_masks(photo: Photo) -> list[MaskRecord]:
-    """Read the mask of each predicted box.
-
-    Raises:
-        RunError: the record is damaged.
-    """
-    return [entry.mask for entry in read_prediction(photo.record).boxes]
-
-
 def _photo(file: Path, record: PredictionRecord) -> Photo:
     return Photo(
         name=record.name,
@@ -134,9 +132,10 @@ def _photo(file: Path, record: PredictionRecord) -> Photo:
         height=record.height,
         label=record.label,
         label_score=record.label_score,
-        boxes=tuple(PredictedBox(entry.box, entry.score) for entry in record.boxes),
+        boxes=tuple(PredictedBox(entry.box, entry.certainty, entry.label or None) for entry in record.boxes),
         scale=record.scale or None,
         camera=record.camera or None,
+        reviewed=bool(record.reviewed),
     )
 
 
