@@ -17,19 +17,28 @@ def test_train(monkeypatch: pytest.MonkeyPatch, dips: Dips) -> None:
     calls = fake(monkeypatch, "dips.fitting.fit.fit", SimpleNamespace(run=Path("my runs/x")))
     said = dips("train", "data", "--out", "my runs/x")
     assert said.code == 0
-    plain = {"recipe": None, "settings": (), "weights": (), "store": None, "device": "auto", "resume": False, "problems": None}
+    plain = {
+        "recipe": None,
+        "settings": (),
+        "weights": (),
+        "store": None,
+        "device": "auto",
+        "resume": False,
+        "problems": None,
+        "reviewed": None,
+    }
     assert calls[0] == {"0": Path("data"), "out": Path("my runs/x"), **plain}
     assert [line.split()[0] for line in said.out.splitlines()] == ["model", "look", "next"], "the report, and then new photos"
     assert "my runs/x/report.html " in said.out and "dips predict 'my runs/x' PHOTOS" in said.out
     dips(
         *("train", "data", "--out", "x", "--set", "train.epochs=4", "--set", "harvest.sizes=[224,448]", "--set=train.lr=0"),
         *("--weights", "a.pth", "--weights", "vit=b.pth", "--store", "s", "--recipe", "paper", "--device", "cpu", "--resume"),
-        *("--problems", "p.json"),
+        *("--problems", "p.json", "--reviewed", "boxes"),
     )
     assert calls[1]["settings"] == ["train.epochs=4", "harvest.sizes=[224,448]", "train.lr=0"]
     assert calls[1]["weights"] == ["a.pth", "vit=b.pth"]
     assert (calls[1]["store"], calls[1]["recipe"], calls[1]["device"], calls[1]["resume"]) == (Path("s"), "paper", "cpu", True)
-    assert calls[1]["problems"] == Path("p.json")
+    assert calls[1]["problems"] == Path("p.json") and calls[1]["reviewed"] == Path("boxes")
 
 
 def test_train_tells_what_is_wrong_with_the_data(tiny: Tiny, tmp_path: Path, dips: Dips) -> None:
