@@ -102,5 +102,18 @@ def test_an_evaluation_says_what_the_own_threshold_gives(capsys: pytest.CaptureF
         "boxes of dips predict, at the run's own threshold 0.765: BoxAccV2 88.2; of all boxes 90.0% are right, 80.0% of the "
         "objects are found, F1 84.7, at IoU 0.5" in text
     )
+    assert "chances" not in text, "an evaluation of before knows nothing of scores"
+    kept = {"boxes": 4, "precision": 97.5, "recall": 61.0}
+    reliability = {"ece": 0.0456, "typical": {"score": 0.383, **kept}, "cautious": {"score": 0.7, **kept, "recall": 50.0}}
+    for calibrated, words in (
+        (
+            True,
+            "expected calibration error 0.046; at typical 0.383 or more 97.5% are right, 61.0% of the objects are found; at ",
+        ),
+        (False, "scores rank the boxes and are no chances"),
+    ):
+        told = {**own, "calibrated": calibrated, "reliability": reliability}
+        print_evaluation({"n_boxed": 1, "methods": [], "at_run_tau": told})
+        assert words in " ".join(capsys.readouterr().out.split())
     print_evaluation({"n_boxed": 1, "methods": [], "at_run_tau": None})
     assert "own threshold" not in capsys.readouterr().out

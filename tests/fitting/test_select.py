@@ -76,8 +76,10 @@ def test_by_default_there_is_no_unet(
     assert result.selection == "threshold by ground-truth boxes of 2 validation photos" and not result.label_free
     assert set(result.validation) == {"v2", "box_acc_30", "box_acc_50", "box_acc_70", "f1"}
     assert not list((tmp_path / "run").glob("*")), "there are no epochs to tell of"
-    # photos of the fit, or all of them, and those that thresholds are chosen on, and what the second look sees
-    assert (passes["transformer"], passes["cnn"]) == (8 + 2, 12 + 2 * 2 + 2)
+    # photos of the fit, or all of them, and those that thresholds are chosen and scores calibrated on, and what the second
+    # look sees
+    assert (passes["transformer"], passes["cnn"]) == (8 + 4, 12 + 2 * 4 + 4)
+    assert result.calibration == {}, "two boxes say nothing about scores"
     _, again = train_parts(parts, tmp_path / "again", config=plain_config, store=store)
     assert again.thresholds == result.thresholds and again.validation == result.validation
 

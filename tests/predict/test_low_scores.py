@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dips.predict.low_scores import LEAST_PHOTOS, LowScores
+from dips.scoremaps.calibration import Calibration
 
 ALIKE = [0.9 + 0.002 * (number % 20) for number in range(60)]
 SKEWED = [0.94 - 0.2 * (number / 60) ** 3 for number in range(60)]  # as insulators have them: a long tail of right boxes
@@ -46,6 +47,19 @@ def test_photos_far_below_are_found_and_no_other(own: list[float], others: list[
 def test_nothing_is_said_where_no_score_is_far_below(scores: list[float]) -> None:
     found = counted_scores(*([score] for score in scores), [], [])
     assert found.limit is None and found.remark() == ""
+
+
+@pytest.mark.parametrize("slope", [1.0, 2.5, 5.0])
+def test_chances_are_compared_by_the_means_that_they_were_made_of(slope: float) -> None:
+    """Chances crowd near 1, so that their own distances say little."""
+    calibration = Calibration(slope=slope, offset=-2.0 * slope, gate=0.0, typical=0.5, cautious=0.9)
+    means, chances = LowScores(), LowScores()
+    for number, mean in enumerate([*SKEWED, 0.3, 0.2]):
+        means.add([mean], f"{number}.jpg")
+        chances.add([float(calibration.chance(mean))], f"{number}.jpg", calibration)
+    assert means.limit is not None and chances.limit is not None
+    assert chances.limit == pytest.approx(float(calibration.chance(means.limit)), rel=0.01)
+    assert ": 61.jpg, 60.jpg. Look" in chances.remark() and f"--min-score {chances.limit:g} leaves" in chances.remark()
 
 
 def test_the_line_names_the_lowest_and_counts_what_would_go() -> None:

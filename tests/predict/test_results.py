@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -14,6 +15,8 @@ from dips.errors import ImageError, RunError
 from dips.predict.folder import PredictionFolder
 from dips.predict.prediction import Prediction
 from dips.predict.results import MARK, Found, is_finished, locate, predict_again, read_records
+from dips.scoremaps.calibration import Calibration
+from dips.system.records import write_json
 
 MakePhoto = Callable[..., Path]
 NAMES = ("a/x.jpg", "b.png")
@@ -67,6 +70,22 @@ def test_photos_far_below_the_others_are_remembered_by_name() -> None:
     made.add("none", "none", [], "empty.jpg")
     made.add("tower", "none", [0.3, 0.2], "cat.jpg")
     assert (made.photos, made.boxes) == (14, 14) and ": cat.jpg. Look" in made.scores.remark()
+
+
+@pytest.mark.parametrize(("gate", "boxes"), [(0.05, 1), (0.6, 1), (0.65, 0), (0.95, 0)])
+def test_the_gate_holds_until_a_lowest_score_is_asked_for(folder: Path, gate: float, boxes: int) -> None:
+    """The calibration is in the record, so that a later call finds the same objects, or those that a person wants to see."""
+    calibration = Calibration(slope=2.0, offset=-4.0, gate=gate, typical=0.5, cautious=0.9)
+    for file, record in read_records(folder):
+        write_json(file, msgspec.structs.replace(record, calibration=calibration))
+    for prediction in predict_again(folder, ["a/x", "b"]):
+        assert len(prediction.boxes) == len(prediction.record().boxes) == boxes and prediction.calibration == calibration
+    for asked in (0.0, 0.3, 0.99):
+        for prediction in predict_again(folder, ["b"], min_score=asked):
+            assert len(prediction.boxes) == int(asked < 0.6)  # its chance is 0.63
+            assert prediction.box_scores.tolist() == pytest.approx(
+                [float(calibration.chance(0.9063))] * (asked < 0.6), abs=0.02
+            )
 
 
 def test_records_come_with_their_files(folder: Path) -> None:

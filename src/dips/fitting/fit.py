@@ -170,6 +170,7 @@ def _save(
         temper=TEMPER,
         photo_side=_photo_side(train),
         depth=inputs.depth,
+        calibration=result.calibration,
     )
     write_json(run / RUN, record)
     write_card(run / "README.md", record)

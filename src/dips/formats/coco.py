@@ -13,6 +13,7 @@ from typing import IO, Any
 from dips.data.camera import Camera
 from dips.formats.base import Add, JsonArray, SharedClasses
 from dips.formats.records import MaskRecord, PredictionRecord
+from dips.scoremaps.calibration import ScoreThresholds
 from dips.scoremaps.rle import area
 from dips.system.files import atomic_file, temporary_beside
 
@@ -26,6 +27,7 @@ class CocoFile:
 
     Attributes:
         classes: the categories in their order; may change until the file is complete.
+        category_keys: further keys of categories, by name; likewise.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "coco.json"
@@ -39,6 +41,7 @@ class CocoFile:
 
     def __init__(self, file: IO[str], waiting: IO[str]) -> None:
         self.classes: Sequence[str] = ()
+        self.category_keys: Mapping[str, Mapping[str, float]] = {}
         self._images, self._annotations = JsonArray(file), JsonArray(waiting)
         self._count = 0
 
@@ -86,7 +89,9 @@ def coco_file(path: Path, description: str) -> Iterator[CocoFile]:
         file.write(f'{json.dumps(head)[:-1]}, "images": [')
         coco = CocoFile(file, waiting)
         yield coco
-        categories = [{"id": index, "name": name} for index, name in enumerate(coco.classes, start=1)]
+        categories = [
+            {"id": index, "name": name, **coco.category_keys.get(name, {})} for index, name in enumerate(coco.classes, start=1)
+        ]
         file.write(f'\n], "categories": {json.dumps(categories, ensure_ascii=False)}, "annotations": [')
         waiting.flush()
         waiting.seek(0)
@@ -94,10 +99,16 @@ def coco_file(path: Path, description: str) -> Iterator[CocoFile]:
         file.write("\n]}\n")
 
 
+def score_keys(thresholds: ScoreThresholds) -> dict[str, float]:
+    """Return the lowest scores of boxes that are worth keeping as keys of a category."""
+    return {"typical_score": thresholds.typical, "cautious_score": thresholds.cautious}
+
+
 @contextmanager
 def coco_writer(folder: Path) -> Iterator[Add]:
     """Write ``coco.json``. Photos without boxes are listed without annotations; the class without object is a category that
-    none has. ``area`` counts the mask's pixels.
+    none has; the others say from which score on boxes are worth keeping, if the model was calibrated. ``area`` counts the
+    mask's pixels.
 
     Raises:
         RunError: the file cannot be written, or the records come from models with different classes.
@@ -110,6 +121,8 @@ def coco_writer(folder: Path) -> Iterator[Add]:
             count += 1
             classes.add(record)
             coco.classes = classes.names
+            if calibration := record.calibration:
+                coco.category_keys = {name: score_keys(calibration.of(name)) for name in classes.objects}
             coco.image(count, record.name, width=record.width, height=record.height, camera=record.camera or None)
             for entry in record.boxes:
                 coco.annotation(count, record.label, entry.box, entry.mask, {"score": entry.score})

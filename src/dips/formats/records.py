@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dips.data.camera import Camera
+from dips.scoremaps.calibration import Calibration
 from dips.scoremaps.rle import decode
 from dips.system.files import as_text
 from dips.system.records import Record, read_record
@@ -53,7 +54,8 @@ class BoxRecord(Record, frozen=True, kw_only=True):
 
     Attributes:
         box: ``x0 y0 x1 y1`` in pixels of the upright photo, end exclusive.
-        score: mean of the score map over the object, 0 to 1.
+        score: 0 to 1. Where the photo's record has a ``calibration`` it is the chance that the box is right (IoU 0.5), else the
+            mean of the score map over the object, which ranks boxes and says nothing more.
         mask: its pixels.
 
     >>> from dips.scoremaps.rle import encode
@@ -102,6 +104,8 @@ class PredictionRecord(Record, frozen=True, kw_only=True):
         time: seconds from the video's beginning; only frames of videos have it.
         scale: which values were black and white; only photos of more than 8 bits have it.
         camera: where the photo was taken, when and in which direction; only photos that say something about it have it.
+        calibration: what made chances of the scores, with the thresholds that are worth a try; only models that were calibrated
+            have it.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -123,6 +127,7 @@ class PredictionRecord(Record, frozen=True, kw_only=True):
     time: float | msgspec.UnsetType = msgspec.UNSET
     scale: tuple[float, float] | msgspec.UnsetType = msgspec.UNSET
     camera: Camera | msgspec.UnsetType = msgspec.UNSET
+    calibration: Calibration | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.height < 1 or self.width * self.height > _MAX_PIXELS:

@@ -225,7 +225,13 @@ class PredictionFolder:
         with ExitStack() as files:
             writers = [files.enter_context(formats.FORMATS[name](self.out)) for name in self.formats if name in formats.FORMATS]
             for record, stem in self._records():
-                found.add(record.label, record.background, [box.score for box in record.boxes], record.name)
+                found.add(
+                    record.label,
+                    record.background,
+                    [box.score for box in record.boxes],
+                    record.name,
+                    record.calibration or None,
+                )
                 for add in writers:
                     add(record, stem)
         if self.skipped:

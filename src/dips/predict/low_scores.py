@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dips.scoremaps.calibration import Calibration
 from dips.system.console import counted
 
 __all__ = ["LEAST_PHOTOS", "LowScores"]
@@ -43,11 +44,17 @@ class LowScores:
         self._boxes = np.zeros(_LEVELS + 1, np.int64)  # by their own score
         self._boxes_of = np.zeros(_LEVELS + 1, np.int64)  # by the best score of their photo
         self._lowest: list[tuple[float, str]] = []
+        self._calibration: Calibration | None = None
 
-    def add(self, scores: Sequence[float], name: str = "") -> None:
-        """Count a photo with the scores of its boxes, in [0, 1]; one without boxes counts for nothing."""
+    def add(self, scores: Sequence[float], name: str = "", calibration: Calibration | None = None) -> None:
+        """Count a photo with the scores of its boxes, in [0, 1]; one without boxes counts for nothing.
+
+        Chances, which crowd near 1, are compared by the means of the score map that the ``calibration`` made them of.
+        """
         if not scores:
             return
+        self._calibration = calibration
+        scores = scores if calibration is None else [calibration.mean(score) for score in scores]
         best = max(scores)
         self._photos[_level(best)] += 1
         self._boxes_of[_level(best)] += len(scores)
@@ -57,7 +64,12 @@ class LowScores:
 
     @property
     def limit(self) -> float | None:
-        """The score below which the best score of a photo is far below the others', in hundredths; None where none is."""
+        """The score below which the best score of a photo is far below the others'; None where none is."""
+        limit = self._limit()
+        return None if limit is None else self._shown(limit)
+
+    def _limit(self) -> float | None:
+        """Return the limit in hundredths of a mean of the map."""
         photos = int(self._photos.sum())
         if photos < LEAST_PHOTOS:
             return None
@@ -71,20 +83,25 @@ class LowScores:
         Args:
             noun: what a photo is called.
         """
-        limit = self.limit
+        limit = self._limit()
         if limit is None:
             return ""
+        shown = f"{self._shown(limit):g}"
         below = _level(limit)
         low, own = int(self._photos[:below].sum()), int(self._boxes_of[:below].sum())
         others = int(self._boxes[:below].sum()) - own
         names = ", ".join(name for score, name in self._lowest if _level(score) < below)
         names += f" and {low - _NAMED} more" if low > _NAMED else ""
         return (
-            f"{counted(low, noun, 'has')} no box that scores {limit:g} or more, far below the other {noun}s (about "
-            f"{self._quantile(0.5):.2f}): {names}. Look at them first; where they show no "
-            f"object, --min-score {limit:g} leaves out their {counted(own, 'box')}"
+            f"{counted(low, noun, 'has')} no box that scores {shown} or more, far below the other {noun}s (about "
+            f"{self._shown(self._quantile(0.5)):.2f}): {names}. Look at them first; where they show no "
+            f"object, --min-score {shown} leaves out their {counted(own, 'box')}"
             + (f", and {counted(others, 'box')} of other {noun}s" if others else "")
         )
+
+    def _shown(self, mean: float) -> float:
+        """Return the score that stands in files for a mean of the map."""
+        return mean if self._calibration is None else float(f"{float(self._calibration.chance(mean)):.3g}")
 
     def _quantile(self, share: float) -> float:
         """Return the best score that this share of the photos does not exceed."""

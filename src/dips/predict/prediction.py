@@ -24,7 +24,8 @@ from dips.formats.records import BoxRecord, MaskRecord, PredictionRecord
 from dips.pictures.overlay import overlay
 from dips.predict.inputs import Photo, gather_photos
 from dips.predict.naming import stems_of
-from dips.scoremaps.levels import boxes_from_map, packed, stretched, unpacked
+from dips.scoremaps.calibration import Calibration, scored_boxes
+from dips.scoremaps.levels import packed, stretched, unpacked
 from dips.scoremaps.rle import encode
 from dips.system.files import as_text, atomic_file
 from dips.system.records import write_json
@@ -52,7 +53,8 @@ class Prediction:
         classes: class names.
         size: width and height of the photo in pixels.
         boxes: ``(N, 4) float32``, best first, ``x0 y0 x1 y1``, end exclusive; empty for the background class.
-        box_scores: ``(N,) float32``, mean of the score map over the box's component, descending.
+        box_scores: ``(N,) float32``, descending: the chance that the box is right where there is a ``calibration``, else the
+            mean of the score map over the box's component.
         grid: the score map as the networks gave it, ``(h, w) float32`` in [0, 1]; stretched over the photo it is ``score_map``.
         regions: ``(h, w) uint16``, i + 1 where box i's object is, else 0; as large as the photo, or smaller if it is huge.
         threshold: fraction of the map's maximum above which a pixel is foreground.
@@ -62,6 +64,7 @@ class Prediction:
         background: name of the class without object, if there is one.
         scale: which values of the photo were black and white, if it has more than 8 bits.
         camera: where and when the photo was taken, if it says so.
+        calibration: of the scores; None where the model has none, as no validation photo had a box.
 
     >>> score_map = np.zeros((60, 80), np.float32)
     >>> score_map[10:30, 20:60] = 0.9
@@ -90,6 +93,7 @@ class Prediction:
     background: str | None = None
     scale: Scale | None = None
     camera: Camera | None = None
+    calibration: Calibration | None = field(default=None, repr=False)
 
     @classmethod
     def from_map(
@@ -103,6 +107,7 @@ class Prediction:
         background: str | None = None,
         scale: Scale | None = None,
         camera: Camera | None = None,
+        calibration: Calibration | None = None,
     ) -> Prediction:
         """Make a prediction whose objects are still to be found, see :meth:`with_objects`.
 
@@ -115,6 +120,7 @@ class Prediction:
             background: name of the class without object.
             scale: which values of the photo were black and white, if it has more than 8 bits.
             camera: where and when the photo was taken, if it says so.
+            calibration: of the scores.
         """
         label = int(probabilities.argmax())
         return cls(
@@ -131,6 +137,7 @@ class Prediction:
             background=background,
             scale=scale,
             camera=camera,
+            calibration=calibration,
         )
 
     @property
@@ -160,7 +167,7 @@ class Prediction:
         return replace(self, size=size, boxes=boxes)
 
     def with_objects(self, *, threshold: float, min_area: float, min_score: float, max_boxes: int) -> Prediction:
-        """Find the objects in the score map, see :func:`dips.scoremaps.levels.boxes_from_map`; no network runs.
+        """Find the objects in the score map, see :func:`dips.scoremaps.calibration.scored_boxes`; no network runs.
 
         A photo of the background class has none.
 
@@ -175,8 +182,13 @@ class Prediction:
             boxes, scores = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
         else:
             frame = _frame(self.size)
-            boxes, scores, regions = boxes_from_map(
-                stretched(self.grid, frame), threshold, min_area=min_area, min_score=min_score, max_boxes=max_boxes
+            boxes, scores, regions = scored_boxes(
+                stretched(self.grid, frame),
+                threshold,
+                self.calibration,
+                min_area=min_area,
+                min_score=min_score,
+                max_boxes=max_boxes,
             )
             if frame != self.size:
                 scale = np.array([self.size[0] / frame[0], self.size[1] / frame[1]] * 2, np.float32)
@@ -222,6 +234,7 @@ class Prediction:
             model=model,
             scale=UNSET if self.scale is None else self.scale,
             camera=UNSET if self.camera is None else self.camera,
+            calibration=UNSET if self.calibration is None else self.calibration,
         )
 
     def _counts(self, index: int) -> str:
@@ -253,6 +266,7 @@ class Prediction:
                 background=record.background,
                 scale=record.scale or None,
                 camera=record.camera or None,
+                calibration=record.calibration or None,
             ),
             label=record.label,
             label_score=record.label_score,

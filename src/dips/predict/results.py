@@ -5,6 +5,7 @@ In: a folder that :mod:`dips.predict.folder` wrote. Out: records, one at a time,
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from dips.errors import ImageError, RunError
 from dips.formats.records import PredictionRecord, read_prediction
 from dips.predict.low_scores import LowScores
 from dips.predict.prediction import Prediction
+from dips.scoremaps.calibration import Calibration, ungated
 from dips.system.files import is_remote, named_so
 
 __all__ = ["MARK", "REVIEWED", "Found", "is_finished", "locate", "predict_again", "read_records", "stored_maps"]
@@ -46,11 +48,19 @@ class Found:
     background: str = ""
     scores: LowScores = field(default_factory=LowScores)
 
-    def add(self, label: str, background: str | None, scores: Sequence[float], name: str = "") -> None:
-        """Count a photo with its predicted class, the name of the background class, the scores of its boxes, and its name."""
+    def add(
+        self,
+        label: str,
+        background: str | None,
+        scores: Sequence[float],
+        name: str = "",
+        calibration: Calibration | None = None,
+    ) -> None:
+        """Count a photo with its predicted class, the name of the background class, the scores of its boxes, its name, and what
+        the scores were calibrated with."""
         self.photos += 1
         self.boxes += len(scores)
-        self.scores.add(scores, name)
+        self.scores.add(scores, name, calibration)
         if label == background:
             self.empty += 1
             self.background = label
@@ -134,7 +144,10 @@ def predict_again(
     """
     for stem in stems:
         record = read_prediction(folder / "json" / f"{stem}.json")
-        yield Prediction.from_record(record, folder / "maps" / f"{stem}.png").with_objects(
+        prediction = Prediction.from_record(record, folder / "maps" / f"{stem}.png")
+        if min_score is not None:  # it alone decides
+            prediction = dataclasses.replace(prediction, calibration=ungated(prediction.calibration))
+        yield prediction.with_objects(
             threshold=record.threshold if threshold is None else threshold,
             min_area=record.min_area if min_area is None else min_area,
             min_score=record.min_score if min_score is None else min_score,

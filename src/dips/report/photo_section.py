@@ -24,6 +24,7 @@ from dips.pictures.drawing import heat_colours
 from dips.report.doubts import DOUBTS, Predicted, doubts_of, filling, low_limit, most_doubtful_first
 from dips.report.figures import ERRORS
 from dips.report.photos import ShownPhoto, ShownPhotos
+from dips.scoremaps.calibration import Calibration
 
 __all__ = ["Column", "PhotoRow", "PhotoSection", "csp_hash", "page_script", "photo_json"]
 
@@ -112,7 +113,11 @@ class PhotoSection:
     @cached_property
     def doubts(self) -> list[tuple[str, ...]]:
         """What is odd about each photo, see :data:`dips.report.doubts.DOUBTS`."""
-        return doubts_of(self.predicted)
+        return doubts_of(self.predicted, self._calibration)
+
+    @property
+    def _calibration(self) -> Calibration | None:
+        return self.shown.calibration if self.shown is not None else None
 
     @cached_property
     def predicted(self) -> list[Predicted]:
@@ -134,7 +139,7 @@ class PhotoSection:
     @property
     def low_limit(self) -> float | None:
         """The score below which a photo's best one is far below the others'; None where none is."""
-        return low_limit(self.predicted)
+        return low_limit(self.predicted, self._calibration)
 
     @property
     def far_below(self) -> int:
@@ -194,8 +199,10 @@ def photo_json(section: PhotoSection) -> str:
     doubts = [kind for kind in DOUBTS if any(kind in found for found in section.doubts)]
     parts = sorted({row.part for row in section.rows if row.part}, reverse=True)
     ranks = {index: rank for rank, index in enumerate(most_doubtful_first(section.predicted, section.doubts))}
+    calibration = shown.calibration if shown is not None else None
     data = {
         "rule": {key: getattr(shown, key, None) for key in ("threshold", "min_score", "max_boxes")},
+        "calibration": None if calibration is None else {key: getattr(calibration, key) for key in ("slope", "offset", "gate")},
         "background": -1 if shown is None or shown.background is None else class_indices.get(shown.background, -1),
         "classes": classes,
         "errors": [ERRORS[kind] for kind in kinds],

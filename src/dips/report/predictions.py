@@ -52,13 +52,20 @@ def prediction_section(folder: Path, *, photos: int = 300) -> PhotoSection:
     facts: list[Predicted] = []
     rule = None
     for file, record in read_records(folder):
-        rule = rule or Rule(record.threshold, record.min_area, record.min_score, record.max_boxes, record.background)
+        rule = rule or Rule(
+            record.threshold,
+            record.min_area,
+            record.min_score,
+            record.max_boxes,
+            record.background,
+            record.calibration or None,
+        )
         rows.append(_row(record))
         stems.append(file.relative_to(folder / "json").as_posix().removesuffix(".json"))
         row, nothing = rows[-1], record.label == record.background
         facts.append(Predicted(row.label, row.predicted, nothing, row.probability, row.boxes, row.score, row.share))
     assert rule is not None  # an empty folder is refused
-    chosen = choose_doubtful(facts, photos)
+    chosen = choose_doubtful(facts, photos, rule.calibration)
     shown: list[ShownPhoto] = []
     lost: list[Path] = []
     for index in track(chosen, "photos of the report"):
@@ -111,6 +118,7 @@ def write_training_photos(
         max(0.0, config.min_score),
         config.max_boxes,
         None if background is None else classes[background],
+        predictor.calibration,
     )
 
     def shown() -> Iterator[ShownPhoto]:
