@@ -19,6 +19,7 @@ from dips.data.images import encode_image
 from dips.report.page import write_report
 from dips.report.photo_section import PhotoRow, PhotoSection
 from dips.report.records import Accuracies, Run
+from dips.scoremaps.calibration import Calibration, scored_boxes
 from dips.scoremaps.levels import boxes_from_map
 
 if TYPE_CHECKING:
@@ -118,6 +119,33 @@ def test_boxes_of_smooth_maps_are_those_of_python(page: Page, show: Open, make_p
             levels = np.rint(255 * (smooth - smooth.min()) / (smooth.max() - smooth.min())).astype(np.uint8)
             cases.append((levels, float(rng.random()), 0.002, 65535, 0.0))
     agree(page, cases)
+
+
+@pytest.mark.parametrize(("slope", "gate"), [(1.0, 0.0), (2.4, 0.3), (4.8, 0.999)])
+def test_chances_and_the_gate_are_those_of_python(
+    page: Page, show: Open, make_page: Callable[..., PhotoSection], slope: float, gate: float
+) -> None:
+    calibration = Calibration(slope=slope, offset=-0.5 * slope, gate=gate, typical=0.5, cautious=0.9)
+    made = make_page(3)
+    assert made.shown is not None
+    shown = replace(made.shown, calibration=calibration)
+    show(dataclasses.replace(made, shown=shown))
+    for threshold in (0.3, 0.5):
+        slide(page, threshold)
+        for index, photo in enumerate(shown.photos):
+            boxes, scores, _ = scored_boxes(
+                photo.levels() * np.float32(photo.peak / 255),
+                threshold,
+                calibration,
+                min_area=shown.rule_of(photo).min_area,
+                min_score=shown.rule_of(photo).min_score,
+                max_boxes=100,
+            )
+            found = page.evaluate("n => dipsReport.data.photos[n].found", index)
+            np.testing.assert_allclose(found["scores"], scores, rtol=1e-4)
+            assert len(found["boxes"]) == len(boxes) and (gate < 0.9 or not len(boxes))
+    least(page, 0.001)  # asked for by a person: the gate is open
+    assert all(page.evaluate("dipsReport.data.photos.map(photo => photo.found.boxes.length)"))
 
 
 # --- slider

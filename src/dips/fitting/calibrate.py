@@ -107,7 +107,8 @@ def _thresholds(chances: NDArray[np.float64], right: NDArray[np.bool_], objects:
     found = right[order].cumsum()
     last = np.append(chances[1:] < chances[:-1], True)  # boxes of the same score are kept together
     f1 = np.where(last, 2 * found / (kept + objects), 0)
-    safe = np.flatnonzero(last & (found >= _CAUTIOUS_PRECISION * kept))
+    # by their chances, not by counts: a few boxes near the top that are called wrong would decide alone (docs/results.md)
+    safe = np.flatnonzero(last & (chances.cumsum() >= _CAUTIOUS_PRECISION * kept))
     typical = chances[f1.argmax()]
     return ScoreThresholds(
         typical=_down(typical),

@@ -26,7 +26,7 @@ class ScoreThresholds(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         typical: of the highest F1 on validation.
-        cautious: at which 95% of validation's boxes are right; 1 where no chance is that safe.
+        cautious: from which on validation's boxes are right in 95% by their chances; 1 where no chance is that safe.
     """
 
     typical: _Fraction
