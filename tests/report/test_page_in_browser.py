@@ -145,7 +145,7 @@ def test_chances_and_the_gate_are_those_of_python(
             np.testing.assert_allclose(found["scores"], scores, rtol=1e-4)
             assert len(found["boxes"]) == len(boxes) and (gate < 0.9 or not len(boxes))
     least(page, 0.001)  # asked for by a person: the gate is open
-    assert all(page.evaluate("dipsReport.data.photos.map(photo => photo.found.boxes.length)"))
+    assert page.evaluate("dipsReport.data.photos[1].found.boxes.length")
 
 
 # --- slider
