@@ -45,9 +45,12 @@ class CocoFile:
         self._images, self._annotations = JsonArray(file), JsonArray(waiting)
         self._count = 0
 
-    def image(self, number: int, name: str, *, width: int, height: int, camera: Camera | None = None) -> None:
-        """List the photo with the id ``number``, and what is known about its camera under the names of CAMERA_COLUMNS."""
-        known = {} if camera is None else camera.known()
+    def image(
+        self, number: int, name: str, *, width: int, height: int, camera: Camera | None = None, state: str | None = None
+    ) -> None:
+        """List the photo with the id ``number``, what is known about its camera under the names of CAMERA_COLUMNS, and its
+        ``state``."""
+        known = {**({} if state is None else {"state": state}), **({} if camera is None else camera.known())}
         self._images.add({"id": number, "file_name": name, "width": width, "height": height, **known})
 
     def annotation(
@@ -77,7 +80,7 @@ class CocoFile:
 
 
 @contextmanager
-def coco_file(path: Path, description: str) -> Iterator[CocoFile]:
+def coco_file(path: Path, description: str, failed: Mapping[str, str] | None = None) -> Iterator[CocoFile]:
     """Write the file at ``path``, which appears whole when the block ends, or not at all if it raises.
 
     Raises:
@@ -85,7 +88,7 @@ def coco_file(path: Path, description: str) -> Iterator[CocoFile]:
     """
     with temporary_beside(path) as raw, TextIOWrapper(raw, encoding="utf-8") as waiting, atomic_file(path) as file:
         # info and licenses: COCO's own tools and Datumaro (CVAT's reader) have versions that fail without them
-        head = {"info": {"description": description}, "licenses": []}
+        head = {"info": {"description": description, **({"failed": failed} if failed else {})}, "licenses": []}
         file.write(f'{json.dumps(head)[:-1]}, "images": [')
         coco = CocoFile(file, waiting)
         yield coco
@@ -105,16 +108,17 @@ def score_keys(thresholds: ScoreThresholds) -> dict[str, float]:
 
 
 @contextmanager
-def coco_writer(folder: Path) -> Iterator[Add]:
+def coco_writer(folder: Path, failed: Mapping[str, str] | None = None) -> Iterator[Add]:
     """Write ``coco.json``. Photos without boxes are listed without annotations; the class without object is a category that
-    none has; the others say from which score on boxes are worth keeping, if the model was calibrated. ``area`` counts the
+    none has; images have the ``state`` of their record, and photos that ``failed``, of unknown size, are named in ``info``. The
+    other categories say from which score on boxes are worth keeping, if the model was calibrated. ``area`` counts the
     mask's pixels.
 
     Raises:
         RunError: the file cannot be written, or the records come from models with different classes.
     """
     classes, count = SharedClasses(), 0
-    with coco_file(folder / "coco.json", "Predicted by DiPS") as coco:
+    with coco_file(folder / "coco.json", "Predicted by DiPS", failed) as coco:
 
         def add(record: PredictionRecord, stem: str) -> None:
             nonlocal count
@@ -123,7 +127,14 @@ def coco_writer(folder: Path) -> Iterator[Add]:
             coco.classes = classes.names
             if calibration := record.calibration:
                 coco.category_keys = {name: score_keys(calibration.of(name)) for name in classes.objects}
-            coco.image(count, record.name, width=record.width, height=record.height, camera=record.camera or None)
+            coco.image(
+                count,
+                record.name,
+                width=record.width,
+                height=record.height,
+                camera=record.camera or None,
+                state=record.state,
+            )
             for entry in record.boxes:
                 coco.annotation(count, record.label, entry.box, entry.mask, {"score": entry.score})
 

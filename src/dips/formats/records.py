@@ -129,6 +129,14 @@ class PredictionRecord(Record, frozen=True, kw_only=True):
     camera: Camera | msgspec.UnsetType = msgspec.UNSET
     calibration: Calibration | msgspec.UnsetType = msgspec.UNSET
 
+    @property
+    def state(self) -> str:
+        """``found``, ``nothing found``, or ``not looked at``: the predicted class has no object, so that none is looked for.
+
+        A photo that could not be read is ``failed``, and has no record.
+        """
+        return "found" if self.boxes else "not looked at" if self.label == self.background else "nothing found"
+
     def __post_init__(self) -> None:
         if self.width < 1 or self.height < 1 or self.width * self.height > _MAX_PIXELS:
             raise ValueError(f"a photo has no {self.width:.9g} x {self.height:.9g} pixels")

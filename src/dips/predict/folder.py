@@ -223,7 +223,13 @@ class PredictionFolder:
         """
         found = Found()
         with ExitStack() as files:
-            writers = [files.enter_context(formats.FORMATS[name](self.out)) for name in self.formats if name in formats.FORMATS]
+            failed = {
+                self.names[problem.path]: as_text(problem.message)
+                for problem in self.skipped
+                if not self._file("json", problem.path).is_file()
+            }
+            opened = [formats.open_format(name, self.out, failed) for name in self.formats if name in formats.FORMATS]
+            writers = [files.enter_context(item) for item in opened]
             for record, stem in self._records():
                 found.add(
                     record.label,
