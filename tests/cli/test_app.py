@@ -44,7 +44,7 @@ def test_help_names_every_command(dips: Dips) -> None:
 def test_every_option_is_explained(command: str, dips: Dips) -> None:
     said = dips(command, "--help")
     assert said.code == 0
-    rows = re.findall(r"^│[ *]+(--[a-z0-9-]+|[A-Z]+) ", said.out, flags=re.MULTILINE)
+    rows = re.findall(r"^│[ *]+(--[a-z0-9-]+|(?:\[[A-Z]+\] )?[A-Z]+) ", said.out, flags=re.MULTILINE)
     for argument in app[command].assemble_argument_collection():
         assert argument.parameter.help, f"{command} {argument.names}"
         assert argument.name in rows

@@ -13,7 +13,11 @@ import pytest
 from dips.data.images import read_image
 from dips.data.photo_files import list_images
 from dips.model import Model
+from dips.predict.folder import PredictionFolder
 from dips.system.records import to_json
+from dips.view.predictions import read_predictions
+from dips.view.review import Review
+from dips.view.reviewed import read_reviewed
 
 from .conftest import Dips, Tiny, read_map
 
@@ -45,7 +49,128 @@ def test_a_review_that_is_not_in_the_boxes_is_told(predicted: Path, tmp_path: Pa
     (reviewed / "review.jsonl").touch()
     said = dips("boxes", reviewed, "--out", tmp_path / "after", *options)
     (line,) = (line for line in said.err.splitlines() if "review" in line)
-    assert "is not in these boxes" in line and line.endswith(str(reviewed / "reviewed.coco.json"))
+    assert "is not in these boxes" in line and line.endswith("--reviewed takes it")
+
+
+def reviewed(predicted: Path, folder: Path) -> tuple[Path, list[str]]:
+    """A copy with a review, and the names of its photos: two accepted, the first with a box that is drawn, and one begun."""
+    review = Review(read_predictions(shutil.copytree(predicted, folder)))
+    photos = review.predictions.photos
+    (label,) = review.predictions.object_classes
+    drawn = {"box": [10, 20, 40.5, 60], "label": label, "of": None, "accepted": True}
+    review.change(0, {"reviewed": True, "boxes": [drawn]})
+    review.change(1, {"reviewed": True, "boxes": []})
+    review.change(2, {"reviewed": False, "boxes": [drawn]})
+    review.close()
+    return folder, [photo.name for photo in photos]
+
+
+FORMATS = "coco,yolo,yolo-seg,voc,labelstudio,geojson,csv,masks,overlays,heatmaps"
+
+
+def test_reviewed_boxes_win_in_every_format(predicted: Path, tmp_path: Path, dips: Dips) -> None:
+    folder, names = reviewed(predicted, tmp_path / "reviewed")
+    out = tmp_path / "out"
+    said = dips("boxes", folder, "--out", out, "--reviewed", "--format", FORMATS)
+    assert said.code == 0, said.err
+    assert "reviewed: 2 photos with 1 box; the others are as predicted" in said.out.splitlines()
+    assert f"1 photo was changed but not reviewed, and so as predicted: {names[2]}" in said.err
+
+    made, before = records(out), records(predicted)
+    assert [record.get("reviewed", False) for record in made] == [record["name"] in names[:2] for record in before]
+    assert [record for record in made if not record.get("reviewed")] == [r for r in before if r["name"] not in names[:2]]
+    drawn, empty = (next(record for record in made if record["name"] == name) for name in names[:2])
+    assert drawn["boxes"] == [{"box": [10, 20, 40.5, 60], "label": "tower", "review": "drawn"}] and drawn["label"] == "tower"
+    assert empty["boxes"] == [] and empty["label"] == "none"
+
+    coco = json.loads((out / "coco.json").read_text())
+    first, second = (next(image for image in coco["images"] if image["file_name"] == name) for name in names[:2])
+    assert [image for image in coco["images"] if image.get("reviewed")] == [first, second]
+    (annotation,) = (item for item in coco["annotations"] if item["image_id"] == first["id"])
+    assert annotation["bbox"] == [10, 20, 30.5, 40] and annotation["review"] == "drawn" and "score" not in annotation
+    assert not [item for item in coco["annotations"] if item["image_id"] == second["id"]]
+
+    stems = [name.rpartition(".")[0] for name in names]
+    cx, cy, width, height = (float(v) for v in (out / "yolo" / "labels" / f"{stems[0]}.txt").read_text().split()[1:])
+    assert (cx * 96, cy * 72, width * 96, height * 72) == pytest.approx((25.25, 40, 30.5, 40), abs=1e-5)
+    assert (out / "yolo-seg" / "labels" / f"{stems[1]}.txt").read_text() == ""
+    mask = cv2.imread(str(out / "masks" / f"{stems[0]}.png"), cv2.IMREAD_UNCHANGED)
+    assert mask is not None and np.argwhere(mask).min(0).tolist() == [20, 10] and (mask > 0).sum() == 40 * 31
+    assert not np.asarray(cv2.imread(str(out / "masks" / f"{stems[1]}.png"), cv2.IMREAD_UNCHANGED)).any()
+    assert all((out / kind / f"{stem}.jpg").is_file() for kind in ("overlays", "heatmaps") for stem in stems)
+
+
+def test_a_review_stays_through_further_conversions(predicted: Path, tmp_path: Path, dips: Dips) -> None:
+    folder, names = reviewed(predicted, tmp_path / "reviewed")
+    assert dips("boxes", folder, "--out", tmp_path / "a", "--reviewed", "--format", "json").code == 0
+    for options in ([], ["--threshold", "0.9"], ["--reviewed", "--min-score", "1"]):
+        out = tmp_path / f"b{len(options)}"
+        said = dips("boxes", tmp_path / "a", "--out", out, "--format", "csv", *options)
+        assert said.code == 0 and "reviewed: 2 photos with 1 box" in said.out, said.err
+        kept = [[r for r in records(folder) if r["name"] in names[:2]] for folder in (tmp_path / "a", out)]
+        assert kept[0] == kept[1]
+    assert dips("report", out).code == 0 and (out / "report.html").is_file()
+
+
+def test_a_photo_whose_review_is_taken_back_is_as_predicted(predicted: Path, tmp_path: Path, dips: Dips) -> None:
+    folder, names = reviewed(predicted, tmp_path / "reviewed")
+    assert dips("boxes", folder, "--out", tmp_path / "a", "--reviewed", "--format", "json").code == 0
+    for number, left in ((0, 1), (1, 0)):
+        review = Review(read_predictions(tmp_path / "a"))
+        review.change(number, {"reviewed": False, "boxes": []})
+        review.close()
+        said = dips("boxes", tmp_path / "a", "--out", tmp_path / f"b{number}", "--reviewed", "--format", "json")
+        assert said.code == 0 and ("reviewed: 1 photo with 0 boxes" in said.out) == bool(left), said.err
+        taken = names[: number + 1]
+        assert f"changed but not reviewed, and so as predicted: {', '.join(taken)}" in said.err
+        made, before = ({r["name"]: r for r in records(at)} for at in (tmp_path / f"b{number}", predicted))
+        assert all(made[name] == before[name] for name in taken)
+    said = dips("boxes", tmp_path / "a", "--out", tmp_path / "c", "--only-reviewed", "--format", "json")
+    assert said.code == 2 and "no photo of" in said.err and "is reviewed, and 2 changed" in said.err
+    assert not (tmp_path / "c").exists()
+
+
+def test_only_the_reviewed_photos(predicted: Path, tmp_path: Path, dips: Dips) -> None:
+    folder, names = reviewed(predicted, tmp_path / "reviewed")
+    said = dips("boxes", folder, "--out", tmp_path / "out", "--only-reviewed", "--format", "yolo")
+    assert said.code == 0 and "reviewed: 2 photos with 1 box; no photo is as predicted" in said.out
+    assert f"not reviewed, and so left out: {names[2]}" in said.err and "no photo shows an object" not in said.out
+    assert sorted(str(record["name"]) for record in records(tmp_path / "out")) == sorted(names[:2])
+    assert len(list((tmp_path / "out" / "yolo" / "labels").rglob("*.txt"))) == 2
+
+
+def test_an_interrupted_conversion_goes_on_with_the_same_review_alone(predicted: Path, tmp_path: Path, dips: Dips) -> None:
+    folder, _ = reviewed(predicted, tmp_path / "reviewed")
+    command = ["boxes", folder, "--out", tmp_path / "new", "--reviewed", "--format", "json,labelstudio"]
+    review = read_reviewed(folder)
+    PredictionFolder.from_finished(
+        folder,
+        tmp_path / "new",
+        formats=("json", "labelstudio"),
+        made_with={
+            "settings": ["threshold=None", "min_area=None", "min_score=None", "max_boxes=None"],
+            "review": review.sha256,
+        },
+    ).begin()
+    assert "another review" in dips(*[each for each in command if each != "--reviewed"]).err
+    with (folder / "review.jsonl").open("rb") as file:
+        lines = file.readlines()
+    (folder / "review.jsonl").write_bytes(b"".join(lines[:-2]))
+    said = dips(*command)
+    assert said.code == 2 and "another review; choose another --out or remove it" in said.err
+    (folder / "review.jsonl").write_bytes(b"".join(lines))
+    assert dips(*command).code == 0
+
+
+def test_photos_that_were_moved(tiny: Tiny, predicted: Path, tmp_path: Path, dips: Dips) -> None:
+    shutil.copytree(tiny.data / "test", tmp_path / "now")
+    said = dips("boxes", predicted, "--out", tmp_path / "new", "--photos-dir", tmp_path / "now", "--format", "overlays")
+    assert said.code == 0, said.err
+    assert all(str(record["path"]).startswith((tmp_path / "now").as_posix()) for record in records(tmp_path / "new"))
+    for command in (["boxes", predicted, "--out", tmp_path / "no"], ["report", predicted], ["view", predicted, "--no-open"]):
+        said = dips(*command, "--photos-dir", tmp_path / "new")
+        assert said.code == 2 and f"--photos-dir {tmp_path / 'new'} holds none of the 6 photos" in said.err
+    assert not (tmp_path / "no").exists() and not (predicted / "report.html").exists()
 
 
 def test_another_threshold_is_what_the_model_would_say(tiny: Tiny, predicted: Path, tmp_path: Path, dips: Dips) -> None:

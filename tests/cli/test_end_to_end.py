@@ -166,10 +166,15 @@ def test_demo_is_interrupted_and_goes_on(
     card = (out / "run" / "README.md").read_text()
     assert f"- **Validation accuracy:** CNN classifier {record['accuracy']['classifier']:.1f} (percent)" in card
     assert os.environ["DIPS_OFFLINE"] == "1"
-    for line in said.out.splitlines()[-3:]:
+    *_, following = lines = said.out.splitlines()
+    assert following.startswith("next      dips check PHOTOS ")
+    for line in lines[-4:-1]:
         assert Path(line.split(maxsplit=1)[1]).exists()
     assert len(list((out / "predictions" / "overlays").rglob("*.jpg"))) == 4
-    with pytest.raises(RunError, match="finished demo"):
+    with pytest.raises(RunError, match=r"finished demo.* or remove it"):
+        run()
+    (out / "predictions" / "review.jsonl").touch()
+    with pytest.raises(RunError, match=r"finished demo.*, and a review by 'dips view'; choose another --out$"):
         run()
 
 

@@ -45,6 +45,8 @@ def test_evaluate(monkeypatch: pytest.MonkeyPatch, dips: Dips) -> None:
         "top 1: mean over classes 61.1%, worst '[b]mast': 25.0% of 4 photos",
         "transformer: tuned one",
         "skipped: 1 photo",
+        "rests on 5 photos: a rough guess",
+        "report  run/report.html",
     ):
         assert words in said.out
 

@@ -50,18 +50,46 @@ def test_a_command_names_no_setting_that_it_does_not_take(command: list[str], di
     assert said.code == 2 and "Unknown option" in said.err and "--set" not in said.err
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "hint"),
+    [
+        ("--threshold", "0,5", "0.5"),
+        ("--min-score", ",25", ".25"),
+        ("--min-area", "-1,0", "-1.0"),
+        ("--threshold", "half", ""),
+        ("--threshold", "1,2,3", ""),
+        ("--max-boxes", "1,5", ""),
+    ],
+)
+def test_a_decimal_comma_is_answered_with_a_point(option: str, value: str, hint: str, dips: Dips) -> None:
+    said = dips("boxes", "x", "--out", "y", f"{option}={value}")
+    assert said.code == 2 and f'unable to convert "{value}"' in said.err
+    assert (f"Write {hint}, with a point." in said.err) if hint else ("Write" not in said.err)
+
+
+@pytest.mark.parametrize(("folders", "words"), [([], "requires an argument"), (["a", "b", "c"], "at most its run")])
+def test_the_review_page_takes_one_or_two_folders(folders: list[str], words: str, dips: Dips) -> None:
+    said = dips("view", *folders)
+    assert said.code == 2 and words in said.err and said.err.count("\n") == 1
+    described = dips("view", "--help").out
+    assert "[RUN] DIR" in described and described.count("[required]") == 1 and "left out" not in described
+
+
 def test_a_prediction_says_what_a_box_is_and_what_comes_next(capsys: pytest.CaptureFixture[str]) -> None:
     found = Found()
     found.add("tower", "none", [0.9, 0.8])
-    assert filled(found, [], Path("my boxes"), ProblemList()) == 0
+    found.add("none", "none", [])
+    assert filled(found, [], Path("my boxes"), ProblemList(), explain=True) == 0
     said = capsys.readouterr()
     assert said.out.splitlines() == [
-        "1 photo, 2 boxes in my boxes",
+        "2 photos, 1 with a box (2 boxes), in my boxes",
         "next    dips report 'my boxes' --open",
         "or      dips view 'my boxes'    (accept, correct and draw boxes)",
     ]
     assert said.err.count("none/") == 1 and "touch" in said.err and "goes with the object" in said.err
-    assert filled(Found(), [], Path("out"), ProblemList()) == 0
+    assert filled(found, [], Path("my boxes"), ProblemList()) == 0
+    assert capsys.readouterr().err == "", "it was said when they were predicted"
+    assert filled(Found(), [], Path("out"), ProblemList(), explain=True) == 0
     assert capsys.readouterr().err == "", "where there are no boxes nothing is to be said of them"
 
 
@@ -84,7 +112,8 @@ def test_a_prediction_without_any_object_says_so(tmp_path: Path, capsys: pytest.
         found.add(label, "none", [0.9] * boxes)
         assert filled(found, [], tmp_path, ProblemList()) == 0
         said = capsys.readouterr().out.splitlines()
-        assert len(said) == lines and f"{counted(found.photos, 'photo')}, {counted(found.boxes, 'box')} in" in said[0]
+        boxed = "1 with a box (1 box)" if boxes else "none with a box"
+        assert len(said) == lines and said[0] == f"{counted(found.photos, 'photo')}, {boxed}, in {tmp_path}"
         assert lines == 3 or said[1] == found.remark()
     skipped = [Problem(tmp_path / "a.jpg", "is empty")]
     assert filled(Found(), skipped, tmp_path, ProblemList()) == 1

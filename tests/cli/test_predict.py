@@ -72,3 +72,15 @@ def test_an_unusable_list_of_problems_is_refused_before_anything_is_done(
     for file in (tmp_path, tmp_path / "notes", tmp_path / "notes" / "p.json"):
         said = dips("predict", tiny.run, tiny.data / "test", "--out", tmp_path / "out", "--problems", file)
         assert said.code == 2 and str(file) in said.err and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_nothing_but_unreadable_photos_is_bad_input(tiny: Tiny, tmp_path: Path, dips: Dips, count: int) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    for number in range(count):
+        (photos / f"{number}.jpg").write_text("no photo")
+    said = dips("predict", tiny.run, photos, "--out", out, "--problems", tmp_path / "p.json")
+    assert said.code == 2 and said.out == "" and said.err.splitlines()[-1].startswith("dips: error: nothing is predicted")
+    assert "0.jpg" in said.err and not out.exists()
+    assert len(json.loads((tmp_path / "p.json").read_text())["problems"]) == count

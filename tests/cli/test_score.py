@@ -205,7 +205,11 @@ def test_photos_of_the_training_validate_nothing(tiny: Tiny, dips: Dips) -> None
         assert said.code == 0, said.err
         result = json.loads((tiny.run / "evaluation.json").read_text())
         assert (result["at_validation_tau"] is not None) == honest
-        assert ("perhaps on these" in said.err) == (not honest)
+        assert ("perhaps on these; take the split 'test'" in said.err) == (not honest)
+        assert ("numbers on training photos flatter" in said.err) == (not honest)
+        assert ("validation: the thresholds were chosen on photos of this data" in said.out) == (not honest)
+    said = dips("evaluate", tiny.run, tiny.data / "train", "--weights", tiny.weights, "--split", "all")
+    assert said.code == 0 and "take photos that it was not trained with" in said.err and "'test'" not in said.err
 
 
 def test_evaluate_with_an_unknown_protocol(tiny: Tiny, dips: Dips) -> None:

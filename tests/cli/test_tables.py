@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from dips.cli.tables import print_comparison, print_evaluation
+from dips.system.console import counted
 
 
 def method(name: str, v2: list[float], *, own: bool = False, pxap: float | None = 30.0) -> dict[str, Any]:
@@ -97,10 +98,10 @@ def test_nothing_measured_is_said_without_a_table(capsys: pytest.CaptureFixture[
 def test_an_evaluation_says_what_the_own_threshold_gives(capsys: pytest.CaptureFixture[str]) -> None:
     own = {"tau": 0.7654, "box_acc_v2": 88.25, "precision": 90.0, "recall": 80.0, "f1": 84.7, "boxes": 8, "objects": 9}
     print_evaluation({"n_boxed": 1, "methods": [], "at_run_tau": own})
-    text = " ".join(capsys.readouterr().out.split())
+    text = capsys.readouterr().out
     assert (
-        "boxes of dips predict, at the run's own threshold 0.765: BoxAccV2 88.2; of all boxes 90.0% are right, 80.0% of the "
-        "objects are found, F1 84.7, at IoU 0.5" in text
+        "boxes of dips predict, at the run's own threshold 0.765: BoxAccV2 88.2; "
+        "precision 90.0, recall 80.0, F1 84.7 at IoU 0.5" in text.splitlines()
     )
     assert "chances" not in text, "an evaluation of before knows nothing of scores"
     kept = {"boxes": 4, "precision": 97.5, "recall": 61.0}
@@ -117,3 +118,29 @@ def test_an_evaluation_says_what_the_own_threshold_gives(capsys: pytest.CaptureF
         assert words in " ".join(capsys.readouterr().out.split())
     print_evaluation({"n_boxed": 1, "methods": [], "at_run_tau": None})
     assert "own threshold" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("boxes", "objects", "drawn", "found"),
+    [
+        (8, 9, "of 8 boxes that 'dips predict' draws 90% are right (", "; of 9 objects 80% are found"),
+        (1, 1, "of 1 box that 'dips predict' draws 90% is right (", "; of 1 object 80% is found"),
+        (0, 3, "'dips predict' draws no box: ", "of 3 objects none is found"),
+    ],
+)
+def test_an_evaluation_begins_with_plain_words(
+    boxes: int, objects: int, drawn: str, found: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = {"tau": 0.5, "box_acc_v2": 88.2, "precision": 90.0, "recall": 80.0, "f1": 84.7, "boxes": boxes, "objects": objects}
+    methods = [{"name": "fast", "boxes": {"max_box_acc_v2": 50.0}}]
+    print_evaluation({"n_images": 30, "n_boxed": 20, "methods": methods, "at_run_tau": own})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith(drawn) and lines[1].endswith(found)
+    assert "MaxBoxAccV2" not in "".join(lines[:2]) and not any("rough guess" in line for line in lines)
+
+
+@pytest.mark.parametrize(("boxed", "few"), [(0, False), (1, True), (9, True), (10, False)])
+def test_numbers_of_few_photos_are_called_a_guess(boxed: int, few: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    print_evaluation({"n_images": 30, "n_boxed": boxed, "methods": []})
+    out = capsys.readouterr().out
+    assert (f"rests on {counted(boxed, 'photo')}: a rough guess" in out) == few == ("guess" in out)

@@ -19,7 +19,8 @@ def test_train(monkeypatch: pytest.MonkeyPatch, dips: Dips) -> None:
     assert said.code == 0
     plain = {"recipe": None, "settings": (), "weights": (), "store": None, "device": "auto", "resume": False, "problems": None}
     assert calls[0] == {"0": Path("data"), "out": Path("my runs/x"), **plain}
-    assert "dips predict 'my runs/x' PHOTOS" in said.out
+    assert [line.split()[0] for line in said.out.splitlines()] == ["model", "look", "next"], "the report, and then new photos"
+    assert "my runs/x/report.html " in said.out and "dips predict 'my runs/x' PHOTOS" in said.out
     dips(
         *("train", "data", "--out", "x", "--set", "train.epochs=4", "--set", "harvest.sizes=[224,448]", "--set=train.lr=0"),
         *("--weights", "a.pth", "--weights", "vit=b.pth", "--store", "s", "--recipe", "paper", "--device", "cpu", "--resume"),

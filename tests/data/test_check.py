@@ -287,3 +287,16 @@ def test_photos_too_small_to_show_anything(class_folders: Path, make_photo: Make
     make_photo(class_folders / "train" / "tower" / "icon.png", size)
     (problem,) = (found for found in check_data(class_folders).problems if "training photos" not in found.message)
     assert problem.path.name == "icon.png" and f"has only {size[0]} x {size[1]} pixels" in problem.message
+
+
+@pytest.mark.parametrize(("name", "option"), [("no tower", "--set data.background_class='no tower'"), ("Empty", "=Empty")])
+def test_a_class_that_looks_like_the_background_is_told_in_place_of_the_note(
+    tmp_path: Path, make_photo: MakePhoto, name: str, option: str
+) -> None:
+    for number in range(24):
+        make_photo(tmp_path / ("tower" if number % 2 else name) / f"{number}.jpg", seed=number)
+    told = [problem for problem in check_data(tmp_path).problems if "no object" in problem.message]
+    assert [problem.severity for problem in told] == [Severity.SPOILS] and option in told[0].message
+    assert "teach what is background" not in check_data(tmp_path).render()
+    for known in (name, ""):
+        assert "no object," not in check_data(tmp_path, background_class=known).render()

@@ -78,7 +78,14 @@ def test_empty_and_single_classes(tmp_path: Path, make_photo: MakePhoto) -> None
 def test_classes_one_folder_further_down(tmp_path: Path, make_photo: MakePhoto) -> None:
     make_photo(tmp_path / "photos" / "a" / "1.jpg")
     make_photo(tmp_path / "photos" / "b" / "1.jpg")
-    with pytest.raises(DataError, match=f"give {tmp_path / 'photos'}"):
+    with pytest.raises(DataError, match=f"beside photos/, called none/, or, .*, give {tmp_path / 'photos'}"):
+        require_trainable(load_data(tmp_path))
+
+
+def test_one_class_with_a_folder_in_it_may_lack_its_background(tmp_path: Path, make_photo: MakePhoto) -> None:
+    make_photo(tmp_path / "tower" / "1.jpg")
+    make_photo(tmp_path / "tower" / "second day" / "2.jpg")
+    with pytest.raises(DataError, match=f"without it beside tower/, called none/, or, .* give {tmp_path / 'tower'}"):
         require_trainable(load_data(tmp_path))
 
 

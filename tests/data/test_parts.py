@@ -67,3 +67,11 @@ def test_the_settings_say_how_to_cut_and_whether_classes_are_balanced() -> None:
         assert len(val) == 310 * share and {*train.samples, *val.samples} == {*data.samples}
         (problem,) = train.problems
         assert "with classifier.balance=0 a rare class" in problem.message
+
+
+@pytest.mark.parametrize(("setting", "told"), [("auto", 1), ("", 0)])
+def test_a_class_that_looks_like_the_background_is_told(setting: str, told: int) -> None:
+    samples = tuple(Sample(Path("train") / f"{n}.jpg", f"{n}.jpg", n % 2) for n in range(40))
+    config = Config().replace(**{"data.background_class": setting})
+    train, _ = training_parts(DataSet(Path("train"), ("tower", "no tower"), samples), None, {}, config)
+    assert len([problem for problem in train.problems if "photos of 'no tower' show no object" in problem.message]) == told

@@ -45,6 +45,7 @@ def test_the_same_predictions(
         assert there.path == here.path and there.label == here.label and there.size == here.size
         np.testing.assert_allclose(there.grid, here.grid, atol=1e-4)
         np.testing.assert_allclose(there.boxes, here.boxes, atol=1)
+        assert there.priority == pytest.approx(here.priority, abs=0.02)
     assert any(len(there.boxes) for there, _ in pairs)
 
 

@@ -81,6 +81,7 @@ def test_prediction_needs_no_torch(
         assert record["label"] == here.label and record["threshold"] == pytest.approx(0.7)
         boxes = np.array([entry["box"] for entry in record["boxes"]], np.float32).reshape(-1, 4)
         np.testing.assert_allclose(boxes, here.boxes, atol=1)
+        assert record["priority"] == pytest.approx(here.priority, abs=0.02)
     again = without_torch(MAIN, "boxes", tmp_path / "out", "--out", tmp_path / "again", "--threshold", "0.5")
     assert again.returncode == 0, again.stderr
 

@@ -9,12 +9,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from dips.data.camera import Camera
 from dips.data.images import encode_image
 from dips.formats import FORMATS
-from dips.formats.records import PredictionRecord
+from dips.formats.records import BoxRecord, PredictionRecord
 from dips.predict.prediction import Prediction
 
 MakePrediction = Callable[..., Prediction]
@@ -24,6 +25,7 @@ Item = tuple[PredictionRecord, str]  # and the stem of its results
 
 
 CLASSES = ("none", 'tower "A", ü & <b>', "mast: #1")
+LABELS = [CLASSES[1], CLASSES[2], CLASSES[1], CLASSES[2]]  # of the boxes in the first of the reviewed photos
 
 
 @pytest.fixture
@@ -76,6 +78,25 @@ def drone_items(items: list[Item]) -> list[Item]:
     return [*said, items[2]]
 
 
+@pytest.fixture
+def reviewed_items(items: list[Item]) -> list[Item]:
+    """The same photos, reviewed: boxes accepted, moved, drawn and of another class; all deleted; one drawn where none was."""
+    several, ring, empty = (record for record, _ in items)
+    boxes = (
+        replace(several.boxes[0], label=CLASSES[1], review="accepted"),
+        BoxRecord(box=(0, 0, 31.5, 40.25), label=CLASSES[2], review="adjusted"),
+        BoxRecord(box=(159.6, 119.7, 160, 120), label=CLASSES[1], review="drawn"),
+        replace(several.boxes[1], score=UNSET, label=CLASSES[2], review="adjusted"),
+    )
+    drawn = (BoxRecord(box=(3, 4, 40, 60), label=CLASSES[2], review="drawn"),)
+    made = (
+        replace(several, boxes=boxes, reviewed=True),
+        replace(ring, boxes=(), label="none", label_score=0.1, reviewed=True),
+        replace(empty, boxes=drawn, label=CLASSES[2], label_score=0.1, reviewed=True),
+    )
+    return [(record, stem) for record, (_, stem) in zip(made, items, strict=True)]
+
+
 def write(name: str, items: list[Item], folder: Path) -> Path:
     with FORMATS[name](folder) as add:
         for record, stem in items:
@@ -87,6 +108,7 @@ def mask_of(record: PredictionRecord, index: int) -> np.ndarray[Any, Any]:
     from pycocotools import mask
 
     coded = record.boxes[index].mask
+    assert coded
     return np.asarray(mask.decode({"size": list(coded.size), "counts": coded.counts.encode()}), bool)
 
 

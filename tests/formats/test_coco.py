@@ -7,13 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import UNSET
 from msgspec.structs import replace
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from dips.formats.coco import coco_file
 from dips.scoremaps.calibration import Calibration, ScoreThresholds
 
-from .conftest import CAMERA, CLASSES, Item, mask_of, write
+from .conftest import CAMERA, CLASSES, LABELS, Item, mask_of, write
 
 # pycocotools' own, when it hands arrays to NumPy 2
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
@@ -70,3 +72,34 @@ def test_what_is_known_about_the_camera(drone_items: list[Item], tmp_path: Path,
     assert second["taken_at"] == "2026-05-01T13:14:16" and "camera_latitude" not in second
     assert set(last) == {"id", "file_name", "width", "height", "state"}
     capsys.readouterr()
+
+
+def test_reviewed_photos(items: list[Item], reviewed_items: list[Item], tmp_path: Path) -> None:
+    coco = json.loads(
+        (write("coco", [reviewed_items[0], reviewed_items[1], items[2]], tmp_path) / "coco.json").read_text(encoding="utf-8")
+    )
+    assert [image.get("reviewed", False) for image in coco["images"]] == [True, True, False]
+    accepted, moved, tiny, changed = coco["annotations"]
+    names = {category["id"]: category["name"] for category in coco["categories"]}
+    assert [names[each["category_id"]] for each in coco["annotations"]] == LABELS
+    assert [each["review"] for each in coco["annotations"]] == ["accepted", "adjusted", "drawn", "adjusted"]
+    assert "score" in accepted and not any("score" in each for each in (moved, tiny, changed))
+    assert moved["segmentation"] == [[0, 0, 31.5, 0, 31.5, 40.25, 0, 40.25]] and moved["area"] == 1267.875
+    read = COCO(str(tmp_path / "coco.json"))
+    areas = [int(read.annToMask(each).sum()) for each in read.loadAnns(read.getAnnIds(imgIds=[1]))]
+    assert areas[0] == accepted["area"] and areas[3] == changed["area"] and abs(areas[1] - moved["area"]) < 75
+    assert set(changed["segmentation"]) == {"size", "counts"} and tiny["bbox"] == [159.6, 119.7, 0.4, 0.3]
+
+
+@pytest.mark.parametrize(
+    ("box", "area"),
+    [((0.0, 0.0, 0.03, 0.03), 0.0009), ((199.99, 99.0, 200.0, 99.01), 0.0001), ((1.25, 2.5, 4.75, 3.25), 2.625)],
+)
+def test_the_area_of_a_box_without_mask_is_exact(tmp_path: Path, box: tuple[float, ...], area: float) -> None:
+    """And so never 0: a position has two digits, an area four."""
+    with coco_file(tmp_path / "coco.json", "drawn") as coco:
+        coco.classes = ["mast"]
+        coco.image(1, "a.jpg", width=200, height=100)
+        coco.annotation(1, "mast", box, UNSET, {"review": "drawn"})
+    (annotation,) = json.loads((tmp_path / "coco.json").read_text())["annotations"]
+    assert annotation["area"] == area

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from dips.formats.labelstudio import brush
 
-from .conftest import CAMERA, CLASSES, Item, boxes_of, mask_of, write
+from .conftest import CAMERA, CLASSES, LABELS, Item, boxes_of, mask_of, write
 
 # pycocotools' own, when it hands arrays to NumPy 2
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
@@ -90,4 +91,31 @@ def test_label_studios_own_reader(size: tuple[int, int]) -> None:
 
 def test_what_is_known_about_the_camera(drone_items: list[Item], tmp_path: Path) -> None:
     tasks = json.loads((write("labelstudio", drone_items, tmp_path) / "labelstudio.json").read_text())
-    assert CAMERA.known().items() <= tasks[0]["data"].items() and set(tasks[2]["data"]) == {"image"}
+    assert CAMERA.known().items() <= tasks[0]["data"].items() and set(tasks[2]["data"]) == {"image", "priority"}
+
+
+def test_reviewed_photos(items: list[Item], reviewed_items: list[Item], tmp_path: Path) -> None:
+    tasks = json.loads(
+        (write("labelstudio", [*reviewed_items[:2], items[2]], tmp_path) / "labelstudio.json").read_text(encoding="utf-8")
+    )
+    assert [sorted(task) for task in tasks] == [["annotations", "data"], ["annotations", "data"], ["data", "predictions"]]
+    (done,), (empty,) = (task["annotations"] for task in tasks[:2])
+    assert empty == {"result": []}
+    kinds = [part["id"] for part in done["result"]]
+    assert kinds == ["box0", "mask0", "box1", "box2", "box3", "mask3"], "nobody drew the mask of a drawn box"
+    boxes = [part for part in done["result"] if part["type"] == "rectanglelabels"]
+    assert [part["value"]["rectanglelabels"] for part in boxes] == [[label] for label in LABELS]
+    assert boxes[1]["value"]["width"] == 100 * 31.5 / 160 and "score" not in boxes[1] and "score" in boxes[0]
+
+
+def test_tasks_can_be_sorted_by_priority(items: list[Item], tmp_path: Path) -> None:
+    """Its data manager sorts such values as text."""
+    values = [0.0, 0.0001, 0.0213, 0.2, 0.95, 1.0]
+    records = [(replace(items[2][0], priority=value), "x") for value in values]
+    tasks = json.loads((write("labelstudio", records, tmp_path) / "labelstudio.json").read_text())
+    found = [task["data"]["priority"] for task in tasks]
+    assert found == values and sorted(found, key=json.dumps) == values
+    (task,) = json.loads(
+        (write("labelstudio", [(replace(items[0][0], priority=UNSET), "x")], tmp_path) / "labelstudio.json").read_text()
+    )
+    assert set(task["data"]) == {"image"}

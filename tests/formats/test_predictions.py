@@ -12,6 +12,8 @@ from dips.formats.predictions import predictions_writer
 from dips.predict.prediction import Prediction
 from dips.system.records import to_json
 
+from .conftest import Item, write
+
 MakePrediction = Callable[..., Prediction]
 
 
@@ -31,3 +33,10 @@ def test_a_failure_leaves_the_old_file(make_prediction: MakePrediction, tmp_path
         add(make_prediction().record(), "stem")
         raise ValueError("broken off")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("predictions.json", "old")]
+
+
+def test_reviewed_photos(reviewed_items: list[Item], tmp_path: Path) -> None:
+    several, ring, empty = json.loads(
+        (write("json", reviewed_items, tmp_path) / "predictions.json").read_text(encoding="utf-8")
+    )["predictions"]
+    assert several["reviewed"] and ring["reviewed"] and ring["boxes"] == [] and empty["boxes"][0]["review"] == "drawn"

@@ -9,13 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from dips.data.camera import Camera
 from dips.errors import RunError
-from dips.formats.records import read_prediction, skipped_records
+from dips.formats.records import BoxRecord, read_prediction, skipped_records
 from dips.predict.prediction import Prediction
-from dips.system.records import to_json
+from dips.system.records import to_json, write_json
 from dips.types import Problem
+
+from .conftest import Item
 
 MakePrediction = Callable[..., Prediction]
 
@@ -47,7 +50,7 @@ def test_keys_of_a_newer_version_are_ignored(make_prediction: MakePrediction, tm
      ("boxes", [{"box": [1, 2, 3], "score": 1, "mask": {"size": [90, 120], "counts": ""}}]),
      ("boxes", [{"box": [1, 2, 3, 4], "mask": {"size": [90, 120], "counts": ""}}]),
      ("boxes", [{"box": [1, 2, 3, 4], "score": 1, "mask": {"size": [90, 120], "counts": [5, 9]}}]), ("threshold", "0.5"),
-     ("max_boxes", True)],
+     ("max_boxes", True), ("priority", None), ("priority", "high"), ("priority", 1.5), ("priority", -0.1)],
 )  # fmt: skip
 def test_a_damaged_record_is_named(make_prediction: MakePrediction, tmp_path: Path, key: str, value: object) -> None:
     with pytest.raises(RunError, match=r"a\.json is damaged .* predict the photo again"):
@@ -104,3 +107,39 @@ def test_the_camera_of_a_photo_is_read_back(make_prediction: MakePrediction, tmp
 def test_a_damaged_camera_is_named(make_prediction: MakePrediction, tmp_path: Path, camera: object) -> None:
     with pytest.raises(RunError, match=r"a\.json is damaged .* predict the photo again"):
         read_prediction(write(tmp_path, make_prediction(), camera=camera))
+
+
+def test_reviewed_photos_are_read_back(reviewed_items: list[Item], tmp_path: Path) -> None:
+    for number, (record, _) in enumerate(reviewed_items):
+        write_json(tmp_path / f"{number}.json", record, indent=1)
+        assert read_prediction(tmp_path / f"{number}.json") == record
+    assert set(json.loads((tmp_path / "2.json").read_text(encoding="utf-8"))["boxes"][0]) == {"box", "label", "review"}
+
+
+@pytest.mark.parametrize("label", ["none", "mast"])
+def test_a_box_of_an_impossible_class_is_damage(reviewed_items: list[Item], label: str) -> None:
+    record = reviewed_items[2][0]
+    with pytest.raises(ValueError, match="the class of a box"):
+        replace(record, boxes=(BoxRecord(box=(3, 4, 40, 60), label=label, review="drawn"),))
+
+
+@pytest.mark.parametrize(
+    ("box", "corners"),
+    [
+        ((1.4, 2.6, 5.5, 9.0), (1, 3, 6, 9)),
+        ((5.0, 5.0, 5.01, 5.01), (5, 5, 6, 6)),
+        ((199.6, 0.5, 200.0, 0.6), (199, 0, 200, 1)),
+        ((0.5, 10.5, 1.5, 11.5), (1, 11, 2, 12)),
+        ((1.5, 2.5, 3.5, 5.5), (2, 3, 4, 6)),
+        ((198.5, 98.5, 199.5, 99.5), (199, 99, 200, 100)),
+    ],
+)
+def test_a_box_has_at_least_a_pixel(box: tuple[float, float, float, float], corners: tuple[int, int, int, int]) -> None:
+    entry = BoxRecord(box=box, review="drawn")
+    assert entry.corners == corners and entry.crop().shape == (corners[3] - corners[1], corners[2] - corners[0])
+
+
+def test_records_of_earlier_versions_have_no_priority(make_prediction: MakePrediction, tmp_path: Path) -> None:
+    assert read_prediction(write(tmp_path, make_prediction())).priority == 0
+    record = read_prediction(write(tmp_path, make_prediction(), priority="gone"))
+    assert record.boxes == make_prediction().record().boxes and "priority" not in json.loads(to_json(record))

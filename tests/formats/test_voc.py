@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import supervision
 
-from .conftest import Item, boxes_of, flattened, photos, write
+from .conftest import LABELS, Item, boxes_of, flattened, photos, write
 
 
 def test_voc(items: list[Item], tmp_path: Path) -> None:
@@ -29,3 +30,15 @@ def test_voc(items: list[Item], tmp_path: Path) -> None:
     assert (beside.findtext("folder"), beside.findtext("filename")) == ("new ones", "ring.png")
     box = tree.find("object/bndbox")
     assert box is not None and float(box.findtext("xmin", "")) == boxes_of(items[0][0])[0][0] + 1
+
+
+def test_reviewed_photos(items: list[Item], reviewed_items: list[Item], tmp_path: Path) -> None:
+    folder = write("voc", [*reviewed_items[:2], items[2]], tmp_path) / "voc"
+    several, ring, empty = (ElementTree.parse(folder / f"{stem}.xml").getroot() for _, stem in items)
+    assert [top.get("verified") for top in (several, ring, empty)] == ["yes", "yes", None]
+    assert [element.findtext("name") for element in several.iter("object")] == LABELS
+    assert [element.find("score") is not None for element in several.iter("object")] == [True, False, False, False]
+    for box in several.iter("bndbox"):
+        x0, y0, x1, y1 = (int(box.findtext(name, "")) for name in ("xmin", "ymin", "xmax", "ymax"))
+        assert 1 <= x0 <= x1 <= 160 and 1 <= y0 <= y1 <= 120
+    assert not list(ring.iter("object"))

@@ -12,7 +12,7 @@ import pytest
 import supervision
 import yaml
 
-from .conftest import CLASSES, Item, boxes_of, flattened, mask_of, photos, write
+from .conftest import CLASSES, LABELS, Item, boxes_of, flattened, mask_of, photos, write
 
 # pycocotools' own, when it hands arrays to NumPy 2
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
@@ -67,3 +67,13 @@ def _filled(mask: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 def _moved(mask: np.ndarray[Any, Any], move: Callable[..., Any]) -> np.ndarray[Any, Any]:
     """Its border a pixel further out or in: readers round polygons to whole pixels."""
     return np.asarray(move(mask.astype(np.uint8), np.ones((3, 3), np.uint8)), bool)
+
+
+@pytest.mark.parametrize("name", ["yolo", "yolo-seg"])
+def test_reviewed_photos(reviewed_items: list[Item], tmp_path: Path, name: str) -> None:
+    labels = write(name, reviewed_items, tmp_path) / name / "labels"
+    lines = (labels / "a b" / "ü.txt").read_text().splitlines()
+    assert [int(line.split()[0]) for line in lines] == [CLASSES[1:].index(label) for label in LABELS]
+    assert (labels / "ring.txt").read_text() == ""
+    number, *values = (labels / "none" / "empty.txt").read_text().split()
+    assert number == "1" and all(0 <= float(value) <= 1 for value in values)

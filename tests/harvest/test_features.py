@@ -48,7 +48,7 @@ def fit(
     rig.sides = options.pop("sides", (32,))
     shelf: Shelf | None = options.pop("shelf", None)
     given_names: dict[str, str] = options.pop("names", rig.names())
-    return linear_maps(
+    maps, rig.gain = linear_maps(
         reader,
         {d: object_label(label, background) for d, label in zip(reader.digests, labels, strict=True)},
         load=rig.frozen,
@@ -60,6 +60,7 @@ def fit(
         shelf=shelf,
         device=CPU,
     )
+    return maps
 
 
 def object_label(label: int, background: int | None) -> int:
@@ -196,7 +197,7 @@ def test_what_is_fitted_on(rig: Rig, photos: list[Path], monkeypatch: pytest.Mon
     """Stages, then keys, bounded grids; mean attention at the first side; classes without the background's."""
     seen: list[tuple[PhotoFeatures, int]] = []
 
-    def recorded(found: PhotoFeatures, classes: int, config: Any) -> LinearMaps:
+    def recorded(found: PhotoFeatures, classes: int, config: Any) -> Any:
         seen.append((found, classes))
         return fit_linear_maps(found, classes, config)
 

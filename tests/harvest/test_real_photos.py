@@ -54,7 +54,7 @@ def test_linear_maps_beat_the_mean_attention(real_data: Path, tmp_path: Path) ->
     shown = [s for s in data.samples if s.boxes is not None and len(s.boxes)]
     samples = shown[:: max(1, len(shown) // 16)][:16]
     reader = SquareReader(samples, Store(tmp_path / "store"))
-    maps = linear_maps(
+    maps, _ = linear_maps(
         reader,
         dict.fromkeys(reader.digests, 0),
         load=lambda: frozen,

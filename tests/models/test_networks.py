@@ -24,6 +24,7 @@ from dips.models.linear_map import LinearMaps
 from dips.models.localizer import Localizer
 from dips.models.networks import TEMPER, Networks, mode_settings, tempered, unet_logits
 from dips.models.second_look import crop, object_windows, paste
+from dips.scoremaps.priority import LOG_ODDS
 from dips.types import PhotoBatch
 
 from ..conftest import random_transformer
@@ -298,7 +299,7 @@ def test_any_cnn_serves_both_modes(rig: Rig, arch: str, mode: str) -> None:
         blocks = tuple(joint_grids([*look.stages, *look.keys]))
         attention = 1 - photos.mean(1)
     features = PhotoFeatures(blocks, (72,), attention, np.array([0, 1, 2, 0, 1, 2, 0, 1]))
-    maps = fit_linear_maps(features, 3, HarvestConfig())
+    maps, _ = fit_linear_maps(features, 3, HarvestConfig())
     networks = Networks.of_mode(
         mode,
         frozen,
@@ -345,3 +346,7 @@ def test_settings_of_another_mode() -> None:
     assert mode_settings(chosen, "accurate") == chosen
     assert mode_settings(chosen, "fast") == dataclasses.replace(chosen, mode="fast", unet_share=0.0)
     assert mode_settings(chosen, "unet") == dataclasses.replace(chosen, mode="unet", unet_share=0.0)
+
+
+def test_thresholds_near_that_of_an_object_are_a_logit_away() -> None:
+    assert torch.allclose(tempered(torch.tensor(0.3 + 1)).logit() - tempered(torch.tensor(0.3)).logit(), torch.tensor(LOG_ODDS))

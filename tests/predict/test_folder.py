@@ -24,6 +24,7 @@ from dips.errors import ConfigError, DataError, ImageError, RunError
 from dips.predict.folder import FORMATS, PredictionFolder, parse_formats
 from dips.predict.prediction import Prediction
 from dips.predict.results import Found, predict_again
+from dips.view.review import JOURNAL
 
 MakePhoto = Callable[..., Path]
 ALL = parse_formats("overlays,masks,coco")
@@ -407,3 +408,51 @@ def test_other_boxes_are_of_the_same_camera(tmp_path: Path, make_photo: MakePhot
             assert image["camera_latitude"] == float(row["camera_latitude"]) == place.latitude
             assert point["geometry"]["coordinates"] == [-3.0, place.latitude]
             assert image["file_name"] == point["properties"]["photo"] == row["photo"] == record["name"]
+
+
+@pytest.mark.parametrize("name", [JOURNAL, "reviewed.coco.json"])
+def test_a_review_is_no_folder_to_be_removed(tmp_path: Path, make_photo: MakePhoto, name: str) -> None:
+    photo = make_photo(tmp_path / "x.jpg")
+    fill(plan([photo], tmp_path / "out"))
+    with pytest.raises(RunError, match="remove it"):
+        plan([photo], tmp_path / "out")
+    (tmp_path / "out" / name).touch()
+    with pytest.raises(
+        RunError, match=r"out holds a review by 'dips view'; nothing was changed. New photos go to another --out$"
+    ):
+        plan([photo], tmp_path / "out")
+    with pytest.raises(RunError, match="holds a review"):
+        PredictionFolder.from_finished(tmp_path / "out", tmp_path / "out", formats=ALL, made_with={})
+
+
+@pytest.mark.parametrize("names", [["a.jpg"], ["a.png", "b/c.tif"]])
+def test_nothing_but_unreadable_photos_leaves_no_folder(tmp_path: Path, make_photo: MakePhoto, names: list[str]) -> None:
+    for name in names:
+        (tmp_path / "p" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "p" / name).write_text("no photo")
+    with pytest.raises(DataError, match=rf"nothing is predicted, as DiPS cannot read .*{names[0]} is"):
+        fill(plan([tmp_path / "p"], tmp_path / "out"))
+    assert [path.name for path in tmp_path.iterdir()] == ["p"]
+    for name in names:
+        make_photo(tmp_path / "p" / name)
+    assert fill(plan([tmp_path / "p"], tmp_path / "out")).photos == len(names), "the same command goes on"
+
+
+def test_a_file_of_another_option_stays_where_no_photo_can_be_read(tmp_path: Path, make_photo: MakePhoto) -> None:
+    (tmp_path / "a.jpg").write_text("no photo")
+    folder = plan([tmp_path / "a.jpg"], tmp_path / "out")
+    folder.begin()
+    (tmp_path / "out" / "problems.json").touch()
+    with pytest.raises(DataError):
+        fill(folder)
+    assert (tmp_path / "out" / "problems.json").exists()
+    make_photo(tmp_path / "a.jpg")
+    assert fill(plan([tmp_path / "a.jpg"], tmp_path / "out")).photos == 1, "the same command goes on"
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("cvat", "coco or voc"), ("Pascal-VOC", "voc"), ("ultralytics", "yolo"), ("QGIS", "geojson")]
+)
+def test_a_tool_is_answered_with_what_it_reads(name: str, hint: str) -> None:
+    with pytest.raises(ConfigError, match=rf"'{name.lower()}' is unknown \(write {hint}\); there are json, "):
+        parse_formats(f"json,{name}")

@@ -56,7 +56,7 @@ def test_chances_are_compared_by_the_means_that_they_were_made_of(slope: float) 
     means, chances = LowScores(), LowScores()
     for number, mean in enumerate([*SKEWED, 0.3, 0.2]):
         means.add([mean], f"{number}.jpg")
-        chances.add([float(calibration.chance(mean))], f"{number}.jpg", calibration)
+        chances.add([float(calibration.chance(mean))], f"{number}.jpg", calibration=calibration)
     assert means.limit is not None and chances.limit is not None
     assert chances.limit == pytest.approx(float(calibration.chance(means.limit)), rel=0.01)
     assert ": 61.jpg, 60.jpg. Look" in chances.remark() and f"--min-score {chances.limit:g} leaves" in chances.remark()
@@ -79,3 +79,27 @@ def test_the_limit_divides_as_the_setting_does() -> None:
         limit = round(top - 0.2, 2)
         assert counted_scores(*[[top]] * 20, [limit]).limit is None
         assert counted_scores(*[[top]] * 20, [limit - 0.002]).limit == limit
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ({"owl": [0.9] * 60, "wren": [0.62] * 40}, "40 of 40 of class wren; perhaps that class scores lower"),
+        ({"owl": [0.9] * 60, "wren": [0.62] * 9 + [0.9] * 3}, "9 of 12 of class wren; perhaps that class scores lower"),
+        (
+            {"owl": [0.9] * 60, "wren": [0.6] * 12, "jay": [0.3] * 11},
+            "11 of 11 of class jay, 12 of 12 of class wren; perhaps those",
+        ),
+        ({"owl": [0.9] * 60, "wren": [0.62] * 8 + [0.9] * 4}, ""),
+        ({"owl": [0.9] * 60, "wren": [0.62] * 9}, ""),
+        ({"owl": [0.9] * 60 + [0.3] * 20}, ""),
+    ],
+)
+def test_a_class_that_scores_lower_as_a_whole_is_named(labels: dict[str, list[float]], words: str) -> None:
+    scores = LowScores()
+    for label, own in labels.items():
+        for number, score in enumerate(own):
+            scores.add([score], f"{label} {number}.jpg", label=label)
+    assert scores.limit == 0.7
+    assert (words in scores.remark() and words in scores.classes()) if words else scores.classes() == ""
+    assert ("of class" in scores.remark()) == bool(words)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -14,7 +16,7 @@ import pytest
 from dips.errors import ImageError, RunError
 from dips.predict.folder import PredictionFolder
 from dips.predict.prediction import Prediction
-from dips.predict.results import MARK, Found, is_finished, locate, predict_again, read_records
+from dips.predict.results import MARK, Found, is_finished, locate, moved, predict_again, read_records
 from dips.scoremaps.calibration import Calibration
 from dips.system.records import write_json
 
@@ -72,6 +74,22 @@ def test_photos_far_below_the_others_are_remembered_by_name() -> None:
     assert (made.photos, made.boxes) == (14, 14) and ": cat.jpg. Look" in made.scores.remark()
 
 
+def test_reviewed_photos_are_counted_apart() -> None:
+    made = Found()
+    for number in range(20):
+        made.add("tower", "none", [0.9], f"{number}.jpg")
+    made.add("tower", "none", [0.1, 1.0], "a.jpg", reviewed=True)
+    made.add("none", "none", [], "b.jpg", reviewed=True)
+    assert (made.photos, made.boxes, made.reviewed, made.reviewed_boxes, made.empty) == (22, 22, 2, 2, 0)
+    made.add("tower", "none", [0.05], "c.jpg", reviewed=True)
+    assert made.scores.remark() == "", "a person looked at it"
+    made = Found()
+    made.add("none", "none", [], reviewed=True)
+    assert made.remark() == ""
+    made.add("none", "none", [])
+    assert "1 of 1 is predicted as 'none'" in made.remark()
+
+
 @pytest.mark.parametrize(("gate", "boxes"), [(0.05, 1), (0.6, 1), (0.65, 0), (0.95, 0)])
 def test_the_gate_holds_until_a_lowest_score_is_asked_for(folder: Path, gate: float, boxes: int) -> None:
     """The calibration is in the record, so that a later call finds the same objects, or those that a person wants to see."""
@@ -106,6 +124,18 @@ def test_objects_are_found_again(folder: Path) -> None:
     assert len(none.boxes) == 0
 
 
+@pytest.mark.parametrize("stem", ["a/x", "b"])
+def test_what_an_earlier_version_predicted_gets_its_priority_from_the_map(folder: Path, stem: str) -> None:
+    file = folder / "json" / f"{stem}.json"
+    record = json.loads(file.read_text())
+    expected = record.pop("priority")
+    file.write_text(json.dumps(record))
+    (again,) = predict_again(folder, [stem])
+    assert again.record().priority == expected == 0
+    (narrow,) = predict_again(folder, [stem], threshold=0.9)
+    assert narrow.record().priority == 0.4688, "16 pixels at this threshold, 256 at a lower one"
+
+
 def test_folders_that_cannot_be_read(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="is not a prediction"):
         list(read_records(tmp_path / "photos"))
@@ -133,6 +163,112 @@ def test_a_relative_photo_is_found_from_here_and_from_around_the_folder(
         locate(Path("photos", "c.png"), folder)
 
 
+@pytest.mark.parametrize("relative", [False, True])
+def test_moved_photos_are_found_by_their_paths_below_the_folder(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, relative: bool
+) -> None:
+    (tmp_path / "disk").mkdir()
+    now = (tmp_path / "photos").rename(tmp_path / "disk" / "summer")
+    monkeypatch.chdir(tmp_path / "disk")
+    where = Path("summer") if relative else now
+    records = [record for _, record in read_records(folder, where)]
+    assert [Path(record.path) for record in records] == [where / name for name in NAMES]
+    assert {(record.folder, locate(Path(record.path), folder).read_bytes()) for record in records} == {
+        ("summer", (now / name).read_bytes()) for name in NAMES
+    }
+    before = [record for _, record in read_records(folder)]
+    assert before[0].folder == "photos" and [moved(record, where) for record in before] == records
+    assert all(moved(record, None) is record for record in before)
+
+    again = PredictionFolder.from_finished(folder, tmp_path / "b", formats=("json", "overlays"), made_with={}, photos_dir=where)
+    for prediction in predict_again(folder, [again.stems[path] for path in again.begin()], photos_dir=where):
+        again.write(prediction)
+    again.finish()
+    assert not again.skipped and len(list((tmp_path / "b" / "overlays").rglob("*.jpg"))) == 2
+    assert [record for _, record in read_records(tmp_path / "b")] == records, "the new folder needs no option"
+
+
+@pytest.mark.parametrize("place", ["photos/a", "", "none"])
+def test_a_folder_without_any_of_the_photos_names_the_option(folder: Path, tmp_path: Path, place: str) -> None:
+    (folder / "json" / "b.json").unlink()
+    with pytest.raises(RunError, match=r"--photos-dir .* holds none of the 1 photo of .* below which 'a/x\.jpg' lies now"):
+        list(read_records(folder, tmp_path / place))
+    assert list(read_records(folder, tmp_path / "photos")), "one photo that is there is enough"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file names are text there")
+@pytest.mark.parametrize(("then", "now"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_accents_that_another_computer_writes_otherwise(
+    tmp_path: Path, make_photo: MakePhoto, then: Literal["NFC", "NFD"], now: Literal["NFC", "NFD"]
+) -> None:
+    photo = make_photo(tmp_path / "Möwen" / "Ã ö.jpg")
+    here = photo.parent.rename(tmp_path / unicodedata.normalize(now, "Möwen"))
+    photo = (here / photo.name).rename(here / unicodedata.normalize(now, photo.name))
+    told = tmp_path / unicodedata.normalize(then, f"Möwen/{photo.name}")
+    assert told != photo and locate(told, tmp_path / "out").samefile(photo)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file names are text there")
+@pytest.mark.parametrize("folder_form", ["NFC", "NFD"])
+@pytest.mark.parametrize("file_form", ["NFC", "NFD"])
+@pytest.mark.parametrize("name_form", ["NFC", "NFD"])
+def test_each_part_of_a_path_may_have_its_accents_otherwise(
+    folder: Path,
+    tmp_path: Path,
+    make_photo: MakePhoto,
+    folder_form: Literal["NFC", "NFD"],
+    file_form: Literal["NFC", "NFD"],
+    name_form: Literal["NFC", "NFD"],
+) -> None:
+    """A folder that was typed in one form may hold files from a computer with the other."""
+    now = tmp_path / unicodedata.normalize(folder_form, "Möwen")
+    photo = make_photo(now / unicodedata.normalize(file_form, "Ö/é.jpg"))
+    name = unicodedata.normalize(name_form, "Ö/") + unicodedata.normalize(file_form, "é.jpg")
+    (folder / "json" / "a" / "x.json").unlink()
+    record = folder / "json" / "b.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "name": name}))
+    ((_, found),) = read_records(folder, now)
+    assert locate(Path(found.path), folder, now).samefile(photo)
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".jpg", "x/" * 3000 + "a.jpg", "a\0b.jpg"], ids=["part", "path", "nul"])
+def test_a_name_that_the_system_refuses_is_not_there(folder: Path, tmp_path: Path, name: str) -> None:
+    for photos_dir in (None, tmp_path):
+        with pytest.raises(ImageError, match="does not exist"):
+            locate(tmp_path / name, folder, photos_dir)
+    with pytest.raises(RunError, match="holds none of the 2 photos"):
+        list(read_records(folder, tmp_path / name))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there this is a folder of another computer")
+@pytest.mark.parametrize("share", ["\\\\srv\\share", "\\\\10.0.0.7\\photos"])
+def test_a_folder_on_another_computer_that_a_person_names_is_asked(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").rename(tmp_path / share)
+    records = [record for _, record in read_records(folder, Path(share))]
+    assert [locate(Path(record.path), folder, Path(share)) for record in records] == [Path(share) / name for name in NAMES]
+    again = PredictionFolder.from_finished(
+        folder, tmp_path / "b", formats=("json", "overlays"), made_with={}, photos_dir=Path(share)
+    )
+    for prediction in predict_again(folder, [again.stems[path] for path in again.begin()], photos_dir=Path(share)):
+        again.write(prediction)
+    assert not again.skipped and len(list((tmp_path / "b" / "overlays").rglob("*.jpg"))) == 2
+    for there in (None, tmp_path):
+        with pytest.raises(ImageError, match="is on another computer"):
+            locate(Path(share) / "b.png", folder, there)
+
+
+def test_a_photo_that_is_not_below_the_named_folder_is_told_so(folder: Path, tmp_path: Path) -> None:
+    photo = tmp_path / "photos" / "b.png"
+    photo.unlink()
+    with pytest.raises(ImageError, match=r"does not exist: it is not below --photos-dir .*photos; copy it there"):
+        locate(photo, folder, tmp_path / "photos")
+    with pytest.raises(ImageError, match="give --photos-dir the folder"):
+        locate(photo, folder)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="file names are text there")
 def test_a_class_name_that_is_no_text_is_read_back(tmp_path: Path, make_photo: MakePhoto) -> None:
     photo = make_photo(tmp_path / "x.jpg")
@@ -148,7 +284,7 @@ def test_a_class_name_that_is_no_text_is_read_back(tmp_path: Path, make_photo: M
 
 @pytest.mark.parametrize("path", [r"\\evil\share\a.jpg", r"\\evil@80\dav\a.jpg", r"\\?\UNC\evil\x\a.jpg", r"\\.\pipe\a.jpg"])
 def test_no_other_computer_is_asked(folder: Path, path: str, tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match="is on another computer, which is not asked; give its folder a drive letter"):
+    with pytest.raises(ImageError, match="is on another computer, which is not asked unless --photos-dir names its folder"):
         locate(Path(path), folder)
     record = folder / "json" / "b.json"
     record.write_text(json.dumps({**json.loads(record.read_text()), "path": path}))

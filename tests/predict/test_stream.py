@@ -218,6 +218,7 @@ def test_a_killed_stream_goes_on(video: Path, tmp_path: Path) -> None:
     found = json.loads(out.read_text())
     assert (found["schema_version"], found["source"], found["fps"]) == (1, "clip.avi", 4)
     assert [frame["time"] for frame in found["frames"]] == [n / 4 for n in range(8)]
+    assert all(0 <= frame["priority"] <= 1 for frame in found["frames"])
     assert found["frames"][3]["boxes"][0]["box"] == [0, 0, 64, 48] and found["frames"][3]["name"] == "frame-0000015"
     assert [path.name for path in out.parent.iterdir()] == ["boxes.json"]
     with pytest.raises(RunError, match="already exists"):

@@ -46,6 +46,26 @@ def test_scores_far_below_the_others_come_before_merely_low_ones() -> None:
     assert low_limit(photos[:40]) is None and low_limit([]) is None
 
 
+@pytest.mark.parametrize(
+    "reviewed",
+    [
+        Predicted("owl", "hawk", boxes=1, score=0.9),
+        Predicted("owl", "owl", boxes=0),
+        Predicted("owl", "", boxes=0),
+        Predicted("owl", "owl", boxes=1, score=0.2, share=0.95),
+        Predicted("owl", "owl", probability=0.1, boxes=2, score=1.0),
+    ],
+)
+def test_nothing_about_a_reviewed_photo_is_in_doubt_and_it_changes_no_limit(reviewed: Predicted) -> None:
+    photos = [Predicted("owl", "owl", boxes=1, score=0.72 + i / 1000) for i in range(12)]
+    mixed = photos + [reviewed._replace(reviewed=True)] * 20
+    found = doubts_of(mixed)
+    assert found == doubts_of(photos) + [()] * 20 and low_limit(mixed) == low_limit(photos) is None
+    assert most_doubtful_first(mixed, found)[:12] == most_doubtful_first(photos, doubts_of(photos))
+    assert filling([photo._replace(reviewed=True) for photo in [FULL] * 20], None) == ""
+    assert "10 of 10 photos" in filling([FULL] * 10 + [PART._replace(reviewed=True)] * 30, None)
+
+
 FULL, PART, EMPTY = (
     Predicted("owl", "owl", boxes=1, score=0.9, share=0.95),
     Predicted("owl", "owl", boxes=1, score=0.9, share=0.4),

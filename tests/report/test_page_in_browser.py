@@ -294,12 +294,60 @@ def test_all_photos_are_counted_where_their_scores_are_known(
     show(dataclasses.replace(made, shown=replace(made.shown, photos=made.shown.photos[2:])))
     for score, words in (
         (0.35, "2 boxes in 1 of 2 shown photos. Of all 4 photos 3 have a box."),
-        (0.85, "Of all 4 photos 1 have a box."),
+        (0.85, "Of all 4 photos 1 has a box."),
     ):
         least(page, score)
         assert words in page.inner_text("#photo-count")
     slide(page, 0.3)
     assert "Of all" not in page.inner_text("#photo-count"), "only the shown ones have maps"
+
+
+@pytest.mark.parametrize("unknown", [False, True])
+def test_boxes_below_the_predicted_lowest_score_are_not_counted_in_photos_without_a_map(
+    page: Page, show: Open, make_page: Callable[..., PhotoSection], unknown: bool
+) -> None:
+    made = predicted_page(make_page(4), SCORES, own=[0.4] * 4)
+    assert made.shown is not None
+    rows = [row._replace(boxes=None, score=None) if unknown and row is made.rows[0] else row for row in made.rows]
+    shown = replace(made.shown, photos=made.shown.photos[2:])
+    show(dataclasses.replace(made, rows=rows, min_score=0.4, shown=shown))
+    wait(page)
+    for score, photos in ((None, 3), (0.39, None), (0.0, None), (0.4, 3), (0.6, 2)):
+        if score is not None:
+            least(page, score)
+        said = page.inner_text("#photo-count")
+        assert f"Of all 4 photos {photos} have a box." in said if photos and not unknown else "Of all" not in said
+
+
+def test_boxes_of_a_person_stay_whatever_the_sliders_say(
+    page: Page, show: Open, make_page: Callable[..., PhotoSection]
+) -> None:
+    made = predicted_page(make_page(4), SCORES)
+    assert made.shown is not None
+    empty = replace(made.shown.photos[1], found=[])
+    rows = [
+        made.rows[0]._replace(reviewed=True, label="mast"),
+        made.rows[1]._replace(reviewed=True, boxes=0, score=None, predicted=""),
+        *made.rows[2:],
+    ]
+    photos = [made.shown.photos[0], empty, *made.shown.photos[2:]]
+    show(dataclasses.replace(made, rows=rows, shown=replace(made.shown, photos=photos)))
+    wait(page)
+    kept = [list(box[:4]) for box in photos[0].found or []]
+    for threshold, score in ((0.1, 0.0), (0.9, 0.0), (0.1, 1.0), (0.7, 0.95)):
+        slide(page, threshold)
+        least(page, score)
+        assert page.evaluate("dipsReport.data.photos.slice(0, 2).map(photo => photo.found.boxes)") == [kept, []]
+    cards = {card.splitlines()[0]: card for card in page.locator(".photo-card .words").all_inner_texts()}
+    first, second, *others = (cards[row.id.rpartition("/")[2]] for row in rows)
+    assert "tower · reviewed, 2 boxes" in first and "instead of" not in first
+    assert "reviewed: nothing there" in second and "no box" not in second
+    assert not any("reviewed" in other for other in others)
+    cells = page.locator("#photo-table tr[data-at]").all_inner_texts()
+    assert sum("nothing there" in cell for cell in cells) == 1 and sum("reviewed" in cell for cell in cells) == 2
+    page.locator(".photo-card", has_text="2 boxes").filter(has_text="reviewed").click()
+    facts = page.inner_text("#photo-view dl")
+    assert "those of the person who reviewed it" in facts and "Predicted" not in facts
 
 
 def test_the_lowest_score_is_moved_by_keys_and_is_the_same_on_a_large_photo(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import dips
-from dips.errors import RunError
+from dips.errors import ConfigError, RunError
 from dips.predict.folder import PredictionFolder
 from dips.predict.prediction import Prediction
 from dips.report.predictions import prediction_section
@@ -112,6 +112,71 @@ def test_the_page_says_how_many_score_far_below_the_others(tmp_path: Path, make_
     assert low == 0 or f"{low} photo{' has' if low == 1 else 's have'} no box that scores {limit:g} or more" in html
 
 
+def reviewed(folder: Path, name: str, boxes: list[dict[str, Any]], **more: Any) -> None:
+    file = folder / "json" / f"{name}.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "reviewed": True, "boxes": boxes, **more}))
+
+
+def test_a_reviewed_photo_is_shown_as_the_person_left_it(predicted: Path) -> None:
+    kept = json.loads((predicted / "json" / "tower" / "0.json").read_text())["boxes"][0]
+    low = {**kept, "score": 0.3, "review": "accepted"}
+    assert kept["score"] > 0.5
+    drawn = {"box": [1, 2, 31.5, 42], "label": "tower", "review": "drawn"}
+    reviewed(predicted, "tower/0", [drawn, low, kept | {"review": "accepted"}])
+    reviewed(predicted, "tower/1", [drawn], label="tower", label_score=0.1)
+    reviewed(predicted, "tower/2", [], background=None)
+    reviewed(predicted, "tower/3", [{"box": [0, 0, 80, 64], "review": "adjusted"}])
+    reviewed(predicted, "loose/0", [], label="none", label_score=0.2)
+    section = prediction_section(predicted)
+    rows = {row.id.removesuffix(".png"): row for row in section.rows}
+    told = {name: (row.predicted, row.boxes, row.score, row.probability) for name, row in rows.items() if row.reviewed}
+    assert told == {
+        "tower/0": ("tower", 3, kept["score"], None),
+        "tower/1": ("tower", 1, None, None),
+        "tower/2": ("", 0, None, None),  # predicted as a tower, and none is there
+        "tower/3": ("tower", 1, None, None),
+        "loose/0": ("none", 0, None, None),
+    }
+    assert section.reviewed == 5 and section.doubtful == 0 and section.filling == ""
+    html = " ".join(write_folder_report(predicted).read_text(encoding="utf-8").split())
+    assert "5 photos were reviewed: their boxes are a person" in html
+    data = json.loads(html.split('id="photo-data">')[1].split("</script>")[0])
+    told_rows = [dict(zip(data["columns"], row, strict=True)) for row in data["rows"]]
+    assert {row["id"].removesuffix(".png") for row in told_rows if row["reviewed"]} == set(told)
+
+
+def test_many_adjusted_boxes_make_no_normal_score_a_low_one(tmp_path: Path, make_photo: Any) -> None:
+    """A box that a person adjusted counts as certain, which says nothing of the model's scores."""
+    names = [make_photo(tmp_path / f"{number:02}.png", (80, 64)) for number in range(24)]
+    folder = PredictionFolder.plan(names, tmp_path / "out", formats=("json",), made_with={})
+    for number, path in enumerate(folder.begin()):
+        grid = np.zeros((16, 20), np.float32)
+        grid[4:8, 5:10] = 0.72 + 0.01 * (number % 5)
+        made = Prediction.from_map(path, (80, 64), grid, classes=CLASSES, probabilities=np.array([0.1, 0.9], np.float32))
+        folder.write(made.with_objects(threshold=0.4, min_area=0.01, min_score=0, max_boxes=9))
+    folder.finish()
+    for number in range(14):
+        reviewed(tmp_path / "out", f"{number:02}", [{"box": [21, 16, 40, 32], "label": "tower", "review": "adjusted"}])
+    section = prediction_section(tmp_path / "out")
+    assert (section.low_limit, section.far_below) == (None, 0)
+
+
+def test_the_page_says_where_a_class_scores_lower_as_a_whole(tmp_path: Path, make_photo: Any) -> None:
+    names = [make_photo(tmp_path / f"{number:02}.png", (80, 64)) for number in range(27)]
+    folder = PredictionFolder.plan(names, tmp_path / "out", formats=("json",), made_with={})
+    for number, path in enumerate(folder.begin()):
+        grid = np.zeros((16, 20), np.float32)
+        grid[4:8, 5:10] = 0.9 if number < 15 else 0.6
+        odds = np.array([0.1, 0.9] if number < 15 else [0.9, 0.1], np.float32)
+        made = Prediction.from_map(path, (80, 64), grid, classes=("wren", "owl"), probabilities=odds)
+        folder.write(made.with_objects(threshold=0.4, min_area=0.01, min_score=0, max_boxes=9))
+    found = folder.finish()
+    section = prediction_section(tmp_path / "out")
+    assert "12 of 12 of class wren" in section.low_classes and section.low_classes == found.scores.classes()
+    html = " ".join(write_folder_report(tmp_path / "out").read_text(encoding="utf-8").split())
+    assert "far below the others: among them 12 of 12 of class wren; perhaps" in html
+
+
 @pytest.mark.parametrize("least", [0.6, 0.95])
 def test_a_photo_in_tiles_has_its_own_smallest_box(tmp_path: Path, make_photo: Any, least: float) -> None:
     """Photos of one prediction differ in size, and so in what their boxes must have."""
@@ -136,12 +201,25 @@ def test_few_are_shown_and_all_are_listed(predicted: Path) -> None:
     assert section.pictures == 2 and len(section.rows) == 6
 
 
-def test_photos_that_have_gone_are_counted_and_the_page_is_written(predicted: Path) -> None:
+def test_photos_that_have_gone_are_counted_and_the_page_is_written(predicted: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for path in (predicted.parent / "photos" / "tower").iterdir():
         path.unlink()
+    section = prediction_section(predicted, photos_dir=predicted.parent / "photos")
+    assert section.pictures == 2 and "copy them to where they were below" in capsys.readouterr().err
     section = prediction_section(predicted)
     assert section.pictures == 2 and section.missing.startswith("not where predicted: 4 of 6 photos to be shown")
     assert "Some pictures are missing" in write_folder_report(predicted).read_text(encoding="utf-8")
+
+
+def test_photos_that_were_moved_are_shown(predicted: Path, tmp_path: Path) -> None:
+    now = (predicted.parent / "photos").rename(tmp_path / "elsewhere")
+    assert prediction_section(predicted).pictures == 0
+    section = prediction_section(predicted, photos_dir=now)
+    assert section.pictures == 6 and not section.missing
+    assert section.command.endswith(f"--photos-dir {now}") and section.review.endswith(f"--photos-dir {now}")
+    (tmp_path / "run").mkdir()
+    with pytest.raises(ConfigError, match="--photos-dir is for predictions"):
+        write_folder_report(tmp_path / "run", photos_dir=now)
 
 
 @pytest.mark.parametrize("damage", ["unfinished", "no map", "no folder"])

@@ -15,9 +15,10 @@ import dips
 from dips.benchmark.photo_rows import write_rows
 from dips.errors import RunError
 from dips.evaluate.result import ImageRow
+from dips.predict.folder import PredictionFolder
 from dips.report.photos import PHOTOS, ROWS, MapSpool, Rule, read_shown, write_photos, write_shown
 from dips.report.predictions import TRAINING_PHOTOS
-from dips.report.run_report import write_run_report
+from dips.report.run_report import write_folder_report, write_run_report
 from dips.system.files import file_sha256
 from dips.types import Sample
 
@@ -213,3 +214,31 @@ def test_names_that_a_spreadsheet_would_compute_come_back(run: Path) -> None:
     (run / "evaluation.json").write_text(json.dumps(evaluation))
     found = data(run)
     assert [row[0] for row in found["rows"]] == [f"=1+{i}.png" for i in range(5)] and found["classes"] == ["@tower"]
+
+
+@pytest.mark.parametrize("gone", ["moved", "deleted", "damaged"])
+def test_a_report_stays_where_none_of_its_photos_is_found(
+    tmp_path: Path, make_photo: Any, make_prediction: Any, gone: str
+) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    paths = [make_photo(photos / f"{number}.png", (120, 90), seed=number) for number in range(3)]
+    folder = PredictionFolder.plan([photos], out, formats=("json",), made_with={"model": "m"})
+    folder.begin()
+    for path in paths:
+        folder.write(make_prediction(path=path))
+    folder.finish()
+    before = write_folder_report(out).read_bytes()
+    if gone == "moved":
+        photos.rename(tmp_path / "elsewhere")
+    for path in paths if gone != "moved" else ():
+        path.unlink() if gone == "deleted" else path.write_text("no photo")
+    with pytest.raises(
+        RunError, match=r"none of the photos of .*out is found, so report.html is not written; .* --photos-dir$"
+    ):
+        write_folder_report(out)
+    assert (out / "report.html").read_bytes() == before
+    assert write_folder_report(out, photos=0).is_file(), "a table without pictures is made where it is asked for"
+    if gone == "moved":
+        assert len(write_folder_report(out, photos_dir=tmp_path / "elsewhere").read_bytes()) == pytest.approx(
+            len(before), rel=0.01
+        )

@@ -25,7 +25,7 @@ class Step(Record, frozen=True, kw_only=True):
     name: str
 
 
-def journal(path: Path, head: dict[str, Any] | None = None, *, sync: bool = False) -> Journal:
+def journal(path: Path, head: dict[str, Any] | None = None, *, sync: bool = False, read_only: bool = False) -> Journal:
     return Journal(
         path,
         HEAD if head is None else head,
@@ -35,6 +35,7 @@ def journal(path: Path, head: dict[str, Any] | None = None, *, sync: bool = Fals
         remedy="remove it",
         unwritable="choose another --out",
         sync=sync,
+        read_only=read_only,
     )
 
 
@@ -134,6 +135,26 @@ def test_a_second_process_is_refused(tmp_path: Path) -> None:
         journal(tmp_path / "steps.jsonl")
 
 
+@pytest.mark.parametrize("rest", [b"", b"{", b'{"name": "c"}'])
+def test_it_is_read_while_another_process_writes_it(tmp_path: Path, rest: bytes) -> None:
+    path = tmp_path / "steps.jsonl"
+    with closing(journal(path)) as writing:
+        writing.append('{"name": "a"}')
+        with path.open("ab") as file:
+            file.write(rest)
+        before = path.read_bytes()
+        with closing(journal(path, read_only=True)) as reading:
+            assert [step.name for step in reading.records(Step, remedy="")] == ["a"] and reading.was_cut == bool(rest)
+            with pytest.raises(RunError, match="cannot write"):
+                reading.append('{"name": "b"}')
+        with pytest.raises(RunError, match="another model"):
+            journal(path, {**HEAD, "model": "97bc"}, read_only=True)
+        assert path.read_bytes() == before
+    with pytest.raises(RunError, match=r"cannot read .*other\.jsonl.*; make it readable"):
+        journal(tmp_path / "new" / "other.jsonl", read_only=True)
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     (tmp_path / "steps.jsonl").mkdir()
     with pytest.raises(RunError, match=r"cannot write .*steps\.jsonl: .*; choose another --out"):
@@ -206,3 +227,16 @@ def test_a_mark_of_brackets_of_any_depth_ends_in_a_line(tmp_path: Path) -> None:
         with pytest.raises(RunError, match=r"holds a test made with|is damaged") as found:
             claim(tmp_path / "out", model="m").check()
         assert len(str(found.value)) < 1000
+
+
+@pytest.mark.parametrize("name", ["review.jsonl", "predictions/notes.txt"])
+@pytest.mark.parametrize("mark", [None, '{"seed": 3}', "{"])
+def test_nobody_is_told_to_remove_what_a_person_made(tmp_path: Path, name: str, mark: str | None) -> None:
+    folder = tmp_path / "out"
+    (folder / name).parent.mkdir(parents=True)
+    (folder / name).touch()
+    if mark is not None:
+        (folder / "mark.json").write_text(mark)
+    with pytest.raises(RunError, match=r"holds a review.* another --out$") as error:
+        replace(claim(folder, seed=0), precious={"review.jsonl": "a review", "predictions/notes.txt": "a review"}).check()
+    assert "remove" not in str(error.value).replace(str(tmp_path), "")

@@ -25,6 +25,7 @@ FOUND = {  # the boxes in each
     "c.jpg": [],
     "sub/d.jpg": [((0, 0, 200, 100), 0.2)],
 }
+PRIORITIES = {"a.jpg": 0.1, "b.jpg": 0.6, "c.jpg": 0.3, "sub/d.jpg": 0.6}
 PLACES = {name: index for index, name in enumerate(sorted(FOUND))}
 
 
@@ -49,6 +50,7 @@ def record_of(photo: Path, name: str, found: list[tuple[tuple[int, int, int, int
         "label_score": 0.8,
         "class_scores": {"none": 0.1, "mast": 0.1, "tower": 0.8},
         "background": "none",
+        "priority": PRIORITIES.get(name, 0.5),
         "boxes": boxes,
         "threshold": 0.4,
         "min_area": 0.005,
@@ -74,6 +76,16 @@ def predicted(tmp_path: Path, make_photo: Callable[..., Path]) -> Path:
         photo = make_photo(tmp_path / "photos" / name, SIZE, seed=PLACES[name], box=box, quality=95)
         write_record(folder, record_of(photo, name, found))
     return folder
+
+
+@pytest.fixture
+def without_priorities(predicted: Path) -> Path:
+    """The same as an earlier version wrote it."""
+    for file in predicted.rglob("*.json"):
+        record = json.loads(file.read_text())
+        del record["priority"]
+        file.write_text(json.dumps(record))
+    return predicted
 
 
 @pytest.fixture

@@ -36,8 +36,8 @@ def test_accepted_moved_and_drawn_boxes(review: Review) -> None:
     coco = reviewed(review)
     assert coco["categories"] == [{"id": 1, "name": "none"}, {"id": 2, "name": "mast"}, {"id": 3, "name": "tower"}]
     assert coco["images"] == [
-        {"id": 1, "file_name": "a.jpg", "width": 200, "height": 100},
-        {"id": 3, "file_name": "c.jpg", "width": 200, "height": 100},
+        {"id": 1, "file_name": "a.jpg", "width": 200, "height": 100, "reviewed": True},
+        {"id": 3, "file_name": "c.jpg", "width": 200, "height": 100, "reviewed": True},
     ]
     first, moved, drawn = coco["annotations"]
     mask = decode(first["segmentation"]["counts"], (200, 100))

@@ -135,6 +135,65 @@ def test_filters_and_order(opened: Page) -> None:
     assert opened.locator("#name").inner_text() == "sub/d.jpg"
 
 
+def test_informative_photos_come_first(server: Server, page: Page, review: Review) -> None:
+    """Falling priority, then the name; accepting goes on to the next one, and back to the last one."""
+    server.order = "informative"
+    page.goto(server.address)
+    shown(page, 1)
+    assert names(page) == ["b.jpg", "d.jpg", "c.jpg", "a.jpg"] and page.input_value("#order") == "informative"
+    assert page.locator("#order-means").inner_text().startswith("Least certain first: objects")
+    rows = page.locator("#list .row .where").all_inner_texts()
+    assert rows[0] == "priority 0.60 · 1 box · tower" and rows[2] == "priority 0.30 · no boxes · none"
+    for key, index in (("j", 3), ("j", 2), ("k", 3), ("Home", 1), ("End", 0), ("Home", 1), ("a", 3), ("a", 2), ("k", 3)):
+        page.keyboard.press(key)
+        shown(page, index)
+    saved(page)
+    assert [state.reviewed for state in review.states()] == [False, True, False, True]
+    assert names(page) == ["b.jpg", "d.jpg", "c.jpg", "a.jpg"], "reviewed photos stay where they are"
+    page.reload()
+    shown(page, 2)  # the first that is not reviewed
+    page.select_option("#order", "name")
+    shown(page, 0)
+    assert page.locator("#order-means").is_hidden() and page.evaluate("list.shown") == [0, 1, 2, 3]
+    assert page.locator("#photo-0 .where").inner_text() == "2 boxes · 0.40 · tower"
+    page.select_option("#order", "informative")
+    shown(page, 1)
+    page.select_option("#show", "open")
+    assert page.evaluate("list.shown") == [2, 0]
+
+
+@pytest.mark.parametrize("changed", [0, 2])
+def test_an_unfinished_photo_comes_before_informative_ones(server: Server, page: Page, review: Review, changed: int) -> None:
+    drawn = {"box": [1, 1, 9, 9], "label": "mast", "of": None, "accepted": True}
+    review.change(changed, {"reviewed": False, "boxes": [drawn]})
+    server.order = "informative"
+    page.goto(server.address)
+    shown(page, changed)
+    assert page.evaluate("list.shown") == [1, 3, 2, 0]
+
+
+def test_what_an_earlier_version_predicted_has_no_such_order(without_priorities: Path, server: Server, page: Page) -> None:
+    page.goto(server.address)
+    shown(page, 0)
+    assert page.locator("#order option").all_inner_texts() == ["By name", "Lowest score first"]
+    page.select_option("#order", "score")
+    shown(page, 3)
+
+
+def test_photos_without_a_priority_come_last(predicted: Path, without_priorities: Path, server: Server, page: Page) -> None:
+    server.order = "informative"
+    page.route("**/api/photos", lambda route: route.fulfill(json=with_priorities(route.fetch().json(), [None, 0.0, None, 0.5])))
+    page.goto(server.address)
+    shown(page, 3)
+    assert page.evaluate("list.shown") == [3, 1, 0, 2]
+    assert page.locator("#photo-0 .where").inner_text() == "2 boxes · 0.40 · tower"
+
+
+def with_priorities(listing: dict[str, Any], priorities: list[float | None]) -> dict[str, Any]:
+    photos = [{**photo, "priority": priority} for photo, priority in zip(listing["photos"], priorities, strict=True)]
+    return {**listing, "photos": photos}
+
+
 def test_not_reviewed_photos_go_one_by_one(opened: Page, review: Review) -> None:
     opened.select_option("#show", "open")
     opened.locator("#canvas").focus()
@@ -861,6 +920,22 @@ def test_changed_photos_that_are_not_reviewed_are_named(opened: Page, review: Re
     opened.reload()
     shown(opened, 2)
     assert line.is_hidden()
+
+
+def test_a_photo_of_an_earlier_review_is_unchanged_until_it_is_changed(
+    predicted: Path, page: Page, request: pytest.FixtureRequest
+) -> None:
+    """A box that was drawn then has no score, and one of another class than the photo is no change."""
+    file = predicted / "json" / "a.json"
+    record = json.loads(file.read_text())
+    drawn = {"box": [1, 2, 31, 42], "label": "mast", "review": "drawn"}
+    kept = {**record["boxes"][0], "label": "tower", "review": "accepted"}
+    file.write_text(json.dumps({**record, "reviewed": True, "boxes": [kept, drawn]}))
+    page.goto(request.getfixturevalue("server").address)  # reads the folder now
+    until(page, "app.photos.length > 0")
+    assert page.evaluate("[0, 1].map((at) => kindText(0, boxes(0)[at]))") == ["accepted", "accepted"]
+    assert page.evaluate("[0, 1].map((at) => scoreOf(0, boxes(0)[at]))") == [0.9, None]
+    assert page.evaluate("[lowest(0), lowest(2) === Infinity]") == [0.9, True]
 
 
 def test_names_are_shown_as_they_are(page: Page, predicted: Path) -> None:

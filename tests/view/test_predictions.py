@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dips.errors import ImageError, RunError
-from dips.view.predictions import read_masks, read_predictions
+from dips.view.predictions import read_predictions
 
 
 def rewrite(folder: Path, stem: str, /, **parts: object) -> None:
@@ -26,7 +26,8 @@ def test_everything_a_review_needs(predicted: Path) -> None:
     first = read.photos[0]
     assert [predicted.score for predicted in first.boxes] == [0.9, 0.4]
     assert (first.width, first.height, first.label) == (200, 100, "tower")
-    assert [mask.size for mask in read_masks(first)] == [(100, 200)] * 2 and all(mask.counts for mask in read_masks(first))
+    assert [photo.reviewed for photo in read.photos] == [False] * 4 and {predicted.label for predicted in first.boxes} == {None}
+    assert [photo.priority for photo in read.photos] == [0.1, 0.6, 0.3, 0.6]
 
 
 def test_photos_are_in_the_order_of_their_folders(predicted: Path) -> None:
@@ -105,3 +106,11 @@ def test_no_torch_is_needed() -> None:
     assert importlib.util.find_spec("torch")
     program = "import sys, dips.view; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], timeout=60, check=False).returncode == 0
+
+
+def test_photos_that_an_earlier_version_predicted_have_no_priority(predicted: Path) -> None:
+    rewrite(predicted, "b", priority="gone")
+    assert [photo.priority for photo in read_predictions(predicted).photos] == [0.1, None, 0.3, 0.6]
+    rewrite(predicted, "b", priority=7)
+    with pytest.raises(RunError, match=r"b\.json is damaged"):
+        read_predictions(predicted)

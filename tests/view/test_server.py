@@ -174,7 +174,7 @@ def test_the_list_has_every_photo_and_no_path(predicted: Path, ask: Ask) -> None
     assert listing["classes"] == ["mast", "tower"]
     assert listing["start"] == 0
     first = listing["photos"][0]
-    assert first["found"][1] == [100, 10, 180, 90, 0.4]
+    assert first["found"][1] == [100, 10, 180, 90, 0.4, "tower"]
     assert first["state"] == {
         "reviewed": False,
         "version": 0,
@@ -250,3 +250,18 @@ def test_a_browser_is_led_to_the_page_once(server: Server, ask: Ask) -> None:
     assert led.status == 303 and led.headers["Location"] == f"/?token={server.token}"
     assert ask("GET", path, Authorization=None).status == 403
     assert ask("GET", f"/api/photos{path[1:]}", Authorization=None).status == 403
+
+
+def test_boxes_of_an_earlier_review_have_their_class_and_no_score_of_a_person(
+    predicted: Path, request: pytest.FixtureRequest
+) -> None:
+    """So that the page takes none for a change."""
+    file = predicted / "json" / "a.json"
+    record = json.loads(file.read_text())
+    drawn = {"box": [1, 2, 31, 42], "label": "mast", "review": "drawn"}
+    kept = {**record["boxes"][0], "label": "tower", "review": "accepted"}
+    file.write_text(json.dumps({**record, "reviewed": True, "boxes": [kept, drawn]}))
+    listed = request.getfixturevalue("ask")("GET", "/api/photos").json["photos"]  # reads the folder now
+    assert listed[0]["found"] == [[20, 20, 60, 70, 0.9, "tower"], [1, 2, 31, 42, None, "mast"]]
+    assert [box["label"] for box in listed[0]["state"]["boxes"]] == ["tower", "mast"] and listed[0]["label"] == "tower"
+    assert [found[5] for photo in listed[1:] for found in photo["found"]] == ["tower", "tower"]

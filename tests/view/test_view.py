@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import urllib.request
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from dips.cli.view import view
+from dips.cli.view import Order, view
 from dips.errors import RunError
 from dips.view import serve
 from dips.view.predictions import read_predictions
@@ -60,7 +62,10 @@ def test_ctrl_c_says_where_the_result_lies_and_the_next_call_goes_on(predicted: 
     program.send_signal(signal.SIGINT)
     out, err = program.communicate(timeout=30)
     result = predicted / "reviewed.coco.json"
-    assert (program.returncode, out, err) == (0, f"1 of 4 photos reviewed, 0 boxes in {result}\n", "")
+    assert (program.returncode, err) == (0, "")
+    told, following = out.splitlines()
+    assert told == f"1 of 4 photos reviewed, 0 boxes in {result}"
+    assert following.startswith(f"next    dips boxes {predicted} --out NEW --reviewed --format yolo ")
     assert [image["file_name"] for image in json.loads(result.read_text())["images"]] == ["a.jpg"]
 
     result.unlink()
@@ -68,7 +73,7 @@ def test_ctrl_c_says_where_the_result_lies_and_the_next_call_goes_on(predicted: 
     assert again.split("token=")[1] != address.split("token=")[1]
     program.send_signal(signal.SIGINT)
     out, _ = program.communicate(timeout=30)
-    assert out == f"1 of 4 photos reviewed, 0 boxes in {result}\n"
+    assert out.splitlines() == [told, following]
     assert result.is_file()
 
 
@@ -97,7 +102,7 @@ def test_changed_photos_that_are_not_reviewed_are_named_at_the_end(
     review.change(2, {"reviewed": True, "boxes": []})
     review.close()
     assert view(predicted, show=False) == 0
-    assert capsys.readouterr().out.splitlines()[1:] == last
+    assert capsys.readouterr().out.splitlines()[1:-1] == last
 
 
 @pytest.mark.parametrize("relative", [False, True])
@@ -118,7 +123,39 @@ def test_photos_that_cannot_be_found_are_counted_at_the_start(
     (line,) = (line for line in capsys.readouterr().err.splitlines() if "warning" in line)
     assert ("none of 4 photos found" if len(gone) == 4 else f"{len(gone)} of 4 photos not found") in line
     assert f"photos/{gone[0]} does not exist" in line.replace(os.sep, "/")
-    assert ("call dips from the folder" if relative else "move it back") in line and "predict the photos again" in line
+    assert ("call dips from the folder" in line) == relative and line.endswith(
+        "give --photos-dir the folder in which the photos are now"
+    )
+
+
+@pytest.mark.parametrize("gone", [[], ["a.jpg"]])
+def test_photos_that_were_moved_are_found_where_they_are_said_to_be(
+    predicted: Path, tmp_path: Path, ends_at_once: None, capsys: pytest.CaptureFixture[str], gone: list[str]
+) -> None:
+    now = (predicted.parent / "photos").rename(tmp_path / "other place")
+    for name in gone:
+        (now / name).unlink()
+    serve(None, predicted, open_browser=False, photos_dir=now)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert [
+        "1 of 4 photos not found" in line and f"{now / 'a.jpg'} does not exist: it is not below" in line for line in lines
+    ] == [True] * len(gone)
+    with pytest.raises(RunError, match=r"--photos-dir .*sub holds none of the 4 photos of .*'[^']+' lies now"):
+        serve(None, predicted, open_browser=False, photos_dir=now / "sub")
+
+
+@pytest.mark.parametrize("named", [None, "moved", "moved here"])
+def test_the_next_command_finds_the_photos_too(
+    predicted: Path, tmp_path: Path, ends_at_once: None, capsys: pytest.CaptureFixture[str], named: str | None
+) -> None:
+    review = Review(read_predictions(predicted))
+    review.change(0, {"reviewed": True, "boxes": []})
+    review.close()
+    now = None if named is None else (predicted.parent / "photos").rename(tmp_path / named)
+    assert view(predicted, show=False, photos_dir=now) == 0
+    command = shlex.split(capsys.readouterr().out.splitlines()[1].split("    (")[0])
+    assert command[1:8] == ["dips", "boxes", str(predicted), "--out", "NEW", "--reviewed", "--format"]
+    assert command[9:] == ([] if now is None else ["--photos-dir", str(now)])
 
 
 @pytest.fixture
@@ -183,3 +220,23 @@ def test_the_browser_is_opened_with_the_address(
     assert opened[0].split("launch=")[1] not in told and "/?token=" in told
     serve(None, predicted, open_browser=False)
     assert len(opened) == 1
+
+
+@pytest.mark.parametrize("order", get_args(Order))
+def test_the_order_that_the_page_opens_with(
+    predicted: Path, ends_at_once: None, monkeypatch: pytest.MonkeyPatch, order: Order
+) -> None:
+    given: list[str] = []
+    monkeypatch.setattr("dips.view.server.Server.serve_forever", lambda server: given.append(server.order))
+    assert view(predicted, order=order, show=False) == 0 and view(predicted, show=False) == 0
+    assert given == [order, "name"]
+
+
+def test_what_an_earlier_version_predicted_has_no_such_order(without_priorities: Path, ends_at_once: None) -> None:
+    for order in ("name", "score"):
+        serve(None, without_priorities, order=order, open_browser=False)
+    with pytest.raises(RunError, match=r"boxes was predicted by an earlier version.*'dips boxes .*boxes --out NEW'"):
+        serve(None, without_priorities, order="informative", open_browser=False)
+    file = without_priorities / "json" / "b.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "priority": 0.5}))
+    serve(None, without_priorities, order="informative", open_browser=False)

@@ -31,6 +31,7 @@ from dips.data import align_classes, load_data
 from dips.data.classes import ClassAccuracy, class_accuracy
 from dips.data.images import image_size
 from dips.data.listing import some, split_name
+from dips.data.load import available_splits
 from dips.data.problems import ProblemList, ProblemRecord, photo_problems
 from dips.data.scale import depth_of
 from dips.errors import DataError, WeightsError
@@ -76,9 +77,11 @@ def evaluate_model(
     problems.add([*dataset.problems, *photo_problems(dataset.root, {dataset.split: dataset.samples})])
     answerers = _answerers(model)
     mode = model.config.predict.mode
-    mismatch = _mismatch(model, dataset, split, protocol)
+    mismatch = _mismatch(model, dataset, data, split, protocol)
     if mismatch is not None:
         log(f"no numbers at validation's thresholds: {mismatch}")
+    if _is_of_training(model, dataset, split) and split_name(split or "all") != "val":
+        log("warning: the run was trained on photos of this data, perhaps on these: numbers on training photos flatter")
     reliability = _reliability(model)
     detections = _detections(model, reliability)
     depth = depth_of([sample.path for sample in dataset.samples], model.meta.depth)
@@ -264,18 +267,23 @@ def _digest(path: Path) -> str:
         return ""  # an unreadable photo is reported where it is read
 
 
-def _mismatch(model: TrainedRun, dataset: DataSet, split: str | None, protocol: Protocol) -> str | None:
+def _mismatch(model: TrainedRun, dataset: DataSet, data: str | Path, split: str | None, protocol: Protocol) -> str | None:
     """Return why the thresholds that the run's training chose do not suit this split; None if they do."""
     if protocol != FRAMED:
-        return f"they were chosen by the protocol {FRAMED.name}"
+        return f"the thresholds were chosen by the protocol {FRAMED.name}"
     if not model.as_trained:
-        return "they were chosen for other settings of predict"
-    trained = Path(model.record.data).resolve()
-    here = dataset.root.resolve()
-    same = here == trained or here in trained.parents or trained in here.parents
-    if same and split_name(split or "all") != "test":
-        return "they were chosen on photos of this data, perhaps on these; take the split 'test'"
+        return "the thresholds were chosen for other settings of predict"
+    if _is_of_training(model, dataset, split):
+        remedy = "take the split 'test'" if "test" in available_splits(data) else "take photos that it was not trained with"
+        return f"the thresholds were chosen on photos of this data, perhaps on these; {remedy}"
     return None
+
+
+def _is_of_training(model: TrainedRun, dataset: DataSet, split: str | None) -> bool:
+    """Return whether the photos may be those that the run was trained or validated on: of the same data, and no test split."""
+    trained, here = Path(model.record.data).resolve(), dataset.root.resolve()
+    same = here == trained or here in trained.parents or trained in here.parents
+    return same and split_name(split or "all") != "test"
 
 
 def _rule(model: TrainedRun) -> Rule:

@@ -89,14 +89,19 @@ def run_demo(out: Path, seed: int, *, recipe: str = "demo", train: int = _TRAIN,
 
 def _open(out: Path, mark: Mapping[str, Any]) -> bool:
     """Create the folder, or check that its demo can be continued; return whether it is."""
+    from dips.predict.folder import REVIEWS
     from dips.system.journal import Claim
 
-    claim = Claim(folder=out, mark=_MARK, identity=mark, holds="a demo", unmarked="and is not a demo")
+    precious = {f"{folder}{name}": words for folder in ("", "predictions/") for name, words in REVIEWS.items()}
+    claim = Claim(folder=out, mark=_MARK, identity=mark, holds="a demo", unmarked="and is not a demo", precious=precious)
     before = claim.check(ignore=["finished"])
     if before is None:
         claim.take(finished=False)
     elif before.get("finished"):
-        raise RunError(f"{out} holds a finished demo, see {out / 'run' / 'report.html'}; choose another --out or remove it")
+        and_more, remedy = (f", and {claim.kept}", "") if claim.kept else ("", " or remove it")
+        raise RunError(
+            f"{out} holds a finished demo, see {out / 'run' / 'report.html'}{and_more}; choose another --out{remedy}"
+        )
     return before is not None
 
 
@@ -122,6 +127,7 @@ def _summary(out: Path, result: Mapping[str, Any], seconds: float, resumed: bool
         f"report    {out / 'run' / 'report.html'}",
         f"overlays  {out / 'predictions' / 'overlays'}",
         f"scenes    {out / 'photos'}",
+        "next      dips check PHOTOS    (photos of your own, in one folder per class)",
     ]
     return lines
 

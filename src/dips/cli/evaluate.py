@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from dips.cli.early import require_model
 from dips.cli.options import Data, Device, Plots, PredictSettings, Problems, ProtocolName, Run, Weights
+from dips.system.console import say
 
 __all__ = ["evaluate"]
 
@@ -42,4 +43,5 @@ def evaluate(
     result = model.evaluate(data, split=split, json_path=json, protocol=protocol, photos=photos, problems=problems)
     write_figures(plots, result)
     print_evaluation(result)
+    say(f"report  {run / 'report.html'}")
     return 0

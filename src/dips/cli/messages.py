@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cyclopts import App, CycloptsError, UnknownOptionError
+from cyclopts import App, CoercionError, CycloptsError, UnknownOptionError
 
 from dips.config import STAGES, named_settings
 from dips.errors import DipsError
@@ -49,6 +50,9 @@ def usage(error: CycloptsError, tokens: Sequence[str], commands: App) -> str:
     """Return the message for a wrong command line."""
     command = next((token for token in tokens if token in commands), "")
     message = " ".join(str(error).split())
+    if message.endswith("into float.") and isinstance(error, CoercionError) and error.token:
+        value = error.token.value.replace(",", ".", 1)
+        message += f" Write {value}, with a point." if re.fullmatch(r"[+-]?\d*\.\d+", value) else ""
     if isinstance(error, UnknownOptionError) and (stages := _stages(command, commands)):
         option = (error.token.keyword or error.token.value).lstrip("-").partition("=")[0]
         named = named_settings(option.replace("-", "_"), stages)
@@ -81,21 +85,28 @@ def fail(message: str, *, kind: str = "error", code: int = 2) -> int:
     return code
 
 
-def filled(found: Found, skipped: Sequence[Problem], out: Path, problems: ProblemList) -> int:
+def filled(found: Found, skipped: Sequence[Problem], out: Path, problems: ProblemList, *, explain: bool = False) -> int:
     """Print what is in a prediction folder, and what to do next.
+
+    Args:
+        explain: say what a box is.
 
     Returns:
         The exit code: 1 where photos were skipped, which are told.
     """
     problems.add(skipped)
-    say(f"{counted(found.photos, 'photo')}, {counted(found.boxes, 'box')} in {out}")
+    boxed = f"{found.boxed} with a box ({counted(found.boxes, 'box')})" if found.boxes else "none with a box"
+    say(f"{counted(found.photos, 'photo')}, {boxed}, in {out}")
+    if found.reviewed:
+        others = "the others are as predicted" if found.reviewed < found.photos else "no photo is as predicted"
+        say(f"reviewed: {counted(found.reviewed, 'photo')} with {counted(found.reviewed_boxes, 'box')}; {others}")
     if remark := found.remark():
         say(remark)
     if remark := found.scores.remark():
         say(remark)
     if skipped:
         say(f"{counted(len(skipped), 'photo')} could not be read or drawn on, see {out / 'skipped.json'}")
-    if found.boxes:
+    if explain and found.boxes:
         log(_MEANING)
     say(f"next    dips report {quoted(out)} --open")
     say(f"or      dips view {quoted(out)}    (accept, correct and draw boxes)")

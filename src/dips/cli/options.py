@@ -16,6 +16,7 @@ __all__ = [
     "MinArea",
     "MinScore",
     "Mode",
+    "PhotosDir",
     "Plots",
     "PredictSettings",
     "Problems",
@@ -119,6 +120,14 @@ Problems = Annotated[
     Parameter(
         name="--problems",
         help="Write everything that is wrong with the data to this JSON file; the screen shows one of each kind.",
+    ),
+]
+PhotosDir = Annotated[
+    Path | None,
+    Parameter(
+        name="--photos-dir",
+        help="Where the photos lie now, if they were moved, or are on another computer, since they were predicted: the deepest "
+        "folder that held all photos, in its new place.",
     ),
 ]
 Plots = Annotated[

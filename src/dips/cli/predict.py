@@ -90,4 +90,5 @@ def predict(
     told.add(folder.left_out)
     for prediction in track(predictor.photos(todo, folder.skip), "predict", total=len(todo)):
         folder.write(prediction)
-    return filled(folder.finish(), folder.skipped, out, told)
+    told.add(folder.skipped)  # also where none of the photos can be read
+    return filled(folder.finish(), folder.skipped, out, told, explain=True)

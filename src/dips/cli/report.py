@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from dips.cli.options import PhotosDir
 from dips.system.console import say
 
 __all__ = ["report"]
@@ -20,6 +21,7 @@ def report(
         int, Parameter(help="Number of photos of a prediction that are shown: the most doubtful and some others.")
     ] = 300,
     show: Annotated[bool, Parameter(name="--open", help="Open it in the browser.", show_default=False)] = False,
+    photos_dir: PhotosDir = None,
 ) -> int:
     """Write DIR/report.html from what is in the folder: photos with their score maps, boxes and a threshold to move.
 
@@ -28,7 +30,7 @@ def report(
     """
     from dips.report.run_report import write_folder_report
 
-    path = write_folder_report(folder, photos=photos)
+    path = write_folder_report(folder, photos=photos, photos_dir=photos_dir)
     say(str(path))
     if show:
         import webbrowser

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,8 @@ METHODS = {
     "centre": "centre",
 }
 """Names of the methods as people read them."""
+
+_FEW = 10  # numbers of fewer photos are a rough guess
 
 Method = Mapping[str, Any]
 Value = Callable[[Method], float | None]
@@ -73,6 +75,8 @@ def print_evaluation(result: Mapping[str, Any]) -> None:
     photos = f"{counted(result.get('n_images') or 0, 'photo')}, {boxed} with ground-truth boxes"
     photos += f" ({boxes} in all)" if boxes else ""
     console.print(printable(f"{result.get('data')}, split {result.get('split')}: {photos}"), markup=False)
+    for line in _plain_words(result, boxed):
+        console.print(line)
     if boxed or result.get("pxap") is not None:
         console.print(_evaluation_table(result.get("methods") or ()))
     else:
@@ -85,12 +89,27 @@ def print_evaluation(result: Mapping[str, Any]) -> None:
         console.print(printable(f"Classification, top 1: {words}"), markup=False)
     if (own := result.get("at_run_tau")) is not None:
         console.print(
-            f"boxes of dips predict, at the run's own threshold {own['tau']:.3g}: BoxAccV2 {own['box_acc_v2']:.1f}; of all "
-            f"boxes {own['precision']:.1f}% are right, {own['recall']:.1f}% of the objects are found, F1 {own['f1']:.1f}, at "
-            "IoU 0.5"
+            f"boxes of dips predict, at the run's own threshold {own['tau']:.3g}: BoxAccV2 {own['box_acc_v2']:.1f}; "
+            f"precision {own['precision']:.1f}, recall {own['recall']:.1f}, F1 {own['f1']:.1f} at IoU 0.5"
         )
     for line in (*_score_lines(own or {}), *_remarks(result)):
         console.print(printable(line), markup=False)
+
+
+def _plain_words(result: Mapping[str, Any], boxed: int) -> Iterator[str]:
+    """Yield what the numbers say to somebody who knows none of the metrics."""
+    if (own := result.get("at_run_tau")) is not None:
+        boxes, objects = (counted(own[key], noun, "is") for key, noun in (("boxes", "box"), ("objects", "object")))
+        (boxes, verb), (objects, other) = (words.rsplit(" ", 1) for words in (boxes, objects))
+        if own["boxes"]:
+            yield (
+                f"of {boxes} that 'dips predict' draws {own['precision']:.0f}% {verb} right (half or more in common with a "
+                f"true box); of {objects} {own['recall']:.0f}% {other} found"
+            )
+        else:
+            yield f"'dips predict' draws no box: of {objects} none is found"
+    if 0 < boxed < _FEW:
+        yield f"all that is said of boxes rests on {counted(boxed, 'photo')}: a rough guess"
 
 
 def _score_lines(own: Mapping[str, Any]) -> list[str]:

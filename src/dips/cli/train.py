@@ -60,6 +60,6 @@ def train(
     )
     if first_process():
         say(f"model   {model.run}")
-        say(f"report  {model.run / 'report.html'}")
+        say(f"look    {model.run / 'report.html'}    (first: what it finds in your own photos)")
         say(f"next    dips predict {quoted(model.run)} PHOTOS --out DIR")
     return 0

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dips.config import Config
+from dips.data.background import likely_background
 from dips.data.box_problems import Size, box_problems
 from dips.data.copies import copy_problems, find_copies
 from dips.data.depth import Depth, Shown, common_scale, scale_words
@@ -171,9 +172,10 @@ def check_data(
     copies = find_copies(sample.path for part in parts.values() for sample in part.samples)
     train, val = parts.get("train", parts.get("all")), parts.get("val")
     if train is not None and train.samples and (val is None or val.samples):
+        config = Config().replace(**{"data.background_class": background_class})
         try:
-            problems += training_parts(train, val, copies, Config())[0].problems
-            if train.background is None and background_class == "auto":
+            problems += training_parts(train, val, copies, config)[0].problems
+            if train.background is None and background_class == "auto" and likely_background(train.classes) is None:
                 problems.append(Problem(train.root, _NO_BACKGROUND, Severity.NOTE))
         except DataError as error:
             # what the message adds are problems that are told anyway

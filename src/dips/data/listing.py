@@ -248,7 +248,9 @@ def align_classes(dataset: DataSet, classes: Sequence[str], background: int | No
     )
     problems = tuple(
         Problem(
-            dataset.root, f"the model has no class '{name}': its photos are taken without a class; rename it, or remove them"
+            dataset.root,
+            f"the model has no class '{name}' (its classes are {some(classes)}): its photos are taken without a class; rename "
+            "it, or remove them",
         )
         for name in unknown
     )
@@ -278,7 +280,8 @@ def require_trainable(dataset: DataSet) -> DataSet:
         name = dataset.classes[next(iter(counts))]
         nested = any(sample.id.count("/") > 1 for sample in dataset.samples) and dataset.layout == "folder"
         remedy = (
-            f"if the classes are the folders below {name}/, give {dataset.root / name}"
+            f"add a folder of photos without it beside {name}/, called none/, or, if the folders below {name}/ are the "
+            f"classes, give {dataset.root / name}"
             if nested
             else "add a folder of photos that show something else, for example none/"
         )

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dips.config import Config
+from dips.data.background import background_problems
 from dips.data.classes import class_problems
 from dips.data.listing import align_classes, require_trainable, some
 from dips.data.split import split_validation
@@ -41,7 +42,8 @@ def training_parts(train: DataSet, val: DataSet | None, copies: Mapping[Path, st
         train, val = split_validation(whole, fraction=config.data.val_share, seed=seed, copies=copies)
     else:
         val = _without_copies(_labelled(val, train), train, copies)
-    classes = class_problems(train, val, whole=whole, balance=config.classifier.balance)
+    classes = background_problems(train, config.data.background_class)
+    classes += class_problems(train, val, whole=whole, balance=config.classifier.balance)
     return dataclasses.replace(train, problems=tuple(dict.fromkeys((*train.problems, *val.problems, *classes)))), val
 
 

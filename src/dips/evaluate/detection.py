@@ -7,6 +7,7 @@ boxes in the order of their scores, each takes the free ground-truth box of the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from dips.evaluate.reliability import Reliability
 from dips.scoremaps.calibration import Calibration, scored_boxes
 
-__all__ = ["DetectionCounter", "match_boxes"]
+__all__ = ["DetectionCounter", "box_iou", "match_boxes"]
 
 _MIN_IOU = 0.5
 
@@ -114,7 +115,7 @@ def match_boxes(boxes: ArrayLike, true: ArrayLike) -> list[tuple[int, int]]:
     >>> match_boxes([[0, 0, 4, 4], [0, 0, 4, 5]], [[0, 0, 4, 4]])
     [(0, 0)]
     """
-    overlaps = _iou(np.asarray(boxes, np.float64).reshape(-1, 4), np.asarray(true, np.float64).reshape(-1, 4))
+    overlaps = box_iou(np.asarray(boxes, np.float64).reshape(-1, 4), np.asarray(true, np.float64).reshape(-1, 4))
     pairs: list[tuple[int, int]] = []
     for position in range(len(overlaps)):
         if not overlaps.shape[1]:
@@ -126,8 +127,8 @@ def match_boxes(boxes: ArrayLike, true: ArrayLike) -> list[tuple[int, int]]:
     return pairs
 
 
-def _iou(boxes: NDArray[np.float64], true: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the IoU ``(N, K)``."""
+def box_iou(boxes: NDArray[Any], true: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the IoU ``(N, K)`` of boxes ``(N, 4)`` with others ``(K, 4)``, all ``x0 y0 x1 y1``, end exclusive."""
     low = np.maximum(boxes[:, None, :2], true[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], true[None, :, 2:])
     common = np.clip(high - low, 0, None).prod(2)

@@ -149,6 +149,7 @@ def _save(
         photos=PhotoCounts(train=len(train), val=len(inputs.val), skipped=len(skipped)),
         skipped=tuple(ProblemRecord.of(skipped)),
         reviewed=inputs.reviewed,
+        review_gain=inputs.gain,
         problems=tuple(problems.records()),
         weights={role: WeightsRecord(**item.record()) for role, item in inputs.weights.items()},
         accuracy=inputs.accuracy,

@@ -22,6 +22,7 @@ from dips.data.depth import Depth
 from dips.data.images import ByteImage
 from dips.data.scale import depth_of, depth_setting
 from dips.errors import DataError
+from dips.evaluate.gain import ReviewGain
 from dips.harvest.features import linear_maps, pooled_features, pooled_shelf
 from dips.harvest.harvest import Harvest
 from dips.harvest.harvester import Harvester
@@ -40,6 +41,8 @@ from dips.system.device import seed_everything
 from dips.types import DataSet, Problem, Sample, in_words
 
 __all__ = ["Proposals", "TrainingInputs", "prepare"]
+
+_FEW = 20  # the accuracy on fewer photos is a rough guess
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ class TrainingInputs:
         frozen: returns the fitted classifier's CNN with the transformer, which is loaded once.
         depth: how the photos' values of more than 8 bits were brought to 8.
         reviewed: digests of the reviewed photos that were fitted on.
+        gain: what these brought, tried on each other; None where they are too few.
     """
 
     train: DataSet
@@ -91,6 +95,7 @@ class TrainingInputs:
     frozen: Callable[[], FrozenNetworks]
     depth: Depth
     reviewed: tuple[str, ...]
+    gain: ReviewGain | None
 
     @property
     def origin(self) -> str:
@@ -150,6 +155,7 @@ class _Preparation:
     ) -> None:
         self.train, self.val, self.config, self.store, self.device = train, val, config, store, device
         self.blank = {sample.path for sample in blank}
+        self.gain: ReviewGain | None = None
         self.weights = _resolve_weights(config, given)
         seed_everything(config.train.seed)
         self.classifier = Classifier.from_weights(self.weights["classifier"], len(train.classes))
@@ -170,7 +176,7 @@ class _Preparation:
         config, started = self.config, time.perf_counter()
         linear = None
         if config.harvest.refine == "dataset" and config.classifier.mode == "head":
-            linear = self._linear_maps()  # its photos pass the CNN here and nowhere else
+            linear, self.gain = self._linear_maps()  # its photos pass the CNN here and nowhere else
         seconds = time.perf_counter() - started
         pooled = self._pooled_features()  # of both parts, the training part first
         labels, count = _labels(self.samples), len(self.train)
@@ -179,14 +185,18 @@ class _Preparation:
         accuracy = {"classifier": plain}
         started = time.perf_counter()
         if config.harvest.refine == "dataset" and linear is None:
-            linear = self._linear_maps()
+            linear, self.gain = self._linear_maps()
+        if self.gain is not None:
+            log(self.gain.words())
         proposals = None
         if config.train.epochs:
             proposals = self._proposals(linear, labels)
             accuracy["linear_probe"] = _probe_accuracy(proposals.harvest, labels, count, len(self.train.classes))
         seconds += time.perf_counter() - started
         parts = [f"{in_words(name)} {value:.1f}%" for name, value in accuracy.items()]
-        log(f"validation accuracy: {', '.join(parts)} ({by_class.words()})")
+        number = len(labels) - count
+        few = f" of {counted(number, 'photo')}: a rough guess" if number < _FEW else ""
+        log(f"validation accuracy: {', '.join(parts)}{few} ({by_class.words()})")
         return TrainingInputs(
             self.train,
             self.val,
@@ -202,6 +212,7 @@ class _Preparation:
             self._frozen,
             self.depth,
             tuple(sorted(self.boxes)),
+            self.gain,
         )
 
     @cached_property
@@ -223,8 +234,8 @@ class _Preparation:
         sides = {"side": str(self.config.classifier.size), "key_sides": str(self.config.harvest.sizes)}
         return {**weights, **sides, "depth": self.depth.key}
 
-    def _linear_maps(self) -> LinearMaps:
-        """Fit the linear maps; nothing is fitted on the validation part."""
+    def _linear_maps(self) -> tuple[LinearMaps, ReviewGain | None]:
+        """Fit the linear maps, and tell what reviewed photos bring; nothing is fitted on the validation part."""
         held_out = {sample.path for sample in self.val.samples}
         labels: dict[str, int] = {}
         for sample, digest in zip(self.reader.samples, self.reader.digests, strict=True):

@@ -63,7 +63,7 @@ class SharedClasses:
                 f"{record.name} was predicted with other classes than the photos before it; write them to separate folders"
             )
         self.names = names
-        self.objects = [name for name in names if name != record.background]
+        self.objects = record.object_classes
 
 
 class JsonArray:

@@ -10,6 +10,8 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, Any
 
+import msgspec
+
 from dips.data.camera import Camera
 from dips.formats.base import Add, JsonArray, SharedClasses
 from dips.formats.records import MaskRecord, PredictionRecord
@@ -34,7 +36,7 @@ class CocoFile:
     >>> with coco_file(path, "by hand") as coco:
     ...     coco.classes = ["mast"]
     ...     coco.image(1, "a.jpg", width=80, height=60)
-    ...     coco.annotation(1, "mast", (10, 20, 30, 60), None, {"score": 0.9})
+    ...     coco.annotation(1, "mast", (10, 20, 30, 60), msgspec.UNSET, {"score": 0.9})
     >>> json.loads(path.read_text())["annotations"][0]["bbox"]
     [10, 20, 20, 40]
     """
@@ -46,15 +48,24 @@ class CocoFile:
         self._count = 0
 
     def image(
-        self, number: int, name: str, *, width: int, height: int, camera: Camera | None = None, state: str | None = None
+        self,
+        number: int,
+        name: str,
+        *,
+        width: int,
+        height: int,
+        camera: Camera | None = None,
+        state: str | None = None,
+        reviewed: bool = False,
     ) -> None:
-        """List the photo with the id ``number``, what is known about its camera under the names of CAMERA_COLUMNS, and its
-        ``state``."""
+        """List the photo with the id ``number``, what is known about its camera under the names of CAMERA_COLUMNS, its
+        ``state``, and if a person reviewed it."""
         known = {**({} if state is None else {"state": state}), **({} if camera is None else camera.known())}
-        self._images.add({"id": number, "file_name": name, "width": width, "height": height, **known})
+        mark = {"reviewed": True} if reviewed else {}
+        self._images.add({"id": number, "file_name": name, "width": width, "height": height, **known, **mark})
 
     def annotation(
-        self, image: int, label: str, box: Sequence[float], mask: MaskRecord | None, more: Mapping[str, Any]
+        self, image: int, label: str, box: Sequence[float], mask: MaskRecord | msgspec.UnsetType, more: Mapping[str, Any]
     ) -> None:
         """Add an object of the photo with the id ``image``.
 
@@ -71,7 +82,7 @@ class CocoFile:
             "image_id": image,
             "category_id": self.classes.index(label) + 1,
             "bbox": [x0, y0, round(x1 - x0, 2), round(y1 - y0, 2)],
-            "area": area(mask.counts) if mask else round((x1 - x0) * (y1 - y0), 2),
+            "area": area(mask.counts) if mask else round((x1 - x0) * (y1 - y0), 4),
             "segmentation": mask or [[x0, y0, x1, y0, x1, y1, x0, y1]],
             "iscrowd": 0,
             **more,
@@ -112,7 +123,7 @@ def coco_writer(folder: Path, failed: Mapping[str, str] | None = None) -> Iterat
     """Write ``coco.json``. Photos without boxes are listed without annotations; the class without object is a category that
     none has; images have the ``state`` of their record, and photos that ``failed``, of unknown size, are named in ``info``. The
     other categories say from which score on boxes are worth keeping, if the model was calibrated. ``area`` counts the
-    mask's pixels.
+    mask's pixels. A photo that a person reviewed has the key ``reviewed``, its boxes ``review``.
 
     Raises:
         RunError: the file cannot be written, or the records come from models with different classes.
@@ -134,8 +145,9 @@ def coco_writer(folder: Path, failed: Mapping[str, str] | None = None) -> Iterat
                 height=record.height,
                 camera=record.camera or None,
                 state=record.state,
+                reviewed=bool(record.reviewed),
             )
             for entry in record.boxes:
-                coco.annotation(count, record.label, entry.box, entry.mask, {"score": entry.score})
+                coco.annotation(count, record.label_of(entry), entry.box, entry.mask, entry.notes())
 
         yield add

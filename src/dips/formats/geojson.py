@@ -20,6 +20,7 @@ def geojson_writer(folder: Path) -> Iterator[Add]:
     """Write ``geojson/NAME.geojson``: per object its exact polygon, with holes; ``bbox`` is its box.
 
     A photo without boxes has an empty collection. ``objectType``, ``classification`` and ``measurements`` are QuPath's names.
+    The collection of a photo that a person reviewed says ``"reviewed": true``.
 
     Raises:
         RunError: a file cannot be written.
@@ -27,7 +28,8 @@ def geojson_writer(folder: Path) -> Iterator[Add]:
 
     def add(record: PredictionRecord, stem: str) -> None:
         features = [_feature(record, entry) for entry in record.boxes]
-        collection = {"type": "FeatureCollection", "features": features}
+        reviewed = {"reviewed": True} if record.reviewed else {}
+        collection = {"type": "FeatureCollection", **reviewed, "features": features}
         write_json(folder / "geojson" / f"{stem}.geojson", collection, indent=None)
 
     yield add
@@ -36,17 +38,18 @@ def geojson_writer(folder: Path) -> Iterator[Add]:
 def _feature(record: PredictionRecord, entry: BoxRecord) -> dict[str, Any]:
     parts = [[_closed(outer), *map(_closed, holes)] for outer, holes in polygons(entry.crop(), entry.corners[:2])]
     is_single = len(parts) == 1
+    label, notes = record.label_of(entry), entry.notes()
     return {
         "type": "Feature",
         "bbox": entry.box,
         "geometry": {"type": "Polygon" if is_single else "MultiPolygon", "coordinates": parts[0] if is_single else parts},
         "properties": {
             "photo": record.name,
-            "label": record.label,
-            "score": entry.score,
+            "label": label,
+            **notes,
             "objectType": "annotation",
-            "classification": {"name": record.label},
-            "measurements": {"score": entry.score},
+            "classification": {"name": label},
+            "measurements": {name: value for name, value in notes.items() if name == "score"},
         },
     }
 

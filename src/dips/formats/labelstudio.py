@@ -10,6 +10,7 @@ from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
+from msgspec import UNSET
 from numpy.typing import NDArray
 
 from dips.data.camera import Camera
@@ -29,7 +30,8 @@ def labelstudio_writer(folder: Path) -> Iterator[Add]:
 
     Photos are named as Label Studio's local files: ``/data/local-files/?d=FOLDER/NAME``, FOLDER being the last part of the
     folder that was predicted, and NAME the photo's path below it. The server's document root has to be the folder around it,
-    because Label Studio accepts no storage that is the root itself (docs/formats.md).
+    because Label Studio accepts no storage that is the root itself (docs/formats.md). ``priority``, beside it, is what its data
+    manager can sort by. Photos that a person reviewed have an annotation in place of a prediction: they are done.
 
     Raises:
         RunError: a file cannot be written, or the records come from models with different classes.
@@ -56,24 +58,30 @@ def labelstudio_writer(folder: Path) -> Iterator[Add]:
 
 def _task(record: PredictionRecord) -> dict[str, Any]:
     address = f"{record.folder}/{record.name}" if record.folder else record.name
+    known: dict[str, float | str] = {} if record.priority is UNSET else {"priority": record.priority}
+    known |= (record.camera or Camera()).known()
+    data = {"image": f"/data/local-files/?d={quote(address)}", **known}
+    result = [part for index, entry in enumerate(record.boxes) for part in _results(record, entry, index)]
+    if record.reviewed:
+        return {"data": data, "annotations": [{"result": result}]}
     prediction = {
         "model_version": f"dips-{record.model or 'unknown'}",
-        "score": max((entry.score for entry in record.boxes), default=record.label_score),
-        "result": [part for index, entry in enumerate(record.boxes) for part in _results(record, entry, index)],
+        "score": max((entry.certainty for entry in record.boxes), default=record.label_score),
+        "result": result,
     }
-    known = (record.camera or Camera()).known()
-    return {"data": {"image": f"/data/local-files/?d={quote(address)}", **known}, "predictions": [prediction]}
+    return {"data": data, "predictions": [prediction]}
 
 
 def _results(record: PredictionRecord, entry: BoxRecord, index: int) -> list[dict[str, Any]]:
     width, height = record.width, record.height
     x0, y0, x1, y1 = entry.box
+    labels = [xml_text(record.label_of(entry))]
     common = {
         "to_name": "image",
         "original_width": width,
         "original_height": height,
         "image_rotation": 0,
-        "score": entry.score,
+        **{name: value for name, value in entry.notes().items() if name == "score"},
     }
     box = {
         "x": 100 * x0 / width,
@@ -81,14 +89,14 @@ def _results(record: PredictionRecord, entry: BoxRecord, index: int) -> list[dic
         "width": 100 * (x1 - x0) / width,
         "height": 100 * (y1 - y0) / height,
         "rotation": 0,
-        "rectanglelabels": [xml_text(record.label)],
+        "rectanglelabels": labels,
     }
+    results = [{"id": f"box{index}", "type": "rectanglelabels", "from_name": "box", **common, "value": box}]
+    if not entry.mask:
+        return results
     strokes = brush(entry.crop(), corner=entry.corners[:2], size=(width, height))
-    mask = {"format": "rle", "rle": strokes, "brushlabels": [xml_text(record.label)]}
-    return [
-        {"id": f"box{index}", "type": "rectanglelabels", "from_name": "box", **common, "value": box},
-        {"id": f"mask{index}", "type": "brushlabels", "from_name": "mask", **common, "value": mask},
-    ]
+    mask = {"format": "rle", "rle": strokes, "brushlabels": labels}
+    return [*results, {"id": f"mask{index}", "type": "brushlabels", "from_name": "mask", **common, "value": mask}]
 
 
 def brush(mask: NDArray[np.bool_], *, corner: tuple[int, int] = (0, 0), size: tuple[int, int] | None = None) -> list[int]:

@@ -6,8 +6,10 @@ all other formats are written from records alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -54,9 +56,12 @@ class BoxRecord(Record, frozen=True, kw_only=True):
 
     Attributes:
         box: ``x0 y0 x1 y1`` in pixels of the upright photo, end exclusive.
-        score: 0 to 1. Where the photo's record has a ``calibration`` it is the chance that the box is right (IoU 0.5), else the
-            mean of the score map over the object, which ranks boxes and says nothing more.
-        mask: its pixels.
+        score: 0 to 1; a box that a person adjusted or drew has none. Where the photo's record has a ``calibration`` it is the
+            chance that the box is right (IoU 0.5), else the mean of the score map over the object, which ranks boxes and says
+            nothing more.
+        mask: its pixels; a box that a person moved or drew has none.
+        label: its class, where a person reviewed the photo; else that of the photo.
+        review: what a person did with it, where one reviewed the photo.
 
     >>> from dips.scoremaps.rle import encode
     >>> mask = MaskRecord(size=(3, 4), counts=encode(np.ones((2, 2), bool), corner=(1, 0), size=(4, 3)))
@@ -66,21 +71,42 @@ class BoxRecord(Record, frozen=True, kw_only=True):
     """
 
     box: tuple[float, float, float, float]
-    score: float
-    mask: MaskRecord
+    score: float | msgspec.UnsetType = msgspec.UNSET
+    mask: MaskRecord | msgspec.UnsetType = msgspec.UNSET
+    label: str | msgspec.UnsetType = msgspec.UNSET
+    review: Literal["accepted", "adjusted", "drawn"] | msgspec.UnsetType = msgspec.UNSET
+
+    def __post_init__(self) -> None:
+        if not self.review and (self.score is msgspec.UNSET or self.mask is msgspec.UNSET):
+            raise ValueError("a box that no person made has no score or no mask")
 
     @property
     def corners(self) -> tuple[int, int, int, int]:
-        """The box in whole pixels, ``x0 y0 x1 y1``, end exclusive."""
-        x0, y0, x1, y1 = (round(value) for value in self.box)
-        return x0, y0, x1, y1
+        """The box in whole pixels, ``x0 y0 x1 y1``, end exclusive; at least one pixel wide and high."""
+        x0, y0, x1, y1 = self.box
+        left, right = _whole(x0, x1)
+        top, bottom = _whole(y0, y1)
+        return left, top, right, bottom
+
+    @property
+    def certainty(self) -> float:
+        """The score, and 1 where a person made the box."""
+        return 1.0 if self.score is msgspec.UNSET else self.score
+
+    def notes(self) -> dict[str, Any]:
+        """Return ``score`` and ``review``, as far as the box has them."""
+        notes = {"score": self.score, "review": self.review}
+        return {name: value for name, value in notes.items() if value is not msgspec.UNSET}
 
     def crop(self) -> NDArray[np.bool_]:
-        """Return the object's pixels inside its box, ``(y1 - y0, x1 - x0) bool``.
+        """Return the object's pixels inside its box, ``(y1 - y0, x1 - x0) bool``; all of them where it has no mask.
 
         Raises:
             DataError: the run lengths are damaged.
         """
+        if self.mask is msgspec.UNSET:
+            x0, y0, x1, y1 = self.corners
+            return np.ones((y1 - y0, x1 - x0), bool)
         return decode(self.mask.counts, self.mask.size[::-1], box=self.corners)
 
 
@@ -92,10 +118,12 @@ class PredictionRecord(Record, frozen=True, kw_only=True):
         name: its path below the folder that was predicted, with suffix and forward slashes.
         folder: that folder's own name, without those around it.
         width, height: in pixels, EXIF rotation applied.
-        label, label_score: the predicted class and its probability.
+        label, label_score: the predicted class and its probability; where a person reviewed the photo, a class of its boxes,
+            and without boxes the class without object, if there is one.
         class_scores: probability of every class, in label order.
         background: the class without object, if there is one.
-        boxes: the objects, best first.
+        priority: how much a review of the photo is likely to teach, 0 to 1; predictions of earlier versions do not have it.
+        boxes: the objects, best first; of a reviewed photo in the order in which the person has them.
         threshold: fraction of the map's maximum above which a pixel is foreground.
         min_area: smallest area of a box as a fraction of the photo.
         min_score: lowest score of a box.
@@ -106,6 +134,7 @@ class PredictionRecord(Record, frozen=True, kw_only=True):
         camera: where the photo was taken, when and in which direction; only photos that say something about it have it.
         calibration: what made chances of the scores, with the thresholds that are worth a try; only models that were calibrated
             have it.
+        reviewed: whether a person reviewed the photo: then it has no other objects than these boxes.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -118,6 +147,7 @@ class PredictionRecord(Record, frozen=True, kw_only=True):
     label_score: float
     class_scores: dict[str, float]
     background: str | None
+    priority: float | msgspec.UnsetType = msgspec.UNSET
     boxes: tuple[BoxRecord, ...]
     threshold: float
     min_area: float
@@ -128,14 +158,7 @@ class PredictionRecord(Record, frozen=True, kw_only=True):
     scale: tuple[float, float] | msgspec.UnsetType = msgspec.UNSET
     camera: Camera | msgspec.UnsetType = msgspec.UNSET
     calibration: Calibration | msgspec.UnsetType = msgspec.UNSET
-
-    @property
-    def state(self) -> str:
-        """``found``, ``nothing found``, or ``not looked at``: the predicted class has no object, so that none is looked for.
-
-        A photo that could not be read is ``failed``, and has no record.
-        """
-        return "found" if self.boxes else "not looked at" if self.label == self.background else "nothing found"
+    reviewed: bool | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.height < 1 or self.width * self.height > _MAX_PIXELS:
@@ -145,15 +168,37 @@ class PredictionRecord(Record, frozen=True, kw_only=True):
         if self.scale and not self.scale[0] < self.scale[1]:
             raise ValueError("black must lie below white")
         shares = (self.label_score, *self.class_scores.values(), self.threshold, self.min_area, self.min_score)
-        if not all(0 <= share <= 1 for share in (*shares, *(entry.score for entry in self.boxes))):
-            raise ValueError("a score, threshold or area is not between 0 and 1")
+        shares += () if self.priority is msgspec.UNSET else (self.priority,)
+        if not all(0 <= share <= 1 for share in (*shares, *(entry.certainty for entry in self.boxes))):
+            raise ValueError("a score, threshold, area or priority is not between 0 and 1")
         if self.max_boxes < 1:
             raise ValueError("max_boxes is below 1")
         for x0, y0, x1, y1 in (entry.box for entry in self.boxes):
             if not (0 <= x0 < x1 <= self.width and 0 <= y0 < y1 <= self.height):
                 raise ValueError("a box is not inside the photo")
-        if any(entry.mask.size != (self.height, self.width) for entry in self.boxes):
+        if any(entry.mask and entry.mask.size != (self.height, self.width) for entry in self.boxes):
             raise ValueError("a mask is not as large as the photo")
+        if any(entry.label and entry.label not in self.object_classes for entry in self.boxes):
+            raise ValueError("the class of a box is not among those with an object")
+
+    @property
+    def state(self) -> str:
+        """``found``, ``nothing found``, or ``not looked at``: the predicted class has no object, so that none is looked for.
+
+        At a reviewed photo a person looked. A photo that could not be read is ``failed``, and has no record.
+        """
+        if self.boxes:
+            return "found"
+        return "not looked at" if self.label == self.background and not self.reviewed else "nothing found"
+
+    @property
+    def object_classes(self) -> list[str]:
+        """Classes that a box can have, in label order."""
+        return [name for name in self.class_scores if name != self.background]
+
+    def label_of(self, entry: BoxRecord) -> str:
+        """Return the class of one of the boxes."""
+        return self.label if entry.label is msgspec.UNSET else entry.label
 
 
 class SkippedRecord(Record, frozen=True, kw_only=True):
@@ -182,3 +227,9 @@ def read_prediction(file: Path) -> PredictionRecord:
 def skipped_records(problems: Iterable[Problem]) -> tuple[SkippedRecord, ...]:
     """Return photos that were left out as they stand in JSON."""
     return tuple(SkippedRecord(path=as_text(p.path.as_posix()), reason=as_text(p.message)) for p in problems)
+
+
+def _whole(start: float, end: float) -> tuple[int, int]:
+    """Return the pixels from ``start`` to ``end``; the one that both lie in, where that is less than half a pixel."""
+    first, last = math.floor(start + 0.5), math.floor(end + 0.5)  # round() takes halves to the even number
+    return (first, last) if first < last else (int(start), int(start) + 1)

@@ -19,7 +19,8 @@ def voc_writer(folder: Path) -> Iterator[Add]:
     """Write ``voc/NAME.xml``.
 
     ``folder`` is the photo's below the one that was predicted; where it lies in that one itself, that one's name.
-    ``score`` is an element of ours that readers of VOC ignore. ``truncated``: the box touches the photo's border.
+    ``score`` is an element of ours that readers of VOC ignore. ``truncated``: the box touches the photo's border. A photo that
+    a person reviewed is ``verified="yes"``, as labelImg says it.
 
     Raises:
         RunError: a file cannot be written.
@@ -36,17 +37,19 @@ def voc_writer(folder: Path) -> Iterator[Add]:
 
 def _annotation(record: PredictionRecord) -> ElementTree.Element:
     name, width, height = PurePosixPath(record.name), record.width, record.height
-    top = ElementTree.Element("annotation")
+    top = ElementTree.Element("annotation", {"verified": "yes"} if record.reviewed else {})
     inside = record.folder if len(name.parts) == 1 else name.parent.as_posix()
     _add(top, folder=inside, filename=name.name)
-    _add(ElementTree.SubElement(top, "source"), database="DiPS, predicted")
+    _add(ElementTree.SubElement(top, "source"), database="DiPS, reviewed" if record.reviewed else "DiPS, predicted")
     _add(ElementTree.SubElement(top, "size"), width=width, height=height, depth=3)
     _add(top, segmented=0)
     for entry in record.boxes:
         x0, y0, x1, y1 = entry.corners
         is_cut = x0 == 0 or y0 == 0 or x1 == width or y1 == height
         element = ElementTree.SubElement(top, "object")
-        _add(element, name=record.label, pose="Unspecified", truncated=int(is_cut), difficult=0, score=entry.score)
+        _add(element, name=record.label_of(entry), pose="Unspecified", truncated=int(is_cut), difficult=0)
+        if "score" in (notes := entry.notes()):
+            _add(element, score=notes["score"])
         _add(ElementTree.SubElement(element, "bndbox"), xmin=x0 + 1, ymin=y0 + 1, xmax=x1, ymax=y1)
     return top
 

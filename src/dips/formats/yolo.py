@@ -52,7 +52,7 @@ def _label_files(folder: Path, numbers: Numbers) -> Iterator[Add]:
         with atomic_file(folder / "labels" / f"{stem}.txt") as file:
             for entry in record.boxes:
                 values = " ".join(f"{value:.8f}" for value in numbers(record, entry))
-                file.write(f"{classes.objects.index(record.label)} {values}\n")
+                file.write(f"{classes.objects.index(record.label_of(entry))} {values}\n")
 
     yield add
     with atomic_file(folder / "data.yaml") as file:

@@ -21,7 +21,7 @@ from dips.harvest.grids import interpolation
 from dips.models.linear_map import LinearMap
 from dips.types import FloatArray
 
-__all__ = ["Standard", "correct"]
+__all__ = ["Standard", "correct", "known_classes"]
 
 GRID = 64
 """Cells per side of the grid on which boxes are drawn."""
@@ -63,6 +63,15 @@ def correct(
     return _Correction(linear, blocks, labels, boxes, standard).run()
 
 
+def known_classes(labels: Sequence[int], outputs: int) -> Tensor:
+    """Return the probabilities ``(N, outputs)`` of object classes that are known; all the same where no object is (-1)."""
+    priors = torch.full((len(labels), outputs), 1 / outputs)
+    for row, label in enumerate(labels):
+        if label >= 0:
+            priors[row] = F.one_hot(torch.tensor(label), outputs).float()
+    return priors
+
+
 class _Correction:
     """One correction; ``N`` photos, ``g`` the side of the finest block's grid."""
 
@@ -88,7 +97,7 @@ class _Correction:
         with torch.no_grad():
             self.first = torch.cat(
                 [
-                    linear([part.float() for part in parts], self._priors(labels[start:stop]))
+                    linear([part.float() for part in parts], known_classes(labels[start:stop], len(linear.bias)))
                     for start, stop, parts in self._chunks()
                 ]
             )
@@ -127,15 +136,6 @@ class _Correction:
         for start in range(0, count, _CHUNK):
             stop = min(start + _CHUNK, count)
             yield start, stop, [block[start:stop] for block in self.blocks]
-
-    def _priors(self, labels: Sequence[int]) -> Tensor:
-        """Return what is known of the class of photos: all of it, or nothing where no object is."""
-        outputs = len(self.linear.bias)
-        priors = torch.full((len(labels), outputs), 1 / outputs)
-        for row, label in enumerate(labels):
-            if label >= 0:
-                priors[row] = F.one_hot(torch.tensor(label), outputs).float()
-        return priors
 
     def _shift(self, parts: Sequence[Tensor], direction: Tensor) -> Tensor:
         """Return ``x . v`` ``(B, g, g)`` of photos' blocks."""

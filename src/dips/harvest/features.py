@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import safetensors
 import safetensors.torch
@@ -21,6 +22,7 @@ from torch import Tensor
 from dips.config import HarvestConfig
 from dips.data.depth import Depth
 from dips.errors import DataError, StoreError
+from dips.evaluate.gain import ReviewGain
 from dips.harvest.grids import joint_grids
 from dips.harvest.linear import PhotoFeatures, fit_linear_maps
 from dips.harvest.squares import SquareReader
@@ -30,6 +32,7 @@ from dips.models.inputs import to_tensor
 from dips.models.linear_map import LinearMaps
 from dips.models.weights.resolve import Weights
 from dips.system.console import counted, log
+from dips.system.records import to_json
 from dips.types import FloatArray
 
 __all__ = ["choose_photos", "linear_maps", "pooled_features", "pooled_shelf"]
@@ -98,8 +101,8 @@ def linear_maps(
     store: Store,
     shelf: Shelf | None,
     device: torch.device,
-) -> LinearMaps:
-    """Return the linear maps of a data set; the store holds them from then on.
+) -> tuple[LinearMaps, ReviewGain | None]:
+    """Return the linear maps of a data set, and what reviewed photos bring; the store holds them from then on.
 
     Args:
         reader: reads the photos.
@@ -126,11 +129,11 @@ def linear_maps(
     frozen, kept = load(), store.shelf("features", {"version": 1, **names})
     _look(frozen.to(device).eval(), reader, chosen, kept, shelf, batch=config.batch, device=device)
     features = _collect(kept, chosen, labels, boxes, frozen.key_sides)
-    maps = fit_linear_maps(features, classes, config)
+    maps, gain = fit_linear_maps(features, classes, config)
     state = {name: value.contiguous() for name, value in maps.state_dict().items()}
-    shape = {"stages": str(maps.stages)}
-    store.write(file, safetensors.torch.save(state, shape))
-    return maps
+    notes = {"stages": str(maps.stages), "review": "" if gain is None else to_json(gain)}
+    store.write(file, safetensors.torch.save(state, notes))
+    return maps, gain
 
 
 @torch.inference_mode()
@@ -206,20 +209,21 @@ def _mean_attention(features: Iterable[Any]) -> Tensor:
     return torch.as_tensor(first.attention.mean(1)).float().cpu()
 
 
-def _read(file: Path) -> LinearMaps:
-    """Read stored maps.
+def _read(file: Path) -> tuple[LinearMaps, ReviewGain | None]:
+    """Read stored maps, and what reviewed photos brought to them.
 
     Raises:
         StoreError: they are damaged.
     """
     try:
         with safetensors.safe_open(file, "pt") as stored:
-            shape = stored.metadata()
+            notes = stored.metadata()
             state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118  # no mapping
         count = sum(name.startswith("accurate.weight") for name in state)
         channels = [state[f"accurate.weight_{i}"].shape[1] for i in range(count)]
-        maps = LinearMaps(channels, stages=int(shape["stages"]), outputs=len(state["fast.bias"]))
+        maps = LinearMaps(channels, stages=int(notes["stages"]), outputs=len(state["fast.bias"]))
         maps.load_state_dict(state)
+        gain = msgspec.json.decode(notes["review"], type=ReviewGain) if notes["review"] else None
     except (OSError, LookupError, RuntimeError, TypeError, ValueError, safetensors.SafetensorError) as error:
         raise StoreError(f"{file} is damaged ({error}); remove its folder, and it will be rebuilt") from error
-    return maps
+    return maps, gain

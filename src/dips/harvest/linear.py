@@ -22,7 +22,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dips.config import HarvestConfig
+from dips.evaluate.gain import ReviewGain
 from dips.harvest.correct import Standard, correct
+from dips.harvest.gain import review_gain
 from dips.harvest.grids import interpolation, resampled
 from dips.models.linear_map import LinearMap, LinearMaps
 from dips.types import FloatArray
@@ -37,7 +39,8 @@ _MIN_PENALTY = 1e-6  # a ridge of 0 would leave no solution where features are n
 _SHRINKAGE = 60.0  # photos: with so many of its own, a class counts as much as the mean of all classes
 _SPREAD = 4.0  # standard deviation of the logits of the finished maps
 _MAX_TRUST, _CERTAIN = 0.8, 10.0  # weight of a background class's photos; reached by half with so many of them
-_LEVEL, _LEVEL_WITH_BACKGROUND = 0.75, 0.5  # of the way from the background's mean logit to the object's (docs/results.md)
+_LEVEL, _LEVEL_WITH_BACKGROUND = 0.75, 0.5  # of the way from the background's mean logit to the object's: without photos of a
+# background class, and where every second photo is one (docs/results.md)
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,8 @@ class PhotoFeatures:
         return len(self.blocks) - len(self.key_sides)
 
 
-def fit_linear_maps(features: PhotoFeatures, classes: int, config: HarvestConfig) -> LinearMaps:
-    """Fit both maps.
+def fit_linear_maps(features: PhotoFeatures, classes: int, config: HarvestConfig) -> tuple[LinearMaps, ReviewGain | None]:
+    """Return both maps, and what reviewed photos bring, if there are enough.
 
     Args:
         features: of photos of which at least one shows an object.
@@ -76,7 +79,7 @@ def fit_linear_maps(features: PhotoFeatures, classes: int, config: HarvestConfig
     Example:
         >>> blocks = (torch.rand(6, 4, 8, 8).half(), torch.rand(6, 3, 4, 4).half())
         >>> features = PhotoFeatures(blocks, (56,), torch.rand(6, 4, 4), np.array([0, 0, 1, 1, -1, -1]))
-        >>> maps = fit_linear_maps(features, 2, HarvestConfig())
+        >>> maps, _ = fit_linear_maps(features, 2, HarvestConfig())
         >>> maps.accurate.channels, maps.fast.channels
         ((4, 3), (4,))
     """
@@ -110,8 +113,8 @@ class _Fit:
             used[self.stage_channels :] = False
         self.used = used
 
-    def run(self) -> LinearMaps:
-        """Run the rounds, then make both maps of the last."""
+    def run(self) -> tuple[LinearMaps, ReviewGain | None]:
+        """Run the rounds, then make both maps of the last, and correct them by reviewed photos."""
         attention = F.interpolate(self.features.attention[:, None].float(), (self.grid, self.grid), mode="bilinear")
         maps = attention.flatten(1).numpy()
         for turn in range(self.config.refine_rounds):
@@ -132,16 +135,17 @@ class _Fit:
         for module, (directions, offsets, level) in ((maps_of_both.accurate, accurate), (maps_of_both.fast, fast)):
             self._fill(module, directions, offsets)
             module.level.fill_(level)
-            self._correct(module)
-        return maps_of_both
+        gain = review_gain(maps_of_both.fast, *self._review(maps_of_both.fast))
+        for module in (maps_of_both.accurate, maps_of_both.fast):
+            correct(module, *self._review(module))
+        return maps_of_both, gain
 
-    def _correct(self, module: LinearMap) -> None:
-        """Correct a finished map by the boxes of reviewed photos."""
+    def _review(self, module: LinearMap) -> tuple[list[Tensor], list[int], list[FloatArray], Standard]:
+        """Return features, labels and boxes of the reviewed photos, as a finished map is corrected by them."""
         rows, count = sorted(self.features.boxes), sum(module.channels)
         blocks = [block[rows] for block in self.features.blocks[: len(module.channels)]]
         boxes = [self.features.boxes[row] for row in rows]
-        standard = Standard(self.mean[:count], self.deviation[:count])
-        correct(module, blocks, self.features.labels[rows].tolist(), boxes, standard)
+        return blocks, self.features.labels[rows].tolist(), boxes, Standard(self.mean[:count], self.deviation[:count])
 
     def _balance(self) -> Tensor:
         """Return a factor per channel ``(D,)``, with which CNN and keys weigh the same, however many channels each has."""
@@ -249,11 +253,13 @@ class _Fit:
     def _scaled(self, weights: Tensor, biases: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor, float]:
         """Bring logits to the spread of finished maps; return directions, biases and the level of the object's border."""
         maps = torch.from_numpy(self._maps(weights.mean(0), biases.mean()))
-        spread = max(float(maps.std()), abs(float(maps.mean())) / 4, 1e-6)  # a map that only rounding moves stays one
+        # with features that are all the same, rounding alone moves the map; its mean is then many times its deviation
+        spread = max(float(maps.std()), abs(float(maps.mean())) / 4, 1e-6)
         scale = _SPREAD / spread
         high = _masked_mean(maps, foreground, torch.from_numpy(self.shown))
-        low = sum(weight * _masked_mean(maps, masks, rows) for weight, rows, masks in self._background(foreground))
-        fraction = _LEVEL + self.trust * (_LEVEL_WITH_BACKGROUND - _LEVEL)
+        low = _masked_mean(maps, 1 - foreground, torch.from_numpy(self.shown))
+        share = min(0.5, len(self.blank) / len(self.features.labels))
+        fraction = _LEVEL + 2 * share * (_LEVEL_WITH_BACKGROUND - _LEVEL)
         return weights * scale, biases * scale, scale * (low + fraction * (high - low))
 
     def _fill(self, module: LinearMap, weights: Tensor, biases: Tensor) -> None:

@@ -192,7 +192,7 @@ def _draw_key_row(draw: ImageDraw.ImageDraw, names: Sequence[str], left: float, 
     small = Pen(line=max(1, pen.font // 8), font=pen.font, pad=pen.pad)
     for name in names:
         frame = (left, round(middle - pen.font * 0.4), left + swatch - 1, round(middle + pen.font * 0.4))
-        if name == "predicted":
+        if name in ("predicted", "reviewed"):
             draw.rectangle(frame, outline=PREDICTED, width=small.line)
         elif name == "true":
             dashed_box(draw, frame, small)

@@ -25,28 +25,29 @@ def overlay(
     photo: Picture,
     *,
     boxes: FloatArray,
-    scores: FloatArray,
-    label: str,
-    label_score: float,
+    tags: Sequence[str],
+    caption: str,
     score_map: FloatArray,
     mask: NDArray[np.bool_],
     true_boxes: ArrayLike | None = None,
     heat: bool = False,
     legend: bool = True,
+    reviewed: bool = False,
 ) -> Picture:
     """Draw everything that was predicted on a photo.
 
     Args:
         photo: ``(H, W, 3) uint8`` RGB.
         boxes: ``(N, 4)`` ``x0 y0 x1 y1`` in the photo's pixels, end exclusive, best first.
-        scores: ``(N,)``, written at the boxes.
-        label: class of the boxes; written with ``label_score`` in the corner where there are none.
+        tags: what is written at each of the boxes: class and score.
+        caption: what is written in the corner where there are no boxes: class and its probability.
         score_map: ``(h, w)`` in [0, 1], of any size; it covers the whole photo.
         mask: ``(H, W)``, all objects together; its outline is drawn.
         true_boxes: ground truth, ``(K, 4)`` as ``boxes``, drawn dashed; None where it is unknown.
         heat: blend the score map over the photo, more opaque for higher scores; it hides much of the object.
         legend: explain all that is drawn, in the corner where the score is lowest; left out where a word is wider than the
             photo, or all of it higher than a quarter.
+        reviewed: whether the boxes are those of a person.
 
     Returns:
         ``(H, W, 3) uint8``; the photo itself is unchanged.
@@ -62,13 +63,17 @@ def overlay(
         drawing.dashed_box(draw, inside(box, width, height), pen)
     for box in boxes[::-1]:  # the best one on top
         drawing.solid_box(draw, inside(box, width, height), pen)
-    tags = [f"{label} {score:.2f}" for score in scores]
     taken = _box_tags(draw, boxes, tags, (width, height), pen)
     if not tags:
-        words = drawing.short_text(draw, f"{label} {label_score:.2f}", pen.font, width - 4 * pen.pad)
+        words = drawing.short_text(draw, caption, pen.font, width - 4 * pen.pad)
         taken.append(drawing.tag(draw, words, 0, 0, pen, DARK, OUTLINE))
     if legend:
-        is_drawn = {"predicted": bool(tags), "true": len(ground_truth) > 0, "score": heat, "mask": bool(mask.any())}
+        is_drawn = {
+            "reviewed" if reviewed else "predicted": bool(tags),
+            "true": len(ground_truth) > 0,
+            "score": heat,
+            "mask": bool(mask.any()),
+        }
         names = [name for name, drawn in is_drawn.items() if drawn]
         _legend(draw, names, (width, height), score_map, np.concatenate([boxes, ground_truth]), taken, pen)
     return np.array(picture, dtype=np.uint8)

@@ -17,15 +17,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from dips import formats
 from dips.data.images import read_scaled
-from dips.errors import ConfigError, ImageError, RunError
+from dips.errors import ConfigError, DataError, ImageError, RunError
 from dips.formats.records import PredictionRecord, SkippedRecords, read_prediction, skipped_records
 from dips.predict.naming import name_photos, stems_of, texts_of
 from dips.predict.prediction import MAX_OVERLAY_SIDE, Prediction
@@ -37,23 +38,32 @@ from dips.system.records import write_json
 from dips.system.suggestions import closest
 from dips.types import Problem
 
-__all__ = ["FORMATS", "PredictionFolder", "parse_formats"]
+__all__ = ["FORMATS", "REVIEWS", "PredictionFolder", "parse_formats"]
 
 FORMATS = ("json", "overlays", "heatmaps", "masks", *(name for name in formats.FORMATS if name != "json"))
+REVIEWS = dict.fromkeys(("review.jsonl", "reviewed.coco.json"), "a review by 'dips view'")
+"""What a person made of the predictions, by the name of its file in the folder."""
+
+_READERS = {
+    **dict.fromkeys(("cvat", "roboflow"), "coco or voc"),
+    **dict.fromkeys(("detectron2", "detectron", "mmdetection", "fiftyone", "supervisely"), "coco"),
+    **dict.fromkeys(("ultralytics", "darknet"), "yolo"),
+    "labelimg": "voc or yolo",
+    **dict.fromkeys(("pascal", "pascalvoc", "xml"), "voc"),
+    **dict.fromkeys(("qgis", "arcgis"), "geojson"),
+    **dict.fromkeys(("excel", "xlsx"), "csv"),
+}
+"""Tools, and the formats here that they read."""
 _LABELS = {
     "model": "another model",
     "file": "another exported file",
     "settings": "other settings",
     "formats": "another --format",
     "photos": "other photos",
+    "review": "another review",
 }
 _FILES = (
-    "predictions.json",
-    "skipped.json",
-    "coco.json",
-    "boxes.csv",
-    "labelstudio.json",
-    "labelstudio.xml",
+    *("predictions.json", "skipped.json", "coco.json", "boxes.csv", "labelstudio.json", "labelstudio.xml"),
     "camera-points.geojson",
 )
 _SUFFIXES = {"json": ".json", "overlays": ".jpg", "heatmaps": ".jpg", "maps": ".png", "masks": ".png"}
@@ -70,9 +80,9 @@ def parse_formats(text: str) -> tuple[str, ...]:
     """
     names = {part.strip().lower() for part in text.split(",")} - {""}
     for name in sorted(names - set(FORMATS)):
-        raise ConfigError(
-            f"--format: '{name}' is unknown{closest(name, FORMATS)}; there are {', '.join(FORMATS)}, separated by commas"
-        )
+        reads = _READERS.get(re.sub(r"[^a-z0-9]", "", name))
+        hint = f" (write {reads})" if reads else closest(name, FORMATS)
+        raise ConfigError(f"--format: '{name}' is unknown{hint}; there are {', '.join(FORMATS)}, separated by commas")
     return tuple(name for name in FORMATS if name in names or name == "json")
 
 
@@ -92,6 +102,7 @@ class PredictionFolder:
         formats: of :data:`FORMATS`.
         beside: photos with a relative path are looked for from the current folder, and from those that hold this one; None
             where the user gave the paths.
+        photos_dir: where the photos lie now, if a person said so.
         left_out: what else lay beside the photos.
         skipped: photos that could not be read, or not be drawn on.
     """
@@ -102,6 +113,7 @@ class PredictionFolder:
     stems: Mapping[Path, str]
     formats: tuple[str, ...]
     beside: Path | None
+    photos_dir: Path | None = None
     left_out: Sequence[Problem] = ()
     skipped: list[Problem] = field(default_factory=list)
 
@@ -118,29 +130,42 @@ class PredictionFolder:
         """
         names, folder, left_out = name_photos(images, leave_out=out)
         claim = _claim(out, map(os.path.abspath, names), formats, made_with)
-        return PredictionFolder(claim, texts_of(names), folder, stems_of(names), formats, None, left_out)
+        return PredictionFolder(claim, texts_of(names), folder, stems_of(names), formats, None, left_out=left_out)
 
     @staticmethod
-    def from_finished(source: Path, out: Path, *, formats: tuple[str, ...], made_with: Mapping[str, Any]) -> PredictionFolder:
+    def from_finished(
+        source: Path,
+        out: Path,
+        *,
+        formats: tuple[str, ...],
+        made_with: Mapping[str, Any],
+        photos_dir: Path | None = None,
+        only: Container[str] | None = None,
+    ) -> PredictionFolder:
         """Plan a folder for the photos of a finished one, from what that one holds; writes nothing.
 
         Args:
             source: a folder that was filled.
             made_with: settings, as JSON.
+            photos_dir: where the photos lie now, see :func:`dips.predict.results.moved`.
+            only: names of the photos that are wanted; None for all.
 
         Raises:
-            RunError: ``source`` is not such a folder, is unfinished or damaged, or ``out`` exists as for :meth:`plan`.
+            RunError: ``source`` is not such a folder, is unfinished or damaged, its photos are not in ``photos_dir``, or
+                ``out`` exists as for :meth:`plan`.
         """
         names: dict[Path, str] = {}
         stems: dict[Path, str] = {}
         folder = model = ""
-        for file, record in read_records(source):
+        for file, record in read_records(source, photos_dir):
+            if only is not None and record.name not in only:
+                continue
             path = Path(record.path)
             names[path] = record.name
             stems[path] = file.relative_to(source / "json").as_posix().removesuffix(".json")
             folder, model = record.folder, record.model
         claim = _claim(out, map(str, names), formats, {**made_with, "model": model})
-        return PredictionFolder(claim, names, folder, stems, formats, source)
+        return PredictionFolder(claim, names, folder, stems, formats, source, photos_dir)
 
     def require_other(self, option: str, file: Path) -> None:
         """Check that the file of an option is none of those that are going to be in the folder; other names are free there.
@@ -208,7 +233,7 @@ class PredictionFolder:
         kinds = [kind for kind in ("overlays", "heatmaps") if kind in self.formats]
         if not kinds:
             return
-        path = prediction.path if self.beside is None else locate(prediction.path, self.beside)
+        path = prediction.path if self.beside is None else locate(prediction.path, self.beside, self.photos_dir)
         pixels = read_scaled(path, prediction.scale, max_side=MAX_OVERLAY_SIDE)
         for kind in kinds:
             data = prediction.overlay_jpeg(pixels, heat=kind == "heatmaps")
@@ -219,8 +244,11 @@ class PredictionFolder:
         """Write the files that are about all photos, and return what was found; the folder is complete then.
 
         Raises:
+            DataError: none of the photos could be read; no folder is left.
             RunError: a file cannot be written, or the record of a photo is damaged.
         """
+        if self.skipped and not any(self._file("json", path).is_file() for path in self.names):
+            self._give_up()
         found = Found()
         with ExitStack() as files:
             failed = {
@@ -234,9 +262,10 @@ class PredictionFolder:
                 found.add(
                     record.label,
                     record.background,
-                    [box.score for box in record.boxes],
+                    [box.certainty for box in record.boxes],
                     record.name,
-                    record.calibration or None,
+                    reviewed=bool(record.reviewed),
+                    calibration=record.calibration or None,
                 )
                 for add in writers:
                     add(record, stem)
@@ -245,6 +274,16 @@ class PredictionFolder:
             write_json(self.out / "skipped.json", skipped, indent=1)
         self.claim.path.unlink()
         return found
+
+    def _give_up(self) -> NoReturn:
+        """Remove the folder, which would be in the way of the next try; a file of another option in it keeps it."""
+        if list(self.out.iterdir()) == [self.claim.path]:
+            self.claim.path.unlink()
+            self.out.rmdir()
+        first, count = self.skipped[0], len(self.skipped)
+        which = "the only photo" if count == 1 else f"any of the {count} photos; the first"
+        reason = first.message if str(first.path) in first.message else f"{first.path} {first.message}"
+        raise DataError(f"nothing is predicted, as DiPS cannot read {which}: {reason}")
 
     def _records(self) -> Iterator[tuple[PredictionRecord, str]]:
         """Read the photos that are done, one at a time, each with its stem."""
@@ -270,9 +309,11 @@ def _claim(out: Path, photos: Iterable[str], formats: tuple[str, ...], made_with
         folder=out,
         mark=MARK,
         identity={**made_with, "formats": list(formats), "photos": listed.hexdigest()},
+        precious=REVIEWS,
         holds="an interrupted prediction",
         labels=_LABELS,
-        remedy="repeat the same command to continue it, choose another --out or remove it",
+        remedy="choose another --out or remove it; only the same command continues it"
+        + (", as long as nothing more is reviewed" if "review" in made_with else ""),
     )
     claim.check()
     return claim

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dips.scoremaps.calibration import Calibration
 from dips.system.console import counted
@@ -19,11 +20,12 @@ __all__ = ["LEAST_PHOTOS", "LowScores"]
 LEAST_PHOTOS = 10
 """Among fewer photos with a box nothing is said of their scores."""
 
-# Chosen on 70 birds with 30 tiles of power lines among them, of which 27 lie below the limit and no bird does, and on 156
-# tiles of insulators alone, of which none does. A gap of 0.1 finds 29 of the 30, but also 9 tiles, 8 of them with a right box.
+# Chosen so that photos of something else among those of the model's kind lie below, and those of its kind, alone, do not.
+# A limit for each predicted class finds fewer: photos of something else are spread over the classes, or are most of one.
 _GAP, _SPREADS = 0.2, 8
 _LEVELS = 1000  # scores are counted to this precision
 _NAMED = 3
+_MOST = 0.75  # of the photos of a class
 
 
 class LowScores:
@@ -43,11 +45,12 @@ class LowScores:
         self._photos = np.zeros(_LEVELS + 1, np.int64)  # by their best score
         self._boxes = np.zeros(_LEVELS + 1, np.int64)  # by their own score
         self._boxes_of = np.zeros(_LEVELS + 1, np.int64)  # by the best score of their photo
+        self._classes: dict[str, NDArray[np.int64]] = {}  # as _photos, by the predicted class
         self._lowest: list[tuple[float, str]] = []
         self._calibration: Calibration | None = None
 
-    def add(self, scores: Sequence[float], name: str = "", calibration: Calibration | None = None) -> None:
-        """Count a photo with the scores of its boxes, in [0, 1]; one without boxes counts for nothing.
+    def add(self, scores: Sequence[float], name: str = "", *, label: str = "", calibration: Calibration | None = None) -> None:
+        """Count a photo with its boxes' scores, in [0, 1], and its predicted class; one without boxes counts for nothing.
 
         Chances, which crowd near 1, are compared by the means of the score map that the ``calibration`` made them of.
         """
@@ -57,6 +60,7 @@ class LowScores:
         scores = scores if calibration is None else [calibration.mean(score) for score in scores]
         best = max(scores)
         self._photos[_level(best)] += 1
+        self._classes.setdefault(label, np.zeros(_LEVELS + 1, np.int64))[_level(best)] += 1
         self._boxes_of[_level(best)] += len(scores)
         for score in scores:
             self._boxes[_level(score)] += 1
@@ -76,6 +80,23 @@ class LowScores:
         middle, upper = self._quantile(0.5), self._quantile(0.75)  # what lies far below moves these the least
         limit = round(middle - max(_GAP, _SPREADS * (upper - middle)), 2)
         return limit if limit > 0 and self._photos[: _level(limit)].any() else None
+
+    def classes(self) -> str:
+        """Return in words which classes have most of their photos below the limit; empty where none of ten or more photos has.
+
+        It may be that such a class scores lower than the others, or that photos of something else are predicted as that class.
+        """
+        below = _level(self._limit() or 0.0)
+        counts = {label: (int(photos[:below].sum()), int(photos.sum())) for label, photos in self._classes.items()}
+        low = [(label, *count) for label, count in counts.items() if count[1] >= LEAST_PHOTOS and count[0] >= _MOST * count[1]]
+        if not low:
+            return ""
+        shares = ", ".join(f"{few} of {of} of class {label}" for label, few, of in sorted(low))
+        one = len(low) == 1
+        return (
+            f"among them {shares}; perhaps {'that class scores' if one else 'those classes score'} lower as a whole, and the "
+            f"limit would leave {'it' if one else 'them'} out"
+        )
 
     def remark(self, noun: str = "photo") -> str:
         """Return a line that names photos below the limit, and what leaves their boxes out; empty where there are none.
@@ -97,6 +118,7 @@ class LowScores:
             f"{self._shown(self._quantile(0.5)):.2f}): {names}. Look at them first; where they show no "
             f"object, --min-score {shown} leaves out their {counted(own, 'box')}"
             + (f", and {counted(others, 'box')} of other {noun}s" if others else "")
+            + (f" ({classes})" if (classes := self.classes()) else "")
         )
 
     def _shown(self, mean: float) -> float:

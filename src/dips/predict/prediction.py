@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import msgspec
 import numpy as np
 from msgspec import UNSET
 from numpy.typing import ArrayLike, NDArray
@@ -26,6 +27,7 @@ from dips.predict.inputs import Photo, gather_photos
 from dips.predict.naming import stems_of
 from dips.scoremaps.calibration import Calibration, scored_boxes
 from dips.scoremaps.levels import packed, stretched, unpacked
+from dips.scoremaps.priority import instability
 from dips.scoremaps.rle import encode
 from dips.system.files import as_text, atomic_file
 from dips.system.records import write_json
@@ -52,9 +54,10 @@ class Prediction:
         class_scores: probability of every class, ``(C,)``, in the order of ``classes``.
         classes: class names.
         size: width and height of the photo in pixels.
-        boxes: ``(N, 4) float32``, best first, ``x0 y0 x1 y1``, end exclusive; empty for the background class.
-        box_scores: ``(N,) float32``, descending: the chance that the box is right where there is a ``calibration``, else the
-            mean of the score map over the box's component.
+        boxes: ``(N, 4) float32``, ``x0 y0 x1 y1``, end exclusive, best first where nobody reviewed them; empty for the
+            background class.
+        box_scores: ``(N,) float32``, as ``boxes``: the chance that the box is right where there is a ``calibration``, else the
+            mean of the score map over the box's component; 1 where a person made one.
         grid: the score map as the networks gave it, ``(h, w) float32`` in [0, 1]; stretched over the photo it is ``score_map``.
         regions: ``(h, w) uint16``, i + 1 where box i's object is, else 0; as large as the photo, or smaller if it is huge.
         threshold: fraction of the map's maximum above which a pixel is foreground.
@@ -65,6 +68,7 @@ class Prediction:
         scale: which values of the photo were black and white, if it has more than 8 bits.
         camera: where and when the photo was taken, if it says so.
         calibration: of the scores; None where the model has none, as no validation photo had a box.
+        reviewed: what a person made of it, if one reviewed it: then boxes are that person's, perhaps of several classes.
 
     >>> score_map = np.zeros((60, 80), np.float32)
     >>> score_map[10:30, 20:60] = 0.9
@@ -94,6 +98,7 @@ class Prediction:
     scale: Scale | None = None
     camera: Camera | None = None
     calibration: Calibration | None = field(default=None, repr=False)
+    reviewed: PredictionRecord | None = field(default=None, repr=False)
 
     @classmethod
     def from_map(
@@ -150,6 +155,17 @@ class Prediction:
         """``(H, W) bool``, all objects together, computed at each access."""
         return cv2.resize((self.regions > 0).view(np.uint8), self.size, interpolation=cv2.INTER_NEAREST).view(np.bool_)
 
+    @property
+    def priority(self) -> float:
+        """How much a review of the photo is likely to teach, in [0, 1], computed at each access.
+
+        It is the object's :func:`~dips.scoremaps.priority.instability`; for a photo of the background class, which has no
+        object, the probability of the other classes.
+        """
+        if self.label == self.background:
+            return max(0.0, 1 - self.label_score)  # rounding may leave it above 1
+        return instability(self.grid, self.threshold)
+
     def object_mask(self, index: int) -> NDArray[np.bool_]:
         """Return the pixels of object ``index`` inside its own box, ``(y1 - y0, x1 - x0) bool``."""
         x0, y0, x1, y1 = (int(value) for value in self.boxes[index])
@@ -159,7 +175,7 @@ class Prediction:
         return cv2.resize(part.view(np.uint8), (x1 - x0, y1 - y0), interpolation=cv2.INTER_NEAREST).view(np.bool_)
 
     def at(self, size: tuple[int, int]) -> Prediction:
-        """Return the same prediction for the photo resized to ``size`` (width, height)."""
+        """Return the same prediction for the photo resized to ``size`` (width, height), to be drawn; ``reviewed`` stays."""
         scale = np.array([size[0] / self.size[0], size[1] / self.size[1]] * 2, np.float32)
         boxes = np.rint(self.boxes * scale)
         boxes[:, :2] = np.minimum(boxes[:, :2], np.array(size, np.float32) - 1)
@@ -193,8 +209,31 @@ class Prediction:
             if frame != self.size:
                 scale = np.array([self.size[0] / frame[0], self.size[1] / frame[1]] * 2, np.float32)
                 boxes = np.rint(boxes * scale)
-        objects = replace(self, boxes=boxes, box_scores=scores, regions=regions)
+        objects = replace(self, boxes=boxes, box_scores=scores, regions=regions, reviewed=None)
         return replace(objects, threshold=threshold, min_area=min_area, min_score=min_score, max_boxes=max_boxes)
+
+    def with_review(self, record: PredictionRecord) -> Prediction:
+        """Return the prediction with the boxes of a record that a person reviewed.
+
+        The score of a box that a person adjusted or drew is 1. Where boxes overlap, ``regions`` belong to the first of them.
+        """
+        frame = _frame(self.size)
+        regions = np.zeros(frame[::-1], np.uint16)
+        for index in range(len(record.boxes), 0, -1):
+            entry = record.boxes[index - 1]
+            x0, y0, x1, y1 = entry.corners
+            part = regions[_cells(y0, y1, frame[1], self.size[1]), _cells(x0, x1, frame[0], self.size[0])]
+            mask = cv2.resize(entry.crop().view(np.uint8), part.shape[::-1], interpolation=cv2.INTER_NEAREST)
+            part[mask > 0] = index
+        return replace(
+            self,
+            label=record.label,
+            label_score=record.label_score,
+            boxes=np.array([entry.box for entry in record.boxes], np.float32).reshape(-1, 4),
+            box_scores=np.array([entry.certainty for entry in record.boxes], np.float32),
+            regions=regions,
+            reviewed=record,
+        )
 
     def record(
         self, *, path: str | None = None, name: str | None = None, folder: str = "", model: str = ""
@@ -207,6 +246,10 @@ class Prediction:
             folder: the last part of that folder's path.
             model: what tells the model from others.
         """
+        path = as_text(self.path.as_posix()) if path is None else path
+        name = as_text(self.path.name) if name is None else name
+        if self.reviewed is not None:
+            return msgspec.structs.replace(self.reviewed, path=path, name=name, folder=folder, model=model)
         width, height = self.size
         boxes = (
             BoxRecord(
@@ -217,8 +260,8 @@ class Prediction:
             for index, ((x0, y0, x1, y1), score) in enumerate(zip(self.boxes, self.box_scores, strict=True))
         )
         return PredictionRecord(
-            path=as_text(self.path.as_posix()) if path is None else path,
-            name=as_text(self.path.name) if name is None else name,
+            path=path,
+            name=name,
             folder=folder,
             width=width,
             height=height,
@@ -226,6 +269,7 @@ class Prediction:
             label_score=_rounded(self.label_score),
             class_scores={as_text(name): _rounded(score) for name, score in zip(self.classes, self.class_scores, strict=True)},
             background=None if self.background is None else as_text(self.background),
+            priority=_rounded(self.priority, 4),  # never 1e-05: Label Studio sorts it as text
             boxes=tuple(boxes),
             threshold=float(self.threshold),  # not rounded: the same objects are found again
             min_area=float(self.min_area),
@@ -311,18 +355,25 @@ class Prediction:
                 f"{self.path}: the prediction is for a photo of {width}x{height} pixels, this picture is {photo.shape} "
                 f"{photo.dtype}; draw on the RGB photo that was predicted"
             )
+        tags, caption = self._words()
         return overlay(
             photo,
             boxes=self.boxes,
-            scores=self.box_scores,
-            label=self.label,
-            label_score=self.label_score,
+            tags=tags,
+            caption=caption,
             score_map=self.grid,
             mask=self.mask,
             true_boxes=true_boxes,
             heat=heat,
             legend=legend,
+            reviewed=self.reviewed is not None,
         )
+
+    def _words(self) -> tuple[list[str], str]:
+        """Return what is written at the boxes, and in a corner where there are none."""
+        if self.reviewed is None:
+            return [f"{self.label} {score:.2f}" for score in self.box_scores], f"{self.label} {self.label_score:.2f}"
+        return [self.reviewed.label_of(entry) for entry in self.reviewed.boxes], "reviewed: no object"
 
     def overlay_jpeg(self, photo: Path | ByteImage, *, heat: bool = False) -> bytes:
         """Return the overlay on the photo as JPEG, its longer side at most :data:`MAX_OVERLAY_SIDE` pixels.

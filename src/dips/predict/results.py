@@ -6,24 +6,31 @@ In: a folder that :mod:`dips.predict.folder` wrote. Out: records, one at a time,
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final, Literal
+from unicodedata import normalize
+
+import msgspec
 
 from dips.errors import ImageError, RunError
 from dips.formats.records import PredictionRecord, read_prediction
 from dips.predict.low_scores import LowScores
 from dips.predict.prediction import Prediction
 from dips.scoremaps.calibration import Calibration, ungated
-from dips.system.files import is_remote, named_so
+from dips.system.console import counted
+from dips.system.files import as_text, is_remote, named_so
 
-__all__ = ["MARK", "REVIEWED", "Found", "is_finished", "locate", "predict_again", "read_records", "stored_maps"]
+__all__ = ["MARK", "REVIEWED", "Found", "is_finished", "locate", "moved", "predict_again", "read_records", "stored_maps"]
 
 MARK = ".unfinished.json"
 """The file that a folder has until everything is written."""
 
 REVIEWED = "reviewed.coco.json"
 """The file in which ``dips view`` keeps what a person reviewed; ``dips train --reviewed`` trains on it."""
+_FORMS: Final[tuple[Literal["NFC", "NFD"], ...]] = ("NFC", "NFD")
 
 
 @dataclass(slots=True)
@@ -32,9 +39,11 @@ class Found:
 
     Attributes:
         photos, boxes: how many there are.
+        boxed: photos with a box.
         empty: photos of the background class, which have no boxes.
         background: name of this class, where one has it.
         scores: of the boxes.
+        reviewed, reviewed_boxes: photos that a person reviewed, and their boxes; ``empty`` and ``scores`` count none of them.
 
     >>> found = Found()
     >>> found.add("none", "none", [])
@@ -44,9 +53,12 @@ class Found:
 
     photos: int = 0
     boxes: int = 0
+    boxed: int = 0
     empty: int = 0
     background: str = ""
     scores: LowScores = field(default_factory=LowScores)
+    reviewed: int = 0
+    reviewed_boxes: int = 0
 
     def add(
         self,
@@ -54,30 +66,38 @@ class Found:
         background: str | None,
         scores: Sequence[float],
         name: str = "",
+        *,
+        reviewed: bool = False,
         calibration: Calibration | None = None,
     ) -> None:
         """Count a photo with its predicted class, the name of the background class, the scores of its boxes, its name, and what
         the scores were calibrated with."""
         self.photos += 1
         self.boxes += len(scores)
-        self.scores.add(scores, name, calibration)
+        self.boxed += bool(scores)
+        if reviewed:
+            self.reviewed += 1
+            self.reviewed_boxes += len(scores)
+            return
+        self.scores.add(scores, name, label=label, calibration=calibration)
         if label == background:
             self.empty += 1
             self.background = label
 
     def remark(self) -> str:
         """Return a line for whoever wonders why there is no box at all; empty where there are some, or no photos."""
-        if self.boxes or not self.photos:
+        photos = self.photos - self.reviewed
+        if self.boxes or not photos:
             return ""
-        if self.empty < self.photos:
-            shown = self.photos - self.empty
+        if self.empty < photos:
+            shown = photos - self.empty
             verb = "is" if shown == 1 else "are"
             return (
-                f"no photo has a box, though {shown} of {self.photos} {verb} predicted to show something: "
+                f"no photo has a box, though {shown} of {photos} {verb} predicted to show something: "
                 "lower --min-score or --threshold ('dips boxes' needs no second prediction for that)"
             )
         return (
-            f"no photo shows an object: {self.photos} of {self.photos} {'is' if self.photos == 1 else 'are'} predicted as "
+            f"no photo shows an object: {photos} of {photos} {'is' if photos == 1 else 'are'} predicted as "
             f"'{self.background}'. If that is wrong: are the photos like those of the training, and did it have enough of each "
             "class? 'dips check' names those with too few, the run's README.md how often the worst class is right"
         )
@@ -100,11 +120,15 @@ def stored_maps(folder: Path) -> Path | None:
     return folder / "maps"
 
 
-def read_records(folder: Path) -> Iterator[tuple[Path, PredictionRecord]]:
+def read_records(folder: Path, photos_dir: Path | None = None) -> Iterator[tuple[Path, PredictionRecord]]:
     """Read the records of a complete folder, each with its file in ``json/``, in the order of their files.
 
+    Args:
+        photos_dir: where the photos lie now, see :func:`moved`.
+
     Raises:
-        RunError: it is not a prediction, is unfinished or empty, or a record is damaged.
+        RunError: it is not a prediction, is unfinished or empty, a record is damaged, or ``photos_dir`` holds none of the
+            photos.
     """
     top = folder / "json"
     if not top.is_dir():
@@ -113,8 +137,29 @@ def read_records(folder: Path) -> Iterator[tuple[Path, PredictionRecord]]:
     files = sorted(top.rglob("*.json"))
     if not files:
         raise RunError(f"{folder} holds no photos; give the folder of another prediction")
+    is_found = photos_dir is None
     for file in files:
-        yield file, read_prediction(file)
+        record = moved(read_prediction(file), photos_dir)
+        is_found = is_found or _is_there(Path(record.path), folder, photos_dir)
+        yield file, record
+    if not is_found:
+        raise RunError(
+            f"--photos-dir {photos_dir} holds none of the {counted(len(files), 'photo')} of {folder}: {record.path}, for one, "
+            f"does not exist (it was {read_prediction(file).path}); give the folder below which '{record.name}' lies now"
+        )
+
+
+def moved(record: PredictionRecord, photos_dir: Path | None) -> PredictionRecord:
+    """Return the record of a photo that lies in another folder than when it was predicted.
+
+    Args:
+        photos_dir: what the folder that was predicted is now, so that photos have the same names below it; None where they are
+            still where they were.
+    """
+    if photos_dir is None:
+        return record
+    folder = as_text(os.path.basename(os.path.abspath(photos_dir)))
+    return msgspec.structs.replace(record, path=(photos_dir / record.name).as_posix(), folder=folder)
 
 
 def _require_finished(folder: Path) -> None:
@@ -130,21 +175,29 @@ def predict_again(
     min_area: float | None = None,
     min_score: float | None = None,
     max_boxes: int | None = None,
+    photos_dir: Path | None = None,
+    review: Callable[[PredictionRecord], PredictionRecord] | None = None,
 ) -> Iterator[Prediction]:
-    """Find the objects again in the score maps of a folder, photo by photo.
+    """Find the objects again in the score maps of a folder, photo by photo. Those of a reviewed photo stay as they are.
 
     Args:
         folder: a complete prediction.
         stems: paths of the results inside ``json/`` and ``maps/``, without suffix.
         threshold, min_area, min_score, max_boxes: None keeps the value of each photo; where all are None, exactly the same
             objects are found.
+        photos_dir: where the photos lie now, see :func:`moved`.
+        review: returns the record of a photo as a person reviewed it, or unchanged where nobody did.
 
     Raises:
         RunError: a record or a score map is missing or damaged.
     """
     for stem in stems:
-        record = read_prediction(folder / "json" / f"{stem}.json")
+        record = moved(read_prediction(folder / "json" / f"{stem}.json"), photos_dir)
+        record = review(record) if review else record
         prediction = Prediction.from_record(record, folder / "maps" / f"{stem}.png")
+        if record.reviewed:
+            yield prediction.with_review(record)
+            continue
         if min_score is not None:  # it alone decides
             prediction = dataclasses.replace(prediction, calibration=ungated(prediction.calibration))
         yield prediction.with_objects(
@@ -155,20 +208,44 @@ def predict_again(
         )
 
 
-def locate(photo: Path, folder: Path) -> Path:
+def locate(photo: Path, folder: Path, photos_dir: Path | None = None) -> Path:
     """Return where a predicted photo is now: a relative path counts from the current folder, else from one around ``folder``.
+
+    Args:
+        photos_dir: what a person named as the photos' folder: below it a photo may be on another computer, too.
 
     Raises:
         ImageError: it is in none of them, or on another computer.
     """
-    if is_remote(photo, folder):
+    is_below = photos_dir is not None and photo.is_relative_to(photos_dir)
+    if is_remote(photo, folder) and not is_below:
+        raise ImageError(f"{photo} is on another computer, which is not asked unless --photos-dir names its folder")
+    for base in (Path(),) if photo.is_absolute() else (Path(), *folder.absolute().parents):
+        for name in named_so(str(photo)):
+            if found := _spelled(base, Path(name)):
+                return found
+    if is_below:
         raise ImageError(
-            f"{photo} is on another computer, which is not asked; give its folder a drive letter and predict again"
+            f"{photo} does not exist: it is not below --photos-dir {photos_dir}; copy it there, or name the folder that has it"
         )
-    names = named_so(str(photo))
-    for base in (Path(), *folder.absolute().parents):
-        for name in names:
-            if (base / name).is_file():
-                return base / name
-    remedy = "move it back" if photo.is_absolute() else "call dips from the folder in which the photos were predicted"
-    raise ImageError(f"{photo} does not exist; {remedy}, or predict the photos again where they are now")
+    here = "" if photo.is_absolute() else "call dips from the folder in which the photos were predicted, or "
+    raise ImageError(f"{photo} does not exist; {here}give --photos-dir the folder in which the photos are now")
+
+
+def _spelled(base: Path, name: Path) -> Path | None:
+    """Return the file of this name below ``base``; accents may be composed in one part of it and decomposed in another."""
+    if os.path.isfile(base / name):  # unlike is_file of a path, false wherever the system refuses the name
+        return base / name
+    tops = [base / name.anchor]
+    for part in name.relative_to(name.anchor).parts:
+        forms = dict.fromkeys((part, *(normalize(form, part) for form in _FORMS)))
+        tops = [top / form for top in tops for form in forms if os.path.exists(top / form)]
+    return next((top for top in tops if os.path.isfile(top)), None)
+
+
+def _is_there(photo: Path, folder: Path, photos_dir: Path | None) -> bool:
+    try:
+        locate(photo, folder, photos_dir)
+    except ImageError:
+        return False
+    return True

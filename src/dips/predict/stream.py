@@ -318,7 +318,11 @@ class FrameJournal:
             for frame in self._journal.records(FrameLine, remedy="predict the frame again"):
                 self.done.add(frame.name)
                 self.found.add(
-                    frame.label, frame.background, [box.score for box in frame.boxes], frame.name, frame.calibration or None
+                    frame.label,
+                    frame.background,
+                    [box.score for box in frame.boxes],
+                    frame.name,
+                    calibration=frame.calibration or None,
                 )
         except RunError:  # a line that a power failure left empty
             self._journal.cut()
@@ -332,7 +336,11 @@ class FrameJournal:
         """
         self._journal.append(to_json(record))
         self.found.add(
-            record.label, record.background, [box.score for box in record.boxes], record.name, record.calibration or None
+            record.label,
+            record.background,
+            [box.certainty for box in record.boxes],
+            record.name,
+            calibration=record.calibration or None,
         )
         self._is_empty = False
 

@@ -15,7 +15,7 @@ from dips.predict.low_scores import LEAST_PHOTOS, LowScores
 from dips.scoremaps.calibration import Calibration
 from dips.system.console import counted
 
-__all__ = ["DOUBTS", "Predicted", "choose_doubtful", "doubts_of", "filling", "low_limit", "most_doubtful_first"]
+__all__ = ["DOUBTS", "Predicted", "choose_doubtful", "doubts_of", "filling", "low_limit", "low_scores", "most_doubtful_first"]
 
 FULL_SHARE = 0.8
 UNSURE = 0.5
@@ -46,6 +46,7 @@ class Predicted(NamedTuple):
         boxes: how many there are.
         score: of the best one.
         share: of the photo that the largest one covers.
+        reviewed: a person reviewed it, so that nothing about it is in doubt, and its boxes tell nothing of the model.
     """
 
     label: str = ""
@@ -55,6 +56,7 @@ class Predicted(NamedTuple):
     boxes: int | None = None
     score: float | None = None
     share: float | None = None
+    reviewed: bool = False
 
 
 def doubts_of(photos: Sequence[Predicted], calibration: Calibration | None = None) -> list[tuple[str, ...]]:
@@ -63,19 +65,27 @@ def doubts_of(photos: Sequence[Predicted], calibration: Calibration | None = Non
     >>> doubts_of([Predicted("owl", "hawk", boxes=0), Predicted("owl", "owl", boxes=1, share=0.2)])
     [('class', 'no_box'), ()]
     """
-    scores = sorted(photo.score for photo in photos if photo.score is not None)
+    scores = sorted(photo.score for photo in photos if photo.score is not None and not photo.reviewed)
     low = scores[int(LOW_SHARE * len(scores))] if len(scores) >= LEAST_PHOTOS else 0.0
     far = low_limit(photos, calibration) or 0.0
-    return [tuple(kind for kind, applies in zip(DOUBTS, _apply(photo, far, low), strict=True) if applies) for photo in photos]
+    return [
+        tuple(kind for kind, applies in zip(DOUBTS, _apply(photo, far, low), strict=True) if applies and not photo.reviewed)
+        for photo in photos
+    ]
 
 
 def low_limit(photos: Sequence[Predicted], calibration: Calibration | None = None) -> float | None:
     """Return the score below which a photo's best one is far below the others', see :mod:`dips.predict.low_scores`."""
+    return low_scores(photos, calibration).limit
+
+
+def low_scores(photos: Sequence[Predicted], calibration: Calibration | None = None) -> LowScores:
+    """Return the best scores of the photos that nobody reviewed."""
     scores = LowScores()
     for photo in photos:
-        if photo.score is not None:
-            scores.add([photo.score], calibration=calibration)
-    return scores.limit
+        if photo.score is not None and not photo.reviewed:
+            scores.add([photo.score], label=photo.predicted, calibration=calibration)
+    return scores
 
 
 def filling(photos: Sequence[Predicted], background: str | None) -> str:
@@ -87,7 +97,7 @@ def filling(photos: Sequence[Predicted], background: str | None) -> str:
     >>> filling([Predicted("owl", "owl", boxes=1, share=0.95)] * 10, None).split(":")[0]
     'boxes cover more than 80% of the photo in 10 of 10 photos that show an object'
     """
-    objects = [photo for photo in photos if not photo.shows_nothing and photo.boxes is not None]
+    objects = [photo for photo in photos if not (photo.shows_nothing or photo.reviewed) and photo.boxes is not None]
     full = sum(photo.share is not None and photo.share > FULL_SHARE for photo in objects)
     if len(objects) < LEAST_PHOTOS or full <= _FILLING * len(objects):
         return ""
@@ -112,11 +122,11 @@ def _apply(photo: Predicted, far: float, low: float) -> tuple[bool, ...]:
 
 
 def most_doubtful_first(photos: Sequence[Predicted], doubts: Sequence[Sequence[str]]) -> list[int]:
-    """Return the photos' indices, the gravest doubts first; among equals the lowest score comes first."""
+    """Return the photos' indices, the gravest doubts first; among equals the lowest score, and reviewed photos last."""
 
-    def place(index: int) -> tuple[int, float, int]:
-        score = photos[index].score
-        return -sum(_WEIGHTS[kind] for kind in doubts[index]), 1.0 if score is None else score, index
+    def place(index: int) -> tuple[int, bool, float, int]:
+        photo, score = photos[index], photos[index].score
+        return -sum(_WEIGHTS[kind] for kind in doubts[index]), photo.reviewed, 1.0 if score is None else score, index
 
     return sorted(range(len(photos)), key=place)
 

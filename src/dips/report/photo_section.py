@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dips.pictures.drawing import heat_colours
-from dips.report.doubts import DOUBTS, Predicted, doubts_of, filling, low_limit, most_doubtful_first
+from dips.predict.low_scores import LowScores
+from dips.report.doubts import DOUBTS, Predicted, doubts_of, filling, low_scores, most_doubtful_first
 from dips.report.figures import ERRORS
 from dips.report.photos import ShownPhoto, ShownPhotos
 from dips.scoremaps.calibration import Calibration
@@ -43,6 +44,7 @@ class PhotoRow(NamedTuple):
         score: of the best one.
         share: of the photo that the largest one covers.
         part: ``training`` or ``validation``, of a run's own photos.
+        reviewed: a person reviewed it: class and boxes are that person's, and ``predicted`` is empty where it has neither.
     """
 
     id: str
@@ -57,6 +59,7 @@ class PhotoRow(NamedTuple):
     score: float | None = None
     share: float | None = None
     part: str = ""
+    reviewed: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class PhotoSection:
         missing: why there are none, in words.
         command: what makes boxes with other options, ``{}``.
         review: what shows the boxes to accept or correct; of a prediction only.
+        min_score: the highest of the photos' own, and of the gate: what scores less is not known of all of them.
 
     >>> PhotoSection(missing="the evaluation was run without photos for the report").pictures
     0
@@ -79,6 +83,7 @@ class PhotoSection:
     missing: str = ""
     command: str = ""
     review: str = ""
+    min_score: float = 0.0
 
     @property
     def pictures(self) -> int:
@@ -132,6 +137,7 @@ class PhotoSection:
                 row.boxes,
                 row.score,
                 row.share,
+                row.reviewed,
             )
             for row in self.rows
         ]
@@ -139,7 +145,21 @@ class PhotoSection:
     @property
     def low_limit(self) -> float | None:
         """The score below which a photo's best one is far below the others'; None where none is."""
-        return low_limit(self.predicted, self._calibration)
+        return self._low_scores.limit
+
+    @property
+    def low_classes(self) -> str:
+        """Which classes score below this limit as a whole; empty where none does."""
+        return self._low_scores.classes()
+
+    @cached_property
+    def _low_scores(self) -> LowScores:
+        return low_scores(self.predicted, self._calibration)
+
+    @property
+    def reviewed(self) -> int:
+        """How many photos a person reviewed."""
+        return sum(row.reviewed for row in self.rows)
 
     @property
     def far_below(self) -> int:
@@ -210,10 +230,11 @@ def photo_json(section: PhotoSection) -> str:
         "parts": parts,
         "table": [column.key for column in section.columns],
         "command": section.command,
+        "known": section.min_score,
         "heat": base64.b64encode(heat_colours().tobytes()).decode(),
         "columns": [
             *("id", "label", "predicted", "trueBoxes", "iou", "error", "oracleIou", "photo"),
-            *("probability", "boxes", "score", "part", "why", "doubt"),
+            *("probability", "boxes", "score", "part", "why", "doubt", "reviewed"),
         ],
         "rows": [
             [
@@ -231,6 +252,7 @@ def photo_json(section: PhotoSection) -> str:
                 parts.index(row.part) if row.part else -1,
                 [doubts.index(kind) for kind in section.doubts[index]],
                 ranks[index],
+                row.reviewed,
             ]
             for index, row in enumerate(section.rows)
         ],

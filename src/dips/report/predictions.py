@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import cv2
+from msgspec import UNSET
 
 from dips.data.depth import Depth
 from dips.data.images import encode_image
@@ -19,7 +20,7 @@ from dips.errors import ImageError
 from dips.formats.records import PredictionRecord, read_prediction
 from dips.predict.prediction import Prediction
 from dips.predict.predictor import Predictor
-from dips.predict.results import locate, read_records
+from dips.predict.results import locate, moved, read_records
 from dips.report.doubts import Predicted, choose_doubtful
 from dips.report.photo_section import PhotoRow, PhotoSection
 from dips.report.photos import Rule, ShownPhoto, ShownPhotos, file_boxes, small_map, small_photo, write_photos
@@ -36,57 +37,60 @@ TRAINING_PHOTOS = "training-photos.json"
 _TRAINING_COUNT = 96  # of these photos; a second or two with the default settings, whatever the size of the data
 
 
-def prediction_section(folder: Path, *, photos: int = 300) -> PhotoSection:
+def prediction_section(folder: Path, *, photos: int = 300, photos_dir: Path | None = None) -> PhotoSection:
     """Return the photos of a folder that ``dips predict`` or ``dips boxes`` wrote; no network runs.
 
     A photo's class is given by the folder that it lies in, where that has the name of one of the model's classes.
 
     Args:
         photos: how many are shown at most: those with doubts (:mod:`dips.report.doubts`), and a sample of the others.
+        photos_dir: where the photos lie now, see :func:`dips.predict.results.moved`.
 
     Raises:
-        RunError: it is not such a folder, is unfinished, or a file of it is damaged.
+        RunError: it is not such a folder, is unfinished, a file of it is damaged, or its photos are not in ``photos_dir``.
     """
     rows: list[PhotoRow] = []
     stems: list[str] = []
     facts: list[Predicted] = []
-    rule = None
-    for file, record in read_records(folder):
+    rule, least = None, 0.0
+    for file, record in read_records(folder, photos_dir):
+        calibration = record.calibration or None
         rule = rule or Rule(
-            record.threshold,
-            record.min_area,
-            record.min_score,
-            record.max_boxes,
-            record.background,
-            record.calibration or None,
+            record.threshold, record.min_area, record.min_score, record.max_boxes, record.background, calibration
         )
+        least = max(least, record.min_score, 0.0 if calibration is None else calibration.gate)
         rows.append(_row(record))
         stems.append(file.relative_to(folder / "json").as_posix().removesuffix(".json"))
         row, nothing = rows[-1], record.label == record.background
-        facts.append(Predicted(row.label, row.predicted, nothing, row.probability, row.boxes, row.score, row.share))
+        facts.append(
+            Predicted(row.label, row.predicted, nothing, row.probability, row.boxes, row.score, row.share, row.reviewed)
+        )
     assert rule is not None  # an empty folder is refused
     chosen = choose_doubtful(facts, photos, rule.calibration)
     shown: list[ShownPhoto] = []
     lost: list[Path] = []
     for index in track(chosen, "photos of the report"):
-        record = read_prediction(folder / "json" / f"{stems[index]}.json")
+        record = moved(read_prediction(folder / "json" / f"{stems[index]}.json"), photos_dir)
         prediction = Prediction.from_record(record, folder / "maps" / f"{stems[index]}.png")
-        boxes = [(*box.box, box.score) for box in record.boxes]
+        boxes = [(*box.box, box.certainty) for box in record.boxes]
         try:
-            path = locate(prediction.path, folder)
+            path = locate(prediction.path, folder, photos_dir)
             shown.append(_shown(prediction, rows[index].id, path, label=rows[index].label, boxes=boxes))
         except ImageError:
             lost.append(prediction.path)
     missing = ""
     if lost:
         missing = f"not where predicted: {len(lost)} of {counted(len(chosen), 'photo')} to be shown, e.g. {lost[0]}"
-        log(f"{missing}; call dips from the folder in which they were predicted")
+        remedy = "call dips from the folder in which they were predicted, or say where they are now with --photos-dir"
+        log(f"{missing}; {remedy if photos_dir is None else f'copy them to where they were below {photos_dir}'}")
+    elsewhere = "" if photos_dir is None else f" --photos-dir {quoted(photos_dir)}"
     return PhotoSection(
         rows,
         ShownPhotos(**rule._asdict(), photos=shown),
         missing,
-        command=f"dips boxes {quoted(folder)} {{}} --out NEW",
-        review=f"dips view {quoted(folder)}",
+        command=f"dips boxes {quoted(folder)} {{}} --out NEW{elsewhere}",
+        review=f"dips view {quoted(folder)}{elsewhere}",
+        min_score=least,
     )
 
 
@@ -146,15 +150,19 @@ def write_training_photos(
 
 def _row(record: PredictionRecord) -> PhotoRow:
     areas = [(x1 - x0) * (y1 - y0) / (record.width * record.height) for x0, y0, x1, y1 in (box.box for box in record.boxes)]
+    scores = [box.score for box in record.boxes if box.score is not UNSET]
+    reviewed = bool(record.reviewed)
+    is_empty = reviewed and not record.boxes and record.label != record.background  # whatever was predicted, it is not there
     folders = [record.folder, *PurePosixPath(record.name).parent.parts]
     return PhotoRow(
         id=record.name,
         label=next((name for name in reversed(folders) if name in record.class_scores), ""),
-        predicted=record.label,
-        probability=record.label_score,
+        predicted="" if is_empty else record.label,
+        probability=None if reviewed else record.label_score,
         boxes=len(record.boxes),
-        score=record.boxes[0].score if record.boxes else None,
+        score=max(scores, default=None),
         share=max(areas, default=None),
+        reviewed=reviewed,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from dips.errors import RunError
+from dips.errors import ConfigError, RunError
 from dips.report.page import write_report
 from dips.report.photo_section import PhotoRow, PhotoSection
 from dips.report.photos import PHOTOS, REMEDY, ROWS, ShownPhoto, ShownPhotos, predicted_of, read_shown
@@ -27,20 +27,29 @@ _AGAIN = "'dips evaluate' creates them"
 _COLUMNS = {"id", "label", "predicted", "true_boxes", "iou", "error", "oracle_iou"}
 
 
-def write_folder_report(folder: str | Path, *, photos: int = 300) -> Path:
+def write_folder_report(folder: str | Path, *, photos: int = 300, photos_dir: Path | None = None) -> Path:
     """Write ``report.html`` into a run folder, or into one that ``dips predict`` or ``dips boxes`` wrote; return the file.
 
     Args:
         photos: how many of a prediction are shown at most.
+        photos_dir: where its photos lie now, if they were moved.
 
     Raises:
-        RunError: it is neither, is unfinished, or a file of it is missing or damaged.
+        RunError: it is neither, is unfinished, a file of it is missing or damaged, its photos are not in ``photos_dir``,
+            or none of them is where it was: a report that is there stays as it is.
+        ConfigError: ``photos_dir`` is given for a run.
     """
     folder = Path(folder)
     if (folder / "run.json").is_file() or not (folder / "json").is_dir():
+        if photos_dir is not None:
+            raise ConfigError(f"--photos-dir is for predictions; {folder} is none, and the report of a run opens no photo")
         return write_run_report(folder)
     path = folder / "report.html"
-    section = prediction_section(folder, photos=photos)
+    section = prediction_section(folder, photos=photos, photos_dir=photos_dir)
+    if section.missing and not section.pictures:
+        raise RunError(
+            f"none of the photos of {folder} is found, so {path.name} is not written; say where they are now with --photos-dir"
+        )
     write_report(path, title=folder.resolve().name, photos=section)
     _warn(section)
     return path

@@ -15,6 +15,7 @@ from dips.data.classes import ClassAccuracy
 from dips.data.depth import Depth
 from dips.data.problems import ProblemRecord
 from dips.errors import RunError
+from dips.evaluate.gain import ReviewGain
 from dips.scoremaps.calibration import Calibration
 from dips.system.console import counted
 from dips.system.records import Record, read_record
@@ -160,6 +161,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
         photos, skipped: how many there were, and those that could not be read.
         problems: everything that was wrong with the data, these included.
         reviewed: SHA-256 of the photos whose boxes a person gave, and which were trained on with them.
+        review_gain: what these brought, tried on each other; None where they are too few.
         weights: by role: ``transformer``, ``classifier`` and, of a U-Net, ``encoder``.
         accuracy: percent right in validation, of ``classifier`` and, where the transformer saw all photos, ``linear_probe``.
         class_accuracy: the classifier's where each class counts the same; None in runs of before.
@@ -178,6 +180,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
     skipped: tuple[ProblemRecord, ...]
     problems: tuple[ProblemRecord, ...] = ()
     reviewed: tuple[str, ...] = ()
+    review_gain: ReviewGain | None = None
     weights: dict[str, WeightsRecord]
     accuracy: dict[str, float]
     class_accuracy: ClassAccuracy | None = None

@@ -29,12 +29,8 @@ __all__ = [
     "unpacked",
 ]
 
-
-_ROUNDING = 5e-4  # above 1 or below 0, half a step of half precision
-
 MAX_BOXES = 65535
 """The largest number that a region can have (``uint16``)."""
-
 
 _ROUNDING = 1e-6  # beyond 0 and 1
 

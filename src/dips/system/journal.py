@@ -66,6 +66,7 @@ class Claim:
         labels: see :func:`differences`.
         optional: keys that marks of earlier versions lack.
         remedy: what to do about a folder that holds other work.
+        precious: what a person made, by the name of its file in the folder: where it is, nobody is told to remove it.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp()) / "out"
@@ -82,11 +83,17 @@ class Claim:
     labels: Mapping[str, str] = field(default_factory=dict)
     optional: Sequence[str] = ()
     remedy: str = "choose another --out or remove it"
+    precious: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def path(self) -> Path:
         """The file that says what is being made."""
         return self.folder / self.mark
+
+    @property
+    def kept(self) -> str:
+        """What a person made and the folder holds, in words; empty where there is nothing."""
+        return next((words for name, words in self.precious.items() if (self.folder / name).is_file()), "")
 
     def check(self, *, ignore: Sequence[str] = (), more: Sequence[str] = ()) -> dict[str, Any] | None:
         """Return what the mark of this work says, so that the work continues; None where there is no folder.
@@ -100,15 +107,20 @@ class Claim:
         """
         if not self.folder.exists():
             return None
+        kept = self.kept
         try:
             data = self.path.read_bytes()
         except OSError:
+            if kept:
+                raise RunError(f"{self.folder} holds {kept}; nothing was changed. New photos go to another --out") from None
             words = f"{self.folder} already exists {self.unmarked}".rstrip()
             raise RunError(f"{words}; nothing was changed. Choose another --out or remove it") from None
-        before = parse_object(data, source=self.path, remedy=f"remove {self.folder} or choose another --out")
+        remedy = f"it holds {kept}: choose another --out" if kept else f"remove {self.folder} or choose another --out"
+        before = parse_object(data, source=self.path, remedy=remedy)
         before = {**{key: self.identity[key] for key in self.optional if key in self.identity}, **before}
         differing = differences({key: before[key] for key in before if key not in ignore}, self.identity, self.labels)
-        refuse_other_work(self.folder, self.holds, [*differing, *more], remedy=self.remedy)
+        remedy = f"it also holds {kept}: choose another --out" if kept else self.remedy
+        refuse_other_work(self.folder, self.holds, [*differing, *more], remedy=remedy)
         return before
 
     def take(self, **progress: Any) -> None:
@@ -137,10 +149,11 @@ class Journal:
         holds, labels, remedy: as for :class:`Claim`, for messages about a journal of other work.
         unwritable: what to do where the file cannot be written.
         sync: a line is on the disk, not only with the system, when :meth:`append` returns.
+        read_only: leave the file as it is, also while another process writes it; it must exist.
 
     Attributes:
         path: the file.
-        was_cut: the last line lacked its end, and was removed.
+        was_cut: the last line lacked its end, and was removed or, with ``read_only``, is passed over.
 
     Raises:
         RunError: the file cannot be written, another process writes it, or its head is damaged or that of other work.
@@ -167,25 +180,29 @@ class Journal:
         unwritable: str,
         labels: Mapping[str, str] | None = None,
         sync: bool = False,
+        read_only: bool = False,
     ) -> None:
         self.path = path
         self._sync = sync
         self._read = 0  # up to where lines were read
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = FileIO(path, "a+")
+            if not read_only:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = FileIO(path, "r" if read_only else "a+")
         except OSError as error:
-            raise RunError(f"cannot write {path}: {error.strerror or error}; {unwritable}") from error
+            verb, remedy = ("read", "make it readable") if read_only else ("write", unwritable)
+            raise RunError(f"cannot {verb} {path}: {error.strerror or error}; {remedy}") from error
         try:
-            if not lock_file(self._file):
+            if not read_only and not lock_file(self._file):
                 raise RunError(f"{path} is in use by another '{command}'; stop that one first")
             with path.open("rb") as lines:
                 whole = sum(len(line) for line in lines if line.endswith(b"\n"))
             self.was_cut = self._file.seek(0, os.SEEK_END) > whole
-            self._file.truncate(whole)
-            if not whole:
+            if not read_only:
+                self._file.truncate(whole)
+            if not whole and not read_only:
                 self.append(json.dumps(dict(head), separators=(",", ":")))
-            else:
+            elif whole:
                 with path.open("rb") as lines:
                     before = parse_object(lines.readline(), source=f"{path}, line 1,", remedy=remedy)
                 refuse_other_work(path, holds, differences(before, head, labels or {}), remedy=remedy)
@@ -196,8 +213,10 @@ class Journal:
     def lines(self) -> Iterator[bytes]:
         """Read the lines behind the head, one at a time."""
         with self.path.open("rb") as lines:
-            self._read = len(next(lines))
+            self._read = len(next(lines, b""))
             for line in lines:
+                if not line.endswith(b"\n"):  # another process is writing it
+                    return
                 yield line
                 self._read += len(line)
 

@@ -44,30 +44,47 @@ class ReviewSummary:
     unfinished: tuple[str, ...]
 
 
-def serve(run: Path | None, folder: Path, *, port: int = 0, open_browser: bool = True) -> ReviewSummary:
+def serve(
+    run: Path | None,
+    folder: Path,
+    *,
+    order: str = "name",
+    port: int = 0,
+    open_browser: bool = True,
+    photos_dir: Path | None = None,
+) -> ReviewSummary:
     """Serve the page until Ctrl-C.
 
     Args:
         run: the run, or the exported file, that made the predictions; only used to name it and to warn where it did not. None
             skips this.
         folder: what ``dips predict --out`` wrote.
+        order: of the photos when the page is opened: ``name``, ``score`` (lowest first) or ``informative`` (highest priority
+            first).
         port: of 127.0.0.1; 0 takes any free one.
         open_browser: open the page in the default browser.
+        photos_dir: where the photos lie now, if they were moved.
 
     Raises:
-        RunError: ``folder`` is not a finished prediction, its review is damaged or in use, ``run`` is not a finished run, or
-            the port is taken.
+        RunError: ``folder`` is not a finished prediction, its review is damaged or in use, ``run`` is not a finished run, its
+            photos are not in ``photos_dir``, the port is taken, or ``order`` needs priorities that an earlier version did not
+            write.
     """
     if run is None and not (folder / "json").is_dir() and (folder / "model.json").is_file():
         raise RunError(f"{folder} is a run; add the folder of its predictions: dips view {folder} DIR")
-    predictions = read_predictions(folder)
+    predictions = read_predictions(folder, photos_dir)
+    if order == "informative" and all(photo.priority is None for photo in predictions.photos):
+        raise RunError(
+            f"{folder} was predicted by an earlier version, which gave no priorities; 'dips boxes {folder} --out NEW' computes "
+            "them without a network, or leave --order out"
+        )
     if run is not None:
         _warn_of_other_model(run, predictions)
     _warn_of_missing_photos(predictions)
     review = Review(predictions)
     title = folder.resolve().name if run is None else f"{run.resolve().name} · {folder.resolve().name}"
     try:
-        with Server(review, title=title, port=port) as server:
+        with Server(review, title=title, order=order, port=port) as server:
             writer = Writer(review)
             try:
                 log(f"{counted(len(predictions.photos), 'photo')}, {review.counts()[0]} of them reviewed; Ctrl-C stops")

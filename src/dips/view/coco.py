@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
-from dips.formats.coco import CocoFile, coco_file
+from dips.formats.coco import coco_file
+from dips.formats.records import read_prediction
 from dips.predict.results import REVIEWED
 from dips.system.console import log
-from dips.view.predictions import Photo, read_masks
-from dips.view.review import Review, ReviewBox, State
+from dips.view.review import Review
+from dips.view.reviewed import reviewed_boxes
 
 __all__ = ["Writer", "write_reviewed"]
 
@@ -34,23 +34,9 @@ def write_reviewed(review: Review, path: Path) -> None:
         coco.classes = review.predictions.classes
         for number, (photo, state) in enumerate(zip(review.predictions.photos, review.states(), strict=True), start=1):
             if state.reviewed:
-                coco.image(number, photo.name, width=photo.width, height=photo.height, camera=photo.camera)
-                _annotate(coco, number, photo, state)
-
-
-def _annotate(coco: CocoFile, number: int, photo: Photo, state: State) -> None:
-    masks = read_masks(photo) if any(_in_place(box, photo) for box in state.boxes) else []
-    for box in state.boxes:
-        in_place = box.of is not None and _in_place(box, photo)
-        as_predicted = in_place and box.label == photo.label
-        more: dict[str, Any] = {"review": "drawn" if box.of is None else "accepted" if as_predicted else "adjusted"}
-        if box.of is not None and as_predicted:
-            more["score"] = photo.boxes[box.of].score
-        coco.annotation(number, box.label, box.box, masks[box.of] if box.of is not None and in_place else None, more)
-
-
-def _in_place(box: ReviewBox, photo: Photo) -> bool:
-    return box.of is not None and box.box == photo.boxes[box.of].box
+                coco.image(number, photo.name, width=photo.width, height=photo.height, camera=photo.camera, reviewed=True)
+                for entry in reviewed_boxes(read_prediction(photo.record), state) if state.boxes else ():
+                    coco.annotation(number, str(entry.label), entry.box, entry.mask, entry.notes())
 
 
 class Writer:

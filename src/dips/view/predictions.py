@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec import UNSET
+
 from dips.data.camera import Camera
 from dips.data.photo_files import SUFFIXES, is_photo
 from dips.errors import ImageError, RunError
-from dips.formats.records import MaskRecord, PredictionRecord, read_prediction
+from dips.formats.records import PredictionRecord
 from dips.predict.results import locate, read_records
 
-__all__ = ["Box", "Photo", "PredictedBox", "Predictions", "read_masks", "read_predictions"]
+__all__ = ["Box", "Photo", "PredictedBox", "Predictions", "read_predictions"]
 
 Box = tuple[float, float, float, float]
 """``x0 y0 x1 y1`` in pixels of the upright photo, end exclusive."""
@@ -20,10 +22,11 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class PredictedBox:
-    """A predicted box and its score, 0 to 1."""
+    """A predicted box, its score, 0 to 1, and its class, None being that of the photo; one that a person made has no score."""
 
     box: Box
-    score: float
+    score: float | None
+    label: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +40,12 @@ class Photo:
         width, height: in pixels, EXIF rotation applied.
         label: the predicted class.
         label_score: its probability.
-        boxes: the predicted boxes, best first.
+        boxes: the predicted boxes, best first; those of a reviewed photo as the person left them.
         scale: which values were black and white, if the photo has more than 8 bits.
         camera: where and when it was taken, if it says so.
+        reviewed: whether a person reviewed these boxes before ``dips boxes --reviewed`` wrote them.
+        priority: how much a review is likely to teach, 0 to 1; None where an earlier version predicted the photo.
+        photos_dir: where the photos lie now, if a person said so.
 
     >>> Photo("a.jpg", Path("a.jpg"), Path("a.json"), 80, 60, "mast", 0.9, (PredictedBox((10, 20, 30, 40), 0.8),)).label
     'mast'
@@ -55,6 +61,9 @@ class Photo:
     boxes: tuple[PredictedBox, ...]
     scale: tuple[float, float] | None = None
     camera: Camera | None = None
+    reviewed: bool = False
+    priority: float | None = None
+    photos_dir: Path | None = None
 
     def locate(self, folder: Path) -> Path:
         """Return where the photo is now, see :func:`dips.predict.results.locate`.
@@ -63,8 +72,8 @@ class Photo:
             ImageError: it does not exist, or is not a photo by its name or first bytes.
         """
         if self.path.suffix.lower() in SUFFIXES:
-            return locate(self.path, folder)
-        if not is_photo(path := locate(self.path, folder)):
+            return locate(self.path, folder, self.photos_dir)
+        if not is_photo(path := locate(self.path, folder, self.photos_dir)):
             raise ImageError(f"{self.path} is not a photo; predict the photos again")
         return path
 
@@ -96,36 +105,31 @@ class Predictions:
         return tuple(name for name in self.classes if name != self.background)
 
 
-def read_predictions(folder: Path) -> Predictions:
+def read_predictions(folder: Path, photos_dir: Path | None = None) -> Predictions:
     """Read the folder that ``dips predict --out`` wrote.
 
+    Args:
+        photos_dir: where the photos lie now, see :func:`dips.predict.results.moved`.
+
     Raises:
-        RunError: it is none, is unfinished or damaged, or its photos were predicted with different classes.
+        RunError: it is none, is unfinished or damaged, its photos were predicted with different classes, or are not in
+            ``photos_dir``.
     """
     photos: list[Photo] = []
     shared: tuple[tuple[str, ...], str | None, str] | None = None
-    for file, record in read_records(folder):
+    for file, record in read_records(folder, photos_dir):
         own = (tuple(record.class_scores), record.background, record.model)
         shared = shared or own
         if own != shared:
             raise RunError(f"{file} is of another model than the others; review each model's photos in a separate folder")
-        photos.append(_photo(file, record))
+        photos.append(_photo(file, record, photos_dir))
     assert shared is not None  # a folder without photos is refused
     photos.sort(key=lambda photo: photo.name.split("/"))
     _require_unique(photos)
     return Predictions(folder, tuple(photos), *shared)
 
 
-def read_masks(photo: Photo) -> list[MaskRecord]:
-    """Read the mask of each predicted box.
-
-    Raises:
-        RunError: the record is damaged.
-    """
-    return [entry.mask for entry in read_prediction(photo.record).boxes]
-
-
-def _photo(file: Path, record: PredictionRecord) -> Photo:
+def _photo(file: Path, record: PredictionRecord, photos_dir: Path | None) -> Photo:
     return Photo(
         name=record.name,
         path=Path(record.path),
@@ -134,9 +138,15 @@ def _photo(file: Path, record: PredictionRecord) -> Photo:
         height=record.height,
         label=record.label,
         label_score=record.label_score,
-        boxes=tuple(PredictedBox(entry.box, entry.score) for entry in record.boxes),
+        boxes=tuple(
+            PredictedBox(entry.box, None if entry.score is UNSET else entry.score, entry.label or None)
+            for entry in record.boxes
+        ),
         scale=record.scale or None,
         camera=record.camera or None,
+        reviewed=bool(record.reviewed),
+        priority=None if record.priority is UNSET else record.priority,
+        photos_dir=photos_dir,
     )
 
 

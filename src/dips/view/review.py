@@ -22,7 +22,7 @@ from dips.system.journal import Journal
 from dips.system.records import Record
 from dips.view.predictions import Box, Photo, Predictions
 
-__all__ = ["JOURNAL", "ConflictError", "RefusedError", "Review", "ReviewBox", "State"]
+__all__ = ["JOURNAL", "ConflictError", "RefusedError", "Review", "ReviewBox", "State", "predicted_state"]
 
 JOURNAL = "review.jsonl"
 SCHEMA_VERSION = 1
@@ -99,12 +99,14 @@ class Review:
 
     Args:
         predictions: what is reviewed.
+        read_only: leave the journal as it is, which must exist; somebody may be reviewing.
 
     Attributes:
         changes: grows with every change.
+        elsewhere: names of photos that the journal knows, and the prediction folder does not.
 
     Raises:
-        RunError: the journal is damaged, of another model, cannot be written, or another program is writing it.
+        RunError: the journal is damaged, of another model, cannot be opened, or another program is writing it.
 
     >>> import tempfile
     >>> from pathlib import Path
@@ -117,9 +119,10 @@ class Review:
     >>> review.close()
     """
 
-    def __init__(self, predictions: Predictions) -> None:
+    def __init__(self, predictions: Predictions, *, read_only: bool = False) -> None:
         self.predictions = predictions
         self.changes = 0
+        self.elsewhere: list[str] = []
         self.journal = Journal(
             predictions.folder / JOURNAL,
             {"schema_version": SCHEMA_VERSION, "model": predictions.model},
@@ -129,6 +132,7 @@ class Review:
             remedy="move it to another folder",
             unwritable="copy the folder to where you may write",
             sync=True,
+            read_only=read_only,
         )
         self.path = self.journal.path
         self._lock = threading.RLock()
@@ -136,7 +140,7 @@ class Review:
         self._history: deque[tuple[int, State]] = deque(maxlen=MAX_UNDO_STEPS)
         self._last: int | None = None
         try:
-            self._read()
+            self._read(read_only=read_only)
         except BaseException:
             self.journal.close()
             raise
@@ -159,7 +163,7 @@ class Review:
     def counts(self) -> tuple[int, int]:
         """Return how many photos are reviewed, and how many boxes these have."""
         with self._lock:
-            done = [state for state in self._states.values() if state.reviewed]
+            done = [state for state in self.states() if state.reviewed]
         return len(done), sum(len(state.boxes) for state in done)
 
     def resume_at(self) -> int:
@@ -227,27 +231,32 @@ class Review:
         self.changes += 1
         return after
 
-    def _read(self) -> None:
+    def _read(self, *, read_only: bool) -> None:
         """Take the states from the journal; lines of photos that are gone are kept, and do not count."""
         if self.journal.was_cut:
-            log(f"{self.path}: the last change was cut short when the program was killed, and is left out")
+            why = "is being written, or " if read_only else ""
+            log(f"{self.path}: the last change {why}was cut short when the program was killed, and is left out")
+        elsewhere: dict[str, None] = {}
         indices = {photo.name: index for index, photo in enumerate(self.predictions.photos)}
         for number, line in enumerate(self.journal.records(ReviewLine, remedy="remove the line"), start=2):
             if (index := indices.get(line.photo)) is None:
+                elsewhere[line.photo] = None
                 continue
             try:
                 self._states[index] = _checked(line, self.predictions.photos[index], self.predictions.object_classes)
             except RefusedError as error:
                 raise RunError(f"{self.path}, line {number}, is damaged ({error}); remove the line") from error
             self._last = index
+        self.elsewhere = list(elsewhere)
 
 
 def predicted_state(photo: Photo) -> State:
     """Return the state of a photo that nobody changed."""
     boxes = (
-        ReviewBox(box=predicted.box, label=photo.label, of=index, accepted=False) for index, predicted in enumerate(photo.boxes)
+        ReviewBox(box=predicted.box, label=predicted.label or photo.label, of=index, accepted=photo.reviewed)
+        for index, predicted in enumerate(photo.boxes)
     )
-    return State(False, tuple(boxes))
+    return State(photo.reviewed, tuple(boxes))
 
 
 def parse_state(changed: Mapping[str, Any] | PhotoReview, photo: Photo, classes: tuple[str, ...]) -> State:

@@ -54,6 +54,7 @@ class Server(ThreadingHTTPServer):
     Args:
         review: what is shown and changed.
         title: which model and folder it is about.
+        order: of the photos when the page is opened: ``name``, ``score`` or ``informative``.
         port: 0 takes any free one.
 
     Attributes:
@@ -73,9 +74,10 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     allow_reuse_address = os.name != "nt"  # on Windows it would let two programs share a port
 
-    def __init__(self, review: Review, *, title: str, port: int = 0) -> None:
+    def __init__(self, review: Review, *, title: str, order: str = "name", port: int = 0) -> None:
         self.review = review
         self.title = title
+        self.order = order
         self.pictures = Pictures(review.predictions.folder)
         self.token = secrets.token_urlsafe(32)
         try:
@@ -221,7 +223,8 @@ class Handler(BaseHTTPRequestHandler):
                 "size": [photo.width, photo.height],
                 "label": photo.label,
                 "label_score": photo.label_score,
-                "found": [[*predicted.box, predicted.score] for predicted in photo.boxes],
+                "priority": photo.priority,
+                "found": [[*found.box, found.score, found.label or photo.label] for found in photo.boxes],
                 "state": state.as_json(),
             }
             for photo, state in zip(predictions.photos, self.server.review.states(), strict=True)
@@ -229,6 +232,7 @@ class Handler(BaseHTTPRequestHandler):
         return {
             "title": self.server.title,
             "classes": predictions.object_classes,
+            "order": self.server.order,
             "start": self.server.review.resume_at(),
             "photos": photos,
         }

@@ -31,10 +31,15 @@ function foundIn(row, { threshold, least }, data) {
   const { photo } = row;
   if (!photo?.levels) return null;
   const [height, width] = photo.shape;
+  if (row.reviewed) { // the boxes are a person's, whatever the map and the sliders say
+    if (!photo.drawn) Object.assign(photo, { drawn: "reviewed", cut: 0, found: reviewedIn(photo) });
+    return photo.found;
+  }
   const cut = cutOf(photo.top, threshold);
   const { min_area: area, min_score: own } = photo; // of a photo in tiles others than of a whole photo
-  const lowest = least ?? own;
-  const asPredicted = threshold === data.rule.threshold && lowest >= own; // the boxes are known; the map here is a small one
+  const lowest = least ?? own, gate = data.calibration?.gate ?? 0;
+  const isGated = least !== null && least < gate && photo.exact?.length === 0; // a lower box may be there, which nobody knows yet
+  const asPredicted = threshold === data.rule.threshold && lowest >= own && !isGated; // the boxes are known; the map here is a small one
   const exact = asPredicted ? photo.exact?.filter((box) => box[4] >= lowest) : null;
   const drawn = `${exact ? "exact" : cut} ${lowest}`;
   if (photo.drawn !== drawn) {
@@ -43,7 +48,7 @@ function foundIn(row, { threshold, least }, data) {
       ? { boxes: [], scores: [], regions: new Uint16Array(width * height) }
       : boxesFromMap(photo.levels, width, height, threshold, area, data.rule.max_boxes);
     found.scores = found.scores.map((score) => chanceOf(score * photo.peak, data.calibration));
-    keepBest(found, exact ? own : lowest, exact ? exact.length > 0 : least !== null || found.scores[0] >= (data.calibration?.gate ?? 0));
+    keepBest(found, exact ? own : lowest, exact ? exact.length > 0 : least !== null || found.scores[0] >= gate);
     const scale = [photo.size[0] / width, photo.size[1] / height];
     found.boxes = found.boxes.map((box) => box.map((value, i) => value * scale[i % 2]));
     if (exact) {
@@ -65,6 +70,12 @@ function keepBest(found, lowest, any) {
   found.boxes = found.boxes.slice(0, count);
   found.scores = found.scores.slice(0, count);
   found.regions = found.regions.map((region) => (region > count ? 0 : region));
+}
+
+/** What a person left of a photo: boxes without scores or outline. */
+function reviewedIn(photo) {
+  const boxes = photo.exact.map((box) => box.slice(0, 4));
+  return { boxes, scores: [], regions: new Uint16Array(photo.levels.length), iou: null };
 }
 
 /** Leave out the regions of the small map whose box, among all predicted ones, is closest to one that is not kept. */

@@ -2,7 +2,7 @@
 
 const NO_FILTER = { text: "", iou: "", label: "", predicted: "", error: "", boxes: "", doubt: "", part: "", wrong: false };
 
-const wrongClass = (row) => row.label >= 0 && row.predicted >= 0 && row.label !== row.predicted;
+const wrongClass = (row) => !row.reviewed && row.label >= 0 && row.predicted >= 0 && row.label !== row.predicted;
 
 /** The rows that pass a filter; `found(row)` is what is found in a photo at the current threshold. */
 function filtered(rows, filter, found, background) {

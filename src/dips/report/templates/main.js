@@ -5,6 +5,8 @@ const each = (selector, act) => document.querySelectorAll(selector).forEach(act)
 const numberWords = (value) => (value === null || value === undefined ? "–" : value.toFixed(2));
 const counted = (count, one, several) => `${count.toLocaleString("en")} ${count === 1 ? one : several}`;
 
+const NOTHING = "reviewed: nothing there";
+
 function start() {
   const app = byId("photo-app");
   const data = readData(JSON.parse(byId("photo-data").textContent));
@@ -37,6 +39,10 @@ function start() {
     caption: (row) => {
       const now = found(row);
       const boxes = now ? counted(now.boxes.length, "box", "boxes") : "";
+      if (row.reviewed) {
+        const said = row.boxes ? `${className(row.predicted)} · reviewed, ${counted(row.boxes, "box", "boxes")}` : NOTHING;
+        return { value: row.name, words: said, why: "", name: `${row.id}: ${said}` };
+      }
       const instead = wrongClass(row) ? ` instead of ${className(row.label)}` : "";
       const sure = row.probability === null ? "" : ` ${row.probability.toFixed(2)}`;
       const words = `${row.iou === null ? "" : `measured ${row.iou.toFixed(2)} · `}${className(row.predicted)}${sure}${instead}`;
@@ -58,11 +64,12 @@ function start() {
     facts: (row) => {
       const now = found(row);
       const none = data.background >= 0 && row.predicted === data.background;
-      const facts = [["Predicted", `${className(row.predicted)}${wrongClass(row) ? ": wrong" : ""}`], [measured ? "True class" : "Given class", className(row.label)]];
+      const facts = [[row.reviewed ? "Class" : "Predicted", `${className(row.predicted)}${wrongClass(row) ? ": wrong" : ""}`], [measured ? "True class" : "Given class", className(row.label)]];
       if (row.probability !== null) facts.push(["Probability", row.probability.toFixed(2)]);
+      if (row.reviewed) facts.push(["Reviewed", row.boxes ? "the boxes are those of the person who reviewed it" : "nothing is there"]);
       if (row.why.length) facts.push(["Look at it", row.why.map((kind) => data.doubts[kind].join(": ")).join("; ")]);
       if (row.part >= 0) facts.push(["Part of the data", data.parts[row.part]]);
-      if (now) facts.push(["Boxes here", none ? "none: the predicted class has no object" : String(now.boxes.length)]);
+      if (now) facts.push(["Boxes here", none && !row.reviewed ? "none: the predicted class has no object" : String(now.boxes.length)]);
       if (measured || row.trueBoxes) facts.push(["Ground-truth boxes", String(row.trueBoxes)]);
       if (now && now.iou !== null) facts.push(["IoU here", now.iou.toFixed(2)]);
       if (row.iou !== null) facts.push(["IoU, measured", numberWords(row.iou)], ["Best IoU", numberWords(row.oracleIou)]);
@@ -88,7 +95,7 @@ function start() {
     probability: (row) => ({ words: numberWords(row.probability), kind: "number" }),
     boxes: (row) => ({ words: row.boxes === null ? "–" : String(row.boxes), kind: "number" }),
     score: (row) => ({ words: numberWords(row.score), kind: "number" }),
-    doubt: (row) => ({ words: doubts(row).join(", ") || "–" }),
+    doubt: (row) => ({ words: row.reviewed ? (row.boxes ? "reviewed" : NOTHING) : doubts(row).join(", ") || "–" }),
   };
   const table = new PhotoTable(
     byId("photo-table"), (row) => data.table.map((key) => cells[key](row)), (row) => viewer.open(row),
@@ -136,9 +143,10 @@ function start() {
     const boxes = counts.reduce((sum, count) => sum + count, 0), photos = counts.filter(Boolean).length;
     const said = [`${counted(boxes, "box", "boxes")} in ${photos.toLocaleString("en")} of ${counted(shown.length, "shown photo", "shown photos")}.`];
     if (ious.length) said.unshift(`${right} of ${ious.length} shown photos with ground-truth boxes have a box with IoU ≥ 0.5 (${((100 * right) / ious.length).toFixed(1)} %).`);
-    if (shown.length < data.rows.length && state.threshold === own && !measured) { // the best score of each photo is known
-      const all = data.rows.filter((row) => row.score !== null && row.score >= (state.least ?? 0)).length;
-      said.push(`Of all ${data.rows.length.toLocaleString("en")} photos ${all.toLocaleString("en")} have a box.`);
+    const known = data.rows.every((row) => row.boxes !== null) && (state.least ?? 1) >= data.known; // the best score of each photo
+    if (shown.length < data.rows.length && state.threshold === own && !measured && known) {
+      const all = data.rows.filter((row) => row.boxes > 0 && (row.reviewed || state.least === null || row.score >= state.least)).length;
+      said.push(`Of all ${counted(data.rows.length, "photo", "photos")} ${all.toLocaleString("en")} ${all === 1 ? "has" : "have"} a box.`);
     }
     byId("photo-count").textContent = said.join(" ");
     if (state.filter.boxes || state.order.key === "now") list();

@@ -6,7 +6,20 @@ const MAX_THUMBS = 300; // kept in memory
 const list = { shown: [], thumbs: new Map(), rows: new Map() };
 
 function lowest(index) {
-  return photo(index).found.reduce((least, found) => Math.min(least, found[4]), Infinity);
+  return photo(index).found.reduce((least, found) => Math.min(least, found[4] ?? Infinity), Infinity);
+}
+
+// "name", "score" or "informative".
+function order() {
+  return $("order").value;
+}
+
+// Returns the key that photos are sorted by, the lowest first; photos without a priority come last.
+const sortKey = { name: () => 0, score: lowest, informative: (index) => -(photo(index).priority ?? -1) };
+
+function setOrder(name) {
+  if (app.photos.every(({ priority }) => priority === null)) $("order").querySelector("[value=informative]").remove(); // of an earlier version
+  $("order").value = name;
 }
 
 function matches(index) {
@@ -23,7 +36,9 @@ function matches(index) {
 // The current photo stays in the list even when it no longer matches.
 function filter(keep = true) {
   list.shown = app.photos.map((_, index) => index).filter((index) => matches(index) || (keep && index === app.current));
-  if ($("order").value === "score") list.shown.sort((one, other) => lowest(one) - lowest(other) || one - other);
+  const key = sortKey[order()];
+  list.shown.sort((one, other) => key(one) - key(other) || one - other);
+  $("order-means").hidden = order() !== "informative";
   const count = list.shown.length, all = app.photos.length;
   $("listed").textContent = count === all ? `${all.toLocaleString("en")} photos` : `${count.toLocaleString("en")} of ${all.toLocaleString("en")} photos`;
   $("rows").style.height = `${count * ROW}px`;
@@ -93,13 +108,14 @@ function makeRow(index) {
 }
 
 function fillRow(row, index) {
-  const { name, state, label } = photo(index);
+  const { name, state, label, priority } = photo(index);
   const count = state.boxes.length;
   const scores = state.boxes.map((box) => scoreOf(index, box)).filter((score) => score !== null);
   const least = scores.length ? ` · ${Math.min(...scores).toFixed(2)}` : "";
+  const first = order() === "informative" && priority !== null ? `priority ${priority.toFixed(2)} · ` : "";
   row.title = name;
   row.querySelector(".file").textContent = shortName(name);
-  row.querySelector(".where").textContent = `${count === 0 ? "no boxes" : count === 1 ? "1 box" : `${count} boxes`}${least} · ${label}`;
+  row.querySelector(".where").textContent = `${first}${count === 0 ? "no boxes" : count === 1 ? "1 box" : `${count} boxes`}${first ? "" : least} · ${label}`;
   row.querySelector(".tick").classList.toggle("done", state.reviewed);
   row.querySelector(".tick .unseen").textContent = reviewText(index);
 }

@@ -3,7 +3,7 @@
 
 const token = new URLSearchParams(location.search).get("token") || "";
 const $ = (id) => document.getElementById(id);
-const app = { title: "", classes: [], photos: [], current: -1, selected: -1, lastClass: "" };
+const app = { title: "", order: "name", classes: [], photos: [], current: -1, selected: -1, lastClass: "" };
 const dirty = new Map(); // index of a photo -> how often it was changed since it was last sent
 let work = Promise.resolve(); // one request at a time, in the order in which they were made
 let queued = false;
@@ -46,7 +46,7 @@ function same(one, other) {
 // "predicted", "accepted", or "changed": moved, of another class, or drawn
 function kind(index, box) {
   const found = box.of === null ? null : photo(index).found[box.of];
-  if (!found || !same(box.box, found) || box.label !== photo(index).label) return "changed";
+  if (!found || !same(box.box, found) || box.label !== found[5]) return "changed";
   return box.accepted ? "accepted" : "predicted";
 }
 
@@ -185,6 +185,7 @@ async function listing() {
 async function load() {
   const all = await listing();
   app.title = all.title;
+  app.order = all.order;
   app.classes = all.classes;
   app.photos = all.photos;
   return all.start;

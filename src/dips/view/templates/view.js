@@ -257,15 +257,22 @@ addEventListener("click", (event) => {
 }, true);
 addEventListener("change", (event) => { if (byMouse && event.target.matches("select")) backToPhoto(); });
 
+// Returns where to begin: a photo left unfinished, else the first in the list that is not reviewed.
+function firstPhoto(start) {
+  filter(false);
+  return unfinished(start) ? start : list.shown.find((index) => !photo(index).state.reviewed) ?? start;
+}
+
 (async () => {
   try {
     const start = await load();
+    setOrder(app.order);
     document.title = `${app.title}: DiPS review`;
     $("title").textContent = app.title;
     fillClasses();
     paintProgress();
     showSaved("Saved");
-    await show(start);
+    await show(firstPhoto(start));
   } catch (error) {
     tell(`Cannot load the list of photos: ${error.message}`);
   }

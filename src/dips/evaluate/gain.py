@@ -1,0 +1,61 @@
+"""What reviewed photos bring to others like them, in numbers and in words; :mod:`dips.harvest.gain` measures it."""
+
+from __future__ import annotations
+
+from dips.system.console import counted
+from dips.system.records import Record
+
+__all__ = ["ReviewGain", "Tally"]
+
+_WORTH = 0.01  # of mean IoU
+
+
+class Tally(Record, frozen=True, kw_only=True):
+    """How well boxes fit the objects of some photos.
+
+    Attributes:
+        overlap: sum over the objects of the IoU with the box that fits best.
+        right: objects that have a box of IoU 0.5 for themselves.
+        boxes, objects: how many there are.
+    """
+
+    overlap: float
+    right: int
+    boxes: int
+    objects: int
+
+    @property
+    def mean_iou(self) -> float:
+        """In [0, 1]; 0 without objects."""
+        return self.overlap / max(1, self.objects)
+
+
+class ReviewGain(Record, frozen=True, kw_only=True):
+    """What reviewed photos bring to others like them.
+
+    Attributes:
+        photos: reviewed photos with boxes that this rests on.
+        without: no correction.
+        half: corrected by half of the photos, measured on the other half, both ways.
+        most: corrected by three quarters, measured on the rest, in turn.
+    """
+
+    photos: int
+    without: Tally
+    half: Tally
+    most: Tally
+
+    def words(self) -> str:
+        """Say what it brought, and whether more is worth it."""
+        before, now = self.without, self.most
+        if now.mean_iou < before.mean_iou - _WORTH:
+            advice = "they do not help: are all objects of these photos boxed, and boxed alike?"
+        elif now.mean_iou > self.half.mean_iou + _WORTH:
+            advice = "more are worth it"
+        else:
+            advice = "as many more would bring little"
+        return (
+            f"review: on {counted(self.photos, 'reviewed photo')}, each tried with a map that had not seen it, boxes cover "
+            f"their objects by {100 * now.mean_iou:.0f}% (mean IoU), {100 * before.mean_iou:.0f}% before; {now.right} of "
+            f"{counted(now.objects, 'object')} are found, {before.right} before; {advice}"
+        )

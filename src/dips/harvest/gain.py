@@ -1,0 +1,74 @@
+"""What a review brings, told by the reviewed photos themselves: each is tried on a map that was not corrected by it.
+
+In: a finished map and the boxes of reviewed photos. Out: how well the boxes of the map fit their objects, without a
+correction, with one by half of the photos, and with one by three quarters.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dips.evaluate.detection import box_iou, match_boxes
+from dips.evaluate.gain import ReviewGain, Tally
+from dips.harvest.correct import GRID, Standard, correct, known_classes
+from dips.models.linear_map import LinearMap
+from dips.scoremaps.levels import boxes_from_map
+from dips.types import FloatArray
+
+__all__ = ["review_gain"]
+
+_LEAST, _MOST = 8, 100  # photos with boxes: fewer tell nothing, more only take longer
+_PARTS = 4
+_MIN_AREA, _MAX_BOXES = 0.005, 100
+
+
+def review_gain(
+    linear: LinearMap, blocks: Sequence[Tensor], labels: Sequence[int], boxes: Sequence[FloatArray], standard: Standard
+) -> ReviewGain | None:
+    """Return what a correction by reviewed photos brings; None with fewer than eight that have boxes.
+
+    Args:
+        linear: the map before any correction; it is not changed.
+        blocks, labels, boxes, standard: as of :func:`~dips.harvest.correct.correct`.
+    """
+    boxed = [row for row, item in enumerate(boxes) if len(item)]
+    if len(boxed) < _LEAST:
+        return None
+    chosen = boxed[:: -(-len(boxed) // _MOST)]
+    empty = [row for row, item in enumerate(boxes) if not len(item)]
+
+    def of(rows: Sequence[int]) -> tuple[list[Tensor], list[int], list[FloatArray]]:
+        return [block[list(rows)] for block in blocks], [labels[row] for row in rows], [boxes[row] for row in rows]
+
+    def tried(parts: int) -> Tally:
+        tallies = []
+        for part in range(parts):
+            held = chosen[part::parts]
+            corrected = copy.deepcopy(linear)
+            correct(corrected, *of([*(row for row in chosen if row not in held), *empty]), standard)
+            tallies.append(_tally(corrected, *of(held)))
+        return Tally(**{name: sum(getattr(tally, name) for tally in tallies) for name in Tally.__struct_fields__})
+
+    without = _tally(linear, *of(chosen))
+    return ReviewGain(photos=len(chosen), without=without, half=tried(2), most=tried(_PARTS))
+
+
+@torch.no_grad()
+def _tally(linear: LinearMap, blocks: Sequence[Tensor], labels: Sequence[int], boxes: Sequence[FloatArray]) -> Tally:
+    """Count the boxes of a map, cut at its own level."""
+    overlap, right, found = 0.0, 0, 0
+    for row, label in enumerate(labels):
+        logits = linear([block[row : row + 1].float() for block in blocks], known_classes([label], len(linear.bias)))
+        finer = F.interpolate(logits[None], (GRID, GRID), mode="bilinear", align_corners=False)[0, 0]
+        score_map = torch.sigmoid(finer - linear.level).numpy()
+        threshold = min(1.0, 0.5 / max(float(score_map.max()), 1e-6))
+        candidates, _, _ = boxes_from_map(score_map, threshold, min_area=_MIN_AREA, max_boxes=_MAX_BOXES)
+        overlap += float(box_iou(candidates / GRID, boxes[row]).max(0, initial=0).sum())
+        right += len(match_boxes(candidates / GRID, boxes[row]))
+        found += len(candidates)
+    return Tally(overlap=overlap, right=right, boxes=found, objects=sum(map(len, boxes)))

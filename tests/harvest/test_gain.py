@@ -1,0 +1,41 @@
+"""What a review brings, on scenes in which boxes tell the object from what looks like one."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from dips.harvest.gain import review_gain
+
+from .test_correct import STANDARD, scene
+
+
+def test_a_review_that_helps() -> None:
+    linear, blocks, boxes, labels = scene(12)
+    before = copy.deepcopy(linear)
+    gain = review_gain(linear, blocks, labels, boxes, STANDARD)
+    assert gain is not None and gain.photos == gain.without.objects == gain.half.objects == gain.most.objects == 12
+    assert (gain.without.right, gain.without.boxes) == (12, 24), "each object, and each thing that looks like one"
+    assert gain.most.right == 12 and gain.most.boxes < 18 and 0.8 < gain.without.mean_iou <= gain.most.mean_iou + 0.02
+    assert all(torch.equal(a, b) for a, b in zip(linear.state_dict().values(), before.state_dict().values(), strict=True))
+
+
+def test_empty_photos_have_a_part_and_are_not_counted() -> None:
+    linear, blocks, boxes, labels = scene(12)
+    gain = review_gain(linear, blocks, [*labels[:10], -1, -1], [*boxes[:10], *(box[:0] for box in boxes[10:])], STANDARD)
+    assert gain is not None and gain.photos == gain.most.objects == 10
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_a_few_photos_tell_nothing(count: int) -> None:
+    linear, blocks, boxes, labels = scene(count)
+    assert review_gain(linear, blocks, labels, boxes, STANDARD) is None
+
+
+def test_of_many_photos_some_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dips.harvest.gain._MOST", 9)
+    linear, blocks, boxes, labels = scene(20)
+    gain = review_gain(linear, blocks, labels, boxes, STANDARD)
+    assert gain is not None and 6 <= gain.photos <= 9
