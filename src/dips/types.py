@@ -149,6 +149,7 @@ class Sample:
         masks: files of the ground-truth masks, one per object, whose pixels are those above 0; empty if they are unknown.
         ignore: file of the region that counts neither as object nor as background, if there is one.
         reviewed: a person gave the boxes for training; without that, boxes are measured by and never trained on.
+        window: ``x0 y0 x1 y1`` in pixels of the file, end exclusive: the part of the photo that this sample is; None means all.
 
     >>> Sample(Path("photos/tower/1.jpg"), "tower/1.jpg", 1, boxes=np.array([[0, 0, 9, 9]], np.float32)).boxed
     True
@@ -162,6 +163,7 @@ class Sample:
     masks: tuple[Path, ...] = ()
     ignore: Path | None = None
     reviewed: bool = False
+    window: tuple[int, int, int, int] | None = None
 
     @property
     def boxed(self) -> bool:

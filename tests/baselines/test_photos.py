@@ -30,7 +30,7 @@ def test_photos_of_more_than_8_bits_are_stored_as_they_are_shown(tmp_path: Path)
 def test_read_once(tmp_path: Path, make_photo: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     samples = [Sample(make_photo(tmp_path / f"{i}.png", seed=i), f"{i}.png", i) for i in range(3)]
     first, _ = store_photos(samples, Store(tmp_path / "store"))
-    monkeypatch.setattr(squares, "read_image", lambda *given, **named: pytest.fail("it is in the store"))
+    monkeypatch.setattr(squares, "read_sample", lambda *given, **named: pytest.fail("it is in the store"))
     second, problems = store_photos(samples, Store(tmp_path / "store"))
     assert not problems and second.digests == first.digests
     assert (second.square(1) == first.square(1)).all() and first.square(1).shape == (SQUARE_SIDE, SQUARE_SIDE, 3)

@@ -12,6 +12,7 @@ from PIL import Image
 
 import dips.data.images as images_module
 import dips.data.windows as windows_module
+from dips.data.depth import Depth
 from dips.data.images import read_image
 from dips.data.windows import open_photo
 from dips.errors import ImageError
@@ -74,7 +75,7 @@ def test_no_room_is_told_before_pixels_are_written(
 def test_windows_have_the_scale_that_the_whole_photo_had(tmp_path: Path, on_disk: list[bool]) -> None:
     values = (7000 + np.arange(600).reshape(20, 30)).astype(np.uint16)
     Image.fromarray(values).save(tmp_path / "a.png")
-    with open_photo(tmp_path / "a.png", (7000.0, 7255.0)) as photo:
+    with open_photo(tmp_path / "a.png", Depth.at((7000.0, 7255.0))) as photo:
         assert photo.window(0, 0, 30, 5)[..., 0].ravel().tolist() == list(range(150))
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 import dips
 from dips.data.depth import Depth
 from dips.data.images import read_image, resize_image
+from dips.errors import ConfigError
 from dips.report.photos import read_shown, small_map
 from dips.report.predictions import TRAINING_PHOTOS
 
@@ -228,3 +229,40 @@ def test_a_training_on_counts_shows_its_photos_as_it_saw_them(tiny_training: Any
         ]
         assert base64.b64encode(photo.jpeg).decode() in page
     assert others >= 3, "by its own range alone a photo would look otherwise"
+
+
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_photos_are_learned_from_in_tiles(
+    epochs: int, tiny_training: Any, tiny_model: dips.Model, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ten photos of 80 x 64 in nine tiles each; all that counts photos counts photos."""
+    model = tiny_training.fit(f"tiles{epochs}", "train.tile=32", f"train.epochs={epochs}")
+    said = capsys.readouterr().err
+    assert "photos are seen in 90 tiles of 32 x 32 pixels" in said
+    (line,) = (line for line in said.splitlines() if line.startswith("tiles: "))
+    shown, empty, left_out = (int(word) for word in line.split() if word.isdigit())
+    assert shown + empty + left_out == 90 and empty >= 45 and shown >= 5
+    assert model.meta.photo_side == 32 and model.config.predict.tile == -1 and model.predictor.tile == 32
+    assert model.record.photos == tiny_model.record.photos
+    shown_photos = read_shown(model.run / TRAINING_PHOTOS).photos
+    assert len(shown_photos) == 10 and all(photo.size == (80, 64) for photo in shown_photos)
+    (photo,) = model.predict(tiny_training.data / "test" / "tower" / "0.jpg")
+    assert photo.size == (80, 64) and photo.min_score == 0.6, "in tiles"
+
+
+def test_a_training_on_tiles_that_was_stopped_goes_on(tiny_training: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = ("train.tile=48", "train.epochs=0")
+    with monkeypatch.context() as patch:
+        patch.setattr("dips.fitting.fit.save_model", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            tiny_training.fit("stopped-tiles", *settings)
+    monkeypatch.setattr("dips.harvest.squares.read_tiles", lambda *_: pytest.fail("all of it is in the store"))
+    again = tiny_training.fit("stopped-tiles", *settings, resume=True)
+    assert again.meta.photo_side == 48
+
+
+def test_tiles_need_a_background_class(tiny_training: Any) -> None:
+    with pytest.raises(ConfigError, match=r"train\.tile needs photos that show no object"):
+        tiny_training.fit("no-background", "train.tile=32", "data.background_class=''")
+    with pytest.raises(ConfigError, match=r"train\.tile=8: give at least 32 pixels"):
+        tiny_training.fit("no-background", "train.tile=8")

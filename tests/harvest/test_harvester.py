@@ -22,7 +22,7 @@ from dips.harvest.harvester import Harvester
 from dips.harvest.refine import refine_image
 from dips.models.frozen import Look
 from dips.models.inputs import resize_to, to_tensor
-from dips.types import DataSet
+from dips.types import DataSet, Sample
 
 pytestmark = pytest.mark.usefixtures("unfolded")  # passes are counted
 
@@ -224,14 +224,14 @@ def test_memory_does_not_grow_with_the_photos(rig: Rig, data_of: DataOf, photos:
             nonlocal alive
             alive -= 1
 
-    def counted(path: Path, **arguments: Any) -> Any:
+    def counted(sample: Sample, **arguments: Any) -> Any:
         nonlocal alive, most
         alive += 1
         most = max(most, alive)
-        return read_image(path, **arguments).view(Counted)
+        return read_image(sample.path, **arguments).view(Counted)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(squares, "read_image", counted)
+        patch.setattr(squares, "read_sample", counted)
         patch.setattr(squares, "resize_image", lambda image, size: resize_image(np.asarray(image), size))
         harvest.run(data_of(photos))
     assert 1 <= most <= 3

@@ -12,10 +12,11 @@ from PIL import Image
 
 from dips.data.depth import Depth
 from dips.data.images import ByteImage, read_image, resize_image
+from dips.data.tiling import in_tiles, read_tiles
 from dips.errors import StoreError
 from dips.harvest.squares import SquareReader, decode_square, encode_square, read_square
 from dips.harvest.store import Store
-from dips.types import Sample
+from dips.types import DataSet, Sample
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_photos_are_read_in_order_and_stored_on_the_way(samples: list[Sample], t
 
 def test_what_is_stored_is_not_read_again(samples: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     SquareReader(samples, Store(tmp_path / "store"), 16).fill(batch=2)
-    monkeypatch.setattr("dips.harvest.squares.read_image", lambda *_, **__: pytest.fail("it is in the store"))
+    monkeypatch.setattr("dips.harvest.squares.read_sample", lambda *_, **__: pytest.fail("it is in the store"))
     reader = SquareReader(samples, Store(tmp_path / "store"), 16)
     reader.fill(batch=2)
     assert reader.readable() == (tuple(samples), tuple(reader.digests), ())
@@ -122,7 +123,49 @@ def test_without_a_side_no_square_is_stored(samples: list[Sample], tmp_path: Pat
     assert digests == reader.digests[:2]
     for sample, image in zip(samples, images, strict=False):
         assert np.array_equal(image, resize_image(read_image(sample.path), (24, 24)))
-    monkeypatch.setattr("dips.harvest.squares.read_image", lambda *_, **__: pytest.fail("there is nothing to store"))
+    monkeypatch.setattr("dips.harvest.squares.read_sample", lambda *_, **__: pytest.fail("there is nothing to store"))
     reader.fill(batch=2)
     assert reader.readable() == (tuple(samples), tuple(reader.digests), ())
     assert not list(store.folder.glob("squares*"))
+
+
+def test_tiles_have_keys_of_their_own_and_a_photo_is_decoded_once_for_all(
+    tmp_path: Path, make_photo: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = [make_photo(tmp_path / f"{i}.png", (90, 50), seed=i) for i in range(3)]
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(photos[0].read_bytes()[:200])
+    whole = [Sample(path, path.name, 0) for path in (*photos, broken)]
+    samples = in_tiles(DataSet(tmp_path, ("a",), tuple(whole)), 40, 0.25).samples
+    assert len(samples) == 24
+    decoded: list[Path] = []
+
+    def read(path: Path, windows: list[tuple[int, int, int, int]], depth: Depth) -> list[ByteImage]:
+        decoded.append(path)
+        return read_tiles(path, windows, depth)
+
+    monkeypatch.setattr("dips.harvest.squares.read_tiles", read)
+    reader = SquareReader(samples, Store(tmp_path / "store"), 16)
+    assert len(set(reader.digests)) == 24 and len(set(reader.files.values())) == 4
+    asked = sorted(reader.digests)  # as they are chosen for a fit
+    batches = list(reader.read(asked, batch=4, side=16, title="photos"))
+    assert sorted(decoded) == sorted([*photos, broken]) and max(len(group) for group, _ in batches) == 4
+    windows = dict(zip(reader.digests, samples, strict=True))
+    seen = {digest: image for group, images in batches for digest, image in zip(group, images, strict=True)}
+    assert set(seen) == {digest for digest, sample in windows.items() if sample.path != broken}
+    for digest, image in seen.items():
+        x0, y0, x1, y1 = windows[digest].window or (0, 0, 0, 0)
+        expected = resize_image(np.ascontiguousarray(read_image(windows[digest].path)[y0:y1, x0:x1]), (16, 16))
+        assert np.array_equal(image, expected)
+        assert reader.squares is not None and np.array_equal(read_square(reader.squares, digest), expected)
+    readable, _, problems = reader.readable()
+    assert len(readable) == 18 and [problem.path for problem in problems] == [broken]
+
+
+def test_many_tiles_of_a_photo_are_read_in_parts(tmp_path: Path, make_photo: Callable[..., Path]) -> None:
+    path = make_photo(tmp_path / "wide.png", (1000, 20))
+    samples = in_tiles(DataSet(tmp_path, ("a",), (Sample(path, "wide.png", 0),)), 20, 0).samples
+    reader = SquareReader(samples, Store(tmp_path / "store"))
+    batches = [digests for digests, _ in reader.read(reader.digests, batch=16, side=8, title="photos")]
+    assert len(samples) == 50 and [digest for group in batches for digest in group] == reader.digests
+    assert max(map(len, batches)) == 16

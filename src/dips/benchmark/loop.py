@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from dips.benchmark.frames import GroundTruth, MapComparison, compare_centre, compare_map, read_ground_truth
 from dips.data.depth import Depth
-from dips.data.images import ByteImage, read_image, resize_image
+from dips.data.images import ByteImage, resize_image
 from dips.data.problems import left_out
+from dips.data.tiling import read_sample
 from dips.errors import DataError, ImageError
 from dips.evaluate.accumulate import MapAccumulator
 from dips.evaluate.protocol import FRAMED, Protocol
@@ -205,7 +206,7 @@ def _read(
     """Read a photo's ground truth, and the photo as a square of each side."""
     try:
         ground_truth = read_ground_truth(sample, protocol)
-        photos = {side: read_image(sample.path, max_side=side, depth=depth) for side in sides}
+        photos = {side: read_sample(sample, max_side=side, depth=depth) for side in sides}
     except (DataError, ImageError) as error:
         return left_out(sample.path, error)
     return ground_truth, {side: resize_image(photo, (side, side)) for side, photo in photos.items()}

@@ -17,7 +17,7 @@ from dips.errors import ConfigError
 __all__ = ["ClassifierConfig", "DataConfig", "HarvestConfig", "LocalizerConfig", "PredictConfig", "TrainConfig"]
 
 _Side = Annotated[int, Meta(ge=28, le=2048)]
-_MIN_SECOND_LOOK = 32
+_MIN_SECOND_LOOK = _MIN_TILE = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +184,15 @@ class TrainConfig:
         int,
         Meta(ge=0, description="passes over the training photos; 0 = no U-Net is trained, the linear maps are the localizer"),
     ] = 0
+    tile: Annotated[
+        int,
+        Meta(
+            ge=-1,
+            description="side in pixels of the tiles in which large photos are learned from, by the photos' classes alone; "
+            "a background class is needed. 0 = photos as a whole, -1 = tiles of the side that the CNN sees (classifier.size) "
+            "where photos are at least 2.5 times as wide and high",
+        ),
+    ] = 0
     batch: Annotated[int, Meta(ge=1, description="photos per step")] = 16
     optimizer: Annotated[Literal["adamw", "sgd"], Meta(description="AdamW, or SGD with Nesterov momentum 0.9 (paper)")] = (
         "adamw"
@@ -239,6 +248,15 @@ class TrainConfig:
     ] = "auto"
     tensorboard: Annotated[bool, Meta(description="also write each epoch's numbers to RUN/tensorboard")] = False
     workers: Annotated[int, Meta(ge=0, description="processes that read photos; 0 = the main process does")] = 0
+
+    def __post_init__(self) -> None:
+        """Check what a range cannot say.
+
+        Raises:
+            ConfigError: a tile would show next to nothing.
+        """
+        if 0 < self.tile < _MIN_TILE:
+            raise ConfigError(f"train.tile={self.tile}: give at least {_MIN_TILE} pixels, 0 for whole photos, or -1")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,8 +14,8 @@ from typing import IO, Any, cast
 
 import numpy as np
 
-from dips.data.depth import Scale
-from dips.data.images import ByteImage, copy_rows, image_size, is_plain, read_scaled
+from dips.data.depth import Depth
+from dips.data.images import ByteImage, copy_rows, image_size, is_plain, read_image
 from dips.data.pillow import as_stored, large_allowed, open_file, open_image, orientation_of, unreadable
 from dips.errors import ImageError
 
@@ -48,11 +48,11 @@ class PhotoWindows:
 
 
 @contextmanager
-def open_photo(path: Path, scale: Scale | None = None) -> Iterator[PhotoWindows]:
+def open_photo(path: Path, depth: Depth | None = None) -> Iterator[PhotoWindows]:
     """Decode a photo; its pixels are released at the end of the block.
 
     Args:
-        scale: which values are black and white, if the photo has more than 8 bits.
+        depth: how values of more than 8 bits are brought to 8.
 
     Raises:
         ImageError: as for :func:`~dips.data.images.read_image`, or there is no space for the temporary file.
@@ -64,7 +64,7 @@ def open_photo(path: Path, scale: Scale | None = None) -> Iterator[PhotoWindows]
             if _decode_into(path, file, size):
                 yield PhotoWindows(file, size)
                 return
-        yield PhotoWindows(read_scaled(path, scale), size)
+        yield PhotoWindows(read_image(path, depth=depth or Depth()), size)
 
 
 def _decode_into(path: Path, file: IO[bytes], size: tuple[int, int]) -> bool:

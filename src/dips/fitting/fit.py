@@ -10,6 +10,7 @@ import torch
 from dips.config import Config, load_config, several, to_toml
 from dips.data.images import image_size, median_side
 from dips.data.problems import ProblemList, ProblemRecord
+from dips.data.tiling import in_tiles, tile_side
 from dips.fitting.prepare import TrainingInputs, prepare
 from dips.fitting.review import add_review
 from dips.fitting.select import TrainingResult, fit_and_select
@@ -86,6 +87,8 @@ def fit(
     run = Path(out)
     config, weights = load_config(recipe, several(settings)), several(weights)
     config.check()
+    if config.train.tile and not config.predict.tile:
+        config = config.replace(**{"predict.tile": -1})  # what was learned from tiles sees tiles
     told = problems if isinstance(problems, ProblemList) else ProblemList(problems)
     fabric = launch_fabric(device)
     if fabric.is_global_zero:
@@ -103,6 +106,10 @@ def fit(
         + ("" if train_set.background is None else f"; '{train_set.classes[train_set.background]}' is without object")
     )
     told.add(train_set.problems)
+    shown = train_set, val_set
+    if side := tile_side(train_set, config.train.tile, config.classifier.size):
+        train_set, val_set = (in_tiles(part, side, config.predict.tile_overlap) for part in shown)
+        log(f"photos are seen in {counted(len(train_set) + len(val_set), 'tile')} of {side} x {side} pixels")
     with fabric.rank_zero_first():  # it fills the store, other processes read it
         inputs = prepare(
             train_set,
@@ -118,7 +125,7 @@ def fit(
         _begin_run(run, config, resume)
     result = fit_and_select(inputs, config=config, run=run, fabric=fabric, resume=resume)
     if fabric.is_global_zero:
-        _save(run, Path(data), config, inputs, result, told, fabric.device)
+        _save(run, Path(data), config, inputs, result, told, fabric.device, side or _photo_side(inputs.train), shown)
         log(f"trained: {result.selection}")
     fabric.barrier()
     return Model.open(run, device=str(fabric.device), weights=weights)
@@ -139,14 +146,22 @@ def _save(
     result: TrainingResult,
     problems: ProblemList,
     device: torch.device,
+    side: int,
+    whole: tuple[DataSet, DataSet],
 ) -> None:
-    """Write everything that the run folder holds besides settings and metrics."""
+    """Write everything that the run folder holds besides settings and metrics.
+
+    Args:
+        side: of a typical training photo, or of a tile, in pixels.
+        whole: the photos, not in tiles.
+    """
     train, skipped = inputs.train, inputs.problems
+    photos, val_photos = (_used(part, used) for part, used in zip(whole, (train, inputs.val), strict=True))
     record = RunRecord(
         data=str(data),
         classes=train.classes,
         background=train.background,
-        photos=PhotoCounts(train=len(train), val=len(inputs.val), skipped=len(skipped)),
+        photos=PhotoCounts(train=len(photos), val=len(val_photos), skipped=len(skipped)),
         skipped=tuple(ProblemRecord.of(skipped)),
         reviewed=inputs.reviewed,
         review_gain=inputs.gain,
@@ -169,13 +184,13 @@ def _save(
         mode=config.predict.mode,
         unet_share=config.predict.unet_share,
         temper=TEMPER,
-        photo_side=_photo_side(train),
+        photo_side=side,
         depth=inputs.depth,
         calibration=result.calibration,
     )
     write_json(run / RUN, record)
     write_card(run / "README.md", record)
-    parts = [("validation", inputs.val.samples), ("training", train.samples)]
+    parts = [("validation", val_photos), ("training", photos)]
     stored = StoredModel(inputs.classifier, inputs.linear, result.localizer, meta)
     networks = stored.networks(config.predict.mode, inputs.frozen(), config.predict, device)
     predictor = stored.predictor(networks, config.predict)
@@ -183,6 +198,12 @@ def _save(
     write_run_report(run)
     save_model(run, inputs.classifier, inputs.linear, result.localizer, meta)  # model.json says that the run is done
     (run / STATE).unlink(missing_ok=True)
+
+
+def _used(photos: DataSet, used: DataSet) -> tuple[Sample, ...]:
+    """Return the photos of which ``used`` holds something."""
+    paths = {sample.path for sample in used.samples}
+    return tuple(sample for sample in photos.samples if sample.path in paths)
 
 
 def _photo_side(photos: DataSet) -> int:

@@ -19,16 +19,17 @@ from dips.config import Config
 from dips.data import require_trainable
 from dips.data.classes import ClassAccuracy, class_accuracy
 from dips.data.depth import Depth
+from dips.data.gain import ReviewGain
 from dips.data.images import ByteImage
 from dips.data.scale import depth_of, depth_setting
 from dips.errors import DataError
-from dips.evaluate.gain import ReviewGain
 from dips.harvest.features import linear_maps, pooled_features, pooled_shelf
 from dips.harvest.harvest import Harvest
 from dips.harvest.harvester import Harvester
 from dips.harvest.scored_photos import ScoredPhotos, score_photos
 from dips.harvest.squares import SquareReader, read_square
 from dips.harvest.store import Store, network_hash
+from dips.harvest.views import choose_views
 from dips.models.backbones import Transformer, load_transformer
 from dips.models.classifier import Classifier, LinearProbe, balance_classes
 from dips.models.frozen import FrozenNetworks, Look
@@ -170,15 +171,18 @@ class _Preparation:
             if sample.reviewed and sample.path in learned
         }
         self.pooled = pooled_shelf(store, self.weights["classifier"], config.classifier.size, self.depth)
+        self.tiled = any(sample.window is not None for sample in train.samples)
 
     def run(self) -> TrainingInputs:
         """Do what ``prepare`` says."""
         config, started = self.config, time.perf_counter()
         linear = None
-        if config.harvest.refine == "dataset" and config.classifier.mode == "head":
+        if config.harvest.refine == "dataset" and config.classifier.mode == "head" and not self.tiled:
             linear, self.gain = self._linear_maps()  # its photos pass the CNN here and nowhere else
         seconds = time.perf_counter() - started
         pooled = self._pooled_features()  # of both parts, the training part first
+        if self.tiled:
+            pooled = self._choose_tiles(pooled)
         labels, count = _labels(self.samples), len(self.train)
         self._fit_classifier(pooled[:count], labels[:count])
         plain, by_class = self._classifier_accuracy(pooled[count:], labels[count:])
@@ -211,7 +215,7 @@ class _Preparation:
             seconds,
             self._frozen,
             self.depth,
-            tuple(sorted(self.boxes)),
+            tuple(sorted({self.reader.files[digest] for digest in self.boxes})),
             self.gain,
         )
 
@@ -238,7 +242,8 @@ class _Preparation:
         """Fit the linear maps, and tell what reviewed photos bring; nothing is fitted on the validation part."""
         held_out = {sample.path for sample in self.val.samples}
         labels: dict[str, int] = {}
-        for sample, digest in zip(self.reader.samples, self.reader.digests, strict=True):
+        chosen = (self.samples, self.digests) if self.tiled else (self.reader.samples, self.reader.digests)
+        for sample, digest in zip(*chosen, strict=True):
             if sample.path in held_out:
                 continue
             # a photo that lies in the folders of two classes shows an object if either says so
@@ -278,6 +283,24 @@ class _Preparation:
         if not len(self.val):
             raise DataError(f"no validation photo in {self.val.root} can be read; 'dips check' names what is wrong with them")
         return pooled[:count]
+
+    def _choose_tiles(self, pooled: Tensor) -> Tensor:
+        """Keep the tiles that show what their photos are labelled with, and return their pooled features ``(N, F)``."""
+        assert self.train.background is not None
+        samples, count = self.samples, len(self.train)
+        labels = choose_views(pooled, samples, count, background=self.train.background, classes=len(self.train.classes))
+        kept = [i for i, label in enumerate(labels) if label is not None]
+        self.samples = tuple(dataclasses.replace(samples[i], label=labels[i]) for i in kept)
+        self.digests = tuple(self.digests[i] for i in kept)
+        here = sum(i < count for i in kept)
+        self.train = dataclasses.replace(self.train, samples=self.samples[:here])
+        self.val = dataclasses.replace(self.val, samples=self.samples[here:])
+        shown = sum(sample.label != self.train.background for sample in self.samples)
+        log(
+            f"tiles: {shown} are taken to show what their photos are labelled with, {len(kept) - shown} show no object, "
+            f"{len(samples) - len(kept)} are left out"
+        )
+        return pooled[kept]
 
     def _batch(self, digests: Sequence[str]) -> Tensor:
         """Return stored photos as a batch ``(B, 3, S, S)`` in [0, 1], S = ``classifier.size``."""

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from dips.config import HarvestConfig
 from dips.data.depth import Depth
+from dips.data.gain import ReviewGain
 from dips.errors import DataError, StoreError
-from dips.evaluate.gain import ReviewGain
 from dips.harvest.grids import joint_grids
 from dips.harvest.linear import PhotoFeatures, fit_linear_maps
 from dips.harvest.squares import SquareReader

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dips.data.gain import ReviewGain, Tally
 from dips.evaluate.detection import box_iou, match_boxes
-from dips.evaluate.gain import ReviewGain, Tally
 from dips.harvest.correct import GRID, Standard, correct, known_classes
 from dips.models.linear_map import LinearMap
 from dips.scoremaps.levels import boxes_from_map

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dips.config import HarvestConfig
-from dips.evaluate.gain import ReviewGain
+from dips.data.gain import ReviewGain
 from dips.harvest.correct import Standard, correct
 from dips.harvest.gain import review_gain
 from dips.harvest.grids import interpolation, resampled

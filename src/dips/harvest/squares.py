@@ -6,6 +6,7 @@ another side on the way. Photos that cannot be read are left out.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dips.data.depth import Depth
-from dips.data.images import ByteImage, decode_image, encode_image, read_image, resize_image
+from dips.data.images import ByteImage, decode_image, encode_image, resize_image
 from dips.data.problems import left_out
+from dips.data.tiling import read_sample, read_tiles
 from dips.errors import ImageError, StoreError
 from dips.harvest.store import Shelf, Store
 from dips.system.console import track
@@ -24,6 +26,7 @@ from dips.types import Problem, Sample
 __all__ = ["SquareReader", "decode_square", "encode_square", "read_square"]
 
 _THREADS = 4
+_TILES_AT_ONCE = 32  # of one photo, in memory
 
 
 def encode_square(image: ByteImage) -> NDArray[np.uint8]:
@@ -63,6 +66,7 @@ class SquareReader:
         squares: the shelf that holds them, if any does.
         samples: photos whose files could be identified, in the data set's order.
         digests: their keys in the store; copies of a photo share one.
+        files: the SHA-256 of the photo's file, by key: the key itself but for tiles.
         unreadable: why a photo could not be decoded, by digest; grows while photos are read.
     """
 
@@ -86,20 +90,22 @@ class SquareReader:
         self.squares = None if side is None else store.shelf("squares", settings)
         self.samples: list[Sample] = []
         self.digests: list[str] = []
+        self.files: dict[str, str] = {}
         self.unreadable: dict[str, str] = {}
         self._problems: list[Problem] = []
         digests = store.digests(sample.path for sample in track(samples, "looking at files", len(samples)))
         for sample, digest in zip(samples, digests, strict=True):
             if isinstance(digest, str):
                 self.samples.append(sample)
-                self.digests.append(digest)
+                self.digests.append(key := _key(digest, sample))
+                self.files[key] = digest
             else:
                 self._problems.append(left_out(sample.path, f"{sample.path} cannot be read: {digest.strerror or digest}"))
-        self._paths = {digest: sample.path for sample, digest in zip(self.samples, self.digests, strict=True)}
+        self._samples = dict(zip(self.digests, self.samples, strict=True))
 
     def __len__(self) -> int:
         """Return how many different photos there are."""
-        return len(self._paths)
+        return len(self._samples)
 
     def fill(self, *, batch: int) -> None:
         """Store the squares that are still missing, ``batch`` photos per write."""
@@ -109,6 +115,8 @@ class SquareReader:
 
     def read(self, digests: Sequence[str], *, batch: int, side: int, title: str) -> Iterator[tuple[list[str], list[ByteImage]]]:
         """Read photos from their files, the next batch while the last is worked on; absent squares are stored on the way.
+
+        Tiles of a photo come together.
 
         Args:
             digests: which; those that are known to be unreadable are left out.
@@ -120,24 +128,32 @@ class SquareReader:
         digests = [digest for digest in digests if digest not in self.unreadable]
         absent = set() if self.squares is None or side > self.decoded else set(self.squares.missing(digests))
 
-        def read_one(digest: str) -> tuple[ByteImage, NDArray[np.uint8] | None] | str:
+        def read(unit: Sequence[str]) -> list[tuple[ByteImage, NDArray[np.uint8] | None] | str]:
+            samples = [self._samples[digest] for digest in unit]
+            path, windows = samples[0].path, [sample.window for sample in samples if sample.window is not None]
             try:
-                photo = read_image(self._paths[digest], max_side=max(side, self.decoded), depth=self.depth)
+                if windows:
+                    photos = read_tiles(path, windows, self.depth)
+                else:
+                    photos = [read_sample(samples[0], max_side=max(side, self.decoded), depth=self.depth)]
             except ImageError as error:
-                return str(error).removeprefix(f"{self._paths[digest]} ")  # copies of the photo have other paths
+                return [str(error).removeprefix(f"{path} ")] * len(unit)  # copies of the photo have other paths
+            return [square(digest, photo) for digest, photo in zip(unit, photos, strict=True)]
+
+        def square(digest: str, photo: ByteImage) -> tuple[ByteImage, NDArray[np.uint8] | None]:
             image = resize_image(photo, (side, side))
             if digest not in absent or self.side is None:
                 return image, None
             return image, encode_square(image if side == self.side else resize_image(photo, (self.side, self.side)))
 
-        groups = [digests[start : start + batch] for start in range(0, len(digests), batch)]
+        groups = self._groups(digests, batch)
         with ThreadPoolExecutor(_THREADS) as pool:
-            ahead = [pool.submit(read_one, digest) for digest in groups[0]] if groups else []
+            ahead = [pool.submit(read, unit) for unit in groups[0]] if groups else []
             for group, following in track(zip(groups, [*groups[1:], []], strict=False), title, len(groups)):
-                results = [future.result() for future in ahead]
-                ahead = [pool.submit(read_one, digest) for digest in following]
+                results = [result for future in ahead for result in future.result()]
+                ahead = [pool.submit(read, unit) for unit in following]
                 readable, images, pngs = [], [], {}
-                for digest, result in zip(group, results, strict=True):
+                for digest, result in zip((digest for unit in group for digest in unit), results, strict=True):
                     if isinstance(result, str):
                         self.unreadable[digest] = result
                         continue
@@ -148,11 +164,44 @@ class SquareReader:
                 if readable:
                     if self.squares is not None:
                         self.squares.put(pngs)
-                    yield readable, images
+                    for start in range(0, len(readable), batch):
+                        yield readable[start : start + batch], images[start : start + batch]
+
+    def _groups(self, digests: Sequence[str], batch: int) -> list[list[list[str]]]:
+        """Return units of what is decoded at once, a photo or some tiles of one, in groups of ``batch`` digests, or of one
+        unit where this is longer."""
+
+        def photo(digest: str) -> tuple[object, ...]:
+            sample = self._samples[digest]
+            return (digest,) if sample.window is None else (sample.path, None)
+
+        photos: dict[tuple[object, ...], list[str]] = {}
+        for digest in digests:
+            photos.setdefault(photo(digest), []).append(digest)
+        units = [
+            tiles[start : start + _TILES_AT_ONCE] for tiles in photos.values() for start in range(0, len(tiles), _TILES_AT_ONCE)
+        ]
+        groups: list[list[list[str]]] = []
+        room = 0
+        for unit in units:
+            if not groups or len(unit) > room:
+                groups.append([])
+                room = batch
+            groups[-1].append(unit)
+            room -= len(unit)
+        return groups
 
     def readable(self) -> tuple[tuple[Sample, ...], tuple[str, ...], tuple[Problem, ...]]:
         """Return samples and digests without the photos that could not be read, and what was wrong with those."""
         pairs = list(zip(self.samples, self.digests, strict=True))
         problems = [left_out(s.path, f"{s.path} {self.unreadable[d]}") for s, d in pairs if d in self.unreadable]
         good = [(s, d) for s, d in pairs if d not in self.unreadable]
-        return tuple(s for s, _ in good), tuple(d for _, d in good), (*self._problems, *problems)
+        once = tuple(dict.fromkeys((*self._problems, *problems)))  # a photo has one, whatever its number of tiles
+        return tuple(s for s, _ in good), tuple(d for _, d in good), once
+
+
+def _key(digest: str, sample: Sample) -> str:
+    """Return the key of a sample in the store, given its file's digest."""
+    if sample.window is None:
+        return digest
+    return hashlib.sha256(f"{digest}:{','.join(map(str, sample.window))}".encode()).hexdigest()

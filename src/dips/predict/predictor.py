@@ -22,6 +22,7 @@ from dips.data.depth import Depth, Scale, Shown, scale_words
 from dips.data.images import ByteImage, image_size, median_side, read_bytes, read_image_bytes, resize_image
 from dips.data.scale import depth_of
 from dips.data.split import spread
+from dips.data.tiling import MUCH_LARGER
 from dips.data.windows import PhotoWindows, open_photo
 from dips.errors import ConfigError, ImageError, RunError
 from dips.predict.inputs import Picture
@@ -34,11 +35,11 @@ from dips.types import Answer, Answerer, FloatArray, PhotoBatch
 __all__ = ["Predictor"]
 
 
-def _windows(photo: Picture, scale: Scale | None) -> AbstractContextManager[PhotoWindows]:
-    return nullcontext(PhotoWindows(photo.read(None, Depth.at(scale))[0], photo.size()))
+def _windows(photo: Picture, depth: Depth) -> AbstractContextManager[PhotoWindows]:
+    return nullcontext(PhotoWindows(photo.read(None, depth)[0], photo.size()))
 
 
-_MUCH_LARGER, _LOOKED_AT = 2.5, 20  # times the side of training photos; photos whose size is looked at
+_LOOKED_AT = 20  # photos whose size is looked at
 _ROUNDING = 4e-7  # by which a sum of 32-bit numbers may leave [0, 1]
 TILED_MIN_SCORE = 0.6  # mean of the score map; measured: docs/results.md
 
@@ -125,7 +126,7 @@ class Predictor:
         for path in spread(paths, _LOOKED_AT):
             with suppress(ImageError):
                 sizes.append(image_size(path))
-        if not sizes or (side := median_side(sizes)) < _MUCH_LARGER * self.photo_side:
+        if not sizes or (side := median_side(sizes)) < MUCH_LARGER * self.photo_side:
             return ""
         return (
             f"the photos are {side / self.photo_side:.1f} times as wide and high as the training photos were; if their objects "
@@ -170,7 +171,7 @@ class Predictor:
         if shown is not None:
             self._tell(path, shown)
         scale = None if shown is None else shown.scale
-        return _View(path, size, self._square(pixels), scale, camera, partial(opened, scale))
+        return _View(path, size, self._square(pixels), scale, camera, partial(opened, Depth.at(scale)))
 
     def _tell(self, path: Path, shown: Shown) -> None:
         """Say once that photos are not shown with the scale of the training photos."""

@@ -13,9 +13,9 @@ import msgspec
 
 from dips.data.classes import ClassAccuracy
 from dips.data.depth import Depth
+from dips.data.gain import ReviewGain
 from dips.data.problems import ProblemRecord
 from dips.errors import RunError
-from dips.evaluate.gain import ReviewGain
 from dips.scoremaps.calibration import Calibration
 from dips.system.console import counted
 from dips.system.records import Record, read_record

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dips.evaluate.gain import ReviewGain, Tally
+from dips.data.gain import ReviewGain, Tally
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,131 @@
+"""Large photos as training data: overlapping tiles that are samples of their own, with the photo's label and its boxes.
+
+In: a data set. Out: the same data set in tiles, and the pixels of a sample, whether it is a tile or a whole photo.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from dips.data.depth import Depth
+from dips.data.images import ByteImage, image_size, median_side, read_image
+from dips.data.split import spread
+from dips.data.windows import open_photo
+from dips.errors import ConfigError, ImageError
+from dips.scoremaps.tiles import Tiles
+from dips.system.console import log
+from dips.types import DataSet, FloatArray, Sample
+
+__all__ = ["MUCH_LARGER", "in_tiles", "read_sample", "read_tiles", "tile_side"]
+
+MUCH_LARGER = 2.5
+"""Times the side that networks see: objects of ordinary size may be too small in photos from here on."""
+
+_LOOKED_AT = 200  # photos whose size is looked at
+_VISIBLE = 0.3  # of a box: a tile that holds less of it does not show the object, unless this fills as much of the tile
+
+
+def tile_side(data: DataSet, side: int, seen: int) -> int:
+    """Return the side of a training's tiles in pixels, 0 where photos are learned from as a whole; says if tiles may be better.
+
+    Args:
+        data: the training photos.
+        side: ``train.tile``: -1 decides by the photos' size.
+        seen: side in pixels of the square that the CNN sees.
+
+    Raises:
+        ConfigError: tiles are asked for, and no class is for photos without object, so that nothing tells which tile shows one.
+    """
+    larger = _typical_side(data) / seen if side <= 0 else 0.0
+    if side == 0 and larger >= MUCH_LARGER:
+        log(
+            f"the photos are {larger:.1f} times as wide and high as what the networks see; if their objects are small, learn "
+            "from them in tiles: --set train.tile=-1"
+        )
+    if side == 0 or (side < 0 and larger < MUCH_LARGER):
+        return 0
+    if data.background is None:
+        raise ConfigError(
+            "train.tile needs photos that show no object, to tell which tiles of the others show one; put some into a folder "
+            "called 'none' (or name one with data.background_class), or set train.tile=0"
+        )
+    return side if side > 0 else seen
+
+
+def _typical_side(data: DataSet) -> float:
+    sizes: list[tuple[int, int]] = []
+    for sample in spread(data.samples, _LOOKED_AT):
+        with suppress(ImageError):  # whoever reads all of them tells
+            sizes.append(image_size(sample.path))
+    return median_side(sizes) if sizes else 0.0
+
+
+def in_tiles(data: DataSet, side: int, overlap: float) -> DataSet:
+    """Return a data set whose samples are tiles, as :meth:`~dips.scoremaps.tiles.Tiles.plan` places them.
+
+    Photos that are no larger than a tile stay whole, as do those whose size cannot be read. Masks are left out.
+    """
+    return dataclasses.replace(data, samples=tuple(tile for sample in data.samples for tile in _tiles(sample, side, overlap)))
+
+
+def _tiles(sample: Sample, side: int, overlap: float) -> tuple[Sample, ...]:
+    try:
+        size = image_size(sample.path)
+    except ImageError:  # whoever reads it tells
+        return (sample,)
+    tiles = Tiles.plan(size, side, overlap)
+    if len(tiles) < 2:
+        return (sample,)
+    boxes = None
+    if sample.boxes is not None:
+        frame = sample.frame or size
+        boxes = np.asarray(sample.boxes * np.array([size[0] / frame[0], size[1] / frame[1]] * 2, np.float32), np.float32)
+    return tuple(
+        dataclasses.replace(
+            sample,
+            id=f"{sample.id}#{tile[0]},{tile[1]}",
+            boxes=None if boxes is None else _visible(boxes, tile),
+            frame=tiles.tile,
+            masks=(),
+            ignore=None,
+            window=tile,
+        )
+        for tile in tiles
+    )
+
+
+def _visible(boxes: FloatArray, tile: tuple[int, int, int, int]) -> FloatArray:
+    """Return the parts ``(K, 4)`` of boxes that a tile shows, in its own pixels."""
+    x0, y0, x1, y1 = tile
+    inside = np.clip(boxes, (x0, y0, x0, y0), (x1, y1, x1, y1)) - np.array([x0, y0, x0, y0])
+    least = _VISIBLE * np.minimum(_areas(boxes), (x1 - x0) * (y1 - y0))
+    return np.asarray(inside[(_areas(inside) > 0) & (_areas(inside) >= least)], np.float32)
+
+
+def _areas(boxes: FloatArray) -> FloatArray:
+    return np.asarray((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), np.float32)
+
+
+def read_sample(sample: Sample, *, max_side: int, depth: Depth) -> ByteImage:
+    """Read the pixels ``(H, W, 3) uint8`` RGB of a sample, whole photos as :func:`~dips.data.images.read_image` does.
+
+    Raises:
+        ImageError: as there.
+    """
+    if sample.window is None:
+        return read_image(sample.path, max_side=max_side, depth=depth)
+    return read_tiles(sample.path, [sample.window], depth)[0]
+
+
+def read_tiles(path: Path, windows: list[tuple[int, int, int, int]], depth: Depth) -> list[ByteImage]:
+    """Read tiles of one photo, which is decoded once.
+
+    Raises:
+        ImageError: as :func:`~dips.data.windows.open_photo`.
+    """
+    with open_photo(path, depth) as photo:
+        return [photo.window(*window) for window in windows]

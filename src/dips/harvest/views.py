@@ -1,0 +1,121 @@
+"""Which tiles of labelled photos show what their photos are labelled with: multiple-instance learning on pooled features.
+
+In: pooled features of tiles, and tiles with the labels of their photos. Out: a label per tile. Tiles of photos without object
+show none. Of every other photo at least one tile shows its object. Rounds of a linear classifier find out which, from all
+tiles of a photo to its best one: each photo is scored by one that was fitted on other photos, as one that had seen its tiles
+would confirm what it was told. Kept are the best tile of a photo and all that score above nearly all tiles without object; what
+the rest shows is not known, so it is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dips.models.classifier import fit_linear
+from dips.types import Sample
+
+__all__ = ["choose_views"]
+
+_ROUNDS, _FOLDS = 5, 4  # after each round fewer tiles of a photo count as object, after the last a single one (docs/results.md)
+_PENALTY = 1.0  # strong: most of the tiles that the first round calls object show none
+_ABOVE = 0.99  # of the tiles without object score lower than one that counts as object
+
+
+def choose_views(pooled: Tensor, samples: Sequence[Sample], fitted: int, *, background: int, classes: int) -> list[int | None]:
+    """Return the label of each view, None for those that are to be left out.
+
+    Whole photos keep theirs. So do tiles of photos with known boxes, if they show one; they show nothing otherwise.
+
+    Args:
+        pooled: features ``(N, F)``.
+        samples: the N views.
+        fitted: only the first ones are fitted on; their boxes count only if a person gave them for training.
+        background: label of photos without object.
+        classes: number of classes, that one included.
+
+    Raises:
+        DataError: the features are not finite.
+    """
+    return _Choice(pooled, samples, fitted, background, classes).run()
+
+
+class _Choice:
+    """The rounds of :func:`choose_views`; all arrays are over the N views."""
+
+    def __init__(self, pooled: Tensor, samples: Sequence[Sample], fitted: int, background: int, classes: int) -> None:
+        self.pooled, self.background, self.classes = pooled.float(), background, classes
+        self.own = np.array([sample.label for sample in samples], np.int64)
+        known = [_known(sample, i < fitted, background) for i, sample in enumerate(samples)]
+        self.known = np.array([label is not None for label in known])
+        self.labels = np.array([own if label is None else label for own, label in zip(self.own, known, strict=True)], np.int64)
+        photos: dict[Path, int] = {}
+        self.photos = np.array([photos.setdefault(sample.path, len(photos)) for sample in samples])
+        self.learned = np.arange(len(samples)) < fitted
+        self.fold = _folds(self.photos, self.own) if len(samples) else self.photos
+
+    def run(self) -> list[int | None]:
+        """Do what :func:`choose_views` says."""
+        kept = np.ones(len(self.labels), np.bool_)  # in the first round all of a photo shows its object
+        if not self.known.all():
+            for turn in range(1, _ROUNDS + 1):
+                kept = self.known | self._best(self._scores(kept), 1 - turn / _ROUNDS)
+            scores = self._scores(kept)
+            empty = self.learned & self.known & (self.labels == self.background)
+            kept |= scores > max(0.0, float(np.quantile(scores[empty], _ABOVE)))
+        return [int(label) if keep else None for label, keep in zip(self.labels, kept, strict=True)]
+
+    def _scores(self, kept: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Return by how much the logit of the photo's class, or else of the likeliest, is above that of the background."""
+        result = np.zeros(len(kept), np.float32)
+        for fold in range(_FOLDS):
+            inside = self.learned & kept & (self.fold != fold)
+            if not (self.labels[inside] == self.background).any() or (self.labels[inside] == self.background).all():
+                inside = self.learned & kept  # too few photos to set some aside
+            rows = np.flatnonzero(self.fold == fold)
+            result[rows] = self._logits(np.flatnonzero(inside), rows)
+        return result
+
+    def _logits(self, inside: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Fit to the views ``inside`` and return the scores of the views ``rows``."""
+        labels = torch.from_numpy(self.labels[inside])
+        weight, bias, _ = fit_linear(self.pooled[inside], labels, self.classes, penalty=_PENALTY)
+        counts = torch.bincount(labels, minlength=self.classes).clamp(min=1)
+        logits = (self.pooled[rows] @ weight.mT + bias - counts.log()).numpy()  # as if the classes were equally frequent
+        logits -= logits[:, [self.background]]
+        own = self.own[rows]
+        likeliest = np.delete(logits, self.background, axis=1).max(1)
+        return np.where(own == self.background, likeliest, logits[np.arange(len(rows)), own])
+
+    def _best(self, scores: NDArray[np.float32], power: float) -> NDArray[np.bool_]:
+        """Return which views are the best of their photo: ``n ** power`` of its n, rounded up, so that 0 is a single one."""
+        order = np.lexsort((-scores, self.photos))
+        counts = np.bincount(self.photos)
+        rank = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+        best = np.zeros(len(order), np.bool_)
+        best[order] = rank < np.ceil(np.repeat(counts, counts) ** power - 1e-9)
+        return best
+
+
+def _known(sample: Sample, learned: bool, background: int) -> int | None:
+    """Return the label of a view, None where it is not known."""
+    if sample.window is None or sample.label == background:
+        return sample.label
+    if sample.boxes is None or (learned and not sample.reviewed):
+        return None
+    return sample.label if sample.boxed else background
+
+
+def _folds(photos: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return a fold ``(N,)`` for each view: photos of a class in turn, so that each fold has as many of each."""
+    first = np.unique(photos, return_index=True)[1]
+    folds = np.zeros(len(first), np.int64)
+    for label in np.unique(labels[first]):
+        of_class = np.flatnonzero(labels[first] == label)
+        folds[of_class] = np.arange(len(of_class)) % _FOLDS
+    return folds[photos]

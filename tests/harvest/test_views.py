@@ -1,0 +1,92 @@
+"""Which tiles show the object is found from the classes of the photos alone; what is known is not guessed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from dips.harvest.views import choose_views
+from dips.types import Sample
+
+TILES, WIDTH = 12, 24
+EMPTY = np.zeros((0, 4), np.float32)
+BOX = np.array([[0, 0, 9, 9]], np.float32)
+
+
+def scene(shown: dict[int, list[int]], labels: list[int], *, seed: int = 0) -> tuple[list[Sample], Tensor]:
+    """Photos of ``labels`` in twelve tiles, of which those in ``shown`` have an object: its class is a direction in feature
+    space. Every photo has a look of its own, which a classifier may take for its class."""
+    rng = np.random.default_rng(seed)
+    samples, rows = [], []
+    for photo, label in enumerate(labels):
+        look = rng.normal(0, 0.4, WIDTH)
+        for tile in range(TILES):
+            row = look + rng.normal(0, 0.5, WIDTH)
+            if tile in shown.get(photo, []):
+                row[3 * label : 3 * label + 3] += 4
+            rows.append(row)
+            window = (tile * 10, 0, tile * 10 + 10, 10)
+            samples.append(Sample(Path(f"{photo}.jpg"), f"{photo}#{tile}", label, window=window))
+    return samples, torch.from_numpy(np.array(rows, np.float32))
+
+
+def found(labels: list[int | None], photo: int) -> list[int | None]:
+    return labels[photo * TILES : (photo + 1) * TILES]
+
+
+@pytest.mark.parametrize(("background", "classes"), [(0, 2), (1, 2), (1, 3)])
+def test_the_tiles_that_show_the_object_are_found(background: int, classes: int) -> None:
+    objects = [label for label in range(classes) if label != background]
+    labels = [background if photo % 2 else objects[photo // 2 % len(objects)] for photo in range(40)]
+    shown = {photo: [photo % TILES, (photo * 5 + 3) % TILES] for photo in range(0, 40, 2)}
+    samples, pooled = scene(shown, labels)
+    given = choose_views(pooled, samples, len(samples), background=background, classes=classes)
+    right = wrong = 0
+    for photo, label in enumerate(labels):
+        if label == background:
+            assert found(given, photo) == [background] * TILES
+            continue
+        kept = {tile for tile, value in enumerate(found(given, photo)) if value is not None}
+        assert kept and set(found(given, photo)) <= {label, None}
+        right, wrong = right + len(kept & set(shown[photo])), wrong + len(kept - set(shown[photo]))
+    assert right >= 0.9 * sum(len(set(tiles)) for tiles in shown.values()) and wrong <= 0.2 * right
+
+
+def test_photos_that_are_not_fitted_on_are_judged_alike() -> None:
+    labels = [photo % 2 for photo in range(40)]
+    shown = {photo: [photo % TILES] for photo in range(1, 40, 2)}
+    samples, pooled = scene(shown, labels)
+    fitted = 30 * TILES
+    given = choose_views(pooled, samples, fitted, background=0, classes=2)
+    for photo in range(31, 40, 2):
+        assert found(given, photo)[photo % TILES] == 1 and found(given, photo).count(1) <= 2
+    other = pooled.clone()
+    other[fitted:] = 0
+    again = choose_views(other, samples, fitted, background=0, classes=2)
+    assert again[:fitted] == given[:fitted]
+
+
+def test_known_boxes_decide_and_training_boxes_only_where_a_person_gave_them() -> None:
+    labels = [photo % 2 for photo in range(16)]
+    samples, pooled = scene({photo: [4] for photo in range(1, 16, 2)}, labels)
+    for tile in range(TILES):  # reviewed in training, known in validation: the tile 2; known in training: never used
+        boxes = BOX if tile == 2 else EMPTY
+        for photo, reviewed in ((1, True), (3, False), (15, False)):
+            old = samples[photo * TILES + tile]
+            samples[photo * TILES + tile] = Sample(old.path, old.id, 1, boxes, (10, 10), reviewed=reviewed, window=old.window)
+    given = choose_views(pooled, samples, 14 * TILES, background=0, classes=2)
+    expected = [0, 0, 1, *[0] * (TILES - 3)]
+    assert found(given, 1) == expected and found(given, 15) == expected
+    assert found(given, 3)[4] == 1 and found(given, 3)[2] is None
+
+
+def test_whole_photos_and_few_photos_keep_their_labels() -> None:
+    samples, pooled = scene({0: [1]}, [1, 0])
+    samples.append(Sample(Path("small.jpg"), "small", 1))
+    pooled = torch.cat([pooled, pooled[1:2]])
+    given = choose_views(pooled, samples, len(samples), background=0, classes=2)
+    assert given[-1] == 1 and 1 in found(given, 0) and found(given, 1) == [0] * TILES
