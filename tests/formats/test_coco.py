@@ -79,6 +79,7 @@ def test_reviewed_photos(items: list[Item], reviewed_items: list[Item], tmp_path
         (write("coco", [reviewed_items[0], reviewed_items[1], items[2]], tmp_path) / "coco.json").read_text(encoding="utf-8")
     )
     assert [image.get("reviewed", False) for image in coco["images"]] == [True, True, False]
+    assert [image["state"] for image in coco["images"]] == ["found", "nothing found", "not looked at"]
     accepted, moved, tiny, changed = coco["annotations"]
     names = {category["id"]: category["name"] for category in coco["categories"]}
     assert [names[each["category_id"]] for each in coco["annotations"]] == LABELS

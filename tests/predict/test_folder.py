@@ -267,7 +267,7 @@ def test_what_failed_is_told_apart_from_what_shows_nothing(tmp_path: Path, make_
     with (tmp_path / "out/boxes.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["photo"]: row["state"] for row in rows} == {**states, "lost.jpg": "failed"}
-    assert rows[-1]["label"] == rows[-1]["taken_at"] == ""
+    assert {name for name, value in rows[-1].items() if value} == {"photo", "state"}
 
 
 def test_extreme_sizes(tmp_path: Path, make_photo: MakePhoto) -> None:

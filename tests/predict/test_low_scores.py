@@ -8,6 +8,7 @@ import pytest
 from dips.predict.low_scores import LEAST_PHOTOS, LowScores
 from dips.scoremaps.calibration import Calibration
 
+STEEP = Calibration(slope=4.0, offset=-4.0, gate=0.0, typical=0.5, cautious=0.9)
 ALIKE = [0.9 + 0.002 * (number % 20) for number in range(60)]
 SKEWED = [0.94 - 0.2 * (number / 60) ** 3 for number in range(60)]  # as insulators have them: a long tail of right boxes
 
@@ -96,10 +97,11 @@ def test_the_limit_divides_as_the_setting_does() -> None:
     ],
 )
 def test_a_class_that_scores_lower_as_a_whole_is_named(labels: dict[str, list[float]], words: str) -> None:
-    scores = LowScores()
+    scores, chances = LowScores(), LowScores()
     for label, own in labels.items():
         for number, score in enumerate(own):
             scores.add([score], f"{label} {number}.jpg", label=label)
-    assert scores.limit == 0.7
+            chances.add([float(STEEP.chance(score))], f"{label} {number}.jpg", label=label, calibration=STEEP)
+    assert scores.limit == 0.7 and scores.classes() == chances.classes()
     assert (words in scores.remark() and words in scores.classes()) if words else scores.classes() == ""
     assert ("of class" in scores.remark()) == bool(words)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from dips.errors import ImageError, RunError
+from dips.formats.records import BoxRecord
 from dips.predict.folder import PredictionFolder
 from dips.predict.prediction import Prediction
 from dips.predict.results import MARK, Found, is_finished, locate, moved, predict_again, read_records
@@ -104,6 +105,28 @@ def test_the_gate_holds_until_a_lowest_score_is_asked_for(folder: Path, gate: fl
             assert prediction.box_scores.tolist() == pytest.approx(
                 [float(calibration.chance(0.9063))] * (asked < 0.6), abs=0.02
             )
+
+
+@pytest.mark.parametrize("min_score", [None, 0.0, 0.99])
+def test_a_reviewed_photo_has_its_boxes_whatever_the_gate_says(folder: Path, min_score: float | None) -> None:
+    calibration = Calibration(slope=2.0, offset=-4.0, gate=0.95, typical=0.5, cautious=0.9)
+    kept = {}
+    for file, record in read_records(folder):
+        (accepted,) = (msgspec.structs.replace(box, score=0.1, review="accepted") for box in record.boxes)
+        drawn = BoxRecord(box=(1, 2, 20, 22), review="drawn")
+        kept[record.name] = (accepted, drawn) if record.name == "b.png" else ()
+        write_json(
+            file,
+            msgspec.structs.replace(record, calibration=calibration, boxes=kept[record.name], reviewed=True),
+        )
+    made = Found()
+    for stem, name in zip(("a/x", "b"), NAMES, strict=True):
+        (again,) = predict_again(folder, [stem], min_score=min_score)
+        assert again.record().boxes == kept[name] and again.record().state == ("found" if kept[name] else "nothing found")
+        scores = again.box_scores.tolist()
+        assert scores == pytest.approx([0.1, 1.0] if kept[name] else [])
+        made.add("tower", None, scores, name, reviewed=True, calibration=calibration)
+    assert (made.reviewed, made.reviewed_boxes, made.scores.limit) == (2, 2, None)
 
 
 def test_records_come_with_their_files(folder: Path) -> None:

@@ -286,6 +286,34 @@ def test_a_lowest_score_stands_for_that_of_each_photo(page: Page, show: Open, ma
     assert page.evaluate(counts) == [2, 1]
 
 
+@pytest.mark.parametrize("gate", [0.5, 0.6])
+def test_a_lowest_score_opens_the_gate(page: Page, show: Open, make_page: Callable[..., PhotoSection], gate: float) -> None:
+    """As --min-score does: boxes that it kept away are found in the map, and are not counted in photos without one."""
+    made = predicted_page(make_page(4), SCORES)
+    assert made.shown is not None
+    calibration = Calibration(slope=1.0, offset=0.0, gate=gate, typical=0.5, cautious=0.9)  # chances are the means
+    photos = [
+        replace(photo, found=photo.found if max(own) >= gate else [])
+        for photo, own in zip(made.shown.photos, SCORES, strict=True)
+    ]
+    rows = [row if max(own) >= gate else row._replace(boxes=0, score=None) for row, own in zip(made.rows, SCORES, strict=True)]
+    shown = replace(made.shown, photos=photos, calibration=calibration)
+    show(dataclasses.replace(made, rows=rows, shown=shown, min_score=gate))
+    counts = "dipsReport.data.photos.map(photo => photo.found.boxes.length)"
+    wait(page)
+    assert page.evaluate(counts) == [2, 1, 0, 0]
+    for score, kept in ((0.38, [2, 1, 2, 0]), (0.2, [2, 1, 3, 1]), (0.7, [1, 1, 0, 0])):
+        least(page, score)
+        assert page.evaluate(counts) == kept
+    page.locator("[data-reset=least]").first.click()
+    wait(page)
+    assert page.evaluate(counts) == [2, 1, 0, 0]
+    show(dataclasses.replace(made, rows=rows, shown=replace(shown, photos=photos[:3]), min_score=gate))
+    for score, is_known in ((gate - 0.1, False), (gate, True)):
+        least(page, score)
+        assert ("Of all 4 photos 2 have a box." in page.inner_text("#photo-count")) == is_known
+
+
 def test_all_photos_are_counted_where_their_scores_are_known(
     page: Page, show: Open, make_page: Callable[..., PhotoSection]
 ) -> None:
