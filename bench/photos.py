@@ -89,13 +89,16 @@ def predictors(model: Model, tile: int, attention: bool) -> dict[str, Predictor]
 
 
 def whole(own: Predictor, networks: Answerer, config: PredictConfig) -> Predictor:
-    config = dataclasses.replace(config, tile=0)
-    return Predictor(networks, config=config, classes=own.classes, background=own.background)
+    return _with(own, networks, dataclasses.replace(config, tile=0))
 
 
 def tiled(own: Predictor, networks: Answerer, config: PredictConfig, tile: int) -> Predictor:
-    config = dataclasses.replace(config, tile=tile or own.tile)
-    return Predictor(networks, config=config, classes=own.classes, background=own.background)
+    return _with(own, networks, dataclasses.replace(config, tile=tile or own.tile))
+
+
+def _with(own: Predictor, networks: Answerer, config: PredictConfig) -> Predictor:
+    calibration = own.calibration if networks is own.networks else None
+    return Predictor(networks, config=config, classes=own.classes, background=own.background, calibration=calibration)
 
 
 def compare(ground_truth: Path, names: Sequence[str], predictions: Sequence[Prediction]) -> dict[str, Any]:
@@ -124,15 +127,20 @@ def compare(ground_truth: Path, names: Sequence[str], predictions: Sequence[Pred
 
 
 def false_alarms(predictor: Predictor, photos: Path, count: int) -> dict[str, int]:
-    """Put empty photos together to ``count`` mosaics of 4 x 4, none twice in one; return how many get a box."""
+    """Put empty photos together to ``count`` mosaics of 4 x 4, none twice in one; return how many get a box.
+
+    Those are counted, too, that have one at the cautious threshold.
+    """
     paths, rng = list_images(photos), np.random.default_rng(0)
-    alarms = 0
+    alarms = cautious = 0
+    limit = 0.0 if predictor.calibration is None else predictor.calibration.cautious
     for _ in track(range(count), "mosaics"):
         parts = [read_image(paths[i]) for i in rng.choice(len(paths), 16, replace=False)]
         rows = [np.concatenate(parts[start : start + 4], axis=1) for start in range(0, 16, 4)]
         (found,) = predictor.pictures([(Path("mosaic.png"), np.ascontiguousarray(np.concatenate(rows)))])
         alarms += len(found.boxes) > 0
-    return {"mosaics": count, "with a box": alarms}
+        cautious += bool((found.box_scores >= limit).any())
+    return {"mosaics": count, "with a box": alarms, "at the cautious threshold": cautious}
 
 
 def timed(predictor: Predictor, photo: Path) -> dict[str, Any]:

@@ -155,6 +155,7 @@ class Model(TrainedRun):
             side=self.networks.side,
             photo_side=self.meta.photo_side,
             depth=self.meta.depth,
+            calibration=self.predictor.calibration,
             weights=self.weights_inside(),
             model=file_sha256(self.run / MODEL),
             dips=__version__,

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 import torch
 
 import dips
 from dips.data import load_data
+from dips.scoremaps.calibration import Calibration
 from dips.types import FloatArray, Sample
 
 pytestmark = pytest.mark.usefixtures("offline")
@@ -217,6 +220,28 @@ def test_what_the_background_class_takes_away(opened: Any, tiny_training: Any) -
         model.stored.classifier.head.bias[model.background] = -1e4
     told = model.evaluate(tiny_training.data)["at_run_tau"]
     assert told["boxes"] >= 6, "each photo has a box, those without object, too"
+
+
+@pytest.mark.parametrize("is_calibrated", [True, False])
+def test_scores_are_said_to_be_chances_where_they_are(opened: Any, marked: Path, is_calibrated: bool) -> None:
+    """Also in the report; a typical and a cautious threshold are measured where there are any."""
+    model = opened("predict.mode=fast", "predict.threshold=0.4")
+    with torch.no_grad():
+        model.stored.classifier.head.bias[1 - model.background] += 1e3  # so that all photos have boxes
+    calibration = Calibration(slope=1.0, offset=0.5, gate=0.0, typical=0.0, cautious=1.0)
+    meta = msgspec.structs.replace(model.stored.meta, calibration={"fast": calibration} if is_calibrated else {})
+    model.stored = dataclasses.replace(model.stored, meta=meta)
+    told = model.evaluate(marked, split=None)["at_run_tau"]
+    reliability = told["reliability"]
+    assert told["calibrated"] == is_calibrated and 0 <= reliability["ece"] <= 1
+    assert sum(reliability["curve"]["boxes"]) == told["boxes"] > 0
+    if is_calibrated:
+        assert reliability["typical"]["boxes"] == told["boxes"] and reliability["cautious"]["boxes"] == 0
+        assert reliability["typical"]["precision"] == pytest.approx(told["precision"])
+    else:
+        assert set(reliability) == {"ece", "curve"}
+    page = (model.run / "report.html").read_text(encoding="utf-8")
+    assert "What the scores are worth" in page and ("expected calibration error" in page) == is_calibrated
 
 
 def test_without_boxes_there_is_nothing_to_say(opened: Any, tiny_training: Any, tmp_path: Path) -> None:

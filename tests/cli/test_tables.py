@@ -98,10 +98,24 @@ def test_nothing_measured_is_said_without_a_table(capsys: pytest.CaptureFixture[
 def test_an_evaluation_says_what_the_own_threshold_gives(capsys: pytest.CaptureFixture[str]) -> None:
     own = {"tau": 0.7654, "box_acc_v2": 88.25, "precision": 90.0, "recall": 80.0, "f1": 84.7, "boxes": 8, "objects": 9}
     print_evaluation({"n_boxed": 1, "methods": [], "at_run_tau": own})
+    text = capsys.readouterr().out
     assert (
         "boxes of dips predict, at the run's own threshold 0.765: BoxAccV2 88.2; "
-        "precision 90.0, recall 80.0, F1 84.7 at IoU 0.5" in capsys.readouterr().out.splitlines()
+        "precision 90.0, recall 80.0, F1 84.7 at IoU 0.5" in text.splitlines()
     )
+    assert "chances" not in text, "an evaluation of before knows nothing of scores"
+    kept = {"boxes": 4, "precision": 97.5, "recall": 61.0}
+    reliability = {"ece": 0.0456, "typical": {"score": 0.383, **kept}, "cautious": {"score": 0.7, **kept, "recall": 50.0}}
+    for calibrated, words in (
+        (
+            True,
+            "expected calibration error 0.046; at typical 0.383 or more 97.5% are right, 61.0% of the objects are found; at ",
+        ),
+        (False, "scores rank the boxes and are no chances"),
+    ):
+        told = {**own, "calibrated": calibrated, "reliability": reliability}
+        print_evaluation({"n_boxed": 1, "methods": [], "at_run_tau": told})
+        assert words in " ".join(capsys.readouterr().out.split())
     print_evaluation({"n_boxed": 1, "methods": [], "at_run_tau": None})
     assert "own threshold" not in capsys.readouterr().out
 

@@ -22,10 +22,12 @@ from dips.errors import RunError
 from dips.evaluate.detection import DetectionCounter
 from dips.evaluate.protocol import FRAMED
 from dips.fitting import select
+from dips.fitting.calibrate import JudgedPhoto
 from dips.fitting.prepare import TrainingInputs
 from dips.fitting.select import TrainingResult, fit_and_select, steady_taus
 from dips.harvest.store import Store
 from dips.models.networks import TEMPER, Networks
+from dips.scoremaps.calibration import Calibration
 from dips.types import DataSet, PhotoBatch, Sample
 
 pytestmark = pytest.mark.usefixtures("unfolded")  # passes are counted
@@ -76,10 +78,34 @@ def test_by_default_there_is_no_unet(
     assert result.selection == "threshold by ground-truth boxes of 2 validation photos" and not result.label_free
     assert set(result.validation) == {"v2", "box_acc_30", "box_acc_50", "box_acc_70", "f1"}
     assert not list((tmp_path / "run").glob("*")), "there are no epochs to tell of"
-    # photos of the fit, or all of them, and those that thresholds are chosen on, and what the second look sees
-    assert (passes["transformer"], passes["cnn"]) == (8 + 2, 12 + 2 * 2 + 2)
+    # photos of the fit, or all of them, and those that thresholds are chosen and scores calibrated on, and what the second
+    # look sees
+    assert (passes["transformer"], passes["cnn"]) == (8 + 4, 12 + 2 * 4 + 4)
+    assert result.calibration == {}, "two boxes say nothing about scores"
     _, again = train_parts(parts, tmp_path / "again", config=plain_config, store=store)
     assert again.thresholds == result.thresholds and again.validation == result.validation
+
+
+def test_scores_are_calibrated_on_photos_with_boxes_and_on_those_without_object(
+    parts: Parts, train_parts: TrainParts, plain_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In each mode, at the threshold that its boxes have; nothing is calibrated where no box is known."""
+    asked: list[Sequence[JudgedPhoto]] = []
+    calibration = Calibration(slope=1.0, offset=0.0, gate=0.0, typical=0.2, cautious=0.9)
+
+    def calibrate(photos: Sequence[JudgedPhoto]) -> Calibration:
+        asked.append(photos)
+        return calibration
+
+    monkeypatch.setattr(select, "calibrate", calibrate)
+    _, result = train_parts(parts, tmp_path / "run", config=plain_config)
+    assert result.calibration == {"fast": calibration, "accurate": calibration} and len(asked) == 2
+    for photos in asked:
+        assert [(photo.label, photo.objects) for photo in photos] == [("thing", 1)] * 2 + [("none", 0)] * 2
+        assert all(len(photo.means) == len(photo.right) > 0 for photo in photos)
+        assert not any(photo.right.any() for photo in photos[2:])
+    _, blind = train_parts((parts[0], without_boxes(parts[1])), tmp_path / "blind", config=plain_config)
+    assert blind.calibration == {} and len(asked) == 2
 
 
 def test_boxes_choose_where_there_are_any(parts: Parts, train_parts: TrainParts, tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from msgspec import UNSET
+from msgspec.structs import replace
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from dips.formats.coco import coco_file
+from dips.scoremaps.calibration import Calibration, ScoreThresholds
 
 from .conftest import CAMERA, CLASSES, LABELS, Item, mask_of, write
 
@@ -45,6 +47,18 @@ def test_coco(items: list[Item], tmp_path: Path, capsys: pytest.CaptureFixture[s
     capsys.readouterr()
 
 
+def test_categories_say_which_scores_are_worth_keeping(items: list[Item], tmp_path: Path) -> None:
+    own = ScoreThresholds(typical=0.2, cautious=0.95)
+    calibration = Calibration(slope=1.0, offset=0.0, gate=0.1, typical=0.3, cautious=0.8, classes={CLASSES[1]: own})
+    calibrated = [(replace(record, calibration=calibration), stem) for record, stem in items]
+    none, first, second = json.loads((write("coco", calibrated, tmp_path) / "coco.json").read_text())["categories"]
+    assert set(none) == {"id", "name"}
+    assert (first["typical_score"], first["cautious_score"]) == (0.2, 0.95)
+    assert (second["typical_score"], second["cautious_score"]) == (0.3, 0.8)
+    plain = json.loads((write("coco", items, tmp_path / "plain") / "coco.json").read_text())["categories"]
+    assert all(set(category) == {"id", "name"} for category in plain)
+
+
 def test_coco_of_nothing(tmp_path: Path) -> None:
     found = json.loads((write("coco", [], tmp_path) / "coco.json").read_text())
     assert found.pop("info") == {"description": "Predicted by DiPS"}
@@ -56,7 +70,7 @@ def test_what_is_known_about_the_camera(drone_items: list[Item], tmp_path: Path,
     first, second, last = coco.loadImgs(coco.getImgIds())
     assert CAMERA.known().items() <= first.items() and first["camera_altitude"] == -410.25
     assert second["taken_at"] == "2026-05-01T13:14:16" and "camera_latitude" not in second
-    assert set(last) == {"id", "file_name", "width", "height"}
+    assert set(last) == {"id", "file_name", "width", "height", "state"}
     capsys.readouterr()
 
 
@@ -65,6 +79,7 @@ def test_reviewed_photos(items: list[Item], reviewed_items: list[Item], tmp_path
         (write("coco", [reviewed_items[0], reviewed_items[1], items[2]], tmp_path) / "coco.json").read_text(encoding="utf-8")
     )
     assert [image.get("reviewed", False) for image in coco["images"]] == [True, True, False]
+    assert [image["state"] for image in coco["images"]] == ["found", "nothing found", "not looked at"]
     accepted, moved, tiny, changed = coco["annotations"]
     names = {category["id"]: category["name"] for category in coco["categories"]}
     assert [names[each["category_id"]] for each in coco["annotations"]] == LABELS

@@ -25,7 +25,7 @@ def test_csv(items: list[Item], tmp_path: Path) -> None:
     assert rows[0]["label"] == CLASSES[1] and int(rows[0]["mask_pixels"]) == mask_of(items[0][0], 0).sum()
     priorities = {record.name: record.priority for record, _ in items}
     assert len(set(priorities.values())) == 3 and all(float(row["priority"]) == priorities[row["photo"]] for row in rows)
-    assert rows[-1]["label"] == "none" and rows[-1]["x0"] == rows[-1]["score"] == ""
+    assert rows[-1]["label"] == "none" and rows[-1]["x0"] == rows[-1]["score"] == "" and rows[-1]["state"] == "not looked at"
 
 
 @pytest.mark.parametrize("name", ["=HYPERLINK(0)", "@SUM(1)", "+1", "-2", "\uff1d3", "a;=4"])
@@ -60,6 +60,7 @@ def test_reviewed_photos(items: list[Item], reviewed_items: list[Item], tmp_path
     assert [row["reviewed"] for row in rows] == ["1"] * 6 + ["0"]
     assert [bool(row["score"]) for row in rows] == [True, *[False] * 5, True]
     assert [bool(row["mask_pixels"]) for row in rows] == [True, False, False, True, False, False, True]
+    assert [row["state"] for row in rows] == [*["found"] * 4, "nothing found", "found", "found"], "a person looked"
     assert rows[4]["x0"] == "" and rows[5]["label_score"] == "0.1" and rows[5]["x1"] == "40"
 
 

@@ -239,6 +239,37 @@ def test_broken_photos_are_skipped(tmp_path: Path, make_photo: MakePhoto) -> Non
     assert listed[0]["path"].endswith("p/text.jpg") and "not a photo" in listed[0]["reason"]
 
 
+@pytest.mark.parametrize("content", [b"hello", b"", b"\xff\xd8\xff\xe0cut"])
+def test_what_failed_is_told_apart_from_what_shows_nothing(tmp_path: Path, make_photo: MakePhoto, content: bytes) -> None:
+    for name in "abc":
+        make_photo(tmp_path / f"p/{name}.png")
+    (tmp_path / "p/lost.jpg").write_bytes(content)
+    folder = PredictionFolder.plan(
+        [tmp_path / "p"], tmp_path / "out", formats=("json", "coco", "csv"), made_with={"model": "m"}
+    )
+    for path in folder.begin():
+        if path.name == "lost.jpg":
+            folder.skip(path, f"{path} is not a photo")
+            continue
+        grid = np.full((16, 16), 0.0 if path.name == "b.png" else 0.1, np.float32)
+        grid[4:9, 4:9] = 0.0 if path.name == "b.png" else 0.9
+        chances = np.array([0.9, 0.1] if path.name == "c.png" else [0.1, 0.9], np.float32)
+        found = Prediction.from_map(
+            path, (64, 48), grid, classes=("none", "mast"), probabilities=chances, background="none"
+        ).with_objects(threshold=0.5, min_area=0.0, min_score=0.0, max_boxes=5)
+        folder.write(found)
+    folder.finish()
+    states = {"a.png": "found", "b.png": "nothing found", "c.png": "not looked at"}
+    coco = json.loads((tmp_path / "out/coco.json").read_text())
+    assert {image["file_name"]: image["state"] for image in coco["images"]} == states
+    every = json.loads((tmp_path / "out/predictions.json").read_text())
+    assert list(coco["info"]["failed"]) == list(every["failed"]) == ["lost.jpg"] and len(every["predictions"]) == 3
+    with (tmp_path / "out/boxes.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["photo"]: row["state"] for row in rows} == {**states, "lost.jpg": "failed"}
+    assert {name for name, value in rows[-1].items() if value} == {"photo", "state"}
+
+
 def test_extreme_sizes(tmp_path: Path, make_photo: MakePhoto) -> None:
     make_photo(tmp_path / "p/dot.png", size=(1, 1))
     make_photo(tmp_path / "p/strip.png", size=(20000, 30))

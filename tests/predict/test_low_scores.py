@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from dips.predict.low_scores import LEAST_PHOTOS, LowScores
+from dips.scoremaps.calibration import Calibration
 
+STEEP = Calibration(slope=4.0, offset=-4.0, gate=0.0, typical=0.5, cautious=0.9)
 ALIKE = [0.9 + 0.002 * (number % 20) for number in range(60)]
 SKEWED = [0.94 - 0.2 * (number / 60) ** 3 for number in range(60)]  # as insulators have them: a long tail of right boxes
 
@@ -48,6 +50,19 @@ def test_nothing_is_said_where_no_score_is_far_below(scores: list[float]) -> Non
     assert found.limit is None and found.remark() == ""
 
 
+@pytest.mark.parametrize("slope", [1.0, 2.5, 5.0])
+def test_chances_are_compared_by_the_means_that_they_were_made_of(slope: float) -> None:
+    """Chances crowd near 1, so that their own distances say little."""
+    calibration = Calibration(slope=slope, offset=-2.0 * slope, gate=0.0, typical=0.5, cautious=0.9)
+    means, chances = LowScores(), LowScores()
+    for number, mean in enumerate([*SKEWED, 0.3, 0.2]):
+        means.add([mean], f"{number}.jpg")
+        chances.add([float(calibration.chance(mean))], f"{number}.jpg", calibration=calibration)
+    assert means.limit is not None and chances.limit is not None
+    assert chances.limit == pytest.approx(float(calibration.chance(means.limit)), rel=0.01)
+    assert ": 61.jpg, 60.jpg. Look" in chances.remark() and f"--min-score {chances.limit:g} leaves" in chances.remark()
+
+
 def test_the_line_names_the_lowest_and_counts_what_would_go() -> None:
     scores = counted_scores(*[[0.92, 0.75, 0.4]] * 2, *[[0.92]] * 20, [0.3, 0.2], [0.1], [0.5], [0.4, 0.3, 0.3], [])
     line = scores.remark()
@@ -82,10 +97,11 @@ def test_the_limit_divides_as_the_setting_does() -> None:
     ],
 )
 def test_a_class_that_scores_lower_as_a_whole_is_named(labels: dict[str, list[float]], words: str) -> None:
-    scores = LowScores()
+    scores, chances = LowScores(), LowScores()
     for label, own in labels.items():
         for number, score in enumerate(own):
             scores.add([score], f"{label} {number}.jpg", label=label)
-    assert scores.limit == 0.7
+            chances.add([float(STEEP.chance(score))], f"{label} {number}.jpg", label=label, calibration=STEEP)
+    assert scores.limit == 0.7 and scores.classes() == chances.classes()
     assert (words in scores.remark() and words in scores.classes()) if words else scores.classes() == ""
     assert ("of class" in scores.remark()) == bool(words)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -26,6 +27,7 @@ from dips.models.networks import TEMPER, Networks
 from dips.predict.inputs import gather_photos
 from dips.predict.prediction import Prediction
 from dips.predict.predictor import Predictor
+from dips.scoremaps.calibration import Calibration
 from dips.types import Answer, Answerer, PhotoBatch
 
 from ..conftest import random_transformer
@@ -446,3 +448,50 @@ def test_a_photo_is_opened_once(tmp_path: Path, make_photo: MakePhoto, monkeypat
     monkeypatch.setattr(Path, "open", count)
     (found,) = predict(predictor(), path)
     assert found.camera is not None and opened == ["a.jpg"]
+
+
+# --- scores that are chances
+
+
+class Peak(Answerer):
+    """Networks whose map has one block of a height, wherever they look."""
+
+    side = 64
+
+    def __init__(self, height: float) -> None:
+        self.height = height
+
+    def answer(self, batch: PhotoBatch) -> Answer:
+        maps = np.full((len(batch), 32, 32), 0.01, np.float32)
+        maps[:, 8:24, 8:24] = self.height
+        return Answer(maps, np.tile(np.array([0.2, 0.8], np.float32), (len(batch), 1)))
+
+
+CALIBRATION = Calibration(slope=2.5, offset=-2.5, gate=0.2, typical=0.4, cautious=0.8)
+
+
+@pytest.mark.parametrize(("height", "boxes"), [(0.9, 1), (0.7, 1), (0.55, 0), (0.3, 0), (0.05, 0)])
+@pytest.mark.parametrize("size", [(64, 64), (300, 200)])
+def test_a_photo_that_is_low_all_over_has_no_box(height: float, boxes: int, size: tuple[int, int]) -> None:
+    """Alone, and with the calibration's gate off where a lowest score is given."""
+    config = PredictConfig(threshold=0.5)
+    options: dict[str, Any] = {"classes": ("none", "mast"), "background": 0, "calibration": CALIBRATION}
+    photo = np.zeros((*size[::-1], 3), np.uint8)
+    (found,) = Predictor(Peak(height), config=config, **options).pictures([(Path("a.png"), photo)])
+    assert len(found.boxes) == boxes and found.record().calibration == CALIBRATION
+    if boxes:
+        mean = found.score_map[found.mask].mean()
+        np.testing.assert_allclose(found.box_scores, CALIBRATION.chance(mean), atol=1e-3)
+    asked = dataclasses.replace(config, min_score=0.001)
+    (every,) = Predictor(Peak(height), config=asked, **options).pictures([(Path("a.png"), photo)])
+    assert len(every.boxes) == int(CALIBRATION.chance(height) > 0.001)
+
+
+@pytest.mark.parametrize("height", [0.95, 0.62, 0.58])
+def test_tiles_keep_the_boxes_that_they_kept_by_means_of_the_map(height: float) -> None:
+    photo = np.zeros((200, 300, 3), np.uint8)
+    options: dict[str, Any] = {"config": PredictConfig(threshold=0.5, tile=100), "classes": ("none", "mast"), "background": 0}
+    open_gate = msgspec.structs.replace(CALIBRATION, gate=0.0)
+    (plain,) = Predictor(Peak(height), **options).pictures([(Path("a.png"), photo)])
+    (chances,) = Predictor(Peak(height), calibration=open_gate, **options).pictures([(Path("a.png"), photo)])
+    assert np.array_equal(plain.boxes, chances.boxes) and chances.min_score == pytest.approx(float(open_gate.chance(0.6)))

@@ -9,13 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import numpy as np
 import pytest
 
 from dips.errors import ImageError, RunError
+from dips.formats.records import BoxRecord
 from dips.predict.folder import PredictionFolder
 from dips.predict.prediction import Prediction
 from dips.predict.results import MARK, Found, is_finished, locate, moved, predict_again, read_records
+from dips.scoremaps.calibration import Calibration
+from dips.system.records import write_json
 
 MakePhoto = Callable[..., Path]
 NAMES = ("a/x.jpg", "b.png")
@@ -85,6 +89,44 @@ def test_reviewed_photos_are_counted_apart() -> None:
     assert made.remark() == ""
     made.add("none", "none", [])
     assert "1 of 1 is predicted as 'none'" in made.remark()
+
+
+@pytest.mark.parametrize(("gate", "boxes"), [(0.05, 1), (0.6, 1), (0.65, 0), (0.95, 0)])
+def test_the_gate_holds_until_a_lowest_score_is_asked_for(folder: Path, gate: float, boxes: int) -> None:
+    """The calibration is in the record, so that a later call finds the same objects, or those that a person wants to see."""
+    calibration = Calibration(slope=2.0, offset=-4.0, gate=gate, typical=0.5, cautious=0.9)
+    for file, record in read_records(folder):
+        write_json(file, msgspec.structs.replace(record, calibration=calibration))
+    for prediction in predict_again(folder, ["a/x", "b"]):
+        assert len(prediction.boxes) == len(prediction.record().boxes) == boxes and prediction.calibration == calibration
+    for asked in (0.0, 0.3, 0.99):
+        for prediction in predict_again(folder, ["b"], min_score=asked):
+            assert len(prediction.boxes) == int(asked < 0.6)  # its chance is 0.63
+            assert prediction.box_scores.tolist() == pytest.approx(
+                [float(calibration.chance(0.9063))] * (asked < 0.6), abs=0.02
+            )
+
+
+@pytest.mark.parametrize("min_score", [None, 0.0, 0.99])
+def test_a_reviewed_photo_has_its_boxes_whatever_the_gate_says(folder: Path, min_score: float | None) -> None:
+    calibration = Calibration(slope=2.0, offset=-4.0, gate=0.95, typical=0.5, cautious=0.9)
+    kept = {}
+    for file, record in read_records(folder):
+        (accepted,) = (msgspec.structs.replace(box, score=0.1, review="accepted") for box in record.boxes)
+        drawn = BoxRecord(box=(1, 2, 20, 22), review="drawn")
+        kept[record.name] = (accepted, drawn) if record.name == "b.png" else ()
+        write_json(
+            file,
+            msgspec.structs.replace(record, calibration=calibration, boxes=kept[record.name], reviewed=True),
+        )
+    made = Found()
+    for stem, name in zip(("a/x", "b"), NAMES, strict=True):
+        (again,) = predict_again(folder, [stem], min_score=min_score)
+        assert again.record().boxes == kept[name] and again.record().state == ("found" if kept[name] else "nothing found")
+        scores = again.box_scores.tolist()
+        assert scores == pytest.approx([0.1, 1.0] if kept[name] else [])
+        made.add("tower", None, scores, name, reviewed=True, calibration=calibration)
+    assert (made.reviewed, made.reviewed_boxes, made.scores.limit) == (2, 2, None)
 
 
 def test_records_come_with_their_files(folder: Path) -> None:

@@ -19,6 +19,7 @@ from dips.data.images import encode_image
 from dips.report.page import write_report
 from dips.report.photo_section import PhotoRow, PhotoSection
 from dips.report.records import Accuracies, Run
+from dips.scoremaps.calibration import Calibration, scored_boxes
 from dips.scoremaps.levels import boxes_from_map
 
 if TYPE_CHECKING:
@@ -118,6 +119,33 @@ def test_boxes_of_smooth_maps_are_those_of_python(page: Page, show: Open, make_p
             levels = np.rint(255 * (smooth - smooth.min()) / (smooth.max() - smooth.min())).astype(np.uint8)
             cases.append((levels, float(rng.random()), 0.002, 65535, 0.0))
     agree(page, cases)
+
+
+@pytest.mark.parametrize(("slope", "gate"), [(1.0, 0.0), (2.4, 0.3), (4.8, 0.999)])
+def test_chances_and_the_gate_are_those_of_python(
+    page: Page, show: Open, make_page: Callable[..., PhotoSection], slope: float, gate: float
+) -> None:
+    calibration = Calibration(slope=slope, offset=-0.5 * slope, gate=gate, typical=0.5, cautious=0.9)
+    made = make_page(3)
+    assert made.shown is not None
+    shown = replace(made.shown, calibration=calibration)
+    show(dataclasses.replace(made, shown=shown))
+    for threshold in (0.3, 0.5):
+        slide(page, threshold)
+        for index, photo in enumerate(shown.photos[1:], start=1):  # the first one is called background
+            boxes, scores, _ = scored_boxes(
+                photo.levels() * np.float32(photo.peak / 255),
+                threshold,
+                calibration,
+                min_area=shown.rule_of(photo).min_area,
+                min_score=shown.rule_of(photo).min_score,
+                max_boxes=100,
+            )
+            found = page.evaluate("n => dipsReport.data.photos[n].found", index)
+            np.testing.assert_allclose(found["scores"], scores, rtol=1e-4)
+            assert len(found["boxes"]) == len(boxes) and (gate < 0.9 or not len(boxes))
+    least(page, 0.001)  # asked for by a person: the gate is open
+    assert page.evaluate("dipsReport.data.photos[1].found.boxes.length")
 
 
 # --- slider
@@ -256,6 +284,34 @@ def test_a_lowest_score_stands_for_that_of_each_photo(page: Page, show: Open, ma
     page.locator("[data-reset=least]").first.click()
     wait(page)
     assert page.evaluate(counts) == [2, 1]
+
+
+@pytest.mark.parametrize("gate", [0.5, 0.6])
+def test_a_lowest_score_opens_the_gate(page: Page, show: Open, make_page: Callable[..., PhotoSection], gate: float) -> None:
+    """As --min-score does: boxes that it kept away are found in the map, and are not counted in photos without one."""
+    made = predicted_page(make_page(4), SCORES)
+    assert made.shown is not None
+    calibration = Calibration(slope=1.0, offset=0.0, gate=gate, typical=0.5, cautious=0.9)  # chances are the means
+    photos = [
+        replace(photo, found=photo.found if max(own) >= gate else [])
+        for photo, own in zip(made.shown.photos, SCORES, strict=True)
+    ]
+    rows = [row if max(own) >= gate else row._replace(boxes=0, score=None) for row, own in zip(made.rows, SCORES, strict=True)]
+    shown = replace(made.shown, photos=photos, calibration=calibration)
+    show(dataclasses.replace(made, rows=rows, shown=shown, min_score=gate))
+    counts = "dipsReport.data.photos.map(photo => photo.found.boxes.length)"
+    wait(page)
+    assert page.evaluate(counts) == [2, 1, 0, 0]
+    for score, kept in ((0.38, [2, 1, 2, 0]), (0.2, [2, 1, 3, 1]), (0.7, [1, 1, 0, 0])):
+        least(page, score)
+        assert page.evaluate(counts) == kept
+    page.locator("[data-reset=least]").first.click()
+    wait(page)
+    assert page.evaluate(counts) == [2, 1, 0, 0]
+    show(dataclasses.replace(made, rows=rows, shown=replace(shown, photos=photos[:3]), min_score=gate))
+    for score, is_known in ((gate - 0.1, False), (gate, True)):
+        least(page, score)
+        assert ("Of all 4 photos 2 have a box." in page.inner_text("#photo-count")) == is_known
 
 
 def test_all_photos_are_counted_where_their_scores_are_known(

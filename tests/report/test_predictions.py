@@ -15,6 +15,7 @@ from dips.predict.folder import PredictionFolder
 from dips.predict.prediction import Prediction
 from dips.report.predictions import prediction_section
 from dips.report.run_report import write_folder_report
+from dips.scoremaps.calibration import Calibration
 
 CLASSES = ("none", "tower")
 
@@ -159,6 +160,29 @@ def test_many_adjusted_boxes_make_no_normal_score_a_low_one(tmp_path: Path, make
         reviewed(tmp_path / "out", f"{number:02}", [{"box": [21, 16, 40, 32], "label": "tower", "review": "adjusted"}])
     section = prediction_section(tmp_path / "out")
     assert (section.low_limit, section.far_below) == (None, 0)
+
+
+@pytest.mark.parametrize(("gate", "boxes"), [(0.0, 1), (0.1, 1), (0.5, 0)])
+def test_chances_are_told_with_what_made_them_and_reviewed_photos_are_not_compared(
+    tmp_path: Path, make_photo: Any, gate: float, boxes: int
+) -> None:
+    calibration = Calibration(slope=3.0, offset=-1.0, gate=gate, typical=0.5, cautious=0.9)
+    names = [make_photo(tmp_path / f"{number:02}.png", (80, 64)) for number in range(24)]
+    folder = PredictionFolder.plan(names, tmp_path / "out", formats=("json",), made_with={})
+    for number, path in enumerate(folder.begin()):
+        grid = np.zeros((16, 20), np.float32)
+        grid[4:8, 5:10] = 0.5 if number in (3, 4) else 0.9
+        odds = np.array([0.1, 0.9], np.float32)
+        made = Prediction.from_map(path, (80, 64), grid, classes=CLASSES, probabilities=odds, calibration=calibration)
+        folder.write(made.with_objects(threshold=0.4, min_area=0.01, min_score=0, max_boxes=9))
+    found = folder.finish()
+    reviewed(tmp_path / "out", "04", [{"box": [21, 16, 40, 32], "label": "tower", "score": 0.1, "review": "adjusted"}])
+    section = prediction_section(tmp_path / "out")
+    assert section.shown is not None and section.shown.calibration == calibration and section.min_score == gate
+    rows = {row.id: row for row in section.rows}
+    assert rows["03.png"].boxes == boxes and rows["04.png"].boxes == 1 and rows["04.png"].reviewed
+    assert section.far_below == boxes and (section.low_limit is None) == (not boxes)
+    assert section.low_limit == found.scores.limit
 
 
 def test_the_page_says_where_a_class_scores_lower_as_a_whole(tmp_path: Path, make_photo: Any) -> None:

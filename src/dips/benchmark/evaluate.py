@@ -37,6 +37,7 @@ from dips.data.scale import depth_of
 from dips.errors import DataError, WeightsError
 from dips.evaluate.detection import DetectionCounter
 from dips.evaluate.protocol import FRAMED, Protocol
+from dips.evaluate.reliability import Reliability
 from dips.evaluate.result import BoxResult
 from dips.harvest.attention import join_attention, normalised
 from dips.models.frozen import FrozenNetworks
@@ -81,7 +82,8 @@ def evaluate_model(
         log(f"no numbers at validation's thresholds: {mismatch}")
     if _is_of_training(model, dataset, split) and split_name(split or "all") != "val":
         log("warning: the run was trained on photos of this data, perhaps on these: numbers on training photos flatter")
-    detections = _detections(model)
+    reliability = _reliability(model)
+    detections = _detections(model, reliability)
     depth = depth_of([sample.path for sample in dataset.samples], model.meta.depth)
     rows_path, photos_path = model.run / ROWS, model.run / PHOTOS
     with temporary_beside(photos_path) as file:
@@ -143,7 +145,7 @@ def evaluate_model(
         photos=fingerprints(sample.path for sample in dataset.samples),
         note=note,
         validation_tau_from=mismatch or model.record.selection,
-        at_run_tau=_at_run_tau(model, own, detections),
+        at_run_tau=_at_run_tau(model, own, detections, reliability),
         classes=_classes(model, own),
         class_accuracy=_class_accuracy(model, own),
         labels=model.record.labels,
@@ -201,7 +203,15 @@ def _others_taus(model: TrainedRun) -> dict[str, dict[str, float]]:
     return {mode: taus for mode, taus in model.meta.thresholds.items() if model.suits(mode)}
 
 
-def _detections(model: TrainedRun) -> DetectionCounter:
+def _reliability(model: TrainedRun) -> Reliability:
+    """Return what counts the scores of boxes, and the boxes from the thresholds of all classes on."""
+    calibration = model.predictor.calibration
+    return Reliability(
+        {} if calibration is None else {"typical": calibration.typical, "cautious": calibration.cautious},
+    )
+
+
+def _detections(model: TrainedRun, reliability: Reliability) -> DetectionCounter:
     """Return what counts the boxes at the run's own threshold."""
     predict = model.predictor.config
     return DetectionCounter(
@@ -209,10 +219,14 @@ def _detections(model: TrainedRun) -> DetectionCounter:
         min_area=predict.min_area,
         min_score=max(0.0, predict.min_score),
         max_boxes=predict.max_boxes,
+        calibration=model.predictor.calibration,
+        reliability=reliability,
     )
 
 
-def _at_run_tau(model: TrainedRun, own: BoxResult, detections: DetectionCounter) -> RunTauRecord | None:
+def _at_run_tau(
+    model: TrainedRun, own: BoxResult, detections: DetectionCounter, reliability: Reliability
+) -> RunTauRecord | None:
     tau = model.predictor.config.threshold
     if not own.n_boxed:
         return None
@@ -224,6 +238,8 @@ def _at_run_tau(model: TrainedRun, own: BoxResult, detections: DetectionCounter)
         f1=100 * float(detections.f1[0]),
         boxes=int(detections.boxes[0]),
         objects=detections.objects,
+        calibrated=model.predictor.calibration is not None,
+        reliability=reliability.record(objects=detections.objects),
     )
 
 
@@ -273,7 +289,8 @@ def _is_of_training(model: TrainedRun, dataset: DataSet, split: str | None) -> b
 def _rule(model: TrainedRun) -> Rule:
     predict = model.predictor.config
     background = None if model.background is None else model.classes[model.background]
-    return Rule(predict.threshold, predict.min_area, max(0.0, predict.min_score), predict.max_boxes, background)
+    calibration = model.predictor.calibration
+    return Rule(predict.threshold, predict.min_area, max(0.0, predict.min_score), predict.max_boxes, background, calibration)
 
 
 def _classes(model: TrainedRun, own: BoxResult) -> list[ClassRecord]:

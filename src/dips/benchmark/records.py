@@ -117,6 +117,8 @@ class RunTauRecord(Record, frozen=True, kw_only=True):
         recall: of all ground-truth boxes.
         f1: their harmonic mean.
         boxes, objects: how many there are of each.
+        calibrated: whether scores are chances, not only an order.
+        reliability: see :meth:`~dips.evaluate.reliability.Reliability.record`.
     """
 
     tau: float
@@ -126,6 +128,8 @@ class RunTauRecord(Record, frozen=True, kw_only=True):
     f1: float
     boxes: int
     objects: int
+    calibrated: bool = False
+    reliability: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 class ModelEvaluation(EvaluationRecord, frozen=True, kw_only=True):

@@ -92,7 +92,7 @@ def print_evaluation(result: Mapping[str, Any]) -> None:
             f"boxes of dips predict, at the run's own threshold {own['tau']:.3g}: BoxAccV2 {own['box_acc_v2']:.1f}; "
             f"precision {own['precision']:.1f}, recall {own['recall']:.1f}, F1 {own['f1']:.1f} at IoU 0.5"
         )
-    for line in _remarks(result):
+    for line in (*_score_lines(own or {}), *_remarks(result)):
         console.print(printable(line), markup=False)
 
 
@@ -110,6 +110,21 @@ def _plain_words(result: Mapping[str, Any], boxed: int) -> Iterator[str]:
             yield f"'dips predict' draws no box: of {objects} none is found"
     if 0 < boxed < _FEW:
         yield f"all that is said of boxes rests on {counted(boxed, 'photo')}: a rough guess"
+
+
+def _score_lines(own: Mapping[str, Any]) -> list[str]:
+    """Return what the scores of the run's boxes are worth."""
+    reliability = own.get("reliability") or {}
+    if "ece" not in reliability or not own.get("boxes"):
+        return []
+    if not own.get("calibrated"):
+        return ["scores rank the boxes and are no chances: too few validation photos had boxes to calibrate them"]
+    parts = [
+        f"at {name} {at['score']:.3g} or more {at['precision']:.1f}% are right, {at['recall']:.1f}% of the objects are found"
+        for name in ("typical", "cautious")
+        if (at := reliability.get(name))
+    ]
+    return [f"scores as chances: expected calibration error {reliability['ece']:.3f}; {'; '.join(parts)}"]
 
 
 def _evaluation_table(methods: Sequence[Method]) -> Table:

@@ -305,7 +305,8 @@ class PredictConfig:
         Meta(
             ge=-1,
             le=1,
-            description="lowest score of a box; -1 = 0.6 in photos that are tiled, as most tiles show nothing, otherwise 0",
+            description="lowest score of a box; -1 = a mean of the score map of 0.6 in photos that are tiled, as most tiles "
+            "show nothing, otherwise none but the gate of the model",
         ),
     ] = -1.0
     max_boxes: Annotated[int, Meta(ge=1, le=65535, description="maximum number of boxes per photo")] = 100

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dips.scoremaps.levels import boxes_from_map
+from dips.evaluate.reliability import Reliability
+from dips.scoremaps.calibration import Calibration, scored_boxes
 
 __all__ = ["DetectionCounter", "box_iou", "match_boxes"]
 
@@ -25,6 +26,8 @@ class DetectionCounter:
     Args:
         taus: thresholds, fractions of a map's maximum.
         min_area, min_score, max_boxes: as ``predict.min_area``, ``predict.min_score`` and ``predict.max_boxes``.
+        calibration: makes chances of the scores.
+        reliability: counts the boxes of the first threshold by their scores.
 
     >>> counter = DetectionCounter([0.5], min_area=0, min_score=0, max_boxes=10)
     >>> score_map = np.zeros((8, 8))
@@ -34,7 +37,17 @@ class DetectionCounter:
     [1.0, 0.5, 0.67]
     """
 
-    def __init__(self, taus: Sequence[float], *, min_area: float, min_score: float, max_boxes: int) -> None:
+    def __init__(
+        self,
+        taus: Sequence[float],
+        *,
+        min_area: float,
+        min_score: float,
+        max_boxes: int,
+        calibration: Calibration | None = None,
+        reliability: Reliability | None = None,
+    ) -> None:
+        self._calibration, self._reliability = calibration, reliability
         self.taus = np.asarray(taus, np.float64)
         self._options = {"min_area": min_area, "max_boxes": max_boxes, "min_score": min_score}
         self._right = np.zeros(len(self.taus), np.int64)
@@ -53,9 +66,12 @@ class DetectionCounter:
         if score_map is None:
             return
         for index, tau in enumerate(self.taus):
-            found, _, _ = boxes_from_map(score_map, float(tau), **self._options)  # type: ignore[arg-type]
+            found, scores, _ = scored_boxes(score_map, float(tau), self._calibration, **self._options)
+            pairs = match_boxes(found, true)
             self._boxes[index] += len(found)
-            self._right[index] += len(match_boxes(found, true))
+            self._right[index] += len(pairs)
+            if index == 0 and self._reliability is not None:
+                self._reliability.add(scores, np.isin(np.arange(len(found)), [position for position, _ in pairs]))
 
     @property
     def objects(self) -> int:

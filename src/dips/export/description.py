@@ -14,6 +14,7 @@ from dips.config import Config, PredictConfig
 from dips.data.depth import Depth
 from dips.errors import ConfigError, RunError
 from dips.export.wire import read_metadata
+from dips.scoremaps.calibration import Calibration
 from dips.system.files import as_text
 from dips.system.records import Record, parse_record, to_json
 
@@ -36,6 +37,7 @@ class Description(Record, frozen=True, kw_only=True, forbid_unknown_fields=True)
         side: of the squares that the networks see, in pixels.
         photo_side: see :class:`~dips.predict.predictor.Predictor`.
         depth: how values of more than 8 bits become the 8 that the networks see.
+        calibration: makes chances of the scores of boxes.
         weights: what is known of the weights of each pretrained network inside, and of the transformer that was only the
             ``teacher`` of the map: ``arch``, ``note``, ``licence``.
         model: SHA-256 of the run's ``model.json``.
@@ -58,6 +60,7 @@ class Description(Record, frozen=True, kw_only=True, forbid_unknown_fields=True)
     side: Annotated[int, msgspec.Meta(ge=1, le=_MAX_SIDE)]
     photo_side: Annotated[int, msgspec.Meta(ge=1)] | None
     depth: Depth = Depth()
+    calibration: Calibration | None = None
     weights: dict[str, dict[str, str]]
     model: str
     dips: str

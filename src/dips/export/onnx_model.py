@@ -118,6 +118,7 @@ class OnnxModel(PredictionModel):
             background=self.background,
             photo_side=self.description.photo_side,
             depth=self.description.depth,
+            calibration=self.description.calibration,
         )
 
     @property

@@ -186,6 +186,7 @@ def _save(
         temper=TEMPER,
         photo_side=side,
         depth=inputs.depth,
+        calibration=result.calibration,
     )
     write_json(run / RUN, record)
     write_card(run / "README.md", record)

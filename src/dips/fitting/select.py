@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -26,11 +26,14 @@ from dips.evaluate.boxes import boxes_at_thresholds, tau_grid
 from dips.evaluate.detection import DetectionCounter
 from dips.evaluate.protocol import FRAMED
 from dips.evaluate.result import BoxResult
+from dips.fitting.calibrate import calibrate, judge
 from dips.fitting.prepare import TrainingInputs
 from dips.fitting.splits import boxed_positions, resolve_select_on
 from dips.models.inputs import resize_to, to_tensor
 from dips.models.localizer import Localizer
 from dips.models.networks import Networks, offered_modes, tempered, unet_logits
+from dips.scoremaps.calibration import Calibration
+from dips.scoremaps.levels import packed, unpacked
 from dips.system.console import counted
 from dips.system.device import seed_everything
 from dips.train.loop import FitResult, fit_localizer
@@ -42,6 +45,9 @@ _THRESHOLDS = 1000  # the protocol's
 _COARSE_THRESHOLDS = 101  # while training: a hundredth is fine enough to compare epochs
 _DETECTION_TAUS = np.arange(0.05, 0.96, 0.01)
 _MAX_PHOTOS = 400  # that thresholds are chosen on
+_MAX_EMPTY = 64  # photos without object that scores are calibrated on besides
+
+_SeenMap = tuple[int | None, NDArray[np.uint16], NDArray[Any]]  # a photo's label, its score map and its true boxes
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,7 @@ class TrainingResult:
         selection: how epoch and threshold were chosen, in words.
         label_free: no box had a part in it.
         validation: numbers on the validation part, percent.
+        calibration: by mode, of the scores of boxes; of none where too few validation photos have boxes.
         seconds: of training, those before an interruption included.
     """
 
@@ -65,6 +72,7 @@ class TrainingResult:
     selection: str
     label_free: bool
     validation: dict[str, float]
+    calibration: dict[str, Calibration]
     seconds: float
 
 
@@ -103,7 +111,7 @@ def fit_and_select(
         by = "the last" if select_on == "last" else f"by {validation.epoch_words}"
         epoch = f"epoch {fit.epoch} of {fit.epochs} ({by}); "
     started = time.perf_counter()
-    thresholds, metrics = validation.choose_thresholds(localizer, fabric.device)
+    thresholds, metrics, calibration = validation.choose_thresholds(localizer, fabric.device)
     return TrainingResult(
         localizer,
         fit,
@@ -111,6 +119,7 @@ def fit_and_select(
         selection=f"{epoch}threshold by {validation.words}",
         label_free=not validation.by_boxes,
         validation=metrics,
+        calibration=calibration,
         seconds=(fit.seconds if fit is not None else 0.0) + time.perf_counter() - started,
     )
 
@@ -155,13 +164,15 @@ class _Validation:
 
     def choose_thresholds(
         self, localizer: Localizer | None, device: torch.device
-    ) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
-        """Return thresholds by mode, and the numbers of the mode that the run predicts with."""
+    ) -> tuple[dict[str, dict[str, float]], dict[str, float], dict[str, Calibration]]:
+        """Return thresholds by mode, the numbers of the mode that the run predicts with, and what calibrates scores."""
         networks = self._networks(localizer, device)
         mode = self._config.predict.mode
         samples = self._inputs.val.samples
         if self.by_boxes:
-            return self._by_boxes(networks, [samples[i] for i in spread(self._boxed, _MAX_PHOTOS)])
+            empty = [sample for sample in samples if sample.label == self._inputs.train.background and not sample.boxed]
+            chosen = [samples[i] for i in spread(self._boxed, _MAX_PHOTOS)]
+            return self._by_boxes(networks, [*chosen, *spread(empty, min(len(chosen), _MAX_EMPTY))])
         taus: dict[str, float] = {}
         metrics: dict[str, float] = {}
         if localizer is not None and "unet" in networks:
@@ -170,7 +181,7 @@ class _Validation:
         linear = {name: item for name, item in networks.items() if name != "unet"}
         taus |= self._by_level(linear, [sample for sample in samples if sample.label != self._inputs.train.background])
         names = ("v1", "30", "50", "70", "v2", "run")
-        return {name: dict.fromkeys(names, tau) for name, tau in taus.items()}, metrics
+        return {name: dict.fromkeys(names, tau) for name, tau in taus.items()}, metrics, {}
 
     def _networks(self, localizer: Localizer | None, device: torch.device) -> dict[str, Networks]:
         """Return the networks of every mode that the run can offer."""
@@ -191,25 +202,56 @@ class _Validation:
 
     def _by_boxes(
         self, networks: Mapping[str, Networks], samples: Sequence[Sample]
-    ) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
-        """Choose by ground-truth boxes: thresholds of the metrics by these, that of predicted boxes by F1 over all boxes."""
+    ) -> tuple[dict[str, dict[str, float]], dict[str, float], dict[str, Calibration]]:
+        """Choose by ground-truth boxes: thresholds of the metrics by these, that of predicted boxes by F1 over all boxes.
+
+        Photos of the class without object, at the end, have a part in the calibration alone.
+        """
         settings = self._config.predict
         options = {"min_area": settings.min_area, "min_score": max(0.0, settings.min_score), "max_boxes": settings.max_boxes}
+        seen: dict[str, list[_SeenMap]] = {name: [] for name in networks}
         counters = {name: DetectionCounter(_DETECTION_TAUS.tolist(), **options) for name in networks}  # type: ignore[arg-type]
 
         def count(name: str, ground_truth: GroundTruth, score_map: FloatArray, _: NDArray[np.int64]) -> None:
-            assert ground_truth.boxes is not None
-            counters[name].add(FRAMED.resized(score_map, None), ground_truth.boxes)
+            true = np.zeros((0, 4), np.float32) if ground_truth.boxes is None else ground_truth.boxes
+            if len(true):
+                counters[name].add(FRAMED.resized(score_map, None), true)
+            seen[name].append((ground_truth.sample.label, packed(score_map), true))
 
         evaluation = evaluate_photos(
-            networks, samples, batch=settings.batch, thresholds=_THRESHOLDS, on_map=count, depth=self._inputs.depth
+            networks,
+            samples,
+            batch=settings.batch,
+            thresholds=_THRESHOLDS,
+            localize_all=True,
+            on_map=count,
+            depth=self._inputs.depth,
         )
         thresholds = {
             name: {**steady_taus(result.boxes), "run": counters[name].best_tau} for name, result in evaluation.methods.items()
         }
+        calibration = {name: self._calibrate(maps, counters[name].best_tau) for name, maps in seen.items()}
         own = evaluation.methods[settings.mode].boxes
         at_iou = {f"box_acc_{name}": value for name, value in own.max_box_acc_at.items()}
-        return thresholds, {"v2": own.max_box_acc_v2, **at_iou, "f1": 100 * float(counters[settings.mode].f1.max())}
+        metrics = {"v2": own.max_box_acc_v2, **at_iou, "f1": 100 * float(counters[settings.mode].f1.max())}
+        return thresholds, metrics, {name: item for name, item in calibration.items() if item is not None}
+
+    def _calibrate(self, maps: Sequence[_SeenMap], threshold: float) -> Calibration | None:
+        """Return what makes chances of the scores that boxes have at the threshold."""
+        settings, classes = self._config.predict, self._inputs.train.classes
+        options = {"min_area": settings.min_area, "max_boxes": settings.max_boxes}
+        return calibrate(
+            [
+                judge(
+                    "" if label is None else classes[label],
+                    FRAMED.resized(unpacked(levels), None),
+                    true,
+                    threshold,
+                    **options,  # type: ignore[arg-type]
+                )
+                for label, levels, true in maps
+            ]
+        )
 
     def _by_level(self, networks: Mapping[str, Networks], samples: Sequence[Sample]) -> dict[str, float]:
         """Choose without boxes: the threshold, a fraction of a map's maximum, at which maps cross the level of an object."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
 
 from dips.formats.base import Add, Format
 from dips.formats.camera_points import camera_points_writer
@@ -14,7 +16,7 @@ from dips.formats.predictions import predictions_writer
 from dips.formats.voc import voc_writer
 from dips.formats.yolo import yolo_seg_writer, yolo_writer
 
-__all__ = ["FORMATS", "Add", "Format"]
+__all__ = ["FORMATS", "Add", "Format", "open_format"]
 
 FORMATS: Mapping[str, Format] = {
     "json": predictions_writer,
@@ -28,3 +30,10 @@ FORMATS: Mapping[str, Format] = {
     "camera-points": camera_points_writer,
 }
 """By the name that ``--format`` takes."""
+
+_TELL_FAILED = {"json": predictions_writer, "coco": coco_writer, "csv": csv_writer}
+
+
+def open_format(name: str, folder: Path, failed: Mapping[str, str]) -> AbstractContextManager[Add]:
+    """Open the files of a format; ``failed`` photos, by their name, with the reason, are told where the format can."""
+    return _TELL_FAILED[name](folder, failed) if name in _TELL_FAILED else FORMATS[name](folder)

@@ -15,6 +15,7 @@ import msgspec
 from dips.data.camera import Camera
 from dips.formats.base import Add, JsonArray, SharedClasses
 from dips.formats.records import MaskRecord, PredictionRecord
+from dips.scoremaps.calibration import ScoreThresholds
 from dips.scoremaps.rle import area
 from dips.system.files import atomic_file, temporary_beside
 
@@ -28,6 +29,7 @@ class CocoFile:
 
     Attributes:
         classes: the categories in their order; may change until the file is complete.
+        category_keys: further keys of categories, by name; likewise.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "coco.json"
@@ -41,15 +43,24 @@ class CocoFile:
 
     def __init__(self, file: IO[str], waiting: IO[str]) -> None:
         self.classes: Sequence[str] = ()
+        self.category_keys: Mapping[str, Mapping[str, float]] = {}
         self._images, self._annotations = JsonArray(file), JsonArray(waiting)
         self._count = 0
 
     def image(
-        self, number: int, name: str, *, width: int, height: int, camera: Camera | None = None, reviewed: bool = False
+        self,
+        number: int,
+        name: str,
+        *,
+        width: int,
+        height: int,
+        camera: Camera | None = None,
+        state: str | None = None,
+        reviewed: bool = False,
     ) -> None:
-        """List the photo with the id ``number``, what is known about its camera under the names of CAMERA_COLUMNS, and if a
-        person reviewed it."""
-        known = {} if camera is None else camera.known()
+        """List the photo with the id ``number``, what is known about its camera under the names of CAMERA_COLUMNS, its
+        ``state``, and if a person reviewed it."""
+        known = {**({} if state is None else {"state": state}), **({} if camera is None else camera.known())}
         mark = {"reviewed": True} if reviewed else {}
         self._images.add({"id": number, "file_name": name, "width": width, "height": height, **known, **mark})
 
@@ -80,7 +91,7 @@ class CocoFile:
 
 
 @contextmanager
-def coco_file(path: Path, description: str) -> Iterator[CocoFile]:
+def coco_file(path: Path, description: str, failed: Mapping[str, str] | None = None) -> Iterator[CocoFile]:
     """Write the file at ``path``, which appears whole when the block ends, or not at all if it raises.
 
     Raises:
@@ -88,11 +99,13 @@ def coco_file(path: Path, description: str) -> Iterator[CocoFile]:
     """
     with temporary_beside(path) as raw, TextIOWrapper(raw, encoding="utf-8") as waiting, atomic_file(path) as file:
         # info and licenses: COCO's own tools and Datumaro (CVAT's reader) have versions that fail without them
-        head = {"info": {"description": description}, "licenses": []}
+        head = {"info": {"description": description, **({"failed": failed} if failed else {})}, "licenses": []}
         file.write(f'{json.dumps(head)[:-1]}, "images": [')
         coco = CocoFile(file, waiting)
         yield coco
-        categories = [{"id": index, "name": name} for index, name in enumerate(coco.classes, start=1)]
+        categories = [
+            {"id": index, "name": name, **coco.category_keys.get(name, {})} for index, name in enumerate(coco.classes, start=1)
+        ]
         file.write(f'\n], "categories": {json.dumps(categories, ensure_ascii=False)}, "annotations": [')
         waiting.flush()
         waiting.seek(0)
@@ -100,24 +113,40 @@ def coco_file(path: Path, description: str) -> Iterator[CocoFile]:
         file.write("\n]}\n")
 
 
+def score_keys(thresholds: ScoreThresholds) -> dict[str, float]:
+    """Return the lowest scores of boxes that are worth keeping as keys of a category."""
+    return {"typical_score": thresholds.typical, "cautious_score": thresholds.cautious}
+
+
 @contextmanager
-def coco_writer(folder: Path) -> Iterator[Add]:
+def coco_writer(folder: Path, failed: Mapping[str, str] | None = None) -> Iterator[Add]:
     """Write ``coco.json``. Photos without boxes are listed without annotations; the class without object is a category that
-    none has. ``area`` counts the mask's pixels. A photo that a person reviewed has the key ``reviewed``, its boxes ``review``.
+    none has; images have the ``state`` of their record, and photos that ``failed``, of unknown size, are named in ``info``. The
+    other categories say from which score on boxes are worth keeping, if the model was calibrated. ``area`` counts the
+    mask's pixels. A photo that a person reviewed has the key ``reviewed``, its boxes ``review``.
 
     Raises:
         RunError: the file cannot be written, or the records come from models with different classes.
     """
     classes, count = SharedClasses(), 0
-    with coco_file(folder / "coco.json", "Predicted by DiPS") as coco:
+    with coco_file(folder / "coco.json", "Predicted by DiPS", failed) as coco:
 
         def add(record: PredictionRecord, stem: str) -> None:
             nonlocal count
             count += 1
             classes.add(record)
             coco.classes = classes.names
-            size = {"width": record.width, "height": record.height}
-            coco.image(count, record.name, **size, camera=record.camera or None, reviewed=bool(record.reviewed))
+            if calibration := record.calibration:
+                coco.category_keys = {name: score_keys(calibration.of(name)) for name in classes.objects}
+            coco.image(
+                count,
+                record.name,
+                width=record.width,
+                height=record.height,
+                camera=record.camera or None,
+                state=record.state,
+                reviewed=bool(record.reviewed),
+            )
             for entry in record.boxes:
                 coco.annotation(count, record.label_of(entry), entry.box, entry.mask, entry.notes())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,16 +18,18 @@ from dips.system.spreadsheet import as_cell
 
 __all__ = ["csv_writer"]
 
-_COLUMNS = ("photo", "width", "height", "label", "label_score", "x0", "y0", "x1", "y1", "score", "mask_pixels", "reviewed")
-_BOX_COLUMNS = 6
+_PHOTO_COLUMNS = ("photo", "width", "height")
+_BOX_COLUMNS = ("label", "label_score", "x0", "y0", "x1", "y1", "score", "mask_pixels")
+_MORE_COLUMNS = ("state", "reviewed", "priority", *CAMERA_COLUMNS)
 
 
 @contextmanager
-def csv_writer(folder: Path) -> Iterator[Add]:
+def csv_writer(folder: Path, failed: Mapping[str, str] | None = None) -> Iterator[Add]:
     """Write ``boxes.csv``; a photo without boxes has one line, whose columns of the box are empty. ``reviewed`` is 1 where a
     person reviewed the photo.
 
-    ``priority`` is the photo's, and empty where an earlier version predicted it. The last columns,
+    ``state`` is that of :class:`~dips.formats.records.PredictionRecord`; photos that ``failed`` stand at the end, with no more
+    than their name. ``priority`` is the photo's, and empty where an earlier version predicted it. The last columns,
     :data:`~dips.data.camera.CAMERA_COLUMNS`, are always there, and empty where nothing is known.
 
     Names that a spreadsheet would compute have an apostrophe before them, see :func:`dips.system.spreadsheet.as_cell`.
@@ -37,13 +39,13 @@ def csv_writer(folder: Path) -> Iterator[Add]:
     """
     with atomic_file(folder / "boxes.csv") as file:
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow([*_COLUMNS, "priority", *CAMERA_COLUMNS])
+        rows.writerow([*_PHOTO_COLUMNS, *_BOX_COLUMNS, *_MORE_COLUMNS])
 
         def add(record: PredictionRecord, stem: str) -> None:
             photo, reviewed = [as_cell(record.name), record.width, record.height], int(bool(record.reviewed))
             values = (record.camera or Camera()).columns().values()
             camera = [as_cell(value) if isinstance(value, str) else value for value in values]
-            more = [reviewed, "" if record.priority is UNSET else record.priority, *camera]
+            more = [record.state, reviewed, "" if record.priority is UNSET else record.priority, *camera]
             for entry in record.boxes:
                 label = record.label_of(entry)
                 pixels = area(entry.mask.counts) if entry.mask else ""
@@ -51,7 +53,10 @@ def csv_writer(folder: Path) -> Iterator[Add]:
                 found = [as_cell(label), record.class_scores[label], *entry.box, score, pixels]
                 rows.writerow([*photo, *found, *more])
             if not record.boxes:
-                nothing = [as_cell(record.label), record.label_score, *[""] * _BOX_COLUMNS]
+                nothing = [as_cell(record.label), record.label_score, *[""] * (len(_BOX_COLUMNS) - 2)]
                 rows.writerow([*photo, *nothing, *more])
 
         yield add
+        for name in failed or {}:
+            before, after = [""] * (len(_PHOTO_COLUMNS) - 1 + len(_BOX_COLUMNS)), [""] * (len(_MORE_COLUMNS) - 1)
+            rows.writerow([as_cell(name), *before, "failed", *after])

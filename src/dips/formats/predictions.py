@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from dips.formats.base import Add, JsonArray
 from dips.formats.records import SCHEMA_VERSION, PredictionRecord
 from dips.system.files import atomic_file
+from dips.system.records import to_json
 
 __all__ = ["predictions_writer"]
 
 
 @contextmanager
-def predictions_writer(folder: Path) -> Iterator[Add]:
+def predictions_writer(folder: Path, failed: Mapping[str, str] | None = None) -> Iterator[Add]:
     """Write ``predictions.json``: ``{"schema_version": 1, "predictions": [...]}``, a line per photo.
+
+    Photos that could not be read follow as ``failed``, by their name, with the reason; the key is missing where there are none.
 
     Raises:
         RunError: the file cannot be written.
@@ -28,4 +31,4 @@ def predictions_writer(folder: Path) -> Iterator[Add]:
             predictions.add(record)
 
         yield add
-        file.write("\n]}\n")
+        file.write("\n]" + (f', "failed": {to_json(failed)}' if failed else "") + "}\n")

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dips.data.camera import Camera
+from dips.scoremaps.calibration import Calibration
 from dips.scoremaps.rle import decode
 from dips.system.files import as_text
 from dips.system.records import Record, read_record
@@ -55,7 +56,9 @@ class BoxRecord(Record, frozen=True, kw_only=True):
 
     Attributes:
         box: ``x0 y0 x1 y1`` in pixels of the upright photo, end exclusive.
-        score: mean of the score map over the object, 0 to 1; a box that a person adjusted or drew has none.
+        score: 0 to 1; a box that a person adjusted or drew has none. Where the photo's record has a ``calibration`` it is the
+            chance that the box is right (IoU 0.5), else the mean of the score map over the object, which ranks boxes and says
+            nothing more.
         mask: its pixels; a box that a person moved or drew has none.
         label: its class, where a person reviewed the photo; else that of the photo.
         review: what a person did with it, where one reviewed the photo.
@@ -129,6 +132,8 @@ class PredictionRecord(Record, frozen=True, kw_only=True):
         time: seconds from the video's beginning; only frames of videos have it.
         scale: which values were black and white; only photos of more than 8 bits have it.
         camera: where the photo was taken, when and in which direction; only photos that say something about it have it.
+        calibration: what made chances of the scores, with the thresholds that are worth a try; only models that were calibrated
+            have it.
         reviewed: whether a person reviewed the photo: then it has no other objects than these boxes.
     """
 
@@ -152,6 +157,7 @@ class PredictionRecord(Record, frozen=True, kw_only=True):
     time: float | msgspec.UnsetType = msgspec.UNSET
     scale: tuple[float, float] | msgspec.UnsetType = msgspec.UNSET
     camera: Camera | msgspec.UnsetType = msgspec.UNSET
+    calibration: Calibration | msgspec.UnsetType = msgspec.UNSET
     reviewed: bool | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
@@ -174,6 +180,16 @@ class PredictionRecord(Record, frozen=True, kw_only=True):
             raise ValueError("a mask is not as large as the photo")
         if any(entry.label and entry.label not in self.object_classes for entry in self.boxes):
             raise ValueError("the class of a box is not among those with an object")
+
+    @property
+    def state(self) -> str:
+        """``found``, ``nothing found``, or ``not looked at``: the predicted class has no object, so that none is looked for.
+
+        At a reviewed photo a person looked. A photo that could not be read is ``failed``, and has no record.
+        """
+        if self.boxes:
+            return "found"
+        return "not looked at" if self.label == self.background and not self.reviewed else "nothing found"
 
     @property
     def object_classes(self) -> list[str]:

@@ -251,10 +251,22 @@ class PredictionFolder:
             self._give_up()
         found = Found()
         with ExitStack() as files:
-            writers = [files.enter_context(formats.FORMATS[name](self.out)) for name in self.formats if name in formats.FORMATS]
+            failed = {
+                self.names[problem.path]: as_text(problem.message)
+                for problem in self.skipped
+                if not self._file("json", problem.path).is_file()
+            }
+            opened = [formats.open_format(name, self.out, failed) for name in self.formats if name in formats.FORMATS]
+            writers = [files.enter_context(item) for item in opened]
             for record, stem in self._records():
-                scores = [box.certainty for box in record.boxes]
-                found.add(record.label, record.background, scores, record.name, reviewed=bool(record.reviewed))
+                found.add(
+                    record.label,
+                    record.background,
+                    [box.certainty for box in record.boxes],
+                    record.name,
+                    reviewed=bool(record.reviewed),
+                    calibration=record.calibration or None,
+                )
                 for add in writers:
                     add(record, stem)
         if self.skipped:

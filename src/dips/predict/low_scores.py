@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from dips.scoremaps.calibration import Calibration
 from dips.system.console import counted
 
 __all__ = ["LEAST_PHOTOS", "LowScores"]
@@ -46,11 +47,17 @@ class LowScores:
         self._boxes_of = np.zeros(_LEVELS + 1, np.int64)  # by the best score of their photo
         self._classes: dict[str, NDArray[np.int64]] = {}  # as _photos, by the predicted class
         self._lowest: list[tuple[float, str]] = []
+        self._calibration: Calibration | None = None
 
-    def add(self, scores: Sequence[float], name: str = "", *, label: str = "") -> None:
-        """Count a photo with its boxes' scores, in [0, 1], and its predicted class; one without boxes counts for nothing."""
+    def add(self, scores: Sequence[float], name: str = "", *, label: str = "", calibration: Calibration | None = None) -> None:
+        """Count a photo with its boxes' scores, in [0, 1], and its predicted class; one without boxes counts for nothing.
+
+        Chances, which crowd near 1, are compared by the means of the score map that the ``calibration`` made them of.
+        """
         if not scores:
             return
+        self._calibration = calibration
+        scores = scores if calibration is None else [calibration.mean(score) for score in scores]
         best = max(scores)
         self._photos[_level(best)] += 1
         self._classes.setdefault(label, np.zeros(_LEVELS + 1, np.int64))[_level(best)] += 1
@@ -61,7 +68,12 @@ class LowScores:
 
     @property
     def limit(self) -> float | None:
-        """The score below which the best score of a photo is far below the others', in hundredths; None where none is."""
+        """The score below which the best score of a photo is far below the others'; None where none is."""
+        limit = self._limit()
+        return None if limit is None else self._shown(limit)
+
+    def _limit(self) -> float | None:
+        """Return the limit in hundredths of a mean of the map."""
         photos = int(self._photos.sum())
         if photos < LEAST_PHOTOS:
             return None
@@ -74,7 +86,7 @@ class LowScores:
 
         It may be that such a class scores lower than the others, or that photos of something else are predicted as that class.
         """
-        below = _level(self.limit or 0.0)
+        below = _level(self._limit() or 0.0)
         counts = {label: (int(photos[:below].sum()), int(photos.sum())) for label, photos in self._classes.items()}
         low = [(label, *count) for label, count in counts.items() if count[1] >= LEAST_PHOTOS and count[0] >= _MOST * count[1]]
         if not low:
@@ -92,21 +104,26 @@ class LowScores:
         Args:
             noun: what a photo is called.
         """
-        limit = self.limit
+        limit = self._limit()
         if limit is None:
             return ""
+        shown = f"{self._shown(limit):g}"
         below = _level(limit)
         low, own = int(self._photos[:below].sum()), int(self._boxes_of[:below].sum())
         others = int(self._boxes[:below].sum()) - own
         names = ", ".join(name for score, name in self._lowest if _level(score) < below)
         names += f" and {low - _NAMED} more" if low > _NAMED else ""
         return (
-            f"{counted(low, noun, 'has')} no box that scores {limit:g} or more, far below the other {noun}s (about "
-            f"{self._quantile(0.5):.2f}): {names}. Look at them first; where they show no "
-            f"object, --min-score {limit:g} leaves out their {counted(own, 'box')}"
+            f"{counted(low, noun, 'has')} no box that scores {shown} or more, far below the other {noun}s (about "
+            f"{self._shown(self._quantile(0.5)):.2f}): {names}. Look at them first; where they show no "
+            f"object, --min-score {shown} leaves out their {counted(own, 'box')}"
             + (f", and {counted(others, 'box')} of other {noun}s" if others else "")
             + (f" ({classes})" if (classes := self.classes()) else "")
         )
+
+    def _shown(self, mean: float) -> float:
+        """Return the score that stands in files for a mean of the map."""
+        return mean if self._calibration is None else float(f"{float(self._calibration.chance(mean)):.3g}")
 
     def _quantile(self, share: float) -> float:
         """Return the best score that this share of the photos does not exceed."""

@@ -25,7 +25,8 @@ from dips.formats.records import BoxRecord, MaskRecord, PredictionRecord
 from dips.pictures.overlay import overlay
 from dips.predict.inputs import Photo, gather_photos
 from dips.predict.naming import stems_of
-from dips.scoremaps.levels import boxes_from_map, packed, stretched, unpacked
+from dips.scoremaps.calibration import Calibration, scored_boxes
+from dips.scoremaps.levels import packed, stretched, unpacked
 from dips.scoremaps.priority import instability
 from dips.scoremaps.rle import encode
 from dips.system.files import as_text, atomic_file
@@ -55,7 +56,8 @@ class Prediction:
         size: width and height of the photo in pixels.
         boxes: ``(N, 4) float32``, ``x0 y0 x1 y1``, end exclusive, best first where nobody reviewed them; empty for the
             background class.
-        box_scores: ``(N,) float32``, mean of the score map over the box's component, as ``boxes``; 1 where a person made one.
+        box_scores: ``(N,) float32``, as ``boxes``: the chance that the box is right where there is a ``calibration``, else the
+            mean of the score map over the box's component; 1 where a person made one.
         grid: the score map as the networks gave it, ``(h, w) float32`` in [0, 1]; stretched over the photo it is ``score_map``.
         regions: ``(h, w) uint16``, i + 1 where box i's object is, else 0; as large as the photo, or smaller if it is huge.
         threshold: fraction of the map's maximum above which a pixel is foreground.
@@ -65,6 +67,7 @@ class Prediction:
         background: name of the class without object, if there is one.
         scale: which values of the photo were black and white, if it has more than 8 bits.
         camera: where and when the photo was taken, if it says so.
+        calibration: of the scores; None where the model has none, as no validation photo had a box.
         reviewed: what a person made of it, if one reviewed it: then boxes are that person's, perhaps of several classes.
 
     >>> score_map = np.zeros((60, 80), np.float32)
@@ -94,6 +97,7 @@ class Prediction:
     background: str | None = None
     scale: Scale | None = None
     camera: Camera | None = None
+    calibration: Calibration | None = field(default=None, repr=False)
     reviewed: PredictionRecord | None = field(default=None, repr=False)
 
     @classmethod
@@ -108,6 +112,7 @@ class Prediction:
         background: str | None = None,
         scale: Scale | None = None,
         camera: Camera | None = None,
+        calibration: Calibration | None = None,
     ) -> Prediction:
         """Make a prediction whose objects are still to be found, see :meth:`with_objects`.
 
@@ -120,6 +125,7 @@ class Prediction:
             background: name of the class without object.
             scale: which values of the photo were black and white, if it has more than 8 bits.
             camera: where and when the photo was taken, if it says so.
+            calibration: of the scores.
         """
         label = int(probabilities.argmax())
         return cls(
@@ -136,6 +142,7 @@ class Prediction:
             background=background,
             scale=scale,
             camera=camera,
+            calibration=calibration,
         )
 
     @property
@@ -176,7 +183,7 @@ class Prediction:
         return replace(self, size=size, boxes=boxes)
 
     def with_objects(self, *, threshold: float, min_area: float, min_score: float, max_boxes: int) -> Prediction:
-        """Find the objects in the score map, see :func:`dips.scoremaps.levels.boxes_from_map`; no network runs.
+        """Find the objects in the score map, see :func:`dips.scoremaps.calibration.scored_boxes`; no network runs.
 
         A photo of the background class has none.
 
@@ -191,8 +198,13 @@ class Prediction:
             boxes, scores = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
         else:
             frame = _frame(self.size)
-            boxes, scores, regions = boxes_from_map(
-                stretched(self.grid, frame), threshold, min_area=min_area, min_score=min_score, max_boxes=max_boxes
+            boxes, scores, regions = scored_boxes(
+                stretched(self.grid, frame),
+                threshold,
+                self.calibration,
+                min_area=min_area,
+                min_score=min_score,
+                max_boxes=max_boxes,
             )
             if frame != self.size:
                 scale = np.array([self.size[0] / frame[0], self.size[1] / frame[1]] * 2, np.float32)
@@ -266,6 +278,7 @@ class Prediction:
             model=model,
             scale=UNSET if self.scale is None else self.scale,
             camera=UNSET if self.camera is None else self.camera,
+            calibration=UNSET if self.calibration is None else self.calibration,
         )
 
     def _counts(self, index: int) -> str:
@@ -297,6 +310,7 @@ class Prediction:
                 background=record.background,
                 scale=record.scale or None,
                 camera=record.camera or None,
+                calibration=record.calibration or None,
             ),
             label=record.label,
             label_score=record.label_score,

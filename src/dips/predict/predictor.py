@@ -27,6 +27,7 @@ from dips.data.windows import PhotoWindows, open_photo
 from dips.errors import ConfigError, ImageError, RunError
 from dips.predict.inputs import Picture
 from dips.predict.prediction import Prediction
+from dips.scoremaps.calibration import Calibration, ungated
 from dips.scoremaps.tiles import Blend, ClassVote, Tiles
 from dips.system.console import log
 from dips.types import Answer, Answerer, FloatArray, PhotoBatch
@@ -40,7 +41,7 @@ def _windows(photo: Picture, depth: Depth) -> AbstractContextManager[PhotoWindow
 
 _LOOKED_AT = 20  # photos whose size is looked at
 _ROUNDING = 4e-7  # by which a sum of 32-bit numbers may leave [0, 1]
-TILED_MIN_SCORE = 0.6  # measured: docs/results.md
+TILED_MIN_SCORE = 0.6  # mean of the score map; measured: docs/results.md
 
 
 class _View(NamedTuple):
@@ -64,6 +65,7 @@ class Predictor:
         background: label of the class without object; its photos get no boxes.
         photo_side: side in pixels of a square as large as the training photos were, for ``predict.tile=-1``.
         depth: how values of more than 8 bits are brought to 8, as they were in training.
+        calibration: makes chances of the scores, for maps like these. With ``predict.min_score`` its gate does not apply.
 
     Raises:
         ConfigError: ``predict.tile=-1`` without ``photo_side``.
@@ -84,6 +86,7 @@ class Predictor:
         background: int | None,
         photo_side: int | None = None,
         depth: Depth | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         if config.tile < 0 and photo_side is None:
             raise ConfigError("predict.tile: this run does not record the size of its training photos; give a side in pixels")
@@ -91,7 +94,12 @@ class Predictor:
         self.classes, self.background = classes, background
         self.depth, self._told = depth or Depth(), False
         self.photo_side = photo_side
+        self.calibration = calibration if config.min_score < 0 else ungated(calibration)
         self.tile = photo_side if config.tile < 0 and photo_side is not None else config.tile
+
+    @property
+    def _tiled_min_score(self) -> float:
+        return TILED_MIN_SCORE if self.calibration is None else float(self.calibration.chance(TILED_MIN_SCORE))
 
     def summary(self) -> str:
         """Return in a line how photos are predicted."""
@@ -255,10 +263,11 @@ class Predictor:
             background=None if self.background is None else self.classes[self.background],
             scale=scale,
             camera=camera,
+            calibration=self.calibration,
         )
         return prediction.with_objects(
             threshold=self.config.threshold,
             min_area=self.config.min_area * fraction,
-            min_score=self.config.min_score if self.config.min_score >= 0 else TILED_MIN_SCORE if fraction < 1 else 0.0,
+            min_score=self.config.min_score if self.config.min_score >= 0 else self._tiled_min_score if fraction < 1 else 0.0,
             max_boxes=self.config.max_boxes,
         )

@@ -5,6 +5,7 @@ In: a folder that :mod:`dips.predict.folder` wrote. Out: records, one at a time,
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from dips.errors import ImageError, RunError
 from dips.formats.records import PredictionRecord, read_prediction
 from dips.predict.low_scores import LowScores
 from dips.predict.prediction import Prediction
+from dips.scoremaps.calibration import Calibration, ungated
 from dips.system.console import counted
 from dips.system.files import as_text, is_remote, named_so
 
@@ -59,9 +61,17 @@ class Found:
     reviewed_boxes: int = 0
 
     def add(
-        self, label: str, background: str | None, scores: Sequence[float], name: str = "", *, reviewed: bool = False
+        self,
+        label: str,
+        background: str | None,
+        scores: Sequence[float],
+        name: str = "",
+        *,
+        reviewed: bool = False,
+        calibration: Calibration | None = None,
     ) -> None:
-        """Count a photo with its predicted class, the name of the background class, the scores of its boxes, and its name."""
+        """Count a photo with its predicted class, the name of the background class, the scores of its boxes, its name, and what
+        the scores were calibrated with."""
         self.photos += 1
         self.boxes += len(scores)
         self.boxed += bool(scores)
@@ -69,7 +79,7 @@ class Found:
             self.reviewed += 1
             self.reviewed_boxes += len(scores)
             return
-        self.scores.add(scores, name, label=label)
+        self.scores.add(scores, name, label=label, calibration=calibration)
         if label == background:
             self.empty += 1
             self.background = label
@@ -188,6 +198,8 @@ def predict_again(
         if record.reviewed:
             yield prediction.with_review(record)
             continue
+        if min_score is not None:  # it alone decides
+            prediction = dataclasses.replace(prediction, calibration=ungated(prediction.calibration))
         yield prediction.with_objects(
             threshold=record.threshold if threshold is None else threshold,
             min_area=record.min_area if min_area is None else min_area,

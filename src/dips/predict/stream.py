@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import cv2
 import numpy as np
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import replace
 
 from dips.data.images import ByteImage
@@ -28,6 +28,7 @@ from dips.formats.records import SCHEMA_VERSION, PredictionRecord, SkippedRecord
 from dips.predict.prediction import Prediction
 from dips.predict.predictor import Predictor
 from dips.predict.results import Found
+from dips.scoremaps.calibration import Calibration
 from dips.system.console import log
 from dips.system.files import as_text, atomic_file
 from dips.system.journal import Journal
@@ -264,6 +265,7 @@ class FrameLine(Record, frozen=True, kw_only=True):
     label: str
     background: str | None
     boxes: tuple[ScoredBox, ...]
+    calibration: Calibration | UnsetType = UNSET
 
 
 class StreamHead(Record, frozen=True, kw_only=True):
@@ -315,7 +317,13 @@ class FrameJournal:
         try:
             for frame in self._journal.records(FrameLine, remedy="predict the frame again"):
                 self.done.add(frame.name)
-                self.found.add(frame.label, frame.background, [box.score for box in frame.boxes], frame.name)
+                self.found.add(
+                    frame.label,
+                    frame.background,
+                    [box.score for box in frame.boxes],
+                    frame.name,
+                    calibration=frame.calibration or None,
+                )
         except RunError:  # a line that a power failure left empty
             self._journal.cut()
         self._is_empty = not self.done
@@ -327,7 +335,13 @@ class FrameJournal:
             RunError: there is no space.
         """
         self._journal.append(to_json(record))
-        self.found.add(record.label, record.background, [box.certainty for box in record.boxes], record.name)
+        self.found.add(
+            record.label,
+            record.background,
+            [box.certainty for box in record.boxes],
+            record.name,
+            calibration=record.calibration or None,
+        )
         self._is_empty = False
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dips.predict.low_scores import LEAST_PHOTOS, LowScores
+from dips.scoremaps.calibration import Calibration
 from dips.system.console import counted
 
 __all__ = ["DOUBTS", "Predicted", "choose_doubtful", "doubts_of", "filling", "low_limit", "low_scores", "most_doubtful_first"]
@@ -58,32 +59,32 @@ class Predicted(NamedTuple):
     reviewed: bool = False
 
 
-def doubts_of(photos: Sequence[Predicted]) -> list[tuple[str, ...]]:
-    """Return the kinds of doubt (keys of :data:`DOUBTS`) of each photo.
+def doubts_of(photos: Sequence[Predicted], calibration: Calibration | None = None) -> list[tuple[str, ...]]:
+    """Return the kinds of doubt (keys of :data:`DOUBTS`) of each photo, whose scores have the ``calibration``.
 
     >>> doubts_of([Predicted("owl", "hawk", boxes=0), Predicted("owl", "owl", boxes=1, share=0.2)])
     [('class', 'no_box'), ()]
     """
     scores = sorted(photo.score for photo in photos if photo.score is not None and not photo.reviewed)
     low = scores[int(LOW_SHARE * len(scores))] if len(scores) >= LEAST_PHOTOS else 0.0
-    far = low_limit(photos) or 0.0
+    far = low_limit(photos, calibration) or 0.0
     return [
         tuple(kind for kind, applies in zip(DOUBTS, _apply(photo, far, low), strict=True) if applies and not photo.reviewed)
         for photo in photos
     ]
 
 
-def low_limit(photos: Sequence[Predicted]) -> float | None:
+def low_limit(photos: Sequence[Predicted], calibration: Calibration | None = None) -> float | None:
     """Return the score below which a photo's best one is far below the others', see :mod:`dips.predict.low_scores`."""
-    return low_scores(photos).limit
+    return low_scores(photos, calibration).limit
 
 
-def low_scores(photos: Sequence[Predicted]) -> LowScores:
+def low_scores(photos: Sequence[Predicted], calibration: Calibration | None = None) -> LowScores:
     """Return the best scores of the photos that nobody reviewed."""
     scores = LowScores()
     for photo in photos:
         if photo.score is not None and not photo.reviewed:
-            scores.add([photo.score], label=photo.predicted)
+            scores.add([photo.score], label=photo.predicted, calibration=calibration)
     return scores
 
 
@@ -130,7 +131,7 @@ def most_doubtful_first(photos: Sequence[Predicted], doubts: Sequence[Sequence[s
     return sorted(range(len(photos)), key=place)
 
 
-def choose_doubtful(photos: Sequence[Predicted], count: int) -> list[int]:
+def choose_doubtful(photos: Sequence[Predicted], count: int, calibration: Calibration | None = None) -> list[int]:
     """Choose the photos to show where no true box is known: the doubtful ones, two thirds at most, and a sample of the others.
 
     Returns:
@@ -139,7 +140,7 @@ def choose_doubtful(photos: Sequence[Predicted], count: int) -> list[int]:
     >>> choose_doubtful([Predicted(), Predicted(boxes=0), Predicted(), Predicted()], 2)
     [1, 2]
     """
-    doubts = doubts_of(photos)
+    doubts = doubts_of(photos, calibration)
     order = most_doubtful_first(photos, doubts)
     doubtful = sum(map(bool, doubts))
     first = min(doubtful, max(2 * count // 3, count - (len(photos) - doubtful)))

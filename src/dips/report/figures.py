@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dips.report.plots import DASHES, SERIES, Line, Plot, draw_legend, draw_lines, save_plots
-from dips.report.records import Activations, Method, as_methods, own_method
+from dips.report.records import Activations, Method, RunThreshold, as_methods, own_method
 from dips.system.console import counted
 from dips.types import in_words
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["CURVES", "ERRORS", "IOUS", "TAU_LABEL", "activation_plots", "error_plots", "threshold_plots", "training_plots"]
-__all__ += ["write_plots"]
+__all__ += ["reliability_plots", "write_plots"]
 
 CURVES = "box_acc_over_tau"
 """Name of the files with curves over the threshold."""
@@ -110,6 +110,28 @@ def error_plots(methods: Sequence[Method]) -> list[Plot]:
         return []
     draw, description = partial(_draw_bars, bars=bars), f"Percent of photos. {'; '.join(words)}"
     return [Plot("Kinds of errors", description, draw, size=(7.6, 1.3 + 0.6 * len(bars)))]
+
+
+def reliability_plots(at_run: RunThreshold | None) -> list[Plot]:
+    """Return the share of boxes that are right over their score; no or one plot."""
+    numbers = None if at_run is None else at_run.reliability
+    if at_run is None or numbers is None or not numbers.curve.boxes:
+        return []
+    own = Line("boxes of dips predict", numbers.curve.score, [100 * value for value in numbers.curve.right], look="dotted")
+    words = "; ".join(
+        f"score {score:.2f}, {round(100 * right)} percent right, {counted(round(boxes), 'box')}"
+        for boxes, score, right in zip(numbers.curve.boxes, numbers.curve.score, numbers.curve.right, strict=True)
+    )
+    draw = partial(
+        draw_lines,
+        lines=[Line("scores that are chances", [0, 1], [0, 100]), own],
+        x_label="score of the box",
+        y_label="boxes that are right, %",
+        percent=True,
+    )
+    return [
+        Plot("Reliability of the scores", f"Percent of boxes that are right over their score: {words}", draw, size=(5.0, 3.7))
+    ]
 
 
 def training_plots(metrics: Sequence[Mapping[str, Any]]) -> list[Plot]:

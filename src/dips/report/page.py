@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dips.report.figures import ERRORS, activation_plots, error_plots, threshold_plots, training_plots
+from dips.report.figures import ERRORS, activation_plots, error_plots, reliability_plots, threshold_plots, training_plots
 from dips.report.photo_section import PhotoSection, csp_hash, page_script, photo_json
 from dips.report.plots import Plot, inline_svg
 from dips.report.records import Evaluation, Run, own_method
@@ -67,6 +67,7 @@ def write_report(
         threshold_plots=_svgs(threshold_plots(methods)),
         activation_plots=_svgs(activation_plots(methods)),
         error_plots=_svgs(error_plots(methods)),
+        reliability_plots=_svgs(reliability_plots(evaluation.at_run_tau if evaluation is not None else None)),
         errors=ERRORS,
         epochs=len(metrics),
         settings_toml=settings_toml,

@@ -21,9 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dips.pictures.drawing import heat_colours
+from dips.predict.low_scores import LowScores
 from dips.report.doubts import DOUBTS, Predicted, doubts_of, filling, low_scores, most_doubtful_first
 from dips.report.figures import ERRORS
 from dips.report.photos import ShownPhoto, ShownPhotos
+from dips.scoremaps.calibration import Calibration
 
 __all__ = ["Column", "PhotoRow", "PhotoSection", "csp_hash", "page_script", "photo_json"]
 
@@ -70,7 +72,7 @@ class PhotoSection:
         missing: why there are none, in words.
         command: what makes boxes with other options, ``{}``.
         review: what shows the boxes to accept or correct; of a prediction only.
-        min_score: the highest of the photos' own: what scores less is not known of all of them.
+        min_score: the highest of the photos' own, and of the gate: what scores less is not known of all of them.
 
     >>> PhotoSection(missing="the evaluation was run without photos for the report").pictures
     0
@@ -116,7 +118,11 @@ class PhotoSection:
     @cached_property
     def doubts(self) -> list[tuple[str, ...]]:
         """What is odd about each photo, see :data:`dips.report.doubts.DOUBTS`."""
-        return doubts_of(self.predicted)
+        return doubts_of(self.predicted, self._calibration)
+
+    @property
+    def _calibration(self) -> Calibration | None:
+        return self.shown.calibration if self.shown is not None else None
 
     @cached_property
     def predicted(self) -> list[Predicted]:
@@ -139,12 +145,16 @@ class PhotoSection:
     @property
     def low_limit(self) -> float | None:
         """The score below which a photo's best one is far below the others'; None where none is."""
-        return low_scores(self.predicted).limit
+        return self._low_scores.limit
 
     @property
     def low_classes(self) -> str:
         """Which classes score below this limit as a whole; empty where none does."""
-        return low_scores(self.predicted).classes()
+        return self._low_scores.classes()
+
+    @cached_property
+    def _low_scores(self) -> LowScores:
+        return low_scores(self.predicted, self._calibration)
 
     @property
     def reviewed(self) -> int:
@@ -209,8 +219,10 @@ def photo_json(section: PhotoSection) -> str:
     doubts = [kind for kind in DOUBTS if any(kind in found for found in section.doubts)]
     parts = sorted({row.part for row in section.rows if row.part}, reverse=True)
     ranks = {index: rank for rank, index in enumerate(most_doubtful_first(section.predicted, section.doubts))}
+    calibration = shown.calibration if shown is not None else None
     data = {
         "rule": {key: getattr(shown, key, None) for key in ("threshold", "min_score", "max_boxes")},
+        "calibration": None if calibration is None else {key: getattr(calibration, key) for key in ("slope", "offset", "gate")},
         "background": -1 if shown is None or shown.background is None else class_indices.get(shown.background, -1),
         "classes": classes,
         "errors": [ERRORS[kind] for kind in kinds],

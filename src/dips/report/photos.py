@@ -22,7 +22,7 @@ from dips.errors import ImageError, RunError
 from dips.evaluate.result import ImageRow
 from dips.pictures.overlay import thumbnail
 from dips.report.doubts import Predicted, choose_doubtful
-from dips.scoremaps.levels import boxes_from_map
+from dips.scoremaps.calibration import Calibration, scored_boxes
 from dips.system.console import counted, log, track
 from dips.system.files import as_text, atomic_file
 from dips.system.records import Record, read_record, to_json
@@ -101,6 +101,7 @@ class ShownPhotos(Record, frozen=True, kw_only=True):
     min_score: float
     max_boxes: int
     background: str | None = None
+    calibration: Calibration | None = None
     photos: list[ShownPhoto]
 
     def rule_of(self, photo: ShownPhoto) -> Rule:
@@ -111,17 +112,19 @@ class ShownPhotos(Record, frozen=True, kw_only=True):
             self.min_score if photo.min_score is msgspec.UNSET else photo.min_score,
             self.max_boxes,
             self.background,
+            self.calibration,
         )
 
 
 class Rule(NamedTuple):
-    """How a score map becomes boxes: see :func:`dips.scoremaps.levels.boxes_from_map`; photos of ``background`` get none."""
+    """How a score map becomes boxes: see :func:`dips.scoremaps.calibration.scored_boxes`; photos of ``background`` get none."""
 
     threshold: float
     min_area: float
     min_score: float
     max_boxes: int
     background: str | None
+    calibration: Calibration | None = None
 
 
 class MapSpool:
@@ -264,7 +267,7 @@ def _choose(rows: Sequence[ImageRow], maps: MapSpool, photos: int, rule: Rule, c
         return choose_photos([row.iou for row in rows], photos)
     names = [(class_name(row.label, classes), class_name(row.predicted, classes)) for row in rows]
     facts = [predicted_of(maps.read(i), rule, label=label, predicted=predicted) for i, (label, predicted) in enumerate(names)]
-    return choose_doubtful(facts, photos)
+    return choose_doubtful(facts, photos, rule.calibration)
 
 
 def predicted_of(score_map: tuple[bytes, float], rule: Rule, *, label: str, predicted: str) -> Predicted:
@@ -280,9 +283,10 @@ def predicted_of(score_map: tuple[bytes, float], rule: Rule, *, label: str, pred
     levels = decode_image(png, cv2.IMREAD_UNCHANGED)
     if levels is None or levels.ndim != 2:
         raise RunError(f"a score map of the report is damaged; {REMEDY}")
-    boxes, scores, _ = boxes_from_map(
+    boxes, scores, _ = scored_boxes(
         np.asarray(levels * np.float32(peak / 255), np.float32),
         rule.threshold,
+        rule.calibration,
         min_area=rule.min_area,
         min_score=rule.min_score,
         max_boxes=rule.max_boxes,

@@ -54,8 +54,11 @@ def prediction_section(folder: Path, *, photos: int = 300, photos_dir: Path | No
     facts: list[Predicted] = []
     rule, least = None, 0.0
     for file, record in read_records(folder, photos_dir):
-        rule = rule or Rule(record.threshold, record.min_area, record.min_score, record.max_boxes, record.background)
-        least = max(least, record.min_score)
+        calibration = record.calibration or None
+        rule = rule or Rule(
+            record.threshold, record.min_area, record.min_score, record.max_boxes, record.background, calibration
+        )
+        least = max(least, record.min_score, 0.0 if calibration is None else calibration.gate)
         rows.append(_row(record))
         stems.append(file.relative_to(folder / "json").as_posix().removesuffix(".json"))
         row, nothing = rows[-1], record.label == record.background
@@ -63,7 +66,7 @@ def prediction_section(folder: Path, *, photos: int = 300, photos_dir: Path | No
             Predicted(row.label, row.predicted, nothing, row.probability, row.boxes, row.score, row.share, row.reviewed)
         )
     assert rule is not None  # an empty folder is refused
-    chosen = choose_doubtful(facts, photos)
+    chosen = choose_doubtful(facts, photos, rule.calibration)
     shown: list[ShownPhoto] = []
     lost: list[Path] = []
     for index in track(chosen, "photos of the report"):
@@ -119,6 +122,7 @@ def write_training_photos(
         max(0.0, config.min_score),
         config.max_boxes,
         None if background is None else classes[background],
+        predictor.calibration,
     )
 
     def shown() -> Iterator[ShownPhoto]:

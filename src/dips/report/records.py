@@ -112,13 +112,50 @@ class ClassNumbers(Record, frozen=True, kw_only=True):
     box_acc_50: float | None = None
 
 
+class ReliabilityCurve(Record, frozen=True, kw_only=True):
+    """Of each bin of scores: how many boxes, their mean score, and the share that is right, 0 to 1."""
+
+    boxes: list[float]
+    score: list[float]
+    right: list[float]
+
+    def __post_init__(self) -> None:
+        if not len(self.boxes) == len(self.score) == len(self.right):
+            raise ValueError("the reliability curve has more or fewer scores than bins")
+
+
+class KeptBoxes(Record, frozen=True, kw_only=True):
+    """Boxes from a score on: percent that is right, and of the objects that are found."""
+
+    score: float
+    boxes: int
+    precision: float
+    recall: float
+
+
+class ReliabilityNumbers(Record, frozen=True, kw_only=True):
+    """How far scores are from the chance that boxes are right."""
+
+    ece: float = 0.0
+    curve: ReliabilityCurve = ReliabilityCurve(boxes=[], score=[], right=[])
+    typical: KeptBoxes | None = None
+    cautious: KeptBoxes | None = None
+
+
 class RunThreshold(Record, frozen=True, kw_only=True):
-    """Percent of all boxes that are right, and of the objects that are found, at the run's own threshold ``tau``."""
+    """Percent of all boxes that are right, and of the objects that are found, at the run's own threshold ``tau``.
+
+    Attributes:
+        calibrated: whether scores are chances.
+        reliability: None in evaluations of before.
+    """
 
     tau: float
     precision: float
     recall: float
     f1: float
+    calibrated: bool = False
+    reliability: ReliabilityNumbers | None = None
 
 
 class Evaluation(Record, frozen=True, kw_only=True):

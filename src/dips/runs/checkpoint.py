@@ -72,11 +72,11 @@ class StoredModel:
             localizer=self.localizer,
         )
 
-    def predictor(self, networks: Networks, settings: PredictConfig) -> Predictor:
+    def predictor(self, networks: Networks, settings: PredictConfig, *, calibrated: bool = True) -> Predictor:
         """Return a predictor with these networks, which are those of the mode of ``settings``.
 
         Without a threshold in ``settings`` it is the one that was chosen for the mode; where none was,
-        predicting raises a ConfigError.
+        predicting raises a ConfigError. Not ``calibrated`` are the scores of maps that differ from those of the training.
         """
         chosen = self.meta.thresholds.get(settings.mode, {}).get("run", -1.0)
         return Predictor(
@@ -86,6 +86,7 @@ class StoredModel:
             background=self.meta.background,
             photo_side=self.meta.photo_side,
             depth=self.meta.depth,
+            calibration=self.meta.calibration.get(settings.mode) if calibrated else None,
         )
 
 

@@ -16,6 +16,7 @@ from dips.data.depth import Depth
 from dips.data.gain import ReviewGain
 from dips.data.problems import ProblemRecord
 from dips.errors import RunError
+from dips.scoremaps.calibration import Calibration
 from dips.system.console import counted
 from dips.system.records import Record, read_record
 from dips.types import RUN_VERSION
@@ -78,6 +79,7 @@ class ModelMeta(Record, frozen=True, kw_only=True):
         temper: what logits are divided by before the sigmoid.
         photo_side: side in pixels of a square as large as the training photos were.
         depth: how values of more than 8 bits are brought to 8: the scale of the training photos, if they had one.
+        calibration: of the scores of boxes, by mode; of none where too few validation photos had boxes.
     """
 
     classes: tuple[str, ...]
@@ -88,6 +90,7 @@ class ModelMeta(Record, frozen=True, kw_only=True):
     temper: Annotated[float, msgspec.Meta(gt=0)]
     photo_side: Annotated[int, msgspec.Meta(ge=1)]
     depth: Depth = Depth()
+    calibration: dict[str, Calibration] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check what types cannot say.

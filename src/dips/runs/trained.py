@@ -168,7 +168,7 @@ class TrainedRun(PredictionModel):
                 f"the threshold was chosen for other settings of predict than {', '.join(changed)}: boxes may be too large or "
                 "too small; look at the overlays, and set predict.threshold, or try others with 'dips boxes DIR --threshold'"
             )
-        return self.stored.predictor(self.networks, self.config.predict)
+        return self.stored.predictor(self.networks, self.config.predict, calibrated=self.as_trained)
 
     def described(self) -> tuple[Path, str, int]:
         """Return folder, mode of prediction, and side of the square in which a photo is seen, in pixels."""

@@ -34,8 +34,7 @@ def write_reviewed(review: Review, path: Path) -> None:
         coco.classes = review.predictions.classes
         for number, (photo, state) in enumerate(zip(review.predictions.photos, review.states(), strict=True), start=1):
             if state.reviewed:
-                size = {"width": photo.width, "height": photo.height}
-                coco.image(number, photo.name, **size, camera=photo.camera, reviewed=True)
+                coco.image(number, photo.name, width=photo.width, height=photo.height, camera=photo.camera, reviewed=True)
                 for entry in reviewed_boxes(read_prediction(photo.record), state) if state.boxes else ():
                     coco.annotation(number, str(entry.label), entry.box, entry.mask, entry.notes())
 

@@ -22,6 +22,15 @@ function boxesFromMap(levels, width, height, threshold, minArea, maxBoxes, minSc
   return { boxes: kept.map(({ box }) => box), scores: kept.map(({ score }) => Math.fround(score)), regions };
 }
 
+const LOGIT_MARGIN = 1e-4; // as in dips.scoremaps.calibration
+
+/** The chance that a box is right, of the mean of the score map over it; without a calibration the mean itself. */
+function chanceOf(mean, calibration) {
+  if (!calibration) return mean;
+  const inside = Math.min(Math.max(mean, LOGIT_MARGIN), 1 - LOGIT_MARGIN);
+  return 1 / (1 + Math.exp(-calibration.slope * Math.log(inside / (1 - inside)) - calibration.offset));
+}
+
 function peakOf(levels) {
   let peak = 0;
   for (let i = 0; i < levels.length; i++) if (levels[i] > peak) peak = levels[i];

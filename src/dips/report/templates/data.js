@@ -37,18 +37,20 @@ function foundIn(row, { threshold, least }, data) {
   }
   const cut = cutOf(photo.top, threshold);
   const { min_area: area, min_score: own } = photo; // of a photo in tiles others than of a whole photo
-  const lowest = least ?? own;
-  const asPredicted = threshold === data.rule.threshold && lowest >= own; // the boxes are known; the map here is a small one
+  const lowest = least ?? own, gate = data.calibration?.gate ?? 0;
+  const isGated = least !== null && least < gate && photo.exact?.length === 0; // a lower box may be there, which nobody knows yet
+  const asPredicted = threshold === data.rule.threshold && lowest >= own && !isGated; // the boxes are known; the map here is a small one
   const exact = asPredicted ? photo.exact?.filter((box) => box[4] >= lowest) : null;
   const drawn = `${exact ? "exact" : cut} ${lowest}`;
   if (photo.drawn !== drawn) {
     const none = data.background >= 0 && row.predicted === data.background;
     const found = none
       ? { boxes: [], scores: [], regions: new Uint16Array(width * height) }
-      : boxesFromMap(photo.levels, width, height, threshold, area, data.rule.max_boxes, photo.peak ? (exact ? own : lowest) / photo.peak : 0);
+      : boxesFromMap(photo.levels, width, height, threshold, area, data.rule.max_boxes);
+    found.scores = found.scores.map((score) => chanceOf(score * photo.peak, data.calibration));
+    keepBest(found, exact ? own : lowest, exact ? exact.length > 0 : least !== null || found.scores[0] >= gate);
     const scale = [photo.size[0] / width, photo.size[1] / height];
     found.boxes = found.boxes.map((box) => box.map((value, i) => value * scale[i % 2]));
-    found.scores = found.scores.map((score) => score * photo.peak);
     if (exact) {
       if (exact.length < photo.exact.length) keepRegions(found, exact, photo.exact);
       found.boxes = exact.map((box) => box.slice(0, 4));
@@ -60,6 +62,14 @@ function foundIn(row, { threshold, least }, data) {
     photo.found = found;
   }
   return photo.found;
+}
+
+/** Leave out boxes of lower scores, or all of them. */
+function keepBest(found, lowest, any) {
+  const count = any ? found.scores.filter((score) => score >= lowest).length : 0; // the best come first
+  found.boxes = found.boxes.slice(0, count);
+  found.scores = found.scores.slice(0, count);
+  found.regions = found.regions.map((region) => (region > count ? 0 : region));
 }
 
 /** What a person left of a photo: boxes without scores or outline. */

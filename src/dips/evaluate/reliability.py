@@ -1,0 +1,76 @@
+"""Whether a box's score is the chance that the box is right: reliability curve and expected calibration error.
+
+In: scores of boxes, and which of them are right. Out: counts in ten bins of the same width, and the boxes from some scores on.
+Memory does not grow with the boxes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["BINS", "Reliability"]
+
+BINS = 10
+
+
+class Reliability:
+    """Counts boxes by their score.
+
+    Args:
+        limits: lowest scores, by name, from which on boxes are counted, too.
+
+    >>> reliability = Reliability({"cautious": 0.5})
+    >>> reliability.add([0.95, 0.85, 0.25], [True, True, False])
+    >>> round(reliability.ece, 3), reliability.record(objects=4)["cautious"]
+    (0.15, {'score': 0.5, 'boxes': 2, 'precision': 100.0, 'recall': 50.0})
+    """
+
+    def __init__(self, limits: Mapping[str, float]) -> None:
+        self._limits = dict(limits)
+        self._kept = {name: np.zeros(2, np.int64) for name in limits}  # boxes, and those that are right
+        self._boxes = np.zeros(BINS, np.int64)
+        self._right = np.zeros(BINS, np.int64)
+        self._scores = np.zeros(BINS)
+
+    def add(self, scores: ArrayLike, right: ArrayLike) -> None:
+        """Count boxes: scores ``(N,)`` in [0, 1], and whether each is right, ``(N,) bool``."""
+        values, correct = np.asarray(scores, np.float64), np.asarray(right, np.bool_)
+        bins = np.minimum((values * BINS).astype(np.int64), BINS - 1)
+        self._boxes += np.bincount(bins, minlength=BINS)
+        self._right += np.bincount(bins[correct], minlength=BINS)
+        self._scores += np.bincount(bins, weights=values, minlength=BINS)
+        for name, limit in self._limits.items():
+            self._kept[name] += [int((values >= limit).sum()), int((correct & (values >= limit)).sum())]
+
+    @property
+    def ece(self) -> float:
+        """Expected calibration error, in [0, 1]: how far mean score and share of right boxes are apart, a mean over boxes."""
+        return float(np.abs(self._scores - self._right).sum() / max(1, self._boxes.sum()))
+
+    def curve(self) -> dict[str, NDArray[Any]]:
+        """Return ``boxes``, mean ``score`` and share that is ``right`` of each bin that has boxes, in their order."""
+        filled = np.flatnonzero(self._boxes)
+        boxes = self._boxes[filled]
+        return {"boxes": boxes, "score": self._scores[filled] / boxes, "right": self._right[filled] / boxes}
+
+    def record(self, *, objects: int) -> dict[str, Any]:
+        """Return the numbers for JSON: ``ece``, the ``curve``, and of each limit score, boxes, precision and recall in percent.
+
+        Args:
+            objects: how many there are to be found.
+        """
+        curve = {name: [round(float(value), 6) for value in values] for name, values in self.curve().items()}
+        limits = {
+            name: {
+                "score": self._limits[name],
+                "boxes": int(boxes),
+                "precision": 100 * int(right) / max(1, int(boxes)),
+                "recall": 100 * int(right) / max(1, objects),
+            }
+            for name, (boxes, right) in self._kept.items()
+        }
+        return {"ece": self.ece, "curve": curve, **limits}
