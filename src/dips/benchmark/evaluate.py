@@ -29,6 +29,7 @@ from dips.benchmark.records import (
 )
 from dips.data import align_classes, load_data
 from dips.data.classes import ClassAccuracy, class_accuracy
+from dips.data.copies import content_digest
 from dips.data.images import image_size
 from dips.data.listing import some, split_name
 from dips.data.load import available_splits
@@ -255,16 +256,9 @@ def _load(model: TrainedRun, data: str | Path, split: str | None) -> DataSet:
 def _refuse_reviewed(model: TrainedRun, dataset: DataSet) -> None:
     """Refuse photos whose boxes the run was trained on."""
     known = set(model.record.reviewed)
-    if known and (found := [sample.id for sample in dataset.samples if _digest(sample.path) in known]):
+    if known and (found := [sample.id for sample in dataset.samples if content_digest(sample.path) in known]):
         what = f"the run was trained on the boxes of {counted(len(found), 'photo')} of these: {some(found, 3)}"
         raise DataError(f"{dataset.root}: {what}; evaluate it on others, for example on a test/ folder, or leave these out")
-
-
-def _digest(path: Path) -> str:
-    try:
-        return file_sha256(path)
-    except OSError:
-        return ""  # an unreadable photo is reported where it is read
 
 
 def _mismatch(model: TrainedRun, dataset: DataSet, data: str | Path, split: str | None, protocol: Protocol) -> str | None:

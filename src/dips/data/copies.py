@@ -14,7 +14,7 @@ from typing import TypeVar
 from dips.system.files import file_sha256
 from dips.types import Problem, Sample, Severity
 
-__all__ = ["copy_problems", "find_copies"]
+__all__ = ["content_digest", "copy_problems", "find_copies"]
 
 _TAIL = 4096  # bytes: the end of a compressed photo is hardly ever that of another one
 
@@ -29,7 +29,7 @@ def find_copies(paths: Iterable[Path]) -> dict[Path, str]:
     """
     same_size = _shared((path, _size(path)) for path in paths)
     same_end = _shared((path, _end(path, size)) for path, size in same_size)
-    return dict(_shared((path, _digest(path)) for path, _ in same_end))
+    return dict(_shared((path, content_digest(path)) for path, _ in same_end))
 
 
 def copy_problems(parts: Mapping[str, Iterable[Sample]], copies: Mapping[Path, str]) -> list[Problem]:
@@ -84,7 +84,8 @@ def _end(path: Path, size: int) -> tuple[int, bytes] | None:
         return None
 
 
-def _digest(path: Path) -> str | None:
+def content_digest(path: Path) -> str | None:
+    """Return the SHA-256 of a file, as hex; None if it cannot be read, which is reported where it is decoded."""
     try:
         return file_sha256(path)
     except OSError:
