@@ -121,7 +121,6 @@ def test_options_of_tracking_out_of_range(tiny: Tiny, tmp_path: Path, dips: Dips
 
 
 def test_photos_of_a_folder_are_not_followed(tiny: Tiny, tmp_path: Path, dips: Dips) -> None:
-    pytest.importorskip("norfair", reason="norfair-enough is missing; it is in the extras dev and track")
     said = dips("stream", tiny.run, tiny.data / "test", "--out", tmp_path / "boxes.json", "--track", "--idle", "0")
     assert said.code == 2 and "--track follows objects through a video, and" in said.err
     assert list(tmp_path.iterdir()) == []

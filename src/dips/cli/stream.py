@@ -48,15 +48,6 @@ def stream(
     out: Annotated[Path, Parameter(help="The JSON file to create: boxes of every frame.")],
     fps: Annotated[float, Parameter(help="Frames of a video to look at per second; 0: every frame.")] = 1.0,
     idle: Annotated[float, Parameter(help="Stop watching a folder after so many seconds without a new photo.")] = 60.0,
-    mode: Mode = None,
-    threshold: Threshold = None,
-    min_score: MinScore = None,
-    min_area: MinArea = None,
-    max_boxes: MaxBoxes = None,
-    tile: Tile = None,
-    settings: PredictSettings = None,
-    weights: Weights = None,
-    device: Device = "auto",
     track: Annotated[
         bool,
         Parameter(
@@ -72,6 +63,15 @@ def stream(
     track_frames: Annotated[
         int | None, Parameter(help="With --track: frames that an object must be found in to be counted; default: 3.")
     ] = None,
+    mode: Mode = None,
+    threshold: Threshold = None,
+    min_score: MinScore = None,
+    min_area: MinArea = None,
+    max_boxes: MaxBoxes = None,
+    tile: Tile = None,
+    settings: PredictSettings = None,
+    weights: Weights = None,
+    device: Device = "auto",
 ) -> int:
     """Find the objects in the frames of a video, or in photos as they arrive in a folder; Ctrl-C stops watching.
 
@@ -93,19 +93,19 @@ def stream(
         min_area=min_area,
         max_boxes=max_boxes,
     )
-    rule = _rule(track, track_gap, track_frames)
     is_video = not source.is_dir()
+    if track and not is_video:
+        raise DataError(
+            f"--track follows objects through a video, and {source} is a folder, whose photos need not follow each other; leave out "
+            "--track, or make a video of the photos"
+        )
+    rule = _rule(track, track_gap, track_frames)
     if is_video and source.suffix.lower() not in VIDEOS:
         raise DataError(
             f"{source} is neither a video ({', '.join(sorted(VIDEOS))}) nor a folder; for photos use 'dips predict'"
         )
     if not source.exists():
         raise DataError(f"{source} does not exist; give a video or a folder")
-    if rule is not None and not is_video:
-        raise DataError(
-            f"--track follows objects through a video, and {source} is a folder: nothing says when its photos were taken after "
-            "each other. Leave out --track, or make a video of the photos"
-        )
     config = require_model(run, settings=all_settings, weights=weights, device=device)
     model_id, rate = identity(run), fps if is_video else None
     mark: dict[str, Any] = {**model_id, "source": str(source), "fps": rate, "settings": dataclasses.asdict(config)}

@@ -196,7 +196,13 @@ class Tracks:
     def remark(self) -> str:
         """Return a line for whoever wonders about the number of objects; empty where nothing is odd."""
         alone = sum(track.frames == 1 for track in self._tracks.values())
-        if self._frame < 2 or 2 * alone <= len(self._tracks):
+        if self._tracks and self._frame < self.min_frames:
+            return (
+                f"nothing can count: an object must be found in {counted(self.min_frames, 'frame')}, and "
+                f"{counted(self._frame, 'frame', 'was')} looked at. Look at more frames per second (--fps), or lower "
+                "--track-frames"
+            )
+        if 2 * alone <= len(self._tracks):
             return ""
         return (
             f"{alone} of {counted(len(self._tracks), 'track')} are of a single frame: objects may move so far from one frame "
