@@ -53,7 +53,8 @@ def stream(
         Parameter(
             negative="",
             show_default=False,
-            help="Follow objects through a video: all boxes of one have the same number, and objects are counted once.",
+            help="Follow objects through a video: all boxes of one have the same number, and objects are counted once; needs "
+            "the extra 'track'.",
         ),
     ] = False,
     track_gap: Annotated[
@@ -96,8 +97,8 @@ def stream(
     is_video = not source.is_dir()
     if track and not is_video:
         raise DataError(
-            f"--track follows objects through a video, and {source} is a folder, whose photos need not follow each other; leave out "
-            "--track, or make a video of the photos"
+            f"--track follows objects through a video, and {source} is a folder, whose photos need not follow each other; "
+            "leave out --track, or make a video of the photos"
         )
     rule = _rule(track, track_gap, track_frames)
     if is_video and source.suffix.lower() not in VIDEOS:
