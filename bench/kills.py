@@ -63,7 +63,7 @@ def boxes(shop: Workshop, out: Path) -> list[object]:
 
 def stream(shop: Workshop, out: Path) -> list[object]:
     """A video."""
-    return ["stream", shop.top / "run", shop.top / "video.avi", "--out", out / "frames.json", "--fps", "0"]
+    return ["stream", shop.top / "run", shop.top / "video.avi", "--out", out / "frames.json", "--fps", "0", "--track"]
 
 
 def watch(shop: Workshop, out: Path) -> list[object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import cv2
@@ -60,6 +61,69 @@ def test_a_stream_is_known_by_what_its_settings_come_to(
         marks.append(calls[-1]["1"])
     assert marks[1] == marks[2] != marks[0] and marks[0]["settings"]["threshold"] == 0.6
     assert marks[0]["settings"]["min_area"] == 0.01
+
+
+def moving(path: Path, photo: Path, steps: int) -> Path:
+    """Write a video, two frames per second, that pans to the left over a photo."""
+    pixels = cv2.resize(read_image(photo)[..., ::-1], (192, 144))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 2, (160, 144))
+    for step in range(steps):
+        writer.write(np.ascontiguousarray(pixels[:, 3 * step : 3 * step + 160]))
+    writer.release()
+    return path
+
+
+def test_objects_are_followed_and_counted(tiny: Tiny, tmp_path: Path, dips: Dips) -> None:
+    pytest.importorskip("norfair", reason="norfair-enough is missing; it is in the extras dev and track")
+    video, out = moving(tmp_path / "pan.avi", list_images(tiny.data / "test")[0], 8), tmp_path / "boxes.json"
+    command = ["stream", tiny.run, video, "--fps", "0", "--set", "predict.max_boxes=1", "--track"]
+    said = dips(*command, "--out", out)
+    assert said.code == 0
+    found = json.loads(out.read_text())
+    (track,) = found["tracking"]["tracks"]
+    label = track["label"]
+    assert [entry["track"] for frame in found["frames"] for entry in frame["boxes"]] == [1] * track["frames"]
+    assert found["tracking"]["objects"][label] == 1 and (track["first"], track["last"]) == (0, 3.5)
+    others = "".join(f", 0 {name}" for name in found["tracking"]["objects"] if name != label)
+    assert said.out.splitlines()[1] in (
+        f"objects: {first} (in 3 frames or more each)" for first in (f"1 {label}{others}", f"{others[2:]}, 1 {label}")
+    )
+    assert said.out.splitlines()[2].startswith(f"  {label} 1: 0 to 3.5 s, {track['frames']} frames, best score ")
+    said = dips(*command, "--out", tmp_path / "long.json", "--track-frames", "9", "--track-gap", "0.5")
+    assert said.code == 0 and "(in 9 frames or more each; 1 track of fewer not counted)" in said.out
+    tracking = json.loads((tmp_path / "long.json").read_text())["tracking"]
+    assert (tracking["min_frames"], tracking["gap"], tracking["tracks"][0]["counted"]) == (9, 0.5, False)
+    said = dips(*command, "--out", tmp_path / "none.json", "--set", "predict.min_score=1")
+    assert said.code == 0 and said.out.splitlines()[1] == "objects: no box to follow"
+
+
+def test_a_missing_tracker_is_named_before_anything_is_done(
+    tiny: Tiny, tmp_path: Path, dips: Dips, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "norfair", None)
+    monkeypatch.delitem(sys.modules, "dips.predict.tracks", raising=False)
+    video = moving(tmp_path / "pan.avi", list_images(tiny.data / "test")[0], 2)
+    said = dips("stream", tiny.run, video, "--out", tmp_path / "boxes.json", "--track")
+    assert said.code == 2 and 'norfair, which is not installed; pip install "dips-wsol[track]"' in said.err
+    assert len(said.err.splitlines()) == 1 and [path.name for path in tmp_path.iterdir()] == ["pan.avi"]
+
+
+@pytest.mark.parametrize("option", [["--track-gap", "2"], ["--track-frames", "2"]])
+def test_options_of_tracking_alone_are_refused(tiny: Tiny, tmp_path: Path, dips: Dips, option: list[str]) -> None:
+    said = dips("stream", tiny.run, tmp_path / "clip.mp4", "--out", tmp_path / "boxes.json", *option)
+    assert said.code == 2 and f"{option[0]} does nothing without --track" in said.err
+
+
+@pytest.mark.parametrize("given", ["gap=0", "gap=-1", "gap=inf", "gap=nan", "frames=0", "frames=-2"])
+def test_options_of_tracking_out_of_range(tiny: Tiny, tmp_path: Path, dips: Dips, given: str) -> None:
+    said = dips("stream", tiny.run, tmp_path / "clip.mp4", "--out", tmp_path / "x.json", "--track", f"--track-{given}")
+    assert said.code == 2 and f"--track-{given.partition('=')[0]} must be above 0" in said.err
+
+
+def test_photos_of_a_folder_are_not_followed(tiny: Tiny, tmp_path: Path, dips: Dips) -> None:
+    said = dips("stream", tiny.run, tiny.data / "test", "--out", tmp_path / "boxes.json", "--track", "--idle", "0")
+    assert said.code == 2 and "--track follows objects through a video, and" in said.err
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

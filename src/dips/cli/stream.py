@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Callable, Iterable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,9 +32,12 @@ from dips.system.console import counted, say
 if TYPE_CHECKING:
     from dips.predict.predictor import Predictor
     from dips.predict.stream import FrameJournal
+    from dips.predict.tracks import Tracks
     from dips.types import Problem
 
 __all__ = ["stream"]
+
+_SHOWN_OBJECTS = 20
 
 
 def stream(
@@ -42,6 +48,22 @@ def stream(
     out: Annotated[Path, Parameter(help="The JSON file to create: boxes of every frame.")],
     fps: Annotated[float, Parameter(help="Frames of a video to look at per second; 0: every frame.")] = 1.0,
     idle: Annotated[float, Parameter(help="Stop watching a folder after so many seconds without a new photo.")] = 60.0,
+    track: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Follow objects through a video: all boxes of one have the same number, and objects are counted once; needs "
+            "the extra 'track'.",
+        ),
+    ] = False,
+    track_gap: Annotated[
+        float | None,
+        Parameter(help="With --track: seconds after which an object without a box is no longer the same one; default: 1."),
+    ] = None,
+    track_frames: Annotated[
+        int | None, Parameter(help="With --track: frames that an object must be found in to be counted; default: 3.")
+    ] = None,
     mode: Mode = None,
     threshold: Threshold = None,
     min_score: MinScore = None,
@@ -73,6 +95,12 @@ def stream(
         max_boxes=max_boxes,
     )
     is_video = not source.is_dir()
+    if track and not is_video:
+        raise DataError(
+            f"--track follows objects through a video, and {source} is a folder, whose photos need not follow each other; "
+            "leave out --track, or make a video of the photos"
+        )
+    rule = _rule(track, track_gap, track_frames)
     if is_video and source.suffix.lower() not in VIDEOS:
         raise DataError(
             f"{source} is neither a video ({', '.join(sorted(VIDEOS))}) nor a folder; for photos use 'dips predict'"
@@ -89,13 +117,57 @@ def stream(
         model = load(run, device=device, settings=all_settings, weights=weights or ())
         log(f"{model.predictor.summary()}; {model.made_with()}")
         skipped = _write_frames(journal, model.predictor, source, fps=rate, idle=idle, model=model_id["model"][:12])
-        total = journal.finish(source=as_text(source.as_posix()), fps=rate, skipped=skipped)
+        tracks = None if rule is None else rule(journal.times())
+        total = journal.finish(source=as_text(source.as_posix()), fps=rate, skipped=skipped, tracks=tracks)
     say(f"{counted(total, 'frame')} in {out}")
+    if tracks is not None:
+        _say_objects(tracks, out)
     if remark := journal.found.remark():
         say(remark)
     if remark := journal.found.scores.remark("frame"):
         say(remark)
     return 1 if skipped else 0
+
+
+def _rule(track: bool, gap: float | None, frames: int | None) -> Callable[[Iterable[float]], Tracks] | None:
+    """Return what follows objects through frames of such times; None where none are to be followed.
+
+    Raises:
+        ConfigError: an option is out of range, or does nothing.
+        ModuleNotFoundError: the tracker is not installed.
+    """
+    given = {"--track-gap": gap, "--track-frames": frames}
+    for option, value in given.items():
+        if value is None:
+            continue
+        if not track:
+            raise ConfigError(f"{option} does nothing without --track; add --track or leave it out")
+        if not (math.isfinite(value) and value > 0):
+            raise ConfigError(f"{option} must be above 0, not {value:g}")
+    if not track:
+        return None
+    from dips.predict.tracks import GAP, MIN_FRAMES, Tracks
+
+    return partial(Tracks, gap=GAP if gap is None else gap, min_frames=MIN_FRAMES if frames is None else frames)
+
+
+def _say_objects(tracks: Tracks, out: Path) -> None:
+    """Print how many objects there are, and each of them."""
+    record = tracks.record()
+    shown = [each for each in record.tracks if each.counted]
+    brief = len(record.tracks) - len(shown)
+    found = ", ".join(f"{number} {name}" for name, number in record.objects.items()) if record.tracks else "no box to follow"
+    rest = f"; {counted(brief, 'track')} of fewer not counted" if brief else ""
+    rule = f" (in {counted(record.min_frames, 'frame')} or more each{rest})" if record.tracks else ""
+    say(f"objects: {found}{rule}")
+    for each in shown[:_SHOWN_OBJECTS]:
+        box = " ".join(f"{value:g}" for value in each.box)
+        when = f"{each.first:g} to {each.last:g} s, {counted(each.frames, 'frame')}"
+        say(f"  {each.label} {each.track}: {when}, best score {each.score:.2f} at {each.time:g} s, box {box}")
+    if len(shown) > _SHOWN_OBJECTS:
+        say(f"  and {len(shown) - _SHOWN_OBJECTS} more, see 'tracking' in {out}")
+    if remark := tracks.remark():
+        say(remark)
 
 
 def _write_frames(

@@ -62,6 +62,7 @@ class BoxRecord(Record, frozen=True, kw_only=True):
         mask: its pixels; a box that a person moved or drew has none.
         label: its class, where a person reviewed the photo; else that of the photo.
         review: what a person did with it, where one reviewed the photo.
+        track: the same number at all boxes of one object of a video, where ``dips stream --track`` followed it; from 1 on.
 
     >>> from dips.scoremaps.rle import encode
     >>> mask = MaskRecord(size=(3, 4), counts=encode(np.ones((2, 2), bool), corner=(1, 0), size=(4, 3)))
@@ -75,6 +76,7 @@ class BoxRecord(Record, frozen=True, kw_only=True):
     mask: MaskRecord | msgspec.UnsetType = msgspec.UNSET
     label: str | msgspec.UnsetType = msgspec.UNSET
     review: Literal["accepted", "adjusted", "drawn"] | msgspec.UnsetType = msgspec.UNSET
+    track: int | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
         if not self.review and (self.score is msgspec.UNSET or self.mask is msgspec.UNSET):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import tee
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import cv2
 import numpy as np
@@ -35,6 +35,9 @@ from dips.system.journal import Journal
 from dips.system.records import Record, to_json
 from dips.types import Problem
 
+if TYPE_CHECKING:
+    from dips.predict.tracks import Tracks
+
 __all__ = ["Frame", "FrameJournal", "FramePrediction", "predict_frames", "video_frames", "watch_folder", "write_stream"]
 
 POLL_SECONDS = 1.0  # between two looks into a folder
@@ -44,6 +47,7 @@ COMPLETE_FRACTION = 0.9  # a video's header may promise a few frames more than t
 # how files that hold a video themselves begin: Matroska, AVI, WMV, FLV, OGG, streams of MPEG (and of H.264)
 _MAGIC = (b"\x1a\x45\xdf\xa3", b"RIFF", b"\x30\x26\xb2\x75", b"FLV", b"OggS", b"\0\0\1", b"\0\0\0\1")
 _BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")  # the first one's kind in MP4 and MOV
+_DAMAGED = "remove the file and repeat the command"
 _LABELS = {
     "model": "another model",
     "file": "another exported file",
@@ -268,6 +272,12 @@ class FrameLine(Record, frozen=True, kw_only=True):
     calibration: Calibration | UnsetType = UNSET
 
 
+class FrameTime(Record, frozen=True, kw_only=True):
+    """The time of a line of the journal of a video."""
+
+    time: float
+
+
 class StreamHead(Record, frozen=True, kw_only=True):
     """The keys of the JSON before its ``frames``."""
 
@@ -350,13 +360,24 @@ class FrameJournal:
         if self._is_empty:
             self._journal.path.unlink(missing_ok=True)
 
-    def finish(self, *, source: str, fps: float | None, skipped: Iterable[Problem] = ()) -> int:
+    def times(self) -> Iterator[float]:
+        """Read the times of the finished frames of a video, in seconds.
+
+        Raises:
+            RunError: a line is damaged.
+        """
+        return (frame.time for frame in self._journal.records(FrameTime, remedy=_DAMAGED))
+
+    def finish(self, *, source: str, fps: float | None, skipped: Iterable[Problem] = (), tracks: Tracks | None = None) -> int:
         """Write the JSON, remove the journal, and return the number of frames.
+
+        Objects are followed only here, from the first frame on, so that interruptions change nothing.
 
         Args:
             source: the video or folder.
             fps: frames per second that were looked at; None for a folder.
             skipped: photos that could not be read.
+            tracks: gives the boxes of an object the same id, and says how many objects there are.
 
         Raises:
             RunError: the JSON cannot be written; the journal stays.
@@ -366,13 +387,18 @@ class FrameJournal:
         count = 0
         with atomic_file(self.path) as file:
             file.write(to_json(head)[:-1] + ', "frames": [')
-            for line in self._journal.lines():
+            for line in self._journal.lines() if tracks is None else self._followed(tracks):
                 file.write((",\n" if count else "\n") + line.decode().rstrip("\n"))
                 count += 1
-            file.write("\n]}\n")
+            file.write("\n]" + (f', "tracking": {to_json(tracks.record())}' if tracks else "") + "}\n")
         self._journal.path.unlink()
         self._is_empty = False
         return count
+
+    def _followed(self, tracks: Tracks) -> Iterator[bytes]:
+        """Read the lines with the ids of objects in them."""
+        for record in self._journal.records(PredictionRecord, remedy=_DAMAGED):
+            yield to_json(tracks.follow(record)).encode("utf-8", "backslashreplace")
 
 
 def write_stream(predictions: Iterable[FramePrediction], journal: FrameJournal, *, model: str) -> Iterator[Prediction]:

@@ -6,6 +6,7 @@ __all__ = ["missing_package"]
 
 _EXTRAS = {
     "onnx": ("onnxruntime",),
+    "track": ("norfair",),
     "export": ("onnxscript",),
     "train": (
         "jinja2",
