@@ -118,6 +118,31 @@ def test_photos_of_another_split_are_refused(tmp_path: Path, make_photo: MakePho
         parts(data, review(tmp_path / "boxes.json", {name: [("tower", BOX)]}))
 
 
+@pytest.mark.parametrize("column", ["class", "label"])
+def test_other_splits_are_read_with_the_column_of_classes_that_was_given(
+    tmp_path: Path, make_photo: MakePhoto, column: str
+) -> None:
+    """Two columns of a table could be the classes."""
+    lines = ["file,class,label,split"]
+    for split, count in (("train", 8), ("test", 2)):
+        for number in range(count):
+            name = f"{split}{number}.png"
+            make_photo(tmp_path / "data" / name, SIZE, seed=len(lines))
+            lines.append(f"{name},{('none', 'tower')[number % 2]},{('none', 'crane')[number // 2 % 2]},{split}")
+    (table := tmp_path / "data" / "labels.csv").write_text("\n".join(lines))
+    new = make_photo(tmp_path / "new.png", SIZE, seed=99)
+    found = {name: [(("tower" if column == "class" else "crane"), BOX)] for name in ("train1.png", str(new))}
+    config = Config().replace(**{"data.label_column": column})
+    path, splits = review(tmp_path / "boxes.json", found), read_splits(table, config)
+    with pytest.raises(DataError, match="label_column"):
+        add_review(path, table, *splits)
+    train, val, _ = add_review(path, table, *splits, label_column=column)
+    assert [sample.id for sample in train.samples if sample.reviewed] == [new.resolve().as_posix(), "train1.png"]
+    assert len(train) + len(val) == 9
+    with pytest.raises(DataError, match="1 reviewed photo is of the split 'test'"):
+        add_review(review(path, {"test1.png": found["train1.png"]}), table, *splits, label_column=column)
+
+
 def test_copies_of_training_photos_are_these(tmp_path: Path, make_photo: MakePhoto) -> None:
     data = folders(tmp_path / "data", make_photo, {"none": 6, "tower": 6})
     copy = shutil.copy(data / "tower" / "1.png", tmp_path / "copy.png")

@@ -10,19 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from dips.cli.early import require_model
-from dips.cli.options import (
-    Device,
-    MaxBoxes,
-    MinArea,
-    MinScore,
-    Mode,
-    PredictSettings,
-    RunOrOnnx,
-    Threshold,
-    Tile,
-    Weights,
-    predict_settings,
-)
+from dips.cli.options import AS_TRAINED, PredictOptions, RunOrOnnx
 from dips.errors import ConfigError, DataError
 from dips.system.console import counted, say
 
@@ -42,15 +30,7 @@ def stream(
     out: Annotated[Path, Parameter(help="The JSON file to create: boxes of every frame.")],
     fps: Annotated[float, Parameter(help="Frames of a video to look at per second; 0: every frame.")] = 1.0,
     idle: Annotated[float, Parameter(help="Stop watching a folder after so many seconds without a new photo.")] = 60.0,
-    mode: Mode = None,
-    threshold: Threshold = None,
-    min_score: MinScore = None,
-    min_area: MinArea = None,
-    max_boxes: MaxBoxes = None,
-    tile: Tile = None,
-    settings: PredictSettings = None,
-    weights: Weights = None,
-    device: Device = "auto",
+    options: PredictOptions = AS_TRAINED,
 ) -> int:
     """Find the objects in the frames of a video, or in photos as they arrive in a folder; Ctrl-C stops watching.
 
@@ -63,15 +43,7 @@ def stream(
 
     if fps < 0 or idle < 0:
         raise ConfigError(f"--fps and --idle must not be negative: {fps:g}, {idle:g}")
-    all_settings = predict_settings(
-        settings,
-        tile=tile,
-        mode=mode,
-        threshold=threshold,
-        min_score=min_score,
-        min_area=min_area,
-        max_boxes=max_boxes,
-    )
+    settings, weights, device = options.all_settings(), options.weights, options.device
     is_video = not source.is_dir()
     if is_video and source.suffix.lower() not in VIDEOS:
         raise DataError(
@@ -79,14 +51,14 @@ def stream(
         )
     if not source.exists():
         raise DataError(f"{source} does not exist; give a video or a folder")
-    config = require_model(run, settings=all_settings, weights=weights, device=device)
+    config = require_model(run, settings=settings, weights=weights, device=device)
     model_id, rate = identity(run), fps if is_video else None
     mark: dict[str, Any] = {**model_id, "source": str(source), "fps": rate, "settings": dataclasses.asdict(config)}
     with closing(FrameJournal(out, mark)) as journal:
         from dips.loading import load  # the networks are loaded once everything else is known to be right
         from dips.system.console import log
 
-        model = load(run, device=device, settings=all_settings, weights=weights or ())
+        model = load(run, device=device, settings=settings, weights=weights or ())
         log(f"{model.predictor.summary()}; {model.made_with()}")
         skipped = _write_frames(journal, model.predictor, source, fps=rate, idle=idle, model=model_id["model"][:12])
         total = journal.finish(source=as_text(source.as_posix()), fps=rate, skipped=skipped)

@@ -21,7 +21,7 @@ from dips.data.listing import some
 from dips.data.load import available_splits
 from dips.data.locate import locate, photos_of
 from dips.errors import DataError, ImageError
-from dips.predict.results import REVIEWED, read_records
+from dips.predict.results import REVIEWED, find_records
 from dips.predict.results import locate as locate_predicted
 from dips.system.console import counted
 from dips.types import DataSet, Problem, Sample, Severity
@@ -31,7 +31,9 @@ __all__ = ["add_review"]
 _TOLERANCE = 0.02  # of the aspect ratio: a tool may have resized the photo
 
 
-def add_review(path: Path, data: str | Path, train: DataSet, val: DataSet) -> tuple[DataSet, DataSet, tuple[Sample, ...]]:
+def add_review(
+    path: Path, data: str | Path, train: DataSet, val: DataSet, *, label_column: str = ""
+) -> tuple[DataSet, DataSet, tuple[Sample, ...]]:
     """Add what was reviewed to the parts of a training.
 
     Reviewed photos are trained on; only photos of a ``val/`` of its own, and those without which too few would be left to
@@ -42,6 +44,7 @@ def add_review(path: Path, data: str | Path, train: DataSet, val: DataSet) -> tu
             annotations shows nothing.
         data: DATA, whose other splits must not be trained on.
         train, val: as :func:`dips.fitting.splits.read_splits` returns them.
+        label_column: ``data.label_column``, with which they were read.
 
     Returns:
         Both parts, and the photos that show nothing where no class is for such.
@@ -49,14 +52,15 @@ def add_review(path: Path, data: str | Path, train: DataSet, val: DataSet) -> tu
     Raises:
         DataError: the file cannot be used, none of its photos is found, or some are of another split of DATA.
     """
-    return _Review(path, data, train, val).run()
+    return _Review(path, data, train, val, label_column).run()
 
 
 class _Review:
     """The steps of :func:`add_review`, and what they share."""
 
-    def __init__(self, path: Path, data: str | Path, train: DataSet, val: DataSet) -> None:
+    def __init__(self, path: Path, data: str | Path, train: DataSet, val: DataSet, label_column: str) -> None:
         self.file, self.data, self.train, self.val = path / REVIEWED if path.is_dir() else path, data, train, val
+        self.label_column = label_column
         if not self.file.is_file():
             remedy = "review photos with 'dips view', which saves it, or give a COCO file"
             raise DataError(f"{self.file} does not exist; {remedy}")
@@ -85,8 +89,8 @@ class _Review:
         """Return the photos by their names in the file: those that were predicted, else those of DATA."""
         folder = self.file.parent
         if (folder / "json").is_dir():
-            files, wanted = {}, set(names)
-            for record in (record for _, record in read_records(folder) if record.name in wanted):
+            files = {}
+            for record in find_records(folder, names):
                 try:
                     files[record.name] = locate_predicted(Path(record.path), folder)
                 except ImageError as error:
@@ -104,9 +108,8 @@ class _Review:
         for split in available_splits(self.data):
             if split in ("train", "val", "all") or not wanted:
                 continue
-            theirs = {
-                _real(sample.path): sample.id for sample in load_data(self.data, split=split, background_class="").samples
-            }
+            other = load_data(self.data, split=split, background_class="", label_column=self.label_column)
+            theirs = {_real(sample.path): sample.id for sample in other.samples}
             copies = find_copies([*theirs, *wanted])
             held = {copies[path] for path in theirs if path in copies}
             if found := [path for path in wanted if path in theirs or copies.get(path) in held]:
