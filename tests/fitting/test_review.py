@@ -14,17 +14,19 @@ import pytest
 import dips
 from dips.cli.app import main
 from dips.config import Config
+from dips.data.outlines import coverage
 from dips.errors import DataError
 from dips.fitting.review import add_review
 from dips.fitting.splits import read_splits
 from dips.predict.results import REVIEWED
+from dips.scoremaps.rle import encode
 from dips.types import DataSet, Sample
 
 MakePhoto = Callable[..., Path]
 Found = Mapping[str, Sequence[tuple[str, Sequence[float]]]]
 Parts = tuple[DataSet, DataSet, tuple[Sample, ...]]
 SIZE = (32, 24)
-BOX = [4.0, 6.0, 10.0, 12.0]  # x, y, width, height
+BOX = [4, 6, 10, 12]  # x, y, width, height
 
 
 def folders(top: Path, make_photo: MakePhoto, layout: Mapping[str, int]) -> Path:
@@ -116,6 +118,28 @@ def test_photos_of_another_split_are_refused(tmp_path: Path, make_photo: MakePho
         name = str(shutil.copy(data / name, tmp_path / "taken home.png"))
     with pytest.raises(DataError, match=r"1 reviewed photo is of the split 'test'.*worth nothing.*move these"):
         parts(data, review(tmp_path / "boxes.json", {name: [("tower", BOX)]}))
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_masks_come_with_their_boxes(tmp_path: Path, make_photo: MakePhoto, scale: int) -> None:
+    """Of polygons and run lengths, also annotated on a larger copy; where there is none, the box counts."""
+    data = folders(tmp_path / "data", make_photo, {"none": 8, "tower": 8})
+    box = [scale * value for value in BOX]
+    found = {"tower/1.png": [("tower", box)] * 3, "tower/2.png": [("tower", box)], "none/0.png": []}
+    path = review(tmp_path / "boxes.json", found, width=scale * SIZE[0], height=scale * SIZE[1])
+    tree = json.loads(path.read_text())
+    x, y, width, height = box
+    tree["annotations"][0]["segmentation"] = [[x, y, x + width, y, x, y + height]]
+    runs = encode(np.ones((height // 2, width), bool), corner=(x, y), size=(scale * SIZE[0], scale * SIZE[1]))
+    tree["annotations"][2]["segmentation"] = {"size": [scale * SIZE[1], scale * SIZE[0]], "counts": runs}
+    path.write_text(json.dumps(tree))
+    marked = {id: sample for id, sample in by_id(parts(data, path)[0]).items() if sample.reviewed}
+    assert marked["tower/2.png"].outlines == marked["none/0.png"].outlines == ()
+    triangle, none, half = marked["tower/1.png"].outlines
+    assert triangle is not None and none is None and half is not None
+    shown = coverage(half, SIZE[::-1])
+    assert shown[6:12, 4:14].all() and shown.sum() == 60
+    assert abs(float(coverage(triangle, SIZE[::-1]).sum()) - 60) < 3
 
 
 @pytest.mark.parametrize("column", ["class", "label"])

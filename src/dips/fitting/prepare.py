@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -17,12 +17,13 @@ from torch import Tensor
 
 from dips.config import Config
 from dips.data import require_trainable
-from dips.data.classes import ClassAccuracy, class_accuracy
+from dips.data.classes import ClassAccuracy
 from dips.data.depth import Depth
 from dips.data.gain import ReviewGain
 from dips.data.images import ByteImage
 from dips.data.scale import depth_of, depth_setting
 from dips.errors import DataError
+from dips.fitting.classify import classifier_accuracy, fit_classifier, probe_accuracy
 from dips.harvest.features import linear_maps, pooled_features, pooled_shelf
 from dips.harvest.harvest import Harvest
 from dips.harvest.harvester import Harvester
@@ -31,9 +32,8 @@ from dips.harvest.squares import SquareReader, read_square
 from dips.harvest.store import Store, network_hash
 from dips.harvest.views import choose_views
 from dips.models.backbones import Transformer, load_transformer
-from dips.models.classifier import Classifier, LinearProbe, balance_classes
+from dips.models.classifier import Classifier
 from dips.models.frozen import FrozenNetworks, Look
-from dips.models.inputs import to_tensor
 from dips.models.linear_map import LinearMaps
 from dips.models.networks import Networks
 from dips.models.weights.resolve import Weights, resolve
@@ -100,11 +100,12 @@ class TrainingInputs:
 
     @property
     def origin(self) -> str:
-        """Sixteen hex digits that identify photos, labels, maps and weights: a resumed training must have the same."""
+        """Sixteen hex digits that identify photos, labels, review, maps and weights: a resumed training must have the same."""
         labels = ",".join(map(str, _labels((*self.train.samples, *self.val.samples)).tolist()))
         weights = [item.sha256 for item in self.weights.values()]
         maps = "" if self.proposals is None else self.proposals.harvest.maps.folder.name
         parts = [str(len(self.train)), labels, maps, *weights, *self.digests]
+        parts += [] if self.proposals is None else self.proposals.train.review
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
     def val_square(self, position: int) -> ByteImage:
@@ -165,11 +166,13 @@ class _Preparation:
         self.depth = depth_of([sample.path for sample in train.samples], depth_setting(config.data))
         self.reader = SquareReader((*train.samples, *val.samples, *blank), store, side, depth=self.depth)
         learned = {sample.path for sample in (*train.samples, *blank)}
-        self.boxes = {
-            digest: sample.fractions
+        reviewed = {
+            digest: sample
             for sample, digest in zip(self.reader.samples, self.reader.digests, strict=True)
             if sample.reviewed and sample.path in learned
         }
+        self.boxes = {digest: sample.fractions for digest, sample in reviewed.items()}
+        self.outlines = {digest: sample.outlines for digest, sample in reviewed.items() if sample.outlines}
         self.pooled = pooled_shelf(store, self.weights["classifier"], config.classifier.size, self.depth)
         self.tiled = any(sample.window is not None for sample in train.samples)
 
@@ -184,8 +187,23 @@ class _Preparation:
         if self.tiled:
             pooled = self._choose_tiles(pooled)
         labels, count = _labels(self.samples), len(self.train)
-        self._fit_classifier(pooled[:count], labels[:count])
-        plain, by_class = self._classifier_accuracy(pooled[count:], labels[count:])
+        fit_classifier(
+            self.classifier,
+            pooled[:count],
+            labels[:count],
+            squares=self._squares,
+            config=config.classifier,
+            seed=config.train.seed,
+            device=self.device,
+        )
+        plain, by_class = classifier_accuracy(
+            self.classifier,
+            pooled[count:],
+            labels[count:],
+            squares=lambda positions: self._squares([count + i for i in positions]),
+            config=config.classifier,
+            classes=self.train.classes,
+        )
         accuracy = {"classifier": plain}
         started = time.perf_counter()
         if config.harvest.refine == "dataset" and linear is None:
@@ -195,7 +213,7 @@ class _Preparation:
         proposals = None
         if config.train.epochs:
             proposals = self._proposals(linear, labels)
-            accuracy["linear_probe"] = _probe_accuracy(proposals.harvest, labels, count, len(self.train.classes))
+            accuracy["linear_probe"] = probe_accuracy(proposals.harvest, labels, count, len(self.train.classes))
         seconds += time.perf_counter() - started
         parts = [f"{in_words(name)} {value:.1f}%" for name, value in accuracy.items()]
         number = len(labels) - count
@@ -302,46 +320,10 @@ class _Preparation:
         )
         return pooled[kept]
 
-    def _batch(self, digests: Sequence[str]) -> Tensor:
-        """Return stored photos as a batch ``(B, 3, S, S)`` in [0, 1], S = ``classifier.size``."""
+    def _squares(self, positions: Sequence[int]) -> list[ByteImage]:
+        """Return stored photos as squares ``(S, S, 3)``, S = ``classifier.size``."""
         assert self.reader.squares is not None
-        return to_tensor([read_square(self.reader.squares, digest) for digest in digests], self.device)
-
-    def _fit_classifier(self, pooled: Tensor, labels: Tensor) -> None:
-        """Fit the CNN to the labels ``(N,)`` of the first N photos, of pooled features ``(N, F)``, and freeze it."""
-        settings, count = self.config.classifier, len(labels)
-        self.classifier.to("cpu").fit_head(pooled, labels)
-        if settings.mode == "full":
-            log(f"classifier: fine-tuning all layers for {counted(settings.epochs, 'epoch')}")
-
-            def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-                generator = torch.Generator().manual_seed(self.config.train.seed * 1009 + epoch)
-                order = torch.randperm(count, generator=generator).tolist()
-                steps = -(-count // settings.batch)  # of nearly equal size: a batch of one is none for a batch norm
-                for step in range(steps):
-                    part = order[step * count // steps : (step + 1) * count // steps]
-                    images = self._batch([self.digests[i] for i in part])
-                    yield (images.flip(-1) if (epoch + step) % 2 else images), labels[part]
-
-            self.classifier.fit_full(batches, epochs=settings.epochs, lr=settings.lr, device=self.device)
-        balance_classes(self.classifier.head, labels, settings.balance)
-        self.classifier.to(self.device).freeze()
-
-    @torch.no_grad()
-    def _classifier_accuracy(self, pooled: Tensor, labels: Tensor) -> tuple[float, ClassAccuracy]:
-        """Return the percentage of the last N photos that the classifier gives their label ``(N,)``, and that by classes.
-
-        Args:
-            pooled: their features ``(N, F)`` before fitting; all that is needed where only the last layer was fitted.
-        """
-        if self.config.classifier.mode == "head":
-            predicted = self.classifier.head(pooled.to(self.device)).argmax(1).cpu()
-        else:
-            digests, step = self.digests[-len(labels) :], self.config.classifier.batch
-            groups = (digests[start : start + step] for start in range(0, len(digests), step))
-            predicted = torch.cat([self.classifier(self._batch(group)).argmax(1).cpu() for group in groups])
-        by_class = class_accuracy(labels.tolist(), predicted.tolist(), self.train.classes)
-        return 100 * int((predicted == labels).sum()) / len(labels), by_class
+        return [read_square(self.reader.squares, self.digests[i]) for i in positions]
 
     def _refined(self, linear: LinearMaps, look: Look) -> Tensor:
         """Return the accurate score maps ``(B, h, w)`` in [0, 1] of what CNN and transformer look at, once."""
@@ -380,6 +362,7 @@ class _Preparation:
             store=self.store,
             background=self.train.background,
             boxes=self.boxes,
+            outlines=self.outlines,
             device=self.device,
         )
         return Proposals(
@@ -412,13 +395,3 @@ def _labels(samples: Sequence[Sample]) -> Tensor:
     labels = [sample.label for sample in samples]
     assert None not in labels
     return torch.tensor(labels)
-
-
-def _probe_accuracy(harvest: Harvest, labels: Tensor, count: int, classes: int) -> float:
-    """Return the percentage of the photos after the first ``count`` that a linear classifier, fitted on class tokens of the
-    first, gives their label."""
-    tokens = harvest.class_tokens(harvest.digests)
-    probe = LinearProbe(tokens.shape[1], classes)
-    probe.fit(tokens[:count], labels[:count])
-    with torch.no_grad():
-        return 100 * float((probe(tokens[count:]).argmax(1) == labels[count:]).float().mean())

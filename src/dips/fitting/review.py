@@ -24,7 +24,7 @@ from dips.errors import DataError, ImageError
 from dips.predict.results import REVIEWED, find_records
 from dips.predict.results import locate as locate_predicted
 from dips.system.console import counted
-from dips.types import DataSet, Problem, Sample, Severity
+from dips.types import DataSet, Outline, Problem, Sample, Severity
 
 __all__ = ["add_review"]
 
@@ -34,7 +34,7 @@ _TOLERANCE = 0.02  # of the aspect ratio: a tool may have resized the photo
 def add_review(
     path: Path, data: str | Path, train: DataSet, val: DataSet, *, label_column: str = ""
 ) -> tuple[DataSet, DataSet, tuple[Sample, ...]]:
-    """Add what was reviewed to the parts of a training.
+    """Add what was reviewed, boxes and the masks in them, to the parts of a training.
 
     Reviewed photos are trained on; only photos of a ``val/`` of its own, and those without which too few would be left to
     choose by, stay in validation. Photos that are not in DATA are added to the training photos.
@@ -69,7 +69,7 @@ class _Review:
 
     def run(self) -> tuple[DataSet, DataSet, tuple[Sample, ...]]:
         """Do what :func:`add_review` says."""
-        coco = parse_coco(self.file)
+        coco = parse_coco(self.file, outlines=True)
         if not coco.annotated:
             raise DataError(f"{self.file} has no annotations; export it again, with the boxes")
         self.problems += coco.problems
@@ -154,7 +154,8 @@ class _Review:
                 return None
             boxes = np.clip(boxes, 0, np.array(frame * 2, np.float32))
         sample = known or Sample(path, path.as_posix(), label)
-        return dataclasses.replace(sample, label=label, boxes=boxes, frame=frame, masks=(), ignore=None, reviewed=True)
+        sample = dataclasses.replace(sample, label=label, boxes=boxes, frame=frame, masks=(), ignore=None, reviewed=True)
+        return dataclasses.replace(sample, outlines=_drawn_on(frame, image.objects.outlines_of()))
 
     def _label(self, image: CocoImage, known: Sample | None) -> int | None:
         """Return the class of a photo with boxes: theirs if it is one of DATA, else that of its folder, if it shows objects."""
@@ -185,6 +186,11 @@ class _Review:
             dataclasses.replace(self.val, samples=val),
             blank,
         )
+
+
+def _drawn_on(frame: tuple[int, int], outlines: tuple[Outline | None, ...]) -> tuple[Outline | None, ...]:
+    """Return outlines whose polygons are in pixels of a picture of this size; run lengths know their own."""
+    return tuple(item if item is None or item.runs else dataclasses.replace(item, size=frame) for item in outlines)
 
 
 def _real(path: Path) -> Path:
