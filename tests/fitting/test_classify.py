@@ -13,7 +13,7 @@ import torch
 from dips.config import ClassifierConfig, Config
 from dips.data.images import ByteImage
 from dips.fitting.classify import classifier_accuracy, fit_classifier
-from dips.fitting.prepare import TrainingInputs
+from dips.fitting.inputs import TrainingInputs
 from dips.models.classifier import Classifier
 from dips.types import DataSet
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from dips.config import Config
 from dips.data.images import read_image, resize_image
 from dips.errors import DataError
-from dips.fitting.prepare import TrainingInputs
+from dips.fitting.inputs import TrainingInputs
 from dips.harvest.features import linear_maps
 from dips.harvest.store import Store
 from dips.models.inputs import to_tensor
@@ -188,35 +188,6 @@ def test_unreadable_photos(
     only = dataclasses.replace(parts[1], samples=(bad,))
     with pytest.raises(DataError, match="no validation photo"):
         prepare_parts((parts[0], only), config=config)
-
-
-def test_frozen_networks_of_the_inputs(
-    parts: Parts, prepare_parts: PrepareParts, plain_config: Config, passes: Counter[str]
-) -> None:
-    inputs = prepare_parts(parts, config=plain_config)
-    passes.clear()
-    frozen = inputs.frozen()
-    assert frozen.classifier is inputs.classifier and frozen.side == 64 and frozen.key_sides == (64,)
-    assert passes == {"loads": 1}
-
-
-@pytest.mark.parametrize("change", ["label", "photo", "weights", "maps"])
-def test_what_a_resumed_training_must_share(
-    parts: Parts, prepare_parts: PrepareParts, tiny_config: Config, change: str
-) -> None:
-    inputs = prepare_parts(parts)
-    config, train = tiny_config, parts[0]
-    if change == "label":
-        train = dataclasses.replace(train, samples=(dataclasses.replace(train.samples[0], label=1), *train.samples[1:]))
-    elif change == "photo":
-        train = dataclasses.replace(train, samples=train.samples[2:])
-    elif change == "maps":
-        config = config.replace(**{"harvest.flip": True})
-    other = prepare_parts((train, parts[1]), config=config)
-    if change == "weights":
-        weights = {**inputs.weights, "encoder": dataclasses.replace(inputs.weights["encoder"], sha256="1" * 64)}
-        other = dataclasses.replace(inputs, weights=weights)
-    assert other.origin != inputs.origin == prepare_parts(parts).origin
 
 
 def test_a_unet_is_shown_what_a_person_outlined(parts: Parts, prepare_parts: PrepareParts, tiny_config: Config) -> None:

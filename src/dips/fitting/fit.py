@@ -11,7 +11,8 @@ from dips.config import Config, several, to_toml, training_config
 from dips.data.images import image_size, median_side
 from dips.data.problems import ProblemList, ProblemRecord
 from dips.data.tiling import in_tiles, tile_side
-from dips.fitting.prepare import TrainingInputs, prepare
+from dips.fitting.inputs import TrainingInputs
+from dips.fitting.prepare import prepare
 from dips.fitting.review import add_review
 from dips.fitting.select import TrainingResult, fit_and_select
 from dips.fitting.splits import read_splits

@@ -1,15 +1,13 @@
 """Everything before a localizer is chosen: weights, classifier, linear maps; for a U-Net harvest and scored proposals, too.
 
-In: the two parts of the data, settings and a store. Out: :class:`TrainingInputs` (paper 3.1, 3.2).
+In: the two parts of the data, settings and a store. Out: :class:`~dips.fitting.inputs.TrainingInputs` (paper 3.1, 3.2).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cached_property, partial
 
 import torch
@@ -17,17 +15,15 @@ from torch import Tensor
 
 from dips.config import Config
 from dips.data import require_trainable
-from dips.data.classes import ClassAccuracy
-from dips.data.depth import Depth
 from dips.data.gain import ReviewGain
 from dips.data.images import ByteImage
 from dips.data.scale import depth_of, depth_setting
 from dips.errors import DataError
 from dips.fitting.classify import classifier_accuracy, fit_classifier, probe_accuracy
+from dips.fitting.inputs import Proposals, TrainingInputs, labels_of, resolve_weights
 from dips.harvest.features import linear_maps, pooled_features, pooled_shelf
-from dips.harvest.harvest import Harvest
 from dips.harvest.harvester import Harvester
-from dips.harvest.scored_photos import ScoredPhotos, score_photos
+from dips.harvest.scored_photos import score_photos
 from dips.harvest.squares import SquareReader, read_square
 from dips.harvest.store import Store, network_hash
 from dips.harvest.views import choose_views
@@ -36,85 +32,13 @@ from dips.models.classifier import Classifier
 from dips.models.frozen import FrozenNetworks, Look
 from dips.models.linear_map import LinearMaps
 from dips.models.networks import Networks
-from dips.models.weights.resolve import Weights, resolve
 from dips.system.console import counted, log
 from dips.system.device import seed_everything
-from dips.types import DataSet, Problem, Sample, in_words
+from dips.types import DataSet, Sample, in_words
 
-__all__ = ["Proposals", "TrainingInputs", "prepare"]
+__all__ = ["prepare"]
 
 _FEW = 20  # the accuracy on fewer photos is a rough guess
-
-
-@dataclass(frozen=True)
-class Proposals:
-    """What a U-Net is trained on.
-
-    Attributes:
-        harvest: squares and maps of both parts, the training part first.
-        train, val: scored proposals.
-    """
-
-    harvest: Harvest
-    train: ScoredPhotos
-    val: ScoredPhotos
-
-
-@dataclass(frozen=True)
-class TrainingInputs:
-    """Everything that training needs and does not change.
-
-    Attributes:
-        train, val: the data, without unreadable photos.
-        digests: the photos' keys in the store, the training part first.
-        problems: the unreadable photos.
-        classifier: fitted and frozen.
-        linear: the linear maps; None unless ``harvest.refine=dataset``.
-        proposals: None where no U-Net is trained.
-        accuracy: percent right on ``val``: of the ``classifier``, and, where the transformer saw all photos, of a
-            ``linear_probe`` on its class tokens.
-        class_accuracy: the classifier's where each class counts the same.
-        weights: of transformer and CNNs.
-        seconds: what linear maps and harvest took.
-        frozen: returns the fitted classifier's CNN with the transformer, which is loaded once.
-        depth: how the photos' values of more than 8 bits were brought to 8.
-        reviewed: digests of the reviewed photos that were fitted on.
-        gain: what these brought, tried on each other; None where they are too few.
-    """
-
-    train: DataSet
-    val: DataSet
-    digests: tuple[str, ...]
-    problems: tuple[Problem, ...]
-    classifier: Classifier
-    linear: LinearMaps | None
-    proposals: Proposals | None
-    accuracy: dict[str, float]
-    class_accuracy: ClassAccuracy
-    weights: dict[str, Weights]
-    seconds: float
-    frozen: Callable[[], FrozenNetworks]
-    depth: Depth
-    reviewed: tuple[str, ...]
-    gain: ReviewGain | None
-
-    @property
-    def origin(self) -> str:
-        """Sixteen hex digits that identify photos, labels, review, maps and weights: a resumed training must have the same."""
-        labels = ",".join(map(str, _labels((*self.train.samples, *self.val.samples)).tolist()))
-        weights = [item.sha256 for item in self.weights.values()]
-        maps = "" if self.proposals is None else self.proposals.harvest.maps.folder.name
-        parts = [str(len(self.train)), labels, maps, *weights, *self.digests]
-        parts += [] if self.proposals is None else self.proposals.train.review
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-
-    def val_square(self, position: int) -> ByteImage:
-        """Return the ``position``-th validation photo as a square ``(S, S, 3) uint8`` RGB, S = ``train.resize``.
-
-        Only where a U-Net is trained.
-        """
-        assert self.proposals is not None
-        return self.proposals.harvest.square(self.digests[len(self.train) + position])
 
 
 def prepare(
@@ -158,7 +82,7 @@ class _Preparation:
         self.train, self.val, self.config, self.store, self.device = train, val, config, store, device
         self.blank = {sample.path for sample in blank}
         self.gain: ReviewGain | None = None
-        self.weights = _resolve_weights(config, given)
+        self.weights = resolve_weights(config, given)
         seed_everything(config.train.seed)
         self.classifier = Classifier.from_weights(self.weights["classifier"], len(train.classes))
         # only a CNN that is trained itself needs photos again and again
@@ -186,7 +110,7 @@ class _Preparation:
         pooled = self._pooled_features()  # of both parts, the training part first
         if self.tiled:
             pooled = self._choose_tiles(pooled)
-        labels, count = _labels(self.samples), len(self.train)
+        labels, count = labels_of(self.samples), len(self.train)
         fit_classifier(
             self.classifier,
             pooled[:count],
@@ -370,28 +294,8 @@ class _Preparation:
         )
 
 
-def _resolve_weights(config: Config, given: Sequence[str]) -> dict[str, Weights]:
-    """Find the pretrained weights of every network, by its role; an encoder that equals the classifier shares its own."""
-    transformer = resolve(config.harvest.sst, role="transformer", given=given)
-    classifier = resolve(config.classifier.arch, role="cnn", given=given)
-    weights = {"transformer": transformer, "classifier": classifier}
-    if config.train.epochs:
-        same = config.localizer.encoder == config.classifier.arch
-        weights["encoder"] = classifier if same else resolve(config.localizer.encoder, role="cnn", given=given)
-    for role, item in weights.items():
-        log(f"weights of the {role}: {item.line()}")
-    return weights
-
-
 def _object_label(label: int | None, background: int | None) -> int:
     """Return the label among the object classes, -1 where no object is."""
     if label is None or label == background:
         return -1
     return label - 1 if background is not None and label > background else label
-
-
-def _labels(samples: Sequence[Sample]) -> Tensor:
-    """Return the labels ``(N,) int64`` of photos that all have one."""
-    labels = [sample.label for sample in samples]
-    assert None not in labels
-    return torch.tensor(labels)
