@@ -121,6 +121,10 @@ def test_settings_that_do_not_go_together(changes: dict[str, Any], says: str) ->
         (["predict.tile=-1"], "[train]\ntile = 256\n[predict]\ntile = 0", -1),
         (["train.tile=0"], "[train]\ntile = 256", 0),
         (["train.tile=256"], "[predict]\nflip = true", -1),
+        (["train.tile=256"], "[predict]\ntile = 0", 0),
+        (["train.tile=256"], "[train]\ntile = 0\n[predict]\ntile = 0", -1),
+        (["train.tile=256"], "[train]\ntile = 0\n[predict]\ntile = 512", 512),
+        (["train.tile=256", "predict.tile=0"], "[train]\ntile = 0\n[predict]\ntile = 0", 0),
     ],
 )
 def test_what_is_learned_from_tiles_sees_tiles_unless_told_otherwise(

@@ -238,7 +238,8 @@ def load_config(recipe: str | Path | None = None, overrides: Iterable[str] = (),
 def training_config(recipe: str | Path | None = None, overrides: Iterable[str] = ()) -> Config:
     """Return the settings of a training, of :func:`load_config`'s arguments, after checking that they work together.
 
-    What is learned from tiles sees tiles, unless recipe or ``overrides`` say what ``predict.tile`` is.
+    What is learned from tiles sees tiles, unless recipe or ``overrides`` say what ``predict.tile`` is. Where the recipe says
+    that both are 0, such as the settings of a run on whole photos, its ``predict.tile`` was not meant for tiles.
 
     Raises:
         ConfigError: as :func:`load_config`, or they do not work together.
@@ -246,6 +247,9 @@ def training_config(recipe: str | Path | None = None, overrides: Iterable[str] =
     overrides = tuple(overrides)
     config = load_config(recipe, overrides)
     if config.train.tile:
+        recipe_alone = load_config(recipe, defaults=Config().replace(**{"train.tile": -1, "predict.tile": -1}))
+        if not (recipe_alone.train.tile or recipe_alone.predict.tile):
+            overrides = ("predict.tile=-1", *overrides)
         config = load_config(recipe, overrides, defaults=Config().replace(**{"predict.tile": -1}))
     config.check()
     return config
