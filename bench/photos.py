@@ -129,18 +129,20 @@ def compare(ground_truth: Path, names: Sequence[str], predictions: Sequence[Pred
 def false_alarms(predictor: Predictor, photos: Path, count: int) -> dict[str, int]:
     """Put empty photos together to ``count`` mosaics of 4 x 4, none twice in one; return how many get a box.
 
-    Those are counted, too, that have one at the cautious threshold.
+    Those are counted, too, that have one at the typical and at the cautious threshold.
     """
     paths, rng = list_images(photos), np.random.default_rng(0)
-    alarms = cautious = 0
-    limit = 0.0 if predictor.calibration is None else predictor.calibration.cautious
+    alarms, calibration = {"with a box": 0}, predictor.calibration
+    limits = {} if calibration is None else {"typical": calibration.typical, "cautious": calibration.cautious}
+    alarms |= {f"at the {name} threshold": 0 for name in limits}
     for _ in track(range(count), "mosaics"):
         parts = [read_image(paths[i]) for i in rng.choice(len(paths), 16, replace=False)]
         rows = [np.concatenate(parts[start : start + 4], axis=1) for start in range(0, 16, 4)]
         (found,) = predictor.pictures([(Path("mosaic.png"), np.ascontiguousarray(np.concatenate(rows)))])
-        alarms += len(found.boxes) > 0
-        cautious += bool((found.box_scores >= limit).any())
-    return {"mosaics": count, "with a box": alarms, "at the cautious threshold": cautious}
+        alarms["with a box"] += len(found.boxes) > 0
+        for name, limit in limits.items():
+            alarms[f"at the {name} threshold"] += bool((found.box_scores >= limit).any())
+    return {"mosaics": count, **alarms}
 
 
 def timed(predictor: Predictor, photo: Path) -> dict[str, Any]:

@@ -265,6 +265,9 @@ def page(browser: Browser, page_errors: list[str]) -> Iterator[Page]:
         if not request.url.startswith(("file:", "data:", "blob:", "about:", "http://127.0.0.1:")):
             page_errors.append(f"outside: {request.url}")
 
+    # With a route from the start the browser stops at every request. A first one that is set later takes effect some time after
+    # the call has returned, so that a request made at once would not be stopped.
+    opened.route("**/no-such-address", lambda route: route.continue_())
     opened.on("console", said)
     opened.on("pageerror", lambda error: page_errors.append(f"uncaught: {error}"))
     opened.on("request", asked)

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["EVALUATION_VERSION", "RUN_VERSION", "SALIENCY_TUNED", "Answer", "Answerer", "DataSet", "FloatArray", "PhotoBatch"]
-__all__ += ["Problem", "Sample", "Severity", "in_words", "is_saliency_tuned"]
+__all__ += ["Outline", "Problem", "Sample", "Severity", "in_words", "is_saliency_tuned"]
 
 FloatArray = NDArray[np.float32]
 
@@ -134,6 +134,23 @@ class Answerer(ABC):
         """Return score maps and class probabilities of a batch whose squares have this :attr:`side`."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Outline:
+    """Which pixels an object has, as an annotation file says it; :func:`dips.data.outlines.coverage` draws it.
+
+    Attributes:
+        size: width and height of the picture on which it was drawn.
+        polygons: the object's parts, ``(N, 2) float32`` each, x and y in pixels of that picture.
+        runs: COCO's run lengths, compressed or as numbers; then there are no polygons.
+        window: ``x0 y0 x1 y1`` as fractions of the picture: the part that a sample shows.
+    """
+
+    size: tuple[int, int]
+    polygons: tuple[FloatArray, ...] = ()
+    runs: str | tuple[int, ...] = ""
+    window: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One photo and its ground truth.
@@ -149,6 +166,8 @@ class Sample:
         masks: files of the ground-truth masks, one per object, whose pixels are those above 0; empty if they are unknown.
         ignore: file of the region that counts neither as object nor as background, if there is one.
         reviewed: a person gave the boxes for training; without that, boxes are measured by and never trained on.
+        outlines: what is known about the pixels in each of the boxes of a reviewed photo, None where that is the box alone;
+            empty if that is so everywhere.
         window: ``x0 y0 x1 y1`` in pixels of the file, end exclusive: the part of the photo that this sample is; None means all.
 
     >>> Sample(Path("photos/tower/1.jpg"), "tower/1.jpg", 1, boxes=np.array([[0, 0, 9, 9]], np.float32)).boxed
@@ -164,6 +183,7 @@ class Sample:
     ignore: Path | None = None
     reviewed: bool = False
     window: tuple[int, int, int, int] | None = None
+    outlines: tuple[Outline | None, ...] = field(default=(), compare=False)
 
     @property
     def boxed(self) -> bool:

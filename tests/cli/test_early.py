@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from dips.cli.early import require_model, require_training
+from dips.config import to_toml, training_config
 from dips.errors import ConfigError, DataError, DipsError, RunError, WeightsError
+from dips.runs.records import CONFIG
 
 from .conftest import Tiny
 
@@ -77,3 +79,11 @@ def test_what_is_right_passes(tiny: Tiny, tmp_path: Path) -> None:
 def test_what_is_wrong_is_named(tiny: Tiny, wrong: dict[str, object], kind: type[DipsError]) -> None:
     with pytest.raises(kind):
         require_model(tiny.run, **wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("settings", [["train.tile=48"], ["train.tile=-1"], ["train.tile=48", "predict.tile=0"], []])
+def test_a_stopped_training_is_resumed_with_the_same_settings(tiny: Tiny, tmp_path: Path, settings: list[str]) -> None:
+    (tmp_path / CONFIG).write_text(to_toml(training_config(None, settings)))
+    require_training(tiny.data, out=tmp_path, resume=True, settings=settings)
+    with pytest.raises(RunError, match=r"other settings \(train\.seed\)"):
+        require_training(tiny.data, out=tmp_path, resume=True, settings=[*settings, "train.seed=1"])

@@ -8,19 +8,21 @@ from typing import Any
 
 import pytest
 
-from dips.cli.options import predict_settings
+from dips.cli.options import PredictOptions
 from dips.errors import ConfigError
 
 from .conftest import Dips, Tiny
 
-NONE: dict[str, Any] = {"tile": None, "mode": None, "threshold": None, "min_score": None, "min_area": None, "max_boxes": None}
+
+def settings_of(*settings: str, **options: Any) -> list[str]:
+    return PredictOptions(settings=list(settings) or None, **options).all_settings()
 
 
 def test_options_are_settings_of_prediction() -> None:
-    assert predict_settings(None, **NONE) == []
-    given = predict_settings(["predict.flip=true"], **{**NONE, "tile": "auto", "mode": "accurate", "threshold": 0.4})
+    assert settings_of() == []
+    given = settings_of("predict.flip=true", tile="auto", mode="accurate", threshold=0.4)
     assert given == ["predict.tile=-1", "predict.mode=accurate", "predict.threshold=0.4", "predict.flip=true"]
-    assert predict_settings([], **{**NONE, "tile": "512", "min_score": 0, "max_boxes": 3}) == [
+    assert settings_of(tile="512", min_score=0, max_boxes=3) == [
         *("predict.tile=512", "predict.min_score=0", "predict.max_boxes=3")
     ]
 
@@ -38,13 +40,13 @@ def test_options_are_settings_of_prediction() -> None:
 )
 def test_values_out_of_range_name_the_option(options: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        predict_settings(None, **{**NONE, **options})
+        settings_of(**options)
 
 
 @pytest.mark.parametrize(("name", "value"), [("threshold", 0.5), ("min_area", 0.1), ("max_boxes", 3), ("tile", "auto")])
 def test_an_option_and_the_same_setting_contradict_each_other(name: str, value: object) -> None:
     with pytest.raises(ConfigError, match=f"predict.{name} is given by --{name.replace('_', '-')}, too"):
-        predict_settings([f"predict.{name} = 1"], **{**NONE, name: value})
+        settings_of(f"predict.{name} = 1", **{name: value})
 
 
 def test_short_options_predict_what_the_settings_do(tiny: Tiny, tmp_path: Path, dips: Dips) -> None:
@@ -59,3 +61,14 @@ def test_short_options_predict_what_the_settings_do(tiny: Tiny, tmp_path: Path, 
     assert first == second and first["predictions"][0]["threshold"] == 0.25
     said = dips("predict", tiny.run, photo, "--out", tmp_path / "other", "--mode", "acurate")
     assert said.code == 2 and "one of fast, accurate, unet" in said.err
+
+
+@pytest.mark.parametrize("command", ["predict", "stream"])
+def test_both_commands_take_them(tiny: Tiny, tmp_path: Path, dips: Dips, command: str) -> None:
+    said = dips(command, "--help").out
+    for option in ("mode", "threshold", "min-score", "min-area", "max-boxes", "tile", "set", "weights", "device"):
+        assert f"--{option} " in said
+    given = dips(command, tiny.run, tmp_path, "--out", tmp_path / "out", "--tile", "512", "--set", "predict.tile=256")
+    assert given.code == 2 and "--set predict.tile=256: predict.tile is given by --tile, too" in given.err
+    unknown = dips(command, tiny.run, tmp_path, "--out", tmp_path / "out", "--tile-overlap", "0.5")
+    assert unknown.code == 2 and "--set predict.tile_overlap=VALUE" in unknown.err

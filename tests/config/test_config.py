@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dips.config import Config, all_settings, load_config, require_prediction, to_toml
+from dips.config import Config, all_settings, load_config, require_prediction, to_toml, training_config
 from dips.errors import ConfigError
 
 RECIPES = sorted(e.name[:-5] for e in (resources.files("dips") / "recipes").iterdir() if e.name.endswith(".toml"))
@@ -105,6 +105,42 @@ def test_by_default_no_unet_is_trained() -> None:
 def test_settings_that_do_not_go_together(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         Config().replace(**changes).check()
+
+
+@pytest.mark.parametrize(
+    ("settings", "recipe", "tile"),
+    [
+        ([], "", 0),
+        (["train.tile=256"], "", -1),
+        (["train.tile=-1"], "", -1),
+        (["train.tile=256", "predict.tile=0"], "", 0),
+        (["predict.tile = 0", "train.tile = -1"], "", 0),
+        (["train.tile=256", "predict.tile=512"], "", 512),
+        ([], "[train]\ntile = 256", -1),
+        ([], "[train]\ntile = 256\n[predict]\ntile = 0", 0),
+        (["predict.tile=-1"], "[train]\ntile = 256\n[predict]\ntile = 0", -1),
+        (["train.tile=0"], "[train]\ntile = 256", 0),
+        (["train.tile=256"], "[predict]\nflip = true", -1),
+        (["train.tile=256"], "[predict]\ntile = 0", 0),
+        (["train.tile=256"], "[train]\ntile = 0\n[predict]\ntile = 0", -1),
+        (["train.tile=256"], "[train]\ntile = 0\n[predict]\ntile = 512", 512),
+        (["train.tile=256", "predict.tile=0"], "[train]\ntile = 0\n[predict]\ntile = 0", 0),
+    ],
+)
+def test_what_is_learned_from_tiles_sees_tiles_unless_told_otherwise(
+    tmp_path: Path, settings: list[str], recipe: str, tile: int
+) -> None:
+    (file := tmp_path / "own.toml").write_text(recipe)
+    config = training_config(file, settings)
+    assert config.predict.tile == tile
+    (again := tmp_path / "config.toml").write_text(to_toml(config))
+    assert training_config(again) == config, "a run's settings are a recipe"
+    assert recipe or training_config(None, settings) == config
+
+
+def test_a_training_checks_its_settings() -> None:
+    with pytest.raises(ConfigError, match="need a U-Net"):
+        training_config(None, ["predict.mode=unet"])
 
 
 @pytest.mark.parametrize(

@@ -177,3 +177,54 @@ def test_other_files(tmp_path: Path, content: object, message: str) -> None:
     (tmp_path / "x.json").write_text(json.dumps(content))
     with pytest.raises(DataError, match=rf"x\.json.*{message}"):
         parse_coco(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "parts"),
+    [
+        ([[1, 2, 11, 2, 6, 10]], 1),
+        ([[1, 2, 5, 2, 5, 10], [6, 2, 11, 2, 11, 10]], 2),
+        ([[[1, 2], [11, 2], [6, 10]]], 1),
+        ({"size": [24, 32], "counts": encode(mask())}, 0),
+        ({"counts": run_lengths(mask()).tolist()}, 0),
+    ],
+)
+def test_outlines_are_read_where_they_are_asked_for(tmp_path: Path, segmentation: object, parts: int) -> None:
+    plain = {**BOX, "id": 6}
+    data = parse(tmp_path, BOX | {"segmentation": segmentation}, plain)
+    assert data.images[0].objects.outlines_of() == ()
+    objects = parse_coco(tmp_path / "x.coco.json", outlines=True).images[0].objects
+    outline, none = objects.outlines_of()
+    assert none is None, "the second object is a box"
+    assert (
+        outline is not None
+        and outline.size == (32, 24)
+        and len(outline.polygons) == parts
+        and bool(outline.runs) == (not parts)
+    )
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        [],
+        None,
+        [[1, 2, 11, 2, 11, 10, 1, 10]],
+        [[1, 2, 1, 10, 11, 10, 11, 2, 1, 2]],
+        [[1, 2, 11, 2]],
+        {"size": [24, 32], "counts": [768]},
+    ],
+)
+def test_a_segmentation_that_says_no_more_than_the_box(tmp_path: Path, segmentation: object) -> None:
+    parse(tmp_path, BOX | {"segmentation": segmentation})
+    data = parse_coco(tmp_path / "x.coco.json", outlines=True)
+    assert data.images[0].objects.outlines_of() == () and boxes(data) == [[1, 2, 11, 10]] and not data.problems
+
+
+@pytest.mark.parametrize("segmentation", [{"size": [24, 32], "counts": "~~"}, {"size": [2, 2], "counts": [7]}, {"counts": []}])
+def test_damaged_masks_are_told_and_the_box_counts(tmp_path: Path, segmentation: object) -> None:
+    parse(tmp_path, BOX | {"segmentation": segmentation})
+    data = parse_coco(tmp_path / "x.coco.json", outlines=True)
+    assert boxes(data) == [[1, 2, 11, 10]] and data.images[0].objects.outlines_of() == ()
+    (problem,) = data.problems
+    assert problem.message.startswith("1 mask cannot be read, the box counts alone: with id 5 of 1.jpg")

@@ -11,9 +11,10 @@ from PIL import Image
 
 from dips.data.depth import Depth
 from dips.data.images import read_image
+from dips.data.outlines import coverage
 from dips.data.tiling import in_tiles, read_sample, tile_side
 from dips.errors import ConfigError, ImageError
-from dips.types import DataSet, Sample
+from dips.types import DataSet, Outline, Sample
 
 MakePhoto = Callable[..., Path]
 
@@ -51,6 +52,21 @@ def test_a_tile_has_the_boxes_that_it_shows(tmp_path: Path, make_photo: MakePhot
     assert right.boxes.tolist() == [[0, 10, 10, 30], [0, 0, 40, 40]]
     (empty, _) = in_tiles(data_of(Sample(path, "a.png", 0, np.zeros((0, 4), np.float32))), 40, 0).samples
     assert empty.boxes is not None and not empty.boxed
+
+
+def test_a_tile_has_the_outlines_of_its_boxes(tmp_path: Path, make_photo: MakePhoto) -> None:
+    path = make_photo(tmp_path / "a.png", (80, 40))
+    boxes = np.array([[60, 20, 100, 60], [64, 0, 84, 20], [0, 0, 20, 20]], np.float32)
+    left_half = Outline((160, 80), (np.array([[60, 20], [80, 20], [80, 60], [60, 60]], np.float32),))
+    sample = Sample(path, "a.png", 1, boxes, (160, 80), reviewed=True, outlines=(left_half, None, None))
+    left, right = in_tiles(data_of(sample), 40, 0).samples
+    assert left.boxes is not None and len(left.boxes) == len(left.outlines) == 3 and left.outlines[1:] == (None, None)
+    assert right.boxes is not None and len(right.boxes) == len(right.outlines) == 1
+    shown, beyond = left.outlines[0], right.outlines[0]
+    assert shown is not None and beyond is not None and not coverage(beyond, (40, 40)).any()
+    expected = np.zeros((40, 40))
+    expected[10:30, 30:] = 1
+    np.testing.assert_allclose(coverage(shown, (40, 40)), expected, atol=0.1)
 
 
 def test_photos_that_need_no_tiles_or_cannot_be_read_stay_whole(tmp_path: Path, make_photo: MakePhoto) -> None:

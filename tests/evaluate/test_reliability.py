@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from dips.evaluate.detection import DetectionCounter
-from dips.evaluate.reliability import Reliability
+from dips.evaluate.reliability import Reliability, wilson
 from dips.scoremaps.calibration import Calibration
 
 
@@ -64,3 +65,11 @@ def test_the_counter_of_boxes_counts_chances_of_its_first_threshold() -> None:
     np.testing.assert_allclose(reliability.curve()["score"], calibration.chance([0.7, 0.9]))
     counter.add(score_map * 0.3, [[2, 2, 9, 8]])  # below the gate
     assert counter.boxes.tolist() == [2, 1]
+
+
+@pytest.mark.parametrize(("right", "count"), [(0, 1), (1, 1), (0, 4), (7, 7), (3, 10), (139, 145), (5000, 10000)])
+def test_intervals_are_those_of_scipy(right: int, count: int) -> None:
+    low, high = wilson([right / count], [count])
+    expected = binomtest(right, count).proportion_ci(0.95, method="wilson")
+    assert low[0] == pytest.approx(expected.low, abs=1e-4) and high[0] == pytest.approx(expected.high, abs=1e-4)
+    assert 0 <= low[0] <= right / count <= high[0] <= 1

@@ -12,7 +12,8 @@ import torch
 from lightning_fabric import Fabric
 
 from dips.config import Config
-from dips.fitting.prepare import TrainingInputs, prepare
+from dips.fitting.inputs import TrainingInputs
+from dips.fitting.prepare import prepare
 from dips.fitting.select import TrainingResult, fit_and_select
 from dips.harvest.store import Store
 from dips.models.backbones import Transformer, load_transformer

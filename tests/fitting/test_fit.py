@@ -250,6 +250,11 @@ def test_photos_are_learned_from_in_tiles(
     assert photo.size == (80, 64) and photo.min_score == 0.6, "in tiles"
 
 
+def test_tiles_are_not_predicted_in_where_a_person_says_so(tiny_training: Any) -> None:
+    model = tiny_training.fit("tiles-whole", "train.tile=32", "train.epochs=0", "predict.tile=0")
+    assert model.meta.photo_side == 32 and model.config.predict.tile == model.predictor.tile == 0
+
+
 def test_a_training_on_tiles_that_was_stopped_goes_on(tiny_training: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = ("train.tile=48", "train.epochs=0")
     with monkeypatch.context() as patch:

@@ -17,11 +17,11 @@ from torch import Tensor
 from dips.config import Config
 from dips.data.images import read_image, resize_image
 from dips.errors import DataError
-from dips.fitting.prepare import TrainingInputs
+from dips.fitting.inputs import TrainingInputs
 from dips.harvest.features import linear_maps
 from dips.harvest.store import Store
 from dips.models.inputs import to_tensor
-from dips.types import DataSet, Sample
+from dips.types import DataSet, Outline, Sample
 
 pytestmark = pytest.mark.usefixtures("unfolded")  # passes are counted
 
@@ -173,22 +173,6 @@ def test_accuracy_is_that_of_the_classifier_on_the_photos(
     assert found.worst == ("thing" if by_class[1] < by_class[0] else "none")
 
 
-def test_a_class_that_is_never_found_is_named(
-    parts: Parts, prepare_parts: PrepareParts, plain_config: Config, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """Of photos without what tells the classes apart all get the class of most; the plain accuracy hides it."""
-    train, val = (
-        dataclasses.replace(part, samples=(*part.samples[0::2], dataclasses.replace(part.samples[2], label=1)))
-        for part in parts
-    )
-    inputs = prepare_parts((train, val), config=plain_config.replace(**{"classifier.balance": 0.0}))
-    assert inputs.accuracy["classifier"] == pytest.approx(200 / 3)
-    assert (inputs.class_accuracy.worst, inputs.class_accuracy.mean) == ("thing", 50.0)
-    said = capfd.readouterr().err
-    few = "of 3 photos: a rough guess"
-    assert f"accuracy: CNN classifier 66.7% {few} (mean over classes 50.0%, worst 'thing': 0.0% of 1 photo)\n" in said
-
-
 @pytest.mark.parametrize("epochs", [0, 1])
 @pytest.mark.parametrize("mode", ["head", "full"])
 def test_unreadable_photos(
@@ -206,30 +190,28 @@ def test_unreadable_photos(
         prepare_parts((parts[0], only), config=config)
 
 
-def test_frozen_networks_of_the_inputs(
-    parts: Parts, prepare_parts: PrepareParts, plain_config: Config, passes: Counter[str]
-) -> None:
-    inputs = prepare_parts(parts, config=plain_config)
-    passes.clear()
-    frozen = inputs.frozen()
-    assert frozen.classifier is inputs.classifier and frozen.side == 64 and frozen.key_sides == (64,)
-    assert passes == {"loads": 1}
+def test_a_unet_is_shown_what_a_person_outlined(parts: Parts, prepare_parts: PrepareParts, tiny_config: Config) -> None:
+    """Also a training that was stopped goes on only with the same boxes and outlines."""
 
+    def inputs_of(boxes: list[list[float]], *outlines: Outline) -> TrainingInputs:
+        shown = dataclasses.replace(
+            parts[0].samples[1], boxes=np.array(boxes, np.float32), frame=(64, 48), reviewed=True, outlines=outlines
+        )
+        train = dataclasses.replace(parts[0], samples=(parts[0].samples[0], shown, *parts[0].samples[2:]))
+        return prepare_parts((train, parts[1]), config=tiny_config)
 
-@pytest.mark.parametrize("change", ["label", "photo", "weights", "maps"])
-def test_what_a_resumed_training_must_share(
-    parts: Parts, prepare_parts: PrepareParts, tiny_config: Config, change: str
-) -> None:
-    inputs = prepare_parts(parts)
-    config, train = tiny_config, parts[0]
-    if change == "label":
-        train = dataclasses.replace(train, samples=(dataclasses.replace(train.samples[0], label=1), *train.samples[1:]))
-    elif change == "photo":
-        train = dataclasses.replace(train, samples=train.samples[2:])
-    elif change == "maps":
-        config = config.replace(**{"harvest.flip": True})
-    other = prepare_parts((train, parts[1]), config=config)
-    if change == "weights":
-        weights = {**inputs.weights, "encoder": dataclasses.replace(inputs.weights["encoder"], sha256="1" * 64)}
-        other = dataclasses.replace(inputs, weights=weights)
-    assert other.origin != inputs.origin == prepare_parts(parts).origin
+    triangle = Outline((64, 48), (np.array([[16, 12], [48, 12], [16, 36]], np.float32),))
+    other = Outline((64, 48), (np.array([[16, 12], [48, 12], [48, 36]], np.float32),))
+    boxed, outlined, otherwise, moved = (
+        inputs_of([[16, 12, 48, 36]]),
+        inputs_of([[16, 12, 48, 36]], triangle),
+        inputs_of([[16, 12, 48, 36]], other),
+        inputs_of([[16, 12, 40, 36]]),
+    )
+    regions = []
+    for inputs in (boxed, outlined):
+        assert inputs.proposals is not None and inputs.linear is not None
+        regions.append(inputs.proposals.train[1].regions[0])
+    assert regions[0].mean() == 0.25 and abs(regions[1].mean() - 0.125) < 0.02 and not (regions[1] & ~regions[0]).any()
+    assert len({inputs.origin for inputs in (boxed, outlined, otherwise, moved, prepare_parts(parts))}) == 5
+    assert outlined.origin == inputs_of([[16, 12, 48, 36]], triangle).origin

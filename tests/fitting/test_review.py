@@ -14,17 +14,19 @@ import pytest
 import dips
 from dips.cli.app import main
 from dips.config import Config
+from dips.data.outlines import coverage
 from dips.errors import DataError
 from dips.fitting.review import add_review
 from dips.fitting.splits import read_splits
 from dips.predict.results import REVIEWED
+from dips.scoremaps.rle import encode
 from dips.types import DataSet, Sample
 
 MakePhoto = Callable[..., Path]
 Found = Mapping[str, Sequence[tuple[str, Sequence[float]]]]
 Parts = tuple[DataSet, DataSet, tuple[Sample, ...]]
 SIZE = (32, 24)
-BOX = [4.0, 6.0, 10.0, 12.0]  # x, y, width, height
+BOX = [4, 6, 10, 12]  # x, y, width, height
 
 
 def folders(top: Path, make_photo: MakePhoto, layout: Mapping[str, int]) -> Path:
@@ -116,6 +118,53 @@ def test_photos_of_another_split_are_refused(tmp_path: Path, make_photo: MakePho
         name = str(shutil.copy(data / name, tmp_path / "taken home.png"))
     with pytest.raises(DataError, match=r"1 reviewed photo is of the split 'test'.*worth nothing.*move these"):
         parts(data, review(tmp_path / "boxes.json", {name: [("tower", BOX)]}))
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_masks_come_with_their_boxes(tmp_path: Path, make_photo: MakePhoto, scale: int) -> None:
+    """Of polygons and run lengths, also annotated on a larger copy; where there is none, the box counts."""
+    data = folders(tmp_path / "data", make_photo, {"none": 8, "tower": 8})
+    box = [scale * value for value in BOX]
+    found = {"tower/1.png": [("tower", box)] * 3, "tower/2.png": [("tower", box)], "none/0.png": []}
+    path = review(tmp_path / "boxes.json", found, width=scale * SIZE[0], height=scale * SIZE[1])
+    tree = json.loads(path.read_text())
+    x, y, width, height = box
+    tree["annotations"][0]["segmentation"] = [[x, y, x + width, y, x, y + height]]
+    runs = encode(np.ones((height // 2, width), bool), corner=(x, y), size=(scale * SIZE[0], scale * SIZE[1]))
+    tree["annotations"][2]["segmentation"] = {"size": [scale * SIZE[1], scale * SIZE[0]], "counts": runs}
+    path.write_text(json.dumps(tree))
+    marked = {id: sample for id, sample in by_id(parts(data, path)[0]).items() if sample.reviewed}
+    assert marked["tower/2.png"].outlines == marked["none/0.png"].outlines == ()
+    triangle, none, half = marked["tower/1.png"].outlines
+    assert triangle is not None and none is None and half is not None
+    shown = coverage(half, SIZE[::-1])
+    assert shown[6:12, 4:14].all() and shown.sum() == 60
+    assert abs(float(coverage(triangle, SIZE[::-1]).sum()) - 60) < 3
+
+
+@pytest.mark.parametrize("column", ["class", "label"])
+def test_other_splits_are_read_with_the_column_of_classes_that_was_given(
+    tmp_path: Path, make_photo: MakePhoto, column: str
+) -> None:
+    """Two columns of a table could be the classes."""
+    lines = ["file,class,label,split"]
+    for split, count in (("train", 8), ("test", 2)):
+        for number in range(count):
+            name = f"{split}{number}.png"
+            make_photo(tmp_path / "data" / name, SIZE, seed=len(lines))
+            lines.append(f"{name},{('none', 'tower')[number % 2]},{('none', 'crane')[number // 2 % 2]},{split}")
+    (table := tmp_path / "data" / "labels.csv").write_text("\n".join(lines))
+    new = make_photo(tmp_path / "new.png", SIZE, seed=99)
+    found = {name: [(("tower" if column == "class" else "crane"), BOX)] for name in ("train1.png", str(new))}
+    config = Config().replace(**{"data.label_column": column})
+    path, splits = review(tmp_path / "boxes.json", found), read_splits(table, config)
+    with pytest.raises(DataError, match="label_column"):
+        add_review(path, table, *splits)
+    train, val, _ = add_review(path, table, *splits, label_column=column)
+    assert [sample.id for sample in train.samples if sample.reviewed] == [new.resolve().as_posix(), "train1.png"]
+    assert len(train) + len(val) == 9
+    with pytest.raises(DataError, match="1 reviewed photo is of the split 'test'"):
+        add_review(review(path, {"test1.png": found["train1.png"]}), table, *splits, label_column=column)
 
 
 def test_copies_of_training_photos_are_these(tmp_path: Path, make_photo: MakePhoto) -> None:

@@ -23,7 +23,7 @@ from dips.evaluate.detection import DetectionCounter
 from dips.evaluate.protocol import FRAMED
 from dips.fitting import select
 from dips.fitting.calibrate import JudgedPhoto
-from dips.fitting.prepare import TrainingInputs
+from dips.fitting.inputs import TrainingInputs
 from dips.fitting.select import TrainingResult, fit_and_select, steady_taus
 from dips.harvest.store import Store
 from dips.models.networks import TEMPER, Networks

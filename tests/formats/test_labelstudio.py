@@ -91,7 +91,7 @@ def test_label_studios_own_reader(size: tuple[int, int]) -> None:
 
 def test_what_is_known_about_the_camera(drone_items: list[Item], tmp_path: Path) -> None:
     tasks = json.loads((write("labelstudio", drone_items, tmp_path) / "labelstudio.json").read_text())
-    assert CAMERA.known().items() <= tasks[0]["data"].items() and set(tasks[2]["data"]) == {"image", "priority"}
+    assert CAMERA.known().items() <= tasks[0]["data"].items() and set(tasks[2]["data"]) == {"image", "state", "priority"}
 
 
 def test_reviewed_photos(items: list[Item], reviewed_items: list[Item], tmp_path: Path) -> None:
@@ -118,4 +118,4 @@ def test_tasks_can_be_sorted_by_priority(items: list[Item], tmp_path: Path) -> N
     (task,) = json.loads(
         (write("labelstudio", [(replace(items[0][0], priority=UNSET), "x")], tmp_path) / "labelstudio.json").read_text()
     )
-    assert set(task["data"]) == {"image"}
+    assert set(task["data"]) == {"image", "state"}

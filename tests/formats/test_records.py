@@ -13,9 +13,9 @@ from msgspec.structs import replace
 
 from dips.data.camera import Camera
 from dips.errors import RunError
-from dips.formats.records import BoxRecord, read_prediction, skipped_records
+from dips.formats.records import BoxRecord, PredictionRecord, read_prediction, skipped_records
 from dips.predict.prediction import Prediction
-from dips.system.records import to_json, write_json
+from dips.system.records import parse_record, to_json, write_json
 from dips.types import Problem
 
 from .conftest import Item
@@ -143,3 +143,16 @@ def test_records_of_earlier_versions_have_no_priority(make_prediction: MakePredi
     assert read_prediction(write(tmp_path, make_prediction())).priority == 0
     record = read_prediction(write(tmp_path, make_prediction(), priority="gone"))
     assert record.boxes == make_prediction().record().boxes and "priority" not in json.loads(to_json(record))
+
+
+def test_the_state_follows_from_the_rest(items: list[Item], reviewed_items: list[Item]) -> None:
+    """Also where a file says otherwise, and after a change."""
+    assert [record.state for record, _ in items] == ["found", "found", "not looked at"]
+    assert [record.state for record, _ in reviewed_items] == ["found", "nothing found", "found"]
+    several, empty = items[0][0], items[2][0]
+    assert replace(several, boxes=()).state == "nothing found"
+    assert replace(empty, state="found").state == "not looked at" and replace(empty, reviewed=True).state == "nothing found"
+    assert replace(several, boxes=(), background=several.label).state == "not looked at"
+    text = to_json(several).replace('"state": "found"', '"state": "failed"')
+    assert '"state": "failed"' in text
+    assert parse_record(text, PredictionRecord, source="a.json", remedy="").state == "found"

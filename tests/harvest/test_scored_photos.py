@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from dips.errors import StoreError
 from dips.harvest.harvest import Harvest
 from dips.harvest.scored_photos import ScoredPhoto, ScoredPhotos, score_photos
 from dips.train.batches import Feed, TrainingPhoto
-from dips.types import DataSet, FloatArray
+from dips.types import DataSet, FloatArray, Outline
 
 Rig = Any
 DataOf = Callable[..., DataSet]
@@ -51,6 +51,7 @@ def items_of(
     labels: list[int] | None = None,
     background: int | None = None,
     boxes: dict[str, FloatArray] | None = None,
+    outlines: dict[str, Sequence[Outline | None]] | None = None,
     **settings: Any,
 ) -> ScoredPhotos:
     labels = LABELS if labels is None else labels
@@ -65,6 +66,7 @@ def items_of(
         store=rig.store,
         background=background,
         boxes=boxes or {},
+        outlines=outlines,
         device=torch.device("cpu"),
     )
 
@@ -223,3 +225,45 @@ def test_a_part_of_the_photos(rig: Rig, found: Harvest) -> None:
         device=torch.device("cpu"),
     )
     assert [np.array_equal(items[i].image, found.square(found.digests[p])) for i, p in enumerate((4, 1))] == [True, True]
+
+
+HALVES = np.array([[0, 0, 0.5, 1], [0.5, 0.5, 1, 1]], np.float32)  # of the frame; the second is a quarter
+
+
+def shape_of(*corners: tuple[float, float]) -> Outline:
+    """An outline in fractions of the frame."""
+    return Outline((1, 1), (np.array(corners, np.float32),))
+
+
+def test_reviewed_boxes_take_the_place_of_the_proposals(rig: Rig, found: Harvest) -> None:
+    before = items_of(rig, found, Colours())
+    items = items_of(rig, found, Colours(), boxes={found.digests[1]: HALVES})
+    item = items[1]
+    assert len(item.boxes) == len(item.scores) == 1 and item.boxes[0].tolist() == [0, 0, 1, 1] and item.scores[0] == 1
+    expected = np.zeros((28, 28), bool)
+    expected[:, :14] = expected[14:, 14:] = True
+    assert np.array_equal(item.regions[0], expected)
+    assert not item.maps[0][:2, 2:].any() and item.maps.max() == 1 and item.maps.dtype == np.float16
+    assert np.array_equal(items[0].regions, before[0].regions), "nobody reviewed it"
+
+
+@pytest.mark.parametrize(
+    ("outlines", "area"),
+    [
+        ((shape_of((0, 0), (0.5, 0), (0.5, 0.5), (0, 0.5)), None), 0.25 + 0.25),  # the upper half of the first box
+        ((shape_of((0, 0), (0.5, 0), (0, 1)), shape_of((0.5, 0.5), (1, 0.5), (0.5, 1))), 0.25 + 0.125),  # triangles
+        ((None, shape_of((0.75, 0.5), (1, 0.5), (1, 1), (0.75, 1))), 0.5 + 0.125),
+        ((shape_of((0.2, 0), (0.2, 1), (0.205, 1), (0.205, 0)), None), 1 / 28 + 0.25),  # thinner than a cell
+        ((shape_of((5, 5), (6, 5), (6, 6)), None), 0.5 + 0.25),  # beside the photo: the box counts
+    ],
+)
+def test_the_pixels_of_an_outline_are_the_region(
+    rig: Rig, found: Harvest, outlines: tuple[Outline | None, ...], area: float
+) -> None:
+    digest = found.digests[1]
+    item = items_of(rig, found, Colours(), boxes={digest: HALVES}, outlines={digest: outlines})[1]
+    boxed = items_of(rig, found, Colours(), boxes={digest: HALVES})[1]
+    assert abs(float(item.regions[0].mean()) - area) < 0.03 and not (item.regions & ~boxed.regions).any()
+    assert item.maps.max() == 1 and np.array_equal(item.boxes, boxed.boxes)
+    coarse = item.regions[0].reshape(4, 7, 4, 7).any((1, 3))
+    assert not item.maps[0][~coarse].any(), "foreground is drawn inside of the outlines alone"

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import cv2
 import numpy as np
@@ -244,9 +245,8 @@ def test_what_failed_is_told_apart_from_what_shows_nothing(tmp_path: Path, make_
     for name in "abc":
         make_photo(tmp_path / f"p/{name}.png")
     (tmp_path / "p/lost.jpg").write_bytes(content)
-    folder = PredictionFolder.plan(
-        [tmp_path / "p"], tmp_path / "out", formats=("json", "coco", "csv"), made_with={"model": "m"}
-    )
+    kinds = parse_formats("coco,csv,yolo,yolo-seg,voc,labelstudio,geojson,camera-points")
+    folder = PredictionFolder.plan([tmp_path / "p"], tmp_path / "out", formats=kinds, made_with={"model": "m"})
     for path in folder.begin():
         if path.name == "lost.jpg":
             folder.skip(path, f"{path} is not a photo")
@@ -259,15 +259,60 @@ def test_what_failed_is_told_apart_from_what_shows_nothing(tmp_path: Path, make_
         ).with_objects(threshold=0.5, min_area=0.0, min_score=0.0, max_boxes=5)
         folder.write(found)
     folder.finish()
+    told_apart(tmp_path / "out", "p")
+    for source, name in (("out", "again"), ("again", "once more")):  # also in what is made of it, and of that
+        later = PredictionFolder.from_finished(tmp_path / source, tmp_path / name, formats=kinds, made_with={})
+        for prediction in predict_again(tmp_path / source, [later.stems[path] for path in later.begin()]):
+            later.write(prediction)
+        later.finish()
+        assert later.skipped == []
+        told_apart(tmp_path / name, "p")
+
+
+def told_apart(out: Path, top: str) -> None:
     states = {"a.png": "found", "b.png": "nothing found", "c.png": "not looked at"}
-    coco = json.loads((tmp_path / "out/coco.json").read_text())
+    every = json.loads((out / "predictions.json").read_text())
+    assert {record["name"]: record["state"] for record in every["predictions"]} == states
+    assert {name: json.loads((out / "json" / name).with_suffix(".json").read_text())["state"] for name in states} == states
+    coco = json.loads((out / "coco.json").read_text())
     assert {image["file_name"]: image["state"] for image in coco["images"]} == states
-    every = json.loads((tmp_path / "out/predictions.json").read_text())
-    assert list(coco["info"]["failed"]) == list(every["failed"]) == ["lost.jpg"] and len(every["predictions"]) == 3
-    with (tmp_path / "out/boxes.csv").open(newline="") as file:
+    assert list(coco["info"]["failed"]) == list(every["failed"]) == ["lost.jpg"]
+    with (out / "boxes.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["photo"]: row["state"] for row in rows} == {**states, "lost.jpg": "failed"}
     assert {name for name, value in rows[-1].items() if value} == {"photo", "state"}
+    points = [item["properties"] for item in json.loads((out / "camera-points.geojson").read_text())["features"]]
+    assert {point["photo"]: point["state"] for point in points} == {**states, "lost.jpg": "failed"}
+    tasks = json.loads((out / "labelstudio.json").read_text())
+    here = f"/data/local-files/?d={top}/"
+    assert {task["data"]["image"].removeprefix(here): task["data"]["state"] for task in tasks} == {
+        **states,
+        "lost.jpg": "failed",
+    }
+    assert set(tasks[-1]) == {"data"} and "not a photo" in tasks[-1]["data"]["reason"]
+    voc = {file.name: ElementTree.parse(file).findtext("state") for file in (out / "voc").iterdir()}
+    assert voc == {f"{name[0]}.xml": state for name, state in states.items()}
+    shapes = {file.name: json.loads(file.read_text())["state"] for file in (out / "geojson").iterdir()}
+    assert shapes == {f"{name[0]}.geojson": state for name, state in states.items()}
+    for kind in ("yolo", "yolo-seg"):
+        labels = {file.name: bool(file.read_text()) for file in (out / kind / "labels").iterdir()}
+        assert labels == {"a.txt": True, "b.txt": False, "c.txt": False}, "a photo without file failed"
+    assert [record["name"] for record in json.loads((out / "skipped.json").read_text())["skipped"]] == ["lost.jpg"]
+
+
+def test_what_failed_is_not_among_what_was_reviewed(tmp_path: Path, make_photo: MakePhoto) -> None:
+    make_photo(tmp_path / "p/good.jpg")
+    (tmp_path / "p/text.jpg").write_text("hello")
+    fill(plan([tmp_path / "p"], tmp_path / "out"))
+    later = PredictionFolder.from_finished(tmp_path / "out", tmp_path / "new", formats=ALL, made_with={}, only=["good.jpg"])
+    assert later.failed == ()
+    old = json.loads((tmp_path / "out/skipped.json").read_text())
+    del old["skipped"][0]["name"]  # as of an earlier version, or a photo of which only the overlay is missing
+    (tmp_path / "out/skipped.json").write_text(json.dumps(old))
+    assert PredictionFolder.from_finished(tmp_path / "out", tmp_path / "new", formats=ALL, made_with={}).failed == ()
+    (tmp_path / "out/skipped.json").write_text("{")
+    with pytest.raises(RunError, match=r"skipped\.json is damaged.*remove it"):
+        PredictionFolder.from_finished(tmp_path / "out", tmp_path / "new", formats=ALL, made_with={})
 
 
 def test_extreme_sizes(tmp_path: Path, make_photo: MakePhoto) -> None:

@@ -47,6 +47,7 @@ def test_the_record_has_what_users_read(make_prediction: MakePrediction) -> None
         "min_score": 0.0,
         "max_boxes": 100,
         "model": "",
+        "state": "found",
     }
     assert make_prediction().record(path="other.jpg").path == "other.jpg"
 

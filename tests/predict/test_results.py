@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from dips.errors import ImageError, RunError
-from dips.formats.records import BoxRecord
+from dips.formats.records import BoxRecord, PredictionRecord, read_prediction
 from dips.predict.folder import PredictionFolder
+from dips.predict.naming import stems_of
 from dips.predict.prediction import Prediction
-from dips.predict.results import MARK, Found, is_finished, locate, moved, predict_again, read_records
+from dips.predict.results import MARK, Found, find_records, is_finished, locate, moved, predict_again, read_records
 from dips.scoremaps.calibration import Calibration
 from dips.system.records import write_json
 
@@ -40,6 +41,56 @@ def folder(tmp_path: Path, make_photo: MakePhoto) -> Path:
         filled.write(prediction.with_objects(threshold=0.5, min_area=0.01, min_score=0, max_boxes=5))
     filled.finish()
     return tmp_path / "out"
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The records that are read from here on."""
+    files: list[Path] = []
+
+    def noted(file: Path) -> PredictionRecord:
+        files.append(file)
+        return read_prediction(file)
+
+    monkeypatch.setattr("dips.predict.results.read_prediction", noted)
+    return files
+
+
+def test_some_records_are_found_without_reading_the_others(folder: Path, read: list[Path]) -> None:
+    assert [record.name for record in find_records(folder, ["b.png"])] == ["b.png"]
+    assert [file.name for file in read] == ["b.json"]
+    read.clear()
+    assert [record.name for record in find_records(folder, NAMES)] == sorted(NAMES) and len(read) == 2
+    assert list(find_records(folder, [])) == []
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted", "count"),
+    [
+        (("a.jpg", "a.png", "c.png"), ("a.png",), 1),  # they share a stem
+        (("A.jpg", "a.png"), ("A.jpg", "a.png"), 2),
+        ((f"{'long' * 50}.png", "c.png"), (f"{'long' * 50}.png",), 2),  # its file has a shorter name
+        (("b.jpg", "c.png"), ("c.png", "gone.png", "../json/b.jpg", "/b.jpg"), 3),
+    ],
+)
+def test_records_are_found_whatever_their_files_are_called(
+    tmp_path: Path,
+    make_prediction: Callable[..., Prediction],
+    read: list[Path],
+    names: Sequence[str],
+    wanted: Sequence[str],
+    count: int,
+) -> None:
+    for name, stem in stems_of({Path(name): name for name in names}).items():
+        write_json(tmp_path / "json" / f"{stem}.json", make_prediction().record(name=name.name))
+    records = [record.name for record in find_records(tmp_path, wanted)]
+    assert sorted(records) == sorted(set(wanted) & set(names)) and len(read) == count
+
+
+def test_no_records_are_found_in_what_is_unfinished(folder: Path) -> None:
+    (folder / MARK).write_text("{}")
+    with pytest.raises(RunError, match="is unfinished"):
+        list(find_records(folder, ["b.png"]))
 
 
 def found(*photos: tuple[str, int], background: str | None = "none") -> Found:

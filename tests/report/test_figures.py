@@ -10,9 +10,17 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from dips.report.figures import ERRORS, activation_plots, error_plots, threshold_plots, training_plots, write_plots
+from dips.report.figures import (
+    ERRORS,
+    activation_plots,
+    error_plots,
+    reliability_plots,
+    threshold_plots,
+    training_plots,
+    write_plots,
+)
 from dips.report.plots import Plot, plot_style
-from dips.report.records import Method, own_method
+from dips.report.records import Method, RunThreshold, own_method
 
 Methods = list[dict[str, Any]]
 STEMS = ("box_acc_over_tau", "activations", "errors")
@@ -177,3 +185,42 @@ def test_a_criterion_that_equals_a_result_is_no_second_curve() -> None:
     rows = [{"epoch": 1, "loss": 1.0, "val_select": 40.0, "val_box_acc_50": 50.0}]
     words = " ".join(plot.description for plot in training_plots(rows))
     assert words.count("1 epoch;") == 2 and "selection metric 40" in words and "MaxBoxAcc at IoU 0.5 50" in words
+
+
+def reliability_of(boxes: list[float], score: list[float], right: list[float]) -> list[Plot]:
+    curve = {"boxes": boxes, "score": score, "right": right}
+    numbers = {"tau": 0.5, "precision": 90.0, "recall": 80.0, "f1": 85.0, "reliability": {"curve": curve}}
+    return reliability_plots(msgspec.convert(numbers, RunThreshold))
+
+
+@pytest.mark.parametrize(
+    ("boxes", "right"), [([4, 145], [0.0, 0.96]), ([1, 1], [1.0, 1.0]), ([300, 2], [0.5, 0.5]), ([12345], [0.7])]
+)
+def test_points_of_few_boxes_look_so(boxes: list[float], right: list[float]) -> None:
+    """They are small, have long intervals, and their number stands below; no line leads from one to the next."""
+    scores = [0.15, 0.95][: len(boxes)]
+    (plot,) = reliability_of(boxes, scores, right)
+    axes = drawn(plot)
+    bars, points = axes.collections
+    lengths = {count: abs(np.diff(bar[:, 1])[0]) for count, bar in zip(boxes, bars.get_segments(), strict=True)}
+    sizes = dict(zip(boxes, points.get_sizes(), strict=True))
+    assert [lengths[count] for count in sorted(lengths)] == sorted(lengths.values(), reverse=True)
+    assert [sizes[count] for count in sorted(sizes)] == sorted(sizes.values()) and max(sizes.values()) == 70
+    assert points.get_offsets()[:, 1].tolist() == [100 * share for share in right]
+    assert [text.get_text() for text in axes.texts] == [f"{count:,}" for count in boxes]
+    assert len(axes.lines) == 1 and legend(plot)[1] == "boxes of dips predict, 95 % interval"
+    assert f"{boxes[0]} box" in plot.description
+
+
+def test_the_interval_is_told_to_those_who_cannot_see_it() -> None:
+    (plot,) = reliability_of([4, 145], [0.15, 0.95], [0.0, 0.96])
+    assert "score 0.15, 0 percent right (0 to 49), 4 boxes; score 0.95, 96 percent right (91 to 98)" in plot.description
+    assert reliability_plots(None) == reliability_of([], [], []) == []
+
+
+@pytest.mark.parametrize(
+    ("boxes", "score", "right"), [([0], [0.5], [0.5]), ([3], [0.5], [1.5]), ([3], [-0.1], [0.5]), ([3], [0.5], [float("nan")])]
+)
+def test_damaged_numbers_are_not_drawn(boxes: list[float], score: list[float], right: list[float]) -> None:
+    with pytest.raises(msgspec.ValidationError, match="a point of the reliability curve"):
+        reliability_of(boxes, score, right)

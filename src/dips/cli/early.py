@@ -65,12 +65,11 @@ def require_training(
         ModuleNotFoundError: torch is not installed.
         DipsError: something does not exist, or a setting is wrong.
     """
-    from dips.config import load_config
+    from dips.config import training_config
     from dips.runs.identity import require_new_run
 
     _require_torch()
-    config = load_config(recipe, settings or ())
-    config.check()
+    config = training_config(recipe, settings or ())
     if out is not None and first_process():
         require_new_run(out, config, resume=resume, besides=problems)
     _require_others(weights, device, data, split)

@@ -63,8 +63,8 @@ def usage(error: CycloptsError, tokens: Sequence[str], commands: App) -> str:
 def _stages(command: str, commands: App) -> tuple[str, ...]:
     """Return the stages whose settings the command takes; none, where it takes no settings."""
     function = commands[command].default_command if command else None
-    kind = str(getattr(function, "__annotations__", {}).get("settings", ""))
-    return {"Settings": STAGES, "PredictSettings": ("predict",)}.get(kind, ())
+    kinds = set(map(str, getattr(function, "__annotations__", {}).values()))
+    return STAGES if "Settings" in kinds else ("predict",) if kinds & {"PredictOptions", "PredictSettings"} else ()
 
 
 def interrupted(tokens: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from cyclopts import Parameter
 from dips.errors import ConfigError
 
 __all__ = [
+    "AS_TRAINED",
     "Data",
     "Device",
     "MaxBoxes",
@@ -18,6 +20,7 @@ __all__ = [
     "Mode",
     "PhotosDir",
     "Plots",
+    "PredictOptions",
     "PredictSettings",
     "Problems",
     "ProtocolName",
@@ -28,7 +31,6 @@ __all__ = [
     "Threshold",
     "Tile",
     "Weights",
-    "predict_settings",
     "require_fractions",
     "require_max_boxes",
 ]
@@ -160,32 +162,42 @@ def require_max_boxes(number: int | None) -> None:
         raise ConfigError(f"--max-boxes must be between 1 and 65535, not {number}")
 
 
-def predict_settings(
-    settings: list[str] | None,
-    *,
-    tile: str | None,
-    mode: str | None,
-    threshold: float | None,
-    min_score: float | None,
-    min_area: float | None,
-    max_boxes: int | None,
-) -> list[str]:
-    """Return the options of a prediction as settings, with those of ``--set``.
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions:
+    """What 'dips predict' and 'dips stream' take alike: how a model predicts, and how it is opened."""
 
-    Raises:
-        ConfigError: one is out of range, or is given by ``--set``, too.
-    """
-    require_fractions(threshold=threshold, min_score=min_score, min_area=min_area)
-    require_max_boxes(max_boxes)
-    if tile is not None and tile != "auto" and not tile.isdecimal():
-        raise ConfigError(f"--tile takes a side in pixels, e.g. 512, or auto, not '{tile}'")
-    side = "-1" if tile == "auto" else tile
-    scores = {"threshold": threshold, "min_score": min_score, "min_area": min_area}
-    values = {"tile": side, "mode": mode, **scores, "max_boxes": max_boxes}
-    given = {f"predict.{name}": value for name, value in values.items() if value is not None}
-    for item in settings or ():
-        if (name := item.partition("=")[0].strip()) in given:
-            raise ConfigError(
-                f"--set {item}: {name} is given by --{name.partition('.')[2].replace('_', '-')}, too; leave one out"
-            )
-    return [*(f"{name}={value}" for name, value in given.items()), *(settings or ())]
+    mode: Mode = None
+    threshold: Threshold = None
+    min_score: MinScore = None
+    min_area: MinArea = None
+    max_boxes: MaxBoxes = None
+    tile: Tile = None
+    settings: PredictSettings = None
+    weights: Weights = None
+    device: Device = "auto"
+
+    def all_settings(self) -> list[str]:
+        """Return the options of a prediction as settings, with those of ``--set``.
+
+        Raises:
+            ConfigError: one is out of range, or is given by ``--set``, too.
+        """
+        scores = {"threshold": self.threshold, "min_score": self.min_score, "min_area": self.min_area}
+        require_fractions(**scores)
+        require_max_boxes(self.max_boxes)
+        if self.tile is not None and self.tile != "auto" and not self.tile.isdecimal():
+            raise ConfigError(f"--tile takes a side in pixels, e.g. 512, or auto, not '{self.tile}'")
+        side = "-1" if self.tile == "auto" else self.tile
+        values = {"tile": side, "mode": self.mode, **scores, "max_boxes": self.max_boxes}
+        given = {f"predict.{name}": value for name, value in values.items() if value is not None}
+        for item in self.settings or ():
+            if (name := item.partition("=")[0].strip()) in given:
+                raise ConfigError(
+                    f"--set {item}: {name} is given by --{name.partition('.')[2].replace('_', '-')}, too; leave one out"
+                )
+        return [*(f"{name}={value}" for name, value in given.items()), *(self.settings or ())]
+
+
+AS_TRAINED = PredictOptions()
+"""The default: nothing is given."""

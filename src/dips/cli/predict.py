@@ -10,20 +10,7 @@ from cyclopts import Parameter
 
 from dips.cli.early import require_model
 from dips.cli.messages import filled
-from dips.cli.options import (
-    Device,
-    MaxBoxes,
-    MinArea,
-    MinScore,
-    Mode,
-    PredictSettings,
-    Problems,
-    RunOrOnnx,
-    Threshold,
-    Tile,
-    Weights,
-    predict_settings,
-)
+from dips.cli.options import AS_TRAINED, PredictOptions, Problems, RunOrOnnx
 
 __all__ = ["predict"]
 
@@ -43,15 +30,7 @@ def predict(
             "yolo, yolo-seg, voc, labelstudio, geojson, csv, camera-points (where the photos were taken, on the globe).",
         ),
     ] = "json,overlays",
-    mode: Mode = None,
-    threshold: Threshold = None,
-    min_score: MinScore = None,
-    min_area: MinArea = None,
-    max_boxes: MaxBoxes = None,
-    tile: Tile = None,
-    settings: PredictSettings = None,
-    weights: Weights = None,
-    device: Device = "auto",
+    options: PredictOptions = AS_TRAINED,
     problems: Problems = None,
 ) -> int:
     """Find the objects in new photos.
@@ -64,16 +43,8 @@ def predict(
     from dips.predict.folder import PredictionFolder, parse_formats
     from dips.runs.identity import identity
 
-    all_settings = predict_settings(
-        settings,
-        tile=tile,
-        mode=mode,
-        threshold=threshold,
-        min_score=min_score,
-        min_area=min_area,
-        max_boxes=max_boxes,
-    )
-    config = require_model(run, settings=all_settings, weights=weights, device=device)
+    settings, weights, device = options.all_settings(), options.weights, options.device
+    config = require_model(run, settings=settings, weights=weights, device=device)
     made_with = {**identity(run), "settings": dataclasses.asdict(config)}
     folder = PredictionFolder.plan(photos, out, formats=parse_formats(formats), made_with=made_with)
     if problems is not None:
@@ -83,7 +54,7 @@ def predict(
     from dips.loading import load  # the networks are loaded once everything else is known to be right
     from dips.system.console import log, track
 
-    model = load(run, device=device, settings=all_settings, weights=weights or ())
+    model = load(run, device=device, settings=settings, weights=weights or ())
     predictor = model.predictor.for_photos(list(folder.names))  # also of those that were done before an interruption
     log(f"{predictor.summary()}; {model.made_with()}")
     todo = folder.begin()

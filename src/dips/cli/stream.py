@@ -13,19 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from dips.cli.early import require_model
-from dips.cli.options import (
-    Device,
-    MaxBoxes,
-    MinArea,
-    MinScore,
-    Mode,
-    PredictSettings,
-    RunOrOnnx,
-    Threshold,
-    Tile,
-    Weights,
-    predict_settings,
-)
+from dips.cli.options import AS_TRAINED, PredictOptions, RunOrOnnx
 from dips.errors import ConfigError, DataError
 from dips.system.console import counted, say
 
@@ -64,15 +52,7 @@ def stream(
     track_frames: Annotated[
         int | None, Parameter(help="With --track: frames that an object must be found in to be counted; default: 3.")
     ] = None,
-    mode: Mode = None,
-    threshold: Threshold = None,
-    min_score: MinScore = None,
-    min_area: MinArea = None,
-    max_boxes: MaxBoxes = None,
-    tile: Tile = None,
-    settings: PredictSettings = None,
-    weights: Weights = None,
-    device: Device = "auto",
+    options: PredictOptions = AS_TRAINED,
 ) -> int:
     """Find the objects in the frames of a video, or in photos as they arrive in a folder; Ctrl-C stops watching.
 
@@ -85,15 +65,7 @@ def stream(
 
     if fps < 0 or idle < 0:
         raise ConfigError(f"--fps and --idle must not be negative: {fps:g}, {idle:g}")
-    all_settings = predict_settings(
-        settings,
-        tile=tile,
-        mode=mode,
-        threshold=threshold,
-        min_score=min_score,
-        min_area=min_area,
-        max_boxes=max_boxes,
-    )
+    settings, weights, device = options.all_settings(), options.weights, options.device
     is_video = not source.is_dir()
     if track and not is_video:
         raise DataError(
@@ -107,14 +79,14 @@ def stream(
         )
     if not source.exists():
         raise DataError(f"{source} does not exist; give a video or a folder")
-    config = require_model(run, settings=all_settings, weights=weights, device=device)
+    config = require_model(run, settings=settings, weights=weights, device=device)
     model_id, rate = identity(run), fps if is_video else None
     mark: dict[str, Any] = {**model_id, "source": str(source), "fps": rate, "settings": dataclasses.asdict(config)}
     with closing(FrameJournal(out, mark)) as journal:
         from dips.loading import load  # the networks are loaded once everything else is known to be right
         from dips.system.console import log
 
-        model = load(run, device=device, settings=all_settings, weights=weights or ())
+        model = load(run, device=device, settings=settings, weights=weights or ())
         log(f"{model.predictor.summary()}; {model.made_with()}")
         skipped = _write_frames(journal, model.predictor, source, fps=rate, idle=idle, model=model_id["model"][:12])
         tracks = None if rule is None else rule(journal.times())

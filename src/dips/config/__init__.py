@@ -12,6 +12,7 @@ from dips.config.config import (
     require_prediction,
     several,
     to_toml,
+    training_config,
 )
 from dips.config.stages import ClassifierConfig, DataConfig, HarvestConfig, LocalizerConfig, PredictConfig, TrainConfig
 
@@ -31,4 +32,5 @@ __all__ = [
     "require_prediction",
     "several",
     "to_toml",
+    "training_config",
 ]

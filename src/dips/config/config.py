@@ -42,6 +42,7 @@ __all__ = [
     "require_prediction",
     "several",
     "to_toml",
+    "training_config",
 ]
 
 
@@ -215,12 +216,13 @@ def require_prediction(settings: Iterable[str]) -> None:
             )
 
 
-def load_config(recipe: str | Path | None = None, overrides: Iterable[str] = ()) -> Config:
+def load_config(recipe: str | Path | None = None, overrides: Iterable[str] = (), *, defaults: Config | None = None) -> Config:
     """Return the settings of a recipe, changed by ``stage.name=value`` strings.
 
     Args:
         recipe: a TOML file, or the name of one that comes with the package; None = ``default``.
         overrides: values as TOML writes them; a bare word is text. The last one of a name wins.
+        defaults: what neither of them says.
 
     Raises:
         ConfigError: unknown recipe or setting, wrong type, value out of range.
@@ -230,7 +232,27 @@ def load_config(recipe: str | Path | None = None, overrides: Iterable[str] = ())
         tree = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # a number of 5,000 digits, thousands of brackets
         raise ConfigError(f"{origin} is not valid TOML: {error}") from error
-    return Config()._changed(_flattened(tree, origin), origin).override(overrides)
+    return (defaults or Config())._changed(_flattened(tree, origin), origin).override(overrides)
+
+
+def training_config(recipe: str | Path | None = None, overrides: Iterable[str] = ()) -> Config:
+    """Return the settings of a training, of :func:`load_config`'s arguments, after checking that they work together.
+
+    What is learned from tiles sees tiles, unless recipe or ``overrides`` say what ``predict.tile`` is. Where the recipe says
+    that both are 0, such as the settings of a run on whole photos, its ``predict.tile`` was not meant for tiles.
+
+    Raises:
+        ConfigError: as :func:`load_config`, or they do not work together.
+    """
+    overrides = tuple(overrides)
+    config = load_config(recipe, overrides)
+    if config.train.tile:
+        recipe_alone = load_config(recipe, defaults=Config().replace(**{"train.tile": -1, "predict.tile": -1}))
+        if not (recipe_alone.train.tile or recipe_alone.predict.tile):
+            overrides = ("predict.tile=-1", *overrides)
+        config = load_config(recipe, overrides, defaults=Config().replace(**{"predict.tile": -1}))
+    config.check()
+    return config
 
 
 def to_toml(config: Config) -> str:

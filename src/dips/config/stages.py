@@ -315,7 +315,8 @@ class PredictConfig:
         Meta(
             ge=-1,
             description="side in pixels of the overlapping tiles in which larger photos are seen, in addition to the whole "
-            "photo; 0 = the whole photo only, -1 = tiles as large as the training photos were (--tile auto)",
+            "photo; 0 = the whole photo only, -1 = tiles as large as the training photos were (--tile auto), also where "
+            "train.tile is set and this is not",
         ),
     ] = 0
     tile_overlap: Annotated[

@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dips.data.listing import some
 from dips.data.objects import Box, Objects, has_area
 from dips.errors import DataError
 from dips.scoremaps.rle import bounds
 from dips.system.console import counted
-from dips.types import Problem
+from dips.types import Outline, Problem
 
 __all__ = ["CocoData", "CocoImage", "parse_coco"]
 
@@ -55,8 +57,8 @@ class CocoData:
     problems: list[Problem]
 
 
-def parse_coco(path: Path) -> CocoData:
-    """Read a COCO file.
+def parse_coco(path: Path, *, outlines: bool = False) -> CocoData:
+    """Read a COCO file; with ``outlines`` the objects' pixels, too, where ``segmentation`` says more than the box.
 
     Raises:
         DataError: the file cannot be read, is not COCO, has two images with the same id, or annotations of other images only.
@@ -85,7 +87,7 @@ def parse_coco(path: Path) -> CocoData:
     annotations = tree.get("annotations") or []
     categories = _read_categories(tree.get("categories"), annotations, data)
     data.categories = list(dict.fromkeys(categories.values()))
-    _read_annotations(annotations, images, categories, data)
+    _read_annotations(annotations, images, categories, data, outlines)
     if not data.annotated:
         message = "has no annotations: the photos that it lists have neither class nor boxes by it; give the file that has them"
         data.problems.append(Problem(path, message))
@@ -153,9 +155,12 @@ def _read_categories(items: list[Any] | None, annotations: list[Any], data: Coco
     return categories
 
 
-def _read_annotations(items: list[Any], images: Mapping[str, CocoImage], categories: Mapping[str, str], data: CocoData) -> None:
+def _read_annotations(
+    items: list[Any], images: Mapping[str, CocoImage], categories: Mapping[str, str], data: CocoData, outlines: bool
+) -> None:
     """Give the images their objects."""
     crowds = 0
+    damaged: list[str] = []
     crowded: dict[str, CocoImage] = {}
     unusable: list[tuple[str, CocoImage, str]] = []
     strays: list[str] = []
@@ -173,7 +178,12 @@ def _read_annotations(items: list[Any], images: Mapping[str, CocoImage], categor
             crowded[image.name] = image
             image.objects.lose(name, area)
         elif box is not None and name is not None:
-            image.objects.add(name, box)
+            outline = None
+            try:
+                outline = _read_outline(item.get("segmentation"), box, image.frame) if outlines else None
+            except DataError as error:
+                damaged.append(f"{id} of {image.name}: {error}")
+            image.objects.add(name, box, outline)
         else:
             image.objects.lose(name, area)
             unusable.append((id, image, _reason(item) if box is None else f"no category has the id {item.get('category_id')}"))
@@ -191,6 +201,9 @@ def _read_annotations(items: list[Any], images: Mapping[str, CocoImage], categor
             f"{counted(len(strays), 'annotation', 'has')} an image_id that the file's images do not have, left out: "
             f"{some(strays, 3)}; export again with all images, or delete {'it' if len(strays) == 1 else 'them'}"
         )
+        data.problems.append(Problem(data.path, message))
+    if damaged:
+        message = f"{counted(len(damaged), 'mask')} cannot be read, the box counts alone: {some(damaged, 3)}; export again"
         data.problems.append(Problem(data.path, message))
     if crowds:
         which = "1 annotation is a crowd" if crowds == 1 else f"{crowds} annotations are crowds"
@@ -222,30 +235,53 @@ def _read_box(item: Mapping[str, Any], frame: tuple[int, int] | None) -> Box | N
 
 
 def _box_of_polygons(polygons: object) -> Box | None:
-    """Return the box around all polygons, each a list ``x0, y0, x1, y1, ...`` or of pairs."""
+    """Return the box around all polygons."""
+    corners = [corner for polygon in _polygons(polygons) for corner in zip(polygon[0::2], polygon[1::2], strict=True)]
+    xs, ys = [x for x, _ in corners], [y for _, y in corners]
+    return (min(xs), min(ys), max(xs), max(ys)) if xs else None
+
+
+def _polygons(polygons: object) -> Iterator[list[float]]:
+    """Yield ``x0, y0, x1, y1, ...`` of polygons, each such a list, or one of pairs."""
     if not isinstance(polygons, list):
-        return None
-    xs, ys = list[float](), list[float]()
+        return
     for polygon in polygons if all(isinstance(part, list) for part in polygons) else [polygons]:
         flat = list(_flat(polygon))
         numbers = list(_numbers(flat))
         if len(numbers) == len(flat) and len(numbers) % 2 == 0:
-            xs += numbers[0::2]
-            ys += numbers[1::2]
-    return (min(xs), min(ys), max(xs), max(ys)) if xs else None
+            yield numbers
+
+
+def _read_outline(segmentation: object, box: Box, frame: tuple[int, int] | None) -> Outline | None:
+    """Return the pixels of an object; None where its segmentation is missing, or its box.
+
+    Raises:
+        DataError: run lengths are damaged.
+    """
+    if isinstance(segmentation, dict):
+        size, counts = _size_and_counts(segmentation, frame)
+        return Outline(size, runs=counts if isinstance(counts, str) else tuple(counts)) if bounds(counts, size) else None
+    parts = [polygon for polygon in _polygons(segmentation) if len(polygon) >= 6]
+    corners = {(round(x), round(y)) for polygon in parts for x, y in zip(polygon[0::2], polygon[1::2], strict=True)}
+    is_box = len(corners) == 4 and corners == {(round(x), round(y)) for x in box[0::2] for y in box[1::2]}
+    shapes = tuple(np.array(polygon, np.float32).reshape(-1, 2) for polygon in parts)
+    return Outline(frame or (0, 0), shapes) if shapes and not is_box else None
 
 
 def _box_of_runs(mask: Mapping[str, Any], frame: tuple[int, int] | None) -> Box | None:
     """Return the box of a mask ``{counts, size}``, whose size is ``[height, width]``."""
-    size = [int(side) for side in _numbers(mask.get("size"))]
-    width, height = (size[1], size[0]) if len(size) == 2 else frame or (0, 0)
-    counts = mask.get("counts")
-    if not isinstance(counts, str):
-        counts = [int(count) for count in _numbers(counts)]
+    size, counts = _size_and_counts(mask, frame)
     try:
-        return bounds(counts, (width, height))
+        return bounds(counts, size)
     except DataError:
         return None
+
+
+def _size_and_counts(mask: Mapping[str, Any], frame: tuple[int, int] | None) -> tuple[tuple[int, int], str | list[int]]:
+    size = [int(side) for side in _numbers(mask.get("size"))]
+    counts = mask.get("counts")
+    counts = counts if isinstance(counts, str) else [int(count) for count in _numbers(counts)]
+    return (size[1], size[0]) if len(size) == 2 else frame or (0, 0), counts
 
 
 def _flat(items: object) -> Iterator[object]:

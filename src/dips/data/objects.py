@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dips.data.listing import boxes_array, some
 from dips.system.console import counted
-from dips.types import FloatArray, Problem
+from dips.types import FloatArray, Outline, Problem
 
 __all__ = ["Box", "Objects", "several_classes"]
 
@@ -25,6 +25,7 @@ class Objects:
 
     Attributes:
         boxes: boxes ``x0 y0 x1 y1`` in pixels, end exclusive, all with an area.
+        outlines: of these boxes in the same order, None where nothing more than the box is known.
         lost: area in square pixels, as far as it is known, of what was annotated in another way and is left out.
 
     >>> objects = Objects()
@@ -35,12 +36,14 @@ class Objects:
     """
 
     boxes: dict[str | None, list[Box]] = field(default_factory=dict)
+    outlines: dict[str | None, list[Outline | None]] = field(default_factory=dict)
     lost: dict[str | None, float] = field(default_factory=dict)
 
-    def add(self, name: str | None, box: Box) -> None:
+    def add(self, name: str | None, box: Box, outline: Outline | None = None) -> None:
         """Add a box; without an area it is lost."""
         if has_area(box):
             self.boxes.setdefault(name, []).append(box)
+            self.outlines.setdefault(name, []).append(outline)
         else:
             self.lose(name)
 
@@ -68,6 +71,11 @@ class Objects:
         if not kept and (None in self.boxes or any(names is None or name is None or name in names for name in self.lost)):
             return None
         return boxes_array(kept)
+
+    def outlines_of(self) -> tuple[Outline | None, ...]:
+        """Return the outlines of all boxes, in the order of :meth:`boxes_of`; none if there are boxes alone."""
+        found = tuple(outline for outlines in self.outlines.values() for outline in outlines)
+        return found if any(outline is not None for outline in found) else ()
 
     @property
     def classes(self) -> list[str]:

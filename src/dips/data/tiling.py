@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dips.data.depth import Depth
 from dips.data.images import ByteImage, image_size, median_side, read_image
@@ -18,7 +19,7 @@ from dips.data.windows import open_photo
 from dips.errors import ConfigError, ImageError
 from dips.scoremaps.tiles import Tiles
 from dips.system.console import log
-from dips.types import DataSet, FloatArray, Sample
+from dips.types import DataSet, FloatArray, Outline, Sample
 
 __all__ = ["MUCH_LARGER", "in_tiles", "read_sample", "read_tiles", "tile_side"]
 
@@ -80,7 +81,7 @@ def _tiles(sample: Sample, side: int, overlap: float) -> tuple[Sample, ...]:
     tiles = Tiles.plan(size, side, overlap)
     if len(tiles) < 2:
         return (sample,)
-    boxes = None
+    boxes, whole = None, np.array(size * 2)
     if sample.boxes is not None:
         frame = sample.frame or size
         boxes = np.asarray(sample.boxes * np.array([size[0] / frame[0], size[1] / frame[1]] * 2, np.float32), np.float32)
@@ -88,22 +89,34 @@ def _tiles(sample: Sample, side: int, overlap: float) -> tuple[Sample, ...]:
         dataclasses.replace(
             sample,
             id=f"{sample.id}#{tile[0]},{tile[1]}",
-            boxes=None if boxes is None else _visible(boxes, tile),
+            boxes=None if boxes is None else _inside(boxes, tile)[_visible(boxes, tile)],
             frame=tiles.tile,
             masks=(),
             ignore=None,
             window=tile,
+            outlines=() if boxes is None else _outlines(sample, _visible(boxes, tile), tile / whole),
         )
         for tile in tiles
     )
 
 
-def _visible(boxes: FloatArray, tile: tuple[int, int, int, int]) -> FloatArray:
-    """Return the parts ``(K, 4)`` of boxes that a tile shows, in its own pixels."""
+def _outlines(sample: Sample, visible: NDArray[np.bool_], window: NDArray[np.float64]) -> tuple[Outline | None, ...]:
+    x0, y0, x1, y1 = window.tolist()
+    shown = (outline for outline, is_visible in zip(sample.outlines, visible, strict=False) if is_visible)
+    return tuple(None if outline is None else dataclasses.replace(outline, window=(x0, y0, x1, y1)) for outline in shown)
+
+
+def _inside(boxes: FloatArray, tile: tuple[int, int, int, int]) -> FloatArray:
+    """Return the parts ``(K, 4)`` of boxes in a tile, in its own pixels."""
     x0, y0, x1, y1 = tile
-    inside = np.clip(boxes, (x0, y0, x0, y0), (x1, y1, x1, y1)) - np.array([x0, y0, x0, y0])
-    least = _VISIBLE * np.minimum(_areas(boxes), (x1 - x0) * (y1 - y0))
-    return np.asarray(inside[(_areas(inside) > 0) & (_areas(inside) >= least)], np.float32)
+    return np.asarray(np.clip(boxes, (x0, y0, x0, y0), (x1, y1, x1, y1)) - np.array([x0, y0, x0, y0]), np.float32)
+
+
+def _visible(boxes: FloatArray, tile: tuple[int, int, int, int]) -> NDArray[np.bool_]:
+    """Return which objects ``(K,)`` a tile shows."""
+    inside = _areas(_inside(boxes, tile))
+    least = _VISIBLE * np.minimum(_areas(boxes), (tile[2] - tile[0]) * (tile[3] - tile[1]))
+    return np.asarray((inside > 0) & (inside >= least))
 
 
 def _areas(boxes: FloatArray) -> FloatArray:

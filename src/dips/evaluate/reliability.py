@@ -12,9 +12,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["BINS", "Reliability"]
+__all__ = ["BINS", "Reliability", "wilson"]
 
 BINS = 10
+_SIGMAS = 1.96  # 95%
+
+
+def wilson(right: ArrayLike, count: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the limits of Wilson's 95% interval of shares ``right`` ``(N,)``, each of ``count`` ``(N,)`` > 0 boxes.
+
+    Unlike mean and deviation it says something about one box, and where all or none are right.
+
+    >>> low, high = wilson([1.0, 0.5], [1, 100])
+    >>> low.round(2).tolist(), high.round(2).tolist()
+    ([0.21, 0.4], [1.0, 0.6])
+    """
+    share, boxes = np.asarray(right, np.float64), np.asarray(count, np.float64)
+    extra = _SIGMAS**2 / boxes
+    middle = (share + extra / 2) / (1 + extra)
+    reach = _SIGMAS * np.sqrt(share * (1 - share) / boxes + extra / (4 * boxes)) / (1 + extra)
+    return np.minimum(middle - reach, share).clip(0), np.maximum(middle + reach, share).clip(None, 1)
 
 
 class Reliability:

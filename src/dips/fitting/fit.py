@@ -7,11 +7,12 @@ from pathlib import Path
 
 import torch
 
-from dips.config import Config, load_config, several, to_toml
+from dips.config import Config, several, to_toml, training_config
 from dips.data.images import image_size, median_side
 from dips.data.problems import ProblemList, ProblemRecord
 from dips.data.tiling import in_tiles, tile_side
-from dips.fitting.prepare import TrainingInputs, prepare
+from dips.fitting.inputs import TrainingInputs
+from dips.fitting.prepare import prepare
 from dips.fitting.review import add_review
 from dips.fitting.select import TrainingResult, fit_and_select
 from dips.fitting.splits import read_splits
@@ -85,10 +86,7 @@ def fit(
             print(prediction.path, prediction.label, prediction.boxes)
     """
     run = Path(out)
-    config, weights = load_config(recipe, several(settings)), several(weights)
-    config.check()
-    if config.train.tile and not config.predict.tile:
-        config = config.replace(**{"predict.tile": -1})  # what was learned from tiles sees tiles
+    config, weights = training_config(recipe, several(settings)), several(weights)
     told = problems if isinstance(problems, ProblemList) else ProblemList(problems)
     fabric = launch_fabric(device)
     if fabric.is_global_zero:
@@ -99,7 +97,7 @@ def fit(
     train_set, val_set = read_splits(data, config)
     blank: tuple[Sample, ...] = ()
     if reviewed is not None:
-        train_set, val_set, blank = add_review(Path(reviewed), data, train_set, val_set)
+        train_set, val_set, blank = add_review(Path(reviewed), data, train_set, val_set, label_column=config.data.label_column)
     log(
         f"{counted(len(train_set), 'training photo')}, {counted(len(val_set), 'validation photo')}, "
         f"{counted(len(train_set.classes), 'class')}"

@@ -1,15 +1,13 @@
 """Everything before a localizer is chosen: weights, classifier, linear maps; for a U-Net harvest and scored proposals, too.
 
-In: the two parts of the data, settings and a store. Out: :class:`TrainingInputs` (paper 3.1, 3.2).
+In: the two parts of the data, settings and a store. Out: :class:`~dips.fitting.inputs.TrainingInputs` (paper 3.1, 3.2).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cached_property, partial
 
 import torch
@@ -17,103 +15,30 @@ from torch import Tensor
 
 from dips.config import Config
 from dips.data import require_trainable
-from dips.data.classes import ClassAccuracy, class_accuracy
-from dips.data.depth import Depth
 from dips.data.gain import ReviewGain
 from dips.data.images import ByteImage
 from dips.data.scale import depth_of, depth_setting
 from dips.errors import DataError
+from dips.fitting.classify import classifier_accuracy, fit_classifier, probe_accuracy
+from dips.fitting.inputs import Proposals, TrainingInputs, labels_of, resolve_weights
 from dips.harvest.features import linear_maps, pooled_features, pooled_shelf
-from dips.harvest.harvest import Harvest
 from dips.harvest.harvester import Harvester
-from dips.harvest.scored_photos import ScoredPhotos, score_photos
+from dips.harvest.scored_photos import score_photos
 from dips.harvest.squares import SquareReader, read_square
 from dips.harvest.store import Store, network_hash
 from dips.harvest.views import choose_views
 from dips.models.backbones import Transformer, load_transformer
-from dips.models.classifier import Classifier, LinearProbe, balance_classes
+from dips.models.classifier import Classifier
 from dips.models.frozen import FrozenNetworks, Look
-from dips.models.inputs import to_tensor
 from dips.models.linear_map import LinearMaps
 from dips.models.networks import Networks
-from dips.models.weights.resolve import Weights, resolve
 from dips.system.console import counted, log
 from dips.system.device import seed_everything
-from dips.types import DataSet, Problem, Sample, in_words
+from dips.types import DataSet, Sample, in_words
 
-__all__ = ["Proposals", "TrainingInputs", "prepare"]
+__all__ = ["prepare"]
 
 _FEW = 20  # the accuracy on fewer photos is a rough guess
-
-
-@dataclass(frozen=True)
-class Proposals:
-    """What a U-Net is trained on.
-
-    Attributes:
-        harvest: squares and maps of both parts, the training part first.
-        train, val: scored proposals.
-    """
-
-    harvest: Harvest
-    train: ScoredPhotos
-    val: ScoredPhotos
-
-
-@dataclass(frozen=True)
-class TrainingInputs:
-    """Everything that training needs and does not change.
-
-    Attributes:
-        train, val: the data, without unreadable photos.
-        digests: the photos' keys in the store, the training part first.
-        problems: the unreadable photos.
-        classifier: fitted and frozen.
-        linear: the linear maps; None unless ``harvest.refine=dataset``.
-        proposals: None where no U-Net is trained.
-        accuracy: percent right on ``val``: of the ``classifier``, and, where the transformer saw all photos, of a
-            ``linear_probe`` on its class tokens.
-        class_accuracy: the classifier's where each class counts the same.
-        weights: of transformer and CNNs.
-        seconds: what linear maps and harvest took.
-        frozen: returns the fitted classifier's CNN with the transformer, which is loaded once.
-        depth: how the photos' values of more than 8 bits were brought to 8.
-        reviewed: digests of the reviewed photos that were fitted on.
-        gain: what these brought, tried on each other; None where they are too few.
-    """
-
-    train: DataSet
-    val: DataSet
-    digests: tuple[str, ...]
-    problems: tuple[Problem, ...]
-    classifier: Classifier
-    linear: LinearMaps | None
-    proposals: Proposals | None
-    accuracy: dict[str, float]
-    class_accuracy: ClassAccuracy
-    weights: dict[str, Weights]
-    seconds: float
-    frozen: Callable[[], FrozenNetworks]
-    depth: Depth
-    reviewed: tuple[str, ...]
-    gain: ReviewGain | None
-
-    @property
-    def origin(self) -> str:
-        """Sixteen hex digits that identify photos, labels, maps and weights: a resumed training must have the same."""
-        labels = ",".join(map(str, _labels((*self.train.samples, *self.val.samples)).tolist()))
-        weights = [item.sha256 for item in self.weights.values()]
-        maps = "" if self.proposals is None else self.proposals.harvest.maps.folder.name
-        parts = [str(len(self.train)), labels, maps, *weights, *self.digests]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-
-    def val_square(self, position: int) -> ByteImage:
-        """Return the ``position``-th validation photo as a square ``(S, S, 3) uint8`` RGB, S = ``train.resize``.
-
-        Only where a U-Net is trained.
-        """
-        assert self.proposals is not None
-        return self.proposals.harvest.square(self.digests[len(self.train) + position])
 
 
 def prepare(
@@ -157,7 +82,7 @@ class _Preparation:
         self.train, self.val, self.config, self.store, self.device = train, val, config, store, device
         self.blank = {sample.path for sample in blank}
         self.gain: ReviewGain | None = None
-        self.weights = _resolve_weights(config, given)
+        self.weights = resolve_weights(config, given)
         seed_everything(config.train.seed)
         self.classifier = Classifier.from_weights(self.weights["classifier"], len(train.classes))
         # only a CNN that is trained itself needs photos again and again
@@ -165,11 +90,13 @@ class _Preparation:
         self.depth = depth_of([sample.path for sample in train.samples], depth_setting(config.data))
         self.reader = SquareReader((*train.samples, *val.samples, *blank), store, side, depth=self.depth)
         learned = {sample.path for sample in (*train.samples, *blank)}
-        self.boxes = {
-            digest: sample.fractions
+        reviewed = {
+            digest: sample
             for sample, digest in zip(self.reader.samples, self.reader.digests, strict=True)
             if sample.reviewed and sample.path in learned
         }
+        self.boxes = {digest: sample.fractions for digest, sample in reviewed.items()}
+        self.outlines = {digest: sample.outlines for digest, sample in reviewed.items() if sample.outlines}
         self.pooled = pooled_shelf(store, self.weights["classifier"], config.classifier.size, self.depth)
         self.tiled = any(sample.window is not None for sample in train.samples)
 
@@ -183,9 +110,24 @@ class _Preparation:
         pooled = self._pooled_features()  # of both parts, the training part first
         if self.tiled:
             pooled = self._choose_tiles(pooled)
-        labels, count = _labels(self.samples), len(self.train)
-        self._fit_classifier(pooled[:count], labels[:count])
-        plain, by_class = self._classifier_accuracy(pooled[count:], labels[count:])
+        labels, count = labels_of(self.samples), len(self.train)
+        fit_classifier(
+            self.classifier,
+            pooled[:count],
+            labels[:count],
+            squares=self._squares,
+            config=config.classifier,
+            seed=config.train.seed,
+            device=self.device,
+        )
+        plain, by_class = classifier_accuracy(
+            self.classifier,
+            pooled[count:],
+            labels[count:],
+            squares=lambda positions: self._squares([count + i for i in positions]),
+            config=config.classifier,
+            classes=self.train.classes,
+        )
         accuracy = {"classifier": plain}
         started = time.perf_counter()
         if config.harvest.refine == "dataset" and linear is None:
@@ -195,7 +137,7 @@ class _Preparation:
         proposals = None
         if config.train.epochs:
             proposals = self._proposals(linear, labels)
-            accuracy["linear_probe"] = _probe_accuracy(proposals.harvest, labels, count, len(self.train.classes))
+            accuracy["linear_probe"] = probe_accuracy(proposals.harvest, labels, count, len(self.train.classes))
         seconds += time.perf_counter() - started
         parts = [f"{in_words(name)} {value:.1f}%" for name, value in accuracy.items()]
         number = len(labels) - count
@@ -302,46 +244,10 @@ class _Preparation:
         )
         return pooled[kept]
 
-    def _batch(self, digests: Sequence[str]) -> Tensor:
-        """Return stored photos as a batch ``(B, 3, S, S)`` in [0, 1], S = ``classifier.size``."""
+    def _squares(self, positions: Sequence[int]) -> list[ByteImage]:
+        """Return stored photos as squares ``(S, S, 3)``, S = ``classifier.size``."""
         assert self.reader.squares is not None
-        return to_tensor([read_square(self.reader.squares, digest) for digest in digests], self.device)
-
-    def _fit_classifier(self, pooled: Tensor, labels: Tensor) -> None:
-        """Fit the CNN to the labels ``(N,)`` of the first N photos, of pooled features ``(N, F)``, and freeze it."""
-        settings, count = self.config.classifier, len(labels)
-        self.classifier.to("cpu").fit_head(pooled, labels)
-        if settings.mode == "full":
-            log(f"classifier: fine-tuning all layers for {counted(settings.epochs, 'epoch')}")
-
-            def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-                generator = torch.Generator().manual_seed(self.config.train.seed * 1009 + epoch)
-                order = torch.randperm(count, generator=generator).tolist()
-                steps = -(-count // settings.batch)  # of nearly equal size: a batch of one is none for a batch norm
-                for step in range(steps):
-                    part = order[step * count // steps : (step + 1) * count // steps]
-                    images = self._batch([self.digests[i] for i in part])
-                    yield (images.flip(-1) if (epoch + step) % 2 else images), labels[part]
-
-            self.classifier.fit_full(batches, epochs=settings.epochs, lr=settings.lr, device=self.device)
-        balance_classes(self.classifier.head, labels, settings.balance)
-        self.classifier.to(self.device).freeze()
-
-    @torch.no_grad()
-    def _classifier_accuracy(self, pooled: Tensor, labels: Tensor) -> tuple[float, ClassAccuracy]:
-        """Return the percentage of the last N photos that the classifier gives their label ``(N,)``, and that by classes.
-
-        Args:
-            pooled: their features ``(N, F)`` before fitting; all that is needed where only the last layer was fitted.
-        """
-        if self.config.classifier.mode == "head":
-            predicted = self.classifier.head(pooled.to(self.device)).argmax(1).cpu()
-        else:
-            digests, step = self.digests[-len(labels) :], self.config.classifier.batch
-            groups = (digests[start : start + step] for start in range(0, len(digests), step))
-            predicted = torch.cat([self.classifier(self._batch(group)).argmax(1).cpu() for group in groups])
-        by_class = class_accuracy(labels.tolist(), predicted.tolist(), self.train.classes)
-        return 100 * int((predicted == labels).sum()) / len(labels), by_class
+        return [read_square(self.reader.squares, self.digests[i]) for i in positions]
 
     def _refined(self, linear: LinearMaps, look: Look) -> Tensor:
         """Return the accurate score maps ``(B, h, w)`` in [0, 1] of what CNN and transformer look at, once."""
@@ -380,6 +286,7 @@ class _Preparation:
             store=self.store,
             background=self.train.background,
             boxes=self.boxes,
+            outlines=self.outlines,
             device=self.device,
         )
         return Proposals(
@@ -387,38 +294,8 @@ class _Preparation:
         )
 
 
-def _resolve_weights(config: Config, given: Sequence[str]) -> dict[str, Weights]:
-    """Find the pretrained weights of every network, by its role; an encoder that equals the classifier shares its own."""
-    transformer = resolve(config.harvest.sst, role="transformer", given=given)
-    classifier = resolve(config.classifier.arch, role="cnn", given=given)
-    weights = {"transformer": transformer, "classifier": classifier}
-    if config.train.epochs:
-        same = config.localizer.encoder == config.classifier.arch
-        weights["encoder"] = classifier if same else resolve(config.localizer.encoder, role="cnn", given=given)
-    for role, item in weights.items():
-        log(f"weights of the {role}: {item.line()}")
-    return weights
-
-
 def _object_label(label: int | None, background: int | None) -> int:
     """Return the label among the object classes, -1 where no object is."""
     if label is None or label == background:
         return -1
     return label - 1 if background is not None and label > background else label
-
-
-def _labels(samples: Sequence[Sample]) -> Tensor:
-    """Return the labels ``(N,) int64`` of photos that all have one."""
-    labels = [sample.label for sample in samples]
-    assert None not in labels
-    return torch.tensor(labels)
-
-
-def _probe_accuracy(harvest: Harvest, labels: Tensor, count: int, classes: int) -> float:
-    """Return the percentage of the photos after the first ``count`` that a linear classifier, fitted on class tokens of the
-    first, gives their label."""
-    tokens = harvest.class_tokens(harvest.digests)
-    probe = LinearProbe(tokens.shape[1], classes)
-    probe.fit(tokens[:count], labels[:count])
-    with torch.no_grad():
-        return 100 * float((probe(tokens[count:]).argmax(1) == labels[count:]).float().mean())

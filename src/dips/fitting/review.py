@@ -21,18 +21,20 @@ from dips.data.listing import some
 from dips.data.load import available_splits
 from dips.data.locate import locate, photos_of
 from dips.errors import DataError, ImageError
-from dips.predict.results import REVIEWED, read_records
+from dips.predict.results import REVIEWED, find_records
 from dips.predict.results import locate as locate_predicted
 from dips.system.console import counted
-from dips.types import DataSet, Problem, Sample, Severity
+from dips.types import DataSet, Outline, Problem, Sample, Severity
 
 __all__ = ["add_review"]
 
 _TOLERANCE = 0.02  # of the aspect ratio: a tool may have resized the photo
 
 
-def add_review(path: Path, data: str | Path, train: DataSet, val: DataSet) -> tuple[DataSet, DataSet, tuple[Sample, ...]]:
-    """Add what was reviewed to the parts of a training.
+def add_review(
+    path: Path, data: str | Path, train: DataSet, val: DataSet, *, label_column: str = ""
+) -> tuple[DataSet, DataSet, tuple[Sample, ...]]:
+    """Add what was reviewed, boxes and the masks in them, to the parts of a training.
 
     Reviewed photos are trained on; only photos of a ``val/`` of its own, and those without which too few would be left to
     choose by, stay in validation. Photos that are not in DATA are added to the training photos.
@@ -42,6 +44,7 @@ def add_review(path: Path, data: str | Path, train: DataSet, val: DataSet) -> tu
             annotations shows nothing.
         data: DATA, whose other splits must not be trained on.
         train, val: as :func:`dips.fitting.splits.read_splits` returns them.
+        label_column: ``data.label_column``, with which they were read.
 
     Returns:
         Both parts, and the photos that show nothing where no class is for such.
@@ -49,14 +52,15 @@ def add_review(path: Path, data: str | Path, train: DataSet, val: DataSet) -> tu
     Raises:
         DataError: the file cannot be used, none of its photos is found, or some are of another split of DATA.
     """
-    return _Review(path, data, train, val).run()
+    return _Review(path, data, train, val, label_column).run()
 
 
 class _Review:
     """The steps of :func:`add_review`, and what they share."""
 
-    def __init__(self, path: Path, data: str | Path, train: DataSet, val: DataSet) -> None:
+    def __init__(self, path: Path, data: str | Path, train: DataSet, val: DataSet, label_column: str) -> None:
         self.file, self.data, self.train, self.val = path / REVIEWED if path.is_dir() else path, data, train, val
+        self.label_column = label_column
         if not self.file.is_file():
             remedy = "review photos with 'dips view', which saves it, or give a COCO file"
             raise DataError(f"{self.file} does not exist; {remedy}")
@@ -65,7 +69,7 @@ class _Review:
 
     def run(self) -> tuple[DataSet, DataSet, tuple[Sample, ...]]:
         """Do what :func:`add_review` says."""
-        coco = parse_coco(self.file)
+        coco = parse_coco(self.file, outlines=True)
         if not coco.annotated:
             raise DataError(f"{self.file} has no annotations; export it again, with the boxes")
         self.problems += coco.problems
@@ -85,8 +89,8 @@ class _Review:
         """Return the photos by their names in the file: those that were predicted, else those of DATA."""
         folder = self.file.parent
         if (folder / "json").is_dir():
-            files, wanted = {}, set(names)
-            for record in (record for _, record in read_records(folder) if record.name in wanted):
+            files = {}
+            for record in find_records(folder, names):
                 try:
                     files[record.name] = locate_predicted(Path(record.path), folder)
                 except ImageError as error:
@@ -104,9 +108,8 @@ class _Review:
         for split in available_splits(self.data):
             if split in ("train", "val", "all") or not wanted:
                 continue
-            theirs = {
-                _real(sample.path): sample.id for sample in load_data(self.data, split=split, background_class="").samples
-            }
+            other = load_data(self.data, split=split, background_class="", label_column=self.label_column)
+            theirs = {_real(sample.path): sample.id for sample in other.samples}
             copies = find_copies([*theirs, *wanted])
             held = {copies[path] for path in theirs if path in copies}
             if found := [path for path in wanted if path in theirs or copies.get(path) in held]:
@@ -151,7 +154,8 @@ class _Review:
                 return None
             boxes = np.clip(boxes, 0, np.array(frame * 2, np.float32))
         sample = known or Sample(path, path.as_posix(), label)
-        return dataclasses.replace(sample, label=label, boxes=boxes, frame=frame, masks=(), ignore=None, reviewed=True)
+        sample = dataclasses.replace(sample, label=label, boxes=boxes, frame=frame, masks=(), ignore=None, reviewed=True)
+        return dataclasses.replace(sample, outlines=_drawn_on(frame, image.objects.outlines_of()))
 
     def _label(self, image: CocoImage, known: Sample | None) -> int | None:
         """Return the class of a photo with boxes: theirs if it is one of DATA, else that of its folder, if it shows objects."""
@@ -182,6 +186,11 @@ class _Review:
             dataclasses.replace(self.val, samples=val),
             blank,
         )
+
+
+def _drawn_on(frame: tuple[int, int], outlines: tuple[Outline | None, ...]) -> tuple[Outline | None, ...]:
+    """Return outlines whose polygons are in pixels of a picture of this size; run lengths know their own."""
+    return tuple(item if item is None or item.runs else dataclasses.replace(item, size=frame) for item in outlines)
 
 
 def _real(path: Path) -> Path:

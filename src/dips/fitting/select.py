@@ -1,6 +1,6 @@
 """Choose thresholds, and where a U-Net is trained its epoch, on the validation part (paper 3.3).
 
-In: :class:`~dips.fitting.prepare.TrainingInputs`. Out: a :class:`TrainingResult` with thresholds for every mode of prediction
+In: :class:`~dips.fitting.inputs.TrainingInputs`. Out: a :class:`TrainingResult` with thresholds for every mode of prediction
 that the run can offer. Validation sees the photos as prediction does.
 """
 
@@ -27,7 +27,7 @@ from dips.evaluate.detection import DetectionCounter
 from dips.evaluate.protocol import FRAMED
 from dips.evaluate.result import BoxResult
 from dips.fitting.calibrate import calibrate, judge
-from dips.fitting.prepare import TrainingInputs
+from dips.fitting.inputs import TrainingInputs
 from dips.fitting.splits import boxed_positions, resolve_select_on
 from dips.models.inputs import resize_to, to_tensor
 from dips.models.localizer import Localizer

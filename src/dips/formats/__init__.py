@@ -31,7 +31,13 @@ FORMATS: Mapping[str, Format] = {
 }
 """By the name that ``--format`` takes."""
 
-_TELL_FAILED = {"json": predictions_writer, "coco": coco_writer, "csv": csv_writer}
+_TELL_FAILED = {
+    "json": predictions_writer,
+    "coco": coco_writer,
+    "labelstudio": labelstudio_writer,
+    "csv": csv_writer,
+    "camera-points": camera_points_writer,
+}  # in the others, and they have a file per photo, it has none
 
 
 def open_format(name: str, folder: Path, failed: Mapping[str, str]) -> AbstractContextManager[Add]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,11 @@ _HEAD = {"type": "FeatureCollection", "name": "camera-points", "description": "w
 
 
 @contextmanager
-def camera_points_writer(folder: Path) -> Iterator[Add]:
+def camera_points_writer(folder: Path, failed: Mapping[str, str] | None = None) -> Iterator[Add]:
     """Write ``camera-points.geojson``: longitude and latitude of each photo's camera, WGS84, and what the photo shows.
 
-    A photo that does not say where it was taken has no geometry. The altitude is a property alone: the third coordinate of
+    A photo that does not say where it was taken has no geometry, nor have those that ``failed``, which stand at the end with
+    no more than their name and ``state``. The altitude is a property alone: the third coordinate of
     GeoJSON counts from the ellipsoid, which that of most cameras does not.
 
     Raises:
@@ -41,6 +42,8 @@ def camera_points_writer(folder: Path) -> Iterator[Add]:
             features.add(feature)
 
         yield add
+        for name in failed or {}:
+            features.add({"type": "Feature", "geometry": None, "properties": {"photo": name, "state": "failed"}})
         file.write("\n]}\n")
     if placed < count:
         log(f"camera-points: {count - placed} of {counted(count, 'photo')} do not say where they were taken and have no point")
@@ -54,6 +57,7 @@ def _feature(record: PredictionRecord) -> dict[str, Any]:
         "geometry": {"type": "Point", "coordinates": [camera.longitude, camera.latitude]} if is_placed else None,
         "properties": {
             "photo": record.name,
+            "state": record.state,
             "label": record.label,
             "label_score": record.label_score,
             "boxes": len(record.boxes),

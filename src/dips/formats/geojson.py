@@ -19,8 +19,8 @@ __all__ = ["geojson_writer"]
 def geojson_writer(folder: Path) -> Iterator[Add]:
     """Write ``geojson/NAME.geojson``: per object its exact polygon, with holes; ``bbox`` is its box.
 
-    A photo without boxes has an empty collection. ``objectType``, ``classification`` and ``measurements`` are QuPath's names.
-    The collection of a photo that a person reviewed says ``"reviewed": true``.
+    A photo without boxes has an empty collection, whose ``state`` says why. ``objectType``, ``classification`` and
+    ``measurements`` are QuPath's names. The collection of a photo that a person reviewed says ``"reviewed": true``.
 
     Raises:
         RunError: a file cannot be written.
@@ -29,7 +29,7 @@ def geojson_writer(folder: Path) -> Iterator[Add]:
     def add(record: PredictionRecord, stem: str) -> None:
         features = [_feature(record, entry) for entry in record.boxes]
         reviewed = {"reviewed": True} if record.reviewed else {}
-        collection = {"type": "FeatureCollection", **reviewed, "features": features}
+        collection = {"type": "FeatureCollection", "state": record.state, **reviewed, "features": features}
         write_json(folder / "geojson" / f"{stem}.geojson", collection, indent=None)
 
     yield add

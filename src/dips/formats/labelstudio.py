@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,27 +25,32 @@ _LENGTH_BITS = (3, 4, 8, 16)  # sizes that the length of a run may be written in
 
 
 @contextmanager
-def labelstudio_writer(folder: Path) -> Iterator[Add]:
+def labelstudio_writer(folder: Path, failed: Mapping[str, str] | None = None) -> Iterator[Add]:
     """Write ``labelstudio.json`` (tasks) and ``labelstudio.xml`` (the matching labelling setup).
 
     Photos are named as Label Studio's local files: ``/data/local-files/?d=FOLDER/NAME``, FOLDER being the last part of the
     folder that was predicted, and NAME the photo's path below it. The server's document root has to be the folder around it,
-    because Label Studio accepts no storage that is the root itself (docs/formats.md). ``priority``, beside it, is what its data
-    manager can sort by. Photos that a person reviewed have an annotation in place of a prediction: they are done.
+    because Label Studio accepts no storage that is the root itself (docs/formats.md). ``priority`` and ``state``, beside
+    it, are what its data manager can sort and filter by; tasks of photos that ``failed``, at the end, have the ``reason``, too,
+    and no prediction. Photos that a person reviewed have an annotation in place of a prediction: they are done.
 
     Raises:
         RunError: a file cannot be written, or the records come from models with different classes.
     """
-    classes = SharedClasses()
+    classes, top = SharedClasses(), ""
     with atomic_file(folder / "labelstudio.json") as file:
         file.write("[")
         tasks = JsonArray(file)
 
         def add(record: PredictionRecord, stem: str) -> None:
+            nonlocal top
             classes.add(record)
+            top = record.folder
             tasks.add(_task(record))
 
         yield add
+        for name, reason in (failed or {}).items():
+            tasks.add({"data": {"image": _address(top, name), "state": "failed", "reason": reason}})
         file.write("\n]\n")
     labels = "".join(f"      <Label value={quoteattr(xml_text(name))}/>\n" for name in classes.objects)
     with atomic_file(folder / "labelstudio.xml") as file:
@@ -56,11 +61,14 @@ def labelstudio_writer(folder: Path) -> Iterator[Add]:
         )
 
 
+def _address(folder: str, name: str) -> str:
+    return f"/data/local-files/?d={quote(f'{folder}/{name}' if folder else name)}"
+
+
 def _task(record: PredictionRecord) -> dict[str, Any]:
-    address = f"{record.folder}/{record.name}" if record.folder else record.name
     known: dict[str, float | str] = {} if record.priority is UNSET else {"priority": record.priority}
     known |= (record.camera or Camera()).known()
-    data = {"image": f"/data/local-files/?d={quote(address)}", **known}
+    data = {"image": _address(record.folder, record.name), "state": record.state, **known}
     result = [part for index, entry in enumerate(record.boxes) for part in _results(record, entry, index)]
     if record.reviewed:
         return {"data": data, "annotations": [{"result": result}]}

@@ -137,6 +137,9 @@ class PredictionRecord(Record, frozen=True, kw_only=True):
         calibration: what made chances of the scores, with the thresholds that are worth a try; only models that were calibrated
             have it.
         reviewed: whether a person reviewed the photo: then it has no other objects than these boxes.
+        state: ``found``, ``nothing found``, or ``not looked at``: the predicted class has no object, so that none is looked
+            for; at a reviewed photo a person looked. It follows from the rest, whatever is given. A photo that could not be
+            read is ``failed``, and has no record.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -161,8 +164,12 @@ class PredictionRecord(Record, frozen=True, kw_only=True):
     camera: Camera | msgspec.UnsetType = msgspec.UNSET
     calibration: Calibration | msgspec.UnsetType = msgspec.UNSET
     reviewed: bool | msgspec.UnsetType = msgspec.UNSET
+    state: str = ""
 
     def __post_init__(self) -> None:
+        is_blank = self.label == self.background and not self.reviewed
+        state = "found" if self.boxes else "not looked at" if is_blank else "nothing found"
+        msgspec.structs.force_setattr(self, "state", state)
         if self.width < 1 or self.height < 1 or self.width * self.height > _MAX_PIXELS:
             raise ValueError(f"a photo has no {self.width:.9g} x {self.height:.9g} pixels")
         if self.label not in self.class_scores:
@@ -184,16 +191,6 @@ class PredictionRecord(Record, frozen=True, kw_only=True):
             raise ValueError("the class of a box is not among those with an object")
 
     @property
-    def state(self) -> str:
-        """``found``, ``nothing found``, or ``not looked at``: the predicted class has no object, so that none is looked for.
-
-        At a reviewed photo a person looked. A photo that could not be read is ``failed``, and has no record.
-        """
-        if self.boxes:
-            return "found"
-        return "not looked at" if self.label == self.background and not self.reviewed else "nothing found"
-
-    @property
     def object_classes(self) -> list[str]:
         """Classes that a box can have, in label order."""
         return [name for name in self.class_scores if name != self.background]
@@ -204,10 +201,17 @@ class PredictionRecord(Record, frozen=True, kw_only=True):
 
 
 class SkippedRecord(Record, frozen=True, kw_only=True):
-    """A photo that was left out, and why."""
+    """A photo that was left out, and why.
+
+    Attributes:
+        path: the photo's file.
+        reason: what is wrong with it.
+        name: as of :class:`PredictionRecord`, where the photo has no record: formats tell it as ``failed``.
+    """
 
     path: str
     reason: str
+    name: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class SkippedRecords(Record, frozen=True, kw_only=True):

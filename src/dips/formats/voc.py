@@ -19,8 +19,8 @@ def voc_writer(folder: Path) -> Iterator[Add]:
     """Write ``voc/NAME.xml``.
 
     ``folder`` is the photo's below the one that was predicted; where it lies in that one itself, that one's name.
-    ``score`` is an element of ours that readers of VOC ignore. ``truncated``: the box touches the photo's border. A photo that
-    a person reviewed is ``verified="yes"``, as labelImg says it.
+    ``score``, and ``state`` of the photo, are elements of ours that readers of VOC ignore. ``truncated``: the box touches the
+    photo's border. A photo that a person reviewed is ``verified="yes"``, as labelImg says it.
 
     Raises:
         RunError: a file cannot be written.
@@ -42,7 +42,7 @@ def _annotation(record: PredictionRecord) -> ElementTree.Element:
     _add(top, folder=inside, filename=name.name)
     _add(ElementTree.SubElement(top, "source"), database="DiPS, reviewed" if record.reviewed else "DiPS, predicted")
     _add(ElementTree.SubElement(top, "size"), width=width, height=height, depth=3)
-    _add(top, segmented=0)
+    _add(top, segmented=0, state=record.state)
     for entry in record.boxes:
         x0, y0, x1, y1 = entry.corners
         is_cut = x0 == 0 or y0 == 0 or x1 == width or y1 == height

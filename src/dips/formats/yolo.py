@@ -22,7 +22,8 @@ Numbers = Callable[[PredictionRecord, BoxRecord], list[float]]
 def yolo_writer(folder: Path) -> AbstractContextManager[Add]:
     """Write ``yolo/labels/NAME.txt``: per box ``class cx cy width height``, fractions of the photo.
 
-    A photo without boxes has an empty file, which tells Ultralytics that it shows no object. The class without object has no
+    A photo without boxes has an empty file, which tells Ultralytics that it shows no object, be it that nothing was found or
+    not looked for; a photo that failed has none. The class without object has no
     number. The format cannot hold scores.
 
     Raises:

@@ -6,7 +6,7 @@ In: photos, and their predictions one at a time. Out::
     overlays/NAME.jpg heatmaps/NAME.jpg masks/NAME.png
                                            what was asked for, per photo
     predictions.json  coco.json  ...       all photos in one file; formats of other tools (dips.formats)
-    skipped.json                           photos that could not be read, if there are any
+    skipped.json                           photos that could not be read, if there are any; kept by folders made of this one
 
 NAME is the photo's path below the folder that was given (below the deepest common folder of several), without suffix unless
 two photos would share it. Until everything is written the folder holds ``.unfinished.json``, which says what is being made; a
@@ -24,17 +24,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+from msgspec import UNSET
+
 from dips import formats
 from dips.data.images import read_scaled
 from dips.errors import ConfigError, DataError, ImageError, RunError
-from dips.formats.records import PredictionRecord, SkippedRecords, read_prediction, skipped_records
+from dips.formats.records import PredictionRecord, SkippedRecord, SkippedRecords, read_prediction
 from dips.predict.naming import name_photos, stems_of, texts_of
 from dips.predict.prediction import MAX_OVERLAY_SIDE, Prediction
 from dips.predict.results import MARK, Found, locate, read_records
 from dips.system.console import counted, log
 from dips.system.files import as_text, atomic_file, is_temporary
 from dips.system.journal import Claim
-from dips.system.records import write_json
+from dips.system.records import read_record, write_json
 from dips.system.suggestions import closest
 from dips.types import Problem
 
@@ -105,6 +107,7 @@ class PredictionFolder:
         photos_dir: where the photos lie now, if a person said so.
         left_out: what else lay beside the photos.
         skipped: photos that could not be read, or not be drawn on.
+        failed: photos that could not be read when the folder was written that this one is made of.
     """
 
     claim: Claim
@@ -116,6 +119,7 @@ class PredictionFolder:
     photos_dir: Path | None = None
     left_out: Sequence[Problem] = ()
     skipped: list[Problem] = field(default_factory=list)
+    failed: Sequence[SkippedRecord] = ()
 
     @staticmethod
     def plan(images: Sequence[Path], out: Path, *, formats: tuple[str, ...], made_with: Mapping[str, Any]) -> PredictionFolder:
@@ -165,7 +169,8 @@ class PredictionFolder:
             stems[path] = file.relative_to(source / "json").as_posix().removesuffix(".json")
             folder, model = record.folder, record.model
         claim = _claim(out, map(str, names), formats, {**made_with, "model": model})
-        return PredictionFolder(claim, names, folder, stems, formats, source, photos_dir)
+        failed = () if only is not None else _failed(source)
+        return PredictionFolder(claim, names, folder, stems, formats, source, photos_dir, failed=failed)
 
     def require_other(self, option: str, file: Path) -> None:
         """Check that the file of an option is none of those that are going to be in the folder; other names are free there.
@@ -249,13 +254,9 @@ class PredictionFolder:
         """
         if self.skipped and not any(self._file("json", path).is_file() for path in self.names):
             self._give_up()
-        found = Found()
+        found, skipped = Found(), (*self.failed, *map(self._skipped, self.skipped))
         with ExitStack() as files:
-            failed = {
-                self.names[problem.path]: as_text(problem.message)
-                for problem in self.skipped
-                if not self._file("json", problem.path).is_file()
-            }
+            failed = {record.name: record.reason for record in skipped if record.name}
             opened = [formats.open_format(name, self.out, failed) for name in self.formats if name in formats.FORMATS]
             writers = [files.enter_context(item) for item in opened]
             for record, stem in self._records():
@@ -269,11 +270,14 @@ class PredictionFolder:
                 )
                 for add in writers:
                     add(record, stem)
-        if self.skipped:
-            skipped = SkippedRecords(skipped=skipped_records(self.skipped))
-            write_json(self.out / "skipped.json", skipped, indent=1)
+        if skipped:
+            write_json(self.out / "skipped.json", SkippedRecords(skipped=skipped), indent=1)
         self.claim.path.unlink()
         return found
+
+    def _skipped(self, problem: Problem) -> SkippedRecord:
+        name = UNSET if self._file("json", problem.path).is_file() else self.names[problem.path]
+        return SkippedRecord(path=as_text(problem.path.as_posix()), reason=as_text(problem.message), name=name)
 
     def _give_up(self) -> NoReturn:
         """Remove the folder, which would be in the way of the next try; a file of another option in it keeps it."""
@@ -294,6 +298,15 @@ class PredictionFolder:
 
     def _file(self, kind: str, path: Path) -> Path:
         return self.out / kind / f"{self.stems[path]}{_SUFFIXES[kind]}"
+
+
+def _failed(folder: Path) -> tuple[SkippedRecord, ...]:
+    """Return the photos that could not be read when a folder was written; earlier versions did not note their names."""
+    file = folder / "skipped.json"
+    if not file.is_file():
+        return ()
+    skipped = read_record(file, SkippedRecords, remedy="remove it; then nothing says which photos could not be read").skipped
+    return tuple(record for record in skipped if record.name)
 
 
 def _path_text(path: Path) -> str:

@@ -9,7 +9,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 from unicodedata import normalize
 
@@ -23,7 +23,8 @@ from dips.scoremaps.calibration import Calibration, ungated
 from dips.system.console import counted
 from dips.system.files import as_text, is_remote, named_so
 
-__all__ = ["MARK", "REVIEWED", "Found", "is_finished", "locate", "moved", "predict_again", "read_records", "stored_maps"]
+__all__ = ["MARK", "REVIEWED", "Found", "find_records", "is_finished", "locate", "moved", "predict_again", "read_records"]
+__all__ += ["stored_maps"]
 
 MARK = ".unfinished.json"
 """The file that a folder has until everything is written."""
@@ -147,6 +148,30 @@ def read_records(folder: Path, photos_dir: Path | None = None) -> Iterator[tuple
             f"--photos-dir {photos_dir} holds none of the {counted(len(files), 'photo')} of {folder}: {record.path}, for one, "
             f"does not exist (it was {read_prediction(file).path}); give the folder below which '{record.name}' lies now"
         )
+
+
+def find_records(folder: Path, names: Iterable[str]) -> Iterator[PredictionRecord]:
+    """Return the records of some photos of a complete folder, by their names; photos that it does not have are left out.
+
+    A record is looked for where its name says that it is. Only where one is not there, all are read: photos may share a stem,
+    or be called otherwise on the disk.
+
+    Raises:
+        RunError: as :func:`read_records`.
+    """
+    _require_finished(folder)
+    missing = set(names)
+    for name in sorted(missing):
+        whole = PurePosixPath(name)
+        inside = not whole.is_absolute() and ".." not in whole.parts
+        for stem in (name.removesuffix(whole.suffix), name) if inside else ():
+            file = folder / "json" / f"{stem}.json"
+            if file.is_file() and (record := read_prediction(file)).name == name:
+                missing.remove(name)
+                yield record
+                break
+    if missing:
+        yield from (record for _, record in read_records(folder) if record.name in missing)
 
 
 def moved(record: PredictionRecord, photos_dir: Path | None) -> PredictionRecord:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dips.evaluate.reliability import wilson
 from dips.report.plots import DASHES, SERIES, Line, Plot, draw_legend, draw_lines, save_plots
-from dips.report.records import Activations, Method, RunThreshold, as_methods, own_method
+from dips.report.records import Activations, Method, ReliabilityCurve, RunThreshold, as_methods, own_method
 from dips.system.console import counted
 from dips.types import in_words
 
@@ -50,6 +51,7 @@ TAU_LABEL = "threshold τ, fraction of the map's maximum"
 _MAX_METHODS = len(SERIES)
 _MIN_PERCENT = 0.01  # of the pixels in a bin; less is out of sight
 _MIN_LABELLED = 3.9  # percent; the number of a smaller part of a bar stands below the bar
+_SMALL_DOT, _LARGE_DOT = 8, 70  # square points; of no box, and of as many as the fullest bin has
 _ERROR_LOOKS = (
     *((SERIES[0], ""), (SERIES[1], "////"), (SERIES[4], "\\\\\\\\"), (SERIES[3], "xxxx")),
     *((SERIES[5], ""), ("black", "")),
@@ -117,21 +119,16 @@ def reliability_plots(at_run: RunThreshold | None) -> list[Plot]:
     numbers = None if at_run is None else at_run.reliability
     if at_run is None or numbers is None or not numbers.curve.boxes:
         return []
-    own = Line("boxes of dips predict", numbers.curve.score, [100 * value for value in numbers.curve.right], look="dotted")
+    curve = numbers.curve
     words = "; ".join(
-        f"score {score:.2f}, {round(100 * right)} percent right, {counted(round(boxes), 'box')}"
-        for boxes, score, right in zip(numbers.curve.boxes, numbers.curve.score, numbers.curve.right, strict=True)
+        f"score {score:.2f}, {round(100 * right)} percent right ({round(100 * low)} to {round(100 * high)}), "
+        f"{counted(round(boxes), 'box')}"
+        for boxes, score, right, low, high in zip(
+            curve.boxes, curve.score, curve.right, *wilson(curve.right, curve.boxes), strict=True
+        )
     )
-    draw = partial(
-        draw_lines,
-        lines=[Line("scores that are chances", [0, 1], [0, 100]), own],
-        x_label="score of the box",
-        y_label="boxes that are right, %",
-        percent=True,
-    )
-    return [
-        Plot("Reliability of the scores", f"Percent of boxes that are right over their score: {words}", draw, size=(5.0, 3.7))
-    ]
+    description = f"Percent of boxes that are right over their score, with 95 percent intervals: {words}"
+    return [Plot("Reliability of the scores", description, partial(_draw_reliability, curve=curve), size=(5.0, 3.7))]
 
 
 def training_plots(metrics: Sequence[Mapping[str, Any]]) -> list[Plot]:
@@ -220,6 +217,21 @@ def _draw_steps(axes: Axes, *, curves: Mapping[str, Sequence[float]], edges: Seq
     axes.set(yscale="log", ylim=(_MIN_PERCENT, highest))
     axes.yaxis.set_major_formatter("{x:g}")
     draw_legend(axes, columns=1)  # beside each other the long names would squeeze the axes
+
+
+def _draw_reliability(axes: Axes, *, curve: ReliabilityCurve) -> None:
+    """Draw a point per bin, the smaller and the longer its interval, the fewer boxes it rests on; their number stands below."""
+    chances = Line("scores that are chances", [0, 1], [0, 100])
+    draw_lines(axes, [chances], x_label="score of the box; below: number of boxes", y_label="boxes that are right, %")
+    x, right, boxes = (np.asarray(values) for values in (curve.score, curve.right, curve.boxes))
+    low, high = wilson(right, boxes)
+    look: dict[str, Any] = {"color": SERIES[1], "zorder": 3}
+    axes.vlines(x, 100 * low, 100 * high, linewidth=1.6, label="boxes of dips predict, 95 % interval", **look)
+    axes.scatter(x, 100 * right, s=_SMALL_DOT + (_LARGE_DOT - _SMALL_DOT) * np.sqrt(boxes / boxes.max()), **look)
+    for score, count in zip(x.tolist(), boxes.tolist(), strict=True):
+        axes.text(score, -5, f"{count:,.0f}", ha="center", va="center", fontsize=8)
+    axes.set(xlim=(-0.03, 1.03), ylim=(-10, 103), yticks=range(0, 101, 20))
+    draw_legend(axes, columns=1)
 
 
 def _draw_bars(axes: Axes, *, bars: Mapping[str, Mapping[str, float]]) -> None:

@@ -122,6 +122,8 @@ class ReliabilityCurve(Record, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if not len(self.boxes) == len(self.score) == len(self.right):
             raise ValueError("the reliability curve has more or fewer scores than bins")
+        if any(count < 1 for count in self.boxes) or not all(0 <= share <= 1 for share in (*self.score, *self.right)):
+            raise ValueError("a point of the reliability curve has no box, or a share that is not between 0 and 1")
 
 
 class KeptBoxes(Record, frozen=True, kw_only=True):

@@ -60,11 +60,11 @@ def run_lengths(mask: Mask, *, corner: tuple[int, int] = (0, 0), size: tuple[int
     return lengths[:-1] if len(edges) and lengths[-1] == 0 else lengths
 
 
-def decode(counts: str, size: tuple[int, int], *, box: Box | None = None) -> Mask:
-    """Return the mask of compressed counts.
+def decode(counts: str | Sequence[int], size: tuple[int, int], *, box: Box | None = None) -> Mask:
+    """Return the mask of counts.
 
     Args:
-        counts: see :func:`encode`.
+        counts: compressed (:func:`encode`), or as lengths (:func:`run_lengths`).
         size: width and height of the photo.
         box: ``x0 y0 x1 y1``, end exclusive, inside the photo: return only this part, without making the rest.
 
