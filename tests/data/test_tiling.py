@@ -53,6 +53,30 @@ def test_a_tile_has_the_boxes_that_it_shows(tmp_path: Path, make_photo: MakePhot
     assert empty.boxes is not None and not empty.boxed
 
 
+def test_a_tile_that_shows_a_crumb_of_a_box_is_neither_empty_nor_certain(tmp_path: Path, make_photo: MakePhoto) -> None:
+    path = make_photo(tmp_path / "a.png", (120, 40))
+    reviewed = Sample(path, "a.png", 1, np.array([[10, 10, 44, 30]], np.float32), (120, 40), reviewed=True)
+    left, middle, right = in_tiles(data_of(reviewed), 40, 0).samples
+    assert left.reviewed and left.boxes is not None and left.boxes.tolist() == [[10, 10, 40, 30]]
+    assert not middle.reviewed and middle.boxes is None and middle.label == 1
+    assert right.reviewed and right.boxes is not None and right.boxes.shape == (0, 4), "certain background"
+    for limit, known in ((40.5, True), (40.9, False)):  # a fifth, and more than a fiftieth of the tile's side
+        boxes = np.array([[10, 10, limit, 30]], np.float32)
+        _, middle, _ = in_tiles(data_of(Sample(path, "a.png", 1, boxes, (120, 40), reviewed=True)), 40, 0).samples
+        assert middle.reviewed == known
+    measured = Sample(path, "a.png", 1, np.array([[10, 10, 44, 30]], np.float32), (120, 40))
+    assert [tile.boxes is None for tile in in_tiles(data_of(measured), 40, 0).samples] == [False, True, False]
+
+
+def test_a_crumb_beside_an_object_is_no_background(tmp_path: Path, make_photo: MakePhoto) -> None:
+    path = make_photo(tmp_path / "a.png", (80, 40))
+    boxes = np.array([[10, 10, 44, 30], [50, 5, 70, 25]], np.float32)
+    for reviewed in (True, False):
+        _, right = in_tiles(data_of(Sample(path, "a.png", 1, boxes, (80, 40), reviewed=reviewed)), 40, 0).samples
+        assert right.boxes is not None and right.reviewed == reviewed
+        assert right.boxes.tolist() == [*([[0, 10, 4, 30]] if reviewed else []), [10, 5, 30, 25]]
+
+
 def test_photos_that_need_no_tiles_or_cannot_be_read_stay_whole(tmp_path: Path, make_photo: MakePhoto) -> None:
     small = Sample(make_photo(tmp_path / "small.png", (40, 30)), "small.png", 1)
     broken = Sample(tmp_path / "broken.png", "broken.png", 1)

@@ -27,6 +27,7 @@ MUCH_LARGER = 2.5
 
 _LOOKED_AT = 200  # photos whose size is looked at
 _VISIBLE = 0.3  # of a box: a tile that holds less of it does not show the object, unless this fills as much of the tile
+_SLIVER = 0.02  # of a tile's side: boxes are not drawn more precisely
 
 
 def tile_side(data: DataSet, side: int, seen: int) -> int:
@@ -67,7 +68,8 @@ def _typical_side(data: DataSet) -> float:
 def in_tiles(data: DataSet, side: int, overlap: float) -> DataSet:
     """Return a data set whose samples are tiles, as :meth:`~dips.scoremaps.tiles.Tiles.plan` places them.
 
-    Photos that are no larger than a tile stay whole, as do those whose size cannot be read. Masks are left out.
+    Photos that are no larger than a tile stay whole, as do those whose size cannot be read. Masks are left out. A tile that
+    shows but a small part of a box has neither this nor none: its boxes are unknown, and it does not count as reviewed.
     """
     return dataclasses.replace(data, samples=tuple(tile for sample in data.samples for tile in _tiles(sample, side, overlap)))
 
@@ -84,26 +86,37 @@ def _tiles(sample: Sample, side: int, overlap: float) -> tuple[Sample, ...]:
     if sample.boxes is not None:
         frame = sample.frame or size
         boxes = np.asarray(sample.boxes * np.array([size[0] / frame[0], size[1] / frame[1]] * 2, np.float32), np.float32)
-    return tuple(
-        dataclasses.replace(
-            sample,
-            id=f"{sample.id}#{tile[0]},{tile[1]}",
-            boxes=None if boxes is None else _visible(boxes, tile),
-            frame=tiles.tile,
-            masks=(),
-            ignore=None,
-            window=tile,
-        )
-        for tile in tiles
+    return tuple(_tile(sample, boxes, tile) for tile in tiles)
+
+
+def _tile(sample: Sample, boxes: FloatArray | None, tile: tuple[int, int, int, int]) -> Sample:
+    seen = None if boxes is None else _visible(boxes, tile, crumbs=sample.reviewed)
+    return dataclasses.replace(
+        sample,
+        id=f"{sample.id}#{tile[0]},{tile[1]}",
+        boxes=seen,
+        frame=(tile[2] - tile[0], tile[3] - tile[1]),
+        masks=(),
+        ignore=None,
+        reviewed=sample.reviewed and seen is not None,
+        window=tile,
     )
 
 
-def _visible(boxes: FloatArray, tile: tuple[int, int, int, int]) -> FloatArray:
-    """Return the parts ``(K, 4)`` of boxes that a tile shows, in its own pixels."""
+def _visible(boxes: FloatArray, tile: tuple[int, int, int, int], *, crumbs: bool) -> FloatArray | None:
+    """Return the parts ``(K, 4)`` of boxes that a tile shows, in its own pixels; None if it only shows small parts of some.
+
+    Args:
+        crumbs: beside a larger part small ones count, too, as what lies outside of all boxes is learned as background.
+    """
     x0, y0, x1, y1 = tile
-    inside = np.clip(boxes, (x0, y0, x0, y0), (x1, y1, x1, y1)) - np.array([x0, y0, x0, y0])
+    inside = np.asarray(np.clip(boxes, (x0, y0, x0, y0), (x1, y1, x1, y1)) - np.array([x0, y0, x0, y0]), np.float32)
     least = _VISIBLE * np.minimum(_areas(boxes), (x1 - x0) * (y1 - y0))
-    return np.asarray(inside[(_areas(inside) > 0) & (_areas(inside) >= least)], np.float32)
+    shown = (_areas(inside) > 0) & (_areas(inside) >= least)
+    small = ~shown & ((inside[:, 2:] - inside[:, :2]).min(1, initial=np.inf) >= _SLIVER * max(x1 - x0, y1 - y0))
+    if small.any() and not shown.any():
+        return None
+    return inside[shown | small if crumbs else shown]
 
 
 def _areas(boxes: FloatArray) -> FloatArray:
