@@ -87,15 +87,17 @@ def test_photos_that_need_no_tiles_or_cannot_be_read_stay_whole(tmp_path: Path, 
         read_sample(broken, max_side=20, depth=Depth())
 
 
-@pytest.mark.parametrize(("setting", "expected"), [(0, 0), (64, 64), (-1, 80)])
-def test_the_side_is_what_is_asked_for_or_what_the_networks_see(
-    setting: int, expected: int, tmp_path: Path, make_photo: MakePhoto
+@pytest.mark.parametrize(
+    ("setting", "seen", "expected"), [(0, 80, 0), (64, 80, 64), (-1, 80, 61), (-1, 122, 61), (-1, 50, 50), (-1, 125, 0)]
+)
+def test_the_side_is_what_is_asked_for_or_a_quarter_of_the_photos(
+    setting: int, seen: int, expected: int, tmp_path: Path, make_photo: MakePhoto
 ) -> None:
     large = [Sample(make_photo(tmp_path / f"{i}.png", (300, 200)), f"{i}.png", i % 2) for i in range(3)]
-    assert tile_side(data_of(*large), setting, 80) == expected
-    if setting:
+    assert tile_side(data_of(*large), setting, seen) == expected
+    if expected:
         with pytest.raises(ConfigError, match=r"train\.tile needs photos that show no object.*'none'"):
-            tile_side(data_of(*large, background=None), setting, 80)
+            tile_side(data_of(*large, background=None), setting, seen)
 
 
 def test_photos_that_may_be_better_seen_in_tiles_are_told(
@@ -107,11 +109,12 @@ def test_photos_that_may_be_better_seen_in_tiles_are_told(
         "3.2 times as wide and high as what the networks see" in (said := capsys.readouterr().err) and "train.tile=-1" in said
     )
     assert tile_side(data, 0, 128) == tile_side(data, -1, 128) == 0 and tile_side(data, 64, 80) == 64
+    assert tile_side(data, 0, 120) == 0 and tile_side(data, -1, 120) == 63, "large enough for tiles, not to ask for them"
     assert capsys.readouterr().err == ""
 
 
 def test_photos_that_the_networks_see_well_are_no_case_for_tiles(tmp_path: Path, make_photo: MakePhoto) -> None:
     samples = [Sample(make_photo(tmp_path / f"{i}.png", (300, 200)), f"{i}.png", 1) for i in range(3)]
     samples.append(Sample(tmp_path / "missing.png", "missing.png", 1))
-    assert tile_side(data_of(*samples, background=None), -1, 100) == 0
+    assert tile_side(data_of(*samples, background=None), -1, 130) == 0
     assert tile_side(data_of(samples[-1], background=None), -1, 100) == 0

@@ -25,6 +25,8 @@ __all__ = ["MUCH_LARGER", "in_tiles", "read_sample", "read_tiles", "tile_side"]
 MUCH_LARGER = 2.5
 """Times the side that networks see: objects of ordinary size may be too small in photos from here on."""
 
+_LARGER = 2  # times that side: tiles can be asked for from here on
+_ACROSS = 4  # tiles side by side in a photo, unless what the networks see is smaller
 _LOOKED_AT = 200  # photos whose size is looked at
 _VISIBLE = 0.3  # of a box: a tile that holds less of it does not show the object, unless this fills as much of the tile
 _SLIVER = 0.02  # of a tile's side: boxes are not drawn more precisely
@@ -35,26 +37,27 @@ def tile_side(data: DataSet, side: int, seen: int) -> int:
 
     Args:
         data: the training photos.
-        side: ``train.tile``: -1 decides by the photos' size.
+        side: ``train.tile``: -1 takes a quarter of the photos' side, at most ``seen``, if they are large enough.
         seen: side in pixels of the square that the CNN sees.
 
     Raises:
         ConfigError: tiles are asked for, and no class is for photos without object, so that nothing tells which tile shows one.
     """
-    larger = _typical_side(data) / seen if side <= 0 else 0.0
+    typical = _typical_side(data) if side <= 0 else 0.0
+    larger = typical / seen
     if side == 0 and larger >= MUCH_LARGER:
         log(
             f"the photos are {larger:.1f} times as wide and high as what the networks see; if their objects are small, learn "
             "from them in tiles: --set train.tile=-1"
         )
-    if side == 0 or (side < 0 and larger < MUCH_LARGER):
+    if side == 0 or (side < 0 and larger < _LARGER):
         return 0
     if data.background is None:
         raise ConfigError(
             "train.tile needs photos that show no object, to tell which tiles of the others show one; put some into a folder "
             "called 'none' (or name one with data.background_class), or set train.tile=0"
         )
-    return side if side > 0 else seen
+    return side if side > 0 else min(seen, round(typical / _ACROSS))
 
 
 def _typical_side(data: DataSet) -> float:
