@@ -69,7 +69,7 @@ def require_training(
     from dips.runs.identity import require_new_run
 
     _require_torch()
-    config = load_config(recipe, settings or ())
+    config = load_config(recipe, settings or ()).completed()
     config.check()
     if out is not None and first_process():
         require_new_run(out, config, resume=resume, besides=problems)

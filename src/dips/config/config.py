@@ -87,6 +87,10 @@ class Config:
         if not (train.lambda_cpa or train.lambda_cls or train.lambda_crf):
             raise ConfigError("train.lambda_cpa, lambda_cls and lambda_crf are all 0: nothing would be learned; raise one")
 
+    def completed(self) -> Config:
+        """Return the settings of a training with what follows from others: a model that learns from tiles sees tiles."""
+        return self.replace(**{"predict.tile": -1}) if self.train.tile and not self.predict.tile else self
+
     def differences(self, other: Config) -> list[str]:
         """Return the dotted names of the settings that have another value in ``other``."""
         return [

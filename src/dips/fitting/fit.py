@@ -85,10 +85,8 @@ def fit(
             print(prediction.path, prediction.label, prediction.boxes)
     """
     run = Path(out)
-    config, weights = load_config(recipe, several(settings)), several(weights)
+    config, weights = load_config(recipe, several(settings)).completed(), several(weights)
     config.check()
-    if config.train.tile and not config.predict.tile:
-        config = config.replace(**{"predict.tile": -1})  # what was learned from tiles sees tiles
     told = problems if isinstance(problems, ProblemList) else ProblemList(problems)
     fabric = launch_fabric(device)
     if fabric.is_global_zero:
