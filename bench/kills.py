@@ -50,6 +50,11 @@ def train(shop: Workshop, out: Path) -> list[object]:
     return [*command, "--resume"] if (out / "run").exists() else command
 
 
+def train_tiles(shop: Workshop, out: Path) -> list[object]:
+    """The same in tiles, by which a photo is many records of the store."""
+    return [*train(shop, out), "--set", "train.tile=48", "--set", "train.epochs=0"]
+
+
 def predict(shop: Workshop, out: Path) -> list[object]:
     """Prediction with all files."""
     formats = "json,overlays,masks,coco,yolo,voc,csv"
@@ -102,7 +107,7 @@ def score_in_processes(shop: Workshop, out: Path) -> list[object]:
     return ["score", top / "maps", top, "--workers", "2", *result]
 
 
-COMMANDS: list[Command] = [train, predict, boxes, stream, watch, score, score_in_processes]
+COMMANDS: list[Command] = [train, train_tiles, predict, boxes, stream, watch, score, score_in_processes]
 
 
 def contents(folder: Path) -> dict[str, Any]:

@@ -101,6 +101,13 @@ def _with(own: Predictor, networks: Answerer, config: PredictConfig) -> Predicto
     return Predictor(networks, config=config, classes=own.classes, background=own.background, calibration=calibration)
 
 
+def measure(predictor: Predictor, paths: Sequence[Path], ground_truth: Path, title: str) -> dict[str, Any]:
+    """Predict the photos, and return what :func:`compare` counts."""
+    found = track(predictor.photos(paths, lambda path, why: log(why)), title, total=len(paths))
+    small = [dataclasses.replace(p, grid=p.grid[:1, :1], regions=p.regions[:1, :1]) for p in found]
+    return compare(ground_truth, [p.path.name for p in small], small)
+
+
 def compare(ground_truth: Path, names: Sequence[str], predictions: Sequence[Prediction]) -> dict[str, Any]:
     """Return COCO's numbers at IoU 0.5, in percent; recall also by the object's size (limits: 32 x 32 and 96 x 96 pixels)."""
     with contextlib.redirect_stdout(io.StringIO()):
@@ -180,9 +187,7 @@ def main() -> None:
         paths = list_images(arguments.photos)
         result = {}
         for name, predictor in predictors(model, tile, not arguments.no_attention).items():
-            found = list(track(predictor.photos(paths, lambda path, why: log(why)), name, total=len(paths)))
-            small = [dataclasses.replace(p, grid=p.grid[:1, :1], regions=p.regions[:1, :1]) for p in found]
-            result[name] = compare(arguments.ground_truth, [p.path.name for p in small], small)
+            result[name] = measure(predictor, paths, arguments.ground_truth, name)
             print(name, json.dumps(result[name]), flush=True)
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=1) + "\n")

@@ -66,6 +66,17 @@ def test_what_is_right_passes(tiny: Tiny, tmp_path: Path) -> None:
     require_model(tiny.run, data=tiny.data, split="test")
 
 
+@pytest.mark.parametrize("settings", [["train.tile=48"], ["train.tile=-1"], ["train.tile=64", "predict.tile=80"], []])
+def test_a_training_goes_on_with_the_settings_that_it_was_given(tiny: Tiny, tmp_path: Path, settings: list[str]) -> None:
+    """The run folder holds those that follow from them, too."""
+    config = training_config(None, settings)
+    assert config.predict.tile == (80 if len(settings) == 2 else -1 if settings else 0)
+    (tmp_path / "config.toml").write_text(to_toml(config))
+    require_training(tiny.data, out=tmp_path, resume=True, settings=settings)
+    with pytest.raises(RunError, match=r"other settings \(train\.tile"):
+        require_training(tiny.data, out=tmp_path, resume=True, settings=["train.tile=99"])
+
+
 @pytest.mark.parametrize(
     ("wrong", "kind"),
     [

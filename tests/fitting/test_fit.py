@@ -12,12 +12,15 @@ import cv2
 import numpy as np
 import pytest
 import safetensors.torch
+import torch
 from PIL import Image
 
 import dips
 from dips.data.depth import Depth
 from dips.data.images import read_image, resize_image
 from dips.errors import ConfigError
+from dips.harvest.features import linear_maps
+from dips.harvest.store import Shelf
 from dips.report.photos import read_shown, small_map
 from dips.report.predictions import TRAINING_PHOTOS
 
@@ -264,6 +267,69 @@ def test_a_training_on_tiles_that_was_stopped_goes_on(tiny_training: Any, monkey
     monkeypatch.setattr("dips.harvest.squares.read_tiles", lambda *_: pytest.fail("all of it is in the store"))
     again = tiny_training.fit("stopped-tiles", *settings, resume=True)
     assert again.meta.photo_side == 48
+
+
+@pytest.mark.parametrize("killed_at", [2, 7])
+def test_a_training_on_tiles_that_was_killed_gives_the_same_model(
+    killed_at: int, tiny_training: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, put, puts = ("train.tile=32", "train.epochs=0", "harvest.batch=16"), Shelf.put, 0
+
+    def put_and_stop(shelf: Shelf, records: Any) -> None:
+        nonlocal puts
+        put(shelf, records)
+        puts += 1
+        if puts == killed_at:
+            raise KeyboardInterrupt
+
+    whole = tiny_training.fit(f"whole{killed_at}", *settings, store=tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(Shelf, "put", put_and_stop)
+        with pytest.raises(KeyboardInterrupt):
+            tiny_training.fit(f"killed{killed_at}", *settings, store=tmp_path / "killed")
+        again = tiny_training.fit(f"killed{killed_at}", *settings, store=tmp_path / "killed")
+    assert puts > killed_at, "the rest was done"
+    expected, found = (safetensors.torch.load_file(model.run / "model.safetensors") for model in (whole, again))
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-4, msg=name)
+    assert again.best_tau == pytest.approx(whole.best_tau, abs=1e-4) and again.record.accuracy == whole.record.accuracy
+
+
+@pytest.mark.parametrize("mode", ["head", "full"])
+def test_reviewed_photos_are_certain_in_tiles(
+    mode: str, tiny_training: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One has a box in its lower right corner, one is empty; both lie in the folder of the towers."""
+    boxed, empty = sorted((tiny_training.data / "train" / "tower").iterdir())[:2]
+    images = [{"id": i, "file_name": f"tower/{path.name}", "width": 80, "height": 64} for i, path in enumerate((boxed, empty))]
+    box = {"id": 1, "image_id": 0, "category_id": 1, "bbox": [50, 34, 28, 28], "area": 784, "iscrowd": 0}
+    coco = {"images": images, "annotations": [box], "categories": [{"id": 1, "name": "tower"}]}
+    (tmp_path / "reviewed.json").write_text(json.dumps(coco))
+    seen: dict[Path, dict[Any, Any]] = {boxed: {}, empty: {}}
+
+    def spy(reader: Any, labels: Any, *, boxes: Any, **rest: Any) -> Any:
+        for sample, digest in zip(reader.samples, reader.digests, strict=True):
+            if sample.path in seen:
+                own = boxes[digest].tolist() if digest in boxes else None
+                seen[sample.path][sample.window] = labels.get(digest), own
+        return linear_maps(reader, labels, boxes=boxes, **rest)
+
+    monkeypatch.setattr("dips.fitting.prepare.linear_maps", spy)
+    settings = ("train.tile=32", "train.epochs=0", f"classifier.mode={mode}", "classifier.epochs=1")
+    model = tiny_training.fit(f"reviewed-tiles-{mode}", *settings, reviewed=tmp_path / "reviewed.json")
+    assert len(model.record.reviewed) == 2, "photos, not tiles"
+    assert all(found == (-1, []) for found in seen[empty].values()) and len(seen[empty]) == 9
+    tiles = seen[boxed]
+    label, corner = tiles.pop((48, 32, 80, 64))
+    assert label == 0 and np.allclose(np.multiply(corner, 32), [[2, 2, 30, 30]])
+    label, half = tiles.pop((48, 16, 80, 48))
+    assert label == 0 and np.allclose(np.multiply(half, 32), [[2, 18, 30, 32]])
+    crumbs = [tiles.pop((24, 32, 56, 64)), tiles.pop((24, 16, 56, 48))]
+    assert all(own is None and label in (0, None) for label, own in crumbs), "unknown: a guess, or left out"
+    assert len(tiles) == 5 and all(found == (-1, []) for found in tiles.values())
+    (photo,) = model.predict(min((tiny_training.data / "test" / "tower").iterdir()))
+    assert photo.min_score == 0.6, "in tiles"
 
 
 def test_tiles_need_a_background_class(tiny_training: Any) -> None:

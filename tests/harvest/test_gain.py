@@ -39,3 +39,16 @@ def test_of_many_photos_some_are_enough(monkeypatch: pytest.MonkeyPatch) -> None
     linear, blocks, boxes, labels = scene(20)
     gain = review_gain(linear, blocks, labels, boxes, STANDARD)
     assert gain is not None and 6 <= gain.photos <= 9
+
+
+def test_tiles_of_a_photo_are_not_tried_on_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """16 tiles of eight photos, and four empty ones of the first two and of another photo."""
+    linear, blocks, boxes, labels = scene(20)
+    boxes, labels = [*boxes[:16], *(box[:0] for box in boxes[16:])], [*labels[:16], -1, -1, -1, -1]
+    photos = [f"{row % 8}" for row in range(16)] + ["0", "1", "other", "other"]
+    fitted: list[int] = []
+    monkeypatch.setattr("dips.harvest.gain.correct", lambda _, blocks, *rest: fitted.append(len(blocks[0])))
+    gain = review_gain(linear, blocks, labels, boxes, STANDARD, photos)
+    assert gain is not None and gain.photos == 8 and gain.without.objects == gain.half.objects == gain.most.objects == 16
+    assert sorted(fitted[:2]) == [8 + 3, 8 + 3] and sorted(fitted[2:]) == [12 + 3, 12 + 3, 12 + 4, 12 + 4]
+    assert review_gain(linear, blocks, labels, boxes, STANDARD, ["one"] * 20) is None, "tiles of a single photo"

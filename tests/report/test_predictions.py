@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,16 @@ import numpy as np
 import pytest
 
 import dips
+from dips.config import PredictConfig
 from dips.errors import ConfigError, RunError
 from dips.predict.folder import PredictionFolder
 from dips.predict.prediction import Prediction
-from dips.report.predictions import prediction_section
+from dips.predict.predictor import Predictor
+from dips.report.photos import read_shown
+from dips.report.predictions import prediction_section, write_training_photos
 from dips.report.run_report import write_folder_report
 from dips.scoremaps.calibration import Calibration
+from dips.types import Answer, Answerer, PhotoBatch, Sample
 
 CLASSES = ("none", "tower")
 
@@ -73,6 +78,37 @@ def test_the_page_begins_with_the_photos(predicted: Path) -> None:
     assert f"<code>dips view {predicted}</code>" in html
     data = json.loads(html.split('id="photo-data">')[1].split("</script>")[0])
     assert len(data["photos"]) == 6 and data["rule"]["threshold"] == 0.5
+
+
+class Counting(Answerer):
+    """Says nothing, and counts what it is shown."""
+
+    side, shown = 8, 0
+
+    def answer(self, batch: PhotoBatch) -> Answer:
+        self.shown += len(batch)
+        return Answer(np.full((len(batch), 8, 8), 0.5, np.float32), np.full((len(batch), 2), 0.5, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("tile", "count", "squares"),
+    [(0, 96, 96), (160, 96, 96), (120, 96, 96 * 3), (90, 41, 41 * 7), (60, 22, 22 * 13), (20, 6, 6 * 89)],
+)
+def test_the_fewer_photos_of_a_run_are_shown_the_more_tiles_they_have(
+    tile: int, count: int, squares: int, tmp_path: Path, make_photo: Any
+) -> None:
+    photo = make_photo(tmp_path / "0.png", (160, 120))
+    samples = [Sample(photo, "0.png", 1)]
+    for number in range(1, 120):
+        shutil.copy(photo, path := tmp_path / f"{number}.png")
+        samples.append(Sample(path, path.name, number % 2))
+    config, networks = PredictConfig(threshold=0.5, tile=tile, batch=32), Counting()
+    predictor = Predictor(networks, config=config, classes=CLASSES, background=0)
+    parts = [("validation", samples[:10]), ("training", samples[10:])]
+    assert write_training_photos(tmp_path / "shown.json", predictor, parts, classes=CLASSES) == count
+    assert networks.shown == squares
+    shown = read_shown(tmp_path / "shown.json").photos
+    assert sum(item.part == "validation" for item in shown) == min(10, count), "the most telling ones first"
 
 
 @pytest.mark.parametrize("filled", [12, 4])

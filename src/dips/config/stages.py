@@ -189,8 +189,8 @@ class TrainConfig:
         Meta(
             ge=-1,
             description="side in pixels of the tiles in which large photos are learned from, by the photos' classes alone; "
-            "a background class is needed. 0 = photos as a whole, -1 = tiles of the side that the CNN sees (classifier.size) "
-            "where photos are at least 2.5 times as wide and high",
+            "a background class is needed. 0 = photos as a whole, -1 = tiles of a quarter of the photos' side, at most "
+            "what the CNN sees (classifier.size), where photos are at least twice as wide and high as that",
         ),
     ] = 0
     batch: Annotated[int, Meta(ge=1, description="photos per step")] = 16

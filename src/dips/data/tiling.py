@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from contextlib import suppress
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +20,18 @@ from dips.data.windows import open_photo
 from dips.errors import ConfigError, ImageError
 from dips.scoremaps.tiles import Tiles
 from dips.system.console import log
-from dips.types import DataSet, FloatArray, Outline, Sample
+from dips.types import DataSet, FloatArray, Sample
 
 __all__ = ["MUCH_LARGER", "in_tiles", "read_sample", "read_tiles", "tile_side"]
 
 MUCH_LARGER = 2.5
 """Times the side that networks see: objects of ordinary size may be too small in photos from here on."""
 
+_LARGER = 2  # times that side: tiles can be asked for from here on
+_ACROSS = 4  # tiles side by side in a photo, unless what the networks see is smaller
 _LOOKED_AT = 200  # photos whose size is looked at
 _VISIBLE = 0.3  # of a box: a tile that holds less of it does not show the object, unless this fills as much of the tile
+_SLIVER = 0.02  # of a tile's side: boxes are not drawn more precisely
 
 
 def tile_side(data: DataSet, side: int, seen: int) -> int:
@@ -35,26 +39,27 @@ def tile_side(data: DataSet, side: int, seen: int) -> int:
 
     Args:
         data: the training photos.
-        side: ``train.tile``: -1 decides by the photos' size.
+        side: ``train.tile``: -1 takes a quarter of the photos' side, at most ``seen``, if they are large enough.
         seen: side in pixels of the square that the CNN sees.
 
     Raises:
         ConfigError: tiles are asked for, and no class is for photos without object, so that nothing tells which tile shows one.
     """
-    larger = _typical_side(data) / seen if side <= 0 else 0.0
+    typical = _typical_side(data) if side <= 0 else 0.0
+    larger = typical / seen
     if side == 0 and larger >= MUCH_LARGER:
         log(
             f"the photos are {larger:.1f} times as wide and high as what the networks see; if their objects are small, learn "
             "from them in tiles: --set train.tile=-1"
         )
-    if side == 0 or (side < 0 and larger < MUCH_LARGER):
+    if side == 0 or (side < 0 and larger < _LARGER):
         return 0
     if data.background is None:
         raise ConfigError(
             "train.tile needs photos that show no object, to tell which tiles of the others show one; put some into a folder "
             "called 'none' (or name one with data.background_class), or set train.tile=0"
         )
-    return side if side > 0 else seen
+    return side if side > 0 else min(seen, round(typical / _ACROSS))
 
 
 def _typical_side(data: DataSet) -> float:
@@ -68,7 +73,8 @@ def _typical_side(data: DataSet) -> float:
 def in_tiles(data: DataSet, side: int, overlap: float) -> DataSet:
     """Return a data set whose samples are tiles, as :meth:`~dips.scoremaps.tiles.Tiles.plan` places them.
 
-    Photos that are no larger than a tile stay whole, as do those whose size cannot be read. Masks are left out.
+    Photos that are no larger than a tile stay whole, as do those whose size cannot be read. Masks are left out. A tile that
+    shows but a small part of a box has neither this nor none: its boxes are unknown, and it does not count as reviewed.
     """
     return dataclasses.replace(data, samples=tuple(tile for sample in data.samples for tile in _tiles(sample, side, overlap)))
 
@@ -81,42 +87,49 @@ def _tiles(sample: Sample, side: int, overlap: float) -> tuple[Sample, ...]:
     tiles = Tiles.plan(size, side, overlap)
     if len(tiles) < 2:
         return (sample,)
-    boxes, whole = None, np.array(size * 2)
+    boxes = None
     if sample.boxes is not None:
         frame = sample.frame or size
         boxes = np.asarray(sample.boxes * np.array([size[0] / frame[0], size[1] / frame[1]] * 2, np.float32), np.float32)
-    return tuple(
-        dataclasses.replace(
-            sample,
-            id=f"{sample.id}#{tile[0]},{tile[1]}",
-            boxes=None if boxes is None else _inside(boxes, tile)[_visible(boxes, tile)],
-            frame=tiles.tile,
-            masks=(),
-            ignore=None,
-            window=tile,
-            outlines=() if boxes is None else _outlines(sample, _visible(boxes, tile), tile / whole),
-        )
-        for tile in tiles
+    return tuple(_tile(sample, size, boxes, tile) for tile in tiles)
+
+
+def _tile(sample: Sample, size: tuple[int, int], boxes: FloatArray | None, tile: tuple[int, int, int, int]) -> Sample:
+    x0, y0, x1, y1 = tile
+    parts = visible = None
+    if boxes is not None:
+        parts = np.asarray(np.clip(boxes, (x0, y0, x0, y0), (x1, y1, x1, y1)) - np.array([x0, y0, x0, y0]), np.float32)
+        visible = _visible(boxes, parts, (x1 - x0, y1 - y0), crumbs=sample.reviewed)
+    seen = None if visible is None or parts is None else parts[visible]
+    window = (x0 / size[0], y0 / size[1], x1 / size[0], y1 / size[1])
+    outlines = sample.outlines if visible is None else compress(sample.outlines, visible)
+    return dataclasses.replace(
+        sample,
+        id=f"{sample.id}#{x0},{y0}",
+        boxes=seen,
+        frame=(x1 - x0, y1 - y0),
+        masks=(),
+        ignore=None,
+        reviewed=sample.reviewed and seen is not None,
+        window=tile,
+        outlines=() if seen is None else tuple(outline and dataclasses.replace(outline, window=window) for outline in outlines),
     )
 
 
-def _outlines(sample: Sample, visible: NDArray[np.bool_], window: NDArray[np.float64]) -> tuple[Outline | None, ...]:
-    x0, y0, x1, y1 = window.tolist()
-    shown = (outline for outline, is_visible in zip(sample.outlines, visible, strict=False) if is_visible)
-    return tuple(None if outline is None else dataclasses.replace(outline, window=(x0, y0, x1, y1)) for outline in shown)
+def _visible(boxes: FloatArray, parts: FloatArray, tile: tuple[int, int], *, crumbs: bool) -> NDArray[np.bool_] | None:
+    """Return which boxes ``(K,)`` a tile shows; None if it only shows small parts of some.
 
-
-def _inside(boxes: FloatArray, tile: tuple[int, int, int, int]) -> FloatArray:
-    """Return the parts ``(K, 4)`` of boxes in a tile, in its own pixels."""
-    x0, y0, x1, y1 = tile
-    return np.asarray(np.clip(boxes, (x0, y0, x0, y0), (x1, y1, x1, y1)) - np.array([x0, y0, x0, y0]), np.float32)
-
-
-def _visible(boxes: FloatArray, tile: tuple[int, int, int, int]) -> NDArray[np.bool_]:
-    """Return which objects ``(K,)`` a tile shows."""
-    inside = _areas(_inside(boxes, tile))
-    least = _VISIBLE * np.minimum(_areas(boxes), (tile[2] - tile[0]) * (tile[3] - tile[1]))
-    return np.asarray((inside > 0) & (inside >= least))
+    Args:
+        parts: of the boxes in the tile, ``(K, 4)``.
+        tile: its width and height in pixels.
+        crumbs: beside a larger part small ones count, too, as what lies outside of all boxes is learned as background.
+    """
+    least = _VISIBLE * np.minimum(_areas(boxes), tile[0] * tile[1])
+    shown = (_areas(parts) > 0) & (_areas(parts) >= least)
+    small = ~shown & ((parts[:, 2:] - parts[:, :2]).min(1, initial=np.inf) >= _SLIVER * max(tile))
+    if small.any() and not shown.any():
+        return None
+    return np.asarray(shown | small if crumbs else shown)
 
 
 def _areas(boxes: FloatArray) -> FloatArray:

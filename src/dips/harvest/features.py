@@ -128,7 +128,7 @@ def linear_maps(
         return _read(file)
     frozen, kept = load(), store.shelf("features", {"version": 1, **names})
     _look(frozen.to(device).eval(), reader, chosen, kept, shelf, batch=config.batch, device=device)
-    features = _collect(kept, chosen, labels, boxes, frozen.key_sides)
+    features = _collect(kept, chosen, labels, boxes, frozen.key_sides, reader.files)
     maps, gain = fit_linear_maps(features, classes, config)
     state = {name: value.contiguous() for name, value in maps.state_dict().items()}
     notes = {"stages": str(maps.stages), "review": "" if gain is None else to_json(gain)}
@@ -177,7 +177,12 @@ def _room(record: Arrays) -> int:
 
 
 def _collect(
-    kept: Shelf, chosen: Sequence[str], labels: Mapping[str, int], boxes: Mapping[str, FloatArray], key_sides: tuple[int, ...]
+    kept: Shelf,
+    chosen: Sequence[str],
+    labels: Mapping[str, int],
+    boxes: Mapping[str, FloatArray],
+    key_sides: tuple[int, ...],
+    files: Mapping[str, str],
 ) -> PhotoFeatures:
     """Return the features of the chosen photos, as many as memory allows; those that cannot be read have none."""
     records: dict[str, dict[str, NDArray[Any]]] = {}
@@ -195,7 +200,8 @@ def _collect(
     names = sorted(name for name in next(iter(records.values())) if name.startswith(_BLOCK))
     blocks = [_stacked(records, name) for name in names]
     known = {row: boxes[digest] for row, digest in enumerate(records) if digest in boxes}
-    return PhotoFeatures(tuple(blocks), key_sides, _stacked(records, _ATTENTION), objects, known)
+    photos = [files[digest] for digest in records]
+    return PhotoFeatures(tuple(blocks), key_sides, _stacked(records, _ATTENTION), objects, known, photos)
 
 
 def _stacked(records: Mapping[str, dict[str, NDArray[Any]]], name: str) -> Tensor:

@@ -28,19 +28,28 @@ _MIN_AREA, _MAX_BOXES = 0.005, 100
 
 
 def review_gain(
-    linear: LinearMap, blocks: Sequence[Tensor], labels: Sequence[int], boxes: Sequence[FloatArray], standard: Standard
+    linear: LinearMap,
+    blocks: Sequence[Tensor],
+    labels: Sequence[int],
+    boxes: Sequence[FloatArray],
+    standard: Standard,
+    photos: Sequence[str] = (),
 ) -> ReviewGain | None:
     """Return what a correction by reviewed photos brings; None with fewer than eight that have boxes.
 
     Args:
         linear: the map before any correction; it is not changed.
         blocks, labels, boxes, standard: as of :func:`~dips.harvest.correct.correct`.
+        photos: the photo of each row, as tiles of one are not tried on each other; none if each row is a photo of its own.
     """
-    boxed = [row for row, item in enumerate(boxes) if len(item)]
+    boxed: dict[str, list[int]] = {}
+    empty: dict[str, list[int]] = {}
+    for row, item in enumerate(boxes):
+        (boxed if len(item) else empty).setdefault(photos[row] if photos else str(row), []).append(row)
     if len(boxed) < _LEAST:
         return None
-    chosen = boxed[:: -(-len(boxed) // _MOST)]
-    empty = [row for row, item in enumerate(boxes) if not len(item)]
+    chosen = list(boxed)[:: -(-sum(map(len, boxed.values())) // _MOST)]
+    rows = [row for photo in chosen for row in boxed[photo]]
 
     def of(rows: Sequence[int]) -> tuple[list[Tensor], list[int], list[FloatArray]]:
         return [block[list(rows)] for block in blocks], [labels[row] for row in rows], [boxes[row] for row in rows]
@@ -48,13 +57,15 @@ def review_gain(
     def tried(parts: int) -> Tally:
         tallies = []
         for part in range(parts):
-            held = chosen[part::parts]
+            held = set(chosen[part::parts])
             corrected = copy.deepcopy(linear)
-            correct(corrected, *of([*(row for row in chosen if row not in held), *empty]), standard)
-            tallies.append(_tally(corrected, *of(held)))
+            others = [row for photo in chosen if photo not in held for row in boxed[photo]]
+            others += [row for photo, own in empty.items() if photo not in held for row in own]
+            correct(corrected, *of(others), standard)
+            tallies.append(_tally(corrected, *of([row for photo in chosen if photo in held for row in boxed[photo]])))
         return Tally(**{name: sum(getattr(tally, name) for tally in tallies) for name in Tally.__struct_fields__})
 
-    without = _tally(linear, *of(chosen))
+    without = _tally(linear, *of(rows))
     return ReviewGain(photos=len(chosen), without=without, half=tried(2), most=tried(_PARTS))
 
 

@@ -11,7 +11,7 @@ squares, and the accurate one is the mean of both, which is better than either (
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -54,6 +54,7 @@ class PhotoFeatures:
         attention: mean attention ``(N, h, w)``, where the first round starts.
         labels: of the object classes, counted from 0, ``(N,)``; -1 for photos of the background class.
         boxes: of reviewed photos, by their position: ``(K, 4)``, ``x0 y0 x1 y1`` as fractions of the frame.
+        photos: the photo that each of the N is a tile of; none if they are photos themselves.
     """
 
     blocks: tuple[Tensor, ...]
@@ -61,6 +62,7 @@ class PhotoFeatures:
     attention: Tensor
     labels: NDArray[np.int64]
     boxes: Mapping[int, FloatArray] = field(default_factory=dict)
+    photos: Sequence[str] = ()
 
     @property
     def stages(self) -> int:
@@ -135,7 +137,8 @@ class _Fit:
         for module, (directions, offsets, level) in ((maps_of_both.accurate, accurate), (maps_of_both.fast, fast)):
             self._fill(module, directions, offsets)
             module.level.fill_(level)
-        gain = review_gain(maps_of_both.fast, *self._review(maps_of_both.fast))
+        photos = [self.features.photos[row] for row in sorted(self.features.boxes)] if self.features.photos else ()
+        gain = review_gain(maps_of_both.fast, *self._review(maps_of_both.fast), photos)
         for module in (maps_of_both.accurate, maps_of_both.fast):
             correct(module, *self._review(module))
         return maps_of_both, gain

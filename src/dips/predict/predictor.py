@@ -209,9 +209,17 @@ class Predictor:
     def _square(self, photo: ByteImage) -> ByteImage:
         return resize_image(photo, (self.networks.side, self.networks.side))
 
+    def looks(self, size: tuple[int, int]) -> int:
+        """Return how many squares the networks see of a photo of this width and height: the whole, and its tiles."""
+        tiles = self._tiles(size)
+        return 1 + (len(tiles) if len(tiles) > 1 else 0)
+
+    def _tiles(self, size: tuple[int, int]) -> Tiles | tuple[()]:
+        return Tiles.plan(size, self.tile, self.config.tile_overlap) if self.tile else ()
+
     def _predict(self, view: _View, whole: FloatArray, probabilities: FloatArray) -> Prediction:
         """Predict a photo from the answer about the whole, and from its tiles, where it has any."""
-        tiles = Tiles.plan(view.size, self.tile, self.config.tile_overlap) if self.tile else ()
+        tiles = self._tiles(view.size)
         if len(tiles) < 2:
             return self.make_prediction(view.path, view.size, whole, probabilities, scale=view.scale, camera=view.camera)
         assert isinstance(tiles, Tiles)

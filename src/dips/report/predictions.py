@@ -6,14 +6,16 @@ In: predictions, one at a time. Out: a :class:`~dips.report.photo_section.PhotoS
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 import cv2
 from msgspec import UNSET
 
 from dips.data.depth import Depth
-from dips.data.images import encode_image
+from dips.data.images import encode_image, image_size
 from dips.data.listing import class_name
 from dips.data.split import spread
 from dips.errors import ImageError
@@ -35,6 +37,8 @@ TRAINING_PHOTOS = "training-photos.json"
 """What a training leaves in the run folder: what the finished model says about photos of the validation and training parts."""
 
 _TRAINING_COUNT = 96  # of these photos; a second or two with the default settings, whatever the size of the data
+_TRAINING_SQUARES, _LEAST_COUNT = 288, 6  # that the networks see of photos in tiles, and how many photos even so
+_SIZED = 20  # photos whose number of tiles is looked at
 
 
 def prediction_section(folder: Path, *, photos: int = 300, photos_dir: Path | None = None) -> PhotoSection:
@@ -111,10 +115,10 @@ def write_training_photos(
         RunError: it cannot be written.
     """
     chosen: dict[Path, tuple[str, Sample]] = {}
+    parts = list(parts)
+    most = _most(predictor, [sample for _, samples in parts for sample in samples])
     for part, samples in parts:
-        chosen |= {
-            item.path: (part, item) for item in spread(samples, _TRAINING_COUNT - len(chosen)) if item.path not in chosen
-        }
+        chosen |= {item.path: (part, item) for item in spread(samples, most - len(chosen)) if item.path not in chosen}
     config, background = predictor.config, predictor.background
     rule = Rule(
         config.threshold,
@@ -146,6 +150,16 @@ def write_training_photos(
                 log(f"not shown in the report: {error}")
 
     return write_photos(path, shown(), rule=rule, most=len(chosen))
+
+
+def _most(predictor: Predictor, samples: Sequence[Sample]) -> int:
+    """Return how many photos are predicted, fewer where each has many tiles."""
+    looks = []
+    for sample in spread(samples, _SIZED):
+        with suppress(ImageError):  # whoever reads it tells
+            looks.append(predictor.looks(image_size(sample.path)))
+    typical = statistics.median(looks) if looks else 1
+    return min(_TRAINING_COUNT, max(_LEAST_COUNT, int(_TRAINING_SQUARES / typical)))
 
 
 def _row(record: PredictionRecord) -> PhotoRow:
