@@ -226,7 +226,7 @@ class DataSet:
         samples: the photos, sorted by id.
         split: ``train``, ``val``, ``test`` or ``all``.
         background: label of the class whose photos show no object, if there is one.
-        layout: how the data is laid out: ``folder``, ``wsol``, ``cub``, ``coco`` or ``csv``.
+        layout: how the data is laid out: ``folder``, ``wsol``, ``cub``, ``coco``, ``csv`` or ``labelstudio``.
         problems: what was skipped or looks wrong.
 
     >>> sample = Sample(Path("photos/tower/1.jpg"), "tower/1.jpg", 1)

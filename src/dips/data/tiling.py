@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dips.data.depth import Depth
 from dips.data.images import ByteImage, image_size, median_side, read_image
@@ -84,26 +85,26 @@ def _tiles(sample: Sample, side: int, overlap: float) -> tuple[Sample, ...]:
     if sample.boxes is not None:
         frame = sample.frame or size
         boxes = np.asarray(sample.boxes * np.array([size[0] / frame[0], size[1] / frame[1]] * 2, np.float32), np.float32)
-    return tuple(
-        dataclasses.replace(
-            sample,
-            id=f"{sample.id}#{tile[0]},{tile[1]}",
-            boxes=None if boxes is None else _visible(boxes, tile),
-            frame=tiles.tile,
-            masks=(),
-            ignore=None,
-            window=tile,
-        )
-        for tile in tiles
-    )
+    whole = dataclasses.replace(sample, boxes=boxes, frame=tiles.tile, masks=(), ignore=None)
+    return tuple(_tile(whole, tile) for tile in tiles)
 
 
-def _visible(boxes: FloatArray, tile: tuple[int, int, int, int]) -> FloatArray:
-    """Return the parts ``(K, 4)`` of boxes that a tile shows, in its own pixels."""
+def _tile(sample: Sample, tile: tuple[int, int, int, int]) -> Sample:
+    sample = dataclasses.replace(sample, id=f"{sample.id}#{tile[0]},{tile[1]}", window=tile)
+    if sample.boxes is None:
+        return sample
+    parts, shown = _visible(sample.boxes, tile)
+    box_labels = tuple(label for label, part in zip(sample.box_labels, shown.tolist(), strict=False) if part)
+    return dataclasses.replace(sample, boxes=parts, box_labels=box_labels)
+
+
+def _visible(boxes: FloatArray, tile: tuple[int, int, int, int]) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Return the parts ``(K, 4)`` of boxes that a tile shows, in its own pixels, and which of the boxes these are parts of."""
     x0, y0, x1, y1 = tile
     inside = np.clip(boxes, (x0, y0, x0, y0), (x1, y1, x1, y1)) - np.array([x0, y0, x0, y0])
     least = _VISIBLE * np.minimum(_areas(boxes), (x1 - x0) * (y1 - y0))
-    return np.asarray(inside[(_areas(inside) > 0) & (_areas(inside) >= least)], np.float32)
+    shown = (_areas(inside) > 0) & (_areas(inside) >= least)
+    return np.asarray(inside[shown], np.float32), shown
 
 
 def _areas(boxes: FloatArray) -> FloatArray:
