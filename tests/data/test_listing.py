@@ -55,9 +55,8 @@ def of_labels(*photos: tuple[int, ...], background: int | None = None) -> DataSe
     samples = []
     for number, labels in enumerate(photos):
         boxes = np.array([[label, 0, label + 1, 1] for label in labels], np.float32) if len(labels) > 1 else None
-        first, *others = labels or (None,)
-        of = labels if len(labels) > 1 else ()
-        others = tuple(label for label in others if label is not None)
+        first, others = (labels[0] if labels else None), labels[1:]
+        of = labels if others else ()
         samples.append(Sample(Path(f"{number}.jpg"), f"{number}.jpg", first, boxes, others=others, box_labels=of))
     return DataSet(Path(), tuple("abcd"), tuple(samples), background=background)
 

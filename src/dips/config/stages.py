@@ -310,6 +310,13 @@ class PredictConfig:
         ),
     ] = -1.0
     max_boxes: Annotated[int, Meta(ge=1, le=65535, description="maximum number of boxes per photo")] = 100
+    object_class: Annotated[
+        Literal["auto", "photo", "object"],
+        Meta(
+            description="'photo' gives all objects of a photo its class, 'object' each its own; 'auto' = each its own where "
+            "photos with several labels were trained on"
+        ),
+    ] = "auto"
     tile: Annotated[
         int,
         Meta(
