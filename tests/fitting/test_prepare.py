@@ -17,6 +17,7 @@ from torch import Tensor
 from dips.config import Config
 from dips.data.images import read_image, resize_image
 from dips.errors import DataError
+from dips.fitting import prepare as prepare_module
 from dips.fitting.prepare import TrainingInputs
 from dips.harvest.features import linear_maps
 from dips.harvest.store import Store
@@ -233,3 +234,19 @@ def test_what_a_resumed_training_must_share(
         weights = {**inputs.weights, "encoder": dataclasses.replace(inputs.weights["encoder"], sha256="1" * 64)}
         other = dataclasses.replace(inputs, weights=weights)
     assert other.origin != inputs.origin == prepare_parts(parts).origin
+
+
+def test_what_a_softmax_learns_of_labels() -> None:
+    samples = [Sample(Path("a"), "a", 1), Sample(Path("b"), "b", 0, others=(2, 3)), Sample(Path("c"), "c", 2)]
+    assert prepare_module.class_targets([samples[0], samples[2]], 4).tolist() == [1, 2]
+    targets = prepare_module.class_targets(samples, 4)
+    torch.testing.assert_close(targets, torch.tensor([[0, 1, 0, 0], [1 / 3, 0, 1 / 3, 1 / 3], [0, 0, 1, 0]]))
+
+
+def test_accuracy_of_several_labels() -> None:
+    """A photo is right with one of its labels; of each class the recall is among as many classes as the photo has labels."""
+    samples = [Sample(Path("a"), "a", 0, others=(1,)), Sample(Path("b"), "b", 2, others=(1,)), Sample(Path("c"), "c", 0)]
+    logits = torch.tensor([[3.0, 2, 1], [3, 2, 1], [1, 3, 2]])
+    plain, by_class = prepare_module._judged(logits, DataSet(Path(), ("x", "y", "z"), tuple(samples)), ("x", "y", "z"))
+    assert plain == pytest.approx(100 / 3)
+    assert by_class.mean == pytest.approx((50 + 100 + 0) / 3) and (by_class.worst, by_class.photos) == ("z", 1)

@@ -21,6 +21,7 @@ from dips.data.classes import ClassAccuracy, class_accuracy
 from dips.data.depth import Depth
 from dips.data.gain import ReviewGain
 from dips.data.images import ByteImage
+from dips.data.listing import several_labels
 from dips.data.scale import depth_of, depth_setting
 from dips.errors import DataError
 from dips.harvest.features import linear_maps, pooled_features, pooled_shelf
@@ -72,7 +73,7 @@ class TrainingInputs:
         linear: the linear maps; None unless ``harvest.refine=dataset``.
         proposals: None where no U-Net is trained.
         accuracy: percent right on ``val``: of the ``classifier``, and, where the transformer saw all photos, of a
-            ``linear_probe`` on its class tokens.
+            ``linear_probe`` on its class tokens. A photo with several labels is right with one of them.
         class_accuracy: the classifier's where each class counts the same.
         weights: of transformer and CNNs.
         seconds: what linear maps and harvest took.
@@ -101,7 +102,7 @@ class TrainingInputs:
     @property
     def origin(self) -> str:
         """Sixteen hex digits that identify photos, labels, maps and weights: a resumed training must have the same."""
-        labels = ",".join(map(str, _labels((*self.train.samples, *self.val.samples)).tolist()))
+        labels = ",".join("|".join(map(str, sample.labels)) for sample in (*self.train.samples, *self.val.samples))
         weights = [item.sha256 for item in self.weights.values()]
         maps = "" if self.proposals is None else self.proposals.harvest.maps.folder.name
         parts = [str(len(self.train)), labels, maps, *weights, *self.digests]
@@ -184,8 +185,8 @@ class _Preparation:
         if self.tiled:
             pooled = self._choose_tiles(pooled)
         labels, count = _labels(self.samples), len(self.train)
-        self._fit_classifier(pooled[:count], labels[:count])
-        plain, by_class = self._classifier_accuracy(pooled[count:], labels[count:])
+        self._fit_classifier(pooled[:count], class_targets(self.train.samples, len(self.train.classes)))
+        plain, by_class = self._classifier_accuracy(pooled[count:])
         accuracy = {"classifier": plain}
         started = time.perf_counter()
         if config.harvest.refine == "dataset" and linear is None:
@@ -195,7 +196,7 @@ class _Preparation:
         proposals = None
         if config.train.epochs:
             proposals = self._proposals(linear, labels)
-            accuracy["linear_probe"] = _probe_accuracy(proposals.harvest, labels, count, len(self.train.classes))
+            accuracy["linear_probe"] = _probe_accuracy(proposals.harvest, self.train, self.val)
         seconds += time.perf_counter() - started
         parts = [f"{in_words(name)} {value:.1f}%" for name, value in accuracy.items()]
         number = len(labels) - count
@@ -308,7 +309,12 @@ class _Preparation:
         return to_tensor([read_square(self.reader.squares, digest) for digest in digests], self.device)
 
     def _fit_classifier(self, pooled: Tensor, labels: Tensor) -> None:
-        """Fit the CNN to the labels ``(N,)`` of the first N photos, of pooled features ``(N, F)``, and freeze it."""
+        """Fit the CNN to the first N photos, and freeze it.
+
+        Args:
+            pooled: their features ``(N, F)``.
+            labels: as :func:`class_targets` returns them.
+        """
         settings, count = self.config.classifier, len(labels)
         self.classifier.to("cpu").fit_head(pooled, labels)
         if settings.mode == "full":
@@ -328,20 +334,19 @@ class _Preparation:
         self.classifier.to(self.device).freeze()
 
     @torch.no_grad()
-    def _classifier_accuracy(self, pooled: Tensor, labels: Tensor) -> tuple[float, ClassAccuracy]:
-        """Return the percentage of the last N photos that the classifier gives their label ``(N,)``, and that by classes.
+    def _classifier_accuracy(self, pooled: Tensor) -> tuple[float, ClassAccuracy]:
+        """Return the percentage of the N validation photos that the classifier gives one of their labels, and that by classes.
 
         Args:
             pooled: their features ``(N, F)`` before fitting; all that is needed where only the last layer was fitted.
         """
         if self.config.classifier.mode == "head":
-            predicted = self.classifier.head(pooled.to(self.device)).argmax(1).cpu()
+            logits = self.classifier.head(pooled.to(self.device)).cpu()
         else:
-            digests, step = self.digests[-len(labels) :], self.config.classifier.batch
+            digests, step = self.digests[-len(self.val) :], self.config.classifier.batch
             groups = (digests[start : start + step] for start in range(0, len(digests), step))
-            predicted = torch.cat([self.classifier(self._batch(group)).argmax(1).cpu() for group in groups])
-        by_class = class_accuracy(labels.tolist(), predicted.tolist(), self.train.classes)
-        return 100 * int((predicted == labels).sum()) / len(labels), by_class
+            logits = torch.cat([self.classifier(self._batch(group)).cpu() for group in groups])
+        return _judged(logits, self.val, self.train.classes)
 
     def _refined(self, linear: LinearMaps, look: Look) -> Tensor:
         """Return the accurate score maps ``(B, h, w)`` in [0, 1] of what CNN and transformer look at, once."""
@@ -414,11 +419,35 @@ def _labels(samples: Sequence[Sample]) -> Tensor:
     return torch.tensor(labels)
 
 
-def _probe_accuracy(harvest: Harvest, labels: Tensor, count: int, classes: int) -> float:
-    """Return the percentage of the photos after the first ``count`` that a linear classifier, fitted on class tokens of the
-    first, gives their label."""
-    tokens = harvest.class_tokens(harvest.digests)
-    probe = LinearProbe(tokens.shape[1], classes)
-    probe.fit(tokens[:count], labels[:count])
+def class_targets(samples: Sequence[Sample], classes: int) -> Tensor:
+    """Return what a softmax learns of photos: their labels ``(N,) int64``, or, where some have several, the probabilities
+    ``(N, classes)`` of classes, the same for each of a photo's labels."""
+    if not several_labels(samples):
+        return _labels(samples)
+    targets = torch.zeros(len(samples), classes)
+    for row, sample in zip(targets, samples, strict=True):
+        row[list(sample.labels)] = 1 / len(sample.labels)
+    return targets
+
+
+def _judged(logits: Tensor, photos: DataSet, classes: Sequence[str]) -> tuple[float, ClassAccuracy]:
+    """Return the percentage of photos, of logits ``(N, C)``, whose likeliest class is one of their labels, and that by classes:
+    there each of L labels is found if it is among the L likeliest."""
+    predicted = logits.argmax(1).tolist()
+    right, pairs = 0, list[tuple[int, int]]()
+    for row, sample, first in zip(logits, photos.samples, predicted, strict=True):
+        right += first in sample.labels
+        found = row.topk(len(sample.labels)).indices.tolist() if sample.others else [first]
+        pairs += [(label, label if label in found else first) for label in sample.labels]
+    own, others = zip(*pairs, strict=True)
+    return 100 * right / len(predicted), class_accuracy(own, others, classes)
+
+
+def _probe_accuracy(harvest: Harvest, train: DataSet, val: DataSet) -> float:
+    """Return the percentage of the photos of ``val`` that get one of their labels from a linear classifier, fitted on the class
+    tokens of ``train``."""
+    tokens, count = harvest.class_tokens(harvest.digests), len(train)
+    probe = LinearProbe(tokens.shape[1], len(train.classes))
+    probe.fit(tokens[:count], class_targets(train.samples, len(train.classes)))
     with torch.no_grad():
-        return 100 * float((probe(tokens[count:]).argmax(1) == labels[count:]).float().mean())
+        return _judged(probe(tokens[count:]), val, train.classes)[0]
