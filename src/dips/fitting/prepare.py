@@ -171,6 +171,11 @@ class _Preparation:
             for sample, digest in zip(self.reader.samples, self.reader.digests, strict=True)
             if sample.reviewed and sample.path in learned
         }
+        self.box_labels = {
+            digest: tuple(_object_label(label, train.background) for label in sample.box_labels)
+            for sample, digest in zip(self.reader.samples, self.reader.digests, strict=True)
+            if digest in self.boxes and sample.box_labels
+        }
         self.pooled = pooled_shelf(store, self.weights["classifier"], config.classifier.size, self.depth)
         self.tiled = any(sample.window is not None for sample in train.samples)
 
@@ -243,6 +248,7 @@ class _Preparation:
         """Fit the linear maps, and tell what reviewed photos bring; nothing is fitted on the validation part."""
         held_out = {sample.path for sample in self.val.samples}
         labels: dict[str, int] = {}
+        several: dict[str, tuple[int, ...]] = {}
         chosen = (self.samples, self.digests) if self.tiled else (self.reader.samples, self.reader.digests)
         for sample, digest in zip(*chosen, strict=True):
             if sample.path in held_out:
@@ -250,6 +256,8 @@ class _Preparation:
             # a photo that lies in the folders of two classes shows an object if either says so
             if labels.get(digest, -1) < 0:
                 labels[digest] = _object_label(sample.label, self.train.background)
+                if sample.others:
+                    several[digest] = tuple(_object_label(label, self.train.background) for label in sample.labels)
         return linear_maps(
             self.reader,
             labels,
@@ -257,6 +265,8 @@ class _Preparation:
             names=self._names(),
             classes=len(self.train.classes) - (self.train.background is not None),
             boxes=self.boxes,
+            several=several,
+            box_labels=self.box_labels,
             config=self.config.harvest,
             store=self.store,
             shelf=self.pooled if self.config.classifier.mode == "head" else None,
