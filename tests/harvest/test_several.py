@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ class Scene:
         return float((named == self.classes)[self.classes >= 0].mean())
 
 
-def scene(photos: list[tuple[int, ...]], *, seed: int = 0, apart: float = 1.0) -> Scene:
+def scene(photos: Sequence[tuple[int, ...]], *, seed: int = 0, apart: float = 1.0) -> Scene:
     """Photos with an object of each of their one or two labels, at places that say nothing of the class."""
     random = torch.Generator().manual_seed(seed)
     count, classes = len(photos), 1 + max(max(labels, default=0) for labels in photos)

@@ -30,7 +30,7 @@ from dips.harvest.harvester import Harvester
 from dips.harvest.scored_photos import ScoredPhotos, score_photos
 from dips.harvest.squares import SquareReader, read_square
 from dips.harvest.store import Store, network_hash
-from dips.harvest.views import choose_views
+from dips.harvest.views import choose_labels
 from dips.models.backbones import Transformer, load_transformer
 from dips.models.classifier import Classifier, LinearProbe, balance_classes
 from dips.models.frozen import FrozenNetworks, Look
@@ -299,9 +299,11 @@ class _Preparation:
         """Keep the tiles that show what their photos are labelled with, and return their pooled features ``(N, F)``."""
         assert self.train.background is not None
         samples, count = self.samples, len(self.train)
-        labels = choose_views(pooled, samples, count, background=self.train.background, classes=len(self.train.classes))
-        kept = [i for i, label in enumerate(labels) if label is not None]
-        self.samples = tuple(dataclasses.replace(samples[i], label=labels[i]) for i in kept)
+        labels = choose_labels(pooled, samples, count, background=self.train.background, classes=len(self.train.classes))
+        kept = {i: own for i, own in enumerate(labels) if own is not None}
+        self.samples = tuple(
+            dataclasses.replace(samples[i], label=first, others=tuple(others)) for i, (first, *others) in kept.items()
+        )
         self.digests = tuple(self.digests[i] for i in kept)
         here = sum(i < count for i in kept)
         self.train = dataclasses.replace(self.train, samples=self.samples[:here])
@@ -311,7 +313,7 @@ class _Preparation:
             f"tiles: {shown} are taken to show what their photos are labelled with, {len(kept) - shown} show no object, "
             f"{len(samples) - len(kept)} are left out"
         )
-        return pooled[kept]
+        return pooled[list(kept)]
 
     def _batch(self, digests: Sequence[str]) -> Tensor:
         """Return stored photos as a batch ``(B, 3, S, S)`` in [0, 1], S = ``classifier.size``."""
