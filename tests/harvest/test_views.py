@@ -124,12 +124,12 @@ def test_one_label_each_is_chosen_as_ever() -> None:
 
 
 def test_boxes_say_which_labels_a_tile_shows() -> None:
-    both, of_one = np.array([[0, 0, 9, 9], [1, 1, 5, 5]], np.float32), {"others": (2,), "reviewed": True}
-    window = (0, 0, 10, 10)
+    both, window = np.array([[0, 0, 9, 9], [1, 1, 5, 5]], np.float32), (0, 0, 10, 10)
+    first = Sample(Path("a"), "a#0", 1, both, window=window, reviewed=True, others=(2,), box_labels=(1, 2))
     samples = [
-        Sample(Path("a"), "a#0", 1, both, window=window, box_labels=(1, 2), **of_one),
-        Sample(Path("a"), "a#1", 1, both[:1], window=(10, 0, 20, 10), box_labels=(2,), **of_one),
-        Sample(Path("a"), "a#2", 1, EMPTY, window=(20, 0, 30, 10), **of_one),
+        first,
+        dataclasses.replace(first, id="a#1", boxes=both[:1], window=(10, 0, 20, 10), box_labels=(2,)),
+        dataclasses.replace(first, id="a#2", boxes=EMPTY, window=(20, 0, 30, 10), box_labels=()),
         Sample(Path("b"), "b", 0, window=window),
     ]
     assert choose_labels(torch.rand(4, WIDTH), samples, 4, background=0, classes=3) == [(1, 2), (2,), (0,), (0,)]

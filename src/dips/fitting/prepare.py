@@ -376,6 +376,8 @@ class _Preparation:
     def _proposals(self, linear: LinearMaps | None, labels: Tensor) -> Proposals:
         """Harvest both parts at once, the training part first, and score the proposals."""
         config, count = self.config, len(self.train)
+        if mixed := several_labels(self.samples):
+            log(f"{counted(mixed, 'photo', 'has')} several labels: the U-Net, which knows one for each photo, takes the first")
         names = self._names()
         if linear is not None:
             names["linear"] = network_hash(linear)
