@@ -32,7 +32,11 @@ class DataConfig:
         ),
     ] = "auto"
     label_column: Annotated[
-        str, Meta(description="name of the column of a CSV that holds the class; '' = found by its name or its content")
+        str,
+        Meta(
+            description="name of the column of a CSV, or of Label Studio's question (from_name), that holds the class; '' = found "
+            "by its name or its content"
+        ),
     ] = ""
     val_share: Annotated[
         float, Meta(ge=0.02, le=0.5, description="fraction of train/ held out for validation where the data has no val/")
