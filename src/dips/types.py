@@ -158,11 +158,13 @@ class Sample:
     Attributes:
         path: the photo's file.
         id: unique name inside the data set: the path relative to its root, with forward slashes.
-        label: index into the data set's classes; None if it is unknown.
+        label: index into the data set's classes; None if it is unknown. The first of them where the photo has several.
+        others: further labels of a photo that has several.
         boxes: ground-truth boxes ``(K, 4) float32``, ``x0 y0 x1 y1`` in pixels of ``frame``; None if they are unknown,
             ``(0, 4)`` if the photo is known to show no object.
         frame: ``(width, height)`` of the photo on which the boxes were drawn, which may be larger than the file (resized
             copies of CUB); None means the file's own size.
+        box_labels: class of each box, ``K`` of them; empty where every box is of the photo's own class.
         masks: files of the ground-truth masks, one per object, whose pixels are those above 0; empty if they are unknown.
         ignore: file of the region that counts neither as object nor as background, if there is one.
         reviewed: a person gave the boxes for training; without that, boxes are measured by and never trained on.
@@ -184,6 +186,13 @@ class Sample:
     reviewed: bool = False
     window: tuple[int, int, int, int] | None = None
     outlines: tuple[Outline | None, ...] = field(default=(), compare=False)
+    others: tuple[int, ...] = ()
+    box_labels: tuple[int, ...] = ()
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """All labels of the photo, the first one first; none where it is unknown."""
+        return () if self.label is None else (self.label, *self.others)
 
     @property
     def boxed(self) -> bool:
@@ -237,7 +246,7 @@ class DataSet:
         samples: the photos, sorted by id.
         split: ``train``, ``val``, ``test`` or ``all``.
         background: label of the class whose photos show no object, if there is one.
-        layout: how the data is laid out: ``folder``, ``wsol``, ``cub``, ``coco`` or ``csv``.
+        layout: how the data is laid out: ``folder``, ``wsol``, ``cub``, ``coco``, ``csv`` or ``labelstudio``.
         problems: what was skipped or looks wrong.
 
     >>> sample = Sample(Path("photos/tower/1.jpg"), "tower/1.jpg", 1)

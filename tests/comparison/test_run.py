@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -13,10 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dips.comparison import run as run_module
 from dips.config import Config, to_toml
 from dips.data.photo_files import find_images, has_photos
 from dips.errors import ConfigError, DataError, RunError
-from dips.types import PhotoBatch
+from dips.types import DataSet, PhotoBatch, Sample
 
 Compare = Callable[..., dict[str, Any]]
 
@@ -286,3 +288,11 @@ def test_every_method_runs(run: Compare, scenes: Path, tmp_path: Path, tiny_weig
         square = resize_image(read_image(scenes / "test" / name, max_side=side), (side, side))
         own_map = model.networks.answer(PhotoBatch(square[None])).maps[0]
         np.testing.assert_allclose(np.asarray(own_map), score_map, atol=1e-5)
+
+
+def test_what_methods_of_one_label_learn_is_told() -> None:
+    samples = [Sample(Path("a"), "a", 0, others=(1,)), Sample(Path("b"), "b", 1)]
+    data = DataSet(Path("photos"), ("owl", "tit"), tuple(samples))
+    (problem,) = run_module._first_labels(data)
+    assert "1 photo has several labels, of which all methods but DiPS learn the first" in problem.message
+    assert not run_module._first_labels(dataclasses.replace(data, samples=data.samples[1:]))

@@ -300,3 +300,14 @@ def test_a_class_that_looks_like_the_background_is_told_in_place_of_the_note(
     assert "teach what is background" not in check_data(tmp_path).render()
     for known in (name, ""):
         assert "no object," not in check_data(tmp_path, background_class=known).render()
+
+
+def test_photos_with_several_labels_are_counted(tmp_path: Path, make_photo: MakePhoto) -> None:
+    for number in range(6):
+        make_photo(tmp_path / f"{number}.jpg", seed=number)
+    lines = [f"{number}.jpg,{label}" for number, label in enumerate(("x|y", "x", "y", "y|x", "none", ""))]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,label", *lines]))
+    report = check_data(tmp_path)
+    (split,) = report.splits
+    assert split.classes == {"none": 1, "x": 3, "y": 3} and (split.several, split.unlabelled) == (2, 1)
+    assert "    2 photos have several labels and count in each of their classes\n    without a class: 1\n" in report.render()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -47,11 +48,13 @@ def test_coco_of_a_flat_folder_gives_the_classes(tmp_path: Path, make_photo: Mak
     data = load_data(tmp_path / "photos")
     assert class_names(data) == {"a.jpg": "tower", "b.jpg": "none", "c.jpg": "bird", "d.jpg": None}
     assert data.classes == ("bird", "none", "tower") and data.background == 1
-    assert [None if s.boxes is None else len(s.boxes) for s in data.samples] == [1, 0, 1, None]
-    assert [p.path.name for p in data.problems] == ["photos.coco.json", "photos.coco.json", "photos"]
-    left_out, several, unlisted = (p.message for p in data.problems)
+    assert [None if s.boxes is None else len(s.boxes) for s in data.samples] == [2, 0, 1, None]
+    assert [s.labels for s in data.samples] == [(2, 0), (1,), (0,), ()]
+    assert [s.box_labels for s in data.samples] == [(2, 0), (), (), ()]
+    assert [p.path.name for p in data.problems] == ["photos.coco.json", "photos"]
+    left_out, unlisted = (p.message for p in data.problems)
     assert "annotation with id 0 of photos/c.jpg: its bbox 1, 1, 0, 4 (x, y, width, height) has no area; it is" in left_out
-    assert "1 photo has boxes of several classes" in several and "a.jpg: tower, not bird" in several and "d.jpg" in unlisted
+    assert "d.jpg" in unlisted
     make_photo(tmp_path / "train" / "tower" / "1.jpg")
     assert same(load_data(tmp_path, split="photos").samples, data.samples)
     direct = load_data(path)
@@ -112,6 +115,41 @@ def test_insulators(real_data: Path) -> None:
     assert all(s.boxes is not None and (len(s.boxes) == 0) == (s.label == 1) for s in test.samples)
     photos = load_data(tiles / "photos")
     assert photos.classes == ("insulator",) and all(boxes_of(s) and s.frame == (1152, 864) for s in photos.samples)
+
+
+@pytest.mark.parametrize("empty", [True, False])
+def test_annotations_without_boxes_are_labels(tmp_path: Path, make_photo: MakePhoto, empty: bool) -> None:
+    for name in "abc":
+        make_photo(tmp_path / f"{name}.jpg")
+    images: dict[str, list[tuple[str, list[float]]]] = {"a.jpg": [("x", [0]), ("y", [0])], "b.jpg": [("y", [0])], "c.jpg": []}
+    tree = json.loads(write_coco(tmp_path / "x.coco.json", images).read_text())
+    for number, item in enumerate(tree["annotations"]):
+        item |= {"id": number}
+        del item["bbox"]
+        if not empty and number == 2:
+            item |= {"bbox": [1, 1, 9, 9]}  # boxes, and some of them are missing
+    (tmp_path / "x.coco.json").write_text(json.dumps(tree))
+    data = load_data(tmp_path)
+    assert [[data.classes[label] for label in s.labels] for s in data.samples] == [["x", "y"], ["y"], ["none"]]
+    assert data.samples[0].boxes is None
+    said = [problem.message for problem in data.problems]
+    assert len(said) == (1 if empty else 2) and ("are labels of the photos" in said[0]) == empty
+
+
+def test_a_category_for_nothing_beside_objects(tmp_path: Path, make_photo: MakePhoto) -> None:
+    for name in "abc":
+        make_photo(tmp_path / f"{name}.jpg")
+    images = {
+        "a.jpg": [("none", [0, 0, 20, 20]), ("tower", [1, 1, 5, 5]), ("crane", [2, 2, 3, 3])],
+        "b.jpg": [("none", [0, 0, 20, 20]), ("tower", [1, 1, 5, 5])],
+        "c.jpg": [("none", [0, 0, 20, 20])],
+    }
+    data = load_data(write_coco(tmp_path / "x.coco.json", images))
+    assert data.classes == ("crane", "none", "tower") and data.background == 1
+    assert [s.labels for s in data.samples] == [(2, 0), (2,), (1,)]
+    assert [len(boxes_of(s)) for s in data.samples] == [2, 1, 1] and [s.box_labels for s in data.samples] == [(2, 0), (), ()]
+    (problem,) = data.problems
+    assert "2 photos are labelled 'none', as if there was no object, and with another class: a.jpg, b.jpg" in problem.message
 
 
 def annotated(name: str, **changes: object) -> dict[str, object]:

@@ -43,5 +43,19 @@ def test_where_copies_lie(tmp_path: Path) -> None:
     assert [(problem.path, problem.message.split(f"{path} ")[-1].split(f"{path}, ")[-1]) for problem in problems] == [
         (copies[2], "of the split train: a leak, both are used; remove one of the two"),
         (copies[0], "both are used; remove one of the two"),
-        (copies[1], "in another class, both are used; remove it where it does not belong"),
+        (
+            copies[1],
+            "in another class, both are used; remove it where it does not belong, or, if it shows both, list it once with both "
+            "classes in a CSV (path,label|label)",
+        ),
     ]
+
+
+def test_copies_with_the_same_labels_in_another_order(tmp_path: Path) -> None:
+    (path,) = write(tmp_path, a=b"photo")
+    copy = Path(shutil.copy(path, tmp_path / "b"))
+    samples = [Sample(path, "a", 0, others=(1,)), Sample(copy, "b", 1, others=(0,))]
+    (same,) = copy_problems({"train": samples}, find_copies([path, copy]))
+    assert "in another class" not in same.message
+    (other,) = copy_problems({"train": [samples[0], Sample(copy, "b", 1)]}, find_copies([path, copy]))
+    assert "in another class" in other.message

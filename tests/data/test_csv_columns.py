@@ -84,10 +84,40 @@ def test_a_named_column(photos: Path) -> None:
 
 
 def test_lines_with_no_or_several_ones(photos: Path) -> None:
-    (photos / "list.csv").write_text("filename,owl,gull\na0.jpg,1,0\na1.jpg,0,1\na2.jpg,1,1\na3.jpg,0,1\n")
+    (photos / "list.csv").write_text("filename,owl,gull\na0.jpg,1,0\na1.jpg,0,1\na2.jpg,0,0\na3.jpg,1,1\na4.jpg,1,0\n")
+    (photos / "a4.jpg").write_bytes((photos / "a0.jpg").read_bytes())
     data = load_data(photos / "list.csv")
-    assert list(class_names(data).values()) == ["owl", "gull", None, "gull"]
-    assert "1 photo has no 1 or several" in data.problems[0].message and "a2.jpg (line 4)" in data.problems[0].message
+    assert data.classes == ("gull", "owl") and [s.labels for s in data.samples] == [(1,), (0,), (), (1, 0), (1,)]
+    assert "1 photo has no 1, so" in data.problems[0].message and "a2.jpg (line 4)" in data.problems[0].message
+
+
+def test_columns_of_which_most_lines_have_several(photos: Path) -> None:
+    """They may be anything, such as day and zoom, unless the file is called as those with a column per class are."""
+    text = "filename,owl,gull,day\na0.jpg,1,1,0\na1.jpg,0,1,1\na2.jpg,1,1,1\na3.jpg,0,1,0\n"
+    (photos / "list.csv").write_text(text)
+    with pytest.raises(DataError, match=r"most lines have not exactly one 1 \(if each column is a class .*_classes\.csv\)"):
+        load_data(photos / "list.csv")
+    (photos / "list.csv").rename(photos / "_classes.csv")
+    for data in (load_data(photos), load_data(photos / "_classes.csv")):
+        names = [tuple(data.classes[label] for label in sample.labels) for sample in data.samples]
+        assert names == [("owl", "gull"), ("gull", "day"), ("owl", "gull", "day"), ("gull",)]
+
+
+@pytest.mark.parametrize(
+    ("cell", "names"),
+    [
+        ("owl|gull", ("owl", "gull")),
+        (" owl | gull |owl", ("owl", "gull")),
+        ("|owl||", ("owl",)),
+        (r"barn\|owl|gull", ("barn|owl", "gull")),
+        ("|", ()),
+    ],
+)
+def test_several_labels_in_a_cell(photos: Path, cell: str, names: tuple[str, ...]) -> None:
+    (photos / "list.csv").write_text(f'path,label\na0.jpg,"{cell}"\na1.jpg,tit\n')
+    data = load_data(photos / "list.csv")
+    assert tuple(data.classes[label] for label in data.samples[0].labels) == names
+    assert data.classes == tuple(sorted({*names, "tit"})), "only labels are split: paths may hold what they like"
 
 
 @pytest.mark.parametrize(

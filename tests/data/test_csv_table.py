@@ -85,11 +85,40 @@ def test_several_classes_in_a_photo(tmp_path: Path, make_photo: MakePhoto) -> No
         "c.jpg,tower,,,,\nc.jpg,crane,,,,\n"
     )
     data = load_data(tmp_path / "list.csv")
-    assert class_names(data) == {"a.jpg": "tower", "b.jpg": "crane", "c.jpg": None}
-    assert boxes_of(data.samples[0]) == [[4, 4, 20, 20]]
-    several, unclear = (problem.message for problem in data.problems)
-    assert "1 photo has boxes of several classes" in several and "a.jpg: tower, not crane" in several
-    assert "c.jpg has several classes (tower, crane) and no box" in unclear
+    assert class_names(data) == {"a.jpg": "tower", "b.jpg": "crane", "c.jpg": "tower"} and not data.problems
+    assert data.classes == ("crane", "tower") and [sample.labels for sample in data.samples] == [(1, 0), (0,), (1, 0)]
+    first, second, third = data.samples
+    assert boxes_of(first) == [[0, 0, 4, 4], [5, 5, 9, 9], [4, 4, 20, 20]] and first.box_labels == (0, 0, 1)
+    assert len(boxes_of(second)) == 1 and second.box_labels == () and third.boxes is None
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("path,label\na.jpg,x\na.jpg,y\n", r"line 3: a.jpg is 'y' here and 'x' before; keep .* write 'x\|y' in a single one"),
+        ("path,label\na.jpg,x|y\na.jpg,y|z\n", r"line 3: a.jpg is 'y\|z' here and 'x\|y' before.*write 'x\|y\|z'"),
+        ("path,label\na.jpg,x|y\na.jpg,y\n", "line 3: a.jpg is listed twice"),
+        ("path,x,y\na.jpg,1,0\na.jpg,0,1\n", "line 3: a.jpg is 'y' here and 'x' before.*mark both in a single one"),
+        (
+            "path,label,x0,y0,x1,y1\na.jpg,x|y,1,1,9,9\n",
+            r"line 2: a box of a.jpg is of 2 classes, 'x\|y'; write a line for each",
+        ),
+    ],
+)
+def test_labels_that_contradict_each_other(tmp_path: Path, make_photo: MakePhoto, lines: str, message: str) -> None:
+    make_photo(tmp_path / "a.jpg")
+    (tmp_path / "list.csv").write_text(lines)
+    with pytest.raises(DataError, match=message):
+        load_data(tmp_path / "list.csv")
+
+
+def test_several_labels_beside_boxes(tmp_path: Path, make_photo: MakePhoto) -> None:
+    for name in "ab":
+        make_photo(tmp_path / f"{name}.jpg")
+    (tmp_path / "list.csv").write_text("path,label,x0,y0,x1,y1\na.jpg,x|y,,,,\na.jpg,z,1,1,9,9\nb.jpg,x|y,0,0,0,0\n")
+    data = load_data(tmp_path / "list.csv")
+    assert [[data.classes[label] for label in s.labels] for s in data.samples] == [["z", "x", "y"], ["none"]]
+    assert boxes_of(data.samples[0]) == [[1, 1, 9, 9]] and boxes_of(data.samples[1]) == []
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,41 @@ def test_copies_stay_together(photos: list[tuple[int, int]], share: float, seed:
     assert class_counts(train).keys() == class_counts(data).keys()
 
 
+@given(
+    photos=st.lists(st.sets(st.integers(0, 4), min_size=1, max_size=3), min_size=4, max_size=60),
+    share=st.floats(0.02, 0.6),
+    seed=st.integers(0, 9),
+)
+def test_photos_with_several_labels(photos: list[set[int]], share: float, seed: int) -> None:
+    """Every class keeps a photo to learn from, and has about its share, or as much as the others leave."""
+    samples = []
+    for number, labels in enumerate(photos):
+        first, *others = sorted(labels)
+        samples.append(Sample(Path(f"{number}.jpg"), f"{number}.jpg", first, others=tuple(others)))
+    data = DataSet(Path(), tuple("abcde"), tuple(samples))
+    try:
+        train, val = split_validation(data, fraction=share, seed=seed)
+    except DataError:
+        assert max(class_counts(data).values()) < 2 or min(class_counts(data).values()) == 1
+        return
+    assert len(train) + len(val) == len(data) and class_counts(train).keys() == class_counts(data).keys()
+    for label, count in class_counts(data).items():
+        if count > 1:
+            here = class_counts(val).get(label, 0)
+            assert here or all(
+                min(class_counts(train)[other] for other in s.labels) < 2 for s in train.samples if label in s.labels
+            )
+
+
+def test_a_rare_label_is_validated_by_photos_that_show_it_beside_others() -> None:
+    """It is always the second one, so that a cut by first labels would leave it to chance."""
+    samples = [Sample(Path(f"{n}.jpg"), f"{n}.jpg", n % 2, others=(2,) if n in (3, 40) else ()) for n in range(80)]
+    data = DataSet(Path(), ("a", "b", "rare"), tuple(samples))
+    for seed in range(5):
+        train, val = split_validation(data, fraction=0.15, seed=seed)
+        assert class_counts(train)[2] == class_counts(val)[2] == 1 and len(val) == 12
+
+
 def test_a_folder_with_every_photo_twice() -> None:
     data = dataset([40, 40])
     copies = {sample.path: f"{sample.label} {int(sample.path.stem) // 2}" for sample in data.samples}

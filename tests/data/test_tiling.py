@@ -50,6 +50,8 @@ def test_a_tile_has_the_boxes_that_it_shows(tmp_path: Path, make_photo: MakePhot
     assert left.boxes is not None and right.boxes is not None
     assert left.boxes.tolist() == [[30, 10, 40, 30], [32, 0, 40, 10]]
     assert right.boxes.tolist() == [[0, 10, 10, 30], [0, 0, 40, 40]]
+    both = Sample(path, "a.png", 1, boxes, (160, 80), others=(2,), box_labels=(1, 1, 2))
+    assert [tile.box_labels for tile in in_tiles(data_of(both), 40, 0).samples] == [(1, 1), (1, 2)]
     (empty, _) = in_tiles(data_of(Sample(path, "a.png", 0, np.zeros((0, 4), np.float32))), 40, 0).samples
     assert empty.boxes is not None and not empty.boxed
 

@@ -96,3 +96,8 @@ def test_a_map_is_judged_by_its_boxes() -> None:
     assert judged.objects == 1 and judged.right.tolist() == [False, True]
     np.testing.assert_allclose(judged.means, [0.9, 0.8], rtol=1e-6)
     assert judge("none", score_map, np.zeros((0, 4)), 0.5, min_area=0.0, max_boxes=9).right.tolist() == [False, False]
+
+
+def test_photos_with_several_labels_count_for_no_single_class() -> None:
+    found = calibrate([*photos(60, label=""), *photos(60, label="crane", seed=1), *photos(60, label="owl", seed=2)])
+    assert found is not None and sorted(found.classes) == ["crane", "owl"]

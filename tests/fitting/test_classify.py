@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +13,11 @@ import torch
 
 from dips.config import ClassifierConfig, Config
 from dips.data.images import ByteImage
-from dips.fitting.classify import classifier_accuracy, fit_classifier
+from dips.fitting import classify as module
+from dips.fitting.classify import class_targets, classifier_accuracy, fit_classifier
 from dips.fitting.inputs import TrainingInputs
 from dips.models.classifier import Classifier
-from dips.types import DataSet
+from dips.types import DataSet, Sample
 
 Parts = tuple[DataSet, DataSet]
 PrepareParts = Callable[..., TrainingInputs]
@@ -30,6 +32,11 @@ def features(width: int) -> torch.Tensor:
     return pooled
 
 
+def photos(labels: torch.Tensor) -> DataSet:
+    samples = tuple(Sample(Path(str(i)), str(i), label) for i, label in enumerate(labels.tolist()))
+    return DataSet(Path(), ("a", "b"), samples)
+
+
 def test_the_last_layer_is_fitted_without_a_photo() -> None:
     classifier, config = Classifier("test_efficientnet", 2), ClassifierConfig()
 
@@ -39,9 +46,9 @@ def test_the_last_layer_is_fitted_without_a_photo() -> None:
     pooled = features(classifier.width)
     fit_classifier(classifier, pooled, LABELS, squares=none, config=config, seed=0, device=CPU)
     assert not classifier.training and not any(parameter.requires_grad for parameter in classifier.parameters())
-    right, by_class = classifier_accuracy(classifier, pooled, LABELS, squares=none, config=config, classes=["a", "b"])
+    right, by_class = classifier_accuracy(classifier, pooled, photos(LABELS), squares=none, config=config)
     assert right == by_class.mean == 100
-    wrong, by_class = classifier_accuracy(classifier, pooled, 1 - LABELS, squares=none, config=config, classes=["a", "b"])
+    wrong, by_class = classifier_accuracy(classifier, pooled, photos(1 - LABELS), squares=none, config=config)
     assert wrong == by_class.lowest == 0
 
 
@@ -64,7 +71,7 @@ def test_all_layers_see_each_photo_once_in_an_epoch(batch: int, sizes: set[int])
     assert all(sorted(chain(*epoch)) == list(range(10)) for epoch in epochs) and {len(part) for part in asked} == sizes
     assert epochs[:2] == epochs[2:] and epochs[0] != epochs[1], "the order follows from seed and epoch"
     asked.clear()
-    classifier_accuracy(made[0], torch.zeros(10, 1), LABELS, squares=squares, config=config, classes=["a", "b"])
+    classifier_accuracy(made[0], torch.zeros(10, 1), photos(LABELS), squares=squares, config=config)
     assert list(chain(*asked)) == list(range(10)) and max(map(len, asked)) <= batch
 
 
@@ -82,3 +89,19 @@ def test_a_class_that_is_never_found_is_named(
     said = capfd.readouterr().err
     few = "of 3 photos: a rough guess"
     assert f"accuracy: CNN classifier 66.7% {few} (mean over classes 50.0%, worst 'thing': 0.0% of 1 photo)\n" in said
+
+
+def test_what_a_softmax_learns_of_labels() -> None:
+    samples = [Sample(Path("a"), "a", 1), Sample(Path("b"), "b", 0, others=(2, 3)), Sample(Path("c"), "c", 2)]
+    assert class_targets([samples[0], samples[2]], 4).tolist() == [1, 2]
+    targets = class_targets(samples, 4)
+    torch.testing.assert_close(targets, torch.tensor([[0, 1, 0, 0], [1 / 3, 0, 1 / 3, 1 / 3], [0, 0, 1, 0]]))
+
+
+def test_accuracy_of_several_labels() -> None:
+    """A photo is right with one of its labels; of each class the recall is among as many classes as the photo has labels."""
+    samples = [Sample(Path("a"), "a", 0, others=(1,)), Sample(Path("b"), "b", 2, others=(1,)), Sample(Path("c"), "c", 0)]
+    logits = torch.tensor([[3.0, 2, 1], [3, 2, 1], [1, 3, 2]])
+    plain, by_class = module._judged(logits, DataSet(Path(), ("x", "y", "z"), tuple(samples)))
+    assert plain == pytest.approx(100 / 3)
+    assert by_class.mean == pytest.approx((50 + 100 + 0) / 3) and (by_class.worst, by_class.photos) == ("z", 1)

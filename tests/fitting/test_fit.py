@@ -337,3 +337,29 @@ def test_tiles_need_a_background_class(tiny_training: Any) -> None:
         tiny_training.fit("no-background", "train.tile=32", "data.background_class=''")
     with pytest.raises(ConfigError, match=r"train\.tile=8: give at least 32 pixels"):
         tiny_training.fit("no-background", "train.tile=8")
+
+
+def test_photos_with_several_labels(tiny_training: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From a list to a run that knows it, reopened, with a U-Net that is told to have the first labels alone."""
+    lines, names = ["path,label"], ("tower|mast", "mast", "mast|tower", "tower")
+    for name in ("none", "tower"):
+        for number, path in enumerate(sorted((tiny_training.data / "train" / name).iterdir())):
+            lines.append(f"{path},{names[number % 4] if name == 'tower' else 'none'}")
+    (tmp_path / "photos.csv").write_text("\n".join(lines), encoding="utf-8")
+    given = {
+        "recipe": tiny_training.recipe,
+        "store": tmp_path / "store",
+        "weights": str(tiny_training.weights),
+        "device": "cpu",
+    }
+    model = dips.fit(tmp_path / "photos.csv", out=tmp_path / "run", **given)
+    said = capsys.readouterr().err
+    assert model.classes == ("mast", "none", "tower") and model.meta.object_classes and model.record.several > 0
+    assert f"{model.record.several} training photos have several labels" in said
+    assert "several labels: the U-Net, which knows one for each photo, takes the first" in said
+    again = dips.fit(tmp_path / "photos.csv", out=tmp_path / "run", resume=True, **given)
+    assert again.meta.object_classes and again.record.several == model.record.several
+    alone = "\n".join(line.partition("|")[0] for line in lines)
+    (tmp_path / "alone.csv").write_text(alone, encoding="utf-8")
+    plain = dips.fit(tmp_path / "alone.csv", out=tmp_path / "plain", **given)
+    assert not plain.meta.object_classes and plain.record.several == 0 and "several labels" not in capsys.readouterr().err

@@ -94,6 +94,44 @@ def test_a_tool_may_call_the_object_otherwise(tmp_path: Path, make_photo: MakePh
     assert any("'thing' is none of the classes, left out" in problem.message for problem in train.problems)
 
 
+def test_boxes_of_several_classes(tmp_path: Path, make_photo: MakePhoto) -> None:
+    """Each box keeps its class, and the photo has all of them, the largest first; a name that is no class is the largest's."""
+    data = folders(tmp_path / "data", make_photo, {"none": 8, "tower": 8, "crane": 8})
+    found: Found = {
+        "tower/3.png": [("tower", [0, 0, 4, 4]), ("crane", BOX), ("tower", [20, 2, 3, 3])],
+        "tower/4.png": [("tower", BOX), ("tower", [0, 0, 4, 4])],
+        "tower/5.png": [("thing", BOX), ("crane", [0, 0, 4, 4])],
+        "none/6.png": [("tower", [0, 0, 4, 4]), ("none", BOX)],
+    }
+    train, _, _ = parts(data, review(tmp_path / "boxes.json", found))
+    names = {id: tuple(train.classes[label] for label in s.labels) for id, s in by_id(train).items() if s.reviewed}
+    assert names == {
+        "tower/3.png": ("crane", "tower"),
+        "tower/4.png": ("tower",),
+        "tower/5.png": ("crane",),
+        "none/6.png": ("tower",),
+    }
+    mixed = by_id(train)["tower/3.png"]
+    owners = [train.classes[label] for label in mixed.box_labels]
+    assert mixed.boxes is not None and sorted(zip(owners, mixed.boxes[:, 0].tolist(), strict=True)) == [
+        ("crane", 4.0),
+        ("tower", 0.0),
+        ("tower", 20.0),
+    ]
+    assert by_id(train)["tower/4.png"].box_labels == () == by_id(train)["tower/5.png"].box_labels
+
+
+def test_what_a_list_says_of_several_labels_gives_way_to_boxes(tmp_path: Path, make_photo: MakePhoto) -> None:
+    top = folders(tmp_path / "data", make_photo, {"photos": 12})
+    labels = ["tower|crane", "tower", "crane|tower", "crane"] * 3
+    (top / "list.csv").write_text("\n".join(["path,label", *(f"photos/{n}.png,{own}" for n, own in enumerate(labels))]))
+    found: Found = {"photos/0.png": [("crane", BOX)], "photos/1.png": [("crane", BOX), ("tower", [0, 0, 3, 3])]}
+    train, _, _ = parts(top / "list.csv", review(tmp_path / "boxes.json", found))
+    reviewed = {sample.id: sample for sample in train.samples if sample.reviewed}
+    assert [train.classes[label] for label in reviewed["photos/0.png"].labels] == ["crane"]
+    assert [train.classes[label] for label in reviewed["photos/1.png"].labels] == ["crane", "tower"]
+
+
 def test_a_separate_validation_folder_keeps_its_photos(tmp_path: Path, make_photo: MakePhoto) -> None:
     layout = {"train/none": 3, "train/tower": 3, "val/none": 2, "val/tower": 2}
     data = folders(tmp_path / "data", make_photo, layout)

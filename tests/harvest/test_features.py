@@ -55,12 +55,41 @@ def fit(
         names=given_names,
         classes=options.pop("classes", 3) - (background is not None),
         boxes={reader.digests[row]: box for row, box in options.pop("boxes", {}).items()},
+        several={reader.digests[row]: own for row, own in options.pop("several", {}).items()},
+        box_labels={reader.digests[row]: own for row, own in options.pop("box_labels", {}).items()},
         config=rig.config(refine="dataset", **options),
         store=rig.store,
         shelf=shelf,
         device=CPU,
     )
     return maps
+
+
+def test_several_labels_change_the_maps_and_no_network_runs_again(rig: Rig, photos: list[Path]) -> None:
+    plain = fit(rig, photos)
+    first = fit(rig, photos, several={0: (0, 1)})
+    assert (rig.shown, rig.passed) == (0, 0) and not same(first, plain)
+    assert same(first, fit(rig, photos, several={0: (0, 1)})) and rig.loads == 0
+    boxes = {0: np.array([[0.1, 0.2, 0.4, 0.5], [0.5, 0.5, 0.9, 0.9]], np.float32)}
+    told = [fit(rig, photos, several={0: (0, 1)}, boxes=boxes, box_labels={0: of}) for of in ((0, 1), (1, 0))]
+    assert not same(*told) and not same(told[0], first)
+    assert same(fit(rig, photos, several={}), plain) and rig.loads == 0
+
+
+def test_a_rare_label_that_is_never_the_first_is_fitted_on(
+    rig: Rig, photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first labels are all 0; of few photos those are taken that show the other classes, too."""
+    seen: list[PhotoFeatures] = []
+
+    def recorded(found: PhotoFeatures, classes: int, config: Any) -> Any:
+        seen.append(found)
+        return fit_linear_maps(found, classes, config)
+
+    monkeypatch.setattr(features, "fit_linear_maps", recorded)
+    several = {2: (0, 1), 5: (0, 2)}
+    fit(rig, photos, (0, 0, 0, 0, 0, 0), background=None, several=several, refine_photos=3)
+    assert sorted(seen[0].several.values()) == [(0, 1), (0, 2)] and seen[0].labels.tolist() == [0, 0, 0]
 
 
 def object_label(label: int, background: int | None) -> int:

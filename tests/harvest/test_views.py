@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dips.harvest.views import choose_views
+from dips.harvest.views import choose_labels, choose_views
 from dips.types import Sample
 
 TILES, WIDTH = 12, 24
@@ -90,3 +91,45 @@ def test_whole_photos_and_few_photos_keep_their_labels() -> None:
     pooled = torch.cat([pooled, pooled[1:2]])
     given = choose_views(pooled, samples, len(samples), background=0, classes=2)
     assert given[-1] == 1 and 1 in found(given, 0) and found(given, 1) == [0] * TILES
+
+
+def test_of_several_labels_each_is_shown_by_a_tile() -> None:
+    """Every photo of objects shows both classes, in different tiles, and some show one; a label goes to its own tiles."""
+    labels = [1 if photo % 2 else 0 for photo in range(60)]
+    samples, pooled = scene({photo: [photo % 6] for photo in range(1, 60, 2)}, labels)
+    for photo in range(1, 60, 2):
+        if photo % 3 == 0:
+            continue
+        for tile in range(TILES):
+            samples[photo * TILES + tile] = dataclasses.replace(samples[photo * TILES + tile], others=(2,))
+        pooled[photo * TILES + 6 + photo % 6, 6:9] += 4
+    given = choose_labels(pooled, samples, len(samples), background=0, classes=3)
+    right = wrong = 0
+    for photo in range(1, 60, 2):
+        own = given[photo * TILES : (photo + 1) * TILES]
+        for label, place in ((1, photo % 6), (2, 6 + photo % 6 if photo % 3 else None)):
+            tiles = {tile for tile, kept in enumerate(own) if kept is not None and label in kept}
+            assert bool(tiles) == (place is not None)
+            right, wrong = right + (place in tiles), wrong + len(tiles - {place})
+    assert right >= 45 and wrong <= 0.4 * right
+    assert all(given[photo * TILES] == (0,) for photo in range(0, 60, 2))
+
+
+def test_one_label_each_is_chosen_as_ever() -> None:
+    labels = [photo % 3 for photo in range(30)]
+    samples, pooled = scene({photo: [photo % TILES] for photo in range(30)}, labels)
+    found = choose_labels(pooled, samples, 300, background=0, classes=3)
+    alone = choose_views(pooled, samples, 300, background=0, classes=3)
+    assert found == [None if label is None else (label,) for label in alone]
+
+
+def test_boxes_say_which_labels_a_tile_shows() -> None:
+    both, window = np.array([[0, 0, 9, 9], [1, 1, 5, 5]], np.float32), (0, 0, 10, 10)
+    first = Sample(Path("a"), "a#0", 1, both, window=window, reviewed=True, others=(2,), box_labels=(1, 2))
+    samples = [
+        first,
+        dataclasses.replace(first, id="a#1", boxes=both[:1], window=(10, 0, 20, 10), box_labels=(2,)),
+        dataclasses.replace(first, id="a#2", boxes=EMPTY, window=(20, 0, 30, 10), box_labels=()),
+        Sample(Path("b"), "b", 0, window=window),
+    ]
+    assert choose_labels(torch.rand(4, WIDTH), samples, 4, background=0, classes=3) == [(1, 2), (2,), (0,), (0,)]

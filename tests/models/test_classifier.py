@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
@@ -16,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from dips.errors import DataError, WeightsError
+from dips.models import classifier as module
 from dips.models.backbones import timm  # type: ignore[attr-defined]  # not by itself: torchvision is mended first
 from dips.models.classifier import Classifier, EpochResult, LinearProbe, balance_classes, fit_linear
 from dips.models.weights.resolve import Weights
@@ -282,3 +284,59 @@ def test_networks_without_stages(classifier: Classifier, harm: str) -> None:
 def test_tokens_are_no_stages() -> None:
     with pytest.raises(WeightsError, match=r"classifier\.arch.*'test_vit'.*choose another CNN"):
         Classifier("test_vit", 2).eval().stages(torch.rand(1, 3, 160, 160))
+
+
+def shared(labels: Tensor, others: Tensor, classes: int) -> Tensor:
+    """Probabilities of photos of which some have two labels."""
+    both = F.one_hot(labels, classes) + F.one_hot(others, classes)
+    return both / both.sum(1, keepdim=True)
+
+
+def test_several_labels_are_copies_of_the_photo_with_each_of_them() -> None:
+    """Weighted by 1 / L: with two labels each, the fit is that of every photo twice."""
+    x, y = clusters(classes=4, spread=3.0)
+    others = (y + 1 + torch.arange(len(y)) % 3) % 4
+    weight, bias, fit = fit_linear(x, shared(y, others, 4), 4, penalty=0.01)
+    twice, twice_bias, _ = fit_linear(torch.cat([x, x]), torch.cat([y, others]), 4, penalty=0.01)
+    torch.testing.assert_close(weight, twice, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(bias, twice_bias, atol=1e-3, rtol=1e-3)
+    predicted = (x @ weight.T + bias).argmax(1)
+    assert fit.accuracy == pytest.approx(float(((predicted == y) | (predicted == others)).double().mean()))
+
+
+def test_a_single_label_is_the_same_as_a_certain_one() -> None:
+    x, y = clusters(spread=2.0)
+    (one, _, plain), (other, _, certain) = (fit_linear(x, item, 3) for item in (y, F.one_hot(y, 3).float()))
+    torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
+    assert plain.penalty == certain.penalty and plain.accuracy == certain.accuracy and plain.held_out == certain.held_out
+
+
+def test_each_class_is_held_out_even_if_it_is_never_the_first_label() -> None:
+    """Else a penalty would be chosen without the rare class, or by photos of it alone."""
+    labels = torch.arange(20) % 2
+    targets = shared(labels, torch.where(torch.arange(20) % 4 == 0, 2, labels), 3)
+    assert module._rarest(targets).tolist() == [2 if n % 4 == 0 else int(labels[n]) for n in range(20)]
+    assert module._rarest(labels) is labels
+
+
+def test_balance_of_shared_labels() -> None:
+    """What is taken off is the logarithm of the mean probability, as a fit without features learns it."""
+    targets = torch.tensor([[1.0, 0, 0], [0.5, 0.5, 0], [0.5, 0.5, 0], [1, 0, 0]])
+    head = torch.nn.Linear(2, 3)
+    before = head.bias.detach().clone()
+    balance_classes(head, targets, 1.0)
+    torch.testing.assert_close(before - head.bias.detach(), torch.tensor([0.0, math.log(1 / 3), 0.0]))
+
+
+@pytest.mark.parametrize("labels", [torch.zeros(4, 2), torch.zeros(3, 3)])
+def test_probabilities_of_another_shape(labels: Tensor) -> None:
+    with pytest.raises(DataError, match="cannot fit a classifier"):
+        fit_linear(torch.rand(4, 5), labels, 3)
+
+
+def test_all_layers_learn_shared_labels() -> None:
+    torch.manual_seed(0)
+    network = Classifier("test_efficientnet", 3)
+    images, targets = torch.rand(4, 3, 32, 32), torch.tensor([[0.5, 0.5, 0], [0.5, 0, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5]])
+    history = network.fit_full(lambda epoch: [(images, targets)], epochs=8, lr=0.05, device=torch.device("cpu"))
+    assert history[-1].loss < history[0].loss and history[-1].accuracy == 1, "the class that all share is right"

@@ -63,7 +63,7 @@ def test_a_run_of_before_the_version_key_is_read(tmp_path: Path) -> None:
     assert record.schema_version == 1 and record.seconds.training == 2 and record.weights["transformer"].arch == "test_vit"
     write_json(tmp_path / "run.json", record)
     again = json.loads((tmp_path / "run.json").read_text())
-    assert again.pop("problems") == [] and again.pop("class_accuracy") is None, "not listed then"
+    assert again.pop("several") == 0 and again.pop("problems") == [] and again.pop("class_accuracy") is None, "not listed then"
     assert again.pop("reviewed") == [] and again.pop("review_gain") is None and record.labels == "image labels"
     assert list(again) == ["schema_version", *RUN] and {key: again[key] for key in RUN} == RUN
     assert read_run_record(tmp_path) == record

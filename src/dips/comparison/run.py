@@ -28,6 +28,7 @@ from dips.comparison.table import comparison_table
 from dips.comparison.table_files import write_comparison
 from dips.config import Config, load_config
 from dips.data import align_classes, available_splits, load_data
+from dips.data.listing import several_labels
 from dips.data.problems import ProblemList, photo_problems
 from dips.data.scale import depth_of, depth_setting
 from dips.errors import ConfigError, DataError
@@ -37,7 +38,7 @@ from dips.harvest.store import Store
 from dips.system.console import counted
 from dips.system.device import environment, pick_device
 from dips.system.environment import store_folder
-from dips.types import DataSet
+from dips.types import DataSet, Problem, Severity
 
 __all__ = ["compare", "open_study"]
 
@@ -185,7 +186,7 @@ def open_study(
     config = (load_config() if config is None else config).replace(**{"train.seed": seed})
     train, val = read_splits(data, config)
     told = ProblemList() if problems is None else problems
-    told.add(train.problems)
+    told.add([*train.problems, *_first_labels(train)])
     photo_store = Store(store_folder(store))
     depth = depth_of([sample.path for sample in train.samples], depth_setting(config.data))
     parts: list[Photos] = []
@@ -214,10 +215,17 @@ def open_study(
     )
 
 
+def _first_labels(train: DataSet) -> list[Problem]:
+    """Return that methods of one label per photo, all but DiPS, learn the first of several."""
+    mixed = several_labels(train.samples)
+    message = f"{counted(mixed, 'photo', 'has')} several labels, of which all methods but DiPS learn the first"
+    return [Problem(train.root, message, Severity.NOTE)] if mixed else []
+
+
 def _identity(study: Study) -> dict[str, Any]:
     """Return what else must be the same when a comparison continues: photos with labels, and weights."""
     photos = [
-        f"{digest}:{sample.label}"
+        f"{digest}:{'|'.join(map(str, sample.labels))}"
         for part in (study.train, study.val)
         for sample, digest in zip(part.samples, part.digests, strict=True)
     ]

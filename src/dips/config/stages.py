@@ -32,7 +32,11 @@ class DataConfig:
         ),
     ] = "auto"
     label_column: Annotated[
-        str, Meta(description="name of the column of a CSV that holds the class; '' = found by its name or its content")
+        str,
+        Meta(
+            description="name of the column of a CSV, or of Label Studio's question (from_name), that holds the class; '' = "
+            "found by its name or its content"
+        ),
     ] = ""
     val_share: Annotated[
         float, Meta(ge=0.02, le=0.5, description="fraction of train/ held out for validation where the data has no val/")
@@ -310,6 +314,13 @@ class PredictConfig:
         ),
     ] = -1.0
     max_boxes: Annotated[int, Meta(ge=1, le=65535, description="maximum number of boxes per photo")] = 100
+    object_class: Annotated[
+        Literal["auto", "photo", "object"],
+        Meta(
+            description="'photo' gives all objects of a photo its class, 'object' each its own; 'auto' = each its own where "
+            "photos with several labels were trained on"
+        ),
+    ] = "auto"
     tile: Annotated[
         int,
         Meta(

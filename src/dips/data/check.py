@@ -15,7 +15,7 @@ from dips.data.box_problems import Size, box_problems
 from dips.data.copies import copy_problems, find_copies
 from dips.data.depth import Depth, Shown, common_scale, scale_words
 from dips.data.images import read_shown
-from dips.data.listing import class_counts, reasons
+from dips.data.listing import class_counts, reasons, several_labels
 from dips.data.load import available_splits, load_data
 from dips.data.locate import photo_id
 from dips.data.parts import training_parts
@@ -43,6 +43,7 @@ class SplitReport:
         unreadable: per class name, how many more there are that could not be decoded; only classes with such.
         background: the class without object, if there is one.
         unlabelled: photos without a class.
+        several: photos with several labels, which count for each of their classes.
         boxed: photos with known ground-truth boxes, of which ``bare`` are known to have none; ``boxes`` counts the boxes.
         masked: photos with ground-truth masks.
         sizes: ``(width, height)`` of the smallest, the median and the largest photo, by area.
@@ -57,6 +58,7 @@ class SplitReport:
     unreadable: dict[str, int]
     background: str | None
     unlabelled: int
+    several: int
     boxed: int
     bare: int
     boxes: int
@@ -248,7 +250,8 @@ def _summary(dataset: DataSet, readable: DataSet, sizes: list[Size]) -> SplitRep
         classes={name: counts.get(label, 0) for label, name in enumerate(dataset.classes)},
         unreadable={dataset.classes[n]: count - counts.get(n, 0) for n, count in listed.items() if count > counts.get(n, 0)},
         background=None if dataset.background is None else dataset.classes[dataset.background],
-        unlabelled=len(readable) - sum(counts.values()),
+        unlabelled=sum(sample.label is None for sample in readable.samples),
+        several=several_labels(readable.samples),
         boxed=len(boxes),
         bare=sum(not len(array) for array in boxes),
         boxes=sum(map(len, boxes)),
@@ -274,6 +277,9 @@ def _render_split(split: SplitReport, folder: Path, most: int) -> list[str]:
             f"    and {counted(len(rest), 'more class')} of "
             f"{f'{min(rest)} to ' if min(rest) < max(rest) else ''}{counted(max(rest), 'photo')}"
         )
+    if split.several:
+        counts = "and counts in each of its classes" if split.several == 1 else "and count in each of their classes"
+        lines.append(f"    {counted(split.several, 'photo', 'has')} several labels {counts}")
     if split.unlabelled:
         lines.append(f"    without a class: {split.unlabelled}")
     if split.masked:

@@ -12,7 +12,7 @@ from pathlib import Path
 from dips.data.coco_json import CocoData, CocoImage
 from dips.data.listing import Entry, Listing, is_background, some
 from dips.data.locate import Located, locate, photo_id
-from dips.data.objects import several_classes
+from dips.data.objects import Described
 from dips.data.photo_files import list_images
 from dips.errors import DataError
 from dips.system.console import counted
@@ -42,10 +42,10 @@ def add_coco(listing: Listing, data: CocoData, *, listed_only: bool) -> None:
             continue
         names = [entry.class_name] if entry.class_name in data.categories else None
         entry.set_boxes(image.objects.boxes_of(names), image.frame)
-        if not entry.unsure and not entry.sample(None).boxed and not is_background(entry.class_name):
+        if not entry.unsure and not entry.boxed and not is_background(entry.class_name):
             entry.boxes = None  # its class says that something is there
             blank.append(entry.id)
-        if is_background(entry.class_name) and entry.sample(None).boxed:
+        if is_background(entry.class_name) and entry.boxed:
             message = f"has boxes in {data.path.name} but lies in the folder '{entry.class_name}'"
             listing.problems.append(Problem(entry.path, message, Severity.SPOILS))
     listing.problems += [*data.problems, *located.problems(data.path, listing.root)]
@@ -61,7 +61,7 @@ def add_coco(listing: Listing, data: CocoData, *, listed_only: bool) -> None:
 
 
 def read_coco(data: CocoData, folder: Path, *, split: str = "all", listed_only: bool = True) -> Listing:
-    """Read photos that are not sorted into folders; the class is the category whose boxes cover the largest area.
+    """Read photos that are not sorted into folders; they have the classes of their boxes, the largest area first.
 
     Photos without annotations are of the class ``none``, or of the category of that name or called ``background``.
 
@@ -83,12 +83,11 @@ def read_coco(data: CocoData, folder: Path, *, split: str = "all", listed_only: 
             continue
         entry = Entry(file, photo_id(file, folder))
         if data.annotated:
-            entry.class_name = image.objects.main_class(background)
-            entry.set_boxes(image.objects.boxes_of([entry.class_name]), image.frame)
+            empty = not image.objects.boxes and not image.objects.lost
+            Described(entry, image.objects, empty=empty).settle(background, image.frame)
         listing.entries.append(entry)
-    listing.classes = sorted({entry.class_name for entry in listing.entries if entry.class_name is not None})
-    mixed = ((entry.id, entry.class_name, images[entry.path].objects) for entry in listing.entries)
-    listing.problems += [*data.problems, *several_classes(path, mixed)]
+    listing.classes = sorted({name for entry in listing.entries for name in entry.class_names})
+    listing.problems += data.problems
     if not listed_only and (others := [file for file in photos if file not in images]):
         listing.entries += [Entry(file, photo_id(file, folder)) for file in others]
         names = some((file.name for file in others), 3)

@@ -20,12 +20,13 @@ from dips.data.objects import Box, Objects, has_area
 from dips.errors import DataError
 from dips.scoremaps.rle import bounds
 from dips.system.console import counted
-from dips.types import Outline, Problem
+from dips.types import Outline, Problem, Severity
 
 __all__ = ["CocoData", "CocoImage", "parse_coco"]
 
 _EXPECTED = "it needs images, annotations with bbox, and categories"
 _LARGEST = 1e9
+_NO_OUTLINE = "it has neither a bbox nor a segmentation"
 _NOT_MEASURED = "still used, but not to measure boxes"
 
 
@@ -67,6 +68,8 @@ def parse_coco(path: Path, *, outlines: bool = False) -> CocoData:
         tree = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} is not readable as JSON ({error}); export it again or move it away") from error
+    if isinstance(tree, list) and any(isinstance(item, dict) and "annotator" in item for item in tree):
+        raise DataError(f"{path} is JSON-MIN of Label Studio, without what its questions are; export it as JSON or as COCO")
     if isinstance(tree, list) and any(isinstance(item, dict) and "image_id" in item for item in tree):
         raise DataError(
             f"{path} is a list of results (what a model found), not a data set; give the JSON of the data set, which lists the "
@@ -191,6 +194,10 @@ def _read_annotations(
         raise DataError(
             f"{data.path}: none of its annotations is of an image that it lists: {some(strays, 3)}; export it again"
         )
+    if len(items) > 1 and not any(isinstance(item, dict) and item.keys() & {"bbox", "segmentation"} for item in items):
+        message = "its annotations have no boxes: they are labels of the photos; to measure boxes, draw them"
+        data.problems.append(Problem(data.path, message, Severity.NOTE))
+        unusable = [item for item in unusable if item[2] != _NO_OUTLINE]
     for id, image, reason in unusable:
         known = any(name is not None for name in image.objects.lost)
         rest = f", and the photo is {_NOT_MEASURED}" if known else ", and class and boxes of the photo are unknown"
@@ -217,7 +224,7 @@ def _read_annotations(
 
 def _reason(item: Mapping[str, Any]) -> str:
     if not item.get("bbox") and not item.get("segmentation"):
-        return "it has neither a bbox nor a segmentation"
+        return _NO_OUTLINE
     if len(numbers := list(_numbers(item.get("bbox")))) == 4:
         return f"its bbox {', '.join(f'{number:g}' for number in numbers)} (x, y, width, height) has no area"
     return "its bbox is not four numbers, and its segmentation gives none"

@@ -50,9 +50,10 @@ def copy_problems(parts: Mapping[str, Iterable[Sample]], copies: Mapping[Path, s
                 used = "which training leaves out of val" if {part, name} == {"train", "val"} else "both are used"
                 message = f"is the same photo as {twin.path} of the split {part}: a leak, {used}; remove one of the two"
                 leaks.append(Problem(sample.path, message, Severity.SPOILS))
-            elif twin.label != sample.label:
+            elif set(twin.labels) != set(sample.labels):
                 message = (
-                    f"is the same photo as {twin.path} in another class, both are used; remove it where it does not belong"
+                    f"is the same photo as {twin.path} in another class, both are used; remove it where it does not belong, "
+                    "or, if it shows both, list it once with both classes in a CSV (path,label|label)"
                 )
                 others.append(Problem(sample.path, message, Severity.SPOILS))
             elif twin is not sample:

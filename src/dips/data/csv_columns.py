@@ -19,12 +19,15 @@ from dips.data.photo_files import SUFFIXES
 from dips.errors import DataError
 from dips.system.console import counted
 
-__all__ = ["CORNERS", "Labels", "Row", "Table", "read_table"]
+__all__ = ["CLASS_COLUMNS", "CORNERS", "Labels", "Row", "Table", "read_table", "split_labels"]
 
 Row = tuple[int, list[str]]
 """Number of the line, and its fields."""
 
 CORNERS = ("x0", "y0", "x1", "y1")
+
+CLASS_COLUMNS = "_classes.csv"
+"""How Roboflow calls a file with one column of 0 and 1 for each class, of which a photo may have several."""
 
 _NAMES: dict[str, tuple[str, ...]] = {
     "path": (
@@ -48,15 +51,15 @@ _PROBED = 50
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """Where the class of a line is.
+    """Where the classes of a line are.
 
     Attributes:
-        of: returns it for the fields of a line, None where it is unknown.
+        of: returns them for the fields of a line, none where they are unknown.
         index: of its column, the first one of several.
         one_hot: whether there is one column per class.
     """
 
-    of: Callable[[list[str]], str | None]
+    of: Callable[[list[str]], tuple[str, ...]]
     index: int
     one_hot: bool = False
 
@@ -92,7 +95,7 @@ class Table:
         if index is None:
             return self._one_hot()
         self.require_width(index + 1)
-        return Labels(lambda fields: fields[index] or None, index)
+        return Labels(lambda fields: split_labels(fields[index]), index)
 
     def require_width(self, width: int) -> None:
         """Raise a DataError that names the first line with fewer fields."""
@@ -156,17 +159,24 @@ class Table:
         return [i for i in columns if self.rows and all(_cell(row, i) in ("0", "1", "0.0", "1.0") for _, row in self.rows)]
 
     def _one_hot(self) -> Labels:
-        """Return the classes of a file with one column for each; None where a line has not exactly one 1."""
+        """Return the classes of a file with one column for each; a photo may have several, but columns of which most lines
+        have several may be anything, unless the file is called as Roboflow calls those of classes."""
         rest = self._candidates()
         marked = [sum(float(row[index]) for index in rest) for _, row in self.rows]
-        if 2 * sum(count == 1 for count in marked) <= len(marked):
-            raise self._unclear("most lines have not exactly one 1, and no other column is")
+        if 2 * sum(count == 1 for count in marked) <= len(marked) and self.path.name != CLASS_COLUMNS:
+            what = f"most lines have not exactly one 1 (if each column is a class all the same, call the file {CLASS_COLUMNS})"
+            raise self._unclear(f"{what}, and no other column is")
+        return Labels(lambda fields: tuple(self.header[index] for index in rest if float(fields[index])), rest[0], one_hot=True)
 
-        def label(fields: list[str]) -> str | None:
-            names = [self.header[index] for index in rest if float(fields[index])]
-            return names[0] if len(names) == 1 else None
 
-        return Labels(label, rest[0], one_hot=True)
+def split_labels(cell: str) -> tuple[str, ...]:
+    r"""Return the classes in a cell, each once: ``|`` is between them, and ``\|`` a part of a name.
+
+    >>> split_labels("tower | crane|tower"), split_labels(r"a\|b"), split_labels("")
+    (('tower', 'crane'), ('a|b',), ())
+    """
+    parts = [part.replace("\\|", "|").strip() for part in re.split(r"(?<!\\)\|", cell)]
+    return tuple(dict.fromkeys(filter(None, parts)))
 
 
 def read_table(path: Path) -> Table:

@@ -1,36 +1,25 @@
 """CSV of photos -> :class:`~dips.data.listing.Listing`.
 
-A line is a photo with its class, or one of its boxes (end exclusive). What the columns mean is found in
-:mod:`dips.data.csv_columns`. Paths are relative to the file, or to the photos' folder beside it.
+A line is a photo with its class or classes (``tower|crane``), or one of its boxes (end exclusive). What the columns mean
+is found in :mod:`dips.data.csv_columns`. Paths are relative to the file, or to the photos' folder beside it.
 """
 
 from __future__ import annotations
 
 import math
 import posixpath
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from dips.data.csv_columns import CORNERS, Table, read_table
-from dips.data.listing import Entry, Listing, boxes_array, is_background, some, split_name
+from dips.data.listing import Entry, Listing, is_background, some, split_name
 from dips.data.locate import locate, photo_id, photos_of
-from dips.data.objects import Box, Objects, several_classes
+from dips.data.objects import Box, Described
 from dips.data.photo_files import list_images
 from dips.errors import DataError
 from dips.system.console import counted
 from dips.types import Problem
 
 __all__ = ["csv_splits", "read_csv"]
-
-
-@dataclass(slots=True)
-class _Photo:
-    """What the lines about one photo say: its objects, classes that come without a box, and whether it shows nothing."""
-
-    entry: Entry
-    objects: Objects = field(default_factory=Objects)
-    named: dict[str, None] = field(default_factory=dict)
-    empty: bool = False
 
 
 def csv_splits(path: Path) -> list[str]:
@@ -57,23 +46,22 @@ def read_csv(path: Path, split: str, *, label_column: str = "") -> Listing:
         label_column: name of the column of classes; empty to find it.
 
     Raises:
-        DataError: the file cannot be read, a line is malformed, it is unclear which column holds the classes, or two lines
-            without boxes give a photo different labels; names the line.
+        DataError: the file cannot be read, a line is malformed, it is unclear which column holds the classes, two lines of a
+            file without boxes are about one photo, or a box has several labels; names the line.
     """
     table = read_table(path)
     photos, problems = _read_photos(table, split, label_column)
-    names = [name for photo in photos for name in (*photo.named, *photo.objects.classes)]
+    names = [name for photo in photos for name in (*photo.named, *photo.objects.class_names())]
     background = next(filter(is_background, names), "none")
     for photo in photos:
-        _settle(photo, background)
+        photo.settle(background)
     listing = Listing(photos_of(path), "csv", [photo.entry for photo in photos], [], split, has_boxes="x0" in table.columns)
-    listing.classes = sorted({entry.class_name for entry in listing.entries if entry.class_name is not None})
-    mixed = ((photo.entry.id, photo.entry.class_name, photo.objects) for photo in photos)
-    listing.problems += [*several_classes(path, mixed), *_odd_photos(path, photos), *problems]
+    listing.classes = sorted({name for entry in listing.entries for name in entry.class_names})
+    listing.problems += [*_odd_photos(path, photos), *problems]
     return listing
 
 
-def _read_photos(table: Table, split: str, label_column: str) -> tuple[list[_Photo], list[Problem]]:
+def _read_photos(table: Table, split: str, label_column: str) -> tuple[list[Described], list[Problem]]:
     """Return the photos of a split that exist, in order of appearance, and what is wrong with the others."""
     path, columns, root = table.path, table.columns, photos_of(table.path)
     labels = table.labels(label_column)
@@ -85,32 +73,33 @@ def _read_photos(table: Table, split: str, label_column: str) -> tuple[list[_Pho
         problems.append(
             Problem(path, f"{counted(len(rows) - len(named), 'line', 'names')} no photo, left out; complete or remove them")
         )
-    photos: dict[Path, _Photo] = {}
+    photos: dict[Path, Described] = {}
     unmarked = []
     for number, name, fields in named:
         if (file := located.files.get(name)) is None:
             continue
-        label = labels.of(fields)
+        own = labels.of(fields)
         known = photos.get(file)
-        photo = photos[file] = known or _Photo(Entry(file, _id(name, file, root)))
+        photo = photos[file] = known or Described(Entry(file, _id(name, file, root)))
         if "x0" in columns:
-            _add_box(photo, label, [fields[columns[corner]] for corner in CORNERS], table, number, labels.index > columns["x0"])
+            _add_box(photo, own, [fields[columns[corner]] for corner in CORNERS], table, number, labels.index > columns["x0"])
             continue
-        if known and label is not None and label not in known.named:
-            before = next(iter(known.named), "")
+        if known and not known.named.keys() >= set(own):
+            here, before = "|".join(own), "|".join(known.named)
+            both = "mark both" if labels.one_hot else f"write '{'|'.join(dict.fromkeys((*known.named, *own)))}'"
             raise DataError(
-                f"{path}, line {number}: {photo.entry.id} is '{label}' here and '{before}' before; a photo has one class"
+                f"{path}, line {number}: {photo.entry.id} is '{here}' here and '{before}' before; keep the right line, or, if "
+                f"it shows both, {both} in a single one"
             )
         if known:
             raise DataError(f"{path}, line {number}: {photo.entry.id} is listed twice; remove one of the two lines")
-        if label is not None:
-            photo.named[label] = None
-        elif labels.one_hot:
+        photo.named |= dict.fromkeys(own)
+        if not own and labels.one_hot:
             unmarked.append(f"{photo.entry.id} (line {number})")
     if unmarked:
         message = (
-            f"{counted(len(unmarked), 'photo', 'has')} no 1 or several, so that the class is unknown: "
-            f"{some(unmarked, 3)}; mark one"
+            f"{counted(len(unmarked), 'photo', 'has')} no 1, so that the class is unknown: {some(unmarked, 3)}; mark one, or "
+            "several"
         )
         problems.append(Problem(path, message))
     return list(photos.values()), problems
@@ -121,13 +110,13 @@ def _id(name: str, file: Path, root: Path) -> str:
     return photo_id(file, root) if inside else posixpath.normpath(name.replace("\\", "/"))
 
 
-def _add_box(photo: _Photo, label: str | None, corners: list[str], table: Table, number: int, label_last: bool) -> None:
+def _add_box(photo: Described, names: tuple[str, ...], corners: list[str], table: Table, number: int, label_last: bool) -> None:
     """Add what one line says about a photo, in a file that has boxes."""
     if not any(corners):
         if label_last:
             photo.empty = True
-        elif label is not None:
-            photo.named[label] = None
+        else:
+            photo.named |= dict.fromkeys(names)
         return
     try:
         x0, y0, x1, y1 = map(float, corners)
@@ -139,26 +128,18 @@ def _add_box(photo: _Photo, label: str | None, corners: list[str], table: Table,
             f"{table.path}, line {number}: x0, y0, x1, y1 are '{','.join(corners)}'; write four numbers, or leave all four "
             "empty"
         )
+    if any(box) and len(names) > 1:
+        raise DataError(
+            f"{table.path}, line {number}: a box of {photo.entry.id} is of {len(names)} classes, '{'|'.join(names)}'; write a "
+            "line for each object (a name that holds '|' is written with '\\|')"
+        )
     if any(box):
-        photo.objects.add(label, box)
+        photo.objects.add(names[0] if names else None, box)
     else:
         photo.empty = True
 
 
-def _settle(photo: _Photo, background: str) -> None:
-    """Give a photo its class and its boxes; a box counts more than a line without one."""
-    objects, entry = photo.objects, photo.entry
-    if objects.boxes or objects.lost:
-        entry.class_name = objects.main_class(None)
-        entry.set_boxes(objects.boxes_of([entry.class_name]), None)
-    elif photo.named:
-        entry.class_name = next(iter(photo.named)) if len(photo.named) == 1 else None
-    elif photo.empty:
-        entry.class_name = background
-        entry.set_boxes(boxes_array(()), None)
-
-
-def _odd_photos(path: Path, photos: list[_Photo]) -> list[Problem]:
+def _odd_photos(path: Path, photos: list[Described]) -> list[Problem]:
     """Return what contradicts itself in the lines about one photo, or could not be used."""
     problems = []
     for photo in photos:
@@ -170,7 +151,4 @@ def _odd_photos(path: Path, photos: list[_Photo]) -> list[Problem]:
             problems.append(
                 Problem(path, f"{id} has a line that says it shows nothing, which is left out, beside others; remove it")
             )
-        if len(photo.named) > 1 and not objects.boxes and not objects.lost:
-            message = f"{id} has several classes ({some(photo.named)}) and no box to choose by, so that its class is unknown"
-            problems.append(Problem(path, f"{message}; keep one"))
     return problems

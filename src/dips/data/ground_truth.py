@@ -99,7 +99,7 @@ def _from_metadata(folder: Path, split: str) -> SplitGroundTruth:
 
     def sample(id: str) -> Sample:
         entry = wsol.entry(id)
-        return _checked(entry.sample(None if entry.class_name is None else labels[entry.class_name]), folder)
+        return _checked(entry.sample(labels), folder)
 
     truth = SplitGroundTruth(wsol.root, split, wsol.classes, wsol.numbers, wsol.ids, sample, wsol.problems)
     for _ in truth:

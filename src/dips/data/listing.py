@@ -10,7 +10,7 @@ import dataclasses
 import itertools
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from dips.data.signatures import KINDS
 from dips.errors import DataError
 from dips.system.console import counted
 from dips.system.files import as_text
-from dips.types import DataSet, FloatArray, Problem, Sample
+from dips.types import DataSet, FloatArray, Problem, Sample, Severity
 
 __all__ = [
     "BACKGROUND_NAMES",
@@ -37,9 +37,12 @@ __all__ = [
     "is_background",
     "missing_photos",
     "reasons",
+    "relabelled",
     "require_trainable",
+    "several_labels",
     "some",
     "split_name",
+    "without_contradictions",
 ]
 
 BACKGROUND_NAMES = frozenset({"none", "background"})
@@ -55,10 +58,12 @@ class Entry:
 
     Attributes:
         path, id, boxes, frame, masks, ignore: as in :class:`~dips.types.Sample`.
-        class_name: its class; None if it is unknown.
+        class_name: its class, the first one of several; None if it is unknown.
         unsure: some of its objects were left out, so that its boxes are unknown even if its class is the background.
+        others: its further classes.
+        box_names: the class of each box; empty where every box is of the class ``class_name``.
 
-    >>> Entry(Path("data/tower/1.jpg"), "tower/1.jpg", "tower").sample(1).label
+    >>> Entry(Path("data/tower/1.jpg"), "tower/1.jpg", "tower").sample({"none": 0, "tower": 1}).label
     1
     """
 
@@ -70,14 +75,42 @@ class Entry:
     masks: tuple[Path, ...] = ()
     ignore: Path | None = None
     unsure: bool = False
+    others: tuple[str, ...] = ()
+    box_names: tuple[str, ...] = ()
 
-    def set_boxes(self, boxes: FloatArray | None, frame: tuple[int, int] | None) -> None:
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """All its classes, the first one first."""
+        return () if self.class_name is None else (self.class_name, *self.others)
+
+    @property
+    def boxed(self) -> bool:
+        """Whether it has at least one box."""
+        return self.boxes is not None and len(self.boxes) > 0
+
+    def set_classes(self, names: Iterable[str]) -> None:
+        """Set its classes; none means that they are unknown."""
+        first, *others = dict.fromkeys(names) or (None,)
+        self.class_name, self.others = first, tuple(filter(None, others))
+
+    def set_boxes(self, boxes: FloatArray | None, frame: tuple[int, int] | None, names: Sequence[str] = ()) -> None:
         """Set boxes ``x0 y0 x1 y1`` in pixels of ``frame``; None means that there are some that could not be used."""
         self.boxes, self.frame, self.unsure = boxes, frame, boxes is None
+        self.box_names = tuple(names) if set(names) - {self.class_name} else ()
 
-    def sample(self, label: int | None) -> Sample:
-        """Return the entry with the label that its class has."""
-        return Sample(self.path, self.id, label, self.boxes, self.frame, self.masks, self.ignore)
+    def sample(self, labels: Mapping[str, int]) -> Sample:
+        """Return the entry with the labels of its classes; ``labels`` has all of them."""
+        return Sample(
+            self.path,
+            self.id,
+            None if self.class_name is None else labels[self.class_name],
+            self.boxes,
+            self.frame,
+            self.masks,
+            self.ignore,
+            others=tuple(labels[name] for name in self.others),
+            box_labels=tuple(labels[name] for name in self.box_names),
+        )
 
 
 @dataclass(slots=True)
@@ -140,7 +173,7 @@ def assemble(listing: Listing, background_class: str) -> DataSet:
             unknown.
     """
     if not listing.entries:
-        if listing.layout in ("coco", "csv"):
+        if listing.layout in ("coco", "csv", "labelstudio"):
             what = "none of the photos that its annotations list was found; put them there, or correct their names in the file"
         else:
             what = f"no photos found ({KINDS}); give a folder with one folder of photos per class"
@@ -150,14 +183,14 @@ def assemble(listing: Listing, background_class: str) -> DataSet:
     background = find_background(listing.classes, background_class, listing.root)
     samples = []
     for entry in sorted(listing.entries, key=lambda entry: entry.id):
-        label = None if entry.class_name is None else labels[entry.class_name]
-        if entry.boxes is None and not entry.unsure and listing.has_boxes and label is not None and label == background:
+        blank = background is not None and entry.class_names == (listing.classes[background],)
+        if entry.boxes is None and not entry.unsure and listing.has_boxes and blank:
             entry.boxes = boxes_array(())  # the annotations cover this split, and there is nothing to annotate in its photos
-        samples.append(entry.sample(label))
+        samples.append(entry.sample(labels))
     for one, other in itertools.pairwise(samples):
         if one.id == other.id:
             raise DataError(f"{listing.root}: the photo {one.id} is listed twice; remove one of the two lines")
-    return DataSet(
+    dataset = DataSet(
         root=listing.root,
         classes=tuple(listing.classes),
         samples=tuple(samples),
@@ -165,6 +198,49 @@ def assemble(listing: Listing, background_class: str) -> DataSet:
         background=background,
         layout=listing.layout,
         problems=tuple(listing.problems),
+    )
+    return without_contradictions(dataset)
+
+
+def without_contradictions(dataset: DataSet) -> DataSet:
+    """Return the photos without the label of the background class where they have another, too; a problem names them."""
+    background = dataset.background
+    odd = {sample.id for sample in dataset.samples if sample.others and background in sample.labels}
+    if not odd or background is None:
+        return dataset
+    name = dataset.classes[background]
+    message = (
+        f"{counted(len(odd), 'photo', 'is')} labelled '{name}', as if there was no object, and with another class: "
+        f"{some(sorted(odd), 3)}; '{name}' is left out there; remove it, or the other class"
+    )
+    kept = [label for label in range(len(dataset.classes)) if label != background]
+    samples = tuple(
+        relabelled(sample, dict(zip(kept, kept, strict=True))) if sample.id in odd else sample for sample in dataset.samples
+    )
+    problem = Problem(dataset.root, message, Severity.SPOILS)
+    return dataclasses.replace(dataset, samples=samples, problems=(*dataset.problems, problem))
+
+
+def relabelled(sample: Sample, labels: Mapping[int, int]) -> Sample:
+    """Return a photo with other labels; those that ``labels`` lacks are left out, and so are their boxes where others remain.
+
+    >>> relabelled(Sample(Path("1.jpg"), "1.jpg", 0, others=(2,)), {2: 5}).labels
+    (5,)
+    """
+    known = [labels[label] for label in sample.labels if label in labels]
+    if not known:
+        return dataclasses.replace(sample, label=None, others=(), box_labels=())
+    boxes, owners = sample.boxes, sample.box_labels or sample.labels[:1] * len(sample.boxes if sample.boxes is not None else ())
+    kept = [own in labels for own in owners]
+    if boxes is not None and not all(kept):
+        boxes = boxes[kept] if any(kept) else None
+    box_labels = tuple(labels[own] for own in owners if own in labels)
+    return dataclasses.replace(
+        sample,
+        label=known[0],
+        others=tuple(known[1:]),
+        boxes=boxes,
+        box_labels=box_labels if set(box_labels) - {known[0]} else (),
     )
 
 
@@ -226,14 +302,14 @@ def find_background(classes: Sequence[str], name: str, root: Path) -> int | None
 def align_classes(dataset: DataSet, classes: Sequence[str], background: int | None = None) -> DataSet:
     """Return the same photos with the labels of ``classes`` (those of a model), matched by name.
 
-    Photos of a class that is not among ``classes`` get the label None and are reported as a problem; photos without a class
-    stay unchanged.
+    Photos of a class that is not among ``classes`` get the label None, or keep the others that they have, and are reported as a
+    problem; photos without a class stay unchanged.
 
     Raises:
         DataError: none of the photos' classes is among ``classes``.
     """
     if tuple(classes) == dataset.classes:
-        return dataclasses.replace(dataset, background=background)
+        return without_contradictions(dataclasses.replace(dataset, background=background))
     labels = {name: label for label, name in enumerate(classes)}
     present = [dataset.classes[label] for label in class_counts(dataset)]
     unknown = [name for name in present if name not in labels]
@@ -242,26 +318,34 @@ def align_classes(dataset: DataSet, classes: Sequence[str], background: int | No
             f"{dataset.root}: the classes {some(present)} are none of the model's ({some(classes)}); rename the folders or "
             "choose another model"
         )
-    samples = tuple(
-        dataclasses.replace(sample, label=None if sample.label is None else labels.get(dataset.classes[sample.label]))
-        for sample in dataset.samples
-    )
+    known = {label: labels[name] for label, name in enumerate(dataset.classes) if name in labels}
+    samples = tuple(relabelled(sample, known) for sample in dataset.samples)
+    mixed = {dataset.classes[label] for sample in dataset.samples if sample.others for label in sample.labels}
     problems = tuple(
         Problem(
             dataset.root,
-            f"the model has no class '{name}' (its classes are {some(classes)}): its photos are taken without a class; rename "
-            "it, or remove them",
+            f"the model has no class '{name}' (its classes are {some(classes)}): its photos are taken without a class"
+            f"{', or with the other classes that they have' if name in mixed else ''}; rename it, or remove them",
         )
         for name in unknown
     )
-    return dataclasses.replace(
+    aligned = dataclasses.replace(
         dataset, classes=tuple(classes), samples=samples, background=background, problems=dataset.problems + problems
     )
+    return without_contradictions(aligned)
 
 
 def class_counts(dataset: DataSet) -> dict[int, int]:
-    """Return the number of photos of each label, in label order; labels without photos are left out."""
-    return dict(sorted(Counter(sample.label for sample in dataset.samples if sample.label is not None).items()))
+    """Return the number of photos of each label, in label order; labels without photos are left out.
+
+    A photo that has several counts for each of them.
+    """
+    return dict(sorted(Counter(label for sample in dataset.samples for label in sample.labels).items()))
+
+
+def several_labels(samples: Iterable[Sample]) -> int:
+    """Return how many photos have several labels."""
+    return sum(bool(sample.others) for sample in samples)
 
 
 def require_trainable(dataset: DataSet) -> DataSet:
@@ -288,6 +372,12 @@ def require_trainable(dataset: DataSet) -> DataSet:
         raise DataError(
             f"{dataset.root}: all photos are of one class, '{name}', training needs two or more; {remedy}"
             f"{reasons(dataset.problems, dataset.root)}"
+        )
+    if len({frozenset(sample.labels) for sample in dataset.samples if sample.labels}) < 2:
+        names = some((f"'{dataset.classes[label]}'" for label in counts), 10)
+        raise DataError(
+            f"{dataset.root}: all photos have the same labels, {names}, so that nothing tells these apart; add photos that "
+            f"show only some of them, or none{reasons(dataset.problems, dataset.root)}"
         )
     without = [sample.id for sample in dataset.samples if sample.label is None]
     one = len(without) == 1

@@ -1,6 +1,6 @@
 """DATA as a user names it -> :class:`~dips.types.DataSet`: which split is meant, and which reader understands its photos.
 
-Of the descriptions that are there the first counts: WSOL metadata, COCO json, CSV, the folders alone.
+Of the descriptions that are there the first counts: WSOL metadata, COCO json, CSV, Label Studio, the folders alone.
 """
 
 from __future__ import annotations
@@ -14,10 +14,21 @@ from pathlib import Path
 from dips.data.coco import add_coco, read_coco
 from dips.data.coco_files import annotation_files, find_coco, unused_files
 from dips.data.coco_json import parse_coco
+from dips.data.csv_columns import CLASS_COLUMNS
 from dips.data.csv_table import csv_splits, read_csv
 from dips.data.cub import find_cub, read_cub
 from dips.data.folder import class_folders, read_folder
-from dips.data.listing import SPLITS, Listing, align_classes, assemble, find_background, some, split_name
+from dips.data.labelstudio import find_labelstudio, is_labelstudio, read_labelstudio
+from dips.data.listing import (
+    SPLITS,
+    Listing,
+    align_classes,
+    assemble,
+    find_background,
+    some,
+    split_name,
+    without_contradictions,
+)
 from dips.data.locate import photos_of, subset_name
 from dips.data.photo_files import find_images, has_photos
 from dips.data.wsol import find_metadata, read_wsol
@@ -28,7 +39,7 @@ __all__ = ["available_splits", "load_data", "require_split"]
 
 Reader = Callable[[], Listing]
 
-_TABLES = ("labels.csv", "_classes.csv", "_annotations.csv")  # the last two as Roboflow calls them
+_TABLES = ("labels.csv", CLASS_COLUMNS, "_annotations.csv")  # the last two as Roboflow calls them
 
 
 def load_data(
@@ -43,8 +54,8 @@ def load_data(
 
     DATA is a folder of photos or one folder per class, ``train/ val/ test/`` of those (with WSOL metadata in ``metadata/``,
     or with ``train.coco.json`` or ``train.csv`` beside each), the unpacked CUB-200-2011 archive, a COCO json (in a folder also
-    ``annotations/instances_NAME.json`` beside ``images/NAME/``, ``NAME/`` or ``images/``), or a CSV of path,label (in a folder,
-    ``labels.csv``).
+    ``annotations/instances_NAME.json`` beside ``images/NAME/``, ``NAME/`` or ``images/``), a CSV of path,label (in a folder,
+    ``labels.csv``), or the tasks of Label Studio (in a folder, its only such file).
 
     Labels follow the training split, also for the other splits: its classes in sorted order (WSOL and CUB: their own
     numbers), then any class that only this split has. A data set from elsewhere may have other classes than a model:
@@ -56,7 +67,7 @@ def load_data(
             not divided, else its training split.
         background_class: name of the class without object; ``auto`` finds one called none or background, empty means that
             there is none.
-        label_column: name of the column of a CSV that holds the class; empty to find it.
+        label_column: name of the column of a CSV, or of the question of Label Studio, that holds the class; empty to find it.
         strict: raise an error for a class without a photo that can be read; otherwise it is among the problems.
 
     Raises:
@@ -99,9 +110,9 @@ def require_split(path: str | Path, split: str | None = None) -> None:
 def _existing(path: str | Path) -> Path:
     top = Path(os.path.abspath(Path(path).expanduser()))
     if not top.exists():
-        raise DataError(f"{top} does not exist; give a folder of photos, a COCO json or a CSV")
+        raise DataError(f"{top} does not exist; give a folder of photos, a COCO json, a CSV or the JSON of Label Studio")
     if top.is_file() and not (_is_table(top) or top.suffix.lower() == ".json"):
-        raise DataError(f"{top} is neither a folder nor a COCO json nor a CSV; give one of these")
+        raise DataError(f"{top} is neither a folder nor a COCO json, a CSV or the JSON of Label Studio; give one of these")
     return top
 
 
@@ -161,6 +172,8 @@ def _reader(top: Path, split: str | None, readers: dict[str, Reader], label_colu
 def _read_undivided(top: Path, split: str, label_column: str) -> Listing:
     if _is_table(top):
         return read_csv(top, split, label_column=label_column)
+    if top.is_file() and is_labelstudio(top):
+        return read_labelstudio(top, photos_of(top), split=split, label_column=label_column)
     if top.is_file():
         return read_coco(parse_coco(top), photos_of(top), split=split)
     training = _split_folders(top.parent).get("train") if split in ("val", "test") else None
@@ -213,7 +226,10 @@ def _read_photos(
     else:
         first = class_folders(training) if training not in (None, folder) else ()
         listing = read_folder(folder, split=split, first=first, described=coco is not None)
-        if coco is None:
+        tasks = find_labelstudio(folder) if coco is None and len(listing.classes) < 2 else None
+        if tasks is not None:
+            listing = read_labelstudio(tasks, folder, split=split, label_column=label_column, listed_only=False)
+        elif coco is None:
             listing.problems += unused_files(folder, tables=not listing.classes)
         elif (described := _describe(listing, coco, shared=shared)) is not listing:
             listing = described
@@ -267,7 +283,7 @@ def _merge(top: Path, parts: list[DataSet], background_class: str) -> DataSet:
         for part in parts
         for sample in align_classes(part, classes).samples
     ]
-    return DataSet(
+    merged = DataSet(
         root=top,
         classes=classes,
         samples=tuple(sorted(samples, key=lambda sample: sample.id)),
@@ -276,3 +292,4 @@ def _merge(top: Path, parts: list[DataSet], background_class: str) -> DataSet:
         layout=parts[0].layout,
         problems=tuple(problem for part in parts for problem in part.problems),
     )
+    return without_contradictions(merged)

@@ -6,15 +6,13 @@ class and unknown boxes.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from dips.data.listing import boxes_array, some
-from dips.system.console import counted
-from dips.types import FloatArray, Outline, Problem
+from dips.data.listing import Entry, boxes_array
+from dips.types import FloatArray, Outline
 
-__all__ = ["Box", "Objects", "several_classes"]
+__all__ = ["Box", "Described", "Objects", "has_area"]
 
 Box = tuple[float, float, float, float]
 
@@ -56,11 +54,16 @@ class Objects:
 
         It is None where something is there but its class is unknown.
         """
+        names = self.class_names()
+        return names[0] if names else None if self.boxes or self.lost else background
+
+    def class_names(self) -> list[str]:
+        """Return the classes with boxes, or else those of what is left out; those that cover the largest area first."""
         areas = {name: sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in boxes) for name, boxes in self.boxes.items()}
         for found in (areas, self.lost):
             if named := {name: area for name, area in found.items() if name is not None}:
-                return max(sorted(named), key=lambda name: named[name])
-        return None if areas or self.lost else background
+                return sorted(named, key=lambda name: (-named[name], name))
+        return []
 
     def boxes_of(self, names: Collection[str | None] | None = None) -> FloatArray | None:
         """Return the boxes ``(K, 4)`` of the classes ``names``, None meaning all; None if there may be others than are known.
@@ -77,32 +80,46 @@ class Objects:
         found = tuple(outline for outlines in self.outlines.values() for outline in outlines)
         return found if any(outline is not None for outline in found) else ()
 
-    @property
-    def classes(self) -> list[str]:
-        """The classes that have boxes, sorted."""
-        return sorted(name for name in self.boxes if name is not None)
+    def box_names(self, names: Collection[str]) -> list[str]:
+        """Return the class of each box that :meth:`boxes_of` returns of the classes ``names``."""
+        return [name for name, boxes in self.boxes.items() if name is not None and name in names for _ in boxes]
+
+
+@dataclass(slots=True)
+class Described:
+    """What an annotation file says about one photo, of which each line may be about one object.
+
+    Attributes:
+        entry: the photo; :meth:`settle` gives it classes and boxes.
+        objects: what has a box, or lost it.
+        named: classes that come without a box.
+        empty: whether it is said to show nothing.
+    """
+
+    entry: Entry
+    objects: Objects = field(default_factory=Objects)
+    named: dict[str, None] = field(default_factory=dict)
+    empty: bool = False
+
+    def settle(self, background: str, frame: tuple[int, int] | None = None) -> None:
+        """Give the photo its classes and its boxes; boxes come before lines without one.
+
+        Args:
+            background: the class of photos that show nothing.
+            frame: ``(width, height)`` of the photo that the boxes were drawn on.
+        """
+        objects, entry = self.objects, self.entry
+        if objects.boxes or objects.lost:
+            names = objects.class_names()
+            entry.set_classes([*names, *self.named])
+            entry.set_boxes(objects.boxes_of(names or [None]), frame, objects.box_names(names))
+        elif self.named:
+            entry.set_classes(self.named)
+        elif self.empty:
+            entry.set_classes([background])
+            entry.set_boxes(boxes_array(()), frame)
 
 
 def has_area(box: Box) -> bool:
     """Return whether a box ``x0 y0 x1 y1`` ends after it starts."""
     return box[2] > box[0] and box[3] > box[1]
-
-
-def several_classes(source: Path, photos: Iterable[tuple[str, str | None, Objects]]) -> list[Problem]:
-    """Return a problem that counts the photos with boxes of several classes; none if there are none.
-
-    Args:
-        source: the annotation file.
-        photos: name, class and objects of each.
-    """
-    mixed = [
-        f"{photo}: {name}, not {', '.join(other for other in objects.classes if other != name)}"
-        for photo, name, objects in photos
-        if len(objects.classes) > 1
-    ]
-    message = (
-        f"{counted(len(mixed), 'photo', 'has')} boxes of several classes; each counts as the class whose boxes "
-        f"cover the largest area, and "
-        f"its other boxes are left out ({some(mixed, 3)}); if another is meant, leave only its boxes"
-    )
-    return [Problem(source, message)] if mixed else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,7 +25,8 @@ def split_validation(
     The choice depends on the photos' ids and the seed only: the photos of a class are ordered by a hash of both, and the first
     ones are taken. Adding or removing a photo therefore moves at most one other photo of its class, and the order of files
     does not matter. Each class with two photos or more has at least one in each part; a single photo stays in training.
-    Copies of a photo stay together, and count as one where a part must have one.
+    Copies of a photo stay together, and count as one where a part must have one. A photo with several labels counts for each
+    of them; where there are such, rare classes come first, as their photos leave the least choice.
 
     Args:
         dataset: the training photos.
@@ -41,17 +42,21 @@ def split_validation(
     classes: dict[int | None, list[Sample]] = {}
     same: dict[str, list[Sample]] = {}  # photos that stay together
     for sample in dataset.samples:
-        classes.setdefault(sample.label, []).append(sample)
+        for label in sample.labels or (None,):
+            classes.setdefault(label, []).append(sample)
         same.setdefault(_content(sample, copies), []).append(sample)
-    left = Counter(sample.label for sample in dataset.samples)  # photos that remain for training
+    left = _labels(dataset.samples)  # photos that remain for training
     chosen: set[str] = set()
-    for label, samples in classes.items():
+    in_turn = list(classes.items())
+    if any(sample.others for sample in dataset.samples):
+        in_turn.sort(key=lambda item: len(item[1]))
+    for label, samples in in_turn:
         count = min(max(round(fraction * len(samples)), 1), len(samples) - 1)
         for sample in sorted(samples, key=lambda sample: _rank(sample.id, seed)):
             if len(samples) - left[label] >= count:
                 break
             group = same[_content(sample, copies)]
-            leaving = Counter(item.label for item in group)
+            leaving = _labels(group)
             if sample.id not in chosen and all(left[name] > number for name, number in leaving.items()):
                 chosen.update(item.id for item in group)
                 left -= leaving
@@ -62,6 +67,11 @@ def split_validation(
     train = tuple(sample for sample in dataset.samples if sample.id not in chosen)
     val = tuple(sample for sample in dataset.samples if sample.id in chosen)
     return dataclasses.replace(dataset, samples=train, split="train"), dataclasses.replace(dataset, samples=val, split="val")
+
+
+def _labels(samples: Iterable[Sample]) -> Counter[int | None]:
+    """Return how many photos have each label."""
+    return Counter(label for sample in samples for label in sample.labels or (None,))
 
 
 def _content(sample: Sample, copies: Mapping[Path, str] | None) -> str:

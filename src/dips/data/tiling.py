@@ -102,7 +102,8 @@ def _tile(sample: Sample, size: tuple[int, int], boxes: FloatArray | None, tile:
         visible = _visible(boxes, parts, (x1 - x0, y1 - y0), crumbs=sample.reviewed)
     seen = None if visible is None or parts is None else parts[visible]
     window = (x0 / size[0], y0 / size[1], x1 / size[0], y1 / size[1])
-    outlines = sample.outlines if visible is None else compress(sample.outlines, visible)
+    shown = () if visible is None else visible
+    outlines = tuple(outline and dataclasses.replace(outline, window=window) for outline in compress(sample.outlines, shown))
     return dataclasses.replace(
         sample,
         id=f"{sample.id}#{x0},{y0}",
@@ -112,7 +113,8 @@ def _tile(sample: Sample, size: tuple[int, int], boxes: FloatArray | None, tile:
         ignore=None,
         reviewed=sample.reviewed and seen is not None,
         window=tile,
-        outlines=() if seen is None else tuple(outline and dataclasses.replace(outline, window=window) for outline in outlines),
+        outlines=outlines,
+        box_labels=tuple(compress(sample.box_labels, shown)),
     )
 
 

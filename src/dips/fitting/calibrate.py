@@ -30,7 +30,7 @@ class JudgedPhoto:
     """A photo whose objects are known, and what is found in it.
 
     Attributes:
-        label: name of its class.
+        label: name of its class; empty where it is unknown, or where there are several.
         objects: how many it shows.
         means: ``(N,)`` of the score map over each box, descending.
         right: ``(N,) bool``, whether the box has an IoU of 0.5 with an object that no better one has.
@@ -67,7 +67,7 @@ def calibrate(photos: Sequence[JudgedPhoto]) -> Calibration | None:
     best = [unlimited.chance(photo.means[0]) for photo in photos if len(photo.means) and photo.right[0]]
     every = _thresholds(unlimited.chance(means), right, objects)
     classes = {}
-    for label in sorted({photo.label for photo in photos}):
+    for label in sorted({photo.label for photo in photos} - {""}):
         own_means, own_right, own_objects = _joined([photo for photo in photos if photo.label == label])
         if own_right.sum() >= LEAST_BOXES:
             classes[label] = _thresholds(unlimited.chance(own_means), own_right, own_objects)

@@ -14,12 +14,15 @@ from torch import Tensor
 from dips.config import ClassifierConfig
 from dips.data.classes import ClassAccuracy, class_accuracy
 from dips.data.images import ByteImage
+from dips.data.listing import several_labels
+from dips.fitting.inputs import labels_of
 from dips.harvest.harvest import Harvest
 from dips.models.classifier import Classifier, LinearProbe, balance_classes
 from dips.models.inputs import to_tensor
 from dips.system.console import counted, log
+from dips.types import DataSet, Sample
 
-__all__ = ["Squares", "classifier_accuracy", "fit_classifier", "probe_accuracy"]
+__all__ = ["Squares", "class_targets", "classifier_accuracy", "fit_classifier", "probe_accuracy"]
 
 Squares = Callable[[Sequence[int]], list[ByteImage]]
 """Returns photos by their positions as squares of ``classifier.size``; asked only where all layers are fitted."""
@@ -35,7 +38,12 @@ def fit_classifier(
     seed: int,
     device: torch.device,
 ) -> None:
-    """Fit the CNN to the labels ``(N,)`` of photos, of pooled features ``(N, F)``, and freeze it; it ends on ``device``."""
+    """Fit the CNN to photos, and freeze it; it ends on ``device``.
+
+    Args:
+        pooled: features ``(N, F)``.
+        labels: as :func:`class_targets` returns them.
+    """
     classifier.to("cpu").fit_head(pooled, labels)
     if config.mode == "full":
         log(f"classifier: fine-tuning all layers for {counted(config.epochs, 'epoch')}")
@@ -59,33 +67,54 @@ def fit_classifier(
 def classifier_accuracy(
     classifier: Classifier,
     pooled: Tensor,
-    labels: Tensor,
+    photos: DataSet,
     *,
     squares: Squares,
     config: ClassifierConfig,
-    classes: Sequence[str],
 ) -> tuple[float, ClassAccuracy]:
-    """Return the percentage of N photos that the fitted classifier gives their label ``(N,)``, and that by classes.
+    """Return the percentage of N photos that the fitted classifier gives one of their labels, and that by classes.
 
     Args:
         pooled: their features ``(N, F)`` before fitting; all that is needed where only the last layer was fitted.
-        classes: names in label order.
     """
     device = classifier.head.weight.device
     if config.mode == "head":
-        predicted = classifier.head(pooled.to(device)).argmax(1).cpu()
+        logits = classifier.head(pooled.to(device)).cpu()
     else:
-        groups = (range(start, min(start + config.batch, len(labels))) for start in range(0, len(labels), config.batch))
-        predicted = torch.cat([classifier(to_tensor(squares(group), device)).argmax(1).cpu() for group in groups])
-    by_class = class_accuracy(labels.tolist(), predicted.tolist(), tuple(classes))
-    return 100 * int((predicted == labels).sum()) / len(labels), by_class
+        groups = (range(start, min(start + config.batch, len(photos))) for start in range(0, len(photos), config.batch))
+        logits = torch.cat([classifier(to_tensor(squares(group), device)).cpu() for group in groups])
+    return _judged(logits, photos)
 
 
-def probe_accuracy(harvest: Harvest, labels: Tensor, count: int, classes: int) -> float:
-    """Return the percentage of the photos after the first ``count`` that a linear classifier, fitted on class tokens of the
-    first, gives their label."""
-    tokens = harvest.class_tokens(harvest.digests)
-    probe = LinearProbe(tokens.shape[1], classes)
-    probe.fit(tokens[:count], labels[:count])
+def probe_accuracy(harvest: Harvest, train: DataSet, val: DataSet) -> float:
+    """Return the percentage of the photos of ``val`` that get one of their labels from a linear classifier, fitted on the class
+    tokens of ``train``."""
+    tokens, count = harvest.class_tokens(harvest.digests), len(train)
+    probe = LinearProbe(tokens.shape[1], len(train.classes))
+    probe.fit(tokens[:count], class_targets(train.samples, len(train.classes)))
     with torch.no_grad():
-        return 100 * float((probe(tokens[count:]).argmax(1) == labels[count:]).float().mean())
+        return _judged(probe(tokens[count:]), val)[0]
+
+
+def class_targets(samples: Sequence[Sample], classes: int) -> Tensor:
+    """Return what a softmax learns of photos: their labels ``(N,) int64``, or, where some have several, the probabilities
+    ``(N, classes)`` of classes, the same for each of a photo's labels."""
+    if not several_labels(samples):
+        return labels_of(samples)
+    targets = torch.zeros(len(samples), classes)
+    for row, sample in zip(targets, samples, strict=True):
+        row[list(sample.labels)] = 1 / len(sample.labels)
+    return targets
+
+
+def _judged(logits: Tensor, photos: DataSet) -> tuple[float, ClassAccuracy]:
+    """Return the percentage of photos, of logits ``(N, C)``, whose likeliest class is one of their labels, and that by classes:
+    there each of L labels is found if it is among the L likeliest."""
+    predicted = logits.argmax(1).tolist()
+    right, pairs = 0, list[tuple[int, int]]()
+    for row, sample, first in zip(logits, photos.samples, predicted, strict=True):
+        right += first in sample.labels
+        found = row.topk(len(sample.labels)).indices.tolist() if sample.others else [first]
+        pairs += [(label, label if label in found else first) for label in sample.labels]
+    own, others = zip(*pairs, strict=True)
+    return 100 * right / len(predicted), class_accuracy(own, others, photos.classes)

@@ -9,6 +9,7 @@ import torch
 
 from dips.config import Config, several, to_toml, training_config
 from dips.data.images import image_size, median_side
+from dips.data.listing import several_labels
 from dips.data.problems import ProblemList, ProblemRecord
 from dips.data.tiling import in_tiles, tile_side
 from dips.fitting.inputs import TrainingInputs
@@ -98,9 +99,11 @@ def fit(
     blank: tuple[Sample, ...] = ()
     if reviewed is not None:
         train_set, val_set, blank = add_review(Path(reviewed), data, train_set, val_set, label_column=config.data.label_column)
+    mixed = several_labels(train_set.samples)
     log(
         f"{counted(len(train_set), 'training photo')}, {counted(len(val_set), 'validation photo')}, "
         f"{counted(len(train_set.classes), 'class')}"
+        + (f"; {counted(mixed, 'training photo', 'has')} several labels" if mixed else "")
         + ("" if train_set.background is None else f"; '{train_set.classes[train_set.background]}' is without object")
     )
     told.add(train_set.problems)
@@ -161,6 +164,7 @@ def _save(
         background=train.background,
         photos=PhotoCounts(train=len(photos), val=len(val_photos), skipped=len(skipped)),
         skipped=tuple(ProblemRecord.of(skipped)),
+        several=several_labels(photos),
         reviewed=inputs.reviewed,
         review_gain=inputs.gain,
         problems=tuple(problems.records()),
@@ -185,6 +189,7 @@ def _save(
         photo_side=side,
         depth=inputs.depth,
         calibration=result.calibration,
+        object_classes=several_labels(photos) > 0,
     )
     write_json(run / RUN, record)
     write_card(run / "README.md", record)

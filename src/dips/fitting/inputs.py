@@ -52,7 +52,7 @@ class TrainingInputs:
         linear: the linear maps; None unless ``harvest.refine=dataset``.
         proposals: None where no U-Net is trained.
         accuracy: percent right on ``val``: of the ``classifier``, and, where the transformer saw all photos, of a
-            ``linear_probe`` on its class tokens.
+            ``linear_probe`` on its class tokens. A photo with several labels is right with one of them.
         class_accuracy: the classifier's where each class counts the same.
         weights: of transformer and CNNs.
         seconds: what linear maps and harvest took.
@@ -81,7 +81,7 @@ class TrainingInputs:
     @property
     def origin(self) -> str:
         """Sixteen hex digits that identify photos, labels, review, maps and weights: a resumed training must have the same."""
-        labels = ",".join(map(str, labels_of((*self.train.samples, *self.val.samples)).tolist()))
+        labels = ",".join("|".join(map(str, sample.labels)) for sample in (*self.train.samples, *self.val.samples))
         weights = [item.sha256 for item in self.weights.values()]
         maps = "" if self.proposals is None else self.proposals.harvest.maps.folder.name
         parts = [str(len(self.train)), labels, maps, *weights, *self.digests]

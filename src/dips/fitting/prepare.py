@@ -17,16 +17,17 @@ from dips.config import Config
 from dips.data import require_trainable
 from dips.data.gain import ReviewGain
 from dips.data.images import ByteImage
+from dips.data.listing import several_labels
 from dips.data.scale import depth_of, depth_setting
 from dips.errors import DataError
-from dips.fitting.classify import classifier_accuracy, fit_classifier, probe_accuracy
+from dips.fitting.classify import class_targets, classifier_accuracy, fit_classifier, probe_accuracy
 from dips.fitting.inputs import Proposals, TrainingInputs, labels_of, resolve_weights
 from dips.harvest.features import linear_maps, pooled_features, pooled_shelf
 from dips.harvest.harvester import Harvester
 from dips.harvest.scored_photos import score_photos
 from dips.harvest.squares import SquareReader, read_square
 from dips.harvest.store import Store, network_hash
-from dips.harvest.views import choose_views
+from dips.harvest.views import choose_labels
 from dips.models.backbones import Transformer, load_transformer
 from dips.models.classifier import Classifier
 from dips.models.frozen import FrozenNetworks, Look
@@ -97,6 +98,11 @@ class _Preparation:
         }
         self.boxes = {digest: sample.fractions for digest, sample in reviewed.items()}
         self.outlines = {digest: sample.outlines for digest, sample in reviewed.items() if sample.outlines}
+        self.box_labels = {
+            digest: tuple(_object_label(label, train.background) for label in sample.box_labels)
+            for digest, sample in reviewed.items()
+            if sample.box_labels
+        }
         self.pooled = pooled_shelf(store, self.weights["classifier"], config.classifier.size, self.depth)
         self.tiled = any(sample.window is not None for sample in train.samples)
 
@@ -114,7 +120,7 @@ class _Preparation:
         fit_classifier(
             self.classifier,
             pooled[:count],
-            labels[:count],
+            class_targets(self.train.samples, len(self.train.classes)),
             squares=self._squares,
             config=config.classifier,
             seed=config.train.seed,
@@ -123,10 +129,9 @@ class _Preparation:
         plain, by_class = classifier_accuracy(
             self.classifier,
             pooled[count:],
-            labels[count:],
+            self.val,
             squares=lambda positions: self._squares([count + i for i in positions]),
             config=config.classifier,
-            classes=self.train.classes,
         )
         accuracy = {"classifier": plain}
         started = time.perf_counter()
@@ -137,7 +142,7 @@ class _Preparation:
         proposals = None
         if config.train.epochs:
             proposals = self._proposals(linear, labels)
-            accuracy["linear_probe"] = probe_accuracy(proposals.harvest, labels, count, len(self.train.classes))
+            accuracy["linear_probe"] = probe_accuracy(proposals.harvest, self.train, self.val)
         seconds += time.perf_counter() - started
         parts = [f"{in_words(name)} {value:.1f}%" for name, value in accuracy.items()]
         number = len(labels) - count
@@ -184,6 +189,7 @@ class _Preparation:
         """Fit the linear maps, and tell what reviewed photos bring; nothing is fitted on the validation part."""
         held_out = {sample.path for sample in self.val.samples}
         labels: dict[str, int] = {}
+        several: dict[str, tuple[int, ...]] = {}
         chosen = (self.samples, self.digests) if self.tiled else (self.reader.samples, self.reader.digests)
         for sample, digest in zip(*chosen, strict=True):
             if sample.path in held_out:
@@ -191,6 +197,8 @@ class _Preparation:
             # a photo that lies in the folders of two classes shows an object if either says so
             if labels.get(digest, -1) < 0:
                 labels[digest] = _object_label(sample.label, self.train.background)
+                if sample.others:
+                    several[digest] = tuple(_object_label(label, self.train.background) for label in sample.labels)
         return linear_maps(
             self.reader,
             labels,
@@ -198,6 +206,8 @@ class _Preparation:
             names=self._names(),
             classes=len(self.train.classes) - (self.train.background is not None),
             boxes=self.boxes,
+            several=several,
+            box_labels=self.box_labels,
             config=self.config.harvest,
             store=self.store,
             shelf=self.pooled if self.config.classifier.mode == "head" else None,
@@ -230,9 +240,11 @@ class _Preparation:
         """Keep the tiles that show what their photos are labelled with, and return their pooled features ``(N, F)``."""
         assert self.train.background is not None
         samples, count = self.samples, len(self.train)
-        labels = choose_views(pooled, samples, count, background=self.train.background, classes=len(self.train.classes))
-        kept = [i for i, label in enumerate(labels) if label is not None]
-        self.samples = tuple(dataclasses.replace(samples[i], label=labels[i]) for i in kept)
+        labels = choose_labels(pooled, samples, count, background=self.train.background, classes=len(self.train.classes))
+        kept = {i: own for i, own in enumerate(labels) if own is not None}
+        self.samples = tuple(
+            dataclasses.replace(samples[i], label=first, others=tuple(others)) for i, (first, *others) in kept.items()
+        )
         self.digests = tuple(self.digests[i] for i in kept)
         here = sum(i < count for i in kept)
         self.train = dataclasses.replace(self.train, samples=self.samples[:here])
@@ -242,7 +254,7 @@ class _Preparation:
             f"tiles: {shown} are taken to show what their photos are labelled with, {len(kept) - shown} show no object, "
             f"{len(samples) - len(kept)} are left out"
         )
-        return pooled[kept]
+        return pooled[list(kept)]
 
     def _squares(self, positions: Sequence[int]) -> list[ByteImage]:
         """Return stored photos as squares ``(S, S, 3)``, S = ``classifier.size``."""
@@ -265,6 +277,8 @@ class _Preparation:
     def _proposals(self, linear: LinearMaps | None, labels: Tensor) -> Proposals:
         """Harvest both parts at once, the training part first, and score the proposals."""
         config, count = self.config, len(self.train)
+        if mixed := several_labels(self.samples):
+            log(f"{counted(mixed, 'photo', 'has')} several labels: the U-Net, which knows one for each photo, takes the first")
         names = self._names()
         if linear is not None:
             names["linear"] = network_hash(linear)

@@ -1,7 +1,7 @@
 """What a person reviewed -> photos that are fitted on with their boxes (``dips train --reviewed``).
 
 In: COCO, as ``dips view`` saves it beside a prediction or an annotation tool exports it, and the parts of a training. Out: the
-same parts, in which reviewed photos are marked, have their boxes and, with another class than their folder's, its label.
+same parts, in which reviewed photos are marked, have their boxes and the labels of these, whatever their folder's.
 """
 
 from __future__ import annotations
@@ -145,27 +145,40 @@ class _Review:
             )
             self.problems.append(Problem(path, f"{message}; correct the name", Severity.SPOILS))
             return None
-        label = self.train.background
+        labels: tuple[int, ...] = () if self.train.background is None else (self.train.background,)
+        box_labels: tuple[int, ...] = ()
         if len(boxes):
-            label = self._label(image, known)
-            if label is None:
+            owners = self._owners(image, known)
+            if owners is None:
                 message = f"{image.name}: '{image.objects.main_class(None)}' is none of the classes, left out; rename it"
                 self.problems.append(Problem(self.file, message))
                 return None
             boxes = np.clip(boxes, 0, np.array(frame * 2, np.float32))
+            areas = dict.fromkeys(owners, 0.0)
+            for owner, (x0, y0, x1, y1) in zip(owners, boxes.tolist(), strict=True):
+                areas[owner] += (x1 - x0) * (y1 - y0)
+            labels = tuple(sorted(areas, key=lambda label: (-areas[label], label)))
+            box_labels = owners if len(labels) > 1 else ()
+        label, others = (labels[0] if labels else None), labels[1:]
         sample = known or Sample(path, path.as_posix(), label)
-        sample = dataclasses.replace(sample, label=label, boxes=boxes, frame=frame, masks=(), ignore=None, reviewed=True)
-        return dataclasses.replace(sample, outlines=_drawn_on(frame, image.objects.outlines_of()))
+        sample = dataclasses.replace(sample, label=label, others=others, boxes=boxes, box_labels=box_labels, frame=frame)
+        outlines = _drawn_on(frame, image.objects.outlines_of())
+        return dataclasses.replace(sample, masks=(), ignore=None, reviewed=True, outlines=outlines)
 
-    def _label(self, image: CocoImage, known: Sample | None) -> int | None:
-        """Return the class of a photo with boxes: theirs if it is one of DATA, else that of its folder, if it shows objects."""
-        name, background = image.objects.main_class(None), self.train.background
-        objects = [label for label in range(len(self.train.classes)) if label != background]
-        if name in self.train.classes and (label := self.train.classes.index(name)) != background:
-            return label
-        if known is not None and known.label in objects:
-            return known.label
-        return objects[0] if len(objects) == 1 else None
+    def _owners(self, image: CocoImage, known: Sample | None) -> tuple[int, ...] | None:
+        """Return the class of each box, as they are ordered: its own if it is one of DATA; else that of the largest other box,
+        or of the photo, if it shows objects. None where there is none of these."""
+        objects = {name: label for label, name in enumerate(self.train.classes) if label != self.train.background}
+        given = [objects[name] for name in image.objects.class_names() if name in objects]
+        of_photo = [label for label in (known.labels if known is not None else ()) if label in objects.values()]
+        rest = next(iter((*given, *of_photo)), None)
+        if rest is None and len(objects) == 1:
+            (rest,) = objects.values()
+        if rest is None:
+            return None
+        return tuple(
+            objects.get(name, rest) if name is not None else rest for name, own in image.objects.boxes.items() for _ in own
+        )
 
     def _parts(self, reviewed: dict[Path, Sample]) -> tuple[DataSet, DataSet, tuple[Sample, ...]]:
         """Return the parts with what was reviewed."""

@@ -47,7 +47,7 @@ _DETECTION_TAUS = np.arange(0.05, 0.96, 0.01)
 _MAX_PHOTOS = 400  # that thresholds are chosen on
 _MAX_EMPTY = 64  # photos without object that scores are calibrated on besides
 
-_SeenMap = tuple[int | None, NDArray[np.uint16], NDArray[Any]]  # a photo's label, its score map and its true boxes
+_SeenMap = tuple[int | None, NDArray[np.uint16], NDArray[Any]]  # a photo's only label, its score map and its true boxes
 
 
 @dataclass(frozen=True)
@@ -216,7 +216,8 @@ class _Validation:
             true = np.zeros((0, 4), np.float32) if ground_truth.boxes is None else ground_truth.boxes
             if len(true):
                 counters[name].add(FRAMED.resized(score_map, None), true)
-            seen[name].append((ground_truth.sample.label, packed(score_map), true))
+            sample = ground_truth.sample
+            seen[name].append((None if sample.others else sample.label, packed(score_map), true))
 
         evaluation = evaluate_photos(
             networks,

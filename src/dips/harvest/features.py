@@ -7,9 +7,10 @@ fitted once and stored. The transformer sees only the photos of the fit.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -39,6 +40,7 @@ __all__ = ["choose_photos", "linear_maps", "pooled_features", "pooled_shelf"]
 
 _MAX_FEATURE_BYTES = 2**30  # of the photos that maps are fitted on
 _FILE = "maps.safetensors"
+_Value = TypeVar("_Value")
 _BLOCK, _ATTENTION = "block", "attention"  # what the store has of a photo that maps are fitted on
 
 
@@ -97,6 +99,8 @@ def linear_maps(
     names: Mapping[str, str],
     classes: int,
     boxes: Mapping[str, FloatArray] | None = None,
+    several: Mapping[str, tuple[int, ...]] | None = None,
+    box_labels: Mapping[str, tuple[int, ...]] | None = None,
     config: HarvestConfig,
     store: Store,
     shelf: Shelf | None,
@@ -111,15 +115,23 @@ def linear_maps(
         names: what else the features depend on: weights, sides, the photos' depth.
         classes: number of object classes.
         boxes: by digest, of reviewed photos: ``(K, 4)``, ``x0 y0 x1 y1`` as fractions of the frame.
+        several: by digest, all labels of photos with several, of which ``labels`` has the first.
+        box_labels: by digest, the label of each box of such photos.
         shelf: where the photos' pooled features are put on the way; None = nowhere.
 
     Raises:
         DataError: no photo of a class with objects can be read.
         StoreError: the store cannot be written, or is damaged.
     """
-    boxes = boxes or {}
-    chosen = choose_photos(labels, config.refine_photos, boxes)
-    marks = "".join(f"{digest}{labels[digest]}{boxes[digest].tolist() if digest in boxes else ''}" for digest in chosen)
+    boxes, several, box_labels = boxes or {}, several or {}, box_labels or {}
+    numbers = Counter(label for digest, first in labels.items() for label in several.get(digest, (first,)))
+    rarest = {digest: min(own, key=lambda label: numbers[label]) for digest, own in several.items()}
+    chosen = choose_photos({**labels, **rarest}, config.refine_photos, boxes)
+    marks = "".join(
+        f"{digest}{labels[digest]}{several.get(digest, '')}{boxes[digest].tolist() if digest in boxes else ''}"
+        f"{box_labels.get(digest, '')}"
+        for digest in chosen
+    )
     refinement = {name: value for name, value in vars(config).items() if name.startswith(("refine", "fast"))}
     settings = {"version": 3, **names, **refinement, "fitted_on": hashlib.sha256(marks.encode()).hexdigest()[:16]}
     file = store.shelf("linear", {**settings, "classes": classes}).folder / _FILE
@@ -128,7 +140,7 @@ def linear_maps(
         return _read(file)
     frozen, kept = load(), store.shelf("features", {"version": 1, **names})
     _look(frozen.to(device).eval(), reader, chosen, kept, shelf, batch=config.batch, device=device)
-    features = _collect(kept, chosen, labels, boxes, frozen.key_sides, reader.files)
+    features = _collect(kept, chosen, labels, boxes, several, box_labels, frozen.key_sides, reader.files)
     maps, gain = fit_linear_maps(features, classes, config)
     state = {name: value.contiguous() for name, value in maps.state_dict().items()}
     notes = {"stages": str(maps.stages), "review": "" if gain is None else to_json(gain)}
@@ -181,6 +193,8 @@ def _collect(
     chosen: Sequence[str],
     labels: Mapping[str, int],
     boxes: Mapping[str, FloatArray],
+    several: Mapping[str, tuple[int, ...]],
+    box_labels: Mapping[str, tuple[int, ...]],
     key_sides: tuple[int, ...],
     files: Mapping[str, str],
 ) -> PhotoFeatures:
@@ -199,9 +213,14 @@ def _collect(
         raise DataError("no photo of a class with objects can be read, so there is nothing to fit maps on; see 'dips check'")
     names = sorted(name for name in next(iter(records.values())) if name.startswith(_BLOCK))
     blocks = [_stacked(records, name) for name in names]
-    known = {row: boxes[digest] for row, digest in enumerate(records) if digest in boxes}
+    rows = {digest: row for row, digest in enumerate(records)}
+
+    def of(values: Mapping[str, _Value]) -> dict[int, _Value]:
+        return {row: values[digest] for digest, row in rows.items() if digest in values}
+
     photos = [files[digest] for digest in records]
-    return PhotoFeatures(tuple(blocks), key_sides, _stacked(records, _ATTENTION), objects, known, photos)
+    attention = _stacked(records, _ATTENTION)
+    return PhotoFeatures(tuple(blocks), key_sides, attention, objects, of(boxes), photos, of(several), of(box_labels))
 
 
 def _stacked(records: Mapping[str, dict[str, NDArray[Any]]], name: str) -> Tensor:

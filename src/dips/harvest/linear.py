@@ -26,6 +26,7 @@ from dips.data.gain import ReviewGain
 from dips.harvest.correct import Standard, correct
 from dips.harvest.gain import review_gain
 from dips.harvest.grids import interpolation, resampled
+from dips.harvest.several import boxed_masks, class_directions
 from dips.models.linear_map import LinearMap, LinearMaps
 from dips.types import FloatArray
 
@@ -55,6 +56,8 @@ class PhotoFeatures:
         labels: of the object classes, counted from 0, ``(N,)``; -1 for photos of the background class.
         boxes: of reviewed photos, by their position: ``(K, 4)``, ``x0 y0 x1 y1`` as fractions of the frame.
         photos: the photo that each of the N is a tile of; none if they are photos themselves.
+        several: all labels of photos with several, by their position.
+        box_labels: the label of each box of such photos that were reviewed, by their position.
     """
 
     blocks: tuple[Tensor, ...]
@@ -63,6 +66,8 @@ class PhotoFeatures:
     labels: NDArray[np.int64]
     boxes: Mapping[int, FloatArray] = field(default_factory=dict)
     photos: Sequence[str] = ()
+    several: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    box_labels: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def stages(self) -> int:
@@ -124,7 +129,10 @@ class _Fit:
             foreground = _foreground(maps, fraction)
             weight, bias, means, background, covariance = self._discriminant(foreground)
             maps = self._maps(weight, bias)
-        weights, biases = self._per_class(means, background, covariance)
+        if self.features.several:
+            weights, biases = self._divided(foreground, means, background, covariance)
+        else:
+            weights, biases = self._per_class(means, background, covariance)
         total = covariance + torch.outer(means.mean(0) - background, means.mean(0) - background) / 4
         centre = (means.mean(0) + background) / 2
         fast_weights = self._imitation(weights, total)
@@ -247,6 +255,27 @@ class _Fit:
         centres = means.mean(0) + trust * (own - means.mean(0))
         weights = self._solve(covariance, (centres - background).mT, self.config.refine_penalty, self.used).mT
         return weights, -(weights * (centres + background)).sum(1) / 2
+
+    def _divided(self, foreground: Tensor, means: Tensor, background: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the same where photos have several labels, among which their object cells are divided."""
+        found, rows = self.features, self.shown.tolist()
+        own = [found.several.get(row, (int(found.labels[row]),)) for row in rows]
+        known = {
+            position: boxed_masks(own[position], found.boxes[row], found.box_labels[row], self.grid, foreground[row])
+            for position, row in enumerate(rows)
+            if row in found.box_labels and len(own[position]) > 1
+        }
+        return class_directions(
+            own,
+            self.classes,
+            foreground[self.shown],
+            means,
+            background,
+            penalty=self.config.refine_penalty,
+            cells=lambda position: self._joined(int(self.shown[position])),
+            solve=lambda target, penalty: self._solve(covariance, target, penalty, self.used),
+            known=known,
+        )
 
     def _imitation(self, weights: Tensor, total: Tensor) -> Tensor:
         """Return directions ``(K, D)`` on the CNN's stages alone whose logits are nearest to those of ``weights``."""

@@ -4,13 +4,13 @@ In: pooled features of tiles, and tiles with the labels of their photos. Out: a 
 show none. Of every other photo at least one tile shows its object. Rounds of a linear classifier find out which, from all
 tiles of a photo to its best one: each photo is scored by one that was fitted on other photos, as one that had seen its tiles
 would confirm what it was told. Kept are the best tile of a photo and all that score above nearly all tiles without object; what
-the rest shows is not known, so it is left out.
+the rest shows is not known, so it is left out. Of a photo with several labels at least one tile shows each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+import dataclasses
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 import torch
@@ -20,17 +20,48 @@ from torch import Tensor
 from dips.models.classifier import fit_linear
 from dips.types import Sample
 
-__all__ = ["choose_views"]
+__all__ = ["choose_labels", "choose_views"]
 
 _ROUNDS, _FOLDS = 5, 4  # after each round fewer tiles of a photo count as object, after the last a single one (docs/results.md)
 _PENALTY = 1.0  # strong: most of the tiles that the first round calls object show none
 _ABOVE = 0.99  # of the tiles without object score lower than one that counts as object
 
 
+def choose_labels(
+    pooled: Tensor, samples: Sequence[Sample], fitted: int, *, background: int, classes: int
+) -> list[tuple[int, ...] | None]:
+    """Return the labels of each view: it takes part in :func:`choose_views` once for each label that its photo has.
+
+    Arguments and errors are the same.
+    """
+    alone = [[_with_label(sample, label) for label in sample.labels] for sample in samples]
+    owners = [i for i, views in enumerate(alone) for _ in views]
+    views = [view for group in alone for view in group]
+    count = sum(owner < fitted for owner in owners)
+    found = iter(choose_views(pooled[owners], views, count, background=background, classes=classes))
+    groups = [[next(found) for _ in group] for group in alone]
+    shown = [tuple(label for label in group if label not in (None, background)) for group in groups]
+    return [
+        tuple(label for label in own if label is not None) or ((background,) if set(group) == {background} else None)
+        for own, group in zip(shown, groups, strict=True)
+    ]
+
+
+def _with_label(sample: Sample, label: int) -> Sample:
+    """Return a view with one of its labels, and the boxes of that class, as far as they are known."""
+    boxes = sample.boxes
+    if boxes is not None and sample.box_labels:
+        boxes = boxes[[own == label for own in sample.box_labels]]
+    elif boxes is not None and len(boxes) and label != sample.label:
+        boxes = None
+    return dataclasses.replace(sample, label=label, others=(), boxes=boxes, box_labels=())
+
+
 def choose_views(pooled: Tensor, samples: Sequence[Sample], fitted: int, *, background: int, classes: int) -> list[int | None]:
     """Return the label of each view, None for those that are to be left out.
 
-    Whole photos keep theirs. So do tiles of photos with known boxes, if they show one; they show nothing otherwise.
+    Each view has one label here. Whole photos keep theirs. So do tiles of photos with known boxes, if they show one; they show
+    nothing otherwise.
 
     Args:
         pooled: features ``(N, F)``.
@@ -54,10 +85,10 @@ class _Choice:
         known = [_known(sample, i < fitted, background) for i, sample in enumerate(samples)]
         self.known = np.array([label is not None for label in known])
         self.labels = np.array([own if label is None else label for own, label in zip(self.own, known, strict=True)], np.int64)
-        photos: dict[Path, int] = {}
-        self.photos = np.array([photos.setdefault(sample.path, len(photos)) for sample in samples])
+        self.photos = _numbered([(sample.path, sample.label) for sample in samples])
+        self.places = _numbered([(sample.path, sample.window) for sample in samples])
         self.learned = np.arange(len(samples)) < fitted
-        self.fold = _folds(self.photos, self.own) if len(samples) else self.photos
+        self.fold = _folds(_numbered([sample.path for sample in samples]), self.own) if len(samples) else self.photos
 
     def run(self) -> list[int | None]:
         """Do what :func:`choose_views` says."""
@@ -67,7 +98,9 @@ class _Choice:
                 kept = self.known | self._best(self._scores(kept), 1 - turn / _ROUNDS)
             scores = self._scores(kept)
             empty = self.learned & self.known & (self.labels == self.background)
-            kept |= scores > max(0.0, float(np.quantile(scores[empty], _ABOVE)))
+            best = np.full(len(scores), -np.inf, np.float32)  # of the labels of a view
+            np.maximum.at(best, self.places, scores)
+            kept |= (scores > max(0.0, float(np.quantile(scores[empty], _ABOVE)))) & (scores == best[self.places])
         return [int(label) if keep else None for label, keep in zip(self.labels, kept, strict=True)]
 
     def _scores(self, kept: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -109,6 +142,12 @@ def _known(sample: Sample, learned: bool, background: int) -> int | None:
     if sample.boxes is None or (learned and not sample.reviewed):
         return None
     return sample.label if sample.boxed else background
+
+
+def _numbered(items: Sequence[Hashable]) -> NDArray[np.int64]:
+    """Return a number for each item, the same for equal ones, from 0 in the order of their first."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(item, len(numbers)) for item in items], np.int64)
 
 
 def _folds(photos: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:

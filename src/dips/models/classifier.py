@@ -1,7 +1,8 @@
 """The CNN that scores proposals and names the class (paper 3.2), and the linear probe reported beside it.
 
 Images come in as ``(B, 3, H, W)`` float in [0, 1] at the size the caller chose, logits ``(B, C)`` go out. Fitted is
-either the last layer on features stored once (convex, seconds) or everything.
+either the last layer on features stored once (convex, seconds) or everything. Where photos have several labels, what is
+fitted are probabilities: 1 / L for each of a photo's L labels.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class LinearFit:
 
     Attributes:
         penalty: the L2 penalty, on standardised features and the mean loss.
-        accuracy: fraction of the fitted photos that get their label.
+        accuracy: fraction of the fitted photos that get their label, or one of them.
         loss: their mean cross-entropy.
         held_out: accuracy on the photos held out to choose the penalty; None if there were none.
     """
@@ -60,9 +61,9 @@ def fit_linear(
 
     Args:
         features: ``(N, D)``; standardised for the fit, while the result applies to them unchanged.
-        labels: ``(N,)`` integers below ``classes``.
+        labels: ``(N,)`` integers below ``classes``, or probabilities ``(N, classes)`` of photos with several labels.
         classes: width of the result.
-        penalty: None chooses it from a grid by the loss on every fifth photo of each class.
+        penalty: None chooses it from a grid by the loss on every fifth photo of each class, of its rarest one of several.
 
     Returns:
         Weight ``(classes, D)`` and bias ``(classes,)`` in float32 on the features' device, and a summary.
@@ -76,24 +77,25 @@ def fit_linear(
     Raises:
         DataError: no photos, labels out of range, or features that are not finite.
     """
-    if features.ndim != 2 or labels.shape != features.shape[:1] or not len(labels):
+    if features.ndim != 2 or labels.shape not in (features.shape[:1], (len(features), classes)) or not len(labels):
         raise DataError(f"cannot fit a classifier to {tuple(features.shape)} features with {tuple(labels.shape)} labels")
-    if labels.min() < 0 or labels.max() >= classes:
+    if labels.ndim == 1 and (labels.min() < 0 or labels.max() >= classes):
         raise DataError(f"labels run from {int(labels.min())} to {int(labels.max())}, but the number of classes is {classes}")
     if not torch.isfinite(features).all():
         raise DataError("the features of some photos are not finite; check the weights and the precision")
     device = features.device
     work = torch.device("cpu") if device.type == "mps" else device  # no double precision there
-    x, y = features.detach().to(work, torch.float64), labels.to(work)
+    x, y = features.detach().to(work, torch.float64), labels.to(work, torch.float64 if labels.ndim == 2 else None)
     mean, std = x.mean(0), x.std(0, correction=0)
     std = torch.where(std > 1e-8, std, torch.ones_like(std))
     x = (x - mean) / std
-    counts = torch.bincount(y, minlength=classes)
+    strata = _rarest(y)
+    counts = torch.bincount(strata, minlength=classes)
     held_out = None
     if penalty is None:
         penalty = _DEFAULT_PENALTY
         if int(counts[counts > 0].min()) >= 5:
-            penalty, held_out = _choose_penalty(x, y, classes)
+            penalty, held_out = _choose_penalty(x, y, strata, classes)
     parameters = _lbfgs(x, y, penalty, x.new_zeros(classes, x.shape[1] + 1))
     weight = parameters[:, :-1] / std
     bias = parameters[:, -1] - weight @ mean
@@ -111,22 +113,31 @@ def balance_classes(head: nn.Linear, labels: Tensor, strength: float) -> None:
 
     Args:
         head: its outputs are the classes' logits.
-        labels: ``(N,)`` of the photos that it was fitted to.
+        labels: ``(N,)`` of the photos that it was fitted to, or their probabilities ``(N, C)``.
         strength: the part of the logarithm that is taken off, in [0, 1].
     """
-    counts = torch.bincount(labels, minlength=head.out_features)
+    counts = torch.bincount(labels, minlength=head.out_features) if labels.ndim == 1 else labels.sum(0)
     shift = torch.where(counts > 0, counts / counts.max(), 1.0).log()
     with torch.no_grad():
         head.bias.sub_(strength * shift.to(head.bias))
 
 
-def _choose_penalty(x: Tensor, y: Tensor, classes: int) -> tuple[float, float]:
-    """Return the penalty with the least loss on held-out photos, and its accuracy there; each fit starts at the last."""
-    order = torch.argsort(y, stable=True)
+def _rarest(labels: Tensor) -> Tensor:
+    """Return one label ``(N,)`` of each photo, the rarest one of several, given labels or probabilities."""
+    if labels.ndim == 1:
+        return labels
+    shown = labels > 0
+    return torch.where(shown, shown.sum(0), len(labels) + 1).argmin(1)
+
+
+def _choose_penalty(x: Tensor, y: Tensor, strata: Tensor, classes: int) -> tuple[float, float]:
+    """Return the penalty with the least loss on held-out photos, of each of the strata ``(N,)`` as many, and its accuracy
+    there; each fit starts at the last."""
+    order = torch.argsort(strata, stable=True)
     rank = torch.empty_like(order)
     rank[order] = torch.arange(len(y), device=y.device)
-    first = torch.cumsum(torch.bincount(y, minlength=classes), 0) - torch.bincount(y, minlength=classes)
-    test = (rank - first[y]) % 5 == 4
+    first = torch.cumsum(torch.bincount(strata, minlength=classes), 0) - torch.bincount(strata, minlength=classes)
+    test = (rank - first[strata]) % 5 == 4
     parameters = x.new_zeros(classes, x.shape[1] + 1)
     results: list[tuple[float, float, float]] = []
     for penalty in _PENALTIES:
@@ -160,7 +171,13 @@ def _lbfgs(x: Tensor, y: Tensor, penalty: float, start: Tensor) -> Tensor:
 
 
 def _accuracy(logits: Tensor, labels: Tensor) -> float:
-    return (logits.argmax(1) == labels).double().mean().item()
+    return _right(logits, labels).double().mean().item()
+
+
+def _right(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return which photos ``(N,) bool`` get their label, or one of those that are more than improbable."""
+    predicted = logits.argmax(1)
+    return predicted == labels if labels.ndim == 1 else labels.gather(1, predicted[:, None])[:, 0] > 0
 
 
 @contextmanager
@@ -307,7 +324,7 @@ class Classifier(nn.Module):
         return self.eval().requires_grad_(False)
 
     def fit_head(self, features: Tensor, labels: Tensor, *, penalty: float | None = None) -> LinearFit:
-        """Fit the last layer to stored features ``(N, F)`` and labels ``(N,)``, as :func:`fit_linear` does."""
+        """Fit the last layer to stored features ``(N, F)`` and labels, as :func:`fit_linear` does."""
         return self.probe.fit(features, labels, penalty=penalty)
 
     def fit_full(
@@ -324,8 +341,8 @@ class Classifier(nn.Module):
         """Train all layers with AdamW and a cosine schedule; ends on ``device`` in evaluation mode.
 
         Args:
-            batches: called with the epoch from 0; ``(B, 3, H, W)`` images in [0, 1] and ``(B,)`` labels. Where its
-                result has a length the rate falls at every step, else at every epoch.
+            batches: called with the epoch from 0; ``(B, 3, H, W)`` images in [0, 1] and ``(B,)`` labels, or their
+                probabilities ``(B, C)``. Where its result has a length the rate falls at every step, else at every epoch.
             epochs: number of passes.
             lr: rate of the last layer at the start.
             device: where to compute.
@@ -363,7 +380,7 @@ class Classifier(nn.Module):
                 loss.backward()
                 optimiser.step()
                 total += loss.item() * len(labels)
-                right += int((logits.argmax(1) == labels).sum())
+                right += int(_right(logits, labels).sum())
                 seen += len(labels)
             if not seen:
                 raise DataError("there are no photos to train the classifier on")

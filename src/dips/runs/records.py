@@ -80,6 +80,7 @@ class ModelMeta(Record, frozen=True, kw_only=True):
         photo_side: side in pixels of a square as large as the training photos were.
         depth: how values of more than 8 bits are brought to 8: the scale of the training photos, if they had one.
         calibration: of the scores of boxes, by mode; of none where too few validation photos had boxes.
+        object_classes: photos with several labels were trained on, so that each object has a class of its own.
     """
 
     classes: tuple[str, ...]
@@ -91,6 +92,7 @@ class ModelMeta(Record, frozen=True, kw_only=True):
     photo_side: Annotated[int, msgspec.Meta(ge=1)]
     depth: Depth = Depth()
     calibration: dict[str, Calibration] = msgspec.field(default_factory=dict)
+    object_classes: bool = False
 
     def __post_init__(self) -> None:
         """Check what types cannot say.
@@ -160,6 +162,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
         background: label of the class without object, if there is one.
         photos, skipped: how many there were, and those that could not be read.
         problems: everything that was wrong with the data, these included.
+        several: number of training photos with several labels.
         reviewed: SHA-256 of the photos whose boxes a person gave, and which were trained on with them.
         review_gain: what these brought, tried on each other; None where they are too few.
         weights: by role: ``transformer``, ``classifier`` and, of a U-Net, ``encoder``.
@@ -179,6 +182,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
     photos: PhotoCounts
     skipped: tuple[ProblemRecord, ...]
     problems: tuple[ProblemRecord, ...] = ()
+    several: int = 0
     reviewed: tuple[str, ...] = ()
     review_gain: ReviewGain | None = None
     weights: dict[str, WeightsRecord]
