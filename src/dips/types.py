@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["EVALUATION_VERSION", "RUN_VERSION", "SALIENCY_TUNED", "Answer", "Answerer", "DataSet", "FloatArray", "PhotoBatch"]
-__all__ += ["Outline", "Problem", "Sample", "Severity", "in_words", "is_saliency_tuned"]
+__all__ += ["Outline", "Problem", "Review", "Sample", "Severity", "in_words", "is_saliency_tuned"]
 
 FloatArray = NDArray[np.float32]
 
@@ -149,6 +149,29 @@ class Outline:
     polygons: tuple[FloatArray, ...] = ()
     runs: str | tuple[int, ...] = ""
     window: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Review:
+    """What a person said about a photo: it shows these objects, and no others.
+
+    Attributes:
+        boxes: ``(K, 4) float32``, ``x0 y0 x1 y1`` as fractions of the frame.
+        outlines: of each box, None where the box is all that is known; empty for none at all.
+        labels: object class of each box; empty where all are of the photo's own.
+    """
+
+    boxes: FloatArray
+    outlines: tuple[Outline | None, ...] = ()
+    labels: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __str__(self) -> str:
+        """Text that is another one where the review is."""
+        shapes = [(o.size, o.runs, o.window, [p.tolist() for p in o.polygons]) if o else None for o in self.outlines]
+        return f"{self.boxes.tolist()}{shapes or ''}{self.labels or ''}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -308,12 +308,12 @@ def test_reviewed_photos_are_certain_in_tiles(
     (tmp_path / "reviewed.json").write_text(json.dumps(coco))
     seen: dict[Path, dict[Any, Any]] = {boxed: {}, empty: {}}
 
-    def spy(reader: Any, labels: Any, *, boxes: Any, **rest: Any) -> Any:
+    def spy(reader: Any, labels: Any, *, reviews: Any, **rest: Any) -> Any:
         for sample, digest in zip(reader.samples, reader.digests, strict=True):
             if sample.path in seen:
-                own = boxes[digest].tolist() if digest in boxes else None
+                own = reviews[digest].boxes.tolist() if digest in reviews else None
                 seen[sample.path][sample.window] = labels.get(digest), own
-        return linear_maps(reader, labels, boxes=boxes, **rest)
+        return linear_maps(reader, labels, reviews=reviews, **rest)
 
     monkeypatch.setattr("dips.fitting.prepare.linear_maps", spy)
     settings = ("train.tile=32", "train.epochs=0", f"classifier.mode={mode}", "classifier.epochs=1")

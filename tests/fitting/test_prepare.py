@@ -104,7 +104,7 @@ def test_nothing_is_fitted_on_the_validation_part(
     seen = recorded(monkeypatch)
     inputs = prepare_parts(parts, config=plain_config, store=fresh)
     assert seen["labels"] == dict(zip(inputs.digests[:8], [-1, 0] * 4, strict=True)), "of the object classes"
-    assert seen["classes"] == 1 and seen["boxes"] == {}
+    assert seen["classes"] == 1 and seen["reviews"] == {}
     other = Sample(parts[1].samples[0].path, "other", 1)  # another label in validation changes no fit
     val = dataclasses.replace(parts[1], samples=(other, *parts[1].samples[1:]))
     changed = prepare_parts((parts[0], val), config=plain_config, store=fresh)

@@ -26,7 +26,7 @@ from dips.models.frozen import FrozenNetworks
 from dips.models.inputs import to_tensor
 from dips.models.linear_map import LinearMaps
 from dips.models.weights.resolve import Weights
-from dips.types import Sample
+from dips.types import Outline, Review, Sample
 
 pytestmark = pytest.mark.usefixtures("unfolded")  # passes are counted
 
@@ -42,7 +42,7 @@ def reader_of(rig: Rig, paths: Sequence[Path]) -> SquareReader:
 def fit(
     rig: Rig, paths: Sequence[Path], labels: Sequence[int] = (0, 1, 2, 0, 1, 2), background: int | None = 2, **options: Any
 ) -> LinearMaps:
-    """Fit maps to photos of three classes, the last without object; ``boxes`` by position."""
+    """Fit maps to photos of three classes, the last without object; ``reviews`` by position."""
     rig.loads = rig.shown = rig.passed = 0
     reader = reader_of(rig, paths)
     rig.sides = options.pop("sides", (32,))
@@ -54,9 +54,8 @@ def fit(
         load=rig.frozen,
         names=given_names,
         classes=options.pop("classes", 3) - (background is not None),
-        boxes={reader.digests[row]: box for row, box in options.pop("boxes", {}).items()},
         several={reader.digests[row]: own for row, own in options.pop("several", {}).items()},
-        box_labels={reader.digests[row]: own for row, own in options.pop("box_labels", {}).items()},
+        reviews={reader.digests[row]: review for row, review in options.pop("reviews", {}).items()},
         config=rig.config(refine="dataset", **options),
         store=rig.store,
         shelf=shelf,
@@ -70,8 +69,8 @@ def test_several_labels_change_the_maps_and_no_network_runs_again(rig: Rig, phot
     first = fit(rig, photos, several={0: (0, 1)})
     assert (rig.shown, rig.passed) == (0, 0) and not same(first, plain)
     assert same(first, fit(rig, photos, several={0: (0, 1)})) and rig.loads == 0
-    boxes = {0: np.array([[0.1, 0.2, 0.4, 0.5], [0.5, 0.5, 0.9, 0.9]], np.float32)}
-    told = [fit(rig, photos, several={0: (0, 1)}, boxes=boxes, box_labels={0: of}) for of in ((0, 1), (1, 0))]
+    boxes = np.array([[0.1, 0.2, 0.4, 0.5], [0.5, 0.5, 0.9, 0.9]], np.float32)
+    told = [fit(rig, photos, several={0: (0, 1)}, reviews={0: Review(boxes, labels=of)}) for of in ((0, 1), (1, 0))]
     assert not same(*told) and not same(told[0], first)
     assert same(fit(rig, photos, several={}), plain) and rig.loads == 0
 
@@ -295,14 +294,17 @@ def test_a_stopped_fit_leaves_nothing_half_done(rig: Rig, photos: list[Path]) ->
 
 def test_reviewed_boxes_change_the_maps_and_no_network_runs_again(rig: Rig, photos: list[Path]) -> None:
     plain = fit(rig, photos)
-    boxes = {0: np.array([[0.1, 0.2, 0.4, 0.5]], np.float32)}
-    first = fit(rig, photos, boxes=boxes)
+    boxes = np.array([[0.1, 0.2, 0.4, 0.5]], np.float32)
+    first = fit(rig, photos, reviews={0: Review(boxes)})
     assert (rig.shown, rig.passed) == (0, 0) and not same(first, plain)
-    assert same(first, fit(rig, photos, boxes=boxes)) and rig.loads == 0
-    other = fit(rig, photos, boxes={0: boxes[0] / 2})
+    assert same(first, fit(rig, photos, reviews={0: Review(boxes)})) and rig.loads == 0
+    other = fit(rig, photos, reviews={0: Review(boxes / np.float32(2))})
     assert not same(first, other) and rig.shown == 0
-    empty = fit(rig, photos, boxes={0: boxes[0][:0]})
+    empty = fit(rig, photos, reviews={0: Review(boxes[:0])})
     assert same(empty, plain), "without a single box nothing is corrected"
+    triangle = Outline((1, 1), (np.array([[0.1, 0.2], [0.4, 0.2], [0.1, 0.5]], np.float32),))
+    outlined = fit(rig, photos, reviews={0: Review(boxes, (triangle,))})
+    assert not same(first, outlined) and rig.shown == 0
 
 
 def test_reviewed_photos_are_fitted_on_before_others(rig: Rig, photos: list[Path]) -> None:

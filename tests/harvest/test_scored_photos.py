@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from dips.errors import StoreError
 from dips.harvest.harvest import Harvest
 from dips.harvest.scored_photos import ScoredPhoto, ScoredPhotos, score_photos
 from dips.train.batches import Feed, TrainingPhoto
-from dips.types import DataSet, FloatArray, Outline
+from dips.types import DataSet, Outline, Review
 
 Rig = Any
 DataOf = Callable[..., DataSet]
@@ -50,8 +50,7 @@ def items_of(
     classifier: nn.Module,
     labels: list[int] | None = None,
     background: int | None = None,
-    boxes: dict[str, FloatArray] | None = None,
-    outlines: dict[str, Sequence[Outline | None]] | None = None,
+    reviews: dict[str, Review] | None = None,
     **settings: Any,
 ) -> ScoredPhotos:
     labels = LABELS if labels is None else labels
@@ -65,8 +64,7 @@ def items_of(
         side=28,
         store=rig.store,
         background=background,
-        boxes=boxes or {},
-        outlines=outlines,
+        reviews=reviews or {},
         device=torch.device("cpu"),
     )
 
@@ -221,7 +219,7 @@ def test_a_part_of_the_photos(rig: Rig, found: Harvest) -> None:
         side=28,
         store=rig.store,
         background=None,
-        boxes={},
+        reviews={},
         device=torch.device("cpu"),
     )
     assert [np.array_equal(items[i].image, found.square(found.digests[p])) for i, p in enumerate((4, 1))] == [True, True]
@@ -237,7 +235,7 @@ def shape_of(*corners: tuple[float, float]) -> Outline:
 
 def test_reviewed_boxes_take_the_place_of_the_proposals(rig: Rig, found: Harvest) -> None:
     before = items_of(rig, found, Colours())
-    items = items_of(rig, found, Colours(), boxes={found.digests[1]: HALVES})
+    items = items_of(rig, found, Colours(), reviews={found.digests[1]: Review(HALVES)})
     item = items[1]
     assert len(item.boxes) == len(item.scores) == 1 and item.boxes[0].tolist() == [0, 0, 1, 1] and item.scores[0] == 1
     expected = np.zeros((28, 28), bool)
@@ -261,8 +259,8 @@ def test_the_pixels_of_an_outline_are_the_region(
     rig: Rig, found: Harvest, outlines: tuple[Outline | None, ...], area: float
 ) -> None:
     digest = found.digests[1]
-    item = items_of(rig, found, Colours(), boxes={digest: HALVES}, outlines={digest: outlines})[1]
-    boxed = items_of(rig, found, Colours(), boxes={digest: HALVES})[1]
+    item = items_of(rig, found, Colours(), reviews={digest: Review(HALVES, outlines)})[1]
+    boxed = items_of(rig, found, Colours(), reviews={digest: Review(HALVES)})[1]
     assert abs(float(item.regions[0].mean()) - area) < 0.03 and not (item.regions & ~boxed.regions).any()
     assert item.maps.max() == 1 and np.array_equal(item.boxes, boxed.boxes)
     coarse = item.regions[0].reshape(4, 7, 4, 7).any((1, 3))

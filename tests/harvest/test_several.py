@@ -18,6 +18,7 @@ from dips.harvest import linear
 from dips.harvest.linear import PhotoFeatures, fit_linear_maps
 from dips.harvest.several import boxed_masks, class_directions
 from dips.models.linear_map import LinearMap, LinearMaps
+from dips.types import Review
 
 SIDE = 12
 PLACES = ((1, 1), (7, 7))
@@ -167,12 +168,12 @@ def test_logits_are_those_of_the_classes_against_the_background() -> None:
 def test_reviewed_boxes_say_which_object_is_which() -> None:
     """Two labels that always come together are told apart by a person alone."""
     made = scene([(0, 1)] * 12 + [(2,)] * 6)
-    boxes, of = {}, {}
+    reviews = {}
     for row in range(12):
         first = made.classes[row][PLACES[0]]
         frames = [[x / SIDE, y / SIDE, (x + 4) / SIDE, (y + 4) / SIDE] for y, x in PLACES]
-        boxes[row], of[row] = np.array(frames, np.float32), (int(first), 1 - int(first))
-    told = dataclasses.replace(made.features, boxes=boxes, box_labels=of)
+        reviews[row] = Review(np.array(frames, np.float32), labels=(int(first), 1 - int(first)))
+    told = dataclasses.replace(made.features, reviews=reviews)
     assert made.recognized(made.fit(3).accurate) < 0.8
     assert made.recognized(Scene(told, made.classes).fit(3).accurate) > 0.9
 

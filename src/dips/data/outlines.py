@@ -12,9 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dips.scoremaps.rle import bounds, decode
-from dips.types import FloatArray, Outline
+from dips.types import FloatArray, Outline, Review
 
-__all__ = ["coverage"]
+__all__ = ["HALF", "coverage", "object_shares"]
+
+HALF = 0.5
+"""Share of a cell from which on it counts as the object's."""
 
 _FINE, _LEAST = 1024, 4  # samples along a side, and of each cell along a side
 
@@ -75,3 +78,33 @@ def _of_runs(outline: Outline, height: int, width: int) -> NDArray[np.uint8]:
     across, down = ((values >= 0) & (values < length) for values, length in zip((columns, rows), crop.shape[::-1], strict=True))
     fine[np.ix_(down, across)] = crop[np.ix_(rows[down], columns[across])]
     return fine
+
+
+def object_shares(review: Review, shape: tuple[int, ...]) -> FloatArray:
+    """Return the share of each cell ``(K, h, w)`` of a grid that belongs to each object: by its outline, or else its box.
+
+    Every object has at least one cell with more than half. Of a box that is all that is known, cells are in or out.
+    """
+    shares = np.zeros((len(review), *shape), np.float32)
+    for position, box in enumerate(review.boxes):
+        outline = review.outlines[position] if review.outlines else None
+        share = None if outline is None else coverage(outline, (shape[0], shape[1]))
+        if share is None or not share.any():  # an outline beside the photo
+            share = _covered(box, shape)
+        shares[position] = share / share.max() if share.max() < HALF else share  # thinner than a cell
+    return shares
+
+
+def _covered(box: FloatArray, shape: tuple[int, ...]) -> FloatArray:
+    """Return the cells ``(h, w)`` whose centres a box covers, at least one, as ones."""
+    covered = np.zeros(shape, np.float32)
+    x0, y0, x1, y1 = np.clip(box, 0, 1)
+    (top, bottom), (left, right) = (_between(low, high, side) for low, high, side in ((y0, y1, shape[0]), (x0, x1, shape[1])))
+    covered[top:bottom, left:right] = 1
+    return covered
+
+
+def _between(low: float, high: float, side: int) -> tuple[int, int]:
+    """Return the first and the last but one of ``side`` cells whose centres lie between two fractions; at least one cell."""
+    first = min(round(low * side), side - 1)
+    return first, max(round(high * side), first + 1)

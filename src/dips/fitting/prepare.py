@@ -35,7 +35,7 @@ from dips.models.linear_map import LinearMaps
 from dips.models.networks import Networks
 from dips.system.console import counted, log
 from dips.system.device import seed_everything
-from dips.types import DataSet, Sample, in_words
+from dips.types import DataSet, Review, Sample, in_words
 
 __all__ = ["prepare"]
 
@@ -96,13 +96,7 @@ class _Preparation:
             for sample, digest in zip(self.reader.samples, self.reader.digests, strict=True)
             if sample.reviewed and sample.path in learned
         }
-        self.boxes = {digest: sample.fractions for digest, sample in reviewed.items()}
-        self.outlines = {digest: sample.outlines for digest, sample in reviewed.items() if sample.outlines}
-        self.box_labels = {
-            digest: tuple(_object_label(label, train.background) for label in sample.box_labels)
-            for digest, sample in reviewed.items()
-            if sample.box_labels
-        }
+        self.reviews = {digest: _review(sample, train.background) for digest, sample in reviewed.items()}
         self.pooled = pooled_shelf(store, self.weights["classifier"], config.classifier.size, self.depth)
         self.tiled = any(sample.window is not None for sample in train.samples)
 
@@ -162,7 +156,7 @@ class _Preparation:
             seconds,
             self._frozen,
             self.depth,
-            tuple(sorted({self.reader.files[digest] for digest in self.boxes})),
+            tuple(sorted({self.reader.files[digest] for digest in self.reviews})),
             self.gain,
         )
 
@@ -205,9 +199,8 @@ class _Preparation:
             load=self._frozen,
             names=self._names(),
             classes=len(self.train.classes) - (self.train.background is not None),
-            boxes=self.boxes,
             several=several,
-            box_labels=self.box_labels,
+            reviews=self.reviews,
             config=self.config.harvest,
             store=self.store,
             shelf=self.pooled if self.config.classifier.mode == "head" else None,
@@ -299,13 +292,16 @@ class _Preparation:
             side=config.classifier.size,
             store=self.store,
             background=self.train.background,
-            boxes=self.boxes,
-            outlines=self.outlines,
+            reviews=self.reviews,
             device=self.device,
         )
         return Proposals(
             harvest, score(range(count), labels[:count].tolist()), score(range(count, len(labels)), labels[count:].tolist())
         )
+
+
+def _review(sample: Sample, background: int | None) -> Review:
+    return Review(sample.fractions, sample.outlines, tuple(_object_label(label, background) for label in sample.box_labels))
 
 
 def _object_label(label: int | None, background: int | None) -> int:

@@ -3,7 +3,8 @@
 In: a map fitted on image labels, and the boxes of some dozen photos. Out: the same map, changed in place. Its logits become
 ``s * logit + x . v + b`` on standardised features ``x``: a scale, a direction and an offset for all classes, found by a loss
 that a box can answer: each row and column of a box holds a cell of the object, and no cell outside of all boxes does.
-Which cells of a box belong to the object is left to the map. The ridge on ``v`` falls with the square root of the number of
+Which cells of a box belong to the object is left to the map, unless an outline says so: then each of its cells is object.
+The ridge on ``v`` falls with the square root of the number of
 photos, so that one photo changes little (measured: docs/results.md).
 """
 
@@ -17,9 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dips.data.outlines import HALF, object_shares
 from dips.harvest.grids import interpolation
 from dips.models.linear_map import LinearMap
-from dips.types import FloatArray
+from dips.types import Review
 
 __all__ = ["Standard", "correct", "known_classes"]
 
@@ -28,7 +30,6 @@ GRID = 64
 
 _RIDGE = 0.63  # of a single photo's correction; that of N photos is smaller by the root of N
 _INSIDE, _EDGE, _AREA = 0.5, 0.25, 0.25  # shares of the loss
-_OBJECT = 0.5  # of a cell's area must be covered by a box
 _NEVER = -20.0  # logit of a row that has no cell outside of the boxes
 _FIRST_SCALE, _LEAST_SCALE = 0.5, 0.1
 _STEPS, _HISTORY = 60, 20
@@ -44,31 +45,37 @@ class Standard:
 
 
 def correct(
-    linear: LinearMap, blocks: Sequence[Tensor], labels: Sequence[int], boxes: Sequence[FloatArray], standard: Standard
+    linear: LinearMap,
+    blocks: Sequence[Tensor],
+    labels: Sequence[Sequence[int]],
+    reviews: Sequence[Review],
+    standard: Standard,
 ) -> bool:
     """Correct a map in place by reviewed photos.
 
     Args:
         linear: a finished map; its level is 0 afterwards.
         blocks: the photos' features ``(N, C_i, h_i, w_i)``, those that the map sees.
-        labels: of the object classes ``(N,)``; -1 where no object is.
-        boxes: of each photo ``(K, 4)``, ``x0 y0 x1 y1`` as fractions of the frame; ``(0, 4)`` for one without object.
+        labels: object classes of each photo; none where no object is.
+        reviews: of each photo.
         standard: of these blocks' channels.
 
     Returns:
         Whether it was changed: not where no photo has a box, or where the boxes contradict the map altogether.
     """
-    if not any(len(item) for item in boxes):
+    if not any(reviews):
         return False
-    return _Correction(linear, blocks, labels, boxes, standard).run()
+    return _Correction(linear, blocks, labels, reviews, standard).run()
 
 
-def known_classes(labels: Sequence[int], outputs: int) -> Tensor:
-    """Return the probabilities ``(N, outputs)`` of object classes that are known; all the same where no object is (-1)."""
+def known_classes(labels: Sequence[Sequence[int]], outputs: int) -> Tensor:
+    """Return the probabilities ``(N, outputs)`` of object classes that are known: the same for each that a photo
+    has, and for all classes where it has none."""
     priors = torch.full((len(labels), outputs), 1 / outputs)
-    for row, label in enumerate(labels):
-        if label >= 0:
-            priors[row] = F.one_hot(torch.tensor(label), outputs).float()
+    for row, own in enumerate(labels):
+        if own:
+            priors[row] = 0
+            priors[row, list(own)] = 1 / len(own)
     return priors
 
 
@@ -79,8 +86,8 @@ class _Correction:
         self,
         linear: LinearMap,
         blocks: Sequence[Tensor],
-        labels: Sequence[int],
-        boxes: Sequence[FloatArray],
+        labels: Sequence[Sequence[int]],
+        reviews: Sequence[Review],
         standard: Standard,
     ) -> None:
         self.linear, self.blocks, self.standard = linear, blocks, standard
@@ -88,11 +95,11 @@ class _Correction:
         self.widths = [block.shape[1] for block in blocks]
         self.upsampling = [interpolation(block.shape[-1], self.grid) for block in blocks]
         self.finer = interpolation(self.grid, GRID)
-        self.cells = [_cells(item) for item in boxes]
-        self.boxed = sum(len(item) > 0 for item in boxes)
+        self.cells = [_cells(item) for item in reviews]
+        self.boxed = sum(len(item) > 0 for item in reviews)
         # an empty photo says nothing about inside, and many of them must not outweigh the boxes
-        empty = min(1.0, self.boxed / max(1, len(boxes) - self.boxed))
-        weights = torch.tensor([1.0 if len(item) else empty for item in boxes])
+        empty = min(1.0, self.boxed / max(1, len(reviews) - self.boxed))
+        weights = torch.tensor([1.0 if len(item) else empty for item in reviews])
         self.weights = weights / weights.sum()
         with torch.no_grad():
             self.first = torch.cat(
@@ -151,9 +158,12 @@ class _Correction:
         outside = torch.ones(len(logits), GRID, GRID, dtype=torch.bool)
         for row, cells in enumerate(self.cells[start : start + len(logits)]):
             inside = logits.new_zeros(())
-            for x0, y0, x1, y1 in cells.edges:
+            for (x0, y0, x1, y1), mask in zip(cells.edges, cells.masks, strict=True):
                 part = logits[row, y0:y1, x0:x1]
-                inside = inside + F.softplus(-part.amax(1)).mean() + F.softplus(-part.amax(0)).mean()
+                if mask is None:
+                    inside = inside + F.softplus(-part.amax(1)).mean() + F.softplus(-part.amax(0)).mean()
+                else:
+                    inside = inside + 2 * F.softplus(-part[mask]).mean()
             if len(cells.edges):
                 total = total + _INSIDE / self.boxed * inside / (2 * len(cells.edges))
                 outside[row] = ~cells.covered
@@ -176,21 +186,40 @@ class _Correction:
 
 @dataclass(frozen=True)
 class _Cells:
-    """The boxes of a photo on the grid: ``edges`` ``x0 y0 x1 y1`` in cells, and which cells they cover ``(GRID, GRID)``."""
+    """The objects of a photo on the grid.
+
+    Attributes:
+        edges: boxes ``x0 y0 x1 y1`` in cells.
+        masks: which cells of each box are the object's, ``(y1 - y0, x1 - x0)``; None where a box is all that is known.
+        covered: the cells of all objects, ``(GRID, GRID)``.
+    """
 
     edges: tuple[tuple[int, int, int, int], ...]
+    masks: tuple[Tensor | None, ...]
     covered: Tensor
 
 
-def _cells(boxes: FloatArray) -> _Cells:
+def _cells(review: Review) -> _Cells:
     covered = np.zeros((GRID, GRID), bool)
-    edges = []
+    edges: list[tuple[int, int, int, int]] = []
+    masks: list[Tensor | None] = []
     starts = np.arange(GRID)
-    for box in np.clip(boxes * GRID, 0, GRID):
-        x0, y0, x1, y1 = box
-        shares = [np.clip(np.minimum(starts + 1, high) - np.maximum(starts, low), 0, 1) for low, high in ((x0, x1), (y0, y1))]
-        covered |= np.outer(shares[1], shares[0]) >= _OBJECT
+    objects = object_shares(review, (GRID, GRID)) >= HALF if review.outlines else None
+    for position, box in enumerate(np.clip(review.boxes * GRID, 0, GRID)):
         low = np.clip(np.floor(box[:2] + 0.5), 0, GRID - 1).astype(int)
         high = np.clip(np.floor(box[2:] + 0.5), low + 1, GRID).astype(int)
+        mask = None
+        if objects is not None and review.outlines[position] is not None:
+            mask = objects[position, low[1] : high[1], low[0] : high[0]]
+        if mask is not None and mask.any():
+            assert objects is not None
+            covered |= objects[position]
+            masks.append(torch.from_numpy(mask))
+        else:
+            x0, y0, x1, y1 = box
+            sides = ((y0, y1), (x0, x1))
+            shares = [np.clip(np.minimum(starts + 1, end) - np.maximum(starts, start), 0, 1) for start, end in sides]
+            covered |= np.outer(*shares) >= HALF
+            masks.append(None)
         edges.append((int(low[0]), int(low[1]), int(high[0]), int(high[1])))
-    return _Cells(tuple(edges), torch.from_numpy(covered))
+    return _Cells(tuple(edges), tuple(masks), torch.from_numpy(covered))

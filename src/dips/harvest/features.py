@@ -34,7 +34,7 @@ from dips.models.linear_map import LinearMaps
 from dips.models.weights.resolve import Weights
 from dips.system.console import counted, log
 from dips.system.records import to_json
-from dips.types import FloatArray
+from dips.types import Review
 
 __all__ = ["choose_photos", "linear_maps", "pooled_features", "pooled_shelf"]
 
@@ -98,9 +98,8 @@ def linear_maps(
     load: Callable[[], FrozenNetworks],
     names: Mapping[str, str],
     classes: int,
-    boxes: Mapping[str, FloatArray] | None = None,
     several: Mapping[str, tuple[int, ...]] | None = None,
-    box_labels: Mapping[str, tuple[int, ...]] | None = None,
+    reviews: Mapping[str, Review] | None = None,
     config: HarvestConfig,
     store: Store,
     shelf: Shelf | None,
@@ -114,24 +113,19 @@ def linear_maps(
         load: makes CNN and transformer; called only if the maps are not in the store.
         names: what else the features depend on: weights, sides, the photos' depth.
         classes: number of object classes.
-        boxes: by digest, of reviewed photos: ``(K, 4)``, ``x0 y0 x1 y1`` as fractions of the frame.
         several: by digest, all labels of photos with several, of which ``labels`` has the first.
-        box_labels: by digest, the label of each box of such photos.
+        reviews: by digest, of the photos that a person reviewed.
         shelf: where the photos' pooled features are put on the way; None = nowhere.
 
     Raises:
         DataError: no photo of a class with objects can be read.
         StoreError: the store cannot be written, or is damaged.
     """
-    boxes, several, box_labels = boxes or {}, several or {}, box_labels or {}
+    several, reviews = several or {}, reviews or {}
     numbers = Counter(label for digest, first in labels.items() for label in several.get(digest, (first,)))
     rarest = {digest: min(own, key=lambda label: numbers[label]) for digest, own in several.items()}
-    chosen = choose_photos({**labels, **rarest}, config.refine_photos, boxes)
-    marks = "".join(
-        f"{digest}{labels[digest]}{several.get(digest, '')}{boxes[digest].tolist() if digest in boxes else ''}"
-        f"{box_labels.get(digest, '')}"
-        for digest in chosen
-    )
+    chosen = choose_photos({**labels, **rarest}, config.refine_photos, reviews)
+    marks = "".join(f"{digest}{labels[digest]}{several.get(digest, '')}{reviews.get(digest, '')}" for digest in chosen)
     refinement = {name: value for name, value in vars(config).items() if name.startswith(("refine", "fast"))}
     settings = {"version": 3, **names, **refinement, "fitted_on": hashlib.sha256(marks.encode()).hexdigest()[:16]}
     file = store.shelf("linear", {**settings, "classes": classes}).folder / _FILE
@@ -140,7 +134,7 @@ def linear_maps(
         return _read(file)
     frozen, kept = load(), store.shelf("features", {"version": 1, **names})
     _look(frozen.to(device).eval(), reader, chosen, kept, shelf, batch=config.batch, device=device)
-    features = _collect(kept, chosen, labels, boxes, several, box_labels, frozen.key_sides, reader.files)
+    features = _collect(kept, chosen, labels, several, reviews, frozen.key_sides, reader.files)
     maps, gain = fit_linear_maps(features, classes, config)
     state = {name: value.contiguous() for name, value in maps.state_dict().items()}
     notes = {"stages": str(maps.stages), "review": "" if gain is None else to_json(gain)}
@@ -192,9 +186,8 @@ def _collect(
     kept: Shelf,
     chosen: Sequence[str],
     labels: Mapping[str, int],
-    boxes: Mapping[str, FloatArray],
     several: Mapping[str, tuple[int, ...]],
-    box_labels: Mapping[str, tuple[int, ...]],
+    reviews: Mapping[str, Review],
     key_sides: tuple[int, ...],
     files: Mapping[str, str],
 ) -> PhotoFeatures:
@@ -220,7 +213,7 @@ def _collect(
 
     photos = [files[digest] for digest in records]
     attention = _stacked(records, _ATTENTION)
-    return PhotoFeatures(tuple(blocks), key_sides, attention, objects, of(boxes), photos, of(several), of(box_labels))
+    return PhotoFeatures(tuple(blocks), key_sides, attention, objects, photos, of(several), of(reviews))
 
 
 def _stacked(records: Mapping[str, dict[str, NDArray[Any]]], name: str) -> Tensor:

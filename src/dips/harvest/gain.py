@@ -18,7 +18,7 @@ from dips.evaluate.detection import box_iou, match_boxes
 from dips.harvest.correct import GRID, Standard, correct, known_classes
 from dips.models.linear_map import LinearMap
 from dips.scoremaps.levels import boxes_from_map
-from dips.types import FloatArray
+from dips.types import Review
 
 __all__ = ["review_gain"]
 
@@ -30,8 +30,8 @@ _MIN_AREA, _MAX_BOXES = 0.005, 100
 def review_gain(
     linear: LinearMap,
     blocks: Sequence[Tensor],
-    labels: Sequence[int],
-    boxes: Sequence[FloatArray],
+    labels: Sequence[Sequence[int]],
+    reviews: Sequence[Review],
     standard: Standard,
     photos: Sequence[str] = (),
 ) -> ReviewGain | None:
@@ -39,20 +39,20 @@ def review_gain(
 
     Args:
         linear: the map before any correction; it is not changed.
-        blocks, labels, boxes, standard: as of :func:`~dips.harvest.correct.correct`.
+        blocks, labels, reviews, standard: as of :func:`~dips.harvest.correct.correct`.
         photos: the photo of each row, as tiles of one are not tried on each other; none if each row is a photo of its own.
     """
     boxed: dict[str, list[int]] = {}
     empty: dict[str, list[int]] = {}
-    for row, item in enumerate(boxes):
+    for row, item in enumerate(reviews):
         (boxed if len(item) else empty).setdefault(photos[row] if photos else str(row), []).append(row)
     if len(boxed) < _LEAST:
         return None
     chosen = list(boxed)[:: -(-sum(map(len, boxed.values())) // _MOST)]
     rows = [row for photo in chosen for row in boxed[photo]]
 
-    def of(rows: Sequence[int]) -> tuple[list[Tensor], list[int], list[FloatArray]]:
-        return [block[list(rows)] for block in blocks], [labels[row] for row in rows], [boxes[row] for row in rows]
+    def of(rows: Sequence[int]) -> tuple[list[Tensor], list[Sequence[int]], list[Review]]:
+        return [block[list(rows)] for block in blocks], [labels[row] for row in rows], [reviews[row] for row in rows]
 
     def tried(parts: int) -> Tally:
         tallies = []
@@ -70,16 +70,16 @@ def review_gain(
 
 
 @torch.no_grad()
-def _tally(linear: LinearMap, blocks: Sequence[Tensor], labels: Sequence[int], boxes: Sequence[FloatArray]) -> Tally:
+def _tally(linear: LinearMap, blocks: Sequence[Tensor], labels: Sequence[Sequence[int]], reviews: Sequence[Review]) -> Tally:
     """Count the boxes of a map, cut at its own level."""
     overlap, right, found = 0.0, 0, 0
-    for row, label in enumerate(labels):
-        logits = linear([block[row : row + 1].float() for block in blocks], known_classes([label], len(linear.bias)))
+    for row, own in enumerate(labels):
+        logits = linear([block[row : row + 1].float() for block in blocks], known_classes([own], len(linear.bias)))
         finer = F.interpolate(logits[None], (GRID, GRID), mode="bilinear", align_corners=False)[0, 0]
         score_map = torch.sigmoid(finer - linear.level).numpy()
         threshold = min(1.0, 0.5 / max(float(score_map.max()), 1e-6))
         candidates, _, _ = boxes_from_map(score_map, threshold, min_area=_MIN_AREA, max_boxes=_MAX_BOXES)
-        overlap += float(box_iou(candidates / GRID, boxes[row]).max(0, initial=0).sum())
-        right += len(match_boxes(candidates / GRID, boxes[row]))
+        overlap += float(box_iou(candidates / GRID, reviews[row].boxes).max(0, initial=0).sum())
+        right += len(match_boxes(candidates / GRID, reviews[row].boxes))
         found += len(candidates)
-    return Tally(overlap=overlap, right=right, boxes=found, objects=sum(map(len, boxes)))
+    return Tally(overlap=overlap, right=right, boxes=found, objects=sum(map(len, reviews)))

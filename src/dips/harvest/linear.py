@@ -28,7 +28,7 @@ from dips.harvest.gain import review_gain
 from dips.harvest.grids import interpolation, resampled
 from dips.harvest.several import boxed_masks, class_directions
 from dips.models.linear_map import LinearMap, LinearMaps
-from dips.types import FloatArray
+from dips.types import Review
 
 __all__ = ["PhotoFeatures", "fit_linear_maps"]
 
@@ -54,20 +54,23 @@ class PhotoFeatures:
         key_sides: sides in pixels of what the transformer saw: one block of keys for each.
         attention: mean attention ``(N, h, w)``, where the first round starts.
         labels: of the object classes, counted from 0, ``(N,)``; -1 for photos of the background class.
-        boxes: of reviewed photos, by their position: ``(K, 4)``, ``x0 y0 x1 y1`` as fractions of the frame.
         photos: the photo that each of the N is a tile of; none if they are photos themselves.
         several: all labels of photos with several, by their position.
-        box_labels: the label of each box of such photos that were reviewed, by their position.
+        reviews: of the photos that a person reviewed, by their position.
     """
 
     blocks: tuple[Tensor, ...]
     key_sides: tuple[int, ...]
     attention: Tensor
     labels: NDArray[np.int64]
-    boxes: Mapping[int, FloatArray] = field(default_factory=dict)
     photos: Sequence[str] = ()
     several: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
-    box_labels: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    reviews: Mapping[int, Review] = field(default_factory=dict)
+
+    def labels_of(self, row: int) -> tuple[int, ...]:
+        """Return all labels of a photo; none for one of the background class."""
+        label = int(self.labels[row])
+        return self.several.get(row, () if label < 0 else (label,))
 
     @property
     def stages(self) -> int:
@@ -145,18 +148,19 @@ class _Fit:
         for module, (directions, offsets, level) in ((maps_of_both.accurate, accurate), (maps_of_both.fast, fast)):
             self._fill(module, directions, offsets)
             module.level.fill_(level)
-        photos = [self.features.photos[row] for row in sorted(self.features.boxes)] if self.features.photos else ()
+        photos = [self.features.photos[row] for row in sorted(self.features.reviews)] if self.features.photos else ()
         gain = review_gain(maps_of_both.fast, *self._review(maps_of_both.fast), photos)
         for module in (maps_of_both.accurate, maps_of_both.fast):
             correct(module, *self._review(module))
         return maps_of_both, gain
 
-    def _review(self, module: LinearMap) -> tuple[list[Tensor], list[int], list[FloatArray], Standard]:
-        """Return features, labels and boxes of the reviewed photos, as a finished map is corrected by them."""
-        rows, count = sorted(self.features.boxes), sum(module.channels)
-        blocks = [block[rows] for block in self.features.blocks[: len(module.channels)]]
-        boxes = [self.features.boxes[row] for row in rows]
-        return blocks, self.features.labels[rows].tolist(), boxes, Standard(self.mean[:count], self.deviation[:count])
+    def _review(self, module: LinearMap) -> tuple[list[Tensor], list[tuple[int, ...]], list[Review], Standard]:
+        """Return features, labels and reviews of the reviewed photos, as a finished map is corrected by them."""
+        found, count = self.features, sum(module.channels)
+        rows = sorted(found.reviews)
+        blocks = [block[rows] for block in found.blocks[: len(module.channels)]]
+        labels, reviews = [found.labels_of(row) for row in rows], [found.reviews[row] for row in rows]
+        return blocks, labels, reviews, Standard(self.mean[:count], self.deviation[:count])
 
     def _balance(self) -> Tensor:
         """Return a factor per channel ``(D,)``, with which CNN and keys weigh the same, however many channels each has."""
@@ -259,11 +263,11 @@ class _Fit:
     def _divided(self, foreground: Tensor, means: Tensor, background: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
         """Return the same where photos have several labels, among which their object cells are divided."""
         found, rows = self.features, self.shown.tolist()
-        own = [found.several.get(row, (int(found.labels[row]),)) for row in rows]
+        own = [found.labels_of(row) for row in rows]
         known = {
-            position: boxed_masks(own[position], found.boxes[row], found.box_labels[row], self.grid, foreground[row])
+            position: boxed_masks(own[position], review.boxes, review.labels, self.grid, foreground[row])
             for position, row in enumerate(rows)
-            if row in found.box_labels and len(own[position]) > 1
+            if (review := found.reviews.get(row)) is not None and review.labels and len(own[position]) > 1
         }
         return class_directions(
             own,

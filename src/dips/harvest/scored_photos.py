@@ -18,19 +18,15 @@ from torch import nn
 
 from dips.config import HarvestConfig
 from dips.data.images import resize_image
-from dips.data.outlines import coverage
+from dips.data.outlines import HALF, object_shares
 from dips.harvest.harvest import Harvest
 from dips.harvest.proposals import propose
 from dips.harvest.scoring import best_proposals, score_proposals
 from dips.harvest.store import Arrays, Shelf, Store, network_hash
 from dips.system.console import counted, log, track
-from dips.types import FloatArray, Outline
+from dips.types import FloatArray, Review
 
-__all__ = ["Outlines", "ScoredPhoto", "ScoredPhotos", "record_key", "reviewed_photo", "score_photos"]
-
-Outlines = Sequence[Outline | None]
-
-_HALF = 0.5  # of a cell
+__all__ = ["ScoredPhoto", "ScoredPhotos", "record_key", "reviewed_photo", "score_photos"]
 
 
 @dataclass(frozen=True)
@@ -64,20 +60,15 @@ class ScoredPhotos:
         index: Sequence[int],
         labels: Sequence[int],
         background: int | None,
-        boxes: Mapping[str, FloatArray],
-        outlines: Mapping[str, Outlines],
+        reviews: Mapping[str, Review],
     ) -> None:
-        self.harvest, self.shelf, self.background, self.boxes, self.outlines = harvest, shelf, background, boxes, outlines
+        self.harvest, self.shelf, self.background, self.reviews = harvest, shelf, background, reviews
         self.positions, self.labels = list(index), list(labels)
 
     @property
     def review(self) -> list[str]:
         """What a person said about photos, as text that is another one where that is."""
-        texts = [f"{digest}{boxes.tolist()}" for digest, boxes in self.boxes.items()]
-        for digest, outlines in self.outlines.items():
-            parts = [(o.size, o.runs, o.window, [p.tolist() for p in o.polygons]) if o else None for o in outlines]
-            texts.append(f"{digest}{parts}")
-        return sorted(texts)
+        return sorted(f"{digest}{review}" for digest, review in self.reviews.items())
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -103,9 +94,8 @@ class ScoredPhotos:
         count = len(record["boxes"])
         regions = np.unpackbits(record["regions"], axis=1, count=side * side).reshape(count, side, side).astype(bool)
         scored = ScoredPhoto(image, record["maps"], regions, record["boxes"], record["scores"], label)
-        if not len(self.boxes.get(digest, ())):
-            return scored
-        return reviewed_photo(scored, self.boxes[digest], self.outlines.get(digest, ()))
+        review = self.reviews.get(digest)
+        return reviewed_photo(scored, review) if review else scored
 
 
 def score_photos(
@@ -118,8 +108,7 @@ def score_photos(
     side: int,
     store: Store,
     background: int | None,
-    boxes: Mapping[str, FloatArray],
-    outlines: Mapping[str, Outlines] | None = None,
+    reviews: Mapping[str, Review],
     device: torch.device,
 ) -> ScoredPhotos:
     """Make proposals, score them, and keep the best; what the store holds is not computed again.
@@ -129,8 +118,7 @@ def score_photos(
         labels: their classes.
         classifier: ``(B, 3, side, side)`` in [0, 1] to logits, in evaluation mode.
         side: of the frame that proposals are made and scored on.
-        boxes: by digest, of reviewed photos: ``(K, 4)``, fractions of the frame; they take the place of the proposals.
-        outlines: of these, see :attr:`dips.types.Sample.outlines`.
+        reviews: by digest, of the photos that a person reviewed: their objects take the place of the proposals.
     """
     settings = {
         "version": 1,
@@ -176,52 +164,22 @@ def score_photos(
                 "side": np.array([side], np.int32),
             }
         shelf.put(records)
-    return ScoredPhotos(harvest, shelf, index, labels, background, boxes, outlines or {})
+    return ScoredPhotos(harvest, shelf, index, labels, background, reviews)
 
 
-def reviewed_photo(photo: ScoredPhoto, boxes: FloatArray, outlines: Outlines = ()) -> ScoredPhoto:
-    """Return a photo whose one proposal is a person's boxes ``(K, 4)``, K > 0: the object is in them, and nowhere else.
+def reviewed_photo(photo: ScoredPhoto, review: Review) -> ScoredPhoto:
+    """Return a photo whose one proposal is a person's objects, of which there is at least one: nothing else is object.
 
     Args:
         photo: with at least one proposal, whose map is kept inside of the boxes, and of the outlines where there are any.
-        outlines: of the boxes, None for those that are all that is known; empty for none at all.
     """
-    shares, inside = (_shares(boxes, outlines, shape) for shape in (photo.regions.shape[1:], photo.maps.shape[1:]))
-    region = shares >= _HALF
+    shares, inside = (object_shares(review, shape).max(0) for shape in (photo.regions.shape[1:], photo.maps.shape[1:]))
+    region = shares >= HALF
     within = photo.maps[0] * inside.astype(np.float16)
     within = within / within.max() if within.any() else (inside / inside.max()).astype(np.float16)
-    around = np.concatenate([boxes[:, :2].min(0), boxes[:, 2:].max(0)])
+    around = np.concatenate([review.boxes[:, :2].min(0), review.boxes[:, 2:].max(0)])
     scores = np.ones(1, np.float32)
     return dataclasses.replace(photo, maps=within[None], regions=region[None], boxes=around[None], scores=scores)
-
-
-def _shares(boxes: FloatArray, outlines: Outlines, shape: tuple[int, ...]) -> FloatArray:
-    """Return the shares ``(h, w)`` of cells that objects cover: of each its outline, or else its box."""
-    total = np.zeros(shape, np.float32)
-    for position, box in enumerate(boxes):
-        outline = outlines[position] if outlines else None
-        share = None if outline is None else coverage(outline, (shape[0], shape[1]))
-        if share is None or not share.any():  # an outline beside the photo
-            share = _covered(box[None], shape).astype(np.float32)
-        total = np.maximum(total, share / share.max() if share.max() < _HALF else share)  # thinner than a cell
-    return total
-
-
-def _covered(boxes: FloatArray, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Return the cells ``(h, w)`` whose centres boxes cover; at least one for each box."""
-    covered = np.zeros(shape, bool)
-    for x0, y0, x1, y1 in np.clip(boxes, 0, 1):
-        (top, bottom), (left, right) = (
-            _between(low, high, side) for low, high, side in ((y0, y1, shape[0]), (x0, x1, shape[1]))
-        )
-        covered[top:bottom, left:right] = True
-    return covered
-
-
-def _between(low: float, high: float, side: int) -> tuple[int, int]:
-    """Return the first and the last but one of ``side`` cells whose centres lie between two fractions; at least one cell."""
-    first = min(round(low * side), side - 1)
-    return first, max(round(high * side), first + 1)
 
 
 def record_key(digest: str, label: int) -> str:
