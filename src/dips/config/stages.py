@@ -34,8 +34,8 @@ class DataConfig:
     label_column: Annotated[
         str,
         Meta(
-            description="name of the column of a CSV, or of Label Studio's question (from_name), that holds the class; '' = "
-            "found by its name or its content"
+            description="name of the column of a CSV, or of Label Studio's question (from_name), that holds the class; "
+            "'' = found by its name or its content"
         ),
     ] = ""
     val_share: Annotated[
