@@ -283,6 +283,13 @@ class PredictConfig:
         ),
     ] = -1
     size: Annotated[int, Meta(ge=32, description="side of the square that the U-Net sees")] = 160
+    object_class: Annotated[
+        Literal["auto", "photo", "object"],
+        Meta(
+            description="what a box's class is: that of the photo, or that of the object alone; auto = the object's where "
+            "training photos had several labels"
+        ),
+    ] = "auto"
     flip: Annotated[bool, Meta(description="average over the photo and its mirror image")] = False
     threshold: Annotated[
         float,

@@ -80,6 +80,7 @@ class ModelMeta(Record, frozen=True, kw_only=True):
         photo_side: side in pixels of a square as large as the training photos were.
         depth: how values of more than 8 bits are brought to 8: the scale of the training photos, if they had one.
         calibration: of the scores of boxes, by mode; of none where too few validation photos had boxes.
+        object_classes: whether objects have classes of their own, as training photos had several labels.
     """
 
     classes: tuple[str, ...]
@@ -91,6 +92,7 @@ class ModelMeta(Record, frozen=True, kw_only=True):
     photo_side: Annotated[int, msgspec.Meta(ge=1)]
     depth: Depth = Depth()
     calibration: dict[str, Calibration] = msgspec.field(default_factory=dict)
+    object_classes: bool = False
 
     def __post_init__(self) -> None:
         """Check what types cannot say.
