@@ -394,9 +394,12 @@ def test_who_decides_on_classes_of_objects(rig: Rig, setting: str, trained: bool
         rig.frozen.keeps_cells = False
 
 
-def test_a_cnn_that_says_nothing_of_parts_cannot_classify_objects() -> None:
+def test_a_cnn_that_says_nothing_of_parts_cannot_classify_objects(capfd: pytest.CaptureFixture[str]) -> None:
     frozen = FrozenNetworks(Classifier("test_mambaout", 2).eval(), side=64)
     linear = LinearMaps((8,), stages=1, outputs=2).fast
-    Networks(frozen, config=PredictConfig(), device=CPU, linear=linear)
+    assert not Networks(frozen, config=PredictConfig(), device=CPU, linear=linear).object_classes
+    assert not capfd.readouterr().err
+    assert not Networks(frozen, config=PredictConfig(), device=CPU, linear=linear, object_classes=True).object_classes
+    assert "test_mambaout says nothing of parts of a photo, so boxes have the class of their photo" in capfd.readouterr().err
     with pytest.raises(ConfigError, match=r"predict\.object_class: the CNN test_mambaout .* set it to photo"):
         Networks(frozen, config=PredictConfig(object_class="object"), device=CPU, linear=linear)

@@ -23,6 +23,7 @@ from dips.models.linear_map import LinearMap, LinearMaps
 from dips.models.localizer import Localizer
 from dips.models.second_look import SECOND_WEIGHT, crop, object_windows, paste
 from dips.scoremaps.tiles import LOGIT_MARGIN
+from dips.system.console import log
 from dips.types import Answer, Answerer, PhotoBatch
 
 __all__ = ["TEMPER", "Networks", "mode_settings", "offered_modes", "require_mode", "second_side", "tempered", "unet_logits"]
@@ -81,10 +82,12 @@ class Networks(Answerer):
         self.localizer = None if localizer is None or self.unet_share == 0 else localizer.to(device).eval()
         self.object_classes = config.object_class == "object" or (config.object_class == "auto" and object_classes)
         if self.object_classes and not has_cells(frozen.classifier):
-            raise ConfigError(
-                f"predict.object_class: the CNN {frozen.classifier.arch} says nothing of parts of a photo; set it to photo, "
-                "or train with another classifier.arch, e.g. tf_efficientnet_lite0"
-            )
+            said = f"predict.object_class: the CNN {frozen.classifier.arch} says nothing of parts of a photo"
+            remedy = "train with another classifier.arch, e.g. tf_efficientnet_lite0"
+            if config.object_class == "object":
+                raise ConfigError(f"{said}; set it to photo, or {remedy}")
+            log(f"{said}, so boxes have the class of their photo; for classes of objects {remedy}")
+            self.object_classes = False
         frozen.keeps_cells = frozen.keeps_cells or self.object_classes
 
     @classmethod
