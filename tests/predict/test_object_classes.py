@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,7 @@ from dips.errors import RunError
 from dips.predict.folder import PredictionFolder, parse_formats
 from dips.predict.predictor import Predictor
 from dips.predict.results import predict_again
+from dips.predict.stream import Frame, FrameJournal, predict_frames, write_stream
 from dips.system.records import to_json
 from dips.types import Answer, Answerer, PhotoBatch
 
@@ -174,3 +176,18 @@ def test_a_reviewed_box_keeps_or_changes_its_class(tmp_path: Path) -> None:
     kept, changed = again.record().boxes[0], again.record().boxes[1]
     assert kept.label_score == json.loads((out / "json" / "a.json").read_text())["boxes"][0]["label_score"]
     assert not changed.label_score and changed.review == "adjusted"
+
+
+def test_frames_and_single_files_have_the_classes_of_objects(tmp_path: Path) -> None:
+    """And say nothing of a file of cells, which is not there."""
+    photo = write_photo(tmp_path / "a.png")
+    journal = FrameJournal(tmp_path / "boxes.json", {"source": "a"})
+    with closing(journal):
+        frames = [(Frame(Path("a.mp4"), f"frame-{number}", number / 2), photo_of((160, 160), SPOTS)) for number in range(2)]
+        made = list(write_stream(predict_frames(predictor(), frames), journal, model="m"))
+        journal.finish(source="a.mp4", fps=2.0)
+    made[0].save(tmp_path / "saved", photo)
+    records = json.loads((tmp_path / "boxes.json").read_text())["frames"]
+    records.append(next(json.loads(file.read_text()) for file in (tmp_path / "saved").glob("*.json")))
+    for record in records:
+        assert sorted(box["label"] for box in record["boxes"]) == ["owl", "owl", "wren"] and "cell_classes" not in record

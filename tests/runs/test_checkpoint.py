@@ -127,6 +127,7 @@ def test_the_file_says_how_to_build_and_use_the_networks(run: Path) -> None:
     saved = json.loads((run / "model.json").read_text())
     assert list(saved) == ["schema", "localizer", "classifier", "linear", "sha256", "meta"] and saved["schema"] == 2
     keys = ["classes", "background", "thresholds", "mode", "unet_share", "temper", "photo_side", "depth", "calibration"]
+    keys += ["object_classes"]
     assert list(saved["meta"]) == keys
     assert saved["linear"] == {"channels": [4, 6, 5], "stages": 2, "outputs": 1}
     assert saved["localizer"] == {"encoder": "test_efficientnet", "channels": [16, 8, 8, 4, 4]}

@@ -467,7 +467,7 @@ class Prediction:
         self.write_mask(mask)
         with atomic_file(picture, "wb") as file:
             file.write(drawn)
-        write_json(record, self.record(), indent=1)
+        write_json(record, msgspec.structs.replace(self.record(), cell_classes=UNSET), indent=1)  # there is no file of cells
 
     def _pixels(self, photo: Photo) -> ByteImage:
         picture = next(iter(gather_photos(photo, is_told=False)))
