@@ -313,6 +313,6 @@ def unfolded(monkeypatch: pytest.MonkeyPatch) -> None:
 
     class Unfolded:
         def __init__(self, classifier: Any, side: int) -> None:
-            self.stages = classifier.stages
+            self.stages, self.classifier = classifier.stages, classifier
 
     monkeypatch.setattr("dips.models.frozen.FastCnn", Unfolded)

@@ -151,7 +151,10 @@ class Model(TrainedRun):
         return Description(
             classes=self.classes,
             background=self.background,
-            settings=dataclasses.asdict(self.predictor.config),
+            settings={
+                **dataclasses.asdict(self.predictor.config),
+                "object_class": "object" if self.networks.object_classes else "photo",
+            },
             side=self.networks.side,
             photo_side=self.meta.photo_side,
             depth=self.meta.depth,

@@ -102,10 +102,13 @@ class Answer:
     Attributes:
         maps: score maps ``(M, h, w) float32`` in [0, 1] of the photos at :attr:`PhotoBatch.positions`, M of them.
         probabilities: of the classes, ``(B, C) float32``; C is 0 where the answerer names no class.
+        cells: where objects have classes of their own, logits of the classes ``(M, C, h, w) float32`` in each cell of a grid
+            over the photo, which is coarser than the map; they differ from others by any constant per cell.
     """
 
     maps: FloatArray
     probabilities: FloatArray
+    cells: FloatArray | None = None
 
 
 class Answerer(ABC):

@@ -288,3 +288,24 @@ def test_the_accurate_mode_needs_the_transformers_weights(opened: Any, tiny_trai
     with pytest.raises(dips.WeightsError, match="--weights"):
         model.evaluate(tiny_training.data)
     assert not (model.run / "evaluation.json").exists()
+
+
+def test_boxes_count_with_their_classes(opened: Any, marked: Path) -> None:
+    """In the JSON, the report and the run's card."""
+    model = opened("predict.mode=fast", "predict.threshold=0.4")
+    with torch.no_grad():
+        model.stored.classifier.head.bias[1 - model.background] += 1e3  # so that all photos have boxes
+    told = model.evaluate(marked, split=None)
+    own, tower = told["at_run_tau"], next(item for item in told["classes"] if item["name"] == "tower")
+    assert 0 < own["ap"] <= own["ap50"] == tower["ap50"] <= own["recall"] + 1, "one class has objects"
+    assert next(item for item in told["classes"] if item["name"] == "none")["ap50"] is None
+    assert "AP50 of the boxes" in (model.run / "report.html").read_text(encoding="utf-8")
+    assert f"AP50 {own['ap50']:.1f}" in (model.run / "README.md").read_text(encoding="utf-8")
+
+
+def test_objects_with_classes_of_their_own_are_evaluated_with_them(opened: Any, marked: Path) -> None:
+    """The numbers of the maps stay; where cells say what the photo says, those of the boxes do, too."""
+    plain = opened("predict.mode=fast", "predict.threshold=0.4").evaluate(marked, split=None)
+    own = opened("predict.mode=fast", "predict.threshold=0.4", "predict.object_class=object").evaluate(marked, split=None)
+    assert own["methods"][0]["boxes"] == plain["methods"][0]["boxes"]
+    assert own["at_run_tau"] == plain["at_run_tau"], "with a background and one class more there is one class of objects"

@@ -161,3 +161,13 @@ def test_the_centre_is_stretched_to_the_photo() -> None:
     centre = compare_centre(ground_truth, ORIGINAL).boxes
     assert np.array_equal(centre.multiple, stretched.multiple) and np.array_equal(centre.single, stretched.single)
     assert compare_centre(ground_truth, ORIGINAL, thresholds=10).boxes.thresholds == 10
+
+
+@pytest.mark.parametrize(("predicted", "counted"), [((3, 1), 1), ((2, 0), 2), ((4, 3), 0), ((), 0)])
+def test_a_photo_of_several_classes_counts_with_the_one_that_is_found(predicted: tuple[int, ...], counted: int) -> None:
+    sample = Sample(Path("a.jpg"), "a.jpg", 0, np.array([[0, 0, 9, 9]], np.float32), frame=(20, 20), others=(1, 2))
+    truth = read_ground_truth(sample, FRAMED)
+    assert compare_map(np.eye(8), truth, FRAMED, predicted=predicted).boxes.label == counted
+    assert compare_centre(truth, FRAMED, predicted=predicted).boxes.label == counted
+    single = dataclasses.replace(sample, others=())
+    assert compare_map(np.eye(8), read_ground_truth(single, FRAMED), FRAMED, predicted=predicted).boxes.label == 0

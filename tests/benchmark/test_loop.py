@@ -24,7 +24,7 @@ from dips.models.classifier import Classifier
 from dips.models.frozen import FrozenNetworks
 from dips.models.linear_map import LinearMap
 from dips.models.networks import Networks
-from dips.types import Answerer, FloatArray, Sample
+from dips.types import Answer, Answerer, FloatArray, PhotoBatch, Sample
 
 MakePhoto = Callable[..., Path]
 
@@ -215,3 +215,27 @@ def test_an_exported_file_is_measured_like_its_networks(samples: list[Sample]) -
     for name, result in found.items():
         assert (result.boxes.v2 == evaluate_maps(maps[name], samples[:3]).v2).all() and len(maps[name]) == 3
     assert found["onnx"].boxes.class_top1 == found["torch"].boxes.class_top1 and found["onnx"].boxes.n_classified == 3
+
+
+class Telling(Fixed):
+    """Says of the cells which photo of the batch it is."""
+
+    def answer(self, batch: PhotoBatch) -> Answer:
+        answer = super().answer(batch)
+        cells = np.stack([np.full((3, 2, 2), float(position), np.float32) for position in batch.positions])
+        return Answer(answer.maps, answer.probabilities, cells)
+
+
+def test_what_cells_say_comes_before_the_map(samples: list[Sample]) -> None:
+    said: list[tuple[str, str]] = []
+    evaluate_photos(
+        {"fixed": Fixed(), "telling": Telling()},
+        samples,
+        localize_all=True,
+        batch=len(samples),
+        on_map=lambda name, truth, score_map, classes: said.append((name, truth.sample.id)),
+        on_cells=lambda name, truth, cells: said.append((f"cells {cells[0, 0, 0]:.0f}", truth.sample.id)),
+    )
+    expected = [(("cells " + str(number), item.id), ("telling", item.id)) for number, item in enumerate(samples)]
+    assert said[len(samples) :] == [pair for pairs in expected for pair in pairs]
+    assert [name for name, _ in said[: len(samples)]] == ["fixed"] * len(samples)

@@ -37,6 +37,7 @@ from dips.evaluate import (
     to_frame,
     top_k_localization,
 )
+from dips.formats.records import BoxRecord, PredictionRecord
 from dips.predict.results import MARK
 from dips.system.records import write_json
 
@@ -238,6 +239,36 @@ def test_what_was_predicted_is_scored_without_being_computed_again(scored: Case,
     write_maps(tmp_path / "out" / "maps", small)
     there = score_maps(tmp_path / "out", scored.data, split="val")
     assert there["methods"] == score_maps(tmp_path / "out" / "maps", scored.data, split="val", resize=True)["methods"]
+    assert "precision" not in there, "the JSON of the photos is missing"
+    for id, photo in scored.photos.items():
+        width, height = photo.size
+        boxes = [
+            BoxRecord(box=(2.0 * x0, 2.0 * y0, 2.0 * x1, 2.0 * y1), label="owl", review="drawn")
+            for x0, y0, x1, y1 in photo.boxes
+        ]
+        record = PredictionRecord(
+            path=id,
+            name=id,
+            folder="",
+            width=2 * width,
+            height=2 * height,
+            label="owl",
+            label_score=0.9,
+            class_scores={"owl": 0.9, "red kite": 0.1},
+            background=None,
+            boxes=tuple(boxes),
+            threshold=0.5,
+            min_area=0.0,
+            min_score=0.0,
+            max_boxes=9,
+            model="",
+        )
+        name = next((tmp_path / "out" / "maps").rglob(f"{Path(id).stem}*")).relative_to(tmp_path / "out" / "maps")
+        write_json(tmp_path / "out" / "json" / name.with_suffix(".json"), record)
+    found = score_maps(tmp_path / "out", scored.data, split="val")
+    owl, kite = (item["ap50"] for item in found["precision"]["classes"])
+    assert 40 < owl < 100 and kite == 0 and found["precision"]["ap50"] == owl / 2, "all are called owls"
+    assert found["methods"] == there["methods"]
     (tmp_path / "out" / MARK).touch()
     with pytest.raises(RunError, match="is unfinished; repeat the same 'dips predict'"):
         score_maps(tmp_path / "out", scored.data, split="val")

@@ -36,7 +36,14 @@ CLASSES = ("none", "bird", "left")
 
 
 def _networks(
-    mode: str, *, share: float = 0.0, flip: bool = True, classes: int = 3, background: int | None = 0, second: bool = False
+    mode: str,
+    *,
+    share: float = 0.0,
+    flip: bool = True,
+    classes: int = 3,
+    background: int | None = 0,
+    second: bool = False,
+    own: bool = False,
 ) -> Networks:
     torch.manual_seed(0)
     localizer = Localizer("test_efficientnet", channels=(16, 16, 8, 8, 4))
@@ -50,6 +57,7 @@ def _networks(
             last.bias.copy_((last.bias - mean) / std)
     second_look = 48 if mode == "accurate" or second else 0
     config = dataclasses.replace(CONFIG, mode=mode, unet_share=share, second_look=second_look, flip=flip)  # type: ignore[arg-type]
+    config = dataclasses.replace(config, object_class="object" if own else "photo")
     sides = (64, 72) if mode == "accurate" else ()  # 8 and 9 patches of 28: with a common divisor and without
     transformer = random_transformer("vit_tiny_patch16_224", embed_dim=24, depth=2, num_heads=3, patch_size=8)
     frozen = FrozenNetworks(classifier, side=40, transformer=transformer if sides else None, key_sides=sides)

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from dips.data.images import resize_image
-from dips.errors import RunError
+from dips.errors import ConfigError, RunError
 from dips.export.description import Description
 from dips.export.graph import Graph
 from dips.export.onnx_model import OnnxNetworks, load_onnx
@@ -26,7 +26,7 @@ pytest.importorskip("onnxscript", reason="onnxscript is missing; it is in the ex
 ort = pytest.importorskip("onnxruntime", reason="onnxruntime is missing; it is in the extra dev")
 
 
-from dips.export.onnx import export_onnx, to_bytes  # noqa: E402
+from dips.export.onnx import compare_answers, export_onnx, to_bytes  # noqa: E402
 
 MakePhoto = Callable[..., Path]
 MakeNetworks = Callable[..., Networks]
@@ -164,3 +164,35 @@ def test_missing_packages_are_named(
     with pytest.raises(RunError, match=re.escape("bird.onnx needs onnxruntime")) as caught:
         load_onnx(file)
     assert 'pip install "dips-wsol[onnx]"' in str(caught.value)
+
+
+@pytest.mark.parametrize(("mode", "flip", "background"), [("fast", False, 0), ("fast", True, None), ("unet", False, 2)])
+def test_classes_of_objects_are_an_output(
+    mode: str, flip: bool, background: int | None, export: Export, photos: Path, tmp_path: Path
+) -> None:
+    """The same logits of each cell, of photos of any size, and the same classes of the boxes."""
+    networks, data = export(mode, flip=flip, background=background, own=True)
+    exported = OnnxNetworks(data, "it", "cpu")
+    for height, width in ((networks.side, networks.side), (200, 131), (20, 30)):
+        coarse = np.random.default_rng(height).integers(0, 256, (3, 5, 5, 3), np.uint8)
+        squares = np.stack([resize_image(photo, (width, height)) for photo in coarse])
+        with torch.inference_mode():
+            _, _, cells = Graph(networks)(torch.from_numpy(squares))
+        said = exported.answer(PhotoBatch(squares, localized=(2, 0))).cells
+        assert said is not None and said.dtype == np.float32 and said.shape == (2, *cells.shape[1:])
+        np.testing.assert_allclose(said, cells.numpy()[[2, 0]], atol=1e-3)
+        assert np.ptp(said, axis=(2, 3)).max() > 0.01, "cells differ"
+    check = compare_answers(networks, exported, sorted(photos.iterdir()))
+    assert check.other_boxes == () and check.probabilities < 1e-3
+    (tmp_path / "own.onnx").write_bytes(data)
+    found = list(load_onnx(tmp_path / "own.onnx", device="cpu").predict(photos))
+    assert any(prediction.box_labels for prediction in found) and all(
+        len(prediction.box_labels) == len(prediction.boxes) for prediction in found
+    )
+    with pytest.raises(ConfigError, match=r"object_class is part of .* export the run with --set predict\.object_class=photo"):
+        load_onnx(tmp_path / "own.onnx", settings=["predict.object_class=photo"])
+
+
+def test_without_classes_of_objects_there_are_two_outputs(small: tuple[Networks, bytes]) -> None:
+    graph = onnx.load_from_string(small[1]).graph
+    assert [item.name for item in graph.output] == ["score_map", "probabilities"]

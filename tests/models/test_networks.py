@@ -350,3 +350,56 @@ def test_settings_of_another_mode() -> None:
 
 def test_thresholds_near_that_of_an_object_are_a_logit_away() -> None:
     assert torch.allclose(tempered(torch.tensor(0.3 + 1)).logit() - tempered(torch.tensor(0.3)).logit(), torch.tensor(LOG_ODDS))
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("mode", ["fast", "accurate", "unet"])
+def test_classes_of_cells_change_nothing_else(rig: Rig, images: Tensor, mode: str, flip: bool) -> None:
+    plain, own = (rig.networks(mode=mode, flip=flip, object_class=kind) for kind in ("photo", "object"))
+    squares = np.random.default_rng(0).integers(0, 255, (3, plain.side, plain.side, 3)).astype(np.uint8)
+    try:
+        before, after = (item.answer(PhotoBatch(squares.copy())) for item in (plain, own))
+        assert before.cells is None and after.cells is not None and after.cells.shape == (3, 4, 2, 2)
+        assert np.array_equal(before.maps, after.maps) and np.array_equal(before.probabilities, after.probabilities)
+        if not flip:  # the mean of two photos' probabilities is not that of the mean of their logits
+            odds = np.exp(after.cells.mean((2, 3)))
+            np.testing.assert_allclose(odds / odds.sum(1, keepdims=True), after.probabilities, atol=1e-5)
+        some = own.answer(PhotoBatch(squares.copy(), localized=(2, 0))).cells
+        assert some is not None and np.allclose(some, after.cells[[2, 0]], atol=1e-5)
+        mirrored = own.answer(PhotoBatch(np.ascontiguousarray(squares[:, :, ::-1]))).cells
+        assert mirrored is not None and np.allclose(mirrored[..., ::-1], after.cells, atol=1e-3) == flip
+    finally:
+        rig.frozen.keeps_cells = False
+
+
+@pytest.mark.parametrize(
+    ("setting", "trained", "expected"),
+    [("auto", False, False), ("auto", True, True), ("photo", True, False), ("object", False, True)],
+)
+def test_who_decides_on_classes_of_objects(rig: Rig, setting: str, trained: bool, expected: bool) -> None:
+    networks = Networks.of_mode(
+        "fast",
+        rig.frozen,
+        settings=PredictConfig(object_class=setting),  # type: ignore[arg-type]
+        device=CPU,
+        background=1,
+        linear=rig.maps,
+        localizer=None,
+        object_classes=trained,
+    )
+    try:
+        assert networks.object_classes is expected
+        assert (networks.answer(PhotoBatch(np.zeros((1, 64, 64, 3), np.uint8))).cells is not None) is expected
+    finally:
+        rig.frozen.keeps_cells = False
+
+
+def test_a_cnn_that_says_nothing_of_parts_cannot_classify_objects(capfd: pytest.CaptureFixture[str]) -> None:
+    frozen = FrozenNetworks(Classifier("test_mambaout", 2).eval(), side=64)
+    linear = LinearMaps((8,), stages=1, outputs=2).fast
+    assert not Networks(frozen, config=PredictConfig(), device=CPU, linear=linear).object_classes
+    assert not capfd.readouterr().err
+    assert not Networks(frozen, config=PredictConfig(), device=CPU, linear=linear, object_classes=True).object_classes
+    assert "test_mambaout says nothing of parts of a photo, so boxes have the class of their photo" in capfd.readouterr().err
+    with pytest.raises(ConfigError, match=r"predict\.object_class: the CNN test_mambaout .* set it to photo"):
+        Networks(frozen, config=PredictConfig(object_class="object"), device=CPU, linear=linear)

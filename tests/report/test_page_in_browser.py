@@ -711,6 +711,37 @@ def test_a_card_of_a_prediction(
     assert page.locator("[data-filter=label]").count() == 0 and "dips view boxes" in page.inner_text("#photo-app")
 
 
+@pytest.mark.parametrize("names", [["owl", "a wren"], None])
+def test_boxes_with_classes_of_their_own_say_so(
+    page: Page, show: Open, make_page: Callable[..., PhotoSection], names: list[str] | None
+) -> None:
+    """As predicted; what another threshold finds has no class that the page knows."""
+    made = make_page(1)
+    assert made.shown is not None
+    found = [(8.0, 8.0, 40.0, 60.0, 0.9), (42.0, 8.0, 60.0, 60.0, 0.8)]
+    photo = replace(made.shown.photos[0], true_boxes=None, found=found, predicted="mast", label="mast")
+    photo = photo if names is None else replace(photo, names=names)
+    row = PhotoRow(photo.id, "mast", "mast", probability=1.0, boxes=2, score=0.9)
+    show(PhotoSection([row], replace(made.shown, photos=[photo])))
+    page.evaluate(
+        """() => {
+          window.words = [];
+          const draw = CanvasRenderingContext2D.prototype.fillText;
+          CanvasRenderingContext2D.prototype.fillText = function (text, ...more) {
+            words.push(text);
+            draw.call(this, text, ...more);
+          };
+        }"""
+    )
+    page.locator(".photo-card").first.click()
+    expected = ["owl 0.90", "a wren 0.80"] if names else ["0.90", "0.80"]
+    page.wait_for_function("(all) => all.every((text) => words.includes(text))", arg=expected)
+    page.evaluate("words.length = 0")
+    page.keyboard.press("]")
+    page.wait_for_function("words.length > 0")
+    assert not [text for text in page.evaluate("words") if "owl" in text]
+
+
 def test_a_table_without_pictures(page: Page, show: Open, make_page: Callable[..., PhotoSection]) -> None:
     show(PhotoSection(make_page(6).rows, None, "of an earlier version"))
     assert page.locator("#photo-table tr[data-at]").count() == 6 and page.locator("[data-threshold]").count() == 0

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 import dips
 from dips.config import PredictConfig
@@ -16,10 +17,12 @@ from dips.errors import ConfigError, RunError
 from dips.predict.folder import PredictionFolder
 from dips.predict.prediction import Prediction
 from dips.predict.predictor import Predictor
+from dips.report.photo_section import photo_json
 from dips.report.photos import read_shown
 from dips.report.predictions import prediction_section, write_training_photos
 from dips.report.run_report import write_folder_report
 from dips.scoremaps.calibration import Calibration
+from dips.scoremaps.object_classes import ClassCells
 from dips.types import Answer, Answerer, PhotoBatch, Sample
 
 CLASSES = ("none", "tower")
@@ -301,3 +304,27 @@ def test_a_training_on_class_folders_leaves_photos(tiny_model: dips.Model) -> No
     assert len(data["photos"]) == tiny_model.record.photos.train + tiny_model.record.photos.val
     assert data["parts"] == ["validation", "training"] and data["command"].startswith("dips predict ")
     assert html.index('id="photos"') < html.index('id="how"')
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_classes_of_objects_are_kept(tmp_path: Path, make_photo: Any, own: bool) -> None:
+    photo = make_photo(tmp_path / "photos" / "a.png", (80, 64))
+    folder = PredictionFolder.plan([photo], tmp_path / "out", formats=("json",), made_with={"model": "m"})
+    grid = np.zeros((16, 20), np.float32)
+    grid[4:12, 2:8], grid[4:12, 12:18] = 0.9, 0.8
+    logits = np.zeros((2, 4, 10), np.float32)
+    logits[0, :, 5:], logits[1, :, :5] = 5, 5
+    for path in folder.begin():
+        cells = ClassCells.of(logits, None) if own else None
+        odds = np.array([0.3, 0.7], np.float32)
+        made = Prediction.from_map(path, (80, 64), grid, classes=("owl", "wren"), probabilities=odds, cells=cells)
+        folder.write(made.with_objects(threshold=0.5, min_area=0.005, min_score=0.0, max_boxes=100))
+    folder.finish()
+    section = prediction_section(tmp_path / "out")
+    assert section.shown is not None
+    (shown,) = section.shown.photos
+    exact = json.loads(photo_json(section))["photos"][0]["exact"]
+    assert (shown.names or []) == (["wren", "owl"] if own else [])
+    assert [box[5:] for box in exact] == ([["wren"], ["owl"]] if own else [[], []])
+    with pytest.raises(ValueError, match="more or fewer classes than boxes"):
+        replace(shown, names=["owl"])

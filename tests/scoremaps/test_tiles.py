@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from dips.scoremaps.levels import boxes_from_map
-from dips.scoremaps.tiles import Blend, ClassVote, Tiles
+from dips.scoremaps.tiles import Blend, CellBlend, ClassVote, Tiles
 
 lengths = st.integers(1, 400)
 
@@ -106,3 +106,29 @@ def test_tall_and_wide_photos_are_joined_alike() -> None:
             blend.add(tile, np.ascontiguousarray(score_map.T) if turned else score_map)
         joint.append(blend.with_whole(maps[0].T.copy() if turned else maps[0]))
     np.testing.assert_allclose(joint[0], joint[1].T, atol=1e-5)
+
+
+@pytest.mark.parametrize(("size", "side", "overlap"), [((300, 200), 80, 0.25), ((90, 400), 100, 0.0), ((64, 64), 64, 0.5)])
+def test_classes_of_cells_are_joined_where_they_are(size: tuple[int, int], side: int, overlap: float) -> None:
+    """A photo whose left third is of one class, each tile saying so of its part."""
+    tiles, (width, height) = Tiles.plan(size, side, overlap), size
+    whole = np.zeros((3, 8, 8), np.float32)
+    whole[0, :, : round(8 / 3)], whole[2, :, round(8 / 3) :] = 4, 4
+    blend = CellBlend(tiles, whole)
+    for tile in tiles:
+        middles = tile[0] + (np.arange(8) + 0.5) * (tile[2] - tile[0]) / 8
+        logits = np.zeros((3, 8, 8), np.float32)
+        logits[0, :, middles < width / 3], logits[2, :, middles >= width / 3] = 4, 4
+        blend.add(tile, logits)
+    joined = blend.logits()
+    assert joined.dtype == np.float32 and abs(joined.shape[2] / joined.shape[1] - width / height) < 0.3
+    found, columns = joined.argmax(0), (np.arange(joined.shape[2]) + 0.5) / joined.shape[2]
+    assert (found[:, columns < 0.25] == 0).all() and (found[:, columns > 0.42] == 2).all()
+
+
+def test_classes_of_a_huge_photo_take_no_more_than_a_map() -> None:
+    tiles = Tiles.plan((60000, 40000), 500, 0.0)
+    blend = CellBlend(tiles, np.zeros((300, 16, 16), np.float32))
+    for tile in list(tiles)[:3]:
+        blend.add(tile, np.ones((300, 16, 16), np.float32))
+    assert blend._sum.size <= 4_000_000

@@ -135,6 +135,33 @@ def test_filters_and_order(opened: Page) -> None:
     assert opened.locator("#name").inner_text() == "sub/d.jpg"
 
 
+@pytest.fixture
+def own_classes(predicted: Path) -> Path:
+    """The second box of a.jpg is a mast, in a photo of a tower."""
+    file = predicted / "json" / "a.json"
+    record = json.loads(file.read_text())
+    for box, label in zip(record["boxes"], ("tower", "mast"), strict=True):
+        box |= {"label": label, "label_score": 0.7}
+    file.write_text(json.dumps({**record, "cell_classes": ["mast", "tower"]}))
+    return predicted
+
+
+def test_boxes_have_their_own_classes(own_classes: Path, opened: Page, review: Review) -> None:
+    """Shown, counted, filtered by, changed and accepted as they are."""
+    assert [item.split()[-1] for item in opened.locator(".box .what > span").all_inner_texts()] == ["tower", "mast"]
+    assert opened.locator("#class option").all_inner_texts()[1:] == ["mast (1)", "tower (3)", "none (1)"]
+    opened.select_option("#class", "mast")
+    assert names(opened) == ["a.jpg"]
+    opened.evaluate("select(1)")
+    opened.select_option("[data-part=class]", "tower")
+    until(opened, "!dirty.size")
+    assert [box.label for box in review.state(0).boxes] == ["tower", "tower"]
+    opened.select_option("[data-part=class]", "mast")
+    until(opened, "!dirty.size")
+    assert [box.label for box in review.state(0).boxes] == ["tower", "mast"]
+    assert opened.evaluate("kind(0, boxes()[1])") == "accepted", "it is as predicted again"
+
+
 def test_informative_photos_come_first(server: Server, page: Page, review: Review) -> None:
     """Falling priority, then the name; accepting goes on to the next one, and back to the last one."""
     server.order = "informative"

@@ -6,6 +6,7 @@ that the report shows.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from dips.benchmark.fingerprints import fingerprints
 from dips.benchmark.frames import GroundTruth
 from dips.benchmark.loop import CENTRE, evaluate_photos
 from dips.benchmark.photo_rows import write_rows
+from dips.benchmark.precision import BoxPrecision, PrecisionRecord
 from dips.benchmark.records import (
     CENTRE_NOTE,
     REPLICATES,
@@ -48,7 +50,7 @@ from dips.runs.trained import TrainedRun
 from dips.system.console import counted, log
 from dips.system.device import environment
 from dips.system.files import as_text, file_sha256, temporary_beside
-from dips.types import Answer, Answerer, DataSet, FloatArray, PhotoBatch
+from dips.types import Answer, Answerer, DataSet, FloatArray, PhotoBatch, Sample
 
 __all__ = ["evaluate_model"]
 
@@ -84,7 +86,7 @@ def evaluate_model(
     if _is_of_training(model, dataset, split) and split_name(split or "all") != "val":
         log("warning: the run was trained on photos of this data, perhaps on these: numbers on training photos flatter")
     reliability = _reliability(model)
-    detections = _detections(model, reliability)
+    detections, precision = _detections(model, reliability), BoxPrecision(model.background)
     depth = depth_of([sample.path for sample in dataset.samples], model.meta.depth)
     rows_path, photos_path = model.run / ROWS, model.run / PHOTOS
     with temporary_beside(photos_path) as file:
@@ -98,10 +100,18 @@ def evaluate_model(
             sample, boxes = ground_truth.sample, ground_truth.boxes
             if boxes is None and sample.label is not None and sample.label == model.background:
                 boxes = np.zeros((0, 4), np.float32)  # known to show nothing, whether or not a file of boxes says so
+            count = precision.counter(sample, boxes, int(classes[0]))
             if boxes is not None:
                 shows_nothing = model.background is not None and classes[0] == model.background
                 size = ground_truth.size or (image_size(sample.path) if protocol.side is None else None)
-                detections.add(None if shows_nothing else protocol.resized(score_map, size), boxes)
+                if shows_nothing:
+                    count(np.zeros((0, 4)), np.zeros(0), np.zeros((1, 1), np.uint16))
+                resized = None if shows_nothing else protocol.resized(score_map, size)
+                detections.add(resized, boxes, on_found=count)
+
+        def hear(name: str, ground_truth: GroundTruth, cells: FloatArray) -> None:
+            if name == _LOCALIZER:
+                precision.hear(cells)
 
         evaluation = evaluate_photos(
             answerers,
@@ -114,6 +124,7 @@ def evaluate_model(
             centre=True,
             localize_all=True,
             on_map=keep,
+            on_cells=hear,
             depth=depth,
         )
         problems.add(evaluation.problems)
@@ -138,6 +149,7 @@ def evaluate_model(
     notes[_LOCALIZER] += f" (predict.mode={mode})"
     taus = {_LOCALIZER: model.best_tau, **_others_taus(model)} if mismatch is None else {}
     methods = {name: MethodResult(notes[name], result, taus.get(name) or None) for name, result in evaluation.methods.items()}
+    of_classes = PrecisionRecord.of(precision.counted, model.classes)
     transformer = model.record.weights["transformer"]
     record = ModelEvaluation(
         **shared_fields(methods, protocol),
@@ -146,8 +158,8 @@ def evaluate_model(
         photos=fingerprints(sample.path for sample in dataset.samples),
         note=note,
         validation_tau_from=mismatch or model.record.selection,
-        at_run_tau=_at_run_tau(model, own, detections, reliability),
-        classes=_classes(model, own),
+        at_run_tau=_at_run_tau(model, own, detections, reliability, of_classes),
+        classes=_classes(model, evaluation.samples, own, of_classes),
         class_accuracy=_class_accuracy(model, own),
         labels=model.record.labels,
         sst=transformer.note or transformer.arch,
@@ -226,7 +238,11 @@ def _detections(model: TrainedRun, reliability: Reliability) -> DetectionCounter
 
 
 def _at_run_tau(
-    model: TrainedRun, own: BoxResult, detections: DetectionCounter, reliability: Reliability
+    model: TrainedRun,
+    own: BoxResult,
+    detections: DetectionCounter,
+    reliability: Reliability,
+    precision: PrecisionRecord | None,
 ) -> RunTauRecord | None:
     tau = model.predictor.config.threshold
     if not own.n_boxed:
@@ -239,6 +255,8 @@ def _at_run_tau(
         f1=100 * float(detections.f1[0]),
         boxes=int(detections.boxes[0]),
         objects=detections.objects,
+        ap50=None if precision is None else precision.ap50,
+        ap=None if precision is None else precision.ap,
         calibrated=model.predictor.calibration is not None,
         reliability=reliability.record(objects=detections.objects),
     )
@@ -287,19 +305,24 @@ def _rule(model: TrainedRun) -> Rule:
     return Rule(predict.threshold, predict.min_area, max(0.0, predict.min_score), predict.max_boxes, background, calibration)
 
 
-def _classes(model: TrainedRun, own: BoxResult) -> list[ClassRecord]:
+def _classes(
+    model: TrainedRun, samples: Sequence[Sample], own: BoxResult, precision: PrecisionRecord | None
+) -> list[ClassRecord]:
     records = []
     for label, name in enumerate(model.classes):
-        rows = [row for row in own.images if row.label == label]
+        rows = [row for row, sample in zip(own.images, samples, strict=True) if label in sample.labels]
         if not rows:
             continue
         ious = [row.iou for row in rows if row.iou is not None]
+        found = None if precision is None else precision.by_name(name)
         records.append(
             ClassRecord(
                 name=name,
                 n=len(rows),
-                accuracy=100 * float(np.mean([row.predicted == label for row in rows])),
+                accuracy=100 * float(np.mean([row.predicted == row.label for row in rows])),
                 box_acc_50=100 * float(np.mean([iou >= 0.5 for iou in ious])) if ious else None,
+                ap50=None if found is None else found.ap50,
+                ap=None if found is None else found.ap,
             )
         )
     return records

@@ -115,12 +115,11 @@ def compare_map(
         ProtocolError: it is not a score map.
     """
     sample, resized = ground_truth.sample, None
+    label = _counted_label(sample, predicted)
     if ground_truth.comparable:
         width, height = protocol.frame(ground_truth.size)
         resized = np.zeros((height, width), np.float32) if score_map is None else protocol.resized(score_map, ground_truth.size)
-    measured = measure_boxes(
-        resized, ground_truth.boxes, label=sample.label, predicted=predicted, id=sample.id, thresholds=thresholds
-    )
+    measured = measure_boxes(resized, ground_truth.boxes, label=label, predicted=predicted, id=sample.id, thresholds=thresholds)
     return MapComparison(measured, resized)
 
 
@@ -133,12 +132,16 @@ def compare_centre(
 ) -> MapComparison:
     """Compare the centred Gaussian with the ground truth; its boxes are computed once for all photos of one size."""
     sample, score_map, levels = ground_truth.sample, None, None
+    label = _counted_label(sample, predicted)
     if ground_truth.comparable:
         score_map, levels = _centre(*protocol.frame(ground_truth.size), thresholds)
-    measured = measure_boxes(
-        levels, ground_truth.boxes, label=sample.label, predicted=predicted, id=sample.id, thresholds=thresholds
-    )
+    measured = measure_boxes(levels, ground_truth.boxes, label=label, predicted=predicted, id=sample.id, thresholds=thresholds)
     return MapComparison(measured, score_map)
+
+
+def _counted_label(sample: Sample, predicted: Sequence[int] | NDArray[np.integer]) -> int | None:
+    """Return the label that a photo counts with: of several the one that is predicted first, else its first."""
+    return next((int(label) for label in predicted if sample.others and int(label) in sample.labels), sample.label)
 
 
 @lru_cache(maxsize=8)

@@ -89,6 +89,7 @@ def evaluate_photos(
     centre: bool = False,
     localize_all: bool = False,
     on_map: Callable[[str, GroundTruth, FloatArray, NDArray[np.int64]], None] | None = None,
+    on_cells: Callable[[str, GroundTruth, FloatArray], None] | None = None,
     on_failure: Callable[[str, Exception], None] | None = None,
     depth: Depth | None = None,
 ) -> SplitEvaluation:
@@ -109,6 +110,8 @@ def evaluate_photos(
         localize_all: ask for maps of photos without ground truth, too, although only ``on_map`` has a use for them.
         on_map: is called with name, ground truth of the photo, map ``(h, w)``, as it was answered, and up to five classes, the
             likeliest first; in the order of the photos.
+        on_cells: is called before it with name, ground truth and what the photo's cells say of the classes ``(C, h, w)``, where
+            objects have classes of their own.
         on_failure: is called with the name of an answerer that raised, or answered with something else than maps, and the
             error; it is left out from there on. None lets the error through.
         depth: how values of more than 8 bits are brought to 8; None means for each photo by itself.
@@ -128,7 +131,7 @@ def evaluate_photos(
             shared: list[NDArray[np.int64]] = []  # classes of the answerer whose classes count for all
             for name, answerer in list(remaining.items()):
                 try:
-                    maps, classes = _ask(answerer, questions[answerer.side])
+                    maps, classes, cells = _ask(answerer, questions[answerer.side])
                     if name == classes_of:
                         shared = classes
                     comparisons = pool.map(compare, maps, photos.ground_truths, shared or classes)
@@ -141,7 +144,11 @@ def evaluate_photos(
                     del remaining[name]
                     continue
                 if on_map is not None:
-                    for ground_truth, score_map, likeliest in zip(photos.ground_truths, maps, classes, strict=True):
+                    for ground_truth, score_map, likeliest, said in zip(
+                        photos.ground_truths, maps, classes, cells, strict=True
+                    ):
+                        if said is not None and on_cells is not None:
+                            on_cells(name, ground_truth, said)
                         if score_map is not None:
                             on_map(name, ground_truth, score_map, likeliest)
             if centre:
@@ -212,13 +219,17 @@ def _read(
     return ground_truth, {side: resize_image(photo, (side, side)) for side, photo in photos.items()}
 
 
-def _ask(answerer: Answerer, question: PhotoBatch) -> tuple[list[FloatArray | None], list[NDArray[np.int64]]]:
-    """Return for each photo its map, None where none is needed, and up to five classes, the likeliest first."""
+def _ask(
+    answerer: Answerer, question: PhotoBatch
+) -> tuple[list[FloatArray | None], list[NDArray[np.int64]], list[FloatArray | None]]:
+    """Return for each photo its map, None where none is needed, up to five classes, the likeliest first, and what its cells
+    say, if they say anything."""
     answer = answerer.answer(question)
     maps: list[FloatArray | None] = [None] * len(question)
-    for position, score_map in zip(question.positions, answer.maps, strict=True):
-        maps[position] = score_map
-    return maps, list(np.argsort(-answer.probabilities, axis=1, kind="stable")[:, :5])
+    cells: list[FloatArray | None] = [None] * len(question)
+    for index, (position, score_map) in enumerate(zip(question.positions, answer.maps, strict=True)):
+        maps[position], cells[position] = score_map, None if answer.cells is None else answer.cells[index]
+    return maps, list(np.argsort(-answer.probabilities, axis=1, kind="stable")[:, :5]), cells
 
 
 def _compare(

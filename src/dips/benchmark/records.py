@@ -12,6 +12,7 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 
 from dips.benchmark.fingerprints import shared_photos
+from dips.benchmark.precision import PrecisionRecord
 from dips.data.classes import ClassAccuracy
 from dips.data.problems import ProblemRecord
 from dips.errors import DataError
@@ -98,12 +99,22 @@ class EvaluationRecord(Record, frozen=True, kw_only=True):
 
 
 class ClassRecord(Record, frozen=True, kw_only=True):
-    """One class of an evaluation: photos, percent of them classified right, percent correct at IoU 0.5."""
+    """One class of an evaluation.
+
+    Attributes:
+        n: photos that have it, perhaps among others.
+        accuracy: percent of them that are predicted as a class of theirs.
+        box_acc_50: percent of them with a box that is right at IoU 0.5.
+        ap50, ap: average precision of its boxes at the run's own threshold, as in a
+            :class:`~dips.benchmark.precision.PrecisionRecord`; None where it has no true box.
+    """
 
     name: str
     n: int
     accuracy: float
     box_acc_50: float | None
+    ap50: float | None = None
+    ap: float | None = None
 
 
 class RunTauRecord(Record, frozen=True, kw_only=True):
@@ -117,6 +128,8 @@ class RunTauRecord(Record, frozen=True, kw_only=True):
         recall: of all ground-truth boxes.
         f1: their harmonic mean.
         boxes, objects: how many there are of each.
+        ap50, ap: average precision of the boxes with their classes, as in a
+            :class:`~dips.benchmark.precision.PrecisionRecord`; None where no class is known.
         calibrated: whether scores are chances, not only an order.
         reliability: see :meth:`~dips.evaluate.reliability.Reliability.record`.
     """
@@ -128,6 +141,8 @@ class RunTauRecord(Record, frozen=True, kw_only=True):
     f1: float
     boxes: int
     objects: int
+    ap50: float | None = None
+    ap: float | None = None
     calibrated: bool = False
     reliability: dict[str, Any] = msgspec.field(default_factory=dict)
 
@@ -177,6 +192,7 @@ class MapEvaluation(EvaluationRecord, frozen=True, kw_only=True):
         n_truth: photos of the split, with a map or without.
         resized: maps of other sizes were accepted; ``partial``: missing ones were.
         validation_tau_from: the file that the thresholds came from.
+        precision: of the boxes of a prediction, where the maps are those of one.
     """
 
     maps: str
@@ -188,6 +204,7 @@ class MapEvaluation(EvaluationRecord, frozen=True, kw_only=True):
     partial: bool
     problems: list[ProblemRecord]
     validation_tau_from: str | None
+    precision: PrecisionRecord | msgspec.UnsetType = msgspec.UNSET
     environment: dict[str, Any]
 
 

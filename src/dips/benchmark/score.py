@@ -18,10 +18,12 @@ from typing import Any
 import cv2
 import msgspec
 import numpy as np
+from msgspec import UNSET
 
 from dips.benchmark.fingerprints import fingerprints
 from dips.benchmark.mapfiles import MapFiles
 from dips.benchmark.photo_rows import TemporaryRows, write_rows
+from dips.benchmark.precision import PrecisionRecord, precision_of_folder
 from dips.benchmark.records import (
     CENTRE_NOTE,
     REPLICATES,
@@ -132,6 +134,7 @@ def score_maps(
         partial=partial_maps,
         problems=told.records(),
         validation_tau_from=None if tau_from is None else as_text(str(tau_from)),
+        precision=UNSET if stored is None else _precision(stored.parent, files, ground_truth, positions) or UNSET,
         environment=_environment(engine),
     )
     return dict(msgspec.to_builtins(record))
@@ -213,6 +216,14 @@ def _positions(files: MapFiles, ground_truth: SplitGroundTruth, partial_maps: bo
             "that has them"
         )
     return positions, problems
+
+
+def _precision(
+    folder: Path, files: MapFiles, ground_truth: SplitGroundTruth, positions: Sequence[int]
+) -> PrecisionRecord | None:
+    """Return what the boxes of a prediction are worth with their classes."""
+    photos = (ground_truth[position] for position in positions)
+    return precision_of_folder(folder, ((photo, files.find(photo.id) or "") for photo in photos), ground_truth.classes)
 
 
 def _jobs(

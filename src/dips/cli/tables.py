@@ -92,6 +92,11 @@ def print_evaluation(result: Mapping[str, Any]) -> None:
             f"boxes of dips predict, at the run's own threshold {own['tau']:.3g}: BoxAccV2 {own['box_acc_v2']:.1f}; "
             f"precision {own['precision']:.1f}, recall {own['recall']:.1f}, F1 {own['f1']:.1f} at IoU 0.5"
         )
+    if isinstance(precision := result.get("precision") or own, Mapping) and precision.get("ap50") is not None:
+        console.print(
+            f"average precision of these boxes, which must have the right class, mean over the classes (COCO): AP50 "
+            f"{precision['ap50']:.1f}, AP {precision['ap']:.1f}"
+        )
     for line in (*_score_lines(own or {}), *_remarks(result)):
         console.print(printable(line), markup=False)
 

@@ -287,6 +287,13 @@ class PredictConfig:
         ),
     ] = -1
     size: Annotated[int, Meta(ge=32, description="side of the square that the U-Net sees")] = 160
+    object_class: Annotated[
+        Literal["auto", "photo", "object"],
+        Meta(
+            description="what a box's class is: that of the photo, or that of the object alone; auto = the object's where "
+            "training photos had several labels"
+        ),
+    ] = "auto"
     flip: Annotated[bool, Meta(description="average over the photo and its mirror image")] = False
     threshold: Annotated[
         float,
@@ -314,13 +321,6 @@ class PredictConfig:
         ),
     ] = -1.0
     max_boxes: Annotated[int, Meta(ge=1, le=65535, description="maximum number of boxes per photo")] = 100
-    object_class: Annotated[
-        Literal["auto", "photo", "object"],
-        Meta(
-            description="'photo' gives all objects of a photo its class, 'object' each its own; 'auto' = each its own where "
-            "photos with several labels were trained on"
-        ),
-    ] = "auto"
     tile: Annotated[
         int,
         Meta(

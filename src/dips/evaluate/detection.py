@@ -6,7 +6,7 @@ boxes in the order of their scores, each takes the free ground-truth box of the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,22 +54,31 @@ class DetectionCounter:
         self._boxes = np.zeros(len(self.taus), np.int64)
         self._objects = 0
 
-    def add(self, score_map: ArrayLike | None, boxes: ArrayLike) -> None:
+    def add(
+        self,
+        score_map: ArrayLike | None,
+        boxes: ArrayLike,
+        *,
+        on_found: Callable[[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint16]], None] | None = None,
+    ) -> None:
         """Count one photo.
 
         Args:
             score_map: ``(H, W)`` in [0, 1]; None where the photo is predicted to show nothing.
             boxes: ground truth ``(K, 4)``, ``x0 y0 x1 y1`` in the map's pixels, end exclusive.
+            on_found: is called with the boxes of the first threshold, their scores and regions.
         """
         true = np.asarray(boxes, np.float64).reshape(-1, 4)
         self._objects += len(true)
         if score_map is None:
             return
         for index, tau in enumerate(self.taus):
-            found, scores, _ = scored_boxes(score_map, float(tau), self._calibration, **self._options)
+            found, scores, regions = scored_boxes(score_map, float(tau), self._calibration, **self._options)
             pairs = match_boxes(found, true)
             self._boxes[index] += len(found)
             self._right[index] += len(pairs)
+            if index == 0 and on_found is not None:
+                on_found(found, scores, regions)
             if index == 0 and self._reliability is not None:
                 self._reliability.add(scores, np.isin(np.arange(len(found)), [position for position, _ in pairs]))
 

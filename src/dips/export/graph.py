@@ -19,11 +19,14 @@ class Graph(nn.Module):
         parts = (networks.frozen, networks.linear, networks.second, networks.localizer)
         self.parts = nn.ModuleList(part for part in parts if part is not None)
 
-    def forward(self, photos: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, photos: Tensor) -> tuple[Tensor, ...]:
         """Return score maps ``(B, S, S)`` in [0, 1] and class probabilities ``(B, C)`` of photos ``(B, H, W, 3) uint8`` RGB.
+
+        Where objects have classes of their own, logits of the classes in each cell ``(B, C, h, w)`` follow.
 
         Photos are resized to the square that :meth:`~dips.models.networks.Networks.answer` takes; such squares are unchanged.
         """
         images = photos.float().permute(0, 3, 1, 2)  # TensorRT takes bytes only where they become floats at once
         images = to_squares(images, self.networks.side) / 255  # divided when small
-        return self.networks.judge(self.networks.frozen.look(images))
+        maps, probabilities, cells = self.networks.judge_cells(self.networks.frozen.look(images))
+        return (maps, probabilities) if cells is None else (maps, probabilities, cells)

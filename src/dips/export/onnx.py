@@ -26,14 +26,14 @@ from dips.errors import ImageError, RunError
 from dips.export.description import KEY, Description
 from dips.export.graph import Graph
 from dips.export.int8 import to_int8
-from dips.export.onnx_model import INPUT, OUTPUTS, OnnxNetworks
+from dips.export.onnx_model import CELLS, INPUT, OUTPUTS, OnnxNetworks
 from dips.export.resampling import ANTIALIASED
 from dips.models.networks import Networks
 from dips.predict.prediction import Prediction
 from dips.predict.predictor import Predictor
 from dips.system.console import counted, log
 from dips.system.files import atomic_file
-from dips.types import Answer, PhotoBatch
+from dips.types import Answer, FloatArray, PhotoBatch
 
 __all__ = ["OPSET", "ExportCheck", "compare_answers", "export_onnx", "require_new", "to_bytes"]
 
@@ -50,9 +50,9 @@ class ExportCheck:
 
     Attributes:
         photos: how many were compared.
-        score_map, probabilities: largest absolute differences.
+        score_map, probabilities: largest absolute differences; the latter of the cells' classes, too, if the file has them.
         mean: mean absolute difference of the score maps.
-        other_boxes: photos whose boxes are not the same to a pixel, or whose class is not.
+        other_boxes: photos whose boxes are not the same to a pixel, or whose class, or that of a box, is not.
     """
 
     photos: int
@@ -161,7 +161,7 @@ def to_bytes(networks: Networks, about: Description) -> bytes:
                 dynamo=True,
                 opset_version=OPSET,
                 input_names=[INPUT],
-                output_names=list(OUTPUTS),
+                output_names=[*OUTPUTS, *([CELLS] if networks.object_classes else [])],
                 dynamic_shapes=(sizes,),
                 external_data=False,
                 verbose=False,
@@ -213,9 +213,9 @@ def compare_answers(networks: Networks, exported: OnnxNetworks, photos: Sequence
         if not count:
             whole = read_image(batch[0][0], depth=about.depth)
             with torch.inference_mode():
-                maps, classes = Graph(networks)(torch.from_numpy(whole)[None])
+                said = [item.numpy() for item in Graph(networks)(torch.from_numpy(whole)[None])]
             unresized = exported.answer(PhotoBatch(whole[None]))
-            score_map, probabilities = _largest(Answer(maps.numpy(), classes.numpy()), unresized, score_map, probabilities)
+            score_map, probabilities = _largest(Answer(*said), unresized, score_map, probabilities)
         for i, (path, _) in enumerate(batch):
             count += 1
             if not (np.isfinite(one.maps[i]).all() and np.isfinite(two.maps[i]).all()):  # there are no boxes to compare
@@ -223,9 +223,16 @@ def compare_answers(networks: Networks, exported: OnnxNetworks, photos: Sequence
                 continue
             size = image_size(path)
             there, here = (
-                predictor.make_prediction(path, size, answer.maps[i], answer.probabilities[i]) for answer in (one, two)
+                predictor.make_prediction(
+                    path,
+                    size,
+                    answer.maps[i],
+                    answer.probabilities[i],
+                    cells=None if answer.cells is None else answer.cells[i],
+                )
+                for answer in (one, two)
             )
-            if there.label != here.label or not _same_boxes(there, here):
+            if (there.label, there.box_labels) != (here.label, here.box_labels) or not _same_boxes(there, here):
                 other.append(path)
     if not count:
         raise RunError("no photo could be read to compare torch and onnxruntime on; give others with --photos")
@@ -239,7 +246,15 @@ def _same_boxes(one: Prediction, two: Prediction) -> bool:
 def _largest(one: Answer, two: Answer, score_map: float, probabilities: float) -> tuple[float, float]:
     maps = np.abs(one.maps - two.maps).max()
     classes = np.abs(one.probabilities - two.probabilities).max()
+    if one.cells is not None and two.cells is not None:
+        classes = np.maximum(classes, np.abs(_odds(one.cells) - _odds(two.cells)).max())
     return float(np.maximum(maps, score_map)), float(np.maximum(classes, probabilities))  # NaN stays NaN
+
+
+def _odds(cells: FloatArray) -> FloatArray:
+    """Return probabilities of the classes in each cell, of logits ``(B, C, h, w)``."""
+    powers = np.exp(cells - cells.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
 
 
 def _batches(photos: Sequence[Path], side: int, depth: Depth) -> Iterator[list[tuple[Path, ByteImage]]]:

@@ -26,8 +26,8 @@ from dips.types import Answer, Answerer, PhotoBatch
 
 __all__ = ["BAKED", "OnnxModel", "OnnxNetworks", "load_onnx"]
 
-INPUT, OUTPUTS = "photos", ("score_map", "probabilities")
-BAKED = ("mode", "unet_share", "second_look", "size", "flip")
+INPUT, OUTPUTS, CELLS = "photos", ("score_map", "probabilities"), "class_cells"
+BAKED = ("mode", "unet_share", "second_look", "size", "object_class", "flip")
 """Settings of prediction that are part of the graph."""
 
 
@@ -67,7 +67,8 @@ class OnnxNetworks(Answerer):
         self.description = parse_description(text, name)
         self._session, self._name = _session(data, name, device), name
         inputs = [(item.name, item.type, len(item.shape)) for item in self._session.get_inputs()]
-        if inputs != [(INPUT, "tensor(uint8)", 4)] or tuple(item.name for item in self._session.get_outputs()) != OUTPUTS:
+        self._outputs = tuple(item.name for item in self._session.get_outputs())
+        if inputs != [(INPUT, "tensor(uint8)", 4)] or self._outputs not in (OUTPUTS, (*OUTPUTS, CELLS)):
             raise RunError(
                 f"{name} cannot be used: its inputs or outputs are not those that 'dips export' writes; export it again"
             )
@@ -78,7 +79,8 @@ class OnnxNetworks(Answerer):
         return self.description.side
 
     def answer(self, batch: PhotoBatch) -> Answer:
-        """Return score maps ``(M, S, S)``, whatever the labels, and class probabilities ``(B, C)``.
+        """Return score maps ``(M, S, S)``, whatever the labels, class probabilities ``(B, C)`` and, where objects have classes
+        of their own, their logits ``(M, C, h, w)`` in each cell.
 
         Photos of any one size ``(B, H, W, 3) uint8`` are accepted, too: the file itself makes squares of them.
 
@@ -86,16 +88,17 @@ class OnnxNetworks(Answerer):
             RunError: the file cannot be run, or its answers have other shapes than it says.
         """
         try:
-            maps, probabilities = self._session.run(OUTPUTS, {INPUT: batch.squares})
+            maps, probabilities, *more = self._session.run(self._outputs, {INPUT: batch.squares})
         except MemoryError:
             raise
         except Exception as error:  # onnxruntime has a separate exception for every reason
             raise RunError(f"{self._name} cannot be run here ({_first_line(error)}); try --set predict.batch=1") from error
         count, classes = len(batch), len(self.description.classes)
-        if maps.ndim != 3 or len(maps) != count or 0 in maps.shape or probabilities.shape != (count, classes):
+        is_expected = maps.ndim == 3 and len(maps) == count and 0 not in maps.shape and probabilities.shape == (count, classes)
+        if not is_expected or any(item.ndim != 4 or item.shape[:2] != (count, classes) or 0 in item.shape for item in more):
             raise RunError(f"{self._name} answers in other shapes than its description says; export it again")
-        localized = maps if batch.localized is None else maps[list(batch.localized)]
-        return Answer(np.asarray(localized, np.float32), np.asarray(probabilities, np.float32))
+        maps, *more = (np.asarray(item[list(batch.positions)], np.float32) for item in (maps, *more))
+        return Answer(maps, np.asarray(probabilities, np.float32), more[0] if more else None)
 
 
 class OnnxModel(PredictionModel):

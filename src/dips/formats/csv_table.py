@@ -47,10 +47,9 @@ def csv_writer(folder: Path, failed: Mapping[str, str] | None = None) -> Iterato
             camera = [as_cell(value) if isinstance(value, str) else value for value in values]
             more = [record.state, reviewed, "" if record.priority is UNSET else record.priority, *camera]
             for entry in record.boxes:
-                label = record.label_of(entry)
                 pixels = area(entry.mask.counts) if entry.mask else ""
                 score = entry.notes().get("score", "")
-                found = [as_cell(label), record.class_scores[label], *entry.box, score, pixels]
+                found = [as_cell(record.label_of(entry)), record.label_score_of(entry), *entry.box, score, pixels]
                 rows.writerow([*photo, *found, *more])
             if not record.boxes:
                 nothing = [as_cell(record.label), record.label_score, *[""] * (len(_BOX_COLUMNS) - 2)]

@@ -60,7 +60,9 @@ class BoxRecord(Record, frozen=True, kw_only=True):
             chance that the box is right (IoU 0.5), else the mean of the score map over the object, which ranks boxes and says
             nothing more.
         mask: its pixels; a box that a person moved or drew has none.
-        label: its class, where a person reviewed the photo; else that of the photo.
+        label: its class, where a person reviewed the photo or the model gives objects classes of their own; else it is that of
+            the photo.
+        label_score: probability of a class of its own, given that it is an object.
         review: what a person did with it, where one reviewed the photo.
         track: the same number at all boxes of one object of a video, where ``dips stream --track`` followed it; from 1 on.
 
@@ -75,6 +77,7 @@ class BoxRecord(Record, frozen=True, kw_only=True):
     score: float | msgspec.UnsetType = msgspec.UNSET
     mask: MaskRecord | msgspec.UnsetType = msgspec.UNSET
     label: str | msgspec.UnsetType = msgspec.UNSET
+    label_score: float | msgspec.UnsetType = msgspec.UNSET
     review: Literal["accepted", "adjusted", "drawn"] | msgspec.UnsetType = msgspec.UNSET
     track: int | msgspec.UnsetType = msgspec.UNSET
 
@@ -96,8 +99,8 @@ class BoxRecord(Record, frozen=True, kw_only=True):
         return 1.0 if self.score is msgspec.UNSET else self.score
 
     def notes(self) -> dict[str, Any]:
-        """Return ``score`` and ``review``, as far as the box has them."""
-        notes = {"score": self.score, "review": self.review}
+        """Return ``score``, ``label_score`` and ``review``, as far as the box has them."""
+        notes = {"score": self.score, "label_score": self.label_score, "review": self.review}
         return {name: value for name, value in notes.items() if value is not msgspec.UNSET}
 
     def crop(self) -> NDArray[np.bool_]:
@@ -136,6 +139,8 @@ class PredictionRecord(Record, frozen=True, kw_only=True):
         camera: where the photo was taken, when and in which direction; only photos that say something about it have it.
         calibration: what made chances of the scores, with the thresholds that are worth a try; only models that were calibrated
             have it.
+        cell_classes: the classes of ``classes/NAME.png``, which says what objects are; only models that give objects classes of
+            their own have it.
         reviewed: whether a person reviewed the photo: then it has no other objects than these boxes.
         state: ``found``, ``nothing found``, or ``not looked at``: the predicted class has no object, so that none is looked
             for; at a reviewed photo a person looked. It follows from the rest, whatever is given. A photo that could not be
@@ -163,6 +168,7 @@ class PredictionRecord(Record, frozen=True, kw_only=True):
     scale: tuple[float, float] | msgspec.UnsetType = msgspec.UNSET
     camera: Camera | msgspec.UnsetType = msgspec.UNSET
     calibration: Calibration | msgspec.UnsetType = msgspec.UNSET
+    cell_classes: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     reviewed: bool | msgspec.UnsetType = msgspec.UNSET
     state: str = ""
 
@@ -178,6 +184,7 @@ class PredictionRecord(Record, frozen=True, kw_only=True):
             raise ValueError("black must lie below white")
         shares = (self.label_score, *self.class_scores.values(), self.threshold, self.min_area, self.min_score)
         shares += () if self.priority is msgspec.UNSET else (self.priority,)
+        shares += tuple(entry.label_score for entry in self.boxes if entry.label_score is not msgspec.UNSET)
         if not all(0 <= share <= 1 for share in (*shares, *(entry.certainty for entry in self.boxes))):
             raise ValueError("a score, threshold, area or priority is not between 0 and 1")
         if self.max_boxes < 1:
@@ -189,6 +196,8 @@ class PredictionRecord(Record, frozen=True, kw_only=True):
             raise ValueError("a mask is not as large as the photo")
         if any(entry.label and entry.label not in self.object_classes for entry in self.boxes):
             raise ValueError("the class of a box is not among those with an object")
+        if self.cell_classes and not set(self.cell_classes) <= set(self.object_classes):
+            raise ValueError("the classes of cells are not among those with an object")
 
     @property
     def object_classes(self) -> list[str]:
@@ -198,6 +207,10 @@ class PredictionRecord(Record, frozen=True, kw_only=True):
     def label_of(self, entry: BoxRecord) -> str:
         """Return the class of one of the boxes."""
         return self.label if entry.label is msgspec.UNSET else entry.label
+
+    def label_score_of(self, entry: BoxRecord) -> float:
+        """Return the probability of the class of one of the boxes: the object's where it has its own, else the photo's."""
+        return self.class_scores[self.label_of(entry)] if entry.label_score is msgspec.UNSET else entry.label_score
 
 
 class SkippedRecord(Record, frozen=True, kw_only=True):

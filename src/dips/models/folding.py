@@ -41,7 +41,12 @@ class FastCnn:
         _fold(folded.body)
         # neighbours in the order of registration are nearly always neighbours when they run; where not, nothing is folded
         chosen = folded if _agree(plain, folded, side) else plain
-        self._classifier = chosen.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._classifier: Classifier = chosen.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def classifier(self) -> Classifier:
+        """The copy that runs."""
+        return self._classifier
 
     def stages(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
         """Return what :meth:`~dips.models.classifier.Classifier.stages` returns, of images ``(B, 3, H, W)`` in [0, 1]."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from dips.errors import WeightsError
 from dips.models.backbones import Features, Transformer
+from dips.models.cells import cell_logits, unpooled
 from dips.models.classifier import Classifier
 from dips.models.folding import FastCnn
 from dips.models.inputs import resize_to, to_tensor
@@ -33,6 +34,9 @@ class FrozenNetworks(nn.Module):
         transformer: None where nobody asks for keys or attention.
         key_sides: what it sees, in pixels, rounded to whole patches.
 
+    Attributes:
+        keeps_cells: whether looks keep what the CNN says of each cell, see :attr:`Look.cells`.
+
     >>> frozen = FrozenNetworks(Classifier("test_efficientnet", 3).eval(), side=64)
     >>> look = frozen.look(torch.rand(2, 3, 64, 64))
     >>> [tuple(stage.shape[1:]) for stage in look.stages], look.pooled.shape
@@ -45,16 +49,27 @@ class FrozenNetworks(nn.Module):
         super().__init__()
         self.classifier, self.transformer, self.side = classifier, transformer, side
         self.key_sides = () if transformer is None else tuple(whole_patches(size, transformer.patch) for size in key_sides)
+        self.keeps_cells = False
         self._fast: FastCnn | None = None
         self._last: dict[int, tuple[NDArray[np.uint8], Look]] = {}  # by the side of the squares
 
     def cnn(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
         """Return stages and pooled features of square images ``(B, 3, S, S)`` in [0, 1]."""
+        return self._runner(images).stages(images)
+
+    def cnn_with_cells(self, images: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+        """Return the same, and logits of the classes in each cell ``(B, C, h, w)``."""
+        runner = self._runner(images)
+        with unpooled(runner if isinstance(runner, Classifier) else runner.classifier) as features:
+            stages, pooled = runner.stages(images)
+        return stages, pooled, cell_logits(self.classifier, torch.cat(features))
+
+    def _runner(self, images: Tensor) -> Classifier | FastCnn:
         if images.device.type != "cpu" or torch.compiler.is_compiling():
-            return self.classifier.stages(images)
+            return self.classifier
         if self._fast is None:
             self._fast = FastCnn(self.classifier, self.side)
-        return self._fast.stages(images)
+        return self._fast
 
     def look(self, images: Tensor, side: int | None = None) -> Look:
         """Look at square images ``(B, 3, H, W)`` in [0, 1]; ``side`` is what the CNN sees, instead of its own, in pixels."""
@@ -82,8 +97,9 @@ class Look:
         self.networks, self.images, self.side = networks, images, side
 
     @cached_property
-    def _cnn(self) -> tuple[list[Tensor], Tensor]:
-        return self.networks.cnn(resize_to(self.images, self.side))
+    def _cnn(self) -> tuple[list[Tensor], Tensor, Tensor | None]:
+        images = resize_to(self.images, self.side)
+        return self.networks.cnn_with_cells(images) if self.networks.keeps_cells else (*self.networks.cnn(images), None)
 
     @property
     def stages(self) -> list[Tensor]:
@@ -94,6 +110,11 @@ class Look:
     def pooled(self) -> Tensor:
         """Pooled features of the CNN ``(B, F)``, the input of the classifier's last layer."""
         return self._cnn[1]
+
+    @property
+    def cells(self) -> Tensor | None:
+        """Logits of the classes ``(B, C, h, w)`` in each cell of the CNN's last grid; None where the networks keep none."""
+        return self._cnn[2]
 
     @cached_property
     def transformed(self) -> list[Features]:

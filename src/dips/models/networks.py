@@ -2,8 +2,9 @@
 
 In: the classifier's CNN, which names the class, and what makes the map by ``predict.mode``: a linear map on the CNN's stages
 (``fast``: one pass gives both), a linear map on stages and transformer keys (``accurate``), or the U-Net (``unet``, paper 3.3).
-With a second look the fast map finds the object, and the map of the mode sees it again, enlarged. Images come in as
-``(B, 3, H, W)`` in [0, 1]; every network gets them at its own size.
+With a second look the fast map finds the object, and the map of the mode sees it again, enlarged. Where objects have classes of
+their own, the CNN says of each cell of its last grid what it says of the photo. Images come in as ``(B, 3, H, W)`` in [0, 1];
+every network gets them at its own size.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from torch import Tensor
 
 from dips.config import PredictConfig
 from dips.errors import ConfigError
+from dips.models.cells import has_cells
 from dips.models.frozen import FrozenNetworks, Look
 from dips.models.inputs import resize_to
 from dips.models.linear_map import LinearMap, LinearMaps
 from dips.models.localizer import Localizer
 from dips.models.second_look import SECOND_WEIGHT, crop, object_windows, paste
 from dips.scoremaps.tiles import LOGIT_MARGIN
+from dips.system.console import log
 from dips.types import Answer, Answerer, PhotoBatch
 
 __all__ = ["TEMPER", "Networks", "mode_settings", "offered_modes", "require_mode", "second_side", "tempered", "unet_logits"]
@@ -37,11 +40,12 @@ class Networks(Answerer):
     Args:
         frozen: CNN and, with the mode ``accurate``, transformer. Networks of several modes that share them, and are asked about
             the same batches, compute them once; modes whose :attr:`side` differs are given different batches.
-        config: ``mode``, ``unet_share``, ``second_look``, ``size`` and ``flip``.
+        config: ``mode``, ``unet_share``, ``second_look``, ``size``, ``flip`` and ``object_class``.
         background: label of the class without object, if there is one.
         linear: the linear map that sees the whole photo.
         second: that of the second look, if there is one; the same one by default.
         localizer: the U-Net, with the mode ``unet`` or a ``unet_share`` above 0.
+        object_classes: whether objects have classes of their own where ``config`` leaves it open.
 
     Raises:
         ConfigError: the mode needs what is not here.
@@ -66,6 +70,7 @@ class Networks(Answerer):
         linear: LinearMap | None = None,
         second: LinearMap | None = None,
         localizer: Localizer | None = None,
+        object_classes: bool = False,
     ) -> None:
         self.unet_share = 1.0 if config.mode == "unet" else config.unet_share
         require_mode(config, linear=linear is not None, unet=localizer is not None)
@@ -75,6 +80,15 @@ class Networks(Answerer):
         self.linear = None if linear is None or self.unet_share == 1 else linear.to(device)
         self.second = self.linear if second is None or self.linear is None else second.to(device)
         self.localizer = None if localizer is None or self.unet_share == 0 else localizer.to(device).eval()
+        self.object_classes = config.object_class == "object" or (config.object_class == "auto" and object_classes)
+        if self.object_classes and not has_cells(frozen.classifier):
+            said = f"predict.object_class: the CNN {frozen.classifier.arch} says nothing of parts of a photo"
+            remedy = "train with another classifier.arch, e.g. tf_efficientnet_lite0"
+            if config.object_class == "object":
+                raise ConfigError(f"{said}; set it to photo, or {remedy}")
+            log(f"{said}, so boxes have the class of their photo; for classes of objects {remedy}")
+            self.object_classes = False
+        frozen.keeps_cells = frozen.keeps_cells or self.object_classes
 
     @classmethod
     def of_mode(
@@ -87,6 +101,7 @@ class Networks(Answerer):
         background: int | None,
         linear: LinearMaps | None,
         localizer: Localizer | None,
+        object_classes: bool = False,
     ) -> Networks:
         """Return the networks of a mode of prediction, of everything that a run has.
 
@@ -106,6 +121,7 @@ class Networks(Answerer):
             linear=None if maps is None else maps.of("fast" if second_side(config) else mode),
             second=None if maps is None else maps.of(mode),
             localizer=localizer,
+            object_classes=object_classes,
         )
 
     @property
@@ -138,37 +154,48 @@ class Networks(Answerer):
 
     @torch.inference_mode()
     def answer(self, batch: PhotoBatch) -> Answer:
-        """Return score maps ``(M, S, S)`` of the photos that are localized, and class probabilities ``(B, C)``."""
+        """Return score maps ``(M, S, S)`` of the photos that are localized, class probabilities ``(B, C)`` and, where objects
+        have classes of their own, their logits ``(M, C, h, w)`` in each cell."""
         look = self.frozen.look_at_squares(batch.squares, self.device)
-        maps, probabilities = self.judge(look)
-        if batch.localized is not None:
-            maps = maps[list(batch.localized)]
-        return Answer(maps.cpu().numpy(), probabilities.cpu().numpy())
+        maps, probabilities, cells = self.judge_cells(look)
+        positions = list(batch.positions)
+        return Answer(
+            (maps if batch.localized is None else maps[positions]).cpu().numpy(),
+            probabilities.cpu().numpy(),
+            None if cells is None else cells[positions].cpu().numpy(),
+        )
+
+    def judge(self, look: Look) -> tuple[Tensor, Tensor]:
+        """Return score maps ``(B, S, S)`` in [0, 1] and class probabilities ``(B, C)``, see :meth:`judge_cells`."""
+        maps, probabilities, _ = self.judge_cells(look)
+        return maps, probabilities
 
     @torch.inference_mode()
-    def judge(self, look: Look) -> tuple[Tensor, Tensor]:
-        """Return score maps ``(B, S, S)`` in [0, 1] and class probabilities ``(B, C)`` of what the frozen networks look at.
+    def judge_cells(self, look: Look) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return score maps ``(B, S, S)`` in [0, 1] and class probabilities ``(B, C)`` of what the frozen networks look at, and
+        logits of the classes in each cell ``(B, C, h, w)``, where objects have classes of their own.
 
         With ``flip``, logits and probabilities are averaged with those of the mirror image. A second look changes logits alone;
         it weighs the classes' maps by what the crop itself shows.
         """
-        logits, probabilities = self._judge(look, self.linear)
+        logits, probabilities, cells = self._judge(look, self.linear)
         if self.second_side and self.linear is not None:
             windows = object_windows(logits, (1 - self.unet_share) * self.linear.level)
             again = self.frozen.look(crop(look.images, windows, self._cut_side), self.second_side)
             logits = paste(logits, self._judge(again, self.second)[0], windows)
-        return tempered(logits), probabilities
+        return tempered(logits), probabilities, cells
 
-    def _judge(self, look: Look, linear: LinearMap | None) -> tuple[Tensor, Tensor]:
-        """Return logits ``(B, S, S)`` and class probabilities ``(B, C)``, averaged with the mirror image's if asked to."""
-        logits, probabilities = self._see(look, linear)
+    def _judge(self, look: Look, linear: LinearMap | None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return logits ``(B, S, S)``, class probabilities ``(B, C)`` and the cells' logits, with ``flip`` averaged."""
+        logits, probabilities, cells = self._see(look, linear)
         if self.config.flip:
-            others, mirrored = self._see(self.frozen.look(look.images.flip(-1), look.side), linear)
+            others, mirrored, more = self._see(self.frozen.look(look.images.flip(-1), look.side), linear)
             logits, probabilities = (logits + others.flip(-1)) / 2, (probabilities + mirrored) / 2
-        return logits, probabilities
+            cells = None if cells is None or more is None else (cells + more.flip(-1)) / 2
+        return logits, probabilities, cells
 
-    def _see(self, look: Look, linear: LinearMap | None) -> tuple[Tensor, Tensor]:
-        """Return logits ``(B, S, S)`` and class probabilities ``(B, C)``."""
+    def _see(self, look: Look, linear: LinearMap | None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return logits ``(B, S, S)``, class probabilities ``(B, C)`` and the cells' logits ``(B, C, h, w)``."""
         classes = torch.as_tensor(self.frozen.classifier.head(look.pooled))
         parts = []
         if linear is not None:
@@ -179,7 +206,8 @@ class Networks(Answerer):
         if self.localizer is not None:
             parts.append(self.unet_share * unet_logits(self.localizer, resize_to(look.images, self.config.size)))
         side = max(part.shape[-1] for part in parts)
-        return torch.stack([resize_maps(part, side) for part in parts]).sum(0), classes.softmax(1)
+        cells = look.cells if self.object_classes else None
+        return torch.stack([resize_maps(part, side) for part in parts]).sum(0), classes.softmax(1), cells
 
     def _priors(self, classes: Tensor) -> Tensor:
         """Return the probabilities ``(B, K)`` of the object classes, given that there is an object, of logits ``(B, C)``."""

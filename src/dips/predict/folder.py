@@ -3,6 +3,7 @@
 In: photos, and their predictions one at a time. Out::
 
     json/NAME.json    maps/NAME.png        of each photo its objects, and its score map
+    classes/NAME.png                       what its parts say of the classes, where objects have classes of their own
     overlays/NAME.jpg heatmaps/NAME.jpg masks/NAME.png
                                            what was asked for, per photo
     predictions.json  coco.json  ...       all photos in one file; formats of other tools (dips.formats)
@@ -68,7 +69,7 @@ _FILES = (
     *("predictions.json", "skipped.json", "coco.json", "boxes.csv", "labelstudio.json", "labelstudio.xml"),
     "camera-points.geojson",
 )
-_SUFFIXES = {"json": ".json", "overlays": ".jpg", "heatmaps": ".jpg", "maps": ".png", "masks": ".png"}
+_SUFFIXES = {"json": ".json", "overlays": ".jpg", "heatmaps": ".jpg", "maps": ".png", "classes": ".png", "masks": ".png"}
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
@@ -220,6 +221,7 @@ class PredictionFolder:
         """
         path = prediction.path
         prediction.write_map(self._file("maps", path))
+        prediction.write_classes(self._file("classes", path))
         if "masks" in self.formats:
             prediction.write_mask(self._file("masks", path))
         try:

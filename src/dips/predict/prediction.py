@@ -27,6 +27,7 @@ from dips.predict.inputs import Photo, gather_photos
 from dips.predict.naming import stems_of
 from dips.scoremaps.calibration import Calibration, scored_boxes
 from dips.scoremaps.levels import packed, stretched, unpacked
+from dips.scoremaps.object_classes import ClassCells, stacked, unstacked
 from dips.scoremaps.priority import instability
 from dips.scoremaps.rle import encode
 from dips.system.files import as_text, atomic_file
@@ -58,6 +59,8 @@ class Prediction:
             background class.
         box_scores: ``(N,) float32``, as ``boxes``: the chance that the box is right where there is a ``calibration``, else the
             mean of the score map over the box's component; 1 where a person made one.
+        box_labels: names of the boxes' classes, N of them; empty where each has the photo's, see :meth:`label_of`.
+        box_label_scores: their probabilities ``(N,) float32``; empty where a person gave the classes, too.
         grid: the score map as the networks gave it, ``(h, w) float32`` in [0, 1]; stretched over the photo it is ``score_map``.
         regions: ``(h, w) uint16``, i + 1 where box i's object is, else 0; as large as the photo, or smaller if it is huge.
         threshold: fraction of the map's maximum above which a pixel is foreground.
@@ -68,6 +71,7 @@ class Prediction:
         scale: which values of the photo were black and white, if it has more than 8 bits.
         camera: where and when the photo was taken, if it says so.
         calibration: of the scores; None where the model has none, as no validation photo had a box.
+        cells: what parts of the photo say of the classes; None where objects have no classes of their own.
         reviewed: what a person made of it, if one reviewed it: then boxes are that person's, perhaps of several classes.
 
     >>> score_map = np.zeros((60, 80), np.float32)
@@ -98,6 +102,9 @@ class Prediction:
     scale: Scale | None = None
     camera: Camera | None = None
     calibration: Calibration | None = field(default=None, repr=False)
+    box_labels: tuple[str, ...] = ()
+    box_label_scores: FloatArray = field(default_factory=lambda: np.zeros(0, np.float32))
+    cells: ClassCells | None = field(default=None, repr=False)
     reviewed: PredictionRecord | None = field(default=None, repr=False)
 
     @classmethod
@@ -113,6 +120,7 @@ class Prediction:
         scale: Scale | None = None,
         camera: Camera | None = None,
         calibration: Calibration | None = None,
+        cells: ClassCells | None = None,
     ) -> Prediction:
         """Make a prediction whose objects are still to be found, see :meth:`with_objects`.
 
@@ -126,6 +134,7 @@ class Prediction:
             scale: which values of the photo were black and white, if it has more than 8 bits.
             camera: where and when the photo was taken, if it says so.
             calibration: of the scores.
+            cells: where objects have classes of their own, what parts of the photo say of them.
         """
         label = int(probabilities.argmax())
         return cls(
@@ -143,6 +152,7 @@ class Prediction:
             scale=scale,
             camera=camera,
             calibration=calibration,
+            cells=cells,
         )
 
     @property
@@ -165,6 +175,10 @@ class Prediction:
         if self.label == self.background:
             return max(0.0, 1 - self.label_score)  # rounding may leave it above 1
         return instability(self.grid, self.threshold)
+
+    def label_of(self, index: int) -> str:
+        """Return the name of the class of object ``index``: its own, or that of the photo."""
+        return self.box_labels[index] if self.box_labels else self.label
 
     def object_mask(self, index: int) -> NDArray[np.bool_]:
         """Return the pixels of object ``index`` inside its own box, ``(y1 - y0, x1 - x0) bool``."""
@@ -209,8 +223,21 @@ class Prediction:
             if frame != self.size:
                 scale = np.array([self.size[0] / frame[0], self.size[1] / frame[1]] * 2, np.float32)
                 boxes = np.rint(boxes * scale)
-        objects = replace(self, boxes=boxes, box_scores=scores, regions=regions, reviewed=None)
-        return replace(objects, threshold=threshold, min_area=min_area, min_score=min_score, max_boxes=max_boxes)
+        none: tuple[tuple[int, ...], FloatArray] = (), np.zeros(0, np.float32)
+        labels, label_scores = none if self.cells is None else self.cells.classes_of(boxes, regions, self.size)
+        return replace(
+            self,
+            boxes=boxes,
+            box_scores=scores,
+            regions=regions,
+            box_labels=tuple(self.classes[label] for label in labels),
+            box_label_scores=label_scores,
+            threshold=threshold,
+            min_area=min_area,
+            min_score=min_score,
+            max_boxes=max_boxes,
+            reviewed=None,
+        )
 
     def with_review(self, record: PredictionRecord) -> Prediction:
         """Return the prediction with the boxes of a record that a person reviewed.
@@ -231,6 +258,8 @@ class Prediction:
             label_score=record.label_score,
             boxes=np.array([entry.box for entry in record.boxes], np.float32).reshape(-1, 4),
             box_scores=np.array([entry.certainty for entry in record.boxes], np.float32),
+            box_labels=tuple(record.label_of(entry) for entry in record.boxes),
+            box_label_scores=np.zeros(0, np.float32),
             regions=regions,
             reviewed=record,
         )
@@ -256,6 +285,8 @@ class Prediction:
                 box=(_rounded(x0, 2), _rounded(y0, 2), _rounded(x1, 2), _rounded(y1, 2)),
                 score=_rounded(score),
                 mask=MaskRecord(size=(height, width), counts=self._counts(index)),
+                label=as_text(self.box_labels[index]) if self.box_labels else UNSET,
+                label_score=_rounded(self.box_label_scores[index]) if len(self.box_label_scores) else UNSET,
             )
             for index, ((x0, y0, x1, y1), score) in enumerate(zip(self.boxes, self.box_scores, strict=True))
         )
@@ -279,6 +310,7 @@ class Prediction:
             scale=UNSET if self.scale is None else self.scale,
             camera=UNSET if self.camera is None else self.camera,
             calibration=UNSET if self.calibration is None else self.calibration,
+            cell_classes=UNSET if self.cells is None else tuple(as_text(self.classes[label]) for label in self.cells.labels),
         )
 
     def _counts(self, index: int) -> str:
@@ -286,31 +318,38 @@ class Prediction:
         return encode(self.object_mask(index), corner=corner, size=self.size)
 
     @classmethod
-    def from_record(cls, record: PredictionRecord, map_file: Path) -> Prediction:
+    def from_record(cls, record: PredictionRecord, map_file: Path, classes_file: Path | None = None) -> Prediction:
         """Return the prediction that a record and its score map were written from, without its objects;
         :meth:`with_objects` finds them again.
 
+        Args:
+            record: about the photo.
+            map_file: see :meth:`write_map`.
+            classes_file: see :meth:`write_classes`; without it objects have no classes of their own.
+
         Raises:
-            RunError: the map is missing or damaged.
+            RunError: a file is missing or damaged.
         """
-        try:
-            levels = decode_image(map_file.read_bytes(), cv2.IMREAD_UNCHANGED)
-            if levels is None or levels.dtype != np.uint16 or levels.ndim != 2:
-                raise ValueError("not a grey picture of 16 bits")
-        except (OSError, ValueError) as error:
-            raise RunError(f"{map_file} is missing or damaged ({error}); predict the photos again") from error
+        levels = _read_png(map_file)
         classes, scores = zip(*record.class_scores.items(), strict=True)
+        cells = None
+        if classes_file is not None and record.cell_classes:
+            try:
+                cells = unstacked(_read_png(classes_file), [classes.index(name) for name in record.cell_classes])
+            except ValueError as error:
+                raise RunError(f"{classes_file} is damaged ({error}); predict the photos again") from error
         return replace(
             cls.from_map(
                 Path(record.path),
                 (record.width, record.height),
-                unpacked(levels.view(np.uint16)),
+                unpacked(levels),
                 classes=classes,
                 probabilities=np.array(scores, np.float32),
                 background=record.background,
                 scale=record.scale or None,
                 camera=record.camera or None,
                 calibration=record.calibration or None,
+                cells=cells,
             ),
             label=record.label,
             label_score=record.label_score,
@@ -327,6 +366,18 @@ class Prediction:
             RunError: the file cannot be written.
         """
         _write_png(packed(self.grid), path)
+
+    def write_classes(self, path: Path) -> None:
+        """Write what parts of the photo say of the classes as a 16-bit grey PNG: a picture per class, one above the other, in
+        the order of the record's ``cell_classes``, of minus the log probability of the class there, in 512 parts of 1.
+
+        Nothing is written where objects have no classes of their own.
+
+        Raises:
+            RunError: the file cannot be written.
+        """
+        if self.cells is not None:
+            _write_png(stacked(self.cells.levels), path)
 
     def write_mask(self, path: Path) -> None:
         """Write the mask as an 8-bit PNG of the photo's size: 255 object, 0 elsewhere.
@@ -372,7 +423,8 @@ class Prediction:
     def _words(self) -> tuple[list[str], str]:
         """Return what is written at the boxes, and in a corner where there are none."""
         if self.reviewed is None:
-            return [f"{self.label} {score:.2f}" for score in self.box_scores], f"{self.label} {self.label_score:.2f}"
+            tags = [f"{self.label_of(index)} {score:.2f}" for index, score in enumerate(self.box_scores)]
+            return tags, f"{self.label} {self.label_score:.2f}"
         return [self.reviewed.label_of(entry) for entry in self.reviewed.boxes], "reviewed: no object"
 
     def overlay_jpeg(self, photo: Path | ByteImage, *, heat: bool = False) -> bytes:
@@ -415,7 +467,7 @@ class Prediction:
         self.write_mask(mask)
         with atomic_file(picture, "wb") as file:
             file.write(drawn)
-        write_json(record, self.record(), indent=1)
+        write_json(record, msgspec.structs.replace(self.record(), cell_classes=UNSET), indent=1)  # there is no file of cells
 
     def _pixels(self, photo: Photo) -> ByteImage:
         picture = next(iter(gather_photos(photo, is_told=False)))
@@ -444,6 +496,16 @@ def _cells(start: int, stop: int, cells: int, pixels: int) -> slice:
 def _write_png(picture: NDArray[Any], path: Path) -> None:
     with atomic_file(path, "wb") as file:
         file.write(encode_image(picture, ".png"))
+
+
+def _read_png(path: Path) -> NDArray[np.uint16]:
+    try:
+        levels = decode_image(path.read_bytes(), cv2.IMREAD_UNCHANGED)
+        if levels is None or levels.dtype != np.uint16 or levels.ndim != 2:
+            raise ValueError("not a grey picture of 16 bits")
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} is missing or damaged ({error}); predict the photos again") from error
+    return levels.view(np.uint16)
 
 
 def _rounded(value: Any, digits: int = 6) -> float:

@@ -28,7 +28,8 @@ from dips.errors import ConfigError, ImageError, RunError
 from dips.predict.inputs import Picture
 from dips.predict.prediction import Prediction
 from dips.scoremaps.calibration import Calibration, ungated
-from dips.scoremaps.tiles import Blend, ClassVote, Tiles
+from dips.scoremaps.object_classes import ClassCells
+from dips.scoremaps.tiles import Blend, CellBlend, ClassVote, Tiles
 from dips.system.console import log
 from dips.types import Answer, Answerer, FloatArray, PhotoBatch
 
@@ -42,6 +43,20 @@ def _windows(photo: Picture, depth: Depth) -> AbstractContextManager[PhotoWindow
 _LOOKED_AT = 20  # photos whose size is looked at
 _ROUNDING = 4e-7  # by which a sum of 32-bit numbers may leave [0, 1]
 TILED_MIN_SCORE = 0.6  # mean of the score map; measured: docs/results.md
+
+
+class _Said(NamedTuple):
+    """The networks' answer about one square: its map, its class probabilities, and what its cells say of the classes."""
+
+    score_map: FloatArray
+    probabilities: FloatArray
+    cells: FloatArray | None
+
+    @staticmethod
+    def each(answer: Answer) -> Iterator[_Said]:
+        """Return what is said of each photo of a batch."""
+        for index, score_map in enumerate(answer.maps):
+            yield _Said(score_map, answer.probabilities[index], None if answer.cells is None else answer.cells[index])
 
 
 class _View(NamedTuple):
@@ -143,9 +158,9 @@ class Predictor:
                     views.append(self._view(photo))
                 except ImageError as error:
                     skipped(photo.path if isinstance(photo, Picture) else photo, str(error))
-            for view, whole, probabilities in self._answers(views):
+            for view, said in self._answers(views):
                 try:
-                    yield self._predict(view, whole, probabilities)
+                    yield self._predict(view, said)
                 except ImageError as error:
                     skipped(view.path, str(error))
 
@@ -190,16 +205,16 @@ class Predictor:
 
         return self.photos((Picture.of(path, pixels) for path, pixels in pictures), refuse)
 
-    def _answers(self, views: Sequence[_View]) -> Iterator[tuple[_View, FloatArray, FloatArray]]:
-        """Return the networks' answer about each photo as a whole: the view, its map and its class probabilities."""
+    def _answers(self, views: Sequence[_View]) -> Iterator[tuple[_View, _Said]]:
+        """Return the networks' answer about each photo as a whole."""
         if views:
-            answer = self._answer([view.square for view in views])
-            yield from zip(views, answer.maps, answer.probabilities, strict=True)
+            yield from zip(views, _Said.each(self._answer([view.square for view in views])), strict=True)
 
     def _answer(self, squares: Sequence[ByteImage]) -> Answer:
         answer = self.networks.answer(PhotoBatch(np.stack(squares)))
         for values in (answer.maps, answer.probabilities):
-            if not (values.min() >= -_ROUNDING and values.max() <= 1 + _ROUNDING):  # NaN is not
+            is_sound = values.min() >= -_ROUNDING and values.max() <= 1 + _ROUNDING  # NaN is not
+            if not (is_sound and (answer.cells is None or np.isfinite(answer.cells).all())):
                 raise RunError(
                     "the model answers with scores that are not numbers from 0 to 1: its weights are damaged, or too large for "
                     "this device; copy the model again, try --device cpu, or train again"
@@ -217,23 +232,36 @@ class Predictor:
     def _tiles(self, size: tuple[int, int]) -> Tiles | tuple[()]:
         return Tiles.plan(size, self.tile, self.config.tile_overlap) if self.tile else ()
 
-    def _predict(self, view: _View, whole: FloatArray, probabilities: FloatArray) -> Prediction:
+    def _predict(self, view: _View, whole: _Said) -> Prediction:
         """Predict a photo from the answer about the whole, and from its tiles, where it has any."""
         tiles = self._tiles(view.size)
         if len(tiles) < 2:
-            return self.make_prediction(view.path, view.size, whole, probabilities, scale=view.scale, camera=view.camera)
+            return self.make_prediction(
+                view.path, view.size, *whole[:2], cells=whole.cells, scale=view.scale, camera=view.camera
+            )
         assert isinstance(tiles, Tiles)
-        blend, classes = Blend(tiles, len(whole)), ClassVote(whole, probabilities, self.background)
+        blend, classes = Blend(tiles, len(whole.score_map)), ClassVote(whole.score_map, whole.probabilities, self.background)
+        cells = None if whole.cells is None else CellBlend(tiles, whole.cells)
         with view.opened() as photo:
             remaining = iter(tiles)
             while group := list(islice(remaining, self.config.batch)):
                 answer = self._answer([self._square(photo.window(*tile)) for tile in group])
-                for tile, score_map, tile_probabilities in zip(group, answer.maps, answer.probabilities, strict=True):
-                    blend.add(tile, score_map)
-                    classes.add(score_map, tile_probabilities)
+                for tile, part in zip(group, _Said.each(answer), strict=True):
+                    blend.add(tile, part.score_map)
+                    classes.add(part.score_map, part.probabilities)
+                    if cells is not None and part.cells is not None:
+                        cells.add(tile, part.cells)
         fraction = tiles.tile[0] * tiles.tile[1] / (view.size[0] * view.size[1])
-        maps, scores = blend.with_whole(whole), classes.probabilities()
-        return self.make_prediction(view.path, view.size, maps, scores, fraction, scale=view.scale, camera=view.camera)
+        return self.make_prediction(
+            view.path,
+            view.size,
+            blend.with_whole(whole.score_map),
+            classes.probabilities(),
+            fraction,
+            cells=None if cells is None else cells.logits(),
+            scale=view.scale,
+            camera=view.camera,
+        )
 
     def make_prediction(
         self,
@@ -243,6 +271,7 @@ class Predictor:
         probabilities: FloatArray,
         fraction: float = 1.0,
         *,
+        cells: FloatArray | None = None,
         scale: Scale | None = None,
         camera: Camera | None = None,
     ) -> Prediction:
@@ -254,6 +283,7 @@ class Predictor:
             grid: the score map ``(h, w)`` in [0, 1], of any resolution.
             probabilities: ``(C,)``, of every class.
             fraction: of the photo's area, that ``predict.min_area`` is relative to: a tile's, or 1.
+            cells: logits of the classes ``(C, h, w)`` in each cell of a grid, where objects have classes of their own.
             scale: which values were black and white, if the photo has more than 8 bits.
             camera: where and when it was taken, if it says so.
 
@@ -272,6 +302,7 @@ class Predictor:
             scale=scale,
             camera=camera,
             calibration=self.calibration,
+            cells=None if cells is None else ClassCells.of(cells, self.background),
         )
         return prediction.with_objects(
             threshold=self.config.threshold,

@@ -219,7 +219,8 @@ def predict_again(
     for stem in stems:
         record = moved(read_prediction(folder / "json" / f"{stem}.json"), photos_dir)
         record = review(record) if review else record
-        prediction = Prediction.from_record(record, folder / "maps" / f"{stem}.png")
+        maps, classes = (folder / kind / f"{stem}.png" for kind in ("maps", "classes"))
+        prediction = Prediction.from_record(record, maps, classes)
         if record.reviewed:
             yield prediction.with_review(record)
             continue

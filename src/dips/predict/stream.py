@@ -404,6 +404,6 @@ class FrameJournal:
 def write_stream(predictions: Iterable[FramePrediction], journal: FrameJournal, *, model: str) -> Iterator[Prediction]:
     """Write each frame to the journal as it is done; yield its prediction, so that the caller can count them."""
     for frame, prediction in predictions:
-        record = prediction.record(name=frame.name, model=model)
+        record = replace(prediction.record(name=frame.name, model=model), cell_classes=UNSET)  # there is no file of cells
         journal.add(record if frame.time is None else replace(record, time=round(frame.time, 3)))
         yield prediction

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import resources
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import msgspec
@@ -264,10 +265,13 @@ def photo_json(section: PhotoSection) -> str:
 
 def _photo(photo: ShownPhoto, shown: ShownPhotos) -> dict[str, Any]:
     levels, rule = photo.levels(), shown.rule_of(photo)
+    exact: list[tuple[float | str, ...]] | None = None
+    if photo.found is not msgspec.UNSET:
+        exact = [(*box, name) if name else box for box, name in zip_longest(photo.found, photo.names or ())]
     return {
         "size": photo.size,
         "boxes": photo.true_boxes,
-        "exact": None if photo.found is msgspec.UNSET else photo.found,
+        "exact": exact,
         "jpeg": base64.b64encode(photo.jpeg).decode(),
         "shape": levels.shape,
         "min_area": rule.min_area,

@@ -58,6 +58,7 @@ class ShownPhoto(Record, frozen=True, kw_only=True):
         map: the score map of the whole photo, whatever its own sides, divided by ``peak``: grey PNG of 8 bits.
         jpeg: the plain photo, small.
         found: the predicted boxes, ``x0 y0 x1 y1 score`` each.
+        names: the classes of these boxes, where objects have classes of their own.
         probability: of the predicted class.
         part: ``training`` or ``validation``, of a run's own photos.
         min_area, min_score: of this photo's boxes, where they are not those of the file: one looked at in tiles has its own.
@@ -72,10 +73,15 @@ class ShownPhoto(Record, frozen=True, kw_only=True):
     map: bytes
     jpeg: bytes
     found: list[tuple[float, float, float, float, float]] | msgspec.UnsetType = msgspec.UNSET
+    names: list[str] | msgspec.UnsetType = msgspec.UNSET
     probability: float | msgspec.UnsetType = msgspec.UNSET
     part: str | msgspec.UnsetType = msgspec.UNSET
     min_area: float | msgspec.UnsetType = msgspec.UNSET
     min_score: float | msgspec.UnsetType = msgspec.UNSET
+
+    def __post_init__(self) -> None:
+        if self.names and len(self.names) != len(self.found or ()):
+            raise ValueError("there are more or fewer classes than boxes")
 
     def levels(self) -> NDArray[np.uint8]:
         """Return the score map ``(h, w) uint8``; 255 is ``peak``.

@@ -79,7 +79,9 @@ def prediction_section(folder: Path, *, photos: int = 300, photos_dir: Path | No
         boxes = [(*box.box, box.certainty) for box in record.boxes]
         try:
             path = locate(prediction.path, folder, photos_dir)
-            shown.append(_shown(prediction, rows[index].id, path, label=rows[index].label, boxes=boxes))
+            names = [record.label_of(box) for box in record.boxes]
+            names = names if record.cell_classes or set(names) - {record.label} else []
+            shown.append(_shown(prediction, rows[index].id, path, label=rows[index].label, boxes=boxes, names=names))
         except ImageError:
             lost.append(prediction.path)
     missing = ""
@@ -143,6 +145,7 @@ def write_training_photos(
                     sample.path,
                     label=class_name(sample.label, classes),
                     boxes=boxes,
+                    names=[as_text(name) for name in prediction.box_labels],
                     part=part,
                     true_boxes=file_boxes(sample, prediction.size),
                 )
@@ -187,6 +190,7 @@ def _shown(
     *,
     label: str,
     boxes: list[tuple[float, float, float, float, float]],
+    names: list[str],
     part: str = "",
     true_boxes: list[tuple[float, float, float, float]] | None = None,
 ) -> ShownPhoto:
@@ -201,6 +205,7 @@ def _shown(
         map=encode_image(levels, ".png", cv2.IMWRITE_PNG_COMPRESSION, 9),
         jpeg=small_photo(path, Depth.at(prediction.scale)),
         found=boxes,
+        names=names or UNSET,
         probability=round(prediction.label_score, 6),
         part=part,
         min_area=prediction.min_area,

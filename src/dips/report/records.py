@@ -104,12 +104,14 @@ class Method(Record, frozen=True, kw_only=True):
 
 
 class ClassNumbers(Record, frozen=True, kw_only=True):
-    """One class: how many photos it has, and percent of them with the right label and with a box of IoU 0.5."""
+    """One class: how many photos it has, percent of them with the right label and with a box of IoU 0.5, and AP50 of its boxes;
+    the last is None in evaluations of before."""
 
     name: str
     n: int
     accuracy: float | None = None
     box_acc_50: float | None = None
+    ap50: float | None = None
 
 
 class ReliabilityCurve(Record, frozen=True, kw_only=True):

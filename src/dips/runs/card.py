@@ -78,6 +78,7 @@ def _measured(evaluation: Mapping[str, Any] | None) -> list[str]:
         accuracy += (
             f"; of the boxes of dips predict {own['precision']:.1f} are right, {own['recall']:.1f} of the objects are found"
         )
+        accuracy += f", AP50 {own['ap50']:.1f}" if own.get("ap50") is not None else ""
     data, split, photos = evaluation["data"], evaluation["split"], counted(evaluation["n_boxed"], "photo")
     return [f"- **Measured** on `{data}`, {split}, {photos} with ground-truth boxes: {accuracy} (percent)"]
 

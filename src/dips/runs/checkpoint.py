@@ -70,6 +70,7 @@ class StoredModel:
             background=self.meta.background,
             linear=self.linear,
             localizer=self.localizer,
+            object_classes=self.meta.object_classes,
         )
 
     def predictor(self, networks: Networks, settings: PredictConfig, *, calibrated: bool = True) -> Predictor:

@@ -80,7 +80,7 @@ class ModelMeta(Record, frozen=True, kw_only=True):
         photo_side: side in pixels of a square as large as the training photos were.
         depth: how values of more than 8 bits are brought to 8: the scale of the training photos, if they had one.
         calibration: of the scores of boxes, by mode; of none where too few validation photos had boxes.
-        object_classes: photos with several labels were trained on, so that each object has a class of its own.
+        object_classes: whether objects have classes of their own, as training photos had several labels.
     """
 
     classes: tuple[str, ...]

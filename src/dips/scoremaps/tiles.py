@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dips.types import FloatArray
 
-__all__ = ["LOGIT_MARGIN", "Blend", "ClassVote", "Tiles"]
+__all__ = ["LOGIT_MARGIN", "Blend", "CellBlend", "ClassVote", "Tiles"]
 
 MAX_CELLS = 4_000_000  # of the joined map, so that memory does not grow with the photo
 RIM_WEIGHT = 1e-3  # at the rim of a tile; above 0, so that cells which only one tile covers have a mean
@@ -94,10 +94,7 @@ class Blend:
 
     def add(self, tile: tuple[int, int, int, int], score_map: FloatArray) -> None:
         """Add the map ``(h, w)`` in [0, 1] of a tile, one of those that ``tiles`` yields."""
-        width, height = self.tiles.size
-        x0, x1 = (round(x * self.width / width) for x in tile[::2])
-        y0, y1 = (round(y * self.height / height) for y in tile[1::2])
-        x1, y1 = max(x1, x0 + 1), max(y1, y0 + 1)
+        x0, y0, x1, y1 = _cells_of(tile, self.tiles.size, (self.width, self.height))
         window = np.outer(_window(y1 - y0), _window(x1 - x0))
         self._sum[y0:y1, x0:x1] += window * logit(_fitted(score_map, x1 - x0, y1 - y0))
         self._weight[y0:y1, x0:x1] += window
@@ -111,6 +108,44 @@ class Blend:
         """
         joined = self._sum / self._weight + WHOLE_WEIGHT * logit(_fitted(whole, self.width, self.height))
         return sigmoid(np.asarray(joined / (1 + WHOLE_WEIGHT), np.float32))
+
+
+class CellBlend:
+    """The mean of what the tiles' cells say of the classes, weighted as the maps of :class:`Blend` are.
+
+    Args:
+        tiles: those of the photo.
+        whole: logits of the classes ``(C, h, w)`` in the cells of the photo as a whole; those of tiles have the same shape.
+
+    >>> tiles = Tiles.plan((80, 40), 40, 0.5)
+    >>> blend = CellBlend(tiles, np.zeros((3, 2, 2), np.float32))
+    >>> for tile in tiles:
+    ...     blend.add(tile, np.ones((3, 2, 2), np.float32))
+    >>> blend.logits().shape
+    (3, 2, 4)
+    """
+
+    def __init__(self, tiles: Tiles, whole: FloatArray) -> None:
+        width, height = tiles.size
+        self._whole, self._tiles = whole, tiles
+        classes = len(whole)
+        scale = min(max(whole.shape[1:]) / max(tiles.tile), math.sqrt(MAX_CELLS / (classes * width * height)))
+        self._width, self._height = max(1, round(width * scale)), max(1, round(height * scale))
+        self._sum = np.zeros((classes, self._height, self._width), np.float32)
+        self._weight = np.zeros((self._height, self._width), np.float32)
+
+    def add(self, tile: tuple[int, int, int, int], logits: FloatArray) -> None:
+        """Add the logits ``(C, h, w)`` of a tile, one of those that ``tiles`` yields."""
+        x0, y0, x1, y1 = _cells_of(tile, self._tiles.size, (self._width, self._height))
+        window = np.outer(_window(y1 - y0), _window(x1 - x0))
+        for total, plane in zip(self._sum, logits, strict=True):
+            total[y0:y1, x0:x1] += window * _fitted(plane, x1 - x0, y1 - y0)
+        self._weight[y0:y1, x0:x1] += window
+
+    def logits(self) -> FloatArray:
+        """Return the photo's ``(C, height, width)``, once every tile was added."""
+        whole = np.stack([_fitted(plane, self._width, self._height) for plane in self._whole])
+        return np.asarray((self._sum / self._weight + WHOLE_WEIGHT * whole) / (1 + WHOLE_WEIGHT), np.float32)
 
 
 class ClassVote:
@@ -156,6 +191,12 @@ class ClassVote:
         fractions = fractions * (1 - self._empty)
         fractions[self.background] = self._empty
         return fractions.astype(np.float32)
+
+
+def _cells_of(tile: tuple[int, int, int, int], size: tuple[int, int], cells: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return the cells of a tile ``x0 y0 x1 y1``, end exclusive, of a grid over a photo of ``size``; at least one."""
+    (x0, x1), (y0, y1) = ([round(end * cells[axis] / size[axis]) for end in tile[axis::2]] for axis in (0, 1))
+    return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
 
 
 def _fitted(score_map: FloatArray, width: int, height: int) -> FloatArray:

@@ -55,6 +55,7 @@ function foundIn(row, { threshold, least }, data) {
       if (exact.length < photo.exact.length) keepRegions(found, exact, photo.exact);
       found.boxes = exact.map((box) => box.slice(0, 4));
       found.scores = exact.map((box) => box[4]);
+      found.names = exact.map((box) => box[5] ?? "");
     }
     found.iou = photo.boxes?.length ? bestIou(found.boxes, photo.boxes) : null;
     photo.cut = cut;
@@ -75,7 +76,7 @@ function keepBest(found, lowest, any) {
 /** What a person left of a photo: boxes without scores or outline. */
 function reviewedIn(photo) {
   const boxes = photo.exact.map((box) => box.slice(0, 4));
-  return { boxes, scores: [], regions: new Uint16Array(photo.levels.length), iou: null };
+  return { boxes, scores: [], names: photo.exact.map((box) => box[5] ?? ""), regions: new Uint16Array(photo.levels.length), iou: null };
 }
 
 /** Leave out the regions of the small map whose box, among all predicted ones, is closest to one that is not kept. */

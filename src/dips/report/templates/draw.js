@@ -25,7 +25,10 @@ function drawPhoto(canvas, photo, image, found, layers, colours, side, tags) {
   }
   if (layers.boxes) {
     for (const box of [...found.boxes].reverse()) strokeBox(context, onCanvas(box), PREDICTED, line, []);
-    if (tags && found.scores.length) found.boxes.forEach((box, i) => tag(context, onCanvas(box), found.scores[i].toFixed(2), line));
+    if (tags) found.boxes.forEach((box, i) => {
+      const words = [found.names?.[i], found.scores[i]?.toFixed(2)].filter(Boolean).join(" ");
+      if (words) tag(context, onCanvas(box), words, line);
+    });
   }
 }
 

@@ -145,7 +145,9 @@ async function thumb(index, row) {
 
 function fillClasses() {
   const counts = new Map(app.classes.map((name) => [name, 0]));
-  for (const { label } of app.photos) counts.set(label, (counts.get(label) || 0) + 1);
+  for (const { label, state } of app.photos) {
+    for (const name of new Set([label, ...state.boxes.map((box) => box.label)])) counts.set(name, (counts.get(name) || 0) + 1);
+  }
   const option = (value, text) => Object.assign(document.createElement("option"), { value, textContent: text });
   $("class").replaceChildren(option("", "All classes"), ...[...counts].map(([name, count]) => option(name, `${name} (${count})`)));
 }
