@@ -4,8 +4,8 @@
 
 Makes mosaics of training photos, listed with all four labels (several.csv) and with the first alone (first.csv), and mosaics of
 test photos with box and class of each object (test.coco.json). Trains on both lists, counts how often the true boxes of the
-test mosaics get the right class, by the linear maps inside of the box and by the class of the photo, and evaluates both runs as
-``dips evaluate`` does. What is there already is not made again.
+test mosaics get the right class: as ``dips predict`` finds it, by the linear maps inside of the box, and by the photo's class;
+and evaluates both runs as ``dips evaluate`` does. What is there already is not made again.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from dips import Model, fit
 from dips.data import align_classes, load_data, read_image
 from dips.data.images import encode_image, image_size, resize_image
 from dips.models.linear_map import LinearMap, add_grids
+from dips.scoremaps.object_classes import ClassCells
 from dips.system.records import write_json
 from dips.types import FloatArray, Sample
 
@@ -104,14 +105,23 @@ def named(linear: LinearMap, blocks: Sequence[Tensor], box: FloatArray) -> int:
 
 @torch.inference_mode()
 def object_classes(model: Model, samples: Sequence[Sample]) -> dict[str, float]:
-    """Return how many true boxes in percent get their class, by the accurate and the fast map and by the class of the photo."""
-    right, count = dict.fromkeys(("accurate map", "fast map", "photo"), 0), 0
+    """Return how many true boxes in percent get their class: by the cells around them, as predictions do it, by the maps, and by
+    the class of the photo."""
+    right, count = dict.fromkeys(("cells", "accurate map", "fast map", "photo"), 0), 0
     frozen, linear = model.networks_of("accurate", model.frozen).frozen, model.stored.linear
+    frozen.keeps_cells = True
     assert linear is not None and model.background is None
     side = max(frozen.side, *frozen.key_sides)
     for sample in samples:
         look = frozen.look_at_squares(resize_image(read_image(sample.path), (side, side))[None], model.device)
         of_photo = int(frozen.classifier.head(look.pooled).argmax())
+        assert look.cells is not None and sample.boxes is not None and sample.frame is not None
+        regions = np.zeros(sample.frame[::-1], np.uint16)
+        for number, (x0, y0, x1, y1) in enumerate(sample.boxes.astype(int), start=1):
+            regions[y0:y1, x0:x1] = number
+        cells = ClassCells.of(look.cells[0].cpu().numpy(), model.background)
+        found, _ = cells.classes_of(sample.boxes, regions, sample.frame)
+        right["cells"] += sum(own == label for own, label in zip(found, sample.box_labels, strict=True))
         for box, label in zip(sample.fractions, sample.box_labels, strict=True):
             count += 1
             right["photo"] += of_photo == label
