@@ -105,8 +105,8 @@ def named(linear: LinearMap, blocks: Sequence[Tensor], box: FloatArray) -> int:
 
 @torch.inference_mode()
 def object_classes(model: Model, samples: Sequence[Sample]) -> dict[str, float]:
-    """Return how many true boxes in percent get their class: by the cells around them, as predictions do it, by the maps, and by
-    the class of the photo."""
+    """Return how many true boxes in percent get their class: by the cells around them, as predictions do it, by the maps,
+    and by the class of the photo."""
     right, count = dict.fromkeys(("cells", "accurate map", "fast map", "photo"), 0), 0
     frozen, linear = model.networks_of("accurate", model.frozen).frozen, model.stored.linear
     frozen.keeps_cells = True
