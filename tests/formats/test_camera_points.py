@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 import shapely.geometry
+from msgspec.structs import replace
 
 from dips.data.camera import Camera
+from dips.formats.records import BoxRecord
 
 from .conftest import CAMERA, Item, write
 
@@ -36,3 +38,21 @@ def test_all_are_known(drone_items: list[Item], tmp_path: Path, capsys: pytest.C
 
 def test_points_of_nothing(tmp_path: Path) -> None:
     assert json.loads((write("camera-points", [], tmp_path) / "camera-points.geojson").read_text())["features"] == []
+
+
+def test_boxes_of_a_person(drone_items: list[Item], tmp_path: Path) -> None:
+    """The first one need not be the best, and a drawn one has no score."""
+    record, stem = drone_items[0]
+    drawn = BoxRecord(box=(1, 2, 30, 40), label=record.label, review="drawn")
+    weak, strong = (replace(record.boxes[0], score=score, review="accepted") for score in (0.25, 0.75))
+    cases: list[tuple[tuple[BoxRecord, ...], float | None]] = [
+        ((drawn,), None),
+        ((drawn, weak), 0.25),
+        ((weak, strong, drawn), 0.75),
+        ((), None),
+    ]
+    for number, (boxes, score) in enumerate(cases):
+        item = replace(record, boxes=boxes, reviewed=True), stem
+        file = write("camera-points", [item], tmp_path / str(number)) / "camera-points.geojson"
+        properties = json.loads(file.read_text(encoding="utf-8"))["features"][0]["properties"]
+        assert (properties["boxes"], properties["score"]) == (len(boxes), score)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from dips.harvest import views
 from dips.harvest.views import choose_labels, choose_views
+from dips.models.classifier import fit_linear
 from dips.types import Sample
 
 TILES, WIDTH = 12, 24
@@ -113,6 +116,27 @@ def test_of_several_labels_each_is_shown_by_a_tile() -> None:
             right, wrong = right + (place in tiles), wrong + len(tiles - {place})
     assert right >= 45 and wrong <= 0.4 * right
     assert all(given[photo * TILES] == (0,) for photo in range(0, 60, 2))
+
+
+def test_a_tile_with_a_box_is_no_background_of_the_other_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    samples, pooled = scene({photo: [photo % TILES] for photo in range(1, 24, 2)}, [photo % 2 for photo in range(24)])
+    boxed = {TILES + 3: (1,), TILES + 5: (2,), TILES + 7: (2, 1), 3 * TILES + 2: (2, 2)}
+    for index in (*range(TILES, 2 * TILES), *range(3 * TILES, 4 * TILES), *range(5 * TILES, 6 * TILES)):
+        owners = boxed.get(index, ())
+        known = {} if index >= 5 * TILES else {"reviewed": True, "boxes": BOX.repeat(len(owners), 0), "box_labels": owners}
+        samples[index] = dataclasses.replace(samples[index], others=(2,), **known)
+    seen: dict[int, set[int]] = {index: set() for index in boxed}
+
+    def fit(rows: Tensor, labels: Tensor, *args: Any, **options: Any) -> Any:
+        for index, own in seen.items():
+            own.update(labels[(rows == pooled[index]).all(1)].tolist())
+        return fit_linear(rows, labels, *args, **options)
+
+    monkeypatch.setattr(views, "fit_linear", fit)
+    given = choose_labels(pooled, samples, len(samples), background=0, classes=3)
+    assert seen == {index: set(own) for index, own in boxed.items()}
+    assert [given[index] for index in boxed] == [(1,), (2,), (1, 2), (2,)]
+    assert given[TILES] == given[3 * TILES] == (0,)
 
 
 def test_one_label_each_is_chosen_as_ever() -> None:

@@ -67,6 +67,22 @@ def test_an_object_of_a_pixel_has_a_class(box: tuple[int, int, int, int]) -> Non
     assert labels == (0, int(box[0] > 320)) and np.isfinite(scores).all()
 
 
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        [(100, 100, 104, 104), (105, 100, 109, 104)],  # in one cell
+        [(100, 100, 110, 110), (100, 100, 101, 101)],  # one beside, or inside, of the other
+        [(633, 473, 636, 476), (637, 477, 640, 480), (633, 477, 636, 480)],
+    ],
+)
+def test_objects_that_share_a_cell_have_a_class_each(boxes: list[tuple[int, int, int, int]]) -> None:
+    picture = np.ones((4, 4), np.int64)
+    picture[:2, :2] = 2
+    labels, scores = asked(ClassCells.of(logits_of(picture, 3), 0), boxes, (640, 480))
+    assert labels == tuple(2 if box[0] < 320 else 1 for box in boxes)
+    np.testing.assert_allclose(scores, 1 / (1 + np.exp(-6)), atol=2e-3)
+
+
 def test_no_object() -> None:
     labels, scores = ClassCells.of(np.zeros((2, 3, 3), np.float32), None).classes_of(
         np.zeros((0, 4), np.float32), np.zeros((9, 9), np.uint16), (9, 9)

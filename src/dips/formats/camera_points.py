@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from msgspec import UNSET
+
 from dips.data.camera import Camera
 from dips.formats.base import Add, JsonArray
 from dips.formats.records import PredictionRecord
@@ -24,8 +26,9 @@ def camera_points_writer(folder: Path, failed: Mapping[str, str] | None = None) 
     """Write ``camera-points.geojson``: longitude and latitude of each photo's camera, WGS84, and what the photo shows.
 
     A photo that does not say where it was taken has no geometry, nor have those that ``failed``, which stand at the end with
-    no more than their name and ``state``. The altitude is a property alone: the third coordinate of
-    GeoJSON counts from the ellipsoid, which that of most cameras does not.
+    no more than their name and ``state``. ``score`` is that of the best box; boxes that a person adjusted or drew have none.
+    The altitude is a property alone: the third coordinate of GeoJSON counts from the ellipsoid, which that of most cameras
+    does not.
 
     Raises:
         RunError: the file cannot be written.
@@ -61,7 +64,7 @@ def _feature(record: PredictionRecord) -> dict[str, Any]:
             "label": record.label,
             "label_score": record.label_score,
             "boxes": len(record.boxes),
-            "score": record.boxes[0].score if record.boxes else None,
+            "score": max((entry.score for entry in record.boxes if entry.score is not UNSET), default=None),
             **camera.columns(),
         },
     }

@@ -30,11 +30,11 @@ _ABOVE = 0.99  # of the tiles without object score lower than one that counts as
 def choose_labels(
     pooled: Tensor, samples: Sequence[Sample], fitted: int, *, background: int, classes: int
 ) -> list[tuple[int, ...] | None]:
-    """Return the labels of each view: it takes part in :func:`choose_views` once for each label that its photo has.
+    """Return the labels of each view: it takes part in :func:`choose_views` once for each label that it may show.
 
     Arguments and errors are the same.
     """
-    alone = [[_with_label(sample, label) for label in sample.labels] for sample in samples]
+    alone = [[_with_label(sample, label) for label in _possible(sample, i < fitted)] for i, sample in enumerate(samples)]
     owners = [i for i, views in enumerate(alone) for _ in views]
     views = [view for group in alone for view in group]
     count = sum(owner < fitted for owner in owners)
@@ -45,6 +45,13 @@ def choose_labels(
         tuple(label for label in own if label is not None) or ((background,) if set(group) == {background} else None)
         for own, group in zip(shown, groups, strict=True)
     ]
+
+
+def _possible(sample: Sample, learned: bool) -> list[int]:
+    """Return which of its photo's labels a view may show: those of its boxes, where these are known. It is no example of
+    background for the others."""
+    known = sample.boxed and len(sample.box_labels) > 0 and (sample.reviewed or not learned)
+    return [label for label in sample.labels if not known or label in sample.box_labels]
 
 
 def _with_label(sample: Sample, label: int) -> Sample:

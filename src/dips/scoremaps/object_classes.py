@@ -80,7 +80,8 @@ class ClassCells:
         for number, box in enumerate(boxes, start=1):
             (x0, x1), (y0, y1) = _around(box[0], box[2], size[0], width), _around(box[1], box[3], size[1], height)
             weights = np.zeros(near.shape, bool)
-            weights[y0:y1, x0:x1] = near[y0:y1, x0:x1] == number
+            own = near[y0:y1, x0:x1] == number
+            weights[y0:y1, x0:x1] = own if own.any() else True  # its only cells may have gone to another as small
             shares = weights.reshape(height // factor, factor, width // factor, factor).sum(axis=(1, 3))
             mean = (logs * shares).sum(axis=(1, 2)) / shares.sum()
             odds = np.exp(mean - mean.max())
