@@ -4,8 +4,8 @@
 
 Makes mosaics of training photos, listed with all four labels (several.csv) and with the first alone (first.csv), and mosaics of
 test photos with box and class of each object (test.coco.json). Trains on both lists, counts how often the true boxes of the
-test mosaics get the right class: as ``dips predict`` finds it, by the linear maps inside of the box, and by the photo's class;
-and evaluates both runs as ``dips evaluate`` does. What is there already is not made again.
+test mosaics get the right class, as ``dips predict`` finds it and by the photo's class, and evaluates both runs as ``dips
+evaluate`` does. What is there already is not made again.
 """
 
 from __future__ import annotations
@@ -19,16 +19,13 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from dips import Model, fit
 from dips.data import align_classes, load_data, read_image
 from dips.data.images import encode_image, image_size, resize_image
-from dips.models.linear_map import LinearMap, add_grids
 from dips.scoremaps.object_classes import ClassCells
 from dips.system.records import write_json
-from dips.types import FloatArray, Sample
+from dips.types import Sample
 
 SIDE = 256  # of a photo in a mosaic
 
@@ -88,32 +85,14 @@ def write_data(data: str, out: Path, train: int, test: int) -> None:
     write_json(out / "test.coco.json", {"images": images, "annotations": annotations, "categories": categories})
 
 
-def named(linear: LinearMap, blocks: Sequence[Tensor], box: FloatArray) -> int:
-    """Return the object class that is likeliest in a box ``(4,)``, in fractions of the photo, whatever the whole photo shows.
-
-    Args:
-        blocks: features of the photo ``(1, C_i, h_i, w_i)``.
-    """
-    grids = [F.conv2d(block, weight[:, :, None, None]) for block, weight in zip(blocks, linear.weights, strict=False)]
-    logits = add_grids(grids)[0] + linear.bias[:, None, None]
-    shares = torch.cat([torch.zeros_like(logits[:1]), logits - np.log(len(logits))]).softmax(0)[1:]
-    centres = (torch.arange(shares.shape[-1]) + 0.5) / shares.shape[-1]
-    x0, y0, x1, y1 = box.tolist()
-    inside = ((centres >= y0) & (centres < y1))[:, None] & ((centres >= x0) & (centres < x1))
-    return int(shares[:, inside].mean(1).argmax())
-
-
 @torch.inference_mode()
 def object_classes(model: Model, samples: Sequence[Sample]) -> dict[str, float]:
-    """Return how many true boxes in percent get their class: by the cells around them, as predictions do it, by the maps,
-    and by the class of the photo."""
-    right, count = dict.fromkeys(("cells", "accurate map", "fast map", "photo"), 0), 0
-    frozen, linear = model.networks_of("accurate", model.frozen).frozen, model.stored.linear
+    """Return how many true boxes in percent get their class: by the cells around them, as predictions do, and by photo."""
+    right, count = dict.fromkeys(("cells", "photo"), 0), 0
+    frozen = model.frozen
     frozen.keeps_cells = True
-    assert linear is not None and model.background is None
-    side = max(frozen.side, *frozen.key_sides)
     for sample in samples:
-        look = frozen.look_at_squares(resize_image(read_image(sample.path), (side, side))[None], model.device)
+        look = frozen.look_at_squares(resize_image(read_image(sample.path), (frozen.side, frozen.side))[None], model.device)
         of_photo = int(frozen.classifier.head(look.pooled).argmax())
         assert look.cells is not None and sample.boxes is not None and sample.frame is not None
         regions = np.zeros(sample.frame[::-1], np.uint16)
@@ -122,11 +101,8 @@ def object_classes(model: Model, samples: Sequence[Sample]) -> dict[str, float]:
         cells = ClassCells.of(look.cells[0].cpu().numpy(), model.background)
         found, _ = cells.classes_of(sample.boxes, regions, sample.frame)
         right["cells"] += sum(own == label for own, label in zip(found, sample.box_labels, strict=True))
-        for box, label in zip(sample.fractions, sample.box_labels, strict=True):
-            count += 1
-            right["photo"] += of_photo == label
-            right["accurate map"] += named(linear.accurate, [*look.stages, *look.keys], box) == label
-            right["fast map"] += named(linear.fast, look.stages, box) == label
+        right["photo"] += sample.box_labels.count(of_photo)
+        count += len(found)
     return {title: round(100 * number / count, 1) for title, number in right.items()}
 
 

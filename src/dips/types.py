@@ -161,12 +161,10 @@ class Review:
     Attributes:
         boxes: ``(K, 4) float32``, ``x0 y0 x1 y1`` as fractions of the frame.
         outlines: of each box, None where the box is all that is known; empty for none at all.
-        labels: object class of each box; empty where all are of the photo's own.
     """
 
     boxes: FloatArray
     outlines: tuple[Outline | None, ...] = ()
-    labels: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -174,7 +172,7 @@ class Review:
     def __str__(self) -> str:
         """Text that is another one where the review is."""
         shapes = [(o.size, o.runs, o.window, [p.tolist() for p in o.polygons]) if o else None for o in self.outlines]
-        return f"{self.boxes.tolist()}{shapes or ''}{self.labels or ''}"
+        return f"{self.boxes.tolist()}{shapes or ''}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -415,3 +415,16 @@ def test_grids_are_bounded() -> None:
     # halving averages, with weights that fall off beyond the two cells
     torch.testing.assert_close(joint[0].mean((2, 3)).float(), blocks[0].mean((2, 3)), atol=5e-3, rtol=0)
     assert torch.equal(joint[1], blocks[1].half()) and torch.equal(joint[2], blocks[2].half())
+
+
+def test_a_photo_with_several_labels_counts_for_each() -> None:
+    """Labels that always come together have the same direction, and a photo of both is none of a third."""
+    made = scene(12, classes=3)
+    both = {row: (0, 1) for row, label in enumerate(made.features.labels) if label < 2}
+    told = Scene(dataclasses.replace(made.features, several=both), made.inside).fit(3)
+    weight = torch.cat([*told.accurate.weights], 1)
+    assert torch.equal(weight[0], weight[1]) and not torch.equal(weight[0], weight[2])
+    alone = {row: (int(label),) for row, label in enumerate(made.features.labels)}
+    again = Scene(dataclasses.replace(made.features, several=alone), made.inside).fit(3)
+    for mine, plain in zip(again.state_dict().values(), made.fit(3).state_dict().values(), strict=True):
+        assert torch.equal(mine, plain)

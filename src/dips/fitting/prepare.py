@@ -96,7 +96,7 @@ class _Preparation:
             for sample, digest in zip(self.reader.samples, self.reader.digests, strict=True)
             if sample.reviewed and sample.path in learned
         }
-        self.reviews = {digest: _review(sample, train.background) for digest, sample in reviewed.items()}
+        self.reviews = {digest: Review(sample.fractions, sample.outlines) for digest, sample in reviewed.items()}
         self.pooled = pooled_shelf(store, self.weights["classifier"], config.classifier.size, self.depth)
         self.tiled = any(sample.window is not None for sample in train.samples)
 
@@ -298,10 +298,6 @@ class _Preparation:
         return Proposals(
             harvest, score(range(count), labels[:count].tolist()), score(range(count, len(labels)), labels[count:].tolist())
         )
-
-
-def _review(sample: Sample, background: int | None) -> Review:
-    return Review(sample.fractions, sample.outlines, tuple(_object_label(label, background) for label in sample.box_labels))
 
 
 def _object_label(label: int | None, background: int | None) -> int:

@@ -26,7 +26,6 @@ from dips.data.gain import ReviewGain
 from dips.harvest.correct import Standard, correct
 from dips.harvest.gain import review_gain
 from dips.harvest.grids import interpolation, resampled
-from dips.harvest.several import boxed_masks, class_directions
 from dips.models.linear_map import LinearMap, LinearMaps
 from dips.types import Review
 
@@ -132,10 +131,7 @@ class _Fit:
             foreground = _foreground(maps, fraction)
             weight, bias, means, background, covariance = self._discriminant(foreground)
             maps = self._maps(weight, bias)
-        if self.features.several:
-            weights, biases = self._divided(foreground, means, background, covariance)
-        else:
-            weights, biases = self._per_class(means, background, covariance)
+        weights, biases = self._per_class(means, background, covariance)
         total = covariance + torch.outer(means.mean(0) - background, means.mean(0) - background) / 4
         centre = (means.mean(0) + background) / 2
         fast_weights = self._imitation(weights, total)
@@ -250,36 +246,19 @@ class _Fit:
         return result
 
     def _per_class(self, means: Tensor, background: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
-        """Return a direction ``(K, D)`` and a bias ``(K,)`` per object class; a class of few photos stays near all others."""
-        labels = torch.from_numpy(self.features.labels[self.shown])
+        """Return a direction ``(K, D)`` and a bias ``(K,)`` per object class; a class of few photos stays near all others.
+
+        A photo with several labels counts for each of them.
+        """
+        pairs = [(row, label) for row, photo in enumerate(self.shown) for label in self.features.labels_of(int(photo))]
+        rows, labels = torch.tensor(pairs).mT
         counts = torch.bincount(labels, minlength=self.classes).float()
-        sums = torch.zeros(self.classes, means.shape[1]).index_add_(0, labels, means)
+        sums = torch.zeros(self.classes, means.shape[1]).index_add_(0, labels, means[rows])
         own = sums / counts.clamp(min=1)[:, None]
         trust = (counts / (counts + _SHRINKAGE))[:, None] if self.classes > 1 else torch.ones(1, 1)
         centres = means.mean(0) + trust * (own - means.mean(0))
         weights = self._solve(covariance, (centres - background).mT, self.config.refine_penalty, self.used).mT
         return weights, -(weights * (centres + background)).sum(1) / 2
-
-    def _divided(self, foreground: Tensor, means: Tensor, background: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the same where photos have several labels, among which their object cells are divided."""
-        found, rows = self.features, self.shown.tolist()
-        own = [found.labels_of(row) for row in rows]
-        known = {
-            position: boxed_masks(own[position], review.boxes, review.labels, self.grid, foreground[row])
-            for position, row in enumerate(rows)
-            if (review := found.reviews.get(row)) is not None and review.labels and len(own[position]) > 1
-        }
-        return class_directions(
-            own,
-            self.classes,
-            foreground[self.shown],
-            means,
-            background,
-            penalty=self.config.refine_penalty,
-            cells=lambda position: self._joined(int(self.shown[position])),
-            solve=lambda target, penalty: self._solve(covariance, target, penalty, self.used),
-            known=known,
-        )
 
     def _imitation(self, weights: Tensor, total: Tensor) -> Tensor:
         """Return directions ``(K, D)`` on the CNN's stages alone whose logits are nearest to those of ``weights``."""
