@@ -242,6 +242,7 @@ def test_scores_are_said_to_be_chances_where_they_are(opened: Any, marked: Path,
         assert set(reliability) == {"ece", "curve"}
     page = (model.run / "report.html").read_text(encoding="utf-8")
     assert "What the scores are worth" in page and ("expected calibration error" in page) == is_calibrated
+    assert ("No box reaches the cautious threshold, 1." in page) == is_calibrated
 
 
 def test_without_boxes_there_is_nothing_to_say(opened: Any, tiny_training: Any, tmp_path: Path) -> None:

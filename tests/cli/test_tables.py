@@ -116,6 +116,15 @@ def test_an_evaluation_says_what_the_own_threshold_gives(capsys: pytest.CaptureF
         told = {**own, "calibrated": calibrated, "reliability": reliability}
         print_evaluation({"n_boxed": 1, "methods": [], "at_run_tau": told})
         assert words in " ".join(capsys.readouterr().out.split())
+    for name, score, words in (
+        ("cautious", 1.0, "none is as safe as cautious, 1"),
+        ("typical", 0.456, "none is as safe as typical, 0.456"),
+    ):
+        empty = {"score": score, "boxes": 0, "precision": 0.0, "recall": 0.0}
+        told = {**own, "calibrated": True, "reliability": {**reliability, name: empty}}
+        print_evaluation({"n_boxed": 1, "methods": [], "at_run_tau": told})
+        text = " ".join(capsys.readouterr().out.split())
+        assert words in text and " 0.0% are right" not in text
     print_evaluation({"n_boxed": 1, "methods": [], "at_run_tau": None})
     assert "own threshold" not in capsys.readouterr().out
 

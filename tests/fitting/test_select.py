@@ -149,7 +149,7 @@ def test_without_boxes_linear_maps_have_their_level(
     val = parts[1] if select_on == "proposals" else without_boxes(parts[1])  # boxes that are there are not looked at
     inputs, result = train_parts((parts[0], val), tmp_path, config=config)
     assert result.label_free and result.validation == {} and inputs.linear is not None
-    words = "threshold by the model's own level between object and background; no boxes were used"
+    words = "threshold by the model's own level between object and background, without boxes"
     epoch = "epoch 1 of 1 (by agreement with held-out proposals, no boxes); " if epochs else ""
     assert result.selection == epoch + words
     assert set(result.thresholds) == ({"fast", "accurate", "unet"} if epochs else {"fast", "accurate"})

@@ -277,6 +277,27 @@ def test_thresholds_that_boxes_chose(tmp_path: Path, make_page: MakePage) -> Non
     assert "without boxes" not in page.text.replace("agreement with held-out proposals, without boxes.", "")
 
 
+@pytest.mark.parametrize(
+    ("count", "words"), [(1, "1 reviewed photo,"), (11, "11 reviewed photos,"), (40, "40 reviewed photos,")]
+)
+def test_boxes_that_a_person_gave_are_named(tmp_path: Path, make_page: MakePage, count: int, words: str) -> None:
+    tally = {"overlap": 8.0, "right": 8, "boxes": 11, "objects": 12}
+    gain = {"photos": 9, "without": tally, "half": tally, "most": tally}
+    made = run(reviewed=[f"{n:064x}" for n in range(count)], review_gain=gain)
+    _, page = write(tmp_path / "report.html", make_page, run=made, evaluation=None)
+    assert f"Supervision: image labels + {words} whose boxes a person gave." in page.text and "no boxes." not in page.text
+    assert "What the review brought: on 9 reviewed photos, each tried with a map" in page.text
+    assert "nobody drew one" not in page.text and "checked by anyone" not in page.text
+
+
+def test_where_nobody_reviewed_nobody_drew_a_box(tmp_path: Path, make_page: MakePage) -> None:
+    _, page = write(tmp_path / "report.html", make_page, evaluation=None)
+    assert "Supervision: training used the class labels of photos, and no boxes." in page.text
+    assert "What a box is: nobody drew one for the training." in page.text and "What the review brought" not in page.text
+    _, page = write(tmp_path / "report.html", make_page, run=None, evaluation=None)  # of a prediction
+    assert "What a box is: A box encloses" in page.text
+
+
 def test_no_evaluation_and_no_epochs_will_do(tmp_path: Path, make_page: MakePage) -> None:
     _, page = write(
         tmp_path / "report.html",

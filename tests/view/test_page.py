@@ -168,9 +168,10 @@ def test_informative_photos_come_first(server: Server, page: Page, review: Revie
     page.goto(server.address)
     shown(page, 1)
     assert names(page) == ["b.jpg", "d.jpg", "c.jpg", "a.jpg"] and page.input_value("#order") == "informative"
-    assert page.locator("#order-means").inner_text().startswith("Least certain first: objects")
+    assert page.locator("#order-means").inner_text().startswith("Least certain first, each with its priority: objects")
     rows = page.locator("#list .row .where").all_inner_texts()
-    assert rows[0] == "priority 0.60 · 1 box · tower" and rows[2] == "priority 0.30 · no boxes · none"
+    assert rows[0] == "0.60 · 1 box · tower" and rows[2] == "0.30 · no boxes · none"
+    assert page.locator("#photo-2").get_attribute("title") == "c.jpg: priority 0.30"
     for key, index in (("j", 3), ("j", 2), ("k", 3), ("Home", 1), ("End", 0), ("Home", 1), ("a", 3), ("a", 2), ("k", 3)):
         page.keyboard.press(key)
         shown(page, index)
@@ -187,6 +188,29 @@ def test_informative_photos_come_first(server: Server, page: Page, review: Revie
     shown(page, 1)
     page.select_option("#show", "open")
     assert page.evaluate("list.shown") == [2, 0]
+
+
+@pytest.mark.parametrize(("control", "value"), [("#order", "score"), ("#show", "open"), ("#class", "tower")])
+def test_what_was_said_of_the_end_of_a_list_goes_with_the_list(opened: Page, control: str, value: str) -> None:
+    opened.keyboard.press("End")
+    shown(opened, 3)
+    opened.keyboard.press("a")
+    saved(opened)
+    assert opened.locator("#notice").inner_text().startswith("That was the last photo in the list; 3 photos are")
+    opened.select_option(control, value)
+    until(opened, "document.querySelector('#notice').hidden")
+
+
+def test_the_end_of_a_list_is_forgotten_even_where_the_photo_stays(opened: Page) -> None:
+    opened.fill("#search", "d.jp")
+    shown(opened, 3)
+    opened.keyboard.press("Escape")
+    opened.keyboard.press("a")
+    saved(opened)
+    assert opened.locator("#notice").is_visible()
+    opened.fill("#search", "")
+    until(opened, "list.shown.length === 4")
+    assert opened.evaluate("app.current") == 3 and opened.locator("#notice").is_hidden()
 
 
 @pytest.mark.parametrize("changed", [0, 2])

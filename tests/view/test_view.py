@@ -63,9 +63,10 @@ def test_ctrl_c_says_where_the_result_lies_and_the_next_call_goes_on(predicted: 
     out, err = program.communicate(timeout=30)
     result = predicted / "reviewed.coco.json"
     assert (program.returncode, err) == (0, "")
-    told, following = out.splitlines()
+    told, following, training = out.splitlines()
     assert told == f"1 of 4 photos reviewed, 0 boxes in {result}"
     assert following.startswith(f"next    dips boxes {predicted} --out NEW --reviewed --format yolo ")
+    assert training.startswith(f"or      dips train DATA --reviewed {predicted} --out NEW ")
     assert [image["file_name"] for image in json.loads(result.read_text())["images"]] == ["a.jpg"]
 
     result.unlink()
@@ -73,7 +74,7 @@ def test_ctrl_c_says_where_the_result_lies_and_the_next_call_goes_on(predicted: 
     assert again.split("token=")[1] != address.split("token=")[1]
     program.send_signal(signal.SIGINT)
     out, _ = program.communicate(timeout=30)
-    assert out.splitlines() == [told, following]
+    assert out.splitlines() == [told, following, training]
     assert result.is_file()
 
 
@@ -102,7 +103,7 @@ def test_changed_photos_that_are_not_reviewed_are_named_at_the_end(
     review.change(2, {"reviewed": True, "boxes": []})
     review.close()
     assert view(predicted, show=False) == 0
-    assert capsys.readouterr().out.splitlines()[1:-1] == last
+    assert capsys.readouterr().out.splitlines()[1:-2] == last
 
 
 @pytest.mark.parametrize("relative", [False, True])

@@ -126,6 +126,8 @@ def _score_lines(own: Mapping[str, Any]) -> list[str]:
         return ["scores rank the boxes and are no chances: too few validation photos had boxes to calibrate them"]
     parts = [
         f"at {name} {at['score']:.3g} or more {at['precision']:.1f}% are right, {at['recall']:.1f}% of the objects are found"
+        if at["boxes"]
+        else f"none is as safe as {name}, {at['score']:.3g}"
         for name in ("typical", "cautious")
         if (at := reliability.get(name))
     ]

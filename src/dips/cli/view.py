@@ -63,4 +63,5 @@ def view(
         say(
             f"next    {command}    (coco, voc, labelstudio, csv ...: the photos that you reviewed, and the others as predicted)"
         )
+        say(f"or      dips train DATA --reviewed {quoted(predictions or run)} --out NEW    (a model that learns from them)")
     return 0

@@ -8,6 +8,7 @@ from dips.system.records import Record
 __all__ = ["ReviewGain", "Tally"]
 
 _WORTH = 0.01  # of mean IoU
+_FEW = 20  # photos, below which a loss may well be chance
 
 
 class Tally(Record, frozen=True, kw_only=True):
@@ -46,16 +47,18 @@ class ReviewGain(Record, frozen=True, kw_only=True):
     most: Tally
 
     def words(self) -> str:
-        """Say what it brought, and whether more is worth it."""
+        """Say what it brought, and whether more is worth it; a loss on a few photos is not blamed on them."""
         before, now = self.without, self.most
         if now.mean_iou < before.mean_iou - _WORTH:
             advice = "they do not help: are all objects of these photos boxed, and boxed alike?"
+            if self.photos < _FEW:
+                advice = "they do not help yet, but so few tell little: more may"
         elif now.mean_iou > self.half.mean_iou + _WORTH:
             advice = "more are worth it"
         else:
             advice = "as many more would bring little"
         return (
-            f"review: on {counted(self.photos, 'reviewed photo')}, each tried with a map that had not seen it, boxes cover "
-            f"their objects by {100 * now.mean_iou:.0f}% (mean IoU), {100 * before.mean_iou:.0f}% before; {now.right} of "
+            f"on {counted(self.photos, 'reviewed photo')}, each tried with a map that had not seen it, boxes and "
+            f"objects overlap by {100 * now.mean_iou:.0f}% (mean IoU), {100 * before.mean_iou:.0f}% before; {now.right} of "
             f"{counted(now.objects, 'object')} are found, {before.right} before; {advice}"
         )

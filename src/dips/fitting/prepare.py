@@ -132,7 +132,7 @@ class _Preparation:
         if config.harvest.refine == "dataset" and linear is None:
             linear, self.gain = self._linear_maps()
         if self.gain is not None:
-            log(self.gain.words())
+            log(f"review: {self.gain.words()}")
         proposals = None
         if config.train.epochs:
             proposals = self._proposals(linear, labels)

@@ -149,7 +149,7 @@ class _Validation:
                 f"ground-truth boxes of {counted(len(spread(self._boxed, _MAX_PHOTOS)), 'validation photo')}"
             )
         elif config.predict.mode != "unet":
-            self.words = "the model's own level between object and background; no boxes were used"
+            self.words = "the model's own level between object and background, without boxes"
 
     def validate_epoch(self, network: nn.Module) -> dict[str, float]:
         """Return what one epoch's U-Net reaches, in percent; ``select`` is what epochs are compared by."""

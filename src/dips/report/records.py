@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from dips.data.classes import ClassAccuracy
+from dips.data.gain import ReviewGain
 from dips.system.records import Record
 from dips.types import EVALUATION_VERSION, RUN_VERSION
 
@@ -204,6 +205,8 @@ class Run(Record, frozen=True, kw_only=True):
         weights: where each network's weights are from, by its part: ``arch``, ``source``, ``origin``, ``sha256``, ``note``.
         selection: how checkpoint and threshold were chosen, in words.
         label_free: whether they were chosen without ground-truth boxes.
+        reviewed: the photos whose boxes a person gave, and which were trained on with them.
+        review_gain: what these brought; None where they are too few to tell.
     """
 
     schema_version: int = RUN_VERSION
@@ -213,6 +216,8 @@ class Run(Record, frozen=True, kw_only=True):
     class_accuracy: ClassAccuracy | None = None
     selection: str
     label_free: bool
+    reviewed: tuple[str, ...] = ()
+    review_gain: ReviewGain | None = None
 
 
 def as_methods(methods: Sequence[Mapping[str, Any]]) -> list[Method]:

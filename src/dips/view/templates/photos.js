@@ -47,6 +47,7 @@ function filter(keep = true) {
 
 // A new list begins at its first photo; while a name is typed the current photo stays as long as it matches.
 function refilter(typing) {
+  if ($("notice").className === "good") $("notice").hidden = true; // it is about the list of before
   filter(false);
   const keep = typing ? list.shown.includes(app.current) : list.shown[0] === app.current;
   if (list.shown.length && !keep) show(list.shown[0]);
@@ -112,8 +113,8 @@ function fillRow(row, index) {
   const count = state.boxes.length;
   const scores = state.boxes.map((box) => scoreOf(index, box)).filter((score) => score !== null);
   const least = scores.length ? ` · ${Math.min(...scores).toFixed(2)}` : "";
-  const first = order() === "informative" && priority !== null ? `priority ${priority.toFixed(2)} · ` : "";
-  row.title = name;
+  const first = order() === "informative" && priority !== null ? `${priority.toFixed(2)} · ` : "";
+  row.title = first ? `${name}: priority ${priority.toFixed(2)}` : name;
   row.querySelector(".file").textContent = shortName(name);
   row.querySelector(".where").textContent = `${first}${count === 0 ? "no boxes" : count === 1 ? "1 box" : `${count} boxes`}${first ? "" : least} · ${label}`;
   row.querySelector(".tick").classList.toggle("done", state.reviewed);
