@@ -16,6 +16,7 @@ from dips.cli.app import main
 from dips.config import Config
 from dips.data.outlines import coverage
 from dips.errors import DataError
+from dips.fitting.calibrate import LEAST_BOXES
 from dips.fitting.review import add_review
 from dips.fitting.splits import read_splits
 from dips.predict.results import REVIEWED
@@ -139,6 +140,15 @@ def test_a_separate_validation_folder_keeps_its_photos(tmp_path: Path, make_phot
     train, val, _ = parts(data, review(data / "boxes.json", found))
     assert [s.id for s in train.samples if s.reviewed] == ["tower/1.png"]
     assert [(s.id, s.boxed) for s in val.samples if s.reviewed] == [("tower/0.png", True)] and len(val) == 4
+
+
+@pytest.mark.parametrize(("boxes", "stays"), [(LEAST_BOXES - 1, False), (LEAST_BOXES, True)])
+def test_a_part_with_boxes_enough_to_calibrate_by_stays(tmp_path: Path, make_photo: MakePhoto, boxes: int, stays: bool) -> None:
+    data = folders(tmp_path / "data", make_photo, {"none": 8, "tower": 8})
+    held = next(sample.id for sample in read_splits(data, Config())[1].samples if sample.label == 1)
+    train, val, _ = parts(data, review(tmp_path / "boxes.json", {held: [("tower", BOX)] * boxes}))
+    assert [held in by_id(part) for part in (train, val)] == [not stays, stays]
+    assert by_id(val if stays else train)[held].reviewed
 
 
 def test_where_all_is_reviewed_some_photos_stay_to_choose_by(tmp_path: Path, make_photo: MakePhoto) -> None:

@@ -21,6 +21,7 @@ from dips.data.listing import some
 from dips.data.load import available_splits
 from dips.data.locate import locate, photos_of
 from dips.errors import DataError, ImageError
+from dips.fitting.calibrate import LEAST_BOXES
 from dips.predict.results import REVIEWED, find_records
 from dips.predict.results import locate as locate_predicted
 from dips.system.console import counted
@@ -36,8 +37,9 @@ def add_review(
 ) -> tuple[DataSet, DataSet, tuple[Sample, ...]]:
     """Add what was reviewed, boxes and the masks in them, to the parts of a training.
 
-    Reviewed photos are trained on; only photos of a ``val/`` of its own, and those without which too few would be left to
-    choose by, stay in validation. Photos that are not in DATA are added to the training photos.
+    Reviewed photos are trained on. Those of the validation part stay there if it is a ``val/`` of its own, if too few would be
+    left to choose by without them, or if they have enough boxes for scores to be calibrated by. Photos that are not in DATA are
+    added to the training photos.
 
     Args:
         path: the COCO file, or the prediction folder that holds one. All objects of its images are annotated; an image without
@@ -184,7 +186,9 @@ class _Review:
         """Return the parts with what was reviewed."""
         separate = "val" in available_splits(self.data)
         rest = tuple(sample for sample in self.val.samples if _real(sample.path) not in reviewed)
-        stay = separate or len(rest) < len(self.val) / 2
+        held = [reviewed[path] for sample in self.val.samples if (path := _real(sample.path)) in reviewed]
+        boxes = sum(len(sample.boxes) for sample in held if sample.boxes is not None)
+        stay = separate or len(rest) < len(self.val) / 2 or boxes >= LEAST_BOXES
         in_val = {_real(sample.path) for sample in self.val.samples} if stay else set()
         val = tuple(reviewed.get(_real(sample.path), sample) for sample in self.val.samples) if stay else rest
         own = [sample for path, sample in reviewed.items() if path not in in_val]
