@@ -165,7 +165,7 @@ class _Review:
         if len(boxes):
             owners = self._owners(image, known)
             if owners is None:
-                message = f"{image.name}: '{image.objects.main_class(None)}' is no class of objects, left out; rename it"
+                message = f"{image.name}: '{image.objects.class_names()[0]}' is no class of objects, left out; rename it"
                 self.problems.append(Problem(self.file, message))
                 return None
             boxes = np.clip(boxes, 0, np.array(frame * 2, np.float32))
