@@ -128,7 +128,7 @@ def linear_maps(
     chosen = choose_photos({**labels, **rarest}, config.refine_photos, reviews)
     marks = "".join(f"{digest}{labels[digest]}{several.get(digest, '')}{reviews.get(digest, '')}" for digest in chosen)
     refinement = {name: value for name, value in vars(config).items() if name.startswith(("refine", "fast"))}
-    settings = {"version": 3, **names, **refinement, "fitted_on": hashlib.sha256(marks.encode()).hexdigest()[:16]}
+    settings = {"version": 4, **names, **refinement, "fitted_on": hashlib.sha256(marks.encode()).hexdigest()[:16]}
     file = store.shelf("linear", {**settings, "classes": classes}).folder / _FILE
     if file.is_file():
         log(f"harvest: the linear maps are in the store {store.folder}; the transformer is not run")
