@@ -88,14 +88,14 @@ def test_an_annotation_that_cannot_be_used_is_named(tmp_path: Path, change: dict
     )
     beside = parse(tmp_path, odd, BOX)
     assert boxes(beside) == [[1, 2, 11, 10]] and "it is left out; correct it" in beside.problems[0].message
-    assert alone.images[1].objects.main_class("none") == "none"
+    assert alone.images[1].objects.class_names() == []
 
 
 @pytest.mark.parametrize("crowd", [1, True, "1", 1.0])
 def test_crowds_are_counted_and_leave_boxes_unknown(tmp_path: Path, crowd: object) -> None:
     counts = {"size": [24, 32], "counts": run_lengths(mask()).tolist()}
     data = parse(tmp_path, BOX | {"iscrowd": crowd, "segmentation": counts}, BOX | {"iscrowd": crowd})
-    assert boxes(data) is None and data.images[0].objects.main_class("none") == "tower"
+    assert boxes(data) is None and data.images[0].objects.class_names() == ["tower"]
     assert (
         "2 annotations are crowds" in data.problems[0].message
         and "1 photo has no other (1.jpg) and is still used, but" in data.problems[0].message

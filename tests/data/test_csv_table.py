@@ -121,6 +121,22 @@ def test_several_labels_beside_boxes(tmp_path: Path, make_photo: MakePhoto) -> N
     assert boxes_of(data.samples[0]) == [[1, 1, 9, 9]] and boxes_of(data.samples[1]) == []
 
 
+def test_boxes_without_a_class_beside_others_are_told(tmp_path: Path, make_photo: MakePhoto) -> None:
+    for name in "abcd":
+        make_photo(tmp_path / f"{name}.jpg")
+    table = tmp_path / "list.csv"
+    table.write_text(
+        "path,label,x0,y0,x1,y1\na.jpg,x,1,1,5,5\na.jpg,,5,5,9,9\nb.jpg,,1,1,3,3\nb.jpg,y,2,2,4,4\nb.jpg,,3,3,6,6\n"
+        "c.jpg,,1,1,5,5\nd.jpg,x,1,1,5,5\n"
+    )
+    data = load_data(table)
+    assert [boxes_of(sample) for sample in data.samples] == [[[1, 1, 5, 5]], [[2, 2, 4, 4]], [[1, 1, 5, 5]], [[1, 1, 5, 5]]]
+    assert [problem.message for problem in data.problems] == [
+        "a.jpg has 1 box without a class beside others, left out; write the class, or remove the line",
+        "b.jpg has 2 boxes without a class beside others, left out; write the class, or remove the lines",
+    ]
+
+
 @pytest.mark.parametrize(
     ("table", "name"), [("annotations/train.csv", "a.jpg"), ("lists/x.csv", "a.jpg"), ("lists/x.csv", "../images/a.jpg")]
 )

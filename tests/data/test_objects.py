@@ -12,16 +12,15 @@ from dips.data.objects import Described, Objects
 
 def test_the_class_that_covers_most() -> None:
     objects = Objects()
-    assert objects.main_class("none") == "none"
+    assert objects.class_names() == []
     boxes = objects.boxes_of(["none"])
     assert boxes is not None and boxes.shape == (0, 4)
     objects.lose("crowd", 900)
     objects.lose("other", 30)
-    assert objects.main_class("none") == "crowd" and objects.boxes_of(["crowd"]) is None and objects.boxes_of() is None
+    assert objects.class_names() == ["crowd", "other"] and objects.boxes_of(["crowd"]) is None and objects.boxes_of() is None
     objects.add("bird", (0, 0, 2, 2))
     objects.add("tower", (0, 0, 3, 1))
     objects.add("tower", (3, 3, 3, 9))
-    assert objects.main_class("none") == "bird"
     assert objects.class_names() == ["bird", "tower"], "the largest first; boxes come before what was lost"
     kept = objects.boxes_of(["tower"])
     assert kept is not None and kept.tolist() == [[0, 0, 3, 1]], "one without area is lost"
@@ -33,12 +32,12 @@ def test_the_class_that_covers_most() -> None:
 def test_an_object_of_unknown_class_may_be_of_any() -> None:
     objects = Objects()
     objects.add(None, (0, 0, 2, 2))
-    assert objects.main_class("none") is None and objects.boxes_of(["tower"]) is None
+    assert objects.class_names() == [] and objects.boxes_of(["tower"]) is None
     known = objects.boxes_of([None])
     assert known is not None and known.tolist() == [[0, 0, 2, 2]]
     lost = Objects()
     lost.lose(None, 5)
-    assert lost.main_class("none") is None and lost.boxes_of(["tower"]) is None
+    assert lost.class_names() == [] and lost.boxes_of(["tower"]) is None
     one, other = Objects(), Objects()
     one.add("tower", (0, 0, 2, 2))
     other.lose("bird")

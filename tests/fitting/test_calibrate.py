@@ -89,6 +89,13 @@ def test_classes_with_enough_boxes_have_their_own_thresholds() -> None:
     assert calibration.of("owl") != calibration.of("hawk") and calibration.of("kite") is calibration
 
 
+def test_a_class_that_is_not_alone_has_its_own_thresholds() -> None:
+    own, other = photos(200), photos(19, seed=1, label="kite", shift=4.0)
+    alone, both = calibrate([*own, *photos(30, label="none", share=0.0)]), calibrate([*own, *other])
+    assert alone is not None and alone.classes == {} and alone.of("owl") is alone
+    assert both is not None and set(both.classes) == {"owl"} and both.of("owl") != both.of("kite") == both
+
+
 def test_a_map_is_judged_by_its_boxes() -> None:
     score_map = np.zeros((30, 40), np.float32)
     score_map[5:15, 5:15], score_map[20:28, 25:38] = 0.8, 0.9

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dips.config import Config
 from dips.data.images import read_image, resize_image
+from dips.data.tiling import in_tiles
 from dips.errors import DataError
 from dips.fitting.inputs import TrainingInputs
 from dips.harvest.features import linear_maps
@@ -215,3 +216,17 @@ def test_a_unet_is_shown_what_a_person_outlined(parts: Parts, prepare_parts: Pre
     assert regions[0].mean() == 0.25 and abs(regions[1].mean() - 0.125) < 0.02 and not (regions[1] & ~regions[0]).any()
     assert len({inputs.origin for inputs in (boxed, outlined, otherwise, moved, prepare_parts(parts))}) == 5
     assert outlined.origin == inputs_of([[16, 12, 48, 36]], triangle).origin
+
+
+def test_tiles_of_validation_photos_alone_show_what_their_boxes_say(
+    parts: Parts, prepare_parts: PrepareParts, plain_config: Config
+) -> None:
+    """The photos to train on may be no larger than a tile."""
+    train, val = parts
+    corner = np.array([[2, 2, 12, 12]], np.float32)
+    samples = [dataclasses.replace(sample, boxes=corner) if sample.boxed else sample for sample in val.samples]
+    val = in_tiles(dataclasses.replace(val, samples=tuple(samples)), 32, 0.25)
+    found = prepare_parts((train, val), config=plain_config).val
+    assert len(val) > 4 and [sample.id for sample in found.samples] == [sample.id for sample in val.samples]
+    labels = [sample.label for sample in found.samples]
+    assert labels == [int(sample.boxed) for sample in val.samples] and labels.count(1) == 2

@@ -19,8 +19,10 @@ from dips.errors import DataError
 from dips.fitting.calibrate import LEAST_BOXES
 from dips.fitting.review import add_review
 from dips.fitting.splits import read_splits
+from dips.formats.records import PredictionRecord
 from dips.predict.results import REVIEWED
 from dips.scoremaps.rle import encode
+from dips.system.records import write_json
 from dips.types import DataSet, Sample
 
 MakePhoto = Callable[..., Path]
@@ -92,7 +94,7 @@ def test_a_tool_may_call_the_object_otherwise(tmp_path: Path, make_photo: MakePh
     data = folders(tmp_path / "two", make_photo, {"a": 8, "b": 8})
     train, _, _ = parts(data, review(tmp_path / "boxes.json", {"b/3.png": [("Object", BOX)], str(new): [("thing", BOX)]}))
     assert by_id(train)["b/3.png"].label == 1 and new.resolve().as_posix() not in by_id(train)
-    assert any("'thing' is none of the classes, left out" in problem.message for problem in train.problems)
+    assert any("'thing' is no class of objects, left out" in problem.message for problem in train.problems)
 
 
 def test_boxes_of_several_classes(tmp_path: Path, make_photo: MakePhoto) -> None:
@@ -131,6 +133,94 @@ def test_what_a_list_says_of_several_labels_gives_way_to_boxes(tmp_path: Path, m
     reviewed = {sample.id: sample for sample in train.samples if sample.reviewed}
     assert [train.classes[label] for label in reviewed["photos/0.png"].labels] == ["crane"]
     assert [train.classes[label] for label in reviewed["photos/1.png"].labels] == ["crane", "tower"]
+
+
+def told(dataset: DataSet, words: str) -> list[str]:
+    return [problem.message for problem in dataset.problems if words in problem.message]
+
+
+def test_names_that_are_no_class_are_told(tmp_path: Path, make_photo: MakePhoto) -> None:
+    data = folders(tmp_path / "data", make_photo, {"none": 8, "tower": 8, "crane": 8})
+    found: Found = {
+        "tower/3.png": [("tower", BOX), ("mast", [0, 0, 4, 4]), ("mast", [20, 0, 4, 4])],
+        "tower/4.png": [("mast", BOX)],
+        "crane/5.png": [("crane", BOX), ("none", [0, 0, 4, 4])],
+    }
+    train, _, _ = parts(data, review(tmp_path / "boxes.json", found))
+    assert [message.split(", as the photo")[0] for message in told(train, "is no class")] == [
+        "3 boxes are called 'mast', which is no class of objects, and count as 'tower'",
+        "1 box is called 'none', which is no class of objects, and counts as 'crane'",
+    ]
+    train, _, _ = parts(data, review(tmp_path / "right.json", {"tower/3.png": [("tower", BOX), ("crane", BOX)]}))
+    assert not told(train, "is no class")
+
+
+@pytest.mark.parametrize("outside", [[40, 30, 5, 5], [32, 0, 4, 4], [-9, 3, 9, 4]])
+def test_a_box_beside_the_photo_is_no_object(tmp_path: Path, make_photo: MakePhoto, outside: list[float]) -> None:
+    data = folders(tmp_path / "data", make_photo, {"none": 8, "tower": 8, "crane": 8})
+    found: Found = {
+        "tower/3.png": [("crane", outside), ("tower", BOX)],
+        "tower/4.png": [("tower", outside)],
+        "tower/5.png": [("tower", [28, 20, 9, 9])],
+    }
+    train, _, _ = parts(data, review(tmp_path / "boxes.json", found))
+    boxes = {id: sample.boxes.tolist() for id, sample in by_id(train).items() if sample.reviewed and sample.boxes is not None}
+    assert boxes == {"tower/3.png": [[4, 6, 14, 18]], "tower/5.png": [[28, 20, 32, 24]]}
+    assert by_id(train)["tower/3.png"].box_labels == () == by_id(train)["tower/3.png"].others
+    assert [message.split(";")[0] for message in told(train, "beside the photo")] == [
+        "tower/3.png: 1 box lies beside the photo, left out",
+        "tower/4.png: 1 box lies beside the photo",
+    ]
+
+
+def test_photos_with_more_than_their_boxes_are_left_out(tmp_path: Path, make_photo: MakePhoto) -> None:
+    data = folders(tmp_path / "data", make_photo, {"none": 8, "tower": 8})
+    names = ("tower/3.png", "tower/4.png", "tower/5.png", "tower/6.png")
+    path = review(tmp_path / "boxes.json", {name: [("tower", BOX), ("tower", [20, 2, 6, 6])] for name in names})
+    tree = json.loads(path.read_text())
+    tree["annotations"][1]["iscrowd"] = 1
+    tree["annotations"][3]["category_id"] = 99
+    tree["annotations"][5]["bbox"] = [3, 3, 0, 5]  # a slip of the mouse hides nothing
+    path.write_text(json.dumps(tree))
+    train, _, _ = parts(data, path)
+    assert {id: len(s.fractions) for id, s in by_id(train).items() if s.reviewed} == {"tower/5.png": 1, "tower/6.png": 2}
+    assert [message.split(" shows")[0] for message in told(train, "more than its boxes")] == ["tower/3.png", "tower/4.png"]
+
+
+def test_empty_validation_photos_without_a_class_for_them_are_told(tmp_path: Path, make_photo: MakePhoto) -> None:
+    data = folders(tmp_path / "data", make_photo, {"train/a": 4, "train/b": 4, "val/a": 3, "val/b": 3})
+    train, val, blank = parts(data, review(tmp_path / "boxes.json", {"val/a/0.png": [], "train/a/1.png": [("a", BOX)]}))
+    assert len(val) == 5 and blank == () and len(told(train, "1 validation photo was reviewed as empty")) == 1
+
+
+def test_photos_that_were_not_predicted_are_looked_for_in_the_data(tmp_path: Path, make_photo: MakePhoto) -> None:
+    data, folder = folders(tmp_path / "data", make_photo, {"none": 8, "tower": 8}), tmp_path / "prediction"
+    for name in ("new.png", "moved.png"):
+        photo = make_photo(tmp_path / "new" / name, SIZE, seed=98 + len(name))
+        record = PredictionRecord(
+            path=photo.as_posix(),
+            name=name,
+            folder="new",
+            width=SIZE[0],
+            height=SIZE[1],
+            label="tower",
+            label_score=1.0,
+            class_scores={"tower": 1.0},
+            background=None,
+            boxes=(),
+            threshold=0.5,
+            min_area=0.0,
+            min_score=0.0,
+            max_boxes=9,
+            model="",
+        )
+        write_json(folder / "json" / f"{photo.stem}.json", record)
+    (tmp_path / "new" / "moved.png").unlink()
+    names = ("new.png", "moved.png", "tower/3.png", "gone.png")
+    review(folder / REVIEWED, {name: [("tower", BOX)] for name in names})
+    train, _, _ = parts(data, folder)
+    assert {Path(id).name for id, sample in by_id(train).items() if sample.reviewed} == {"new.png", "3.png"}
+    assert len(told(train, "moved.png does not exist")) == len(told(train, "gone.png")) == 1
 
 
 def test_a_separate_validation_folder_keeps_its_photos(tmp_path: Path, make_photo: MakePhoto) -> None:

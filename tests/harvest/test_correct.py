@@ -148,8 +148,24 @@ def test_cells_of_boxes(numbers: list[tuple[float, float, float, float]]) -> Non
     for (x0, y0, x1, y1), box in zip(cells.edges, boxes, strict=True):
         assert 0 <= x0 < x1 <= GRID and 0 <= y0 < y1 <= GRID
         assert np.abs(np.array([x0, y0, x1, y1]) - box * GRID).max() <= 1.5
-    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    assert float(cells.covered.sum()) <= 4 * float((area * GRID**2).sum()) + 1e-3
+    area = 4 * (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) * GRID**2
+    most = sum(max(float(own), (x1 - x0) * (y1 - y0)) for own, (x0, y0, x1, y1) in zip(area, cells.edges, strict=True))
+    assert float(cells.covered.sum()) <= most + 1e-3
+    assert all(cells.covered[y0:y1, x0:x1].any() for x0, y0, x1, y1 in cells.edges), "each has a cell that is no background"
+
+
+@pytest.mark.parametrize("box", [[0.25, 0.25, 0.5, 0.251], [0.5, 0.1, 0.501, 0.9], [0.3, 0.3, 0.306, 0.306]])
+def test_an_object_thinner_than_a_cell_is_not_pushed_down(box: list[float]) -> None:
+    linear, blocks, _, labels = scene(1)
+    review = Review(np.array([box], np.float32))
+    made = module._Correction(linear, blocks, labels, [review], STANDARD)
+    ((x0, y0, x1, y1),) = made.cells[0].edges
+    logits = torch.zeros(1, GRID, GRID)
+    logits[0, y0:y1, x0:x1] = 8  # the map is sure of it
+    with torch.enable_grad():
+        made._loss(logits.requires_grad_(), 0).backward()
+    assert logits.grad is not None and min(x1 - x0, y1 - y0) == 1
+    assert (logits.grad[0, y0:y1, x0:x1] <= 0).all() and (logits.grad[0] > 0).sum() == GRID**2 - (x1 - x0) * (y1 - y0)
 
 
 def test_each_cell_of_an_outline_is_object() -> None:

@@ -21,7 +21,7 @@ from dips.harvest import features
 from dips.harvest.features import choose_photos, linear_maps, pooled_features, pooled_shelf
 from dips.harvest.linear import PhotoFeatures, fit_linear_maps
 from dips.harvest.squares import SquareReader
-from dips.harvest.store import Shelf
+from dips.harvest.store import Shelf, Store
 from dips.models.frozen import FrozenNetworks
 from dips.models.inputs import to_tensor
 from dips.models.linear_map import LinearMaps
@@ -253,6 +253,23 @@ def test_features_of_a_fit_are_bounded(
     monkeypatch.setattr(features, "_MAX_FEATURE_BYTES", 3 * per_photo)
     fit(rig, photos, (0, 0, 0, 0, 0, 0), batch=1)
     assert rig.shown == 3 and "features of 3 photos fill" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("broken", [None, 0, 4])
+def test_where_memory_ends_the_maps_do_not_depend_on_what_the_store_holds(
+    rig: Rig, photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: int | None
+) -> None:
+    per_photo = 2 * (32 * 64 + 48 * 16 + 64 * 4 + 24 * 16)
+    monkeypatch.setattr(features, "_MAX_FEATURE_BYTES", 3 * per_photo)
+    digests = reader_of(rig, photos).digests
+    by_digest = sorted(range(6), key=lambda row: digests[row])
+    if broken is not None:
+        photos[by_digest[broken]].write_text("no photo")
+    first = fit(rig, photos, (0, 1, 0, 1, 0, 1), background=None, classes=2, batch=1)
+    for number, last in enumerate((by_digest[3:], by_digest[4:], by_digest[1:4])):
+        rig.store = Store(tmp_path / f"store {number}")
+        fit(rig, [photos[row] for row in last], [row % 2 for row in last], background=None, classes=2, batch=1)
+        assert same(fit(rig, photos, (0, 1, 0, 1, 0, 1), background=None, classes=2, batch=1), first)
 
 
 def test_unreadable_photos_are_left_out(rig: Rig, photos: list[Path]) -> None:

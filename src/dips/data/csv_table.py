@@ -144,6 +144,9 @@ def _odd_photos(path: Path, photos: list[Described]) -> list[Problem]:
     problems = []
     for photo in photos:
         objects, id = photo.objects, photo.entry.id
+        if (unnamed := objects.boxes.get(None)) and objects.class_names():
+            what = f"{id} has {counted(len(unnamed), 'box')} without a class beside others, left out"
+            problems.append(Problem(path, f"{what}; write the class, or remove the {'line' if len(unnamed) == 1 else 'lines'}"))
         if objects.lost:
             rest = "" if objects.boxes else ", so that its boxes are unknown"
             problems.append(Problem(path, f"{id} has boxes without area, which are left out{rest}; correct them"))

@@ -29,8 +29,8 @@ class Objects:
     >>> objects = Objects()
     >>> objects.add("tower", (0, 0, 9, 9))
     >>> objects.lose("crane", 400)
-    >>> objects.main_class("none"), objects.boxes_of(["tower"]).tolist(), objects.boxes_of(["crane"])
-    ('tower', [[0.0, 0.0, 9.0, 9.0]], None)
+    >>> objects.class_names(), objects.boxes_of(["tower"]).tolist(), objects.boxes_of(["crane"])
+    (['tower'], [[0.0, 0.0, 9.0, 9.0]], None)
     """
 
     boxes: dict[str | None, list[Box]] = field(default_factory=dict)
@@ -48,14 +48,6 @@ class Objects:
     def lose(self, name: str | None, area: float = 0.0) -> None:
         """Note that something is there that no box says."""
         self.lost[name] = self.lost.get(name, 0.0) + area
-
-    def main_class(self, background: str | None) -> str | None:
-        """Return the class whose boxes cover the largest area, or else what is left out; ``background`` if nothing is there.
-
-        It is None where something is there but its class is unknown.
-        """
-        names = self.class_names()
-        return names[0] if names else None if self.boxes or self.lost else background
 
     def class_names(self) -> list[str]:
         """Return the classes with boxes, or else those of what is left out; those that cover the largest area first."""

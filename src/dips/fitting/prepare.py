@@ -98,7 +98,7 @@ class _Preparation:
         }
         self.reviews = {digest: Review(sample.fractions, sample.outlines) for digest, sample in reviewed.items()}
         self.pooled = pooled_shelf(store, self.weights["classifier"], config.classifier.size, self.depth)
-        self.tiled = any(sample.window is not None for sample in train.samples)
+        self.tiled = any(sample.window is not None for sample in (*train.samples, *val.samples))
 
     def run(self) -> TrainingInputs:
         """Do what ``prepare`` says."""

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections import Counter
 from collections.abc import Mapping
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +70,7 @@ class _Review:
             raise DataError(f"{self.file} does not exist; {remedy}")
         self.known = {_real(sample.path): sample for sample in (*train.samples, *val.samples)}
         self.problems: list[Problem] = []
+        self.renamed = Counter[tuple[str, str]]()  # boxes by the name that is no class, and by the class that they count as
 
     def run(self) -> tuple[DataSet, DataSet, tuple[Sample, ...]]:
         """Do what :func:`add_review` says."""
@@ -82,6 +85,11 @@ class _Review:
         for image in coco.images:
             if image.name in files and (sample := self._sample(image, files[image.name])) is not None:
                 reviewed[files[image.name]] = sample
+        for (name, own), count in self.renamed.items():
+            what = f"{counted(count, 'box', 'is')} called '{name}', which is no class of objects"
+            verb = "counts" if count == 1 else "count"
+            message = f"{what}, and {verb} as '{own}', as the photo or its other boxes; rename what is something else"
+            self.problems.append(Problem(self.file, message, Severity.ODD))
         if not reviewed:
             reasons = "; ".join(problem.message for problem in self.problems[:3])
             raise DataError(f"{self.file}: none of its photos can be trained on{': ' if reasons else ''}{reasons}")
@@ -90,19 +98,22 @@ class _Review:
     def _find(self, names: list[str]) -> dict[str, Path]:
         """Return the photos by their names in the file: those that were predicted, else those of DATA."""
         folder = self.file.parent
+        files: dict[str, Path] = {}
         if (folder / "json").is_dir():
-            files = {}
+            lost = set()
             for record in find_records(folder, names):
                 try:
                     files[record.name] = locate_predicted(Path(record.path), folder)
                 except ImageError as error:
+                    lost.add(record.name)
                     self.problems.append(Problem(self.file, f"{error}; what was reviewed there is left out"))
-            if files:
-                return files
+            names = [name for name in names if name not in files and not (files and name in lost)]
+        if not names:
+            return files
         folders = (self.train.root, self.val.root, Path(self.data), folder, photos_of(self.file))
         located = locate(names, folders, lambda: [sample.path for sample in self.known.values()])
         self.problems += located.problems(self.file, self.train.root)
-        return located.files
+        return {**located.files, **files}
 
     def _refuse_measured(self, files: Mapping[str, Path]) -> None:
         """Refuse photos of the other splits of DATA, or copies of them: every number measured there would be worth nothing."""
@@ -132,9 +143,13 @@ class _Review:
     def _sample(self, image: CocoImage, path: Path) -> Sample | None:
         """Return a reviewed photo; None where a problem says why it is left out."""
         known = self.known.get(path)
-        boxes = image.objects.boxes_of()
+        boxes, outlines = image.objects.boxes_of(), image.objects.outlines_of()
         if boxes is None:
             return None  # the file's problems name it
+        if any(image.objects.lost.values()):
+            message = f"{image.name} shows more than its boxes say, a crowd for one, which would count as background: left out"
+            self.problems.append(Problem(self.file, f"{message}; box each object"))
+            return None
         try:
             size = image_size(path)
         except ImageError as error:
@@ -152,10 +167,18 @@ class _Review:
         if len(boxes):
             owners = self._owners(image, known)
             if owners is None:
-                message = f"{image.name}: '{image.objects.main_class(None)}' is none of the classes, left out; rename it"
+                message = f"{image.name}: '{image.objects.class_names()[0]}' is no class of objects, left out; rename it"
                 self.problems.append(Problem(self.file, message))
                 return None
             boxes = np.clip(boxes, 0, np.array(frame * 2, np.float32))
+            inside = np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
+            if not inside.all():
+                what = f"{image.name}: {counted(int((~inside).sum()), 'box', 'lies')} beside the photo"
+                rest = ", left out" if inside.any() else "; the photo is left out"
+                self.problems.append(Problem(self.file, f"{what}{rest}; correct the boxes", Severity.SPOILS))
+                if not inside.any():
+                    return None
+                boxes, owners, outlines = boxes[inside], tuple(compress(owners, inside)), tuple(compress(outlines, inside))
             areas = dict.fromkeys(owners, 0.0)
             for owner, (x0, y0, x1, y1) in zip(owners, boxes.tolist(), strict=True):
                 areas[owner] += (x1 - x0) * (y1 - y0)
@@ -164,8 +187,7 @@ class _Review:
         label, others = (labels[0] if labels else None), labels[1:]
         sample = known or Sample(path, path.as_posix(), label)
         sample = dataclasses.replace(sample, label=label, others=others, boxes=boxes, box_labels=box_labels, frame=frame)
-        outlines = _drawn_on(frame, image.objects.outlines_of())
-        return dataclasses.replace(sample, masks=(), ignore=None, reviewed=True, outlines=outlines)
+        return dataclasses.replace(sample, masks=(), ignore=None, reviewed=True, outlines=_drawn_on(frame, outlines))
 
     def _owners(self, image: CocoImage, known: Sample | None) -> tuple[int, ...] | None:
         """Return the class of each box, as they are ordered: its own if it is one of DATA; else that of the largest other box,
@@ -178,6 +200,9 @@ class _Review:
             (rest,) = objects.values()
         if rest is None:
             return None
+        for name, own in image.objects.boxes.items():
+            if name is not None and name not in objects:
+                self.renamed[name, self.train.classes[rest]] += len(own)
         return tuple(
             objects.get(name, rest) if name is not None else rest for name, own in image.objects.boxes.items() for _ in own
         )
@@ -196,6 +221,9 @@ class _Review:
         labelled = [sample for sample in own if sample.label is not None]
         train = tuple(sorted([*others, *labelled], key=lambda sample: sample.id))
         blank = tuple(sample for sample in own if sample.label is None)
+        if unused := [sample.id for sample in val if sample.label is None]:
+            what = f"{counted(len(unused), 'validation photo', 'was')} reviewed as empty, and no class is for such: left out"
+            self.problems.append(Problem(self.file, f"{what}: {some(unused, 3)}", Severity.NOTE))
         val = tuple(sample for sample in val if sample.label is not None)
         problems = tuple(dict.fromkeys((*self.train.problems, *self.problems)))
         return (

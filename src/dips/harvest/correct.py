@@ -219,7 +219,10 @@ def _cells(review: Review) -> _Cells:
             x0, y0, x1, y1 = box
             sides = ((y0, y1), (x0, x1))
             shares = [np.clip(np.minimum(starts + 1, end) - np.maximum(starts, start), 0, 1) for start, end in sides]
-            covered |= np.outer(*shares) >= HALF
+            own = np.outer(*shares) >= HALF
+            if not own.any():  # thinner than a cell, which would be asked to be object and background
+                own[low[1] : high[1], low[0] : high[0]] = True
+            covered |= own
             masks.append(None)
         edges.append((int(low[0]), int(low[1]), int(high[0]), int(high[1])))
     return _Cells(tuple(edges), tuple(masks), torch.from_numpy(covered))

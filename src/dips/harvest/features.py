@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -127,7 +128,7 @@ def linear_maps(
     chosen = choose_photos({**labels, **rarest}, config.refine_photos, reviews)
     marks = "".join(f"{digest}{labels[digest]}{several.get(digest, '')}{reviews.get(digest, '')}" for digest in chosen)
     refinement = {name: value for name, value in vars(config).items() if name.startswith(("refine", "fast"))}
-    settings = {"version": 3, **names, **refinement, "fitted_on": hashlib.sha256(marks.encode()).hexdigest()[:16]}
+    settings = {"version": 4, **names, **refinement, "fitted_on": hashlib.sha256(marks.encode()).hexdigest()[:16]}
     file = store.shelf("linear", {**settings, "classes": classes}).folder / _FILE
     if file.is_file():
         log(f"harvest: the linear maps are in the store {store.folder}; the transformer is not run")
@@ -155,8 +156,8 @@ def _look(
 ) -> None:
     """Look at the photos whose features are not on the shelf ``kept`` yet, as far as all of them have room in memory."""
     missing = kept.missing(chosen)
-    stored, side = len(chosen) - len(missing), max((frozen.side, *frozen.key_sides))
-    where = f"; the store has what it saw of the other {stored}" if stored else ""
+    seen, side = set(chosen).difference(missing), max((frozen.side, *frozen.key_sides))
+    where = f"; the store has what it saw of the other {len(seen)}" if seen else ""
     log(f"harvest: linear maps are fitted on {counted(len(chosen), 'photo')}, the transformer runs on {len(missing)}{where}")
     if side != frozen.side:
         pooled = None  # they would be read at another side than those of the other photos
@@ -172,8 +173,10 @@ def _look(
         if pooled is not None:
             rows = look.pooled.cpu().numpy()
             pooled.put({digest: {"pooled": row} for digest, row in zip(digests, rows, strict=True)})
-        stored += len(digests)
-        if stored >= _room(records[digests[0]]):
+        seen.update(digests)
+        # the first ones are fitted on: whatever the store holds of others, the maps are the same
+        first = takewhile(lambda digest: digest in seen or digest in reader.unreadable, chosen)
+        if sum(digest in seen for digest in first) >= _room(records[digests[0]]):
             break
 
 

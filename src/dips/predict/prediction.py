@@ -70,7 +70,7 @@ class Prediction:
         background: name of the class without object, if there is one.
         scale: which values of the photo were black and white, if it has more than 8 bits.
         camera: where and when the photo was taken, if it says so.
-        calibration: of the scores; None where the model has none, as no validation photo had a box.
+        calibration: of the scores; None where the model has none, as too few validation photos had boxes.
         cells: what parts of the photo say of the classes; None where objects have no classes of their own.
         reviewed: what a person made of it, if one reviewed it: then boxes are that person's, perhaps of several classes.
 
