@@ -204,6 +204,7 @@ class Run(Record, frozen=True, kw_only=True):
         weights: where each network's weights are from, by its part: ``arch``, ``source``, ``origin``, ``sha256``, ``note``.
         selection: how checkpoint and threshold were chosen, in words.
         label_free: whether they were chosen without ground-truth boxes.
+        several, reviewed: number of training photos with several labels; those whose boxes a person gave.
     """
 
     schema_version: int = RUN_VERSION
@@ -213,6 +214,8 @@ class Run(Record, frozen=True, kw_only=True):
     class_accuracy: ClassAccuracy | None = None
     selection: str
     label_free: bool
+    several: int = 0
+    reviewed: tuple[str, ...] = ()
 
 
 def as_methods(methods: Sequence[Mapping[str, Any]]) -> list[Method]:
