@@ -311,3 +311,14 @@ def test_photos_with_several_labels_are_counted(tmp_path: Path, make_photo: Make
     (split,) = report.splits
     assert split.classes == {"none": 1, "x": 3, "y": 3} and (split.several, split.unlabelled) == (2, 1)
     assert "    2 photos have several labels and count in each of their classes\n    without a class: 1\n" in report.render()
+
+
+@pytest.mark.parametrize(("classless", "words"), [(1, "1 photo without a class"), (3, "3 photos without a class")])
+def test_photos_without_a_class_are_not_usable_for_training(
+    tmp_path: Path, make_photo: MakePhoto, classless: int, words: str
+) -> None:
+    lines = [f"{number}.jpg,{'' if number < classless else 'tower' if number % 2 else 'none'}" for number in range(9)]
+    for number in range(9):
+        make_photo(tmp_path / f"{number}.jpg", seed=number)
+    (tmp_path / "labels.csv").write_text("\n".join(["path,label", *lines]))
+    assert f"usable for training: {9 - classless} photos; left out: {words}" in check_data(tmp_path).render()

@@ -144,3 +144,4 @@ def test_the_worst_class_is_named() -> None:
     )
     assert class_accuracy([0, 1], [0, 1], ["a", "b"]).words() == "mean over classes 100.0%", "no class is the worst"
     assert class_accuracy([0, 0], [0, 1], ["a", "b"]).words() == "mean over classes 50.0%", "the only one"
+    assert class_accuracy([1, 0, 0], [0, 0, 0], ["a", "b"]).words("tile").endswith("worst 'b': 0.0% of 1 tile")

@@ -206,3 +206,11 @@ def test_what_lies_beside_listed_photos_is_told(tmp_path: Path, make_photo: Make
     write_coco(tmp_path / "_annotations.coco.json", {"images/1.jpg": [("tower", [1, 2, 3, 4])], "images/2.jpg": []})
     data = load_data(tmp_path)
     assert len(data) == 2 and [p.path.name for p in data.problems] == ["images", "raw"], "no class, as a file lists the photos"
+
+
+@pytest.mark.parametrize("name", ["photos.coco.json", "instances_photos.json", "photos.json"])
+def test_the_folder_of_the_same_name_decides_among_copies(tmp_path: Path, make_photo: MakePhoto, name: str) -> None:
+    for folder in ("copies", "photos", "old/photos"):
+        make_photo(tmp_path / folder / "a.jpg")
+    path = write_coco(tmp_path / name, {"a.jpg": [("tower", [1, 2, 3, 4])]})
+    assert class_names(load_data(path)) == {"photos/a.jpg": "tower"}

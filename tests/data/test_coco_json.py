@@ -228,3 +228,10 @@ def test_damaged_masks_are_told_and_the_box_counts(tmp_path: Path, segmentation:
     assert boxes(data) == [[1, 2, 11, 10]] and data.images[0].objects.outlines_of() == ()
     (problem,) = data.problems
     assert problem.message.startswith("1 mask cannot be read, the box counts alone: with id 5 of 1.jpg")
+
+
+@pytest.mark.parametrize("name", [" tower", "tower\t", "\u00a0tower \n"])
+def test_spaces_around_a_category_are_no_part_of_it(tmp_path: Path, name: str) -> None:
+    data = parse(tmp_path, categories=[{"id": 1, "name": name}, {"id": 2, "name": "tower"}, {"id": 3, "name": "  "}])
+    assert data.categories == ["tower"]
+    assert "category number 3 lacks its id or its name" in data.problems[0].message

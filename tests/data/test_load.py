@@ -45,3 +45,14 @@ def test_a_file_has_no_other_splits(tmp_path: Path, make_photo: MakePhoto, name:
         DataError, match=rf"{name} has no split 'photos'; it is not divided into train/, test/ ...: take all of it, --split all"
     ):
         load_data(tmp_path / name, split="photos")
+
+
+@pytest.mark.parametrize("table", ["photos/labels.csv", "photos.csv", "photos/_classes.csv"])
+def test_a_csv_that_coco_replaces_is_named(tmp_path: Path, make_photo: MakePhoto, table: str) -> None:
+    make_photo(tmp_path / "photos" / "a.jpg")
+    write_coco(tmp_path / "photos.coco.json", {"photos/a.jpg": [("tower", [1, 2, 3, 4])]})
+    (tmp_path / table).write_text("path,label\na.jpg,bird\n")
+    data = load_data(tmp_path / "photos")
+    assert data.classes == ("tower",)
+    (problem,) = data.problems
+    assert problem.path == tmp_path / table and "not used, as photos.coco.json" in problem.message

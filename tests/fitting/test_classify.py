@@ -91,6 +91,20 @@ def test_a_class_that_is_never_found_is_named(
     assert f"accuracy: CNN classifier 66.7% {few} (mean over classes 50.0%, worst 'thing': 0.0% of 1 photo)\n" in said
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_what_is_right_is_said_where_photos_have_several_labels(
+    several: bool, parts: Parts, prepare_parts: PrepareParts, plain_config: Config, capfd: pytest.CaptureFixture[str]
+) -> None:
+    train, val = parts
+    first, *rest = val.samples
+    others = tuple({0, 1} - {first.label}) if several else ()
+    val = dataclasses.replace(val, samples=(dataclasses.replace(first, others=others), *rest))
+    prepare_parts((train, val), config=plain_config)
+    (line,) = (line for line in capfd.readouterr().err.splitlines() if line.startswith("validation accuracy"))
+    assert ("; any label of a photo is right (mean over classes" in line) == several
+    assert line.endswith("; here each label of a photo counts)") == several
+
+
 def test_what_a_softmax_learns_of_labels() -> None:
     samples = [Sample(Path("a"), "a", 1), Sample(Path("b"), "b", 0, others=(2, 3)), Sample(Path("c"), "c", 2)]
     assert class_targets([samples[0], samples[2]], 4).tolist() == [1, 2]

@@ -120,6 +120,21 @@ def report(tmp_path_factory: pytest.TempPathFactory, make_page: MakePage) -> tup
     return write(tmp_path_factory.mktemp("report") / "report.html", make_page)
 
 
+@pytest.mark.parametrize(
+    ("several", "reviewed", "words"),
+    [
+        (0, 0, "training used the class labels of photos, and no boxes."),
+        (1, 0, "training used the class labels of photos, and no boxes; 1 photo has several labels."),
+        (40, 1, "image labels + 1 reviewed photo, whose boxes a person gave; 40 photos have several labels."),
+        (0, 12, "image labels + 12 reviewed photos, whose boxes a person gave."),
+    ],
+)
+def test_it_tells_what_training_used(tmp_path: Path, make_page: MakePage, several: int, reviewed: int, words: str) -> None:
+    made = run(several=several, reviewed=tuple(map(str, range(reviewed))))
+    _, page = write(tmp_path / "a.html", make_page, run=made)
+    assert f"Supervision: {words}" in page.text
+
+
 def test_it_tells_the_numbers_and_how_they_were_made(report: tuple[str, Page]) -> None:
     _, page = report
     made = evaluation().methods

@@ -133,6 +133,8 @@ def test_few_or_no_photos(tmp_path: Path, evaluated: Any) -> None:
 def test_heavy_photos_are_fewer(tmp_path: Path, evaluated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shown_module, "_BYTES_PER_PHOTO", 3_000)
     path = tmp_path / "evaluation-photos.json"
+    assert write_shown(path, *evaluated, photos=6, rule=RULE, classes=CLASSES) == 6, "few photos take little together"
+    monkeypatch.setattr(shown_module, "_BYTES_ANYWAY", 0)
     count = write_shown(path, *evaluated, photos=6, rule=RULE, classes=CLASSES)
     assert 0 < count < 6 and path.stat().st_size < 6 * 3_000 + 300
     assert read_shown(path).photos[0].id == "1.jpg", "the most needed ones stay"

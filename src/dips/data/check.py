@@ -116,12 +116,14 @@ class DataReport:
     def _conclusion(self) -> list[str]:
         used = sum(split.readable for split in self.splits)
         broken = sum(split.photos for split in self.splits) - used
+        unlabelled = 0 if self.untrainable else sum(split.unlabelled for split in self.splits)
         others = sum(problem.files for problem in self.problems)
         left_out = [f"{counted(broken, 'photo')} that cannot be read"] if broken else []
+        left_out += [f"{counted(unlabelled, 'photo')} without a class"] if unlabelled else []
         left_out += [counted(others, "other file")] if others else []
         use = "usable for prediction and evaluation" if self.untrainable else "usable for training"
         use = use if self.usable else "not usable yet"
-        line = f"{use}: {counted(used, 'photo')}{'; left out: ' if left_out else ''}{', '.join(left_out)}"
+        line = f"{use}: {counted(used - unlabelled, 'photo')}{'; left out: ' if left_out else ''}{', '.join(left_out)}"
         if self.problems and self.problems[0].severity <= Severity.SPOILS:
             line += f"; first {'look at what is marked !!' if self.usable else 'mend what is marked ERROR'}"
         return [line, *([f"not for training: {self.untrainable}"] if self.untrainable else [])]

@@ -39,9 +39,9 @@ class ClassAccuracy(Record, frozen=True, kw_only=True):
     lowest: float
     photos: int
 
-    def words(self) -> str:
-        """Return the numbers as a part of a sentence."""
-        worst = f", worst '{self.worst}': {self.lowest:.1f}% of {counted(self.photos, 'photo')}"
+    def words(self, unit: str = "photo") -> str:
+        """Return the numbers as a part of a sentence; ``unit`` is what was classified."""
+        worst = f", worst '{self.worst}': {self.lowest:.1f}% of {counted(self.photos, unit)}"
         return f"mean over classes {self.mean:.1f}%{worst if self.lowest < self.mean else ''}"
 
 

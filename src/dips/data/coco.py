@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dips.data.coco_json import CocoData, CocoImage
 from dips.data.listing import Entry, Listing, is_background, some
-from dips.data.locate import Located, locate, photo_id
+from dips.data.locate import Located, locate, photo_id, subset_stem
 from dips.data.objects import Described
 from dips.data.photo_files import list_images
 from dips.errors import DataError
@@ -99,7 +99,8 @@ def read_coco(data: CocoData, folder: Path, *, split: str = "all", listed_only: 
 
 def _find_images(data: CocoData, folder: Path, photos: Callable[[], Iterable[Path]]) -> tuple[dict[Path, CocoImage], Located]:
     """Return the images of a COCO file by their photo, and where it was found."""
-    located = locate((image.name for image in data.images), (data.path.parent, folder), photos)
+    beside = data.path.parent / subset_stem(data.path)  # NAME.coco.json beside NAME/
+    located = locate((image.name for image in data.images), (data.path.parent, folder, beside), photos)
     images: dict[Path, CocoImage] = {}
     for image in data.images:
         if (file := located.files.get(image.name)) is None:

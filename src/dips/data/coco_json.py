@@ -149,8 +149,9 @@ def _read_categories(items: list[Any] | None, annotations: list[Any], data: Coco
         return {_key(id): f"class {id}" for id in ids}
     categories: dict[str, str] = {}
     for number, item in enumerate(items, 1):
-        if isinstance(item, dict) and "id" in item and item.get("name") not in (None, ""):
-            categories[_key(item["id"])] = str(item["name"])
+        name = item.get("name") if isinstance(item, dict) and "id" in item else None
+        if name is not None and (text := str(name).strip()):
+            categories[_key(item["id"])] = text
         else:
             data.problems.append(
                 Problem(data.path, f"category number {number} lacks its id or its name and is left out; add it")

@@ -234,6 +234,11 @@ def _read_photos(
         elif (described := _describe(listing, coco, shared=shared)) is not listing:
             listing = described
             listing.problems += find_images(folder).problems
+        if coco is not None and table is not None and not shared:
+            message = (
+                f"not used, as {coco.name} describes the same photos; to use it, give the file itself in place of its folder"
+            )
+            listing.problems.append(Problem(table, message, Severity.NOTE))
     if metadata is not None:
         listing.problems.insert(
             0, Problem(metadata, f"lists no photo that exists in {folder} and is not used; correct its ids, or move it away")

@@ -140,8 +140,12 @@ class _Preparation:
         seconds += time.perf_counter() - started
         parts = [f"{in_words(name)} {value:.1f}%" for name, value in accuracy.items()]
         number = len(labels) - count
-        few = f" of {counted(number, 'photo')}: a rough guess" if number < _FEW else ""
-        log(f"validation accuracy: {', '.join(parts)}{few} ({by_class.words()})")
+        unit = "tile" if self.tiled else "photo"
+        few = f" of {counted(number, unit)}: a rough guess" if number < _FEW else ""
+        several = any(sample.others for sample in self.val.samples)
+        rule = f"; any label of a {unit} is right" if several else ""
+        strict = f"; here each label of a {unit} counts" if several else ""
+        log(f"validation accuracy: {', '.join(parts)}{few}{rule} ({by_class.words(unit)}{strict})")
         return TrainingInputs(
             self.train,
             self.val,

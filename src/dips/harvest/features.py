@@ -158,7 +158,8 @@ def _look(
     missing = kept.missing(chosen)
     seen, side = set(chosen).difference(missing), max((frozen.side, *frozen.key_sides))
     where = f"; the store has what it saw of the other {len(seen)}" if seen else ""
-    log(f"harvest: linear maps are fitted on {counted(len(chosen), 'photo')}, the transformer runs on {len(missing)}{where}")
+    unit = "tile" if any(sample.window is not None for sample in reader.samples) else "photo"
+    log(f"harvest: linear maps are fitted on {counted(len(chosen), unit)}, the transformer runs on {len(missing)}{where}")
     if side != frozen.side:
         pooled = None  # they would be read at another side than those of the other photos
     for digests, images in reader.read(missing, batch=batch, side=side, title="harvest"):

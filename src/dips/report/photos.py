@@ -42,6 +42,7 @@ REMEDY = "evaluate again, or copy the run again"
 """What to do where a file of an evaluation is missing or damaged."""
 
 _BYTES_PER_PHOTO = 40_000  # that a photo with its map may take as base64, on average; most take less
+_BYTES_ANYWAY = 4_000_000  # that photos may take together, however few they are
 _JPEG_QUALITY = 82
 
 
@@ -218,7 +219,7 @@ def write_shown(
         samples: the photos that were evaluated.
         rows: what was measured of each of them.
         maps: of each of them; None where no photo is to be shown.
-        photos: how many are shown at most; fewer, where they would take more than 40 KB each.
+        photos: how many are shown at most; fewer, where they would take more than 40 KB each and 4 MB together.
         rule: how the maps become boxes.
         classes: names in label order.
         depth: how values of more than 8 bits were brought to 8.
@@ -247,12 +248,12 @@ def write_photos(path: Path, photos: Iterator[ShownPhoto], *, rule: Rule, most: 
     """Write photos, the most needed first, whole or not at all; return how many there was room for.
 
     Args:
-        most: how many there are at most; they may take 40 KB each on average.
+        most: how many there are at most; they may take 40 KB each on average, or 4 MB together.
 
     Raises:
         RunError: the file cannot be written.
     """
-    left, written = _BYTES_PER_PHOTO * most, 0
+    left, written = max(_BYTES_PER_PHOTO * most, _BYTES_ANYWAY), 0
     with atomic_file(path) as file:
         head = to_json(ShownPhotos(**rule._asdict(), photos=[]))
         file.write(head.removesuffix("]}"))

@@ -205,6 +205,7 @@ class Run(Record, frozen=True, kw_only=True):
         weights: where each network's weights are from, by its part: ``arch``, ``source``, ``origin``, ``sha256``, ``note``.
         selection: how checkpoint and threshold were chosen, in words.
         label_free: whether they were chosen without ground-truth boxes.
+        several: number of training photos with several labels.
         reviewed: the photos whose boxes a person gave, and which were trained on with them.
         review_gain: what these brought; None where they are too few to tell.
     """
@@ -216,6 +217,7 @@ class Run(Record, frozen=True, kw_only=True):
     class_accuracy: ClassAccuracy | None = None
     selection: str
     label_free: bool
+    several: int = 0
     reviewed: tuple[str, ...] = ()
     review_gain: ReviewGain | None = None
 
