@@ -204,6 +204,13 @@ def test_outlines_are_read_where_they_are_asked_for(tmp_path: Path, segmentation
     )
 
 
+def test_the_mask_of_an_accepted_box_is_the_models_own(tmp_path: Path) -> None:
+    triangle = {"segmentation": [[1, 2, 11, 2, 1, 10]]}
+    for review, count in (({}, 1), ({"review": "accepted"}, 0), ({"review": "adjusted"}, 0)):
+        parse(tmp_path, BOX | triangle | review)
+        assert len(parse_coco(tmp_path / "x.coco.json", outlines=True).images[0].objects.outlines_of()) == count
+
+
 @pytest.mark.parametrize(
     "segmentation",
     [

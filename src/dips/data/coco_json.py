@@ -184,7 +184,10 @@ def _read_annotations(
         elif box is not None and name is not None:
             outline = None
             try:
-                outline = _read_outline(item.get("segmentation"), box, image.frame) if outlines else None
+                if (
+                    outlines and "review" not in item
+                ):  # masks beside 'dips view' judgements are the model's own (docs/results.md)
+                    outline = _read_outline(item.get("segmentation"), box, image.frame)
             except DataError as error:
                 damaged.append(f"{id} of {image.name}: {error}")
             image.objects.add(name, box, outline)
