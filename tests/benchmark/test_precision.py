@@ -51,6 +51,19 @@ def test_what_is_unknown_does_not_count() -> None:
         assert counted(sample, cells(1, 1), predicted=1) == {}
 
 
+@pytest.mark.parametrize("box_labels", [(), (1,)])
+def test_boxes_of_a_class_that_is_named_without_a_box_do_not_count(box_labels: tuple[int, ...]) -> None:
+    """A photo of a tower with its box, and of a crane somewhere: of two cranes that are found nobody knows."""
+    named = Sample(Path("a.jpg"), "a.jpg", 1, BOXES[:1], others=(2,), box_labels=box_labels)
+    crane = Sample(Path("b.jpg"), "b.jpg", 2, BOXES[1:])
+    precision = BoxPrecision(None)
+    for sample, own in ((crane, (1, 2)), (named, (2, 2)), (named, (1, 2))):
+        precision.hear(cells(*own))
+        precision.counter(sample, sample.boxes, 1)(BOXES, SCORES, REGIONS)
+    found = {label: (item.objects, round(item.ap50)) for label, item in precision.counted.classes().items()}
+    assert found == {1: (2, 25), 2: (1, 100)}
+
+
 def test_cells_are_those_of_one_photo() -> None:
     precision = BoxPrecision(None)
     precision.hear(cells(2, 2))

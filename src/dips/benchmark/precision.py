@@ -103,7 +103,8 @@ class BoxPrecision:
             if heard is not None:
                 cells = ClassCells.of(heard, self._background)
                 own, _ = cells.classes_of(np.asarray(found, np.float32), regions, (regions.shape[1], regions.shape[0]))
-            self.counted.add(found, scores, own, boxes, labels)
+            kept = _judged(sample, own)
+            self.counted.add(found[kept], scores[kept], [own[index] for index in kept], boxes, labels)
 
         return count
 
@@ -134,6 +135,7 @@ def precision_of_folder(folder: Path, samples: Iterable[tuple[Sample, str]], cla
         if true_boxes is None or true is None:
             continue
         boxes = [entry for entry in record.boxes if record.label_of(entry) in labels]
+        boxes = [boxes[index] for index in _judged(sample, [labels[record.label_of(entry)] for entry in boxes])]
         width, height = sample.frame or (record.width, record.height)
         scale = np.array([width / record.width, height / record.height] * 2)
         precision.add(
@@ -144,6 +146,13 @@ def precision_of_folder(folder: Path, samples: Iterable[tuple[Sample, str]], cla
             true,
         )
     return PrecisionRecord.of(precision, classes)
+
+
+def _judged(sample: Sample, own: Sequence[int]) -> list[int]:
+    """Return the positions of boxes, of these classes, that count; those of a class that the photo shows without a box may be
+    right."""
+    unboxed = set(sample.labels).difference(sample.box_labels or sample.labels[:1])
+    return [index for index, label in enumerate(own) if label not in unboxed]
 
 
 def _true_labels(sample: Sample, count: int) -> Sequence[int] | None:
