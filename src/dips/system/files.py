@@ -26,6 +26,7 @@ __all__ = [
     "is_unused",
     "lock_file",
     "named_so",
+    "new_file",
     "new_folder",
     "require_distinct",
     "require_writable",
@@ -34,6 +35,7 @@ __all__ = [
 
 _BYTES = re.compile("[\udc80-\udcff]+")  # of a name that is not UTF-8, as Python keeps them
 _UNFINISHED = ".dips_tmp"  # ends the names of files and folders that are not whole yet
+_NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK}  # what disks without hard links answer
 _ESCAPED = re.compile(rb"%([0-9A-F]{2})")
 
 
@@ -85,6 +87,44 @@ def atomic_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
             temporary.unlink(missing_ok=True)
         if lock is not None:
             os.close(lock)
+
+
+def new_file(path: Path, data: bytes) -> bool:
+    """Write a file that does not exist yet, whole or not at all; of several programs that do so, one is told True.
+
+    Returns:
+        False where it exists; it then stays as it is.
+
+    Raises:
+        RunError: there is no space, or the folder cannot be written.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_UNFINISHED)
+        temporary = Path(name)
+        with os.fdopen(number, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        try:
+            # the one step of either system that refuses a name that is taken
+            os.rename(temporary, path) if os.name == "nt" else os.link(temporary, path)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            if path.exists():
+                return False
+            os.replace(temporary, path)
+        return True
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}; free some space or choose another folder") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 def _left_over(path: Path) -> Path:

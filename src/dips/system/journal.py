@@ -43,7 +43,7 @@ def _shown(value: Any) -> str:
     return value if isinstance(value, str) else reprlib.repr(value)
 
 
-def refuse_other_work(path: Path, holds: str, differing: Sequence[str], *, remedy: str) -> None:
+def refuse_other_work(path: Path | str, holds: str, differing: Sequence[str], *, remedy: str) -> None:
     """Check that nothing differs between the work in ``path`` and that which is to be done.
 
     Raises:

@@ -1,0 +1,96 @@
+"""The few things that shards ask of a disk or an object store.
+
+No step needs a rename, a lock or a clock of the other side: a file appears whole, and of several that create one, one succeeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+from dips.system.files import atomic_file, is_temporary, new_file
+
+__all__ = ["Files", "LocalFiles"]
+
+
+class Files(Protocol):
+    """A folder, or what an object store has below a prefix. Names are relative, with forward slashes.
+
+    Attributes:
+        place: the folder or URL, for messages.
+
+    Errors other than a missing file are those of the implementation, as :class:`~dips.errors.RunError`.
+    """
+
+    place: str
+
+    def read(self, name: str) -> bytes:
+        """Return what a file holds.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+
+    def lines(self, name: str) -> Iterator[bytes]:
+        """Yield the lines of a file, each with its end; without reading all of it at once.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+
+    def write(self, name: str, data: bytes | Iterable[bytes]) -> None:
+        """Write a file whole or not at all; one that is there is replaced."""
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write a file whole or not at all unless it is there, and return whether this call wrote it.
+
+        Of calls at the same time, from any machine, one returns True.
+        """
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names, without the folder, of the files in one folder, sorted; none where there is no folder."""
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there; folders that are empty then may stay or go."""
+
+
+class LocalFiles:
+    """Files in a folder of this machine, or of a disk that several machines share.
+
+    >>> import tempfile
+    >>> files = LocalFiles(Path(tempfile.mkdtemp()))
+    >>> files.create("done/1", b"first"), files.create("done/1", b"second"), files.read("done/1"), files.names("done")
+    (True, False, b'first', ['1'])
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.place = folder, str(folder)
+
+    def read(self, name: str) -> bytes:
+        return (self.folder / name).read_bytes()
+
+    def lines(self, name: str) -> Iterator[bytes]:
+        with (self.folder / name).open("rb") as file:
+            yield from file
+
+    def write(self, name: str, data: bytes | Iterable[bytes]) -> None:
+        with atomic_file(self.folder / name, "wb") as file:
+            file.writelines([data] if isinstance(data, bytes) else data)
+
+    def create(self, name: str, data: bytes) -> bool:
+        return new_file(self.folder / name, data)
+
+    def names(self, folder: str) -> list[str]:
+        try:
+            paths = list((self.folder / folder).iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(path.name for path in paths if not is_temporary(path))
+
+    def remove(self, name: str) -> None:
+        path = self.folder / name
+        path.unlink(missing_ok=True)
+        with suppress(OSError):  # others are in it
+            path.parent.rmdir()

@@ -1,0 +1,83 @@
+"""From finished shards to one result: their parts, one after the other in the plan's order, and the end of the work."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+from dips.errors import RunError
+from dips.shards.files import Files
+from dips.shards.lease import Lease
+from dips.shards.plan import PLAN, Plan, Shard, mark_merged
+from dips.shards.work import Done, Shards, Skipped
+from dips.system.console import counted
+
+__all__ = ["all_done", "clear", "part_lines", "results", "skipped"]
+
+_FOLDERS = ("tries", "split", "parts", "done", "lists")
+
+
+def all_done(shards: Shards) -> Iterator[tuple[Shard, Done]]:
+    """Yield all shards with their markers, in the items' order.
+
+    Raises:
+        RunError: some are not done, or a marker is damaged.
+    """
+    if left := shards.todo():
+        lists = sorted({shard.number for shard in left})
+        items = sum(len(shard) for shard in left)
+        some = ", ".join(map(str, lists[:10])) + (" ..." if len(lists) > 10 else "")
+        raise RunError(
+            f"{shards.files.place} is unfinished: {items} of {counted(shards.plan.items, 'photo')} are not done, in the shards "
+            f"{some}; repeat the command that was to do them"
+        )
+    for shard in shards.leaves():
+        done = shards.done(shard)
+        if done is None:
+            raise RunError(f"{shards.files.place}/done/{shard.name} went while it was read; repeat the command")
+        yield shard, done
+
+
+def part_lines(files: Files, shard: Shard, done: Done) -> Iterator[bytes]:
+    """Yield the lines of a shard's part, each with its end.
+
+    Raises:
+        RunError: it is missing or damaged; what came before is not to be trusted.
+    """
+    digest = hashlib.sha256()
+    remedy = f"remove {files.place}/done/{shard.name} and repeat the command that made it"
+    try:
+        for line in files.lines(f"parts/{done.part}") if done.part else ():
+            digest.update(line)
+            yield line
+    except FileNotFoundError as error:
+        raise RunError(f"{files.place}/parts/{done.part} is missing; {remedy}") from error
+    if done.part and digest.hexdigest() != done.sha256:
+        raise RunError(f"{files.place}/parts/{done.part} is damaged; {remedy}")
+
+
+def results(shards: Shards) -> Iterator[bytes]:
+    """Yield the lines of all parts, in the items' order; no more than one is in memory.
+
+    Raises:
+        RunError: see :func:`all_done` and :func:`part_lines`.
+    """
+    for shard, done in all_done(shards):
+        yield from part_lines(shards.files, shard, done)
+
+
+def skipped(shards: Shards) -> Iterator[Skipped]:
+    """Yield the items without result, in their order."""
+    for _, done in all_done(shards):
+        yield from done.skipped
+
+
+def clear(files: Files, plan: Plan, lease: Lease) -> None:
+    """Remove the files of the work, once its results are written, and end its lease; a kill meanwhile leaves a plan that
+    says so, and the next call goes on."""
+    mark_merged(files, plan)
+    for folder in _FOLDERS:
+        for name in files.names(folder):
+            files.remove(f"{folder}/{name}")
+    lease.give_back()
+    files.remove(PLAN)

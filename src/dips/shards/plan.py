@@ -1,0 +1,218 @@
+"""The plan: which items there are, and which shard each is in. All else follows from it, whoever does the work.
+
+In: items in their order, one at a time. Out, below the folder of the work::
+
+    plan.json           what identifies the work, and how it is cut; written last
+    lists/00017.jsonl   the items of a shard: id, where it lies, name of its results
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
+
+from dips.errors import RunError
+from dips.shards.files import Files
+from dips.system.journal import differences, refuse_other_work
+from dips.system.records import Record, parse_record, to_json
+
+__all__ = ["PLAN", "Item", "Plan", "Shard", "make_plan", "mark_merged", "read_items", "read_plan", "shard_size"]
+
+PLAN = "plan.json"
+"""The file that there is until all is written."""
+
+_LARGE, _MANY, _PIECES = 1000, 64, 10
+_REMEDY = "choose another --out or remove it"
+
+
+class Item(NamedTuple):
+    """A thing to be worked on.
+
+    Attributes:
+        id: its name, which no other has.
+        uri: where it lies.
+        stem: what its results are called, without suffix.
+    """
+
+    id: str
+    uri: str
+    stem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Items that one worker does at a time: a list of the plan, or a piece of it.
+
+    Attributes:
+        number: of the list, from 0.
+        length: how many items the list has.
+        start, stop: those that belong to it.
+
+    >>> shard = Shard(17, 100, 0, 100)
+    >>> shard.name, [piece.name for piece in shard.pieces(8)][:2]
+    ('00017', ['00017.0-16', '00017.16-32'])
+    """
+
+    number: int
+    length: int
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def name(self) -> str:
+        """Of its files."""
+        return self.list_name if len(self) == self.length else f"{self.list_name}.{self.start}-{self.stop}"
+
+    @property
+    def list_name(self) -> str:
+        """Of the whole list."""
+        return f"{self.number:05d}"
+
+    def pieces(self, step: int) -> list[Shard]:
+        """Cut it into some ten, between groups of ``step`` items as long as there are several."""
+        unit = step if len(self) > step else 1
+        units = -(-len(self) // unit)
+        size = unit * -(-units // _PIECES)
+        return [
+            Shard(self.number, self.length, start, min(start + size, self.stop)) for start in range(self.start, self.stop, size)
+        ]
+
+
+class Plan(Record, frozen=True, kw_only=True):
+    """What ``plan.json`` holds.
+
+    Attributes:
+        identity: JSON that identifies the work besides its items.
+        items: how many there are.
+        size: how many a shard has; the last one has the rest.
+        step: items that are worked on together; they are not separated, except to find one that kills.
+        sha256: of all lists.
+        is_merged: all results are written, only files of the work are left to be removed.
+    """
+
+    schema_version: int = 1
+    identity: dict[str, Any]
+    items: int
+    size: int
+    step: int
+    sha256: str
+    is_merged: bool = False
+
+    def shards(self) -> Iterator[Shard]:
+        """Yield the shards in their order."""
+        for number, start in enumerate(range(0, self.items, self.size)):
+            length = min(self.size, self.items - start)
+            yield Shard(number, length, 0, length)
+
+
+def shard_size(count: int, step: int = 1) -> int:
+    """Return how many of ``count`` items a shard has: a thousand, and of few so many that there are some 64 shards.
+
+    It is a multiple of ``step``, and does not depend on the number of workers.
+
+    >>> shard_size(1_000_000, 8), shard_size(5000, 8), shard_size(10, 8)
+    (1000, 80, 8)
+    """
+    wanted = min(_LARGE, -(-count // _MANY))
+    return step * max(1, -(-wanted // step))
+
+
+def read_plan(files: Files) -> Plan | None:
+    """Return the plan; None where there is none.
+
+    Raises:
+        RunError: it is damaged.
+    """
+    try:
+        data = files.read(PLAN)
+    except FileNotFoundError:
+        return None
+    return parse_record(data, Plan, source=f"{files.place}/{PLAN}", remedy=_REMEDY)
+
+
+def make_plan(
+    files: Files,
+    items: Callable[[], Iterable[Item]],
+    identity: Mapping[str, Any],
+    *,
+    size: int,
+    step: int = 1,
+    holds: str = "interrupted work",
+    labels: Mapping[str, str] | None = None,
+    remedy: str = _REMEDY,
+) -> Plan:
+    """Write the plan, or check that the one that is there is the same. Whoever calls this holds the lease of the work.
+
+    Args:
+        items: returns them in their order; none is kept.
+        identity: JSON that identifies the work.
+        size: of a shard, see :func:`shard_size`.
+        holds, labels, remedy: as for :class:`~dips.system.journal.Claim`; ``items`` in ``labels`` are the items.
+
+    Raises:
+        RunError: the plan is that of other work, or cannot be written.
+    """
+    labels = {"items": "other items", **(labels or {})}
+    if (before := read_plan(files)) is not None:
+        changed = differences(before.identity, identity, labels)
+        if not changed:  # only then they are looked through
+            count, digest = _digest(items())
+            changed = differences({"items": [before.items, before.sha256]}, {"items": [count, digest]}, labels)
+        refuse_other_work(files.place, holds, changed, remedy=remedy)
+        return before
+    digest, count, remaining = hashlib.sha256(), 0, iter(items())
+    while group := list(islice(remaining, size)):
+        data = b"".join(map(_line, group))
+        digest.update(data)
+        files.write(f"lists/{count // size:05d}.jsonl", data)
+        count += len(group)
+    plan = Plan(identity=dict(identity), items=count, size=size, step=step, sha256=digest.hexdigest())
+    if not files.create(PLAN, _plan_bytes(plan)):
+        raise RunError(f"{files.place} was planned by another command at the same time; repeat this one")
+    return plan
+
+
+def mark_merged(files: Files, plan: Plan) -> None:
+    """Note that all results are written."""
+    files.write(PLAN, _plan_bytes(replace(plan, is_merged=True)))
+
+
+def read_items(files: Files, shard: Shard) -> list[Item]:
+    """Return the items of a shard.
+
+    Raises:
+        RunError: its list is missing or damaged.
+    """
+    name = f"lists/{shard.list_name}.jsonl"
+    try:
+        items = [Item(*json.loads(line)) for line in islice(files.lines(name), shard.start, shard.stop)]
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(f"{files.place}/{name} is damaged ({error}); {_REMEDY}") from error
+    if len(items) != len(shard):
+        raise RunError(f"{files.place}/{name} is damaged (it lacks items); {_REMEDY}")
+    return items
+
+
+def _plan_bytes(plan: Plan) -> bytes:
+    return (to_json(plan, indent=1) + "\n").encode("utf-8", "backslashreplace")
+
+
+def _digest(items: Iterable[Item]) -> tuple[int, str]:
+    digest, count = hashlib.sha256(), 0
+    for item in items:
+        digest.update(_line(item))
+        count += 1
+    return count, digest.hexdigest()
+
+
+def _line(item: Item) -> bytes:
+    return json.dumps(item).encode() + b"\n"

@@ -1,0 +1,264 @@
+"""Working through the shards of a plan: attempts, parts and done-markers, and shards that kill whoever works on them.
+
+In: a plan, and a function that makes results of a shard's items. Out, below the folder of the work::
+
+    tries/00017~2         an attempt: who works on the shard, or died of it; removed at its end
+    parts/00017~2         the results of an attempt that came to its end
+    done/00017            the marker: which part counts, how many items, which were skipped and why; the first one stands
+    split/00017           three attempts died, its pieces are worked on instead; one item alone is skipped then
+
+A kill between any two of these steps loses no finished shard and leaves nothing that counts twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+
+from dips.errors import DipsError, RunError
+from dips.shards.files import Files
+from dips.shards.lease import BEAT_SECONDS, Holder, Lease, Watch, this_process
+from dips.shards.plan import Plan, Shard, read_items
+from dips.system.console import counted
+from dips.system.records import Record, parse_record, to_json
+
+__all__ = ["MOST_DEATHS", "Attempt", "Done", "Shards", "Skipped", "Work", "work_through"]
+
+MOST_DEATHS = 3
+_FAILURES_IN_A_ROW = 3  # of different lists: then it is not the items
+
+
+class Skipped(Record, frozen=True):
+    """An item without result, and why."""
+
+    id: str
+    reason: str
+
+
+class Done(Record, frozen=True, kw_only=True):
+    """What the marker of a finished shard holds.
+
+    Attributes:
+        part: the name of its results in ``parts/``; empty if it has none.
+        sha256, size: of the part, in bytes.
+        items, results: how many items the shard has, and how many results there are.
+        skipped: in the items' order.
+    """
+
+    schema_version: int = 1
+    part: str
+    sha256: str
+    size: int
+    items: int
+    results: int
+    skipped: tuple[Skipped, ...] = ()
+
+
+class Shards:
+    """The shards of a plan, as one worker sees them.
+
+    Args:
+        me: who works; this process.
+        watch: tells whether others live.
+        beat_seconds: see :meth:`Lease.take`.
+    """
+
+    def __init__(
+        self,
+        files: Files,
+        plan: Plan,
+        *,
+        me: Holder | None = None,
+        watch: Watch | None = None,
+        beat_seconds: float = BEAT_SECONDS,
+    ) -> None:
+        self.files, self.plan = files, plan
+        self._me, self._watch, self._beat_seconds = me or this_process(), watch or Watch(), beat_seconds
+
+    def todo(self, turn: int = 0, of: int = 1) -> list[Shard]:
+        """Return the shards without marker, in their order.
+
+        Args:
+            turn, of: only every ``of``-th list, from ``turn`` on, counted from 0.
+        """
+        done = set(self.files.names("done"))
+        return [shard for shard in self.leaves() if shard.number % of == turn and shard.name not in done]
+
+    def leaves(self) -> Iterator[Shard]:
+        """Yield the shards that are to have a marker, in the items' order: pieces in the place of those that were split."""
+        split = set(self.files.names("split"))
+
+        def below(shard: Shard) -> Iterator[Shard]:
+            if shard.name not in split:
+                yield shard
+                return
+            for piece in shard.pieces(self.plan.step):
+                yield from below(piece)
+
+        for shard in self.plan.shards():
+            yield from below(shard)
+
+    def done(self, shard: Shard) -> Done | None:
+        """Return the marker of a shard; None where there is none.
+
+        Raises:
+            RunError: it is damaged.
+        """
+        name = f"done/{shard.name}"
+        try:
+            data = self.files.read(name)
+        except FileNotFoundError:
+            return None
+        remedy = "remove it and repeat the command"
+        return parse_record(data, Done, source=f"{self.files.place}/{name}", remedy=remedy)
+
+    def begin(self, shard: Shard) -> Attempt | None:
+        """Begin to work on a shard.
+
+        Returns:
+            None where it is done, another works on it, or it has killed too often: then its pieces are to do, or it is done.
+        """
+        if self.done(shard) is not None:
+            return None
+        taken = Lease.take(
+            self.files,
+            f"tries/{shard.name}",
+            self._me,
+            self._watch,
+            most=MOST_DEATHS,
+            beat_seconds=self._beat_seconds,
+        )
+        if isinstance(taken, Lease):
+            return Attempt(self, shard, taken)
+        if taken is not None:
+            self._give_up(shard, taken)
+        return None
+
+    def _give_up(self, shard: Shard, dead: list[Holder]) -> None:
+        if len(shard) > 1:
+            self.files.create(f"split/{shard.name}", b"")
+            return
+        item = read_items(self.files, shard)[0]
+        reasons = list(dict.fromkeys(holder.failed for holder in dead if holder.failed))
+        words = f"it ended {counted(len(dead), 'process')} that worked on it{': ' if reasons else ''}{'; '.join(reasons)}"
+        self.files.create(
+            f"done/{shard.name}",
+            _bytes(Done(part="", sha256="", size=0, items=1, results=0, skipped=(Skipped(item.id, words),))),
+        )
+
+
+class Attempt:
+    """An attempt at a shard; as a context it is given back, or failed, at the end. An error of DiPS is not the shard's fault.
+
+    Attributes:
+        shard, items: what is to be done.
+    """
+
+    def __init__(self, shards: Shards, shard: Shard, lease: Lease) -> None:
+        self.shard = shard
+        self._shards, self._lease = shards, lease
+        self._files = shards.files
+        try:
+            self.items = read_items(self._files, shard)
+        except BaseException:
+            lease.give_back()
+            raise
+
+    def __enter__(self) -> Attempt:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if isinstance(error, Exception) and not isinstance(error, DipsError):
+            self._lease.fail(f"{type(error).__name__}: {error}")
+        else:
+            self._lease.give_back()
+
+    def commit(self, results: Iterable[bytes | Skipped]) -> bool:
+        """Write the part, then the marker.
+
+        Args:
+            results: of the items, in their order; they are made while they are written.
+
+        Returns:
+            False where another attempt was faster, or took this one for dead: nothing of it counts then.
+        """
+        part, digest = f"{self.shard.name}~{self._lease.number}", hashlib.sha256()
+        skipped: list[Skipped] = []
+        size = count = 0
+
+        def written() -> Iterator[bytes]:
+            nonlocal size, count
+            for result in results:
+                if self._lease.is_lost:
+                    raise _LostError
+                if isinstance(result, Skipped):
+                    skipped.append(result)
+                    continue
+                digest.update(result)
+                size, count = size + len(result), count + 1
+                yield result
+
+        try:
+            self._files.write(f"parts/{part}", written())
+        except _LostError:
+            return False
+        done = Done(
+            part=part,
+            sha256=digest.hexdigest(),
+            size=size,
+            items=len(self.items),
+            results=count,
+            skipped=tuple(skipped),
+        )
+        return self._files.create(f"done/{self.shard.name}", _bytes(done))
+
+
+Work = Callable[[Attempt], Iterable[bytes | Skipped]]
+"""Makes the results of a shard's items, in their order: bytes that become its part, or why there are none."""
+
+
+def work_through(shards: Shards, work: Work, *, turn: int = 0, of: int = 1, first: int = 0) -> list[Shard]:
+    """Work on shards until nothing is left that this worker may begin.
+
+    Args:
+        turn, of: see :meth:`Shards.todo`.
+        first: where it begins in what there is to do, so that workers that start together do not meet.
+
+    Returns:
+        what others are working on, or died of a moment ago; empty where all is done.
+
+    Raises:
+        DipsError: what the work raises; the shard is then free.
+        RunError: shards of several lists failed, and none in between did not.
+    """
+    failed: dict[int, Exception] = {}
+    before: list[Shard] = []
+    while (todo := shards.todo(turn, of)) != before:
+        before = todo
+        middle = first % len(todo) if todo else 0
+        for shard in [*todo[middle:], *todo[:middle]]:
+            attempt = shards.begin(shard)
+            if attempt is None:
+                continue
+            before = []
+            try:
+                with attempt:
+                    attempt.commit(work(attempt))
+            except DipsError:
+                raise
+            except Exception as error:
+                failed[shard.number] = error
+                if len(failed) >= _FAILURES_IN_A_ROW:
+                    raise RunError(f"{len(failed)} parts of the work failed, one after the other: {error}") from error
+            else:
+                failed = {}
+    return todo
+
+
+class _LostError(Exception):
+    """Another one works on this shard."""
+
+
+def _bytes(done: Done) -> bytes:
+    return (to_json(done) + "\n").encode("utf-8", "backslashreplace")

@@ -1,0 +1,74 @@
+"""Files that appear whole, and once."""
+
+from __future__ import annotations
+
+import errno
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from dips.errors import RunError
+from dips.shards.files import LocalFiles
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    files = LocalFiles(tmp_path / "new")
+    assert files.names("a") == []
+    files.write("a/2", b"old")
+    files.write("a/2", (part for part in (b"x\n", b"y\n", b"z")))
+    files.write("a/1", b"")
+    assert files.read("a/2") == b"x\ny\nz" and list(files.lines("a/2")) == [b"x\n", b"y\n", b"z"]
+    assert files.names("a") == ["1", "2"]
+    for name in ("1", "2", "2"):
+        files.remove(f"a/{name}")
+    assert files.names("a") == [] and files.names("") == []
+
+
+def test_a_missing_file_is_not_found(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        LocalFiles(tmp_path).read("a")
+    with pytest.raises(FileNotFoundError):
+        list(LocalFiles(tmp_path).lines("a"))
+
+
+def test_an_error_while_writing_leaves_what_was_there(tmp_path: Path) -> None:
+    files = LocalFiles(tmp_path)
+    files.write("a", b"old")
+
+    def broken() -> object:
+        yield b"new"
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        files.write("a", broken())  # type: ignore[arg-type]
+    assert files.read("a") == b"old" and files.names("") == ["a"]
+
+
+def test_of_many_that_create_a_file_one_does(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        told = list(pool.map(lambda number: LocalFiles(tmp_path).create("a/b", b"%d" % number), range(40)))
+    assert told.count(True) == 1 and LocalFiles(tmp_path).read("a/b") == b"%d" % told.index(True)
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["b"]  # nothing hidden is left
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP])
+def test_disks_without_links_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, "no links")
+
+    monkeypatch.setattr(os, "link", refuse)
+    files = LocalFiles(tmp_path)
+    assert files.create("a", b"1") and not files.create("a", b"2") and files.read("a") == b"1"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(RunError, match=r"cannot write .*: No space left on device; free some space"):
+        LocalFiles(tmp_path).create("a", b"1")
+    assert os.listdir(tmp_path) == []
