@@ -2,9 +2,9 @@
 
     python bench/shards.py [--counts 10000 100000 1000000] [--folder /tmp]
 
-Plans, works through all shards in one process with a line of 200 bytes per photo, is called again when half of them are done (as
-after a kill), and merges all lines into one file. Peak memory is that of the process, as the system counts it, so each count
-runs in one of its own; the row for one photo is what Python and the imports take.
+Plans, works through all shards in one process with a line of 200 bytes per photo, is called again when half of them are done
+(as after a kill), and merges all lines into one file. Peak memory is that of the process, as the system counts it, so each
+count runs in one of its own; the row for one photo is what Python and the imports take.
 """
 
 from __future__ import annotations

@@ -165,8 +165,7 @@ def make_plan(
     if (before := read_plan(files)) is not None:
         changed = differences(before.identity, identity, labels)
         if not changed:  # only then they are looked through
-            count, digest = _digest(items())
-            changed = differences({"items": [before.items, before.sha256]}, {"items": [count, digest]}, labels)
+            changed = differences({"items": [before.items, before.sha256]}, {"items": _digest(items())}, labels)
         refuse_other_work(files.place, holds, changed, remedy=remedy)
         return before
     digest, count, remaining = hashlib.sha256(), 0, iter(items())
@@ -206,12 +205,12 @@ def _plan_bytes(plan: Plan) -> bytes:
     return (to_json(plan, indent=1) + "\n").encode("utf-8", "backslashreplace")
 
 
-def _digest(items: Iterable[Item]) -> tuple[int, str]:
+def _digest(items: Iterable[Item]) -> list[int | str]:
     digest, count = hashlib.sha256(), 0
     for item in items:
         digest.update(_line(item))
         count += 1
-    return count, digest.hexdigest()
+    return [count, digest.hexdigest()]
 
 
 def _line(item: Item) -> bytes:

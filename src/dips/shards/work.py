@@ -13,6 +13,7 @@ A kill between any two of these steps loses no finished shard and leaves nothing
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 
@@ -26,7 +27,7 @@ from dips.system.records import Record, parse_record, to_json
 __all__ = ["MOST_DEATHS", "Attempt", "Done", "Shards", "Skipped", "Work", "work_through"]
 
 MOST_DEATHS = 3
-_FAILURES_IN_A_ROW = 3  # of different lists: then it is not the items
+_FAILURES_IN_A_ROW = 3  # of different shards: then it is not the items
 
 
 class Skipped(Record, frozen=True):
@@ -113,14 +114,14 @@ class Shards:
         remedy = "remove it and repeat the command"
         return parse_record(data, Done, source=f"{self.files.place}/{name}", remedy=remedy)
 
-    def begin(self, shard: Shard) -> Attempt | None:
+    def begin(self, shard: Shard) -> Attempt | list[Shard]:
         """Begin to work on a shard.
 
         Returns:
-            None where it is done, another works on it, or it has killed too often: then its pieces are to do, or it is done.
+            its pieces, where it has killed too often: they are to be done instead; nothing where it is done or held by another.
         """
         if self.done(shard) is not None:
-            return None
+            return []
         taken = Lease.take(
             self.files,
             f"tries/{shard.name}",
@@ -131,34 +132,30 @@ class Shards:
         )
         if isinstance(taken, Lease):
             return Attempt(self, shard, taken)
-        if taken is not None:
-            self._give_up(shard, taken)
-        return None
+        return [] if taken is None else self._give_up(shard, taken)
 
-    def _give_up(self, shard: Shard, dead: list[Holder]) -> None:
+    def _give_up(self, shard: Shard, dead: list[Holder]) -> list[Shard]:
         if len(shard) > 1:
             self.files.create(f"split/{shard.name}", b"")
-            return
+            return shard.pieces(self.plan.step)
         item = read_items(self.files, shard)[0]
         reasons = list(dict.fromkeys(holder.failed for holder in dead if holder.failed))
         words = f"it ended {counted(len(dead), 'process')} that worked on it{': ' if reasons else ''}{'; '.join(reasons)}"
-        self.files.create(
-            f"done/{shard.name}",
-            _bytes(Done(part="", sha256="", size=0, items=1, results=0, skipped=(Skipped(item.id, words),))),
-        )
+        done = Done(part="", sha256="", size=0, items=1, results=0, skipped=(Skipped(item.id, words),))
+        self.files.create(f"done/{shard.name}", _bytes(done))
+        return []
 
 
 class Attempt:
     """An attempt at a shard; as a context it is given back, or failed, at the end. An error of DiPS is not the shard's fault.
 
-    Attributes:
-        shard, items: what is to be done.
+        Attributes:
+    X
     """
 
     def __init__(self, shards: Shards, shard: Shard, lease: Lease) -> None:
-        self.shard = shard
-        self._shards, self._lease = shards, lease
-        self._files = shards.files
+        self.shard, self.is_first = shard, lease.number == 1
+        self._files, self._lease = shards.files, lease
         try:
             self.items = read_items(self._files, shard)
         except BaseException:
@@ -170,7 +167,7 @@ class Attempt:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if isinstance(error, Exception) and not isinstance(error, DipsError):
-            self._lease.fail(f"{type(error).__name__}: {error}")
+            self._lease.fail(_words(error))
         else:
             self._lease.give_back()
 
@@ -230,34 +227,41 @@ def work_through(shards: Shards, work: Work, *, turn: int = 0, of: int = 1, firs
 
     Raises:
         DipsError: what the work raises; the shard is then free.
-        RunError: shards of several lists failed, and none in between did not.
+        RunError: several shards failed at the first try, one after the other; what is left is tried again by the next call.
     """
-    failed: dict[int, Exception] = {}
+    failed: list[Shard] = []
     before: list[Shard] = []
     while (todo := shards.todo(turn, of)) != before:
         before = todo
         middle = first % len(todo) if todo else 0
-        for shard in [*todo[middle:], *todo[:middle]]:
+        remaining = deque([*todo[middle:], *todo[:middle]])
+        while remaining:
+            shard = remaining.popleft()
             attempt = shards.begin(shard)
-            if attempt is None:
+            if not isinstance(attempt, Attempt):
+                remaining.extendleft(reversed(attempt))
                 continue
             before = []
             try:
                 with attempt:
                     attempt.commit(work(attempt))
+                failed.clear()
             except DipsError:
                 raise
             except Exception as error:
-                failed[shard.number] = error
+                if attempt.is_first:  # those that are tried again have failed before, with others in between that did not
+                    failed.append(shard)
                 if len(failed) >= _FAILURES_IN_A_ROW:
-                    raise RunError(f"{len(failed)} parts of the work failed, one after the other: {error}") from error
-            else:
-                failed = {}
+                    raise RunError(f"{len(failed)} parts of the work failed, one after the other: {_words(error)}") from error
     return todo
 
 
 class _LostError(Exception):
     """Another one works on this shard."""
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _bytes(done: Done) -> bytes:
