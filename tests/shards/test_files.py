@@ -26,6 +26,26 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert files.names("a") == [] and files.names("") == []
 
 
+def test_what_killed_writers_left_goes_with_the_file(tmp_path: Path) -> None:
+    files = LocalFiles(tmp_path / "work")
+    for name in (
+        "plan.json",
+        ".plan.json.x1.dips_tmp",
+        ".plan.json.dips_tmp",
+        "parts/1",
+        "parts/.1.x2.dips_tmp",
+        ".plan.json.txt",
+    ):
+        files.write(name, b"")
+    assert files.names("parts") == ["1"]
+    files.discard("parts")
+    files.discard("parts")
+    files.remove("plan.json")
+    assert os.listdir(tmp_path / "work") == [".plan.json.txt"]  # somebody else's
+    files.remove(".plan.json.txt")
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_missing_file_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         LocalFiles(tmp_path).read("a")

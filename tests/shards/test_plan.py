@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dips.errors import RunError
 from dips.shards.files import LocalFiles
-from dips.shards.plan import PLAN, Item, Shard, make_plan, read_items, read_plan, shard_size
+from dips.shards.plan import PLAN, Item, Shard, make_plan, mark_merged, read_items, read_plan, shard_size
 
 LABELS = {"model": "another model", "items": "other photos"}
 
@@ -108,3 +108,14 @@ def test_pieces_are_the_whole_down_to_single_items(length: int, step: int) -> No
         assert len(shard) <= step or all(piece.start % step == 0 for piece in pieces)
         todo += pieces
     assert sorted(singles) == list(range(length)) and len(names) > length
+
+
+def test_what_follows_from_all_items_is_kept(tmp_path: Path) -> None:
+    files, context = LocalFiles(tmp_path), {"scales": [[0, 4095]], "folder": "\udcff"}
+    make_plan(files, lambda: items(3), {}, size=10, context=context)
+    assert make_plan(files, lambda: items(3), {}, size=10, context={}).context == context
+    plan = read_plan(files)
+    assert plan is not None
+    mark_merged(files, plan)
+    merged = read_plan(files)
+    assert merged is not None and merged.is_merged and merged.context == context

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -56,6 +59,10 @@ class MemoryFiles:
     def remove(self, name: str) -> None:
         self.objects.pop(name, None)
 
+    def discard(self, folder: str) -> None:
+        for name in self.names(folder):
+            del self.objects[f"{folder}/{name}"]
+
 
 class MortalFiles:
     """Files of a process that is killed before or after a given step."""
@@ -98,6 +105,10 @@ class MortalFiles:
 
     def remove(self, name: str) -> None:
         self._step(lambda: self._files.remove(name))
+
+    def discard(self, folder: str) -> None:
+        for name in self.names(folder):  # a kill may leave some
+            self.remove(f"{folder}/{name}")
 
 
 class Machine:
@@ -408,3 +419,48 @@ def test_workers_begin_at_different_places(machine: Machine, first: int) -> None
 
     assert work_through(machine.shards(plan), work, first=first) == []
     assert order == [(first + number) % 3 for number in range(3)]
+
+
+_WORKER = """
+import sys, time, pathlib
+from dips.shards import files, plan, work
+files = files.LocalFiles(pathlib.Path(sys.argv[1]))
+
+def say(attempt):
+    for item in attempt.items:
+        time.sleep(0.01)
+        yield item.id.encode() + b"\\n"
+
+shards = work.Shards(files, plan.read_plan(files))
+while work.work_through(shards, say, first=int(sys.argv[2])):
+    time.sleep(0.02)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the dead are waited for")
+def test_processes_that_are_killed_lose_nothing(tmp_path: Path) -> None:
+    chance, files = random.Random(0), LocalFiles(tmp_path)
+    plan = make_plan(files, lambda: items(600), {}, size=12)
+    running: list[subprocess.Popen[bytes]] = []
+    kills = 0
+    try:
+        while Shards(files, plan).todo():
+            running = [each for each in running if each.poll() is None]
+            while len(running) < 3:
+                running.append(subprocess.Popen([sys.executable, "-c", _WORKER, str(tmp_path), str(17 * len(running))]))
+            time.sleep(chance.uniform(0.2, 0.6))
+            if kills < 12:
+                chance.choice(running).kill()
+                kills += 1
+        for each in running:
+            each.wait(timeout=60)
+    finally:
+        for each in running:
+            each.kill()
+            each.wait()
+    shards = Shards(files, plan)
+    assert kills >= 3
+    assert list(merge.results(shards)) == [f"{item.id}\n".encode() for item in items(600)]
+    assert list(merge.skipped(shards)) == []
+    merge.clear(files, plan, take_alone(files))
+    assert not tmp_path.exists()

@@ -5,6 +5,7 @@ No step needs a rename, a lock or a clock of the other side: a file appears whol
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -53,7 +54,10 @@ class Files(Protocol):
         """Return the names, without the folder, of the files in one folder, sorted; none where there is no folder."""
 
     def remove(self, name: str) -> None:
-        """Remove a file, if it is there; folders that are empty then may stay or go."""
+        """Remove a file, if it is there, and what killed writers left of it; a folder that is empty then may stay or go."""
+
+    def discard(self, folder: str) -> None:
+        """Remove a folder, if it is there, with all that is in it."""
 
 
 class LocalFiles:
@@ -91,6 +95,13 @@ class LocalFiles:
 
     def remove(self, name: str) -> None:
         path = self.folder / name
+        with suppress(FileNotFoundError):
+            for left in path.parent.iterdir():
+                if left.name.startswith(f".{path.name}.") and is_temporary(left):
+                    left.unlink(missing_ok=True)
         path.unlink(missing_ok=True)
         with suppress(OSError):  # others are in it
             path.parent.rmdir()
+
+    def discard(self, folder: str) -> None:
+        shutil.rmtree(self.folder / folder, ignore_errors=True)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
 
+import msgspec
 from msgspec.structs import replace
 
 from dips.errors import RunError
@@ -96,6 +97,7 @@ class Plan(Record, frozen=True, kw_only=True):
         size: how many a shard has; the last one has the rest.
         step: items that are worked on together; they are not separated, except to find one that kills.
         sha256: of all lists.
+        context: JSON that follows from all items together, and that each worker needs.
         is_merged: all results are written, only files of the work are left to be removed.
     """
 
@@ -105,6 +107,7 @@ class Plan(Record, frozen=True, kw_only=True):
     size: int
     step: int
     sha256: str
+    context: dict[str, Any] = msgspec.field(default_factory=dict)
     is_merged: bool = False
 
     def shards(self) -> Iterator[Shard]:
@@ -146,6 +149,7 @@ def make_plan(
     *,
     size: int,
     step: int = 1,
+    context: Mapping[str, Any] | None = None,
     holds: str = "interrupted work",
     labels: Mapping[str, str] | None = None,
     remedy: str = _REMEDY,
@@ -155,7 +159,8 @@ def make_plan(
     Args:
         items: returns them in their order; none is kept.
         identity: JSON that identifies the work.
-        size: of a shard, see :func:`shard_size`.
+        size, step: of a shard, and of what is worked on together, see :func:`shard_size`.
+        context: see :class:`Plan`; not compared.
         holds, labels, remedy: as for :class:`~dips.system.journal.Claim`; ``items`` in ``labels`` are the items.
 
     Raises:
@@ -174,7 +179,14 @@ def make_plan(
         digest.update(data)
         files.write(f"lists/{count // size:05d}.jsonl", data)
         count += len(group)
-    plan = Plan(identity=dict(identity), items=count, size=size, step=step, sha256=digest.hexdigest())
+    plan = Plan(
+        identity=dict(identity),
+        items=count,
+        size=size,
+        step=step,
+        sha256=digest.hexdigest(),
+        context=dict(context or {}),
+    )
     if not files.create(PLAN, _plan_bytes(plan)):
         raise RunError(f"{files.place} was planned by another command at the same time; repeat this one")
     return plan
