@@ -394,7 +394,7 @@ def test_what_was_done_meanwhile_is_not_begun(machine: Machine) -> None:
     shards = machine.shards(plan)
     todo = shards.todo()
     machine.run(plan, say)
-    assert [shards.begin(shard) for shard in todo] == [[], [], []] and machine.files.names("tries") == []
+    assert [shards.begin(shard) for shard in todo] == [None] * 3 and machine.files.names("tries") == []
 
 
 def test_errors_with_work_in_between_are_the_shards_own(machine: Machine) -> None:
@@ -464,3 +464,16 @@ def test_processes_that_are_killed_lose_nothing(tmp_path: Path) -> None:
     assert list(merge.skipped(shards)) == []
     merge.clear(files, plan, take_alone(files))
     assert not tmp_path.exists()
+
+
+def test_the_end_of_the_work_ends_its_lease(tmp_path: Path) -> None:
+    folder = tmp_path / "work"
+    machine = Machine(folder)
+    plan = plan_of(machine, 20)
+    machine.run(plan, say)
+    machine.files.write("driver/.work~1.x1.dips_tmp", b"")  # by one that was killed
+    lease = take_alone(machine.files, beat_seconds=0.005)
+    time.sleep(0.02)
+    merge.clear(machine.files, plan, lease)
+    time.sleep(0.05)
+    assert not folder.exists()  # no sign of life comes later

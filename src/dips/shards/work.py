@@ -13,7 +13,6 @@ A kill between any two of these steps loses no finished shard and leaves nothing
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 
@@ -114,14 +113,14 @@ class Shards:
         remedy = "remove it and repeat the command"
         return parse_record(data, Done, source=f"{self.files.place}/{name}", remedy=remedy)
 
-    def begin(self, shard: Shard) -> Attempt | list[Shard]:
+    def begin(self, shard: Shard) -> Attempt | None:
         """Begin to work on a shard.
 
         Returns:
-            its pieces, where it has killed too often: they are to be done instead; nothing where it is done or held by another.
+            None where it is done, another works on it, or it has killed too often: its pieces are to be done then.
         """
         if self.done(shard) is not None:
-            return []
+            return None
         taken = Lease.take(
             self.files,
             f"tries/{shard.name}",
@@ -132,18 +131,19 @@ class Shards:
         )
         if isinstance(taken, Lease):
             return Attempt(self, shard, taken)
-        return [] if taken is None else self._give_up(shard, taken)
+        if taken is not None:
+            self._give_up(shard, taken)
+        return None
 
-    def _give_up(self, shard: Shard, dead: list[Holder]) -> list[Shard]:
+    def _give_up(self, shard: Shard, dead: list[Holder]) -> None:
         if len(shard) > 1:
             self.files.create(f"split/{shard.name}", b"")
-            return shard.pieces(self.plan.step)
+            return
         item = read_items(self.files, shard)[0]
         reasons = list(dict.fromkeys(holder.failed for holder in dead if holder.failed))
         words = f"it ended {counted(len(dead), 'process')} that worked on it{': ' if reasons else ''}{'; '.join(reasons)}"
         done = Done(part="", sha256="", size=0, items=1, results=0, skipped=(Skipped(item.id, words),))
         self.files.create(f"done/{shard.name}", _bytes(done))
-        return []
 
 
 class Attempt:
@@ -234,12 +234,9 @@ def work_through(shards: Shards, work: Work, *, turn: int = 0, of: int = 1, firs
     while (todo := shards.todo(turn, of)) != before:
         before = todo
         middle = first % len(todo) if todo else 0
-        remaining = deque([*todo[middle:], *todo[:middle]])
-        while remaining:
-            shard = remaining.popleft()
+        for shard in [*todo[middle:], *todo[:middle]]:
             attempt = shards.begin(shard)
-            if not isinstance(attempt, Attempt):
-                remaining.extendleft(reversed(attempt))
+            if attempt is None:
                 continue
             before = []
             try:
