@@ -738,7 +738,7 @@ def test_boxes_with_classes_of_their_own_say_so(
     page.wait_for_function("(all) => all.every((text) => words.includes(text))", arg=expected)
     page.evaluate("words.length = 0")
     page.keyboard.press("]")
-    page.wait_for_function("words.length > 0")
+    page.wait_for_function("() => words.length > 0")
     assert not [text for text in page.evaluate("words") if "owl" in text]
 
 

@@ -104,8 +104,6 @@ def evaluate_model(
             if boxes is not None:
                 shows_nothing = model.background is not None and classes[0] == model.background
                 size = ground_truth.size or (image_size(sample.path) if protocol.side is None else None)
-                if shows_nothing:
-                    count(np.zeros((0, 4)), np.zeros(0), np.zeros((1, 1), np.uint16))
                 resized = None if shows_nothing else protocol.resized(score_map, size)
                 detections.add(resized, boxes, on_found=count)
 

@@ -66,11 +66,13 @@ class DetectionCounter:
         Args:
             score_map: ``(H, W)`` in [0, 1]; None where the photo is predicted to show nothing.
             boxes: ground truth ``(K, 4)``, ``x0 y0 x1 y1`` in the map's pixels, end exclusive.
-            on_found: is called with the boxes of the first threshold, their scores and regions.
+            on_found: is called with the boxes of the first threshold, their scores and regions; none without a map.
         """
         true = np.asarray(boxes, np.float64).reshape(-1, 4)
         self._objects += len(true)
         if score_map is None:
+            if on_found is not None:
+                on_found(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((1, 1), np.uint16))
             return
         for index, tau in enumerate(self.taus):
             found, scores, regions = scored_boxes(score_map, float(tau), self._calibration, **self._options)

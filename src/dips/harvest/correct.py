@@ -16,12 +16,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dips.data.outlines import HALF, object_shares
 from dips.harvest.grids import interpolation
 from dips.models.linear_map import LinearMap
-from dips.types import Review
+from dips.types import FloatArray, Review
 
 __all__ = ["Standard", "correct", "known_classes"]
 
@@ -203,26 +204,30 @@ def _cells(review: Review) -> _Cells:
     covered = np.zeros((GRID, GRID), bool)
     edges: list[tuple[int, int, int, int]] = []
     masks: list[Tensor | None] = []
-    starts = np.arange(GRID)
-    objects = object_shares(review, (GRID, GRID)) >= HALF if review.outlines else None
+    outlined = object_shares(review, (GRID, GRID)) >= HALF if review.outlines else None
     for position, box in enumerate(np.clip(review.boxes * GRID, 0, GRID)):
         low = np.clip(np.floor(box[:2] + 0.5), 0, GRID - 1).astype(int)
         high = np.clip(np.floor(box[2:] + 0.5), low + 1, GRID).astype(int)
-        mask = None
-        if objects is not None and review.outlines[position] is not None:
-            mask = objects[position, low[1] : high[1], low[0] : high[0]]
-        if mask is not None and mask.any():
-            assert objects is not None
-            covered |= objects[position]
-            masks.append(torch.from_numpy(mask))
-        else:
-            x0, y0, x1, y1 = box
-            sides = ((y0, y1), (x0, x1))
-            shares = [np.clip(np.minimum(starts + 1, end) - np.maximum(starts, start), 0, 1) for start, end in sides]
-            own = np.outer(*shares) >= HALF
+        within = slice(low[1], high[1]), slice(low[0], high[0])
+        own, mask = None, None
+        if outlined is not None and review.outlines[position] is not None and outlined[position][within].any():
+            own = outlined[position]
+            mask = torch.from_numpy(own[within])
+        if own is None:
+            own = _boxed(box)
             if not own.any():  # thinner than a cell, which would be asked to be object and background
-                own[low[1] : high[1], low[0] : high[0]] = True
-            covered |= own
-            masks.append(None)
+                own[within] = True
+        covered |= own
+        masks.append(mask)
         edges.append((int(low[0]), int(low[1]), int(high[0]), int(high[1])))
     return _Cells(tuple(edges), tuple(masks), torch.from_numpy(covered))
+
+
+def _boxed(box: FloatArray) -> NDArray[np.bool_]:
+    """Return the cells ``(GRID, GRID)`` of which a box, in cells, covers half or more."""
+    x0, y0, x1, y1 = box
+    starts = np.arange(GRID)
+    down, across = (
+        np.clip(np.minimum(starts + 1, end) - np.maximum(starts, start), 0, 1) for start, end in ((y0, y1), (x0, x1))
+    )
+    return np.asarray(np.outer(down, across) >= HALF)

@@ -40,10 +40,10 @@ def choose_labels(
     count = sum(owner < fitted for owner in owners)
     found = iter(choose_views(pooled[owners], views, count, background=background, classes=classes))
     groups = [[next(found) for _ in group] for group in alone]
-    shown = [tuple(label for label in group if label not in (None, background)) for group in groups]
     return [
-        tuple(label for label in own if label is not None) or ((background,) if set(group) == {background} else None)
-        for own, group in zip(shown, groups, strict=True)
+        tuple(label for label in group if label is not None and label != background)
+        or ((background,) if set(group) == {background} else None)
+        for group in groups
     ]
 
 

@@ -327,13 +327,7 @@ class FrameJournal:
         try:
             for frame in self._journal.records(FrameLine, remedy="predict the frame again"):
                 self.done.add(frame.name)
-                self.found.add(
-                    frame.label,
-                    frame.background,
-                    [box.score for box in frame.boxes],
-                    frame.name,
-                    calibration=frame.calibration or None,
-                )
+                self._count(frame, [box.score for box in frame.boxes])
         except RunError:  # a line that a power failure left empty
             self._journal.cut()
         self._is_empty = not self.done
@@ -345,14 +339,11 @@ class FrameJournal:
             RunError: there is no space.
         """
         self._journal.append(to_json(record))
-        self.found.add(
-            record.label,
-            record.background,
-            [box.certainty for box in record.boxes],
-            record.name,
-            calibration=record.calibration or None,
-        )
+        self._count(record, [box.certainty for box in record.boxes])
         self._is_empty = False
+
+    def _count(self, frame: FrameLine | PredictionRecord, scores: list[float]) -> None:
+        self.found.add(frame.label, frame.background, scores, frame.name, calibration=frame.calibration or None)
 
     def close(self) -> None:
         """Release the journal; it stays for the next call, unless nothing is done."""
