@@ -149,8 +149,9 @@ class Shards:
 class Attempt:
     """An attempt at a shard; as a context it is given back, or failed, at the end. An error of DiPS is not the shard's fault.
 
-        Attributes:
-    X
+    Attributes:
+        shard, items: what is worked on.
+        is_first: nobody died of it before.
     """
 
     def __init__(self, shards: Shards, shard: Shard, lease: Lease) -> None:
