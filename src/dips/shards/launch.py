@@ -19,7 +19,7 @@ __all__ = ["Crew", "Job", "launch", "planned"]
 
 
 class Job(Protocol):
-    """What is to be done with the items of a shard. It can be pickled: it says how the work is prepared, and holds none of it."""
+    """What is to be done with the items of a shard. It can be pickled: it says how to prepare the work."""
 
     def open(self) -> Work:
         """Return what makes results; called once in each process that works, so that a model is loaded once."""
