@@ -13,7 +13,7 @@ from typing import Protocol
 
 from dips.system.files import atomic_file, is_temporary, new_file
 
-__all__ = ["Files", "LocalFiles"]
+__all__ = ["Files", "LocalFiles", "files_at"]
 
 
 class Files(Protocol):
@@ -105,3 +105,19 @@ class LocalFiles:
 
     def discard(self, folder: str) -> None:
         shutil.rmtree(self.folder / folder, ignore_errors=True)
+
+
+def files_at(place: str) -> Files:
+    """Return the files of a folder, or below a URL.
+
+    Raises:
+        RunError: a place of this kind can only be read.
+
+    >>> files_at("runs/boxes").place, files_at("s3://bucket/boxes/").place
+    ('runs/boxes', 's3://bucket/boxes')
+    """
+    if "://" not in place:
+        return LocalFiles(Path(place))
+    from dips.shards.remote import RemoteFiles
+
+    return RemoteFiles(place)
