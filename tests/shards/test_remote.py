@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pytest
 
 from dips.errors import RunError
-from dips.shards.remote import RemoteFiles, at_store, open_store, patiently, scheme_of
+from dips.shards.remote import RemoteFiles, _at_store, _patiently, open_store, scheme_of
 
 fsspec = pytest.importorskip("fsspec", reason="needs the extra remote")
 MemoryFileSystem: Any = pytest.importorskip("fsspec.implementations.memory").MemoryFileSystem
@@ -98,7 +98,7 @@ def test_missing_credentials_are_told_with_where_to_put_them(monkeypatch: pytest
         ("abfs://b/a", PermissionError(), "set AZURE_STORAGE_ACCOUNT_NAME, and"),
         ("hf://b/a", Answered(403), "call 'hf auth login', or set HF_TOKEN"),
     ):
-        with pytest.raises(RunError, match=f"{url} cannot be read: .*; {remedy}"), at_store(url):
+        with pytest.raises(RunError, match=f"{url} cannot be read: .*; {remedy}"), _at_store(url):
             raise error
 
 
@@ -144,14 +144,14 @@ def test_web_servers_are_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
             raise said
         return said
 
-    assert patiently("https://host/a", ask) == "data" and pauses == [0.5, 2.0]
+    assert _patiently("https://host/a", ask) == "data" and pauses == [0.5, 2.0]
     for url, error in (("https://host/a", FileNotFoundError()), ("https://host/a", Answered(404)), ("s3://b/a", Answered(503))):
         told = [error, "data"]
         with pytest.raises(type(error)):
-            patiently(url, ask)
+            _patiently(url, ask)
     told = [Answered(500)] * 3
     with pytest.raises(Answered):
-        patiently("http://host/a", ask)
+        _patiently("http://host/a", ask)
     assert len(pauses) == 4
 
 

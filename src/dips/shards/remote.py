@@ -22,7 +22,7 @@ from dips.errors import RunError
 if TYPE_CHECKING:
     import fsspec
 
-__all__ = ["RemoteFiles", "at_store", "open_store", "patiently", "scheme_of"]
+__all__ = ["RemoteFiles", "each_name", "fetch", "has_file", "matching", "open_store", "read_url", "scheme_of"]
 
 _READ_ONLY = ("hf", "http", "https")
 _BLOCK = 8 << 20  # bytes that are asked for at a time
@@ -155,7 +155,7 @@ class RemoteFiles:
 
     @contextmanager
     def _at(self, name: str, *, writes: bool = False) -> Iterator[tuple[fsspec.AbstractFileSystem, str]]:
-        with at_store(f"{self.place}/{name}" if name else self.place, writes=writes) as opened:
+        with _at_store(f"{self.place}/{name}" if name else self.place, writes=writes) as opened:
             yield opened
 
 
@@ -196,7 +196,7 @@ def open_store(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
 
 
 @contextmanager
-def at_store(url: str, *, writes: bool = False) -> Iterator[tuple[fsspec.AbstractFileSystem, str]]:
+def _at_store(url: str, *, writes: bool = False) -> Iterator[tuple[fsspec.AbstractFileSystem, str]]:
     """Give the store of a URL and the path in it to a block; what goes wrong there is told in a line.
 
     Args:
@@ -243,7 +243,85 @@ def _status(error: BaseException) -> int | None:
     return None
 
 
-def patiently(url: str, ask: Callable[[], _Result]) -> _Result:
+def read_url(url: str) -> bytes:
+    """Return what is behind a URL.
+
+    Raises:
+        FileNotFoundError: nothing.
+        RunError: it cannot be read.
+    """
+    with _at_store(url) as (store, path):
+        return bytes(_patiently(url, lambda: store.cat_file(path)))
+
+
+def fetch(url: str, file: Path) -> None:
+    """Copy what is behind a URL into a file of this machine.
+
+    Raises:
+        FileNotFoundError: there is nothing.
+        RunError: it cannot be read.
+    """
+    with _at_store(url) as (store, path):
+        _patiently(url, lambda: store.get_file(path, str(file)))
+
+
+def each_name(url: str) -> Iterator[str]:
+    """Yield the names of all files below a URL, relative to it, in any order.
+
+    Amazon's and Google's stores are asked page by page, so that few names are in memory; of others all are.
+
+    Raises:
+        RunError: it cannot be read.
+    """
+    with suppress(FileNotFoundError), _at_store(url) as (store, path):
+        start = f"{path.rstrip('/')}/"
+        for name in _listed(store, start):
+            if name.startswith(start) and not name.endswith("/"):  # such names stand for folders
+                yield name[len(start) :]
+
+
+def _listed(store: Any, start: str) -> Iterator[str]:
+    bucket, _, prefix = start.partition("/")
+    token: dict[str, str] = {}
+    if hasattr(store, "call_s3"):
+        while True:
+            page = store.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, **token)
+            yield from (f"{bucket}/{entry['Key']}" for entry in page.get("Contents", ()))
+            if not page.get("IsTruncated"):
+                return
+            token = {"ContinuationToken": page["NextContinuationToken"]}
+    elif "gs" in store.protocol:
+        while True:
+            page = store.call("GET", "b/{}/o", bucket, prefix=prefix, fields="items/name,nextPageToken", json_out=True, **token)
+            yield from (f"{bucket}/{entry['name']}" for entry in page.get("items", ()))
+            if not page.get("nextPageToken"):
+                return
+            token = {"pageToken": page["nextPageToken"]}
+    else:
+        yield from store.find(start)
+
+
+def matching(url: str) -> list[str]:
+    """Return the URLs of the files and folders that fit a pattern with stars, sorted.
+
+    Raises:
+        RunError: it cannot be read.
+    """
+    with _at_store(url) as (store, path):
+        return [f"{scheme_of(url)}://{found.lstrip('/')}" for found in sorted(store.glob(path))]
+
+
+def has_file(url: str) -> bool:
+    """Return whether there is a file, and not what only begins so.
+
+    Raises:
+        RunError: it cannot be read.
+    """
+    with _at_store(url) as (store, path):
+        return bool(store.isfile(path))
+
+
+def _patiently(url: str, ask: Callable[[], _Result]) -> _Result:
     """Return what a function returns, called again after pauses where a web server does not answer for the moment.
 
     The libraries of the stores do so themselves.
