@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from dips.data.sources import Fetcher, read_source
+from dips.data.sources import Fetcher, key_of, read_source
 from dips.errors import DataError, ImageError, RunError
 from dips.shards import remote
 
@@ -35,7 +35,7 @@ def test_names_of_several_places(tmp_path: Path, make_photo: MakePhoto, monkeypa
     a, b = make_photo(tmp_path / "p/a/1.jpg"), make_photo(tmp_path / "p/b/1.jpg")
     source = read_source([b, a], leave_out=OUT)
     assert list(source.each()) == list(source.each()) == [("a/1.jpg", str(a), "a/1"), ("b/1.jpg", str(b), "b/1")]
-    assert (source.count, source.folder, source.problems) == (2, "p", ()) and source.key == [str(b), str(a)]
+    assert (source.count, source.folder, source.problems) == (2, "p", ())
     assert names(a.parent, a, b.parent) == ["a/1.jpg", "b/1.jpg"] and names(a) == ["1.jpg"]
     (again,) = read_source([a.parent, a], leave_out=OUT).problems
     assert again.path == a and again.message == "is named more than once, and counts once (1 photo in all)"
@@ -50,8 +50,8 @@ def test_results_inside_the_photos_do_not_count(tmp_path: Path, make_photo: Make
     out = tmp_path / "out"
     make_photo(out / "overlays/1.jpg")
     assert names(tmp_path, leave_out=out) == ["1.jpg"]
-    for name in ("predictions.json", "json", "maps"):
-        (out / name).mkdir()
+    (out / ".unfinished").mkdir()
+    (out / ".unfinished" / "plan.json").touch()
     source = read_source([tmp_path], leave_out=out)
     assert [item.id for item in source.each()] == ["1.jpg"] and source.problems == ()
     source = read_source([tmp_path], leave_out=OUT)
@@ -124,7 +124,7 @@ def test_a_folder_of_a_store_is_searched_by_names(bucket: str) -> None:
     put(f"{bucket}/photos2", "1.jpg")
     source = read_source([f"{top}/"], leave_out=OUT)
     assert list(source.each()) == [("a.JPG", f"{top}/a.JPG", "a"), ("b/1.jpg", f"{top}/b/1.jpg", "b/1")]
-    assert source.folder == "photos" and source.key == [f"{top}/"]
+    assert source.folder == "photos" and key_of([f"{top}/", "a"]) == [f"{top}/", str(Path("a").absolute())]
     said = [problem.message for problem in source.problems]
     assert said[0].startswith("1 file is left out; clip.mp4: give to 'dips stream'")
     assert (
@@ -162,6 +162,8 @@ def test_results_in_a_store_do_not_count(bucket: str) -> None:
     (problem,) = source.problems
     assert problem.message == "holds results of dips, no photos; it is left out" and problem.path.name == "old"
     assert read_source([top], leave_out=f"{top}/old").problems == ()
+    put(f"{top}/half", ".unfinished/plan.json", "overlays/1.jpg")
+    assert [item.id for item in read_source([top], leave_out=f"{top}/new").each()] == ["1.jpg", "older/1.png"]
 
 
 def test_many_names_come_in_pages(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,7 +142,7 @@ def test_what_was_written_is_not_predicted(tmp_path: Path, make_photo: MakePhoto
     with pytest.raises(KeyboardInterrupt):
         fill(plan([tmp_path], tmp_path / "unfinished"), Stop(0))
     make_photo(tmp_path / "unfinished" / "overlays" / "x.jpg")
-    assert [item.id for item in plan([tmp_path], tmp_path / "again").listing.items] == ["x.jpg"]
+    assert [item.id for item in plan([tmp_path], tmp_path / "again").listing.source.each()] == ["x.jpg"]
 
 
 def test_json_alone(tmp_path: Path, make_photo: MakePhoto, fill: Fill) -> None:
@@ -154,7 +154,7 @@ def test_json_alone(tmp_path: Path, make_photo: MakePhoto, fill: Fill) -> None:
 def test_photos_that_differ_in_their_suffix_or_case_alone(tmp_path: Path, make_photo: MakePhoto, fill: Fill) -> None:
     names = ("a.jpg", "A.PNG", "a.jpg.jpg", "b.jpg", "c" * 230 + "1.jpg", "c" * 230 + "2.jpg")
     photos = [make_photo(tmp_path / "p" / name) for name in names]
-    stems = {Path(item.uri): item.stem for item in plan(photos, tmp_path / "out").listing.items}
+    stems = {Path(item.uri): item.stem for item in plan(photos, tmp_path / "out").listing.source.each()}
     assert stems[photos[0]] == "a.jpg" and stems[photos[1]] == "A.PNG" and stems[photos[3]] == "b"
     assert len({stem.casefold() for stem in stems.values()}) == len(names)
     done = fill(plan(photos, tmp_path / "out"), predict)

@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 import pytest
 
 from dips.errors import RunError
-from dips.shards.remote import RemoteFiles, _at_store, _patiently, open_store, scheme_of
+from dips.shards.remote import RemoteFiles, _at_store, _patiently, open_store
+from dips.system.files import scheme_of
 
 fsspec = pytest.importorskip("fsspec", reason="needs the extra remote")
 MemoryFileSystem: Any = pytest.importorskip("fsspec.implementations.memory").MemoryFileSystem

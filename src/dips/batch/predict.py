@@ -5,7 +5,7 @@ In: the plan of a :class:`~dips.predict.folder.PredictionFolder`. Out: what :cla
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,25 +13,31 @@ from typing import Any
 import msgspec
 
 from dips.data.depth import Depth
+from dips.data.sources import Fetcher, Source
 from dips.errors import RunError
 from dips.formats.records import PredictionRecord
 from dips.loading import load
+from dips.predict.inputs import Picture
 from dips.predict.model import PredictionModel
 from dips.predict.prediction import Prediction
 from dips.predict.predictor import Predictor
 from dips.predict.results import predict_again
 from dips.predict.writing import PhotoWriter
 from dips.runs.identity import identity
-from dips.shards.files import LocalFiles
-from dips.shards.plan import WORK, Item, Plan, read_plan
+from dips.shards.plan import Item, Plan, read_plan, work_of
 from dips.shards.work import Work
+from dips.system.files import scheme_of
 
 __all__ = ["BoxesJob", "PredictJob", "context_of", "predictor_of"]
 
+_LOOKED_AT = 400  # photos, for what all of them have in common
+_KEPT = 128 << 20  # bytes of photos behind URLs, which are drawn on after they were predicted
 
-def context_of(model: PredictionModel, items: Iterable[Item]) -> dict[str, Any]:
+
+def context_of(model: PredictionModel, source: Source) -> dict[str, Any]:
     """Return what each process has to know of all photos together: how values of more than 8 bits are shown."""
-    return {"depth": msgspec.to_builtins(model.predictor.for_photos([Path(item.uri) for item in items]).depth)}
+    photos = [item.uri if scheme_of(item.uri) else Path(item.uri) for item in source.spread(_LOOKED_AT)]
+    return {"depth": msgspec.to_builtins(model.predictor.for_photos(photos).depth)}
 
 
 def predictor_of(model: PredictionModel, plan: Plan) -> Predictor:
@@ -45,13 +51,13 @@ class PredictJob:
 
     Attributes:
         run: the run folder or exported file; where another process opens it, too.
-        out: the folder of the prediction, with its plan.
+        out: the folder or URL of the prediction, with its plan.
         device, settings, weights: see :func:`dips.load`.
         loaded: the model, where this process has it already.
     """
 
     run: Path
-    out: Path
+    out: str | Path
     device: str = "auto"
     settings: Sequence[str] = ()
     weights: Sequence[str] = ()
@@ -72,8 +78,13 @@ class PredictJob:
             raise RunError(f"{self.run} is another model than the one that {self.out} was begun with; copy that one here")
         model = self.loaded or load(self.run, device=self.device, settings=self.settings, weights=self.weights)
         predictor = predictor_of(model, plan)
-        writer = PhotoWriter.of(self.out, plan)
-        return writer.work(lambda items, skip: predictor.photos((Path(item.uri) for item in items), skip))
+        fetch = Fetcher(_KEPT if {"overlays", "heatmaps"} & {*plan.identity["formats"]} else 0)
+        writer = PhotoWriter.of(self.out, plan, fetch=fetch)
+
+        def photo(item: Item) -> Path | Picture:
+            return Picture.behind(item.uri, fetch) if scheme_of(item.uri) else Path(item.uri)
+
+        return writer.work(lambda items, skip: predictor.photos(map(photo, items), skip))
 
 
 @dataclass(frozen=True)
@@ -113,8 +124,8 @@ class BoxesJob:
         return PhotoWriter.of(self.out, _plan(self.out), beside=self.source, photos_dir=self.photos_dir).work(again)
 
 
-def _plan(out: Path) -> Plan:
-    plan = read_plan(LocalFiles(out / WORK))
+def _plan(out: str | Path) -> Plan:
+    plan = read_plan(work_of(out))
     if plan is None:
         raise RunError(f"{out} has no plan; it was completed or removed meanwhile")
     return plan

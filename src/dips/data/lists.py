@@ -17,8 +17,7 @@ from dips.data.csv_columns import PATHS, each_path
 from dips.data.listing import some
 from dips.data.photo_files import SUFFIXES
 from dips.errors import DataError
-from dips.shards.remote import scheme_of
-from dips.system.files import is_remote
+from dips.system.files import is_remote, scheme_of
 
 __all__ = ["LISTS", "placed", "read_list"]
 

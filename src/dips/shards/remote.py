@@ -12,20 +12,24 @@ import os
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
 from dips.errors import RunError
+from dips.system.files import as_text, scheme_of
 
 if TYPE_CHECKING:
     import fsspec
 
-__all__ = ["RemoteFiles", "each_name", "fetch", "has_file", "matching", "open_store", "read_url", "scheme_of"]
+__all__ = ["RemoteFiles", "each_name", "fetch", "has_file", "matching", "open_store", "open_url", "read_url"]
 
 _READ_ONLY = ("hf", "http", "https")
 _BLOCK = 8 << 20  # bytes that are asked for at a time
+_HEAD = 64 << 10  # of which the beginning may be enough
+_AT_ONCE = 16  # files that are sent
 _PAUSES = (0.5, 2.0)  # seconds before a request to a web server is repeated
 _RACES = 5  # that a store may report without saying who won
 _ACCESS = {
@@ -100,6 +104,12 @@ class RemoteFiles:
         with self._at(name, writes=True) as (store, path):
             store.put_file(str(file), path)
 
+    def put_all(self, folder: Path, names: Sequence[str]) -> None:
+        """Write files of a folder of this machine under the same names, several at a time."""
+        with self._at("", writes=True) as (store, path):
+            targets = [f"{path}/{as_text(name)}" for name in names]
+            store.put([str(folder / name) for name in names], targets, batch_size=_AT_ONCE)
+
     def create(self, name: str, data: bytes) -> bool:
         if not self._is_checked:
             self._check()
@@ -157,16 +167,6 @@ class RemoteFiles:
     def _at(self, name: str, *, writes: bool = False) -> Iterator[tuple[fsspec.AbstractFileSystem, str]]:
         with _at_store(f"{self.place}/{name}" if name else self.place, writes=writes) as opened:
             yield opened
-
-
-def scheme_of(place: str) -> str:
-    """Return the scheme of a URL in lower case; empty for a path.
-
-    >>> [scheme_of(place) for place in ("S3://bucket/a", "C://photos", "photos/a:b.jpg")]
-    ['s3', '', '']
-    """
-    scheme, found, _ = place.partition("://")
-    return scheme.lower() if found and len(scheme) > 1 and scheme.replace("+", "").isalnum() else ""
 
 
 def open_store(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -252,6 +252,19 @@ def read_url(url: str) -> bytes:
     """
     with _at_store(url) as (store, path):
         return bytes(_patiently(url, lambda: store.cat_file(path)))
+
+
+def open_url(url: str) -> IO[bytes]:
+    """Return what is behind a URL as an open file, of which a store sends no more than is read.
+
+    Raises:
+        FileNotFoundError: there is nothing.
+        RunError: it cannot be read.
+    """
+    if scheme_of(url) in ("http", "https"):  # not every web server sends parts
+        return BytesIO(read_url(url))
+    with _at_store(url) as (store, path):
+        return cast(IO[bytes], store.open(path, "rb", block_size=_HEAD))
 
 
 def fetch(url: str, file: Path) -> None:
