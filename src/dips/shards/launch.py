@@ -69,4 +69,4 @@ def launch(files: Files, plan: Plan, job: Job, crew: Crew) -> None:
     Raises:
         DipsError: what the work raises.
     """
-    work_through(Shards(files, plan), job.open())
+    work_through(Shards(files, plan), job.open(), turn=crew.turn, of=crew.of)
