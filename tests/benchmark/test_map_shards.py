@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dips.benchmark.map_shards import _framed, _Pair, _Pixels, count_part, measured_photos
+from dips.benchmark.map_shards import _Pair, _Pixels, count_part, measured_photos
 from dips.errors import RunError
 from dips.evaluate import Measured, measure_boxes
 from dips.evaluate.accumulate import MapAccumulator
+from dips.shards.frames import frame
 
 
 def photo(seed: int) -> Measured:
@@ -35,7 +36,7 @@ def alike(one: Measured, other: Measured) -> bool:
 @given(st.lists(st.integers(0, 60), max_size=8), st.integers(1, 50))
 def test_what_comes_out_is_what_went_in(seeds: list[int], cut: int) -> None:
     photos = [photo(seed) for seed in seeds]
-    data = b"".join(_framed(_Pair.of(one, one)) for one in photos)
+    data = b"".join(frame(_Pair.of(one, one)) for one in photos)
     pieces = [data[start : start + cut] for start in range(0, len(data), cut)]
     found = list(measured_photos(pieces, source="part"))
     assert len(found) == len(photos) and all(map(alike, found, photos))
@@ -48,14 +49,14 @@ def test_a_part_is_counted_like_its_photos() -> None:
         plain.boxes.count(one)
         plain.pixels.add(np.full((9, 9), seed / 40), [[1, 2, 5, 5]], np.eye(9, dtype=np.uint8) if seed % 2 else None)
     counts = plain.pixels.counts.astype("<i8").tobytes()
-    part = [*(_framed(_Pair.of(one, one)) for one in photos), _framed(_Pixels("numba 1", counts, counts))]
+    part = [*(frame(_Pair.of(one, one)) for one in photos), frame(_Pixels("numba 1", counts, counts))]
     centre = MapAccumulator(40, replicates=20)
     assert count_part(part, other, centre, source="part") == "numba 1"
     assert other.result().record(None) == plain.result().record(None) == centre.result().record(None)
 
 
 def test_a_damaged_part_is_refused() -> None:
-    data = _framed(_Pair.of(photo(2), photo(2)))
-    for bad in (data[:-3], data[:2], data[:4] + b"\x00" * len(data)):
+    data = frame(_Pair.of(photo(2), photo(2)))
+    for bad in (data[:-3], data[:2], data[:8] + b"\x00" * (len(data) - 8)):
         with pytest.raises(RunError, match=r"part is damaged \(.*\); remove the folder"):
             list(measured_photos([bad], source="part"))

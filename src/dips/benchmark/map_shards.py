@@ -6,7 +6,6 @@ accumulators count: of each photo its boxes, by its map and by the centred Gauss
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +18,12 @@ from numpy.typing import NDArray
 from dips.benchmark.frames import compare_centre, compare_map, read_ground_truth
 from dips.benchmark.mapfiles import MapFiles
 from dips.data.listing import some
-from dips.errors import DipsError, ProtocolError, RunError
+from dips.errors import DipsError, ProtocolError
 from dips.evaluate.accumulate import MapAccumulator, MapPixels
 from dips.evaluate.boxes import engine
 from dips.evaluate.measure import Measured
 from dips.evaluate.protocol import Protocol
+from dips.shards.frames import frame, frames
 from dips.shards.plan import Item
 from dips.shards.work import Attempt, Skipped
 from dips.system.records import Record
@@ -34,7 +34,6 @@ __all__ = ["MAX_BAD_MAPS", "ScoreJob", "bad_maps", "count_part", "item_of", "mea
 MAX_BAD_MAPS = 200
 """Maps that cannot be used, until it is clear that none can."""
 
-_LENGTH = struct.Struct("<I")  # before each record of a part
 _COUNTS = "<i8"
 
 
@@ -122,14 +121,14 @@ class _Measuring:
         for item in attempt.items:
             self.seen += 1
             try:
-                yield _framed(self._measure(item, pixels, centre_pixels))
+                yield frame(self._measure(item, pixels, centre_pixels))
             except DipsError as error:
                 self.errors.append(str(error))
                 if len(self.errors) >= MAX_BAD_MAPS:
                     raise bad_maps(self.errors, f"the first {self.seen} of {self.job.total}") from error
                 yield Skipped(item.id, str(error))
         counts = (pixels.counts.astype(_COUNTS).tobytes(), centre_pixels.counts.astype(_COUNTS).tobytes())
-        yield _framed(_Pixels(engine(), *counts))
+        yield frame(_Pixels(engine(), *counts))
 
     def _measure(self, item: Item, pixels: MapPixels, centre_pixels: MapPixels) -> _Pair:
         job, truth = self.job, msgspec.convert(item.more, _Truth)
@@ -241,29 +240,6 @@ class _Pixels(Record, frozen=True, array_like=True, tag="pixels"):
     centre: bytes
 
 
-def _framed(record: Record) -> bytes:
-    data = msgspec.msgpack.encode(record)
-    return _LENGTH.pack(len(data)) + data
-
-
-def _records(part: Iterable[bytes], source: str) -> Iterator[_Pair | _Pixels]:
-    """Yield the records of a part.
-
-    Raises:
-        RunError: it is damaged.
-    """
-    data, start = b"".join(part), 0
-    decoder = msgspec.msgpack.Decoder(_Pair | _Pixels)
-    try:
-        while start < len(data):
-            (length,) = _LENGTH.unpack_from(data, start)
-            start += _LENGTH.size
-            yield decoder.decode(data[start : start + length])
-            start += length
-    except (struct.error, msgspec.DecodeError) as error:
-        raise RunError(f"{source} is damaged ({error}); remove the folder and repeat the command") from error
-
-
 def count_part(part: Iterable[bytes], own: MapAccumulator, centre: MapAccumulator, *, source: str) -> str:
     """Count the photos of a part, given in any pieces, and return how their boxes were found.
 
@@ -271,7 +247,7 @@ def count_part(part: Iterable[bytes], own: MapAccumulator, centre: MapAccumulato
         RunError: it is damaged.
     """
     found = ""
-    for record in _records(part, source):
+    for record in frames(part, _Pair | _Pixels, source=source):
         if isinstance(record, _Pair):
             own.boxes.count(record.measured(record.own))
             centre.boxes.count(record.measured(record.centre))
@@ -288,7 +264,7 @@ def measured_photos(part: Iterable[bytes], *, source: str) -> Iterator[Measured]
     Raises:
         RunError: it is damaged.
     """
-    for record in _records(part, source):
+    for record in frames(part, _Pair | _Pixels, source=source):
         if isinstance(record, _Pair):
             yield record.measured(record.own)
 

@@ -1,0 +1,1 @@
+"""Work on very many photos, by any number of processes."""
