@@ -22,6 +22,7 @@ from dips.cli import (
     doctor,
     evaluate,
     export,
+    harvest,
     predict,
     report,
     score,
@@ -52,6 +53,7 @@ app["--help"].group = app["--version"].group = "Other"
 for command in (
     demo.demo,
     check.check,
+    harvest.harvest,
     train.train,
     predict.predict,
     stream.stream,

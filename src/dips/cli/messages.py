@@ -72,7 +72,7 @@ def interrupted(tokens: Sequence[str]) -> str:
     command = tokens[0] if tokens else ""
     if command == "train":
         return "repeat the command with --resume to continue where it stopped"
-    if command in ("boxes", "compare", "demo", "predict", "stream"):
+    if command in ("boxes", "compare", "demo", "harvest", "predict", "stream") or (command == "score" and "--out" in tokens):
         return "repeat the command to continue where it stopped"
     if command == "evaluate":
         return "the run is unchanged, except perhaps for the numbers of its last evaluation"
