@@ -9,7 +9,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes that share t
 
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +23,14 @@ from PIL import Image
 
 import dips
 from dips.config import Config, to_toml
+from dips.errors import ImageError
+from dips.predict.folder import PredictionFolder
+from dips.predict.merging import Filled
 from dips.predict.prediction import Prediction
+from dips.predict.writing import PhotoWriter
 from dips.scoremaps.levels import boxes_from_map
+from dips.shards.plan import Item, read_plan
+from dips.shards.work import Work
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Page, Request
@@ -30,6 +40,7 @@ if TYPE_CHECKING:
 
 MakePhoto = Callable[..., Path]
 MakePrediction = Callable[..., Prediction]
+Fill = Callable[[PredictionFolder, Callable[[Path], Prediction]], Filled]
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -84,6 +95,50 @@ def no_network() -> Iterator[None]:
     patch.undo()
 
 
+_STORE = """
+import os, sys, threading
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
+
+# one request at a time: its check that an object is there, and its writing, are two steps
+server = make_server("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=False)
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[str]:
+    """The address of a server on this machine that answers like Amazon S3; it ends with the tests, also if they are killed."""
+    for name in ("moto", "s3fs", "werkzeug"):
+        pytest.importorskip(name, reason="object stores need the extras remote and dev")
+    with subprocess.Popen(
+        [sys.executable, "-c", _STORE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as server:
+        assert server.stdout is not None and server.stdin is not None
+        yield f"http://127.0.0.1:{int(server.stdout.readline())}"
+        server.stdin.close()
+        server.wait(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def bucket(object_store: str) -> Iterator[str]:
+    """An empty bucket of an object store, ``s3://...``, for the tests of a file; their processes find it, too."""
+    from dips.shards.remote import open_store
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", object_store)
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "test")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.delenv("AWS_PROFILE", raising=False)
+        url = f"s3://bucket-{uuid.uuid4().hex[:12]}"
+        store, path = open_store(url)
+        store.mkdir(path)
+        yield url
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder with the real photos (birds20, insulators, wsol_metadata); tests that need it skip where it is missing."""
@@ -92,6 +147,32 @@ def real_data() -> Path:
     if not (folder / "birds20").is_dir():
         pytest.skip(f"no real photos in {folder}; set DIPS_TEST_DATA")
     return folder
+
+
+@dataclass(frozen=True)
+class Stub:
+    """Fills a folder with what ``made(path)`` returns; photos of which it raises ``ImageError`` are skipped."""
+
+    folder: PredictionFolder
+    made: Callable[[Path], Prediction]
+
+    def open(self) -> Work:
+        plan = read_plan(self.folder.files)
+        assert plan is not None
+        return PhotoWriter.of(self.folder.out, plan).work(self.predict)
+
+    def predict(self, items: Sequence[Item], skipped: Callable[[Path, str], None]) -> Iterator[Prediction]:
+        for path in (Path(item.uri) for item in items):
+            try:
+                yield self.made(path)
+            except ImageError as error:
+                skipped(path, str(error))
+
+
+@pytest.fixture(scope="session")
+def fill() -> Fill:
+    """``fill(folder, made)`` fills a folder as :class:`Stub` does."""
+    return lambda folder, made: folder.fill(Stub(folder, made))
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dips.predict.folder import PredictionFolder
+from dips.predict.writing import PhotoWriter
 
 from .conftest import Dips, Tiny
 
@@ -20,7 +20,7 @@ def stop(dips: Dips, monkeypatch: pytest.MonkeyPatch, *command: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(PredictionFolder, "write", interrupted)
+        patch.setattr(PhotoWriter, "write", interrupted)
         assert dips(*command).code == 130
 
 
@@ -44,7 +44,16 @@ def test_only_the_same_settings_go_on(
 
 @pytest.mark.parametrize(
     "name",
-    ["predictions.json", "skipped.json", "coco.json", "Coco.json", "json/x.json", "voc/deep/x.json", ".unfinished.json", ""],
+    [
+        "predictions.json",
+        "skipped.json",
+        "coco.json",
+        "Coco.json",
+        "json/x.json",
+        "voc/deep/x.json",
+        ".unfinished/plan.json",
+        "",
+    ],
 )
 def test_a_list_of_problems_does_not_replace_what_is_predicted(tiny: Tiny, tmp_path: Path, dips: Dips, name: str) -> None:
     out = tmp_path / "out"

@@ -109,5 +109,16 @@ class LocalFiles:
 
 
 def files_at(place: str) -> Files:
-    """Return the files of a folder."""
-    return LocalFiles(Path(place))
+    """Return the files of a folder, or below a URL.
+
+    Raises:
+        RunError: a place of this kind can only be read.
+
+    >>> files_at("runs/boxes").place, files_at("s3://bucket/boxes/").place
+    ('runs/boxes', 's3://bucket/boxes')
+    """
+    if "://" not in place:
+        return LocalFiles(Path(place))
+    from dips.shards.remote import RemoteFiles
+
+    return RemoteFiles(place)

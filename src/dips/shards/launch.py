@@ -5,15 +5,17 @@ All of them work through the same shards, so that what comes out does not depend
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Protocol
 
 from dips.shards.files import Files
 from dips.shards.lease import take_alone
-from dips.shards.plan import Plan
-from dips.shards.work import Shards, Work, work_through
+from dips.shards.plan import Plan, Shard
+from dips.shards.work import Attempt, Shards, Skipped, Work, work_through
+from dips.system.console import counted, log, track
 
 __all__ = ["Crew", "Job", "launch", "planned"]
 
@@ -69,4 +71,24 @@ def launch(files: Files, plan: Plan, job: Job, crew: Crew) -> None:
     Raises:
         DipsError: what the work raises.
     """
-    work_through(Shards(files, plan), job.open(), turn=crew.turn, of=crew.of)
+    shards = Shards(files, plan)
+    with _watched(job.open(), shards.todo(), plan) as work:
+        work_through(shards, work, turn=crew.turn, of=crew.of)
+
+
+@contextmanager
+def _watched(work: Work, todo: Sequence[Shard], plan: Plan) -> Iterator[Work]:
+    """Show the progress of what this process does, by items."""
+    left = sum(map(len, todo))
+    if left < plan.items:
+        log(f"done before and kept: {plan.items - left} of {counted(plan.items, 'photo')}")
+    with closing(track(repeat(None), plan.identity["work"], total=left)) as steps:
+        next(steps)
+
+        def watched(attempt: Attempt) -> Iterator[bytes | Skipped]:
+            for result in work(attempt):
+                yield result
+                if not (isinstance(result, Skipped) and result.has_result):
+                    next(steps)
+
+        yield watched

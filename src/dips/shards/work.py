@@ -30,10 +30,15 @@ _FAILURES_IN_A_ROW = 3  # of different shards: then it is not the items
 
 
 class Skipped(Record, frozen=True):
-    """An item without result, and why."""
+    """An item without result, and why.
+
+    Attributes:
+        has_result: it has one all the same, which comes before this; only a part of what belongs to it is missing.
+    """
 
     id: str
     reason: str
+    has_result: bool = False
 
 
 class Done(Record, frozen=True, kw_only=True):

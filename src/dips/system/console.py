@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Generator, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -126,7 +126,7 @@ class _Pace:
         return time_left(seconds / measured * (self.total - self.done))
 
 
-def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+def track(items: Iterable[T], description: str, total: int | None = None) -> Generator[T, None, None]:
     """Yield ``items`` and show progress: as a bar, or every 30 s as a line if stderr is not a terminal.
 
     The time left is shown as soon as the pace has been measured.
