@@ -22,8 +22,8 @@ def harvest(
     store: Annotated[
         str | None,
         Parameter(
-            help="The folder to fill, which 'dips train --store' then uses (default: ~/.cache/dips/store); or a URL where parts "
-            "are collected, of which 'dips merge URL --store FOLDER' makes such a folder."
+            help="The folder to fill, which 'dips train --store' then uses (default: ~/.cache/dips/store); or a URL to collect "
+            "at, of which 'dips merge URL --store FOLDER' makes such a folder."
         ),
     ] = None,
     recipe: Annotated[str | None, Parameter(help="As for 'dips train': name of a recipe, or your own TOML file.")] = None,
