@@ -15,6 +15,7 @@ import pytest
 from dips.data.sources import Fetcher, key_of, read_source
 from dips.errors import DataError, ImageError, RunError
 from dips.shards import remote
+from dips.shards.plan import Item
 
 MakePhoto = Callable[..., Path]
 OUT = "/nowhere/out"
@@ -34,7 +35,7 @@ def put(url: str, *names: str, data: bytes = b"") -> str:
 def test_names_of_several_places(tmp_path: Path, make_photo: MakePhoto, monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = make_photo(tmp_path / "p/a/1.jpg"), make_photo(tmp_path / "p/b/1.jpg")
     source = read_source([b, a], leave_out=OUT)
-    assert list(source.each()) == list(source.each()) == [("a/1.jpg", str(a), "a/1"), ("b/1.jpg", str(b), "b/1")]
+    assert list(source.each()) == list(source.each()) == [Item("a/1.jpg", str(a), "a/1"), Item("b/1.jpg", str(b), "b/1")]
     assert (source.count, source.folder, source.problems) == (2, "p", ())
     assert names(a.parent, a, b.parent) == ["a/1.jpg", "b/1.jpg"] and names(a) == ["1.jpg"]
     (again,) = read_source([a.parent, a], leave_out=OUT).problems
@@ -123,7 +124,7 @@ def test_a_folder_of_a_store_is_searched_by_names(bucket: str) -> None:
     )
     put(f"{bucket}/photos2", "1.jpg")
     source = read_source([f"{top}/"], leave_out=OUT)
-    assert list(source.each()) == [("a.JPG", f"{top}/a.JPG", "a"), ("b/1.jpg", f"{top}/b/1.jpg", "b/1")]
+    assert list(source.each()) == [Item("a.JPG", f"{top}/a.JPG", "a"), Item("b/1.jpg", f"{top}/b/1.jpg", "b/1")]
     assert source.folder == "photos" and key_of([f"{top}/", "a"]) == [f"{top}/", str(Path("a").absolute())]
     said = [problem.message for problem in source.problems]
     assert said[0].startswith("1 file is left out; clip.mp4: give to 'dips stream'")

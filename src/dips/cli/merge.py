@@ -17,9 +17,19 @@ __all__ = ["merge"]
 
 def merge(
     out: Annotated[
-        Path | Url, Parameter(name="OUT", converter=place, help="The folder or URL that was given to the tasks as --out.")
+        Path | Url,
+        Parameter(
+            name="OUT",
+            converter=place,
+            help="The folder or URL that was given to the tasks as --out, or for a harvest as --store.",
+        ),
     ],
     /,
+    *,
+    store: Annotated[
+        Path | None,
+        Parameter(help="For a harvest at a URL: the folder of the store that is made of it (default: ~/.cache/dips/store)."),
+    ] = None,
 ) -> int:
     """Make one result of what the tasks of an array have done, once all of it is done.
 
@@ -28,6 +38,8 @@ def merge(
     from dips.shards.plan import read_plan, work_of
 
     work = work_of(out)
+    if work.names("harvests"):
+        return _harvests(str(out), store)
     plan = read_plan(work)
     if plan is None:
         raise RunError(f"there is nothing to merge: {work.place} holds no plan, so {out} is complete, or another folder")
@@ -43,5 +55,23 @@ def _predictions(out: Path | Url) -> int:
     return filled(merge_predictions(out), out, ProblemList(), explain=True)
 
 
-_ENDS: Mapping[str, Callable[[Path | Url], int]] = {"predict": _predictions}
+def _scores(out: Path | Url) -> int:
+    from dips.benchmark.score import merge_scores
+    from dips.cli.tables import print_evaluation
+
+    print_evaluation(merge_scores(str(out)))
+    return 0
+
+
+def _harvests(out: str, store: Path | None) -> int:
+    from dips.batch.harvest import is_url, merge_harvests
+    from dips.cli.harvest import tell_harvest
+    from dips.system.environment import store_folder
+
+    done = merge_harvests(out, store)
+    folder = store_folder(store) if is_url(out) else Path(out)
+    return 0 if done is None else tell_harvest(done.photos, done.is_done, folder)
+
+
+_ENDS: Mapping[str, Callable[[Path | Url], int]] = {"predict": _predictions, "score": _scores}
 """What ends a piece of work, by what its plan says that it is."""

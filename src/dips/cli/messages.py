@@ -71,7 +71,8 @@ def interrupted(tokens: Sequence[str]) -> str:
     command = tokens[0] if tokens else ""
     if command == "train":
         return "repeat the command with --resume to continue where it stopped"
-    if command in ("boxes", "compare", "demo", "merge", "predict", "stream"):
+    resumes = ("boxes", "compare", "demo", "harvest", "merge", "predict", "stream")
+    if command in resumes or (command == "score" and "--out" in tokens):
         return "repeat the command to continue where it stopped"
     if command == "evaluate":
         return "the run is unchanged, except perhaps for the numbers of its last evaluation"
@@ -113,7 +114,5 @@ def filled(done: Filled, out: str | Path, problems: ProblemList, *, explain: boo
         say(f"next    dips report {quoted(out)} --open")
         say(f"or      dips view {quoted(out)}    (accept, correct and draw boxes)")
     else:
-        say(
-            "next    copy it here to see it with 'dips report' and 'dips view', which find the photos below --photos-dir"
-        )
+        say("next    copy it here to see it with 'dips report' and 'dips view', which find the photos below --photos-dir")
     return 1 if skipped else 0

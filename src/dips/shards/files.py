@@ -69,8 +69,9 @@ class LocalFiles:
     (True, False, b'first', ['1'])
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.place = folder, str(folder)
+    def __init__(self, folder: Path, *, durable: bool = True) -> None:
+        """``durable``: what was written is on the disk, and does not get lost where the machine stops."""
+        self.folder, self.place, self.durable = folder, str(folder), durable
 
     def read(self, name: str) -> bytes:
         return (self.folder / name).read_bytes()
@@ -80,11 +81,11 @@ class LocalFiles:
             yield from file
 
     def write(self, name: str, data: bytes | Iterable[bytes]) -> None:
-        with atomic_file(self.folder / name, "wb") as file:
+        with atomic_file(self.folder / name, "wb", sync=self.durable) as file:
             file.writelines([data] if isinstance(data, bytes) else data)
 
     def create(self, name: str, data: bytes) -> bool:
-        return new_file(self.folder / name, data)
+        return new_file(self.folder / name, data, sync=self.durable)
 
     def names(self, folder: str) -> list[str]:
         try:
