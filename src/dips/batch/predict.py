@@ -98,7 +98,7 @@ class BoxesJob:
     """
 
     source: Path
-    out: Path
+    out: str | Path
     threshold: float | None = None
     min_area: float | None = None
     min_score: float | None = None

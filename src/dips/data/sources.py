@@ -68,12 +68,12 @@ class Source:
         return [item for index, item in enumerate(self.each()) if index in wanted]
 
 
-def key_of(photos: Sequence[str | os.PathLike[str]]) -> list[str]:
+def key_of(photos: Sequence[str | Path]) -> list[str]:
     """Return what tells what a user named from other photos without looking for any: absolute paths, and URLs."""
-    return [place if scheme_of(place) else os.path.abspath(place) for place in map(os.fspath, photos)]
+    return [place if scheme_of(place) else os.path.abspath(place) for place in map(str, photos)]
 
 
-def read_source(photos: Sequence[str | os.PathLike[str]], *, leave_out: str | os.PathLike[str]) -> Source:
+def read_source(photos: Sequence[str | Path], *, leave_out: str | Path) -> Source:
     """Find photos, and name each by its path below the deepest folder that holds all of them.
 
     Args:
@@ -85,8 +85,8 @@ def read_source(photos: Sequence[str | os.PathLike[str]], *, leave_out: str | os
         DataError: something that was named does not exist, or there is no photo.
         RunError: a store cannot be read.
     """
-    found = _Finder(place_of(os.fspath(leave_out)))
-    given = [os.fspath(photo) for photo in photos]
+    found = _Finder(place_of(str(leave_out)))
+    given = [str(photo) for photo in photos]
     given = [placed(place, "") if scheme_of(place) == "file" else place for place in given]
     for place in given:
         if scheme_of(place):

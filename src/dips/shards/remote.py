@@ -42,6 +42,7 @@ _ACCESS = {
 }
 _LOUD = ("adlfs", "fsspec", "gcsfs", "s3fs")
 _SAME = {"s3a": "s3", "gcs": "gs", "abfs": "az", "abfss": "az"}
+_OPTIONS: dict[str, dict[str, Any]] = {"s3": {"max_concurrency": 1}}  # else it asks for the size of a file first
 _Result = TypeVar("_Result")
 
 
@@ -175,6 +176,7 @@ def open_store(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
     Raises:
         RunError: a package is missing, or there is no store of this kind.
     """
+    scheme = scheme_of(url)
     try:
         import fsspec
     except ModuleNotFoundError as error:
@@ -183,7 +185,7 @@ def open_store(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
         if not (logger := logging.getLogger(name)).handlers:
             logger.addHandler(logging.NullHandler())  # they show tracebacks of what is told here in a line
     try:
-        store, path = fsspec.url_to_fs(url, use_listings_cache=False)
+        store, path = fsspec.url_to_fs(url, use_listings_cache=False, **_OPTIONS.get(_SAME.get(scheme, scheme), {}))
     except ImportError as error:
         raise RunError(f'{url} needs a package that is not installed ({error}); pip install "dips-wsol[remote]"') from error
     except ValueError as error:
