@@ -382,3 +382,10 @@ def test_no_other_computer_is_asked(folder: Path, path: str, tmp_path: Path) -> 
     again = PredictionFolder.from_finished(folder, tmp_path / "new", formats=("json", "overlays"), made_with={})
     done = again.fill(BoxesJob(folder, tmp_path / "new"))
     assert ["is on another computer" in problem.message for problem in done.skipped] == [True]
+
+
+def test_photos_behind_urls_are_not_looked_for(tmp_path: Path, make_photo: Callable[..., Path]) -> None:
+    with pytest.raises(ImageError, match=r"^s3://b/p/a\.jpg is not on this computer; give --photos-dir a folder with a copy"):
+        locate(Path("s3://b/p/a.jpg"), tmp_path)
+    copy = make_photo(tmp_path / "copy" / "a.jpg")
+    assert locate(copy, tmp_path, tmp_path / "copy") == copy

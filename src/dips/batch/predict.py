@@ -5,7 +5,9 @@ In: the plan of a :class:`~dips.predict.folder.PredictionFolder`. Out: what :cla
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ from dips.system.files import scheme_of
 __all__ = ["BoxesJob", "PredictJob", "context_of", "predictor_of"]
 
 _LOOKED_AT = 400  # photos, for what all of them have in common
+_AHEAD = 8  # photos that are fetched at the same time
 _KEPT = 128 << 20  # bytes of photos behind URLs, which are drawn on after they were predicted
 
 
@@ -81,10 +84,7 @@ class PredictJob:
         fetch = Fetcher(_KEPT if {"overlays", "heatmaps"} & {*plan.identity["formats"]} else 0)
         writer = PhotoWriter.of(self.out, plan, fetch=fetch)
 
-        def photo(item: Item) -> Path | Picture:
-            return Picture.behind(item.uri, fetch) if scheme_of(item.uri) else Path(item.uri)
-
-        return writer.work(lambda items, skip: predictor.photos(map(photo, items), skip))
+        return writer.work(lambda items, skip: predictor.photos(_photos(items, fetch), skip))
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,20 @@ class BoxesJob:
             )
 
         return PhotoWriter.of(self.out, _plan(self.out), beside=self.source, photos_dir=self.photos_dir).work(again)
+
+
+def _photos(items: Sequence[Item], fetch: Callable[[str], bytes]) -> Iterator[Path | Picture]:
+    """Yield photos, those behind URLs while the next ones are fetched."""
+    with ThreadPoolExecutor(_AHEAD) as pool:
+        waiting: deque[Path | Picture] = deque()
+        for item in items:
+            if scheme_of(item.uri):
+                waiting.append(Picture.behind(item.uri, pool.submit(fetch, item.uri).result))
+            else:
+                waiting.append(Path(item.uri))
+            if len(waiting) > _AHEAD:
+                yield waiting.popleft()
+        yield from waiting
 
 
 def _plan(out: str | Path) -> Plan:

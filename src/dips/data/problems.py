@@ -120,7 +120,7 @@ def tell(problems: Sequence[Problem]) -> bool:
     if not problems:
         return True
     folder = _common_folder(problems)
-    log(f"{counted(len(problems), 'problem')} of the data{'' if folder is None else f' in {folder}'}:")
+    log(f"{counted(len(problems), 'problem')} of the data{'' if folder is None else f' in {as_url(folder) or folder}'}:")
     lines = told(problems, folder=folder)
     for line in lines:
         log(f"  {line}")
@@ -154,7 +154,7 @@ def told(problems: Sequence[Problem], most: int = _MOST, *, folder: Path | None 
 def _line(problem: Problem, folder: Path | None) -> str:
     path = as_url(problem.path) or str(problem.path)
     line = problem.message if problem.message.startswith(path) else f"{path}: {problem.message}"
-    if folder is not None and folder != folder.parent:
+    if folder is not None and folder != folder.parent and not as_url(folder):
         line = re.sub(rf"{_path(folder)}{re.escape(os.sep)}", "", line.removeprefix(f"{folder}: "))
         line = re.sub(rf"{_path(folder)}(?=[\s,;:)]|$)", lambda _: folder.name, line)
     return f"{_MARKS.get(problem.severity, '!')} {line}"

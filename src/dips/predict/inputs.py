@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -52,9 +52,8 @@ class Picture:
     camera: Callable[[], Camera | None] = lambda: None
 
     @staticmethod
-    def behind(url: str, fetch: Callable[[str], bytes]) -> Picture:
-        """Take what a function returns for a URL; it is called when the picture is looked at, and once."""
-        data = cache(partial(fetch, url))
+    def behind(url: str, data: Callable[[], bytes]) -> Picture:
+        """Take the bytes of an image file behind a URL; the function is called when they are looked at."""
         return Picture(
             url_path(url),
             lambda: image_size(url, data()),

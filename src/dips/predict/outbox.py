@@ -6,7 +6,9 @@ A store gets each file whole, several at a time, and the file here is removed, s
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,8 +30,9 @@ class Outbox:
 
     def __init__(self, out: str | Path) -> None:
         self._store = RemoteFiles(str(out)) if scheme_of(str(out)) else None
-        self._temporary = tempfile.TemporaryDirectory(prefix="dips-") if self._store else None
-        self.folder = Path(out if self._temporary is None else self._temporary.name)
+        self.folder = Path(out if self._store is None else tempfile.mkdtemp(prefix="dips-"))
+        if self._store is not None:
+            weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
 
     def send(self) -> None:
         """Send the files that are whole; nothing where they are in their place already.
