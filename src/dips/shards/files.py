@@ -73,7 +73,10 @@ class LocalFiles:
         self.folder, self.place = folder, str(folder)
 
     def read(self, name: str) -> bytes:
-        return (self.folder / name).read_bytes()
+        try:
+            return (self.folder / name).read_bytes()
+        except NotADirectoryError as error:
+            raise FileNotFoundError(*error.args) from error
 
     def lines(self, name: str) -> Iterator[bytes]:
         with (self.folder / name).open("rb") as file:
