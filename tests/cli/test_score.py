@@ -19,6 +19,7 @@ import pytest
 
 from dips.cli.tables import print_evaluation
 from dips.evaluate import centre_map
+from dips.shards.launch import Crew
 
 from .conftest import Dips, Tiny, fake
 
@@ -109,7 +110,7 @@ def test_files_are_replaced_whole(data: Path, tmp_path: Path, dips: Dips) -> Non
         (("--split", "val"), "has 4 maps of photos"),
         (("--split", "train"), "there are val, test"),
         (("--predicted", "gone.csv"), "gone.csv cannot be read"),
-        (("--tau-from", "gone.json"), "cannot read gone.json (No such file or directory); give the JSON"),
+        (("--tau-from", "gone.json"), "gone.json (No such file or directory); give the JSON"),
         (("--json", "metadata/x/"), "cannot write"),
         (("--csv", "."), "cannot write"),
         (("--plots", "file"), "file"),
@@ -149,13 +150,11 @@ def hear_ctrl_c() -> None:
 @pytest.mark.skipif(os.name == "nt", reason="no Ctrl-C for groups of processes here")
 def test_ctrl_c_ends_all_processes(data: Path, tmp_path: Path) -> None:
     code = (
-        "import sys, time; import dips.benchmark.score as s; from dips.cli import main; s._CHUNK = 1\n"
+        "import sys, time; import dips.benchmark.map_shards as s; from dips.cli import main\n"
+        "def slow(*given, **named):\n"
+        "    print('begun', flush=True); time.sleep(60)\n"
+        "s.compare_map = slow\n"  # in each of the processes
         "if __name__ == '__main__':\n"
-        "    run_chunks = s.run_chunks\n"
-        "    def slow(*given):\n"
-        "        for done in run_chunks(*given):\n"
-        "            print('begun', flush=True); yield done; time.sleep(60)\n"
-        "    s.run_chunks = slow\n"
         "    sys.exit(main(sys.argv[1:]))\n"
     )
     (tmp_path / "run.py").write_text(code)
@@ -234,17 +233,17 @@ def test_options_are_passed_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, 
     calls = fake(monkeypatch, "dips.benchmark.score.score_maps", result)
     assert dips("score", "maps", "data").code == 0
     plain = {"split": "test", "protocol": "wsol-224", "resize": False, "partial_maps": False, "tau_from": None}
-    unset = {"predicted": None, "label_column": "", "csv_path": None, "workers": 0, "problems": None}
+    unset = {"predicted": None, "label_column": "", "csv_path": None, "problems": None, "out": None, "crew": Crew(workers=0)}
     assert calls[0] == {"0": Path("maps"), "1": Path("data"), **plain, **unset}
     said = dips(
         *("score", "maps", "data", "--split", "val", "--protocol", "original-pixels", "--tau-from", "v.json", "--resize"),
         *("--partial", "--predicted", "p.csv", "--json", tmp_path / "e.json", "--csv", "e.csv", "--workers", "3"),
-        *("--label-column", "kind", "--problems", "p.txt"),
+        *("--label-column", "kind", "--problems", "p.txt", "--out", "o"),
     )
     assert said.code == 0 and json.loads((tmp_path / "e.json").read_text()) == result
     more = {"split": "val", "protocol": "original-pixels", "resize": True, "partial_maps": True, "tau_from": Path("v.json")}
-    files = {"predicted": Path("p.csv"), "label_column": "kind", "csv_path": Path("e.csv"), "workers": 3}
-    files |= {"problems": Path("p.txt")}
+    files = {"predicted": Path("p.csv"), "label_column": "kind", "csv_path": Path("e.csv")}
+    files |= {"problems": Path("p.txt"), "out": "o", "crew": Crew(workers=3)}
     assert calls[1] == {"0": Path("maps"), "1": Path("data"), **more, **files}
 
 

@@ -52,6 +52,13 @@ def score(
     csv: Annotated[Path | None, Parameter(help="Also write a line per photo to this file.")] = None,
     plots: Plots = None,
     problems: Problems = None,
+    out: Annotated[
+        str | None,
+        Parameter(
+            help="A folder or URL for scores.json, with what --json writes; interrupted work goes on where it stopped, "
+            "and several machines can share it."
+        ),
+    ] = None,
     workers: Annotated[int, Parameter(help="Number of processes; 0: one per core.")] = 0,
 ) -> int:
     """Score the maps of any method with the field's protocol, exactly and fast. Needs no model and no GPU.
@@ -60,6 +67,7 @@ def score(
     """
     from dips.benchmark.score import score_maps
     from dips.cli.tables import print_evaluation, write_figures
+    from dips.shards.launch import Crew
     from dips.system.files import require_distinct, require_writable
     from dips.system.records import write_json
 
@@ -78,9 +86,12 @@ def score(
         predicted=predicted,
         label_column=label_column,
         csv_path=csv,
-        workers=workers,
+        out=out,
+        crew=Crew(workers=workers),
         problems=problems,
     )
+    if result is None:  # others are at it, too
+        return 0
     if json is not None:
         write_json(json, result)
     write_figures(plots, result)

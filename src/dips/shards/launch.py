@@ -73,7 +73,7 @@ def launch(files: Files, plan: Plan, job: Job, crew: Crew) -> None:
     """
     shards = Shards(files, plan)
     with _watched(job.open(), shards.todo(), plan) as work:
-        work_through(shards, work)
+        work_through(shards, work, turn=crew.turn, of=crew.of)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 In: items in their order, one at a time. Out, below the folder of the work::
 
     plan.json           what identifies the work, and how it is cut; written last
-    lists/00017.jsonl   the items of a shard: id, where it lies, name of its results
+    lists/00017.jsonl   the items of a shard: id, where it lies, name of its results, what else the work needs to know
 """
 
 from __future__ import annotations
@@ -43,11 +43,13 @@ class Item(NamedTuple):
         id: its name, which no other has.
         uri: where it lies.
         stem: what its results are called, without suffix.
+        more: JSON that the work needs to know of it.
     """
 
     id: str
     uri: str
     stem: str = ""
+    more: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,4 +237,4 @@ def _digest(items: Iterable[Item]) -> list[int | str]:
 
 
 def _line(item: Item) -> bytes:
-    return json.dumps(item).encode() + b"\n"
+    return json.dumps(item if item.more is not None else item[:-1]).encode() + b"\n"

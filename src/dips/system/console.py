@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Generator, Iterable, Iterator, Sized
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
@@ -16,9 +17,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from dips.system.environment import torchrun_rank
 from dips.system.files import as_text
 
-__all__ = ["counted", "first_process", "log", "printable", "say", "time_left", "track"]
+__all__ = ["counted", "first_process", "log", "printable", "quiet", "say", "time_left", "track"]
 
 T = TypeVar("T")
+_quiet = False
 _SECONDS_BETWEEN_LINES = 30.0
 _MEASURED_SECONDS, _MEASURED_ITEMS = 10.0, 20  # an estimate of the time left rests on so much, or on a tenth of the items
 # controls, ends of lines, marks that turn the direction of writing
@@ -35,7 +37,19 @@ _console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False, qu
 
 def log(message: str) -> None:
     """Print one line to stderr."""
-    _console.print(printable(message), markup=False)
+    if not _quiet:
+        _console.print(printable(message), markup=False)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Show neither messages nor progress meanwhile: of work that is a small part of what is shown already."""
+    global _quiet
+    before, _quiet = _quiet, True
+    try:
+        yield
+    finally:
+        _quiet = before
 
 
 def say(line: str) -> None:
@@ -117,6 +131,9 @@ def track(items: Iterable[T], description: str, total: int | None = None) -> Gen
 
     The time left is shown as soon as the pace has been measured.
     """
+    if _quiet:
+        yield from items
+        return
     total = len(items) if total is None and isinstance(items, Sized) else total
     pace = _Pace(total)
     if not _console.is_terminal:
