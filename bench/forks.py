@@ -11,6 +11,7 @@ import gc
 import importlib
 import mmap
 import os
+import random
 import resource
 import signal
 import sys
@@ -21,6 +22,7 @@ import types
 from dataclasses import dataclass
 from functools import partial
 from io import FileIO
+from pathlib import Path
 from typing import Any
 
 os.environ |= {"OMP_NUM_THREADS": "1", "DIPS_OFFLINE": "1"}
@@ -170,6 +172,26 @@ class Started:
                 os.killpg(self.pid, signal.SIGKILL)
         with contextlib.suppress(ProcessLookupError):  # killed before it was the head of its group
             os.kill(self.pid, signal.SIGKILL)
+
+    def workers(self) -> list[int]:
+        """Return the processes that it started to work for it."""
+        found = []
+        for folder in Path("/proc").iterdir():
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                if parent == self.pid and b"spawn_main" in (folder / "cmdline").read_bytes():
+                    found.append(int(folder.name))
+        return sorted(found)
+
+    def kill_worker(self, chance: random.Random, within: float) -> bool:
+        """Kill one of its workers after up to so many seconds, and return whether there was one."""
+        end = time.monotonic() + chance.uniform(0, within)
+        while not self.ended() and (time.monotonic() < end or not self.workers()):
+            time.sleep(0.01)
+        with contextlib.suppress(ProcessLookupError, IndexError):
+            os.kill(chance.choice(self.workers()), signal.SIGKILL)
+            return True
+        return False
 
     def ended(self) -> bool:
         """Return whether it has ended."""
