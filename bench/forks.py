@@ -22,13 +22,13 @@ import types
 from dataclasses import dataclass
 from functools import partial
 from io import FileIO
-from pathlib import Path
 from typing import Any
 
 os.environ |= {"OMP_NUM_THREADS": "1", "DIPS_OFFLINE": "1"}
 
 import cv2
 import torch
+from living import workers_of
 
 from dips.cli import main
 from dips.models.backbones import timm  # type: ignore[attr-defined]  # not by itself: torchvision is mended first
@@ -173,23 +173,13 @@ class Started:
         with contextlib.suppress(ProcessLookupError):  # killed before it was the head of its group
             os.kill(self.pid, signal.SIGKILL)
 
-    def workers(self) -> list[int]:
-        """Return the processes that it started to work for it."""
-        found = []
-        for folder in Path("/proc").iterdir():
-            with contextlib.suppress(OSError, ValueError, IndexError):
-                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-                if parent == self.pid and b"spawn_main" in (folder / "cmdline").read_bytes():
-                    found.append(int(folder.name))
-        return sorted(found)
-
     def kill_worker(self, chance: random.Random, within: float) -> bool:
         """Kill one of its workers after up to so many seconds, and return whether there was one."""
         end = time.monotonic() + chance.uniform(0, within)
-        while not self.ended() and (time.monotonic() < end or not self.workers()):
+        while not self.ended() and (time.monotonic() < end or not workers_of(self.pid)):
             time.sleep(0.01)
         with contextlib.suppress(ProcessLookupError, IndexError):
-            os.kill(chance.choice(self.workers()), signal.SIGKILL)
+            os.kill(chance.choice(workers_of(self.pid)), signal.SIGKILL)
             return True
         return False
 
