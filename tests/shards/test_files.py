@@ -23,7 +23,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert files.names("a") == ["1", "2"]
     for name in ("1", "2", "2"):
         files.remove(f"a/{name}")
-    assert files.names("a") == [] and files.names("") == []
+    assert files.names("a") == []
 
 
 def test_what_killed_writers_left_goes_with_the_file(tmp_path: Path) -> None:
@@ -71,6 +71,18 @@ def test_of_many_that_create_a_file_one_does(tmp_path: Path) -> None:
         told = list(pool.map(lambda number: LocalFiles(tmp_path).create("a/b", b"%d" % number), range(40)))
     assert told.count(True) == 1 and LocalFiles(tmp_path).read("a/b") == b"%d" % told.index(True)
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["b"]  # nothing hidden is left
+
+
+def test_a_folder_that_one_empties_is_there_for_another(tmp_path: Path) -> None:
+    def come_and_go(name: str) -> int:
+        files = LocalFiles(tmp_path)
+        for _ in range(100):
+            assert files.create(f"a/{name}", b"")
+            files.remove(f"a/{name}")
+        return 100
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(come_and_go, ("1", "2"))) == [100, 100]
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP])

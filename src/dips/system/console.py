@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Generator, Iterable, Iterator, Sized
+from contextlib import closing, contextmanager
+from itertools import repeat
 from typing import TypeVar
 
 from rich.console import Console
@@ -16,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from dips.system.environment import torchrun_rank
 from dips.system.files import as_text
 
-__all__ = ["counted", "first_process", "log", "printable", "say", "time_left", "track"]
+__all__ = ["counted", "first_process", "hand_over", "log", "printable", "progress", "say", "time_left", "track"]
 
 T = TypeVar("T")
 _SECONDS_BETWEEN_LINES = 30.0
@@ -33,9 +35,21 @@ def first_process() -> bool:
 _console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False, quiet=not first_process())
 
 
+_hear: Callable[[str], None] | None = None
+
+
 def log(message: str) -> None:
     """Print one line to stderr."""
-    _console.print(printable(message), markup=False)
+    if _hear is None:
+        _console.print(printable(message), markup=False)
+    else:
+        _hear(message)
+
+
+def hand_over(hear: Callable[[str], None]) -> None:
+    """Give the lines of :func:`log` to ``hear`` from now on: in a process that works for another one, which prints them."""
+    global _hear
+    _hear = hear
 
 
 def say(line: str) -> None:
@@ -112,7 +126,20 @@ class _Pace:
         return time_left(seconds / measured * (self.total - self.done))
 
 
-def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+@contextmanager
+def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show progress as :func:`track` does, but of items that are done elsewhere: yields what is told how many more are."""
+    with closing(track(repeat(None), description, total)) as steps:
+        next(steps)
+
+        def more(count: int) -> None:
+            for _ in range(count):
+                next(steps)
+
+        yield more
+
+
+def track(items: Iterable[T], description: str, total: int | None = None) -> Generator[T, None, None]:
     """Yield ``items`` and show progress: as a bar, or every 30 s as a line if stderr is not a terminal.
 
     The time left is shown as soon as the pace has been measured.
