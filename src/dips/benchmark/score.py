@@ -31,7 +31,7 @@ from dips.shards.files import Files, LocalFiles, files_at
 from dips.shards.launch import Crew, launch, planned
 from dips.shards.lease import take_alone
 from dips.shards.merge import all_done, clear, part_lines
-from dips.shards.plan import Plan, make_plan, read_plan, shard_size
+from dips.shards.plan import WORK, Plan, make_plan, read_plan, shard_size
 from dips.shards.work import Shards
 from dips.system.console import log
 from dips.system.environment import __version__, command_line
@@ -167,7 +167,7 @@ def _work(out: str | Path | None) -> Iterator[Files]:
 
 
 def _files(out: str | Path) -> Files:
-    return files_at(f"{out}/.unfinished")
+    return files_at(f"{out}/{WORK}")
 
 
 def _scores(out: str | Path) -> dict[str, Any] | None:

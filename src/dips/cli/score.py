@@ -73,9 +73,7 @@ def score(
 
     crew = workforce.crew(workers=0)
     if crew.is_task and (json or plots):
-        raise ConfigError(
-            "--json and --plots are written by a command that works alone; 'dips merge' makes scores.json of --out"
-        )
+        raise ConfigError("--json and --plots are written where one command does all; 'dips merge' makes scores.json in --out")
     require_distinct({"--json": json, "--csv": csv, "--problems": problems})
     for path in (json, csv, plots and plots / "box_acc_over_tau.svg"):
         if path is not None:
