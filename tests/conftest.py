@@ -9,7 +9,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes that share t
 
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,14 @@ from PIL import Image
 
 import dips
 from dips.config import Config, to_toml
+from dips.errors import ImageError
+from dips.predict.folder import PredictionFolder
+from dips.predict.merging import Filled
 from dips.predict.prediction import Prediction
+from dips.predict.writing import PhotoWriter
 from dips.scoremaps.levels import boxes_from_map
+from dips.shards.plan import Item, read_plan
+from dips.shards.work import Work
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Page, Request
@@ -30,6 +37,7 @@ if TYPE_CHECKING:
 
 MakePhoto = Callable[..., Path]
 MakePrediction = Callable[..., Prediction]
+Fill = Callable[[PredictionFolder, Callable[[Path], Prediction]], Filled]
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -92,6 +100,32 @@ def real_data() -> Path:
     if not (folder / "birds20").is_dir():
         pytest.skip(f"no real photos in {folder}; set DIPS_TEST_DATA")
     return folder
+
+
+@dataclass(frozen=True)
+class Stub:
+    """Fills a folder with what ``made(path)`` returns; photos of which it raises ``ImageError`` are skipped."""
+
+    folder: PredictionFolder
+    made: Callable[[Path], Prediction]
+
+    def open(self) -> Work:
+        plan = read_plan(self.folder.files)
+        assert plan is not None
+        return PhotoWriter.of(self.folder.out, plan).work(self.predict)
+
+    def predict(self, items: Sequence[Item], skipped: Callable[[Path, str], None]) -> Iterator[Prediction]:
+        for path in (Path(item.uri) for item in items):
+            try:
+                yield self.made(path)
+            except ImageError as error:
+                skipped(path, str(error))
+
+
+@pytest.fixture(scope="session")
+def fill() -> Fill:
+    """``fill(folder, made)`` fills a folder as :class:`Stub` does."""
+    return lambda folder, made: folder.fill(Stub(folder, made))
 
 
 @pytest.fixture(scope="session")

@@ -38,7 +38,7 @@ from dips.evaluate import (
     top_k_localization,
 )
 from dips.formats.records import BoxRecord, PredictionRecord
-from dips.predict.results import MARK
+from dips.shards.plan import PLAN, WORK
 from dips.system.records import write_json
 
 Box = tuple[int, int, int, int]
@@ -269,7 +269,8 @@ def test_what_was_predicted_is_scored_without_being_computed_again(scored: Case,
     owl, kite = (item["ap50"] for item in found["precision"]["classes"])
     assert 40 < owl < 100 and kite == 0 and found["precision"]["ap50"] == owl / 2, "all are called owls"
     assert found["methods"] == there["methods"]
-    (tmp_path / "out" / MARK).touch()
+    (tmp_path / "out" / WORK).mkdir()
+    (tmp_path / "out" / WORK / PLAN).touch()
     with pytest.raises(RunError, match="is unfinished; repeat the same 'dips predict'"):
         score_maps(tmp_path / "out", scored.data, split="val")
 

@@ -22,6 +22,7 @@ COMMANDS = (
     "predict",
     "stream",
     "export",
+    "merge",
     "boxes",
     "evaluate",
     "score",

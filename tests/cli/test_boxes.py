@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from dips.batch.predict import BoxesJob
 from dips.data.images import read_image
 from dips.data.photo_files import list_images
 from dips.model import Model
@@ -143,7 +144,7 @@ def test_an_interrupted_conversion_goes_on_with_the_same_review_alone(predicted:
     folder, _ = reviewed(predicted, tmp_path / "reviewed")
     command = ["boxes", folder, "--out", tmp_path / "new", "--reviewed", "--format", "json,labelstudio"]
     review = read_reviewed(folder)
-    PredictionFolder.from_finished(
+    begun = PredictionFolder.from_finished(
         folder,
         tmp_path / "new",
         formats=("json", "labelstudio"),
@@ -151,7 +152,13 @@ def test_an_interrupted_conversion_goes_on_with_the_same_review_alone(predicted:
             "settings": ["threshold=None", "min_area=None", "min_score=None", "max_boxes=None"],
             "review": review.sha256,
         },
-    ).begin()
+    )
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        begun.work(BoxesJob(folder, begun.out), begun=interrupted)
     assert "another review" in dips(*[each for each in command if each != "--reviewed"]).err
     with (folder / "review.jsonl").open("rb") as file:
         lines = file.readlines()

@@ -8,6 +8,7 @@ import pytest
 
 from dips.cli.messages import expected, fail, filled
 from dips.data.problems import ProblemList
+from dips.predict.merging import Filled
 from dips.predict.results import Found
 from dips.system.console import counted
 from dips.types import Problem
@@ -79,7 +80,7 @@ def test_a_prediction_says_what_a_box_is_and_what_comes_next(capsys: pytest.Capt
     found = Found()
     found.add("tower", "none", [0.9, 0.8])
     found.add("none", "none", [])
-    assert filled(found, [], Path("my boxes"), ProblemList(), explain=True) == 0
+    assert filled(Filled(found), Path("my boxes"), ProblemList(), explain=True) == 0
     said = capsys.readouterr()
     assert said.out.splitlines() == [
         "2 photos, 1 with a box (2 boxes), in my boxes",
@@ -87,9 +88,9 @@ def test_a_prediction_says_what_a_box_is_and_what_comes_next(capsys: pytest.Capt
         "or      dips view 'my boxes'    (accept, correct and draw boxes)",
     ]
     assert said.err.count("none/") == 1 and "touch" in said.err and "goes with the object" in said.err
-    assert filled(found, [], Path("my boxes"), ProblemList()) == 0
+    assert filled(Filled(found), Path("my boxes"), ProblemList()) == 0
     assert capsys.readouterr().err == "", "it was said when they were predicted"
-    assert filled(Found(), [], Path("out"), ProblemList(), explain=True) == 0
+    assert filled(Filled(), Path("out"), ProblemList(), explain=True) == 0
     assert capsys.readouterr().err == "", "where there are no boxes nothing is to be said of them"
 
 
@@ -100,7 +101,7 @@ def test_a_prediction_says_which_photos_to_look_at_first(
     found = Found()
     for number, score in enumerate([0.9] * 20 + low):
         found.add("tower", "none", [score], f"{number}.jpg")
-    assert filled(found, [], Path("out"), ProblemList()) == 0
+    assert filled(Filled(found), Path("out"), ProblemList()) == 0
     said = capsys.readouterr().out.splitlines()
     assert len(said) == lines
     assert lines == 3 or (f"{len(low)} photo" in said[1] and "Look at them first" in said[1] and "--min-score 0.7 " in said[1])
@@ -110,13 +111,13 @@ def test_a_prediction_without_any_object_says_so(tmp_path: Path, capsys: pytest.
     found = Found()
     for label, boxes, lines in (("none", 0, 4), ("none", 0, 4), ("tower", 0, 4), ("tower", 1, 3)):
         found.add(label, "none", [0.9] * boxes)
-        assert filled(found, [], tmp_path, ProblemList()) == 0
+        assert filled(Filled(found), tmp_path, ProblemList()) == 0
         said = capsys.readouterr().out.splitlines()
         boxed = "1 with a box (1 box)" if boxes else "none with a box"
         assert len(said) == lines and said[0] == f"{counted(found.photos, 'photo')}, {boxed}, in {tmp_path}"
         assert lines == 3 or said[1] == found.remark()
     skipped = [Problem(tmp_path / "a.jpg", "is empty")]
-    assert filled(Found(), skipped, tmp_path, ProblemList()) == 1
+    assert filled(Filled(skipped=skipped), tmp_path, ProblemList()) == 1
     out, err = capsys.readouterr()
     assert out.splitlines()[1].startswith("1 photo could not be read") and "a.jpg: is empty" in err
 

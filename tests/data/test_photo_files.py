@@ -94,6 +94,7 @@ def test_what_is_surely_no_photo_of_a_class(tmp_path: Path, make_photo: MakePhot
 @pytest.mark.parametrize(
     "marks",
     [
+        (".unfinished/plan.json",),
         (".unfinished.json",),
         ("predictions.json", "json/1.json", "maps/1.png"),
         ("compare.json",),

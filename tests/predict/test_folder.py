@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -19,53 +19,57 @@ import numpy as np
 import pytest
 
 import dips
+from dips.batch.predict import BoxesJob
 from dips.data.camera import Camera
 from dips.data.images import read_image
 from dips.errors import ConfigError, DataError, ImageError, RunError
-from dips.predict.folder import FORMATS, PredictionFolder, parse_formats
+from dips.predict.folder import ALONE, FORMATS, PredictionFolder, parse_formats
+from dips.predict.merging import Filled
 from dips.predict.prediction import Prediction
-from dips.predict.results import Found, predict_again
+from dips.shards.launch import Crew
 from dips.view.review import JOURNAL
 
 MakePhoto = Callable[..., Path]
+Fill = Callable[..., Filled]
 ALL = parse_formats("overlays,masks,coco")
 
 
-def predict(paths: Iterable[Path], skipped: Callable[[Path, str], None]) -> Iterator[Prediction]:
-    for path in paths:
-        try:
-            height, width = read_image(path).shape[:2]
-        except ImageError as error:
-            skipped(path, str(error))
-            continue
-        mask = np.zeros((height, width), np.bool_)
-        mask[: max(1, height // 2)] = True
-        yield Prediction(
-            path=path,
-            label="tower",
-            label_score=0.75,
-            class_scores=np.array([0.25, 0.75], np.float32),
-            classes=("none", "tower"),
-            boxes=np.array([[0, 0, width, max(1, height // 2)]], np.float32),
-            box_scores=np.array([1], np.float32),
-            size=(width, height),
-            regions=mask.astype(np.uint16),
-            grid=mask.astype(np.float32),
-        )
+def predict(path: Path) -> Prediction:
+    height, width = read_image(path).shape[:2]
+    mask = np.zeros((height, width), np.bool_)
+    mask[: max(1, height // 2)] = True
+    return Prediction(
+        path=path,
+        label="tower",
+        label_score=0.75,
+        class_scores=np.array([0.25, 0.75], np.float32),
+        classes=("none", "tower"),
+        boxes=np.array([[0, 0, width, max(1, height // 2)]], np.float32),
+        box_scores=np.array([1], np.float32),
+        size=(width, height),
+        regions=mask.astype(np.uint16),
+        grid=mask.astype(np.float32),
+    )
 
 
-Predict = Callable[[Iterable[Path], Callable[[Path, str], None]], Iterator[Prediction]]
+def plan(
+    images: list[Path], out: Path, formats: tuple[str, ...] = ALL, model: str = "m", *, step: int = 1, crew: Crew = ALONE
+) -> PredictionFolder:
+    made_with = {"model": model, "settings": []}
+    return PredictionFolder.plan(images, out, formats=formats, made_with=made_with, step=step, crew=crew)
 
 
-def fill(folder: PredictionFolder, predicted: Predict = predict) -> Found:
-    """What the commands do."""
-    for prediction in predicted(folder.begin(), folder.skip):
-        folder.write(prediction)
-    return folder.finish()
+class Stop:
+    """Predicts so many photos, then is interrupted."""
 
+    def __init__(self, after: int) -> None:
+        self.left = after
 
-def plan(images: list[Path], out: Path, formats: tuple[str, ...] = ALL, model: str = "m") -> PredictionFolder:
-    return PredictionFolder.plan(images, out, formats=formats, made_with={"model": model, "settings": []})
+    def __call__(self, path: Path) -> Prediction:
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return predict(path)
 
 
 def files(folder: Path) -> list[str]:
@@ -85,11 +89,11 @@ def test_formats() -> None:
         parse_formats("json,overlay")
 
 
-def test_another_file_is_none_that_a_prediction_writes(tmp_path: Path, make_photo: MakePhoto) -> None:
+def test_another_file_is_none_that_a_prediction_writes(tmp_path: Path, make_photo: MakePhoto, fill: Fill) -> None:
     good, bad = make_photo(tmp_path / "p" / "x.jpg"), tmp_path / "p" / "bad.jpg"
     bad.write_text("no photo")
     folder = plan([good, bad], tmp_path / "out", FORMATS)
-    fill(folder)
+    fill(folder, predict)
     (tmp_path / "link").symlink_to(tmp_path / "out")
     top = {file.partition("/")[0] for file in files(tmp_path / "out")}
     assert {"json", "maps", "coco.json", "labelstudio.xml", "skipped.json"} < top and len(top) >= 14
@@ -101,12 +105,12 @@ def test_another_file_is_none_that_a_prediction_writes(tmp_path: Path, make_phot
         folder.require_other("--problems", tmp_path / other)
 
 
-def test_what_is_written(tmp_path: Path, make_photo: MakePhoto) -> None:
+def test_what_is_written(tmp_path: Path, make_photo: MakePhoto, fill: Fill) -> None:
     for name in ("a/x.jpg", "b c/x.jpg", "ü.png"):
         make_photo(tmp_path / "photos" / name)
     out = tmp_path / "out"
-    done = fill(folder := plan([tmp_path / "photos"], out))
-    assert (done.photos, done.boxes, folder.skipped) == (3, 3, [])
+    done = fill(plan([tmp_path / "photos"], out), predict)
+    assert (done.found.photos, done.found.boxes, done.skipped) == (3, 3, [])
     assert files(out) == expected("a/x", "b c/x", "ü")
     records = json.loads((out / "predictions.json").read_text())["predictions"]
     names = ["a/x.jpg", "b c/x.jpg", "ü.png"]
@@ -120,9 +124,9 @@ def test_what_is_written(tmp_path: Path, make_photo: MakePhoto) -> None:
 
 
 @pytest.mark.parametrize("kinds", ["overlays", "heatmaps", "overlays,heatmaps"])
-def test_only_heatmaps_hide_what_is_below(tmp_path: Path, make_photo: MakePhoto, kinds: str) -> None:
+def test_only_heatmaps_hide_what_is_below(tmp_path: Path, make_photo: MakePhoto, fill: Fill, kinds: str) -> None:
     photo = make_photo(tmp_path / "x.png", (160, 120))
-    fill(plan([photo], tmp_path / "out", parse_formats(kinds)))
+    fill(plan([photo], tmp_path / "out", parse_formats(kinds)), predict)
     assert {file.partition("/")[0] for file in files(tmp_path / "out") if file.endswith(".jpg")} == set(kinds.split(","))
     inside = np.s_[25:40, 20:140]  # of the object
     for kind in kinds.split(","):
@@ -132,35 +136,36 @@ def test_only_heatmaps_hide_what_is_below(tmp_path: Path, make_photo: MakePhoto,
 
 
 @pytest.mark.parametrize("kinds", ["json", "masks,voc,csv"])
-def test_what_was_written_is_not_predicted(tmp_path: Path, make_photo: MakePhoto, kinds: str) -> None:
+def test_what_was_written_is_not_predicted(tmp_path: Path, make_photo: MakePhoto, fill: Fill, kinds: str) -> None:
     make_photo(tmp_path / "x.jpg")
-    fill(plan([tmp_path], tmp_path / "deep" / "out", parse_formats(kinds)))
-    plan([tmp_path], tmp_path / "unfinished").begin()
+    fill(plan([tmp_path], tmp_path / "deep" / "out", parse_formats(kinds)), predict)
+    with pytest.raises(KeyboardInterrupt):
+        fill(plan([tmp_path], tmp_path / "unfinished"), Stop(0))
     make_photo(tmp_path / "unfinished" / "overlays" / "x.jpg")
-    assert list(plan([tmp_path], tmp_path / "again").names.values()) == ["x.jpg"]
+    assert [item.id for item in plan([tmp_path], tmp_path / "again").listing.items] == ["x.jpg"]
 
 
-def test_json_alone(tmp_path: Path, make_photo: MakePhoto) -> None:
+def test_json_alone(tmp_path: Path, make_photo: MakePhoto, fill: Fill) -> None:
     photo = make_photo(tmp_path / "x.jpg")
-    fill(plan([photo], tmp_path / "out", parse_formats("json")))
+    fill(plan([photo], tmp_path / "out", parse_formats("json")), predict)
     assert files(tmp_path / "out") == ["json/x.json", "maps/x.png", "predictions.json"]
 
 
-def test_photos_that_differ_in_their_suffix_or_case_alone(tmp_path: Path, make_photo: MakePhoto) -> None:
+def test_photos_that_differ_in_their_suffix_or_case_alone(tmp_path: Path, make_photo: MakePhoto, fill: Fill) -> None:
     names = ("a.jpg", "A.PNG", "a.jpg.jpg", "b.jpg", "c" * 230 + "1.jpg", "c" * 230 + "2.jpg")
     photos = [make_photo(tmp_path / "p" / name) for name in names]
-    stems = plan(photos, tmp_path / "out").stems
+    stems = {Path(item.uri): item.stem for item in plan(photos, tmp_path / "out").listing.items}
     assert stems[photos[0]] == "a.jpg" and stems[photos[1]] == "A.PNG" and stems[photos[3]] == "b"
     assert len({stem.casefold() for stem in stems.values()}) == len(names)
-    done = fill(plan(photos, tmp_path / "out"))
-    assert done.photos == len(names)
+    done = fill(plan(photos, tmp_path / "out"), predict)
+    assert done.found.photos == len(names)
 
 
 ODD_NAMES = (b"M\xfchle", b"M\xf6hle", b"M\xe4hle", b"M%FChle", "\u5854".encode(), b"sub\xff/a", b"a %41 \xed\xa0\x80")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="file names are text there")
-def test_names_that_are_no_text(tmp_path: Path, make_photo: MakePhoto, capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_that_are_no_text(tmp_path: Path, make_photo: MakePhoto, fill: Fill, capsys: pytest.CaptureFixture[str]) -> None:
     """Each photo has files with its own bytes in every format, and inside of them a text of its own."""
     photo = make_photo(tmp_path / "x.jpg")
     for odd in ODD_NAMES:
@@ -171,7 +176,7 @@ def test_names_that_are_no_text(tmp_path: Path, make_photo: MakePhoto, capsys: p
         except OSError:
             pytest.skip("this disk takes no such names")
     out = tmp_path / "out"
-    assert fill(plan([tmp_path / "p"], out, FORMATS)).photos == len(ODD_NAMES)
+    assert fill(plan([tmp_path / "p"], out, FORMATS), predict).found.photos == len(ODD_NAMES)
     said = [line for line in capsys.readouterr().err.splitlines() if "not UTF-8" in line]
     assert len(said) == 1 and said[0].startswith("5 names are not UTF-8 text, such as ")
     for kind, suffix in (
@@ -189,9 +194,8 @@ def test_names_that_are_no_text(tmp_path: Path, make_photo: MakePhoto, capsys: p
         assert {row["photo"] for row in csv.DictReader(file)} == names
     # and back: the photos are found again, in this locale and in one that knows ASCII alone
     again = PredictionFolder.from_finished(out, tmp_path / "again", formats=("json", "overlays"), made_with={})
-    for prediction in predict_again(out, [again.stems[path] for path in again.begin()]):
-        again.write(prediction)
-    assert again.finish().photos == len(ODD_NAMES) and again.skipped == []
+    done = again.fill(BoxesJob(out, tmp_path / "again"))
+    assert done.found.photos == len(ODD_NAMES) and done.skipped == []
     command = [sys.executable, "-m", "dips", "boxes", "out", "--out", "ascii", "--format", ",".join(FORMATS)]
     source = str(Path(dips.__file__).parents[1])
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": source, "PATH": os.environ["PATH"]}
@@ -200,16 +204,18 @@ def test_names_that_are_no_text(tmp_path: Path, make_photo: MakePhoto, capsys: p
         assert (tmp_path / "ascii" / name).read_bytes() == (out / name).read_bytes(), name
 
 
-def test_a_class_that_is_no_text(tmp_path: Path, make_photo: MakePhoto) -> None:
+def test_a_class_that_is_no_text(tmp_path: Path, make_photo: MakePhoto, fill: Fill) -> None:
     photo = make_photo(tmp_path / "x.jpg")
     folder = plan([photo], tmp_path / "out", FORMATS)
-    for path in folder.begin():
+
+    def made(path: Path) -> Prediction:
         scores = np.array([0.1, 0.9], np.float32)
         score_map = np.zeros((24, 32), np.float32)
         score_map[4:20, 8:24] = 0.9
         prediction = Prediction.from_map(path, (32, 24), score_map, classes=("none", "T\udcfcr"), probabilities=scores)
-        folder.write(prediction.with_objects(threshold=0.5, min_area=0.01, min_score=0, max_boxes=5))
-    folder.finish()
+        return prediction.with_objects(threshold=0.5, min_area=0.01, min_score=0, max_boxes=5)
+
+    fill(folder, made)
     for file in (
         "coco.json",
         "voc/x.xml",
@@ -231,41 +237,40 @@ def test_no_photos(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_broken_photos_are_skipped(tmp_path: Path, make_photo: MakePhoto) -> None:
+def test_broken_photos_are_skipped(tmp_path: Path, make_photo: MakePhoto, fill: Fill) -> None:
     make_photo(tmp_path / "p/good.jpg")
     (tmp_path / "p/text.jpg").write_text("hello")
-    done = fill(folder := plan([tmp_path / "p"], tmp_path / "out"))
-    assert done.photos == 1 and [problem.path.name for problem in folder.skipped] == ["text.jpg"]
+    done = fill(plan([tmp_path / "p"], tmp_path / "out"), predict)
+    assert done.found.photos == 1 and [problem.path.name for problem in done.skipped] == ["text.jpg"]
     listed = json.loads((tmp_path / "out/skipped.json").read_text())["skipped"]
     assert listed[0]["path"].endswith("p/text.jpg") and "not a photo" in listed[0]["reason"]
 
 
 @pytest.mark.parametrize("content", [b"hello", b"", b"\xff\xd8\xff\xe0cut"])
-def test_what_failed_is_told_apart_from_what_shows_nothing(tmp_path: Path, make_photo: MakePhoto, content: bytes) -> None:
+def test_what_failed_is_told_apart_from_what_shows_nothing(
+    tmp_path: Path, make_photo: MakePhoto, fill: Fill, content: bytes
+) -> None:
     for name in "abc":
         make_photo(tmp_path / f"p/{name}.png")
     (tmp_path / "p/lost.jpg").write_bytes(content)
     kinds = parse_formats("coco,csv,yolo,yolo-seg,voc,labelstudio,geojson,camera-points")
     folder = PredictionFolder.plan([tmp_path / "p"], tmp_path / "out", formats=kinds, made_with={"model": "m"})
-    for path in folder.begin():
+
+    def made(path: Path) -> Prediction:
         if path.name == "lost.jpg":
-            folder.skip(path, f"{path} is not a photo")
-            continue
+            raise ImageError(f"{path} is not a photo")
         grid = np.full((16, 16), 0.0 if path.name == "b.png" else 0.1, np.float32)
         grid[4:9, 4:9] = 0.0 if path.name == "b.png" else 0.9
         chances = np.array([0.9, 0.1] if path.name == "c.png" else [0.1, 0.9], np.float32)
-        found = Prediction.from_map(
+        return Prediction.from_map(
             path, (64, 48), grid, classes=("none", "mast"), probabilities=chances, background="none"
         ).with_objects(threshold=0.5, min_area=0.0, min_score=0.0, max_boxes=5)
-        folder.write(found)
-    folder.finish()
+
+    fill(folder, made)
     told_apart(tmp_path / "out", "p")
     for source, name in (("out", "again"), ("again", "once more")):  # also in what is made of it, and of that
         later = PredictionFolder.from_finished(tmp_path / source, tmp_path / name, formats=kinds, made_with={})
-        for prediction in predict_again(tmp_path / source, [later.stems[path] for path in later.begin()]):
-            later.write(prediction)
-        later.finish()
-        assert later.skipped == []
+        assert later.fill(BoxesJob(tmp_path / source, tmp_path / name)).skipped == []
         told_apart(tmp_path / name, "p")
 
 
@@ -300,34 +305,35 @@ def told_apart(out: Path, top: str) -> None:
     assert [record["name"] for record in json.loads((out / "skipped.json").read_text())["skipped"]] == ["lost.jpg"]
 
 
-def test_what_failed_is_not_among_what_was_reviewed(tmp_path: Path, make_photo: MakePhoto) -> None:
+def test_what_failed_is_not_among_what_was_reviewed(tmp_path: Path, make_photo: MakePhoto, fill: Fill) -> None:
     make_photo(tmp_path / "p/good.jpg")
     (tmp_path / "p/text.jpg").write_text("hello")
-    fill(plan([tmp_path / "p"], tmp_path / "out"))
+    fill(plan([tmp_path / "p"], tmp_path / "out"), predict)
     later = PredictionFolder.from_finished(tmp_path / "out", tmp_path / "new", formats=ALL, made_with={}, only=["good.jpg"])
-    assert later.failed == ()
+    assert later.listing.context["failed"] == []
     old = json.loads((tmp_path / "out/skipped.json").read_text())
     del old["skipped"][0]["name"]  # as of an earlier version, or a photo of which only the overlay is missing
     (tmp_path / "out/skipped.json").write_text(json.dumps(old))
-    assert PredictionFolder.from_finished(tmp_path / "out", tmp_path / "new", formats=ALL, made_with={}).failed == ()
+    later = PredictionFolder.from_finished(tmp_path / "out", tmp_path / "new", formats=ALL, made_with={})
+    assert later.listing.context["failed"] == []
     (tmp_path / "out/skipped.json").write_text("{")
     with pytest.raises(RunError, match=r"skipped\.json is damaged.*remove it"):
         PredictionFolder.from_finished(tmp_path / "out", tmp_path / "new", formats=ALL, made_with={})
 
 
-def test_extreme_sizes(tmp_path: Path, make_photo: MakePhoto) -> None:
+def test_extreme_sizes(tmp_path: Path, make_photo: MakePhoto, fill: Fill) -> None:
     make_photo(tmp_path / "p/dot.png", size=(1, 1))
     make_photo(tmp_path / "p/strip.png", size=(20000, 30))
-    assert fill(plan([tmp_path / "p"], tmp_path / "out")).photos == 2
+    assert fill(plan([tmp_path / "p"], tmp_path / "out"), predict).found.photos == 2
 
 
-def test_an_existing_folder_is_left_alone(tmp_path: Path, make_photo: MakePhoto) -> None:
+def test_an_existing_folder_is_left_alone(tmp_path: Path, make_photo: MakePhoto, fill: Fill) -> None:
     photo = make_photo(tmp_path / "x.jpg")
     (tmp_path / "out").mkdir()
     with pytest.raises(RunError, match="already exists"):
         plan([photo], tmp_path / "out")
     assert files(tmp_path / "out") == []
-    fill(plan([photo], tmp_path / "new"))
+    fill(plan([photo], tmp_path / "new"), predict)
     with pytest.raises(RunError, match="already exists"):
         plan([photo], tmp_path / "new")
 
@@ -345,35 +351,33 @@ class Full:
         self.real(source, target)
 
 
-@pytest.mark.parametrize("room", range(12))
-def test_a_full_disk_loses_nothing(room: int, tmp_path: Path, make_photo: MakePhoto, monkeypatch: pytest.MonkeyPatch) -> None:
-    # what is renamed: the mark and the folder it lies in, four files for each of two photos, the summaries
+@pytest.mark.parametrize("room", range(15))
+def test_a_full_disk_loses_nothing(
+    room: int, tmp_path: Path, make_photo: MakePhoto, fill: Fill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # what is renamed: two lists, for each of two photos four files and a part, the summaries, the plan at the end
     photos = [make_photo(tmp_path / "p" / f"{i}.jpg", seed=i) for i in range(2)]
     monkeypatch.setattr(os, "replace", Full(room))
     with pytest.raises(RunError, match="No space left"):
-        fill(plan(photos, tmp_path / "out"))
+        fill(plan(photos, tmp_path / "out"), predict)
     monkeypatch.undo()
     asked: list[Path] = []
 
-    def counting(paths: Iterable[Path], skipped: Callable[[Path, str], None]) -> Iterator[Prediction]:
-        asked.extend(paths)
-        return predict(asked, skipped)
+    def counting(path: Path) -> Prediction:
+        asked.append(path)
+        return predict(path)
 
-    assert fill(plan(photos, tmp_path / "out"), counting).photos == 2
-    assert len(asked) == (2 if room < 6 else 1 if room < 10 else 0)
+    assert fill(plan(photos, tmp_path / "out"), counting).found.photos == 2
+    assert len(asked) == (2 if room < 6 else 1 if room < 11 else 0)
     assert files(tmp_path / "out") == expected("0", "1")
 
 
-def test_only_the_same_work_goes_on(tmp_path: Path, make_photo: MakePhoto) -> None:
+def test_only_the_same_work_goes_on(tmp_path: Path, make_photo: MakePhoto, fill: Fill) -> None:
     photos = [make_photo(tmp_path / "p" / f"{i}.jpg", seed=i) for i in range(2)]
     out = tmp_path / "out"
 
-    def stopped(paths: Iterable[Path], skipped: Callable[[Path, str], None]) -> Iterator[Prediction]:
-        yield from predict(list(paths)[:1], skipped)
-        raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        fill(plan(photos, out), stopped)
+        fill(plan(photos, out), Stop(1))
     (out / "json" / ".1.json.ab12cd34.dips_tmp").write_text("left by a kill")
     with pytest.raises(RunError, match="another model"):
         plan(photos, out, model="n")
@@ -381,62 +385,54 @@ def test_only_the_same_work_goes_on(tmp_path: Path, make_photo: MakePhoto) -> No
         plan(photos, out, parse_formats("json"))
     with pytest.raises(RunError, match="other photos"):
         plan(photos[:1], out)
-    assert fill(plan(photos, out)).photos == 2
+    assert fill(plan(photos, out), predict).found.photos == 2
     assert not [name for name in files(out) if "/." in name or name.startswith(".")]
 
 
-def test_an_overlay_that_cannot_be_drawn_loses_nothing_else(tmp_path: Path, make_photo: MakePhoto) -> None:
+def test_an_overlay_that_cannot_be_drawn_loses_nothing_else(tmp_path: Path, make_photo: MakePhoto, fill: Fill) -> None:
     photos = [make_photo(tmp_path / "p" / f"{i}.jpg", seed=i) for i in range(2)]
 
-    def moved(paths: Iterable[Path], skipped: Callable[[Path, str], None]) -> Iterator[Prediction]:
-        yield from predict(paths, skipped)
+    def predict_and_move(path: Path) -> Prediction:
+        prediction = predict(path)
+        if path == photos[0]:
+            path.unlink()
+        return prediction
 
-    def predict_and_move(paths: Iterable[Path], skipped: Callable[[Path, str], None]) -> Iterator[Prediction]:
-        for prediction in moved(paths, skipped):
-            if prediction.path == photos[0]:
-                prediction.path.unlink()
-            yield prediction
-
-    done = fill(folder := plan(photos, tmp_path / "out"), predict_and_move)
-    assert done.photos == 2 and [problem.path for problem in folder.skipped] == photos[:1]
-    assert "only the overlay is missing: 'dips boxes' draws it later" in folder.skipped[0].message
+    done = fill(plan(photos, tmp_path / "out"), predict_and_move)
+    assert done.found.photos == 2 and [problem.path for problem in done.skipped] == photos[:1]
+    assert "only the overlay is missing: 'dips boxes' draws it later" in done.skipped[0].message
+    (record,) = json.loads((tmp_path / "out/skipped.json").read_text())["skipped"]
+    assert set(record) == {"path", "reason"}, "it is no photo that failed"
     assert files(tmp_path / "out") == sorted({*expected("0", "1"), "skipped.json"} - {"overlays/0.jpg"})
 
 
-def test_what_a_kill_left_is_removed_everywhere(tmp_path: Path, make_photo: MakePhoto) -> None:
+def test_what_a_kill_left_is_removed_everywhere(tmp_path: Path, make_photo: MakePhoto, fill: Fill) -> None:
     photo = make_photo(tmp_path / "p" / ".a.b2345678.jpg")
     out = tmp_path / "out"
-
-    def stopped(paths: Iterable[Path], skipped: Callable[[Path, str], None]) -> Iterator[Prediction]:
-        yield from predict(list(paths), skipped)
-        raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        fill(plan([photo], out), stopped)
+        fill(plan([photo], out), Stop(0))
     for left in (".coco.json.1_od4hc8.dips_tmp", "voc/.a.xml.dips_tmp", "json/.a.json.abcdefgh.dips_tmp"):
-        (out / left).parent.mkdir(exist_ok=True)
+        (out / left).parent.mkdir(parents=True, exist_ok=True)
         (out / left).touch()
     notes = [".notes.markdown", "json/.label.settings", "voc/.a.dips_tmp.txt"]  # a user's own
     for name in notes:
         (out / name).touch()
-    assert fill(plan([photo], out)).photos == 1
+    assert fill(plan([photo], out), predict).found.photos == 1
     assert files(out) == sorted([*expected(".a.b2345678"), *notes])
 
 
-def test_other_boxes_are_of_the_same_camera(tmp_path: Path, make_photo: MakePhoto) -> None:
+def test_other_boxes_are_of_the_same_camera(tmp_path: Path, make_photo: MakePhoto, fill: Fill) -> None:
     """Every file says the same about it, also what ``dips boxes`` makes of it later."""
     places = {f"{number}.jpg": Camera(latitude=10.5 + number, longitude=-3.0, heading=90.0) for number in range(2)}
     photos = [make_photo(tmp_path / "p" / name) for name in (*places, "nowhere.jpg")]
 
-    def placed(paths: Iterable[Path], skipped: Callable[[Path, str], None]) -> Iterator[Prediction]:
-        return (replace(prediction, camera=places.get(prediction.path.name)) for prediction in predict(paths, skipped))
+    def placed(path: Path) -> Prediction:
+        return replace(predict(path), camera=places.get(path.name))
 
     kinds = parse_formats("coco,csv,labelstudio,camera-points")
     fill(plan(photos, tmp_path / "out", kinds), placed)
     again = PredictionFolder.from_finished(tmp_path / "out", tmp_path / "again", formats=kinds, made_with={})
-    for prediction in predict_again(tmp_path / "out", [again.stems[path] for path in again.begin()], threshold=0.9):
-        again.write(prediction)
-    again.finish()
+    again.fill(BoxesJob(tmp_path / "out", tmp_path / "again", threshold=0.9))
     for folder in (tmp_path / "out", tmp_path / "again"):
         records = json.loads((folder / "predictions.json").read_text())["predictions"]
         images = json.loads((folder / "coco.json").read_text())["images"]
@@ -456,9 +452,9 @@ def test_other_boxes_are_of_the_same_camera(tmp_path: Path, make_photo: MakePhot
 
 
 @pytest.mark.parametrize("name", [JOURNAL, "reviewed.coco.json"])
-def test_a_review_is_no_folder_to_be_removed(tmp_path: Path, make_photo: MakePhoto, name: str) -> None:
+def test_a_review_is_no_folder_to_be_removed(tmp_path: Path, make_photo: MakePhoto, fill: Fill, name: str) -> None:
     photo = make_photo(tmp_path / "x.jpg")
-    fill(plan([photo], tmp_path / "out"))
+    fill(plan([photo], tmp_path / "out"), predict)
     with pytest.raises(RunError, match="remove it"):
         plan([photo], tmp_path / "out")
     (tmp_path / "out" / name).touch()
@@ -471,28 +467,33 @@ def test_a_review_is_no_folder_to_be_removed(tmp_path: Path, make_photo: MakePho
 
 
 @pytest.mark.parametrize("names", [["a.jpg"], ["a.png", "b/c.tif"]])
-def test_nothing_but_unreadable_photos_leaves_no_folder(tmp_path: Path, make_photo: MakePhoto, names: list[str]) -> None:
+def test_nothing_but_unreadable_photos_leaves_no_folder(
+    tmp_path: Path, make_photo: MakePhoto, fill: Fill, names: list[str]
+) -> None:
     for name in names:
         (tmp_path / "p" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "p" / name).write_text("no photo")
     with pytest.raises(DataError, match=rf"nothing is predicted, as DiPS cannot read .*{names[0]} is"):
-        fill(plan([tmp_path / "p"], tmp_path / "out"))
+        fill(plan([tmp_path / "p"], tmp_path / "out"), predict)
     assert [path.name for path in tmp_path.iterdir()] == ["p"]
     for name in names:
         make_photo(tmp_path / "p" / name)
-    assert fill(plan([tmp_path / "p"], tmp_path / "out")).photos == len(names), "the same command goes on"
+    assert fill(plan([tmp_path / "p"], tmp_path / "out"), predict).found.photos == len(names), "the same command goes on"
 
 
-def test_a_file_of_another_option_stays_where_no_photo_can_be_read(tmp_path: Path, make_photo: MakePhoto) -> None:
+def test_a_file_of_another_option_stays_where_no_photo_can_be_read(tmp_path: Path, make_photo: MakePhoto, fill: Fill) -> None:
     (tmp_path / "a.jpg").write_text("no photo")
     folder = plan([tmp_path / "a.jpg"], tmp_path / "out")
-    folder.begin()
-    (tmp_path / "out" / "problems.json").touch()
+
+    def noted(path: Path) -> Prediction:
+        (tmp_path / "out" / "problems.json").touch()
+        return predict(path)
+
     with pytest.raises(DataError):
-        fill(folder)
+        fill(folder, noted)
     assert (tmp_path / "out" / "problems.json").exists()
     make_photo(tmp_path / "a.jpg")
-    assert fill(plan([tmp_path / "a.jpg"], tmp_path / "out")).photos == 1, "the same command goes on"
+    assert fill(plan([tmp_path / "a.jpg"], tmp_path / "out"), predict).found.photos == 1, "the same command goes on"
 
 
 @pytest.mark.parametrize(

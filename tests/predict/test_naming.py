@@ -25,7 +25,8 @@ def test_results_inside_the_photos_do_not_count(tmp_path: Path, make_photo: Make
     out = tmp_path / "out"
     make_photo(out / "overlays/1.jpg")
     assert list(name_photos([tmp_path], leave_out=out)[0].values()) == ["1.jpg"]
-    (out / ".unfinished.json").touch()
+    (out / ".unfinished").mkdir()
+    (out / ".unfinished" / "plan.json").touch()
     assert list(name_photos([tmp_path], leave_out=out)[0].values()) == ["1.jpg"]
     assert name_photos([tmp_path], leave_out=out)[2] == []
     names, _, (problem,) = name_photos([tmp_path], leave_out=tmp_path / "other")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -17,6 +18,10 @@ from dips.predict.folder import PredictionFolder, parse_formats
 from dips.predict.predictor import Predictor
 from dips.predict.results import predict_again
 from dips.predict.stream import Frame, FrameJournal, predict_frames, write_stream
+from dips.predict.writing import PhotoWriter
+from dips.shards.files import LocalFiles
+from dips.shards.plan import WORK, read_plan
+from dips.shards.work import Work
 from dips.system.records import to_json
 from dips.types import Answer, Answerer, PhotoBatch
 
@@ -79,11 +84,24 @@ def test_without_classes_of_objects_all_is_as_before() -> None:
     assert np.array_equal(found.boxes, other.boxes) and np.array_equal(found.box_scores, other.box_scores)
 
 
+@dataclass(frozen=True)
+class Job:
+    """Predicts with a predictor that is there."""
+
+    out: Path
+    model: Predictor
+
+    def open(self) -> Work:
+        plan = read_plan(LocalFiles(self.out / WORK))
+        assert plan is not None
+        return PhotoWriter.of(self.out, plan).work(
+            lambda items, skip: self.model.photos((Path(item.uri) for item in items), skip)
+        )
+
+
 def filled(folder: Path, photos: list[Path], model: Predictor, formats: str = "json") -> PredictionFolder:
     plan = PredictionFolder.plan(photos, folder, formats=parse_formats(formats), made_with={"model": "m"})
-    for prediction in model.photos(plan.begin(), plan.skip):
-        plan.write(prediction)
-    plan.finish()
+    plan.fill(Job(folder, model))
     return plan
 
 
@@ -98,7 +116,7 @@ def test_the_classes_are_found_again_without_networks(tmp_path: Path, threshold:
     photo = write_photo(tmp_path / "in" / "sub" / "a.png")
     out = tmp_path / "out"
     plan = filled(out, [photo], predictor())
-    (stem,) = plan.stems.values()
+    ((_, _, stem),) = plan.listing.items
     assert (out / "classes" / f"{stem}.png").is_file()
     (first,) = predictor().pictures([(photo, photo_of((160, 160), SPOTS))])
     (again,) = predict_again(out, [stem], threshold=threshold)

@@ -13,33 +13,40 @@ import msgspec
 import numpy as np
 import pytest
 
+from dips.batch.predict import BoxesJob
 from dips.errors import ImageError, RunError
 from dips.formats.records import BoxRecord, PredictionRecord, read_prediction
 from dips.predict.folder import PredictionFolder
+from dips.predict.merging import Filled
 from dips.predict.naming import stems_of
 from dips.predict.prediction import Prediction
-from dips.predict.results import MARK, Found, find_records, is_finished, locate, moved, predict_again, read_records
+from dips.predict.results import Found, find_records, is_finished, locate, moved, predict_again, read_records
 from dips.scoremaps.calibration import Calibration
+from dips.shards.files import LocalFiles
+from dips.shards.plan import WORK
 from dips.system.records import write_json
 
 MakePhoto = Callable[..., Path]
+Fill = Callable[..., Filled]
 NAMES = ("a/x.jpg", "b.png")
 
 
 @pytest.fixture
-def folder(tmp_path: Path, make_photo: MakePhoto) -> Path:
+def folder(tmp_path: Path, make_photo: MakePhoto, fill: Fill) -> Path:
     """Predictions of two photos, a bright rectangle in each."""
     for name in NAMES:
         make_photo(tmp_path / "photos" / name)
     filled = PredictionFolder.plan([tmp_path / "photos"], tmp_path / "out", formats=("json",), made_with={"model": "m"})
-    for path in filled.begin():
+
+    def made(path: Path) -> Prediction:
         score_map = np.zeros((24, 32), np.float32)
         score_map[4:20, 8:24] = 0.9
         score_map[8:12, 12:16] = 1
         scores = np.array([0.25, 0.75], np.float32)
         prediction = Prediction.from_map(path, (32, 24), score_map, classes=("none", "tower"), probabilities=scores)
-        filled.write(prediction.with_objects(threshold=0.5, min_area=0.01, min_score=0, max_boxes=5))
-    filled.finish()
+        return prediction.with_objects(threshold=0.5, min_area=0.01, min_score=0, max_boxes=5)
+
+    fill(filled, made)
     return tmp_path / "out"
 
 
@@ -88,7 +95,7 @@ def test_records_are_found_whatever_their_files_are_called(
 
 
 def test_no_records_are_found_in_what_is_unfinished(folder: Path) -> None:
-    (folder / MARK).write_text("{}")
+    LocalFiles(folder / WORK).write("plan.json", b"{}")
     with pytest.raises(RunError, match="is unfinished"):
         list(find_records(folder, ["b.png"]))
 
@@ -217,9 +224,16 @@ def test_folders_that_cannot_be_read(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="holds no photos"):
         list(read_records(tmp_path / "empty"))
     assert is_finished(folder) and not is_finished(tmp_path / "none")
-    (folder / MARK).write_text("{}")
+    LocalFiles(folder / WORK).write("plan.json", b"{}")
     assert not is_finished(folder)
     with pytest.raises(RunError, match="is unfinished"):
+        list(read_records(folder))
+    LocalFiles(folder / WORK).remove("plan.json")
+    (folder / WORK).mkdir()  # a kill at the very end
+    assert is_finished(folder) and list(read_records(folder))
+    (folder / ".unfinished.json").touch()
+    assert not is_finished(folder)
+    with pytest.raises(RunError, match=r"begun by an earlier version of DiPS, and is unfinished; predict the photos again"):
         list(read_records(folder))
     (folder / "maps" / "b.png").unlink()
     with pytest.raises(RunError, match=r"b\.png is missing or damaged"):
@@ -255,10 +269,8 @@ def test_moved_photos_are_found_by_their_paths_below_the_folder(
     assert all(moved(record, None) is record for record in before)
 
     again = PredictionFolder.from_finished(folder, tmp_path / "b", formats=("json", "overlays"), made_with={}, photos_dir=where)
-    for prediction in predict_again(folder, [again.stems[path] for path in again.begin()], photos_dir=where):
-        again.write(prediction)
-    again.finish()
-    assert not again.skipped and len(list((tmp_path / "b" / "overlays").rglob("*.jpg"))) == 2
+    assert not again.fill(BoxesJob(folder, tmp_path / "b", photos_dir=where)).skipped
+    assert len(list((tmp_path / "b" / "overlays").rglob("*.jpg"))) == 2
     assert [record for _, record in read_records(tmp_path / "b")] == records, "the new folder needs no option"
 
 
@@ -326,9 +338,8 @@ def test_a_folder_on_another_computer_that_a_person_names_is_asked(
     again = PredictionFolder.from_finished(
         folder, tmp_path / "b", formats=("json", "overlays"), made_with={}, photos_dir=Path(share)
     )
-    for prediction in predict_again(folder, [again.stems[path] for path in again.begin()], photos_dir=Path(share)):
-        again.write(prediction)
-    assert not again.skipped and len(list((tmp_path / "b" / "overlays").rglob("*.jpg"))) == 2
+    assert not again.fill(BoxesJob(folder, tmp_path / "b", photos_dir=Path(share))).skipped
+    assert len(list((tmp_path / "b" / "overlays").rglob("*.jpg"))) == 2
     for there in (None, tmp_path):
         with pytest.raises(ImageError, match="is on another computer"):
             locate(Path(share) / "b.png", folder, there)
@@ -344,15 +355,17 @@ def test_a_photo_that_is_not_below_the_named_folder_is_told_so(folder: Path, tmp
 
 
 @pytest.mark.skipif(os.name == "nt", reason="file names are text there")
-def test_a_class_name_that_is_no_text_is_read_back(tmp_path: Path, make_photo: MakePhoto) -> None:
+def test_a_class_name_that_is_no_text_is_read_back(tmp_path: Path, make_photo: MakePhoto, fill: Fill) -> None:
     photo = make_photo(tmp_path / "x.jpg")
     out = PredictionFolder.plan([photo], tmp_path / "out", formats=("json", "csv"), made_with={})
-    for path in out.begin():
+
+    def made(path: Path) -> Prediction:
         classes, scores = ("a", "b\udcff"), np.array([0.25, 0.75], np.float32)
         score_map = np.eye(8, dtype=np.float32)
         prediction = Prediction.from_map(path, (32, 24), score_map, classes=classes, probabilities=scores)
-        out.write(prediction.with_objects(threshold=0.5, min_area=0.01, min_score=0, max_boxes=5))
-    assert out.finish().photos == 1
+        return prediction.with_objects(threshold=0.5, min_area=0.01, min_score=0, max_boxes=5)
+
+    assert fill(out, made).found.photos == 1
     assert [record.label for _, record in read_records(tmp_path / "out")] == ["b%FF"]
 
 
@@ -363,6 +376,5 @@ def test_no_other_computer_is_asked(folder: Path, path: str, tmp_path: Path) -> 
     record = folder / "json" / "b.json"
     record.write_text(json.dumps({**json.loads(record.read_text()), "path": path}))
     again = PredictionFolder.from_finished(folder, tmp_path / "new", formats=("json", "overlays"), made_with={})
-    for prediction in predict_again(folder, [again.stems[each] for each in again.begin()]):
-        again.write(prediction)
-    assert ["is on another computer" in problem.message for problem in again.skipped] == [True]
+    done = again.fill(BoxesJob(folder, tmp_path / "new"))
+    assert ["is on another computer" in problem.message for problem in done.skipped] == [True]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import dips
 from dips.config import PredictConfig
 from dips.errors import ConfigError, RunError
 from dips.predict.folder import PredictionFolder
+from dips.predict.merging import Filled
 from dips.predict.prediction import Prediction
 from dips.predict.predictor import Predictor
 from dips.report.photo_section import photo_json
@@ -26,17 +28,19 @@ from dips.scoremaps.object_classes import ClassCells
 from dips.types import Answer, Answerer, PhotoBatch, Sample
 
 CLASSES = ("none", "tower")
+Fill = Callable[..., Filled]
 
 
 @pytest.fixture
-def predicted(tmp_path: Path, make_photo: Any) -> Path:
+def predicted(tmp_path: Path, make_photo: Any, fill: Fill) -> Path:
     """Photos in ``tower/`` (found, called none, found nowhere, filled), ``none/`` and ``loose/``, and their prediction."""
     named = ("tower/0", "tower/1", "tower/2", "tower/3", "none/0", "loose/0")
     for seed, name in enumerate(named):
         make_photo(tmp_path / "photos" / f"{name}.png", (80, 64), seed=seed)
     out = tmp_path / "boxes"
     folder = PredictionFolder.plan([tmp_path / "photos"], out, formats=("json",), made_with={"model": "m"})
-    for path in folder.begin():
+
+    def made(path: Path) -> Prediction:
         name = path.relative_to(tmp_path / "photos").with_suffix("").as_posix()
         grid = np.zeros((16, 20), np.float32)
         if name == "tower/3":
@@ -45,9 +49,10 @@ def predicted(tmp_path: Path, make_photo: Any) -> Path:
         elif name != "tower/2":
             grid[4:8, 5:10] = 0.9
         odds = np.array([0.9, 0.1] if name in ("tower/1", "none/0") else [0.2, 0.8], np.float32)
-        made = Prediction.from_map(path, (80, 64), grid, classes=CLASSES, probabilities=odds, background="none")
-        folder.write(made.with_objects(threshold=0.5, min_area=0.005, min_score=0.0, max_boxes=100))
-    folder.finish()
+        found = Prediction.from_map(path, (80, 64), grid, classes=CLASSES, probabilities=odds, background="none")
+        return found.with_objects(threshold=0.5, min_area=0.005, min_score=0.0, max_boxes=100)
+
+    fill(folder, made)
     return out
 
 
@@ -116,34 +121,40 @@ def test_the_fewer_photos_of_a_run_are_shown_the_more_tiles_they_have(
 
 @pytest.mark.parametrize("filled", [12, 4])
 def test_boxes_that_fill_most_photos_are_told(
-    tmp_path: Path, make_photo: Any, filled: int, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, make_photo: Any, fill: Fill, filled: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """On the page, and where it is written."""
     names = [make_photo(tmp_path / f"{number}.png", (80, 64)) for number in range(14)]
     folder = PredictionFolder.plan(names, tmp_path / "out", formats=("json",), made_with={})
-    for number, path in enumerate(folder.begin()):
+
+    def made(path: Path) -> Prediction:
+        number = int(path.stem)
         grid = np.zeros((16, 20), np.float32)
         grid[:, 1:] = 0.9
         if number >= filled:
             grid[:, 8:] = 0
-        made = Prediction.from_map(path, (80, 64), grid, classes=CLASSES, probabilities=np.array([0.1, 0.9], np.float32))
-        folder.write(made.with_objects(threshold=0.4, min_area=0.01, min_score=0, max_boxes=9))
-    folder.finish()
+        found = Prediction.from_map(path, (80, 64), grid, classes=CLASSES, probabilities=np.array([0.1, 0.9], np.float32))
+        return found.with_objects(threshold=0.4, min_area=0.01, min_score=0, max_boxes=9)
+
+    fill(folder, made)
     html, said = write_folder_report(tmp_path / "out").read_text(encoding="utf-8"), capsys.readouterr().err
     assert ("Boxes fill most photos" in html) == ("warning: boxes cover more than 80% of the photo in 12 of 14" in said)
     assert ("Boxes fill most photos" in html) == (filled == 12) and said.count("warning") == (filled == 12)
 
 
 @pytest.mark.parametrize("low", [0, 1, 3])
-def test_the_page_says_how_many_score_far_below_the_others(tmp_path: Path, make_photo: Any, low: int) -> None:
+def test_the_page_says_how_many_score_far_below_the_others(tmp_path: Path, make_photo: Any, fill: Fill, low: int) -> None:
     names = [make_photo(tmp_path / f"{number:02}.png", (80, 64)) for number in range(14)]
     folder = PredictionFolder.plan(names, tmp_path / "out", formats=("json",), made_with={})
-    for number, path in enumerate(folder.begin()):
+
+    def made(path: Path) -> Prediction:
+        number = int(path.stem)
         grid = np.zeros((16, 20), np.float32)
         grid[4:8, 5:10] = 0.3 if number < low else 0.9
-        made = Prediction.from_map(path, (80, 64), grid, classes=CLASSES, probabilities=np.array([0.1, 0.9], np.float32))
-        folder.write(made.with_objects(threshold=0.4, min_area=0.01, min_score=0, max_boxes=9))
-    found = folder.finish()
+        found = Prediction.from_map(path, (80, 64), grid, classes=CLASSES, probabilities=np.array([0.1, 0.9], np.float32))
+        return found.with_objects(threshold=0.4, min_area=0.01, min_score=0, max_boxes=9)
+
+    found = fill(folder, made).found
     section = prediction_section(tmp_path / "out")
     limit = section.low_limit
     assert limit == found.scores.limit and (limit is None) == (not low) and section.far_below == low
@@ -185,16 +196,19 @@ def test_a_reviewed_photo_is_shown_as_the_person_left_it(predicted: Path) -> Non
     assert {row["id"].removesuffix(".png") for row in told_rows if row["reviewed"]} == set(told)
 
 
-def test_many_adjusted_boxes_make_no_normal_score_a_low_one(tmp_path: Path, make_photo: Any) -> None:
+def test_many_adjusted_boxes_make_no_normal_score_a_low_one(tmp_path: Path, make_photo: Any, fill: Fill) -> None:
     """A box that a person adjusted counts as certain, which says nothing of the model's scores."""
     names = [make_photo(tmp_path / f"{number:02}.png", (80, 64)) for number in range(24)]
     folder = PredictionFolder.plan(names, tmp_path / "out", formats=("json",), made_with={})
-    for number, path in enumerate(folder.begin()):
+
+    def made(path: Path) -> Prediction:
+        number = int(path.stem)
         grid = np.zeros((16, 20), np.float32)
         grid[4:8, 5:10] = 0.72 + 0.01 * (number % 5)
-        made = Prediction.from_map(path, (80, 64), grid, classes=CLASSES, probabilities=np.array([0.1, 0.9], np.float32))
-        folder.write(made.with_objects(threshold=0.4, min_area=0.01, min_score=0, max_boxes=9))
-    folder.finish()
+        found = Prediction.from_map(path, (80, 64), grid, classes=CLASSES, probabilities=np.array([0.1, 0.9], np.float32))
+        return found.with_objects(threshold=0.4, min_area=0.01, min_score=0, max_boxes=9)
+
+    fill(folder, made)
     for number in range(14):
         reviewed(tmp_path / "out", f"{number:02}", [{"box": [21, 16, 40, 32], "label": "tower", "review": "adjusted"}])
     section = prediction_section(tmp_path / "out")
@@ -203,18 +217,21 @@ def test_many_adjusted_boxes_make_no_normal_score_a_low_one(tmp_path: Path, make
 
 @pytest.mark.parametrize(("gate", "boxes"), [(0.0, 1), (0.1, 1), (0.5, 0)])
 def test_chances_are_told_with_what_made_them_and_reviewed_photos_are_not_compared(
-    tmp_path: Path, make_photo: Any, gate: float, boxes: int
+    tmp_path: Path, make_photo: Any, fill: Fill, gate: float, boxes: int
 ) -> None:
     calibration = Calibration(slope=3.0, offset=-1.0, gate=gate, typical=0.5, cautious=0.9)
     names = [make_photo(tmp_path / f"{number:02}.png", (80, 64)) for number in range(24)]
     folder = PredictionFolder.plan(names, tmp_path / "out", formats=("json",), made_with={})
-    for number, path in enumerate(folder.begin()):
+
+    def made(path: Path) -> Prediction:
+        number = int(path.stem)
         grid = np.zeros((16, 20), np.float32)
         grid[4:8, 5:10] = 0.5 if number in (3, 4) else 0.9
         odds = np.array([0.1, 0.9], np.float32)
-        made = Prediction.from_map(path, (80, 64), grid, classes=CLASSES, probabilities=odds, calibration=calibration)
-        folder.write(made.with_objects(threshold=0.4, min_area=0.01, min_score=0, max_boxes=9))
-    found = folder.finish()
+        found = Prediction.from_map(path, (80, 64), grid, classes=CLASSES, probabilities=odds, calibration=calibration)
+        return found.with_objects(threshold=0.4, min_area=0.01, min_score=0, max_boxes=9)
+
+    found = fill(folder, made).found
     reviewed(tmp_path / "out", "04", [{"box": [21, 16, 40, 32], "label": "tower", "score": 0.1, "review": "adjusted"}])
     section = prediction_section(tmp_path / "out")
     assert section.shown is not None and section.shown.calibration == calibration and section.min_score == gate
@@ -224,16 +241,19 @@ def test_chances_are_told_with_what_made_them_and_reviewed_photos_are_not_compar
     assert section.low_limit == found.scores.limit
 
 
-def test_the_page_says_where_a_class_scores_lower_as_a_whole(tmp_path: Path, make_photo: Any) -> None:
+def test_the_page_says_where_a_class_scores_lower_as_a_whole(tmp_path: Path, make_photo: Any, fill: Fill) -> None:
     names = [make_photo(tmp_path / f"{number:02}.png", (80, 64)) for number in range(27)]
     folder = PredictionFolder.plan(names, tmp_path / "out", formats=("json",), made_with={})
-    for number, path in enumerate(folder.begin()):
+
+    def made(path: Path) -> Prediction:
+        number = int(path.stem)
         grid = np.zeros((16, 20), np.float32)
         grid[4:8, 5:10] = 0.9 if number < 15 else 0.6
         odds = np.array([0.1, 0.9] if number < 15 else [0.9, 0.1], np.float32)
-        made = Prediction.from_map(path, (80, 64), grid, classes=("wren", "owl"), probabilities=odds)
-        folder.write(made.with_objects(threshold=0.4, min_area=0.01, min_score=0, max_boxes=9))
-    found = folder.finish()
+        found = Prediction.from_map(path, (80, 64), grid, classes=("wren", "owl"), probabilities=odds)
+        return found.with_objects(threshold=0.4, min_area=0.01, min_score=0, max_boxes=9)
+
+    found = fill(folder, made).found
     section = prediction_section(tmp_path / "out")
     assert "12 of 12 of class wren" in section.low_classes and section.low_classes == found.scores.classes()
     html = " ".join(write_folder_report(tmp_path / "out").read_text(encoding="utf-8").split())
@@ -241,18 +261,20 @@ def test_the_page_says_where_a_class_scores_lower_as_a_whole(tmp_path: Path, mak
 
 
 @pytest.mark.parametrize("least", [0.6, 0.95])
-def test_a_photo_in_tiles_has_its_own_smallest_box(tmp_path: Path, make_photo: Any, least: float) -> None:
+def test_a_photo_in_tiles_has_its_own_smallest_box(tmp_path: Path, make_photo: Any, fill: Fill, least: float) -> None:
     """Photos of one prediction differ in size, and so in what their boxes must have."""
     folder = PredictionFolder.plan(
         [make_photo(tmp_path / f"{name}.png", (80, 64)) for name in "ab"], tmp_path / "out", formats=("json",), made_with={}
     )
-    for number, path in enumerate(folder.begin()):
+
+    def made(path: Path) -> Prediction:
         grid = np.zeros((16, 20), np.float32)
         grid[4:8, 5:10], grid[11:14, 14:18] = 0.9, 0.5
-        made = Prediction.from_map(path, (80, 64), grid, classes=CLASSES, probabilities=np.array([0.1, 0.9], np.float32))
-        rule = {"min_area": 0.002, "min_score": least} if number else {"min_area": 0.005, "min_score": 0.0}
-        folder.write(made.with_objects(threshold=0.4, max_boxes=100, **rule))
-    folder.finish()
+        found = Prediction.from_map(path, (80, 64), grid, classes=CLASSES, probabilities=np.array([0.1, 0.9], np.float32))
+        rule = {"min_area": 0.002, "min_score": least} if path.stem == "b" else {"min_area": 0.005, "min_score": 0.0}
+        return found.with_objects(threshold=0.4, max_boxes=100, **rule)
+
+    fill(folder, made)
     shown = prediction_section(tmp_path / "out").shown
     assert shown is not None
     rules = {photo.id: shown.rule_of(photo)[:3] for photo in shown.photos}
@@ -289,7 +311,8 @@ def test_photos_that_were_moved_are_shown(predicted: Path, tmp_path: Path) -> No
 def test_what_is_no_finished_prediction_is_refused(predicted: Path, damage: str) -> None:
     folder = predicted
     if damage == "unfinished":
-        (folder / ".unfinished.json").write_text("{}")
+        (folder / ".unfinished").mkdir()
+        (folder / ".unfinished" / "plan.json").write_text("{}")
     elif damage == "no map":
         next((folder / "maps").rglob("*.png")).unlink()
     else:
@@ -307,19 +330,21 @@ def test_a_training_on_class_folders_leaves_photos(tiny_model: dips.Model) -> No
 
 
 @pytest.mark.parametrize("own", [True, False])
-def test_classes_of_objects_are_kept(tmp_path: Path, make_photo: Any, own: bool) -> None:
+def test_classes_of_objects_are_kept(tmp_path: Path, make_photo: Any, fill: Fill, own: bool) -> None:
     photo = make_photo(tmp_path / "photos" / "a.png", (80, 64))
     folder = PredictionFolder.plan([photo], tmp_path / "out", formats=("json",), made_with={"model": "m"})
     grid = np.zeros((16, 20), np.float32)
     grid[4:12, 2:8], grid[4:12, 12:18] = 0.9, 0.8
     logits = np.zeros((2, 4, 10), np.float32)
     logits[0, :, 5:], logits[1, :, :5] = 5, 5
-    for path in folder.begin():
+
+    def made(path: Path) -> Prediction:
         cells = ClassCells.of(logits, None) if own else None
         odds = np.array([0.3, 0.7], np.float32)
-        made = Prediction.from_map(path, (80, 64), grid, classes=("owl", "wren"), probabilities=odds, cells=cells)
-        folder.write(made.with_objects(threshold=0.5, min_area=0.005, min_score=0.0, max_boxes=100))
-    folder.finish()
+        found = Prediction.from_map(path, (80, 64), grid, classes=("owl", "wren"), probabilities=odds, cells=cells)
+        return found.with_objects(threshold=0.5, min_area=0.005, min_score=0.0, max_boxes=100)
+
+    fill(folder, made)
     section = prediction_section(tmp_path / "out")
     assert section.shown is not None
     (shown,) = section.shown.photos

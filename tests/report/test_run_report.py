@@ -218,15 +218,12 @@ def test_names_that_a_spreadsheet_would_compute_come_back(run: Path) -> None:
 
 @pytest.mark.parametrize("gone", ["moved", "deleted", "damaged"])
 def test_a_report_stays_where_none_of_its_photos_is_found(
-    tmp_path: Path, make_photo: Any, make_prediction: Any, gone: str
+    tmp_path: Path, make_photo: Any, make_prediction: Any, fill: Any, gone: str
 ) -> None:
     photos, out = tmp_path / "photos", tmp_path / "out"
     paths = [make_photo(photos / f"{number}.png", (120, 90), seed=number) for number in range(3)]
     folder = PredictionFolder.plan([photos], out, formats=("json",), made_with={"model": "m"})
-    folder.begin()
-    for path in paths:
-        folder.write(make_prediction(path=path))
-    folder.finish()
+    fill(folder, lambda path: make_prediction(path=path))
     before = write_folder_report(out).read_bytes()
     if gone == "moved":
         photos.rename(tmp_path / "elsewhere")

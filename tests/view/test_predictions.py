@@ -64,7 +64,8 @@ def test_folders_that_are_no_prediction(predicted: Path, tmp_path: Path) -> None
     (tmp_path / "empty" / "json").mkdir(parents=True)
     with pytest.raises(RunError, match="holds no photos"):
         read_predictions(tmp_path / "empty")
-    (predicted / ".unfinished.json").write_text("{}")
+    (predicted / ".unfinished").mkdir()
+    (predicted / ".unfinished" / "plan.json").touch()
     with pytest.raises(RunError, match="is unfinished"):
         read_predictions(predicted)
 

@@ -49,10 +49,10 @@ def boxes(
 
     Also converts a prediction, or what you made of it in 'dips view', to another format.
     """
+    from dips.batch.predict import BoxesJob
     from dips.data.problems import ProblemList
     from dips.predict.folder import PredictionFolder, parse_formats
-    from dips.predict.results import predict_again
-    from dips.system.console import log, track
+    from dips.system.console import log
     from dips.view.review import JOURNAL
     from dips.view.reviewed import read_reviewed
 
@@ -69,11 +69,9 @@ def boxes(
         photos_dir=photos_dir,
         only=review.states if review and only_reviewed else None,
     )
-    todo = folder.begin()
-    stems = (folder.stems[path] for path in todo)
-    again = predict_again(
+    job = BoxesJob(
         predictions,
-        stems,
+        out,
         threshold=threshold,
         min_area=min_area,
         min_score=min_score,
@@ -81,10 +79,9 @@ def boxes(
         photos_dir=photos_dir,
         review=None if review is None else review.applied,
     )
-    for prediction in track(again, "predict", total=len(todo)):
-        folder.write(prediction)
+    done, told = folder.fill(job), ProblemList()
     for line in () if review is None else review.remarks(alone=only_reviewed):
         log(line)
     if review is None and (predictions / JOURNAL).is_file():
         log(f"the review of {predictions} by 'dips view' is not in these boxes; --reviewed takes it")
-    return filled(folder.finish(), folder.skipped, out, ProblemList())
+    return filled(done, out, told)

@@ -55,12 +55,13 @@ def run_demo(out: Path, seed: int, *, recipe: str = "demo", train: int = _TRAIN,
     mark = {"seed": seed, "recipe": recipe, "train": train, "test": test}
     resumed = _open(out, mark)
 
+    from dips.batch.predict import PredictJob, context_of
     from dips.demo.scenes import write_sample
     from dips.fitting.fit import fit
     from dips.predict.folder import PredictionFolder
     from dips.predict.results import is_finished
     from dips.runs.identity import identity
-    from dips.system.console import log, say, track
+    from dips.system.console import log, say
     from dips.system.records import write_json
 
     log(_GENERATED)
@@ -75,12 +76,14 @@ def run_demo(out: Path, seed: int, *, recipe: str = "demo", train: int = _TRAIN,
     if not is_finished(predictions):
         formats = ("json", "overlays", "masks", "coco")
         folder = PredictionFolder.plan(
-            [photos / "test"], predictions, formats=formats, made_with={"demo": mark, **identity(model.run)}
+            [photos / "test"],
+            predictions,
+            formats=formats,
+            made_with={"demo": mark, **identity(model.run)},
+            step=model.predictor.config.batch,
         )
-        todo = folder.begin()
-        for prediction in track(model.predictor.photos(todo, folder.skip), "predict", total=len(todo)):
-            folder.write(prediction)
-        folder.finish()
+        job = PredictJob(model.run, predictions, loaded=model)
+        folder.fill(job, context=lambda: context_of(model, folder.listing.items))
     write_json(out / _MARK, {**mark, "finished": True}, indent=None)
     for line in _summary(out, result, time.perf_counter() - started, resumed):
         say(line)

@@ -18,8 +18,7 @@ from dips.system.extras import missing_package
 
 if TYPE_CHECKING:
     from dips.data.problems import ProblemList
-    from dips.predict.results import Found
-    from dips.types import Problem
+    from dips.predict.merging import Filled
 
 __all__ = ["expected", "fail", "filled", "interrupted", "usage"]
 
@@ -72,7 +71,7 @@ def interrupted(tokens: Sequence[str]) -> str:
     command = tokens[0] if tokens else ""
     if command == "train":
         return "repeat the command with --resume to continue where it stopped"
-    if command in ("boxes", "compare", "demo", "predict", "stream"):
+    if command in ("boxes", "compare", "demo", "merge", "predict", "stream"):
         return "repeat the command to continue where it stopped"
     if command == "evaluate":
         return "the run is unchanged, except perhaps for the numbers of its last evaluation"
@@ -85,7 +84,7 @@ def fail(message: str, *, kind: str = "error", code: int = 2) -> int:
     return code
 
 
-def filled(found: Found, skipped: Sequence[Problem], out: Path, problems: ProblemList, *, explain: bool = False) -> int:
+def filled(done: Filled, out: Path, problems: ProblemList, *, explain: bool = False) -> int:
     """Print what is in a prediction folder, and what to do next.
 
     Args:
@@ -94,6 +93,7 @@ def filled(found: Found, skipped: Sequence[Problem], out: Path, problems: Proble
     Returns:
         The exit code: 1 where photos were skipped, which are told.
     """
+    found, skipped = done.found, done.skipped
     problems.add(skipped)
     boxed = f"{found.boxed} with a box ({counted(found.boxes, 'box')})" if found.boxes else "none with a box"
     say(f"{counted(found.photos, 'photo')}, {boxed}, in {out}")

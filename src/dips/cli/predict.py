@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from dips.cli.early import require_model
 from dips.cli.messages import filled
-from dips.cli.options import AS_TRAINED, PredictOptions, Problems, RunOrOnnx
+from dips.cli.options import ALONE, AS_TRAINED, CrewOptions, PredictOptions, Problems, RunOrOnnx
+
+if TYPE_CHECKING:
+    from dips.shards.plan import Plan
 
 __all__ = ["predict"]
 
@@ -32,6 +35,7 @@ def predict(
     ] = "json,overlays",
     options: PredictOptions = AS_TRAINED,
     problems: Problems = None,
+    workforce: CrewOptions = ALONE,
 ) -> int:
     """Find the objects in new photos.
 
@@ -41,25 +45,28 @@ def predict(
     """
     from dips.data.problems import ProblemList
     from dips.predict.folder import PredictionFolder, parse_formats
+    from dips.predict.merging import merge_predictions
     from dips.runs.identity import identity
 
     settings, weights, device = options.all_settings(), options.weights, options.device
     config = require_model(run, settings=settings, weights=weights, device=device)
     made_with = {**identity(run), "settings": dataclasses.asdict(config)}
-    folder = PredictionFolder.plan(photos, out, formats=parse_formats(formats), made_with=made_with)
+    kinds, crew = parse_formats(formats), workforce.crew()
+    folder = PredictionFolder.plan(photos, out, formats=kinds, made_with=made_with, step=config.batch, crew=crew)
     if problems is not None:
         folder.require_other("--problems", problems)
     told = ProblemList(problems)
 
+    from dips.batch.predict import PredictJob, context_of, predictor_of
     from dips.loading import load  # the networks are loaded once everything else is known to be right
-    from dips.system.console import log, track
+    from dips.system.console import log
 
     model = load(run, device=device, settings=settings, weights=weights or ())
-    predictor = model.predictor.for_photos(list(folder.names))  # also of those that were done before an interruption
-    log(f"{predictor.summary()}; {model.made_with()}")
-    todo = folder.begin()
-    told.add(folder.left_out)
-    for prediction in track(predictor.photos(todo, folder.skip), "predict", total=len(todo)):
-        folder.write(prediction)
-    told.add(folder.skipped)  # also where none of the photos can be read
-    return filled(folder.finish(), folder.skipped, out, told, explain=True)
+
+    def begun(plan: Plan) -> None:
+        log(f"{predictor_of(model, plan).summary()}; {model.made_with()}")
+        told.add(folder.left_out)
+
+    job = PredictJob(run, out, device, settings, weights or (), loaded=model)
+    folder.work(job, crew, context=lambda: context_of(model, folder.listing.items), begun=begun)
+    return 0 if crew.is_task else filled(merge_predictions(out, told.add), out, told, explain=True)

@@ -17,6 +17,7 @@ from pathlib import Path, PureWindowsPath
 from dips.data.problems import tell
 from dips.data.signatures import HEAD_BYTES, TO_JPEG, Kind, kind_of
 from dips.errors import DataError
+from dips.shards.plan import PLAN, WORK
 from dips.system.console import counted
 from dips.types import Problem, Severity
 
@@ -64,7 +65,8 @@ _FOREIGN = _words(
 _PHOTOS = {"picture", "other"}  # of what is left out, the groups that may be photos
 _LEFT_OUT = VIDEOS | _OTHER_PICTURES | _UNCERTAIN
 _RESULTS = (
-    (".unfinished.json",),  # of dips predict, while it works
+    (f"{WORK}/{PLAN}",),  # of what is made through shards, until it is complete
+    (".unfinished.json",),  # of dips predict in earlier versions
     ("predictions.json", "json", "maps"),
     ("compare.json",),
     ("model.json", "config.toml"),

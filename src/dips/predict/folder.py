@@ -1,6 +1,7 @@
-"""The results of many photos in one folder, written so that an interruption loses nothing and nothing is overwritten.
+"""A folder of predictions: what is to be in it, planned before any of it is made, and the work that fills it.
 
-In: photos, and their predictions one at a time. Out::
+In: photos, or a finished folder. Out, through the shards of a plan, so that an interruption loses nothing, nothing is
+overwritten, and it does not matter how many processes work::
 
     json/NAME.json    maps/NAME.png        of each photo its objects, and its score map
     classes/NAME.png                       what its parts say of the classes, where objects have classes of their own
@@ -10,34 +11,34 @@ In: photos, and their predictions one at a time. Out::
     skipped.json                           photos that could not be read, if there are any; kept by folders made of this one
 
 NAME is the photo's path below the folder that was given (below the deepest common folder of several), without suffix unless
-two photos would share it. Until everything is written the folder holds ``.unfinished.json``, which says what is being made; a
-photo is done when its JSON is there.
+two photos would share it. Until everything is written, ``.unfinished/`` holds the plan, and what is done.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple
 
-from msgspec import UNSET
+import msgspec
 
 from dips import formats
-from dips.data.images import read_scaled
-from dips.errors import ConfigError, DataError, ImageError, RunError
-from dips.formats.records import PredictionRecord, SkippedRecord, SkippedRecords, read_prediction
+from dips.errors import ConfigError, RunError
+from dips.formats.records import SkippedRecord, SkippedRecords
+from dips.predict.merging import Filled, merge_predictions
 from dips.predict.naming import name_photos, stems_of, texts_of
-from dips.predict.prediction import MAX_OVERLAY_SIDE, Prediction
-from dips.predict.results import MARK, Found, locate, read_records
-from dips.system.console import counted, log
-from dips.system.files import as_text, atomic_file, is_temporary
-from dips.system.journal import Claim
-from dips.system.records import read_record, write_json
+from dips.predict.results import begun_before, read_records
+from dips.predict.writing import SUFFIXES
+from dips.shards.files import LocalFiles
+from dips.shards.launch import Crew, Job, launch, planned
+from dips.shards.plan import WORK, Item, Plan, make_plan, read_plan, shard_size
+from dips.system.files import as_text, is_temporary
+from dips.system.journal import differences, kept_in, refuse_existing, refuse_other_work
+from dips.system.records import read_record
 from dips.system.suggestions import closest
 from dips.types import Problem
 
@@ -57,19 +58,21 @@ _READERS = {
     **dict.fromkeys(("excel", "xlsx"), "csv"),
 }
 """Tools, and the formats here that they read."""
+_HOLDS = "an interrupted prediction"
 _LABELS = {
     "model": "another model",
     "file": "another exported file",
     "settings": "other settings",
     "formats": "another --format",
     "photos": "other photos",
+    "items": "other photos",
     "review": "another review",
 }
 _FILES = (
     *("predictions.json", "skipped.json", "coco.json", "boxes.csv", "labelstudio.json", "labelstudio.xml"),
     "camera-points.geojson",
 )
-_SUFFIXES = {"json": ".json", "overlays": ".jpg", "heatmaps": ".jpg", "maps": ".png", "classes": ".png", "masks": ".png"}
+_STEP = 16  # photos of a finished folder that are done together
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
@@ -89,53 +92,71 @@ def parse_formats(text: str) -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in names or name == "json")
 
 
+ALONE = Crew()
+"""This process does all of the work."""
+
+
+class Listing(NamedTuple):
+    """The photos that a folder of predictions is about.
+
+    Attributes:
+        items: names, which are text; paths as they were given; paths of the results inside ``json/`` and the others, without
+            suffix.
+        context: what results say of all photos together.
+        left_out: what else lay beside the photos.
+    """
+
+    items: Sequence[Item]
+    context: Mapping[str, Any]
+    left_out: Sequence[Problem] = ()
+
+
 @dataclass(frozen=True)
 class PredictionFolder:
     """A folder to be filled with predictions::
 
-        todo = folder.begin()
-        for prediction in model.predictor.photos(todo, folder.skip):
-            folder.write(prediction)
-        found = folder.finish()
+        folder = PredictionFolder.plan([Path("photos")], Path("out"), formats=("json",), made_with={"model": "3f2a"})
+        filled = folder.fill(PredictJob(run=Path("run"), out=Path("out")))
 
     Attributes:
-        claim: the folder, and what identifies the work that fills it.
-        names, folder: see :func:`dips.predict.naming.name_photos`; the names are text.
-        stems: for each photo the path of its results inside ``json/`` and the others, without suffix.
-        formats: of :data:`FORMATS`.
-        beside: photos with a relative path are looked for from the current folder, and from those that hold this one; None
-            where the user gave the paths.
-        photos_dir: where the photos lie now, if a person said so.
-        left_out: what else lay beside the photos.
-        skipped: photos that could not be read, or not be drawn on.
-        failed: photos that could not be read when the folder was written that this one is made of.
+        out: the folder itself.
+        identity: JSON that identifies the work besides its photos.
+        step: photos that are predicted together.
+        find: finds the photos.
     """
 
-    claim: Claim
-    names: Mapping[Path, str]
-    folder: str
-    stems: Mapping[Path, str]
-    formats: tuple[str, ...]
-    beside: Path | None
-    photos_dir: Path | None = None
-    left_out: Sequence[Problem] = ()
-    skipped: list[Problem] = field(default_factory=list)
-    failed: Sequence[SkippedRecord] = ()
+    out: Path
+    identity: Mapping[str, Any]
+    step: int
+    find: Callable[[], Listing] = field(repr=False)
 
     @staticmethod
-    def plan(images: Sequence[Path], out: Path, *, formats: tuple[str, ...], made_with: Mapping[str, Any]) -> PredictionFolder:
+    def plan(
+        images: Sequence[Path],
+        out: Path,
+        *,
+        formats: tuple[str, ...],
+        made_with: Mapping[str, Any],
+        step: int = _STEP,
+        crew: Crew = ALONE,
+    ) -> PredictionFolder:
         """Find the photos and check that ``out`` may be filled; writes nothing.
 
         Args:
             made_with: JSON that identifies model and settings.
+            step: photos that the networks see together.
+            crew: who is going to work; a task of an array looks for the photos only if no other one has.
 
         Raises:
             DataError: no photos.
             RunError: ``out`` exists and is not the same work, interrupted.
         """
-        names, folder, left_out = name_photos(images, leave_out=out)
-        claim = _claim(out, map(os.path.abspath, names), formats, made_with)
-        return PredictionFolder(claim, texts_of(names), folder, stems_of(names), formats, None, left_out=left_out)
+        sources = [os.path.abspath(path) for path in images]
+        folder = PredictionFolder(out, _identity(made_with, formats, sources), step, partial(_list, images, out))
+        folder._check()
+        if not crew.is_task:
+            _ = folder.listing
+        return folder
 
     @staticmethod
     def from_finished(
@@ -159,19 +180,38 @@ class PredictionFolder:
             RunError: ``source`` is not such a folder, is unfinished or damaged, its photos are not in ``photos_dir``, or
                 ``out`` exists as for :meth:`plan`.
         """
-        names: dict[Path, str] = {}
-        stems: dict[Path, str] = {}
+        items: list[Item] = []
         folder = model = ""
         for file, record in read_records(source, photos_dir):
-            if only is not None and record.name not in only:
-                continue
-            path = Path(record.path)
-            names[path] = record.name
-            stems[path] = file.relative_to(source / "json").as_posix().removesuffix(".json")
-            folder, model = record.folder, record.model
-        claim = _claim(out, map(str, names), formats, {**made_with, "model": model})
-        failed = () if only is not None else _failed(source)
-        return PredictionFolder(claim, names, folder, stems, formats, source, photos_dir, failed=failed)
+            if only is None or record.name in only:
+                stem = file.relative_to(source / "json").as_posix().removesuffix(".json")
+                items.append(Item(record.name, str(Path(record.path)), stem))
+                folder, model = record.folder, record.model
+        failed = [] if only is not None else [msgspec.to_builtins(record) for record in _failed(source)]
+        identity = _identity({**made_with, "model": model}, formats, [os.path.abspath(source)])
+        listing = Listing(items, {"folder": folder, "failed": failed})
+        made = PredictionFolder(out, identity, _STEP, lambda: listing)
+        made._check()
+        return made
+
+    @cached_property
+    def listing(self) -> Listing:
+        """The photos, which are looked for once.
+
+        Raises:
+            DataError: there are none.
+        """
+        return self.find()
+
+    @property
+    def left_out(self) -> Sequence[Problem]:
+        """What else lay beside the photos, as far as this process looked for them."""
+        return self.listing.left_out if "listing" in vars(self) else ()
+
+    @cached_property
+    def files(self) -> LocalFiles:
+        """The files of the work."""
+        return LocalFiles(self.out / WORK)
 
     def require_other(self, option: str, file: Path) -> None:
         """Check that the file of an option is none of those that are going to be in the folder; other names are free there.
@@ -183,123 +223,102 @@ class PredictionFolder:
         if here not in (there, *there.parents):
             return
         name = next(iter(there.relative_to(here).parts), "")
-        if name.casefold() in {"", MARK, *_FILES, *_SUFFIXES, *FORMATS} or is_temporary(Path(name)):
+        if name.casefold() in {"", WORK, *_FILES, *SUFFIXES, *FORMATS} or is_temporary(Path(name)):
             raise RunError(
                 f"{option} {file} is what the prediction itself writes; give another name, or a file outside of {self.out}"
             )
 
-    @property
-    def out(self) -> Path:
-        """The folder itself."""
-        return self.claim.folder
+    def fill(self, job: Job, *, context: Callable[[], Mapping[str, Any]] = dict) -> Filled:
+        """Make the folder, or continue it, in this process, and return what was found; the folder is complete then.
 
-    def begin(self) -> list[Path]:
-        """Make the folder, or continue it; return the photos that are not done yet.
-
-        Raises:
-            RunError: it cannot be written.
-        """
-        if not self.out.exists():
-            self.claim.take()
-        for path in self.out.rglob(".*"):  # what a kill in the middle of writing left behind
-            if path.name != MARK and path.is_file() and is_temporary(path):
-                path.unlink()
-        todo = [path for path in self.names if not self._file("json", path).is_file()]
-        if len(todo) < len(self.names):
-            log(f"done before and kept: {len(self.names) - len(todo)} of {counted(len(self.names), 'photo')}")
-        return todo
-
-    def skip(self, path: Path, reason: str) -> None:
-        """Note a photo that could not be read, and why."""
-        self.skipped.append(Problem(path, reason))
-
-    def write(self, prediction: Prediction) -> None:
-        """Write the files of one photo.
-
-        Raises:
-            RunError: a file cannot be written; what is there stays, and the next call continues from it.
-        """
-        path = prediction.path
-        prediction.write_map(self._file("maps", path))
-        prediction.write_classes(self._file("classes", path))
-        if "masks" in self.formats:
-            prediction.write_mask(self._file("masks", path))
-        try:
-            self._write_pictures(prediction)
-        except ImageError as error:  # moved or damaged since it was predicted; its objects are not lost
-            self.skip(path, f"{error}; its boxes are kept, only the overlay is missing: 'dips boxes' draws it later")
-        record = prediction.record(
-            path=_path_text(path),
-            name=self.names[path],
-            folder=as_text(self.folder),
-            model=str(self.claim.identity.get("model", ""))[:12],
-        )
-        write_json(self._file("json", path), record, indent=1)  # the last file: it says that the photo is done
-
-    def _write_pictures(self, prediction: Prediction) -> None:
-        kinds = [kind for kind in ("overlays", "heatmaps") if kind in self.formats]
-        if not kinds:
-            return
-        path = prediction.path if self.beside is None else locate(prediction.path, self.beside, self.photos_dir)
-        pixels = read_scaled(path, prediction.scale, max_side=MAX_OVERLAY_SIDE)
-        for kind in kinds:
-            data = prediction.overlay_jpeg(pixels, heat=kind == "heatmaps")
-            with atomic_file(self._file(kind, prediction.path), "wb") as file:
-                file.write(data)
-
-    def finish(self) -> Found:
-        """Write the files that are about all photos, and return what was found; the folder is complete then.
+        Args:
+            job, context: see :meth:`work`.
 
         Raises:
             DataError: none of the photos could be read; no folder is left.
-            RunError: a file cannot be written, or the record of a photo is damaged.
+            RunError: as of :meth:`work`.
         """
-        if self.skipped and not any(self._file("json", path).is_file() for path in self.names):
-            self._give_up()
-        found, skipped = Found(), (*self.failed, *map(self._skipped, self.skipped))
-        with ExitStack() as files:
-            failed = {record.name: record.reason for record in skipped if record.name}
-            opened = [formats.open_format(name, self.out, failed) for name in self.formats if name in formats.FORMATS]
-            writers = [files.enter_context(item) for item in opened]
-            for record, stem in self._records():
-                found.add(
-                    record.label,
-                    record.background,
-                    [box.certainty for box in record.boxes],
-                    record.name,
-                    reviewed=bool(record.reviewed),
-                    calibration=record.calibration or None,
-                )
-                for add in writers:
-                    add(record, stem)
-        if skipped:
-            write_json(self.out / "skipped.json", SkippedRecords(skipped=skipped), indent=1)
-        self.claim.path.unlink()
-        return found
+        self.work(job, context=context)
+        return merge_predictions(self.out)
 
-    def _skipped(self, problem: Problem) -> SkippedRecord:
-        name = UNSET if self._file("json", problem.path).is_file() else self.names[problem.path]
-        return SkippedRecord(path=as_text(problem.path.as_posix()), reason=as_text(problem.message), name=name)
+    def work(
+        self,
+        job: Job,
+        crew: Crew = ALONE,
+        *,
+        context: Callable[[], Mapping[str, Any]] = dict,
+        begun: Callable[[Plan], None] = lambda plan: None,
+    ) -> None:
+        """Make the folder, or continue it, photo by photo; :func:`~dips.predict.merging.merge_predictions` completes it.
 
-    def _give_up(self) -> NoReturn:
-        """Remove the folder, which would be in the way of the next try; a file of another option in it keeps it."""
-        if list(self.out.iterdir()) == [self.claim.path]:
-            self.claim.path.unlink()
-            self.out.rmdir()
-        first, count = self.skipped[0], len(self.skipped)
-        which = "the only photo" if count == 1 else f"any of the {count} photos; the first"
-        reason = first.message if str(first.path) in first.message else f"{first.path} {first.message}"
-        raise DataError(f"nothing is predicted, as DiPS cannot read {which}: {reason}")
+        Args:
+            job: predicts the photos; its plan is in the folder when it is opened.
+            context: returns what the job needs to know of all photos together; called where there is no plan yet.
+            begun: called once there is a plan, before any photo is predicted.
 
-    def _records(self) -> Iterator[tuple[PredictionRecord, str]]:
-        """Read the photos that are done, one at a time, each with its stem."""
-        for path in self.names:
-            file = self._file("json", path)
-            if file.is_file():
-                yield read_prediction(file), self.stems[path]
+        Raises:
+            RunError: another command is at it, ``out`` holds other work, or a file cannot be written; what is there stays, and
+                the next call continues from it.
+        """
+        with planned(self.files, partial(self._make, crew, context), crew) as plan:
+            begun(plan)
+            if not plan.is_merged:
+                launch(self.files, plan, job, crew)
 
-    def _file(self, kind: str, path: Path) -> Path:
-        return self.out / kind / f"{self.stems[path]}{_SUFFIXES[kind]}"
+    def _make(self, crew: Crew, context: Callable[[], Mapping[str, Any]]) -> Plan:
+        before = self._check()
+        if before is not None and crew.is_task:  # it does not look for the photos again
+            return before
+        items = self.listing.items
+        return make_plan(
+            self.files,
+            lambda: items,
+            self.identity,
+            size=shard_size(len(items), self.step),
+            step=self.step,
+            context={} if before else {**self.listing.context, **context()},
+            holds=_HOLDS,
+            labels=_LABELS,
+            remedy=self._remedy,
+        )
+
+    def _check(self) -> Plan | None:
+        """Return the plan of the same work, interrupted; None where the folder may be made.
+
+        Raises:
+            RunError: it holds other work, or something else.
+        """
+        kept = kept_in(self.out, REVIEWS)
+        remedy = f"it holds {kept}: choose another --out" if kept else f"remove {self.out} or choose another --out"
+        before = read_plan(self.files, remedy)
+        if before is not None:
+            refuse_other_work(self.out, _HOLDS, differences(before.identity, self.identity, _LABELS), remedy=self._remedy)
+        elif begun_before(self.out):
+            raise RunError(
+                f"{self.out} holds a prediction that an earlier version of DiPS began and cannot be continued; {remedy}"
+            )
+        elif self.out.exists() and [path.name for path in self.out.iterdir() if not is_temporary(path)] != [WORK]:
+            refuse_existing(self.out, kept=kept)
+        return before
+
+    @property
+    def _remedy(self) -> str:
+        """What to do about other work."""
+        if kept := kept_in(self.out, REVIEWS):
+            return f"it also holds {kept}: choose another --out"
+        more = ", as long as nothing more is reviewed" if "review" in self.identity else ""
+        return f"choose another --out or remove it; only the same command continues it{more}"
+
+
+def _identity(made_with: Mapping[str, Any], formats: tuple[str, ...], sources: list[str]) -> dict[str, Any]:
+    return {"work": "predict", **made_with, "formats": list(formats), "photos": sources}
+
+
+def _list(images: Sequence[Path], out: Path) -> Listing:
+    names, folder, left_out = name_photos(images, leave_out=out)
+    stems, texts = stems_of(names), texts_of(names)
+    items = [Item(texts[path], str(path), stems[path]) for path in names]
+    return Listing(items, {"folder": as_text(folder)}, left_out)
 
 
 def _failed(folder: Path) -> tuple[SkippedRecord, ...]:
@@ -309,26 +328,3 @@ def _failed(folder: Path) -> tuple[SkippedRecord, ...]:
         return ()
     skipped = read_record(file, SkippedRecords, remedy="remove it; then nothing says which photos could not be read").skipped
     return tuple(record for record in skipped if record.name)
-
-
-def _path_text(path: Path) -> str:
-    """Return a photo's path as text, unless that would be another photo's: then as it is, which JSON can hold."""
-    plain, text = path.as_posix(), as_text(path.as_posix())
-    return plain if text != plain and Path(text).exists() else text
-
-
-def _claim(out: Path, photos: Iterable[str], formats: tuple[str, ...], made_with: Mapping[str, Any]) -> Claim:
-    """Return the claim on ``out`` after checking that it is free, or holds the same work."""
-    listed = hashlib.sha256("\0".join(photos).encode("utf-8", "surrogateescape"))
-    claim = Claim(
-        folder=out,
-        mark=MARK,
-        identity={**made_with, "formats": list(formats), "photos": listed.hexdigest()},
-        precious=REVIEWS,
-        holds="an interrupted prediction",
-        labels=_LABELS,
-        remedy="choose another --out or remove it; only the same command continues it"
-        + (", as long as nothing more is reviewed" if "review" in made_with else ""),
-    )
-    claim.check()
-    return claim

@@ -129,8 +129,12 @@ class Predictor:
         """
         if hint := self._size_hint(paths):
             log(hint)
+        return self.with_depth(depth_of(paths, self.depth))
+
+    def with_depth(self, depth: Depth) -> Predictor:
+        """Return a predictor that brings values of more than 8 bits to 8 so."""
         other = copy.copy(self)
-        other.depth, other._told = depth_of(paths, self.depth), False
+        other.depth, other._told = depth, False
         return other
 
     def _size_hint(self, paths: Sequence[Path]) -> str:

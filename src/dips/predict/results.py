@@ -20,17 +20,16 @@ from dips.formats.records import PredictionRecord, read_prediction
 from dips.predict.low_scores import LowScores
 from dips.predict.prediction import Prediction
 from dips.scoremaps.calibration import Calibration, ungated
+from dips.shards.plan import WORK
 from dips.system.console import counted
 from dips.system.files import as_text, is_remote, named_so
 
-__all__ = ["MARK", "REVIEWED", "Found", "find_records", "is_finished", "locate", "moved", "predict_again", "read_records"]
-__all__ += ["stored_maps"]
-
-MARK = ".unfinished.json"
-"""The file that a folder has until everything is written."""
+__all__ = ["REVIEWED", "Found", "begun_before", "find_records", "is_finished", "locate", "moved", "predict_again"]
+__all__ += ["read_records", "stored_maps"]
 
 REVIEWED = "reviewed.coco.json"
 """The file in which ``dips view`` keeps what a person reviewed; ``dips train --reviewed`` trains on it."""
+_EARLIER_MARK = ".unfinished.json"
 _FORMS: Final[tuple[Literal["NFC", "NFD"], ...]] = ("NFC", "NFD")
 
 
@@ -106,7 +105,14 @@ class Found:
 
 def is_finished(folder: Path) -> bool:
     """Return whether the folder exists and is complete."""
-    return folder.exists() and not (folder / MARK).is_file()
+    work = folder / WORK
+    is_begun = work.is_dir() and any(work.iterdir())  # killed at the very end it leaves an empty folder
+    return folder.exists() and not is_begun and not begun_before(folder)
+
+
+def begun_before(folder: Path) -> bool:
+    """Return whether an earlier version of DiPS began to fill the folder, and did not end."""
+    return (folder / _EARLIER_MARK).is_file()
 
 
 def stored_maps(folder: Path) -> Path | None:
@@ -188,6 +194,8 @@ def moved(record: PredictionRecord, photos_dir: Path | None) -> PredictionRecord
 
 
 def _require_finished(folder: Path) -> None:
+    if begun_before(folder):
+        raise RunError(f"{folder} was begun by an earlier version of DiPS, and is unfinished; predict the photos again")
     if not is_finished(folder):
         raise RunError(f"{folder} is unfinished; repeat the same 'dips predict' to continue it")
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from dips.shards.files import Files
 from dips.shards.lease import Lease, Watch, take_alone, this_process
-from dips.shards.plan import Plan, Shard, read_plan
+from dips.shards.plan import WORK, Plan, Shard, read_plan
 from dips.shards.processes import run_processes
 from dips.shards.tally import Tally, item_count, told_of_items
 from dips.shards.work import Job, Shards, work_to_the_end
@@ -132,7 +132,7 @@ def _tell_rest(shards: Shards, crew: Crew, own: list[Shard]) -> None:
     if not own:
         lists = sum(1 for _ in shards.plan.shards())
         log(f"nothing is left for this task: the work has {counted(lists, 'part')}, for {crew.of} tasks")
-    out = re.sub(r"[/\\]\.unfinished$", "", shards.files.place)
+    out = re.sub(rf"[/\\]{re.escape(WORK)}$", "", shards.files.place)
     merge = f"dips merge {quoted(out)}"
     if left := item_count(shards.todo()):
         log(f"{left} of {counted(shards.plan.items, 'photo')} are left to other tasks; once they have ended: {merge}")

@@ -23,7 +23,10 @@ from dips.shards.files import Files
 from dips.system.journal import differences, refuse_other_work
 from dips.system.records import Record, parse_record, to_json
 
-__all__ = ["PLAN", "Item", "Plan", "Shard", "make_plan", "mark_merged", "read_items", "read_plan", "shard_size"]
+__all__ = ["PLAN", "WORK", "Item", "Plan", "Shard", "make_plan", "mark_merged", "read_items", "read_plan", "shard_size"]
+
+WORK = ".unfinished"
+"""The folder of the work, in that of its results: there until all is written."""
 
 PLAN = "plan.json"
 """The file that there is until all is written."""
@@ -129,8 +132,11 @@ def shard_size(count: int, step: int = 1) -> int:
     return step * max(1, -(-wanted // step))
 
 
-def read_plan(files: Files) -> Plan | None:
+def read_plan(files: Files, remedy: str = _REMEDY) -> Plan | None:
     """Return the plan; None where there is none.
+
+    Args:
+        remedy: what to do about a damaged one.
 
     Raises:
         RunError: it is damaged.
@@ -139,7 +145,7 @@ def read_plan(files: Files) -> Plan | None:
         data = files.read(PLAN)
     except FileNotFoundError:
         return None
-    return parse_record(data, Plan, source=f"{files.place}/{PLAN}", remedy=_REMEDY)
+    return parse_record(data, Plan, source=f"{files.place}/{PLAN}", remedy=remedy)
 
 
 def make_plan(
@@ -167,7 +173,7 @@ def make_plan(
         RunError: the plan is that of other work, or cannot be written.
     """
     labels = {"items": "other items", **(labels or {})}
-    if (before := read_plan(files)) is not None:
+    if (before := read_plan(files, remedy)) is not None:
         changed = differences(before.identity, identity, labels)
         if not changed:  # only then they are looked through
             changed = differences({"items": [before.items, before.sha256]}, {"items": _digest(items())}, labels)

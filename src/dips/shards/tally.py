@@ -19,9 +19,12 @@ def told_of_items(work: Work, tell: Callable[[Shard, int], None]) -> Work:
     """Return work that calls ``tell`` with the shard, and how many of its items are done, after each of them."""
 
     def told(attempt: Attempt) -> Iterator[bytes | Skipped]:
-        for count, result in enumerate(work(attempt), start=1):
+        count = 0
+        for result in work(attempt):
             yield result
-            if count <= len(attempt.items):  # what follows is about all of them
+            is_more = isinstance(result, Skipped) and result.has_result  # of the item before
+            if count < len(attempt.items) and not is_more:  # what follows is about all of them
+                count += 1
                 tell(attempt.shard, count)
 
     return told

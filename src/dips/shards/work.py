@@ -33,10 +33,15 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0  # seconds until it is looked again at 
 
 
 class Skipped(Record, frozen=True):
-    """An item without result, and why."""
+    """An item without result, and why.
+
+    Attributes:
+        has_result: it has one all the same, which comes before this; only a part of what belongs to it is missing.
+    """
 
     id: str
     reason: str
+    has_result: bool = False
 
 
 class Done(Record, frozen=True, kw_only=True):

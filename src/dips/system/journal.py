@@ -14,13 +14,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from dips.errors import RunError
 from dips.system.files import lock_file, new_folder
 from dips.system.records import Record, parse_object, parse_record, write_json
 
-__all__ = ["Claim", "Journal", "differences", "refuse_other_work"]
+__all__ = ["Claim", "Journal", "differences", "kept_in", "refuse_existing", "refuse_other_work"]
 
 R = TypeVar("R", bound=Record)
 
@@ -51,6 +51,31 @@ def refuse_other_work(path: Path | str, holds: str, differing: Sequence[str], *,
     """
     if differing:
         raise RunError(f"{path} holds {holds} made with {'; '.join(differing)}; {remedy}")
+
+
+def kept_in(folder: Path, precious: Mapping[str, str]) -> str:
+    """Return what a person made and a folder holds, in words; empty where there is nothing.
+
+    Args:
+        precious: the words, by the name of the file.
+    """
+    return next((words for name, words in precious.items() if (folder / name).is_file()), "")
+
+
+def refuse_existing(folder: Path, unmarked: str = "", kept: str = "") -> NoReturn:
+    """Refuse to fill a folder that holds something else, or is complete.
+
+    Args:
+        unmarked: how it is described: ``and is not a demo``.
+        kept: see :func:`kept_in`; nobody is told to remove it.
+
+    Raises:
+        RunError: always.
+    """
+    if kept:
+        raise RunError(f"{folder} holds {kept}; nothing was changed. New photos go to another --out")
+    words = f"{folder} already exists {unmarked}".rstrip()
+    raise RunError(f"{words}; nothing was changed. Choose another --out or remove it")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +118,7 @@ class Claim:
     @property
     def kept(self) -> str:
         """What a person made and the folder holds, in words; empty where there is nothing."""
-        return next((words for name, words in self.precious.items() if (self.folder / name).is_file()), "")
+        return kept_in(self.folder, self.precious)
 
     def check(self, *, ignore: Sequence[str] = (), more: Sequence[str] = ()) -> dict[str, Any] | None:
         """Return what the mark of this work says, so that the work continues; None where there is no folder.
@@ -108,13 +133,11 @@ class Claim:
         if not self.folder.exists():
             return None
         kept = self.kept
-        try:
+        data = None
+        with suppress(OSError):
             data = self.path.read_bytes()
-        except OSError:
-            if kept:
-                raise RunError(f"{self.folder} holds {kept}; nothing was changed. New photos go to another --out") from None
-            words = f"{self.folder} already exists {self.unmarked}".rstrip()
-            raise RunError(f"{words}; nothing was changed. Choose another --out or remove it") from None
+        if data is None:
+            refuse_existing(self.folder, self.unmarked, kept)
         remedy = f"it holds {kept}: choose another --out" if kept else f"remove {self.folder} or choose another --out"
         before = parse_object(data, source=self.path, remedy=remedy)
         before = {**{key: self.identity[key] for key in self.optional if key in self.identity}, **before}

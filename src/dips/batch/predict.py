@@ -1,0 +1,120 @@
+"""The prediction of photos, and of boxes in stored score maps, as work that any number of processes do.
+
+In: the plan of a :class:`~dips.predict.folder.PredictionFolder`. Out: what :class:`~dips.predict.writing.PhotoWriter` writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dips.data.depth import Depth
+from dips.errors import RunError
+from dips.formats.records import PredictionRecord
+from dips.loading import load
+from dips.predict.model import PredictionModel
+from dips.predict.prediction import Prediction
+from dips.predict.predictor import Predictor
+from dips.predict.results import predict_again
+from dips.predict.writing import PhotoWriter
+from dips.runs.identity import identity
+from dips.shards.files import LocalFiles
+from dips.shards.plan import WORK, Item, Plan, read_plan
+from dips.shards.work import Work
+
+__all__ = ["BoxesJob", "PredictJob", "context_of", "predictor_of"]
+
+
+def context_of(model: PredictionModel, items: Iterable[Item]) -> dict[str, Any]:
+    """Return what each process has to know of all photos together: how values of more than 8 bits are shown."""
+    return {"depth": msgspec.to_builtins(model.predictor.for_photos([Path(item.uri) for item in items]).depth)}
+
+
+def predictor_of(model: PredictionModel, plan: Plan) -> Predictor:
+    """Return what predicts the photos of a plan, all of them alike, whichever process works."""
+    return model.predictor.with_depth(msgspec.convert(plan.context["depth"], Depth))
+
+
+@dataclass(frozen=True)
+class PredictJob:
+    """The prediction of photos with a model.
+
+    Attributes:
+        run: the run folder or exported file; where another process opens it, too.
+        out: the folder of the prediction, with its plan.
+        device, settings, weights: see :func:`dips.load`.
+        loaded: the model, where this process has it already.
+    """
+
+    run: Path
+    out: Path
+    device: str = "auto"
+    settings: Sequence[str] = ()
+    weights: Sequence[str] = ()
+    loaded: PredictionModel | None = field(default=None, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the model to the process that works."""
+        return {**self.__dict__, "loaded": None}
+
+    def open(self) -> Work:
+        """Load the model.
+
+        Raises:
+            RunError: it is not the one that the photos were planned for, or see :func:`dips.load`.
+        """
+        plan = _plan(self.out)
+        if self.loaded is None and (now := identity(self.run)) != {name: plan.identity.get(name) for name in now}:
+            raise RunError(f"{self.run} is another model than the one that {self.out} was begun with; copy that one here")
+        model = self.loaded or load(self.run, device=self.device, settings=self.settings, weights=self.weights)
+        predictor = predictor_of(model, plan)
+        writer = PhotoWriter.of(self.out, plan)
+        return writer.work(lambda items, skip: predictor.photos((Path(item.uri) for item in items), skip))
+
+
+@dataclass(frozen=True)
+class BoxesJob:
+    """The boxes of a finished prediction again.
+
+    Attributes:
+        source: the finished prediction.
+        out: the folder of the new one, with its plan.
+        threshold, min_area, min_score, max_boxes, photos_dir, review: see :func:`~dips.predict.results.predict_again`.
+    """
+
+    source: Path
+    out: Path
+    threshold: float | None = None
+    min_area: float | None = None
+    min_score: float | None = None
+    max_boxes: int | None = None
+    photos_dir: Path | None = None
+    review: Callable[[PredictionRecord], PredictionRecord] | None = None
+
+    def open(self) -> Work:
+        """Return what finds the boxes of a shard."""
+
+        def again(items: Sequence[Item], _: object) -> Iterator[Prediction]:
+            return predict_again(
+                self.source,
+                (item.stem for item in items),
+                threshold=self.threshold,
+                min_area=self.min_area,
+                min_score=self.min_score,
+                max_boxes=self.max_boxes,
+                photos_dir=self.photos_dir,
+                review=self.review,
+            )
+
+        return PhotoWriter.of(self.out, _plan(self.out), beside=self.source, photos_dir=self.photos_dir).work(again)
+
+
+def _plan(out: Path) -> Plan:
+    plan = read_plan(LocalFiles(out / WORK))
+    if plan is None:
+        raise RunError(f"{out} has no plan; it was completed or removed meanwhile")
+    return plan

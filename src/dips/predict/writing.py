@@ -1,0 +1,160 @@
+"""What is written of each photo, by whoever works on its shard: its own files at once, its record into the shard's part.
+
+In: items of a plan, and their predictions in any order. Out: the files below, each whole or not at all, the JSON last; and the
+results of the shard, one line of JSON per photo, in the items' order::
+
+    maps/NAME.png    classes/NAME.png    masks/NAME.png    overlays/NAME.jpg    heatmaps/NAME.jpg    json/NAME.json
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dips.data.images import read_scaled
+from dips.errors import ImageError, RunError
+from dips.formats.records import PredictionRecord, read_prediction
+from dips.predict.prediction import MAX_OVERLAY_SIDE, Prediction
+from dips.predict.results import locate
+from dips.shards.plan import Item, Plan
+from dips.shards.work import Attempt, Skipped, Work
+from dips.system.files import as_text, atomic_file
+from dips.system.records import to_json, write_json
+
+__all__ = ["SUFFIXES", "PhotoWriter", "Predict"]
+
+SUFFIXES = {"json": ".json", "overlays": ".jpg", "heatmaps": ".jpg", "maps": ".png", "classes": ".png", "masks": ".png"}
+"""Of the files that each photo has, by the folder that they lie in."""
+
+Predict = Callable[[Sequence[Item], Callable[[Path, str], None]], Iterator[Prediction]]
+"""Yields the predictions of photos; calls the function with the path of each that it cannot read, and the reason."""
+
+
+@dataclass(frozen=True)
+class PhotoWriter:
+    """Writes the files of photos.
+
+    Attributes:
+        out: the folder of the prediction.
+        formats: see :data:`dips.predict.folder.FORMATS`.
+        folder: the last part of the path of the folder that is predicted, as text.
+        model: what tells the model from others.
+        step: photos that are predicted together: of which one is missing, all are predicted again.
+        beside: photos with a relative path are looked for from the current folder, and from those that hold this one; None
+            where the user gave the paths.
+        photos_dir: where the photos lie now, if a person said so.
+    """
+
+    out: Path
+    formats: tuple[str, ...]
+    folder: str
+    model: str
+    step: int
+    beside: Path | None = None
+    photos_dir: Path | None = None
+
+    @staticmethod
+    def of(out: Path, plan: Plan, *, beside: Path | None = None, photos_dir: Path | None = None) -> PhotoWriter:
+        """Return the writer for a plan."""
+        formats, model = tuple(plan.identity["formats"]), str(plan.identity.get("model", ""))[:12]
+        return PhotoWriter(out, formats, plan.context["folder"], model, plan.step, beside, photos_dir)
+
+    def work(self, predict: Predict) -> Work:
+        """Return what does a shard: one result per photo, and one more where it could not be drawn on."""
+
+        def results(attempt: Attempt) -> Iterator[bytes | Skipped]:
+            groups = [attempt.items[start : start + self.step] for start in range(0, len(attempt.items), self.step)]
+            whole = [all(map(self._is_whole, group)) for group in groups]
+            fresh = self._fresh(
+                [item for group, kept in zip(groups, whole, strict=True) if not kept for item in group], predict
+            )
+            for group, kept in zip(groups, whole, strict=True):
+                for item in group:
+                    yield from [_line(read_prediction(self._file("json", item)))] if kept else next(fresh)
+
+        return results
+
+    def _fresh(self, items: Sequence[Item], predict: Predict) -> Iterator[list[bytes | Skipped]]:
+        """Predict photos, write their files and yield the results of each."""
+        by_path = {Path(item.uri): item for item in items}
+        ready: dict[str, list[bytes | Skipped]] = {}
+        waiting = deque(items)
+
+        def skip(path: Path, reason: str) -> None:
+            item = by_path[path]
+            for kind in SUFFIXES:  # of an attempt that could still read it
+                self._file(kind, item).unlink(missing_ok=True)
+            ready[item.id] = [Skipped(item.id, reason)]
+
+        for prediction in predict(items, skip) if items else ():
+            item = by_path[prediction.path]
+            ready[item.id] = self.write(item, prediction)
+            while waiting and waiting[0].id in ready:
+                yield ready.pop(waiting.popleft().id)
+        for item in waiting:
+            if item.id not in ready:
+                raise RuntimeError(f"{item.uri} was neither predicted nor skipped")
+            yield ready.pop(item.id)
+
+    def write(self, item: Item, prediction: Prediction) -> list[bytes | Skipped]:
+        """Write the files of one photo, and return its results.
+
+        Raises:
+            RunError: a file cannot be written; what is there stays, and the next attempt continues from it.
+        """
+        skipped: list[bytes | Skipped] = []
+        prediction.write_map(self._file("maps", item))
+        prediction.write_classes(self._file("classes", item))
+        if "masks" in self.formats:
+            prediction.write_mask(self._file("masks", item))
+        try:
+            self._write_pictures(item, prediction)
+        except ImageError as error:  # moved or damaged since it was predicted; its objects are not lost
+            words = f"{error}; its boxes are kept, only the overlay is missing: 'dips boxes' draws it later"
+            skipped.append(Skipped(item.id, words, has_result=True))
+        record = prediction.record(path=_path_text(prediction.path), name=item.id, folder=self.folder, model=self.model)
+        write_json(self._file("json", item), record, indent=1)  # the last file: it says that the photo is done
+        return [_line(record), *skipped]
+
+    def _write_pictures(self, item: Item, prediction: Prediction) -> None:
+        kinds = [kind for kind in ("overlays", "heatmaps") if kind in self.formats]
+        if not kinds:
+            return
+        path = prediction.path if self.beside is None else locate(prediction.path, self.beside, self.photos_dir)
+        pixels = read_scaled(path, prediction.scale, max_side=MAX_OVERLAY_SIDE)
+        for kind in kinds:
+            data = prediction.overlay_jpeg(pixels, heat=kind == "heatmaps")
+            with atomic_file(self._file(kind, item), "wb") as file:
+                file.write(data)
+
+    def _is_whole(self, item: Item) -> bool:
+        """Return whether an earlier attempt wrote all files of a photo; after a power failure some may be empty."""
+        try:
+            record = read_prediction(self._file("json", item))
+        except RunError:
+            return False
+        kinds = ["maps", *(kind for kind in ("masks", "overlays", "heatmaps") if kind in self.formats)]
+        kinds += ["classes"] if record.cell_classes else []
+        return record.name == item.id and all(_is_there(self._file(kind, item)) for kind in kinds)
+
+    def _file(self, kind: str, item: Item) -> Path:
+        return self.out / kind / f"{item.stem}{SUFFIXES[kind]}"
+
+
+def _line(record: PredictionRecord) -> bytes:
+    return (to_json(record) + "\n").encode("utf-8", "backslashreplace")
+
+
+def _is_there(file: Path) -> bool:
+    try:
+        return file.stat().st_size > 0
+    except OSError:
+        return False
+
+
+def _path_text(path: Path) -> str:
+    """Return a photo's path as text, unless that would be another photo's: then as it is, which JSON can hold."""
+    plain, text = path.as_posix(), as_text(path.as_posix())
+    return plain if text != plain and Path(text).exists() else text
