@@ -5,6 +5,7 @@ In: the plan of a :class:`~dips.predict.folder.PredictionFolder`. Out: what :cla
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,7 @@ from dips.runs.identity import identity
 from dips.shards.plan import Item, Plan, read_plan, work_of
 from dips.shards.work import Work
 from dips.system.files import scheme_of
+from dips.system.records import to_json
 
 __all__ = ["BoxesJob", "PredictJob", "context_of", "predictor_of"]
 
@@ -40,7 +42,7 @@ _KEPT = 128 << 20  # bytes of photos behind URLs, which are drawn on after they 
 def context_of(model: PredictionModel, source: Source) -> dict[str, Any]:
     """Return what each process has to know of all photos together: how values of more than 8 bits are shown."""
     photos = [item.uri if scheme_of(item.uri) else Path(item.uri) for item in source.spread(_LOOKED_AT)]
-    return {"depth": msgspec.to_builtins(model.predictor.for_photos(photos).depth)}
+    return {"depth": json.loads(to_json(model.predictor.for_photos(photos).depth))}
 
 
 def predictor_of(model: PredictionModel, plan: Plan) -> Predictor:

@@ -5,6 +5,7 @@ In: a folder whose photos are done, by whatever processes. Out: the same folder,
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
@@ -59,6 +60,7 @@ def merge_predictions(out: str | Path, tell: Callable[[Iterable[Problem]], None]
         DataError: none of the photos could be read; no folder is left.
         RunError: photos are left to be done, another command is at it, a file cannot be written, or one of the work is damaged.
     """
+    out = out if scheme_of(str(out)) else Path(out)
     files = work_of(out)
     lease = take_alone(files)
     try:
@@ -71,10 +73,8 @@ def merge_predictions(out: str | Path, tell: Callable[[Iterable[Problem]], None]
             tell(skipped)
             if not results:
                 _give_up(out, files, lease, skipped)
-            if isinstance(files, LocalFiles):
-                for path in Path(out).rglob(".*"):  # what kills in the middle of writing left behind
-                    if is_temporary(path) and path.is_file() and not path.is_relative_to(files.folder):
-                        path.unlink()
+            if isinstance(out, Path):
+                _tidy(out)
             failed = [msgspec.convert(record, SkippedRecord) for record in plan.context.get("failed", ())]
             filled = Filled(_write(out, shards, [*failed, *records]), skipped)
             clear(files, plan, lease)
@@ -83,6 +83,16 @@ def merge_predictions(out: str | Path, tell: Callable[[Iterable[Problem]], None]
         return _read(out)
     finally:
         lease.give_back()
+
+
+def _tidy(out: Path) -> None:
+    """Remove what kills in the middle of writing left behind."""
+    for top, folders, names in os.walk(out):
+        if WORK in folders:
+            folders.remove(WORK)
+        for path in (Path(top, name) for name in names if name.startswith(".")):
+            if is_temporary(path):
+                path.unlink(missing_ok=True)
 
 
 def _skipped(shards: Shards) -> tuple[list[Problem], list[SkippedRecord], int]:
