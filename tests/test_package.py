@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.metadata
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -66,6 +67,17 @@ def test_import_stays_cheap(module: str, banned: tuple[str, ...]) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize(("given", "policy"), [("", "passive"), ("active", "active")])
+def test_threads_sleep_while_they_wait(given: str, policy: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_", "KMP_"))}
+    environment |= {"OMP_DISPLAY_ENV": "TRUE", **({"OMP_WAIT_POLICY": given} if given else {})}
+    code = "import os, dips.cli, torch; print(os.environ['OMP_WAIT_POLICY'])"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [policy]
+    said = re.findall(r"OMP_WAIT_POLICY ?= ?'(\w+)'", done.stderr)  # by the library itself, or by each of several
+    assert set(map(str.lower, said)) <= {policy} and (said or sys.platform != "linux")
 
 
 # --- distribution

@@ -13,6 +13,7 @@ Neither the metrics (``import dips.evaluate``) nor predicting with an exported m
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from dips.predict.prediction import Prediction
     from dips.types import DataSet, Sample
 
+# Read when torch is loaded: OpenMP's threads then sleep while they wait, and do not keep another process from its core.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 __all__ = [
     "Config",

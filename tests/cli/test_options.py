@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dips.cli.options import PredictOptions
+from dips.cli.options import CrewOptions, PredictOptions
 from dips.errors import ConfigError
+from dips.shards.launch import Crew
 
 from .conftest import Dips, Tiny
 
@@ -72,3 +75,77 @@ def test_both_commands_take_them(tiny: Tiny, tmp_path: Path, dips: Dips, command
     assert given.code == 2 and "--set predict.tile=256: predict.tile is given by --tile, too" in given.err
     unknown = dips(command, tiny.run, tmp_path, "--out", tmp_path / "out", "--tile-overlap", "0.5")
     assert unknown.code == 2 and "--set predict.tile_overlap=VALUE" in unknown.err
+
+
+SLURM = {f"SLURM_ARRAY_TASK_{name}": value for name, value in (("ID", "3"), ("MIN", "1"), ("STEP", "1"), ("COUNT", "8"))}
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], None]:
+    """Set the variables of a scheduler, instead of those that the tests run in."""
+    for name in list(os.environ):
+        if name.startswith(("SLURM_", "SGE_", "RANK", "JOB_COMPLETION", "AWS_BATCH", "BATCH_TASK", "CLOUD_RUN")):
+            monkeypatch.delenv(name)
+
+    def change(variables: dict[str, str]) -> None:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("variables", "options", "crew", "said"),
+    [
+        ({}, {}, Crew(1), ""),
+        ({}, {"workers": 0}, Crew(0), ""),
+        ({}, {"workers": 4, "shard": "3/8"}, Crew(4, turn=2, of=8), ""),
+        ({}, {"engine": "ray"}, Crew(0, "ray"), ""),
+        (SLURM, {"engine": "ray", "workers": 4}, Crew(4, "ray"), ""),
+        (
+            SLURM,
+            {},
+            Crew(1, turn=2, of=8),
+            "SLURM_ARRAY_TASK_ID=3: this is task 3 of 8, which does its part; --shard 1/1 does e",
+        ),
+        (SLURM, {"shard": "1/1"}, Crew(1), ""),
+        (SLURM, {"shard": "5/9"}, Crew(1, turn=4, of=9), ""),
+        (
+            {"JOB_COMPLETION_INDEX": "0"},
+            {},
+            Crew(1),
+            "if this is one of N tasks that share the work, say so with --shard auto/N",
+        ),
+        ({"JOB_COMPLETION_INDEX": "0"}, {"shard": "auto/8"}, Crew(1, turn=0, of=8), ""),
+    ],
+)
+def test_who_works(
+    environment: Callable[[dict[str, str]], None],
+    capsys: pytest.CaptureFixture[str],
+    variables: dict[str, str],
+    options: dict[str, Any],
+    crew: Crew,
+    said: str,
+) -> None:
+    environment(variables)
+    assert CrewOptions(**options).crew() == crew
+    heard = capsys.readouterr().err
+    assert said in heard and bool(said) == bool(heard)
+
+
+def test_each_command_has_its_own_number_of_processes(environment: Callable[[dict[str, str]], None]) -> None:
+    assert CrewOptions().crew(0) == Crew(0) and CrewOptions(workers=2).crew(0) == Crew(2)
+    assert CrewOptions(engine="ray").crew(1) == Crew(0, "ray")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"workers": -1}, "--workers is a number of processes, or 0 for one per core, not -1"),
+        ({"engine": "ray", "shard": "1/8"}, "--engine ray shares the work itself; leave out --shard"),
+        ({"shard": "9/8"}, "counted from 1 to 8"),
+    ],
+)
+def test_crews_that_cannot_be(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        CrewOptions(**options).crew()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -93,3 +94,35 @@ def test_nothing_but_unreadable_photos_is_bad_input(tiny: Tiny, tmp_path: Path, 
     assert said.code == 2 and said.out == "" and said.err.splitlines()[-1].startswith("dips: error: nothing is predicted")
     assert "0.jpg" in said.err and not out.exists()
     assert len(json.loads((tmp_path / "p.json").read_text())["problems"]) == count
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_processes_and_tasks_make_what_one_process_makes(
+    tiny: Tiny, tmp_path: Path, dips: Dips, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as in this process: the last bit depends on it
+    photos = tmp_path / "photos"
+    shutil.copytree(tiny.data / "test", photos)
+    (photos / "tower" / "broken.jpg").write_text("no photo")
+    command = ("predict", tiny.run, photos, "--format", "json,coco,masks,overlays", "--set=predict.batch=1")
+    assert dips(*command, "--out", tmp_path / "one").code == 1
+    expected = files_of(tmp_path / "one")
+    assert "skipped.json" in expected and len(expected) > 20
+
+    said = dips(*command, "--out", tmp_path / "two", "--workers", "2")
+    assert said.code == 1 and "broken.jpg" in said.err and files_of(tmp_path / "two") == expected, said.err
+
+    out = tmp_path / "tasks"
+    said = dips(*command, "--out", out, "--shard", "2/2")
+    assert said.code == 0 and f"4 of 7 photos are left to other tasks; once they have ended: dips merge {out}" in said.err
+    said = dips("merge", out)
+    assert said.code == 2 and "is unfinished: 4 of 7 photos are not done" in said.err
+    for name, value in (("ID", "5"), ("MIN", "5"), ("STEP", "1"), ("COUNT", "2")):
+        monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", value)
+    said = dips(*command, "--out", out)
+    assert said.code == 0 and "SLURM_ARRAY_TASK_ID=5: this is task 1 of 2" in said.err
+    assert f"all 7 photos are done; next: dips merge {out}" in said.err
+    assert dips("merge", out).code == 1 and files_of(out) == expected

@@ -267,3 +267,22 @@ def test_boxes_in_shares_are_told(data: Path, tmp_path: Path, dips: Dips) -> Non
     assert len(problems) == 2 and json.loads((tmp_path / "e.json").read_text())["problems"] == problems
     said = dips(*given, "--problems", tmp_path / "e.json")
     assert said.code == 2 and "is no list of problems" in said.err and json.loads((tmp_path / "e.json").read_text())["n_images"]
+
+
+def test_an_array_is_merged(data: Path, tmp_path: Path, dips: Dips) -> None:
+    given = ("score", tmp_path / "maps/test", data)
+    alone = dips(*given, "--json", tmp_path / "e.json", "--csv", tmp_path / "e.csv")
+    tasks = (*given, "--out", tmp_path / "out", "--csv", tmp_path / "a.csv")
+    for turn in ("2/2", "1/2"):
+        said = dips(*tasks, "--shard", turn)
+        assert said.code == 0 and said.out == "" and f"dips merge {tmp_path / 'out'}" in said.err
+    said = dips("merge", tmp_path / "out")
+    assert (said.code, said.out) == (0, alone.out)
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "e.csv").read_bytes()
+    found, own = (json.loads((tmp_path / name).read_text()) for name in ("out/scores.json", "e.json"))
+    assert {**found, "environment": None} == {**own, "environment": None}
+    for option in ("--json", "--plots"):
+        said = dips(*tasks, "--shard", "1/2", option, tmp_path / "x")
+        assert said.code == 2 and "'dips merge' makes scores.json in --out" in said.err
+    said = dips(*given, "--shard", "1/2")
+    assert said.code == 2 and "need --out" in said.err

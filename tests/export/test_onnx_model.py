@@ -154,6 +154,11 @@ def test_devices(file: Path, monkeypatch: pytest.MonkeyPatch, description: Descr
     assert load_onnx(file, device="auto").classes == description.classes
 
 
+def test_threads_sleep_while_they_wait(file: Path) -> None:
+    session = OnnxNetworks(file.read_bytes(), str(file), "cpu")._session
+    assert session.get_session_options().get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
 @pytest.mark.parametrize(("given", "taken"), [("3", 3), ("0", None), ("many", None), ("", None)])
 def test_threads(monkeypatch: pytest.MonkeyPatch, given: str, taken: int | None) -> None:
     from dips.export.onnx_model import _threads

@@ -131,6 +131,28 @@ def test_a_thread_gives_signs_of_life(tmp_path: Path) -> None:
     assert files.names("tries") == []
 
 
+def test_whoever_started_a_holder_tells_its_end(tmp_path: Path) -> None:
+    files, clock = LocalFiles(tmp_path), Clock()
+    watch = unknown(clock)
+    mine, other, failed = (take(files, Watch(), most=3, name=f"tries/{name}") for name in "abc")
+    assert isinstance(mine, Lease) and isinstance(other, Lease) and isinstance(failed, Lease)
+    failed.fail("out of memory")
+    session = {name: Lease.holder(files, f"tries/{name}", 1) for name in "abc"}
+    assert session["a"] is not None and session["c"] is not None
+    Lease.bury(files, "tries", session["a"].session)
+    Lease.bury(files, "tries", session["c"].session)
+    assert take(files, watch, most=3, name="tries/b") is None
+    second = take(files, watch, most=3, name="tries/a")
+    assert isinstance(second, Lease) and second.number == 2
+    kept = Lease.holder(files, "tries/c", 1)
+    assert kept is not None and kept.failed == "out of memory" and not kept.is_dead
+    for name in "abc":
+        holder = Lease.holder(files, f"tries/{name}", 1)
+        assert holder is not None
+        Lease.free(files, "tries", holder.session)
+    assert files.names("tries") == ["a~2", "c~1"], "what failed has failed"
+
+
 def test_a_second_driver_is_refused(tmp_path: Path) -> None:
     files = LocalFiles(tmp_path)
     first = take_alone(files, beat_seconds=0)

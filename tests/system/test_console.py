@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dips.system import console
-from dips.system.console import counted, log, printable, say, time_left, track
+from dips.system.console import counted, hand_over, log, printable, progress, say, time_left, track
 
 
 def test_log_says_what_it_was_given(capsys: pytest.CaptureFixture[str]) -> None:
@@ -27,6 +27,26 @@ def test_track_shows_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys
     monkeypatch.setattr(console, "_console", Console(stderr=True, force_terminal=True, width=80))
     assert list(track(range(3), "counting", 3)) == [0, 1, 2]
     assert "counting" in capsys.readouterr().err
+
+
+def test_progress_shows_what_is_done_elsewhere(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from rich.console import Console
+
+    monkeypatch.setattr(console, "_console", Console(stderr=True, force_terminal=True, width=80))
+    with progress("predict", 7) as more:
+        more(3)
+        more(4)
+    assert "7/7" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="stop"), progress("predict", 7) as more:
+        raise ValueError("stop")
+
+
+def test_lines_can_be_handed_over(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(console, "_hear", None)
+    heard: list[str] = []
+    hand_over(heard.append)
+    log("a line")
+    assert heard == ["a line"] and capsys.readouterr().err == ""
 
 
 NASTY = {

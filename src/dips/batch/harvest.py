@@ -35,7 +35,7 @@ from dips.shards.files import files_at
 from dips.shards.launch import Crew, Job, launch, planned
 from dips.shards.lease import take_alone
 from dips.shards.merge import all_done, clear, part_lines, skipped
-from dips.shards.plan import Item, Plan, make_plan, read_plan, shard_size
+from dips.shards.plan import WORK, Item, Plan, make_plan, read_plan, shard_size
 from dips.shards.work import Shards, Skipped
 from dips.system.console import counted, log, quiet
 from dips.system.device import pick_device
@@ -142,16 +142,16 @@ def merge_harvests(store: str, into: str | Path | None = None, *, device: str = 
     place = store if is_url(store) else os.path.abspath(store)
     folder = str(store_folder(into).absolute()) if is_url(store) else place
     done = None
-    for key in files_at(f"{place}/.unfinished").names(_LIST):
-        plan = read_plan(files_at(f"{place}/.unfinished/{key}"))
+    for key in files_at(f"{place}/{WORK}").names(_LIST):
+        plan = read_plan(files_at(f"{place}/{WORK}/{key}"))
         if plan is None:  # a kill came between the two
-            files_at(f"{place}/.unfinished").remove(f"{_LIST}/{key}")
+            files_at(f"{place}/{WORK}").remove(f"{_LIST}/{key}")
             continue
         try:
             request = msgspec.convert({name: plan.identity.get(name) for name in _Request.__struct_fields__}, _Request)
             config = msgspec.convert(request.config, Config)
         except (msgspec.ValidationError, ConfigError) as error:
-            raise RunError(f"{place}/.unfinished/{key}/plan.json is damaged ({error}); remove the folder") from error
+            raise RunError(f"{place}/{WORK}/{key}/plan.json is damaged ({error}); remove the folder") from error
         done = _Harvest(request, config, place, device, Crew(), ProblemList(None)).merge(folder)
     return done
 
@@ -163,7 +163,7 @@ class _Harvest:
         self.request, self.config, self.place, self.device, self.crew, self.told = request, config, place, device, crew, told
         self.identity: dict[str, Any] = json.loads(to_json(request))  # as it will be read
         self.key = settings_hash(self.identity)
-        self.list, self.files = files_at(f"{place}/.unfinished"), files_at(f"{place}/.unfinished/{self.key}")
+        self.list, self.files = files_at(f"{place}/{WORK}"), files_at(f"{place}/{WORK}/{self.key}")
 
     def run(self) -> Harvested | None:
         """Do what :func:`harvest` says."""
@@ -309,4 +309,5 @@ class _Harvest:
         self.list.remove(f"{_LIST}/{self.key}")
         if not is_url(self.place):
             with suppress(OSError):  # another harvest is at work
-                Path(self.place, ".unfinished").rmdir()
+                Path(self.place, WORK, _LIST).rmdir()
+                Path(self.place, WORK).rmdir()

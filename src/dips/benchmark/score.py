@@ -11,7 +11,6 @@ import platform
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +31,10 @@ from dips.shards.files import Files, LocalFiles, files_at
 from dips.shards.launch import Crew, launch, planned
 from dips.shards.lease import take_alone
 from dips.shards.merge import all_done, clear, part_lines
-from dips.shards.plan import Plan, make_plan, read_plan, shard_size
+from dips.shards.plan import WORK, Plan, make_plan, read_plan, shard_size
 from dips.shards.work import Shards
 from dips.system.console import log
-from dips.system.environment import __version__, command_line, usable_cores
+from dips.system.environment import __version__, command_line
 from dips.system.files import as_text, require_writable
 from dips.system.records import Record, parse_object, to_json
 
@@ -133,8 +132,7 @@ def score_maps(
         with planned(files, lambda: _plan(files, inputs, request, typed), crew) as plan:
             job = ScoreJob(inputs.files, inputs.protocol, inputs.resize, plan.items)
             if not plan.is_merged:
-                shards = len(list(plan.shards()))
-                launch(files, plan, job, replace(crew, workers=min(crew.workers or usable_cores(), shards)))
+                launch(files, plan, job, crew)
         return None if crew.is_task else _merge(files, out, inputs, told, typed)
 
 
@@ -169,7 +167,7 @@ def _work(out: str | Path | None) -> Iterator[Files]:
 
 
 def _files(out: str | Path) -> Files:
-    return files_at(f"{out}/.unfinished")
+    return files_at(f"{out}/{WORK}")
 
 
 def _scores(out: str | Path) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from dips.cli.early import require_training
-from dips.cli.options import Data, Device, Problems, Settings, Weights
+from dips.cli.options import ALONE, CrewOptions, Data, Device, Problems, Settings, Weights
 from dips.system.console import counted, say
 from dips.system.environment import quoted
 
@@ -32,7 +32,7 @@ def harvest(
     device: Device = "auto",
     problems: Problems = None,
     reviewed: Annotated[Path | None, Parameter(help="As for 'dips train'.")] = None,
-    workers: Annotated[int, Parameter(help="Number of processes.")] = 1,
+    workforce: CrewOptions = ALONE,
 ) -> int:
     """Do what a training does with each photo before its first epoch, with several processes or machines.
 
@@ -42,7 +42,6 @@ def harvest(
     """
     require_training(data, recipe=recipe, settings=settings, weights=weights, device=device)
     from dips.batch.harvest import harvest as run  # torch
-    from dips.shards.launch import Crew
     from dips.system.environment import store_folder
 
     done = run(
@@ -53,7 +52,7 @@ def harvest(
         weights=weights or (),
         reviewed=reviewed,
         device=device,
-        crew=Crew(workers=workers),
+        crew=workforce.crew(),
         problems=problems,
     )
     if done is not None:

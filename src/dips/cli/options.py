@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from dips.errors import ConfigError
 
+if TYPE_CHECKING:
+    from dips.shards.launch import Crew
+
 __all__ = [
+    "ALONE",
     "AS_TRAINED",
+    "CrewOptions",
     "Data",
     "Device",
     "MaxBoxes",
@@ -200,4 +205,72 @@ class PredictOptions:
 
 
 AS_TRAINED = PredictOptions()
+"""The default: nothing is given."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class CrewOptions:
+    """Who works: options of all commands whose work can be shared out."""
+
+    workers: Annotated[
+        int | None,
+        Parameter(
+            name="--workers",
+            help="Number of processes, each with a model of its own; 0: one per core, or with --engine ray as many as the "
+            "cluster has places for, its default.",
+        ),
+    ] = None
+    engine: Annotated[
+        Literal["processes", "ray"],
+        Parameter(name="--engine", help="processes: on this computer; ray: on the Ray cluster of RAY_ADDRESS, or a local one."),
+    ] = "processes"
+    shard: Annotated[
+        str | None,
+        Parameter(
+            name="--shard",
+            help="I/N: this is the I-th of N tasks that share the work, and 'dips merge' ends it; auto/N: I is Kubernetes' "
+            "JOB_COMPLETION_INDEX. Without it, arrays of Slurm, Grid Engine and cloud batch services, srun and torchrun are "
+            "recognized; 1/1: do everything here.",
+        ),
+    ] = None
+
+    def crew(self, workers: int = 1) -> Crew:
+        """Return who works, after what the user says, or the scheduler that started this process.
+
+        Args:
+            workers: number of processes where the user gives none, but on a Ray cluster.
+
+        Raises:
+            ConfigError: a value means nothing, or contradicts another one.
+        """
+        from dips.shards.launch import Crew
+
+        if self.workers is not None and self.workers < 0:
+            raise ConfigError(f"--workers is a number of processes, or 0 for one per core, not {self.workers}")
+        if self.engine == "ray":
+            if self.shard is not None:
+                raise ConfigError("--engine ray shares the work itself; leave out --shard")
+            return Crew(self.workers or 0, "ray")
+        turn, of = self._turn()
+        return Crew(workers if self.workers is None else self.workers, turn=turn, of=of)
+
+    def _turn(self) -> tuple[int, int]:
+        from dips.shards.turns import parse_turn, scheduled_turn, unnumbered_task
+        from dips.system.console import log
+
+        if self.shard is not None:
+            return parse_turn(self.shard)[:2]
+        if (found := scheduled_turn()) is not None:
+            log(
+                f"{found.source}: this is task {found.number + 1} of {found.of}, which does its part; --shard 1/1 does "
+                "everything here"
+            )
+            return found[:2]
+        if variable := unnumbered_task():
+            log(f"{variable}: if this is one of N tasks that share the work, say so with --shard auto/N")
+        return 0, 1
+
+
+ALONE = CrewOptions()
 """The default: nothing is given."""

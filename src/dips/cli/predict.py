@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from dips.cli.early import require_model
 from dips.cli.messages import filled
-from dips.cli.options import AS_TRAINED, PredictOptions, Problems, RunOrOnnx
+from dips.cli.options import ALONE, AS_TRAINED, CrewOptions, PredictOptions, Problems, RunOrOnnx
 
 if TYPE_CHECKING:
     from dips.shards.plan import Plan
@@ -35,6 +35,7 @@ def predict(
     ] = "json,overlays",
     options: PredictOptions = AS_TRAINED,
     problems: Problems = None,
+    workforce: CrewOptions = ALONE,
 ) -> int:
     """Find the objects in new photos.
 
@@ -46,12 +47,11 @@ def predict(
     from dips.predict.folder import PredictionFolder, parse_formats
     from dips.predict.merging import merge_predictions
     from dips.runs.identity import identity
-    from dips.shards.launch import Crew
 
     settings, weights, device = options.all_settings(), options.weights, options.device
     config = require_model(run, settings=settings, weights=weights, device=device)
     made_with = {**identity(run), "settings": dataclasses.asdict(config)}
-    kinds, crew = parse_formats(formats), Crew()
+    kinds, crew = parse_formats(formats), workforce.crew()
     folder = PredictionFolder.plan(photos, out, formats=kinds, made_with=made_with, step=config.batch, crew=crew)
     if problems is not None:
         folder.require_other("--problems", problems)

@@ -175,6 +175,7 @@ def _session(data: bytes, name: str, device: str) -> Any:
     options = ort.SessionOptions()
     options.log_severity_level = 4  # an error is raised, too, and told once
     options.intra_op_num_threads = _threads()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # they would keep another process from its core
     providers = _providers(ort.get_available_providers(), device)
     try:
         session = ort.InferenceSession(data, options, providers=providers)

@@ -104,8 +104,9 @@ class LocalFiles:
                 if left.name.startswith(f".{path.name}.") and is_temporary(left):
                     left.unlink(missing_ok=True)
         path.unlink(missing_ok=True)
-        with suppress(OSError):  # others are in it
-            path.parent.rmdir()
+        if path.parent == self.folder:  # into others somebody may be writing now
+            with suppress(OSError):  # others are in it
+                path.parent.rmdir()
 
     def discard(self, folder: str) -> None:
         shutil.rmtree(self.folder / folder, ignore_errors=True)

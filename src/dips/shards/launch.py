@@ -5,26 +5,26 @@ All of them work through the same shards, so that what comes out does not depend
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import repeat
-from typing import Protocol
 
 from dips.shards.files import Files
-from dips.shards.lease import take_alone
-from dips.shards.plan import Plan, Shard
-from dips.shards.work import Attempt, Shards, Skipped, Work, work_through
-from dips.system.console import counted, log, track
+from dips.shards.lease import Lease, Watch, take_alone, this_process
+from dips.shards.plan import WORK, Plan, Shard, read_plan
+from dips.shards.processes import run_processes
+from dips.shards.tally import Tally, item_count, told_of_items
+from dips.shards.work import Job, Shards, work_to_the_end
+from dips.system.console import counted, log, progress
+from dips.system.environment import quoted, usable_cores
 
 __all__ = ["Crew", "Job", "launch", "planned"]
 
-
-class Job(Protocol):
-    """What is to be done with the items of a shard. It can be pickled: it says how to prepare the work."""
-
-    def open(self) -> Work:
-        """Return what makes results; called once in each process that works, so that a model is loaded once."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0  # seconds until a task looks again for the plan of another one
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Crew:
     """Who works.
 
     Attributes:
-        workers: processes; 1 is this one.
+        workers: processes; 1 is this one, 0 as many as there are cores, or as the Ray cluster has places.
         engine: ``"processes"`` of this machine, or ``"ray"``.
         turn, of: this process is the ``turn``-th, from 0, of ``of`` tasks that somebody else starts; 0 of 1 where nobody does.
     """
@@ -50,14 +50,19 @@ class Crew:
 
 @contextmanager
 def planned(files: Files, make: Callable[[], Plan], crew: Crew) -> Iterator[Plan]:
-    """Hold the lease of the work, and plan it, or check the plan that is there.
+    """Plan the work, or check the plan that is there; whoever works alone holds the lease of the work meanwhile.
+
+    Of the tasks of an array the first one plans, and the others wait for it.
 
     Args:
-        make: calls :func:`~dips.shards.plan.make_plan`.
+        make: calls :func:`~dips.shards.plan.make_plan`; where a task finds a plan, it need not look through all items again.
 
     Raises:
         RunError: another command is at it, or the plan is that of other work.
     """
+    if crew.is_task:
+        yield _planned_by_one(files, make)
+        return
     lease = take_alone(files)
     try:
         yield make()
@@ -65,30 +70,85 @@ def planned(files: Files, make: Callable[[], Plan], crew: Crew) -> Iterator[Plan
         lease.give_back()
 
 
+def _planned_by_one(files: Files, make: Callable[[], Plan]) -> Plan:
+    watch, pause = Watch(), _FIRST_PAUSE
+    while read_plan(files) is None:
+        lease = Lease.take(files, "driver/work", this_process(), watch)
+        if isinstance(lease, Lease):
+            try:
+                return make()
+            finally:
+                lease.give_back()
+        if pause == _FIRST_PAUSE:
+            log("waiting for another task to plan the work")
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
+    return make()
+
+
 def launch(files: Files, plan: Plan, job: Job, crew: Crew) -> None:
     """Have the work done; where this process is no task of an array, nothing is left to do then.
 
     Raises:
         DipsError: what the work raises.
+        KeyboardInterrupt: also where this process is to end (SIGTERM); what was begun is free then.
     """
     shards = Shards(files, plan)
-    with _watched(job.open(), shards.todo(), plan) as work:
-        work_through(shards, work, turn=crew.turn, of=crew.of)
+    own = [shard for shard in plan.shards() if shard.number % crew.of == crew.turn]
+    todo = shards.todo(crew.turn, crew.of)
+    if (before := item_count(own) - item_count(todo)) > 0:
+        log(f"done before and kept: {before} of {counted(item_count(own), 'photo')}")
+    title = str(plan.identity.get("work", "work"))
+    with _ended_like_interrupted():
+        if crew.engine == "ray":
+            from dips.shards.ray_cluster import run_ray
+
+            run_ray(files, plan, job, crew.workers, title)
+        elif (workers := crew.workers or usable_cores()) > 1 and len(todo) > 1:
+            run_processes(files, plan, job, workers, title, turn=crew.turn, of=crew.of)
+        elif todo:
+            _work_here(shards, job, title, todo, crew)
+    if crew.is_task:
+        _tell_rest(shards, crew, own)
+
+
+def _work_here(shards: Shards, job: Job, title: str, todo: list[Shard], crew: Crew) -> None:
+    work, waits = job.open(), False
+
+    def waiting(left: list[Shard]) -> None:
+        nonlocal waits
+        if not waits:
+            log(f"waiting for another process, which works on {counted(item_count(left), 'photo')}")
+        waits = True
+
+    with progress(title, item_count(todo)) as more:
+        tally = Tally(item_count(todo), more)
+        told = told_of_items(work, lambda shard, count: tally.note(shard.name, count))
+        work_to_the_end(shards, told, turn=crew.turn, of=crew.of, waiting=waiting)
+
+
+def _tell_rest(shards: Shards, crew: Crew, own: list[Shard]) -> None:
+    """Say what is left for other tasks, and what ends the work."""
+    if not own:
+        lists = sum(1 for _ in shards.plan.shards())
+        log(f"nothing is left for this task: the work has {counted(lists, 'part')}, for {crew.of} tasks")
+    out = re.sub(rf"[/\\]{re.escape(WORK)}([/\\]\w+)?$", "", shards.files.place)
+    merge = f"dips merge {quoted(out)}"
+    if left := item_count(shards.todo()):
+        log(f"{left} of {counted(shards.plan.items, 'photo')} are left to other tasks; once they have ended: {merge}")
+    else:
+        log(f"all {counted(shards.plan.items, 'photo')} are done; next: {merge}")
 
 
 @contextmanager
-def _watched(work: Work, todo: Sequence[Shard], plan: Plan) -> Iterator[Work]:
-    """Show the progress of what this process does, by items."""
-    left = sum(map(len, todo))
-    if left < plan.items:
-        log(f"done before and kept: {plan.items - left} of {counted(plan.items, 'photo')}")
-    with closing(track(repeat(None), plan.identity["work"], total=left)) as steps:
-        next(steps)
-
-        def watched(attempt: Attempt) -> Iterator[bytes | Skipped]:
-            for result in work(attempt):
-                yield result
-                if not (isinstance(result, Skipped) and result.has_result):
-                    next(steps)
-
-        yield watched
+def _ended_like_interrupted() -> Iterator[None]:
+    """Have SIGTERM, with which schedulers end a process, do what Ctrl-C does, unless the program has a way of its own."""
+    is_own = threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    if is_own:
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

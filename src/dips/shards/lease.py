@@ -14,7 +14,7 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -44,6 +44,7 @@ class Holder(Record, frozen=True, kw_only=True):
         session: differs each time, also within a process.
         beat: grows while the holder is alive.
         failed: why the work ended; empty while it goes on, or if it ended without a word.
+        is_dead: whoever started the process has seen it end.
     """
 
     place: str
@@ -52,6 +53,7 @@ class Holder(Record, frozen=True, kw_only=True):
     session: str
     beat: int = 0
     failed: str = ""
+    is_dead: bool = False
 
 
 def this_process() -> Holder:
@@ -109,7 +111,7 @@ class Watch:
 
     def is_alive(self, name: str, holder: Holder) -> bool:
         """Return whether the holder of the lease ``name`` may be at work."""
-        if holder.failed or self._running(holder) is False:
+        if holder.failed or holder.is_dead or self._running(holder) is False:
             self._seen.pop(name, None)
             return False
         now = self._clock()
@@ -180,6 +182,28 @@ class Lease:
         for old in [] if most else numbers:  # nobody counts them
             files.remove(f"{name}~{old}")
         return Lease(files, name, number, me, beat_seconds=beat_seconds)
+
+    @staticmethod
+    def bury(files: Files, folder: str, session: str) -> None:
+        """Note that a holder is dead, so that nobody waits for its beat: for whoever has started it, and has seen it end."""
+        for name, holder in Lease._held(files, folder, session):
+            if not holder.failed:
+                files.write(f"{folder}/{name}", to_json(replace(holder, is_dead=True)).encode())
+
+    @staticmethod
+    def free(files: Files, folder: str, session: str) -> None:
+        """End the leases of a holder that was ended on purpose; they do not count as deaths."""
+        for name, holder in Lease._held(files, folder, session):
+            if not holder.failed:
+                files.remove(f"{folder}/{name}")
+
+    @staticmethod
+    def _held(files: Files, folder: str, session: str) -> Iterator[tuple[str, Holder]]:
+        for name in files.names(folder):
+            if match := _NUMBERED.fullmatch(name):
+                holder = Lease.holder(files, f"{folder}/{match[1]}", int(match[2]))
+                if holder is not None and holder.session == session:
+                    yield name, holder
 
     def beat(self) -> None:
         """Give a sign of life, and look whether the lease is lost.

@@ -13,8 +13,10 @@ A kill between any two of these steps loses no finished shard and leaves nothing
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
+from typing import Protocol
 
 from dips.errors import DipsError, RunError
 from dips.shards.files import Files
@@ -23,10 +25,11 @@ from dips.shards.plan import Plan, Shard, read_items
 from dips.system.console import counted
 from dips.system.records import Record, parse_record, to_json
 
-__all__ = ["MOST_DEATHS", "Attempt", "Done", "Shards", "Skipped", "Work", "work_through"]
+__all__ = ["MOST_DEATHS", "Attempt", "Done", "Job", "Shards", "Skipped", "Work", "work_through", "work_to_the_end"]
 
 MOST_DEATHS = 3
 _FAILURES_IN_A_ROW = 3  # of different shards: then it is not the items
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0  # seconds until it is looked again at what others do
 
 
 class Skipped(Record, frozen=True):
@@ -146,6 +149,10 @@ class Shards:
         for number in Lease.numbers(self.files, f"tries/{shard.name}"):
             self.files.remove(f"tries/{shard.name}~{number}")
 
+    def free(self) -> None:
+        """Give back whatever this worker has begun; it counts as no death."""
+        Lease.free(self.files, "tries", self._me.session)
+
     def _give_up(self, shard: Shard, dead: list[Holder]) -> None:
         if len(shard) > 1:
             self.files.create(f"split/{shard.name}", b"")
@@ -227,6 +234,13 @@ Work = Callable[[Attempt], Iterable[bytes | Skipped]]
 """Makes the results of a shard's items, in their order: bytes that become its part, or why there are none."""
 
 
+class Job(Protocol):
+    """What is to be done with the items of a shard. It can be pickled: it says how to prepare the work."""
+
+    def open(self) -> Work:
+        """Return what makes results; called once in each process that works, so that a model is loaded once."""
+
+
 def work_through(shards: Shards, work: Work, *, turn: int = 0, of: int = 1, first: int = 0) -> list[Shard]:
     """Work on shards until nothing is left that this worker may begin.
 
@@ -263,6 +277,36 @@ def work_through(shards: Shards, work: Work, *, turn: int = 0, of: int = 1, firs
                 if len(failed) >= _FAILURES_IN_A_ROW:
                     raise RunError(f"{len(failed)} parts of the work failed, one after the other: {_words(error)}") from error
     return todo
+
+
+def work_to_the_end(
+    shards: Shards,
+    work: Work,
+    *,
+    turn: int = 0,
+    of: int = 1,
+    first: int = 0,
+    waiting: Callable[[list[Shard]], None] = lambda left: None,
+) -> None:
+    """Work on shards until nothing is left: wait for what others are working on, and do it if they die.
+
+    Args:
+        turn, of, first: see :func:`work_through`.
+        waiting: called with what others are working on, each time before it is waited.
+
+    Raises:
+        DipsError: as :func:`work_through`.
+        KeyboardInterrupt: what was begun is free then.
+    """
+    pause = _FIRST_PAUSE
+    try:
+        while left := work_through(shards, work, turn=turn, of=of, first=first):
+            waiting(left)
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+    except KeyboardInterrupt:  # it may have come between any two steps
+        shards.free()
+        raise
 
 
 class _LostError(Exception):

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Generator, Iterable, Iterator, Sized
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Sized
+from contextlib import closing, contextmanager
+from itertools import repeat
 from typing import TypeVar
 
 from rich.console import Console
@@ -17,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from dips.system.environment import torchrun_rank
 from dips.system.files import as_text
 
-__all__ = ["counted", "first_process", "log", "printable", "quiet", "say", "time_left", "track"]
+__all__ = ["counted", "first_process", "hand_over", "log", "printable", "progress", "quiet", "say", "time_left", "track"]
 
 T = TypeVar("T")
 _quiet = False
@@ -35,10 +36,23 @@ def first_process() -> bool:
 _console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False, quiet=not first_process())
 
 
+_hear: Callable[[str], None] | None = None
+
+
 def log(message: str) -> None:
     """Print one line to stderr."""
-    if not _quiet:
+    if _quiet:
+        return
+    if _hear is None:
         _console.print(printable(message), markup=False)
+    else:
+        _hear(message)
+
+
+def hand_over(hear: Callable[[str], None]) -> None:
+    """Give the lines of :func:`log` to ``hear`` from now on: in a process that works for another one, which prints them."""
+    global _hear
+    _hear = hear
 
 
 @contextmanager
@@ -124,6 +138,19 @@ class _Pace:
         if measured < min(_MEASURED_ITEMS, max(3, self.total // 10)):
             return ""
         return time_left(seconds / measured * (self.total - self.done))
+
+
+@contextmanager
+def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show progress as :func:`track` does, but of items that are done elsewhere: yields what is told how many more are."""
+    with closing(track(repeat(None), description, total)) as steps:
+        next(steps)
+
+        def more(count: int) -> None:
+            for _ in range(count):
+                next(steps)
+
+        yield more
 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Generator[T, None, None]:

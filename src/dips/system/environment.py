@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from dips.errors import StoreError, WeightsError
@@ -48,16 +49,16 @@ def quoted(argument: str | Path) -> str:
     return text if re.fullmatch(r"[\w.,:=/\\-]+", text) else f'"{text}"'
 
 
-def torchrun_rank() -> int | None:
+def torchrun_rank(environment: Mapping[str, str] = os.environ) -> int | None:
     """Return the number of this process among those that ``torchrun`` started, from 0; None if it did not start this one.
 
     A cluster, or an earlier program, may have left some of the variables in the environment; only all of them together count.
     """
     try:
-        rank, processes, _ = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+        rank, processes, _ = (int(environment[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
     except (KeyError, ValueError):
         return None
-    return rank if os.environ.get("MASTER_ADDR") and 0 <= rank < processes else None
+    return rank if environment.get("MASTER_ADDR") and 0 <= rank < processes else None
 
 
 def usable_cores() -> int:
