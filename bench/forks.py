@@ -11,6 +11,7 @@ import gc
 import importlib
 import mmap
 import os
+import random
 import resource
 import signal
 import sys
@@ -27,6 +28,7 @@ os.environ |= {"OMP_NUM_THREADS": "1", "DIPS_OFFLINE": "1"}
 
 import cv2
 import torch
+from living import workers_of
 
 from dips.cli import main
 from dips.models.backbones import timm  # type: ignore[attr-defined]  # not by itself: torchvision is mended first
@@ -170,6 +172,16 @@ class Started:
                 os.killpg(self.pid, signal.SIGKILL)
         with contextlib.suppress(ProcessLookupError):  # killed before it was the head of its group
             os.kill(self.pid, signal.SIGKILL)
+
+    def kill_worker(self, chance: random.Random, within: float) -> bool:
+        """Kill one of its workers after up to so many seconds, and return whether there was one."""
+        end = time.monotonic() + chance.uniform(0, within)
+        while not self.ended() and (time.monotonic() < end or not workers_of(self.pid)):
+            time.sleep(0.01)
+        with contextlib.suppress(ProcessLookupError, IndexError):
+            os.kill(chance.choice(workers_of(self.pid)), signal.SIGKILL)
+            return True
+        return False
 
     def ended(self) -> bool:
         """Return whether it has ended."""

@@ -3,12 +3,13 @@
     python bench/kills.py --kills 1000 --seed 0 --out kills.jsonl
 
 The commands are harvest and training, prediction, streams of a video and of a folder, the review page, score and boxes, with
-the tiny run of workshop.py. In a round the command is killed (SIGKILL) once to six times, then repeated to its end, as a
-person would (``dips train`` with ``--resume`` once its run folder exists). Half of the kills come at moments drawn from the
-time that it computes, half at moments drawn from what it does on the disk (forks.py); a kill counts if the command was at work.
+the tiny run of workshop.py; prediction, score and harvest also with two workers and as an array (kills_many.py). In a round
+the command is killed (SIGKILL) once to six times, then repeated to its end, as a person would (``dips train`` with ``--resume``
+once its run folder exists). Half of the kills come at moments drawn from the time that it computes, half at moments drawn from
+what it does on the disk (forks.py); a kill counts if the command was at work.
 Afterwards the output is compared with that of an undisturbed command: all files must be there, none more, with the same
-contents but for times; score maps may differ by 2 of 65,535, as other photos share a batch; the store must hold the same
-records, each once; processes that a killed command started must end. Every change that the review page confirmed must be there.
+contents but for times; the store must hold the same records, each once; processes that a killed command started must end. Every
+change that the review page confirmed must be there.
 The same command again goes on with the rounds that are not in ``--out``, or were faults.
 """
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import hashlib
 import itertools
 import json
 import random
@@ -29,14 +31,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 from forks import KILLED, Outcome, run, start
+from kills_many import many_round
 from kills_view import view_round
 from safetensors import safe_open
 from workshop import Workshop, files
 
-SCORE_MAP_TOLERANCE = 2
 TIMES = re.compile(r"seconds|_s$|time|date|created|photos_per")  # names of fields and files that differ from run to run
 PAGES = (".html", ".md", ".toml")  # made from the rest; only their presence is compared
 COMMAND_LINE = "command"  # of the environment: --resume may be part of it
@@ -82,8 +82,8 @@ def score(shop: Workshop, out: Path) -> list[object]:
     return ["score", shop.top / "maps", shop.top / "data", "--workers", "1", *result]
 
 
-def score_in_processes(shop: Workshop, out: Path) -> list[object]:
-    """Score maps against ground truth, in two other processes."""
+def many_maps(shop: Workshop) -> Path:
+    """Return a folder with maps of many photos, and their ground truth."""
     top = shop.top / "many"
     if not top.exists():
         for copy in range(16):
@@ -103,27 +103,41 @@ def score_in_processes(shop: Workshop, out: Path) -> list[object]:
             "localization": ",9,9,40,60",
         }.items():
             (folder / f"{name}.txt").write_text("\n".join(f"{each}{fields}" for each in names) + "\n")
-    result = ["--json", out / "score.json", "--csv", out / "score.csv"]
-    return ["score", top / "maps", top, "--workers", "2", *result]
+    return top
 
 
-COMMANDS: list[Command] = [train, train_tiles, predict, boxes, stream, watch, score, score_in_processes]
+def score_many(shop: Workshop, out: Path) -> list[object]:
+    """Score many maps against ground truth, and keep what was measured."""
+    top = many_maps(shop)
+    return ["score", top / "maps", top, "--out", out / "scores"]
 
 
-def contents(folder: Path) -> dict[str, Any]:
-    """What must be the same, by the name of the file."""
+def harvest(shop: Workshop, out: Path) -> list[object]:
+    """What a training does with each photo, with a store of its own."""
+    recipe = ["--recipe", shop.top / "tiny.toml", "--set", "harvest.batch=2"]
+    return ["harvest", shop.top / "data", "--store", out / "store", "--weights", shop.top / "weights", *recipe]
+
+
+COMMANDS: list[Command] = [train, train_tiles, predict, boxes, stream, watch, score, score_many, harvest]
+MANY: dict[str, tuple[Command, str]] = {
+    f"{command.__name__}_{how}": (command, how) for command in (predict, score_many, harvest) for how in ("workers", "array")
+}
+PLACES: dict[Command, str] = {predict: "out", score_many: "scores", harvest: "store"}
+
+
+def contents(folder: Path, *, strict: bool = False) -> dict[str, Any]:
+    """What must be the same, by the name of the file; ``strict``: photos were always in the same batches."""
     found: dict[str, Any] = {}
     for path in files(folder):
         name = path.relative_to(folder).as_posix()
         if path.suffix == ".sqlite":
             with closing(sqlite3.connect(path)) as shelf:  # records of another batch may differ in the last bits
-                found[name] = sorted(key.hex() for (key,) in shelf.execute("SELECT key FROM records"))
+                rows = shelf.execute(f"SELECT key, {'record' if strict else '0'} FROM records ORDER BY key")
+                found[name] = hashlib.sha256(repr(rows.fetchall()).encode()).hexdigest()
         elif TIMES.search(path.name):
             found[name] = None
         elif path.suffix in (".json", ".jsonl"):
             found[name] = [timeless(json.loads(line)) for line in documents(path)]
-        elif path.suffix == ".png" and "maps" in name:
-            found[name] = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         elif path.suffix == ".safetensors":  # the order of its notes is random
             with safe_open(path, "np") as file:
                 tensors = {key: file.get_tensor(key).tobytes() for key in file.keys()}  # noqa: SIM118  # no mapping
@@ -153,11 +167,7 @@ def difference(expected: dict[str, Any], found: dict[str, Any]) -> str | None:
             return f"{name} is missing"
         if name not in expected:
             return f"{name} is left over"
-        a, b = expected[name], found[name]
-        if isinstance(a, np.ndarray):
-            if a.shape != b.shape or np.abs(a.astype(int) - b.astype(int)).max() > SCORE_MAP_TOLERANCE:
-                return f"{name} differs"
-        elif a != b:
+        if expected[name] != found[name]:
             return f"{name} differs"
     return None
 
@@ -177,7 +187,7 @@ def undisturbed(command: Command, shop: Workshop, out: Path) -> Usual:
     done = run(*command(shop, out), kill_at=0)
     if done.code:
         raise RuntimeError(done.err)
-    usual = Usual(done.seconds, done.cpu, done.moments, contents(out))
+    usual = Usual(done.seconds, done.cpu, done.moments, contents(out, strict=command is harvest))
     shutil.rmtree(out)
     out.mkdir()
     return usual
@@ -198,7 +208,7 @@ def kill_round(
         at = chance.randint(1, usual.moments) if chance.random() < 0.5 else 0
         started = start(*command(shop, out), kill_at=at)
         if not at:
-            waits = command in (watch, score_in_processes)
+            waits = command is watch
             span = usual.seconds if waits else usual.cpu  # of computing, as other programs run on the same cores
             started.kill_after(chance.uniform(0, span), computing=not waits, alone=chance.random() < 0.5)
         done = started.wait(60)
@@ -216,7 +226,7 @@ def one_round(number: int, seed: int, shop: Workshop, usual: dict[Command, Usual
     """Return what was killed in a round, when, and what was wrong afterwards."""
     chance = random.Random(f"{seed}/{number}")
     name = names[number % len(names)]
-    command = {each.__name__: each for each in COMMANDS}.get(name)
+    command, how = MANY.get(name, ({each.__name__: each for each in COMMANDS}.get(name), ""))
     out = shop.top.parent / "out"
     shutil.rmtree(out, ignore_errors=True)
     if command is None:
@@ -226,11 +236,14 @@ def one_round(number: int, seed: int, shop: Workshop, usual: dict[Command, Usual
         out.mkdir()
         if command not in usual:
             usual[command] = undisturbed(command, shop, out)
-        kills, done, wrong = kill_round(command, shop, out, usual[command], chance)
+        if how:
+            kills, done, wrong = many_round(command(shop, out), how, out / PLACES[command], usual[command].seconds, chance)
+        else:
+            kills, done, wrong = kill_round(command, shop, out, usual[command], chance)
         ended = "already exists" in done.err  # a kill after its last file: there is nothing left to do
         if done.code and not ended:
             wrong = f"{done.code}: {done.err[-500:]}"
-        wrong = wrong or difference(usual[command].written, contents(out))
+        wrong = wrong or difference(usual[command].written, contents(out, strict=command is harvest))
     return {"seed": seed, "round": number, "command": name, "kills": kills, "fault": wrong}
 
 
@@ -239,7 +252,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
-    names = [*(command.__name__ for command in COMMANDS[:-1]), "view"] * 2 + [COMMANDS[-1].__name__]
+    names = [*(command.__name__ for command in COMMANDS), "view"] * 2 + [*MANY]
     parser.add_argument("--commands", nargs="+", choices=sorted(set(names)), default=names, help="default: all")
     parser.add_argument("--out", type=Path, help="JSON lines, one per round")
     arguments = parser.parse_args()

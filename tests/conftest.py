@@ -9,6 +9,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes that share t
 
 import shutil
 import socket
+import subprocess
+import sys
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +93,50 @@ def no_network() -> Iterator[None]:
     patch.setattr(socket, "getaddrinfo", resolve)
     yield
     patch.undo()
+
+
+_STORE = """
+import os, sys, threading
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
+
+# one request at a time: its check that an object is there, and its writing, are two steps
+server = make_server("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=False)
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[str]:
+    """The address of a server on this machine that answers like Amazon S3; it ends with the tests, also if they are killed."""
+    for name in ("moto", "s3fs", "werkzeug"):
+        pytest.importorskip(name, reason="object stores need the extras remote and dev")
+    with subprocess.Popen(
+        [sys.executable, "-c", _STORE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as server:
+        assert server.stdout is not None and server.stdin is not None
+        yield f"http://127.0.0.1:{int(server.stdout.readline())}"
+        server.stdin.close()
+        server.wait(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def bucket(object_store: str) -> Iterator[str]:
+    """An empty bucket of an object store, ``s3://...``, for the tests of a file; their processes find it, too."""
+    from dips.shards.remote import open_store
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", object_store)
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "test")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.delenv("AWS_PROFILE", raising=False)
+        url = f"s3://bucket-{uuid.uuid4().hex[:12]}"
+        store, path = open_store(url)
+        store.mkdir(path)
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -1,20 +1,16 @@
-"""A line per photo, and measured photos on their way through a file."""
+"""A line per photo."""
 
 from __future__ import annotations
 
 import csv
-import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from dips.benchmark.photo_rows import TemporaryRows, write_rows
+from dips.benchmark.photo_rows import write_rows
 from dips.errors import RunError
-from dips.evaluate import BoxAccumulator, ImageRow, Measured, measure_boxes
+from dips.evaluate import BoxAccumulator, ImageRow, measure_boxes
 
 COLUMNS = (
     *("id", "label", "predicted", "true_boxes", "iou", "correct_30", "correct_50", "correct_70"),
@@ -96,35 +92,3 @@ def test_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 # --- through a file
-
-
-def photo(seed: int) -> Measured:
-    random = np.random.default_rng(seed)
-    score_map = np.kron(random.random((4, 4)), np.ones((8, 8))) if seed % 5 else np.zeros((32, 32))
-    boxes: Any = [None, [], [[1, 2, 20, 30]], [[0, 0, 5, 5], [3.5, 9, 31, 31]]][seed % 4]
-    said = random.permutation(9)[: seed % 7]
-    label = None if seed % 3 == 0 else seed % 9
-    return measure_boxes(score_map, boxes, label=label, predicted=said, id=f"ü {seed}\n,\udcff\"'.jpg", thresholds=40)
-
-
-@settings(deadline=None, max_examples=25)
-@given(st.lists(st.integers(0, 60), max_size=8), st.lists(st.floats(0, 1), min_size=4, max_size=4))
-def test_what_comes_out_is_what_went_in(seeds: list[int], taus: list[float]) -> None:
-    tau = dict(zip(("v1", "30", "50", "70"), taus, strict=True))
-    photos = [photo(seed) for seed in seeds]
-    with tempfile.TemporaryFile() as file:
-        temporary = TemporaryRows(file)
-        for one in photos:
-            temporary.add(one)
-        rows = list(temporary.at(tau))
-        assert rows == [one.row(tau) for one in photos]
-        zero = dict.fromkeys(tau, 0.0)
-        assert list(temporary.at(zero)) == [one.row(zero) for one in photos], "it can be read again"
-
-
-def test_photos_without_boxes_keep_their_classes() -> None:
-    with tempfile.TemporaryFile() as file:
-        temporary = TemporaryRows(file)
-        temporary.add(Measured("a.jpg", 3, (1, 3)))
-        temporary.add(Measured("b.jpg", None, ()))
-        assert list(temporary.at({})) == [ImageRow("a.jpg", 3, 1, 0), ImageRow("b.jpg", None, None, 0)]

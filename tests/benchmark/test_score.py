@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from dips.benchmark import map_shards
 from dips.benchmark import score as scoring
-from dips.benchmark.score import score_maps
+from dips.benchmark.mapfiles import MapFiles
+from dips.benchmark.score import merge_scores
 from dips.data import load_data
 from dips.errors import ConfigError, DataError, ProtocolError, RunError
 from dips.evaluate import (
@@ -38,10 +41,16 @@ from dips.evaluate import (
     top_k_localization,
 )
 from dips.formats.records import BoxRecord, PredictionRecord
+from dips.shards.launch import Crew
 from dips.shards.plan import PLAN, WORK
 from dips.system.records import write_json
 
 Box = tuple[int, int, int, int]
+
+
+def score_maps(maps: Path, data: Path, **more: Any) -> Any:
+    """Return all numbers, or None for a task of several."""
+    return scoring.score_maps(maps, data, **more)
 
 
 @dataclass(frozen=True)
@@ -107,7 +116,7 @@ class Case:
     def framed(self, id: str) -> np.ndarray:
         return to_frame(self.photos[id].boxes, self.photos[id].size)
 
-    def score(self, **more: Any) -> dict[str, Any]:
+    def score(self, **more: Any) -> Any:
         return score_maps(self.maps, self.data, **{"split": "val", **more})
 
 
@@ -176,9 +185,9 @@ def test_a_single_photo_is_json(tmp_path: Path) -> None:
 
 
 def test_processes_make_no_difference(scored: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scoring, "_CHUNK", 4)
+    monkeypatch.setattr(scoring, "_STEP", 4)
     one = scored.score(csv_path=tmp_path / "1.csv", protocol="original-pixels", resize=True)
-    two = scored.score(csv_path=tmp_path / "2.csv", protocol="original-pixels", resize=True, workers=2)
+    two = scored.score(csv_path=tmp_path / "2.csv", protocol="original-pixels", resize=True, crew=Crew(workers=2))
     assert alike(one, two) and one["maps"] == two["maps"]
     assert (tmp_path / "1.csv").read_bytes() == (tmp_path / "2.csv").read_bytes()
 
@@ -194,7 +203,7 @@ def test_neither_chunks_nor_order_make_a_difference(
     ids = [list(plain.photos)[place] for place in order]
     other = write_metadata(top / "other", {id: plain.photos[id] for id in ids})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scoring, "_CHUNK", chunk)
+        patch.setattr(scoring, "_STEP", chunk)
         shuffled = score_maps(plain.maps, other, split="val", csv_path=top / "b.csv")
     assert alike(shuffled, plain.score(csv_path=top / "a.csv"), "data")
     assert [row["id"] for row in rows(top / "b.csv")] == ids
@@ -399,10 +408,10 @@ def test_predictions_of_photos_without_map_need_not_be_there(scored: Case, tmp_p
     write_maps(tmp_path / "maps", {id: scored.values[id] for id in ids})
     (tmp_path / "said.csv").write_text("".join(f"{id},0\n" for id in ids))
     more = {"split": "val", "partial_maps": True, "predicted": tmp_path / "said.csv"}
-    assert score_maps(tmp_path / "maps", scored.data, **more)["top1_cls"] == 60  # type: ignore[arg-type]
+    assert score_maps(tmp_path / "maps", scored.data, **more)["top1_cls"] == 60
     (tmp_path / "said.csv").write_text("".join(f"{id},0\n" for id in ids[1:]))
     with pytest.raises(DataError, match=rf"said\.csv predicts no class for 1 photo, among them {ids[0]}"):
-        score_maps(tmp_path / "maps", scored.data, **more)  # type: ignore[arg-type]
+        score_maps(tmp_path / "maps", scored.data, **more)
 
 
 # --- masks
@@ -473,16 +482,15 @@ def test_bad_maps_are_counted_and_named(scored: Case, tmp_path: Path, monkeypatc
     (tmp_path / "e.csv").write_text("old")
     for workers in (1, 2):
         with pytest.raises(ProtocolError, match=r"^3 of 30 score maps cannot be used: ") as caught:
-            score_maps(tmp_path / "maps", scored.data, split="val", csv_path=tmp_path / "e.csv", workers=workers)
+            score_maps(tmp_path / "maps", scored.data, split="val", csv_path=tmp_path / "e.csv", crew=Crew(workers=workers))
         assert all(f"{id}.npy" in str(caught.value) for id in bad) and "NaN" in str(caught.value)
     assert (tmp_path / "e.csv").read_text() == "old"
     write_maps(tmp_path / "maps", {id: np.full((224, 224), 2.0) for id in ids})
     with pytest.raises(ProtocolError, match=r"30 of 30 .* and 27 more$"):
         score_maps(tmp_path / "maps", scored.data, split="val")
-    monkeypatch.setattr(scoring, "_CHUNK", 4)
-    monkeypatch.setattr(scoring, "_MAX_BAD_MAPS", 7)
+    monkeypatch.setattr(map_shards, "MAX_BAD_MAPS", 7)
     with pytest.raises(
-        ProtocolError, match=r"^8 of the first 8 of 30 score maps cannot be used"
+        ProtocolError, match=r"^7 of the first 7 of 30 score maps cannot be used"
     ):  # where nothing fits, it ends early
         score_maps(tmp_path / "maps", scored.data, split="val")
 
@@ -523,22 +531,113 @@ def test_what_cannot_be_asked(scored: Case, tmp_path: Path) -> None:
         score_maps(tmp_path / "gone", scored.data, split="val")
     with pytest.raises(RunError, match="cannot write"):
         scored.score(csv_path=tmp_path)
-    with pytest.raises(ConfigError, match="--workers"):
-        scored.score(workers=-3)
 
 
-# --- processes
+# --- shards
 
 
-def test_a_process_that_dies_is_told(scored: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Dead:
-        def result(self) -> None:
-            raise BrokenProcessPool("terminated abruptly")
+def test_shards_make_no_difference(scored: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One process, and an array of which a task comes late, is repeated, or is the only one; merged by another command."""
+    one = scored.score(csv_path=tmp_path / "1.csv", protocol="original-pixels", resize=True)
+    monkeypatch.setattr(scoring, "_STEP", 4)
+    for turns in ((0, 1, 2), (2, 0, 2, 1)):
+        out, more = tmp_path / f"out{len(turns)}", {"protocol": "original-pixels", "resize": True}
+        for turn in turns:
+            crew = Crew(turn=turn, of=3)
+            assert scored.score(out=out, crew=crew, csv_path=tmp_path / "2.csv", **more) is None
+            if turn == turns[0]:
+                with pytest.raises(RunError, match=r"is unfinished: .* of 30 photos are not done"):
+                    merge_scores(out)
+        (tmp_path / "2.csv").unlink(missing_ok=True)
+        found = merge_scores(out)
+        assert alike(one, found) and one["maps"] == found["maps"]
+        assert (tmp_path / "1.csv").read_bytes() == (tmp_path / "2.csv").read_bytes()
+        assert os.listdir(out) == ["scores.json"] and json.loads((out / "scores.json").read_text()) == found
+        with pytest.raises(RunError, match="holds no unfinished scores"):
+            merge_scores(out)
+        with pytest.raises(RunError, match=r"holds scores\.json already; nothing was changed"):
+            scored.score(out=out)
 
-    monkeypatch.setattr(scoring, "_CHUNK", 4)
-    monkeypatch.setattr("dips.benchmark.workers.ProcessPoolExecutor.submit", lambda *_: Dead())
-    with pytest.raises(RunError, match="has died, perhaps for lack of memory; take fewer --workers"):
-        scored.score(workers=2)
+
+def test_interrupted_work_goes_on(scored: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "_STEP", 4)
+    measured: list[str] = []
+    read = MapFiles.read
+
+    def counted(files: MapFiles, name: str) -> Any:
+        if len(measured) == 17:
+            measured.append("")
+            raise KeyboardInterrupt
+        measured.append(name)
+        return read(files, name)
+
+    monkeypatch.setattr(MapFiles, "read", counted)
+    with pytest.raises(KeyboardInterrupt):
+        scored.score(out=tmp_path / "out")
+    assert os.listdir(tmp_path / "out") == [".unfinished"]
+    with pytest.raises(RunError, match=r"out/\.unfinished holds scores made with resize False, now True; choose another --out"):
+        scored.score(out=tmp_path / "out", resize=True)
+    assert alike(scored.score(out=tmp_path / "out"), scored.score())
+    assert len(measured) == 30 + 1 + 1 + 30, "of the shard in which it stopped one map was read before"
+    assert os.listdir(tmp_path / "out") == ["scores.json"]
+
+
+def test_ground_truth_that_changed_is_other_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "_STEP", 4)
+    made = case(tmp_path, 12)
+    made.score(out=tmp_path / "out", crew=Crew(turn=0, of=2))
+    file = made.data / "metadata/val/class_labels.txt"
+    file.write_text(file.read_text().replace(",1", ",0", 1))
+    with pytest.raises(RunError, match="holds scores made with other photos, maps or ground truth"):
+        made.score(out=tmp_path / "out")
+
+
+def test_bad_maps_are_measured_again_once_they_are_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "_STEP", 4)
+    made = case(tmp_path, 12)
+    bad = list(made.photos)[5]
+    write_maps(made.maps, {bad: smooth(0) * 255})
+    for _ in range(2):
+        with pytest.raises(ProtocolError, match=rf"^1 of 12 score maps cannot be used: .*{bad}\.npy"):
+            made.score(out=tmp_path / "out")
+    monkeypatch.setattr(MapFiles, "read", kill := Killer(MapFiles.read, f"{bad}.npy"))
+    for _ in range(3):
+        with pytest.raises(Killed):
+            made.score(out=tmp_path / "out")
+    kill.name = ""
+    write_maps(made.maps, made.values)
+    assert alike(made.score(out=tmp_path / "out"), made.score())
+
+
+class Killed(BaseException):
+    """In the place of a kill."""
+
+
+class Killer:
+    """Reads maps but for one."""
+
+    def __init__(self, read: Callable[[MapFiles, str], Any], name: str) -> None:
+        self.read, self.name = read, name
+
+    def __get__(self, files: MapFiles, kind: type) -> Callable[[str], Any]:
+        return lambda name: self(files, name)
+
+    def __call__(self, files: MapFiles, name: str) -> Any:
+        if name == self.name:
+            raise Killed
+        return self.read(files, name)
+
+
+def test_several_machines_need_a_place(scored: Case) -> None:
+    for crew in (Crew(turn=1, of=2), Crew(engine="ray")):
+        with pytest.raises(ConfigError, match="--shard and --engine ray need --out"):
+            scored.score(crew=crew)
+
+
+def test_nothing_is_left_where_nothing_is_kept(scored: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    scored.score()
+    assert not list(tmp_path.iterdir())
 
 
 def test_needs_no_torch(scored: Case) -> None:

@@ -18,6 +18,7 @@ from .conftest import Dips, fake
 COMMANDS = (
     "demo",
     "check",
+    "harvest",
     "train",
     "predict",
     "stream",

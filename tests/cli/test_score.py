@@ -19,6 +19,7 @@ import pytest
 
 from dips.cli.tables import print_evaluation
 from dips.evaluate import centre_map
+from dips.shards.launch import Crew
 
 from .conftest import Dips, Tiny, fake
 
@@ -109,7 +110,7 @@ def test_files_are_replaced_whole(data: Path, tmp_path: Path, dips: Dips) -> Non
         (("--split", "val"), "has 4 maps of photos"),
         (("--split", "train"), "there are val, test"),
         (("--predicted", "gone.csv"), "gone.csv cannot be read"),
-        (("--tau-from", "gone.json"), "cannot read gone.json (No such file or directory); give the JSON"),
+        (("--tau-from", "gone.json"), "gone.json (No such file or directory); give the JSON"),
         (("--json", "metadata/x/"), "cannot write"),
         (("--csv", "."), "cannot write"),
         (("--plots", "file"), "file"),
@@ -149,13 +150,11 @@ def hear_ctrl_c() -> None:
 @pytest.mark.skipif(os.name == "nt", reason="no Ctrl-C for groups of processes here")
 def test_ctrl_c_ends_all_processes(data: Path, tmp_path: Path) -> None:
     code = (
-        "import sys, time; import dips.benchmark.score as s; from dips.cli import main; s._CHUNK = 1\n"
+        "import sys, time; import dips.benchmark.map_shards as s; from dips.cli import main\n"
+        "def slow(*given, **named):\n"
+        "    print('begun', flush=True); time.sleep(60)\n"
+        "s.compare_map = slow\n"  # in each of the processes
         "if __name__ == '__main__':\n"
-        "    run_chunks = s.run_chunks\n"
-        "    def slow(*given):\n"
-        "        for done in run_chunks(*given):\n"
-        "            print('begun', flush=True); yield done; time.sleep(60)\n"
-        "    s.run_chunks = slow\n"
         "    sys.exit(main(sys.argv[1:]))\n"
     )
     (tmp_path / "run.py").write_text(code)
@@ -234,17 +233,17 @@ def test_options_are_passed_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, 
     calls = fake(monkeypatch, "dips.benchmark.score.score_maps", result)
     assert dips("score", "maps", "data").code == 0
     plain = {"split": "test", "protocol": "wsol-224", "resize": False, "partial_maps": False, "tau_from": None}
-    unset = {"predicted": None, "label_column": "", "csv_path": None, "workers": 0, "problems": None}
+    unset = {"predicted": None, "label_column": "", "csv_path": None, "problems": None, "out": None, "crew": Crew(workers=0)}
     assert calls[0] == {"0": Path("maps"), "1": Path("data"), **plain, **unset}
     said = dips(
         *("score", "maps", "data", "--split", "val", "--protocol", "original-pixels", "--tau-from", "v.json", "--resize"),
         *("--partial", "--predicted", "p.csv", "--json", tmp_path / "e.json", "--csv", "e.csv", "--workers", "3"),
-        *("--label-column", "kind", "--problems", "p.txt"),
+        *("--label-column", "kind", "--problems", "p.txt", "--out", "o"),
     )
     assert said.code == 0 and json.loads((tmp_path / "e.json").read_text()) == result
     more = {"split": "val", "protocol": "original-pixels", "resize": True, "partial_maps": True, "tau_from": Path("v.json")}
-    files = {"predicted": Path("p.csv"), "label_column": "kind", "csv_path": Path("e.csv"), "workers": 3}
-    files |= {"problems": Path("p.txt")}
+    files = {"predicted": Path("p.csv"), "label_column": "kind", "csv_path": Path("e.csv")}
+    files |= {"problems": Path("p.txt"), "out": "o", "crew": Crew(workers=3)}
     assert calls[1] == {"0": Path("maps"), "1": Path("data"), **more, **files}
 
 
@@ -268,3 +267,22 @@ def test_boxes_in_shares_are_told(data: Path, tmp_path: Path, dips: Dips) -> Non
     assert len(problems) == 2 and json.loads((tmp_path / "e.json").read_text())["problems"] == problems
     said = dips(*given, "--problems", tmp_path / "e.json")
     assert said.code == 2 and "is no list of problems" in said.err and json.loads((tmp_path / "e.json").read_text())["n_images"]
+
+
+def test_an_array_is_merged(data: Path, tmp_path: Path, dips: Dips) -> None:
+    given = ("score", tmp_path / "maps/test", data)
+    alone = dips(*given, "--json", tmp_path / "e.json", "--csv", tmp_path / "e.csv")
+    tasks = (*given, "--out", tmp_path / "out", "--csv", tmp_path / "a.csv")
+    for turn in ("2/2", "1/2"):
+        said = dips(*tasks, "--shard", turn)
+        assert said.code == 0 and said.out == "" and f"dips merge {tmp_path / 'out'}" in said.err
+    said = dips("merge", tmp_path / "out")
+    assert (said.code, said.out) == (0, alone.out)
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "e.csv").read_bytes()
+    found, own = (json.loads((tmp_path / name).read_text()) for name in ("out/scores.json", "e.json"))
+    assert {**found, "environment": None} == {**own, "environment": None}
+    for option in ("--json", "--plots"):
+        said = dips(*tasks, "--shard", "1/2", option, tmp_path / "x")
+        assert said.code == 2 and "'dips merge' makes scores.json in --out" in said.err
+    said = dips(*given, "--shard", "1/2")
+    assert said.code == 2 and "need --out" in said.err

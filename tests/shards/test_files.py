@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
+import pickle
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from dips.errors import RunError
-from dips.shards.files import LocalFiles
+from dips.shards.files import Files, LocalFiles, files_at
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
-    files = LocalFiles(tmp_path / "new")
+@pytest.fixture(params=["disk", "memory", "s3"])
+def files(request: pytest.FixtureRequest, tmp_path: Path) -> Files:
+    """Files in a folder, in fsspec's memory, and in an object store."""
+    if request.param == "disk":
+        return LocalFiles(tmp_path / "new")
+    pytest.importorskip("fsspec", reason="needs the extra remote")
+    top = "memory://" if request.param == "memory" else request.getfixturevalue("bucket")
+    return files_at(f"{top}/{uuid.uuid4().hex}/")
+
+
+def test_what_is_written_is_read(files: Files) -> None:
     assert files.names("a") == []
     files.write("a/2", b"old")
     files.write("a/2", (part for part in (b"x\n", b"y\n", b"z")))
@@ -24,6 +36,14 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     for name in ("1", "2", "2"):
         files.remove(f"a/{name}")
     assert files.names("a") == []
+
+
+def test_a_folder_goes_with_all_that_is_in_it(files: Files) -> None:
+    for name in ("a/1", "a/b/2", "ab/3"):
+        files.write(name, name.encode())
+    files.discard("a")
+    files.discard("a")
+    assert files.names("a") == files.names("a/b") == [] and files.names("ab") == ["3"] and files.read("ab/3") == b"ab/3"
 
 
 def test_what_killed_writers_left_goes_with_the_file(tmp_path: Path) -> None:
@@ -46,15 +66,33 @@ def test_what_killed_writers_left_goes_with_the_file(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_a_missing_file_is_not_found(tmp_path: Path) -> None:
+def test_a_missing_file_is_not_found(files: Files) -> None:
     with pytest.raises(FileNotFoundError):
-        LocalFiles(tmp_path).read("a")
+        files.read("a")
     with pytest.raises(FileNotFoundError):
-        list(LocalFiles(tmp_path).lines("a"))
+        list(files.lines("a"))
 
 
-def test_an_error_while_writing_leaves_what_was_there(tmp_path: Path) -> None:
-    files = LocalFiles(tmp_path)
+def test_lines_end_as_they_do(files: Files) -> None:
+    for data in (b"", b"\n", b"a", b"a\n\nb\n", b"a\r\nb\x0bc"):
+        files.write("a", data)
+        assert list(files.lines("a")) == [*io.BytesIO(data)]
+
+
+def test_a_file_is_created_once(files: Files) -> None:
+    assert files.create("a/b", b"1") and not files.create("a/b", b"2") and files.read("a/b") == b"1"
+    assert files.create("a/c", b"") and not files.create("a/c", b"") and files.names("a") == ["b", "c"]
+    files.remove("a/b")
+    assert files.create("a/b", b"3") and files.read("a/b") == b"3"
+
+
+def test_files_travel_to_other_processes(files: Files) -> None:
+    files.create("a", b"1")
+    other = pickle.loads(pickle.dumps(files))
+    assert other.place == files.place and other.read("a") == b"1" and not other.create("a", b"2")
+
+
+def test_an_error_while_writing_leaves_what_was_there(files: Files) -> None:
     files.write("a", b"old")
 
     def broken() -> object:
@@ -66,11 +104,14 @@ def test_an_error_while_writing_leaves_what_was_there(tmp_path: Path) -> None:
     assert files.read("a") == b"old" and files.names("") == ["a"]
 
 
-def test_of_many_that_create_a_file_one_does(tmp_path: Path) -> None:
+def test_of_many_that_create_a_file_one_does(files: Files, tmp_path: Path) -> None:
+    if files.place.startswith("memory:"):
+        pytest.skip("fsspec's memory looks first and writes then; it is there for tests")
     with ThreadPoolExecutor(8) as pool:
-        told = list(pool.map(lambda number: LocalFiles(tmp_path).create("a/b", b"%d" % number), range(40)))
-    assert told.count(True) == 1 and LocalFiles(tmp_path).read("a/b") == b"%d" % told.index(True)
-    assert [path.name for path in (tmp_path / "a").iterdir()] == ["b"]  # nothing hidden is left
+        told = list(pool.map(lambda number: files.create("a/b", b"%d" % number), range(40)))
+    assert told.count(True) == 1 and files.read("a/b") == b"%d" % told.index(True) and files.names("a") == ["b"]
+    if isinstance(files, LocalFiles):
+        assert [path.name for path in (files.folder / "a").iterdir()] == ["b"]  # nothing hidden is left
 
 
 def test_a_folder_that_one_empties_is_there_for_another(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,10 @@ from msgspec.structs import replace
 
 from dips.errors import RunError
 from dips.shards import merge
-from dips.shards.files import Files, LocalFiles
+from dips.shards.files import Files, LocalFiles, files_at
 from dips.shards.lease import Holder, Watch, take_alone, this_process
 from dips.shards.plan import Item, Plan, make_plan, read_plan
+from dips.shards.remote import RemoteFiles
 from dips.shards.work import Attempt, Shards, Skipped, work_through
 
 Result = bytes | Skipped
@@ -115,8 +117,8 @@ class MortalFiles:
 class Machine:
     """Processes that follow one another on one machine, of which each knows which of the others are dead."""
 
-    def __init__(self, folder: Path | None = None) -> None:
-        self.files: Files = MemoryFiles() if folder is None else LocalFiles(folder)
+    def __init__(self, files: Files | None = None) -> None:
+        self.files: Files = files or MemoryFiles()
         self.dead: set[int] = set()
         self.count = 0
 
@@ -158,9 +160,11 @@ def expected(count: int, without: Iterable[int] = ()) -> list[bytes]:
     return [f"{number}.jpg\n".encode() for number in range(count) if number % 7 != 3 and number not in set(without)]
 
 
-@pytest.fixture(params=["disk", "memory"])
+@pytest.fixture(params=["disk", "memory", "s3"])
 def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Machine:
-    return Machine(tmp_path if request.param == "disk" else None)
+    if request.param == "s3":
+        return Machine(files_at(f"{request.getfixturevalue('bucket')}/{uuid.uuid4().hex}"))
+    return Machine(LocalFiles(tmp_path) if request.param == "disk" else None)
 
 
 def test_one_worker_does_all(machine: Machine) -> None:
@@ -181,7 +185,16 @@ def test_no_items_are_no_shards(machine: Machine) -> None:
 @settings(max_examples=100, deadline=None)
 @given(count=st.integers(1, 60), size=st.integers(1, 20), step=st.integers(1, 8), seed=st.integers(0, 10**6))
 def test_kills_between_any_two_steps_change_nothing(count: int, size: int, step: int, seed: int) -> None:
-    chance, machine = random.Random(seed), Machine()
+    kill_often(Machine(), count, size, step, random.Random(seed))
+
+
+def test_kills_between_any_two_requests_to_a_store_change_nothing(bucket: str) -> None:
+    for seed, (count, size, step) in enumerate(((12, 5, 1), (17, 6, 3), (5, 20, 4))):
+        kill_often(Machine(files_at(f"{bucket}/{uuid.uuid4().hex}")), count, size, step, random.Random(seed))
+
+
+def kill_often(machine: Machine, count: int, size: int, step: int, chance: random.Random) -> None:
+    """Plan, work, merge and clear with processes that are killed after a random number of steps; all must come out right."""
 
     def mortal(low: int, high: int) -> MortalFiles:
         return MortalFiles(machine.files, chance.randint(low, high), after=chance.random() < 0.5)
@@ -257,6 +270,8 @@ def test_workers_that_take_turns_and_die(seed: int, workers: int) -> None:
 @pytest.mark.parametrize("poison", [{0}, {29}, {11, 12}, {4, 17, 25}])
 @pytest.mark.parametrize("step", [1, 4])
 def test_an_item_that_kills_is_found(machine: Machine, poison: set[int], step: int) -> None:
+    if isinstance(machine.files, RemoteFiles) and (step == 1 or len(poison) > 1):
+        pytest.skip("some of them are enough for a store")
     plan = plan_of(machine, 30, size=12, step=step)
     deaths = 0
 
@@ -469,7 +484,7 @@ def test_processes_that_are_killed_lose_nothing(tmp_path: Path) -> None:
 
 def test_the_end_of_the_work_ends_its_lease(tmp_path: Path) -> None:
     folder = tmp_path / "work"
-    machine = Machine(folder)
+    machine = Machine(LocalFiles(folder))
     plan = plan_of(machine, 20)
     machine.run(plan, say)
     machine.files.write("driver/.work~7.x1.dips_tmp", b"")  # by one that was killed

@@ -1,17 +1,16 @@
 """``dips score``: ready score maps of any method against a split's ground truth. No model, no torch.
 
 In: maps on disk and DATA. Out: the numbers of the protocol, next to the centred Gaussian's. Maps are read and measured in
-several processes and counted here in their order, so that the numbers do not depend on how many there are. What is kept of a
-photo is its name and its ground truth, never its map.
+shards, by any number of processes, and counted here in their order, so that the numbers do not depend on who measured them.
 """
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
-from functools import partial
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,37 +19,40 @@ import msgspec
 import numpy as np
 from msgspec import UNSET
 
-from dips.benchmark.fingerprints import fingerprints
-from dips.benchmark.mapfiles import MapFiles
-from dips.benchmark.photo_rows import TemporaryRows, write_rows
-from dips.benchmark.precision import PrecisionRecord, precision_of_folder
-from dips.benchmark.records import (
-    CENTRE_NOTE,
-    REPLICATES,
-    MapEvaluation,
-    MethodResult,
-    read_validation_taus,
-    shared_fields,
-)
-from dips.benchmark.workers import ChunkResult, Job, measure_jobs, run_chunks
-from dips.data.ground_truth import SplitGroundTruth, load_ground_truth
-from dips.data.listing import some
-from dips.data.predicted_classes import read_predicted_classes
-from dips.data.problems import ProblemList, photo_problems
-from dips.errors import ConfigError, DataError, ProtocolError
+from dips.benchmark.map_shards import ScoreJob, bad_maps, count_part, measured_photos
+from dips.benchmark.photo_rows import write_rows
+from dips.benchmark.records import CENTRE_NOTE, REPLICATES, MapEvaluation, MethodResult, shared_fields
+from dips.benchmark.score_inputs import ScoreInputs, ScoreRequest, read_inputs
+from dips.data.problems import ProblemList
+from dips.errors import ConfigError, RunError
 from dips.evaluate.accumulate import MapAccumulator
-from dips.evaluate.protocol import find_protocol
-from dips.evaluate.result import MapResult
-from dips.predict.results import stored_maps
-from dips.system.console import counted, log, track
-from dips.system.environment import __version__, command_line, usable_cores
-from dips.system.files import as_text, temporary_beside
-from dips.types import Problem
+from dips.evaluate.result import ImageRow, MapResult
+from dips.shards.files import Files, LocalFiles, files_at
+from dips.shards.launch import Crew, launch, planned
+from dips.shards.lease import take_alone
+from dips.shards.merge import all_done, clear, part_lines
+from dips.shards.plan import WORK, Plan, make_plan, read_plan, shard_size
+from dips.shards.work import Shards
+from dips.system.console import log
+from dips.system.environment import __version__, command_line
+from dips.system.files import as_text, require_writable
+from dips.system.records import Record, parse_object, to_json
 
-__all__ = ["score_maps"]
+__all__ = ["SCORES", "merge_scores", "score_maps"]
 
-_CHUNK = 32  # photos per task
-_MAX_BAD_MAPS = 200  # maps that cannot be used, until it is clear that none can
+SCORES = "scores.json"
+"""The file that ``--out`` is to hold."""
+
+_STEP = 32  # photos that a shard has at least: what is done once for each takes no time then
+
+
+class _Typed(Record, frozen=True, kw_only=True):
+    """What the result repeats as it was typed, and where else it goes (absolute)."""
+
+    maps: str
+    data: str
+    tau_from: str | None
+    csv: str | None
 
 
 def score_maps(
@@ -65,9 +67,10 @@ def score_maps(
     predicted: str | Path | None = None,
     label_column: str = "",
     csv_path: str | Path | None = None,
-    workers: int = 1,
+    out: str | Path | None = None,
+    crew: Crew | None = None,
     problems: str | Path | None = None,
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """Score the maps of a split.
 
     Args:
@@ -83,154 +86,190 @@ def score_maps(
         predicted: CSV of id and predicted classes, best first, as names or numbers; for Top-1 and Top-5 localization.
         label_column: name of the column of a CSV that holds the class; empty to find it.
         csv_path: where a line per photo is written.
+        out: a folder or URL for :data:`SCORES`, in which interrupted work is kept, and shared by several machines.
+        crew: who works; by default this process. Workers 0 = one per core. More than one needs
+            ``if __name__ == "__main__":`` in a script of your own.
         problems: a file for all problems of the ground truth, of which the first few are told.
-        workers: processes; 0 = one per core. More than one needs ``if __name__ == "__main__":`` in a script of your own.
 
     Returns:
-        What ``--json`` writes, :class:`~dips.benchmark.records.MapEvaluation`; see docs/metrics.md.
+        What ``--json`` writes, :class:`~dips.benchmark.records.MapEvaluation`; see docs/metrics.md. None where this is one of
+        several tasks: :func:`merge_scores` ends their work.
 
     Raises:
         DataError: maps or ground truth are missing or do not belong together.
         ProtocolError: a map is not what the protocol accepts; the first ones of all such maps are named.
-        ConfigError: unknown protocol.
-        RunError: a process ended, or the CSV cannot be written.
+        ConfigError: unknown protocol, or ``out`` is missing where several machines work.
+        RunError: ``out`` holds other work, a process ended, or a file cannot be written.
     """
-    frame = find_protocol(protocol)
-    if workers < 0:
-        raise ConfigError(f"--workers is a number of processes, or 0 for one per core, not {workers}")
-    if (stored := stored_maps(Path(maps))) is not None:
-        maps, resize = stored, True
-    told = ProblemList(problems)
-    ground_truth = load_ground_truth(data, split=split, label_column=label_column)
-    told.add([*ground_truth.problems, *photo_problems(ground_truth.root, {ground_truth.split: ground_truth})])
-    photos = fingerprints(sample.path for sample in ground_truth)
-    taus = {} if tau_from is None else read_validation_taus(Path(tau_from), frame, photos)
-    files = MapFiles(maps, prefix=ground_truth.split)
-    positions, unmatched = _positions(files, ground_truth, partial_maps)
-    told.add(unmatched)
-    ids = ground_truth.ids
-    ranked = {} if predicted is None else read_predicted_classes(Path(predicted), ground_truth, [ids[i] for i in positions])
-    starts = range(0, len(positions), _CHUNK)
-    chunks = (_jobs(ground_truth, files, positions[start : start + _CHUNK], ranked) for start in starts)
-    measure = partial(measure_jobs, files=files, protocol=frame, resize=resize)
-    results = run_chunks(measure, chunks, min(workers or usable_cores(), len(starts)))
-    with ExitStack() as stack:
-        rows = None if csv_path is None else TemporaryRows(stack.enter_context(temporary_beside(Path(csv_path))))
-        own, centre, engine = _count(track(results, "score", len(starts)), len(positions), rows)
-        if rows is not None and csv_path is not None:
-            write_rows(Path(csv_path), rows.at(taus.get("maps") or own.boxes.best_tau), classes=ground_truth.classes)
-    methods = {
-        "maps": MethodResult("the score maps that were given", own, taus.get("maps")),
-        "centre": MethodResult(CENTRE_NOTE, centre, taus.get("centre")),
-    }
-    record = MapEvaluation(
-        **shared_fields(methods, frame),
+    crew = crew or Crew()
+    if out is None and (crew.is_task or crew.engine == "ray"):
+        raise ConfigError("--shard and --engine ray need --out, a folder or URL for what all of them have measured")
+    request = ScoreRequest(
+        maps=os.path.abspath(maps),
+        data=os.path.abspath(data),
+        split=split,
+        protocol=protocol,
+        resize=resize,
+        partial=partial_maps,
+        tau_from=None if tau_from is None else os.path.abspath(tau_from),
+        predicted=None if predicted is None else os.path.abspath(predicted),
+        label_column=label_column,
+    )
+    typed = _Typed(
         maps=as_text(str(maps)),
         data=as_text(str(data)),
+        tau_from=None if tau_from is None else as_text(str(tau_from)),
+        csv=None if csv_path is None else os.path.abspath(csv_path),
+    )
+    if csv_path is not None:
+        require_writable(Path(csv_path))
+    told = ProblemList(problems)
+    with _work(out) as files:
+        if out is not None and read_plan(files) is None and _scores(out) is not None:
+            raise RunError(f"{out} holds {SCORES} already; nothing was changed. Choose another --out or remove it")
+        inputs = read_inputs(request)
+        told.add(inputs.problems)
+        with planned(files, lambda: _plan(files, inputs, request, typed), crew) as plan:
+            job = ScoreJob(inputs.files, inputs.protocol, inputs.resize, plan.items)
+            if not plan.is_merged:
+                launch(files, plan, job, crew)
+        return None if crew.is_task else _merge(files, out, inputs, told, typed)
+
+
+def merge_scores(out: str | Path, problems: str | Path | None = None) -> dict[str, Any]:
+    """End the work of several tasks on ``out``, and return what :func:`score_maps` would have.
+
+    Raises:
+        RunError: it is not done, or there is none.
+        DipsError: as :func:`score_maps`.
+    """
+    files = _files(out)
+    if (plan := read_plan(files)) is None:
+        raise RunError(f"{out} holds no unfinished scores")
+    identity = {name: value for name, value in plan.identity.items() if name != "work"}
+    try:
+        request, typed = msgspec.convert(identity, ScoreRequest), msgspec.convert(plan.context, _Typed)
+    except msgspec.ValidationError as error:
+        raise RunError(f"{files.place}/plan.json is damaged ({error}); remove the folder and repeat the command") from error
+    inputs, told = read_inputs(request), ProblemList(problems)
+    told.add(inputs.problems)
+    return _merge(files, out, inputs, told, typed)
+
+
+@contextmanager
+def _work(out: str | Path | None) -> Iterator[Files]:
+    """Where the work is kept: below ``out``, or in a temporary folder, as what is not kept needs not survive."""
+    if out is not None:
+        yield _files(out)
+        return
+    with tempfile.TemporaryDirectory(prefix="dips-score-") as folder:
+        yield LocalFiles(Path(folder), durable=False)
+
+
+def _files(out: str | Path) -> Files:
+    return files_at(f"{out}/{WORK}")
+
+
+def _scores(out: str | Path) -> dict[str, Any] | None:
+    """Return what ``out`` holds; None where it holds none."""
+    try:
+        data = files_at(str(out)).read(SCORES)
+    except FileNotFoundError:
+        return None
+    return parse_object(data, source=f"{out}/{SCORES}", remedy="remove it")
+
+
+def _plan(files: Files, inputs: ScoreInputs, request: ScoreRequest, typed: _Typed) -> Plan:
+    return make_plan(
+        files,
+        inputs.items,
+        {"work": "score", **msgspec.to_builtins(request)},
+        size=shard_size(len(inputs.positions), _STEP),
+        step=_STEP,
+        context=msgspec.to_builtins(typed),
+        holds="scores",
+        labels={"items": "other photos, maps or ground truth"},
+    )
+
+
+def _merge(files: Files, out: str | Path | None, inputs: ScoreInputs, told: ProblemList, typed: _Typed) -> dict[str, Any]:
+    """Count what was measured, write it, and end the work."""
+    lease = take_alone(files)
+    try:
+        plan = read_plan(files)
+        if plan is None:
+            raise RunError(f"{files.place} was removed meanwhile; repeat the command")
+        if plan.is_merged:  # a kill came before everything was removed
+            result = {} if out is None else _scores(out) or {}
+        else:
+            result = _count(Shards(files, plan), inputs, told, typed)
+            if out is not None:
+                files_at(str(out)).write(SCORES, (to_json(result, indent=2) + "\n").encode("utf-8", "backslashreplace"))
+    except BaseException:
+        lease.give_back()
+        raise
+    clear(files, plan, lease)
+    return result
+
+
+def _count(shards: Shards, inputs: ScoreInputs, told: ProblemList, typed: _Typed) -> dict[str, Any]:
+    """Return the numbers of the maps and of the centred Gaussian.
+
+    Raises:
+        ProtocolError: there are maps that cannot be used; their shards are to be done again, once they are mended.
+    """
+    own, centre = MapAccumulator(replicates=REPLICATES), MapAccumulator(replicates=REPLICATES)
+    parts = list(all_done(shards))
+    errors = [
+        skipped.reason if done.part else f"{skipped.id}: {skipped.reason}" for _, done in parts for skipped in done.skipped
+    ]
+    if errors:
+        for shard, done in parts:
+            if done.skipped:
+                shards.reopen(shard)
+        raise bad_maps(errors, str(shards.plan.items))
+    engine = ""
+    for shard, done in parts:
+        lines, source = part_lines(shards.files, shard, done), f"{shards.files.place}/parts/{done.part}"
+        engine = count_part(lines, own, centre, source=source)
+    if "numba" in engine:
+        log(f"boxes were found by {engine}")
+    results = own.result(), centre.result()
+    if typed.csv is not None:
+        tau = inputs.taus.get("maps") or results[0].boxes.best_tau
+
+        def rows() -> Iterator[ImageRow]:
+            for shard, done in parts:
+                lines, source = part_lines(shards.files, shard, done), f"{shards.files.place}/parts/{done.part}"
+                for photo in measured_photos(lines, source=source):
+                    yield photo.row(tau)
+
+        write_rows(Path(typed.csv), rows(), classes=inputs.ground_truth.classes)
+    return _record(results, engine, inputs, told, typed)
+
+
+def _record(results: Sequence[MapResult], engine: str, inputs: ScoreInputs, told: ProblemList, typed: _Typed) -> dict[str, Any]:
+    own, centre = results
+    methods = {
+        "maps": MethodResult("the score maps that were given", own, inputs.taus.get("maps")),
+        "centre": MethodResult(CENTRE_NOTE, centre, inputs.taus.get("centre")),
+    }
+    ground_truth = inputs.ground_truth
+    record = MapEvaluation(
+        **shared_fields(methods, inputs.protocol),
+        maps=typed.maps,
+        data=typed.data,
         split=ground_truth.split,
-        photos=photos,
+        photos=inputs.photos,
         n_truth=len(ground_truth),
-        resized=resize,
-        partial=partial_maps,
+        resized=inputs.resize,
+        partial=inputs.request.partial,
         problems=told.records(),
-        validation_tau_from=None if tau_from is None else as_text(str(tau_from)),
-        precision=UNSET if stored is None else _precision(stored.parent, files, ground_truth, positions) or UNSET,
+        validation_tau_from=typed.tau_from,
+        precision=inputs.precision() or UNSET,
         environment=_environment(engine),
     )
     return dict(msgspec.to_builtins(record))
-
-
-def _count(chunks: Iterable[ChunkResult], total: int, rows: TemporaryRows | None) -> tuple[MapResult, MapResult, str]:
-    """Return the numbers of the maps and of the centred Gaussian, and how boxes were found.
-
-    Raises:
-        ProtocolError: there are maps that cannot be used; very many of them end the count.
-    """
-    own, centre = MapAccumulator(replicates=REPLICATES), MapAccumulator(replicates=REPLICATES)
-    errors: list[str] = []
-    seen, engine = 0, ""
-    for chunk in chunks:
-        seen, engine = seen + len(chunk.photos) + len(chunk.errors), chunk.engine
-        errors += chunk.errors
-        for photo, gauss in zip(chunk.photos, chunk.centre, strict=True):
-            own.boxes.count(photo)
-            centre.boxes.count(gauss)
-            if rows is not None:
-                rows.add(photo)
-        own.pixels.merge(chunk.pixels)
-        centre.pixels.merge(chunk.centre_pixels)
-        if len(errors) >= _MAX_BAD_MAPS:
-            break
-    if errors:
-        of = f"of {total}" if seen == total else f"of the first {seen} of {total}"
-        raise ProtocolError(f"{len(errors)} {of} score maps cannot be used: {some(errors, 3)}")
-    if "numba" in engine:
-        log(f"boxes were found by {engine}")
-    return own.result(), centre.result(), engine
-
-
-def _positions(files: MapFiles, ground_truth: SplitGroundTruth, partial_maps: bool) -> tuple[Sequence[int], list[Problem]]:
-    """Return the positions of the photos that count, those with a map; and which maps and photos are left out.
-
-    Raises:
-        DataError: maps and photos are not the same ones, or no photo has anything to compare its map with.
-    """
-    ids, has_map = ground_truth.ids, files.match(ground_truth.ids)
-    count = sum(has_map)
-    if not count:
-        first = ids[0] if len(ground_truth) else ""
-        raise DataError(
-            f"no map in {files.path} belongs to a photo of the split '{ground_truth.split}'; the map of its first photo would "
-            f"be called {first}.npy"
-        )
-    missing = [id for id, has in zip(ids, has_map, strict=True) if not has]
-    if missing and not partial_maps:
-        raise DataError(
-            f"{files.path} has no map for {len(missing)} of {counted(len(ground_truth), 'photo')}: "
-            f"{some(missing, 3)}; make them, or "
-            "score the others alone with --partial, which gives numbers that compare with no others"
-        )
-    others = files.others(ids) if sum(1 for _ in files.names()) > count else []
-    if others and not partial_maps:
-        raise DataError(
-            f"{files.path} has {counted(len(others), 'map')} of photos that {ground_truth.root} does not list in "
-            f"this split, or second "
-            f"ones of a photo: {some(others, 3)}; choose another --split, or leave them out with --partial"
-        )
-    problems = []
-    if missing:
-        message = (
-            f"has no map for {len(missing)} of {counted(len(ground_truth), 'photo')}, which are left out: "
-            f"{some(missing, 3)}; make them"
-        )
-        problems.append(Problem(files.path, message))
-    if others:
-        message = f"has {counted(len(others), 'map')} of no photo of this split, or second ones, left out: {some(others, 3)}"
-        problems.append(Problem(files.path, f"{message}; remove them"))
-    positions = [i for i, has in enumerate(has_map) if has] if missing else range(len(ground_truth))
-    photos = (ground_truth[i] for i in positions)
-    if not any(photo.masks or (photo.boxes is not None and len(photo.boxes)) for photo in photos):
-        raise DataError(
-            f"{ground_truth.root}: of {counted(count, 'photo')} with a map none has ground-truth boxes or masks; "
-            f"give DATA, or a --split, "
-            "that has them"
-        )
-    return positions, problems
-
-
-def _precision(
-    folder: Path, files: MapFiles, ground_truth: SplitGroundTruth, positions: Sequence[int]
-) -> PrecisionRecord | None:
-    """Return what the boxes of a prediction are worth with their classes."""
-    photos = (ground_truth[position] for position in positions)
-    return precision_of_folder(folder, ((photo, files.find(photo.id) or "") for photo in photos), ground_truth.classes)
-
-
-def _jobs(
-    ground_truth: SplitGroundTruth, files: MapFiles, positions: Sequence[int], ranked: Mapping[str, tuple[int, ...]]
-) -> list[Job]:
-    samples = [ground_truth[i] for i in positions]
-    return [Job(sample, files.find(sample.id) or "", ranked.get(sample.id, ())) for sample in samples]
 
 
 def _environment(engine: str) -> dict[str, Any]:

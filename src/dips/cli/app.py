@@ -22,6 +22,7 @@ from dips.cli import (
     doctor,
     evaluate,
     export,
+    harvest,
     merge,
     predict,
     report,
@@ -53,6 +54,7 @@ app["--help"].group = app["--version"].group = "Other"
 for command in (
     demo.demo,
     check.check,
+    harvest.harvest,
     train.train,
     predict.predict,
     stream.stream,

@@ -15,30 +15,58 @@ __all__ = ["merge"]
 
 
 def merge(
-    out: Annotated[Path, Parameter(name="OUT", help="The folder that was given to the tasks as --out.")],
+    out: Annotated[
+        str, Parameter(name="OUT", help="The folder or URL that was given to the tasks as --out, or for a harvest as --store.")
+    ],
     /,
+    *,
+    store: Annotated[
+        Path | None,
+        Parameter(help="For a harvest at a URL: the folder of the store that is made of it (default: ~/.cache/dips/store)."),
+    ] = None,
 ) -> int:
     """Make one result of what the tasks of an array have done, once all of it is done.
 
     A command that works alone does so itself. What is missing is named; repeat the tasks that were to do it.
     """
-    from dips.shards.files import LocalFiles
+    from dips.shards.files import files_at
     from dips.shards.plan import WORK, read_plan
 
-    plan = read_plan(LocalFiles(out / WORK))
+    files = files_at(f"{out}/{WORK}")
+    if files.names("harvests"):
+        return _harvests(out, store)
+    plan = read_plan(files)
     if plan is None:
-        raise RunError(f"there is nothing to merge: {out / WORK} holds no plan, so {out} is complete, or another folder")
+        raise RunError(f"there is nothing to merge: {out}/{WORK} holds no plan, so {out} is complete, or another folder")
     if (end := _ENDS.get(str(plan.identity.get("work")))) is None:
         raise RunError(f"{out} holds work that this version of DiPS does not know; use the one that began it")
     return end(out)
 
 
-def _predictions(out: Path) -> int:
+def _predictions(out: str) -> int:
     from dips.data.problems import ProblemList
     from dips.predict.merging import merge_predictions
 
-    return filled(merge_predictions(out), out, ProblemList(), explain=True)
+    return filled(merge_predictions(Path(out)), Path(out), ProblemList(), explain=True)
 
 
-_ENDS: Mapping[str, Callable[[Path], int]] = {"predict": _predictions}
+def _scores(out: str) -> int:
+    from dips.benchmark.score import merge_scores
+    from dips.cli.tables import print_evaluation
+
+    print_evaluation(merge_scores(out))
+    return 0
+
+
+def _harvests(out: str, store: Path | None) -> int:
+    from dips.batch.harvest import is_url, merge_harvests
+    from dips.cli.harvest import tell_harvest
+    from dips.system.environment import store_folder
+
+    done = merge_harvests(out, store)
+    folder = store_folder(store) if is_url(out) else Path(out)
+    return 0 if done is None else tell_harvest(done.photos, done.is_done, folder)
+
+
+_ENDS: Mapping[str, Callable[[str], int]] = {"predict": _predictions, "score": _scores}
 """What ends a piece of work, by what its plan says that it is."""

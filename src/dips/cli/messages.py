@@ -71,7 +71,8 @@ def interrupted(tokens: Sequence[str]) -> str:
     command = tokens[0] if tokens else ""
     if command == "train":
         return "repeat the command with --resume to continue where it stopped"
-    if command in ("boxes", "compare", "demo", "merge", "predict", "stream"):
+    resumes = ("boxes", "compare", "demo", "harvest", "merge", "predict", "stream")
+    if command in resumes or (command == "score" and "--out" in tokens):
         return "repeat the command to continue where it stopped"
     if command == "evaluate":
         return "the run is unchanged, except perhaps for the numbers of its last evaluation"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from dips.cli.options import Plots, Problems, ProtocolName
+from dips.cli.options import ALONE, CrewOptions, Plots, Problems, ProtocolName
 
 __all__ = ["score"]
 
@@ -52,7 +52,14 @@ def score(
     csv: Annotated[Path | None, Parameter(help="Also write a line per photo to this file.")] = None,
     plots: Plots = None,
     problems: Problems = None,
-    workers: Annotated[int, Parameter(help="Number of processes; 0: one per core.")] = 0,
+    out: Annotated[
+        str | None,
+        Parameter(
+            help="A folder or URL for scores.json, with what --json writes; interrupted work goes on where it stopped, "
+            "and several machines can share it."
+        ),
+    ] = None,
+    workforce: CrewOptions = ALONE,
 ) -> int:
     """Score the maps of any method with the field's protocol, exactly and fast. Needs no model and no GPU.
 
@@ -60,9 +67,13 @@ def score(
     """
     from dips.benchmark.score import score_maps
     from dips.cli.tables import print_evaluation, write_figures
+    from dips.errors import ConfigError
     from dips.system.files import require_distinct, require_writable
     from dips.system.records import write_json
 
+    crew = workforce.crew(workers=0)
+    if crew.is_task and (json or plots):
+        raise ConfigError("--json and --plots are written where one command does all; 'dips merge' makes scores.json in --out")
     require_distinct({"--json": json, "--csv": csv, "--problems": problems})
     for path in (json, csv, plots and plots / "box_acc_over_tau.svg"):
         if path is not None:
@@ -78,9 +89,12 @@ def score(
         predicted=predicted,
         label_column=label_column,
         csv_path=csv,
-        workers=workers,
+        out=out,
+        crew=crew,
         problems=problems,
     )
+    if result is None:  # others are at it, too
+        return 0
     if json is not None:
         write_json(json, result)
     write_figures(plots, result)

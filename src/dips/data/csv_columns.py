@@ -7,11 +7,11 @@ thing; otherwise this is an error that asks for the name, because a guess would 
 from __future__ import annotations
 
 import csv
-import io
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 
 from dips.data.listing import some
@@ -19,7 +19,7 @@ from dips.data.photo_files import SUFFIXES
 from dips.errors import DataError
 from dips.system.console import counted
 
-__all__ = ["CLASS_COLUMNS", "CORNERS", "Labels", "Row", "Table", "read_table", "split_labels"]
+__all__ = ["CLASS_COLUMNS", "CORNERS", "PATHS", "Labels", "Row", "Table", "each_path", "read_table", "split_labels"]
 
 Row = tuple[int, list[str]]
 """Number of the line, and its fields."""
@@ -29,11 +29,15 @@ CORNERS = ("x0", "y0", "x1", "y1")
 CLASS_COLUMNS = "_classes.csv"
 """How Roboflow calls a file with one column of 0 and 1 for each class, of which a photo may have several."""
 
+PATHS = (
+    *("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "image_name", "image_file"),
+    *("imagename", "img", "img_path", "img_name", "images", "photo", "photo_path", "photo_name", "uri", "url", "image_uri"),
+    *("image_url", "image_id", "id"),
+)
+"""How columns are called that say where a photo is."""
+
 _NAMES: dict[str, tuple[str, ...]] = {
-    "path": (
-        *("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "image_name", "image_file"),
-        *("imagename", "img", "img_path", "img_name", "images", "photo", "photo_path", "photo_name", "image_id", "id"),
-    ),
+    "path": PATHS,
     "split": ("split", "set", "subset"),
     "x0": ("x0", "xmin", "x_min", "left", "bbox_xmin"),
     "y0": ("y0", "ymin", "y_min", "top", "bbox_ymin"),
@@ -204,27 +208,55 @@ def read_table(path: Path) -> Table:
     return table
 
 
+def each_path(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield what a CSV says of where its photos are, with the numbers of the lines; only some lines are in memory.
+
+    Raises:
+        DataError: as for :func:`read_table`.
+    """
+    rows = _each_row(path)
+    first = list(islice(rows, _PROBED + 1))
+    if not first:
+        raise DataError(f"{path} is empty; it needs lines with paths of photos")
+    cells = first[0][1]
+    if _is_header(first, path.parent):
+        column, first = _photo_column(first[1:], [_plain(name) for name in cells], path), first[1:]
+    else:
+        column = next((index for index, cell in enumerate(cells) if _is_photo(cell, path.parent)), 0)
+    yield from ((number, cell) for number, row in chain(first, rows) if (cell := _cell(row, column)))
+
+
 def _read_rows(path: Path) -> list[Row]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read ({error}); save it as UTF-8") from error
-    delimiter, skipped = "", 0
-    if marked := re.match(r' *"?sep=(.)"? *(\n|$)', text):  # how Excel notes it
-        delimiter, skipped, text = marked[1], 1, text[marked.end() :]
-    first = next((line for line in io.StringIO(text) if line.strip()), "")
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter or max(",;\t", key=first.count))
-    rows, number = [], skipped + 1
-    try:
-        for row in reader:
-            if any(map(str.strip, row)):
-                rows.append((number, [field.strip() for field in row]))
-            number = reader.line_num + skipped + 1  # a field in quotes may have several lines
-    except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num + skipped}: {error}; save it as CSV again") from error
+    rows = list(_each_row(path))
     if not rows:
         raise DataError(f"{path} is empty; it needs lines of path,label")
     return rows
+
+
+def _each_row(path: Path) -> Iterator[Row]:
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            yield from _parsed(path, file)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read ({error}); save it as UTF-8") from error
+
+
+def _parsed(path: Path, file: Iterator[str]) -> Iterator[Row]:
+    delimiter, skipped, begun = "", 0, [next(file, "")]
+    if marked := re.fullmatch(r' *"?sep=(.)"? *\n?', begun[0]):  # how Excel notes it
+        delimiter, skipped, begun = marked[1], 1, []
+    while not any(map(str.strip, begun)) and (line := next(file, "")):
+        begun.append(line)
+    first = begun[-1] if begun else ""
+    reader = csv.reader(chain(begun, file), delimiter=delimiter or max(",;\t", key=first.count))
+    number = skipped + 1
+    try:
+        for row in reader:
+            if any(map(str.strip, row)):
+                yield number, [field.strip() for field in row]
+            number = reader.line_num + skipped + 1  # a field in quotes may have several lines
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num + skipped}: {error}; save it as CSV again") from error
 
 
 def _plain(name: str) -> str:

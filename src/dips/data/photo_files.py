@@ -10,7 +10,7 @@ import glob
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 
@@ -22,17 +22,23 @@ from dips.system.console import counted
 from dips.types import Problem, Severity
 
 __all__ = [
+    "RESULT_NAMES",
     "SKIPPED_FOLDERS",
     "SUFFIXES",
     "VIDEOS",
+    "Others",
     "PhotoFiles",
+    "Walk",
     "each_photo",
     "expand",
     "find_images",
     "gather_images",
+    "group_of",
     "has_photos",
     "is_photo",
     "list_images",
+    "named_suffix",
+    "result_folders",
 ]
 
 
@@ -71,6 +77,9 @@ _RESULTS = (
     ("compare.json",),
     ("model.json", "config.toml"),
 )
+RESULT_NAMES = frozenset(name for names in _RESULTS for name in names)
+"""Names of files and folders by which a folder with results of dips is known."""
+
 _MOST_KINDS = 4
 _FEW_FILES = 3  # of which the names are told
 # what to do about files that are left out
@@ -111,14 +120,9 @@ def find_images(folder: str | Path) -> PhotoFiles:
     top = Path(folder)
     if not top.is_dir():
         raise DataError(f"{top} is not a folder; give a folder with photos")
-    walk = _Walk(top)
+    walk = Walk(top)
     photos = [top.joinpath(*parts) for parts in sorted(walk.photos())]
-    others = dict(sorted(walk.tallies.items())) if photos or len(walk.tallies) < 2 else {"": _together(walk.tallies)}
-    problems = [*walk.problems, *(_left_out(top / name, tallies) for name, tallies in others.items())]
-    unread = {
-        name: "; ".join(tally.words() for tally in others[name].values()) for name in others if others[name].keys() & _PHOTOS
-    }
-    return PhotoFiles(photos, problems, unread)
+    return PhotoFiles(photos, walk.told(has_photos=bool(photos)), walk.others.unread(has_photos=bool(photos)))
 
 
 def list_images(folder: str | Path) -> list[Path]:
@@ -132,7 +136,7 @@ def list_images(folder: str | Path) -> list[Path]:
 
 def has_photos(folder: Path, *, below: bool = False) -> bool:
     """Return whether a photo lies in or below ``folder``; with ``below``, only photos in its subfolders count."""
-    return any(not below or len(path) > 1 for path in _Walk(folder).photos())
+    return any(not below or len(path) > 1 for path in Walk(folder).photos())
 
 
 def gather_images(photos: str | Path | Iterable[str | Path]) -> list[Path]:
@@ -209,16 +213,73 @@ class _Tally:
         return ", ".join(kinds) + (f" and {rest} of other kinds" if rest else "") + f" (such as {self.names[0]})"
 
 
-def _together(tallies: dict[str, dict[str, _Tally]]) -> dict[str, _Tally]:
-    """Return those of several folders as one: where there is no photo at all, one list says why."""
-    whole: dict[str, _Tally] = {}
-    for folder, of_folder in sorted(tallies.items()):
-        for group, tally in of_folder.items():
-            all_of_group = whole.setdefault(group, _Tally())
-            all_of_group.kinds += tally.kinds
-            names = (f"{name} in {folder}" if folder else name for name in tally.names)
-            all_of_group.names = sorted((*all_of_group.names, *names))[:_FEW_FILES]
-    return whole
+class Others:
+    """Files below a folder that are left out, and may be photos.
+
+    They are counted by the reason, for each folder directly in it; under the empty name those that lie in none.
+    """
+
+    def __init__(self) -> None:
+        self._tallies: dict[str, dict[str, _Tally]] = {}
+
+    def add(self, inside: Sequence[str], name: str, kind: str, group: str) -> None:
+        """Count a file.
+
+        Args:
+            inside: the folders that it lies in.
+            name: its own, and what is known of it.
+            kind: what those are called that are counted together.
+            group: the reason.
+        """
+        tally = self._tallies.setdefault(inside[0] if inside else "", {}).setdefault(group, _Tally())
+        tally.kinds[kind] += 1
+        tally.names = sorted((*tally.names, name))[:_FEW_FILES]
+
+    def problems(self, top: Path, *, has_photos: bool) -> list[Problem]:
+        """Return how many there are of which kind, for each folder directly in ``top``, or for all together where there is no
+        photo."""
+        return [_left_out(top / name, tallies) for name, tallies in self._each(has_photos)]
+
+    def unread(self, *, has_photos: bool) -> dict[str, str]:
+        """Return, for each folder with files that may be photos, how many of which kind."""
+        return {
+            name: "; ".join(tally.words() for tally in tallies.values())
+            for name, tallies in self._each(has_photos)
+            if tallies.keys() & _PHOTOS
+        }
+
+    def _each(self, has_photos: bool) -> list[tuple[str, dict[str, _Tally]]]:
+        if has_photos or len(self._tallies) < 2:
+            return sorted(self._tallies.items())
+        whole: dict[str, _Tally] = {}  # one list says why there is no photo at all
+        for folder, of_folder in sorted(self._tallies.items()):
+            for group, tally in of_folder.items():
+                all_of_group = whole.setdefault(group, _Tally())
+                all_of_group.kinds += tally.kinds
+                names = (f"{name} in {folder}" if folder else name for name in tally.names)
+                all_of_group.names = sorted((*all_of_group.names, *names))[:_FEW_FILES]
+        return [("", whole)]
+
+
+def group_of(name: str) -> str | None:
+    """Return, by a file's name alone, ``photo``, ``foreign`` for what is none, or why it is left out; None if it tells nothing.
+
+    >>> [group_of(name) for name in ("A.JPG", "notes.txt", "clip.mp4", "IMG_1")]
+    ['photo', 'foreign', 'video', None]
+    """
+    suffix = os.path.splitext(name)[1].lower()
+    if suffix in SUFFIXES:
+        return "photo"
+    if suffix in _FOREIGN:
+        return "foreign"
+    if suffix in _LEFT_OUT or name.endswith("~"):
+        return "video" if suffix in VIDEOS else "picture" if suffix in _OTHER_PICTURES else "uncertain"
+    return None
+
+
+def result_folders(names: Mapping[str, Collection[str]]) -> list[str]:
+    """Return which folders hold results of dips, from names of what lies directly in them."""
+    return [folder for folder, inside in names.items() if any(all(name in inside for name in result) for result in _RESULTS)]
 
 
 def _left_out(folder: Path, tallies: dict[str, _Tally]) -> Problem:
@@ -227,19 +288,22 @@ def _left_out(folder: Path, tallies: dict[str, _Tally]) -> Problem:
     return Problem(folder, f"{counted(files, 'file', 'is')} left out; {what}", files=files)
 
 
-class _Walk:
+class Walk:
     """One pass over a folder and all that lies below it.
 
     Attributes:
-        tallies: for each folder directly in it the files that are left out, by the reason; under the empty name those that lie
-            in none.
+        others: files that are left out.
         problems: folders that are left out as a whole.
     """
 
     def __init__(self, top: Path) -> None:
         self._top = top
-        self.tallies: dict[str, dict[str, _Tally]] = {}
+        self.others = Others()
         self.problems: list[Problem] = []
+
+    def told(self, *, has_photos: bool) -> list[Problem]:
+        """Return all that is left out, once the photos were gone through."""
+        return [*self.problems, *self.others.problems(self._top, has_photos=has_photos)]
 
     def photos(self) -> Iterator[tuple[str, ...]]:
         """Yield the parts of every photo's path, those directly in the folder first, otherwise in arbitrary order."""
@@ -271,26 +335,26 @@ class _Walk:
                 self.problems.append(Problem(Path(folder), reason))
 
     def _is_photo(self, entry: os.DirEntry[str], inside: tuple[str, ...]) -> bool:
-        suffix = os.path.splitext(entry.name)[1].lower()
-        if suffix in _FOREIGN:
+        group = group_of(entry.name)
+        if group == "foreign":
             return False
+        suffix = os.path.splitext(entry.name)[1].lower()
         is_lost_link = entry.is_symlink() and not os.path.exists(entry)  # stays a photo, so that it is reported
         if not entry.is_file() and not is_lost_link:
-            return self._leave_out(entry, inside, suffix or "without suffix", "pipe")
-        if suffix in SUFFIXES:
-            return True
-        if suffix in _LEFT_OUT or entry.name.endswith("~"):
-            group = "video" if suffix in VIDEOS else "picture" if suffix in _OTHER_PICTURES else "uncertain"
-            return self._leave_out(entry, inside, suffix, group)
-        kind = _kind(entry.path)
-        if kind.group in ("photo", "text"):
-            return kind.group == "photo"
-        label = suffix if re.fullmatch(r"\.(?=.*[a-z])[a-z0-9_-]{1,12}", suffix) else "without a known suffix"
-        what = f" ({kind.name})" if kind.name and kind.group != "empty" else ""
-        return self._leave_out(entry, inside, label + what, kind.group, entry.name + what)
+            self.others.add(inside, entry.name, suffix or "without suffix", "pipe")
+            return False
+        if group is None:
+            kind = _kind(entry.path)
+            if kind.group in ("photo", "text"):
+                return kind.group == "photo"
+            what = f" ({kind.name})" if kind.name and kind.group != "empty" else ""
+            self.others.add(inside, entry.name + what, named_suffix(suffix) + what, kind.group)
+            return False
+        if group != "photo":
+            self.others.add(inside, entry.name, suffix, group)
+        return group == "photo"
 
-    def _leave_out(self, entry: os.DirEntry[str], inside: tuple[str, ...], kind: str, group: str, name: str = "") -> bool:
-        tally = self.tallies.setdefault(inside[0] if inside else "", {}).setdefault(group, _Tally())
-        tally.kinds[kind] += 1
-        tally.names = sorted((*tally.names, name or entry.name))[:_FEW_FILES]
-        return False
+
+def named_suffix(suffix: str) -> str:
+    """Return how files with this suffix are called where nothing else is known of them."""
+    return suffix if re.fullmatch(r"\.(?=.*[a-z])[a-z0-9_-]{1,12}", suffix) else "without a known suffix"

@@ -181,10 +181,21 @@ class MapPixels:
             height, width = np.shape(score_map)
             self._regions.add(score_map, boxes_mask(boxes, (height, width)))
 
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """All that is counted, ``(4, B)``: object and background pixels by score, where there are masks, then where there are
+        boxes."""
+        return np.concatenate([self._masks.counts, self._regions.counts])
+
+    def add_counts(self, counts: NDArray[np.int64]) -> None:
+        """Take over the :attr:`counts` of another one, in any shape."""
+        masks, regions = counts.reshape(2, 2, -1)
+        self._masks.add_counts(masks)
+        self._regions.add_counts(regions)
+
     def merge(self, other: MapPixels) -> None:
         """Take over the counts of another one."""
-        self._masks.merge(other._masks)
-        self._regions.merge(other._regions)
+        self.add_counts(other.counts)
 
     def result(self) -> tuple[float | None, dict[str, Any] | None]:
         """Return PxAP, and the activations with ``truth``: ``masks``, or else ``boxes``; None where there is neither."""

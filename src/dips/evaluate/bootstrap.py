@@ -31,7 +31,8 @@ class Bootstrap:
 
     def __init__(self, replicates: int, shape: tuple[int, int], *, seed: int = 0) -> None:
         self.replicates, self._shape, self._seed = replicates, shape, seed
-        self._counts = np.zeros((replicates, shape[0] * shape[1]), np.float32)  # whole numbers, exact up to 16 million
+        # the steps from each count to the next; whole numbers, exact up to 16 million
+        self._steps = np.zeros((replicates, shape[0] * shape[1]), np.float32)
         self._totals = np.zeros(replicates, np.int64)
         self._hits: list[NDArray[np.bool_]] = []
         self._weights: list[NDArray[np.int64]] = []
@@ -53,20 +54,22 @@ class Bootstrap:
         if (self._shape, self.replicates, self._seed) != (other._shape, other.replicates, other._seed):
             raise ProtocolError("bootstraps merge only if curves, replicates and seeds are the same")
         other._flush()
-        self._counts = self._counts + other._counts
+        self._steps = self._steps + other._steps
         self._totals = self._totals + other._totals
 
     def percent(self) -> NDArray[np.float32]:
         """Return percentages ``(replicates, C, T)``; NaN in a resample without any photo."""
         self._flush()
         with np.errstate(invalid="ignore"):
-            percent = np.float32(100) * self._counts / self._totals[:, None].astype(np.float32)
+            percent = np.float32(100) * self._steps.cumsum(axis=1) / self._totals[:, None].astype(np.float32)
         return np.asarray(percent.reshape(self.replicates, *self._shape), np.float32)
 
     def _flush(self) -> None:
         if self._hits:
             weights = np.stack(self._weights)
-            self._counts += weights.T.astype(np.float32) @ np.stack(self._hits).astype(np.float32)
+            steps = np.diff(np.stack(self._hits).astype(np.int8), axis=1, prepend=np.int8(0))
+            columns = np.flatnonzero(steps.any(axis=0))  # few: maps have 256 levels
+            self._steps[:, columns] += weights.T.astype(np.float32) @ steps[:, columns].astype(np.float32)
             self._totals += weights.sum(axis=0)
             self._hits, self._weights = [], []
 

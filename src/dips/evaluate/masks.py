@@ -58,8 +58,17 @@ class PixelAccumulator:
 
     def merge(self, other: PixelAccumulator) -> None:
         """Take over the counts of another accumulator."""
-        self._object = self._object + other._object
-        self._background = self._background + other._background
+        self.add_counts(other.counts)
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """Object and background pixels ``(2, B)`` by score."""
+        return np.stack([self._object, self._background])
+
+    def add_counts(self, counts: NDArray[np.int64]) -> None:
+        """Take over the :attr:`counts` of another accumulator."""
+        self._object = self._object + counts[0]
+        self._background = self._background + counts[1]
 
     def activations(self, bins: int = 100) -> dict[str, Any] | None:
         """Return how scores inside and outside of objects are distributed (the paper's Figure 5); None without object pixels.

@@ -11,12 +11,10 @@ from dips.config import Config, several, to_toml, training_config
 from dips.data.images import image_size, median_side
 from dips.data.listing import several_labels
 from dips.data.problems import ProblemList, ProblemRecord
-from dips.data.tiling import in_tiles, tile_side
 from dips.fitting.inputs import TrainingInputs
+from dips.fitting.photos import read_photos
 from dips.fitting.prepare import prepare
-from dips.fitting.review import add_review
 from dips.fitting.select import TrainingResult, fit_and_select
-from dips.fitting.splits import read_splits
 from dips.harvest.store import Store
 from dips.model import Model
 from dips.models.networks import TEMPER
@@ -35,7 +33,7 @@ from dips.runs.records import (
     RunSeconds,
     WeightsRecord,
 )
-from dips.system.console import counted, log
+from dips.system.console import log
 from dips.system.device import environment, launch_fabric
 from dips.system.environment import store_folder
 from dips.system.files import atomic_file
@@ -95,27 +93,13 @@ def fit(
     if resume and (run / MODEL).is_file():
         log(f"{run} is trained already")
         return Model.open(run, device=device, weights=weights)
-    train_set, val_set = read_splits(data, config)
-    blank: tuple[Sample, ...] = ()
-    if reviewed is not None:
-        train_set, val_set, blank = add_review(Path(reviewed), data, train_set, val_set, label_column=config.data.label_column)
-    mixed = several_labels(train_set.samples)
-    log(
-        f"{counted(len(train_set), 'training photo')}, {counted(len(val_set), 'validation photo')}, "
-        f"{counted(len(train_set.classes), 'class')}"
-        + (f"; {counted(mixed, 'training photo', 'has')} several labels" if mixed else "")
-        + ("" if train_set.background is None else f"; '{train_set.classes[train_set.background]}' is without object")
-    )
-    told.add(train_set.problems)
-    shown = train_set, val_set
-    if side := tile_side(train_set, config.train.tile, config.classifier.size):
-        train_set, val_set = (in_tiles(part, side, config.predict.tile_overlap) for part in shown)
-        log(f"photos are seen in {counted(len(train_set) + len(val_set), 'tile')} of {side} x {side} pixels")
+    photos = read_photos(data, config, reviewed)
+    told.add(photos.train.problems)
     with fabric.rank_zero_first():  # it fills the store, other processes read it
         inputs = prepare(
-            train_set,
-            val_set,
-            blank=blank,
+            photos.train,
+            photos.val,
+            blank=photos.blank,
             config=config,
             store=Store(store_folder(store)),
             device=fabric.device,
@@ -126,7 +110,9 @@ def fit(
         _begin_run(run, config, resume)
     result = fit_and_select(inputs, config=config, run=run, fabric=fabric, resume=resume)
     if fabric.is_global_zero:
-        _save(run, Path(data), config, inputs, result, told, fabric.device, side or _photo_side(inputs.train), shown)
+        _save(
+            run, Path(data), config, inputs, result, told, fabric.device, photos.side or _photo_side(inputs.train), photos.whole
+        )
         log(f"trained: {result.selection}")
     fabric.barrier()
     return Model.open(run, device=str(fabric.device), weights=weights)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
-from functools import cached_property, partial
+from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -22,17 +22,15 @@ from dips.data.scale import depth_of, depth_setting
 from dips.errors import DataError
 from dips.fitting.classify import class_targets, classifier_accuracy, fit_classifier, probe_accuracy
 from dips.fitting.inputs import Proposals, TrainingInputs, labels_of, resolve_weights
+from dips.fitting.maps import MapMaker
 from dips.harvest.features import linear_maps, pooled_features, pooled_shelf
-from dips.harvest.harvester import Harvester
-from dips.harvest.scored_photos import score_photos
 from dips.harvest.squares import SquareReader, read_square
 from dips.harvest.store import Store, network_hash
 from dips.harvest.views import choose_labels
 from dips.models.backbones import Transformer, load_transformer
 from dips.models.classifier import Classifier
-from dips.models.frozen import FrozenNetworks, Look
+from dips.models.frozen import FrozenNetworks
 from dips.models.linear_map import LinearMaps
-from dips.models.networks import Networks
 from dips.system.console import counted, log
 from dips.system.device import seed_everything
 from dips.types import DataSet, Review, Sample, in_words
@@ -51,6 +49,7 @@ def prepare(
     store: Store,
     device: torch.device,
     given: Sequence[str] = (),
+    ahead: Callable[[MapMaker, DataSet], None] | None = None,
 ) -> TrainingInputs:
     """Fit classifier and linear maps on the training part; where a U-Net is trained, harvest both parts and score proposals.
 
@@ -59,12 +58,14 @@ def prepare(
             their boxes.
         blank: photos that show no object, where no class is for such; only linear maps are fitted on them.
         given: local weights, as of ``--weights``.
+        ahead: is called where a U-Net is trained, before maps and proposals of the photos are made; those that it puts into the
+            store are not made again.
 
     Raises:
         WeightsError: a network's weights are not here.
         DataError: too few photos can be read.
     """
-    return _Preparation(train, val, blank, config, store, device, given).run()
+    return _Preparation(train, val, blank, config, store, device, given, ahead).run()
 
 
 class _Preparation:
@@ -79,7 +80,9 @@ class _Preparation:
         store: Store,
         device: torch.device,
         given: Sequence[str],
+        ahead: Callable[[MapMaker, DataSet], None] | None,
     ) -> None:
+        self.ahead = ahead
         self.train, self.val, self.config, self.store, self.device = train, val, config, store, device
         self.blank = {sample.path for sample in blank}
         self.gain: ReviewGain | None = None
@@ -258,19 +261,6 @@ class _Preparation:
         assert self.reader.squares is not None
         return [read_square(self.reader.squares, self.digests[i]) for i in positions]
 
-    def _refined(self, linear: LinearMaps, look: Look) -> Tensor:
-        """Return the accurate score maps ``(B, h, w)`` in [0, 1] of what CNN and transformer look at, once."""
-        networks = Networks.of_mode(
-            "accurate",
-            look.networks,
-            settings=dataclasses.replace(self.config.predict, unet_share=0.0, second_look=0, flip=False),
-            device=self.device,
-            background=self.train.background,
-            linear=linear,
-            localizer=None,
-        )
-        return networks.judge(look)[0]
-
     def _proposals(self, linear: LinearMaps | None, labels: Tensor) -> Proposals:
         """Harvest both parts at once, the training part first, and score the proposals."""
         config, count = self.config, len(self.train)
@@ -280,28 +270,23 @@ class _Preparation:
         if linear is not None:
             names["linear"] = network_hash(linear)
             names["classifier"] = network_hash(self.classifier)  # its probabilities weigh the classes' maps
-
-        refined = None if linear is None else partial(self._refined, linear)
+        maker = MapMaker(
+            config,
+            self.classifier,
+            linear,
+            self.train.background,
+            names,
+            self.depth,
+            self.store,
+            self.device,
+            self._frozen,
+        )
         both = dataclasses.replace(self.train, samples=self.train.samples + self.val.samples)
-        side = max(config.classifier.size, *config.harvest.sizes)
-        harvester = Harvester(
-            config.harvest, config.train.resize, side, self.store, names, self._frozen, self.device, refined, self.depth
-        )
-        harvest = harvester.run(both)
-        score = partial(
-            score_photos,
-            harvest,
-            classifier=self.classifier,
-            config=config.harvest,
-            side=config.classifier.size,
-            store=self.store,
-            background=self.train.background,
-            reviews=self.reviews,
-            device=self.device,
-        )
-        return Proposals(
-            harvest, score(range(count), labels[:count].tolist()), score(range(count, len(labels)), labels[count:].tolist())
-        )
+        if self.ahead is not None:
+            self.ahead(maker, both)
+        harvest = maker.harvest(both)
+        train = maker.score(harvest, range(count), labels[:count].tolist(), self.reviews)
+        return Proposals(harvest, train, maker.score(harvest, range(count, len(labels)), labels[count:].tolist(), self.reviews))
 
 
 def _object_label(label: int | None, background: int | None) -> int:

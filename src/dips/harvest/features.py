@@ -37,7 +37,7 @@ from dips.system.console import counted, log
 from dips.system.records import to_json
 from dips.types import Review
 
-__all__ = ["choose_photos", "linear_maps", "pooled_features", "pooled_shelf"]
+__all__ = ["choose_photos", "fill_pooled", "linear_maps", "pooled_features", "pooled_shelf"]
 
 _MAX_FEATURE_BYTES = 2**30  # of the photos that maps are fitted on
 _FILE = "maps.safetensors"
@@ -52,8 +52,8 @@ def pooled_shelf(store: Store, weights: Weights, side: int, depth: Depth) -> She
 
 
 @torch.inference_mode()
-def pooled_features(frozen: FrozenNetworks, reader: SquareReader, shelf: Shelf, *, batch: int, device: torch.device) -> Tensor:
-    """Return the pooled CNN features ``(N, F) float32`` of all readable photos on the CPU; the store holds them from then on.
+def fill_pooled(frozen: FrozenNetworks, reader: SquareReader, shelf: Shelf, *, batch: int, device: torch.device) -> None:
+    """Put the pooled CNN features of all readable photos into the store, as far as they are not there.
 
     Args:
         frozen: with the pretrained weights in the layers below the CNN's last; ends on ``device`` in evaluation mode.
@@ -64,6 +64,14 @@ def pooled_features(frozen: FrozenNetworks, reader: SquareReader, shelf: Shelf, 
     for digests, images in reader.read(missing, batch=batch, side=frozen.side, title="classifier"):
         pooled = frozen.look(to_tensor(images, device)).pooled.cpu().numpy()
         shelf.put({digest: {"pooled": row} for digest, row in zip(digests, pooled, strict=True)})
+
+
+def pooled_features(frozen: FrozenNetworks, reader: SquareReader, shelf: Shelf, *, batch: int, device: torch.device) -> Tensor:
+    """Return the pooled CNN features ``(N, F) float32`` of all readable photos on the CPU; the store holds them from then on.
+
+    Arguments are those of :func:`fill_pooled`.
+    """
+    fill_pooled(frozen, reader, shelf, batch=batch, device=device)
     _, readable, _ = reader.readable()
     if not readable:
         raise DataError("none of the photos can be read; see 'dips check'")

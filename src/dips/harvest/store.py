@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -33,6 +34,7 @@ __all__ = ["Arrays", "Shelf", "Store", "network_hash", "settings_hash"]
 Arrays = Mapping[str, NDArray[Any]]
 """A record: a few arrays by name."""
 
+_SETTINGS = "settings.json"
 _WAIT_SECONDS = 60.0
 _DIGESTS_AT_ONCE = 256
 
@@ -87,11 +89,20 @@ class Store:
 
     def shelf(self, kind: str, settings: Mapping[str, Any]) -> Shelf:
         """Return the shelf for one kind of record under ``settings``, which are written beside it for people to read."""
-        folder = self.folder / f"{kind}-{settings_hash(settings)}"
-        note = folder / "settings.json"
-        if not note.is_file():
-            self.write(note, json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False).encode())
-        return Shelf(folder)
+        shelf = Shelf(self.folder / f"{kind}-{settings_hash(settings)}")
+        if not shelf.note.is_file():
+            self.write(shelf.note, json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False).encode())
+        return shelf
+
+    def shelf_named(self, name: str, *, source: str) -> Shelf:
+        """Return the shelf of this name, as :meth:`rows` gives it; ``source`` is where it stands, for messages.
+
+        Raises:
+            StoreError: no shelf is called so.
+        """
+        if not re.fullmatch(r"digests|[a-z]+-[0-9a-f]{16}", name):
+            raise StoreError(f"{source} is damaged (no shelf is called {name!r}); remove the folder and repeat the command")
+        return Shelf(self.folder / name)
 
     def write(self, file: Path, data: bytes) -> None:
         """Write a file beside the records, whole or not at all.
@@ -129,6 +140,19 @@ class Store:
         finally:
             self._digests.put(fresh)
 
+    def rows(self) -> Iterator[tuple[str, str, bytes]]:
+        """Yield all records of all shelves: name of the shelf, key, and what the store keeps."""
+        for folder in sorted(path for path in self.folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
+            shelf = Shelf(folder)
+            for key, record in shelf.rows():
+                yield folder.name, key, record
+            shelf.close()
+
+    def settings(self) -> Iterator[tuple[str, bytes]]:
+        """Yield what is written beside the records of each shelf, by its name."""
+        for note in sorted(self.folder.glob(f"*/{_SETTINGS}")):
+            yield note.parent.name, note.read_bytes()
+
     def close(self) -> None:
         """Close the files that the store itself holds open; shelves are closed on their own."""
         self._digests.close()
@@ -141,6 +165,11 @@ class Shelf:
         self.folder = folder
         self._open: dict[str, sqlite3.Connection] = {}
         self._owner = os.getpid()
+
+    @property
+    def note(self) -> Path:
+        """The file that says which settings its records were made with."""
+        return self.folder / _SETTINGS
 
     def __del__(self) -> None:
         with suppress(sqlite3.Error):
@@ -194,14 +223,28 @@ class Shelf:
         Raises:
             StoreError: no space is left, or the shelf is damaged.
         """
-        for group in _by_digit(list(records)).values():
+        self.put_rows({key: safetensors.numpy.save(_contiguous(record)) for key, record in records.items()})
+
+    def put_rows(self, rows: Mapping[str, bytes]) -> None:
+        """Write records as :meth:`rows` gives them; otherwise as :meth:`put`."""
+        for group in _by_digit(list(rows)).values():
             with _errors(self._file(group[0])):
                 connection = self._connect(group[0])
                 with connection:
                     connection.executemany(
-                        "INSERT OR REPLACE INTO records VALUES (?, ?)",
-                        [(bytes.fromhex(key), safetensors.numpy.save(_contiguous(records[key]))) for key in group],
+                        "INSERT OR REPLACE INTO records VALUES (?, ?)", [(bytes.fromhex(key), rows[key]) for key in group]
                     )
+
+    def rows(self) -> Iterator[tuple[str, bytes]]:
+        """Yield the keys of all records, and what the store keeps of each, in their order.
+
+        Raises:
+            StoreError: the shelf is damaged.
+        """
+        for file in sorted(self.folder.glob("*.sqlite")):
+            with _errors(file):
+                for key, record in self._connect(file.stem).execute("SELECT key, record FROM records ORDER BY key"):
+                    yield key.hex(), record
 
     def close(self) -> None:
         """Close all files; they are opened again when needed."""

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from dips.system.files import atomic_file, is_temporary, new_file
 
-__all__ = ["Files", "LocalFiles"]
+__all__ = ["Files", "LocalFiles", "files_at"]
 
 
 class Files(Protocol):
@@ -69,22 +69,26 @@ class LocalFiles:
     (True, False, b'first', ['1'])
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.place = folder, str(folder)
+    def __init__(self, folder: Path, *, durable: bool = True) -> None:
+        """``durable``: what was written is on the disk, and does not get lost where the machine stops."""
+        self.folder, self.place, self.durable = folder, str(folder), durable
 
     def read(self, name: str) -> bytes:
-        return (self.folder / name).read_bytes()
+        try:
+            return (self.folder / name).read_bytes()
+        except NotADirectoryError as error:
+            raise FileNotFoundError(*error.args) from error
 
     def lines(self, name: str) -> Iterator[bytes]:
         with (self.folder / name).open("rb") as file:
             yield from file
 
     def write(self, name: str, data: bytes | Iterable[bytes]) -> None:
-        with atomic_file(self.folder / name, "wb") as file:
+        with atomic_file(self.folder / name, "wb", sync=self.durable) as file:
             file.writelines([data] if isinstance(data, bytes) else data)
 
     def create(self, name: str, data: bytes) -> bool:
-        return new_file(self.folder / name, data)
+        return new_file(self.folder / name, data, sync=self.durable)
 
     def names(self, folder: str) -> list[str]:
         try:
@@ -106,3 +110,19 @@ class LocalFiles:
 
     def discard(self, folder: str) -> None:
         shutil.rmtree(self.folder / folder, ignore_errors=True)
+
+
+def files_at(place: str) -> Files:
+    """Return the files of a folder, or below a URL.
+
+    Raises:
+        RunError: a place of this kind can only be read.
+
+    >>> files_at("runs/boxes").place, files_at("s3://bucket/boxes/").place
+    ('runs/boxes', 's3://bucket/boxes')
+    """
+    if "://" not in place:
+        return LocalFiles(Path(place))
+    from dips.shards.remote import RemoteFiles
+
+    return RemoteFiles(place)

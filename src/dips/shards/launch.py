@@ -132,7 +132,7 @@ def _tell_rest(shards: Shards, crew: Crew, own: list[Shard]) -> None:
     if not own:
         lists = sum(1 for _ in shards.plan.shards())
         log(f"nothing is left for this task: the work has {counted(lists, 'part')}, for {crew.of} tasks")
-    out = re.sub(rf"[/\\]{re.escape(WORK)}$", "", shards.files.place)
+    out = re.sub(rf"[/\\]{re.escape(WORK)}([/\\]\w+)?$", "", shards.files.place)
     merge = f"dips merge {quoted(out)}"
     if left := item_count(shards.todo()):
         log(f"{left} of {counted(shards.plan.items, 'photo')} are left to other tasks; once they have ended: {merge}")

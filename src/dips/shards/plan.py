@@ -3,7 +3,7 @@
 In: items in their order, one at a time. Out, below the folder of the work::
 
     plan.json           what identifies the work, and how it is cut; written last
-    lists/00017.jsonl   the items of a shard: id, where it lies, name of its results
+    lists/00017.jsonl   the items of a shard: id, where it lies, name of its results, what else the work needs to know
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ PLAN = "plan.json"
 """The file that there is until all is written."""
 
 _LARGE, _MANY, _PIECES = 1000, 64, 10
+_STATE = ("tries", "split", "parts", "done")
 _REMEDY = "choose another --out or remove it"
 
 
@@ -42,11 +43,13 @@ class Item(NamedTuple):
         id: its name, which no other has.
         uri: where it lies.
         stem: what its results are called, without suffix.
+        more: JSON that the work needs to know of it.
     """
 
     id: str
     uri: str
     stem: str = ""
+    more: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +182,8 @@ def make_plan(
             changed = differences({"items": [before.items, before.sha256]}, {"items": _digest(items())}, labels)
         refuse_other_work(files.place, holds, changed, remedy=remedy)
         return before
+    for folder in _STATE:
+        files.discard(folder)  # of work that was given up
     digest, count, remaining = hashlib.sha256(), 0, iter(items())
     while group := list(islice(remaining, size)):
         data = b"".join(map(_line, group))
@@ -232,4 +237,4 @@ def _digest(items: Iterable[Item]) -> list[int | str]:
 
 
 def _line(item: Item) -> bytes:
-    return json.dumps(item).encode() + b"\n"
+    return json.dumps(item if item.more is not None else item[:-1]).encode() + b"\n"

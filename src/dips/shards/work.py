@@ -143,6 +143,12 @@ class Shards:
             self._give_up(shard, taken)
         return None
 
+    def reopen(self, shard: Shard) -> None:
+        """Have a finished shard worked on anew, as if nobody had died of it: what it is made of was mended."""
+        self.files.remove(f"done/{shard.name}")
+        for number in Lease.numbers(self.files, f"tries/{shard.name}"):
+            self.files.remove(f"tries/{shard.name}~{number}")
+
     def free(self) -> None:
         """Give back whatever this worker has begun; it counts as no death."""
         Lease.free(self.files, "tries", self._me.session)

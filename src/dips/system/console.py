@@ -18,9 +18,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from dips.system.environment import torchrun_rank
 from dips.system.files import as_text
 
-__all__ = ["counted", "first_process", "hand_over", "log", "printable", "progress", "say", "time_left", "track"]
+__all__ = ["counted", "first_process", "hand_over", "log", "printable", "progress", "quiet", "say", "time_left", "track"]
 
 T = TypeVar("T")
+_quiet = False
 _SECONDS_BETWEEN_LINES = 30.0
 _MEASURED_SECONDS, _MEASURED_ITEMS = 10.0, 20  # an estimate of the time left rests on so much, or on a tenth of the items
 # controls, ends of lines, marks that turn the direction of writing
@@ -40,6 +41,8 @@ _hear: Callable[[str], None] | None = None
 
 def log(message: str) -> None:
     """Print one line to stderr."""
+    if _quiet:
+        return
     if _hear is None:
         _console.print(printable(message), markup=False)
     else:
@@ -50,6 +53,17 @@ def hand_over(hear: Callable[[str], None]) -> None:
     """Give the lines of :func:`log` to ``hear`` from now on: in a process that works for another one, which prints them."""
     global _hear
     _hear = hear
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Show neither messages nor progress meanwhile: of work that is a small part of what is shown already."""
+    global _quiet
+    before, _quiet = _quiet, True
+    try:
+        yield
+    finally:
+        _quiet = before
 
 
 def say(line: str) -> None:
@@ -144,6 +158,9 @@ def track(items: Iterable[T], description: str, total: int | None = None) -> Gen
 
     The time left is shown as soon as the pace has been measured.
     """
+    if _quiet:
+        yield from items
+        return
     total = len(items) if total is None and isinstance(items, Sized) else total
     pace = _Pace(total)
     if not _console.is_terminal:

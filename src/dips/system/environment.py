@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from dips.errors import WeightsError
+from dips.errors import StoreError, WeightsError
 
 __version__ = "0.1.0"
 
@@ -17,8 +17,17 @@ __all__ = ["__version__", "command_line", "quoted", "require_weights", "store_fo
 
 
 def store_folder(folder: str | Path | None = None) -> Path:
-    """Return ``folder``, or ``dips/store`` in the user's cache folder (``XDG_CACHE_HOME`` or ``~/.cache``)."""
+    """Return ``folder``, or ``dips/store`` in the user's cache folder (``XDG_CACHE_HOME`` or ``~/.cache``).
+
+    Raises:
+        StoreError: it is a URL.
+    """
     if folder is not None:
+        if re.match(r"[\w.+-]{2,}:/", str(folder)):
+            raise StoreError(
+                f"--store {folder} is no folder: 'dips harvest DATA --store URL' collects there, and 'dips merge URL --store "
+                "FOLDER' makes a store of what it collected"
+            )
         return Path(folder)
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "dips" / "store"

@@ -6,6 +6,7 @@ __all__ = ["missing_package"]
 
 _EXTRAS = {
     "onnx": ("onnxruntime",),
+    "remote": ("fsspec", "pyarrow"),
     "track": ("norfair",),
     "export": ("onnxscript",),
     "train": (

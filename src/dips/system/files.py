@@ -49,12 +49,15 @@ def file_sha256(path: Path) -> str:
 
 
 @contextmanager
-def atomic_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+def atomic_file(path: Path, mode: str = "w", *, sync: bool = True) -> Iterator[IO[Any]]:
     """Write ``path`` whole or not at all: a temporary file beside it is renamed if the block ends without error.
 
     What a kill leaves of it is taken by whoever writes ``path`` next.
 
     Text that UTF-8 cannot hold is written as the escape that JSON uses, too.
+
+    Args:
+        sync: it is on the disk, not only with the system, when the block has ended.
 
     Raises:
         RunError: there is no space, or the folder cannot be written.
@@ -75,7 +78,8 @@ def atomic_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
         with os.fdopen(number, mode, encoding=None if binary else "utf-8", errors=errors) as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())  # it gives access to the owner only
         os.replace(temporary, path)
         temporary = None
@@ -89,8 +93,11 @@ def atomic_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
             os.close(lock)
 
 
-def new_file(path: Path, data: bytes) -> bool:
+def new_file(path: Path, data: bytes, *, sync: bool = True) -> bool:
     """Write a file that does not exist yet, whole or not at all; of several programs that do so, one is told True.
+
+    Args:
+        sync: as for :func:`atomic_file`.
 
     Returns:
         False where it exists; it then stays as it is.
@@ -106,7 +113,8 @@ def new_file(path: Path, data: bytes) -> bool:
         with os.fdopen(number, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())
         try:
             # the one step of either system that refuses a name that is taken

@@ -1,0 +1,313 @@
+"""``dips harvest``: what a training does before its first epoch, for all photos, by any number of processes.
+
+In: DATA and settings. Out: a store in which a training with these finds everything, and runs no network over the photos. Two
+stages are the photos' own, and cut into shards: what the CNN says of each (:class:`PhotosJob`), and, where a U-Net is trained,
+its maps and proposals (:class:`MapsJob`). What depends on all photos together is done by one process after the first of them:
+which photos the linear maps are fitted on, these maps, the classifier.
+
+Each harvest has its own folder of control files in the store, ``.unfinished/HASH``; ``.unfinished/harvests/HASH`` lists it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dips.batch.harvest_jobs import NETWORKS, MapsContext, MapsJob, PhotosJob, item_of, name_of, networks_of, put_part
+from dips.config import Config, several, training_config
+from dips.data.depth import Depth
+from dips.data.listing import some
+from dips.data.problems import ProblemList, left_out
+from dips.data.scale import depth_of, depth_setting
+from dips.errors import ConfigError, DataError, RunError
+from dips.fitting.maps import MapMaker
+from dips.fitting.photos import TrainingPhotos, read_photos
+from dips.fitting.prepare import prepare
+from dips.harvest.store import Store, settings_hash
+from dips.shards.files import files_at
+from dips.shards.launch import Crew, Job, launch, planned
+from dips.shards.lease import take_alone
+from dips.shards.merge import all_done, clear, part_lines, skipped
+from dips.shards.plan import WORK, Item, Plan, make_plan, read_plan, shard_size
+from dips.shards.work import Shards, Skipped
+from dips.system.console import counted, log, quiet
+from dips.system.device import pick_device
+from dips.system.environment import store_folder
+from dips.system.records import Record, to_json
+from dips.types import DataSet, Sample
+
+__all__ = ["Harvested", "harvest", "is_url", "merge_harvests"]
+
+_PHOTOS, _MAPS = "photos", "maps"
+_LIST = "harvests"
+
+
+@dataclass(frozen=True)
+class Harvested:
+    """What a harvest came to.
+
+    Attributes:
+        photos: how many, or tiles, there are.
+        is_done: the store has everything; otherwise the same command has to be given again, for the maps.
+    """
+
+    photos: int
+    is_done: bool
+
+
+class _Request(Record, frozen=True, kw_only=True):
+    """What is harvested; paths are absolute."""
+
+    data: str
+    config: dict[str, Any]
+    weights: tuple[str, ...]
+    reviewed: str | None
+
+
+class _PlannedError(Exception):
+    """The next stage is planned, and to be worked on by others."""
+
+
+def is_url(store: str | Path | None) -> bool:
+    """Return whether a store is to be collected at a URL, and not kept in a folder."""
+    return "://" in str(store)
+
+
+def harvest(
+    data: str | Path,
+    *,
+    store: str | Path | None = None,
+    recipe: str | Path | None = None,
+    settings: Sequence[str] = (),
+    weights: Sequence[str] = (),
+    reviewed: str | Path | None = None,
+    device: str = "auto",
+    crew: Crew | None = None,
+    problems: str | Path | None = None,
+) -> Harvested | None:
+    """Fill a store with what a training needs of each photo.
+
+    Args:
+        data, recipe, settings, weights, reviewed, device: as for :func:`dips.fit`.
+        store: the folder of the store; default: the user's cache. At a URL parts are collected, of which
+            :func:`merge_harvests` makes a store.
+        crew: who works; by default this process.
+        problems: a file for all problems of the data, of which the first few are told.
+
+    Returns:
+        None where others work, too, or ``store`` is a URL: :func:`merge_harvests` ends the work.
+
+    Raises:
+        DipsError: as for :func:`dips.fit`.
+        ConfigError: a U-Net's maps are to be collected at a URL.
+        DataError: photos ended the processes that worked on them, so that no training can read them.
+        RunError: another harvest of the same is at work, or a process ended.
+    """
+    config, crew = training_config(recipe, several(settings)), crew or Crew()
+    if is_url(store) and config.train.epochs:
+        raise ConfigError(
+            f"--store {store}: a U-Net's maps (train.epochs above 0) depend on all photos together, and are made in two "
+            "rounds; give a folder for --store"
+        )
+    place = str(store) if is_url(store) else str(store_folder(store).absolute())
+    request = _Request(
+        data=os.path.abspath(data),
+        config=msgspec.to_builtins(config),
+        weights=tuple(os.path.abspath(item) if os.path.exists(item) else item for item in several(weights)),
+        reviewed=None if reviewed is None else os.path.abspath(reviewed),
+    )
+    return _Harvest(request, config, place, device, crew, ProblemList(problems)).run()
+
+
+def merge_harvests(store: str, into: str | Path | None = None, *, device: str = "auto") -> Harvested | None:
+    """End the harvests that several tasks worked on.
+
+    Args:
+        store: the folder or URL that they were given.
+        into: the folder of the store that is made of a URL; default: the user's cache.
+
+    Returns:
+        What the last of them came to; None where there is none.
+
+    Raises:
+        RunError: one is not done.
+    """
+    place = store if is_url(store) else os.path.abspath(store)
+    folder = str(store_folder(into).absolute()) if is_url(store) else place
+    done = None
+    for key in files_at(f"{place}/{WORK}").names(_LIST):
+        plan = read_plan(files_at(f"{place}/{WORK}/{key}"))
+        if plan is None:  # a kill came between the two
+            files_at(f"{place}/{WORK}").remove(f"{_LIST}/{key}")
+            continue
+        try:
+            request = msgspec.convert({name: plan.identity.get(name) for name in _Request.__struct_fields__}, _Request)
+            config = msgspec.convert(request.config, Config)
+        except (msgspec.ValidationError, ConfigError) as error:
+            raise RunError(f"{place}/{WORK}/{key}/plan.json is damaged ({error}); remove the folder") from error
+        done = _Harvest(request, config, place, device, Crew(), ProblemList(None)).merge(folder)
+    return done
+
+
+class _Harvest:
+    """One harvest, from its first stage to its last."""
+
+    def __init__(self, request: _Request, config: Config, place: str, device: str, crew: Crew, told: ProblemList) -> None:
+        self.request, self.config, self.place, self.device, self.crew, self.told = request, config, place, device, crew, told
+        self.identity: dict[str, Any] = json.loads(to_json(request))  # as it will be read
+        self.key = settings_hash(self.identity)
+        self.list, self.files = files_at(f"{place}/{WORK}"), files_at(f"{place}/{WORK}/{self.key}")
+
+    def run(self) -> Harvested | None:
+        """Do what :func:`harvest` says."""
+        before = read_plan(self.files)
+        if self.crew.is_task and before is not None:
+            self._launch(before)
+            return None
+        photos = self._photos()
+        if before is None or before.identity.get("stage") == _PHOTOS:
+            with planned(self.files, lambda: self._plan_photos(photos), self.crew) as plan:
+                self._launch(plan)
+            if self.crew.is_task or is_url(self.place):
+                return None
+            self._end()
+        return self._rest(photos, self.place, self._do_maps)
+
+    def merge(self, folder: str) -> Harvested:
+        """End what others did, and make or plan what comes next.
+
+        Args:
+            folder: of the store.
+        """
+        plan = read_plan(self.files)
+        assert plan is not None
+        is_last = plan.identity.get("stage") == _MAPS
+        self._end(Store(Path(folder)) if is_url(self.place) else None)
+        photos = self._photos()
+        if is_last:
+            self._forget()
+            return Harvested(len(photos.samples), is_done=True)
+        return self._rest(photos, folder, self._plan_maps)
+
+    def _photos(self) -> TrainingPhotos:
+        photos = read_photos(self.request.data, self.config, self.request.reviewed)
+        self.told.add(photos.train.problems)
+        return photos
+
+    # --- stages
+
+    def _plan_photos(self, photos: TrainingPhotos) -> Plan:
+        with quiet():  # it is told by what comes after
+            depth = depth_of([sample.path for sample in photos.train.samples], depth_setting(self.config.data))
+        return self._plan(_PHOTOS, photos.samples, {"depth": msgspec.to_builtins(depth)})
+
+    def _plan_maps(self, maker: MapMaker, photos: DataSet) -> None:
+        self._maps_plan(maker, photos)
+        raise _PlannedError
+
+    def _do_maps(self, maker: MapMaker, photos: DataSet) -> None:
+        with planned(self.files, lambda: self._maps_plan(maker, photos), self.crew) as plan:
+            self._launch(plan)
+        self._end()
+
+    def _maps_plan(self, maker: MapMaker, photos: DataSet) -> Plan:
+        self.files.write(NETWORKS, networks_of(maker))
+        return self._plan(_MAPS, photos.samples, msgspec.to_builtins(MapsContext.of(maker, photos.classes)))
+
+    def _plan(self, stage: str, samples: Sequence[Sample], context: dict[str, Any]) -> Plan:
+        unique = {name_of(sample): sample for sample in samples}
+        step = self.config.harvest.batch
+
+        def items() -> Iterator[Item]:
+            return map(item_of, unique.values())
+
+        self.list.create(f"{_LIST}/{self.key}", b"1")
+        return make_plan(
+            self.files,
+            items,
+            {"work": "harvest", "stage": stage, **self.identity},
+            size=shard_size(len(unique), step),
+            step=step,
+            context=context,
+            holds="a harvest",
+            labels={"items": "other photos", "stage": "another stage"},
+            remedy="remove it",
+        )
+
+    def _job(self, plan: Plan) -> Job:
+        given, store = self.request.weights, None if is_url(self.place) else self.place
+        if plan.identity.get("stage") == _PHOTOS:
+            return PhotosJob(self.config, given, msgspec.convert(plan.context["depth"], Depth), store, self.device)
+        context = msgspec.convert(plan.context, MapsContext)
+        return MapsJob(self.files, self.config, given, self.place, self.device, context)
+
+    def _launch(self, plan: Plan) -> None:
+        if not plan.is_merged:
+            launch(self.files, plan, self._job(plan), self.crew)
+
+    def _end(self, store: Store | None = None) -> None:
+        """End a stage, and put its parts into a store, if that is where they go."""
+        lease = take_alone(self.files)
+        try:
+            plan = read_plan(self.files)
+            if plan is None:
+                raise RunError(f"{self.files.place} was removed meanwhile; repeat the command")
+            killers: list[Skipped] = []
+            if not plan.is_merged:
+                shards = Shards(self.files, plan)
+                killers = list(skipped(shards))
+                if store is not None:
+                    self._collect(shards, store)
+        except BaseException:
+            lease.give_back()
+            raise
+        clear(self.files, plan, lease)
+        if killers:
+            self._forget()
+            self.told.add(left_out(Path(each.id), f"{each.id} cannot be worked on: {each.reason}") for each in killers)
+            raise DataError(
+                f"{counted(len(killers), 'photo')} ended the processes that worked on them, as would a training: "
+                f"{some([each.id for each in killers], 3)}; take them out of the data and repeat the command"
+            )
+
+    def _collect(self, shards: Shards, store: Store) -> None:
+        count = 0
+        for shard, done in all_done(shards):
+            source = f"{self.files.place}/parts/{done.part}"
+            count += put_part(part_lines(self.files, shard, done), store, source=source)
+        log(f"{counted(count, 'record')} of {self.place} put into {store.folder}")
+
+    def _rest(self, photos: TrainingPhotos, folder: str, ahead: Callable[[MapMaker, DataSet], None]) -> Harvested:
+        """Do what depends on all photos together."""
+        store, device = Store(Path(folder)), pick_device(self.device)
+        try:
+            inputs = prepare(
+                photos.train,
+                photos.val,
+                blank=photos.blank,
+                config=self.config,
+                store=store,
+                device=device,
+                given=self.request.weights,
+                ahead=ahead,
+            )
+        except _PlannedError:
+            return Harvested(len(photos.samples), is_done=False)
+        self.told.add(inputs.problems)
+        self._forget()
+        return Harvested(len(photos.samples), is_done=True)
+
+    def _forget(self) -> None:
+        """Remove the last traces of the work."""
+        self.list.remove(f"{_LIST}/{self.key}")
+        if not is_url(self.place):
+            with suppress(OSError):  # another harvest is at work
+                Path(self.place, WORK, _LIST).rmdir()
+                Path(self.place, WORK).rmdir()

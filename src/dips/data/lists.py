@@ -1,0 +1,128 @@
+"""Lists of photos: text, CSV and Parquet -> where each photo lies. No list is in memory as a whole.
+
+A text file has a path or URL per line; blank lines and those that begin with ``#`` do not count. In the other two a column says
+where the photos are. What is relative counts from the folder of the list, be it on a disk or behind a URL.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urljoin, urlsplit, urlunsplit
+from urllib.request import url2pathname
+
+from dips.data.csv_columns import PATHS, each_path
+from dips.data.listing import some
+from dips.data.photo_files import SUFFIXES
+from dips.errors import DataError
+from dips.shards.remote import scheme_of
+from dips.system.files import is_remote
+
+__all__ = ["LISTS", "placed", "read_list"]
+
+LISTS = frozenset({".txt", ".csv", ".tsv", ".parquet", ".pq"})
+"""Suffixes of lists, in lower case."""
+
+_ROWS = 10_000  # of Parquet, at a time
+
+
+def read_list(file: Path, place: str) -> Iterator[str]:
+    """Yield where the photos of a list are: URLs, and paths that count from the current folder.
+
+    Args:
+        file: the list on this machine.
+        place: what the user gave, a path or a URL, from whose folder relative entries count.
+
+    Raises:
+        DataError: it cannot be read, or a line is no path; names the line.
+        ModuleNotFoundError: Parquet is not installed.
+    """
+    suffix = file.suffix.lower()
+    entries = _parquet(file, place) if suffix in (".parquet", ".pq") else _text(file) if suffix == ".txt" else each_path(file)
+    folder = place.rpartition("/")[0] if scheme_of(place) else str(Path(place).parent)
+    for number, entry in entries:
+        if "\0" in entry:
+            raise DataError(f"{place}, line {number}: this is no path of a photo; give a list of paths or URLs")
+        photo = placed(entry, folder)
+        if not scheme_of(photo) and is_remote(Path(photo), Path(folder)):
+            raise DataError(
+                f"{place}, line {number}: {entry} is on another computer, which is not asked because a list says so; give that "
+                "folder itself, or copy the photos"
+            )
+        yield photo
+
+
+def placed(entry: str, folder: str) -> str:
+    """Return where an entry of a list lies.
+
+    Args:
+        entry: a path or URL.
+        folder: of the list, a path or URL.
+
+    >>> placed("a/1.jpg", "lists"), placed("../1.jpg", "s3://bucket/lists"), placed("/p/1.jpg", "https://host/lists")
+    ('lists/a/1.jpg', 's3://bucket/1.jpg', 'https://host/p/1.jpg')
+    """
+    scheme = scheme_of(entry)
+    if scheme == "file":
+        return url2pathname(urlsplit(entry).path)
+    if scheme:
+        return entry
+    base = scheme_of(folder)
+    if base in ("http", "https"):
+        return urljoin(f"{folder}/", entry)
+    if base and not os.path.isabs(entry):
+        whole = urlsplit(folder)
+        return urlunsplit((base, whole.netloc, posixpath.normpath(f"{whole.path}/{entry}"), "", ""))
+    path = os.path.normpath(os.path.join("" if base else folder, entry))
+    if "\\" in entry and os.sep == "/" and not os.path.exists(path):  # a list that was made on Windows
+        return os.path.normpath(os.path.join("" if base else folder, entry.replace("\\", "/")))
+    return path
+
+
+def _text(file: Path) -> Iterator[tuple[int, str]]:
+    try:
+        with file.open(encoding="utf-8-sig", errors="surrogateescape") as lines:  # a name need not be text
+            for number, line in enumerate(lines, 1):
+                if (line := line.strip()) and not line.startswith("#"):
+                    yield number, line
+    except OSError as error:
+        raise DataError(f"{file} cannot be read ({error.strerror or error}); allow it to be read") from error
+
+
+def _parquet(file: Path, place: str) -> Iterator[tuple[int, str]]:
+    from pyarrow import ArrowException, parquet, types
+
+    try:
+        with parquet.ParquetFile(file, pre_buffer=False) as table:
+            schema = table.schema_arrow
+            texts = {
+                field.name.strip().lower(): field.name
+                for field in schema
+                if types.is_string(field.type) or types.is_large_string(field.type) or types.is_dictionary(field.type)
+            }
+            column = next((texts[name] for name in PATHS if name in texts), None)
+            if column is None:
+                raise DataError(
+                    f"{place}: no column of texts says where the photos are; the columns are {some(schema.names, 20)}. "
+                    "Call one path or uri"
+                )
+            number = 0
+            for rows in table.iter_batches(batch_size=_ROWS, columns=[column]):
+                for value in rows.column(0).to_pylist():
+                    number += 1
+                    if value is not None and (entry := str(value).strip()):
+                        yield number, entry
+    except (ArrowException, OSError) as error:
+        raise DataError(f"{place} cannot be read as Parquet ({error}); write it again") from error
+
+
+def is_list(name: str) -> bool:
+    """Return, by its name, whether something is a list of photos.
+
+    >>> is_list("photos.TXT"), is_list("s3://bucket/a.parquet"), is_list("photos")
+    (True, True, False)
+    """
+    suffix = posixpath.splitext(name)[1].lower()
+    return suffix in LISTS and suffix not in SUFFIXES
