@@ -22,12 +22,13 @@ from dips.formats.records import PredictionRecord
 from dips.loading import load
 from dips.predict.inputs import Picture
 from dips.predict.model import PredictionModel
+from dips.predict.plans import read_prediction_plan
 from dips.predict.prediction import Prediction
 from dips.predict.predictor import Predictor
 from dips.predict.results import predict_again
 from dips.predict.writing import PhotoWriter
 from dips.runs.identity import identity
-from dips.shards.plan import Item, Plan, read_plan, work_of
+from dips.shards.plan import Item, Plan, work_of
 from dips.shards.work import Work
 from dips.system.files import scheme_of
 from dips.system.records import to_json
@@ -141,7 +142,7 @@ def _photos(items: Sequence[Item], fetch: Callable[[str], bytes]) -> Iterator[Pa
 
 
 def _plan(out: str | Path) -> Plan:
-    plan = read_plan(work_of(out))
+    plan = read_prediction_plan(work_of(out))
     if plan is None:
         raise RunError(f"{out} has no plan; it was completed or removed meanwhile")
     return plan

@@ -20,11 +20,12 @@ from dips import formats
 from dips.errors import DataError, RunError
 from dips.formats.records import PredictionRecord, SkippedRecord, SkippedRecords
 from dips.predict.outbox import Outbox
+from dips.predict.plans import read_prediction_plan
 from dips.predict.results import Found, read_records
 from dips.shards.files import Files, LocalFiles, files_at
 from dips.shards.lease import Lease, take_alone
 from dips.shards.merge import all_done, clear, part_lines
-from dips.shards.plan import PLAN, WORK, read_items, read_plan, work_of
+from dips.shards.plan import PLAN, WORK, read_items, work_of
 from dips.shards.remote import each_name, read_url
 from dips.shards.work import Shards
 from dips.system.files import as_text, is_temporary, scheme_of
@@ -64,7 +65,7 @@ def merge_predictions(out: str | Path, tell: Callable[[Iterable[Problem]], None]
     files = work_of(out)
     lease = take_alone(files)
     try:
-        plan = read_plan(files)
+        plan = read_prediction_plan(files)
         if plan is None:
             raise RunError(f"{out} was completed by another command a moment ago; nothing is left to be done")
         if not plan.is_merged:
