@@ -25,6 +25,7 @@ LISTS = frozenset({".txt", ".csv", ".tsv", ".parquet", ".pq"})
 """Suffixes of lists, in lower case."""
 
 _ROWS = 10_000  # of Parquet, at a time
+_BUFFER = 1 << 20  # bytes of it; without it a group of rows is read whole
 
 
 def read_list(file: Path, place: str) -> Iterator[str]:
@@ -94,7 +95,7 @@ def _parquet(file: Path, place: str) -> Iterator[tuple[int, str]]:
     from pyarrow import ArrowException, parquet, types
 
     try:
-        with parquet.ParquetFile(file, pre_buffer=False) as table:
+        with parquet.ParquetFile(file, buffer_size=_BUFFER) as table:
             schema = table.schema_arrow
             texts = {
                 field.name.strip().lower(): field.name

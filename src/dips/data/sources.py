@@ -9,6 +9,7 @@ import glob
 import os
 import re
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -236,13 +237,16 @@ class Fetcher:
 
     A photo that cannot be had is that photo's fault, many in a row are the network's.
 
+    Several threads may call it.
+
     Args:
         keep: bytes of the last photos that are kept, as each may be wanted again soon.
     """
 
     def __init__(self, keep: int = 0) -> None:
-        self._failures, self._keep = 0, keep
+        self._failures, self._keep, self._size = 0, keep, 0
         self._kept: dict[str, bytes] = {}
+        self._lock = threading.Lock()
 
     def __call__(self, uri: str) -> bytes:
         """Return the bytes of a photo.
@@ -267,7 +271,12 @@ class Fetcher:
             raise ImageError(str(error)) from error
         self._failures = 0
         if self._keep:
-            self._kept[uri] = data
-            while sum(map(len, self._kept.values())) > self._keep:
-                self._kept.pop(next(iter(self._kept)), None)  # another thread may be here, too
+            self._note(uri, data)
         return data
+
+    def _note(self, uri: str, data: bytes) -> None:
+        with self._lock:
+            self._size += len(data) - len(self._kept.pop(uri, b""))
+            self._kept[uri] = data
+            while self._size > self._keep:
+                self._size -= len(self._kept.pop(next(iter(self._kept))))

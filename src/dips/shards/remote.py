@@ -89,7 +89,7 @@ class RemoteFiles:
 
     def write(self, name: str, data: bytes | Iterable[bytes]) -> None:
         if isinstance(data, bytes):
-            with self._at(name, writes=True) as (store, path):
+            with self._at(name, "written") as (store, path):
                 store.pipe_file(path, data)
             return
         number, spooled = tempfile.mkstemp(prefix="dips-")
@@ -102,12 +102,12 @@ class RemoteFiles:
 
     def put(self, name: str, file: Path) -> None:
         """Write a file of this machine, whole or not at all; a large one goes in parts that appear together."""
-        with self._at(name, writes=True) as (store, path):
+        with self._at(name, "written") as (store, path):
             store.put_file(str(file), path)
 
     def put_all(self, folder: Path, names: Sequence[str]) -> None:
         """Write files of a folder of this machine under the same names, several at a time."""
-        with self._at("", writes=True) as (store, path):
+        with self._at("", "written") as (store, path):
             targets = [f"{path}/{as_text(name)}" for name in names]
             store.put([str(folder / name) for name in names], targets, batch_size=_AT_ONCE)
 
@@ -118,7 +118,7 @@ class RemoteFiles:
 
     def _create(self, name: str, data: bytes) -> bool:
         for _ in range(_RACES):
-            with self._at(name, writes=True) as (store, path):
+            with self._at(name, "written") as (store, path):
                 try:
                     store.pipe_file(path, data, mode="create")
                     return True
@@ -155,18 +155,18 @@ class RemoteFiles:
         return []
 
     def remove(self, name: str) -> None:
-        with suppress(FileNotFoundError), self._at(name) as (store, path):
+        with suppress(FileNotFoundError), self._at(name, "removed") as (store, path):
             store.rm_file(path)
 
     def discard(self, folder: str) -> None:
-        with suppress(FileNotFoundError), self._at(folder) as (store, path):
+        with suppress(FileNotFoundError), self._at(folder, "removed") as (store, path):
             store.rm(path, recursive=True)
-            if left := store.find(path):  # what a store refused to remove is not always an error of its library
-                raise PermissionError(f"{len(left)} files cannot be removed, {left[0]} for one")
+            if left := store.find(path):  # what a store refuses is not always an error of its library
+                raise PermissionError(f"{left[0]} stays")
 
     @contextmanager
-    def _at(self, name: str, *, writes: bool = False) -> Iterator[tuple[fsspec.AbstractFileSystem, str]]:
-        with _at_store(f"{self.place}/{name}" if name else self.place, writes=writes) as opened:
+    def _at(self, name: str, verb: str = "read") -> Iterator[tuple[fsspec.AbstractFileSystem, str]]:
+        with _at_store(f"{self.place}/{name}" if name else self.place, verb) as opened:
             yield opened
 
 
@@ -198,23 +198,22 @@ def open_store(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
 
 
 @contextmanager
-def _at_store(url: str, *, writes: bool = False) -> Iterator[tuple[fsspec.AbstractFileSystem, str]]:
+def _at_store(url: str, verb: str = "read") -> Iterator[tuple[fsspec.AbstractFileSystem, str]]:
     """Give the store of a URL and the path in it to a block; what goes wrong there is told in a line.
 
     Args:
-        writes: so that something missing is the place itself.
+        verb: what is done there; where something is ``written``, only the place itself can be missing.
 
     Raises:
         FileNotFoundError: a file to be read is not there.
         RunError: anything else.
     """
-    verb = "written" if writes else "read"
     try:
         yield open_store(url)
     except RunError:
         raise
     except FileNotFoundError as error:
-        if not writes:
+        if verb != "written":
             raise
         raise RunError(f"{url} cannot be written: there is no such bucket; make it, or mend the address") from error
     except Exception as error:  # the libraries of stores raise nearly anything
