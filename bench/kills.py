@@ -8,8 +8,8 @@ the command is killed (SIGKILL) once to six times, then repeated to its end, as 
 once its run folder exists). Half of the kills come at moments drawn from the time that it computes, half at moments drawn from
 what it does on the disk (forks.py); a kill counts if the command was at work.
 Afterwards the output is compared with that of an undisturbed command: all files must be there, none more, with the same
-contents but for times; score maps may differ by 2 of 65,535, as other photos share a batch; the store must hold the same
-records, each once; processes that a killed command started must end. Every change that the review page confirmed must be there.
+contents but for times; the store must hold the same records, each once; processes that a killed command started must end. Every
+change that the review page confirmed must be there.
 The same command again goes on with the rounds that are not in ``--out``, or were faults.
 """
 
@@ -31,15 +31,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 from forks import KILLED, Outcome, run, start
 from kills_many import many_round
 from kills_view import view_round
 from safetensors import safe_open
 from workshop import Workshop, files
 
-SCORE_MAP_TOLERANCE = 2
 TIMES = re.compile(r"seconds|_s$|time|date|created|photos_per")  # names of fields and files that differ from run to run
 PAGES = (".html", ".md", ".toml")  # made from the rest; only their presence is compared
 COMMAND_LINE = "command"  # of the environment: --resume may be part of it
@@ -141,8 +138,6 @@ def contents(folder: Path, *, strict: bool = False) -> dict[str, Any]:
             found[name] = None
         elif path.suffix in (".json", ".jsonl"):
             found[name] = [timeless(json.loads(line)) for line in documents(path)]
-        elif path.suffix == ".png" and "maps" in name:
-            found[name] = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         elif path.suffix == ".safetensors":  # the order of its notes is random
             with safe_open(path, "np") as file:
                 tensors = {key: file.get_tensor(key).tobytes() for key in file.keys()}  # noqa: SIM118  # no mapping
@@ -172,11 +167,7 @@ def difference(expected: dict[str, Any], found: dict[str, Any]) -> str | None:
             return f"{name} is missing"
         if name not in expected:
             return f"{name} is left over"
-        a, b = expected[name], found[name]
-        if isinstance(a, np.ndarray):
-            if a.shape != b.shape or np.abs(a.astype(int) - b.astype(int)).max() > SCORE_MAP_TOLERANCE:
-                return f"{name} differs"
-        elif a != b:
+        if expected[name] != found[name]:
             return f"{name} differs"
     return None
 

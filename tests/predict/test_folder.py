@@ -10,11 +10,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 
@@ -26,7 +27,12 @@ from dips.errors import ConfigError, DataError, ImageError, RunError
 from dips.predict.folder import ALONE, FORMATS, PredictionFolder, parse_formats
 from dips.predict.merging import Filled
 from dips.predict.prediction import Prediction
+from dips.shards.files import LocalFiles
 from dips.shards.launch import Crew
+from dips.shards.lease import Holder, this_process
+from dips.shards.plan import PLAN, WORK
+from dips.shards.work import Skipped, Work
+from dips.system.records import to_json
 from dips.view.review import JOURNAL
 
 MakePhoto = Callable[..., Path]
@@ -502,3 +508,101 @@ def test_a_file_of_another_option_stays_where_no_photo_can_be_read(tmp_path: Pat
 def test_a_tool_is_answered_with_what_it_reads(name: str, hint: str) -> None:
     with pytest.raises(ConfigError, match=rf"'{name.lower()}' is unknown \(write {hint}\); there are json, "):
         parse_formats(f"json,{name}")
+
+
+def test_what_an_earlier_version_began_is_refused(tmp_path: Path, make_photo: MakePhoto) -> None:
+    photo = make_photo(tmp_path / "x.jpg")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".unfinished.json").write_text("{}")
+    with pytest.raises(RunError, match=r"out holds a prediction that an earlier version of DiPS began .*; remove .*out or"):
+        plan([photo], tmp_path / "out")
+
+
+@pytest.mark.parametrize("there", ["lists/00000.jsonl", "driver/work~1", ""])
+def test_a_kill_while_it_was_planned_starts_anew(tmp_path: Path, make_photo: MakePhoto, fill: Fill, there: str) -> None:
+    photo = make_photo(tmp_path / "x.jpg")
+    if there:
+        LocalFiles(tmp_path / "out" / WORK).write(there, to_json(dead()).encode())
+    else:
+        (tmp_path / "out" / WORK).mkdir(parents=True)
+    assert fill(plan([photo], tmp_path / "out"), predict).found.photos == 1
+    assert not (tmp_path / "out" / WORK).exists()
+
+
+def dead() -> Holder:
+    """A process that is dead."""
+    return msgspec.structs.replace(this_process(), started="1", session="")
+
+
+def test_a_file_in_the_place_of_the_folder(tmp_path: Path, make_photo: MakePhoto) -> None:
+    photo = make_photo(tmp_path / "x.jpg")
+    (tmp_path / "out").touch()
+    with pytest.raises(RunError, match="out already exists; nothing was changed"):
+        plan([photo], tmp_path / "out")
+
+
+def test_a_damaged_plan_is_named(tmp_path: Path, make_photo: MakePhoto, fill: Fill) -> None:
+    photo = make_photo(tmp_path / "x.jpg")
+    with pytest.raises(KeyboardInterrupt):
+        fill(plan([photo], tmp_path / "out"), Stop(0))
+    (tmp_path / "out" / WORK / PLAN).write_text("{")
+    with pytest.raises(RunError, match=r"plan\.json is damaged .*; remove .*out or choose another --out$"):
+        plan([photo], tmp_path / "out")
+    (tmp_path / "out" / JOURNAL).touch()
+    with pytest.raises(RunError, match=r"plan\.json is damaged .*; it holds a review by 'dips view': choose another --out$"):
+        plan([photo], tmp_path / "out")
+
+
+def test_a_skipped_photo_of_an_earlier_call_is_remembered(tmp_path: Path, make_photo: MakePhoto, fill: Fill) -> None:
+    photos = [make_photo(tmp_path / "p" / f"{i}.jpg", seed=i) for i in range(3)]
+    photos[0].write_text("no photo")
+    with pytest.raises(KeyboardInterrupt):
+        fill(plan(photos, tmp_path / "out"), Stop(2))
+    make_photo(photos[0])
+    done = fill(plan(photos, tmp_path / "out"), predict)
+    assert done.found.photos == 2 and [problem.path for problem in done.skipped] == photos[:1]
+    (record,) = json.loads((tmp_path / "out/skipped.json").read_text())["skipped"]
+    assert record["name"] == "0.jpg" and "not a photo" in record["reason"]
+
+
+def test_the_same_photos_from_elsewhere_are_others(
+    tmp_path: Path, make_photo: MakePhoto, fill: Fill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relative path means other photos in another folder, even if they have the same names."""
+    for top in ("a", "b"):
+        make_photo(tmp_path / top / "p" / "x.jpg")
+    monkeypatch.chdir(tmp_path / "a")
+    with pytest.raises(KeyboardInterrupt):
+        fill(plan([Path("p")], tmp_path / "out"), Stop(0))
+    monkeypatch.chdir(tmp_path / "b")
+    with pytest.raises(RunError, match="other photos"):
+        plan([Path("p")], tmp_path / "out")
+    make_photo(tmp_path / "a" / "p" / "y.jpg")
+    monkeypatch.chdir(tmp_path / "a")
+    with pytest.raises(RunError, match="other photos"):
+        fill(plan([Path("p")], tmp_path / "out"), predict)
+
+
+def test_a_task_of_an_array_does_not_look_for_photos_that_are_planned(
+    tmp_path: Path, make_photo: MakePhoto, fill: Fill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = make_photo(tmp_path / "p" / "x.jpg")
+    task = Crew(turn=0, of=2)
+    with pytest.raises(KeyboardInterrupt):
+        fill(plan([photo.parent], tmp_path / "out"), Stop(0))
+    monkeypatch.setattr("dips.predict.folder.name_photos", lambda *_, **__: pytest.fail("it looks for the photos"))
+    folder = plan([photo.parent], tmp_path / "out", crew=task)
+    folder.work(Done(folder), task)
+    assert list(folder.left_out) == []
+    with pytest.raises(RunError, match="another model"):
+        plan([photo.parent], tmp_path / "out", model="n", crew=task)
+
+
+@dataclass(frozen=True)
+class Done:
+    """A job that finds nothing to do."""
+
+    folder: PredictionFolder
+
+    def open(self) -> Work:
+        return lambda attempt: [Skipped(item.id, "not now") for item in attempt.items]

@@ -5,6 +5,7 @@ In: the plan of a :class:`~dips.predict.folder.PredictionFolder`. Out: what :cla
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,13 +26,14 @@ from dips.runs.identity import identity
 from dips.shards.files import LocalFiles
 from dips.shards.plan import WORK, Item, Plan, read_plan
 from dips.shards.work import Work
+from dips.system.records import to_json
 
 __all__ = ["BoxesJob", "PredictJob", "context_of", "predictor_of"]
 
 
 def context_of(model: PredictionModel, items: Iterable[Item]) -> dict[str, Any]:
     """Return what each process has to know of all photos together: how values of more than 8 bits are shown."""
-    return {"depth": msgspec.to_builtins(model.predictor.for_photos([Path(item.uri) for item in items]).depth)}
+    return {"depth": json.loads(to_json(model.predictor.for_photos([Path(item.uri) for item in items]).depth))}
 
 
 def predictor_of(model: PredictionModel, plan: Plan) -> Predictor:

@@ -180,16 +180,17 @@ class PredictionFolder:
             RunError: ``source`` is not such a folder, is unfinished or damaged, its photos are not in ``photos_dir``, or
                 ``out`` exists as for :meth:`plan`.
         """
-        items: list[Item] = []
+        items: dict[str, Item] = {}
         folder = model = ""
         for file, record in read_records(source, photos_dir):
             if only is None or record.name in only:
                 stem = file.relative_to(source / "json").as_posix().removesuffix(".json")
-                items.append(Item(record.name, str(Path(record.path)), stem))
+                path = str(Path(record.path))
+                items[path] = Item(record.name, path, stem)
                 folder, model = record.folder, record.model
         failed = [] if only is not None else [msgspec.to_builtins(record) for record in _failed(source)]
         identity = _identity({**made_with, "model": model}, formats, [os.path.abspath(source)])
-        listing = Listing(items, {"folder": folder, "failed": failed})
+        listing = Listing([*items.values()], {"folder": folder, "failed": failed})
         made = PredictionFolder(out, identity, _STEP, lambda: listing)
         made._check()
         return made
@@ -297,7 +298,7 @@ class PredictionFolder:
             raise RunError(
                 f"{self.out} holds a prediction that an earlier version of DiPS began and cannot be continued; {remedy}"
             )
-        elif self.out.exists() and [path.name for path in self.out.iterdir() if not is_temporary(path)] != [WORK]:
+        elif self.out.exists() and not _is_begun(self.out):
             refuse_existing(self.out, kept=kept)
         return before
 
@@ -308,6 +309,11 @@ class PredictionFolder:
             return f"it also holds {kept}: choose another --out"
         more = ", as long as nothing more is reviewed" if "review" in self.identity else ""
         return f"choose another --out or remove it; only the same command continues it{more}"
+
+
+def _is_begun(out: Path) -> bool:
+    """Return whether a folder holds nothing yet but files of the work."""
+    return out.is_dir() and [path.name for path in out.iterdir() if not is_temporary(path)] == [WORK]
 
 
 def _identity(made_with: Mapping[str, Any], formats: tuple[str, ...], sources: list[str]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ In: a folder whose photos are done, by whatever processes. Out: the same folder,
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -68,9 +69,7 @@ def merge_predictions(out: Path, tell: Callable[[Iterable[Problem]], None] = lam
             tell(skipped)
             if not results:
                 _give_up(files, lease, skipped)
-            for path in out.rglob(".*"):  # what kills in the middle of writing left behind
-                if is_temporary(path) and path.is_file() and not path.is_relative_to(files.folder):
-                    path.unlink()
+            _tidy(out)
             failed = [msgspec.convert(record, SkippedRecord) for record in plan.context.get("failed", ())]
             filled = Filled(_write(out, shards, [*failed, *records]), skipped)
             clear(files, plan, lease)
@@ -79,6 +78,16 @@ def merge_predictions(out: Path, tell: Callable[[Iterable[Problem]], None] = lam
         return _read(out)
     finally:
         lease.give_back()
+
+
+def _tidy(out: Path) -> None:
+    """Remove what kills in the middle of writing left behind."""
+    for top, folders, names in os.walk(out):
+        if WORK in folders:
+            folders.remove(WORK)
+        for path in (Path(top, name) for name in names if name.startswith(".")):
+            if is_temporary(path):
+                path.unlink(missing_ok=True)
 
 
 def _skipped(shards: Shards) -> tuple[list[Problem], list[SkippedRecord], int]:

@@ -74,7 +74,10 @@ class LocalFiles:
         self.folder, self.place, self.durable = folder, str(folder), durable
 
     def read(self, name: str) -> bytes:
-        return (self.folder / name).read_bytes()
+        try:
+            return (self.folder / name).read_bytes()
+        except NotADirectoryError as error:
+            raise FileNotFoundError(*error.args) from error
 
     def lines(self, name: str) -> Iterator[bytes]:
         with (self.folder / name).open("rb") as file:

@@ -100,7 +100,11 @@ def launch(files: Files, plan: Plan, job: Job, crew: Crew) -> None:
         log(f"done before and kept: {before} of {counted(item_count(own), 'photo')}")
     title = str(plan.identity.get("work", "work"))
     with _ended_like_interrupted():
-        if (workers := crew.workers or usable_cores()) > 1 and len(todo) > 1:
+        if crew.engine == "ray":
+            from dips.shards.ray_cluster import run_ray
+
+            run_ray(files, plan, job, crew.workers, title)
+        elif (workers := crew.workers or usable_cores()) > 1 and len(todo) > 1:
             run_processes(files, plan, job, workers, title, turn=crew.turn, of=crew.of)
         elif todo:
             _work_here(shards, job, title, todo, crew)

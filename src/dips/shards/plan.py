@@ -32,6 +32,7 @@ PLAN = "plan.json"
 """The file that there is until all is written."""
 
 _LARGE, _MANY, _PIECES = 1000, 64, 10
+_STATE = ("tries", "split", "parts", "done")
 _REMEDY = "choose another --out or remove it"
 
 
@@ -181,6 +182,8 @@ def make_plan(
             changed = differences({"items": [before.items, before.sha256]}, {"items": _digest(items())}, labels)
         refuse_other_work(files.place, holds, changed, remedy=remedy)
         return before
+    for folder in _STATE:
+        files.discard(folder)  # of work that was given up
     digest, count, remaining = hashlib.sha256(), 0, iter(items())
     while group := list(islice(remaining, size)):
         data = b"".join(map(_line, group))

@@ -34,7 +34,7 @@ from dips.shards.work import Job, Shards, work_to_the_end
 from dips.system.console import hand_over, log, progress
 from dips.system.environment import usable_cores
 
-__all__ = ["run_processes"]
+__all__ = ["interrupts_wait", "run_processes", "variables_set"]
 
 _END_SECONDS = 10.0  # for a process to give back what it is at
 _TELL_SECONDS = 0.2  # between two messages about items
@@ -128,7 +128,7 @@ class _Workforce:
         messages, there = context.Pipe(duplex=False)
         arguments = (there, self._task, session, first, self._turn, self._of)
         process = context.Process(target=_work, args=arguments, daemon=True, name=f"dips worker {number + 1}")
-        with _interrupts_wait(), _environment(self._variables[number]):
+        with interrupts_wait(), variables_set(self._variables[number]):
             process.start()
             self._running.append(_Worker(number, process, messages, session))
         there.close()  # so that the end of the process is the end of its messages
@@ -213,7 +213,7 @@ def _gpus() -> list[str]:
 
 
 @contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
+def variables_set(variables: dict[str, str]) -> Iterator[None]:
     """Set variables of the environment for what is started meanwhile."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
@@ -228,7 +228,7 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def _interrupts_wait() -> Iterator[None]:
+def interrupts_wait() -> Iterator[None]:
     """Hold Ctrl-C and SIGTERM back: processes that are started meanwhile do not receive them, this one does afterwards."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
