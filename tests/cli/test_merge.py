@@ -62,6 +62,7 @@ def test_nothing_to_merge(tiny: Tiny, tmp_path: Path, dips: Dips, place: str) ->
     [
         ("{", "is damaged"),
         (json.dumps({"identity": {"work": "dance"}, "items": 1, "size": 1, "step": 1, "sha256": ""}), "does not know"),
+        (json.dumps({"identity": {"work": "predict"}, "items": 1, "size": 1, "step": 1, "sha256": ""}), "is damaged"),
     ],
 )
 def test_a_plan_that_cannot_be_merged(tmp_path: Path, dips: Dips, plan: str, words: str) -> None:

@@ -25,7 +25,7 @@ from dips.data.camera import Camera
 from dips.data.images import read_image
 from dips.errors import ConfigError, DataError, ImageError, RunError
 from dips.predict.folder import ALONE, FORMATS, PredictionFolder, parse_formats
-from dips.predict.merging import Filled
+from dips.predict.merging import Filled, merge_predictions
 from dips.predict.prediction import Prediction
 from dips.shards.files import LocalFiles
 from dips.shards.launch import Crew
@@ -551,6 +551,32 @@ def test_a_damaged_plan_is_named(tmp_path: Path, make_photo: MakePhoto, fill: Fi
     (tmp_path / "out" / JOURNAL).touch()
     with pytest.raises(RunError, match=r"plan\.json is damaged .*; it holds a review by 'dips view': choose another --out$"):
         plan([photo], tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"context": {}},
+        {"context": {"folder": 1}},
+        {"context": {"folder": "p", "depth": "deep"}},
+        {"context": {"folder": "p", "failed": [{}]}},
+        {"size": 0},
+        {"step": 0},
+        {"items": -1},
+    ],
+)
+def test_a_plan_that_says_something_else_is_damaged(
+    tmp_path: Path, make_photo: MakePhoto, fill: Fill, change: dict[str, object]
+) -> None:
+    photo = make_photo(tmp_path / "x.jpg")
+    with pytest.raises(KeyboardInterrupt):
+        fill(plan([photo], tmp_path / "out"), Stop(0))
+    file = tmp_path / "out" / WORK / PLAN
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    with pytest.raises(RunError, match=r"plan\.json is damaged .*; remove .*out or choose another --out$"):
+        plan([photo], tmp_path / "out")
+    with pytest.raises(RunError, match=r"plan\.json is damaged"):
+        merge_predictions(tmp_path / "out")
 
 
 def test_a_skipped_photo_of_an_earlier_call_is_remembered(tmp_path: Path, make_photo: MakePhoto, fill: Fill) -> None:

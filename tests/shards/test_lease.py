@@ -166,3 +166,19 @@ def test_dead_drivers_do_not_pile_up(tmp_path: Path) -> None:
     files, watch = LocalFiles(tmp_path), Watch(running=lambda holder: False)
     numbers = [take_alone(files, watch=watch, beat_seconds=0).number for _ in range(4)]
     assert numbers == [1, 2, 3, 4] and files.names("driver") == ["work~4"]
+
+
+@pytest.mark.parametrize("beats", [0, 1])
+def test_a_driver_of_which_nothing_is_known_is_waited_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], beats: int
+) -> None:
+    """As after a restart of the machine: it is dead unless it gives a sign of life."""
+    files, unseen = LocalFiles(tmp_path), Watch(patience=0.05, running=lambda holder: None)
+    first = take_alone(files, beat_seconds=0.01 if beats else 0)
+    if beats:
+        with pytest.raises(RunError, match="is in use by another command; stop that one first"):
+            take_alone(files, watch=unseen, pause=0.03)
+        first.give_back()
+    else:
+        assert take_alone(files, watch=unseen, beat_seconds=0, pause=0.03).number == 2
+    assert capsys.readouterr().err.count("for a sign of life") == 1

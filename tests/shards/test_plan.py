@@ -13,6 +13,7 @@ from dips.errors import RunError
 from dips.shards.files import LocalFiles
 from dips.shards.plan import PLAN, Item, Shard, make_plan, mark_merged, read_items, read_plan, shard_size
 
+ELSEWHERE = [f'["a.jpg", "b", {stem}]\n'.encode() * 3 for stem in ('"../a"', '"a/../../b"', '"/a"', '"..\\\\a"', "1")]
 LABELS = {"model": "another model", "items": "other photos"}
 
 
@@ -70,7 +71,7 @@ def test_lists_of_a_planner_that_was_killed_do_not_count(tmp_path: Path) -> None
     assert [item for shard in plan.shards() for item in read_items(files, shard)] == list(items(15))
 
 
-@pytest.mark.parametrize("data", [b"", b'["a.jpg"]\n', b'["a.jpg", 1\n' * 3, b"{}\n" * 3, None])
+@pytest.mark.parametrize("data", [b"", b'["a.jpg"]\n', b'["a.jpg", 1\n' * 3, b"{}\n" * 3, None, *ELSEWHERE])
 def test_a_damaged_list_is_named(tmp_path: Path, data: bytes | None) -> None:
     files = LocalFiles(tmp_path)
     plan = make_plan(files, lambda: items(3), {}, size=10)

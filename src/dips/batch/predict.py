@@ -18,13 +18,14 @@ from dips.errors import RunError
 from dips.formats.records import PredictionRecord
 from dips.loading import load
 from dips.predict.model import PredictionModel
+from dips.predict.plans import read_prediction_plan
 from dips.predict.prediction import Prediction
 from dips.predict.predictor import Predictor
 from dips.predict.results import predict_again
 from dips.predict.writing import PhotoWriter
 from dips.runs.identity import identity
 from dips.shards.files import LocalFiles
-from dips.shards.plan import WORK, Item, Plan, read_plan
+from dips.shards.plan import WORK, Item, Plan
 from dips.shards.work import Work
 from dips.system.records import to_json
 
@@ -116,7 +117,7 @@ class BoxesJob:
 
 
 def _plan(out: Path) -> Plan:
-    plan = read_plan(LocalFiles(out / WORK))
+    plan = read_prediction_plan(LocalFiles(out / WORK))
     if plan is None:
         raise RunError(f"{out} has no plan; it was completed or removed meanwhile")
     return plan

@@ -31,11 +31,12 @@ from dips.errors import ConfigError, RunError
 from dips.formats.records import SkippedRecord, SkippedRecords
 from dips.predict.merging import Filled, merge_predictions
 from dips.predict.naming import name_photos, stems_of, texts_of
+from dips.predict.plans import KIND, PHOTO_FORMATS, read_prediction_plan
 from dips.predict.results import begun_before, read_records
 from dips.predict.writing import SUFFIXES
 from dips.shards.files import LocalFiles
 from dips.shards.launch import Crew, Job, launch, planned
-from dips.shards.plan import WORK, Item, Plan, make_plan, read_plan, shard_size
+from dips.shards.plan import WORK, Item, Plan, make_plan, shard_size
 from dips.system.files import as_text, is_temporary
 from dips.system.journal import differences, kept_in, refuse_existing, refuse_other_work
 from dips.system.records import read_record
@@ -44,7 +45,7 @@ from dips.types import Problem
 
 __all__ = ["FORMATS", "REVIEWS", "PredictionFolder", "parse_formats"]
 
-FORMATS = ("json", "overlays", "heatmaps", "masks", *(name for name in formats.FORMATS if name != "json"))
+FORMATS = (*PHOTO_FORMATS, *(name for name in formats.FORMATS if name != "json"))
 REVIEWS = dict.fromkeys(("review.jsonl", "reviewed.coco.json"), "a review by 'dips view'")
 """What a person made of the predictions, by the name of its file in the folder."""
 
@@ -291,7 +292,7 @@ class PredictionFolder:
         """
         kept = kept_in(self.out, REVIEWS)
         remedy = f"it holds {kept}: choose another --out" if kept else f"remove {self.out} or choose another --out"
-        before = read_plan(self.files, remedy)
+        before = read_prediction_plan(self.files, remedy)
         if before is not None:
             refuse_other_work(self.out, _HOLDS, differences(before.identity, self.identity, _LABELS), remedy=self._remedy)
         elif begun_before(self.out):
@@ -317,7 +318,7 @@ def _is_begun(out: Path) -> bool:
 
 
 def _identity(made_with: Mapping[str, Any], formats: tuple[str, ...], sources: list[str]) -> dict[str, Any]:
-    return {"work": "predict", **made_with, "formats": list(formats), "photos": sources}
+    return {"work": KIND, **made_with, "formats": list(formats), "photos": sources}
 
 
 def _list(images: Sequence[Path], out: Path) -> Listing:

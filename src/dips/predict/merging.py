@@ -19,11 +19,12 @@ from msgspec import UNSET
 from dips import formats
 from dips.errors import DataError, RunError
 from dips.formats.records import PredictionRecord, SkippedRecord, SkippedRecords
+from dips.predict.plans import read_prediction_plan
 from dips.predict.results import Found, read_records
 from dips.shards.files import LocalFiles
 from dips.shards.lease import Lease, take_alone
 from dips.shards.merge import all_done, clear, part_lines
-from dips.shards.plan import PLAN, WORK, read_items, read_plan
+from dips.shards.plan import PLAN, WORK, read_items
 from dips.shards.work import Shards
 from dips.system.files import as_text, is_temporary
 from dips.system.records import parse_record, read_record, write_json
@@ -60,7 +61,7 @@ def merge_predictions(out: Path, tell: Callable[[Iterable[Problem]], None] = lam
     files = LocalFiles(out / WORK)
     lease = take_alone(files)
     try:
-        plan = read_plan(files)
+        plan = read_prediction_plan(files)
         if plan is None:
             raise RunError(f"{out} was completed by another command a moment ago; nothing is left to be done")
         if not plan.is_merged:

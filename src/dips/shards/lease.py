@@ -23,12 +23,14 @@ from msgspec.structs import replace
 
 from dips.errors import RunError
 from dips.shards.files import Files
+from dips.system.console import log
 from dips.system.records import Record, parse_record, to_json
 
 __all__ = ["BEAT_SECONDS", "PATIENCE_SECONDS", "Holder", "Lease", "Watch", "is_running", "take_alone", "this_process"]
 
 BEAT_SECONDS = 15.0
 PATIENCE_SECONDS = 90.0
+_DRIVER = "driver/work"
 _NUMBERED = re.compile(r"(.+)~(\d+)")
 
 
@@ -102,6 +104,10 @@ class Watch:
         self.patience = patience
         self._running, self._clock = running, clock
         self._seen: dict[str, tuple[str, int, float]] = {}
+
+    def sees(self, holder: Holder) -> bool:
+        """Return whether the holder's process is known to run."""
+        return self._running(holder) is True
 
     def is_alive(self, name: str, holder: Holder) -> bool:
         """Return whether the holder of the lease ``name`` may be at work."""
@@ -235,17 +241,37 @@ class Lease:
 
 
 def take_alone(
-    files: Files, me: Holder | None = None, watch: Watch | None = None, *, beat_seconds: float = BEAT_SECONDS
+    files: Files,
+    me: Holder | None = None,
+    watch: Watch | None = None,
+    *,
+    beat_seconds: float = BEAT_SECONDS,
+    pause: float = 1.0,
 ) -> Lease:
     """Take the lease of the whole work: of a command that plans, starts workers or merges.
 
+    Where nothing is known of the one that has it, as after a restart of the machine, this waits for a sign of life.
+
+    Args:
+        pause: seconds between two looks.
+
     Raises:
-        RunError: another one holds it, or did until a moment ago on a machine that nothing is known of.
+        RunError: another one holds it.
     """
-    taken = Lease.take(files, "driver/work", me or this_process(), watch or Watch(), beat_seconds=beat_seconds)
-    if isinstance(taken, Lease):
-        return taken
-    raise RunError(
-        f"{files.place} is in use by another command; stop that one first. If it was killed on another machine, "
-        f"wait {PATIENCE_SECONDS:.0f} s"
-    )
+    me, watch = me or this_process(), watch or Watch()
+    before: Holder | None = None
+    while True:
+        taken = Lease.take(files, _DRIVER, me, watch, beat_seconds=beat_seconds)
+        if isinstance(taken, Lease):
+            return taken
+        numbers = Lease.numbers(files, _DRIVER)
+        now = Lease.holder(files, _DRIVER, numbers[-1]) if numbers else None
+        if now is not None and (watch.sees(now) or before not in (None, now)):
+            raise RunError(f"{files.place} is in use by another command; stop that one first")
+        if before is None and now is not None:
+            log(
+                f"{files.place} is held by a process that cannot be seen from here, or was before a restart: waiting up to "
+                f"{watch.patience:.0f} s for a sign of life"
+            )
+        before = now
+        time.sleep(pause)

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -116,6 +118,15 @@ class Plan(Record, frozen=True, kw_only=True):
     context: dict[str, Any] = msgspec.field(default_factory=dict)
     is_merged: bool = False
 
+    def __post_init__(self) -> None:
+        """Check what types cannot say.
+
+        Raises:
+            ValueError: numbers that no plan has.
+        """
+        if self.items < 0 or self.step < 1 or self.size < 1:
+            raise ValueError("it has numbers that no plan has")
+
     def shards(self) -> Iterator[Shard]:
         """Yield the shards in their order."""
         for number, start in enumerate(range(0, self.items, self.size)):
@@ -217,6 +228,8 @@ def read_items(files: Files, shard: Shard) -> list[Item]:
     name = f"lists/{shard.list_name}.jsonl"
     try:
         items = [Item(*json.loads(line)) for line in islice(files.lines(name), shard.start, shard.stop)]
+        if leaving := [item.stem for item in items if os.path.isabs(item.stem) or ".." in re.split(r"[/\\]", item.stem)]:
+            raise ValueError(f"{leaving[0]} leaves the folder of the results")
     except (OSError, ValueError, TypeError) as error:
         raise RunError(f"{files.place}/{name} is damaged ({error}); {_REMEDY}") from error
     if len(items) != len(shard):
