@@ -124,7 +124,7 @@ def _write(out: str | Path, shards: Shards, skipped: list[SkippedRecord]) -> Fou
                 outbox.send()
     if skipped:
         write_json(outbox.folder / _SKIPPED, SkippedRecords(skipped=tuple(skipped)), indent=1)
-    outbox.send()
+    outbox.flush()
     return found
 
 
