@@ -10,7 +10,7 @@ import pytest
 
 from dips.errors import RunError
 from dips.predict.outbox import Outbox
-from dips.shards import remote
+from dips.shards import stores
 
 
 def write(outbox: Outbox, *names: str) -> None:
@@ -33,18 +33,18 @@ def test_a_store_gets_what_is_whole(bucket: str) -> None:
     place = f"{bucket}/{uuid.uuid4().hex}"
     outbox = Outbox(place)
     outbox.flush()
-    assert list(remote.each_name(place)) == []
+    assert list(stores.each_name(place)) == []
     write(outbox, "json/a b.json", "maps/\u00fc.png", ".coco.json.dips_tmp", "c.json")
     outbox.flush()
-    assert sorted(remote.each_name(place)) == ["c.json", "json/a b.json", "maps/\u00fc.png"]
-    assert remote.read_url(f"{place}/json/a b.json") == b"json/a b.json"
+    assert sorted(stores.each_name(place)) == ["c.json", "json/a b.json", "maps/\u00fc.png"]
+    assert stores.read_url(f"{place}/json/a b.json") == b"json/a b.json"
     assert [path.name for path in outbox.folder.rglob("*") if path.is_file()] == [".coco.json.dips_tmp"], (
         "the rest is gone here"
     )
     write(outbox, "json/a b.json")
     outbox.remove("json/a b.json")
     outbox.remove("json/none.json")
-    assert sorted(remote.each_name(place)) == ["c.json", "maps/\u00fc.png"]
+    assert sorted(stores.each_name(place)) == ["c.json", "maps/\u00fc.png"]
 
 
 def test_files_are_sent_while_others_are_written(bucket: str) -> None:
@@ -56,7 +56,7 @@ def test_files_are_sent_while_others_are_written(bucket: str) -> None:
         assert list(outbox.folder.rglob("*.json")) == []
     outbox.flush()
     top = outbox.folder.parent
-    assert len(list(remote.each_name(place))) == 12 and [path for path in top.rglob("*") if path.is_file()] == []
+    assert len(list(stores.each_name(place))) == 12 and [path for path in top.rglob("*") if path.is_file()] == []
     del outbox
     assert not top.exists()
 
