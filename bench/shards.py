@@ -8,7 +8,8 @@ them are done (as after a kill), and merges all lines into one file. Peak memory
 it, so each count runs in one of its own; the row for one photo is what Python and the imports take.
 
 The second form has 200,000 photos worked on by processes, kills these (SIGKILL) and the command that started them at random
-moments, half of them after a shard was done, starts the command again, and compares all lines with those of one process that nobody killed.
+moments, half of them after a shard was done, starts the command again, and compares all lines with those of one process that
+nobody killed.
 """
 
 from __future__ import annotations
