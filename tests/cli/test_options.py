@@ -121,6 +121,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], N
 )
 def test_who_works(
     environment: Callable[[dict[str, str]], None],
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     variables: dict[str, str],
     options: dict[str, Any],
@@ -128,6 +129,7 @@ def test_who_works(
     said: str,
 ) -> None:
     environment(variables)
+    monkeypatch.setattr("dips.cli.options.find_spec", lambda name: name)  # Ray may be missing
     assert CrewOptions(**options).crew() == crew
     heard = capsys.readouterr().err
     assert said in heard and bool(said) == bool(heard)
@@ -135,7 +137,14 @@ def test_who_works(
 
 def test_each_command_has_its_own_number_of_processes(environment: Callable[[dict[str, str]], None]) -> None:
     assert CrewOptions().crew(0) == Crew(0) and CrewOptions(workers=2).crew(0) == Crew(2)
+
+
+def test_each_place_of_a_ray_cluster_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dips.cli.options.find_spec", lambda name: name)
     assert CrewOptions(engine="ray").crew(1) == Crew(0, "ray")
+    monkeypatch.setattr("dips.cli.options.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r'--engine ray needs the package ray, .* pip install "dips-wsol\[ray\]"'):
+        CrewOptions(engine="ray").crew()
 
 
 @pytest.mark.parametrize(

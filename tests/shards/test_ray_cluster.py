@@ -93,8 +93,8 @@ class HiddenFiles(LocalFiles):
         return super().read(name)
 
 
-def plan_in(files: LocalFiles, count: int = _PHOTOS) -> Plan:
-    return make_plan(files, lambda: (Item(f"{number}.jpg", f"{number}.jpg") for number in range(count)), {}, size=8, step=4)
+def plan_in(files: LocalFiles) -> Plan:
+    return make_plan(files, lambda: (Item(f"{number}.jpg", f"{number}.jpg") for number in range(_PHOTOS)), {}, size=8, step=8)
 
 
 def outcome(files: LocalFiles, plan: Plan) -> tuple[list[bytes], list[Skipped]]:
@@ -120,6 +120,7 @@ def ray_cluster_of_two(loopback_ray: Any) -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     quick = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
+    quick["memory_monitor_refresh_ms"] = 0  # what else runs here is not the tests' fault
     before = signal.getsignal(signal.SIGTERM)
     node: dict[str, Any] = {
         "num_cpus": 2,
@@ -166,18 +167,18 @@ def test_actors_that_are_killed_lose_nothing(
 
 
 def test_a_node_that_is_lost_loses_nothing(cluster: Any, tmp_path: Path, alone: object) -> None:
-    node = cluster.add_node(num_cpus=2, object_store_memory=_STORE, node_ip_address="127.0.0.1")
+    node = cluster.add_node(num_cpus=1, object_store_memory=_STORE, node_ip_address="127.0.0.1")
     files = LocalFiles(tmp_path / "work")
     plan = plan_in(files)
 
     def lose() -> None:
-        while len(list(tmp_path.glob("by-*"))) < 6 or len(files.names("done")) < 4:
+        while len(list(tmp_path.glob("by-*"))) < 5 or len(files.names("done")) < 4:
             time.sleep(0.02)
         cluster.remove_node(node, allow_graceful=False)
 
     loser = threading.Thread(target=lose)
     loser.start()
-    run_ray(files, plan, Job(tmp_path, seconds=0.05), 6, "predict")
+    run_ray(files, plan, Job(tmp_path, seconds=0.05), 5, "predict")
     loser.join()
     assert outcome(files, plan) == alone
     assert len({worker.read_text() for worker in tmp_path.glob("by-*")}) == 3
@@ -203,10 +204,10 @@ def test_errors_of_the_work_come_as_they_are(cluster: Any, tmp_path: Path, fails
 
 
 def test_actors_that_all_die_end_the_command(cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_cluster, "_MOST_DEATHS", 0)
+    monkeypatch.setattr(ray_cluster, "_MOST_DEATHS", -2)
     files = LocalFiles(tmp_path / "work")
     plan = plan_in(files)
-    with pytest.raises(RunError, match=r"4 Ray workers have died without finishing .*; the last one on \S+ died, perhaps for"):
+    with pytest.raises(RunError, match=r"2 Ray workers have died without finishing .*; the last one on \S+ died, perhaps for"):
         run_ray(files, plan, Job(tmp_path, fails="die"), 1, "predict")
 
 
@@ -227,6 +228,7 @@ def test_another_version_of_dips_is_refused(cluster: Any, tmp_path: Path, monkey
         run_ray(files, plan, Job(tmp_path), 1, "predict")
 
 
+Start = Callable[[float], "subprocess.Popen[str]"]
 _DRIVER = """
 import sys
 sys.path.insert(0, {tests!r})
@@ -275,10 +277,9 @@ def wait_for_work(process: subprocess.Popen[str], files: LocalFiles, shards: int
         time.sleep(0.05)
 
 
-def test_ctrl_c_on_this_machine_and_again(
-    command: Callable[[float], subprocess.Popen[str]], tmp_path: Path, alone: object, monkeypatch: pytest.MonkeyPatch
+def test_ctrl_c_and_again_on_this_machine(
+    cluster: Any, command: Start, tmp_path: Path, alone: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
     files = LocalFiles(tmp_path / "work")
     plan = plan_in(files)
     first = command(0.05)
@@ -287,14 +288,14 @@ def test_ctrl_c_on_this_machine_and_again(
     out, err = first.communicate(timeout=60)
     assert (out, err, first.returncode) == ("interrupted\n", "", 0)
     assert Shards(files, plan).todo() and files.names("tries") == []  # given back, so that they count as no deaths
+    monkeypatch.delenv("RAY_ADDRESS")
     again = command(0.0)
-    assert again.communicate(timeout=60) == ("", "") and again.returncode == 0
+    said = again.communicate(timeout=60)
+    assert (*said, again.returncode) == ("", "", 0)
     assert outcome(files, plan) == alone
 
 
-def test_a_command_that_is_killed_goes_on(
-    cluster: Any, command: Callable[[float], subprocess.Popen[str]], tmp_path: Path, alone: object
-) -> None:
+def test_a_command_that_is_killed_goes_on(cluster: Any, command: Start, tmp_path: Path, alone: object) -> None:
     files = LocalFiles(tmp_path / "work")
     plan = plan_in(files)
     first = command(0.05)

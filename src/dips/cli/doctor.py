@@ -33,6 +33,7 @@ _PACKAGES = (
     "onnx",
     "onnxruntime",
     "onnxscript",
+    "ray",
     "cyclopts",
 )
 

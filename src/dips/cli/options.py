@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -273,6 +274,8 @@ class CrewOptions:
         if self.engine == "ray":
             if self.shard is not None:
                 raise ConfigError("--engine ray shares the work itself; leave out --shard")
+            if find_spec("ray") is None:
+                raise ConfigError('--engine ray needs the package ray, which is not installed; pip install "dips-wsol[ray]"')
             return Crew(self.workers or 0, "ray")
         turn, of = self._turn()
         return Crew(workers if self.workers is None else self.workers, turn=turn, of=of)
