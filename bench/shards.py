@@ -7,7 +7,7 @@ The first form plans, works through all shards in one process with a line of 200
 them are done (as after a kill), and merges all lines into one file. Peak memory is that of the process, as the system counts
 it, so each count runs in one of its own; the row for one photo is what Python and the imports take.
 
-The second form has 200,000 photos worked on by processes, kills these (SIGKILL) and the command that started them at random
+The second form has 400,000 photos worked on by processes, kills these (SIGKILL) and the command that started them at random
 moments, half of them after a shard was done, starts the command again, and compares all lines with those of one process that
 nobody killed.
 """
@@ -36,7 +36,7 @@ from dips.shards.lease import take_alone
 from dips.shards.plan import Item, Plan, make_plan, read_plan, shard_size
 from dips.shards.work import Attempt, Shards, Work, work_through
 
-KILLED_ITEMS, KILLED_SECONDS = 200_000, 0.0005  # an item takes
+KILLED_ITEMS, KILLED_SECONDS = 400_000, 0.0005  # an item takes
 
 
 def items(count: int) -> Iterator[Item]:
