@@ -243,6 +243,17 @@ def test_a_command_that_is_ended_gives_back_what_it_was_at(
     assert plan is not None and lines(plan, folder) == [stub.line(item) for item in stub.items(200)]
 
 
+def test_tasks_that_start_at_once_make_what_one_process_makes(
+    tmp_path: Path, stub: Any, command: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    tasks = [command("--turn", str(turn), "--of", "3", "--seconds", "0") for turn in range(3)]
+    said = [each.communicate(timeout=60)[1].decode() for each in tasks]
+    assert [each.returncode for each in tasks] == [0, 0, 0], said
+    assert any("all 200 photos are done; next: dips merge" in each for each in said)
+    plan = read_plan(LocalFiles(tmp_path / "work"))
+    assert plan is not None and lines(plan, tmp_path / "work") == [stub.line(item) for item in stub.items(200)]
+
+
 @on_linux
 def test_kills_of_processes_and_of_commands_lose_nothing(
     tmp_path: Path, stub: Any, command: Callable[..., subprocess.Popen[bytes]]
