@@ -2,7 +2,7 @@
 
     python bench/cluster.py --run RUN --folder /tmp/cluster [--photos 5000] [--maps 10000] [--rows one four ray array killed]
 
-Makes small photos (those of the folder ``--source`` at 160 pixels, each with a comment of its own in the file) and score maps
+Makes small photos (the birds of ``DIPS_TEST_DATA`` at 160 pixels, each with a comment of its own in the file) and score maps
 (bench/score.py) in ``--folder``, once. Then each row does both commands: in this process's place, with four workers, on a Ray
 cluster of two nodes on loopback, as an array of eight tasks of which two run at a time, and with four workers of which one is
 killed every few seconds, the command itself now and then (SIGKILL; it is repeated). What is left is compared byte for byte with
@@ -21,8 +21,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -33,14 +32,16 @@ from score import make as make_maps
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # with other numbers of threads the last bits differ
 SIDE, WORKERS, TASKS = 160, 4, 8
+SOURCE = Path(os.environ.get("DIPS_TEST_DATA", "."), "birds20/train")
+EVERY = {"predict": 5.0, "score": 1.0}  # seconds: a worker needs some to start
 DIPS = [sys.executable, "-m", "dips"]
 Words = list[str]
 
 
-def make_photos(folder: Path, source: Path, count: int) -> None:
+def make_photos(folder: Path, count: int) -> None:
     """Write small photos, no two of which have the same bytes."""
     photos = []
-    for path in islice(sorted(source.rglob("*.jpg")), 500):
+    for path in islice(sorted(SOURCE.rglob("*.jpg")), 500):
         image = np.asarray(cv2.imread(str(path)))
         scale = SIDE / max(image.shape[:2])
         photos.append(
@@ -76,37 +77,21 @@ def finish(process: subprocess.Popen[bytes]) -> None:
         raise RuntimeError(f"{process.args!r}: {err.decode(errors='replace')[-2000:]}")
 
 
-def one(words: Words, out: Path) -> None:
-    """One process."""
-    finish(call([*words, "--workers", "1"]))
-
-
-def four(words: Words, out: Path) -> None:
-    """Four workers."""
-    finish(call([*words, "--workers", str(WORKERS)]))
-
-
-def ray(words: Words, out: Path) -> None:
+def ray(words: Words) -> None:
     """A Ray cluster of two nodes, one core each."""
-    with _ray_cluster():
-        finish(call([*words, "--engine", "ray"]))
-
-
-@contextmanager
-def _ray_cluster() -> Iterator[None]:
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    cluster.add_node(num_cpus=1)
-    os.environ["RAY_ADDRESS"] = cluster.address
     try:
-        yield
+        cluster.add_node(num_cpus=1)
+        os.environ["RAY_ADDRESS"] = cluster.address
+        finish(call([*words, "--engine", "ray"]))
     finally:
-        del os.environ["RAY_ADDRESS"]
+        os.environ.pop("RAY_ADDRESS", None)
         cluster.shutdown()  # type: ignore[no-untyped-call]
 
 
-def array(words: Words, out: Path) -> None:
+def array(words: Words) -> None:
     """An array of eight tasks, two at a time, and the command that merges."""
     waiting = [[*words, "--shard", f"{task}/{TASKS}"] for task in range(1, TASKS + 1)]
     running: list[subprocess.Popen[bytes]] = []
@@ -114,7 +99,7 @@ def array(words: Words, out: Path) -> None:
         while waiting and len(running) < 2:
             running.append(call(waiting.pop(0)))
         finish(running.pop(0))
-    finish(call(["merge", str(out)]))
+    finish(call(["merge", words[-1]]))
 
 
 def killed(words: Words, kills: int, drivers: int, every: float, chance: random.Random) -> dict[str, int]:
@@ -142,7 +127,12 @@ def killed(words: Words, kills: int, drivers: int, every: float, chance: random.
     return done
 
 
-ROWS: dict[str, Callable[[Words, Path], None]] = {"one": one, "four": four, "ray": ray, "array": array}
+ROWS: dict[str, Callable[[Words], None]] = {
+    "one": lambda words: finish(call([*words, "--workers", "1"])),
+    "four": lambda words: finish(call([*words, "--workers", str(WORKERS)])),
+    "ray": ray,
+    "array": array,
+}
 
 
 def main() -> None:
@@ -150,27 +140,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--source", type=Path, default=Path(os.environ.get("DIPS_TEST_DATA", ".")) / "birds20/train")
     parser.add_argument("--photos", type=int, default=5000)
     parser.add_argument("--maps", type=int, default=10000)
     parser.add_argument("--rows", nargs="+", choices=[*ROWS, "killed"], default=[*ROWS, "killed"])
     parser.add_argument("--commands", nargs="+", choices=["predict", "score"], default=["predict", "score"])
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--drivers", type=int, default=10, help="kills of the command itself")
-    parser.add_argument("--every", type=float, default=2.0, help="seconds between two kills, on average")
+    parser.add_argument(
+        "--every", type=float, help="seconds between two kills, on average; default: 5 for predict, 1 for score"
+    )
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     folder: Path = arguments.folder
     photos, maps, log = folder / f"photos-{arguments.photos}", folder / f"maps-{arguments.maps}", folder / "rows.jsonl"
-    for place, make in (
-        (photos, lambda to: make_photos(to, arguments.source, arguments.photos)),
-        (maps, _maps(arguments.maps)),
-    ):
+    for place, make, count in ((photos, make_photos, arguments.photos), (maps, make_maps, arguments.maps)):
         if not place.exists():
             begun = place.with_suffix(".part")
             shutil.rmtree(begun, ignore_errors=True)
             begun.mkdir(parents=True)
-            make(begun)
+            make(begun, count)
             begun.rename(place)
     words = {
         "predict": ["predict", str(arguments.run), str(photos), "--format", "json", "--out"],
@@ -188,19 +176,14 @@ def main() -> None:
                 shutil.rmtree(out, ignore_errors=True)
                 chance, begun_at = random.Random(f"{arguments.seed} {command}"), time.monotonic()
                 if row == "killed":
-                    more = killed([*words[command], str(out)], arguments.kills, arguments.drivers, arguments.every, chance)
+                    every = arguments.every or EVERY[command]
+                    more = killed([*words[command], str(out)], arguments.kills, arguments.drivers, every, chance)
                 else:
                     more = {}
-                    ROWS[row]([*words[command], str(out)], out)
+                    ROWS[row]([*words[command], str(out)])
                 seconds = round(time.monotonic() - begun_at, 1)
-                line = {
-                    "command": command,
-                    "row": row,
-                    "items": counts[command],
-                    "seconds": seconds,
-                    "hash": contents(out),
-                    **more,
-                }
+                line = {"command": command, "row": row, "items": counts[command], "seconds": seconds, "hash": contents(out)}
+                line |= more
                 with log.open("a") as file:
                     file.write(json.dumps(line) + "\n")
                 found[key] = line
@@ -210,10 +193,6 @@ def main() -> None:
             same = "yes" if line["hash"] == first["hash"] else "NO"
             speed = line["items"] / line["seconds"]
             print(f"| {command} | {line['items']} | {row} | {line['seconds']} | {speed:.1f} | {kills} | {same} |", flush=True)
-
-
-def _maps(count: int) -> Callable[[Path], None]:
-    return lambda to: make_maps(to, count)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ The first form plans, works through all shards in one process with a line of 200
 them are done (as after a kill), and merges all lines into one file. Peak memory is that of the process, as the system counts
 it, so each count runs in one of its own; the row for one photo is what Python and the imports take.
 
-The second form has 40,000 photos worked on by processes, kills these (SIGKILL) and the command that started them at random
+The second form has 400,000 photos worked on by processes, kills these (SIGKILL) and the command that started them at random
 moments, starts the command again, and compares all lines with those of one process that nobody killed.
 """
 
@@ -35,7 +35,7 @@ from dips.shards.lease import take_alone
 from dips.shards.plan import Item, Plan, make_plan, read_plan, shard_size
 from dips.shards.work import Attempt, Shards, Work, work_through
 
-KILLED_ITEMS, KILLED_SECONDS = 40_000, 0.004  # an item takes
+KILLED_ITEMS, KILLED_SECONDS = 400_000, 0.0005  # an item takes
 
 
 def items(count: int) -> Iterator[Item]:
@@ -145,7 +145,7 @@ def kill(folder: Path, workers: int, kills: int, drivers: int, seed: int) -> dic
         running, starts = subprocess.Popen(program, stderr=subprocess.PIPE), starts + 1
         children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
         while running.poll() is None and (killed < kills or ended < drivers):
-            time.sleep(chance.uniform(0.05, 0.7))
+            time.sleep(chance.uniform(0.1, 1.2))
             if ended < drivers and (killed >= kills or chance.random() < drivers / (kills + drivers)):
                 running.kill()
                 ended += 1

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from dips.batch.harvest import Harvested, harvest, merge_harvests
 from dips.errors import ConfigError, DataError, RunError, StoreError
@@ -70,6 +72,25 @@ def test_who_worked_makes_no_difference(tiny_training: TinyTraining, tmp_path: P
     assert "the linear maps are in the store" in said and "the transformer is not run" in said and "runs on" not in said
     for name in (path.name for path in own.run.glob("*.safetensors")):
         assert sorted((own.run / name).read_bytes()) == sorted((other.run / name).read_bytes())
+
+
+@pytest.mark.slow
+def test_processes_make_no_difference(
+    tiny_training: TinyTraining, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # that of the processes
+    for store, crew in (("one", Crew()), ("two", Crew(workers=2))):
+        assert run(tiny_training, tmp_path / store, *UNET, crew=crew) == Harvested(10, is_done=True)
+    assert records(tmp_path / "one") == records(tmp_path / "two")
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """The last bits depend on the number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("refine", ["dataset", "none"])

@@ -646,3 +646,13 @@ def test_needs_no_torch(scored: Case) -> None:
         "sys.exit(bool({'torch', 'matplotlib', 'sklearn'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code, scored.maps, scored.data], check=False).returncode == 0
+
+
+def test_scores_in_a_store(scored: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed (extra 'remote')")
+    monkeypatch.setattr(scoring, "_STEP", 8)
+    url, one = "memory://scores/out", scored.score()
+    for turn in (1, 0):
+        assert scored.score(out=url, crew=Crew(turn=turn, of=2)) is None
+    assert alike(merge_scores(url), one)
+    assert fsspec.filesystem("memory").find("/scores") == ["/scores/out/scores.json"]

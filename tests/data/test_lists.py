@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from dips.data.lists import is_list, placed, read_list
 from dips.errors import DataError
+from dips.system.extras import missing_package
 
 WriteTable = Callable[[Path, dict[str, list[Any]]], None]
 
@@ -82,6 +84,11 @@ def test_a_column_of_parquet_says_where_photos_are(tmp_path: Path, write_table: 
 def test_damaged_lists_are_refused(tmp_path: Path) -> None:
     for name, data, line in (
         ("a.txt", b"a.jpg\nb\0.jpg\n", r"a\.txt, line 2: this is no path"),
+        (
+            "a.txt",
+            b"Notes on these photos\n\n- taken in May\n",
+            r"a\.txt: none of its first lines is a URL or",
+        ),
         ("a.csv", b"path\n\xff\xfe.jpg\n", r"a\.csv cannot be read .*save it as UTF-8"),
         ("a.csv", b"\n", r"a\.csv is empty; it needs lines with paths"),
     ):
@@ -110,3 +117,17 @@ def test_where_entries_lead(tmp_path: Path) -> None:
 
 def test_what_is_a_list() -> None:
     assert [is_list(name) for name in ("a.TXT", "s3://b/a.pq", "a.tsv", "a.jpg", "a", "a.json")] == [True] * 3 + [False] * 3
+
+
+def test_a_missing_reader_of_parquet_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    (tmp_path / "a.parquet").touch()
+    with pytest.raises(ModuleNotFoundError) as raised:
+        list(read_list(tmp_path / "a.parquet", "a.parquet"))
+    assert missing_package(raised.value) == 'this needs pyarrow, which is not installed; pip install "dips-wsol[remote]"'
+
+
+def test_a_list_that_cannot_be_opened(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"a\.txt cannot be read \(Is a directory\); allow it to be read"):
+        (tmp_path / "a.txt").mkdir()
+        list(read_list(tmp_path / "a.txt", "a.txt"))

@@ -23,7 +23,7 @@ from dips.errors import DataError
 from dips.loading import load
 from dips.predict.inputs import Picture
 from dips.predict.prediction import Prediction
-from dips.shards.remote import scheme_of
+from dips.system.files import scheme_of
 
 if TYPE_CHECKING:
     from dips.predict.model import PredictionModel

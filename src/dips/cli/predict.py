@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from dips.cli.early import require_model
 from dips.cli.messages import filled
-from dips.cli.options import ALONE, AS_TRAINED, CrewOptions, PredictOptions, Problems, RunOrOnnx
+from dips.cli.options import ALONE, AS_TRAINED, CrewOptions, PredictOptions, Problems, RunOrOnnx, Url, place, places
 
 if TYPE_CHECKING:
     from dips.shards.plan import Plan
@@ -20,10 +20,18 @@ __all__ = ["predict"]
 
 def predict(
     run: RunOrOnnx,
-    photos: Annotated[list[Path], Parameter(name="PHOTOS", help="Photos, or folders of photos, searched with all subfolders.")],
+    photos: Annotated[
+        list[Path | Url],
+        Parameter(
+            name="PHOTOS",
+            converter=places,
+            help="Photos, folders of photos, searched with all subfolders, or lists of photos (.txt, .csv, .parquet); also "
+            "behind URLs: s3://, gs://, az://, hf://, https://.",
+        ),
+    ],
     /,
     *,
-    out: Annotated[Path, Parameter(help="The folder to create.")],
+    out: Annotated[Path | Url, Parameter(converter=place, help="The folder to create; s3://, gs:// or az:// also does.")],
     formats: Annotated[
         str,
         Parameter(
@@ -68,5 +76,5 @@ def predict(
         told.add(folder.left_out)
 
     job = PredictJob(run, out, device, settings, weights or (), loaded=model)
-    folder.work(job, crew, context=lambda: context_of(model, folder.listing.items), begun=begun)
+    folder.work(job, crew, context=lambda: context_of(model, folder.listing.source), begun=begun)
     return 0 if crew.is_task else filled(merge_predictions(out, told.add), out, told, explain=True)

@@ -122,10 +122,10 @@ class Predictor:
         scale = f", values {scale_words(self.depth.scales[0])} as black to white" if self.depth.scales else ""
         return f"{tiles}, threshold {self.config.threshold:.3g}{scale}"
 
-    def for_photos(self, paths: Sequence[Path]) -> Predictor:
+    def for_photos(self, paths: Sequence[Path | str]) -> Predictor:
         """Return a predictor that shows these photos alike, see :func:`~dips.data.scale.depth_of`.
 
-        Photos that are much larger than the training photos were, and are not to be tiled, are told.
+        Photos that are much larger than the training photos were, and are not to be tiled, are told. URLs are texts.
         """
         if hint := self._size_hint(paths):
             log(hint)
@@ -137,7 +137,7 @@ class Predictor:
         other.depth, other._told = depth, False
         return other
 
-    def _size_hint(self, paths: Sequence[Path]) -> str:
+    def _size_hint(self, paths: Sequence[Path | str]) -> str:
         """Return what to do about photos in which objects may be too small, from the headers of a few; "" if they are not."""
         if self.tile or self.photo_side is None:
             return ""
