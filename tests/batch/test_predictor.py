@@ -187,7 +187,8 @@ def test_ray_data(
     pytest.importorskip("pandas", reason="pandas, which Ray Data needs, is not installed (extra 'dev')")
     parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed (extra 'remote')")
     ray = loopback_ray
-    ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, object_store_memory=80 << 20)
+    quiet = {"include_dashboard": False, "log_to_driver": False, "_system_config": {"memory_monitor_refresh_ms": 0}}
+    ray.init("local", num_cpus=1, object_store_memory=80 << 20, **quiet)
     try:
         ray.data.DataContext.get_current().enable_progress_bars = False
         rows = [{"number": row, "path": str(photo)} for row, photo in enumerate([*photos, tmp_path / "none.jpg"])]

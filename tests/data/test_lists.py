@@ -84,6 +84,11 @@ def test_a_column_of_parquet_says_where_photos_are(tmp_path: Path, write_table: 
 def test_damaged_lists_are_refused(tmp_path: Path) -> None:
     for name, data, line in (
         ("a.txt", b"a.jpg\nb\0.jpg\n", r"a\.txt, line 2: this is no path"),
+        (
+            "a.txt",
+            b"Notes on these photos\n\n- taken in May\n",
+            r"a\.txt: none of its first lines is a URL or",
+        ),
         ("a.csv", b"path\n\xff\xfe.jpg\n", r"a\.csv cannot be read .*save it as UTF-8"),
         ("a.csv", b"\n", r"a\.csv is empty; it needs lines with paths"),
     ):

@@ -120,6 +120,7 @@ def ray_cluster_of_two(loopback_ray: Any) -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     quick = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
+    quick["memory_monitor_refresh_ms"] = 0  # what else runs here is not the tests' fault
     before = signal.getsignal(signal.SIGTERM)
     node: dict[str, Any] = {
         "num_cpus": 2,

@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit, urlunsplit
 from urllib.request import url2pathname
 
 from dips.data.csv_columns import PATHS, each_path
 from dips.data.listing import some
-from dips.data.photo_files import SUFFIXES
+from dips.data.photo_files import SUFFIXES, group_of
 from dips.errors import DataError
 from dips.system.files import is_remote, scheme_of
 
@@ -24,6 +25,7 @@ __all__ = ["LISTS", "placed", "read_list"]
 LISTS = frozenset({".txt", ".csv", ".tsv", ".parquet", ".pq"})
 """Suffixes of lists, in lower case."""
 
+_PROBED = 50  # lines
 _ROWS = 10_000  # of Parquet, at a time
 _BUFFER = 1 << 20  # bytes of it; without it a group of rows is read whole
 
@@ -40,8 +42,11 @@ def read_list(file: Path, place: str) -> Iterator[str]:
         ModuleNotFoundError: Parquet is not installed.
     """
     suffix = file.suffix.lower()
-    entries = _parquet(file, place) if suffix in (".parquet", ".pq") else _text(file) if suffix == ".txt" else each_path(file)
     folder = place.rpartition("/")[0] if scheme_of(place) else str(Path(place).parent)
+    if suffix in (".parquet", ".pq"):
+        entries = _parquet(file, place)
+    else:
+        entries = _probed(_text(file), place, folder) if suffix == ".txt" else each_path(file)
     for number, entry in entries:
         if "\0" in entry:
             raise DataError(f"{place}, line {number}: this is no path of a photo; give a list of paths or URLs")
@@ -89,6 +94,16 @@ def _text(file: Path) -> Iterator[tuple[int, str]]:
                     yield number, line
     except OSError as error:
         raise DataError(f"{file} cannot be read ({error.strerror or error}); allow it to be read") from error
+
+
+def _probed(entries: Iterator[tuple[int, str]], place: str, folder: str) -> Iterator[tuple[int, str]]:
+    """Refuse what is no list but a text, as it may lie beside photos."""
+    first = list(islice(entries, _PROBED))
+    if first and not any(
+        scheme_of(entry) or group_of(entry) == "photo" or os.path.exists(placed(entry, folder)) for _, entry in first
+    ):
+        raise DataError(f"{place}: none of its first lines is a URL or the path of a photo; leave it out, or mend the list")
+    yield from chain(first, entries)
 
 
 def _parquet(file: Path, place: str) -> Iterator[tuple[int, str]]:

@@ -259,7 +259,7 @@ class Fetcher:
             return read_bytes(uri)
         if (known := self._kept.get(uri)) is not None:
             return known
-        open_store(uri)
+        open_store(uri)  # what is missing here is not the photo's fault
         try:
             data = read_url(uri)
         except FileNotFoundError as error:

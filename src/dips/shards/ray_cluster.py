@@ -156,6 +156,7 @@ def _connected(workers: int) -> Iterator[Any]:
         "num_cpus": max(workers, usable_cores()),
         "include_dashboard": False,
         "object_store_memory": _LOCAL_STORE,
+        "_system_config": {"memory_monitor_refresh_ms": 0},  # it would end workers where other programs take the memory
         "_temp_dir": folder,  # the default one belongs to whoever used Ray first on this machine
     }
     before = signal.getsignal(signal.SIGTERM)  # which Ray replaces

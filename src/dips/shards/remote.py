@@ -42,7 +42,7 @@ _ACCESS = {
 }
 _LOUD = ("adlfs", "fsspec", "gcsfs", "s3fs")
 _SAME = {"s3a": "s3", "gcs": "gs", "abfs": "az", "abfss": "az"}
-_OPTIONS: dict[str, dict[str, Any]] = {"s3": {"max_concurrency": 1}}  # else it asks for the size of a file first
+_WEB_SECONDS = {"total": 300.0, "sock_connect": 10.0, "sock_read": 30.0}  # until a web server counts as silent
 _Result = TypeVar("_Result")
 
 
@@ -185,7 +185,7 @@ def open_store(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
         if not (logger := logging.getLogger(name)).handlers:
             logger.addHandler(logging.NullHandler())  # they show tracebacks of what is told here in a line
     try:
-        store, path = fsspec.url_to_fs(url, use_listings_cache=False, **_OPTIONS.get(_SAME.get(scheme, scheme), {}))
+        store, path = fsspec.url_to_fs(url, use_listings_cache=False, **_options(_SAME.get(scheme, scheme)))
     except ImportError as error:
         raise RunError(f'{url} needs a package that is not installed ({error}); pip install "dips-wsol[remote]"') from error
     except ValueError as error:
@@ -195,6 +195,16 @@ def open_store(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
             ) from error
         raise
     return store, str(path)
+
+
+def _options(scheme: str) -> dict[str, Any]:
+    if scheme == "s3":
+        return {"max_concurrency": 1}  # else it asks for the size of a file before it reads it
+    if scheme in ("http", "https"):
+        import aiohttp
+
+        return {"client_kwargs": {"timeout": aiohttp.ClientTimeout(**_WEB_SECONDS)}}
+    return {}
 
 
 @contextmanager
