@@ -30,7 +30,6 @@ import numpy as np
 from living import workers_of
 from score import make as make_maps
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # with other numbers of threads the last bits differ
 SIDE, WORKERS, TASKS = 160, 4, 8
 SOURCE = Path(os.environ.get("DIPS_TEST_DATA", "."), "birds20/train")
 EVERY = {"predict": 5.0, "score": 1.0}  # seconds: a worker needs some to start
