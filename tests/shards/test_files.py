@@ -151,7 +151,8 @@ def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_folder_that_others_remove_while_it_is_empty_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a worker does that ends the only attempt, while another one begins."""
-    make, removed = tempfile.mkstemp, []
+    make = tempfile.mkstemp
+    removed: list[Path] = []
 
     def made_late(**options: Any) -> tuple[int, str]:
         if len(removed) < 3:
