@@ -9,7 +9,7 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from forks import KILLED, Outcome, run, start
+from forks import KILLED, Outcome, start
 
 __all__ = ["many_round"]
 
@@ -40,19 +40,18 @@ def many_round(
     victims = [chance.randrange(len(steps)) for _ in range(chance.randint(1, MOST_KILLS))]
     kills: list[str] = []
     for number, step in enumerate(steps):
-        for _ in range(victims.count(number)):
-            at = chance.randint(1, 60) if chance.random() < 0.5 else 0
+        for is_victim in [True] * victims.count(number) + [False]:
+            at = chance.randint(1, 60) if is_victim and chance.random() < 0.5 else 0
             started = start(*step, kill_at=at)
-            if not at:
+            if is_victim and not at:
                 started.kill_after(chance.uniform(0, usual / TASKS), computing=True, alone=True)
             done = started.wait(WAIT)
-            if done.code == KILLED:
-                kills.append("merge" if step[0] == "merge" else "task")
-            elif done.code:
-                return kills, done, None
-        done = run(*step, timeout=WAIT)
-        merged = step[0] == "merge" and ("there is nothing to merge" in done.err or "holds no" in done.err)
-        if done.code and not merged:  # killed after its last file
+            if done.code != KILLED:
+                break
+            kills.append("merge" if step[0] == "merge" else "task")
+        # killed after its last file, or after it had planned the second round
+        merged = step[0] == "merge" and bool(kills) and ("nothing to merge" in done.err or "is unfinished" in done.err)
+        if done.code and not merged:
             return kills, done, None
     return kills, Outcome(0, done.out, done.err, done.late, done.seconds, done.cpu, done.moments), None
 

@@ -54,7 +54,7 @@ class Harvested:
     """What a harvest came to.
 
     Attributes:
-        photos: how many, or tiles, there are.
+        photos: how many there are.
         is_done: the store has everything; otherwise the same command has to be given again, for the maps.
     """
 
@@ -193,7 +193,7 @@ class _Harvest:
         photos = self._photos()
         if is_last:
             self._forget()
-            return Harvested(len(photos.samples), is_done=True)
+            return Harvested(photos.count, is_done=True)
         return self._rest(photos, folder, self._plan_maps)
 
     def _photos(self) -> TrainingPhotos:
@@ -299,10 +299,10 @@ class _Harvest:
                 ahead=ahead,
             )
         except _PlannedError:
-            return Harvested(len(photos.samples), is_done=False)
+            return Harvested(photos.count, is_done=False)
         self.told.add(inputs.problems)
         self._forget()
-        return Harvested(len(photos.samples), is_done=True)
+        return Harvested(photos.count, is_done=True)
 
     def _forget(self) -> None:
         """Remove the last traces of the work."""

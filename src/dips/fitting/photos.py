@@ -34,6 +34,11 @@ class TrainingPhotos:
     side: int
 
     @property
+    def count(self) -> int:
+        """How many photos there are, whatever the number of their tiles."""
+        return sum(map(len, self.whole)) + len(self.blank)
+
+    @property
     def samples(self) -> tuple[Sample, ...]:
         """All of them, in the order of the parts."""
         return (*self.train.samples, *self.val.samples, *self.blank)
