@@ -6,9 +6,11 @@ import errno
 import io
 import os
 import pickle
+import tempfile
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -145,3 +147,19 @@ def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(RunError, match=r"cannot write .*: No space left on device; free some space"):
         LocalFiles(tmp_path).create("a", b"1")
     assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_that_others_remove_while_it_is_empty_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a worker does that ends the only attempt, while another one begins."""
+    make = tempfile.mkstemp
+    removed: list[Path] = []
+
+    def made_late(**options: Any) -> tuple[int, str]:
+        if len(removed) < 3:
+            options["dir"].rmdir()
+            removed.append(options["dir"])
+        return make(**options)
+
+    monkeypatch.setattr(tempfile, "mkstemp", made_late)
+    files = LocalFiles(tmp_path)
+    assert files.create("tries/1", b"me") and files.read("tries/1") == b"me" and len(removed) == 3

@@ -21,7 +21,8 @@ from dips.shards.files import LocalFiles
 from dips.shards.launch import Crew, launch
 from dips.shards.plan import Item, Plan, make_plan
 from dips.shards.ray_actor import unseen, work_here
-from dips.shards.ray_cluster import Share, run_ray, share_out
+from dips.shards.ray_cluster import run_ray
+from dips.shards.ray_share import Share, share_out
 from dips.shards.work import Attempt, Shards, Skipped, Work
 
 pytestmark = [

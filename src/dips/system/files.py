@@ -66,11 +66,12 @@ def atomic_file(path: Path, mode: str = "w", *, sync: bool = True) -> Iterator[I
     """
     temporary = lock = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):  # it may go while it is looked at
+            path.parent.mkdir(parents=True, exist_ok=True)
         left = _left_over(path)
         lock = _claim(left)
         if lock is None:
-            number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_UNFINISHED)
+            number, name = _temporary_beside(path)
         else:
             os.ftruncate(lock, 0)
             number, name = os.dup(lock), str(left)
@@ -95,6 +96,18 @@ def atomic_file(path: Path, mode: str = "w", *, sync: bool = True) -> Iterator[I
             os.close(lock)
 
 
+def _temporary_beside(path: Path, tries: int = 20) -> tuple[int, str]:
+    """Open a new file in the folder of ``path``, which another program may remove as long as it is empty."""
+    with suppress(FileNotFoundError, FileExistsError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_UNFINISHED)
+    except FileNotFoundError:
+        if not tries:
+            raise
+        return _temporary_beside(path, tries - 1)
+
+
 def new_file(path: Path, data: bytes, *, sync: bool = True) -> bool:
     """Write a file that does not exist yet, whole or not at all; of several programs that do so, one is told True.
 
@@ -109,8 +122,7 @@ def new_file(path: Path, data: bytes, *, sync: bool = True) -> bool:
     """
     temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_UNFINISHED)
+        number, name = _temporary_beside(path)
         temporary = Path(name)
         with os.fdopen(number, "wb") as file:
             file.write(data)
