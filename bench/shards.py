@@ -8,7 +8,8 @@ them are done (as after a kill), and merges all lines into one file. Peak memory
 it, so each count runs in one of its own; the row for one photo is what Python and the imports take.
 
 The second form has 400,000 photos worked on by processes, kills these (SIGKILL) and the command that started them at random
-moments, starts the command again, and compares all lines with those of one process that nobody killed.
+moments, half of them after a shard was done, starts the command again, and compares all lines with those of one process that
+nobody killed.
 """
 
 from __future__ import annotations
@@ -145,6 +146,9 @@ def kill(folder: Path, workers: int, kills: int, drivers: int, seed: int) -> dic
         running, starts = subprocess.Popen(program, stderr=subprocess.PIPE), starts + 1
         children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
         while running.poll() is None and (killed < kills or ended < drivers):
+            before = len(LocalFiles(folder / "many").names("done")) if chance.random() < 0.5 else -1  # so that there is an end
+            while running.poll() is None and len(LocalFiles(folder / "many").names("done")) == before:
+                time.sleep(0.05)
             time.sleep(chance.uniform(0.1, 1.2))
             if ended < drivers and (killed >= kills or chance.random() < drivers / (kills + drivers)):
                 running.kill()

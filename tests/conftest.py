@@ -125,7 +125,7 @@ def object_store() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def bucket(object_store: str) -> Iterator[str]:
     """An empty bucket of an object store, ``s3://...``, for the tests of a file; their processes find it, too."""
-    from dips.shards.remote import open_store
+    from dips.shards.stores import open_store
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ENDPOINT_URL", object_store)

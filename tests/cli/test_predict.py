@@ -100,11 +100,11 @@ def test_photos_and_results_in_a_store_are_those_of_a_folder(
     tiny: Tiny, tmp_path: Path, dips: Dips, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Byte by byte, but for the photos' paths; from a folder of the store, and, by two processes, from a list."""
-    from dips.shards import remote
+    from dips.shards import stores
 
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as in this process: the last bit depends on it
     monkeypatch.chdir(tmp_path)
-    store, top = remote.open_store(bucket)
+    store, top = stores.open_store(bucket)
     for path in sorted((tiny.data / "test" / "tower").iterdir())[:3]:
         (tmp_path / "photos").mkdir(exist_ok=True)
         (tmp_path / "photos" / path.name).write_bytes(path.read_bytes())
@@ -118,12 +118,12 @@ def test_photos_and_results_in_a_store_are_those_of_a_folder(
         said = dips("predict", tiny.run, photos, "--out", out, *more, "--workers", workers)
         assert said.code == 1 and f"see {out}/skipped.json" in said.out and "copy it here" in said.out, said.err
         assert f"{bucket}/photos/bad.jpg is not a photo" in said.err
-        names = set(remote.each_name(out))
+        names = set(stores.each_name(out))
         assert names == {path.relative_to("out").as_posix() for path in Path("out").rglob("*") if path.is_file()}
         for name in names:
-            there = remote.read_url(f"{out}/{name}").replace(f"{bucket}/".encode(), b"")
+            there = stores.read_url(f"{out}/{name}").replace(f"{bucket}/".encode(), b"")
             assert there == Path("out", name).read_bytes(), name
-        records = json.loads(remote.read_url(f"{out}/predictions.json"))["predictions"]
+        records = json.loads(stores.read_url(f"{out}/predictions.json"))["predictions"]
         assert {record["path"] for record in records} == {f"{bucket}/photos/{record['name']}" for record in records}
     said = dips("merge", f"{bucket}/a")
     assert said.code == 2 and f"there is nothing to merge: {bucket}/a/.unfinished holds no plan" in said.err

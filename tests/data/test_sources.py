@@ -16,7 +16,7 @@ from dips.data.deep import read_values
 from dips.data.images import image_size
 from dips.data.sources import Fetcher, key_of, read_source
 from dips.errors import DataError, ImageError, RunError
-from dips.shards import remote
+from dips.shards import stores
 from dips.shards.plan import Item
 
 MakePhoto = Callable[..., Path]
@@ -28,7 +28,7 @@ def names(*photos: str | Path, leave_out: str | Path = OUT) -> list[str]:
 
 
 def put(url: str, *names: str, data: bytes = b"") -> str:
-    store, path = remote.open_store(url)
+    store, path = stores.open_store(url)
     for name in names:
         store.pipe_file(f"{path}/{name}", data)
     return url
@@ -171,7 +171,7 @@ def test_results_in_a_store_do_not_count(bucket: str) -> None:
 
 def test_many_names_come_in_pages(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     top = put(f"{bucket}/many", *(f"{number}.jpg" for number in range(7)))
-    store, _ = remote.open_store(bucket)
+    store, _ = stores.open_store(bucket)
     original, asked = store.call_s3, []
 
     def call(method: str, **options: Any) -> Any:
@@ -227,7 +227,7 @@ def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of a web server on this machine."""
     for name in ("fsspec", "aiohttp"):
         pytest.importorskip(name, reason="needs the extra remote")
-    monkeypatch.setattr(remote, "_PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(stores, "_PAUSES", (0.0, 0.0))
     server = ThreadingHTTPServer(("127.0.0.1", 0), Web)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -259,7 +259,7 @@ def test_the_names_of_a_bucket_of_google_come_in_pages(web: str, monkeypatch: py
     pytest.importorskip("gcsfs", reason="needs the extra remote")
     monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     monkeypatch.setattr(fsspec.config, "conf", {"gs": {"token": "anon", "endpoint_url": web}})
-    assert sorted(remote.each_name("gs://bucket/photos")) == ["0a.jpg", "0b.jpg", "1a.jpg", "1b.jpg", "2a.jpg", "2b.jpg"]
+    assert sorted(stores.each_name("gs://bucket/photos")) == ["0a.jpg", "0b.jpg", "1a.jpg", "1b.jpg", "2a.jpg", "2b.jpg"]
 
 
 def test_what_was_fetched_last_is_kept(web: str, monkeypatch: pytest.MonkeyPatch) -> None:

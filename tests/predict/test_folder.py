@@ -28,11 +28,12 @@ from dips.predict import merging
 from dips.predict.folder import ALONE, FORMATS, PredictionFolder, parse_formats
 from dips.predict.merging import Filled, merge_predictions
 from dips.predict.prediction import Prediction
-from dips.shards import remote
+from dips.shards import stores
 from dips.shards.files import LocalFiles
 from dips.shards.launch import Crew
 from dips.shards.lease import Holder, this_process
 from dips.shards.plan import PLAN, WORK
+from dips.shards.remote import RemoteFiles
 from dips.shards.work import Skipped, Work
 from dips.system.records import to_json
 from dips.view.review import JOURNAL
@@ -516,7 +517,7 @@ KINDS = parse_formats("overlays,masks,coco,yolo,voc,csv")
 
 
 def stored(place: str) -> dict[str, bytes]:
-    return {name: remote.read_url(f"{place}/{name}") for name in remote.each_name(place)}
+    return {name: stores.read_url(f"{place}/{name}") for name in stores.each_name(place)}
 
 
 def test_a_store_holds_what_a_folder_would(
@@ -568,10 +569,10 @@ def test_a_kill_while_the_work_is_removed_from_a_store(
     place = f"{bucket}/removed"
     with monkeypatch.context() as patch:
 
-        def discard(self: remote.RemoteFiles, folder: str) -> None:
+        def discard(self: RemoteFiles, folder: str) -> None:
             raise KeyboardInterrupt
 
-        patch.setattr(remote.RemoteFiles, "discard", discard)
+        patch.setattr(RemoteFiles, "discard", discard)
         with pytest.raises(KeyboardInterrupt):
             fill(plan([tmp_path / "p"], place), predict)
     done = fill(plan([tmp_path / "p"], place), predict)

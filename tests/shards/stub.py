@@ -48,6 +48,7 @@ class StubJob:
         open_error: what happens when the work is opened.
         says: logged by each process.
         shows: results are what the process computes with.
+        stubborn: the process does not end when it is to.
     """
 
     seconds: float = 0.0
@@ -57,11 +58,14 @@ class StubJob:
     open_error: str = ""
     says: str = ""
     shows: bool = False
+    stubborn: bool = False
 
     def open(self) -> Work:
         """Return what makes the lines."""
         if self.says:
             log(self.says)
+        if self.stubborn:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if self.open_error == "dies":
             os.kill(os.getpid(), signal.SIGKILL)
         if self.open_error:

@@ -95,6 +95,17 @@ def test_an_error_on_purpose_ends_all_of_them(tmp_path: Path, stub: Any) -> None
     assert lines(plan, tmp_path) == [stub.line(item) for item in stub.items(90)]
 
 
+@on_posix
+def test_one_that_does_not_end_is_killed_and_its_shard_is_free(
+    tmp_path: Path, stub: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dips.shards.processes._END_SECONDS", 0.2)
+    plan = stub.plan_of(tmp_path, 20)
+    with pytest.raises(RunError, match="the disk is full"):
+        run_processes(LocalFiles(tmp_path), plan, stub.StubJob(seconds=0.3, wrong="9.jpg", stubborn=True), 2, "work")
+    assert LocalFiles(tmp_path).names("tries") == [] and not multiprocessing.active_children()
+
+
 def test_another_error_is_told_with_its_place(tmp_path: Path, stub: Any) -> None:
     plan = stub.plan_of(tmp_path, 20)
     with pytest.raises(ValueError, match="no such model") as caught:
@@ -230,6 +241,17 @@ def test_a_command_that_is_ended_gives_back_what_it_was_at(
     assert again.wait(timeout=60) == 0, again.stderr and again.stderr.read()
     plan = read_plan(files)
     assert plan is not None and lines(plan, folder) == [stub.line(item) for item in stub.items(200)]
+
+
+def test_tasks_that_start_at_once_make_what_one_process_makes(
+    tmp_path: Path, stub: Any, command: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    tasks = [command("--turn", str(turn), "--of", "3", "--seconds", "0") for turn in range(3)]
+    said = [each.communicate(timeout=60)[1].decode() for each in tasks]
+    assert [each.returncode for each in tasks] == [0, 0, 0], said
+    assert any("all 200 photos are done; next: dips merge" in each for each in said)
+    plan = read_plan(LocalFiles(tmp_path / "work"))
+    assert plan is not None and lines(plan, tmp_path / "work") == [stub.line(item) for item in stub.items(200)]
 
 
 @on_linux

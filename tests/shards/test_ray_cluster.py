@@ -41,7 +41,8 @@ class Job:
         folder: where it notes who has worked, and which items have killed.
         seconds: for an item.
         once, always: items that kill the process at the first try, or at all.
-        fails: where it raises an error of DiPS: ``open`` or an item.
+        fails: where it raises an error of DiPS: ``open`` or an item; ``die`` kills whoever opens it.
+        together: how many workers have to be there before anyone begins.
     """
 
     device = "auto"
@@ -54,8 +55,10 @@ class Job:
         once: tuple[int, ...] = (),
         always: tuple[int, ...] = (),
         fails: int | str = "",
+        together: int = 1,
     ) -> None:
         self.folder, self.seconds, self.once, self.always, self.fails = folder, seconds, once, always, fails
+        self.together = together
 
     def open(self) -> Work:
         ray = sys.modules.get("ray")
@@ -65,6 +68,9 @@ class Job:
             raise RunError("this model is damaged")
         if self.fails == "die":
             os.kill(os.getpid(), signal.SIGKILL)
+        end = time.monotonic() + 100
+        while len(list(self.folder.glob("by-*"))) < self.together and time.monotonic() < end:
+            time.sleep(0.02)
         return self._work
 
     def _work(self, attempt: Attempt) -> Iterator[bytes | Skipped]:
@@ -147,7 +153,7 @@ def cluster(ray_cluster_of_two: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_two_nodes_make_what_one_process_makes(cluster: Any, tmp_path: Path, alone: object) -> None:
     files = LocalFiles(tmp_path / "work")
     plan = plan_in(files)
-    launch(files, plan, Job(tmp_path, seconds=0.01), Crew(engine="ray", workers=0))
+    launch(files, plan, Job(tmp_path, seconds=0.01, together=4), Crew(engine="ray", workers=0))
     assert outcome(files, plan) == alone
     workers = list(tmp_path.glob("by-*"))
     assert len(workers) == 4 and len({worker.read_text() for worker in workers}) == 2
@@ -172,13 +178,13 @@ def test_a_node_that_is_lost_loses_nothing(cluster: Any, tmp_path: Path, alone: 
     plan = plan_in(files)
 
     def lose() -> None:
-        while len(list(tmp_path.glob("by-*"))) < 5 or len(files.names("done")) < 4:
+        while len(files.names("done")) < 8:
             time.sleep(0.02)
         cluster.remove_node(node, allow_graceful=False)
 
     loser = threading.Thread(target=lose)
     loser.start()
-    run_ray(files, plan, Job(tmp_path, seconds=0.05), 5, "predict")
+    run_ray(files, plan, Job(tmp_path, seconds=0.05, together=5), 5, "predict")
     loser.join()
     assert outcome(files, plan) == alone
     assert len({worker.read_text() for worker in tmp_path.glob("by-*")}) == 3

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import subprocess
 import sys
 import uuid
@@ -12,8 +11,7 @@ from typing import Any, ClassVar
 import pytest
 
 from dips.errors import RunError
-from dips.shards.remote import RemoteFiles, _at_store, _patiently, open_store
-from dips.system.files import scheme_of
+from dips.shards.remote import RemoteFiles
 
 fsspec = pytest.importorskip("fsspec", reason="needs the extra remote")
 MemoryFileSystem: Any = pytest.importorskip("fsspec.implementations.memory").MemoryFileSystem
@@ -97,19 +95,6 @@ def test_what_a_store_keeps_although_it_was_to_be_removed_is_told(odd: RemoteFil
         odd.discard("done")
 
 
-def test_missing_credentials_are_told_with_where_to_put_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dips.shards.remote.open_store", lambda url: (None, url))
-    NoCredentialsError = type("NoCredentialsError", (Exception,), {})
-    for url, error, remedy in (
-        ("s3://b/a", NoCredentialsError("Unable to locate credentials"), "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and"),
-        ("gcs://b/a", Answered(401), "call 'gcloud auth application-default login'"),
-        ("abfs://b/a", PermissionError(), "set AZURE_STORAGE_ACCOUNT_NAME, and"),
-        ("hf://b/a", Answered(403), "call 'hf auth login', or set HF_TOKEN"),
-    ):
-        with pytest.raises(RunError, match=f"{url} cannot be read: .*; {remedy}"), _at_store(url):
-            raise error
-
-
 def test_places_that_nothing_can_be_written_to(bucket: str) -> None:
     for url in ("hf://datasets/a/b", "https://host/a"):
         with pytest.raises(RunError, match=f"{url} can be read, but not written by several workers; give a folder, or an add"):
@@ -120,53 +105,6 @@ def test_places_that_nothing_can_be_written_to(bucket: str) -> None:
         RemoteFiles("s3://no-such").write("a", b"1")
     with pytest.raises(RunError, match=r"check-\w+ cannot be written: there is no such bucket"):
         RemoteFiles("s3://no-such").create("a", b"1")
-
-
-def test_missing_packages_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any, **__: Any) -> None:
-        raise ImportError("Install s3fs to access S3")
-
-    monkeypatch.setattr(fsspec, "url_to_fs", refuse)
-    with pytest.raises(RunError, match=r'needs a package .*\(Install s3fs to access S3\); pip install "dips-wsol\[remote\]"'):
-        open_store("s3://a/b")
-    original = builtins.__import__
-
-    def without(name: str, *args: Any, **kwargs: Any) -> Any:
-        if name == "fsspec":
-            raise ModuleNotFoundError("No module named 'fsspec'", name="fsspec")
-        return original(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(RunError, match=r's3://a/b needs the package fsspec.*; pip install "dips-wsol\[remote\]"'):
-        open_store("s3://a/b")
-
-
-def test_web_servers_are_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    pauses: list[float] = []
-    monkeypatch.setattr("time.sleep", pauses.append)
-    told = [Answered(503), ConnectionResetError(), "data"]
-
-    def ask() -> Any:
-        said = told.pop(0)
-        if isinstance(said, Exception):
-            raise said
-        return said
-
-    assert _patiently("https://host/a", ask) == "data" and pauses == [0.5, 2.0]
-    for url, error in (("https://host/a", FileNotFoundError()), ("https://host/a", Answered(404)), ("s3://b/a", Answered(503))):
-        told = [error, "data"]
-        with pytest.raises(type(error)):
-            _patiently(url, ask)
-    told = [Answered(500)] * 3
-    with pytest.raises(Answered):
-        _patiently("http://host/a", ask)
-    assert len(pauses) == 4
-
-
-def test_schemes() -> None:
-    assert [scheme_of(place) for place in ("gs://b", "a/b", "C://a", "://a", "a b://c", "HTTPS://h")] == [
-        *("gs", "", "", "", "", "https")
-    ]
 
 
 _WORKER = """

@@ -69,12 +69,13 @@ def predict(
     from dips.loading import load  # the networks are loaded once everything else is known to be right
     from dips.system.console import log
 
-    model = load(run, device=device, settings=settings, weights=weights or ())
+    # where others work, this process only plans, and leaves the GPU to them
+    model = load(run, device=device if crew.works_here else "cpu", settings=settings, weights=weights or ())
 
     def begun(plan: Plan) -> None:
         log(f"{predictor_of(model, plan).summary()}; {model.made_with()}")
         told.add(folder.left_out)
 
-    job = PredictJob(run, out, device, settings, weights or (), loaded=model)
+    job = PredictJob(run, out, device, settings, weights or (), loaded=model if crew.works_here else None)
     folder.work(job, crew, context=lambda: context_of(model, folder.listing.source), begun=begun)
     return 0 if crew.is_task else filled(merge_predictions(out, told.add), out, told, explain=True)

@@ -31,7 +31,7 @@ from dips.data.photo_files import (
 from dips.data.signatures import KINDS
 from dips.errors import DataError, ImageError, RunError
 from dips.shards.plan import Item
-from dips.shards.remote import each_name, fetch, has_file, matching, open_store, read_url
+from dips.shards.stores import each_name, fetch, has_file, matching, open_store, read_url
 from dips.system.console import counted, log
 from dips.system.files import scheme_of
 from dips.types import Problem, Severity

@@ -19,6 +19,7 @@ from dips.config import Config, PredictConfig, require_prediction, several
 from dips.errors import ConfigError, RunError
 from dips.export.description import KEY, parse_description
 from dips.export.wire import has_external_data, read_metadata
+from dips.predict.cores import PhotoPerCore
 from dips.predict.model import PredictionModel, weights_line
 from dips.predict.predictor import Predictor
 from dips.system.environment import usable_cores
@@ -78,6 +79,11 @@ class OnnxNetworks(Answerer):
         """Side in pixels of the squares that photos are given as."""
         return self.description.side
 
+    @property
+    def is_on_cpu(self) -> bool:
+        """Whether the CPU computes."""
+        return bool(self._session.get_providers()[0] == "CPUExecutionProvider")
+
     def answer(self, batch: PhotoBatch) -> Answer:
         """Return score maps ``(M, S, S)``, whatever the labels, class probabilities ``(B, C)`` and, where objects have classes
         of their own, their logits ``(M, C, h, w)`` in each cell.
@@ -115,7 +121,7 @@ class OnnxModel(PredictionModel):
         self.path, self.description = path, networks.description
         self.classes, self.background = self.description.classes, self.description.background
         self._predictor = Predictor(
-            networks,
+            PhotoPerCore(networks.side, _threads(), lambda: networks) if networks.is_on_cpu else networks,
             config=config,
             classes=self.classes,
             background=self.background,
@@ -174,7 +180,7 @@ def _session(data: bytes, name: str, device: str) -> Any:
         raise RunError(f'{name} needs onnxruntime ({error}); pip install "dips-wsol[onnx]"') from error
     options = ort.SessionOptions()
     options.log_severity_level = 4  # an error is raised, too, and told once
-    options.intra_op_num_threads = _threads()
+    options.intra_op_num_threads = 1  # photos are looked at side by side instead
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # they would keep another process from its core
     providers = _providers(ort.get_available_providers(), device)
     try:

@@ -67,6 +67,10 @@ class FrozenNetworks(nn.Module):
     def _runner(self, images: Tensor) -> Classifier | FastCnn:
         if images.device.type != "cpu" or torch.compiler.is_compiling():
             return self.classifier
+        return self.make_fast()
+
+    def make_fast(self) -> FastCnn:
+        """Return the CNN made fast for CPUs, which is made once."""
         if self._fast is None:
             self._fast = FastCnn(self.classifier, self.side)
         return self._fast

@@ -9,7 +9,10 @@ every network gets them at its own size.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import itertools
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -142,6 +145,14 @@ class Networks(Answerer):
     def _cut_side(self) -> int:
         """Side in pixels of what is cut out for the second look: the largest that any network sees then; 0 without one."""
         return max([self.second_side, *self._other_sides]) if self.second_side else 0
+
+    def twin(self) -> Networks:
+        """Return networks that share the weights, for another thread: modules keep things while they compute."""
+        fast = self.frozen.make_fast().classifier if self.device.type == "cpu" else None
+        parts = [self.frozen, fast, self.linear, self.second, self.localizer]
+        tensors = itertools.chain.from_iterable((*part.parameters(), *part.buffers()) for part in parts if part is not None)
+        memo: dict[int, Any] = {id(tensor): tensor for tensor in tensors}
+        return copy.deepcopy(self, memo)
 
     @property
     def level(self) -> float:

@@ -26,7 +26,7 @@ from dips.shards.files import Files, LocalFiles, files_at
 from dips.shards.lease import Lease, take_alone
 from dips.shards.merge import all_done, clear, part_lines
 from dips.shards.plan import PLAN, WORK, read_items, work_of
-from dips.shards.remote import each_name, read_url
+from dips.shards.stores import each_name, read_url
 from dips.shards.work import Shards
 from dips.system.files import as_text, is_temporary, scheme_of
 from dips.system.records import parse_record, write_json
@@ -124,7 +124,7 @@ def _write(out: str | Path, shards: Shards, skipped: list[SkippedRecord]) -> Fou
                 outbox.send()
     if skipped:
         write_json(outbox.folder / _SKIPPED, SkippedRecords(skipped=tuple(skipped)), indent=1)
-    outbox.send()
+    outbox.flush()
     return found
 
 

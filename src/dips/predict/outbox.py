@@ -1,6 +1,7 @@
 """Where the files of a prediction are written: in their folder, or on this machine on their way to a store.
 
-A store gets each file whole, several at a time, and the file here is removed, so that only a few are here at once.
+A store gets each file whole, several at a time and while others are made, and the file here is removed, so that only a few are
+here at once.
 """
 
 from __future__ import annotations
@@ -9,13 +10,17 @@ import os
 import shutil
 import tempfile
 import weakref
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from dips.shards.remote import RemoteFiles
 from dips.system.files import is_temporary, scheme_of
 
 __all__ = ["Outbox"]
+
+_WAITING = 4  # batches that are not sent yet
 
 
 class Outbox:
@@ -29,31 +34,57 @@ class Outbox:
     """
 
     def __init__(self, out: str | Path) -> None:
+        self.folder = Path(out)
         self._store = RemoteFiles(str(out)) if scheme_of(str(out)) else None
-        self.folder = Path(out if self._store is None else tempfile.mkdtemp(prefix="dips-"))
+        self._waiting: deque[Future[None]] = deque()
         if self._store is not None:
-            weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+            self._top = Path(tempfile.mkdtemp(prefix="dips-"))
+            weakref.finalize(self, shutil.rmtree, self._top, ignore_errors=True)
+            self.folder = self._top / "out"
+            self._sender = ThreadPoolExecutor(1)
 
     def send(self) -> None:
-        """Send the files that are whole; nothing where they are in their place already.
+        """Begin to send the files that are whole; nothing where they are in their place already.
 
         Raises:
-            RunError: the store cannot be written; they stay here.
+            RunError: the store could not be written before.
         """
-        if self._store is None:
+        if self._store is None or not (names := list(self._whole())):
             return
-        paths = list(self._whole())
-        if paths:
-            self._store.put_all(self.folder, [path.relative_to(self.folder).as_posix() for path in paths])
-        for path in paths:
-            path.unlink()
+        batch = Path(tempfile.mkdtemp(dir=self._top))
+        for name in names:
+            (batch / name).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(self.folder / name, batch / name)
+        self._waiting.append(self._sender.submit(_put, self._store, batch, names))
+        while len(self._waiting) > _WAITING:
+            self._waiting.popleft().result()
+
+    def flush(self) -> None:
+        """Send all files that are whole, and wait until they are in their place.
+
+        Raises:
+            RunError: the store cannot be written.
+        """
+        self.send()
+        while self._waiting:
+            self._waiting.popleft().result()
 
     def remove(self, name: str) -> None:
         """Remove a file, here and where it belongs, if there is one."""
         (self.folder / name).unlink(missing_ok=True)
         if self._store is not None:
+            self.flush()
             self._store.remove(name)
 
-    def _whole(self) -> Iterator[Path]:
+    def _whole(self) -> Iterator[str]:
         for top, _, names in os.walk(self.folder):
-            yield from (path for path in (Path(top, name) for name in sorted(names)) if not is_temporary(path))
+            for path in (Path(top, name) for name in sorted(names)):
+                if not is_temporary(path):
+                    yield path.relative_to(self.folder).as_posix()
+
+
+def _put(store: RemoteFiles, batch: Path, names: list[str]) -> None:
+    try:
+        store.put_all(batch, names)
+    finally:
+        shutil.rmtree(batch, ignore_errors=True)

@@ -86,6 +86,7 @@ class PhotoWriter:
                 for item in group:
                     yield from [_line(read_prediction(self._file("json", item)))] if kept else next(fresh)
                 self.outbox.send()
+            self.outbox.flush()
 
         return results
 

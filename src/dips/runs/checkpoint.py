@@ -6,6 +6,7 @@ What :func:`save_model` writes :func:`load_model` reads back to equal outputs; n
 from __future__ import annotations
 
 import hashlib
+import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from dips.models.frozen import FrozenNetworks
 from dips.models.linear_map import LinearMaps
 from dips.models.localizer import Localizer
 from dips.models.networks import Networks
+from dips.predict.cores import PhotoPerCore
 from dips.predict.predictor import Predictor
 from dips.runs.records import (
     MODEL,
@@ -81,7 +83,7 @@ class StoredModel:
         """
         chosen = self.meta.thresholds.get(settings.mode, {}).get("run", -1.0)
         return Predictor(
-            networks,
+            _per_core(networks) if networks.device.type == "cpu" else networks,
             config=replace(settings, threshold=chosen if settings.threshold < 0 else settings.threshold),
             classes=self.meta.classes,
             background=self.meta.background,
@@ -89,6 +91,17 @@ class StoredModel:
             depth=self.meta.depth,
             calibration=self.meta.calibration.get(settings.mode) if calibrated else None,
         )
+
+
+def _per_core(networks: Networks) -> PhotoPerCore:
+    lock = threading.Lock()
+
+    def begin() -> Networks:
+        torch.set_num_threads(1)  # of the thread that this is called in
+        with lock:
+            return networks.twin()
+
+    return PhotoPerCore(networks.side, torch.get_num_threads(), begin)
 
 
 def save_model(
