@@ -58,7 +58,7 @@ def many_round(
 
 def _with_workers(command: Sequence[object], usual: float, chance: random.Random) -> tuple[list[str], Outcome, str | None]:
     kills: list[str] = []
-    if chance.random() < 0.1:  # the one that started them
+    if chance.random() < 0.15:  # the one that started them
         started = start(*command, kill_at=chance.randint(1, 200) if chance.random() < 0.5 else 0)
         started.kill_after(chance.uniform(0, 3 * usual + 4), computing=False, alone=True)
         done = started.wait(WAIT)
