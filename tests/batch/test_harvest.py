@@ -222,6 +222,77 @@ def test_parts_at_a_url_become_a_store(tiny_training: TinyTraining, tmp_path: Pa
         tiny_training.fit("url", *FAST, store=bucket)
 
 
+@pytest.mark.parametrize(("given", "merged"), [("file", "path"), ("slash", "file"), ("slash", "slash")])
+def test_a_collection_is_one_however_its_place_is_written(
+    tiny_training: TinyTraining, tmp_path: Path, capfd: pytest.CaptureFixture[str], given: str, merged: str
+) -> None:
+    folder = tmp_path / "bucket"
+    places = {"file": folder.as_uri(), "slash": f"{folder.as_uri()}/", "path": str(folder)}
+    array(tiny_training, places[given], *FAST)
+    said = capfd.readouterr().err
+    assert f"dips merge {places['file']} --store FOLDER" in said and ".unfinished" not in said
+    assert merge_harvests(places[merged], tmp_path / "two") == Harvested(10, is_done=True)
+    assert f"records of {places[merged].rstrip('/')} put into {tmp_path / 'two'}" in capfd.readouterr().err
+    assert {"digests", "cnn", "linear"} <= names(tmp_path / "two") and not list(folder.rglob("*"))
+
+
+def test_what_is_collected_is_another_harvest_than_what_fills_a_store(tiny_training: TinyTraining, tmp_path: Path) -> None:
+    folder = tmp_path / "both"
+    run(tiny_training, folder.as_uri(), *FAST, crew=Crew(turn=0, of=2))
+    run(tiny_training, folder, *FAST, crew=Crew(turn=0, of=2))
+    assert len(list((folder / ".unfinished/harvests").iterdir())) == 2
+
+
+def test_no_store_is_made_of_a_store(tiny_training: TinyTraining, tmp_path: Path) -> None:
+    array(tiny_training, tmp_path / "store", *FAST)
+    with pytest.raises(ConfigError, match=r"--store .*other: the harvest in .*store fills a store there"):
+        merge_harvests(str(tmp_path / "store"), tmp_path / "other")
+    assert merge_harvests(str(tmp_path / "store")) == Harvested(10, is_done=True)
+
+
+def test_data_that_is_not_seen_leaves_all_as_it_is(tiny_training: TinyTraining, tmp_path: Path) -> None:
+    array(tiny_training, tmp_path / "store", *FAST)
+    data = tiny_training.data
+    data.rename(data.with_name("away"))
+    with pytest.raises(DataError):
+        merge_harvests(str(tmp_path / "store"))
+    data.with_name("away").rename(data)
+    assert merge_harvests(str(tmp_path / "store")) == Harvested(10, is_done=True)
+
+
+def test_a_merge_that_was_killed_says_what_to_do(
+    tiny_training: TinyTraining, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = (*UNET, "predict.mode=unet")
+    array(tiny_training, tmp_path / "store", *settings)
+
+    def kill(*given: Any, **named: Any) -> None:
+        raise Kill
+
+    with monkeypatch.context() as patch, pytest.raises(Kill):
+        patch.setattr("dips.batch.harvest.prepare", kill)
+        merge_harvests(str(tmp_path / "store"))
+    for _ in range(2):
+        with pytest.raises(RunError, match=f"{tiny_training.data} in .* stopped between two stages; repeat its 'dips harvest'"):
+            merge_harvests(str(tmp_path / "store"))
+    array(tiny_training, tmp_path / "store", *settings)
+    assert merge_harvests(str(tmp_path / "store")) == Harvested(10, is_done=False)
+
+
+def test_networks_stay_those_that_shards_were_made_with(
+    tiny_training: TinyTraining, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = (*UNET, "predict.mode=unet")
+    array(tiny_training, tmp_path / "store", *settings)
+    assert merge_harvests(str(tmp_path / "store")) == Harvested(10, is_done=False)
+
+    def again(maker: Any) -> bytes:
+        raise AssertionError("written again")
+
+    monkeypatch.setattr("dips.batch.harvest.networks_of", again)
+    assert run(tiny_training, tmp_path / "store", *settings) == Harvested(10, is_done=True)
+
+
 def test_two_harvests_share_a_store(tiny_training: TinyTraining, tmp_path: Path) -> None:
     other = (*FAST, "harvest.refine_photos=5")
     for settings in (FAST, other):

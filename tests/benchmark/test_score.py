@@ -42,7 +42,7 @@ from dips.evaluate import (
 )
 from dips.formats.records import BoxRecord, PredictionRecord
 from dips.shards.launch import Crew
-from dips.shards.plan import PLAN, WORK
+from dips.shards.plan import PLAN, WORK, work_of
 from dips.system.records import write_json
 
 Box = tuple[int, int, int, int]
@@ -653,6 +653,7 @@ def test_scores_in_a_store(scored: Case, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(scoring, "_STEP", 8)
     url, one = "memory://scores/out", scored.score()
     for turn in (1, 0):
-        assert scored.score(out=url, crew=Crew(turn=turn, of=2)) is None
+        assert scored.score(out=f"{url}/", crew=Crew(turn=turn, of=2)) is None
+    assert work_of(url).names("done"), "with a slash at its end it is the same place"
     assert alike(merge_scores(url), one)
     assert fsspec.filesystem("memory").find("/scores") == ["/scores/out/scores.json"]

@@ -29,6 +29,7 @@ def test_options_are_passed_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, 
     assert calls[1] == {"0": tmp_path, **more, "crew": Crew(workers=3, turn=1, of=5)}
     fake(monkeypatch, "dips.batch.harvest.harvest", None)
     assert "dips merge s3://b/s --store FOLDER" in dips("harvest", tmp_path, "--store", "s3://b/s").out
+    assert dips("harvest", tmp_path, "--store", "s3://b/s", "--shard", "1/2").out == "", "a task says it by itself"
 
 
 def test_an_array_of_two_rounds(tiny: Tiny, tmp_path: Path, dips: Dips) -> None:

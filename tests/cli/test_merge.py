@@ -70,3 +70,12 @@ def test_a_plan_that_cannot_be_merged(tmp_path: Path, dips: Dips, plan: str, wor
     (tmp_path / "out" / ".unfinished" / "plan.json").write_text(plan)
     said = dips("merge", tmp_path / "out")
     assert said.code == 2 and words in said.err
+
+
+@pytest.mark.parametrize("work", ["predict", "score"])
+def test_a_store_is_for_harvests(tmp_path: Path, dips: Dips, work: str) -> None:
+    (tmp_path / "out" / ".unfinished").mkdir(parents=True)
+    plan = {"identity": {"work": work}, "items": 1, "size": 1, "step": 1, "sha256": ""}
+    (tmp_path / "out" / ".unfinished" / "plan.json").write_text(json.dumps(plan))
+    said = dips("merge", tmp_path / "out", "--store", tmp_path / "store")
+    assert said.code == 2 and f"--store {tmp_path / 'store'} is for a harvest" in said.err

@@ -5,7 +5,8 @@ stages are the photos' own, and cut into shards: what the CNN says of each (:cla
 its maps and proposals (:class:`MapsJob`). What depends on all photos together is done by one process after the first of them:
 which photos the linear maps are fitted on, these maps, the classifier.
 
-Each harvest has its own folder of control files in the store, ``.unfinished/HASH``; ``.unfinished/harvests/HASH`` lists it.
+Each harvest has its own folder of control files in the store, ``.unfinished/HASH``; ``.unfinished/harvests/HASH`` lists it, and
+says which DATA it is of, until everything is done.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from dips.fitting.maps import MapMaker
 from dips.fitting.photos import TrainingPhotos, read_photos
 from dips.fitting.prepare import prepare
 from dips.harvest.store import Store, settings_hash
-from dips.shards.files import files_at
+from dips.shards.files import LocalFiles, files_at
 from dips.shards.launch import Crew, Job, launch, planned
 from dips.shards.lease import take_alone
 from dips.shards.merge import all_done, clear, part_lines, skipped
@@ -39,7 +40,8 @@ from dips.shards.plan import WORK, Item, Plan, make_plan, read_plan, shard_size
 from dips.shards.work import Shards, Skipped
 from dips.system.console import counted, log, quiet
 from dips.system.device import pick_device
-from dips.system.environment import store_folder
+from dips.system.environment import quoted, store_folder
+from dips.system.files import scheme_of
 from dips.system.records import Record, to_json
 from dips.types import DataSet, Sample
 
@@ -56,19 +58,22 @@ class Harvested:
     Attributes:
         photos: how many there are.
         is_done: the store has everything; otherwise the same command has to be given again, for the maps.
+        store: its folder.
     """
 
     photos: int
     is_done: bool
+    store: Path = field(default=Path(), compare=False)
 
 
 class _Request(Record, frozen=True, kw_only=True):
-    """What is harvested; paths are absolute."""
+    """What is harvested, and whether parts are collected or a store is filled; paths are absolute."""
 
     data: str
     config: dict[str, Any]
     weights: tuple[str, ...]
     reviewed: str | None
+    collected: bool
 
 
 class _PlannedError(Exception):
@@ -77,7 +82,7 @@ class _PlannedError(Exception):
 
 def is_url(store: str | Path | None) -> bool:
     """Return whether a store is to be collected at a URL, and not kept in a folder."""
-    return "://" in str(store)
+    return bool(scheme_of(str(store)))
 
 
 def harvest(
@@ -116,12 +121,13 @@ def harvest(
             f"--store {store}: a U-Net's maps (train.epochs above 0) depend on all photos together, and are made in two "
             "rounds; give a folder for --store"
         )
-    place = str(store) if is_url(store) else str(store_folder(store).absolute())
+    place = str(store).rstrip("/") if is_url(store) else str(store_folder(store).absolute())
     request = _Request(
         data=os.path.abspath(data),
         config=msgspec.to_builtins(config),
         weights=tuple(os.path.abspath(item) if os.path.exists(item) else item for item in several(weights)),
         reviewed=None if reviewed is None else os.path.abspath(reviewed),
+        collected=is_url(store),
     )
     return _Harvest(request, config, place, device, crew, ProblemList(problems)).run()
 
@@ -131,29 +137,38 @@ def merge_harvests(store: str, into: str | Path | None = None, *, device: str = 
 
     Args:
         store: the folder or URL that they were given.
-        into: the folder of the store that is made of a URL; default: the user's cache.
+        into: the folder of the store that is made of what was collected; default: the user's cache.
 
     Returns:
         What the last of them came to; None where there is none.
 
     Raises:
+        ConfigError: ``into`` is given, but nothing was collected.
         RunError: one is not done.
     """
-    place = store if is_url(store) else os.path.abspath(store)
-    folder = str(store_folder(into).absolute()) if is_url(store) else place
+    place = store.rstrip("/") if is_url(store) else os.path.abspath(store)
+    harvests = [_begun(place, key, device) for key in files_at(f"{place}/{WORK}").names(_LIST)]
+    if into is not None and harvests and not any(each.request.collected for each in harvests):
+        raise ConfigError(f"--store {into}: the harvest in {store} fills a store there, so that no other is made; leave it out")
     done = None
-    for key in files_at(f"{place}/{WORK}").names(_LIST):
-        plan = read_plan(files_at(f"{place}/{WORK}/{key}"))
-        if plan is None:  # a kill came between the two
-            files_at(f"{place}/{WORK}").remove(f"{_LIST}/{key}")
-            continue
-        try:
-            request = msgspec.convert({name: plan.identity.get(name) for name in _Request.__struct_fields__}, _Request)
-            config = msgspec.convert(request.config, Config)
-        except (msgspec.ValidationError, ConfigError) as error:
-            raise RunError(f"{place}/{WORK}/{key}/plan.json is damaged ({error}); remove the folder") from error
-        done = _Harvest(request, config, place, device, Crew(), ProblemList(None)).merge(folder)
+    for each in harvests:
+        done = each.merge(str(store_folder(into).absolute()) if each.request.collected else place)
     return done
+
+
+def _begun(place: str, key: str, device: str) -> _Harvest:
+    """Return a harvest that is listed."""
+    files = files_at(f"{place}/{WORK}/{key}")
+    plan = read_plan(files)
+    if plan is None:  # a kill came after what the first stage made was merged, or before anything was planned
+        data = os.fsdecode(files_at(f"{place}/{WORK}").read(f"{_LIST}/{key}"))
+        raise RunError(f"the harvest of {data} in {place} stopped between two stages; repeat its 'dips harvest', then this")
+    try:
+        request = msgspec.convert({name: plan.identity.get(name) for name in _Request.__struct_fields__}, _Request)
+        config = msgspec.convert(request.config, Config)
+    except (msgspec.ValidationError, ConfigError) as error:
+        raise RunError(f"{files.place}/plan.json is damaged ({error}); remove the folder") from error
+    return _Harvest(request, config, place, device, Crew(), ProblemList(None))
 
 
 class _Harvest:
@@ -175,7 +190,7 @@ class _Harvest:
         if before is None or before.identity.get("stage") == _PHOTOS:
             with planned(self.files, lambda: self._plan_photos(photos), self.crew) as plan:
                 self._launch(plan)
-            if self.crew.is_task or is_url(self.place):
+            if self.crew.is_task or self.request.collected:
                 return None
             self._end()
         return self._rest(photos, self.place, self._do_maps)
@@ -189,11 +204,11 @@ class _Harvest:
         plan = read_plan(self.files)
         assert plan is not None
         is_last = plan.identity.get("stage") == _MAPS
-        self._end(Store(Path(folder)) if is_url(self.place) else None)
-        photos = self._photos()
+        photos = self._photos()  # DATA may not be seen from here: then nothing is changed
+        self._end(Store(Path(folder)) if self.request.collected else None)
         if is_last:
             self._forget()
-            return Harvested(photos.count, is_done=True)
+            return Harvested(photos.count, is_done=True, store=Path(folder))
         return self._rest(photos, folder, self._plan_maps)
 
     def _photos(self) -> TrainingPhotos:
@@ -218,7 +233,8 @@ class _Harvest:
         self._end()
 
     def _maps_plan(self, maker: MapMaker, photos: DataSet) -> Plan:
-        self.files.write(NETWORKS, networks_of(maker))
+        if read_plan(self.files) is None:  # what is done was made with those that are there
+            self.files.write(NETWORKS, networks_of(maker))
         return self._plan(_MAPS, photos.samples, msgspec.to_builtins(MapsContext.of(maker, photos.classes)))
 
     def _plan(self, stage: str, samples: Sequence[Sample], context: dict[str, Any]) -> Plan:
@@ -228,7 +244,7 @@ class _Harvest:
         def items() -> Iterator[Item]:
             return map(item_of, unique.values())
 
-        self.list.create(f"{_LIST}/{self.key}", b"1")
+        self.list.create(f"{_LIST}/{self.key}", os.fsencode(self.request.data))
         return make_plan(
             self.files,
             items,
@@ -242,7 +258,7 @@ class _Harvest:
         )
 
     def _job(self, plan: Plan) -> Job:
-        given, store = self.request.weights, None if is_url(self.place) else self.place
+        given, store = self.request.weights, None if self.request.collected else self.place
         if plan.identity.get("stage") == _PHOTOS:
             return PhotosJob(self.config, given, msgspec.convert(plan.context["depth"], Depth), store, self.device)
         context = msgspec.convert(plan.context, MapsContext)
@@ -250,7 +266,8 @@ class _Harvest:
 
     def _launch(self, plan: Plan) -> None:
         if not plan.is_merged:
-            launch(self.files, plan, self._job(plan), self.crew)
+            merge = f"dips merge {quoted(self.place)}{' --store FOLDER' if self.request.collected else ''}"
+            launch(self.files, plan, self._job(plan), self.crew, merge=merge)
 
     def _end(self, store: Store | None = None) -> None:
         """End a stage, and put its parts into a store, if that is where they go."""
@@ -299,15 +316,15 @@ class _Harvest:
                 ahead=ahead,
             )
         except _PlannedError:
-            return Harvested(photos.count, is_done=False)
+            return Harvested(photos.count, is_done=False, store=Path(folder))
         self.told.add(inputs.problems)
         self._forget()
-        return Harvested(photos.count, is_done=True)
+        return Harvested(photos.count, is_done=True, store=Path(folder))
 
     def _forget(self) -> None:
         """Remove the last traces of the work."""
         self.list.remove(f"{_LIST}/{self.key}")
-        if not is_url(self.place):
+        if isinstance(self.list, LocalFiles):
             with suppress(OSError):  # another harvest is at work
-                Path(self.place, WORK, _LIST).rmdir()
-                Path(self.place, WORK).rmdir()
+                (self.list.folder / _LIST).rmdir()
+                self.list.folder.rmdir()

@@ -31,7 +31,7 @@ from dips.shards.files import Files, LocalFiles, files_at
 from dips.shards.launch import Crew, launch, planned
 from dips.shards.lease import take_alone
 from dips.shards.merge import all_done, clear, part_lines
-from dips.shards.plan import WORK, Plan, make_plan, read_plan, shard_size
+from dips.shards.plan import Plan, make_plan, read_plan, shard_size, work_of
 from dips.shards.work import Shards
 from dips.system.console import log
 from dips.system.environment import __version__, command_line
@@ -143,7 +143,7 @@ def merge_scores(out: str | Path, problems: str | Path | None = None) -> dict[st
         RunError: it is not done, or there is none.
         DipsError: as :func:`score_maps`.
     """
-    files = _files(out)
+    files = work_of(out)
     if (plan := read_plan(files)) is None:
         raise RunError(f"{out} holds no unfinished scores")
     identity = {name: value for name, value in plan.identity.items() if name != "work"}
@@ -160,14 +160,10 @@ def merge_scores(out: str | Path, problems: str | Path | None = None) -> dict[st
 def _work(out: str | Path | None) -> Iterator[Files]:
     """Where the work is kept: below ``out``, or in a temporary folder, as what is not kept needs not survive."""
     if out is not None:
-        yield _files(out)
+        yield work_of(out)
         return
     with tempfile.TemporaryDirectory(prefix="dips-score-") as folder:
         yield LocalFiles(Path(folder), durable=False)
-
-
-def _files(out: str | Path) -> Files:
-    return files_at(f"{out}/{WORK}")
 
 
 def _scores(out: str | Path) -> dict[str, Any] | None:

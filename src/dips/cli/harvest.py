@@ -44,6 +44,7 @@ def harvest(
     from dips.batch.harvest import harvest as run  # torch
     from dips.system.environment import store_folder
 
+    crew = workforce.crew()
     done = run(
         data,
         store=store,
@@ -52,12 +53,12 @@ def harvest(
         weights=weights or (),
         reviewed=reviewed,
         device=device,
-        crew=workforce.crew(),
+        crew=crew,
         problems=problems,
     )
     if done is not None:
         return tell_harvest(done.photos, done.is_done, store_folder(store))
-    if store is not None and "://" in store:
+    if store is not None and not crew.is_task:  # they are told what is left, and what comes then
         say(f"next    dips merge {quoted(store)} --store FOLDER")
     return 0
 

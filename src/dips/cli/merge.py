@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from dips.cli.messages import filled
 from dips.cli.options import Url, place
-from dips.errors import RunError
+from dips.errors import ConfigError, RunError
 
 __all__ = ["merge"]
 
@@ -45,6 +45,8 @@ def merge(
         raise RunError(f"there is nothing to merge: {work.place} holds no plan, so {out} is complete, or another folder")
     if (end := _ENDS.get(str(plan.identity.get("work")))) is None:
         raise RunError(f"{out} holds work that this version of DiPS does not know; use the one that began it")
+    if store is not None:
+        raise ConfigError(f"--store {store} is for a harvest that was collected at a URL, and {out} holds none; leave it out")
     return end(out)
 
 
@@ -64,13 +66,11 @@ def _scores(out: Path | Url) -> int:
 
 
 def _harvests(out: str, store: Path | None) -> int:
-    from dips.batch.harvest import is_url, merge_harvests
+    from dips.batch.harvest import merge_harvests
     from dips.cli.harvest import tell_harvest
-    from dips.system.environment import store_folder
 
     done = merge_harvests(out, store)
-    folder = store_folder(store) if is_url(out) else Path(out)
-    return 0 if done is None else tell_harvest(done.photos, done.is_done, folder)
+    return 0 if done is None else tell_harvest(done.photos, done.is_done, done.store)
 
 
 _ENDS: Mapping[str, Callable[[Path | Url], int]] = {"predict": _predictions, "score": _scores}

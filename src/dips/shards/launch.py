@@ -91,8 +91,11 @@ def _planned_by_one(files: Files, make: Callable[[], Plan]) -> Plan:
     return make()
 
 
-def launch(files: Files, plan: Plan, job: Job, crew: Crew) -> None:
+def launch(files: Files, plan: Plan, job: Job, crew: Crew, *, merge: str = "") -> None:
     """Have the work done; where this process is no task of an array, nothing is left to do then.
+
+    Args:
+        merge: the command that ends the work of tasks; default: ``dips merge`` with the folder that the work is in.
 
     Raises:
         DipsError: what the work raises.
@@ -114,7 +117,7 @@ def launch(files: Files, plan: Plan, job: Job, crew: Crew) -> None:
         elif todo:
             _work_here(shards, job, title, todo, crew)
     if crew.is_task:
-        _tell_rest(shards, crew, own)
+        _tell_rest(shards, crew, own, merge)
 
 
 def _work_here(shards: Shards, job: Job, title: str, todo: list[Shard], crew: Crew) -> None:
@@ -132,13 +135,13 @@ def _work_here(shards: Shards, job: Job, title: str, todo: list[Shard], crew: Cr
         work_to_the_end(shards, told, turn=crew.turn, of=crew.of, waiting=waiting)
 
 
-def _tell_rest(shards: Shards, crew: Crew, own: list[Shard]) -> None:
+def _tell_rest(shards: Shards, crew: Crew, own: list[Shard], merge: str) -> None:
     """Say what is left for other tasks, and what ends the work."""
     if not own:
         lists = sum(1 for _ in shards.plan.shards())
         log(f"nothing is left for this task: the work has {counted(lists, 'part')}, for {crew.of} tasks")
-    out = re.sub(rf"[/\\]{re.escape(WORK)}([/\\]\w+)?$", "", shards.files.place)
-    merge = f"dips merge {quoted(out)}"
+    out = re.sub(rf"[/\\]{re.escape(WORK)}$", "", shards.files.place)
+    merge = merge or f"dips merge {quoted(out)}"
     if left := item_count(shards.todo()):
         log(f"{left} of {counted(shards.plan.items, 'photo')} are left to other tasks; once they have ended: {merge}")
     else:
