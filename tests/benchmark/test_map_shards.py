@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dips.benchmark.map_shards import _Pair, _Pixels, count_part, measured_photos
+from dips.benchmark.map_shards import ScoreJob, _Pair, _Pixels, count_part, measured_photos
+from dips.benchmark.mapfiles import MapFiles
 from dips.errors import RunError
 from dips.evaluate import Measured, measure_boxes
 from dips.evaluate.accumulate import MapAccumulator
+from dips.evaluate.protocol import find_protocol
 from dips.shards.frames import frame
 
 
@@ -40,6 +43,14 @@ def test_what_comes_out_is_what_went_in(seeds: list[int], cut: int) -> None:
     pieces = [data[start : start + cut] for start in range(0, len(data), cut)]
     found = list(measured_photos(pieces, source="part"))
     assert len(found) == len(photos) and all(map(alike, found, photos))
+
+
+def test_all_who_work_must_see_the_maps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "maps").mkdir()
+    np.save(tmp_path / "maps" / "a.npy", np.zeros((2, 2)))
+    monkeypatch.chdir(tmp_path)
+    job = ScoreJob(MapFiles("maps"), find_protocol("wsol-224"), resize=False, total=1)
+    assert job.inputs == (str(tmp_path / "maps"),)
 
 
 def test_a_part_is_counted_like_its_photos() -> None:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from dips.shards.plan import Item, Plan, make_plan
 from dips.shards.ray_actor import unseen, work_here
 from dips.shards.ray_cluster import run_ray
 from dips.shards.ray_share import Share, share_out
+from dips.shards.tally import Tally
 from dips.shards.work import Attempt, Shards, Skipped, Work
 
 pytestmark = [
@@ -47,6 +49,7 @@ class Job:
     """
 
     device = "auto"
+    inputs: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -380,6 +383,15 @@ def test_photos_that_a_machine_does_not_see(tmp_path: Path) -> None:
     there.touch()
     assert unseen(pickle.dumps(files), "probe", [str(there)], 0.1) == ""
     assert "does not see /nowhere/a.jpg; all" in unseen(pickle.dumps(files), "probe", [str(there), "/nowhere/a.jpg"], 0.1)
+
+
+def test_machines_must_see_what_the_job_reads(tmp_path: Path) -> None:
+    files, maps = LocalFiles(tmp_path / "work"), tmp_path / "maps"
+    maps.mkdir()
+    job, ray = Job(tmp_path), SimpleNamespace(cloudpickle=pickle)
+    job.inputs = (str(maps), str(tmp_path / "none"))
+    crew = ray_cluster._Crew(ray, Shards(files, plan_in(files)), job, Share(1, 1, 0), Tally(1, lambda count: None))
+    assert [str(maps)] in crew._surroundings
 
 
 def test_a_worker_that_is_stopped_frees_its_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,6 +99,11 @@ class ScoreJob:
     resize: bool
     total: int
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Paths that all who work must see; names of maps are relative to it."""
+        return (str(self.files.path.absolute()),)
+
     def open(self) -> _Measuring:
         """Return what measures the maps of a shard."""
         return _Measuring(self)

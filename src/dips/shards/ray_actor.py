@@ -97,7 +97,7 @@ def unseen(files: bytes, probe: str, photos: Sequence[str], patience: float) -> 
     Args:
         files: pickled.
         probe: the name of a file that the command has just written.
-        photos: paths of some that there are.
+        photos: paths of some, and of what else is read.
         patience: seconds until the file is to appear: shared disks take a while.
     """
     there: Files = pickle.loads(files)
@@ -116,7 +116,7 @@ def unseen(files: bytes, probe: str, photos: Sequence[str], patience: float) -> 
     missing = next((photo for photo in photos if not os.path.exists(photo)), None)
     if missing is None:
         return ""
-    return f"does not see {missing}; all machines of the cluster must see the photos: take a disk that they share, or URLs"
+    return f"does not see {missing}; all machines of the cluster must see what is read: take a disk that they share, or URLs"
 
 
 def work_here(task: bytes, session: str, first: int, stopped: Event, tell: Callable[[tuple[Any, ...]], None]) -> None:

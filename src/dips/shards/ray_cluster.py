@@ -59,7 +59,7 @@ def run_ray(files: Files, plan: Plan, job: Job, workers: int, title: str) -> Non
 
     Args:
         job: may have a ``device``, as ``--device`` names it; with ``auto`` or ``cuda`` each actor has a GPU where the cluster
-            has any.
+            has any; and ``inputs``, paths that each actor must see besides the photos.
         workers: how many; 0 takes what the cluster has: one for each GPU, or for each CPU.
         title: of the progress bar.
 
@@ -160,7 +160,8 @@ class _Crew:
         self._todo = shards.todo()
         self._probe = f"driver/seen-{uuid.uuid4().hex}"
         samples = (read_items(shards.files, shard)[0].uri for shard in (self._todo[0], self._todo[-1]))
-        photos = [path for path in dict.fromkeys(samples) if os.path.exists(path)]  # not those behind URLs
+        needed = [*getattr(job, "inputs", ()), *samples]
+        photos = [path for path in dict.fromkeys(needed) if os.path.exists(path)]  # not those behind URLs
         threads = str(max(1, share.cpus))
         variables = {"OPENCV_FOR_THREADS_NUM": threads, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or threads}
         variables |= {name: value for name, value in os.environ.items() if name.startswith("DIPS_")}
