@@ -6,6 +6,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -93,6 +94,15 @@ def test_what_a_store_keeps_although_it_was_to_be_removed_is_told(odd: RemoteFil
     monkeypatch.setattr(Store, "rm", lambda *_, **__: None)
     with pytest.raises(RunError, match=r"done cannot be removed: \S+done/1 stays; it may not be asked for"):
         odd.discard("done")
+
+
+def test_a_name_that_is_no_text_is_the_same_file_to_all(odd: RemoteFiles, tmp_path: Path) -> None:
+    name = "\udcff.jpg"
+    (tmp_path / name).write_bytes(b"1")
+    odd.put_all(tmp_path, [name])
+    assert odd.read(name) == b"1" and not odd.create(name, b"2")
+    odd.remove(name)
+    assert odd.names("") == []
 
 
 def test_places_that_nothing_can_be_written_to(bucket: str) -> None:

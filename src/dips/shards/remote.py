@@ -149,5 +149,5 @@ class RemoteFiles:
 
     @contextmanager
     def _at(self, name: str, verb: str = "read") -> Iterator[tuple[fsspec.AbstractFileSystem, str]]:
-        with at_store(f"{self.place}/{name}" if name else self.place, verb) as opened:
+        with at_store(f"{self.place}/{as_text(name)}" if name else self.place, verb) as opened:
             yield opened
