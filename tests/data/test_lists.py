@@ -101,6 +101,15 @@ def test_damaged_lists_are_refused(tmp_path: Path) -> None:
         list(read_list(tmp_path / "a.parquet", str(tmp_path / "a.parquet")))
 
 
+def test_a_list_is_named_as_it_was_given(tmp_path: Path) -> None:
+    for data, words in ((b"\n", "is empty"), (b"path\n\xff\xfe.jpg\n", "cannot be read")):
+        (tmp_path / "list.csv").write_bytes(data)
+        with pytest.raises(DataError, match=f"^s3://b/list.csv {words}"):
+            list(read_list(tmp_path / "list.csv", "s3://b/list.csv"))
+    with pytest.raises(DataError, match=r"^s3://b/list.txt cannot be read"):
+        list(read_list(tmp_path / "none.txt", "s3://b/list.txt"))
+
+
 def test_a_list_asks_no_other_computer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.txt").write_text("1.jpg")
     monkeypatch.setattr("dips.data.lists.placed", lambda entry, folder: "\\\\host\\share\\1.jpg")  # as on Windows

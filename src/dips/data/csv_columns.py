@@ -197,7 +197,7 @@ def read_table(path: Path) -> Table:
         columns = {role: names.index(alias) for role, known in _NAMES.items() for alias in known[::-1] if alias in names}
         if "x0" not in columns and all(name in names for name in _FROM_ONE.values()):
             columns |= {corner: names.index(name) for corner, name in _FROM_ONE.items()}
-        columns["path"] = _photo_column(rows[1:], names, path)
+        columns["path"] = _photo_column(rows[1:], names, path, str(path))
         rows = rows[1:]
     else:
         header, columns = [], _unnamed_columns(rows, path)
@@ -208,40 +208,44 @@ def read_table(path: Path) -> Table:
     return table
 
 
-def each_path(path: Path) -> Iterator[tuple[int, str]]:
+def each_path(path: Path, place: str) -> Iterator[tuple[int, str]]:
     """Yield what a CSV says of where its photos are, with the numbers of the lines; only some lines are in memory.
+
+    Args:
+        path: the file on this machine.
+        place: where it lies, for messages.
 
     Raises:
         DataError: as for :func:`read_table`.
     """
-    rows = _each_row(path)
+    rows = _each_row(path, place)
     first = list(islice(rows, _PROBED + 1))
     if not first:
-        raise DataError(f"{path} is empty; it needs lines with paths of photos")
+        raise DataError(f"{place} is empty; it needs lines with paths of photos")
     cells = first[0][1]
     if _is_header(first, path.parent):
-        column, first = _photo_column(first[1:], [_plain(name) for name in cells], path), first[1:]
+        column, first = _photo_column(first[1:], [_plain(name) for name in cells], path, place), first[1:]
     else:
         column = next((index for index, cell in enumerate(cells) if _is_photo(cell, path.parent)), 0)
     yield from ((number, cell) for number, row in chain(first, rows) if (cell := _cell(row, column)))
 
 
 def _read_rows(path: Path) -> list[Row]:
-    rows = list(_each_row(path))
+    rows = list(_each_row(path, str(path)))
     if not rows:
         raise DataError(f"{path} is empty; it needs lines of path,label")
     return rows
 
 
-def _each_row(path: Path) -> Iterator[Row]:
+def _each_row(path: Path, place: str) -> Iterator[Row]:
     try:
         with path.open(encoding="utf-8-sig") as file:
-            yield from _parsed(path, file)
+            yield from _parsed(place, file)
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read ({error}); save it as UTF-8") from error
+        raise DataError(f"{place} cannot be read ({error}); save it as UTF-8") from error
 
 
-def _parsed(path: Path, file: Iterator[str]) -> Iterator[Row]:
+def _parsed(place: str, file: Iterator[str]) -> Iterator[Row]:
     delimiter, skipped, begun = "", 0, [next(file, "")]
     if marked := re.fullmatch(r' *"?sep=(.)"? *\n?', begun[0]):  # how Excel notes it
         delimiter, skipped, begun = marked[1], 1, []
@@ -256,7 +260,7 @@ def _parsed(path: Path, file: Iterator[str]) -> Iterator[Row]:
                 yield number, [field.strip() for field in row]
             number = reader.line_num + skipped + 1  # a field in quotes may have several lines
     except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num + skipped}: {error}; save it as CSV again") from error
+        raise DataError(f"{place}, line {reader.line_num + skipped}: {error}; save it as CSV again") from error
 
 
 def _plain(name: str) -> str:
@@ -282,7 +286,7 @@ def _is_header(rows: list[Row], folder: Path) -> bool:
     return any(_is_photo(cell, folder) for _, row in rows[1:_PROBED] for cell in row)
 
 
-def _photo_column(rows: list[Row], names: list[str], path: Path) -> int:
+def _photo_column(rows: list[Row], names: list[str], path: Path, place: str) -> int:
     """Return the index of the column of photos: one with a name for it that holds photos, or else any that does."""
     known = [names.index(alias) for alias in _NAMES["path"] if alias in names]
     for index in known + list(range(len(names))):
@@ -290,7 +294,7 @@ def _photo_column(rows: list[Row], names: list[str], path: Path) -> int:
             return index
     if known:
         return known[0]
-    raise DataError(f"{path}: no column names photos; the columns are {some(names, 20)}. Call one path")
+    raise DataError(f"{place}: no column names photos; the columns are {some(names, 20)}. Call one path")
 
 
 def _unnamed_columns(rows: list[Row], path: Path) -> dict[str, int]:

@@ -46,7 +46,7 @@ def read_list(file: Path, place: str) -> Iterator[str]:
     if suffix in (".parquet", ".pq"):
         entries = _parquet(file, place)
     else:
-        entries = _probed(_text(file), place, folder) if suffix == ".txt" else each_path(file)
+        entries = _probed(_text(file, place), place, folder) if suffix == ".txt" else each_path(file, place)
     for number, entry in entries:
         if "\0" in entry:
             raise DataError(f"{place}, line {number}: this is no path of a photo; give a list of paths or URLs")
@@ -86,14 +86,14 @@ def placed(entry: str, folder: str) -> str:
     return path
 
 
-def _text(file: Path) -> Iterator[tuple[int, str]]:
+def _text(file: Path, place: str) -> Iterator[tuple[int, str]]:
     try:
         with file.open(encoding="utf-8-sig", errors="surrogateescape") as lines:  # a name need not be text
             for number, line in enumerate(lines, 1):
                 if (line := line.strip()) and not line.startswith("#"):
                     yield number, line
     except OSError as error:
-        raise DataError(f"{file} cannot be read ({error.strerror or error}); allow it to be read") from error
+        raise DataError(f"{place} cannot be read ({error.strerror or error}); allow it to be read") from error
 
 
 def _probed(entries: Iterator[tuple[int, str]], place: str, folder: str) -> Iterator[tuple[int, str]]:
