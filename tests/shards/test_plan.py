@@ -120,3 +120,12 @@ def test_what_follows_from_all_items_is_kept(tmp_path: Path) -> None:
     mark_merged(files, plan)
     merged = read_plan(files)
     assert merged is not None and merged.is_merged and merged.context == context
+
+
+def test_markers_that_cannot_be_removed_do_not_count_for_a_new_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = LocalFiles(tmp_path)
+    files.write("done/00000", b"")
+    monkeypatch.setattr(LocalFiles, "discard", lambda files, folder: None)  # a disk's refusal is no error
+    with pytest.raises(RunError, match=r"done of earlier work cannot be removed; allow it, or choose another --out"):
+        make_plan(files, lambda: items(3), {}, size=10)
+    assert read_plan(files) is None

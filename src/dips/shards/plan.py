@@ -206,6 +206,8 @@ def make_plan(
         return before
     for folder in _STATE:
         files.discard(folder)  # of work that was given up
+        if files.names(folder):  # not all that a disk refuses is an error
+            raise RunError(f"{files.place}/{folder} of earlier work cannot be removed; allow it, or {remedy}")
     digest, count, remaining = hashlib.sha256(), 0, iter(items())
     while group := list(islice(remaining, size)):
         data = b"".join(map(_line, group))
