@@ -122,10 +122,16 @@ def test_the_machine_is_full(error: Exception, words: str, monkeypatch: pytest.M
 
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
-    ("command", "hint"), [("train data --out run", "--resume"), ("evaluate run data", "the run is unchanged")]
+    ("command", "hint"),
+    [
+        ("train data --out run", "--resume"),
+        ("evaluate run data", "the run is unchanged"),
+        ("score maps data --out=x", "repeat the command"),
+        ("score maps data", "nothing was changed"),
+    ],
 )
 def test_interrupted(command: str, hint: str, monkeypatch: pytest.MonkeyPatch, dips: Dips) -> None:
-    for name in ("dips.fitting.fit.fit", "dips.model.Model.open"):
+    for name in ("dips.fitting.fit.fit", "dips.model.Model.open", "dips.benchmark.score.score_maps"):
         fake(monkeypatch, name, KeyboardInterrupt())
     said = dips(*command.split())
     assert said.code == 130

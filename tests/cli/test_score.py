@@ -269,7 +269,7 @@ def test_boxes_in_shares_are_told(data: Path, tmp_path: Path, dips: Dips) -> Non
     assert said.code == 2 and "is no list of problems" in said.err and json.loads((tmp_path / "e.json").read_text())["n_images"]
 
 
-def test_an_array_is_merged(data: Path, tmp_path: Path, dips: Dips) -> None:
+def test_an_array_is_merged(data: Path, tmp_path: Path, dips: Dips, monkeypatch: pytest.MonkeyPatch) -> None:
     given = ("score", tmp_path / "maps/test", data)
     alone = dips(*given, "--json", tmp_path / "e.json", "--csv", tmp_path / "e.csv")
     tasks = (*given, "--out", tmp_path / "out", "--csv", tmp_path / "a.csv")
@@ -285,4 +285,9 @@ def test_an_array_is_merged(data: Path, tmp_path: Path, dips: Dips) -> None:
         said = dips(*tasks, "--shard", "1/2", option, tmp_path / "x")
         assert said.code == 2 and "'dips merge' makes scores.json in --out" in said.err
     said = dips(*given, "--shard", "1/2")
-    assert said.code == 2 and "need --out" in said.err
+    assert said.code == 2 and "--shard and --engine ray need --out" in said.err
+    monkeypatch.setenv("BATCH_TASK_INDEX", "0")
+    monkeypatch.setenv("BATCH_TASK_COUNT", "2")
+    said = dips(*given)
+    assert said.code == 2 and "error: BATCH_TASK_INDEX=0 is one of 2 tasks, which need --out" in said.err
+    assert "--shard 1/1 does everything here" in said.err

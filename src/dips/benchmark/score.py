@@ -103,7 +103,10 @@ def score_maps(
     """
     crew = crew or Crew()
     if out is None and (crew.is_task or crew.engine == "ray"):
-        raise ConfigError("--shard and --engine ray need --out, a folder or URL for what all of them have measured")
+        needs = "--out, a folder or URL for what all of them have measured"
+        if crew.source:
+            raise ConfigError(f"{crew.source} is one of {crew.of} tasks, which need {needs}; --shard 1/1 does everything here")
+        raise ConfigError(f"--shard and --engine ray need {needs}")
     request = ScoreRequest(
         maps=os.path.abspath(maps),
         data=os.path.abspath(data),

@@ -72,7 +72,7 @@ def interrupted(tokens: Sequence[str]) -> str:
     if command == "train":
         return "repeat the command with --resume to continue where it stopped"
     resumes = ("boxes", "compare", "demo", "harvest", "merge", "predict", "stream")
-    if command in resumes or (command == "score" and "--out" in tokens):
+    if command in resumes or (command == "score" and any(token.partition("=")[0] == "--out" for token in tokens)):
         return "repeat the command to continue where it stopped"
     if command == "evaluate":
         return "the run is unchanged, except perhaps for the numbers of its last evaluation"

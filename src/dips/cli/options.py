@@ -15,6 +15,7 @@ from dips.system.files import scheme_of
 
 if TYPE_CHECKING:
     from dips.shards.launch import Crew
+    from dips.shards.turns import Turn
 
 __all__ = [
     "ALONE",
@@ -240,8 +241,8 @@ class CrewOptions:
         int | None,
         Parameter(
             name="--workers",
-            help="Number of processes, each with a model of its own; 0: one per core, or with --engine ray as many as the "
-            "cluster has places for, its default.",
+            help="Number of processes, each with a model of its own (default: 1; of 'dips score' 0); 0: one per core, or with "
+            "--engine ray as many as the cluster has places for, its default.",
         ),
     ] = None
     engine: Annotated[
@@ -277,24 +278,24 @@ class CrewOptions:
             if find_spec("ray") is None:
                 raise ConfigError('--engine ray needs the package ray, which is not installed; pip install "dips-wsol[ray]"')
             return Crew(self.workers or 0, "ray")
-        turn, of = self._turn()
-        return Crew(workers if self.workers is None else self.workers, turn=turn, of=of)
+        turn, of, source = self._turn()
+        return Crew(workers if self.workers is None else self.workers, turn=turn, of=of, source=source)
 
-    def _turn(self) -> tuple[int, int]:
-        from dips.shards.turns import parse_turn, scheduled_turn, unnumbered_task
+    def _turn(self) -> Turn:
+        from dips.shards.turns import Turn, parse_turn, scheduled_turn, unnumbered_task
         from dips.system.console import log
 
         if self.shard is not None:
-            return parse_turn(self.shard)[:2]
+            return parse_turn(self.shard)
         if (found := scheduled_turn()) is not None:
             log(
                 f"{found.source}: this is task {found.number + 1} of {found.of}, which does its part; --shard 1/1 does "
                 "everything here"
             )
-            return found[:2]
+            return found
         if variable := unnumbered_task():
             log(f"{variable}: if this is one of N tasks that share the work, say so with --shard auto/N")
-        return 0, 1
+        return Turn(0, 1)
 
 
 ALONE = CrewOptions()

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dips.shards.files import Files
 from dips.shards.lease import Lease, Watch, take_alone, this_process
@@ -35,12 +35,14 @@ class Crew:
         workers: processes; 1 is this one, 0 as many as there are cores, or as the Ray cluster has places.
         engine: ``"processes"`` of this machine, or ``"ray"``.
         turn, of: this process is the ``turn``-th, from 0, of ``of`` tasks that somebody else starts; 0 of 1 where nobody does.
+        source: the scheduler's variables that say which task this is; empty where the user does.
     """
 
     workers: int = 1
     engine: str = "processes"
     turn: int = 0
     of: int = 1
+    source: str = field(default="", compare=False)
 
     @property
     def works_here(self) -> bool:
