@@ -76,7 +76,7 @@ class PredictJob:
         model = self.loaded or load(self.run, device=self.device, settings=self.settings, weights=self.weights)
         predictor = predictor_of(model, plan)
         writer = PhotoWriter.of(self.out, plan)
-        return writer.work(lambda items, skip: predictor.photos((Path(item.uri) for item in items), skip))
+        return writer.work(lambda items, skip: predictor.photos([Path(item.uri) for item in items], skip))
 
 
 @dataclass(frozen=True)
