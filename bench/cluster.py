@@ -31,6 +31,7 @@ import numpy as np
 from living import workers_of
 from score import make as make_maps
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # with other numbers of threads the last bits differ
 SIDE, WORKERS, TASKS = 160, 4, 8
 DIPS = [sys.executable, "-m", "dips"]
 Words = list[str]

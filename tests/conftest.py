@@ -140,6 +140,19 @@ def bucket(object_store: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def loopback_ray() -> Iterator[Any]:
+    """Ray, which listens at 127.0.0.1 alone, sends nothing, and is quiet; nothing of it runs yet."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # the loopback address
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
+        }.items():
+            patch.setenv(name, value)  # read when Ray is loaded
+        yield pytest.importorskip("ray", reason="ray is not installed (extra 'ray')")
+
+
+@pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder with the real photos (birds20, insulators, wsol_metadata); tests that need it skip where it is missing."""
     default = Path(__file__).resolve().parents[1].parent / "shared" / "data"

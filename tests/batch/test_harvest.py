@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dips.batch import harvest as module
 from dips.batch.harvest import Harvested, harvest, merge_harvests
 from dips.errors import ConfigError, DataError, RunError, StoreError
 from dips.harvest.squares import SquareReader
-from dips.shards.files import LocalFiles
 from dips.shards.launch import Crew
 
 from ..conftest import TinyTraining
@@ -182,14 +179,13 @@ def test_a_photo_that_kills_is_named(tiny_training: TinyTraining, tmp_path: Path
     assert rest, "what was made of the others is kept"
 
 
-@pytest.fixture
-def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+@pytest.fixture(params=["file", "memory"])
+def bucket(tmp_path: Path, request: pytest.FixtureRequest) -> str:
     """A URL."""
-    top = tmp_path / "bucket"
-    monkeypatch.setattr(
-        module, "files_at", lambda place: LocalFiles(top / place.removeprefix("s3://") if "://" in place else Path(place))
-    )
-    yield "s3://bucket/store"
+    if request.param == "file":
+        return (tmp_path / "bucket").as_uri()
+    pytest.importorskip("fsspec", reason="fsspec is not installed (extra 'remote')")
+    return f"memory://{tmp_path.name}/store"
 
 
 def test_parts_at_a_url_become_a_store(tiny_training: TinyTraining, tmp_path: Path, bucket: str) -> None:

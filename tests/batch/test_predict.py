@@ -37,7 +37,7 @@ def test_a_process_that_loads_the_model_itself_writes_the_same(
     for name, loaded in (("a", tiny_model), ("b", None)):
         folder = folder_of(tiny_model, tmp_path / "p", tmp_path / name)
         job = PredictJob(tiny_model.run, folder.out, loaded=loaded)
-        folder.fill(job, context=lambda folder=folder: context_of(tiny_model, folder.listing.items))  # type: ignore[misc]
+        folder.fill(job, context=lambda folder=folder: context_of(tiny_model, folder.listing.source))  # type: ignore[misc]
     files = {path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*") if path.is_file()}
     assert len(files) == 11
     assert all((tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes() for file in files)
@@ -50,7 +50,7 @@ def test_another_model_in_the_same_place_is_refused(
     folder = PredictionFolder.plan([tmp_path / "p"], tmp_path / "out", formats=("json",), made_with={"model": "another"})
     job = PredictJob(tiny_model.run, folder.out)
     with pytest.raises(RunError, match=r"is another model than the one that .*out was begun with"):
-        folder.fill(job, context=lambda: context_of(tiny_model, folder.listing.items))
+        folder.fill(job, context=lambda: context_of(tiny_model, folder.listing.source))
     with pytest.raises(RunError, match="has no plan"):
         replace(job, out=tmp_path / "nowhere").open()
 
@@ -66,13 +66,13 @@ def test_all_shards_show_photos_of_16_bits_with_one_scale(tiny_model: dips.Model
     plans: list[Plan] = []
     folder.work(
         PredictJob(tiny_model.run, folder.out),
-        context=lambda: context_of(tiny_model, folder.listing.items),
+        context=lambda: context_of(tiny_model, folder.listing.source),
         begun=plans.append,
     )
     plan = read_plan(folder.files)
     assert plan == plans[0] and len(list(plan.shards())) == 3
     predictor = predictor_of(tiny_model, plan)
-    assert predictor.depth == tiny_model.predictor.for_photos([Path(item.uri) for item in folder.listing.items]).depth
+    assert predictor.depth == tiny_model.predictor.for_photos([Path(item.uri) for item in folder.listing.source.each()]).depth
     (scale,) = predictor.depth.scales
     records = [path.read_text() for path in sorted((tmp_path / "out" / "json").iterdir())]
     assert len(records) == 6 and all(f'"scale": [\n  {scale[0]!r},\n  {scale[1]!r}' in text for text in records)

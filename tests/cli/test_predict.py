@@ -96,6 +96,43 @@ def test_nothing_but_unreadable_photos_is_bad_input(tiny: Tiny, tmp_path: Path, 
     assert len(json.loads((tmp_path / "p.json").read_text())["problems"]) == count
 
 
+def test_photos_and_results_in_a_store_are_those_of_a_folder(
+    tiny: Tiny, tmp_path: Path, dips: Dips, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Byte by byte, but for the photos' paths; from a folder of the store, and, by two processes, from a list."""
+    from dips.shards import remote
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as in this process: the last bit depends on it
+    monkeypatch.chdir(tmp_path)
+    store, top = remote.open_store(bucket)
+    for path in sorted((tiny.data / "test" / "tower").iterdir())[:3]:
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        (tmp_path / "photos" / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "photos" / "bad.jpg").write_text("no photo")
+    for path in (tmp_path / "photos").iterdir():
+        store.pipe_file(f"{top}/photos/{path.name}", path.read_bytes())
+    (tmp_path / "list.csv").write_text("".join(f"{bucket}/photos/{path.name}\n" for path in (tmp_path / "photos").iterdir()))
+    more = ("--format", "overlays,heatmaps,masks,coco,yolo-seg,labelstudio", "--set", "predict.batch=2")
+    assert dips("predict", tiny.run, "photos", "--out", "out", *more).code == 1
+    for photos, out, workers in ((f"{bucket}/photos/", f"{bucket}/a", 1), ("list.csv", f"{bucket}/b", 2)):
+        said = dips("predict", tiny.run, photos, "--out", out, *more, "--workers", workers)
+        assert said.code == 1 and f"see {out}/skipped.json" in said.out and "copy it here" in said.out, said.err
+        assert f"{bucket}/photos/bad.jpg is not a photo" in said.err
+        names = set(remote.each_name(out))
+        assert names == {path.relative_to("out").as_posix() for path in Path("out").rglob("*") if path.is_file()}
+        for name in names:
+            there = remote.read_url(f"{out}/{name}").replace(f"{bucket}/".encode(), b"")
+            assert there == Path("out", name).read_bytes(), name
+        records = json.loads(remote.read_url(f"{out}/predictions.json"))["predictions"]
+        assert {record["path"] for record in records} == {f"{bucket}/photos/{record['name']}" for record in records}
+    said = dips("merge", f"{bucket}/a")
+    assert said.code == 2 and f"there is nothing to merge: {bucket}/a/.unfinished holds no plan" in said.err
+    said = dips("predict", tiny.run, "photos", "--out", "s3://no-such/out")
+    assert said.code == 2 and "there is no such bucket; make it, or mend the address" in said.err
+    said = dips("predict", tiny.run, "photos", "--out", "hf://datasets/a/b")
+    assert said.code == 2 and "can be read, but not written" in said.err
+
+
 def files_of(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 

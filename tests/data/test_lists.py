@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from dips.data.lists import is_list, placed, read_list
 from dips.errors import DataError
+from dips.system.extras import missing_package
 
 WriteTable = Callable[[Path, dict[str, list[Any]]], None]
 
@@ -110,3 +112,17 @@ def test_where_entries_lead(tmp_path: Path) -> None:
 
 def test_what_is_a_list() -> None:
     assert [is_list(name) for name in ("a.TXT", "s3://b/a.pq", "a.tsv", "a.jpg", "a", "a.json")] == [True] * 3 + [False] * 3
+
+
+def test_a_missing_reader_of_parquet_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    (tmp_path / "a.parquet").touch()
+    with pytest.raises(ModuleNotFoundError) as raised:
+        list(read_list(tmp_path / "a.parquet", "a.parquet"))
+    assert missing_package(raised.value) == 'this needs pyarrow, which is not installed; pip install "dips-wsol[remote]"'
+
+
+def test_a_list_that_cannot_be_opened(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"a\.txt cannot be read \(Is a directory\); allow it to be read"):
+        (tmp_path / "a.txt").mkdir()
+        list(read_list(tmp_path / "a.txt", "a.txt"))

@@ -12,7 +12,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from dips.data.sources import Fetcher, read_source
+from dips.data.deep import read_values
+from dips.data.images import image_size
+from dips.data.sources import Fetcher, key_of, read_source
 from dips.errors import DataError, ImageError, RunError
 from dips.shards import remote
 from dips.shards.plan import Item
@@ -36,7 +38,7 @@ def test_names_of_several_places(tmp_path: Path, make_photo: MakePhoto, monkeypa
     a, b = make_photo(tmp_path / "p/a/1.jpg"), make_photo(tmp_path / "p/b/1.jpg")
     source = read_source([b, a], leave_out=OUT)
     assert list(source.each()) == list(source.each()) == [Item("a/1.jpg", str(a), "a/1"), Item("b/1.jpg", str(b), "b/1")]
-    assert (source.count, source.folder, source.problems) == (2, "p", ()) and source.key == [str(b), str(a)]
+    assert (source.count, source.folder, source.problems) == (2, "p", ())
     assert names(a.parent, a, b.parent) == ["a/1.jpg", "b/1.jpg"] and names(a) == ["1.jpg"]
     (again,) = read_source([a.parent, a], leave_out=OUT).problems
     assert again.path == a and again.message == "is named more than once, and counts once (1 photo in all)"
@@ -51,8 +53,8 @@ def test_results_inside_the_photos_do_not_count(tmp_path: Path, make_photo: Make
     out = tmp_path / "out"
     make_photo(out / "overlays/1.jpg")
     assert names(tmp_path, leave_out=out) == ["1.jpg"]
-    for name in ("predictions.json", "json", "maps"):
-        (out / name).mkdir()
+    (out / ".unfinished").mkdir()
+    (out / ".unfinished" / "plan.json").touch()
     source = read_source([tmp_path], leave_out=out)
     assert [item.id for item in source.each()] == ["1.jpg"] and source.problems == ()
     source = read_source([tmp_path], leave_out=OUT)
@@ -125,7 +127,7 @@ def test_a_folder_of_a_store_is_searched_by_names(bucket: str) -> None:
     put(f"{bucket}/photos2", "1.jpg")
     source = read_source([f"{top}/"], leave_out=OUT)
     assert list(source.each()) == [Item("a.JPG", f"{top}/a.JPG", "a"), Item("b/1.jpg", f"{top}/b/1.jpg", "b/1")]
-    assert source.folder == "photos" and source.key == [f"{top}/"]
+    assert source.folder == "photos" and key_of([f"{top}/", "a"]) == [f"{top}/", str(Path("a").absolute())]
     said = [problem.message for problem in source.problems]
     assert said[0].startswith("1 file is left out; clip.mp4: give to 'dips stream'")
     assert (
@@ -163,6 +165,8 @@ def test_results_in_a_store_do_not_count(bucket: str) -> None:
     (problem,) = source.problems
     assert problem.message == "holds results of dips, no photos; it is left out" and problem.path.name == "old"
     assert read_source([top], leave_out=f"{top}/old").problems == ()
+    put(f"{top}/half", ".unfinished/plan.json", "overlays/1.jpg")
+    assert [item.id for item in read_source([top], leave_out=f"{top}/new").each()] == ["1.jpg", "older/1.png"]
 
 
 def test_many_names_come_in_pages(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,6 +193,7 @@ class Web(BaseHTTPRequestHandler):
     """A web server that is busy now and then, and one of Google's for the names in a bucket."""
 
     busy: ClassVar[dict[str, int]] = {}
+    known: ClassVar[dict[str, bytes]] = {"/l/list.txt": b"1.jpg\n/2.jpg\n", "/l/1.jpg": b"photo", "/closed.jpg": b""}
 
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
@@ -200,9 +205,8 @@ class Web(BaseHTTPRequestHandler):
         if left:
             self.busy[parts.path] = left - 1
             return self.answer(b"", 503)
-        known = {"/l/list.txt": b"1.jpg\n/2.jpg\n", "/l/1.jpg": b"photo", "/closed.jpg": b""}
-        status = 403 if parts.path == "/closed.jpg" else 200 if parts.path in known else 404
-        return self.answer(known.get(parts.path, b""), status)
+        status = 403 if parts.path == "/closed.jpg" else 200 if parts.path in self.known else 404
+        return self.answer(self.known.get(parts.path, b""), status)
 
     do_HEAD = do_GET
 
@@ -256,6 +260,38 @@ def test_the_names_of_a_bucket_of_google_come_in_pages(web: str, monkeypatch: py
     monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     monkeypatch.setattr(fsspec.config, "conf", {"gs": {"token": "anon", "endpoint_url": web}})
     assert sorted(remote.each_name("gs://bucket/photos")) == ["0a.jpg", "0b.jpg", "1a.jpg", "1b.jpg", "2a.jpg", "2b.jpg"]
+
+
+def test_what_was_fetched_last_is_kept(web: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def read(url: str) -> bytes:
+        asked.append(url)
+        return b"12345"
+
+    monkeypatch.setattr("dips.data.sources.read_url", read)
+    fetch = Fetcher(keep=12)
+    for name in "aababcab":
+        fetch(f"{web}/{name}")
+    assert [url[-1] for url in asked] == list("abcab")
+    assert [Fetcher()(f"{web}/a") for _ in range(2)] == [b"12345"] * 2 and len(asked) == 7
+
+
+def test_sizes_are_read_from_the_beginning_of_a_file(web: str, bucket: str, make_photo: MakePhoto, tmp_path: Path) -> None:
+    photo = make_photo(tmp_path / "1.png", (40, 30))
+    put(bucket, "1.png", data=photo.read_bytes())
+    Web.known["/1.png"] = photo.read_bytes()
+    assert image_size(f"{bucket}/1.png") == image_size(f"{web}/1.png") == (40, 30)
+    assert read_values(f"{bucket}/1.png") is None
+    for missing in (f"{bucket}/2.png", f"{web}/2.png"):
+        with pytest.raises(ImageError, match=r"2\.png"):
+            image_size(missing)
+
+
+def test_other_stores_are_searched_by_their_library(tmp_path: Path) -> None:
+    pytest.importorskip("fsspec", reason="needs the extra remote")
+    top = put("memory://other/photos", "b/1.jpg", "a.png", "notes.txt")
+    assert names(top) == ["a.png", "b/1.jpg"]
 
 
 def test_many_that_cannot_be_had_in_a_row_end_the_work(web: str) -> None:

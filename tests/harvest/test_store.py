@@ -262,3 +262,22 @@ def test_a_shelf_travels_to_other_processes(shelf: Shelf, monkeypatch: pytest.Mo
     assert shelf.get("ab") is not None
     assert shelf._open["a"] is not inherited
     inherited.execute("SELECT 1")  # still open: it is the parent's
+
+
+def test_records_move_to_another_store(tmp_path: Path) -> None:
+    one, other = Store(tmp_path / "one"), Store(tmp_path / "other")
+    shelf = one.shelf("maps", {"side": 224})
+    records = {f"{number:064x}": {"map": np.full((2, 2), number, np.float16)} for number in range(40)}
+    shelf.put(records)
+    (tmp_path / "one/.unfinished").mkdir()
+    for name, note in one.settings():
+        other.write(other.shelf_named(name, source="part").note, note)
+    for name, key, record in one.rows():
+        other.shelf_named(name, source="part").put_rows({key: record})
+    assert [key for _, key, _ in one.rows()] == sorted(records)
+    again = other.shelf("maps", {"side": 224})
+    assert again.missing(records) == [] and again.require(f"{7:064x}")["map"][0, 0] == 7
+    assert dict(other.settings()) == dict(one.settings())
+    for name in ("../maps", "maps-12", ".unfinished"):
+        with pytest.raises(StoreError, match="part is damaged"):
+            other.shelf_named(name, source="part")

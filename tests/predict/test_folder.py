@@ -24,9 +24,11 @@ from dips.batch.predict import BoxesJob
 from dips.data.camera import Camera
 from dips.data.images import read_image
 from dips.errors import ConfigError, DataError, ImageError, RunError
+from dips.predict import merging
 from dips.predict.folder import ALONE, FORMATS, PredictionFolder, parse_formats
 from dips.predict.merging import Filled, merge_predictions
 from dips.predict.prediction import Prediction
+from dips.shards import remote
 from dips.shards.files import LocalFiles
 from dips.shards.launch import Crew
 from dips.shards.lease import Holder, this_process
@@ -59,7 +61,7 @@ def predict(path: Path) -> Prediction:
 
 
 def plan(
-    images: list[Path], out: Path, formats: tuple[str, ...] = ALL, model: str = "m", *, step: int = 1, crew: Crew = ALONE
+    images: list[Path], out: str | Path, formats: tuple[str, ...] = ALL, model: str = "m", *, step: int = 1, crew: Crew = ALONE
 ) -> PredictionFolder:
     made_with = {"model": model, "settings": []}
     return PredictionFolder.plan(images, out, formats=formats, made_with=made_with, step=step, crew=crew)
@@ -148,7 +150,7 @@ def test_what_was_written_is_not_predicted(tmp_path: Path, make_photo: MakePhoto
     with pytest.raises(KeyboardInterrupt):
         fill(plan([tmp_path], tmp_path / "unfinished"), Stop(0))
     make_photo(tmp_path / "unfinished" / "overlays" / "x.jpg")
-    assert [item.id for item in plan([tmp_path], tmp_path / "again").listing.items] == ["x.jpg"]
+    assert [item.id for item in plan([tmp_path], tmp_path / "again").listing.source.each()] == ["x.jpg"]
 
 
 def test_json_alone(tmp_path: Path, make_photo: MakePhoto, fill: Fill) -> None:
@@ -160,7 +162,7 @@ def test_json_alone(tmp_path: Path, make_photo: MakePhoto, fill: Fill) -> None:
 def test_photos_that_differ_in_their_suffix_or_case_alone(tmp_path: Path, make_photo: MakePhoto, fill: Fill) -> None:
     names = ("a.jpg", "A.PNG", "a.jpg.jpg", "b.jpg", "c" * 230 + "1.jpg", "c" * 230 + "2.jpg")
     photos = [make_photo(tmp_path / "p" / name) for name in names]
-    stems = {Path(item.uri): item.stem for item in plan(photos, tmp_path / "out").listing.items}
+    stems = {Path(item.uri): item.stem for item in plan(photos, tmp_path / "out").listing.source.each()}
     assert stems[photos[0]] == "a.jpg" and stems[photos[1]] == "A.PNG" and stems[photos[3]] == "b"
     assert len({stem.casefold() for stem in stems.values()}) == len(names)
     done = fill(plan(photos, tmp_path / "out"), predict)
@@ -510,6 +512,80 @@ def test_a_tool_is_answered_with_what_it_reads(name: str, hint: str) -> None:
         parse_formats(f"json,{name}")
 
 
+KINDS = parse_formats("overlays,masks,coco,yolo,voc,csv")
+
+
+def stored(place: str) -> dict[str, bytes]:
+    return {name: remote.read_url(f"{place}/{name}") for name in remote.each_name(place)}
+
+
+def test_a_store_holds_what_a_folder_would(
+    tmp_path: Path, make_photo: MakePhoto, fill: Fill, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = [make_photo(tmp_path / "p" / name, seed=seed) for seed, name in enumerate(("a/1.jpg", "a/2.jpg", "\u00fc.png"))]
+    (tmp_path / "p" / "bad.jpg").write_text("no photo")
+    here = fill(plan([tmp_path / "p"], tmp_path / "out", KINDS), predict)
+    monkeypatch.setattr(merging, "_SENT", 2)
+    there = fill(plan([tmp_path / "p"], f"{bucket}/out", KINDS, step=2), predict)
+    assert there.found.photos == 3 and there.skipped == here.skipped and len(here.skipped) == 1
+    folder = {name: (tmp_path / "out" / name).read_bytes() for name in files(tmp_path / "out")}
+    assert stored(f"{bucket}/out") == folder and "yolo/labels/a/1.txt" in folder
+    with pytest.raises(RunError, match=r"s3://\S+/out already exists; nothing was changed"):
+        plan(photos, f"{bucket}/out", KINDS)
+
+
+def test_work_in_a_store_goes_on(
+    tmp_path: Path, make_photo: MakePhoto, fill: Fill, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = [make_photo(tmp_path / "p" / f"{number}.jpg", seed=number) for number in range(5)]
+    place = f"{bucket}/goes-on"
+    for after in (0, 2, 2):
+        with pytest.raises(KeyboardInterrupt):
+            fill(plan(photos, place), Stop(after))
+    assert "predictions.json" not in stored(place) and ".unfinished/plan.json" in stored(place)
+    with pytest.raises(RunError, match=r"goes-on holds an interrupted prediction made with another model; choose"):
+        plan(photos, place, model="other")
+    with pytest.raises(RunError, match="other photos"):
+        plan(photos[:1], place)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(merging, "clear", killed)
+        with pytest.raises(KeyboardInterrupt):
+            fill(plan(photos, place), predict)
+    assert fill(plan(photos, place), predict).found.photos == 5
+    assert not [name for name in stored(place) if name.startswith(".unfinished")]
+
+
+def test_a_kill_while_the_work_is_removed_from_a_store(
+    tmp_path: Path, make_photo: MakePhoto, fill: Fill, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "bad.jpg").write_text("no photo")
+    make_photo(tmp_path / "p" / "1.jpg")
+    place = f"{bucket}/removed"
+    with monkeypatch.context() as patch:
+
+        def discard(self: remote.RemoteFiles, folder: str) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr(remote.RemoteFiles, "discard", discard)
+        with pytest.raises(KeyboardInterrupt):
+            fill(plan([tmp_path / "p"], place), predict)
+    done = fill(plan([tmp_path / "p"], place), predict)
+    assert done.found.photos == 1 and [problem.path.name for problem in done.skipped] == ["bad.jpg"]
+    assert sorted(stored(place)) == sorted({*expected("1"), "skipped.json"})
+
+
+def test_nothing_but_unreadable_photos_leaves_nothing_in_a_store(tmp_path: Path, fill: Fill, bucket: str) -> None:
+    (tmp_path / "a.jpg").write_text("no photo")
+    with pytest.raises(DataError, match="nothing is predicted, as DiPS cannot read the only photo"):
+        fill(plan([tmp_path], f"{bucket}/nothing"), predict)
+    assert stored(f"{bucket}/nothing") == {}
+
+
 def test_what_an_earlier_version_began_is_refused(tmp_path: Path, make_photo: MakePhoto) -> None:
     photo = make_photo(tmp_path / "x.jpg")
     (tmp_path / "out").mkdir()
@@ -616,7 +692,7 @@ def test_a_task_of_an_array_does_not_look_for_photos_that_are_planned(
     task = Crew(turn=0, of=2)
     with pytest.raises(KeyboardInterrupt):
         fill(plan([photo.parent], tmp_path / "out"), Stop(0))
-    monkeypatch.setattr("dips.predict.folder.name_photos", lambda *_, **__: pytest.fail("it looks for the photos"))
+    monkeypatch.setattr("dips.predict.folder.read_source", lambda *_, **__: pytest.fail("it looks for the photos"))
     folder = plan([photo.parent], tmp_path / "out", crew=task)
     folder.work(Done(folder), task)
     assert list(folder.left_out) == []

@@ -14,7 +14,7 @@ from PIL import Image
 from dips.data.depth import Depth
 from dips.data.images import read_image, read_shown
 from dips.errors import DataError, ImageError
-from dips.predict.inputs import Picture, gather_photos
+from dips.predict.inputs import Picture, gather_photos, url_path
 
 MakePhoto = Callable[..., Path]
 
@@ -127,3 +127,14 @@ def test_deep_pictures_are_stretched_as_their_files_are(tmp_path: Path) -> None:
         assert isinstance(found, Picture)
         pixels, its = found.read(None, Depth())
         assert its is not None and its.scale == shown.scale and (pixels == expected).all()
+
+
+def test_a_picture_behind_a_url(tmp_path: Path, make_photo: MakePhoto) -> None:
+    path = make_photo(tmp_path / "a.png", (40, 30))
+    picture = Picture.behind("s3://b/a.png", path.read_bytes)
+    np.testing.assert_array_equal(picture.read(None, Depth())[0], read_image(path))
+    assert picture.size() == (40, 30) and picture.camera() is None and picture.path.as_posix() == "s3:/b/a.png"
+    with pytest.raises(ImageError, match=r"^s3://b/b\.png is not a photo"):
+        Picture.behind("s3://b/b.png", lambda: b"no photo").size()
+    places = ["s3://b/a.png", "s3://b//a.png", "s3://b/./a.png", "gs://b/a.png", "s3://b/c/../a.png"]
+    assert len({url_path(place) for place in places}) == len(places)

@@ -140,7 +140,7 @@ def test_a_kill_at_the_end_goes_on(
         again = PredictionFolder.plan([tmp_path / "p"], tmp_path / "out", formats=FORMATS, made_with={"model": "m"}, step=2)
         filled = fill(again, lambda path: pytest.fail("it was done"))
         assert (filled.found.photos, filled.found.boxed, len(filled.skipped)) == (4, 3, 1)
-        assert not folder.files.folder.exists()
+        assert not Path(folder.files.place).exists()
     assert files(tmp_path / "out") == files(tmp_path / "whole")
 
 

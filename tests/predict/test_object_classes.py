@@ -116,7 +116,7 @@ def test_the_classes_are_found_again_without_networks(tmp_path: Path, threshold:
     photo = write_photo(tmp_path / "in" / "sub" / "a.png")
     out = tmp_path / "out"
     plan = filled(out, [photo], predictor())
-    (stem,) = (item.stem for item in plan.listing.items)
+    (stem,) = (item.stem for item in plan.listing.source.each())
     assert (out / "classes" / f"{stem}.png").is_file()
     (first,) = predictor().pictures([(photo, photo_of((160, 160), SPOTS))])
     (again,) = predict_again(out, [stem], threshold=threshold)

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from dips.batch.predict import BoxesJob
+from dips.data.naming import NamedPhotos
 from dips.errors import ImageError, RunError
 from dips.formats.records import BoxRecord, PredictionRecord, read_prediction
 from dips.predict.folder import PredictionFolder
 from dips.predict.merging import Filled
-from dips.predict.naming import stems_of
 from dips.predict.prediction import Prediction
 from dips.predict.results import Found, find_records, is_finished, locate, moved, predict_again, read_records
 from dips.scoremaps.calibration import Calibration
@@ -88,8 +88,12 @@ def test_records_are_found_whatever_their_files_are_called(
     wanted: Sequence[str],
     count: int,
 ) -> None:
-    for name, stem in stems_of({Path(name): name for name in names}).items():
-        write_json(tmp_path / "json" / f"{stem}.json", make_prediction().record(name=name.name))
+    photos = NamedPhotos()
+    for name in names:
+        photos.add(f"/p/{name}")
+    photos.finish()
+    for item in photos:
+        write_json(tmp_path / "json" / f"{item.stem}.json", make_prediction().record(name=item.id))
     records = [record.name for record in find_records(tmp_path, wanted)]
     assert sorted(records) == sorted(set(wanted) & set(names)) and len(read) == count
 
@@ -378,3 +382,10 @@ def test_no_other_computer_is_asked(folder: Path, path: str, tmp_path: Path) -> 
     again = PredictionFolder.from_finished(folder, tmp_path / "new", formats=("json", "overlays"), made_with={})
     done = again.fill(BoxesJob(folder, tmp_path / "new"))
     assert ["is on another computer" in problem.message for problem in done.skipped] == [True]
+
+
+def test_photos_behind_urls_are_not_looked_for(tmp_path: Path, make_photo: Callable[..., Path]) -> None:
+    with pytest.raises(ImageError, match=r"^s3://b/p/a\.jpg is not on this computer; give --photos-dir a folder with a copy"):
+        locate(Path("s3://b/p/a.jpg"), tmp_path)
+    copy = make_photo(tmp_path / "copy" / "a.jpg")
+    assert locate(copy, tmp_path, tmp_path / "copy") == copy

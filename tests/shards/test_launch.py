@@ -135,6 +135,11 @@ def test_processes_are_started_where_there_are_to_be_several(
     assert len(started) == (workers != 1), "one shard needs no second process"
 
 
+def test_a_command_that_only_plans_leaves_the_rest_to_others() -> None:
+    assert Crew().works_here and FIRST.works_here
+    assert not any(crew.works_here for crew in (Crew(2), Crew(0), Crew(1, "ray")))
+
+
 class Does:
     """A job that does something at its first item."""
 

@@ -243,14 +243,14 @@ def test_kills_of_processes_and_of_commands_lose_nothing(
         children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
         for _ in range(3):
             time.sleep(chance.uniform(0.2, 0.6))
-            assert running.poll() is None
-            if workers := [int(each) for each in children.read_text().split()]:  # among them the one that tracks resources
-                os.kill(chance.choice(workers), signal.SIGKILL)
-                kills += 1
+            while not (there := children.read_text().split()):  # of these one tracks resources
+                time.sleep(0.01)
+            os.kill(int(chance.choice(there)), signal.SIGKILL)
+            kills += 1
         running.kill()
         running.wait()
     assert command("--workers", "2", "--count", "900", "--seconds", "0").wait(timeout=60) == 0
     plan = read_plan(files)
-    assert plan is not None and kills > 5
+    assert plan is not None and kills == 9
     assert lines(plan, folder) == [stub.line(item) for item in stub.items(900)]
     assert list(merge.skipped(Shards(files, plan))) == []

@@ -30,7 +30,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:subprocess \\d+ is still running:ResourceWarning"),
 ]
 
-LOADING = {**ray_cluster.VARIABLES, ray_cluster._LOOPBACK: "0"}  # read when Ray is loaded
 _STORE = 80 << 20
 _PHOTOS = 200
 
@@ -116,30 +115,26 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[bytes], list[S
 
 
 @pytest.fixture(scope="module")
-def ray_cluster_of_two() -> Iterator[Any]:
+def ray_cluster_of_two(loopback_ray: Any) -> Iterator[Any]:
     """A cluster of two nodes on this machine, at 127.0.0.1, with two CPUs each."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in LOADING.items():
-            patch.setenv(name, value)
-        ray = pytest.importorskip("ray", reason="ray is not installed (extra 'ray')")
-        from ray.cluster_utils import Cluster
+    from ray.cluster_utils import Cluster
 
-        quick = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
-        before = signal.getsignal(signal.SIGTERM)
-        node: dict[str, Any] = {
-            "num_cpus": 2,
-            "object_store_memory": _STORE,
-            "include_dashboard": False,
-            "node_ip_address": "127.0.0.1",
-        }
-        cluster: Any = Cluster(initialize_head=True, head_node_args={**node, "_system_config": quick})
-        try:
-            cluster.add_node(**node)
-            ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-            yield cluster
-        finally:
-            cluster.shutdown()
-            signal.signal(signal.SIGTERM, before)
+    quick = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
+    before = signal.getsignal(signal.SIGTERM)
+    node: dict[str, Any] = {
+        "num_cpus": 2,
+        "object_store_memory": _STORE,
+        "include_dashboard": False,
+        "node_ip_address": "127.0.0.1",
+    }
+    cluster: Any = Cluster(initialize_head=True, head_node_args={**node, "_system_config": quick})
+    try:
+        cluster.add_node(**node)
+        loopback_ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+        yield cluster
+    finally:
+        cluster.shutdown()
+        signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture
@@ -233,11 +228,9 @@ def test_another_version_of_dips_is_refused(cluster: Any, tmp_path: Path, monkey
 
 
 _DRIVER = """
-import os
 import sys
 sys.path.insert(0, {tests!r})
 import test_ray_cluster
-os.environ.update(test_ray_cluster.LOADING)
 import ray
 from pathlib import Path
 from dips.shards.files import LocalFiles
@@ -255,9 +248,10 @@ except KeyboardInterrupt:
 
 
 @pytest.fixture
-def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[float], subprocess.Popen[str]]]:
+def command(
+    loopback_ray: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[float], subprocess.Popen[str]]]:
     """Start a command of its own that does the work in ``tmp_path``."""
-    pytest.importorskip("ray", reason="ray is not installed (extra 'ray')")
     tests = str(Path(__file__).parent)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [tests, os.environ.get("PYTHONPATH")])))
     begun: list[subprocess.Popen[str]] = []
@@ -322,8 +316,7 @@ def test_the_ray_client_is_refused(address: str, tmp_path: Path, monkeypatch: py
         run_ray(files, plan_in(files), Job(tmp_path), 1, "predict")
 
 
-def test_an_address_where_nobody_is_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("ray", reason="ray is not installed (extra 'ray')")
+def test_an_address_where_nobody_is_is_refused(loopback_ray: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     files = LocalFiles(tmp_path)
     with pytest.raises(RunError, match=r"RAY_ADDRESS is 127\.0\.0\.1:1, which cannot be used: "):

@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 import pytest
 
 from dips.errors import RunError
-from dips.shards.remote import RemoteFiles, _at_store, _patiently, open_store, scheme_of
+from dips.shards.remote import RemoteFiles, _at_store, _patiently, open_store
+from dips.system.files import scheme_of
 
 fsspec = pytest.importorskip("fsspec", reason="needs the extra remote")
 MemoryFileSystem: Any = pytest.importorskip("fsspec.implementations.memory").MemoryFileSystem
@@ -87,6 +88,13 @@ def test_what_goes_wrong_is_told_in_a_line(odd: RemoteFiles, error: Exception, l
     with pytest.raises(RunError) as raised:
         odd.write("a", b"1")
     assert str(raised.value) == f"{odd.place}/a cannot be written: {line}"
+
+
+def test_what_a_store_keeps_although_it_was_to_be_removed_is_told(odd: RemoteFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd.write("done/1", b"")
+    monkeypatch.setattr(Store, "rm", lambda *_, **__: None)
+    with pytest.raises(RunError, match=r"done cannot be removed: \S+done/1 stays; it may not be asked for"):
+        odd.discard("done")
 
 
 def test_missing_credentials_are_told_with_where_to_put_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,3 +146,16 @@ def test_a_bar_shows_no_time_before_it_is_measured(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(("seconds", "words"), [(0.2, "1 s"), (89, "89 s"), (91, "2 min"), (5399, "90 min"), (5401, "1.5 h")])
 def test_a_time_is_told_in_one_unit(seconds: float, words: str) -> None:
     assert time_left(seconds) == f"about {words} left"
+
+
+def test_quiet_work_shows_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    steps = console.track(range(3), "outer")
+    next(steps)
+    with console.quiet():
+        with console.quiet():
+            console.log("a")
+        console.log("b")
+        assert list(console.track([1, 2], "inner", total=9)) == [1, 2]
+    assert list(steps) == [1, 2]
+    console.log("c")
+    assert capfd.readouterr().err == "c\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dips.errors import WeightsError
+from dips.errors import StoreError, WeightsError
 from dips.system.device import environment
 from dips.system.environment import quoted, require_weights, store_folder, torchrun_rank, usable_cores
 
@@ -94,3 +94,10 @@ def test_only_all_of_torchruns_variables_count(monkeypatch: pytest.MonkeyPatch, 
         else:
             monkeypatch.delenv(name, raising=False)
     assert torchrun_rank() == rank
+
+
+def test_a_store_is_a_folder() -> None:
+    assert store_folder("C:/store") == Path("C:/store")
+    for url in ("s3://bucket/store", Path("s3://bucket/store"), "file:///nfs/store"):
+        with pytest.raises(StoreError, match="is no folder: 'dips harvest DATA --store URL' collects there"):
+            store_folder(url)

@@ -1,1 +1,8 @@
-"""Work on very many photos, for any number of processes: what each of them has to open, and what it then does."""
+"""Work on very many photos, for any number of processes: what each of them has to open, and what it then does.
+
+:class:`Predictor` is for pipelines that have photos in tables of their own.
+"""
+
+from dips.batch.predictor import Predictor
+
+__all__ = ["Predictor"]

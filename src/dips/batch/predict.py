@@ -6,7 +6,9 @@ In: the plan of a :class:`~dips.predict.folder.PredictionFolder`. Out: what :cla
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,11 @@ from typing import Any
 import msgspec
 
 from dips.data.depth import Depth
+from dips.data.sources import Fetcher, Source
 from dips.errors import RunError
 from dips.formats.records import PredictionRecord
 from dips.loading import load
+from dips.predict.inputs import Picture
 from dips.predict.model import PredictionModel
 from dips.predict.plans import read_prediction_plan
 from dips.predict.prediction import Prediction
@@ -24,17 +28,22 @@ from dips.predict.predictor import Predictor
 from dips.predict.results import predict_again
 from dips.predict.writing import PhotoWriter
 from dips.runs.identity import identity
-from dips.shards.files import LocalFiles
-from dips.shards.plan import WORK, Item, Plan
+from dips.shards.plan import Item, Plan, work_of
 from dips.shards.work import Work
+from dips.system.files import scheme_of
 from dips.system.records import to_json
 
 __all__ = ["BoxesJob", "PredictJob", "context_of", "predictor_of"]
 
+_LOOKED_AT = 400  # photos, for what all of them have in common
+_AHEAD = 8  # photos that are fetched at the same time
+_KEPT = 128 << 20  # bytes of photos behind URLs, which are drawn on after they were predicted
 
-def context_of(model: PredictionModel, items: Iterable[Item]) -> dict[str, Any]:
+
+def context_of(model: PredictionModel, source: Source) -> dict[str, Any]:
     """Return what each process has to know of all photos together: how values of more than 8 bits are shown."""
-    return {"depth": json.loads(to_json(model.predictor.for_photos([Path(item.uri) for item in items]).depth))}
+    photos = [item.uri if scheme_of(item.uri) else Path(item.uri) for item in source.spread(_LOOKED_AT)]
+    return {"depth": json.loads(to_json(model.predictor.for_photos(photos).depth))}
 
 
 def predictor_of(model: PredictionModel, plan: Plan) -> Predictor:
@@ -48,13 +57,13 @@ class PredictJob:
 
     Attributes:
         run: the run folder or exported file; where another process opens it, too.
-        out: the folder of the prediction, with its plan.
+        out: the folder or URL of the prediction, with its plan.
         device, settings, weights: see :func:`dips.load`.
         loaded: the model, where this process has it already.
     """
 
     run: Path
-    out: Path
+    out: str | Path
     device: str = "auto"
     settings: Sequence[str] = ()
     weights: Sequence[str] = ()
@@ -75,8 +84,10 @@ class PredictJob:
             raise RunError(f"{self.run} is another model than the one that {self.out} was begun with; copy that one here")
         model = self.loaded or load(self.run, device=self.device, settings=self.settings, weights=self.weights)
         predictor = predictor_of(model, plan)
-        writer = PhotoWriter.of(self.out, plan)
-        return writer.work(lambda items, skip: predictor.photos([Path(item.uri) for item in items], skip))
+        fetch = Fetcher(_KEPT if {"overlays", "heatmaps"} & {*plan.identity["formats"]} else 0)
+        writer = PhotoWriter.of(self.out, plan, fetch=fetch)
+
+        return writer.work(lambda items, skip: predictor.photos(_photos(items, fetch), skip, ahead=True))
 
 
 @dataclass(frozen=True)
@@ -90,7 +101,7 @@ class BoxesJob:
     """
 
     source: Path
-    out: Path
+    out: str | Path
     threshold: float | None = None
     min_area: float | None = None
     min_score: float | None = None
@@ -116,8 +127,22 @@ class BoxesJob:
         return PhotoWriter.of(self.out, _plan(self.out), beside=self.source, photos_dir=self.photos_dir).work(again)
 
 
-def _plan(out: Path) -> Plan:
-    plan = read_prediction_plan(LocalFiles(out / WORK))
+def _photos(items: Sequence[Item], fetch: Callable[[str], bytes]) -> Iterator[Path | Picture]:
+    """Yield photos, those behind URLs while the next ones are fetched."""
+    with ThreadPoolExecutor(_AHEAD) as pool:
+        waiting: deque[Path | Picture] = deque()
+        for item in items:
+            if scheme_of(item.uri):
+                waiting.append(Picture.behind(item.uri, pool.submit(fetch, item.uri).result))
+            else:
+                waiting.append(Path(item.uri))
+            if len(waiting) > _AHEAD:
+                yield waiting.popleft()
+        yield from waiting
+
+
+def _plan(out: str | Path) -> Plan:
+    plan = read_prediction_plan(work_of(out))
     if plan is None:
         raise RunError(f"{out} has no plan; it was completed or removed meanwhile")
     return plan

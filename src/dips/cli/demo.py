@@ -83,7 +83,7 @@ def run_demo(out: Path, seed: int, *, recipe: str = "demo", train: int = _TRAIN,
             step=model.predictor.config.batch,
         )
         job = PredictJob(model.run, predictions, loaded=model)
-        folder.fill(job, context=lambda: context_of(model, folder.listing.items))
+        folder.fill(job, context=lambda: context_of(model, folder.listing.source))
     write_json(out / _MARK, {**mark, "finished": True}, indent=None)
     for line in _summary(out, result, time.perf_counter() - started, resumed):
         say(line)

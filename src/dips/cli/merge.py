@@ -9,6 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from dips.cli.messages import filled
+from dips.cli.options import Url, place
 from dips.errors import RunError
 
 __all__ = ["merge"]
@@ -16,7 +17,12 @@ __all__ = ["merge"]
 
 def merge(
     out: Annotated[
-        str, Parameter(name="OUT", help="The folder or URL that was given to the tasks as --out, or for a harvest as --store.")
+        Path | Url,
+        Parameter(
+            name="OUT",
+            converter=place,
+            help="The folder or URL that was given to the tasks as --out, or for a harvest as --store.",
+        ),
     ],
     /,
     *,
@@ -29,32 +35,31 @@ def merge(
 
     A command that works alone does so itself. What is missing is named; repeat the tasks that were to do it.
     """
-    from dips.shards.files import files_at
-    from dips.shards.plan import WORK, read_plan
+    from dips.shards.plan import read_plan, work_of
 
-    files = files_at(f"{out}/{WORK}")
-    if files.names("harvests"):
-        return _harvests(out, store)
-    plan = read_plan(files)
+    work = work_of(out)
+    if work.names("harvests"):
+        return _harvests(str(out), store)
+    plan = read_plan(work)
     if plan is None:
-        raise RunError(f"there is nothing to merge: {out}/{WORK} holds no plan, so {out} is complete, or another folder")
+        raise RunError(f"there is nothing to merge: {work.place} holds no plan, so {out} is complete, or another folder")
     if (end := _ENDS.get(str(plan.identity.get("work")))) is None:
         raise RunError(f"{out} holds work that this version of DiPS does not know; use the one that began it")
     return end(out)
 
 
-def _predictions(out: str) -> int:
+def _predictions(out: Path | Url) -> int:
     from dips.data.problems import ProblemList
     from dips.predict.merging import merge_predictions
 
-    return filled(merge_predictions(Path(out)), Path(out), ProblemList(), explain=True)
+    return filled(merge_predictions(out), out, ProblemList(), explain=True)
 
 
-def _scores(out: str) -> int:
+def _scores(out: Path | Url) -> int:
     from dips.benchmark.score import merge_scores
     from dips.cli.tables import print_evaluation
 
-    print_evaluation(merge_scores(out))
+    print_evaluation(merge_scores(str(out)))
     return 0
 
 
@@ -68,5 +73,5 @@ def _harvests(out: str, store: Path | None) -> int:
     return 0 if done is None else tell_harvest(done.photos, done.is_done, folder)
 
 
-_ENDS: Mapping[str, Callable[[str], int]] = {"predict": _predictions, "score": _scores}
+_ENDS: Mapping[str, Callable[[Path | Url], int]] = {"predict": _predictions, "score": _scores}
 """What ends a piece of work, by what its plan says that it is."""

@@ -85,7 +85,7 @@ def fail(message: str, *, kind: str = "error", code: int = 2) -> int:
     return code
 
 
-def filled(done: Filled, out: Path, problems: ProblemList, *, explain: bool = False) -> int:
+def filled(done: Filled, out: str | Path, problems: ProblemList, *, explain: bool = False) -> int:
     """Print what is in a prediction folder, and what to do next.
 
     Args:
@@ -106,9 +106,13 @@ def filled(done: Filled, out: Path, problems: ProblemList, *, explain: bool = Fa
     if remark := found.scores.remark():
         say(remark)
     if skipped:
-        say(f"{counted(len(skipped), 'photo')} could not be read or drawn on, see {out / 'skipped.json'}")
+        where = out / "skipped.json" if isinstance(out, Path) else f"{out.rstrip('/')}/skipped.json"
+        say(f"{counted(len(skipped), 'photo')} could not be read or drawn on, see {where}")
     if explain and found.boxes:
         log(_MEANING)
-    say(f"next    dips report {quoted(out)} --open")
-    say(f"or      dips view {quoted(out)}    (accept, correct and draw boxes)")
+    if isinstance(out, Path):
+        say(f"next    dips report {quoted(out)} --open")
+        say(f"or      dips view {quoted(out)}    (accept, correct and draw boxes)")
+    else:
+        say("next    copy it here to see it with 'dips report' and 'dips view', which find the photos below --photos-dir")
     return 1 if skipped else 0

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 
 from dips.errors import ConfigError
+from dips.system.files import scheme_of
 
 if TYPE_CHECKING:
     from dips.shards.launch import Crew
@@ -35,10 +37,30 @@ __all__ = [
     "Store",
     "Threshold",
     "Tile",
+    "Url",
     "Weights",
+    "place",
+    "places",
     "require_fractions",
     "require_max_boxes",
 ]
+
+
+class Url(str):
+    """A URL, which a path cannot hold."""
+
+    __slots__ = ()
+
+
+def place(_: type, tokens: Sequence[Token]) -> Path | Url:
+    """Return what a user wrote as a path, or as a URL."""
+    return places(_, tokens)[0]
+
+
+def places(_: type, tokens: Sequence[Token]) -> list[Path | Url]:
+    """Return what a user wrote as paths and URLs."""
+    return [Url(token.value) if scheme_of(token.value) else Path(token.value) for token in tokens]
+
 
 Data = Annotated[
     Path,

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from dips.cli.early import require_model
 from dips.cli.messages import filled
-from dips.cli.options import ALONE, AS_TRAINED, CrewOptions, PredictOptions, Problems, RunOrOnnx
+from dips.cli.options import ALONE, AS_TRAINED, CrewOptions, PredictOptions, Problems, RunOrOnnx, Url, place, places
 
 if TYPE_CHECKING:
     from dips.shards.plan import Plan
@@ -20,10 +20,18 @@ __all__ = ["predict"]
 
 def predict(
     run: RunOrOnnx,
-    photos: Annotated[list[Path], Parameter(name="PHOTOS", help="Photos, or folders of photos, searched with all subfolders.")],
+    photos: Annotated[
+        list[Path | Url],
+        Parameter(
+            name="PHOTOS",
+            converter=places,
+            help="Photos, folders of photos, searched with all subfolders, or lists of photos (.txt, .csv, .parquet); also "
+            "behind URLs: s3://, gs://, az://, hf://, https://.",
+        ),
+    ],
     /,
     *,
-    out: Annotated[Path, Parameter(help="The folder to create.")],
+    out: Annotated[Path | Url, Parameter(converter=place, help="The folder to create; s3://, gs:// or az:// also does.")],
     formats: Annotated[
         str,
         Parameter(
@@ -61,12 +69,13 @@ def predict(
     from dips.loading import load  # the networks are loaded once everything else is known to be right
     from dips.system.console import log
 
-    model = load(run, device=device, settings=settings, weights=weights or ())
+    # where others work, this process only plans, and leaves the GPU to them
+    model = load(run, device=device if crew.works_here else "cpu", settings=settings, weights=weights or ())
 
     def begun(plan: Plan) -> None:
         log(f"{predictor_of(model, plan).summary()}; {model.made_with()}")
         told.add(folder.left_out)
 
-    job = PredictJob(run, out, device, settings, weights or (), loaded=model)
-    folder.work(job, crew, context=lambda: context_of(model, folder.listing.items), begun=begun)
+    job = PredictJob(run, out, device, settings, weights or (), loaded=model if crew.works_here else None)
+    folder.work(job, crew, context=lambda: context_of(model, folder.listing.source), begun=begun)
     return 0 if crew.is_task else filled(merge_predictions(out, told.add), out, told, explain=True)

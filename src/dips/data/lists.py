@@ -17,8 +17,7 @@ from dips.data.csv_columns import PATHS, each_path
 from dips.data.listing import some
 from dips.data.photo_files import SUFFIXES
 from dips.errors import DataError
-from dips.shards.remote import scheme_of
-from dips.system.files import is_remote
+from dips.system.files import is_remote, scheme_of
 
 __all__ = ["LISTS", "placed", "read_list"]
 
@@ -26,6 +25,7 @@ LISTS = frozenset({".txt", ".csv", ".tsv", ".parquet", ".pq"})
 """Suffixes of lists, in lower case."""
 
 _ROWS = 10_000  # of Parquet, at a time
+_BUFFER = 1 << 20  # bytes of it; without it a group of rows is read whole
 
 
 def read_list(file: Path, place: str) -> Iterator[str]:
@@ -95,7 +95,7 @@ def _parquet(file: Path, place: str) -> Iterator[tuple[int, str]]:
     from pyarrow import ArrowException, parquet, types
 
     try:
-        with parquet.ParquetFile(file, pre_buffer=False) as table:
+        with parquet.ParquetFile(file, buffer_size=_BUFFER) as table:
             schema = table.schema_arrow
             texts = {
                 field.name.strip().lower(): field.name

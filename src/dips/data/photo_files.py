@@ -10,7 +10,7 @@ import glob
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 
@@ -22,12 +22,12 @@ from dips.system.console import counted
 from dips.types import Problem, Severity
 
 __all__ = [
-    "RESULT_NAMES",
     "SKIPPED_FOLDERS",
     "SUFFIXES",
     "VIDEOS",
     "Others",
     "PhotoFiles",
+    "ResultFolders",
     "Walk",
     "each_photo",
     "expand",
@@ -38,7 +38,6 @@ __all__ = [
     "is_photo",
     "list_images",
     "named_suffix",
-    "result_folders",
 ]
 
 
@@ -77,8 +76,8 @@ _RESULTS = (
     ("compare.json",),
     ("model.json", "config.toml"),
 )
-RESULT_NAMES = frozenset(name for names in _RESULTS for name in names)
-"""Names of files and folders by which a folder with results of dips is known."""
+_RESULT_NAMES = frozenset(name for names in _RESULTS for name in names)
+_BEGINNINGS = frozenset(name.partition("/")[0] for name in _RESULT_NAMES)
 
 _MOST_KINDS = 4
 _FEW_FILES = 3  # of which the names are told
@@ -277,9 +276,30 @@ def group_of(name: str) -> str | None:
     return None
 
 
-def result_folders(names: Mapping[str, Collection[str]]) -> list[str]:
-    """Return which folders hold results of dips, from names of what lies directly in them."""
-    return [folder for folder, inside in names.items() if any(all(name in inside for name in result) for result in _RESULTS)]
+class ResultFolders:
+    """Tells folders that hold results of dips by the names of all files.
+
+    >>> folders = ResultFolders()
+    >>> for name in ("a/predictions.json", "a/maps/1.png", "a/json/1.json", "b/maps/1.png"):
+    ...     folders.add(name.split("/"))
+    >>> list(folders)
+    ['a']
+    """
+
+    def __init__(self) -> None:
+        self._inside: dict[str, set[str]] = {}
+
+    def add(self, parts: Sequence[str]) -> None:
+        """Look at the path of a file."""
+        if _BEGINNINGS.isdisjoint(parts):
+            return
+        for index in range(len(parts)):
+            for name in (parts[index], "/".join(parts[index : index + 2])):
+                if name in _RESULT_NAMES:
+                    self._inside.setdefault("/".join(parts[:index]), set()).add(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return (folder for folder, inside in self._inside.items() if any(inside.issuperset(names) for names in _RESULTS))
 
 
 def _left_out(folder: Path, tallies: dict[str, _Tally]) -> Problem:

@@ -23,7 +23,8 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from dips.data.signatures import why_not_a_photo
 from dips.errors import ImageError
-from dips.system.files import as_text
+from dips.shards.remote import open_url
+from dips.system.files import as_text, scheme_of
 
 __all__ = [
     "MAX_PIXELS",
@@ -59,7 +60,9 @@ class _TooLarge(ValueError):
 
 
 def open_file(path: str | Path) -> IO[bytes]:
-    """Open a photo's file; a pipe or a device, which may never end, raises OSError."""
+    """Open a photo's file, or what is behind a URL; a pipe or a device, which may never end, raises OSError."""
+    if scheme_of(place := str(path)):
+        return open_url(place)
     if stat.S_IFMT(os.stat(path).st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
         raise OSError(errno.EINVAL, "it is a pipe or a device, not a file; remove it")
     return Path(path).open("rb")

@@ -12,7 +12,7 @@ from dips.data.box_problems import box_problems, photo_sizes
 from dips.data.copies import copy_problems, find_copies
 from dips.errors import RunError
 from dips.system.console import counted, first_process, log
-from dips.system.files import as_text, require_writable
+from dips.system.files import as_text, as_url, require_writable
 from dips.system.records import Record, read_record, write_json
 from dips.types import Problem, Sample, Severity
 
@@ -31,7 +31,10 @@ class ProblemRecord(Record, frozen=True, kw_only=True):
     @staticmethod
     def of(problems: Iterable[Problem]) -> list[ProblemRecord]:
         """Return the records of these problems; :func:`~dips.system.files.as_text` spells names that are not text."""
-        return [ProblemRecord(path=as_text(str(problem.path)), why=as_text(problem.message)) for problem in problems]
+        return [
+            ProblemRecord(path=as_url(problem.path) or as_text(str(problem.path)), why=as_text(problem.message))
+            for problem in problems
+        ]
 
 
 class ProblemFile(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -117,7 +120,7 @@ def tell(problems: Sequence[Problem]) -> bool:
     if not problems:
         return True
     folder = _common_folder(problems)
-    log(f"{counted(len(problems), 'problem')} of the data{'' if folder is None else f' in {folder}'}:")
+    log(f"{counted(len(problems), 'problem')} of the data{'' if folder is None else f' in {as_url(folder) or folder}'}:")
     lines = told(problems, folder=folder)
     for line in lines:
         log(f"  {line}")
@@ -149,9 +152,9 @@ def told(problems: Sequence[Problem], most: int = _MOST, *, folder: Path | None 
 
 
 def _line(problem: Problem, folder: Path | None) -> str:
-    path = str(problem.path)
+    path = as_url(problem.path) or str(problem.path)
     line = problem.message if problem.message.startswith(path) else f"{path}: {problem.message}"
-    if folder is not None and folder != folder.parent:
+    if folder is not None and folder != folder.parent and not as_url(folder):
         line = re.sub(rf"{_path(folder)}{re.escape(os.sep)}", "", line.removeprefix(f"{folder}: "))
         line = re.sub(rf"{_path(folder)}(?=[\s,;:)]|$)", lambda _: folder.name, line)
     return f"{_MARKS.get(problem.severity, '!')} {line}"

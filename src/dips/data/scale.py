@@ -19,6 +19,7 @@ __all__ = ["depth_of", "depth_setting"]
 _HEADERS = 400  # photos that are asked whether they have more than 8 bits
 _DECODED = 48  # of those that have, at most
 _PIXELS = 200_000_000  # of these, together
+_EIGHT_BITS = (".jpg", ".jpeg")
 
 
 def depth_setting(config: DataConfig) -> Depth:
@@ -28,10 +29,10 @@ def depth_setting(config: DataConfig) -> Depth:
     return Depth(rule="full") if config.depth == "full" else Depth()
 
 
-def depth_of(paths: Sequence[Path], depth: Depth) -> Depth:
+def depth_of(paths: Sequence[Path | str], depth: Depth) -> Depth:
     """Return ``depth`` with the scale of these photos put first, where they need one that it does not have yet.
 
-    A bounded sample of them is looked at; the same photos always give the same scale.
+    A bounded sample of them is looked at; the same photos always give the same scale. URLs are texts.
     """
     if depth.rule != "auto":
         return depth
@@ -47,13 +48,15 @@ def depth_of(paths: Sequence[Path], depth: Depth) -> Depth:
     return found
 
 
-def _sampled(paths: Sequence[Path]) -> list[Shown]:
+def _sampled(paths: Sequence[Path | str]) -> list[Shown]:
     """Return how a sample of the photos would be shown by itself; photos of 8 bits, and unreadable ones, are left out."""
     shown: list[Shown] = []
     pixels = 0
     for path in spread(paths, _HEADERS):
         if len(shown) >= _DECODED or pixels > _PIXELS:
             break
+        if isinstance(path, str) and path.lower().endswith(_EIGHT_BITS):  # not worth a request
+            continue
         try:
             values = read_values(path)
         except ImageError:  # whoever reads all of them tells

@@ -9,7 +9,8 @@ import glob
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -18,24 +19,24 @@ from dips.data.listing import reasons
 from dips.data.lists import is_list, placed, read_list
 from dips.data.naming import NamedPhotos, Place, place_of
 from dips.data.photo_files import (
-    RESULT_NAMES,
     SKIPPED_FOLDERS,
     VIDEOS,
     Others,
+    ResultFolders,
     Walk,
     expand,
     group_of,
     named_suffix,
-    result_folders,
 )
 from dips.data.signatures import KINDS
 from dips.errors import DataError, ImageError, RunError
 from dips.shards.plan import Item
-from dips.shards.remote import each_name, fetch, has_file, matching, open_store, read_url, scheme_of
+from dips.shards.remote import each_name, fetch, has_file, matching, open_store, read_url
 from dips.system.console import counted, log
+from dips.system.files import scheme_of
 from dips.types import Problem, Severity
 
-__all__ = ["Fetcher", "Source", "read_source"]
+__all__ = ["Fetcher", "Source", "key_of", "read_source"]
 
 _GIVE = "give photos, folders of photos, or lists of them"
 _MOST_FAILURES = 20  # photos one after the other that could not be fetched: then it is not them
@@ -46,26 +47,20 @@ class Source:
     """Photos with their names.
 
     Attributes:
-        given: what the user named: absolute paths, and URLs.
         folder: the name of the folder that the photos' names are relative to; empty where there is none.
         count: how many there are.
+        photos: can be gone through again and again, and are sorted by their names.
         problems: what else was found, and is left out.
     """
 
-    given: tuple[str, ...]
     folder: str
     count: int
-    problems: tuple[Problem, ...]
-    _photos: NamedPhotos = field(repr=False)
-
-    @property
-    def key(self) -> list[str]:
-        """Return JSON that tells this source from others without going through its photos."""
-        return list(self.given)
+    photos: Iterable[Item] = field(repr=False)
+    problems: tuple[Problem, ...] = ()
 
     def each(self) -> Iterator[Item]:
-        """Yield the photos, sorted by their names; again and again the same."""
-        yield from self._photos
+        """Yield the photos."""
+        yield from self.photos
 
     def spread(self, limit: int) -> list[Item]:
         """Return at most ``limit`` photos, evenly spread over all."""
@@ -74,7 +69,12 @@ class Source:
         return [item for index, item in enumerate(self.each()) if index in wanted]
 
 
-def read_source(photos: Sequence[str | os.PathLike[str]], *, leave_out: str | os.PathLike[str]) -> Source:
+def key_of(photos: Sequence[str | Path]) -> list[str]:
+    """Return what tells what a user named from other photos without looking for any: absolute paths, and URLs."""
+    return [place if scheme_of(place) else os.path.abspath(place) for place in map(str, photos)]
+
+
+def read_source(photos: Sequence[str | Path], *, leave_out: str | Path) -> Source:
     """Find photos, and name each by its path below the deepest folder that holds all of them.
 
     Args:
@@ -86,8 +86,8 @@ def read_source(photos: Sequence[str | os.PathLike[str]], *, leave_out: str | os
         DataError: something that was named does not exist, or there is no photo.
         RunError: a store cannot be read.
     """
-    found = _Finder(place_of(os.fspath(leave_out)))
-    given = [os.fspath(photo) for photo in photos]
+    found = _Finder(place_of(str(leave_out)))
+    given = [str(photo) for photo in photos]
     given = [placed(place, "") if scheme_of(place) == "file" else place for place in given]
     for place in given:
         if scheme_of(place):
@@ -125,8 +125,7 @@ class _Finder:
                 f"{spelled} names are not UTF-8 text, such as {name}: so results call them inside, but their files have the "
                 "photos' own names"
             )
-        whole = tuple(place if scheme_of(place) else os.path.abspath(place) for place in given)
-        return Source(whole, photos.folder, photos.count, tuple(self._problems), photos)
+        return Source(photos.folder, photos.count, photos, tuple(self._problems))
 
     def add_path(self, path: Path) -> None:
         """Add what a path of this machine leads to."""
@@ -202,15 +201,12 @@ class _Finder:
     def _add_store(self, url: str) -> None:
         """Add the photos below a URL by their names alone: none of them is opened."""
         self._photos.add_folder(place_of(url))
-        others, marks = Others(), dict[str, set[str]]()
+        others, results = Others(), ResultFolders()
         seen = count = 0
         for name in each_name(url):
             seen += 1
             parts = name.split("/")
-            if not RESULT_NAMES.isdisjoint(parts):
-                for index, part in enumerate(parts):
-                    if part in RESULT_NAMES:
-                        marks.setdefault("/".join(parts[:index]), set()).add(part)
+            results.add(parts)
             if any(part.startswith(".") or part in SKIPPED_FOLDERS for part in parts):
                 continue
             group = group_of(parts[-1])
@@ -224,7 +220,7 @@ class _Finder:
                 others.add(parts[:-1], parts[-1], suffix if group else named_suffix(suffix), group or "other")
         if not seen:
             raise DataError(f"there is nothing at {url}; {_GIVE}")
-        for folder in result_folders(marks):
+        for folder in results:
             place = place_of(f"{url}/{folder}")
             self._results.append(f"{place.path}/")
             if place != self._leave_out:
@@ -240,10 +236,17 @@ class Fetcher:
     """Reads the bytes of photos, on disks and behind URLs.
 
     A photo that cannot be had is that photo's fault, many in a row are the network's.
+
+    Several threads may call it.
+
+    Args:
+        keep: bytes of the last photos that are kept, as each may be wanted again soon.
     """
 
-    def __init__(self) -> None:
-        self._failures = 0
+    def __init__(self, keep: int = 0) -> None:
+        self._failures, self._keep, self._size = 0, keep, 0
+        self._kept: dict[str, bytes] = {}
+        self._lock = threading.Lock()
 
     def __call__(self, uri: str) -> bytes:
         """Return the bytes of a photo.
@@ -254,6 +257,8 @@ class Fetcher:
         """
         if not scheme_of(uri):
             return read_bytes(uri)
+        if (known := self._kept.get(uri)) is not None:
+            return known
         open_store(uri)
         try:
             data = read_url(uri)
@@ -265,4 +270,13 @@ class Fetcher:
                 raise RunError(f"{self._failures} photos in a row could not be read, the last one: {error}") from error
             raise ImageError(str(error)) from error
         self._failures = 0
+        if self._keep:
+            self._note(uri, data)
         return data
+
+    def _note(self, uri: str, data: bytes) -> None:
+        with self._lock:
+            self._size += len(data) - len(self._kept.pop(uri, b""))
+            self._kept[uri] = data
+            while self._size > self._keep:
+                self._size -= len(self._kept.pop(next(iter(self._kept))))

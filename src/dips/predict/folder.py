@@ -27,17 +27,18 @@ from typing import Any, NamedTuple
 import msgspec
 
 from dips import formats
+from dips.data.sources import Source, key_of, read_source
 from dips.errors import ConfigError, RunError
 from dips.formats.records import SkippedRecord, SkippedRecords
 from dips.predict.merging import Filled, merge_predictions
-from dips.predict.naming import name_photos, stems_of, texts_of
 from dips.predict.plans import KIND, PHOTO_FORMATS, read_prediction_plan
 from dips.predict.results import begun_before, read_records
 from dips.predict.writing import SUFFIXES
-from dips.shards.files import LocalFiles
+from dips.shards.files import Files
 from dips.shards.launch import Crew, Job, launch, planned
-from dips.shards.plan import WORK, Item, Plan, make_plan, shard_size
-from dips.system.files import as_text, is_temporary
+from dips.shards.plan import WORK, Item, Plan, make_plan, shard_size, work_of
+from dips.shards.remote import each_name
+from dips.system.files import as_text, is_temporary, scheme_of
 from dips.system.journal import differences, kept_in, refuse_existing, refuse_other_work
 from dips.system.records import read_record
 from dips.system.suggestions import closest
@@ -101,40 +102,38 @@ class Listing(NamedTuple):
     """The photos that a folder of predictions is about.
 
     Attributes:
-        items: names, which are text; paths as they were given; paths of the results inside ``json/`` and the others, without
-            suffix.
+        source: names, which are text; paths or URLs as they were given; paths of the results inside ``json/`` and the others,
+            without suffix.
         context: what results say of all photos together.
-        left_out: what else lay beside the photos.
     """
 
-    items: Sequence[Item]
+    source: Source
     context: Mapping[str, Any]
-    left_out: Sequence[Problem] = ()
 
 
 @dataclass(frozen=True)
 class PredictionFolder:
     """A folder to be filled with predictions::
 
-        folder = PredictionFolder.plan([Path("photos")], Path("out"), formats=("json",), made_with={"model": "3f2a"})
+        folder = PredictionFolder.plan(["photos"], Path("out"), formats=("json",), made_with={"model": "3f2a"})
         filled = folder.fill(PredictJob(run=Path("run"), out=Path("out")))
 
     Attributes:
-        out: the folder itself.
+        out: the folder itself, or the URL that stands for it in a store.
         identity: JSON that identifies the work besides its photos.
         step: photos that are predicted together.
         find: finds the photos.
     """
 
-    out: Path
+    out: str | Path
     identity: Mapping[str, Any]
     step: int
     find: Callable[[], Listing] = field(repr=False)
 
     @staticmethod
     def plan(
-        images: Sequence[Path],
-        out: Path,
+        photos: Sequence[str | Path],
+        out: str | Path,
         *,
         formats: tuple[str, ...],
         made_with: Mapping[str, Any],
@@ -144,6 +143,7 @@ class PredictionFolder:
         """Find the photos and check that ``out`` may be filled; writes nothing.
 
         Args:
+            photos: see :func:`~dips.data.sources.read_source`.
             made_with: JSON that identifies model and settings.
             step: photos that the networks see together.
             crew: who is going to work; a task of an array looks for the photos only if no other one has.
@@ -152,8 +152,8 @@ class PredictionFolder:
             DataError: no photos.
             RunError: ``out`` exists and is not the same work, interrupted.
         """
-        sources = [os.path.abspath(path) for path in images]
-        folder = PredictionFolder(out, _identity(made_with, formats, sources), step, partial(_list, images, out))
+        out = out if scheme_of(str(out)) else Path(out)
+        folder = PredictionFolder(out, _identity(made_with, formats, key_of(photos)), step, partial(_list, photos, out))
         folder._check()
         if not crew.is_task:
             _ = folder.listing
@@ -191,7 +191,7 @@ class PredictionFolder:
                 folder, model = record.folder, record.model
         failed = [] if only is not None else [msgspec.to_builtins(record) for record in _failed(source)]
         identity = _identity({**made_with, "model": model}, formats, [os.path.abspath(source)])
-        listing = Listing([*items.values()], {"folder": folder, "failed": failed})
+        listing = Listing(Source(folder, len(items), [*items.values()]), {"folder": folder, "failed": failed})
         made = PredictionFolder(out, identity, _STEP, lambda: listing)
         made._check()
         return made
@@ -208,12 +208,12 @@ class PredictionFolder:
     @property
     def left_out(self) -> Sequence[Problem]:
         """What else lay beside the photos, as far as this process looked for them."""
-        return self.listing.left_out if "listing" in vars(self) else ()
+        return self.listing.source.problems if "listing" in vars(self) else ()
 
     @cached_property
-    def files(self) -> LocalFiles:
+    def files(self) -> Files:
         """The files of the work."""
-        return LocalFiles(self.out / WORK)
+        return work_of(self.out)
 
     def require_other(self, option: str, file: Path) -> None:
         """Check that the file of an option is none of those that are going to be in the folder; other names are free there.
@@ -221,6 +221,8 @@ class PredictionFolder:
         Raises:
             RunError: it is one, or lies in a folder of theirs.
         """
+        if scheme_of(str(self.out)):
+            return
         here, there = (Path(os.path.realpath(path)) for path in (self.out, file))
         if here not in (there, *there.parents):
             return
@@ -271,12 +273,12 @@ class PredictionFolder:
         before = self._check()
         if before is not None and crew.is_task:  # it does not look for the photos again
             return before
-        items = self.listing.items
+        source = self.listing.source
         return make_plan(
             self.files,
-            lambda: items,
+            source.each,
             self.identity,
-            size=shard_size(len(items), self.step),
+            size=shard_size(source.count, self.step),
             step=self.step,
             context={} if before else {**self.listing.context, **context()},
             holds=_HOLDS,
@@ -290,23 +292,35 @@ class PredictionFolder:
         Raises:
             RunError: it holds other work, or something else.
         """
-        kept = kept_in(self.out, REVIEWS)
+        kept = self._kept
         remedy = f"it holds {kept}: choose another --out" if kept else f"remove {self.out} or choose another --out"
         before = read_prediction_plan(self.files, remedy)
         if before is not None:
             refuse_other_work(self.out, _HOLDS, differences(before.identity, self.identity, _LABELS), remedy=self._remedy)
-        elif begun_before(self.out):
+        elif isinstance(self.out, Path) and begun_before(self.out):
             raise RunError(
                 f"{self.out} holds a prediction that an earlier version of DiPS began and cannot be continued; {remedy}"
             )
-        elif self.out.exists() and not _is_begun(self.out):
+        elif self._holds_more:
             refuse_existing(self.out, kept=kept)
         return before
 
     @property
+    def _kept(self) -> str:
+        """What a person made and the folder holds, in words; nobody reviews in a store."""
+        return kept_in(self.out, REVIEWS) if isinstance(self.out, Path) else ""
+
+    @property
+    def _holds_more(self) -> bool:
+        """Whether there is something besides files of work."""
+        if isinstance(self.out, Path):
+            return self.out.exists() and not _is_begun(self.out)
+        return any(not name.startswith(f"{WORK}/") for name in each_name(self.out))
+
+    @property
     def _remedy(self) -> str:
         """What to do about other work."""
-        if kept := kept_in(self.out, REVIEWS):
+        if kept := self._kept:
             return f"it also holds {kept}: choose another --out"
         more = ", as long as nothing more is reviewed" if "review" in self.identity else ""
         return f"choose another --out or remove it; only the same command continues it{more}"
@@ -321,11 +335,9 @@ def _identity(made_with: Mapping[str, Any], formats: tuple[str, ...], sources: l
     return {"work": KIND, **made_with, "formats": list(formats), "photos": sources}
 
 
-def _list(images: Sequence[Path], out: Path) -> Listing:
-    names, folder, left_out = name_photos(images, leave_out=out)
-    stems, texts = stems_of(names), texts_of(names)
-    items = [Item(texts[path], str(path), stems[path]) for path in names]
-    return Listing(items, {"folder": as_text(folder)}, left_out)
+def _list(photos: Sequence[str | Path], out: str | Path) -> Listing:
+    source = read_source(photos, leave_out=out)
+    return Listing(source, {"folder": as_text(source.folder)})
 
 
 def _failed(folder: Path) -> tuple[SkippedRecord, ...]:

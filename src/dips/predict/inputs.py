@@ -23,7 +23,7 @@ from dips.data.photo_files import each_photo
 from dips.data.pillow import MAX_PIXELS, upright_size
 from dips.errors import DataError, ImageError
 
-__all__ = ["Photo", "Picture", "gather_photos"]
+__all__ = ["Photo", "Picture", "gather_photos", "url_path"]
 
 Photo: TypeAlias = str | os.PathLike[str] | NDArray[np.uint8] | Image.Image | bytes
 """A path of a photo or folder, an array ``(H, W, 3)`` RGB or ``(H, W)`` grey, a PIL picture, or the bytes of an image file."""
@@ -52,6 +52,16 @@ class Picture:
     camera: Callable[[], Camera | None] = lambda: None
 
     @staticmethod
+    def behind(url: str, data: Callable[[], bytes]) -> Picture:
+        """Take the bytes of an image file behind a URL; the function is called when they are looked at."""
+        return Picture(
+            url_path(url),
+            lambda: image_size(url, data()),
+            lambda max_side, depth: read_image_bytes(data(), url, max_side=max_side, depth=depth),
+            lambda: read_camera(data()),
+        )
+
+    @staticmethod
     def of(path: Path, photo: Any) -> Picture:
         """Take an array, a PIL picture or the bytes of an image file.
 
@@ -78,6 +88,16 @@ class Picture:
             f"{path} is of the type {type(photo).__name__}, not a photo{hint}: predict takes paths of photos and folders, "
             "arrays (height, width, 3) of uint8 in RGB, PIL pictures, the bytes of image files, and lists of these"
         )
+
+
+def url_path(url: str) -> Path:
+    """Return a path that stands for a URL, and for no other: paths have no empty parts.
+
+    >>> url_path("s3://bucket/a//1.jpg").as_posix()
+    's3:/bucket/a/%2F/1.jpg'
+    """
+    scheme, _, rest = url.partition("://")
+    return Path(f"{scheme}:/{rest.replace('//', '/%2F/').replace('/./', '/%2E/')}")
 
 
 def gather_photos(photos: Photo | Iterable[Photo], *, is_told: bool) -> Iterable[Path | Picture]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
@@ -19,20 +19,23 @@ from msgspec import UNSET
 from dips import formats
 from dips.errors import DataError, RunError
 from dips.formats.records import PredictionRecord, SkippedRecord, SkippedRecords
+from dips.predict.outbox import Outbox
 from dips.predict.plans import read_prediction_plan
 from dips.predict.results import Found, read_records
-from dips.shards.files import LocalFiles
+from dips.shards.files import Files, LocalFiles, files_at
 from dips.shards.lease import Lease, take_alone
 from dips.shards.merge import all_done, clear, part_lines
-from dips.shards.plan import PLAN, WORK, read_items
+from dips.shards.plan import PLAN, WORK, read_items, work_of
+from dips.shards.remote import each_name, read_url
 from dips.shards.work import Shards
-from dips.system.files import as_text, is_temporary
-from dips.system.records import parse_record, read_record, write_json
+from dips.system.files import as_text, is_temporary, scheme_of
+from dips.system.records import parse_record, write_json
 from dips.types import Problem
 
 __all__ = ["Filled", "merge_predictions"]
 
 _SKIPPED = "skipped.json"
+_SENT = 500  # photos whose files are sent to a store together
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Filled:
     skipped: list[Problem] = field(default_factory=list)
 
 
-def merge_predictions(out: Path, tell: Callable[[Iterable[Problem]], None] = lambda problems: None) -> Filled:
+def merge_predictions(out: str | Path, tell: Callable[[Iterable[Problem]], None] = lambda problems: None) -> Filled:
     """Write the files that are about all photos, and return what was found; the folder is complete then.
 
     Args:
@@ -58,7 +61,8 @@ def merge_predictions(out: Path, tell: Callable[[Iterable[Problem]], None] = lam
         DataError: none of the photos could be read; no folder is left.
         RunError: photos are left to be done, another command is at it, a file cannot be written, or one of the work is damaged.
     """
-    files = LocalFiles(out / WORK)
+    out = out if scheme_of(str(out)) else Path(out)
+    files = work_of(out)
     lease = take_alone(files)
     try:
         plan = read_prediction_plan(files)
@@ -69,8 +73,9 @@ def merge_predictions(out: Path, tell: Callable[[Iterable[Problem]], None] = lam
             skipped, records, results = _skipped(shards)
             tell(skipped)
             if not results:
-                _give_up(files, lease, skipped)
-            _tidy(out)
+                _give_up(out, files, lease, skipped)
+            if isinstance(out, Path):
+                _tidy(out)
             failed = [msgspec.convert(record, SkippedRecord) for record in plan.context.get("failed", ())]
             filled = Filled(_write(out, shards, [*failed, *records]), skipped)
             clear(files, plan, lease)
@@ -96,26 +101,30 @@ def _skipped(shards: Shards) -> tuple[list[Problem], list[SkippedRecord], int]:
     problems, records, results = [], [], 0
     for shard, done in all_done(shards):
         results += done.results
-        paths = {item.id: Path(item.uri) for item in read_items(shards.files, shard)} if done.skipped else {}
+        uris = {item.id: item.uri for item in read_items(shards.files, shard)} if done.skipped else {}
         for each in done.skipped:
-            path, name = paths[each.id], UNSET if each.has_result else each.id
-            problems.append(Problem(path, each.reason))
-            records.append(SkippedRecord(path=as_text(path.as_posix()), reason=as_text(each.reason), name=name))
+            uri, name = uris[each.id], UNSET if each.has_result else each.id
+            problems.append(Problem(Path(uri), each.reason))
+            path = uri if scheme_of(uri) else as_text(Path(uri).as_posix())
+            records.append(SkippedRecord(path=path, reason=as_text(each.reason), name=name))
     return problems, records, results
 
 
-def _write(out: Path, shards: Shards, skipped: list[SkippedRecord]) -> Found:
-    found = Found()
+def _write(out: str | Path, shards: Shards, skipped: list[SkippedRecord]) -> Found:
+    found, outbox = Found(), Outbox(out)
     with ExitStack() as stack:
         failed = {record.name: record.reason for record in skipped if record.name}
         kinds = [name for name in shards.plan.identity["formats"] if name in formats.FORMATS]
-        writers = [stack.enter_context(formats.open_format(name, out, failed)) for name in kinds]
-        for record, stem in _records(shards):
+        writers = [stack.enter_context(formats.open_format(name, outbox.folder, failed)) for name in kinds]
+        for number, (record, stem) in enumerate(_records(shards), 1):
             _count(found, record)
             for add in writers:
                 add(record, stem)
+            if not number % _SENT:  # of formats with a file per photo
+                outbox.send()
     if skipped:
-        write_json(out / _SKIPPED, SkippedRecords(skipped=tuple(skipped)), indent=1)
+        write_json(outbox.folder / _SKIPPED, SkippedRecords(skipped=tuple(skipped)), indent=1)
+    outbox.send()
     return found
 
 
@@ -139,15 +148,21 @@ def _records(shards: Shards) -> Iterator[tuple[PredictionRecord, str]]:
             raise RunError(f"{source} is damaged (it lacks {left.id}); {remedy}")
 
 
-def _read(out: Path) -> Filled:
+def _read(out: str | Path) -> Filled:
     """Return what a complete folder was filled with."""
-    filled = Filled()
-    for _, record in read_records(out):
+    filled, files = Filled(), files_at(str(out))
+    for record in (record for _, record in read_records(out)) if isinstance(out, Path) else _stored(out):
         _count(filled.found, record)
-    if (out / _SKIPPED).is_file():
-        skipped = read_record(out / _SKIPPED, SkippedRecords, remedy="remove it").skipped
+    with suppress(FileNotFoundError):
+        skipped = parse_record(files.read(_SKIPPED), SkippedRecords, source=f"{out}/{_SKIPPED}", remedy="remove it").skipped
         filled.skipped.extend(Problem(Path(record.path), record.reason) for record in skipped)
     return filled
+
+
+def _stored(url: str) -> Iterator[PredictionRecord]:
+    for name in sorted(each_name(f"{url}/json")):
+        source = f"{url}/json/{name}"
+        yield parse_record(read_url(source), PredictionRecord, source=source, remedy="predict the photos again")
 
 
 def _count(found: Found, record: PredictionRecord) -> None:
@@ -161,11 +176,14 @@ def _count(found: Found, record: PredictionRecord) -> None:
     )
 
 
-def _give_up(files: LocalFiles, lease: Lease, skipped: list[Problem]) -> NoReturn:
+def _give_up(out: str | Path, files: Files, lease: Lease, skipped: list[Problem]) -> NoReturn:
     """Remove the folder, which would be in the way of the next try; a file of another option in it keeps it."""
     lease.give_back()
-    out = files.folder.parent
-    if any(path.is_file() for path in out.rglob("*") if not path.is_relative_to(files.folder)):
+    work = Path(out, WORK)
+    if not isinstance(files, LocalFiles):
+        files.remove(PLAN)
+        files.discard("")
+    elif any(path.is_file() for path in Path(out).rglob("*") if not path.is_relative_to(work)):
         for folder in ("done", "parts", "split", "tries"):
             files.discard(folder)
     else:

@@ -20,11 +20,11 @@ from numpy.typing import ArrayLike, NDArray
 from dips.data.camera import Camera
 from dips.data.depth import Depth, Scale
 from dips.data.images import ByteImage, decode_image, encode_image, fitted_size, read_scaled, resize_image
+from dips.data.naming import stem_of
 from dips.errors import DataError, ImageError, RunError
 from dips.formats.records import BoxRecord, MaskRecord, PredictionRecord
 from dips.pictures.overlay import overlay
 from dips.predict.inputs import Photo, gather_photos
-from dips.predict.naming import stems_of
 from dips.scoremaps.calibration import Calibration, scored_boxes
 from dips.scoremaps.levels import packed, stretched, unpacked
 from dips.scoremaps.object_classes import ClassCells, stacked, unstacked
@@ -454,7 +454,7 @@ class Prediction:
             RunError: one of them exists already, or cannot be written.
             ImageError: the photo, on which boxes are drawn, cannot be read; nothing is written then.
         """
-        stem = stems_of({self.path: self.path.name})[self.path]
+        stem = stem_of(self.path.name)
         record, mask, picture = (Path(folder) / f"{stem}{end}" for end in (".json", ".mask.png", ".overlay.jpg"))
         for path in (record, mask, picture):
             if path.exists():

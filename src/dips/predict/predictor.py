@@ -130,10 +130,10 @@ class Predictor:
         scale = f", values {scale_words(self.depth.scales[0])} as black to white" if self.depth.scales else ""
         return f"{tiles}, threshold {self.config.threshold:.3g}{scale}"
 
-    def for_photos(self, paths: Sequence[Path]) -> Predictor:
+    def for_photos(self, paths: Sequence[Path | str]) -> Predictor:
         """Return a predictor that shows these photos alike, see :func:`~dips.data.scale.depth_of`.
 
-        Photos that are much larger than the training photos were, and are not to be tiled, are told.
+        Photos that are much larger than the training photos were, and are not to be tiled, are told. URLs are texts.
         """
         if hint := self._size_hint(paths):
             log(hint)
@@ -145,7 +145,7 @@ class Predictor:
         other.depth, other._told = depth, False
         return other
 
-    def _size_hint(self, paths: Sequence[Path]) -> str:
+    def _size_hint(self, paths: Sequence[Path | str]) -> str:
         """Return what to do about photos in which objects may be too small, from the headers of a few; "" if they are not."""
         if self.tile or self.photo_side is None:
             return ""
@@ -160,12 +160,17 @@ class Predictor:
             "are no larger, look for them in tiles: --tile auto (--set predict.tile=-1)"
         )
 
-    def photos(self, photos: Iterable[Path | Picture], skipped: Callable[[Path, str], None]) -> Iterator[Prediction]:
+    def photos(
+        self, photos: Iterable[Path | Picture], skipped: Callable[[Path, str], None], *, ahead: bool | None = None
+    ) -> Iterator[Prediction]:
         """Predict readable photos, in order; ``skipped`` is called with the path of each other one, and the reason.
 
-        A list is read one batch ahead of the networks, in a thread; an iterator is followed as it goes.
+        Args:
+            ahead: read one batch ahead of the networks, in a thread; by default a list, while an iterator is followed as it
+                goes.
         """
-        with closing(self._ahead(photos) if isinstance(photos, Sequence) else self._groups(photos)) as groups:
+        is_ahead = isinstance(photos, Sequence) if ahead is None else ahead
+        with closing(self._ahead(photos) if is_ahead else self._groups(photos)) as groups:
             for group in groups:
                 for path, reason in group.unreadable:
                     skipped(path, reason)
@@ -180,14 +185,16 @@ class Predictor:
         while group := list(islice(remaining, self.config.batch)):
             yield self._read(group)
 
-    def _ahead(self, photos: Sequence[Path | Picture]) -> Generator[_Group, None, None]:
-        step = self.config.batch
+    def _ahead(self, photos: Iterable[Path | Picture]) -> Generator[_Group, None, None]:
+        remaining = iter(photos)
         with ThreadPoolExecutor(1, "dips reads ahead") as thread:
-            reading = thread.submit(self._read, photos[:step])
-            for start in range(step, len(photos) + step, step):
-                group = reading.result()
-                reading = thread.submit(self._read, photos[start : start + step])
-                yield group
+            reading = None
+            while group := list(islice(remaining, self.config.batch)):
+                before, reading = reading, thread.submit(self._read, group)
+                if before is not None:
+                    yield before.result()
+            if reading is not None:
+                yield reading.result()
 
     def _read(self, photos: Iterable[Path | Picture]) -> _Group:
         """Read photos that the networks see together."""

@@ -22,7 +22,7 @@ from dips.predict.prediction import Prediction
 from dips.scoremaps.calibration import Calibration, ungated
 from dips.shards.plan import WORK
 from dips.system.console import counted
-from dips.system.files import as_text, is_remote, named_so
+from dips.system.files import as_text, as_url, is_remote, named_so
 
 __all__ = ["REVIEWED", "Found", "begun_before", "find_records", "is_finished", "locate", "moved", "predict_again"]
 __all__ += ["read_records", "stored_maps"]
@@ -252,6 +252,8 @@ def locate(photo: Path, folder: Path, photos_dir: Path | None = None) -> Path:
         ImageError: it is in none of them, or on another computer.
     """
     is_below = photos_dir is not None and photo.is_relative_to(photos_dir)
+    if (url := as_url(photo)) and not photo.exists():
+        raise ImageError(f"{url} is not on this computer; give --photos-dir a folder with a copy of the photos")
     if is_remote(photo, folder) and not is_below:
         raise ImageError(f"{photo} is on another computer, which is not asked unless --photos-dir names its folder")
     for base in (Path(),) if photo.is_absolute() else (Path(), *folder.absolute().parents):

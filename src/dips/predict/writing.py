@@ -13,17 +13,20 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dips.data.images import read_scaled
+from dips.data.depth import Depth
+from dips.data.images import read_bytes, read_image_bytes, read_scaled
 from dips.errors import ImageError, RunError
 from dips.formats.records import PredictionRecord, read_prediction
+from dips.predict.inputs import url_path
+from dips.predict.outbox import Outbox
 from dips.predict.prediction import MAX_OVERLAY_SIDE, Prediction
 from dips.predict.results import locate
 from dips.shards.plan import Item, Plan
 from dips.shards.work import Attempt, Skipped, Work
-from dips.system.files import as_text, atomic_file
+from dips.system.files import as_text, atomic_file, scheme_of
 from dips.system.records import to_json, write_json
 
-__all__ = ["SUFFIXES", "PhotoWriter", "Predict"]
+__all__ = ["SUFFIXES", "PhotoWriter", "Predict", "path_of"]
 
 SUFFIXES = {"json": ".json", "overlays": ".jpg", "heatmaps": ".jpg", "maps": ".png", "classes": ".png", "masks": ".png"}
 """Of the files that each photo has, by the folder that they lie in."""
@@ -37,7 +40,7 @@ class PhotoWriter:
     """Writes the files of photos.
 
     Attributes:
-        out: the folder of the prediction.
+        outbox: where the files are written.
         formats: see :data:`dips.predict.folder.FORMATS`.
         folder: the last part of the path of the folder that is predicted, as text.
         model: what tells the model from others.
@@ -45,21 +48,30 @@ class PhotoWriter:
         beside: photos with a relative path are looked for from the current folder, and from those that hold this one; None
             where the user gave the paths.
         photos_dir: where the photos lie now, if a person said so.
+        fetch: returns the bytes of a photo behind a URL.
     """
 
-    out: Path
+    outbox: Outbox
     formats: tuple[str, ...]
     folder: str
     model: str
     step: int
     beside: Path | None = None
     photos_dir: Path | None = None
+    fetch: Callable[[str], bytes] = read_bytes
 
     @staticmethod
-    def of(out: Path, plan: Plan, *, beside: Path | None = None, photos_dir: Path | None = None) -> PhotoWriter:
-        """Return the writer for a plan."""
+    def of(
+        out: str | Path,
+        plan: Plan,
+        *,
+        beside: Path | None = None,
+        photos_dir: Path | None = None,
+        fetch: Callable[[str], bytes] = read_bytes,
+    ) -> PhotoWriter:
+        """Return the writer for a plan, and the folder or URL that it fills."""
         formats, model = tuple(plan.identity["formats"]), str(plan.identity.get("model", ""))[:12]
-        return PhotoWriter(out, formats, plan.context["folder"], model, plan.step, beside, photos_dir)
+        return PhotoWriter(Outbox(out), formats, plan.context["folder"], model, plan.step, beside, photos_dir, fetch)
 
     def work(self, predict: Predict) -> Work:
         """Return what does a shard: one result per photo, and one more where it could not be drawn on."""
@@ -73,19 +85,20 @@ class PhotoWriter:
             for group, kept in zip(groups, whole, strict=True):
                 for item in group:
                     yield from [_line(read_prediction(self._file("json", item)))] if kept else next(fresh)
+                self.outbox.send()
 
         return results
 
     def _fresh(self, items: Sequence[Item], predict: Predict) -> Iterator[list[bytes | Skipped]]:
         """Predict photos, write their files and yield the results of each."""
-        by_path = {Path(item.uri): item for item in items}
+        by_path = {path_of(item): item for item in items}
         ready: dict[str, list[bytes | Skipped]] = {}
         waiting = deque(items)
 
         def skip(path: Path, reason: str) -> None:
             item = by_path[path]
             for kind in SUFFIXES:  # of an attempt that could still read it
-                self._file(kind, item).unlink(missing_ok=True)
+                self.outbox.remove(self._name(kind, item))
             ready[item.id] = [Skipped(item.id, reason)]
 
         for prediction in predict(items, skip) if items else ():
@@ -114,7 +127,8 @@ class PhotoWriter:
         except ImageError as error:  # moved or damaged since it was predicted; its objects are not lost
             words = f"{error}; its boxes are kept, only the overlay is missing: 'dips boxes' draws it later"
             skipped.append(Skipped(item.id, words, has_result=True))
-        record = prediction.record(path=_path_text(prediction.path), name=item.id, folder=self.folder, model=self.model)
+        path = item.uri if scheme_of(item.uri) else _path_text(prediction.path)
+        record = prediction.record(path=path, name=item.id, folder=self.folder, model=self.model)
         write_json(self._file("json", item), record, indent=1)  # the last file: it says that the photo is done
         return [_line(record), *skipped]
 
@@ -122,8 +136,12 @@ class PhotoWriter:
         kinds = [kind for kind in ("overlays", "heatmaps") if kind in self.formats]
         if not kinds:
             return
-        path = prediction.path if self.beside is None else locate(prediction.path, self.beside, self.photos_dir)
-        pixels = read_scaled(path, prediction.scale, max_side=MAX_OVERLAY_SIDE)
+        if self.beside is None and scheme_of(item.uri):
+            depth = Depth.at(prediction.scale)
+            pixels, _ = read_image_bytes(self.fetch(item.uri), item.uri, max_side=MAX_OVERLAY_SIDE, depth=depth)
+        else:
+            path = prediction.path if self.beside is None else locate(prediction.path, self.beside, self.photos_dir)
+            pixels = read_scaled(path, prediction.scale, max_side=MAX_OVERLAY_SIDE)
         for kind in kinds:
             data = prediction.overlay_jpeg(pixels, heat=kind == "heatmaps")
             with atomic_file(self._file(kind, item), "wb") as file:
@@ -140,7 +158,16 @@ class PhotoWriter:
         return record.name == item.id and all(_is_there(self._file(kind, item)) for kind in kinds)
 
     def _file(self, kind: str, item: Item) -> Path:
-        return self.out / kind / f"{item.stem}{SUFFIXES[kind]}"
+        return self.outbox.folder / self._name(kind, item)
+
+    @staticmethod
+    def _name(kind: str, item: Item) -> str:
+        return f"{kind}/{item.stem}{SUFFIXES[kind]}"
+
+
+def path_of(item: Item) -> Path:
+    """Return the path of a photo; for a URL, one that stands for it."""
+    return url_path(item.uri) if scheme_of(item.uri) else Path(item.uri)
 
 
 def _line(record: PredictionRecord) -> bytes:

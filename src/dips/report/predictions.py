@@ -28,7 +28,7 @@ from dips.report.photo_section import PhotoRow, PhotoSection
 from dips.report.photos import Rule, ShownPhoto, ShownPhotos, file_boxes, small_map, small_photo, write_photos
 from dips.system.console import counted, log, track
 from dips.system.environment import quoted
-from dips.system.files import as_text
+from dips.system.files import as_text, as_url
 from dips.types import Sample
 
 __all__ = ["TRAINING_PHOTOS", "prediction_section", "write_training_photos"]
@@ -86,7 +86,8 @@ def prediction_section(folder: Path, *, photos: int = 300, photos_dir: Path | No
             lost.append(prediction.path)
     missing = ""
     if lost:
-        missing = f"not where predicted: {len(lost)} of {counted(len(chosen), 'photo')} to be shown, e.g. {lost[0]}"
+        first = as_url(lost[0]) or lost[0]
+        missing = f"not where predicted: {len(lost)} of {counted(len(chosen), 'photo')} to be shown, e.g. {first}"
         remedy = "call dips from the folder in which they were predicted, or say where they are now with --photos-dir"
         log(f"{missing}; {remedy if photos_dir is None else f'copy them to where they were below {photos_dir}'}")
     elsewhere = "" if photos_dir is None else f" --photos-dir {quoted(photos_dir)}"

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
+from urllib.request import url2pathname
 
 from dips.system.files import atomic_file, is_temporary, new_file
 
@@ -120,9 +121,13 @@ def files_at(place: str) -> Files:
 
     >>> files_at("runs/boxes").place, files_at("s3://bucket/boxes/").place
     ('runs/boxes', 's3://bucket/boxes')
+    >>> files_at("file:///nfs/my%20boxes").place
+    '/nfs/my boxes'
     """
     if "://" not in place:
         return LocalFiles(Path(place))
+    if place.startswith("file://"):  # as a store it would show files that are half written
+        return LocalFiles(Path(url2pathname(place.removeprefix("file://"))))
     from dips.shards.remote import RemoteFiles
 
     return RemoteFiles(place)

@@ -43,6 +43,11 @@ class Crew:
     of: int = 1
 
     @property
+    def works_here(self) -> bool:
+        """Whether this process does the work itself."""
+        return self.workers == 1 and self.engine == "processes"
+
+    @property
     def is_task(self) -> bool:
         """Whether others work, too, so that this process neither waits for the end nor merges."""
         return self.of > 1

@@ -15,17 +15,19 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
 from dips.errors import RunError
-from dips.shards.files import Files
+from dips.shards.files import Files, files_at
 from dips.system.journal import differences, refuse_other_work
 from dips.system.records import Record, parse_record, to_json
 
 __all__ = ["PLAN", "WORK", "Item", "Plan", "Shard", "make_plan", "mark_merged", "read_items", "read_plan", "shard_size"]
+__all__ += ["work_of"]
 
 WORK = ".unfinished"
 """The folder of the work, in that of its results: there until all is written."""
@@ -144,6 +146,15 @@ def shard_size(count: int, step: int = 1) -> int:
     """
     wanted = min(_LARGE, -(-count // _MANY))
     return step * max(1, -(-wanted // step))
+
+
+def work_of(out: str | Path) -> Files:
+    """Return the files of the work whose results are in a folder, or below a URL.
+
+    Raises:
+        RunError: a place of this kind can only be read.
+    """
+    return files_at(f"{str(out).rstrip('/')}/{WORK}")
 
 
 def read_plan(files: Files, remedy: str = _REMEDY) -> Plan | None:

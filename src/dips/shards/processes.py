@@ -89,14 +89,14 @@ class _Workforce:
         self._task = pickle.dumps((shards.files, shards.plan, job))
         self._variables = _variables(workers, getattr(job, "device", "cpu"))
         self._running: list[_Worker] = []
-        self._deaths, self._was_ready = 0, False
+        self._deaths, self._was_ready, self._is_done = 0, False, False
         self._told: set[str] = set()
 
     def work(self) -> None:
-        """Start the processes, and return when nothing is left."""
+        """Start the processes, and return when nothing is left, though some of them may still wait for others."""
         for number in range(self._workers):
             self._start(number)
-        while self._running:
+        while self._running and not (self._is_done and not self._shards.todo(self._turn, self._of)):
             heard = [each.messages for each in self._running if not each.is_silent]
             ready = wait([*heard, *(each.process.sentinel for each in self._running)])
             for worker in list(self._running):
@@ -160,7 +160,7 @@ class _Workforce:
             self._told.add(values[0])
             log(values[0])
         elif kind == "done":
-            worker.is_done = True
+            worker.is_done = self._is_done = True
         elif kind == "error":
             raise values[0]
 

@@ -33,7 +33,7 @@ from dips.shards.work import Job, Shards
 from dips.system.console import counted, log, progress
 from dips.system.environment import __version__, usable_cores
 
-__all__ = ["VARIABLES", "Share", "run_ray", "share_out"]
+__all__ = ["Share", "run_ray", "share_out"]
 
 _LOOK_SECONDS = 5.0  # between two looks at the actors that still wait for a place
 _LISTEN_SECONDS = 20.0  # of silence
@@ -43,7 +43,7 @@ _MOST_DEATHS = 10  # and three for each worker, with nothing finished in between
 _ANSWER_SECONDS = 10.0
 _SEEN_SECONDS = 10.0  # for a shared disk to show a new file
 _LOCAL_STORE = 80 << 20  # bytes, about the least that Ray takes
-VARIABLES = {
+_VARIABLES = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "1",  # so that the next one has an effect
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # Ray tells on stdout, in long words, that a worker died
@@ -160,7 +160,7 @@ def _connected(workers: int) -> Iterator[Any]:
     }
     before = signal.getsignal(signal.SIGTERM)  # which Ray replaces
     try:
-        with variables_set({**VARIABLES, **({_LOOPBACK: "0"} if own else {})}), interrupts_wait():
+        with variables_set({**_VARIABLES, **({_LOOPBACK: "0"} if own else {})}), interrupts_wait():
             import ray
 
             try:

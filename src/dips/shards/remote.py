@@ -12,20 +12,24 @@ import os
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
 from dips.errors import RunError
+from dips.system.files import as_text, scheme_of
 
 if TYPE_CHECKING:
     import fsspec
 
-__all__ = ["RemoteFiles", "each_name", "fetch", "has_file", "matching", "open_store", "read_url", "scheme_of"]
+__all__ = ["RemoteFiles", "each_name", "fetch", "has_file", "matching", "open_store", "open_url", "read_url"]
 
 _READ_ONLY = ("hf", "http", "https")
 _BLOCK = 8 << 20  # bytes that are asked for at a time
+_HEAD = 64 << 10  # of which the beginning may be enough
+_AT_ONCE = 16  # files that are sent
 _PAUSES = (0.5, 2.0)  # seconds before a request to a web server is repeated
 _RACES = 5  # that a store may report without saying who won
 _ACCESS = {
@@ -38,6 +42,7 @@ _ACCESS = {
 }
 _LOUD = ("adlfs", "fsspec", "gcsfs", "s3fs")
 _SAME = {"s3a": "s3", "gcs": "gs", "abfs": "az", "abfss": "az"}
+_OPTIONS: dict[str, dict[str, Any]] = {"s3": {"max_concurrency": 1}}  # else it asks for the size of a file first
 _Result = TypeVar("_Result")
 
 
@@ -84,7 +89,7 @@ class RemoteFiles:
 
     def write(self, name: str, data: bytes | Iterable[bytes]) -> None:
         if isinstance(data, bytes):
-            with self._at(name, writes=True) as (store, path):
+            with self._at(name, "written") as (store, path):
                 store.pipe_file(path, data)
             return
         number, spooled = tempfile.mkstemp(prefix="dips-")
@@ -97,8 +102,14 @@ class RemoteFiles:
 
     def put(self, name: str, file: Path) -> None:
         """Write a file of this machine, whole or not at all; a large one goes in parts that appear together."""
-        with self._at(name, writes=True) as (store, path):
+        with self._at(name, "written") as (store, path):
             store.put_file(str(file), path)
+
+    def put_all(self, folder: Path, names: Sequence[str]) -> None:
+        """Write files of a folder of this machine under the same names, several at a time."""
+        with self._at("", "written") as (store, path):
+            targets = [f"{path}/{as_text(name)}" for name in names]
+            store.put([str(folder / name) for name in names], targets, batch_size=_AT_ONCE)
 
     def create(self, name: str, data: bytes) -> bool:
         if not self._is_checked:
@@ -107,7 +118,7 @@ class RemoteFiles:
 
     def _create(self, name: str, data: bytes) -> bool:
         for _ in range(_RACES):
-            with self._at(name, writes=True) as (store, path):
+            with self._at(name, "written") as (store, path):
                 try:
                     store.pipe_file(path, data, mode="create")
                     return True
@@ -144,29 +155,19 @@ class RemoteFiles:
         return []
 
     def remove(self, name: str) -> None:
-        with suppress(FileNotFoundError), self._at(name) as (store, path):
+        with suppress(FileNotFoundError), self._at(name, "removed") as (store, path):
             store.rm_file(path)
 
     def discard(self, folder: str) -> None:
-        with suppress(FileNotFoundError), self._at(folder) as (store, path):
+        with suppress(FileNotFoundError), self._at(folder, "removed") as (store, path):
             store.rm(path, recursive=True)
-            if left := store.find(path):  # what a store refused to remove is not always an error of its library
-                raise PermissionError(f"{len(left)} files cannot be removed, {left[0]} for one")
+            if left := store.find(path):  # what a store refuses is not always an error of its library
+                raise PermissionError(f"{left[0]} stays")
 
     @contextmanager
-    def _at(self, name: str, *, writes: bool = False) -> Iterator[tuple[fsspec.AbstractFileSystem, str]]:
-        with _at_store(f"{self.place}/{name}" if name else self.place, writes=writes) as opened:
+    def _at(self, name: str, verb: str = "read") -> Iterator[tuple[fsspec.AbstractFileSystem, str]]:
+        with _at_store(f"{self.place}/{name}" if name else self.place, verb) as opened:
             yield opened
-
-
-def scheme_of(place: str) -> str:
-    """Return the scheme of a URL in lower case; empty for a path.
-
-    >>> [scheme_of(place) for place in ("S3://bucket/a", "C://photos", "photos/a:b.jpg")]
-    ['s3', '', '']
-    """
-    scheme, found, _ = place.partition("://")
-    return scheme.lower() if found and len(scheme) > 1 and scheme.replace("+", "").isalnum() else ""
 
 
 def open_store(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -175,6 +176,7 @@ def open_store(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
     Raises:
         RunError: a package is missing, or there is no store of this kind.
     """
+    scheme = scheme_of(url)
     try:
         import fsspec
     except ModuleNotFoundError as error:
@@ -183,7 +185,7 @@ def open_store(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
         if not (logger := logging.getLogger(name)).handlers:
             logger.addHandler(logging.NullHandler())  # they show tracebacks of what is told here in a line
     try:
-        store, path = fsspec.url_to_fs(url, use_listings_cache=False)
+        store, path = fsspec.url_to_fs(url, use_listings_cache=False, **_OPTIONS.get(_SAME.get(scheme, scheme), {}))
     except ImportError as error:
         raise RunError(f'{url} needs a package that is not installed ({error}); pip install "dips-wsol[remote]"') from error
     except ValueError as error:
@@ -196,23 +198,22 @@ def open_store(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
 
 
 @contextmanager
-def _at_store(url: str, *, writes: bool = False) -> Iterator[tuple[fsspec.AbstractFileSystem, str]]:
+def _at_store(url: str, verb: str = "read") -> Iterator[tuple[fsspec.AbstractFileSystem, str]]:
     """Give the store of a URL and the path in it to a block; what goes wrong there is told in a line.
 
     Args:
-        writes: so that something missing is the place itself.
+        verb: what is done there; where something is ``written``, only the place itself can be missing.
 
     Raises:
         FileNotFoundError: a file to be read is not there.
         RunError: anything else.
     """
-    verb = "written" if writes else "read"
     try:
         yield open_store(url)
     except RunError:
         raise
     except FileNotFoundError as error:
-        if not writes:
+        if verb != "written":
             raise
         raise RunError(f"{url} cannot be written: there is no such bucket; make it, or mend the address") from error
     except Exception as error:  # the libraries of stores raise nearly anything
@@ -252,6 +253,19 @@ def read_url(url: str) -> bytes:
     """
     with _at_store(url) as (store, path):
         return bytes(_patiently(url, lambda: store.cat_file(path)))
+
+
+def open_url(url: str) -> IO[bytes]:
+    """Return what is behind a URL as an open file, of which a store sends no more than is read.
+
+    Raises:
+        FileNotFoundError: there is nothing.
+        RunError: it cannot be read.
+    """
+    if scheme_of(url) in ("http", "https"):  # not every web server sends parts
+        return BytesIO(read_url(url))
+    with _at_store(url) as (store, path):
+        return cast(IO[bytes], store.open(path, "rb", block_size=_HEAD))
 
 
 def fetch(url: str, file: Path) -> None:

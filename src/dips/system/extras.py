@@ -6,6 +6,7 @@ __all__ = ["missing_package"]
 
 _EXTRAS = {
     "onnx": ("onnxruntime",),
+    "ray": ("ray",),
     "remote": ("fsspec", "pyarrow"),
     "track": ("norfair",),
     "export": ("onnxscript",),

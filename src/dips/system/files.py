@@ -19,6 +19,7 @@ from dips.errors import ConfigError, RunError
 
 __all__ = [
     "as_text",
+    "as_url",
     "atomic_file",
     "file_sha256",
     "is_remote",
@@ -30,6 +31,7 @@ __all__ = [
     "new_folder",
     "require_distinct",
     "require_writable",
+    "scheme_of",
     "temporary_beside",
 ]
 
@@ -338,6 +340,26 @@ def named_so(text: str) -> list[str]:
     data = text.encode("utf-8", "surrogatepass")
     plain = _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), data)
     return list(dict.fromkeys([text, *(os.fsdecode(each) for each in (data, plain) if os.name != "nt")]))
+
+
+def scheme_of(place: str) -> str:
+    """Return the scheme of a URL in lower case; empty for a path.
+
+    >>> [scheme_of(place) for place in ("S3://bucket/a", "C://photos", "photos/a:b.jpg")]
+    ['s3', '', '']
+    """
+    scheme, found, _ = place.partition("://")
+    return scheme.lower() if found and len(scheme) > 1 and scheme.replace("+", "").isalnum() else ""
+
+
+def as_url(path: Path) -> str:
+    """Return the URL that a path was made of, which has lost a slash; empty where it was none.
+
+    >>> as_url(Path("s3://bucket/a.jpg")), as_url(Path("a/b.jpg"))
+    ('s3://bucket/a.jpg', '')
+    """
+    scheme, found, rest = path.as_posix().partition(":/")
+    return f"{scheme}://{rest.lstrip('/')}" if found and scheme_of(f"{scheme}://{rest}") else ""
 
 
 def is_remote(path: Path, here: Path) -> bool:

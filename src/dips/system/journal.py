@@ -62,7 +62,7 @@ def kept_in(folder: Path, precious: Mapping[str, str]) -> str:
     return next((words for name, words in precious.items() if (folder / name).is_file()), "")
 
 
-def refuse_existing(folder: Path, unmarked: str = "", kept: str = "") -> NoReturn:
+def refuse_existing(folder: Path | str, unmarked: str = "", kept: str = "") -> NoReturn:
     """Refuse to fill a folder that holds something else, or is complete.
 
     Args:
