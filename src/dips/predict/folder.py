@@ -186,7 +186,7 @@ class PredictionFolder:
         for file, record in read_records(source, photos_dir):
             if only is None or record.name in only:
                 stem = file.relative_to(source / "json").as_posix().removesuffix(".json")
-                path = str(Path(record.path))
+                path = record.path if scheme_of(record.path) else str(Path(record.path))
                 items[path] = Item(record.name, path, stem)
                 folder, model = record.folder, record.model
         failed = [] if only is not None else [msgspec.to_builtins(record) for record in _failed(source)]
