@@ -215,6 +215,8 @@ def test_ray_data(
         ({"photo": []}, {}, r"no column 'bytes, image, path ...'; column= names one of photo"),
         ({"photo": []}, {"column": "picture"}, "no column 'picture'; column= names one of photo"),
         ({"path": []}, {"keep": ["id"]}, "no column 'id'; keep= names some of path"),
+        ({"path": [], "label": []}, {}, "has a column 'label', as the answer does; rename it, or give keep= without it"),
+        ({"path": [], "mask": []}, {"keep": ["mask"]}, "has a column 'mask', as the answer does"),
         ([1], {}, "a batch is a dict of columns, .* not of the type list"),
     ],
 )
