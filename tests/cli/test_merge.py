@@ -70,3 +70,16 @@ def test_a_plan_that_cannot_be_merged(tmp_path: Path, dips: Dips, plan: str, wor
     (tmp_path / "out" / ".unfinished" / "plan.json").write_text(plan)
     said = dips("merge", tmp_path / "out")
     assert said.code == 2 and words in said.err
+
+
+def test_a_url_of_this_machine_is_a_folder(tiny: Tiny, tmp_path: Path, dips: Dips, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo, out = tiny.data / "test" / "tower" / "0000.jpg", tmp_path / "my out"
+    url = out.as_uri()
+    with monkeypatch.context() as patch:
+        patch.setattr("dips.shards.launch.Crew.is_task", property(lambda crew: True))
+        said = dips("predict", tiny.run, photo.as_uri(), "--out", url, "--format", "json")
+    assert said.code == 0 and f"dips merge '{out}'" in said.err
+    said = dips("merge", url)
+    assert said.code == 0 and f"dips report '{out}' --open" in said.out, said.err
+    (record,) = json.loads((out / "predictions.json").read_text())["predictions"]
+    assert record["path"] == str(photo) and not (out / ".unfinished").exists()

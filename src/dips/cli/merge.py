@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from dips.cli.messages import filled
-from dips.cli.options import Url, place
+from dips.cli.options import path_or_url
 from dips.errors import RunError
 
 __all__ = ["merge"]
@@ -17,10 +17,9 @@ __all__ = ["merge"]
 
 def merge(
     out: Annotated[
-        Path | Url,
+        str,  # a harvest at file:///... is not that of the folder
         Parameter(
             name="OUT",
-            converter=place,
             help="The folder or URL that was given to the tasks as --out, or for a harvest as --store.",
         ),
     ],
@@ -39,7 +38,7 @@ def merge(
 
     work = work_of(out)
     if work.names("harvests"):
-        return _harvests(str(out), store)
+        return _harvests(out, store)
     plan = read_plan(work)
     if plan is None:
         raise RunError(f"there is nothing to merge: {work.place} holds no plan, so {out} is complete, or another folder")
@@ -48,18 +47,19 @@ def merge(
     return end(out)
 
 
-def _predictions(out: Path | Url) -> int:
+def _predictions(out: str) -> int:
     from dips.data.problems import ProblemList
     from dips.predict.merging import merge_predictions
 
-    return filled(merge_predictions(out), out, ProblemList(), explain=True)
+    place = path_or_url(out)
+    return filled(merge_predictions(place), place, ProblemList(), explain=True)
 
 
-def _scores(out: Path | Url) -> int:
+def _scores(out: str) -> int:
     from dips.benchmark.score import merge_scores
     from dips.cli.tables import print_evaluation
 
-    print_evaluation(merge_scores(str(out)))
+    print_evaluation(merge_scores(out))
     return 0
 
 
@@ -73,5 +73,5 @@ def _harvests(out: str, store: Path | None) -> int:
     return 0 if done is None else tell_harvest(done.photos, done.is_done, folder)
 
 
-_ENDS: Mapping[str, Callable[[Path | Url], int]] = {"predict": _predictions, "score": _scores}
+_ENDS: Mapping[str, Callable[[str], int]] = {"predict": _predictions, "score": _scores}
 """What ends a piece of work, by what its plan says that it is."""
