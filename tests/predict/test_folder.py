@@ -25,7 +25,7 @@ from dips.data.camera import Camera
 from dips.data.images import read_image
 from dips.errors import ConfigError, DataError, ImageError, RunError
 from dips.predict import merging
-from dips.predict.folder import ALONE, FORMATS, PredictionFolder, parse_formats
+from dips.predict.folder import ALONE, FORMATS, PredictionFolder, parse_formats, require_other
 from dips.predict.inputs import path_of
 from dips.predict.merging import Filled, merge_predictions
 from dips.predict.prediction import Prediction
@@ -111,9 +111,9 @@ def test_another_file_is_none_that_a_prediction_writes(tmp_path: Path, make_phot
     for name in top:
         for file in (tmp_path / "out" / name, tmp_path / "link" / name, tmp_path / "out" / "a" / ".." / name.upper()):
             with pytest.raises(RunError, match=r"--problems .* is what the prediction itself writes"):
-                folder.require_other("--problems", file)
+                require_other(folder.out, "--problems", file)
     for other in ("out/problems.json", "out/mine/coco.json", "coco.json", "out.json", "outer/coco.json"):
-        folder.require_other("--problems", tmp_path / other)
+        require_other(folder.out, "--problems", tmp_path / other)
 
 
 def test_what_is_written(tmp_path: Path, make_photo: MakePhoto, fill: Fill) -> None:
