@@ -555,7 +555,7 @@ def test_work_in_a_store_goes_on(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(merging, "clear", killed)
+        patch.setattr("dips.shards.merge.clear", killed)
         with pytest.raises(KeyboardInterrupt):
             fill(plan(photos, place), predict)
     assert fill(plan(photos, place), predict).found.photos == 5
