@@ -6,7 +6,7 @@ is wrong with a photo.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from dips.batch.fetching import Behind, fetched_ahead
 from dips.data.images import encode_image
 from dips.data.sources import Fetcher
 from dips.errors import DataError
@@ -126,12 +127,11 @@ def _predicted(model: PredictionModel, photos: Sequence[Any], names: Sequence[st
     rows: list[_Row] = [{}] * len(photos)
     paths: list[Path] = []  # of which each is one row's, though two may be equal
     places: dict[int, int] = {}
-    fetch = Fetcher()
 
-    def pictures() -> Iterator[Path | Picture]:
+    def pictures(behind: Behind) -> Iterator[Path | Picture]:
         for place, (photo, name) in enumerate(zip(photos, names, strict=True)):
             try:
-                picture = _picture(photo, name, fetch)
+                picture = _picture(photo, name, behind)
             except DataError as error:
                 rows[place] = _nothing(str(error))
                 continue
@@ -142,17 +142,16 @@ def _predicted(model: PredictionModel, photos: Sequence[Any], names: Sequence[st
     def skipped(path: Path, reason: str) -> None:
         rows[places[id(path)]] = _nothing(reason)
 
-    for prediction in model.predictor.photos(pictures(), skipped):
+    for prediction in model.predictor.photos(fetched_ahead(pictures, Fetcher()), skipped):
         rows[places[id(prediction.path)]] = _row(prediction, masks=masks)
     return rows
 
 
-def _picture(photo: Any, name: str, fetch: Callable[[str], bytes]) -> Path | Picture:
+def _picture(photo: Any, name: str, behind: Behind) -> Path | Picture:
     """Return what a cell of the column has as something to be predicted.
 
     Raises:
         DataError: it is no photo.
-        ImageError: it cannot be read.
     """
     if isinstance(photo, Mapping):
         photo = photo.get("bytes") or photo.get("path")
@@ -162,7 +161,7 @@ def _picture(photo: Any, name: str, fetch: Callable[[str], bytes]) -> Path | Pic
         return Picture.of(Path(name), np.asarray(photo) if isinstance(photo, list) else photo)
     if str(photo).startswith("file:"):
         photo = file_url_path(str(photo))
-    return Picture.of(Path(photo), fetch(str(photo))) if scheme_of(str(photo)) else Path(photo)
+    return behind(str(photo)) if scheme_of(str(photo)) else Path(photo)
 
 
 def _row(prediction: Prediction, *, masks: bool) -> _Row:
