@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -332,6 +334,72 @@ def test_photos_are_streamed(tmp_path: Path, make_photo: MakePhoto) -> None:
 
     next(predictor(batch=2).photos(paths(), lambda path, why: None))
     assert taken == 2
+
+
+def test_one_batch_is_read_while_the_networks_see_the_one_before(
+    tmp_path: Path, make_photo: MakePhoto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [make_photo(tmp_path / f"{number}.jpg", (64, 64)) for number in range(7)]
+    model, read, seen = predictor(), list[Path](), list[int]()
+    view, answer = model._view, model.networks.answer
+
+    def reads(path: Any) -> Any:
+        read.append(path)
+        return view(path)
+
+    def answers(batch: PhotoBatch) -> Answer:
+        deadline = time.monotonic() + 30
+        while len(read) < min(7, len(seen) * 2 + 4) and time.monotonic() < deadline:  # read meanwhile, by another thread
+            time.sleep(0.001)
+        seen.append(len(read))
+        return answer(batch)
+
+    monkeypatch.setattr(model, "_view", reads)
+    monkeypatch.setattr(model.networks, "answer", answers)
+    made = model.photos(paths, lambda path, reason: pytest.fail(reason))
+    assert [prediction.path for prediction in made] == paths == read
+    assert seen == [4, 6, 7, 7], "one batch ahead, and no further"
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("dips")]
+
+
+@pytest.mark.parametrize("how", ["stops early", "networks fail", "reading fails"])
+def test_no_thread_outlives_the_predictions(
+    tmp_path: Path, make_photo: MakePhoto, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    paths = [make_photo(tmp_path / f"{number}.jpg", (64, 64)) for number in range(9)]
+    model, made, view = predictor(), [], Predictor._view
+
+    def fails(*_: object) -> Any:
+        raise MemoryError(how)
+
+    def reads(path: Any) -> Any:
+        return fails() if path == paths[4] else view(model, path)
+
+    if how == "networks fail":
+        monkeypatch.setattr(model.networks, "answer", fails)
+    if how == "reading fails":
+        monkeypatch.setattr(model, "_view", reads)
+    photos = model.photos(paths, lambda path, reason: pytest.fail(reason))
+    if how == "stops early":
+        made = [next(photos).path]
+        photos.close()  # type: ignore[attr-defined]
+    else:
+        with pytest.raises(MemoryError, match=how):
+            for prediction in photos:
+                made.append(prediction.path)
+    assert made == paths[: {"stops early": 1, "networks fail": 0, "reading fails": 4}[how]]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("dips")]
+
+
+def test_a_list_and_an_iterator_skip_the_same_photos_in_the_same_order(tmp_path: Path, make_photo: MakePhoto) -> None:
+    paths = [make_photo(tmp_path / f"{number}.jpg", (64, 64)) for number in range(6)]
+    for number in (0, 3, 4, 5):
+        paths[number].write_text("no photo")
+    events: list[list[str]] = [[], []]
+    for said, photos in zip(events, (paths, iter(paths)), strict=True):
+        for prediction in predictor().photos(photos, lambda path, _, said=said: said.append(f"skipped {path.name}")):  # type: ignore[misc]
+            said.append(prediction.path.name)
+    assert events[0] == events[1] == ["skipped 0.jpg", "1.jpg", "skipped 3.jpg", "2.jpg", "skipped 4.jpg", "skipped 5.jpg"]
 
 
 @MODES

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from dips.errors import RunError
 from dips.shards import launch as module
@@ -23,6 +24,7 @@ from dips.shards.launch import Crew, launch, planned
 from dips.shards.lease import Lease, Watch, take_alone, this_process
 from dips.shards.plan import Plan
 from dips.shards.work import Attempt, Shards, Work
+from dips.system.records import to_json
 
 FIRST, SECOND = Crew(turn=0, of=2), Crew(turn=1, of=2)
 
@@ -133,6 +135,21 @@ def test_processes_are_started_where_there_are_to_be_several(
     assert started == {0: [5], 1: [], 2: [2]}[workers]
     launch(files, stub.plan_of(tmp_path / "one", 1), stub.StubJob(), Crew(4))
     assert len(started) == (workers != 1), "one shard needs no second process"
+
+
+@pytest.mark.parametrize("dead", [{"started": "gone"}, {"place": "another machine"}, {"failed": "ValueError: odd"}])
+def test_where_somebody_died_of_a_shard_the_next_one_can_be_replaced(
+    tmp_path: Path, stub: Any, monkeypatch: pytest.MonkeyPatch, dead: dict[str, str]
+) -> None:
+    started: list[int] = []
+    monkeypatch.setattr(module, "run_processes", lambda *given, **_: started.append(given[3]))
+    files, plan = LocalFiles(tmp_path), stub.plan_of(tmp_path, 9)
+    last = list(plan.shards())[-1].name
+    files.create(f"tries/{last}~1", to_json(replace(this_process(), **dead)).encode())
+    launch(files, plan, stub.StubJob(), Crew(of=len(list(plan.shards())), turn=0))
+    assert started == [], "another task's shard"
+    launch(files, plan, stub.StubJob(), Crew())
+    assert started == [1]
 
 
 def test_a_command_that_only_plans_leaves_the_rest_to_others() -> None:

@@ -85,7 +85,7 @@ class PredictJob:
         fetch = Fetcher(_KEPT if {"overlays", "heatmaps"} & {*plan.identity["formats"]} else 0)
         writer = PhotoWriter.of(self.out, plan, fetch=fetch)
 
-        return writer.work(lambda items, skip: predictor.photos(_photos(items, fetch), skip))
+        return writer.work(lambda items, skip: predictor.photos(_photos(items, fetch), skip, ahead=True))
 
 
 @dataclass(frozen=True)

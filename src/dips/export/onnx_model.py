@@ -46,13 +46,14 @@ class OnnxNetworks(Answerer):
         description: what the file says about itself.
     """
 
-    def __init__(self, data: bytes, name: str, device: str = "auto") -> None:
+    def __init__(self, data: bytes, name: str, device: str = "auto", *, threads: int | None = None) -> None:
         """Open a file.
 
         Args:
             data: the file.
             name: how to call it in errors.
             device: ``cpu``, ``cuda`` or ``cuda:1``; ``auto`` takes a GPU where onnxruntime can use one.
+            threads: that share the work on a batch, on CPUs; None for as many as torch would use.
 
         Raises:
             RunError: onnxruntime is missing, the device is not there, or this is not a model that DiPS exported.
@@ -66,7 +67,7 @@ class OnnxNetworks(Answerer):
         if foreign:
             raise RunError(f"{name} refers to other files, which no model that 'dips export' wrote does")
         self.description = parse_description(text, name)
-        self._session, self._name = _session(data, name, device), name
+        self._session, self._name = _session(data, name, device, threads or _threads()), name
         inputs = [(item.name, item.type, len(item.shape)) for item in self._session.get_inputs()]
         self._outputs = tuple(item.name for item in self._session.get_outputs())
         if inputs != [(INPUT, "tensor(uint8)", 4)] or self._outputs not in (OUTPUTS, (*OUTPUTS, CELLS)):
@@ -166,21 +167,21 @@ def load_onnx(path: str | Path, *, settings: Sequence[str] = (), device: str = "
         data = file.read_bytes()
     except OSError as error:
         raise RunError(f"cannot read {file} ({error.strerror or error}); give a file that 'dips export' wrote") from error
-    networks = OnnxNetworks(data, str(file), device)
+    networks = OnnxNetworks(data, str(file), device, threads=1)  # photos are looked at side by side instead
     config = dataclasses.replace(Config(), predict=networks.description.predict).override(settings).predict
     if config.threshold < 0:  # --set predict.threshold=-1
         config = dataclasses.replace(config, threshold=networks.description.predict.threshold)
     return OnnxModel(file, networks, config)
 
 
-def _session(data: bytes, name: str, device: str) -> Any:
+def _session(data: bytes, name: str, device: str, threads: int) -> Any:
     try:
         import onnxruntime as ort
     except ImportError as error:
         raise RunError(f'{name} needs onnxruntime ({error}); pip install "dips-wsol[onnx]"') from error
     options = ort.SessionOptions()
     options.log_severity_level = 4  # an error is raised, too, and told once
-    options.intra_op_num_threads = 1  # photos are looked at side by side instead
+    options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # they would keep another process from its core
     providers = _providers(ort.get_available_providers(), device)
     try:

@@ -7,7 +7,6 @@ once, whoever asks for it, and the transformer's only where somebody does.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -99,11 +98,18 @@ class Look:
 
     def __init__(self, networks: FrozenNetworks, images: Tensor, side: int) -> None:
         self.networks, self.images, self.side = networks, images, side
+        # not cached_property, which until Python 3.12 lets one thread at a time compute, whatever the instance
+        self._seen: tuple[list[Tensor], Tensor, Tensor | None] | None = None
+        self._transformed: list[Features] | None = None
 
-    @cached_property
+    @property
     def _cnn(self) -> tuple[list[Tensor], Tensor, Tensor | None]:
-        images = resize_to(self.images, self.side)
-        return self.networks.cnn_with_cells(images) if self.networks.keeps_cells else (*self.networks.cnn(images), None)
+        if self._seen is None:
+            images = resize_to(self.images, self.side)
+            self._seen = (
+                self.networks.cnn_with_cells(images) if self.networks.keeps_cells else (*self.networks.cnn(images), None)
+            )
+        return self._seen
 
     @property
     def stages(self) -> list[Tensor]:
@@ -120,7 +126,7 @@ class Look:
         """Logits of the classes ``(B, C, h, w)`` in each cell of the CNN's last grid; None where the networks keep none."""
         return self._cnn[2]
 
-    @cached_property
+    @property
     def transformed(self) -> list[Features]:
         """The transformer's features, one for each side.
 
@@ -130,7 +136,9 @@ class Look:
         transformer = self.networks.transformer
         if transformer is None:
             raise WeightsError("the transformer is needed here, but was not loaded")
-        return [transformer(resize_to(self.images, side)) for side in self.networks.key_sides]
+        if self._transformed is None:
+            self._transformed = [transformer(resize_to(self.images, side)) for side in self.networks.key_sides]
+        return self._transformed
 
     @property
     def keys(self) -> list[Tensor]:

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from dips.system.memory import keep_freed_memory
 from dips.types import Answer, Answerer, PhotoBatch
 
 __all__ = ["PhotoPerCore"]
@@ -57,6 +58,7 @@ class PhotoPerCore(Answerer):
 
     def _threads(self) -> ThreadPoolExecutor:
         if self._pool is None or self._pool[0] != os.getpid():  # threads do not follow a fork
+            keep_freed_memory()
             self._pool = os.getpid(), ThreadPoolExecutor(self._cores, "dips-photo", initializer=self._prepare)
         return self._pool[1]
 

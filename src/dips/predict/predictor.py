@@ -7,8 +7,9 @@ square. No torch is needed here: the networks may be those of a run or an export
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -68,6 +69,13 @@ class _View(NamedTuple):
     scale: Scale | None
     camera: Camera | None
     opened: Callable[[], AbstractContextManager[PhotoWindows]]
+
+
+class _Group(NamedTuple):
+    """Photos that the networks see together, and those that cannot be read, with the reasons."""
+
+    views: list[_View]
+    unreadable: list[tuple[Path, str]]
 
 
 class Predictor:
@@ -152,21 +160,51 @@ class Predictor:
             "are no larger, look for them in tiles: --tile auto (--set predict.tile=-1)"
         )
 
-    def photos(self, photos: Iterable[Path | Picture], skipped: Callable[[Path, str], None]) -> Iterator[Prediction]:
-        """Predict readable photos, in order; ``skipped`` is called with the path of each other one, and the reason."""
+    def photos(
+        self, photos: Iterable[Path | Picture], skipped: Callable[[Path, str], None], *, ahead: bool | None = None
+    ) -> Iterator[Prediction]:
+        """Predict readable photos, in order; ``skipped`` is called with the path of each other one, and the reason.
+
+        Args:
+            ahead: read one batch ahead of the networks, in a thread; by default a list, while an iterator is followed as it
+                goes.
+        """
+        is_ahead = isinstance(photos, Sequence) if ahead is None else ahead
+        with closing(self._ahead(photos) if is_ahead else self._groups(photos)) as groups:
+            for group in groups:
+                for path, reason in group.unreadable:
+                    skipped(path, reason)
+                for view, said in self._answers(group.views):
+                    try:
+                        yield self._predict(view, said)
+                    except ImageError as error:
+                        skipped(view.path, str(error))
+
+    def _groups(self, photos: Iterable[Path | Picture]) -> Generator[_Group, None, None]:
         remaining = iter(photos)
         while group := list(islice(remaining, self.config.batch)):
-            views: list[_View] = []
-            for photo in group:
-                try:
-                    views.append(self._view(photo))
-                except ImageError as error:
-                    skipped(photo.path if isinstance(photo, Picture) else photo, str(error))
-            for view, said in self._answers(views):
-                try:
-                    yield self._predict(view, said)
-                except ImageError as error:
-                    skipped(view.path, str(error))
+            yield self._read(group)
+
+    def _ahead(self, photos: Iterable[Path | Picture]) -> Generator[_Group, None, None]:
+        remaining = iter(photos)
+        with ThreadPoolExecutor(1, "dips reads ahead") as thread:
+            reading = None
+            while group := list(islice(remaining, self.config.batch)):
+                before, reading = reading, thread.submit(self._read, group)
+                if before is not None:
+                    yield before.result()
+            if reading is not None:
+                yield reading.result()
+
+    def _read(self, photos: Iterable[Path | Picture]) -> _Group:
+        """Read photos that the networks see together."""
+        group = _Group([], [])
+        for photo in photos:
+            try:
+                group.views.append(self._view(photo))
+            except ImageError as error:
+                group.unreadable.append((photo.path if isinstance(photo, Picture) else photo, str(error)))
+        return group
 
     def photo(self, path: Path) -> Prediction:
         """Predict one photo.

@@ -97,11 +97,15 @@ def _per_core(networks: Networks) -> PhotoPerCore:
     lock = threading.Lock()
 
     def begin() -> Networks:
-        torch.set_num_threads(1)  # of the thread that this is called in
         with lock:
+            torch.set_num_threads(1)  # of the thread that this is called in, and of those that are started later:
+            others = threading.Thread(target=torch.set_num_threads, args=(cores,))  # they are to have what they had
+            others.start()
+            others.join()
             return networks.twin()
 
-    return PhotoPerCore(networks.side, torch.get_num_threads(), begin)
+    cores = torch.get_num_threads()
+    return PhotoPerCore(networks.side, cores, begin)
 
 
 def save_model(

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from dips.shards.files import Files
-from dips.shards.lease import Lease, Watch, take_alone, this_process
+from dips.shards.lease import Lease, Watch, is_running, take_alone, this_process
 from dips.shards.plan import WORK, Plan, Shard, read_plan
 from dips.shards.processes import run_processes
 from dips.shards.tally import Tally, item_count, told_of_items
@@ -109,12 +109,25 @@ def launch(files: Files, plan: Plan, job: Job, crew: Crew) -> None:
             from dips.shards.ray_cluster import run_ray
 
             run_ray(files, plan, job, crew.workers, title)
-        elif (workers := crew.workers or usable_cores()) > 1 and len(todo) > 1:
+        elif ((workers := crew.workers or usable_cores()) > 1 and len(todo) > 1) or _somebody_died(files, todo):
             run_processes(files, plan, job, workers, title, turn=crew.turn, of=crew.of)
         elif todo:
             _work_here(shards, job, title, todo, crew)
     if crew.is_task:
         _tell_rest(shards, crew, own)
+
+
+def _somebody_died(files: Files, todo: list[Shard]) -> bool:
+    """Return whether an attempt at one of the shards did not end, as far as is known: it may end whoever works on it, so that
+    is to be a process which can be replaced."""
+    lists = {shard.list_name for shard in todo}
+    for name in files.names("tries"):
+        shard, _, number = name.rpartition("~")
+        if shard.partition(".")[0] in lists and number.isdecimal():
+            holder = Lease.holder(files, f"tries/{shard}", int(number))
+            if holder is not None and (holder.failed or not is_running(holder)):
+                return True
+    return False
 
 
 def _work_here(shards: Shards, job: Job, title: str, todo: list[Shard], crew: Crew) -> None:

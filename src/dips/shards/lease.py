@@ -238,7 +238,7 @@ class Lease:
 
     def _keep(self, seconds: float) -> None:
         while not self._end.wait(seconds):
-            with suppress(RunError):  # tried again; nothing is lost if another one takes it
+            with suppress(RunError, OSError):  # tried again; nothing is lost if another one takes it
                 self.beat()
 
 
