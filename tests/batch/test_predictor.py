@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,23 @@ def test_paths(predict: Predictor, photos: list[Path], expected: list[Prediction
 
 def test_file_urls_as_spark_gives_them(predict: Predictor, photos: list[Path], expected: list[Prediction]) -> None:
     require_same(predict({"path": [f"file:{photo}" for photo in photos]}), expected)
+
+
+def test_urls_are_fetched_side_by_side_and_named_as_they_are(
+    predict: Predictor, photos: list[Path], expected: list[Prediction], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("fsspec", reason="fsspec is not installed (extra 'remote')")
+    stored = {f"memory://b/{photo.name}": photo.read_bytes() for photo in photos} | {"memory://b/bad.jpg": b"no photo"}
+    two = threading.Barrier(2)
+
+    def read(url: str) -> bytes:
+        two.wait(timeout=5)
+        return stored[url]
+
+    monkeypatch.setattr("dips.data.sources.read_url", read)
+    answer = predict({"uri": list(stored)})
+    require_same({name: answer[name][:5] for name in _ADDED}, expected)
+    assert answer["error"][5].startswith("memory://b/bad.jpg is not a photo")
 
 
 @pytest.mark.parametrize("name", ["bytes", "content"])
@@ -215,6 +233,8 @@ def test_ray_data(
         ({"photo": []}, {}, r"no column 'bytes, image, path ...'; column= names one of photo"),
         ({"photo": []}, {"column": "picture"}, "no column 'picture'; column= names one of photo"),
         ({"path": []}, {"keep": ["id"]}, "no column 'id'; keep= names some of path"),
+        ({"path": [], "label": []}, {}, "has a column 'label', as the answer does; rename it, or give keep= without it"),
+        ({"path": [], "mask": []}, {"keep": ["mask"]}, "has a column 'mask', as the answer does"),
         ([1], {}, "a batch is a dict of columns, .* not of the type list"),
     ],
 )

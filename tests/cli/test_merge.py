@@ -79,3 +79,42 @@ def test_a_store_is_for_harvests(tmp_path: Path, dips: Dips, work: str) -> None:
     (tmp_path / "out" / ".unfinished" / "plan.json").write_text(json.dumps(plan))
     said = dips("merge", tmp_path / "out", "--store", tmp_path / "store")
     assert said.code == 2 and f"--store {tmp_path / 'store'} is for a harvest" in said.err
+
+
+def test_a_url_of_this_machine_is_a_folder(tiny: Tiny, tmp_path: Path, dips: Dips, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo, out = tiny.data / "test" / "tower" / "0000.jpg", tmp_path / "my out"
+    url = out.as_uri()
+    with monkeypatch.context() as patch:
+        patch.setattr("dips.shards.launch.Crew.is_task", property(lambda crew: True))
+        said = dips("predict", tiny.run, photo.as_uri(), "--out", url, "--format", "json")
+    assert said.code == 0 and f"dips merge '{out}'" in said.err
+    said = dips("merge", url)
+    assert said.code == 0 and f"dips report '{out}' --open" in said.out, said.err
+    (record,) = json.loads((out / "predictions.json").read_text())["predictions"]
+    assert record["path"] == str(photo) and not (out / ".unfinished").exists()
+
+
+def test_problems_are_written_by_the_merge(tiny: Tiny, tmp_path: Path, dips: Dips, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each task knows but a part of them, and would replace the list of the others."""
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    (photos / "a.jpg").write_bytes((tiny.data / "test" / "tower" / "0000.jpg").read_bytes())
+    (photos / "b.jpg").write_text("no photo")
+    command = ("predict", tiny.run, photos, "--format", "json", "--out", out)
+    with monkeypatch.context() as patch:
+        patch.setattr("dips.shards.launch.Crew.is_task", property(lambda crew: True))
+        said = dips(*command, "--problems", tmp_path / "p.json")
+        assert said.code == 2 and "give it to the 'dips merge' that ends the tasks" in said.err and not out.exists()
+        assert dips(*command).code == 0
+    said = dips("merge", out, "--problems", out / "predictions.json")
+    assert said.code == 2 and "is what the prediction itself writes" in said.err
+    assert dips("merge", out, "--problems", tmp_path / "p.json").code == 1
+    (problem,) = json.loads((tmp_path / "p.json").read_text())["problems"]
+    assert problem["path"].endswith("b.jpg")
+
+
+def test_problems_of_a_harvest_are_those_of_its_data(tmp_path: Path, dips: Dips) -> None:
+    (tmp_path / ".unfinished" / "harvests").mkdir(parents=True)
+    (tmp_path / ".unfinished" / "harvests" / "0").touch()
+    said = dips("merge", tmp_path, "--problems", tmp_path / "p.json")
+    assert said.code == 2 and "'dips check DATA --problems FILE'" in said.err

@@ -158,3 +158,8 @@ def test_each_place_of_a_ray_cluster_has_one(monkeypatch: pytest.MonkeyPatch) ->
 def test_crews_that_cannot_be(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         CrewOptions(**options).crew()
+
+
+def test_the_help_says_how_many_work_by_default(dips: Dips) -> None:
+    said = " ".join(dips("predict", "--help").out.split())
+    assert "Default: 1; for scores and with --engine ray 0." in " ".join(said.replace("│", " ").split())

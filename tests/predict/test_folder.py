@@ -25,14 +25,16 @@ from dips.data.camera import Camera
 from dips.data.images import read_image
 from dips.errors import ConfigError, DataError, ImageError, RunError
 from dips.predict import merging
-from dips.predict.folder import ALONE, FORMATS, PredictionFolder, parse_formats
+from dips.predict.folder import ALONE, FORMATS, PredictionFolder, parse_formats, require_other
+from dips.predict.inputs import path_of
 from dips.predict.merging import Filled, merge_predictions
 from dips.predict.prediction import Prediction
+from dips.predict.writing import PhotoWriter
 from dips.shards import stores
 from dips.shards.files import LocalFiles
 from dips.shards.launch import Crew
 from dips.shards.lease import Holder, this_process
-from dips.shards.plan import PLAN, WORK
+from dips.shards.plan import PLAN, WORK, read_plan, work_of
 from dips.shards.remote import RemoteFiles
 from dips.shards.work import Skipped, Work
 from dips.system.records import to_json
@@ -109,9 +111,9 @@ def test_another_file_is_none_that_a_prediction_writes(tmp_path: Path, make_phot
     for name in top:
         for file in (tmp_path / "out" / name, tmp_path / "link" / name, tmp_path / "out" / "a" / ".." / name.upper()):
             with pytest.raises(RunError, match=r"--problems .* is what the prediction itself writes"):
-                folder.require_other("--problems", file)
+                require_other(folder.out, "--problems", file)
     for other in ("out/problems.json", "out/mine/coco.json", "coco.json", "out.json", "outer/coco.json"):
-        folder.require_other("--problems", tmp_path / other)
+        require_other(folder.out, "--problems", tmp_path / other)
 
 
 def test_what_is_written(tmp_path: Path, make_photo: MakePhoto, fill: Fill) -> None:
@@ -553,7 +555,7 @@ def test_work_in_a_store_goes_on(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(merging, "clear", killed)
+        patch.setattr("dips.shards.merge.clear", killed)
         with pytest.raises(KeyboardInterrupt):
             fill(plan(photos, place), predict)
     assert fill(plan(photos, place), predict).found.photos == 5
@@ -709,3 +711,28 @@ class Done:
 
     def open(self) -> Work:
         return lambda attempt: [Skipped(item.id, "not now") for item in attempt.items]
+
+
+@dataclass(frozen=True)
+class Behind:
+    """Predicts photos behind URLs, which nobody fetches."""
+
+    out: Path
+    made: Callable[..., Prediction]
+
+    def open(self) -> Work:
+        plan = read_plan(work_of(self.out))
+        assert plan is not None
+        return PhotoWriter.of(self.out, plan).work(lambda items, _: (self.made(path=path_of(item.uri)) for item in items))
+
+
+def test_boxes_of_photos_behind_urls_keep_the_urls(tmp_path: Path, make_prediction: Callable[..., Prediction]) -> None:
+    urls = ["s3://b/p/1.jpg", "s3://b/p//1.jpg", "https://h/2.jpg"]
+    kinds = parse_formats("coco,csv")
+    plan(urls, tmp_path / "out", kinds).fill(Behind(tmp_path / "out", make_prediction))  # type: ignore[arg-type]
+    again = PredictionFolder.from_finished(tmp_path / "out", tmp_path / "again", formats=kinds, made_with={})
+    assert again.fill(BoxesJob(tmp_path / "out", tmp_path / "again")).found.photos == 3
+    assert files(tmp_path / "again") == files(tmp_path / "out")
+    records = json.loads((tmp_path / "again" / "predictions.json").read_text())["predictions"]
+    assert sorted(record["path"] for record in records) == sorted(urls)
+    assert json.loads((tmp_path / "again" / "json" / "h/2.json").read_text())["path"] == urls[2]

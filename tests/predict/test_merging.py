@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from dips.errors import DataError, ImageError, RunError
+from dips.predict import merging
 from dips.predict.folder import PredictionFolder, parse_formats
 from dips.predict.merging import Filled, merge_predictions
 from dips.predict.prediction import Prediction
 from dips.shards.files import LocalFiles
 from dips.shards.lease import take_alone
-from dips.shards.plan import PLAN, Plan, mark_merged
+from dips.shards.plan import PLAN, Plan, mark_merged, read_plan
 from dips.types import Problem
 
 Made = Callable[..., Prediction]
@@ -92,6 +93,22 @@ def test_two_at_once_are_refused(done: Done, tmp_path: Path) -> None:
         merge_predictions(tmp_path / "out")
     lease.give_back()
     assert merge_predictions(tmp_path / "out").found.photos == 4
+
+
+def test_whoever_comes_next_keeps_its_lease(done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading what a folder holds takes long where it is in a store, and another command may begin meanwhile."""
+    folder = done(tmp_path / "out")
+    plan = read_plan(folder.files)
+    assert plan is not None
+    mark_merged(folder.files, plan)
+
+    def read(out: Path) -> Filled:
+        take_alone(folder.files, beat_seconds=0)
+        return Filled()
+
+    monkeypatch.setattr(merging, "_read", read)
+    merge_predictions(tmp_path / "out")
+    assert folder.files.names("driver") == ["work~1"]
 
 
 class Killed(BaseException):

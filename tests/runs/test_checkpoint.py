@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from dips.config import PredictConfig
 from dips.errors import RunError
 from dips.models.classifier import Classifier
-from dips.models.linear_map import LinearMaps
+from dips.models.frozen import FrozenNetworks
+from dips.models.linear_map import LinearMap, LinearMaps
 from dips.models.localizer import Localizer
-from dips.runs.checkpoint import StoredModel, load_model, save_model
+from dips.models.networks import Networks
+from dips.runs.checkpoint import StoredModel, _per_core, load_model, save_model
 from dips.runs.records import ModelMeta, read_model_record
+from dips.types import PhotoBatch
 
 META = ModelMeta(
     classes=("none", "tower"),
@@ -184,3 +190,26 @@ def test_files_of_two_models_do_not_mix(run: Path, tmp_path: Path, nets: StoredM
     (tmp_path / "other" / "model.safetensors").replace(run / "model.safetensors")
     with pytest.raises(RunError, match="belongs to another"):
         load_model(run)
+
+
+def test_a_run_says_the_same_whatever_the_number_of_threads_and_leaves_it_to_others() -> None:
+    torch.manual_seed(0)
+    frozen = FrozenNetworks(Classifier("test_efficientnet", 3), side=64)
+    linear = LinearMap(frozen.classifier.stage_channels, outputs=3)
+    for weight in linear.weights:
+        weight.normal_()
+    networks = Networks(frozen, config=PredictConfig(), device=torch.device("cpu"), linear=linear)
+    squares = np.random.default_rng(1).integers(0, 255, (5, networks.side, networks.side, 3), dtype=np.uint8)
+    before, maps = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            per_core, later = _per_core(networks), list[int]()
+            maps.append(per_core.answer(PhotoBatch(squares)).maps)
+            thread = threading.Thread(target=lambda found=later: found.append(torch.get_num_threads()))
+            thread.start()
+            thread.join()
+            assert torch.get_num_threads() == threads and later == [threads]
+    finally:
+        torch.set_num_threads(before)
+    assert all(np.array_equal(maps[0], other) for other in maps[1:]) and maps[0].std() > 0

@@ -182,3 +182,11 @@ def test_a_driver_of_which_nothing_is_known_is_waited_for(
     else:
         assert take_alone(files, watch=unseen, beat_seconds=0, pause=0.03).number == 2
     assert capsys.readouterr().err.count("for a sign of life") == 1
+
+
+def test_a_lease_is_given_back_once(tmp_path: Path) -> None:
+    first = take_alone(LocalFiles(tmp_path), beat_seconds=0)
+    first.give_back()
+    take_alone(LocalFiles(tmp_path), beat_seconds=0)
+    first.give_back()
+    assert LocalFiles(tmp_path).names("driver") == ["work~1"], "the other's"

@@ -6,15 +6,14 @@ In: the plan of a :class:`~dips.predict.folder.PredictionFolder`. Out: what :cla
 from __future__ import annotations
 
 import json
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from dips.batch.fetching import fetched_ahead
 from dips.data.depth import Depth
 from dips.data.sources import Fetcher, Source
 from dips.errors import RunError
@@ -36,7 +35,6 @@ from dips.system.records import to_json
 __all__ = ["BoxesJob", "PredictJob", "context_of", "predictor_of"]
 
 _LOOKED_AT = 400  # photos, for what all of them have in common
-_AHEAD = 8  # photos that are fetched at the same time
 _KEPT = 128 << 20  # bytes of photos behind URLs, which are drawn on after they were predicted
 
 
@@ -128,17 +126,7 @@ class BoxesJob:
 
 
 def _photos(items: Sequence[Item], fetch: Callable[[str], bytes]) -> Iterator[Path | Picture]:
-    """Yield photos, those behind URLs while the next ones are fetched."""
-    with ThreadPoolExecutor(_AHEAD) as pool:
-        waiting: deque[Path | Picture] = deque()
-        for item in items:
-            if scheme_of(item.uri):
-                waiting.append(Picture.behind(item.uri, pool.submit(fetch, item.uri).result))
-            else:
-                waiting.append(Path(item.uri))
-            if len(waiting) > _AHEAD:
-                yield waiting.popleft()
-        yield from waiting
+    return fetched_ahead(lambda behind: (behind(item.uri) if scheme_of(item.uri) else Path(item.uri) for item in items), fetch)
 
 
 def _plan(out: str | Path) -> Plan:

@@ -6,24 +6,23 @@ is wrong with a photo.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dips.batch.fetching import Behind, fetched_ahead
 from dips.data.images import encode_image
 from dips.data.sources import Fetcher
 from dips.errors import DataError
 from dips.loading import load
 from dips.predict.inputs import Picture
 from dips.predict.prediction import Prediction
-from dips.system.files import scheme_of
+from dips.system.files import file_url_path, scheme_of
 
 if TYPE_CHECKING:
     from dips.predict.model import PredictionModel
@@ -75,10 +74,11 @@ class Predictor:
             URLs (extra ``remote``), or dicts with ``bytes`` or ``path``, as Hugging Face has. By default the first of
             ``bytes``, ``content``, ``image``, ``path`` and ``uri`` that there is.
         keep: columns to be passed on. By default all but ``column``, and that one, too, if it is called ``path`` or ``uri``.
+            None may be called like one of the answer.
         masks: fill the column ``mask``, which is null else.
 
     Raises:
-        DataError: there is no such column, or the batch is of another kind.
+        DataError: there is no such column, one is called like one of the answer, or the batch is of another kind.
         DipsError: the model cannot be opened, see :func:`dips.load`.
     """
 
@@ -108,6 +108,8 @@ class Predictor:
             keep = [name for name in table.names if name != column or name in _PLACES]
         if missing := [name for name in keep if name not in table.names]:
             raise DataError(f"the batch has no column '{missing[0]}'; keep= names some of {', '.join(table.names)}")
+        if taken := [name for name in keep if name in _FIELDS]:
+            raise DataError(f"the batch has a column '{taken[0]}', as the answer does; rename it, or give keep= without it")
         photos = table.column(column)
         place = next((name for name in _PLACES if name in table.names), "")
         names = [str(name) for name in table.column(place)] if place else [f"row {row}" for row in range(len(photos))]
@@ -125,12 +127,11 @@ def _predicted(model: PredictionModel, photos: Sequence[Any], names: Sequence[st
     rows: list[_Row] = [{}] * len(photos)
     paths: list[Path] = []  # of which each is one row's, though two may be equal
     places: dict[int, int] = {}
-    fetch = Fetcher()
 
-    def pictures() -> Iterator[Path | Picture]:
+    def pictures(behind: Behind) -> Iterator[Path | Picture]:
         for place, (photo, name) in enumerate(zip(photos, names, strict=True)):
             try:
-                picture = _picture(photo, name, fetch)
+                picture = _picture(photo, name, behind)
             except DataError as error:
                 rows[place] = _nothing(str(error))
                 continue
@@ -141,17 +142,16 @@ def _predicted(model: PredictionModel, photos: Sequence[Any], names: Sequence[st
     def skipped(path: Path, reason: str) -> None:
         rows[places[id(path)]] = _nothing(reason)
 
-    for prediction in model.predictor.photos(pictures(), skipped):
+    for prediction in model.predictor.photos(fetched_ahead(pictures, Fetcher()), skipped):
         rows[places[id(prediction.path)]] = _row(prediction, masks=masks)
     return rows
 
 
-def _picture(photo: Any, name: str, fetch: Callable[[str], bytes]) -> Path | Picture:
+def _picture(photo: Any, name: str, behind: Behind) -> Path | Picture:
     """Return what a cell of the column has as something to be predicted.
 
     Raises:
         DataError: it is no photo.
-        ImageError: it cannot be read.
     """
     if isinstance(photo, Mapping):
         photo = photo.get("bytes") or photo.get("path")
@@ -160,8 +160,8 @@ def _picture(photo: Any, name: str, fetch: Callable[[str], bytes]) -> Path | Pic
     if not isinstance(photo, str | Path):
         return Picture.of(Path(name), np.asarray(photo) if isinstance(photo, list) else photo)
     if str(photo).startswith("file:"):
-        photo = url2pathname(urlsplit(str(photo)).path)
-    return Picture.of(Path(photo), fetch(str(photo))) if scheme_of(str(photo)) else Path(photo)
+        photo = file_url_path(str(photo))
+    return behind(str(photo)) if scheme_of(str(photo)) else Path(photo)
 
 
 def _row(prediction: Prediction, *, masks: bool) -> _Row:

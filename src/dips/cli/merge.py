@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from dips.cli.messages import filled
-from dips.cli.options import Url, place
+from dips.cli.options import Problems, path_or_url
 from dips.errors import ConfigError, RunError
 
 __all__ = ["merge"]
@@ -17,10 +17,9 @@ __all__ = ["merge"]
 
 def merge(
     out: Annotated[
-        Path | Url,
+        str,  # a harvest at file:///... is not that of the folder
         Parameter(
             name="OUT",
-            converter=place,
             help="The folder or URL that was given to the tasks as --out, or for a harvest as --store.",
         ),
     ],
@@ -30,6 +29,7 @@ def merge(
         Path | None,
         Parameter(help="For a harvest at a URL: the folder of the store that is made of it (default: ~/.cache/dips/store)."),
     ] = None,
+    problems: Problems = None,
 ) -> int:
     """Make one result of what the tasks of an array have done, once all of it is done.
 
@@ -39,7 +39,9 @@ def merge(
 
     work = work_of(out)
     if work.names("harvests"):
-        return _harvests(str(out), store)
+        if problems is not None:
+            raise ConfigError(f"--problems: {out} holds a harvest; 'dips check DATA --problems FILE' writes those of its data")
+        return _harvests(out, store)
     plan = read_plan(work)
     if plan is None:
         raise RunError(f"there is nothing to merge: {work.place} holds no plan, so {out} is complete, or another folder")
@@ -47,21 +49,26 @@ def merge(
         raise RunError(f"{out} holds work that this version of DiPS does not know; use the one that began it")
     if store is not None:
         raise ConfigError(f"--store {store} is for a harvest that was collected at a URL, and {out} holds none; leave it out")
-    return end(out)
+    return end(out, problems)
 
 
-def _predictions(out: Path | Url) -> int:
+def _predictions(out: str, problems: Path | None) -> int:
     from dips.data.problems import ProblemList
+    from dips.predict.folder import require_other
     from dips.predict.merging import merge_predictions
 
-    return filled(merge_predictions(out), out, ProblemList(), explain=True)
+    place = path_or_url(out)
+    if problems is not None:
+        require_other(place, "--problems", problems)
+    told = ProblemList(problems)
+    return filled(merge_predictions(place, told.add), place, told, explain=True)
 
 
-def _scores(out: Path | Url) -> int:
+def _scores(out: str, problems: Path | None) -> int:
     from dips.benchmark.score import merge_scores
     from dips.cli.tables import print_evaluation
 
-    print_evaluation(merge_scores(str(out)))
+    print_evaluation(merge_scores(out, problems))
     return 0
 
 
@@ -73,5 +80,5 @@ def _harvests(out: str, store: Path | None) -> int:
     return 0 if done is None else tell_harvest(done.photos, done.is_done, done.store)
 
 
-_ENDS: Mapping[str, Callable[[Path | Url], int]] = {"predict": _predictions, "score": _scores}
+_ENDS: Mapping[str, Callable[[str, Path | None], int]] = {"predict": _predictions, "score": _scores}
 """What ends a piece of work, by what its plan says that it is."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter, Token
 
 from dips.errors import ConfigError
-from dips.system.files import scheme_of
+from dips.system.files import file_url_path, scheme_of
 
 if TYPE_CHECKING:
     from dips.shards.launch import Crew
@@ -41,6 +41,7 @@ __all__ = [
     "Tile",
     "Url",
     "Weights",
+    "path_or_url",
     "place",
     "places",
     "require_fractions",
@@ -56,12 +57,22 @@ class Url(str):
 
 def place(_: type, tokens: Sequence[Token]) -> Path | Url:
     """Return what a user wrote as a path, or as a URL."""
-    return places(_, tokens)[0]
+    return path_or_url(tokens[0].value)
 
 
 def places(_: type, tokens: Sequence[Token]) -> list[Path | Url]:
     """Return what a user wrote as paths and URLs."""
-    return [Url(token.value) if scheme_of(token.value) else Path(token.value) for token in tokens]
+    return [path_or_url(token.value) for token in tokens]
+
+
+def path_or_url(text: str) -> Path | Url:
+    """Return text as a path, also where it is a URL of a file on this machine, or as a URL.
+
+    >>> path_or_url("file:///nfs/boxes").as_posix(), path_or_url("s3://bucket/boxes")
+    ('/nfs/boxes', 's3://bucket/boxes')
+    """
+    scheme = scheme_of(text)
+    return Path(file_url_path(text)) if scheme == "file" else Url(text) if scheme else Path(text)
 
 
 Data = Annotated[
@@ -241,8 +252,8 @@ class CrewOptions:
         int | None,
         Parameter(
             name="--workers",
-            help="Number of processes, each with a model of its own (default: 1; of 'dips score' 0); 0: one per core, or with "
-            "--engine ray as many as the cluster has places for, its default.",
+            help="Number of processes, each with a model of its own; 0: one per core, or with --engine ray as many as the "
+            "cluster has places for. Default: 1; for scores and with --engine ray 0.",
         ),
     ] = None
     engine: Annotated[

@@ -52,7 +52,8 @@ def predict(
     Repeat an interrupted command to continue where it stopped.
     """
     from dips.data.problems import ProblemList
-    from dips.predict.folder import PredictionFolder, parse_formats
+    from dips.errors import ConfigError
+    from dips.predict.folder import PredictionFolder, parse_formats, require_other
     from dips.predict.merging import merge_predictions
     from dips.runs.identity import identity
 
@@ -60,9 +61,11 @@ def predict(
     config = require_model(run, settings=settings, weights=weights, device=device)
     made_with = {**identity(run), "settings": dataclasses.asdict(config)}
     kinds, crew = parse_formats(formats), workforce.crew()
+    if crew.is_task and problems is not None:
+        raise ConfigError("--problems is written where one command does all; give it to the 'dips merge' that ends the tasks")
     folder = PredictionFolder.plan(photos, out, formats=kinds, made_with=made_with, step=config.batch, crew=crew)
     if problems is not None:
-        folder.require_other("--problems", problems)
+        require_other(out, "--problems", problems)
     told = ProblemList(problems)
 
     from dips.batch.predict import PredictJob, context_of, predictor_of

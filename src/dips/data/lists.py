@@ -12,13 +12,12 @@ from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit, urlunsplit
-from urllib.request import url2pathname
 
 from dips.data.csv_columns import PATHS, each_path
 from dips.data.listing import some
 from dips.data.photo_files import SUFFIXES, group_of
 from dips.errors import DataError
-from dips.system.files import is_remote, scheme_of
+from dips.system.files import file_url_path, is_remote, scheme_of
 
 __all__ = ["LISTS", "placed", "read_list"]
 
@@ -71,7 +70,7 @@ def placed(entry: str, folder: str) -> str:
     """
     scheme = scheme_of(entry)
     if scheme == "file":
-        return url2pathname(urlsplit(entry).path)
+        return file_url_path(entry)
     if scheme:
         return entry
     base = scheme_of(folder)

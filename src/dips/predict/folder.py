@@ -44,7 +44,7 @@ from dips.system.records import read_record
 from dips.system.suggestions import closest
 from dips.types import Problem
 
-__all__ = ["FORMATS", "REVIEWS", "PredictionFolder", "parse_formats"]
+__all__ = ["FORMATS", "REVIEWS", "PredictionFolder", "parse_formats", "require_other"]
 
 FORMATS = (*PHOTO_FORMATS, *(name for name in formats.FORMATS if name != "json"))
 REVIEWS = dict.fromkeys(("review.jsonl", "reviewed.coco.json"), "a review by 'dips view'")
@@ -92,6 +92,22 @@ def parse_formats(text: str) -> tuple[str, ...]:
         hint = f" (write {reads})" if reads else closest(name, FORMATS)
         raise ConfigError(f"--format: '{name}' is unknown{hint}; there are {', '.join(FORMATS)}, separated by commas")
     return tuple(name for name in FORMATS if name in names or name == "json")
+
+
+def require_other(out: str | Path, option: str, file: Path) -> None:
+    """Check that the file of an option is none of those that are in a folder of predictions; other names are free there.
+
+    Raises:
+        RunError: it is one, or lies in a folder of theirs.
+    """
+    if scheme_of(str(out)):
+        return
+    here, there = (Path(os.path.realpath(path)) for path in (out, file))
+    if here not in (there, *there.parents):
+        return
+    name = next(iter(there.relative_to(here).parts), "")
+    if name.casefold() in {"", WORK, *_FILES, *SUFFIXES, *FORMATS} or is_temporary(Path(name)):
+        raise RunError(f"{option} {file} is what the prediction itself writes; give another name, or a file outside of {out}")
 
 
 ALONE = Crew()
@@ -186,7 +202,7 @@ class PredictionFolder:
         for file, record in read_records(source, photos_dir):
             if only is None or record.name in only:
                 stem = file.relative_to(source / "json").as_posix().removesuffix(".json")
-                path = str(Path(record.path))
+                path = record.path if scheme_of(record.path) else str(Path(record.path))
                 items[path] = Item(record.name, path, stem)
                 folder, model = record.folder, record.model
         failed = [] if only is not None else [msgspec.to_builtins(record) for record in _failed(source)]
@@ -214,23 +230,6 @@ class PredictionFolder:
     def files(self) -> Files:
         """The files of the work."""
         return work_of(self.out)
-
-    def require_other(self, option: str, file: Path) -> None:
-        """Check that the file of an option is none of those that are going to be in the folder; other names are free there.
-
-        Raises:
-            RunError: it is one, or lies in a folder of theirs.
-        """
-        if scheme_of(str(self.out)):
-            return
-        here, there = (Path(os.path.realpath(path)) for path in (self.out, file))
-        if here not in (there, *there.parents):
-            return
-        name = next(iter(there.relative_to(here).parts), "")
-        if name.casefold() in {"", WORK, *_FILES, *SUFFIXES, *FORMATS} or is_temporary(Path(name)):
-            raise RunError(
-                f"{option} {file} is what the prediction itself writes; give another name, or a file outside of {self.out}"
-            )
 
     def fill(self, job: Job, *, context: Callable[[], Mapping[str, Any]] = dict) -> Filled:
         """Make the folder, or continue it, in this process, and return what was found; the folder is complete then.

@@ -22,8 +22,9 @@ from dips.data.images import ByteImage, image_size, picture_pixels, read_image_b
 from dips.data.photo_files import each_photo
 from dips.data.pillow import MAX_PIXELS, upright_size
 from dips.errors import DataError, ImageError
+from dips.system.files import scheme_of
 
-__all__ = ["Photo", "Picture", "gather_photos", "url_path"]
+__all__ = ["Photo", "Picture", "gather_photos", "path_of", "url_path"]
 
 Photo: TypeAlias = str | os.PathLike[str] | NDArray[np.uint8] | Image.Image | bytes
 """A path of a photo or folder, an array ``(H, W, 3)`` RGB or ``(H, W)`` grey, a PIL picture, or the bytes of an image file."""
@@ -98,6 +99,11 @@ def url_path(url: str) -> Path:
     """
     scheme, _, rest = url.partition("://")
     return Path(f"{scheme}:/{rest.replace('//', '/%2F/').replace('/./', '/%2E/')}")
+
+
+def path_of(place: str) -> Path:
+    """Return the path of a photo; for a URL, the one that stands for it."""
+    return url_path(place) if scheme_of(place) else Path(place)
 
 
 def gather_photos(photos: Photo | Iterable[Photo], *, is_told: bool) -> Iterable[Path | Picture]:

@@ -23,8 +23,7 @@ from dips.predict.outbox import Outbox
 from dips.predict.plans import read_prediction_plan
 from dips.predict.results import Found, read_records
 from dips.shards.files import Files, LocalFiles, files_at
-from dips.shards.lease import Lease, take_alone
-from dips.shards.merge import all_done, clear, part_lines
+from dips.shards.merge import all_done, ending, part_lines
 from dips.shards.plan import PLAN, WORK, read_items, work_of
 from dips.shards.stores import each_name, read_url
 from dips.shards.work import Shards
@@ -63,27 +62,29 @@ def merge_predictions(out: str | Path, tell: Callable[[Iterable[Problem]], None]
     """
     out = out if scheme_of(str(out)) else Path(out)
     files = work_of(out)
-    lease = take_alone(files)
     try:
-        plan = read_prediction_plan(files)
-        if plan is None:
-            raise RunError(f"{out} was completed by another command a moment ago; nothing is left to be done")
-        if not plan.is_merged:
-            shards = Shards(files, plan)
-            skipped, records, results = _skipped(shards)
-            tell(skipped)
-            if not results:
-                _give_up(out, files, lease, skipped)
-            if isinstance(out, Path):
-                _tidy(out)
-            failed = [msgspec.convert(record, SkippedRecord) for record in plan.context.get("failed", ())]
-            filled = Filled(_write(out, shards, [*failed, *records]), skipped)
-            clear(files, plan, lease)
-            return filled
-        clear(files, plan, lease)  # killed when only this was left
-        return _read(out)
-    finally:
-        lease.give_back()
+        with ending(files, read_prediction_plan) as plan:
+            filled = None if plan.is_merged else _filled(out, Shards(files, plan), tell)
+    except _NothingReadError as error:
+        _give_up(out, files, error.skipped)
+    return _read(out) if filled is None else filled
+
+
+class _NothingReadError(Exception):
+    def __init__(self, skipped: list[Problem]) -> None:
+        self.skipped = skipped
+
+
+def _filled(out: str | Path, shards: Shards, tell: Callable[[Iterable[Problem]], None]) -> Filled:
+    """Fill a folder with what the shards have."""
+    skipped, records, results = _skipped(shards)
+    tell(skipped)
+    if not results:
+        raise _NothingReadError(skipped)
+    if isinstance(out, Path):
+        _tidy(out)
+    failed = [msgspec.convert(record, SkippedRecord) for record in shards.plan.context.get("failed", ())]
+    return Filled(_write(out, shards, [*failed, *records]), skipped)
 
 
 def _tidy(out: Path) -> None:
@@ -176,9 +177,8 @@ def _count(found: Found, record: PredictionRecord) -> None:
     )
 
 
-def _give_up(out: str | Path, files: Files, lease: Lease, skipped: list[Problem]) -> NoReturn:
+def _give_up(out: str | Path, files: Files, skipped: list[Problem]) -> NoReturn:
     """Remove the folder, which would be in the way of the next try; a file of another option in it keeps it."""
-    lease.give_back()
     work = Path(out, WORK)
     if not isinstance(files, LocalFiles):
         files.remove(PLAN)
@@ -192,4 +192,4 @@ def _give_up(out: str | Path, files: Files, lease: Lease, skipped: list[Problem]
     first, count = skipped[0], len(skipped)
     which = "the only photo" if count == 1 else f"any of the {count} photos; the first"
     reason = first.message if str(first.path) in first.message else f"{first.path} {first.message}"
-    raise DataError(f"nothing is predicted, as DiPS cannot read {which}: {reason}")
+    raise DataError(f"nothing is predicted, as DiPS cannot read {which}: {reason}") from None

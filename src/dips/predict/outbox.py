@@ -13,6 +13,7 @@ import weakref
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from dips.shards.remote import RemoteFiles
@@ -55,6 +56,7 @@ class Outbox:
         for name in names:
             (batch / name).parent.mkdir(parents=True, exist_ok=True)
             os.replace(self.folder / name, batch / name)
+        self._tidy(names)
         self._waiting.append(self._sender.submit(_put, self._store, batch, names))
         while len(self._waiting) > _WAITING:
             self._waiting.popleft().result()
@@ -75,6 +77,13 @@ class Outbox:
         if self._store is not None:
             self.flush()
             self._store.remove(name)
+
+    def _tidy(self, names: list[str]) -> None:
+        """Remove the folders that files have left empty, which each later look would go through again."""
+        folders = {folder for name in names for folder in Path(name).parents} - {Path()}
+        for folder in sorted(folders, key=lambda folder: len(folder.parts), reverse=True):
+            with suppress(OSError):  # others are in it
+                (self.folder / folder).rmdir()
 
     def _whole(self) -> Iterator[str]:
         for top, _, names in os.walk(self.folder):

@@ -24,7 +24,7 @@ from dips.data.naming import stem_of
 from dips.errors import DataError, ImageError, RunError
 from dips.formats.records import BoxRecord, MaskRecord, PredictionRecord
 from dips.pictures.overlay import overlay
-from dips.predict.inputs import Photo, gather_photos
+from dips.predict.inputs import Photo, gather_photos, path_of
 from dips.scoremaps.calibration import Calibration, scored_boxes
 from dips.scoremaps.levels import packed, stretched, unpacked
 from dips.scoremaps.object_classes import ClassCells, stacked, unstacked
@@ -340,7 +340,7 @@ class Prediction:
                 raise RunError(f"{classes_file} is damaged ({error}); predict the photos again") from error
         return replace(
             cls.from_map(
-                Path(record.path),
+                path_of(record.path),
                 (record.width, record.height),
                 unpacked(levels),
                 classes=classes,

@@ -17,7 +17,7 @@ from dips.data.depth import Depth
 from dips.data.images import read_bytes, read_image_bytes, read_scaled
 from dips.errors import ImageError, RunError
 from dips.formats.records import PredictionRecord, read_prediction
-from dips.predict.inputs import url_path
+from dips.predict.inputs import path_of
 from dips.predict.outbox import Outbox
 from dips.predict.prediction import MAX_OVERLAY_SIDE, Prediction
 from dips.predict.results import locate
@@ -26,7 +26,7 @@ from dips.shards.work import Attempt, Skipped, Work
 from dips.system.files import as_text, atomic_file, scheme_of
 from dips.system.records import to_json, write_json
 
-__all__ = ["SUFFIXES", "PhotoWriter", "Predict", "path_of"]
+__all__ = ["SUFFIXES", "PhotoWriter", "Predict"]
 
 SUFFIXES = {"json": ".json", "overlays": ".jpg", "heatmaps": ".jpg", "maps": ".png", "classes": ".png", "masks": ".png"}
 """Of the files that each photo has, by the folder that they lie in."""
@@ -92,7 +92,7 @@ class PhotoWriter:
 
     def _fresh(self, items: Sequence[Item], predict: Predict) -> Iterator[list[bytes | Skipped]]:
         """Predict photos, write their files and yield the results of each."""
-        by_path = {path_of(item): item for item in items}
+        by_path = {path_of(item.uri): item for item in items}
         ready: dict[str, list[bytes | Skipped]] = {}
         waiting = deque(items)
 
@@ -164,11 +164,6 @@ class PhotoWriter:
     @staticmethod
     def _name(kind: str, item: Item) -> str:
         return f"{kind}/{item.stem}{SUFFIXES[kind]}"
-
-
-def path_of(item: Item) -> Path:
-    """Return the path of a photo; for a URL, one that stands for it."""
-    return url_path(item.uri) if scheme_of(item.uri) else Path(item.uri)
 
 
 def _line(record: PredictionRecord) -> bytes:

@@ -98,8 +98,9 @@ def _per_core(networks: Networks) -> PhotoPerCore:
 
     def begin() -> Networks:
         with lock:
-            torch.set_num_threads(1)  # of the thread that this is called in, and of those that are started later:
-            others = threading.Thread(target=torch.set_num_threads, args=(cores,))  # they are to have what they had
+            torch.set_num_threads(1)  # of this thread, and of those that are started later, which are to keep what they have:
+            torch.get_num_threads()  # a thread takes its number when it first needs one
+            others = threading.Thread(target=torch.set_num_threads, args=(cores,))
             others.start()
             others.join()
             return networks.twin()

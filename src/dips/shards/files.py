@@ -10,9 +10,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
-from urllib.request import url2pathname
 
-from dips.system.files import atomic_file, is_temporary, new_file
+from dips.system.files import atomic_file, file_url_path, is_temporary, new_file, scheme_of
 
 __all__ = ["Files", "LocalFiles", "files_at"]
 
@@ -124,10 +123,10 @@ def files_at(place: str) -> Files:
     >>> files_at("file:///nfs/my%20boxes").place
     '/nfs/my boxes'
     """
-    if "://" not in place:
+    if not scheme_of(place):
         return LocalFiles(Path(place))
-    if place.startswith("file://"):  # as a store it would show files that are half written
-        return LocalFiles(Path(url2pathname(place.removeprefix("file://"))))
+    if scheme_of(place) == "file":  # as a store it would show files that are half written
+        return LocalFiles(Path(file_url_path(place)))
     from dips.shards.remote import RemoteFiles
 
     return RemoteFiles(place)

@@ -131,7 +131,7 @@ class Lease:
     """
 
     def __init__(self, files: Files, name: str, number: int, me: Holder, *, beat_seconds: float) -> None:
-        self.number, self.is_lost = number, False
+        self.number, self.is_lost, self._is_over = number, False, False
         self._files, self._name, self._me = files, name, me
         self._end = threading.Event()
         self._thread: threading.Thread | None = None
@@ -218,9 +218,11 @@ class Lease:
         self._files.write(f"{self._name}~{self.number}", to_json(self._me).encode())
 
     def give_back(self) -> None:
-        """End the lease; it does not count as a death."""
+        """End the lease; it does not count as a death. A second call does nothing: by then the name may be another's."""
         self._stop()
-        self._files.remove(f"{self._name}~{self.number}")
+        if not self._is_over:
+            self._files.remove(f"{self._name}~{self.number}")
+        self._is_over = True
 
     def fail(self, reason: str) -> None:
         """End the lease like a death, but with its reason."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from dips.errors import RunError
 from dips.shards.files import Files
-from dips.shards.lease import Lease
-from dips.shards.plan import PLAN, Plan, Shard, mark_merged
+from dips.shards.lease import Lease, take_alone
+from dips.shards.plan import PLAN, Plan, Shard, mark_merged, read_plan
 from dips.shards.work import Done, Shards, Skipped
 from dips.system.console import counted
 
-__all__ = ["all_done", "clear", "part_lines", "results", "skipped"]
+__all__ = ["all_done", "clear", "ending", "part_lines", "results", "skipped"]
 
 _FOLDERS = ("tries", "split", "parts", "done", "lists")
 
@@ -70,6 +71,30 @@ def skipped(shards: Shards) -> Iterator[Skipped]:
     """Yield the items without result, in their order."""
     for _, done in all_done(shards):
         yield from done.skipped
+
+
+@contextmanager
+def ending(files: Files, read: Callable[[Files], Plan | None] = read_plan) -> Iterator[Plan]:
+    """Give the plan of work that is done to the block that writes its results; no file of the work is left then.
+
+    If the block fails, all stays as it is. Where ``is_merged``, it had ended, but a kill came before the rest.
+
+    Args:
+        read: reads the plan.
+
+    Raises:
+        RunError: another command is at it, or there is no plan any more.
+    """
+    lease = take_alone(files)
+    try:
+        if (plan := read(files)) is None:
+            raise RunError(
+                f"{files.place} was completed or removed by another command a moment ago; nothing is left to be done"
+            )
+        yield plan
+        clear(files, plan, lease)
+    finally:
+        lease.give_back()
 
 
 def clear(files: Files, plan: Plan, lease: Lease) -> None:

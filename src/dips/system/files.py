@@ -22,6 +22,7 @@ __all__ = [
     "as_url",
     "atomic_file",
     "file_sha256",
+    "file_url_path",
     "is_remote",
     "is_temporary",
     "is_unused",
@@ -362,6 +363,18 @@ def scheme_of(place: str) -> str:
     """
     scheme, found, _ = place.partition("://")
     return scheme.lower() if found and len(scheme) > 1 and scheme.replace("+", "").isalnum() else ""
+
+
+def file_url_path(url: str) -> str:
+    """Return the path that a URL ``file:///...`` stands for, or one as Spark writes it.
+
+    >>> file_url_path("file:///nfs/my%20boxes"), file_url_path("FILE://localhost/a#1.jpg"), file_url_path("file:/a.jpg")
+    ('/nfs/my boxes', '/a#1.jpg', '/a.jpg')
+    """
+    from urllib.request import url2pathname  # loads much
+
+    rest = url.partition(":")[2]
+    return url2pathname(f"/{rest[2:].partition('/')[2]}" if rest.startswith("//") else rest)
 
 
 def as_url(path: Path) -> str:
