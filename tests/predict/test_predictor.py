@@ -359,7 +359,7 @@ def test_one_batch_is_read_while_the_networks_see_the_one_before(
     made = model.photos(paths, lambda path, reason: pytest.fail(reason))
     assert [prediction.path for prediction in made] == paths == read
     assert seen == [4, 6, 7, 7], "one batch ahead, and no further"
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("dips")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("dips reads ahead")]
 
 
 @pytest.mark.parametrize("how", ["stops early", "networks fail", "reading fails"])
@@ -388,7 +388,7 @@ def test_no_thread_outlives_the_predictions(
             for prediction in photos:
                 made.append(prediction.path)
     assert made == paths[: {"stops early": 1, "networks fail": 0, "reading fails": 4}[how]]
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("dips")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("dips reads ahead")]
 
 
 def test_a_list_and_an_iterator_skip_the_same_photos_in_the_same_order(tmp_path: Path, make_photo: MakePhoto) -> None:
