@@ -172,7 +172,16 @@ class Does:
             yield item.id.encode()
 
 
+@pytest.fixture
+def plain_end() -> Iterator[None]:
+    """SIGTERM as a program finds it: Ray, which other tests start in this process, leaves a handler of its own."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="no such signal")
+@pytest.mark.usefixtures("plain_end")
 def test_the_end_of_the_process_is_an_interruption(tmp_path: Path, stub: Any) -> None:
     files, plan = LocalFiles(tmp_path), stub.plan_of(tmp_path, 9)
     with pytest.raises(KeyboardInterrupt):
