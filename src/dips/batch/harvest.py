@@ -34,8 +34,7 @@ from dips.fitting.prepare import prepare
 from dips.harvest.store import Store, settings_hash
 from dips.shards.files import LocalFiles, files_at
 from dips.shards.launch import Crew, Job, launch, planned
-from dips.shards.lease import take_alone
-from dips.shards.merge import all_done, clear, part_lines, skipped
+from dips.shards.merge import all_done, ending, part_lines, skipped
 from dips.shards.plan import WORK, Item, Plan, make_plan, read_plan, shard_size
 from dips.shards.work import Shards, Skipped
 from dips.system.console import counted, log, quiet
@@ -271,21 +270,13 @@ class _Harvest:
 
     def _end(self, store: Store | None = None) -> None:
         """End a stage, and put its parts into a store, if that is where they go."""
-        lease = take_alone(self.files)
-        try:
-            plan = read_plan(self.files)
-            if plan is None:
-                raise RunError(f"{self.files.place} was removed meanwhile; repeat the command")
-            killers: list[Skipped] = []
+        killers: list[Skipped] = []
+        with ending(self.files) as plan:
             if not plan.is_merged:
                 shards = Shards(self.files, plan)
                 killers = list(skipped(shards))
                 if store is not None:
                     self._collect(shards, store)
-        except BaseException:
-            lease.give_back()
-            raise
-        clear(self.files, plan, lease)
         if killers:
             self._forget()
             self.told.add(left_out(Path(each.id), f"{each.id} cannot be worked on: {each.reason}") for each in killers)

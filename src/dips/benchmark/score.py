@@ -29,8 +29,7 @@ from dips.evaluate.accumulate import MapAccumulator
 from dips.evaluate.result import ImageRow, MapResult
 from dips.shards.files import Files, LocalFiles, files_at
 from dips.shards.launch import Crew, launch, planned
-from dips.shards.lease import take_alone
-from dips.shards.merge import all_done, clear, part_lines
+from dips.shards.merge import all_done, ending, part_lines
 from dips.shards.plan import Plan, make_plan, read_plan, shard_size, work_of
 from dips.shards.work import Shards
 from dips.system.console import log
@@ -193,22 +192,13 @@ def _plan(files: Files, inputs: ScoreInputs, request: ScoreRequest, typed: _Type
 
 def _merge(files: Files, out: str | Path | None, inputs: ScoreInputs, told: ProblemList, typed: _Typed) -> dict[str, Any]:
     """Count what was measured, write it, and end the work."""
-    lease = take_alone(files)
-    try:
-        plan = read_plan(files)
-        if plan is None:
-            raise RunError(f"{files.place} was removed meanwhile; repeat the command")
-        if plan.is_merged:  # a kill came before everything was removed
-            result = {} if out is None else _scores(out) or {}
-        else:
-            result = _count(Shards(files, plan), inputs, told, typed)
-            if out is not None:
-                files_at(str(out)).write(SCORES, (to_json(result, indent=2) + "\n").encode("utf-8", "backslashreplace"))
-    except BaseException:
-        lease.give_back()
-        raise
-    clear(files, plan, lease)
-    return result
+    with ending(files) as plan:
+        if plan.is_merged:
+            return {} if out is None else _scores(out) or {}
+        result = _count(Shards(files, plan), inputs, told, typed)
+        if out is not None:
+            files_at(str(out)).write(SCORES, (to_json(result, indent=2) + "\n").encode("utf-8", "backslashreplace"))
+        return result
 
 
 def _count(shards: Shards, inputs: ScoreInputs, told: ProblemList, typed: _Typed) -> dict[str, Any]:
