@@ -128,6 +128,20 @@ def test_a_folder_that_one_empties_is_there_for_another(tmp_path: Path) -> None:
         assert list(pool.map(come_and_go, ("1", "2"))) == [100, 100]
 
 
+def test_a_file_that_another_creates_and_removes_meanwhile_is_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files, swept, link = LocalFiles(tmp_path), [], os.link
+
+    def sweep_before(source: Path, target: Path) -> None:
+        if not swept:
+            swept.append(source)
+            files.remove("tries/1")  # of the other, which ends its work
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", sweep_before)
+    assert files.create("tries/1", b"1") and swept
+    assert files.read("tries/1") == b"1" and os.listdir(tmp_path / "tries") == ["1"]
+
+
 @pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP])
 def test_disks_without_links_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     def refuse(*_: object) -> None:

@@ -261,18 +261,19 @@ def test_kills_of_processes_and_of_commands_lose_nothing(
     chance, folder = random.Random(0), tmp_path / "work"
     files, kills = LocalFiles(folder), 0
     for _ in range(3):
-        running = command("--workers", "2", "--count", "900", "--seconds", "0.01")
+        running = command("--workers", "2", "--count", "3000", "--seconds", "0.01")
         children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
         for _ in range(3):
             time.sleep(chance.uniform(0.2, 0.6))
             while not (there := children.read_text().split()):  # of these one tracks resources
+                assert running.poll() is None, "it came to its end too soon to be killed"
                 time.sleep(0.01)
             os.kill(int(chance.choice(there)), signal.SIGKILL)
             kills += 1
         running.kill()
         running.wait()
-    assert command("--workers", "2", "--count", "900", "--seconds", "0").wait(timeout=60) == 0
+    assert command("--workers", "2", "--count", "3000", "--seconds", "0").wait(timeout=60) == 0
     plan = read_plan(files)
     assert plan is not None and kills == 9
-    assert lines(plan, folder) == [stub.line(item) for item in stub.items(900)]
+    assert lines(plan, folder) == [stub.line(item) for item in stub.items(3000)]
     assert list(merge.skipped(Shards(files, plan))) == []

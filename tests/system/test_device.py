@@ -29,6 +29,19 @@ def test_devices() -> None:
         pick_device("cuda:1000")
 
 
+@pytest.mark.parametrize(("given", "threads"), [("", 2), ("3", 3)])
+def test_torch_keeps_to_the_cores_of_a_container(monkeypatch: pytest.MonkeyPatch, given: str, threads: int) -> None:
+    before = torch.get_num_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", given)
+    monkeypatch.setattr("dips.system.device.usable_cores", lambda: 2)
+    try:
+        torch.set_num_threads(3)
+        pick_device("cpu")
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("seed", [0, 7, 2**40])
 def test_seeds(seed: int) -> None:
     draws = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 
 from dips.errors import StoreError, WeightsError
 from dips.system.device import environment
-from dips.system.environment import quoted, require_weights, store_folder, torchrun_rank, usable_cores
+from dips.system.environment import _core_limit, quoted, require_weights, store_folder, torchrun_rank, usable_cores
 
 
 def test_the_command_can_be_pasted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,6 +71,37 @@ def test_usable_cores_are_those_of_this_process() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "1\n"
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "limit"),
+    [
+        ("0::/", {"cpu.max": "250000 100000"}, 2.5),
+        ("0::/", {"cpu.max": "max 100000"}, math.inf),
+        ("0::/", {}, math.inf),
+        ("0::/a/b", {"cpu.max": "100000 100000", "a/cpu.max": "50000 100000", "a/b/cpu.max": "max 100000"}, 0.5),
+        ("0::/a", {"b/cpu.max": "50000 100000"}, math.inf),  # of somebody else
+        ("0::/../host", {"cpu.max": "300000 100000"}, 3.0),
+        (
+            "4:memory:/m\n3:cpu,cpuacct:/docker/1\n0::/",
+            {"cpu,cpuacct/cpu.cfs_quota_us": "150000", "cpu,cpuacct/cpu.cfs_period_us": "100000"},
+            1.5,
+        ),
+        ("3:cpu,cpuacct:/", {"cpu,cpuacct/cpu.cfs_quota_us": "-1", "cpu,cpuacct/cpu.cfs_period_us": "100000"}, math.inf),
+        ("damaged", {"cpu.max": "100000 100000"}, math.inf),
+    ],
+)
+def test_a_containers_limit_of_cores_counts(tmp_path: Path, groups: str, files: dict[str, str], limit: float) -> None:
+    (tmp_path / "self").write_text(groups)
+    for name, text in files.items():
+        (tmp_path / "fs" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "fs" / name).write_text(text + "\n")
+    assert _core_limit(tmp_path / "self", tmp_path / "fs") == limit
+
+
+def test_part_of_a_core_is_one_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dips.system.environment._core_limit", lambda: 0.25)
+    assert usable_cores() == 1
 
 
 TORCHRUN = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}

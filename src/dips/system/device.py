@@ -13,7 +13,7 @@ import numpy as np
 
 from dips.errors import RunError
 from dips.system.console import log
-from dips.system.environment import command_line, torchrun_rank
+from dips.system.environment import command_line, torchrun_rank, usable_cores
 
 if TYPE_CHECKING:
     import torch
@@ -49,6 +49,8 @@ def pick_device(name: str = "auto") -> torch.device:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise RunError(f"the device '{name}' cannot be used here ({error}); try --device cpu") from error
+    if not os.environ.get("OMP_NUM_THREADS") and torch.get_num_threads() > usable_cores():
+        torch.set_num_threads(usable_cores())  # torch does not know what a container is limited to
     return device
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from dips.errors import StoreError, WeightsError
@@ -62,8 +64,35 @@ def torchrun_rank(environment: Mapping[str, str] = os.environ) -> int | None:
 
 
 def usable_cores() -> int:
-    """Return the number of cores that this process may use, at least 1."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return the number of cores that this process may use, at least 1; of a container's limit, a started core counts."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.ceil(min(cores, _core_limit())))
+
+
+def _core_limit(cgroup: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> float:
+    """Return the cores' worth of time that Linux's control groups let this process have; infinite without a limit."""
+    limits = [math.inf]
+    with suppress(OSError, ValueError):
+        for line in cgroup.read_text().splitlines():
+            _, kinds, path = line.split(":", 2)
+            if kinds and "cpu" not in kinds.split(","):
+                continue
+            own = root.joinpath(kinds, path.strip("/"))
+            for folder in (own, *own.parents):  # in a container those above it are hidden, and its own is the root
+                if not folder.is_relative_to(root):
+                    break
+                limits += _limits_in(folder)
+    return min(limits)
+
+
+def _limits_in(folder: Path) -> Iterator[float]:
+    with suppress(OSError, ValueError):  # version 2
+        quota, period = (folder / "cpu.max").read_text().split()
+        yield int(quota) / int(period)  # no limit is the word "max"
+    with suppress(OSError, ValueError):  # version 1
+        quota, period = (int((folder / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
+        if quota > 0:  # no limit is -1
+            yield quota / period
 
 
 def require_weights(item: str) -> None:

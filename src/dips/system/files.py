@@ -109,11 +109,12 @@ def _temporary_beside(path: Path, tries: int = 20) -> tuple[int, str]:
         return _temporary_beside(path, tries - 1)
 
 
-def new_file(path: Path, data: bytes, *, sync: bool = True) -> bool:
+def new_file(path: Path, data: bytes, *, sync: bool = True, tries: int = 20) -> bool:
     """Write a file that does not exist yet, whole or not at all; of several programs that do so, one is told True.
 
     Args:
         sync: as for :func:`atomic_file`.
+        tries: how often to begin anew where another program creates and removes the file meanwhile, and sweeps beside it.
 
     Returns:
         False where it exists; it then stays as it is.
@@ -144,6 +145,8 @@ def new_file(path: Path, data: bytes, *, sync: bool = True) -> bool:
             os.replace(temporary, path)
         return True
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and temporary is not None and tries > 1:
+            return new_file(path, data, sync=sync, tries=tries - 1)
         raise RunError(f"cannot write {path}: {error.strerror or error}; free some space or choose another folder") from error
     finally:
         if temporary is not None:
