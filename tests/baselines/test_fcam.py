@@ -125,5 +125,4 @@ def test_epochs_within_the_budget(study: Study, monkeypatch: pytest.MonkeyPatch,
     """A step takes one second, an epoch of 32 photos in batches of 8 four."""
     clock = iter(range(100))
     monkeypatch.setattr(fcam, "time", SimpleNamespace(perf_counter=lambda: float(next(clock))))
-    study.seconds, study.config = seconds, study.config.replace(**{"train.epochs": 5})
-    assert epochs_within(study, 32) == expected
+    assert epochs_within(study, 32, seconds, 5) == expected
