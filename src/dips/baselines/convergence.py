@@ -41,7 +41,7 @@ def converge(run: Steps, limits: Limits, seconds: float, *, start: bool) -> Conv
     Raises:
         DataError: the loss is no longer finite.
     """
-    rate = _search(run, limits, _TRIAL_SHARE * seconds) if run.boxed else 1.0
+    rate = _search(run, limits, _TRIAL_SHARE * seconds) if run.boxed and len(limits.rates) > 1 else 1.0
     if start:
         run.check()
     every = max(1, round(limits.every * run.per_pass))
@@ -86,7 +86,7 @@ def _search(run: Steps, limits: Limits, seconds: float) -> float:
     for rate in limits.rates:
         tried(rate)
     lowest, highest = limits.rates[0], limits.rates[-1]
-    if len(limits.rates) > 1 and (best := _best(scores)) in (lowest, highest):
+    if (best := _best(scores)) in (lowest, highest):
         inner = limits.rates[1] if best == lowest else limits.rates[-2]
         tried(best * best / inner)
     run.load(first)

@@ -153,7 +153,7 @@ class Dips(_Mode):
                 given=study.given,
             )
             with atomic_file(timed) as file:
-                file.write(f"{time.perf_counter() - started:.1f}")
+                file.write(f"{time.perf_counter() - started:.3f}")
         return float(timed.read_text(encoding="utf-8"))
 
     def _timed(self, study: Study) -> Path:
