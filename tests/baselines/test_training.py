@@ -110,6 +110,28 @@ def test_the_rate_falls_as_a_cosine(run: Run, monkeypatch: pytest.MonkeyPatch) -
     assert rates[timed:] == pytest.approx([SCHEDULE.lr * (1 + math.cos(math.pi * step / 20)) / 2 for step in range(timed, 20)])
 
 
+def test_progress_is_told_before_each_step(run: Run) -> None:
+    told: list[float] = []
+    run.study.seconds = 20
+    run(on_progress=told.append)
+    assert told == [0.0] * 4 + [step / 20 for step in range(4, 20)], "0 while the number of steps is unknown"
+
+
+def test_a_loss_knows_how_far_the_training_is(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    clock, seen = [0.0], list[float]()
+
+    class Timed(Cam):
+        def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+            clock[0] += 1
+            seen.append(self.progress)
+            return super().loss(images, labels, generator)
+
+    study.seconds = 8
+    Timed().fit(study)
+    assert seen == [0, 0, 0, 0, 0.5, 0.625, 0.75, 0.875] and Timed().progress == 0
+
+
 def test_new_layers_learn_faster(study: Study) -> None:
     net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 2))
     net[1].requires_grad_(False)

@@ -120,6 +120,7 @@ def comparison() -> dict[str, Any]:
                 "labels": labels,
                 "own": name == "dips",
                 "needs": [],
+                "caveat": "",
                 "runs": runs,
             }
             for name, title, labels, runs in methods

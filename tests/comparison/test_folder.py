@@ -20,7 +20,7 @@ from dips.errors import RunError
 
 def test_a_fit_is_read_back(tmp_path: Path, kinds: Any) -> None:
     method, folder = kinds.Learner(), MethodFolder(tmp_path / "learner")
-    method.net = nn.Conv2d(3, 1, 1)
+    method.net, type(method).caveat = nn.Conv2d(3, 1, 1), "after its abstract"
     fit = Fit(steps=4, epochs=1.5, seconds=2.5, chosen="step 4", curve=({"step": 4, "v2": 50.0},))
     assert folder.fit_file() is None and folder.outdated(method) == ""
     folder.begin(method, anew=False)
@@ -32,6 +32,7 @@ def test_a_fit_is_read_back(tmp_path: Path, kinds: Any) -> None:
     assert found is not None and (found.steps, found.epochs, found.seconds, found.bounded) == (4, 1.5, 2.5, None)
     assert (found.chosen, found.curve) == ("step 4", [{"step": 4, "v2": 50.0}])
     assert (found.method.name, found.method.labels, found.method.needs) == ("learner", "image", [])
+    assert found.method.caveat == "after its abstract"
     assert torch.equal(folder.state()["weight"], method.net.weight) and folder.outdated(method) == ""
 
 

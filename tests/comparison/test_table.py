@@ -131,6 +131,17 @@ def test_it_says_what_took_too_long_and_what_was_chosen_on(comparison: Record) -
     assert "No validation photo has boxes" in latex(comparison)
 
 
+def test_a_caveat_is_a_dagger_and_a_line_below(comparison: Record) -> None:
+    assert not re.search(r"†|\\dagger", markdown(comparison) + latex(comparison))
+    comparison["methods"][1]["caveat"] = "after its\n  abstract_1."
+    text, tex = markdown(comparison), latex(comparison)
+    rows = [cells(line)[0] for line in text.splitlines() if line.startswith("|")]
+    assert "CAM †" in rows and "DiPS" in rows and text.count("†") == 2
+    assert "- † CAM: after its abstract\\_1." in text.splitlines()
+    assert r"CAM $\dagger$ & image &" in tex and r"$\dagger$ CAM: after its abstract\_1.}" in tex
+    assert as_comparison(comparison).methods[1].caveat, "it is in the JSON, too"
+
+
 def test_equally_good_means_are_all_bold(comparison: Record) -> None:
     for run in comparison["methods"][1]["runs"]:
         run["boxes"]["max_box_acc_v2"] = 85.46 if run["seed"] else 85.54

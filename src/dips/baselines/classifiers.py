@@ -37,11 +37,13 @@ class ClassifierMethod(ScoreMapMethod):
     Attributes:
         schedule: how it is trained.
         net: from images ``(B, 3, H, W)`` in [0, 1] to logits ``(B, C)``.
+        progress: fraction of the training that is done, in [0, 1), for a :meth:`loss` that changes meanwhile.
     """
 
     labels: ClassVar[Literal["none", "image"]] = "image"
     schedule: ClassVar[Schedule]
     net: nn.Module
+    progress: float = 0.0
 
     @property
     def network(self) -> nn.Module:
@@ -58,7 +60,19 @@ class ClassifierMethod(ScoreMapMethod):
 
     def train(self, study: Study) -> Fit:
         """Train the network with :meth:`loss` on the method's schedule, within the study's budget."""
-        return train_network(self.net, study, loss=self.loss, maps=self.maps, schedule=self.schedule, new=self.new_parameters())
+        return train_network(
+            self.net,
+            study,
+            loss=self.loss,
+            maps=self.maps,
+            schedule=self.schedule,
+            new=self.new_parameters(),
+            on_progress=self.reach,
+        )
+
+    def reach(self, progress: float) -> None:
+        """Note how much of the training is done, see :attr:`progress`."""
+        self.progress = progress
 
     def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Return the loss, a scalar, by default the cross-entropy.

@@ -76,6 +76,8 @@ class ScoreMapMethod(TorchAnswerer):
         side: side in pixels of the squares that it is given.
         shares: it answers from the study's transformer, so that it is cheapest to measure together with others that do.
         own: it is this project's.
+        caveat: what a reader of its numbers must know, e.g. that parts of the method are not as published; tables mark its row
+            and print this text below. Empty where there is nothing.
     """
 
     paper: ClassVar[str]
@@ -83,6 +85,7 @@ class ScoreMapMethod(TorchAnswerer):
     needs: ClassVar[tuple[str, ...]] = ()
     shares: ClassVar[bool] = False
     own: ClassVar[bool] = False
+    caveat: ClassVar[str] = ""
     _needed: tuple[ScoreMapMethod, ...] = ()
 
     def take(self, study: Study) -> None:

@@ -61,6 +61,7 @@ def train_network(
     new: Sequence[nn.Parameter],
     photos: Photos | None = None,
     side: int | None = None,
+    on_progress: Callable[[float], None] | None = None,
 ) -> Fit:
     """Train all parameters of ``network`` that require gradients, in place.
 
@@ -74,6 +75,8 @@ def train_network(
         new: parameters that start at random, and learn at the full rate.
         photos: photos to learn from, by default ``study.train``.
         side: side in pixels of the squares that ``maps`` is called with, by default ``schedule.crop``.
+        on_progress: called before each step with the fraction of the training that is done, in [0, 1); 0 while the number of
+            steps is unknown. For losses that change while a network learns.
 
     Raises:
         DataError: the loss is no longer finite, or there is no photo.
@@ -93,6 +96,8 @@ def train_network(
         started = time.perf_counter()
         # 0 also where the total is known after the first step: the same steps learn alike
         progress = step / total if step > _TIMED_STEPS else 0.0
+        if on_progress is not None:
+            on_progress(progress)
         for group in optimiser.param_groups:
             group["lr"] = schedule.lr * group["fraction"] * (1 + math.cos(math.pi * progress)) / 2
         images, labels = next(batches)

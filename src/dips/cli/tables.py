@@ -197,7 +197,7 @@ def print_comparison(record: Mapping[str, Any]) -> None:
         console.print(printable(f"{comparison.data}: no method succeeded"), markup=False)
     if omitted:
         console.print(f"left out to fit the terminal; see the written table: {', '.join(omitted)}")
-    for line in (*comparison.notes, *(f"failed: {failure}" for failure in comparison.failures)):
+    for line in (*comparison.caveats, *comparison.notes, *(f"failed: {failure}" for failure in comparison.failures)):
         console.print(printable(line), markup=False)
 
 
@@ -216,7 +216,7 @@ def _comparison_table(comparison: ComparisonTable, columns: Sequence[Metric]) ->
                 cell = Text(number.mean, style="bold" if number.best else "")
                 spread = number.spread if metric.title == "V2" else ""
                 cells.append(cell.append(f" ± {spread}", style="dim") if spread else cell)
-            table.add_row(Text(printable(row.title)), row.labels, *cells)
+            table.add_row(Text(printable(row.marked)), row.labels, *cells)
         table.add_section()
     return table
 

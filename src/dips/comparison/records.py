@@ -29,6 +29,7 @@ class MethodWords(Record, frozen=True, kw_only=True):
     labels: Literal["none", "image"]
     own: bool
     needs: list[str] = msgspec.field(default_factory=list)
+    caveat: str = ""
 
 
 class FitFile(Record, frozen=True, kw_only=True):

@@ -102,6 +102,7 @@ class Row:
         group: one of ``GROUPS``.
         numbers: by :attr:`Metric.key`, in percent, minutes, milliseconds and millions; None where there is nothing.
         cells: the same as text.
+        caveat: what must be known of the method's numbers; empty where there is nothing.
     """
 
     title: str
@@ -110,6 +111,12 @@ class Row:
     group: str
     numbers: Mapping[str, Number | None]
     cells: Mapping[str, Cell]
+    caveat: str = ""
+
+    @property
+    def marked(self) -> str:
+        """The title, with a dagger where there is a caveat."""
+        return f"{self.title} †" if self.caveat else self.title
 
 
 @dataclass(frozen=True)
@@ -135,6 +142,11 @@ class Table:
     def rows(self) -> list[Row]:
         """All rows from top to bottom."""
         return [row for _, members in self.groups for row in members]
+
+    @property
+    def caveats(self) -> list[str]:
+        """What must be known of the methods with a dagger, a line each."""
+        return [f"† {row.title}: {row.caveat}" for row in self.rows if row.caveat]
 
 
 def _at(*keys: str, times: float = 1.0) -> Callable[[Run], float | None]:
@@ -195,7 +207,7 @@ def _row(method: ComparedMethod, numbers: Mapping[str, Number | None], best: Map
     group = GROUPS[2] if method.own else GROUPS[0] if idle else GROUPS[1]
     title = method.title if len(method.runs) == seeds else f"{method.title} ({len(method.runs)} of {counted(seeds, 'seed')})"
     cells = {metric.key: _cell(metric, numbers[metric.key], best[metric.key]) for metric in COLUMNS}
-    return Row(title, method.paper, method.labels, group, numbers, cells)
+    return Row(title, method.paper, method.labels, group, numbers, cells, " ".join(method.caveat.split()))
 
 
 def _numbers(method: ComparedMethod) -> dict[str, Number | None]:

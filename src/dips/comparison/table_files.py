@@ -32,6 +32,7 @@ _TEX = {character: rf"\{character}" for character in "&%$#_{}"} | {
     "±": r"$\pm$",
     "×": r"$\times$",  # noqa: RUF001 - not the letter
     "τ": r"$\tau$",
+    "†": r"$\dagger$",
     "≥": r"$\geq$",
 }
 
@@ -87,9 +88,11 @@ def to_markdown(table: Table) -> str:
         lines.append(_line([f"**{group}**", *[""] * (len(heads) - 1)]))
         for row in members:
             cells = [_cell(row.cells[metric.key], "**{}**", " ± {}") for metric in columns]
-            lines.append(_line([_markdown(row.title), row.labels, *cells]))
+            lines.append(_line([_markdown(row.marked), row.labels, *cells]))
     if rows:
         lines += ["", "Bold: the best of a column. Labels: what supervises a method, nothing or the class of each photo.", ""]
+    if table.caveats:
+        lines += [*(f"- {_markdown(caveat)}" for caveat in table.caveats), ""]
     for part, metrics in groupby(columns, key=lambda metric: metric.part):
         lines += [f"- {part[0].upper()}{part[1:]}:", *(f"  - **{metric.heading}**: {metric.meaning}" for metric in metrics)]
     notes = [f"- {_markdown(note)}" for note in table.notes]
@@ -113,7 +116,7 @@ def to_latex(table: Table) -> str:
         rules.append(rf"\cmidrule(lr){{{first}-{first + width - 1}}}")
         first += width
     spans = [rf"\multicolumn{{{width}}}{{c}}{{{_tex(part)}}}" for part, width in parts]
-    notes = " ".join(f"{_tex(note)}." for note in table.notes)
+    notes = " ".join(f"{_tex(note.removesuffix('.'))}." for note in (*table.notes, *table.caveats))
     lines = [
         r"% \usepackage{booktabs,graphicx}",
         r"\begin{table*}",
@@ -131,7 +134,7 @@ def to_latex(table: Table) -> str:
         lines += [r"\midrule", _row([rf"\multicolumn{{{2 + len(columns)}}}{{l}}{{\emph{{{group}}}}}"])]
         for row in members:
             cells = [_cell(row.cells[metric.key], r"\textbf{{{}}}", r" {{\scriptsize$\pm$ {}}}") for metric in columns]
-            lines.append(_row([_tex(row.title), row.labels, *(cell.replace("–", "--") for cell in cells)]))  # noqa: RUF001
+            lines.append(_row([_tex(row.marked), row.labels, *(cell.replace("–", "--") for cell in cells)]))  # noqa: RUF001
     lines += [r"\bottomrule", r"\end{tabular}}", r"\end{table*}"]
     lines += [f"% {' '.join(f'{row.title}: {row.paper}'.split())}" for row in table.rows]
     return "\n".join([*lines, *failures]) + "\n"
