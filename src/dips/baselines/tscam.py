@@ -42,10 +42,18 @@ class TokenSemantics(nn.Module):
         logits: Tensor = self.head(self.vit(images)).mean((2, 3))
         return logits
 
-    def coupled(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Return coupled maps ``(B, h, w)`` of any sign for images ``(B, 3, H, W)`` in [0, 1] and their classes ``(B,)``."""
+    def parts(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what is coupled: semantic maps ``(B, h, w)`` of any sign, and the class token's attention in every block.
+
+        Args:
+            images: ``(B, 3, H, W)`` in [0, 1].
+            labels: ``(B,)``, whose maps are wanted.
+
+        Returns:
+            The maps, and attention ``(B, L, heads, h, w)``.
+        """
         tokens, attention = self.vit.with_attention(images)
-        return couple(of_class(self.head(tokens), labels), attention)
+        return of_class(self.head(tokens), labels), attention
 
 
 class TsCam(VitMethod):
@@ -62,4 +70,8 @@ class TsCam(VitMethod):
 
     def activations(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return coupled maps ``(B, h, w)``, one value per patch, of images ``(B, 3, H, W)`` in [0, 1]."""
-        return self.net.coupled(images, labels)
+        return self.couple(*self.net.parts(images, labels))
+
+    def couple(self, semantic: Tensor, attention: Tensor) -> Tensor:
+        """Return coupled maps ``(B, h, w)`` of what the network's ``parts`` are, of all blocks or of some."""
+        return couple(semantic, attention)

@@ -16,6 +16,7 @@ from typing import Literal
 
 from dips.baselines.acol import ACoL
 from dips.baselines.adl import Adl
+from dips.baselines.blocks import ScmBlocks, TsCamBlocks
 from dips.baselines.c2am import C2am
 from dips.baselines.cam import Cam, CamIvr, CamMax, CamPas
 from dips.baselines.cutmix import CutMix
@@ -24,8 +25,11 @@ from dips.baselines.gradients import GradCam, GradCamPlus, LayerCam
 from dips.baselines.has import Has
 from dips.baselines.lost import Lost
 from dips.baselines.method import ScoreMapMethod
+from dips.baselines.sat import Sat
+from dips.baselines.scm import Scm
 from dips.baselines.spg import Spg
 from dips.baselines.tokencut import TokenCut
+from dips.baselines.trt import Trt
 from dips.baselines.tscam import TsCam
 from dips.baselines.untrained import Centre, Head, MeanAttention
 from dips.comparison.dips_method import Accurate, Dips
@@ -39,7 +43,8 @@ METHODS: dict[str, type[ScoreMapMethod]] = {
     for kind in (
         *(Dips, Accurate),
         *(Cam, CamMax, CamPas, CamIvr, LayerCam, GradCam, GradCamPlus),
-        *(Has, ACoL, Spg, Adl, CutMix, TsCam, FCam, FCamLayerCam, C2am),
+        *(Has, ACoL, Spg, Adl, CutMix, TsCam, TsCamBlocks, FCam, FCamLayerCam, C2am),
+        *(Scm, ScmBlocks, Trt, Sat),
         *(Centre, MeanAttention, Lost, TokenCut),
     )
 }
