@@ -68,6 +68,7 @@ class TsCamBlocks(ScoreMapMethod):
 
         scores = score_candidates(study, maps, len(options), self.side)
         if scores is None:
+            self.blocks = None
             return Fit(chosen=f"all {count} blocks, no validation photo has a box")
         first, behind = self.blocks = options[best_of(scores)]
         curve = tuple(

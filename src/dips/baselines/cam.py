@@ -89,6 +89,7 @@ class CamIvr(OnCam):
 
         scores = score_candidates(study, maps, len(options), self.side)
         if scores is None:
+            self.percentile = CamIvr.percentile
             return Fit(chosen="percentile 50, no validation photo has a box")
         self.percentile = options[best_of(scores)]
         curve = tuple({"percentile": p, "v2": score} for p, score in zip(options, scores, strict=True))

@@ -132,17 +132,16 @@ class TokenCut(FrozenMethod):
         return total / len(positions)
 
     def state(self) -> dict[str, Tensor]:
-        """Return centring, tau and the mean key; nothing before :meth:`train`."""
+        """Return which centring and which tau, and the mean key; nothing before :meth:`train`."""
         if self.mean is None:
             return {}
-        chosen = {"centring": torch.tensor(CENTRINGS.index(self.centring)), "tau": torch.tensor(self.tau)}
-        return {**chosen, "mean": self.mean.cpu()}
+        return {"chosen": torch.tensor([CENTRINGS.index(self.centring), TAUS.index(self.tau)]), "mean": self.mean.cpu()}
 
     def restore(self, study: Study, state: Mapping[str, Tensor]) -> None:
         """Take the transformer, and what was chosen."""
         self.build(study)
-        self.centring, self.mean = CENTRINGS[int(state["centring"])], state["mean"].to(study.device)
-        self.tau = min(TAUS, key=lambda tau: abs(tau - float(state["tau"])))  # as it was before it had 32 bits
+        centring, tau = state["chosen"].tolist()
+        self.centring, self.tau, self.mean = CENTRINGS[centring], TAUS[tau], state["mean"].to(study.device)
 
     def maps(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return score maps ``(B, h, w)`` in [0, 1], maximum 1: second eigenvectors above their mean, where the paper cuts, on
