@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,8 +12,10 @@ import pytest
 import torch
 from scipy.linalg import eig
 
-from dips.baselines.tokencut import SIZE, TokenCut, edges, foreground, second_eigenvector
+from dips.baselines.study import Study
+from dips.baselines.tokencut import CENTRINGS, SIZE, TAU, TAUS, TokenCut, edges, foreground, second_eigenvector
 from dips.models.backbones import Features
+from dips.types import FloatArray, Sample
 
 
 def two_blocks(small: int, large: int, eps: float = 1e-5) -> np.ndarray:
@@ -85,3 +89,80 @@ def test_method(shift: float) -> None:
     assert asked == [SIZE] and method.state() == {}
     torch.testing.assert_close(maps, expected, rtol=0, atol=1e-4)
     assert maps.dtype == torch.float32 and maps.min() == 0 and maps.max() == 1
+
+
+def with_keys(keys: torch.Tensor) -> TokenCut:
+    """A method whose transformer answers ``keys``, whatever it sees."""
+    method = TokenCut()
+    study: Any = SimpleNamespace(
+        transformer=lambda images, size: Features(torch.zeros(len(keys), 1, *keys.shape[1:3]), keys, torch.zeros(len(keys), 1))
+    )
+    method.build(study)
+    return method
+
+
+def test_which_mean_is_taken_off() -> None:
+    """Two patches of the object among ten: less the data set's mean they alone are on its side of a right angle."""
+    keys = torch.ones(1, 2, 5, 2) * torch.tensor([1.0, -0.2])
+    keys[0, 0, :2] = torch.tensor([1.0, 0.4])
+    method = with_keys(keys)
+    method.mean = torch.tensor([1.0, 0.1])
+    expected = torch.zeros(1, 2, 5)
+    expected[0, 0, :2] = 1
+    labels, images = torch.zeros(1), torch.rand(1, 3, SIZE, SIZE)
+    for method.centring in ("data set", "photo"):
+        torch.testing.assert_close(method.maps(images, labels), expected, rtol=0, atol=1e-4)
+    assert torch.equal(method._centred(keys, "nothing"), keys)
+    torch.testing.assert_close(method._centred(keys, "data set")[0, 0, 0], torch.tensor([0.0, 0.3]))
+    torch.testing.assert_close(method._centred(keys, "photo").sum((0, 1, 2)), torch.zeros(2), rtol=0, atol=1e-5)
+
+
+def test_tau_decides_what_is_joined() -> None:
+    keys = torch.zeros(1, 1, 4, 2)
+    keys[0, 0] = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.3, 1.0], [-1.0, 0.2]])  # the third has 0.29 with the first
+    method = with_keys(keys)
+    method.centring, found = "nothing", {}
+    for method.tau in TAUS:
+        found[method.tau] = method.maps(torch.rand(1, 3, SIZE, SIZE), torch.zeros(1))
+    assert not torch.allclose(found[0.2], found[0.4], atol=1e-2)
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Patches by the dozen."""
+    monkeypatch.setattr("dips.baselines.tokencut.SIZE", 64)
+    monkeypatch.setattr(TokenCut, "side", 64)
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("wanted", [0, 3, 5])
+def test_centring_and_tau_are_those_that_the_judge_prefers(wanted: int, study: Study) -> None:
+    asked: list[int] = []
+
+    def judge(maps: Iterable[FloatArray], samples: Sequence[Sample]) -> float:
+        asked.append(len(list(maps)))
+        return float(len(asked) - 1 == wanted)
+
+    study.judge = judge
+    method, again = TokenCut(), TokenCut()
+    fit = method.fit(study)
+    assert asked == [len(study.val)] * 6 and len(fit.curve) == 6
+    assert (method.centring, method.tau) == (CENTRINGS[wanted // 2], TAUS[wanted % 2])
+    assert f"centring: {method.centring}, tau {method.tau:g} by" in fit.chosen and fit.steps == 0
+
+    images, _ = study.train.batch(range(len(study.train)), 64, study.device)
+    keys = study.transformer.network(images).keys
+    torch.testing.assert_close(method.mean, keys.mean((0, 1, 2)), rtol=1e-4, atol=1e-5)
+    again.restore(study, method.state())
+    assert (again.centring, again.tau) == (method.centring, method.tau)
+    some = torch.rand(2, 3, 64, 64)
+    assert torch.equal(again.maps(some, torch.zeros(2)), method.maps(some, torch.zeros(2)))
+
+
+@pytest.mark.usefixtures("small")
+def test_without_boxes_the_mean_is_the_data_sets(study: Study) -> None:
+    study.val = replace(study.val, samples=tuple(replace(sample, boxes=None) for sample in study.val.samples))
+    method = TokenCut()
+    fit = method.fit(study)
+    assert (method.centring, method.tau) == ("data set", TAU) and "no validation photo has a box" in fit.chosen
+    assert method.mean is not None and method.mean.shape == (64,)

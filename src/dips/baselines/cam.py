@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dips.baselines import normalise
+from dips.baselines.choosing import best_of, score_candidates
 from dips.baselines.cnn import CnnMethod, fit_last_layer
 from dips.baselines.method import Fit, ScoreMapMethod
 from dips.baselines.study import Study
@@ -94,15 +95,18 @@ class CamIvr(OnCam):
 
     def train(self, study: Study) -> Fit:
         """Choose the percentile by MaxBoxAccV2 on validation, the lowest of equal ones; without boxes there it stays at 50."""
-        scores: dict[float, float] = {}
-        for self.percentile in normalise.IVR_PERCENTILES:
-            score = study.choose(self.maps, self.side)
-            if score is None:
-                self.percentile = CamIvr.percentile
-                return Fit(chosen="percentile 50, no validation photo has a box")
-            scores[self.percentile] = score
-        self.percentile = max(scores, key=lambda p: scores[p])
-        curve = tuple({"percentile": p, "v2": score} for p, score in scores.items())
+        options = normalise.IVR_PERCENTILES
+
+        def maps(images: Tensor, labels: Tensor) -> list[Tensor]:
+            activations = self.cam.activations(images, labels)
+            return [normalise.ivr(activations, percentile) for percentile in options]
+
+        scores = score_candidates(study, maps, len(options), self.side)
+        if scores is None:
+            self.percentile = CamIvr.percentile
+            return Fit(chosen="percentile 50, no validation photo has a box")
+        self.percentile = options[best_of(scores)]
+        curve = tuple({"percentile": p, "v2": score} for p, score in zip(options, scores, strict=True))
         return Fit(chosen=f"percentile {self.percentile:g} by the ground-truth boxes of validation", curve=curve)
 
     def state(self) -> dict[str, Tensor]:

@@ -5,6 +5,9 @@ In: keys of the frozen transformer's last block. Out: score maps on its patches.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import product
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,8 +15,11 @@ from scipy.linalg import eigh
 from torch import Tensor
 
 from dips.baselines import normalise
+from dips.baselines.choosing import best_of, score_candidates
 from dips.baselines.frozen import FrozenMethod, centred
 from dips.baselines.lost import seed_component
+from dips.baselines.method import Fit
+from dips.baselines.study import Study
 from dips.models.linear_map import unit_keys
 
 __all__ = ["TokenCut", "edges", "foreground", "second_eigenvector"]
@@ -23,6 +29,17 @@ SIZE = 448
 
 TAU = 0.2
 """Cosine above which two patches are joined: the paper's."""
+
+TAUS = (TAU, 0.4)
+"""What is tried on validation, with each way of centring."""
+
+CENTRINGS = ("data set", "photo", "nothing")
+"""Whose mean key is taken off every key: that of training photos, the photo's own, or none as in the paper. A network whose
+keys share a large constant (see :func:`~dips.baselines.frozen.centred`) needs one of the first two. Without boxes in validation
+it is the first."""
+
+MEAN_PHOTOS = 32
+"""Training photos that the data set's mean key is taken over, evenly spread; each has a thousand patches."""
 
 EPS = 1e-5
 """Weight of the other edges: the paper's."""
@@ -69,19 +86,81 @@ def foreground(vector: Array) -> Array:
 
 
 class TokenCut(FrozenMethod):
-    """The eigenvector that is cut, as a graded map."""
+    """The eigenvector that is cut, as a graded map.
+
+    Attributes:
+        centring: one of :data:`CENTRINGS`; tau: see :func:`edges`. Both are chosen by :meth:`train`.
+        mean: ``(D,)``, the mean key of training photos.
+    """
 
     name = "tokencut"
     title = "TokenCut"
     paper = "Wang et al., CVPR 2022"
     side = SIZE
+    caveat = "how keys are centred, and tau, are chosen on the boxes of validation; the paper centres nothing and has tau 0.2."
+    centring = "photo"
+    tau = TAU
+    mean: Tensor | None = None
+
+    def train(self, study: Study) -> Fit:
+        """Take the mean key, and choose centring and tau by MaxBoxAccV2 on validation; nothing learns."""
+        self.mean = self._mean_key(study)
+        options = list(product(CENTRINGS, TAUS))
+
+        def maps(images: Tensor, labels: Tensor) -> list[Tensor]:
+            keys = self.transformer(images, SIZE).keys
+            return [_cut(self._centred(keys, centring), tau) for centring, tau in options]
+
+        scores = score_candidates(study, maps, len(options), self.side)
+        self.centring, self.tau = options[0 if scores is None else best_of(scores)]
+        words = f"centring: {self.centring}, tau {self.tau:g}"
+        if scores is None:
+            return Fit(chosen=f"{words}, no validation photo has a box")
+        curve = tuple(
+            {"centring": float(CENTRINGS.index(centring)), "tau": tau, "v2": score}
+            for (centring, tau), score in zip(options, scores, strict=True)
+        )
+        return Fit(chosen=f"{words} by the ground-truth boxes of validation", curve=curve)
+
+    def _mean_key(self, study: Study) -> Tensor:
+        count = len(study.train)
+        positions = torch.linspace(0, count - 1, min(count, MEAN_PHOTOS)).round().int().tolist()
+        total = torch.zeros((), device=study.device)
+        for position in positions:
+            images, _ = study.train.batch([position], self.side, study.device)
+            total = total + self.transformer(images, SIZE).keys.float().mean((0, 1, 2))
+        return total / len(positions)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return which centring and which tau, and the mean key; nothing before :meth:`train`."""
+        if self.mean is None:
+            return {}
+        return {"chosen": torch.tensor([CENTRINGS.index(self.centring), TAUS.index(self.tau)]), "mean": self.mean.cpu()}
+
+    def restore(self, study: Study, state: Mapping[str, Tensor]) -> None:
+        """Take the transformer, and what was chosen."""
+        self.build(study)
+        centring, tau = state["chosen"].tolist()
+        self.centring, self.tau, self.mean = CENTRINGS[centring], TAUS[tau], state["mean"].to(study.device)
 
     def maps(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return score maps ``(B, h, w)`` in [0, 1], maximum 1: second eigenvectors above their mean, where the paper cuts, on
         the component of the largest value, which the paper boxes."""
-        keys = centred(self.transformer(images, SIZE).keys)
-        graphs = (edges(item.flatten(0, 1), TAU, EPS) for item in keys)
-        vectors = np.stack([foreground(second_eigenvector(graph)) for graph in graphs])
-        above = torch.from_numpy(vectors - vectors.mean(1, keepdims=True)).float().unflatten(1, keys.shape[1:3])
-        parts = [seed_component(item, int(item.argmax())) for item in above]
-        return normalise.max_norm(torch.stack(parts).to(keys.device))
+        return _cut(self._centred(self.transformer(images, SIZE).keys, self.centring), self.tau)
+
+    def _centred(self, keys: Tensor, centring: str) -> Tensor:
+        if centring == "photo":
+            return centred(keys)
+        if centring == "nothing":
+            return keys
+        assert self.mean is not None
+        return keys - self.mean
+
+
+def _cut(keys: Tensor, tau: float) -> Tensor:
+    """Return the maps ``(B, h, w)`` of keys ``(B, h, w, D)``, see :meth:`TokenCut.maps`."""
+    graphs = (edges(item.flatten(0, 1), tau, EPS) for item in keys)
+    vectors = np.stack([foreground(second_eigenvector(graph)) for graph in graphs])
+    above = torch.from_numpy(vectors - vectors.mean(1, keepdims=True)).float().unflatten(1, keys.shape[1:3])
+    parts = [seed_component(item, int(item.argmax())) for item in above]
+    return normalise.max_norm(torch.stack(parts).to(keys.device))

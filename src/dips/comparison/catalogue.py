@@ -16,6 +16,7 @@ from typing import Literal
 
 from dips.baselines.acol import ACoL
 from dips.baselines.adl import Adl
+from dips.baselines.blocks import ScmBlocks, TsCamBlocks
 from dips.baselines.c2am import C2am
 from dips.baselines.cam import Cam, CamFrozen, CamIvr, CamMax, CamPas
 from dips.baselines.cutmix import CutMix
@@ -24,9 +25,12 @@ from dips.baselines.gradients import GradCam, GradCamPlus, LayerCam
 from dips.baselines.has import Has
 from dips.baselines.lost import Lost
 from dips.baselines.method import ScoreMapMethod
+from dips.baselines.sat import Sat
+from dips.baselines.scm import Scm
 from dips.baselines.spg import Spg
 from dips.baselines.tokencut import TokenCut
 from dips.baselines.tokens import C2amTokens, CamTokens
+from dips.baselines.trt import Trt
 from dips.baselines.tscam import TsCam
 from dips.baselines.untrained import Centre, Head, MeanAttention
 from dips.comparison.dips_method import Accurate, Dips, Joined, JoinedCnn, JoinedKeys
@@ -40,7 +44,8 @@ METHODS: dict[str, type[ScoreMapMethod]] = {
     for kind in (
         *(Dips, Accurate, Joined, JoinedKeys, JoinedCnn),
         *(Cam, CamMax, CamPas, CamIvr, LayerCam, GradCam, GradCamPlus, CamFrozen, CamTokens),
-        *(Has, ACoL, Spg, Adl, CutMix, TsCam, FCam, FCamLayerCam, C2am, C2amTokens),
+        *(Has, ACoL, Spg, Adl, CutMix, TsCam, TsCamBlocks, FCam, FCamLayerCam, C2am, C2amTokens),
+        *(Scm, ScmBlocks, Trt, Sat),
         *(Centre, MeanAttention, Lost, TokenCut),
     )
 }

@@ -1,0 +1,132 @@
+"""SAT, the spatial-aware token (Wu et al., ICCV 2023): one more token, whose attention masks that of all others.
+
+In: photos, labels and the weights of the study's transformer. Out: a fine-tuned ViT whose last blocks say where the object is,
+whatever its class.
+
+Formulas and constants are those of the authors' code (wpy1999/SAT); inferred is what says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dips.baselines.study import Study
+from dips.baselines.vit import VitMethod
+from dips.models.attention import attend, softmax
+from dips.models.backbones import Vit
+
+__all__ = ["Sat", "SpatialToken", "area_loss", "normalisation_loss", "spatial_mask"]
+
+MASKED_BLOCKS = 3
+"""Last blocks whose attention is masked."""
+
+AREA = 0.25
+"""Of a batch's masks on average. It suits CUB; where objects are small it is too large, and nothing here tells."""
+
+INITIAL_STD = 0.02
+"""Of the token at the start, truncated normal (inferred: as all tokens of a ViT)."""
+
+SMOOTHING = ((0.003, 0.046, 0.003), (0.046, 0.805, 0.046), (0.003, 0.046, 0.003))
+"""The kernel that masks are smoothed with before the normalisation loss; beyond the border they count as 0 (inferred)."""
+
+
+def spatial_mask(logits: Tensor) -> Tensor:
+    """Return the mask ``(B, N)`` in [0, 1] that the last token's query puts on all keys: the sigmoid of its mean over heads.
+
+    Args:
+        logits: ``(B, heads, N, N)``, scaled, queries in rows.
+
+    >>> spatial_mask(torch.tensor([[[[9.0, 9.0], [0.0, 2.0]], [[9.0, 9.0], [0.0, -2.0]]]])).tolist()
+    [[0.5, 0.5]]
+    """
+    return logits[:, :, -1].float().mean(1).sigmoid()
+
+
+def area_loss(masks: Tensor) -> Tensor:
+    """Return how far the mean of masks ``(B, h, w)`` is from :data:`AREA`: of the batch, so that objects may differ in size.
+
+    >>> area_loss(torch.tensor([[[0.0]], [[0.5]]])).item()
+    0.0
+    """
+    return (masks.mean() - AREA).abs()
+
+
+def normalisation_loss(masks: Tensor) -> Tensor:
+    """Return the mean of ``(1 - M) M``, which is 0 where smoothed masks ``M``, of masks ``(B, h, w)``, are 0 or 1."""
+    kernel = torch.tensor(SMOOTHING, device=masks.device)[None, None]
+    smooth = F.conv2d(masks[:, None], kernel, padding=1)
+    return ((1 - smooth) * smooth).mean()
+
+
+class SpatialToken(nn.Module):
+    """A ViT with one more token behind the patches, and a convolution on the patches whose means are the logits.
+
+    Attributes:
+        token: ``(1, 1, width)``, with its position, of which it is never apart.
+    """
+
+    def __init__(self, vit: Vit, classes: int) -> None:
+        super().__init__()
+        self.vit = vit
+        self.token = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, 1, vit.width), std=INITIAL_STD))
+        self.head = nn.Conv2d(vit.width, classes, 3, padding=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits ``(B, C)`` of images ``(B, 3, H, W)`` in [0, 1]."""
+        return self.with_masks(images)[0]
+
+    def with_masks(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the same, and masks ``(B, h, w)`` in [0, 1], the mean over the masked blocks."""
+        masks: list[Tensor] = []
+
+        def masked(logits: Tensor) -> Tensor:
+            masks.append(spatial_mask(logits))
+            return softmax(logits) * masks[-1][:, None, None]  # of each key, for all queries; not summing to 1 any more
+
+        tokens = self.vit.embed(images)
+        tokens = torch.cat([tokens, self.token.expand(len(images), -1, -1)], dim=1)
+        first = len(self.vit.blocks) - MASKED_BLOCKS
+        tokens = self.vit.run(tokens, last=first)
+        for block in self.vit.blocks[first:]:
+            tokens, _ = attend(block, tokens, masked)
+        grid, patches = self.vit.grid(images), slice(self.vit.prefix, -1)
+        features = self.vit.norm(tokens)[:, patches].transpose(1, 2).unflatten(2, grid)
+        logits = cast(Tensor, self.head(features)).mean((2, 3))
+        return logits, torch.stack(masks).mean(0)[:, patches].unflatten(1, grid)
+
+
+class Sat(VitMethod):
+    """The spatial token's masks; the class is named by the patches that they let through."""
+
+    name = "sat"
+    title = "SAT"
+    paper = "Wu et al., ICCV 2023"
+    net: SpatialToken
+
+    def make(self, vit: Vit, study: Study) -> SpatialToken:
+        """Return the transformer with the token and a convolution, both of random weights."""
+        return SpatialToken(vit, len(study.classes))
+
+    def new_parameters(self) -> Sequence[nn.Parameter]:
+        """Return the token and the parameters of the convolution."""
+        return [self.net.token, *super().new_parameters()]
+
+    def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """Return cross-entropy, area and normalisation loss in equal parts for crops ``(B, 3, H, W)``; nothing is drawn.
+
+        The latter two are of the photos with an object: those of the background class have none to mask (inferred).
+        """
+        logits, masks = self.net.with_masks(images)
+        loss = F.cross_entropy(logits, labels)
+        if self._background is not None:
+            masks = masks[labels != self._background]
+        return loss + area_loss(masks) + normalisation_loss(masks) if len(masks) else loss
+
+    def activations(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Return masks ``(B, h, w)`` in [0, 1] of images ``(B, 3, H, W)`` in [0, 1], the same whatever the class."""
+        return self.net.with_masks(images)[1]

@@ -1,0 +1,258 @@
+"""TRT, the re-attention transformer (Su et al., BMVC 2022): patches that the class token attends to are scored once more.
+
+In: photos, labels and the weights of the study's transformer. Out: a fine-tuned ViT with a branch that scores patches and one
+that has class activations, and the product of both.
+
+Formulas and constants are those of the authors' code (su-hui-zz/ReAttentionTransformer: ``lib/models/deit.py``,
+``lib/models/vision_transformer.py``, ``tools_cam``, ``configs/CUB``); inferred is what says so.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dips.baselines import normalise
+from dips.baselines.choosing import best_of, score_candidates
+from dips.baselines.classifiers import of_class
+from dips.baselines.method import Fit
+from dips.baselines.study import Study
+from dips.baselines.training import train_network
+from dips.baselines.vit import VitMethod
+from dips.models.attention import attend
+from dips.models.backbones import Vit
+
+__all__ = ["Attended", "ReAttention", "Trt", "kept_patches", "masked_softmax", "priority", "score_map"]
+
+THETA = 0.6
+"""Share of the attention that the kept patches have: the authors' for CUB at 224 pixels."""
+
+THETAS = (THETA, 0.5, 0.7, 0.8)
+"""What is tried on validation before the training, because another transformer's attention is more or less peaked (inferred).
+The authors have 0.65 at 384 pixels and 0.95 on ILSVRC. Without boxes there it stays the first."""
+
+FIRST_SHARE = 0.6
+"""Of the budget for the first stage (inferred; the authors have 30 and 20 epochs)."""
+
+EPS = 1e-6
+"""Of the masked softmax."""
+
+
+def kept_patches(attention: Tensor, theta: float | Tensor) -> Tensor:
+    """Return which patches are scored again, ``(B, n)`` of 0 and 1.
+
+    From the most attended downwards a patch is kept while the sum up to it, itself included, is below ``theta``. The authors
+    keep none where the first one reaches it; here it is kept then, else there would be nothing to classify by (inferred).
+
+    Args:
+        attention: ``(B, n)``, not negative, of sum 1.
+        theta: in [0, 1].
+
+    >>> kept_patches(torch.tensor([[0.15, 0.5, 0.3, 0.05], [0.7, 0.2, 0.1, 0.0]]), 0.6).tolist()
+    [[0.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]]
+    """
+    values, order = attention.sort(dim=1, descending=True, stable=True)
+    below = values.cumsum(1) < theta
+    below[:, 0] = True
+    return torch.zeros_like(attention).scatter(1, order, below.to(attention.dtype))
+
+
+def masked_softmax(logits: Tensor, mask: Tensor) -> Tensor:
+    """Return attention ``(B, heads, n, n)`` to the patches of a mask; each of the others still sees itself.
+
+    Args:
+        logits: ``(B, heads, n, n)``, queries in rows.
+        mask: ``(B, n)`` of 0 and 1.
+
+    >>> masked_softmax(torch.zeros(1, 1, 3, 3), torch.tensor([[1.0, 0.0, 1.0]]))[0, 0].double().round(decimals=4).tolist()
+    [[0.5, 0.0, 0.5], [0.3333, 0.3333, 0.3333], [0.5, 0.0, 0.5]]
+    """
+    count = logits.shape[-1]
+    seen = torch.maximum(mask[:, None, None], torch.eye(count, device=mask.device))
+    logits = logits.float()
+    powers = (logits - logits.amax(-1, keepdim=True)).exp() * seen
+    return (powers + EPS / count) / (powers.sum(-1, keepdim=True) + EPS)
+
+
+def priority(scores: Tensor, mask: Tensor) -> Tensor:
+    """Return the priorities ``(B, n)`` of patches with scores and mask ``(B, n)``: a softmax over those of the mask.
+
+    >>> priority(torch.tensor([[0.0, 9.0, 0.0]]), torch.tensor([[1.0, 0.0, 1.0]])).tolist()
+    [[0.5, 0.0, 0.5]]
+    """
+    return scores.masked_fill(mask == 0, -torch.inf).softmax(1)
+
+
+def score_map(attention: Tensor, mask: Tensor, priorities: Tensor) -> Tensor:
+    """Return where the object is, ``(B, n)`` of sum 1: attention, which the kept patches share out anew by their priorities.
+
+    >>> attention, priorities = torch.tensor([[0.5, 0.3, 0.2]]), torch.tensor([[0.6, 0.0, 0.4]])
+    >>> score_map(attention, torch.tensor([[1.0, 0.0, 1.0]]), priorities).double().round(decimals=4).tolist()
+    [[0.42, 0.3, 0.28]]
+    """
+    return attention * (1 - mask) + priorities * (attention * mask).sum(1, keepdim=True)
+
+
+class Attended(NamedTuple):
+    """What the blocks before the last give, which both branches start from.
+
+    Attributes:
+        early: all tokens ``(B, N, width)`` after all blocks but the last two.
+        late: after all but the last.
+        attention: ``(B, n)``, the class token's to the patches in the latter blocks together, of sum 1; without gradient.
+        grid: rows and columns of patches.
+    """
+
+    early: Tensor
+    late: Tensor
+    attention: Tensor
+    grid: tuple[int, int]
+
+
+class ReAttention(nn.Module):
+    """A ViT, a branch that scores its patches for the class token, and one with class activations.
+
+    Attributes:
+        theta: see :func:`kept_patches`; saved with the network.
+    """
+
+    theta: Tensor
+
+    def __init__(self, vit: Vit, classes: int) -> None:
+        super().__init__()
+        self.vit = vit
+        self.head = nn.Linear(vit.width, classes)
+        self.block, self.block_norm = self._copied()
+        self.scorer = nn.Linear(vit.width, 1)
+        self.cam_block, self.cam_norm = self._copied()
+        self.cam = nn.Conv2d(vit.width, classes, 3, padding=1)
+        self.register_buffer("theta", torch.tensor(THETA))
+        self.learn_activations(False)
+
+    def _copied(self) -> tuple[nn.Module, nn.Module]:
+        return copy.deepcopy(self.vit.blocks[-1]), copy.deepcopy(cast(nn.Module, self.vit.net.norm))
+
+    def learn_activations(self, second: bool) -> None:
+        """Let the branch of class activations learn alone (the second stage), or everything else as it does (the first).
+
+        The branch starts from the last block as the first stage leaves it (inferred; the authors say that it is a copy).
+        """
+        if second:
+            self.requires_grad_(False)
+            self.cam_block.load_state_dict(self.vit.blocks[-1].state_dict())
+            self.cam_norm.load_state_dict(cast(nn.Module, self.vit.net.norm).state_dict())
+        for part in (self.cam_block, self.cam_norm, self.cam):
+            part.requires_grad_(second)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits ``(B, C)`` of the first stage, of images ``(B, 3, H, W)`` in [0, 1]."""
+        return self.scored(self.attended(images), self.theta)[0]
+
+    def attended(self, images: Tensor) -> Attended:
+        """Run all blocks but the last, of images ``(B, 3, H, W)`` in [0, 1]."""
+        last = len(self.vit.blocks) - 1
+        early, rows = self.vit.run_with_rows(self.vit.embed(images), 0, last - 1)
+        late, row = self.vit.run_with_rows(early, last - 1, last)
+        attention = torch.cat([rows, row], dim=1).detach().mean(2).sum(1)
+        return Attended(early, late, attention / attention.sum(1, keepdim=True), self.vit.grid(images))
+
+    def scored(self, before: Attended, theta: float | Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits ``(B, C)``, and :func:`score_map` ``(B, h, w)``.
+
+        The last block sees the class token and one other: the patches' mean, weighted by their priorities.
+        """
+        mask = kept_patches(before.attention, theta)
+        patches = before.late[:, self.vit.prefix :]
+        after, _ = attend(self.block, patches, lambda logits: masked_softmax(logits, mask))
+        priorities = priority(self.scorer(self.block_norm(after)).squeeze(2), mask)
+        token = (priorities[:, :, None] * patches).sum(1, keepdim=True)
+        both = self.vit.run(torch.cat([before.late[:, :1], token], dim=1), len(self.vit.blocks) - 1)
+        logits: Tensor = self.head(self.vit.norm(both)[:, 0])
+        return logits, score_map(before.attention, mask, priorities).unflatten(1, before.grid)
+
+    def class_maps(self, before: Attended) -> Tensor:
+        """Return the second stage's maps of all classes ``(B, C, h, w)``, of any sign; their means are its logits."""
+        patches = self.cam_norm(self.cam_block(before.early))[:, self.vit.prefix :]
+        maps: Tensor = self.cam(patches.transpose(1, 2).unflatten(2, before.grid))
+        return maps
+
+
+class Trt(VitMethod):
+    """Score map times class activations (both of the fitted network), in two trainings."""
+
+    name = "trt"
+    title = "TRT"
+    paper = "Su et al., BMVC 2022"
+    net: ReAttention
+
+    def make(self, vit: Vit, study: Study) -> ReAttention:
+        """Return the network with its branches, of which the copied layers have weights already."""
+        return ReAttention(vit, len(study.classes))
+
+    def new_parameters(self) -> Sequence[nn.Parameter]:
+        """Return the first stage's linear layers; copied layers learn at the backbone's rate (inferred)."""
+        return [*self.net.head.parameters(), *self.net.scorer.parameters()]
+
+    def train(self, study: Study) -> Fit:
+        """Choose theta, train the first stage, then the second with all else as it is."""
+        theta = self._choose_theta(study)
+        first = train_network(
+            self.net,
+            replace(study, seconds=FIRST_SHARE * study.seconds),
+            loss=self.loss,
+            maps=self.score_maps,
+            schedule=self.schedule,
+            new=self.new_parameters(),
+        )
+        self.net.learn_activations(True)
+        second = train_network(
+            self.net,
+            replace(study, seconds=(1 - FIRST_SHARE) * study.seconds),
+            loss=self.second_loss,
+            maps=self.maps,
+            schedule=self.schedule,
+            new=list(self.net.cam.parameters()),
+        )
+        stages = enumerate((first, second), 1)
+        return Fit(
+            steps=first.steps + second.steps,
+            epochs=first.epochs + second.epochs,
+            chosen=f"{theta}; first stage: {first.chosen}; second: {second.chosen}",
+            curve=tuple({"stage": number, **row} for number, stage in stages for row in stage.curve),
+        )
+
+    def _choose_theta(self, study: Study) -> str:
+        """Set theta by MaxBoxAccV2 of the first stage's maps before the training; return what was chosen, in words."""
+
+        def maps(images: Tensor, labels: Tensor) -> list[Tensor]:
+            before = self.net.attended(images)
+            return [normalise.min_max(self.net.scored(before, theta)[1]) for theta in THETAS]
+
+        self.net.eval()
+        scores = score_candidates(study, maps, len(THETAS), self.side)
+        if scores is None:
+            return f"theta {THETA:g}, no validation photo has a box"
+        theta = THETAS[best_of(scores)]
+        self.net.theta.fill_(theta)
+        return f"theta {theta:g} by the ground-truth boxes of validation"
+
+    def second_loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the cross-entropy of the second stage for crops ``(B, 3, H, W)`` in [0, 1]; nothing is drawn."""
+        with torch.no_grad():
+            before = self.net.attended(images)
+        return F.cross_entropy(self.net.class_maps(before).mean((2, 3)), labels)
+
+    def score_maps(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Return the first stage's min-max normalised maps ``(B, h, w)``, the same whatever the class."""
+        return normalise.min_max(self.net.scored(self.net.attended(images), self.net.theta)[1])
+
+    def activations(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Return score map times class activations ``(B, h, w)``, of any sign, of images ``(B, 3, H, W)`` in [0, 1]."""
+        before = self.net.attended(images)
+        return self.net.scored(before, self.net.theta)[1] * of_class(self.net.class_maps(before), labels)
