@@ -16,14 +16,19 @@ from typing import Literal
 
 from dips.baselines.acol import ACoL
 from dips.baselines.adl import Adl
+from dips.baselines.bas import Bas
+from dips.baselines.bgc import Bgc
 from dips.baselines.c2am import C2am
 from dips.baselines.cam import Cam, CamIvr, CamMax, CamPas
+from dips.baselines.cream import Cream
 from dips.baselines.cutmix import CutMix
 from dips.baselines.fcam import FCam, FCamLayerCam
 from dips.baselines.gradients import GradCam, GradCamPlus, LayerCam
 from dips.baselines.has import Has
+from dips.baselines.icl import Icl
 from dips.baselines.lost import Lost
 from dips.baselines.method import ScoreMapMethod
+from dips.baselines.pdm import Pdm
 from dips.baselines.spg import Spg
 from dips.baselines.tokencut import TokenCut
 from dips.baselines.tscam import TsCam
@@ -40,6 +45,7 @@ METHODS: dict[str, type[ScoreMapMethod]] = {
         *(Dips, Accurate),
         *(Cam, CamMax, CamPas, CamIvr, LayerCam, GradCam, GradCamPlus),
         *(Has, ACoL, Spg, Adl, CutMix, TsCam, FCam, FCamLayerCam, C2am),
+        *(Icl, Pdm, Bgc, Bas, Cream),
         *(Centre, MeanAttention, Lost, TokenCut),
     )
 }
