@@ -1,4 +1,4 @@
-"""What HaS, ACoL, SPG, ADL and CutMix have in common: they train, they are plain when fitted, and a fit comes back."""
+"""What all that change CAM's classifier have in common: they train, many are plain when fitted, and a fit comes back."""
 
 from __future__ import annotations
 
@@ -10,17 +10,24 @@ from torch import nn
 
 from dips.baselines.acol import ACoL
 from dips.baselines.adl import Adl
+from dips.baselines.bas import Bas
+from dips.baselines.bgc import Bgc
 from dips.baselines.cam import Cam
 from dips.baselines.cnn import CnnMethod
+from dips.baselines.cream import Cream
 from dips.baselines.cutmix import CutMix
 from dips.baselines.has import Has
+from dips.baselines.icl import Attending, Icl
+from dips.baselines.pdm import Pdm
 from dips.baselines.spg import Spg
 from dips.baselines.study import Study
 from dips.models.weights.resolve import Weights
 
-KINDS = (Has, ACoL, Spg, Adl, CutMix)
+KINDS = (Has, ACoL, Spg, Adl, CutMix, Icl, Pdm, Bgc, Bas, Cream)
+DRAW_NOTHING = (ACoL, Spg, Pdm, Bas, Cream)
+CLASS_AGNOSTIC = (Pdm, Bas)
 every = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-with_cam_network = pytest.mark.parametrize("kind", (Has, Spg, Adl, CutMix), ids=lambda kind: kind.name)
+with_cam_network = pytest.mark.parametrize("kind", (Has, Spg, Adl, CutMix, Bgc), ids=lambda kind: kind.name)
 
 
 def built(kind: type[CnnMethod], study: Study, seed: int = 0) -> CnnMethod:
@@ -29,6 +36,9 @@ def built(kind: type[CnnMethod], study: Study, seed: int = 0) -> CnnMethod:
     method.build(study)
     if isinstance(method, Has):
         method.fill = torch.full((3,), 0.5)
+    if isinstance(method.net, Attending):
+        for block in method.net.blocks:
+            torch.nn.init.constant_(block.get_parameter("gamma"), 0.5)  # at 0 nothing else of a block learns
     return method
 
 
@@ -54,7 +64,7 @@ def test_everything_drawn_comes_from_the_generator(kind: type[CnnMethod], study:
         torch.manual_seed(global_seed)
         values.append(float(method.loss(*some(), torch.Generator().manual_seed(seed)).detach()))
     assert values[0] == values[1]
-    assert (values[0] != values[2]) == (kind not in (ACoL, Spg)), "those two draw nothing"
+    assert (values[0] != values[2]) == (kind not in DRAW_NOTHING)
 
 
 @every
@@ -65,9 +75,22 @@ def test_maps_and_probabilities(kind: type[CnnMethod], study: Study) -> None:
     maps, probabilities = method.maps(images, labels), method.probabilities(images)
     assert maps.shape == (4, 6, 6), "a stride of 16"
     assert maps.min() == 0 and maps.max() == 1
-    assert not torch.equal(maps, method.maps(images, (labels + 1) % 3))
+    assert torch.equal(maps, method.maps(images, (labels + 1) % 3)) == (kind in CLASS_AGNOSTIC)
     assert probabilities.shape == (4, 3)
     torch.testing.assert_close(probabilities.sum(1), torch.ones(4))
+
+
+@every
+def test_a_map_depends_on_its_photo_alone_and_a_constant_one_has_a_map(kind: type[CnnMethod], study: Study) -> None:
+    method = built(kind, study)
+    method.freeze()
+    images, labels = some()
+    images[1] = 0.5
+    maps = method.maps(images, labels)
+    assert torch.isfinite(maps).all() and maps.min() >= 0 and maps.max() <= 1
+    for number in range(4):
+        alone = method.maps(images[number : number + 1], labels[number : number + 1])
+        torch.testing.assert_close(alone[0], maps[number], rtol=1e-3, atol=1e-4)
 
 
 @with_cam_network
@@ -94,6 +117,9 @@ def test_fit_comes_back(kind: type[CnnMethod], study: Study) -> None:
     assert torch.equal(again.maps(images, labels), method.maps(images, labels))
     assert torch.equal(again.probabilities(images), method.probabilities(images))
     assert not again.net.training and not any(p.requires_grad for p in again.net.parameters())
+    same = kind()
+    same.fit(study)
+    assert all(torch.equal(value, same.state()[name]) for name, value in method.state().items()), "the same seed"
 
 
 @every

@@ -16,15 +16,20 @@ from typing import Literal
 
 from dips.baselines.acol import ACoL
 from dips.baselines.adl import Adl
+from dips.baselines.bas import Bas
+from dips.baselines.bgc import Bgc
 from dips.baselines.blocks import ScmBlocks, TsCamBlocks
 from dips.baselines.c2am import C2am
 from dips.baselines.cam import Cam, CamFrozen, CamIvr, CamMax, CamPas
+from dips.baselines.cream import Cream
 from dips.baselines.cutmix import CutMix
 from dips.baselines.fcam import FCam, FCamLayerCam
 from dips.baselines.gradients import GradCam, GradCamPlus, LayerCam
 from dips.baselines.has import Has
+from dips.baselines.icl import Icl
 from dips.baselines.lost import Lost
 from dips.baselines.method import ScoreMapMethod
+from dips.baselines.pdm import Pdm
 from dips.baselines.sat import Sat
 from dips.baselines.scm import Scm
 from dips.baselines.spg import Spg
@@ -45,7 +50,7 @@ METHODS: dict[str, type[ScoreMapMethod]] = {
         *(Dips, Accurate, Joined, JoinedKeys, JoinedCnn),
         *(Cam, CamMax, CamPas, CamIvr, LayerCam, GradCam, GradCamPlus, CamFrozen, CamTokens),
         *(Has, ACoL, Spg, Adl, CutMix, TsCam, TsCamBlocks, FCam, FCamLayerCam, C2am, C2amTokens),
-        *(Scm, ScmBlocks, Trt, Sat),
+        *(Icl, Pdm, Bgc, Bas, Cream, Scm, ScmBlocks, Trt, Sat),
         *(Centre, MeanAttention, Lost, TokenCut),
     )
 }

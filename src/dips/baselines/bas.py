@@ -1,0 +1,133 @@
+"""BAS (Wu et al., CVPR 2022): the foreground is what the background can be suppressed without.
+
+In: photos and labels. Out: a classifier, and a foreground map per class from an inner stage of it. A map is good if the class
+scores little on the features outside of it, and if it is small.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from dips.baselines.classifiers import of_class
+from dips.baselines.cnn import CnnMethod, build_classifier, class_scores
+from dips.baselines.study import Study
+from dips.models.backbones import stages
+from dips.models.classifier import Classifier
+
+__all__ = ["Bas", "Foreground", "suppression"]
+
+# Both from the authors' code for CUB with a ResNet50; VGG16 takes 0.7 and 0, MobileNet 1.5 and 0.5.
+AREA = 1.2
+"""Weight of the mean of the photo's map."""
+
+GUIDANCE = 0.5
+"""Weight of the cross-entropy of the features inside the map."""
+
+
+def suppression(background: Tensor, whole: Tensor) -> Tensor:
+    """Return how much of a class's score is left outside of the map, ``(B,)`` in [0, 1).
+
+    The authors' scores are rectified, so what is negative counts as 0. Where the background scores at least as much as all
+    of the photo there is nothing to suppress, and nothing is learnt.
+
+    Args:
+        background: ``(B,)``, the class's score of the features outside of the map.
+        whole: ``(B,)``, that of all features; it gets no gradient.
+
+    >>> suppression(torch.tensor([1.0, 3.0, -1.0]), torch.tensor([2.0, 2.0, -1.0])).tolist()
+    [0.5, 0.0, 0.0]
+    """
+    background, whole = background.clamp(min=0), whole.detach().clamp(min=0)
+    return torch.where(background < whole, background / (whole + 1e-8), 0.0)
+
+
+class Foreground(Classifier):
+    """A classifier with a convolution that makes a foreground map per class from the last stage but one."""
+
+    def __init__(self, arch: str, classes: int, *, stride: int = 32) -> None:
+        """Make a classifier and a convolution with random weights; see :class:`~dips.models.classifier.Classifier`."""
+        super().__init__(arch, classes, stride=stride)
+        self.foreground = nn.Conv2d(stages(self.body)[-2][1], classes, 3, padding=1)
+
+    def both(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what a pass over images ``(B, 3, H, W)`` in [0, 1] gives.
+
+        Returns:
+            The feature map ``(B, F, h, w)``, the output of the inner stage ``(B, K, h', w')`` and the foreground maps of all
+            classes ``(B, C, h', w')`` in [0, 1].
+        """
+        inner: list[Tensor] = []
+        with self._stage.register_forward_hook(lambda module, inputs, output: inner.append(output)):
+            features = self.feature_map(images)
+        return features, inner[0], self.foreground(inner[0]).sigmoid()
+
+    def scores_of(self, inner: Tensor, images: Tensor) -> Tensor:
+        """Return the logits ``(B, C)`` of given outputs ``(B, K, h', w')`` of the inner stage, by copies of the layers behind.
+
+        The copies are frozen: neither do their weights get a gradient, nor does batch norm remember what it saw.
+
+        Args:
+            inner: takes the place of the stage's own output.
+            images: ``(B, 3, H, W)``, any; the layers in front of the stage run, in vain, on the first.
+        """
+        frozen = {name: parameter.detach() for name, parameter in self.named_parameters()}
+        frozen |= {name: buffer.clone() for name, buffer in self.named_buffers()}
+        with self._stage.register_forward_hook(lambda module, inputs, output: inner):
+            logits: Tensor = functional_call(self, frozen, (images[:1],))
+        return logits
+
+    @property
+    def _stage(self) -> nn.Module:
+        """The inner stage: in the authors' ResNet, too, it is the last but one."""
+        return stages(self.body)[-2][0]
+
+
+class Bas(CnnMethod):
+    """Background activation suppression.
+
+    The authors' class scores come from three convolutions with 1024 channels, rectified at each position; here it is the
+    linear layer of all methods on this network. The map is the authors' of CUB: the mean over the classes, whichever is sought.
+    """
+
+    name = "bas"
+    title = "BAS"
+    paper = "Wu et al., CVPR 2022"
+
+    def make(self, study: Study) -> nn.Module:
+        """Return the study's CNN with a random convolution, which learns at the backbone's rate."""
+        return build_classifier(study, len(study.classes), Foreground)
+
+    def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Return the four parts of the loss, scalars, by name: ``class``, ``suppression``, ``area`` and ``guidance``.
+
+        Args:
+            images: ``(B, 3, H, W)`` crops in [0, 1].
+            labels: ``(B,)`` classes.
+        """
+        net = cast(Foreground, self.net)
+        features, inner, maps = net.both(images)
+        foreground = of_class(maps, labels)[:, None]
+        logits = class_scores(net, features)
+        outside = net.scores_of(inner.detach() * (1 - foreground), images)
+        inside = class_scores(net, features * F.adaptive_avg_pool2d(foreground, (features.shape[2], features.shape[3])))
+        return {
+            "class": F.cross_entropy(logits, labels),
+            "suppression": suppression(of_class(outside, labels), of_class(logits, labels)).mean(),
+            "area": foreground.mean(),
+            "guidance": F.cross_entropy(inside, labels),
+        }
+
+    def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the weighted sum of the parts for crops ``(B, 3, H, W)`` in [0, 1]; nothing is drawn."""
+        parts = self.losses(images, labels)
+        return parts["class"] + parts["suppression"] + AREA * parts["area"] + GUIDANCE * parts["guidance"]
+
+    def activations(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean foreground map ``(B, h, w)`` in [0, 1] over all classes but that without object."""
+        _, _, maps = cast(Foreground, self.net).both(images)
+        return maps[:, [label for label in range(maps.shape[1]) if label != self._background]].mean(1)
