@@ -26,6 +26,7 @@ from dips.baselines.lost import Lost
 from dips.baselines.method import ScoreMapMethod
 from dips.baselines.spg import Spg
 from dips.baselines.tokencut import TokenCut
+from dips.baselines.trilite import TriLite
 from dips.baselines.tscam import TsCam
 from dips.baselines.untrained import Centre, Head, MeanAttention
 from dips.comparison.dips_method import Accurate, Dips
@@ -39,7 +40,7 @@ METHODS: dict[str, type[ScoreMapMethod]] = {
     for kind in (
         *(Dips, Accurate),
         *(Cam, CamMax, CamPas, CamIvr, LayerCam, GradCam, GradCamPlus),
-        *(Has, ACoL, Spg, Adl, CutMix, TsCam, FCam, FCamLayerCam, C2am),
+        *(Has, ACoL, Spg, Adl, CutMix, TsCam, TriLite, FCam, FCamLayerCam, C2am),
         *(Centre, MeanAttention, Lost, TokenCut),
     )
 }
