@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from dips.baselines.study import Study
-from dips.baselines.tscam import TRAINED_BLOCKS, TsCam, couple
+from dips.baselines.tscam import TsCam, couple
+from dips.baselines.vit import TRAINED_BLOCKS
 
 BLOCKS = 6  # of the study's test_vit
 

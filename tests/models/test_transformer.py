@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dips.errors import ConfigError, WeightsError
 from dips.models import backbones
+from dips.models.attention import attend, softmax
 from dips.models.backbones import timm  # type: ignore[attr-defined]  # not by itself: torchvision is mended first
 from dips.models.transformer import Transformer, Vit
 from dips.models.weights.resolve import Weights
@@ -99,10 +100,101 @@ def test_the_last_blocks_learn(blocks: int, first: int) -> None:
     assert (net.patch_embed.proj.weight.grad is not None) == (net.pos_embed.grad is not None) == (first == 0)
 
 
-def test_attention_has_no_gradient_and_tokens_have() -> None:
+def test_the_gradient_of_attention_reaches_queries_and_keys_of_the_blocks_that_learn() -> None:
     model = Vit(shaken("vit_tiny_patch16_224"), "vit_tiny_patch16_224")
-    tokens, attention = model.with_attention(torch.rand(1, 3, 32, 32))
-    assert tokens.requires_grad and not attention.requires_grad
+    model.learn(2)
+    images = torch.rand(1, 3, 32, 48)
+    _, attention = model.with_attention(images)
+    attention[:, 1].square().sum().backward()  # of the second block, the first that learns
+    learns: Any = [cast(Any, block).attn.qkv.weight.grad for block in model.blocks]
+    assert learns[0] is None and learns[2] is None
+    queries, keys, values = learns[1].chunk(3)
+    assert queries.abs().max() > 0 and keys.abs().max() > 0 and values.abs().max() == 0
+    with torch.no_grad():
+        assert not model.with_attention(images)[1].requires_grad
+
+
+PLAIN: list[tuple[str, dict[str, Any]]] = [
+    ("vit_tiny_patch16_224", {}),
+    ("vit_tiny_patch16_224", {"qk_norm": True, "scale_attn_norm": True}),
+    ("vit_small_patch14_reg4_dinov2", {}),
+    ("deit_tiny_distilled_patch16_224", {}),
+]
+
+
+@pytest.mark.parametrize(("name", "overrides"), PLAIN)
+def test_blocks_in_steps_give_what_the_whole_gives(name: str, overrides: dict[str, Any]) -> None:
+    net = shaken(name, **overrides)
+    model = Vit(copy.deepcopy(net), name)
+    images = torch.rand(2, 3, GRID[0] * model.patch, GRID[1] * model.patch)
+    matrices, tokens = explicit(net, model.normalise(images))
+    with torch.no_grad():
+        one, rows = model.run_with_rows(model.embed(images), last=2)
+        steps = model.norm(model.run(one, 2))
+        torch.testing.assert_close(steps, model.tokens(images), rtol=0, atol=0)
+        torch.testing.assert_close(rows, matrices[:, :2, :, 0, model.prefix :], rtol=1e-3, atol=1e-5)
+        found, attention = model.with_matrices(images)
+        torch.testing.assert_close(found, tokens, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(torch.stack(attention, 1), matrices, rtol=1e-3, atol=1e-5)
+        found, attention = model.with_matrices(images, {1})
+        torch.testing.assert_close(found, tokens, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(attention[0], matrices[:, 1], rtol=1e-3, atol=1e-5)
+        assert len(attention) == 1 and not attention[0].requires_grad
+
+
+def test_a_score_is_differentiated_by_the_matrices_of_a_network_that_does_not_learn() -> None:
+    model = Vit(shaken("vit_tiny_patch16_224"), "vit_tiny_patch16_224").requires_grad_(False)
+    images = torch.rand(2, 3, 32, 48)
+    tokens, matrices = model.with_matrices(images)
+    gradients = torch.autograd.grad(tokens[:, 0, :5].sum(), matrices)
+    assert [each.shape for each in gradients] == [(2, 3, 7, 7)] * 3
+    assert gradients[-1][:, :, 0].abs().max() > 0 and gradients[-1][:, :, 1:].abs().max() == 0, (
+        "only that row reaches the token"
+    )
+    assert gradients[0][:, :, 1:].abs().max() > 0
+
+    step, (query, key) = 1e-2, (3, 5)  # by a difference: all that lies behind the first block sees the change
+
+    def score(change: float) -> float:
+        def changed(logits: Tensor) -> Tensor:
+            attention = softmax(logits)
+            attention[0, 1, query, key] += change
+            return attention
+
+        with torch.no_grad():
+            first, _ = attend(model.blocks[0], model.embed(images), changed)
+            return float(model.norm(model.run(first, 1))[0, 0, :5].double().sum())
+
+    difference = (score(step) - score(-step)) / (2 * step)
+    assert float(gradients[0][0, 1, query, key]) == pytest.approx(difference, rel=0.05, abs=1e-3)
+
+
+def test_changed_attention_is_what_the_block_uses() -> None:
+    model = Vit(shaken("vit_tiny_patch16_224"), "vit_tiny_patch16_224")
+    block: Any = model.blocks[0]
+    with torch.no_grad():
+        tokens = model.embed(torch.rand(2, 3, 32, 32))
+        after, attention = attend(block, tokens)
+        torch.testing.assert_close(after, block(tokens), rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(attention.sum(-1), torch.ones(2, 3, 5))
+        none, _ = attend(block, tokens, torch.zeros_like)  # then only the bias of the projection is left of the first half
+        half = tokens + block.attn.proj.bias
+        torch.testing.assert_close(none, half + block.mlp(block.norm2(half)), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["vit_small_patch16_dinov3", "vit_small_patch16_rope_mixed_224", "eva02_tiny_patch14_224"])
+def test_blocks_with_rotary_positions_are_not_run_alone(name: str) -> None:
+    model = Vit(shaken(name), name)
+    images = torch.rand(1, 3, 2 * model.patch, 2 * model.patch)
+    with pytest.raises(WeightsError, match=rf"'{name}' cannot be run one by one \(\w+\); choose a plain ViT"):
+        model.embed(images)
+    with pytest.raises(WeightsError, match="one by one"):
+        model.with_matrices(images)
+
+
+def test_steps_refuse_what_is_no_multiple_of_a_patch() -> None:
+    with pytest.raises(ConfigError, match="16 pixels"):
+        Vit(shaken("vit_tiny_patch16_224"), "vit_tiny_patch16_224").embed(torch.rand(1, 3, 40, 32))
 
 
 def test_loaded_with_all_weights() -> None:

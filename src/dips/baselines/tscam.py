@@ -5,23 +5,14 @@ In: photos, labels and the weights of the study's transformer. Out: a fine-tuned
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torch import Tensor, nn
 
-from dips.baselines.classifiers import ClassifierMethod, of_class
+from dips.baselines.classifiers import of_class
 from dips.baselines.study import Study
-from dips.baselines.training import Schedule
-from dips.models.backbones import Vit, load_vit
+from dips.baselines.vit import VitMethod
+from dips.models.backbones import Vit
 
 __all__ = ["TokenSemantics", "TsCam", "couple"]
-
-TRAINED_BLOCKS = 4
-"""Last blocks that learn. The paper trains all 12; 4 take half the time per photo."""
-
-SCHEDULE = Schedule(lr=1e-3, backbone_lr=0.05, weight_decay=5e-4, batch=16)
-"""Backbone and weight decay at the paper's 5e-5 and 5e-4; the new convolution is 20 times as fast, which steps for minutes need
-and the paper's 60 epochs do not. Half the batch of the CNNs, as a photo costs more."""
 
 
 def couple(semantic: Tensor, attention: Tensor) -> Tensor:
@@ -57,25 +48,17 @@ class TokenSemantics(nn.Module):
         return couple(of_class(self.head(tokens), labels), attention)
 
 
-class TsCam(ClassifierMethod):
+class TsCam(VitMethod):
     """Token semantic coupled attention maps; the attention is not trained for itself."""
 
     name = "ts-cam"
     title = "TS-CAM"
     paper = "Gao et al., ICCV 2021"
-    schedule = SCHEDULE
-    side = SCHEDULE.crop
     net: TokenSemantics
 
-    def build(self, study: Study) -> None:
-        """Make the network: the study's transformer, and a convolution with random weights."""
-        vit = load_vit(study.sst)
-        vit.learn(TRAINED_BLOCKS)
-        self.net = TokenSemantics(vit, len(study.classes)).to(study.device)
-
-    def new_parameters(self) -> Sequence[nn.Parameter]:
-        """Return the parameters of the convolution."""
-        return list(self.net.head.parameters())
+    def make(self, vit: Vit, study: Study) -> TokenSemantics:
+        """Return the transformer with a convolution of random weights on its patches."""
+        return TokenSemantics(vit, len(study.classes))
 
     def activations(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return coupled maps ``(B, h, w)``, one value per patch, of images ``(B, 3, H, W)`` in [0, 1]."""

@@ -1,7 +1,7 @@
 """Networks of timm, with or without weights: transformers (wrapped by :mod:`dips.models.transformer`) and CNNs.
 
-These two files alone know timm. Images come in as ``(B, 3, H, W)`` float in [0, 1]; each network normalises them itself, as
-it was trained.
+timm's networks are built here alone. Images come in as ``(B, 3, H, W)`` float in [0, 1]; each network normalises them itself,
+as it was trained.
 """
 
 from __future__ import annotations

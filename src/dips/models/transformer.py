@@ -6,17 +6,15 @@ here. Out: attention, keys and tokens on the grid of patches.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
-from timm.layers import apply_rot_embed_cat
 from torch import Tensor, nn
 
 from dips.errors import ConfigError, WeightsError
+from dips.models.attention import attend, class_row, is_plain, leave, softmax, watched
 
 __all__ = ["Features", "Normalise", "Transformer", "Vit", "no_transformer"]
 
@@ -72,79 +70,11 @@ class _LastBlock(nn.Module):
     def forward(self, x: Tensor, rope: Tensor | None = None, **_: Any) -> Tensor:
         """Return the class token ``(B, 1, C)`` after the block, of all tokens ``(B, N, C)`` before it."""
         block = cast(Any, self.block)
-        attn = block.attn
         tokens = block.norm1(x)
-        row, k, v = _class_row(attn, tokens, self.prefix, rope)
+        row, k, v = class_row(block.attn, tokens, self.prefix, rope)
         self.keys = k[:, :, self.prefix :].transpose(1, 2).flatten(2)
         self.attention = row[:, :, 0, self.prefix :]
-        out = (row.type_as(v) @ v).transpose(1, 2).flatten(2)
-        if (norm := getattr(attn, "norm", None)) is not None:
-            out = norm(out)
-        if (gate := getattr(attn, "gate", None)) is not None:
-            out = out * gate(tokens[:, :1]).sigmoid()
-        cls = x[:, :1] + _scaled(block, 1, attn.proj(out))
-        return cls + _scaled(block, 2, block.mlp(block.norm2(cls)))
-
-
-def _class_row(attn: Any, tokens: Tensor, prefix: int, rope: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute the class token's attention to all tokens, from normed tokens ``(B, N, C)``.
-
-    Returns:
-        Attention ``(B, heads, 1, N)``, softmaxed in float32; keys ``(B, key heads, N, d)`` before rotary position embedding;
-        values ``(B, heads, N, d)``.
-    """
-    q, k, v = _project(attn, tokens)
-    rotated = k
-    if rope is not None:  # the class token has no position: its query stays
-        layout = {"half": True} if getattr(attn, "rotate_half", False) else {}
-        patches = apply_rot_embed_cat(k[:, :, prefix:], rope, **layout)
-        rotated = torch.cat([k[:, :, :prefix], patches], dim=2).type_as(v)
-    groups = q.shape[1] // k.shape[1]
-    if groups > 1:
-        rotated, v = rotated.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
-    row = ((q[:, :, :1] * attn.scale) @ rotated.transpose(-2, -1)).float().softmax(dim=-1)
-    return row, k, v
-
-
-def _project(attn: Any, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return queries, keys and values ``(B, heads, N, d)`` of timm's attention modules, of tokens ``(B, N, C)``."""
-    if getattr(attn, "qkv", None) is None:
-        q, k, v = attn.q_proj(tokens), attn.k_proj(tokens), attn.v_proj(tokens)
-    else:
-        bias = attn.qkv.bias
-        if getattr(attn, "q_bias", None) is not None:
-            bias = torch.cat([attn.q_bias, attn.k_bias, attn.v_bias])
-        q, k, v = F.linear(tokens, attn.qkv.weight, bias).chunk(3, dim=-1)
-    q, k, v = (x.unflatten(-1, (-1, attn.head_dim)).transpose(1, 2) for x in (q, k, v))
-    return attn.q_norm(q), attn.k_norm(k), v
-
-
-def _scaled(block: Any, branch: int, x: Tensor) -> Tensor:
-    if hasattr(block, f"ls{branch}"):
-        return cast(Tensor, getattr(block, f"ls{branch}")(x))
-    gamma = getattr(block, f"gamma_{branch}")
-    return x if gamma is None else gamma * x
-
-
-@contextmanager
-def _watched(blocks: Iterable[nn.Module], prefix: int) -> Iterator[list[Tensor]]:
-    """Collect the class token's attention to the patches while ``blocks`` run: ``(B, heads, patches)`` per block, in order.
-
-    The blocks run unchanged. Fused attention never forms the row, so it is computed again from each block's input.
-    """
-    rows: list[Tensor] = []
-
-    @torch.no_grad()
-    def look(block: Any, inputs: tuple[Tensor, ...], options: Mapping[str, Any]) -> None:
-        row, _, _ = _class_row(block.attn, block.norm1(inputs[0]), prefix, options.get("rope"))
-        rows.append(row[:, :, 0, prefix:])
-
-    hooks = [block.register_forward_pre_hook(look, with_kwargs=True) for block in blocks]
-    try:
-        yield rows
-    finally:
-        for hook in hooks:
-            hook.remove()
+        return leave(block, x[:, :1], tokens[:, :1], row, v)
 
 
 class _Vit(nn.Module):
@@ -256,7 +186,7 @@ class Transformer(_Vit):
         Args:
             images: ``(B, 3, H, W)`` in [0, 1]; H and W are multiples of ``patch``.
         """
-        with _watched(self.blocks[:-1], self.prefix) as rows:
+        with watched(self.blocks[:-1], self.prefix) as rows:
             last = self(images).attention
         return torch.stack([*(row.unflatten(-1, last.shape[-2:]) for row in rows), last], dim=1)
 
@@ -278,10 +208,84 @@ class Vit(_Vit):
         return patches
 
     def with_attention(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the same and, without gradient, the class token's attention in every block, ``(B, L, heads, h, w)``."""
-        with _watched(self.blocks, self.prefix) as rows:
+        """Return the same and the class token's softmaxed attention in every block, ``(B, L, heads, h, w)``; both with gradient
+        where gradients are on."""
+        with watched(self.blocks, self.prefix) as rows:
             tokens = self(images)
         return tokens, torch.stack([row.unflatten(-1, tokens.shape[-2:]) for row in rows], dim=1)
+
+    def with_matrices(self, images: Tensor, blocks: Collection[int] | None = None) -> tuple[Tensor, list[Tensor]]:
+        """Return all tokens ``(B, N, C)`` after the final norm, and whole attention matrices, explicitly computed.
+
+        Where gradients are on, each matrix requires one, so that a score of the tokens has a derivative with respect to it
+        (the total one, through the blocks behind), even if nothing of the network learns.
+
+        Args:
+            images: ``(B, 3, H, W)`` in [0, 1].
+            blocks: indices from 0 on; None means all.
+
+        Returns:
+            The tokens; and per block, in order, ``(B, heads, N, N)``, softmaxed over the last axis.
+
+        Raises:
+            WeightsError: see :meth:`embed`.
+        """
+        tokens, matrices = self.embed(images), []
+        for index, block in enumerate(self.blocks):
+            if blocks is None or index in blocks:
+                tokens, matrix = attend(block, tokens, _differentiable)
+                matrices.append(matrix)
+            else:
+                tokens = block(tokens)
+        return self.norm(tokens), matrices
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Return all tokens ``(B, N, C)`` as the first block gets them, of images ``(B, 3, H, W)`` in [0, 1].
+
+        Together with :meth:`run` and :meth:`norm` it is :meth:`tokens` in steps:
+
+        >>> from dips.models.backbones import timm
+        >>> net = timm.create_model("vit_tiny_patch16_224", depth=2, num_classes=0, dynamic_img_size=True)
+        >>> vit, images = Vit(net.eval(), "vit_tiny_patch16_224"), torch.rand(1, 3, 64, 32)
+        >>> between = vit.run(vit.embed(images), last=1)
+        >>> torch.allclose(vit.norm(vit.run(between, 1)), vit.tokens(images))
+        True
+
+        Raises:
+            ConfigError: H or W is not a multiple of ``patch``.
+            WeightsError: the blocks take more than tokens (rotary position embedding), so that they cannot run alone.
+        """
+        if not all(map(is_plain, self.blocks)):
+            kind = type(cast(Any, self.blocks[-1]).attn).__name__
+            raise WeightsError(
+                f"harvest.sst: the blocks of '{self.name}' cannot be run one by one ({kind}); "
+                "choose a plain ViT, e.g. vit_small_patch14_dinov2"
+            )
+        self.grid(images)
+        net = cast(Any, self.net)
+        embedded = net.patch_drop(net._pos_embed(net.patch_embed(self.normalise(images))))
+        return cast(Tensor, net.norm_pre(embedded))
+
+    def run(self, tokens: Tensor, first: int = 0, last: int | None = None) -> Tensor:
+        """Return tokens ``(B, N, C)`` after the blocks ``first`` to ``last``, counted from 0, without ``last`` itself."""
+        for block in self.blocks[first:last]:
+            tokens = block(tokens)
+        return tokens
+
+    def run_with_rows(self, tokens: Tensor, first: int = 0, last: int | None = None) -> tuple[Tensor, Tensor]:
+        """Return the same, and the class token's attention to the patches in these blocks, ``(B, blocks, heads, patches)``."""
+        with watched(self.blocks[first:last], self.prefix) as rows:
+            tokens = self.run(tokens, first, last)
+        return tokens, torch.stack(rows, dim=1)
+
+    def norm(self, tokens: Tensor) -> Tensor:
+        """Return tokens ``(B, N, C)`` after the final norm."""
+        return cast(Tensor, cast(Any, self.net).norm(tokens))
+
+
+def _differentiable(logits: Tensor) -> Tensor:
+    attention = softmax(logits)
+    return attention.requires_grad_() if torch.is_grad_enabled() else attention
 
 
 def no_transformer(name: str) -> str:
