@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from dips.baselines.classifiers import ClassifierMethod
 from dips.baselines.study import Study
-from dips.baselines.tscam import SCHEDULE
+from dips.baselines.vit import SCHEDULE
 from dips.models.backbones import Vit, load_vit
 
 __all__ = ["Heads", "TriLite", "not_of_class", "pooled"]

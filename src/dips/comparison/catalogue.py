@@ -29,6 +29,7 @@ from dips.baselines.tokencut import TokenCut
 from dips.baselines.trilite import TriLite
 from dips.baselines.tscam import TsCam
 from dips.baselines.untrained import Centre, Head, MeanAttention
+from dips.baselines.vitol import VitolGar, VitolLrp
 from dips.comparison.dips_method import Accurate, Dips
 from dips.errors import ConfigError
 from dips.system.suggestions import closest
@@ -40,7 +41,7 @@ METHODS: dict[str, type[ScoreMapMethod]] = {
     for kind in (
         *(Dips, Accurate),
         *(Cam, CamMax, CamPas, CamIvr, LayerCam, GradCam, GradCamPlus),
-        *(Has, ACoL, Spg, Adl, CutMix, TsCam, TriLite, FCam, FCamLayerCam, C2am),
+        *(Has, ACoL, Spg, Adl, CutMix, TsCam, VitolGar, VitolLrp, TriLite, FCam, FCamLayerCam, C2am),
         *(Centre, MeanAttention, Lost, TokenCut),
     )
 }
