@@ -125,8 +125,8 @@ def test_two_stages(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     fit = method.train(study)
     assert [seconds for seconds, _ in stages] == [1.5, 1.5]
     assert stages[0][1] == pytest.approx(plain) and stages[1][1] != pytest.approx(plain), "the second has the layer"
-    assert fit.steps == 20 and fit.epochs == 3 and [row["step"] for row in fit.curve] == [5, 10, 15, 20]
-    assert fit.chosen == "10 steps without dropout (step 1), then with it step 2"
+    assert fit.steps == 20 and fit.epochs == 3 and fit.chosen == "without dropout: step 1; with it: step 2"
+    assert [(row["stage"], row["step"]) for row in fit.curve] == [(1, 5), (1, 10), (2, 5), (2, 10)]
 
 
 def test_rollouts_by_hand() -> None:

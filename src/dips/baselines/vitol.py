@@ -146,8 +146,8 @@ class VitolGar(VitMethod):
         return Fit(
             steps=plain.steps + last.steps,
             epochs=plain.epochs + last.epochs,
-            chosen=f"{plain.steps} steps without dropout ({plain.chosen}), then with it {last.chosen}",
-            curve=(*plain.curve, *({**row, "step": plain.steps + row["step"]} for row in last.curve)),
+            chosen=f"without dropout: {plain.chosen}; with it: {last.chosen}",
+            curve=tuple({"stage": number, **row} for number, fit in enumerate(fits, 1) for row in fit.curve),
         )
 
     def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
