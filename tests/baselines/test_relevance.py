@@ -103,10 +103,10 @@ def test_a_block_loses_nothing() -> None:
     with watched_inputs(net) as inputs, torch.no_grad():
         _, matrices = net.vit.with_matrices(images)
     block: Any = net.vit.blocks[0]
-    after = inputs[net.vit.blocks[1].norm1]  # type: ignore[index]
+    behind: Any = net.vit.blocks[1]
     relevance = made(2, 7, 16).abs().double()
     with torch.no_grad():
-        of_matrix, before = through_block(block, inputs, after, matrices[0].double(), relevance)
+        of_matrix, before = through_block(block, inputs, inputs[behind.norm1], matrices[0].double(), relevance)
     assert of_matrix.shape == (2, 2, 7, 7) and before.shape == (2, 7, 16)
     torch.testing.assert_close(before.sum((1, 2)), relevance.sum((1, 2)), rtol=1e-5, atol=0)
 
@@ -181,7 +181,7 @@ def test_a_transformer_against_a_slow_reference() -> None:
     with watched_inputs(net) as inputs, torch.no_grad():
         _, matrices = net.vit.with_matrices(images)
     found = of_attention(net, inputs, [matrix.double() for matrix in matrices], labels)
-    assert len(found) == 3 and not any(block.norm1._forward_pre_hooks for block in net.vit.blocks)  # type: ignore[union-attr, operator]
+    assert len(found) == 3 and not any(layer._forward_pre_hooks for layer in net.modules())
     for row, label in enumerate(labels.tolist()):
         for block, expected in enumerate(slow(net, images[row : row + 1], label)):
             assert expected.abs().max() > 1e-4, "nothing would pass anything"
