@@ -35,9 +35,11 @@ from dips.baselines.scm import Scm
 from dips.baselines.spg import Spg
 from dips.baselines.tokencut import TokenCut
 from dips.baselines.tokens import C2amTokens, CamTokens
+from dips.baselines.trilite import TriLite
 from dips.baselines.trt import Trt
 from dips.baselines.tscam import TsCam
 from dips.baselines.untrained import Centre, Head, MeanAttention
+from dips.baselines.vitol import VitolGar, VitolLrp
 from dips.comparison.dips_method import Accurate, Dips, Joined, JoinedCnn, JoinedKeys
 from dips.errors import ConfigError
 from dips.system.suggestions import closest
@@ -49,8 +51,9 @@ METHODS: dict[str, type[ScoreMapMethod]] = {
     for kind in (
         *(Dips, Accurate, Joined, JoinedKeys, JoinedCnn),
         *(Cam, CamMax, CamPas, CamIvr, LayerCam, GradCam, GradCamPlus, CamFrozen, CamTokens),
-        *(Has, ACoL, Spg, Adl, CutMix, TsCam, TsCamBlocks, FCam, FCamLayerCam, C2am, C2amTokens),
-        *(Icl, Pdm, Bgc, Bas, Cream, Scm, ScmBlocks, Trt, Sat),
+        *(Has, ACoL, Spg, Adl, CutMix, Icl, Pdm, Bgc, Bas, Cream),
+        *(TsCam, TsCamBlocks, Scm, ScmBlocks, Trt, Sat, VitolGar, VitolLrp, TriLite),
+        *(FCam, FCamLayerCam, C2am, C2amTokens),
         *(Centre, MeanAttention, Lost, TokenCut),
     )
 }
