@@ -1,4 +1,4 @@
-"""DINO's loss (Caron et al., 3.1, Eq. 1 to 4), and what keeps the teacher from collapsing: its centre, or Sinkhorn's iterations.
+"""DINO's loss (Caron et al., 3.1, Eq. 1 to 4), and what keeps the teacher from collapse: its centre, or Sinkhorn's iterations.
 
 In: outputs of student and teacher for several crops of the same photos. Out: one number; targets of the teacher.
 """

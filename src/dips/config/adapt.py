@@ -29,7 +29,8 @@ class AdaptConfig:
     steps: Annotated[int, Meta(ge=0, description="number of steps; 0 = as many as adapt.minutes allow")] = 0
     batch: Annotated[int, Meta(ge=2, description="photos per step, of all processes together")] = 16
     blocks: Annotated[
-        int, Meta(ge=1, description="blocks that learn, counted from the last; those below, and the embedding, stay as they are")
+        int,
+        Meta(ge=1, description="blocks that learn, counted from the last; the others and the embedding stay as they are"),
     ] = 2
     global_side: Annotated[
         int, Meta(ge=28, le=1024, description="side in pixels of the two global crops, rounded to the transformer's patches")
@@ -58,9 +59,9 @@ class AdaptConfig:
             "batch is spread evenly over the prototypes (SwAV)"
         ),
     ] = "mean"
-    head_first: Annotated[
-        float, Meta(ge=0, le=0.9, description="fraction of the steps in which the new head learns alone")
-    ] = 0.2
+    head_first: Annotated[float, Meta(ge=0, le=0.9, description="fraction of the steps in which the new head learns alone")] = (
+        0.2
+    )
     lr: Annotated[float, Meta(ge=0, le=1, description="learning rate of the blocks")] = 2e-5
     head_lr: Annotated[float, Meta(ge=0, le=1, description="learning rate of the head")] = 5e-4
     weight_decay: Annotated[float, Meta(ge=0, le=1, description="weight decay at the first step")] = 0.04
@@ -68,12 +69,13 @@ class AdaptConfig:
         float, Meta(ge=0, le=1, description="weight decay at the last step, on a cosine (DINO: 0.4)")
     ] = 0.04
     momentum: Annotated[
-        float, Meta(ge=0, le=1, description="how much the teacher keeps of itself at the first step; 1 at the last, on a cosine")
+        float,
+        Meta(ge=0, le=1, description="what the teacher keeps of itself at the first step; 1 at the last, on a cosine"),
     ] = 0.99
-    teacher_temperature: Annotated[float, Meta(ge=0.01, le=1, description="temperature of the teacher at the first step")] = 0.04
+    teacher_temperature: Annotated[float, Meta(ge=0.01, le=1, description="the teacher's temperature at the first step")] = 0.04
     teacher_temperature_end: Annotated[
         float,
-        Meta(ge=0.01, le=1, description="temperature of the teacher after the first 30% of the steps, to which it moves evenly"),
+        Meta(ge=0.01, le=1, description="the teacher's temperature after the first 30% of the steps, to which it moves evenly"),
     ] = 0.04
     student_temperature: Annotated[float, Meta(ge=0.01, le=1, description="temperature of the student")] = 0.1
     clip: Annotated[float, Meta(ge=0.001, le=1000, description="largest norm of the gradient of all weights together")] = 3.0
