@@ -1,6 +1,6 @@
 """``dips adapt`` as a function: from photos and the weights of a ViT to a file of adapted weights.
 
-The file is one that ``--weights`` of all commands takes; it says itself of which network it holds the weights, and what was done.
+The file is one that ``--weights`` of all commands takes; it says itself which network it holds, and what was done.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from dips.system.console import counted, log
 from dips.system.device import environment, launch_fabric
 from dips.system.environment import __version__
 
-__all__ = ["Adaptation", "adapt"]
+__all__ = ["AdaptResult", "adapt"]
 
 _DETAIL = 2  # times the side of a global crop: what small crops are cut from
 
 
 @dataclass(frozen=True)
-class Adaptation:
-    """What became of it.
+class AdaptResult:
+    """The result of an adaptation.
 
     Attributes:
         out: the file of weights.
@@ -51,7 +51,7 @@ def adapt(
     weights: Sequence[str] = (),
     device: str = "auto",
     problems: ProblemList | None = None,
-) -> Adaptation:
+) -> AdaptResult:
     """Adapt a transformer to photos without labels, and write its weights.
 
     While it runs, ``NAME.resume.safetensors`` beside ``out`` holds its state, from which a repeated call goes on.
@@ -103,4 +103,4 @@ def adapt(
         write_adapted(out, state, record)
         state_file.unlink(missing_ok=True)
     fabric.barrier()
-    return Adaptation(out, record, found.skipped)
+    return AdaptResult(out, record, found.skipped)

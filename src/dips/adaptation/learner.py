@@ -1,7 +1,7 @@
 """One step of the self-distillation, and one look at its health.
 
-In: crops. Out: the loss; student and teacher have moved. Several processes share a step: each has its part of the photos, and all
-hold the same weights.
+In: crops. Out: the loss; student and teacher have moved. Several processes share a step: each has its part of the photos, and
+all hold the same weights.
 """
 
 from __future__ import annotations

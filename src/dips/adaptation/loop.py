@@ -155,7 +155,7 @@ class _Run:
                 saved = time.monotonic()
 
     def _check(self) -> None:
-        """Measure, tell, and stop where the teacher has collapsed: at the second alarm in a row."""
+        """Measure, tell, and stop where the teacher has collapsed: at the second alarm in a row, or at the end."""
         progress, learner = self.progress, self.learner
         health: Health = self.fabric.broadcast(learner.health(self.checked, min(progress.step, progress.steps - 1)))
         record: dict[str, Any] = {"step": progress.step}
@@ -176,13 +176,13 @@ class _Run:
         progress.checks.append(record)
         if not record["alarm"]:
             return
-        log(f"WARNING: the teacher is collapsing: {record['alarm']}; the run stops if the next check finds the same")
-        if progress.checks[-2]["alarm"]:
+        log(f"WARNING: the teacher is collapsing: {record['alarm']}; the run stops if the next check finds it so, too")
+        if progress.checks[-2]["alarm"] or progress.step == progress.steps:
             if self.fabric.is_global_zero:
                 self.state_file.unlink(missing_ok=True)
             raise RunError(
-                f"the teacher has collapsed at step {progress.step}: {record['alarm']}; no weights were written. Lower adapt.lr "
-                "and adapt.head_lr, raise adapt.batch, or use more photos that differ"
+                f"the teacher has collapsed at step {progress.step}: {record['alarm']}; no weights were written. Lower "
+                "adapt.lr and adapt.head_lr, raise adapt.batch, or use more photos that differ"
             )
 
     def _save(self) -> None:
@@ -215,12 +215,12 @@ def _checked(photos: Photos, side: int, seed: int) -> Tensor:
 
 
 def steps_within(seconds: float, learner: Learner, feed: Feed, checked: Tensor) -> int:
-    """Return how many steps, with their checks, take about so many seconds; ``learner`` is used up for the answer.
+    """Return how many steps, with their checks, take about so many seconds.
 
-    The dearer kind of steps is timed, in which the blocks learn.
+    Args:
+        learner: for a run of a single step, which is the last, when everything learns; it is used up for the answer.
     """
     device = learner.fabric.device
-    learner.schedule = type(learner.schedule)(learner.config, 1)  # a single step is the last one, when everything learns
     times = []
     for batch in feed.steps(0, 1 + _TIMED):
         learner.step(batch, 0)
