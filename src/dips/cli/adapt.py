@@ -48,7 +48,7 @@ def adapt(
         say(f"weights {out}    ({record.note})")
         say(f"learned {counted(record.steps, 'step')} in {record.seconds / 60:.1f} min")
         say(
-            f"teacher loss {record.checks[1]['loss']:.3f} at the first check, {last['loss']:.3f} at the last; spread of features "
+            f"loss    {record.checks[1]['loss']:.3f} up to the first check, {last['loss']:.3f} at the end; spread of features "
             f"{first['spread']:.3f} before, {last['spread']:.3f} after"
         )
         if done.skipped:

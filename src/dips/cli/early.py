@@ -103,10 +103,8 @@ def require_adaptation(
     _require_torch()
     given = list(settings or ())
     if minutes is not None:
-        if (
-            both := next((item for item in given if item.strip().startswith(("adapt.minutes", "adapt.steps"))), None)
-        ) is not None:
-            raise ConfigError(f"--set {both}: --minutes says how long, too; leave one out")
+        if both := [item for item in given if item.strip().startswith(("adapt.minutes", "adapt.steps"))]:
+            raise ConfigError(f"--set {both[0]}: --minutes says how long, too; leave one out")
         given.append(f"adapt.minutes={minutes}")
     config = adapt_config(given)
     if out.suffix != ".safetensors":

@@ -36,8 +36,8 @@ def expected(error: Exception) -> str | None:
         return missing_package(error)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
         return (
-            "out of memory; use smaller batches (--set harvest.batch=4; for prediction predict.batch=4, for adaptation adapt.batch=4) or fewer photos "
-            "(--set harvest.refine_photos=200)"
+            "out of memory; use smaller batches (--set harvest.batch=4; for prediction predict.batch=4, for an adaptation "
+            "adapt.batch=4) or fewer photos (--set harvest.refine_photos=200)"
         )
     if isinstance(error, OSError) and error.strerror:
         file = f"{error.filename}: " if error.filename else ""
