@@ -200,7 +200,7 @@ def test_the_settings_of_an_adaptation_are_no_part_of_a_run() -> None:
     assert adapt_config() == AdaptConfig() and adapt_config(["adapt.lr=1e-4", "adapt.blocks=3"]).blocks == 3
     with pytest.raises(ConfigError, match=r"--set: unknown stage 'train'; there are adapt$"):
         adapt_config(["train.lr=1e-4"])
-    with pytest.raises(ConfigError, match="'lr' is not a setting: write stage.name, adapt.lr"):
+    with pytest.raises(ConfigError, match=r"'lr' is not a setting: write stage\.name, adapt\.lr"):
         adapt_config(["lr=1e-4"])
     with pytest.raises(ConfigError, match="unknown stage 'adapt'"):
         load_config(overrides=["adapt.lr=1e-4"])
