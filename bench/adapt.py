@@ -6,8 +6,8 @@
 ``check`` compares loss and centre with those of lightly (MIT; written against 1.6.0), which is no dependency: ``pip install
 lightly`` into the environment of this script first. ``measure`` adapts to the training and validation photos of DATA, and takes
 MaxBoxAccV2 of the test photos before and after: of the mean attention, LOST and TokenCut on the keys, and the linear maps
-(``accurate`` sees CNN and keys, ``fast`` the CNN alone, taught by the former). FILE.svg beside FILE.json shows the losses. A seed
-that is in FILE.json is not measured again.
+(``accurate`` sees CNN and keys, ``fast`` the CNN alone, taught by the former). FILE.svg beside FILE.json shows the losses. What
+FILE.json holds of a seed is not measured again.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import argparse
 import json
 import statistics
 import tempfile
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -109,9 +110,9 @@ def measure(arguments: argparse.Namespace) -> None:
         )
         if not file.exists():
             adapt(photos, out=file, config=config, weights=arguments.weights, device=arguments.device)
-        where = {"seed": int(seed), "store": store, "device": arguments.device}
-        before = accuracies(arguments.data, weights=arguments.weights, sst=arguments.sst, **where)
-        after = accuracies(arguments.data, weights=[str(file), *arguments.weights], sst="auto", **where)
+        measured = partial(accuracies, arguments.data, int(seed), store=store, device=arguments.device)
+        before = measured(weights=arguments.weights, sst=arguments.sst)
+        after = measured(weights=[str(file), *arguments.weights], sst="auto")
         done["seeds"][seed] = {"before": before, "after": after, "adapted": _record(file)}
         write_json(out, done)
         log(f"seed {seed}: before {before}, after {after}")
