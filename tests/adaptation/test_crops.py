@@ -35,7 +35,7 @@ def test_shapes() -> None:
     assert len(large) == 2 and len(small) == 0
 
 
-def test_what_is_drawn_follows_from_the_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_drawn_follows_from_the_seed() -> None:
     first = drawn(Feed(MemoryPhotos(), CONFIG, 8))
     torch.manual_seed(99)
     before = torch.get_rng_state()

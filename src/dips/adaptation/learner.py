@@ -45,7 +45,7 @@ class Learner:
         self.targets = Targets(config.prototypes, config.centring).to(fabric.device)
         student = self.twins.student
         parts = (("body", student.body_parameters()), ("head", list(student.head.parameters())))
-        groups = [
+        groups: list[dict[str, Any]] = [
             {"params": own, "part": part, "decays": decays}
             for part, parameters in parts
             for decays in (True, False)
