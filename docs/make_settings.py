@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from dips.config import Config, all_settings
+from dips.config import Adaptation, Config, all_settings
 
 PAGE = Path(__file__).with_name("settings.md")
 START = "<!-- tables: written by `make docs` -->"
@@ -15,7 +15,7 @@ END = "<!-- end of tables -->"
 def tables() -> str:
     """Return one Markdown table per stage: name, default, range or choices, meaning."""
     lines: list[str] = []
-    for stage, section in vars(Config()).items():
+    for stage, section in {**vars(Config()), **vars(Adaptation())}.items():
         lines += ["", f"## {stage}", "", (type(section).__doc__ or "").strip(), ""]
         lines += ["| setting | default | values | meaning |", "|---|---|---|---|"]
         for name, setting in all_settings().items():

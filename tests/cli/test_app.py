@@ -16,6 +16,7 @@ from dips.errors import RunError
 from .conftest import Dips, fake
 
 COMMANDS = (
+    "adapt",
     "demo",
     "check",
     "harvest",

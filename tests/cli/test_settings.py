@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from dips.config import Config, load_config
+from dips.config import AdaptConfig, Config, adapt_config, load_config
 
 from .conftest import Dips
 
@@ -13,9 +13,11 @@ def test_settings_lists_all_and_the_lines_are_settings(dips: Dips) -> None:
     said = dips("settings")
     lines = re.findall(r"^(\S+) = (\S+) ", said.out, flags=re.MULTILINE)
     stages = {name.split(".")[0] for name, _ in lines}
-    assert stages == {"data", "harvest", "classifier", "localizer", "train", "predict"}
-    assert load_config(None, [f"{name}={value}" for name, value in lines]) == Config()
-    assert len(lines) == sum(len(vars(getattr(Config(), stage))) for stage in stages)
+    assert stages == {"data", "harvest", "classifier", "localizer", "train", "predict", "adapt"}
+    written = [f"{name}={value}" for name, value in lines]
+    assert load_config(None, [item for item in written if not item.startswith("adapt.")]) == Config()
+    assert adapt_config([item for item in written if item.startswith("adapt.")]) == AdaptConfig()
+    assert len(lines) == sum(len(vars(getattr(Config(), stage))) for stage in stages - {"adapt"}) + len(vars(AdaptConfig()))
 
 
 def test_settings_by_name(dips: Dips) -> None:

@@ -12,11 +12,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dips.config import Config, all_settings, load_config, require_prediction, to_toml, training_config
+from dips.config import (
+    STAGES,
+    Adaptation,
+    AdaptConfig,
+    Config,
+    adapt_config,
+    all_settings,
+    load_config,
+    require_prediction,
+    to_toml,
+    training_config,
+)
 from dips.errors import ConfigError
 
 RECIPES = sorted(e.name[:-5] for e in (resources.files("dips") / "recipes").iterdir() if e.name.endswith(".toml"))
-SETTINGS = [tuple(name.split(".")) for name in all_settings()]
+SETTINGS = [(stage, name) for stage, name in (name.split(".") for name in all_settings()) if stage in STAGES]
 
 
 def values(stage: str, name: str) -> st.SearchStrategy[Any]:
@@ -175,11 +186,25 @@ def test_toml_comes_back_as_it_was(tmp_path_factory: pytest.TempPathFactory, dat
 
 
 def test_every_setting_says_what_it_is_and_has_a_valid_default() -> None:
-    fields = [f"{stage}.{name}" for stage, section in vars(Config()).items() for name in vars(section)]
-    assert list(all_settings()) == fields
+    sections = {**vars(Config()), **vars(Adaptation())}
+    assert list(all_settings()) == [f"{stage}.{name}" for stage, section in sections.items() for name in vars(section)]
     for name, setting in all_settings().items():
         assert setting.name == name and setting.meaning and setting.accepts
+        if name.startswith("adapt."):
+            assert Adaptation().replace(**{name: setting.default}).adapt == adapt_config([f"{name}={setting.argument}"])
+            continue
         assert Config().replace(**{name: setting.default}) == Config() == load_config(overrides=[f"{name}={setting.argument}"])
+
+
+def test_the_settings_of_an_adaptation_are_no_part_of_a_run() -> None:
+    assert adapt_config() == AdaptConfig() and adapt_config(["adapt.lr=1e-4", "adapt.blocks=3"]).blocks == 3
+    with pytest.raises(ConfigError, match=r"--set: unknown stage 'train'; there are adapt$"):
+        adapt_config(["train.lr=1e-4"])
+    with pytest.raises(ConfigError, match=r"'lr' is not a setting: write stage\.name, adapt\.lr"):
+        adapt_config(["lr=1e-4"])
+    with pytest.raises(ConfigError, match="unknown stage 'adapt'"):
+        load_config(overrides=["adapt.lr=1e-4"])
+    assert "[adapt]" not in to_toml(Config())
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def test_state_round_trip(tmp_path: Path) -> None:
         "average": {"a.b": torch.randn(4, 2).T},
     }
     save_state(path, progress, parts)
-    again, tensors = load_state(path)
+    again, tensors = load_state(path, Progress)
     assert again == progress and tensors.keys() == parts.keys()
     for part, values in parts.items():
         assert tensors[part].keys() == values.keys()
@@ -43,7 +43,7 @@ def test_state_round_trip(tmp_path: Path) -> None:
 def test_shared_weights_can_be_saved(tmp_path: Path) -> None:
     value = torch.randn(3)
     save_state(tmp_path / "state", Progress(), {"model": {"a": value, "b": value}, "best": {"a": value}})
-    assert torch.equal(load_state(tmp_path / "state")[1]["model"]["b"], value)
+    assert torch.equal(load_state(tmp_path / "state", Progress)[1]["model"]["b"], value)
 
 
 def test_a_state_of_any_version_is_checked(tmp_path: Path) -> None:
@@ -60,9 +60,9 @@ def test_a_state_of_any_version_is_checked(tmp_path: Path) -> None:
         save_file(tensors, path, {"progress": text, "sha256": _checksum(text, tensors)})
         if expected is None:
             with pytest.raises(RunError, match=r"resume\.safetensors cannot be resumed from .*remove it"):
-                load_state(path)
+                load_state(path, Progress)
         else:
-            assert load_state(path)[0].epoch == expected
+            assert load_state(path, Progress)[0].epoch == expected
 
 
 @pytest.mark.parametrize("content", [b"", b"not a state at all", b"\x08" + b"\0" * 7 + b"{}      "])
@@ -70,7 +70,7 @@ def test_damaged_state_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "resume.safetensors"
     path.write_bytes(content)
     with pytest.raises(RunError, match=r"resume\.safetensors.*remove it"):
-        load_state(path)
+        load_state(path, Progress)
 
 
 @pytest.mark.parametrize("where", ["number", "last", "progress", "none"])
@@ -87,7 +87,7 @@ def test_a_state_that_changed_on_the_disk_is_named(tmp_path: Path, where: str) -
         path.write_bytes(data[:at] + bytes([data[at] ^ 64]) + data[at + 1 :])
     assert path.read_bytes() != data
     with pytest.raises(RunError, match=r"resume\.safetensors cannot be resumed from .*remove it and train from the start"):
-        load_state(path)
+        load_state(path, Progress)
 
 
 @pytest.mark.parametrize("make", [torch.optim.AdamW, torch.optim.SGD])

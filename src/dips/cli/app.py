@@ -14,6 +14,7 @@ from io import TextIOWrapper
 from cyclopts import App, CycloptsError, Parameter
 
 from dips.cli import (
+    adapt,
     boxes,
     check,
     compare,
@@ -56,6 +57,7 @@ for command in (
     check.check,
     harvest.harvest,
     train.train,
+    adapt.adapt,
     predict.predict,
     stream.stream,
     merge.merge,

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from dips.config import PredictConfig
+from dips.config import AdaptConfig, PredictConfig
+from dips.errors import ConfigError, RunError
 from dips.system.console import first_process
 from dips.system.environment import require_weights
+from dips.system.files import require_writable
 
-__all__ = ["require_model", "require_training"]
+__all__ = ["require_adaptation", "require_model", "require_training"]
 
 
 def require_model(
@@ -73,6 +75,45 @@ def require_training(
     if out is not None and first_process():
         require_new_run(out, config, resume=resume, besides=problems)
     _require_others(weights, device, data, split)
+
+
+def require_adaptation(
+    out: Path,
+    *,
+    minutes: float | None = None,
+    settings: Sequence[str] | None = None,
+    weights: Sequence[str] | None = None,
+    device: str = "auto",
+) -> AdaptConfig:
+    """Check the arguments of a command that adapts a transformer.
+
+    Args:
+        out: the file to create.
+        minutes: as ``adapt.minutes``.
+
+    Returns:
+        What it learns with.
+
+    Raises:
+        ModuleNotFoundError: torch is not installed.
+        DipsError: something does not exist, a setting is wrong, or ``out`` cannot be made.
+    """
+    from dips.config import adapt_config
+
+    _require_torch()
+    given = list(settings or ())
+    if minutes is not None:
+        if both := [item for item in given if item.strip().startswith(("adapt.minutes", "adapt.steps"))]:
+            raise ConfigError(f"--set {both[0]}: --minutes says how long, too; leave one out")
+        given.append(f"adapt.minutes={minutes}")
+    config = adapt_config(given)
+    if out.suffix != ".safetensors":
+        raise ConfigError(f"--out {out}: the name of a weight file must end in .safetensors")
+    if out.exists():
+        raise RunError(f"{out} already exists; nothing was changed. Choose another --out or remove it")
+    require_writable(out)
+    _require_others(weights, device, None, None)
+    return config
 
 
 def _require_torch() -> None:

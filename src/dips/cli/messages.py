@@ -36,8 +36,8 @@ def expected(error: Exception) -> str | None:
         return missing_package(error)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
         return (
-            "out of memory; use smaller batches (--set harvest.batch=4; for prediction predict.batch=4) or fewer photos "
-            "(--set harvest.refine_photos=200)"
+            "out of memory; use smaller batches (--set harvest.batch=4; for prediction predict.batch=4, for an adaptation "
+            "adapt.batch=4) or fewer photos (--set harvest.refine_photos=200)"
         )
     if isinstance(error, OSError) and error.strerror:
         file = f"{error.filename}: " if error.filename else ""
@@ -63,6 +63,8 @@ def _stages(command: str, commands: App) -> tuple[str, ...]:
     """Return the stages whose settings the command takes; none, where it takes no settings."""
     function = commands[command].default_command if command else None
     kinds = set(map(str, getattr(function, "__annotations__", {}).values()))
+    if "AdaptSettings" in kinds:
+        return ("adapt",)
     return STAGES if "Settings" in kinds else ("predict",) if kinds & {"PredictOptions", "PredictSettings"} else ()
 
 
@@ -71,7 +73,7 @@ def interrupted(tokens: Sequence[str]) -> str:
     command = tokens[0] if tokens else ""
     if command == "train":
         return "repeat the command with --resume to continue where it stopped"
-    resumes = ("boxes", "compare", "demo", "harvest", "merge", "predict", "stream")
+    resumes = ("adapt", "boxes", "compare", "demo", "harvest", "merge", "predict", "stream")
     if command in resumes or (command == "score" and any(token.partition("=")[0] == "--out" for token in tokens)):
         return "repeat the command to continue where it stopped"
     if command == "evaluate":

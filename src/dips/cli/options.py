@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ALONE",
     "AS_TRAINED",
+    "AdaptSettings",
     "CrewOptions",
     "Data",
     "Device",
@@ -27,6 +28,7 @@ __all__ = [
     "MinArea",
     "MinScore",
     "Mode",
+    "Photos",
     "PhotosDir",
     "Plots",
     "PredictOptions",
@@ -92,6 +94,22 @@ Settings = Annotated[
     Parameter(
         name="--set",
         help="A setting, e.g. --set train.epochs=4; can be repeated. 'dips settings' lists them all.",
+    ),
+]
+Photos = Annotated[
+    list[Path | Url],
+    Parameter(
+        name="PHOTOS",
+        converter=places,
+        help="Photos, folders of photos, searched with all subfolders, or lists of photos (.txt, .csv, .parquet); also "
+        "behind URLs: s3://, gs://, az://, hf://, https://.",
+    ),
+]
+AdaptSettings = Annotated[
+    list[str] | None,
+    Parameter(
+        name="--set",
+        help="A setting of the adaptation, e.g. --set adapt.blocks=4; can be repeated. 'dips settings adapt' lists them.",
     ),
 ]
 PredictSettings = Annotated[

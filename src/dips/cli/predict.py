@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from dips.cli.early import require_model
 from dips.cli.messages import filled
-from dips.cli.options import ALONE, AS_TRAINED, CrewOptions, PredictOptions, Problems, RunOrOnnx, Url, place, places
+from dips.cli.options import ALONE, AS_TRAINED, CrewOptions, Photos, PredictOptions, Problems, RunOrOnnx, Url, place
 
 if TYPE_CHECKING:
     from dips.shards.plan import Plan
@@ -20,15 +20,7 @@ __all__ = ["predict"]
 
 def predict(
     run: RunOrOnnx,
-    photos: Annotated[
-        list[Path | Url],
-        Parameter(
-            name="PHOTOS",
-            converter=places,
-            help="Photos, folders of photos, searched with all subfolders, or lists of photos (.txt, .csv, .parquet); also "
-            "behind URLs: s3://, gs://, az://, hf://, https://.",
-        ),
-    ],
+    photos: Photos,
     /,
     *,
     out: Annotated[Path | Url, Parameter(converter=place, help="The folder to create; s3://, gs:// or az:// also does.")],

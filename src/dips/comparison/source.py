@@ -23,7 +23,8 @@ __all__ = ["OTHER_VERSION", "Source", "package_hash"]
 OTHER_VERSION = "fitted by another version of DiPS"
 _EDITED = "its file was edited"
 _UNKNOWN = "its code is in no file, so that nothing tells whether it has changed"
-_NO_PART = {"cli", "demo", "export", "formats", "pictures", "report", "view"}  # folders that change neither fit nor numbers
+# folders that change neither fit nor numbers
+_NO_PART = {"adaptation", "cli", "demo", "export", "formats", "pictures", "report", "view"}
 
 
 class Source(Record, frozen=True, kw_only=True):

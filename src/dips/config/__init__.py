@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dips.config.adapt import AdaptConfig
 from dips.config.config import (
     STAGES,
+    Adaptation,
     Config,
     Setting,
+    adapt_config,
     all_settings,
     load_config,
     named_settings,
@@ -18,6 +21,8 @@ from dips.config.stages import ClassifierConfig, DataConfig, HarvestConfig, Loca
 
 __all__ = [
     "STAGES",
+    "AdaptConfig",
+    "Adaptation",
     "ClassifierConfig",
     "Config",
     "DataConfig",
@@ -26,6 +31,7 @@ __all__ = [
     "PredictConfig",
     "Setting",
     "TrainConfig",
+    "adapt_config",
     "all_settings",
     "load_config",
     "named_settings",

@@ -11,16 +11,17 @@ import json
 import math
 import reprlib
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from dips.config.adapt import AdaptConfig
 from dips.config.stages import (
     ClassifierConfig,
     DataConfig,
@@ -34,8 +35,10 @@ from dips.system.suggestions import closest
 
 __all__ = [
     "STAGES",
+    "Adaptation",
     "Config",
     "Setting",
+    "adapt_config",
     "all_settings",
     "load_config",
     "named_settings",
@@ -47,7 +50,52 @@ __all__ = [
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class _Stages:
+    """Settings in stages, which are its fields."""
+
+    _example: ClassVar[str]
+
+    def differences(self, other: Self) -> list[str]:
+        """Return the dotted names of the settings that have another value in ``other``."""
+        return [
+            f"{stage}.{key}"
+            for stage, section in vars(self).items()
+            for key, value in vars(section).items()
+            if value != getattr(getattr(other, stage), key)
+        ]
+
+    def replace(self, **settings: Any) -> Self:
+        """Return a copy with dotted settings changed, e.g. ``config.replace(**{"train.epochs": 4})``.
+
+        Raises:
+            ConfigError: unknown setting, wrong type, value out of range.
+        """
+        return self._changed(settings.items(), "argument")
+
+    def override(self, settings: Iterable[str]) -> Self:
+        """Return a copy with ``stage.name=value`` strings applied; see :func:`load_config`."""
+        return self._changed(map(_split, settings), "--set")
+
+    def _changed(self, settings: Iterable[tuple[str, Any]], origin: str) -> Self:
+        """Return a copy with dotted settings changed; ``origin`` says in messages where they were written."""
+        changes: dict[str, dict[str, Any]] = {}
+        for name, value in settings:
+            stage, dot, key = name.partition(".")
+            if not dot:
+                named = " or ".join(named_settings(name, tuple(vars(self)))) or f"for example {self._example}"
+                raise ConfigError(f"'{name}' is not a setting: write stage.name, {named}")
+            _require_stage(stage, origin, vars(self))
+            setting = all_settings().get(name)
+            if setting is None:
+                hint = closest(name, (other for other in all_settings() if other.startswith(f"{stage}.")))
+                raise ConfigError(f"{origin}: unknown setting '{name}'{hint}; 'dips settings' lists all of them")
+            changes.setdefault(stage, {})[key] = setting.checked(value, origin)
+        stages = {stage: dataclasses.replace(getattr(self, stage), **values) for stage, values in changes.items()}
+        return dataclasses.replace(self, **stages)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(_Stages):
     """All settings of a run.
 
     >>> config = Config().replace(**{"train.epochs": 4})
@@ -57,6 +105,7 @@ class Config:
     ['train.epochs']
     """
 
+    _example: ClassVar[str] = "train.epochs"
     data: DataConfig = field(default_factory=DataConfig)
     harvest: HarvestConfig = field(default_factory=HarvestConfig)
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
@@ -88,43 +137,17 @@ class Config:
         if not (train.lambda_cpa or train.lambda_cls or train.lambda_crf):
             raise ConfigError("train.lambda_cpa, lambda_cls and lambda_crf are all 0: nothing would be learned; raise one")
 
-    def differences(self, other: Config) -> list[str]:
-        """Return the dotted names of the settings that have another value in ``other``."""
-        return [
-            f"{stage}.{key}"
-            for stage, section in vars(self).items()
-            for key, value in vars(section).items()
-            if value != getattr(getattr(other, stage), key)
-        ]
 
-    def replace(self, **settings: Any) -> Config:
-        """Return a copy with dotted settings changed, e.g. ``config.replace(**{"train.epochs": 4})``.
+@dataclass(frozen=True, kw_only=True)
+class Adaptation(_Stages):
+    """All settings of ``dips adapt``, which are no part of a run.
 
-        Raises:
-            ConfigError: unknown setting, wrong type, value out of range.
-        """
-        return self._changed(settings.items(), "argument")
+    >>> Adaptation().replace(**{"adapt.blocks": 4}).adapt.blocks
+    4
+    """
 
-    def override(self, settings: Iterable[str]) -> Config:
-        """Return a copy with ``stage.name=value`` strings applied; see :func:`load_config`."""
-        return self._changed(map(_split, settings), "--set")
-
-    def _changed(self, settings: Iterable[tuple[str, Any]], origin: str) -> Config:
-        """Return a copy with dotted settings changed; ``origin`` says in messages where they were written."""
-        changes: dict[str, dict[str, Any]] = {}
-        for name, value in settings:
-            stage, dot, key = name.partition(".")
-            if not dot:
-                named = " or ".join(named_settings(name)) or "for example train.epochs"
-                raise ConfigError(f"'{name}' is not a setting: write stage.name, {named}")
-            _require_stage(stage, origin)
-            setting = all_settings().get(name)
-            if setting is None:
-                hint = closest(name, (other for other in all_settings() if other.startswith(f"{stage}.")))
-                raise ConfigError(f"{origin}: unknown setting '{name}'{hint}; 'dips settings' lists all of them")
-            changes.setdefault(stage, {})[key] = setting.checked(value, origin)
-        stages = {stage: dataclasses.replace(getattr(self, stage), **values) for stage, values in changes.items()}
-        return dataclasses.replace(self, **stages)
+    _example: ClassVar[str] = "adapt.blocks"
+    adapt: AdaptConfig = field(default_factory=AdaptConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +188,7 @@ class Setting:
 
 
 STAGES = tuple(item.name for item in dataclasses.fields(Config))
-"""Names of the stages."""
+"""Names of the stages of a run."""
 
 
 def named_settings(key: str, stages: Sequence[str] = STAGES) -> list[str]:
@@ -181,7 +204,7 @@ def named_settings(key: str, stages: Sequence[str] = STAGES) -> list[str]:
 
 @cache
 def all_settings() -> Mapping[str, Setting]:
-    """Return every setting by its dotted name, in the order of the stages."""
+    """Return every setting by its dotted name: those of a run in the order of its stages, then those of an adaptation."""
     return {
         f"{stage}.{key}": Setting(
             name=f"{stage}.{key}",
@@ -190,7 +213,7 @@ def all_settings() -> Mapping[str, Setting]:
             accepts=_accepts(kind),
             meaning=kind.__metadata__[0].description,
         )
-        for stage, section in vars(Config()).items()
+        for stage, section in {**vars(Config()), **vars(Adaptation())}.items()
         for key, kind in get_type_hints(type(section), include_extras=True).items()
     }
 
@@ -255,6 +278,15 @@ def training_config(recipe: str | Path | None = None, overrides: Iterable[str] =
     return config
 
 
+def adapt_config(overrides: Iterable[str] = ()) -> AdaptConfig:
+    """Return the settings of ``dips adapt``, changed by ``adapt.name=value`` strings.
+
+    Raises:
+        ConfigError: unknown setting, wrong type, value out of range.
+    """
+    return Adaptation().override(overrides).adapt
+
+
 def to_toml(config: Config) -> str:
     """Return the settings as TOML that :func:`load_config` reads back to an equal object."""
     lines = []
@@ -281,7 +313,7 @@ def _read_recipe(recipe: str | Path) -> tuple[str, str]:
 def _flattened(tree: Mapping[str, Any], origin: str) -> Iterator[tuple[str, Any]]:
     """Yield dotted names and values of a recipe."""
     for stage, section in tree.items():
-        _require_stage(stage, origin)
+        _require_stage(stage, origin, STAGES)
         if not isinstance(section, Mapping):
             raise ConfigError(f"{origin}: '{stage}' is a stage, not a setting: write stage.name, for example train.epochs")
         yield from ((f"{stage}.{key}", value) for key, value in section.items())
@@ -298,8 +330,7 @@ def _split(item: str) -> tuple[str, Any]:
         return name.strip(), value.strip()
 
 
-def _require_stage(name: str, origin: str) -> None:
-    stages = vars(Config())
+def _require_stage(name: str, origin: str, stages: Collection[str]) -> None:
     if name not in stages:
         raise ConfigError(f"{origin}: unknown stage '{name}'{closest(name, stages)}; there are {', '.join(stages)}")
 

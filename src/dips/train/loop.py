@@ -147,7 +147,7 @@ class _Run:
     def begin(self, resume: bool) -> None:
         """Restore the state, or make sure that nothing is overwritten."""
         if resume and self.state_file.exists():
-            self._restore(*load_state(self.state_file))
+            self._restore(*load_state(self.state_file, Progress))
         elif not resume and (self.state_file.exists() or self.metrics_file.exists()):
             raise RunError(
                 f"{self.state_file.parent} already holds a run; nothing was changed. "

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import torch
@@ -38,6 +38,8 @@ __all__ = [
     "save_state",
     "trim_metrics",
 ]
+
+T = TypeVar("T")
 
 METRICS = "metrics.jsonl"
 STATE = "resume.safetensors"
@@ -80,11 +82,12 @@ class _MetricsLine(Record, frozen=True, kw_only=True):
     epoch: int = 0
 
 
-def save_state(path: Path, progress: Progress, parts: dict[str, dict[str, Tensor]]) -> None:
+def save_state(path: Path, progress: Any, parts: dict[str, dict[str, Tensor]]) -> None:
     """Write the state whole or not at all.
 
     Args:
-        parts: tensors by name for each of ``model``, ``average``, ``optimizer``, ``best``.
+        progress: the scalars, a dataclass: :class:`Progress`, or that of another loop.
+        parts: tensors by name for each part of what changes: ``model``, ``average``, ``optimizer``, ``best``.
     """
     tensors = {
         f"{part}/{name}": value.detach().to("cpu", copy=True).contiguous()
@@ -105,8 +108,8 @@ def _checksum(progress: str, tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def load_state(path: Path) -> tuple[Progress, dict[str, dict[str, Tensor]]]:
-    """Read what :func:`save_state` wrote; tensors on the CPU.
+def load_state(path: Path, kind: type[T]) -> tuple[T, dict[str, dict[str, Tensor]]]:
+    """Read what :func:`save_state` wrote, its scalars a dataclass of this kind; tensors on the CPU.
 
     Raises:
         RunError: the file is damaged.
@@ -116,7 +119,7 @@ def load_state(path: Path) -> tuple[Progress, dict[str, dict[str, Tensor]]]:
         with safe_open(path, framework="pt") as file:
             # Python's JSON, as validation may have given NaN, which no other reads
             notes = file.metadata()
-            progress = msgspec.convert(json.loads(notes["progress"]), Progress)
+            progress = msgspec.convert(json.loads(notes["progress"]), kind)
             for key in file.keys():  # noqa: SIM118 - not a dict
                 tensors[key] = file.get_tensor(key)
             if _checksum(notes["progress"], tensors) != notes["sha256"]:

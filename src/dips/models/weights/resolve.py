@@ -19,6 +19,7 @@ from torch import Tensor
 
 from dips.errors import WeightsError
 from dips.models.names import cnn_config, hub_entry, is_transformer
+from dips.models.weights.adapted import read_adapted
 from dips.models.weights.readers import SUFFIXES, read_state
 from dips.system.console import log
 from dips.system.environment import require_weights
@@ -130,8 +131,8 @@ def resolve(arch: str, *, role: Role, given: Sequence[str] = (), allow_hub: bool
             takes the embedded one of the role at once.
         role: what the network is for.
         given: from ``--weights``; those of the environment's DIPS_WEIGHTS (separated like PATH) follow. Each is a FILE
-            (the transformer's, unless its name is that of a CNN), a FOLDER of files called after timm's models, or
-            NAME=FILE.
+            (the transformer's, unless its name is that of a CNN; one of ``dips adapt`` says which), a FOLDER of files called
+            after timm's models, or NAME=FILE.
         allow_hub: look in the hub's cache and, unless DIPS_OFFLINE (or the hub's own HF_HUB_OFFLINE) is set, download.
 
     Raises:
@@ -191,6 +192,15 @@ def _from_given(item: str, arch: str, wanted: str, role: Role) -> Weights | None
         if _same(name, wanted) or (arch == "auto" and family):
             return _from_file(Path(file).expanduser(), _tagged(name, wanted) if _same(name, wanted) else name)
         return None
+    if (adapted := read_adapted(path)) is not None:  # says itself what it is, whatever its name
+        if role == "cnn":
+            return None
+        if arch != "auto" and not _same(adapted.arch, wanted):
+            raise WeightsError(
+                f"--weights {path}: these are weights of {adapted.arch}, not of {wanted}; set harvest.sst={adapted.arch}, or "
+                "leave it at auto"
+            )
+        return _from_file(path, adapted.arch if arch == "auto" else _tagged(adapted.arch, wanted))
     stem = path.name.removesuffix(path.suffix) if path.suffix in SUFFIXES else path.name
     family = is_transformer(stem)
     if _same(stem, wanted):
@@ -222,7 +232,8 @@ def _from_folder(folder: Path, wanted: str) -> Weights | None:
 
 def _from_file(path: Path, arch: str) -> Weights:
     state, digest = read_state(path), file_sha256(path)
-    known = next((item for item in EMBEDDED if item.sha256 == digest), None)  # its note holds wherever the file lies
+    # a note holds wherever the file lies
+    known = next((item for item in EMBEDDED if item.sha256 == digest), None) or read_adapted(path)
     note, licence = (known.note, known.licence) if known is not None else ("", "")
     return Weights(arch, "file", str(path.resolve()), digest, note, licence, state)
 

@@ -1,0 +1,106 @@
+"""``dips adapt`` as a function: from photos and the weights of a ViT to a file of adapted weights.
+
+The file is one that ``--weights`` of all commands takes; it says itself which network it holds, and what was done.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from dips.adaptation.crops import crop_sides
+from dips.adaptation.loop import fit_transformer
+from dips.adaptation.photos import read_photos
+from dips.config import AdaptConfig
+from dips.data.problems import ProblemList
+from dips.models.backbones import load_vit
+from dips.models.weights.adapted import Adapted, write_adapted
+from dips.models.weights.resolve import resolve
+from dips.system.console import counted, log
+from dips.system.device import environment, launch_fabric
+from dips.system.environment import __version__
+
+__all__ = ["AdaptResult", "adapt"]
+
+_DETAIL = 2  # times the side of a global crop: what small crops are cut from
+
+
+@dataclass(frozen=True)
+class AdaptResult:
+    """The result of an adaptation.
+
+    Attributes:
+        out: the file of weights.
+        record: what it says of itself.
+        skipped: number of photos that could not be read.
+    """
+
+    out: Path
+    record: Adapted
+    skipped: int
+
+
+def adapt(
+    photos: Sequence[str | Path],
+    *,
+    out: Path,
+    config: AdaptConfig,
+    weights: Sequence[str] = (),
+    device: str = "auto",
+    problems: ProblemList | None = None,
+) -> AdaptResult:
+    """Adapt a transformer to photos without labels, and write its weights.
+
+    While it runs, ``NAME.resume.safetensors`` beside ``out`` holds its state, from which a repeated call goes on.
+
+    Args:
+        photos: photos, folders and lists, as paths or URLs.
+        out: the file to write, ``.safetensors``; it must not exist.
+        weights: as of ``--weights``: where the transformer ``adapt.sst`` is looked for.
+        device: ``cpu``, ``cuda``, ``mps``, or ``auto``; under torchrun each process has its own.
+        problems: photos that cannot be read are added to these; None: they are told.
+
+    Raises:
+        DataError: there are no photos.
+        WeightsError: there are no weights to start from.
+        RunError: the teacher collapsed, or ``out`` belongs to other work.
+    """
+    fabric = launch_fabric(device)
+    source = resolve(config.sst, role="transformer", given=weights)
+    log(f"transformer: {source.line()}")
+    vit = load_vit(source)
+    side = _DETAIL * crop_sides(config, vit.patch)[0]
+    found = read_photos(photos, side=side, limit=config.photos, leave_out=out)
+    told = ProblemList() if problems is None else problems
+    told.add(found.problems)
+    log(f"adapting the last {counted(min(config.blocks, len(vit.blocks)), 'block')} to {counted(len(found), 'photo')}")
+    state_file = out.with_name(f"{out.stem}.resume.safetensors")
+    state, progress = fit_transformer(
+        partial(load_vit, source),
+        found,
+        config=config,
+        fabric=fabric,
+        state_file=state_file,
+        origin={"fingerprint of the photos": found.fingerprint, "weights": source.sha256},
+    )
+    record = Adapted(
+        arch=source.arch,
+        note=f"{source.title}, adapted to {counted(len(found), 'photo')}",
+        licence=source.licence,
+        source=source.record(),
+        photos=len(found),
+        fingerprint=found.fingerprint,
+        settings=dataclasses.asdict(config),
+        steps=progress.step,
+        seconds=round(progress.seconds, 3),
+        checks=progress.checks,
+        environment={"dips": __version__, **environment(fabric.device)},
+    )
+    if fabric.is_global_zero:
+        write_adapted(out, state, record)
+        state_file.unlink(missing_ok=True)
+    fabric.barrier()
+    return AdaptResult(out, record, found.skipped)
