@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 
 from dips.baselines.photos import Photos, store_photos
 from dips.baselines.study import Study
+from dips.baselines.vit import VitMethod
 from dips.config import Config
 from dips.harvest.store import Store
 from dips.models.weights.resolve import Weights
@@ -72,3 +74,10 @@ def study(
     )
     made.__dict__ |= {"cnn": random_weights("test_efficientnet"), "sst": random_weights("test_vit")}
     return made
+
+
+@pytest.fixture
+def small_crops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Methods on the transformer learn from crops of 4 x 4 patches."""
+    monkeypatch.setattr(VitMethod, "schedule", replace(VitMethod.schedule, crop=64))
+    monkeypatch.setattr(VitMethod, "side", 64)
