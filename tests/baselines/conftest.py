@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ from dips.baselines.method import Fit
 from dips.baselines.photos import Photos, store_photos
 from dips.baselines.study import Study
 from dips.baselines.training import Schedule, train_network
+from dips.baselines.vit import VitMethod
 from dips.config import Config
 from dips.harvest.store import Store
 from dips.models.weights.resolve import Weights
@@ -132,3 +134,10 @@ class Run:
 @pytest.fixture
 def run(study: Study, monkeypatch: pytest.MonkeyPatch) -> Run:
     return Run(study, monkeypatch)
+
+
+@pytest.fixture
+def small_crops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Methods on the transformer learn from crops of 4 x 4 patches."""
+    monkeypatch.setattr(VitMethod, "schedule", replace(VitMethod.schedule, crop=64))
+    monkeypatch.setattr(VitMethod, "side", 64)

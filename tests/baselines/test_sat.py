@@ -136,6 +136,7 @@ def test_maps_know_no_class_and_each_photo_has_its_own(study: Study) -> None:
         torch.testing.assert_close(method.probabilities(images).sum(1), torch.ones(3))
 
 
+@pytest.mark.usefixtures("small_crops")
 def test_a_fit_comes_back_and_the_same_seed_gives_the_same(study: Study) -> None:
     first, second, again = Sat(), Sat(), Sat()
     fit = first.fit(study)

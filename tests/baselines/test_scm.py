@@ -151,6 +151,7 @@ def test_a_photo_has_its_map_whatever_else_is_in_the_batch(study: Study) -> None
         torch.testing.assert_close(method.net.spread(images)[2:], method.net.spread(images[2:]), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.usefixtures("small_crops")
 def test_a_fit_comes_back_and_the_same_seed_gives_the_same(study: Study) -> None:
     first, second, again = Scm(), Scm(), Scm()
     fit = first.fit(study)

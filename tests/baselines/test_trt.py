@@ -111,6 +111,7 @@ def test_what_the_second_stage_teaches(study: Study) -> None:
     assert all(p.grad.any() for p in (*net.cam.parameters(), *net.cam_norm.parameters(), net.cam_block.attn.qkv.weight))
 
 
+@pytest.mark.usefixtures("small_crops")
 def test_the_second_stage_leaves_the_first_as_it_is(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[dict[str, torch.Tensor]] = []
     method = Trt()
@@ -133,6 +134,7 @@ def test_the_second_stage_leaves_the_first_as_it_is(study: Study, monkeypatch: p
     assert fit.steps >= 8 and "first stage: step" in fit.chosen and "second: step" in fit.chosen
 
 
+@pytest.mark.usefixtures("small_crops")
 def test_the_budget_is_shared(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     seconds: list[float] = []
 
@@ -184,6 +186,7 @@ def test_maps_are_the_product_and_each_photo_has_its_own(study: Study) -> None:
         torch.testing.assert_close(method.probabilities(images), method.net.scored(before, THETA)[0].softmax(1))
 
 
+@pytest.mark.usefixtures("small_crops")
 def test_a_fit_comes_back_with_its_theta(study: Study) -> None:
     study.judge = lambda maps, samples: float(sum(each.mean() for each in maps))
     first, second, again = Trt(), Trt(), Trt()

@@ -125,7 +125,8 @@ class SpreadSemantics(TokenSemantics):
     def spread(self, images: Tensor) -> Tensor:
         """Return the maps of all classes behind the stack, ``(B, C, h, w)``, of images ``(B, 3, H, W)`` in [0, 1]."""
         tokens, rows = self.vit.with_attention(images)
-        semantic, attention = self.head(tokens), attention_map(rows)
+        semantic: Tensor = self.head(tokens)
+        attention = attention_map(rows)
         for block in self.stack:
             semantic, attention = block(semantic, attention)
         return semantic

@@ -98,15 +98,15 @@ def leave(block: nn.Module, tokens: Tensor, normed: Tensor, attention: Tensor, v
     Returns:
         Those tokens after the block, ``(B, Q, C)``.
     """
-    block = cast(Any, block)
-    attn = block.attn
+    parts = cast(Any, block)
+    attn = parts.attn
     out = (attention.type_as(values) @ values).transpose(1, 2).flatten(2)
     if (norm := getattr(attn, "norm", None)) is not None:
         out = norm(out)
     if (gate := getattr(attn, "gate", None)) is not None:
         out = out * gate(normed).sigmoid()
-    tokens = tokens + block.drop_path1(_scaled(block, 1, attn.proj_drop(attn.proj(out))))
-    return cast(Tensor, tokens + block.drop_path2(_scaled(block, 2, block.mlp(block.norm2(tokens)))))
+    tokens = tokens + parts.drop_path1(_scaled(parts, 1, attn.proj_drop(attn.proj(out))))
+    return cast(Tensor, tokens + parts.drop_path2(_scaled(parts, 2, parts.mlp(parts.norm2(tokens)))))
 
 
 @contextmanager
