@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -122,6 +123,8 @@ def test_centres_are_those_of_the_checkpoint(study: Study, monkeypatch: pytest.M
     monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
 
     class Timed(Cream):
+        schedule = replace(Cream.schedule, crop=64)
+
         def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
             clock[0] += 1
             return super().loss(images, labels, generator)
