@@ -155,7 +155,7 @@ def test_validation_chooses_the_map(by_class: bool, study: Study) -> None:
 
     def judge(maps: Iterable[FloatArray], samples: Sequence[Sample]) -> float:
         list(maps)
-        return 60.0 if bool(method.net.by_class) == by_class else 50.0  # type: ignore[arg-type]
+        return 60.0 if bool(method.net.by_class) == by_class else 50.0
 
     study.judge = judge
     fit = method.fit(study)
