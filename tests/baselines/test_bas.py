@@ -22,7 +22,8 @@ def method(study: Study) -> Bas:
     made.build(study)
     net: Any = made.net
     with torch.no_grad():
-        net.head.bias += 5  # so that scores are above 0
+        mean = net.feature_map(IMAGES).mean((0, 2, 3))
+        net.head.weight.copy_(torch.tensor([[1.0], [2.0], [3.0]]) * mean)  # so that other features score less
         net.foreground.weight.mul_(20)  # and maps are sure
     return made
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -106,7 +107,8 @@ def test_fitted_network_is_a_plain_classifier(kind: type[CnnMethod], study: Stud
 
 
 @every
-def test_fit_comes_back(kind: type[CnnMethod], study: Study) -> None:
+def test_fit_comes_back(kind: type[CnnMethod], study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kind, "schedule", replace(kind.schedule, crop=64))  # faster
     method = kind()
     fit = method.fit(study)
     assert fit.steps >= 1 and "ground-truth boxes" in fit.chosen
@@ -146,19 +148,19 @@ def test_hooks_do_not_stay(kind: type[CnnMethod], study: Study) -> None:
     assert not any(module._forward_hooks for module in method.net.modules())
 
 
-def test_training_lowers_the_loss(study: Study) -> None:
-    for kind in KINDS:
-        method = built(kind, study)
-        net: nn.Module = method.net.train()
-        optimiser = torch.optim.AdamW(net.parameters(), lr=1e-3)
-        images, labels = some(count=6, side=32)
-        images[range(6), labels] *= 0.2
-        generator = torch.Generator().manual_seed(0)
-        values = []
-        for _ in range(30):
-            loss = method.loss(images, labels, generator)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            values.append(float(loss.detach()))
-        assert sum(values[-5:]) < 0.9 * sum(values[:5]), kind.name
+@every
+def test_training_lowers_the_loss(kind: type[CnnMethod], study: Study) -> None:
+    method = built(kind, study)
+    net: nn.Module = method.net.train()
+    optimiser = torch.optim.AdamW(net.parameters(), lr=1e-3)
+    images, labels = some(count=6, side=32)
+    images[range(6), labels] *= 0.2
+    generator = torch.Generator().manual_seed(0)
+    values = []
+    for _ in range(30):
+        loss = method.loss(images, labels, generator)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        values.append(float(loss.detach()))
+    assert sum(values[-5:]) < 0.9 * sum(values[:5])

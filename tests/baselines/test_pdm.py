@@ -144,13 +144,18 @@ def test_both_maps(method: Pdm) -> None:
     torch.testing.assert_close(method.activations(IMAGES, LABELS), whole * min_max(activations))
 
 
+class Quick(Pdm):
+    schedule = replace(Pdm.schedule, crop=64)
+    side = 64
+
+
 @pytest.mark.parametrize("by_class", [True, False])
 def test_validation_chooses_the_map(by_class: bool, study: Study) -> None:
-    method = Pdm()
+    method = Quick()
 
     def judge(maps: Iterable[FloatArray], samples: Sequence[Sample]) -> float:
         list(maps)
-        return 60.0 if bool(method.net.by_class) == by_class else 50.0  # type: ignore[arg-type]
+        return 60.0 if bool(method.net.by_class) == by_class else 50.0
 
     study.judge = judge
     fit = method.fit(study)
@@ -163,7 +168,7 @@ def test_validation_chooses_the_map(by_class: bool, study: Study) -> None:
 
 
 def test_equally_good_maps_and_no_boxes_leave_the_objects(study: Study) -> None:
-    method = Pdm()
+    method = Quick()
     assert "V2 50.0 alone, 50.0 times" in method.fit(study).chosen and not method.state()["by_class"]
     study.val = replace(study.val, samples=tuple(replace(sample, boxes=None) for sample in study.val.samples))
     fit = method.fit(study)

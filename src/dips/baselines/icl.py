@@ -80,7 +80,7 @@ def contrast(left: Tensor, whole: Tensor, ground: Tensor) -> Tensor:
         whole: ``(B, D)``, what it is to be near to.
         ground: ``(B, D)``, what it is to be far from.
     """
-    near, far = torch.linalg.vector_norm(left - whole, dim=1), torch.linalg.vector_norm(left - ground, dim=1)
+    near, far = F.pairwise_distance(left, whole, eps=0), F.pairwise_distance(left, ground, eps=0)
     return (near - far + MARGIN).clamp(min=0)
 
 
@@ -109,7 +109,8 @@ class NonLocal(nn.Module):
         """Return features ``(B, F, h, w)`` of features of that shape."""
         query, key, value = (layer(features).flatten(2) for layer in (self.query, self.key, self.value))
         weights = (query.transpose(1, 2) @ key).softmax(2)  # (B, h*w, h*w), a row per position that looks
-        return features + self.gamma * (value @ weights.transpose(1, 2)).reshape(features.shape)
+        heard: Tensor = (value @ weights.transpose(1, 2)).reshape(features.shape)
+        return features + self.gamma * heard
 
 
 class Attending(Classifier):
