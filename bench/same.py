@@ -33,9 +33,11 @@ import safetensors.numpy
 # What two runs of the same code differ in: wall-clock times, which follow the group in files of this name. Besides, a .sqlite
 # may hold its records in any order ("masked", too): threads store the photos of ``compare``, each when it is done.
 MASKS = (
-    ("*.json*", r'("(?:seconds|bounded|needs_seconds|seconds_per_photo|harvest|training)": )[\d.e+-]+'),
+    ("*.json*", r'("(?:seconds|fixed|needs_seconds|seconds_per_photo|harvest|training)": )[\d.e+-]+'),
     ("README.md", r"(\*\*Seed:\*\* \d+; )\d+(?= s of training)"),
     ("table*.*", r"(?m)([|&] )[\d.]+ [|&] [\d.]+(?= [|&] [\d.]+ (?:\||\\\\)$)"),  # columns: minutes, milliseconds per photo
+    ("table*.*", r"( \()[\d.]+(?= min\))"),
+    ("compare/said.txt", r"( \()[\d.]+(?= min\))"),
     ("compare/said.txt", r"(?m)( )[\d.]+ +[\d.]+(?= +[\d.]+ +$)"),
     ("said.txt", r"( |\()[\d.]+(?= s\b)"),
 )

@@ -5,19 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
+from dips.baselines import steps
+from dips.baselines.method import Fit
 from dips.baselines.photos import Photos, store_photos
 from dips.baselines.study import Study
+from dips.baselines.training import Schedule, train_network
 from dips.config import Config
 from dips.harvest.store import Store
 from dips.models.weights.resolve import Weights
 from dips.types import Sample
 
 CLASSES = ("left", "middle", "right")
+
+SCHEDULE = Schedule(lr=0.5, batch=4, crop=32, checks=4)
 
 
 @pytest.fixture(scope="session")
@@ -72,3 +80,55 @@ def study(
     )
     made.__dict__ |= {"cnn": random_weights("test_efficientnet"), "sst": random_weights("test_vit")}
     return made
+
+
+class Counted(nn.Module):
+    """One number that every step makes larger."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.zeros(()))
+
+
+class Run:
+    """``train_network`` on :class:`Counted`: a step takes ``cost`` seconds, a check ``check``, what it is asked is kept."""
+
+    def __init__(self, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.study, self.net, self.now = study, Counted(), 0.0
+        self.cost, self.check = 1.0, 0.0
+        self.batches: list[Tensor] = []
+        self.labels: list[list[int]] = []
+        self.modes: list[bool] = []
+        monkeypatch.setattr(steps, "time", SimpleNamespace(perf_counter=lambda: self.now))
+
+    def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+        self.now += self.cost
+        self.batches.append(images)
+        self.labels.append(labels.tolist())
+        self.modes.append(self.net.training)
+        return -self.net.value
+
+    def maps(self, images: Tensor, labels: Tensor) -> Tensor:
+        self.modes.append(self.net.training)
+        self.now += self.check
+        return torch.full((len(images), 2, 2), float(self.net.value))
+
+    def scored(self, *scores: float) -> Callable[[Any, Any], float]:
+        """Return a judge with these answers, the last one again and again; what it is shown has to be made for that."""
+        rest = list(scores)
+
+        def judge(maps: Any, samples: Any) -> float:
+            list(maps)
+            return rest.pop(0) if len(rest) > 1 else rest[0]
+
+        return judge
+
+    def __call__(self, schedule: Schedule = SCHEDULE, **more: Any) -> Fit:
+        return train_network(
+            self.net, self.study, loss=self.loss, maps=self.maps, schedule=schedule, new=[self.net.value], **more
+        )
+
+
+@pytest.fixture
+def run(study: Study, monkeypatch: pytest.MonkeyPatch) -> Run:
+    return Run(study, monkeypatch)

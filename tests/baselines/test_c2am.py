@@ -20,7 +20,6 @@ from dips.baselines.c2am import (
     pool_sides,
     positive_contrast,
 )
-from dips.baselines.cnn import STRIDE
 from dips.baselines.study import Study
 from dips.errors import DataError
 from dips.models.classifier import Classifier
@@ -70,7 +69,7 @@ def test_positive_contrast_by_loops(alpha: float) -> None:
 
 def network(study: Study) -> Disentangler:
     torch.manual_seed(0)
-    return Disentangler(Classifier.from_weights(study.cnn, 1, stride=STRIDE))
+    return Disentangler(Classifier.from_weights(study.cnn, 1, stride=study.stride))
 
 
 @pytest.mark.parametrize("part", ["negative", "positive, active side", "positive, other side"])

@@ -120,10 +120,11 @@ def test_the_classifier_names_the_class(with_cam: Study) -> None:
     assert method.parameters == sum(p.numel() for p in method.net.parameters()) + cam.parameters
 
 
-@pytest.mark.parametrize(("seconds", "expected"), [(0.0, 1), (9.0, 2), (1000.0, 5)])
-def test_epochs_within_the_budget(study: Study, monkeypatch: pytest.MonkeyPatch, seconds: float, expected: int) -> None:
-    """A step takes one second, an epoch of 32 photos in batches of 8 four."""
+@pytest.mark.parametrize(("seconds", "check", "expected"), [(0.0, 0, 1), (9.0, 0, 2), (9.0, 1, 1), (1000.0, 1, 5)])
+def test_epochs_within_the_budget(
+    study: Study, monkeypatch: pytest.MonkeyPatch, seconds: float, check: float, expected: int
+) -> None:
+    """A step takes one second, an epoch of 32 photos in batches of 8 four, and ``check`` after it."""
     clock = iter(range(100))
     monkeypatch.setattr(fcam, "time", SimpleNamespace(perf_counter=lambda: float(next(clock))))
-    study.seconds, study.config = seconds, study.config.replace(**{"train.epochs": 5})
-    assert epochs_within(study, 32) == expected
+    assert epochs_within(study, 32, seconds, 5, check) == expected

@@ -1,4 +1,4 @@
-"""The training loop on a network of one number, with a clock that the test turns."""
+"""Training within a budget, on a network of one number, with a clock that the test turns."""
 
 from __future__ import annotations
 
@@ -11,57 +11,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dips.baselines import training
+from dips.baselines import steps
 from dips.baselines.cam import Cam
 from dips.baselines.method import Fit
 from dips.baselines.photos import Photos
 from dips.baselines.study import Study
-from dips.baselines.training import Schedule, train_network
+from dips.baselines.training import Schedule, train_new_layers
 from dips.errors import DataError
 
-SCHEDULE = Schedule(lr=0.5, batch=4, crop=32, checks=4)
-
-
-class Counted(nn.Module):
-    """One number that every step makes larger."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.value = nn.Parameter(torch.zeros(()))
-
-
-class Run:
-    """``train_network`` on :class:`Counted`: a step takes ``cost`` seconds, what it is asked is kept."""
-
-    def __init__(self, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.study, self.net, self.now = study, Counted(), 0.0
-        self.cost = 1.0
-        self.batches: list[Tensor] = []
-        self.labels: list[list[int]] = []
-        self.modes: list[bool] = []
-        monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: self.now))
-
-    def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        self.now += self.cost
-        self.batches.append(images)
-        self.labels.append(labels.tolist())
-        self.modes.append(self.net.training)
-        return -self.net.value
-
-    def maps(self, images: Tensor, labels: Tensor) -> Tensor:
-        self.modes.append(self.net.training)
-        self.now += 1000  # validation costs nothing of the budget
-        return torch.full((len(images), 2, 2), float(self.net.value))
-
-    def __call__(self, schedule: Schedule = SCHEDULE, **more: Any) -> Fit:
-        return train_network(
-            self.net, self.study, loss=self.loss, maps=self.maps, schedule=schedule, new=[self.net.value], **more
-        )
-
-
-@pytest.fixture
-def run(study: Study, monkeypatch: pytest.MonkeyPatch) -> Run:
-    return Run(study, monkeypatch)
+from .conftest import SCHEDULE, Counted, Run
 
 
 @pytest.mark.parametrize(("seconds", "cost", "steps"), [(20, 1, 20), (20, 0.5, 40), (20, 4, 5), (20, 50, 4), (0, 1, 4)])
@@ -110,6 +68,50 @@ def test_the_rate_falls_as_a_cosine(run: Run, monkeypatch: pytest.MonkeyPatch) -
     assert rates[timed:] == pytest.approx([SCHEDULE.lr * (1 + math.cos(math.pi * step / 20)) / 2 for step in range(timed, 20)])
 
 
+@pytest.mark.parametrize(("check", "steps", "checks"), [(1.0, 15, 4), (2.0, 14, 2), (5.0, 10, 1), (30.0, 4, 1)])
+def test_checks_are_within_the_budget(run: Run, check: float, steps: int, checks: int) -> None:
+    run.study.seconds, run.check, run.study.judge = 20, check, run.scored(50)
+    fit = run()
+    assert fit.steps == steps and len(fit.curve) == checks, "fewer where they would take more than a fifth"
+    assert run.now == steps + (1 + checks) * check and (run.now == 20 or check == 30)
+
+
+def test_the_start_is_a_checkpoint_where_it_is_asked_for(run: Run) -> None:
+    run.study.judge, run.study.seconds = run.scored(90, 10, 20), 20
+    fit = run(start=True)
+    assert fit.chosen == "step 0 of 20 by the ground-truth boxes of validation" and run.net.value.item() == 0
+    assert [row["step"] for row in fit.curve] == [0, 5, 10, 15, 20] and "loss" not in fit.curve[0]
+
+
+def test_layers_that_do_not_learn_keep_their_statistics() -> None:
+    net = nn.Sequential(nn.BatchNorm1d(2), nn.Sequential(nn.BatchNorm1d(2), nn.Dropout()))
+    net[0].requires_grad_(False)
+    steps._learn(net)
+    frozen, learning = (module.training for module in (net[0], net[1][0]))  # type: ignore[index]
+    assert (frozen, learning, net.training, net[1][1].training) == (False, True, True, True)  # type: ignore[index]
+
+
+def test_new_layers_learn_on_a_frozen_body(run: Run) -> None:
+    net = nn.ModuleDict({"body": nn.Linear(1, 1), "head": nn.Linear(1, 1)})
+    net["body"].bias.requires_grad_(False)  # type: ignore[union-attr]
+    body, head = ([p.clone() for p in net[name].parameters()] for name in ("body", "head"))
+    seconds: list[float] = []
+
+    def loss(images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+        run.now += 1
+        seconds.append(run.now)
+        return sum((p.sum() for p in net.parameters()), torch.zeros(()))
+
+    run.study.seconds = 100
+    new = list(net["head"].parameters())
+    maps = lambda images, labels: images.mean(1)  # noqa: E731
+    train_new_layers(net, net["body"], run.study, loss=loss, maps=maps, schedule=SCHEDULE, new=new)
+    assert len(seconds) == 10, "a tenth of the budget"
+    assert all(torch.equal(old, now) for old, now in zip(body, net["body"].parameters(), strict=True))
+    assert not any(torch.equal(old, now) for old, now in zip(head, net["head"].parameters(), strict=True))
+    assert [p.requires_grad for p in net["body"].parameters()] == [True, False], "as before"
+
+
 def test_progress_is_told_before_each_step(run: Run) -> None:
     told: list[float] = []
     run.study.seconds = 20
@@ -118,16 +120,16 @@ def test_progress_is_told_before_each_step(run: Run) -> None:
 
 
 def test_a_loss_knows_how_far_the_training_is(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr(steps, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
     clock, seen = [0.0], list[float]()
 
     class Timed(Cam):
         def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-            clock[0] += 1
+            clock[0] += 1000  # what a fit does besides takes nothing of that
             seen.append(self.progress)
             return super().loss(images, labels, generator)
 
-    study.seconds = 8
+    study.seconds = 8000
     Timed().fit(study)
     assert seen == [0, 0, 0, 0, 0.5, 0.625, 0.75, 0.875] and Timed().progress == 0
 
@@ -135,12 +137,12 @@ def test_a_loss_knows_how_far_the_training_is(study: Study, monkeypatch: pytest.
 def test_new_layers_learn_faster(study: Study) -> None:
     net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 2))
     net[1].requires_grad_(False)
-    optimiser = training._optimiser(net, list(net[2].parameters()), SCHEDULE)
+    optimiser = steps._optimiser(net, list(net[2].parameters()), SCHEDULE)
     new, backbone = optimiser.param_groups
     assert new["fraction"] == 1 and {id(p) for p in new["params"]} == {id(p) for p in net[2].parameters()}
     assert backbone["fraction"] == SCHEDULE.backbone_lr
     assert {id(p) for p in backbone["params"]} == {id(p) for p in net[0].parameters()}
-    assert len(training._optimiser(net[2], list(net[2].parameters()), SCHEDULE).param_groups) == 1
+    assert len(steps._optimiser(net[2], list(net[2].parameters()), SCHEDULE).param_groups) == 1
 
 
 def test_the_best_checkpoint_is_kept(run: Run) -> None:
@@ -149,16 +151,16 @@ def test_the_best_checkpoint_is_kept(run: Run) -> None:
     def judge(maps: Any, samples: Any) -> float:
         assert len(samples) == 3
         values.append(float(next(iter(maps))[0, 0]))
-        return 10.0 if len(values) == 2 else 5.0
+        return 10.0 if len(values) == 3 else 5.0
 
     run.study.judge, run.study.seconds = judge, 20
     fit = run()
     assert [row["step"] for row in fit.curve] == [5, 10, 15, 20] and [row["v2"] for row in fit.curve] == [5, 10, 5, 5]
-    assert values[0] < values[1] < values[2], "the network went on"
-    assert float(run.net.value.detach()) == values[1]
+    assert values[0] == 0 < values[1] < values[2] < values[3], "a check is timed first, and the network went on"
+    assert float(run.net.value.detach()) == values[2]
     assert fit.chosen == "step 10 of 20 by the ground-truth boxes of validation"
     trained, looked = run.modes.count(True), run.modes.count(False)
-    assert (trained, looked) == (20, 4) and not run.net.training
+    assert (trained, looked) == (20, 5) and not run.net.training
 
 
 def test_of_equal_checkpoints_the_last(run: Run) -> None:

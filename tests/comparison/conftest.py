@@ -41,7 +41,7 @@ def run(scenes: Path, tmp_path: Path, tiny_config: Config, tiny_weights: Path) -
 
     def call(methods: Any, *, data: Path = scenes, **more: Any) -> dict[str, Any]:
         given: dict[str, Any] = {"out": tmp_path / "out", "recipe": recipe, "store": tmp_path / "store", "device": "cpu"}
-        return compare(data, methods=methods, weights=[str(tiny_weights)], budget=0.001, **(given | more))
+        return compare(data, methods=methods, weights=[str(tiny_weights)], **({"budget": 0.001} | given | more))
 
     return call
 
@@ -106,6 +106,8 @@ def comparison() -> dict[str, Any]:
         "n_boxed": 8,
         "n_skipped": 0,
         "budget_minutes": 3.0,
+        "limits": "",
+        "stride": 16,
         "seeds": [0, 1],
         "photos": {"train": 20, "val": 8, "val_boxed": 7},
         "cnn": "EfficientNet-Lite0, ImageNet (embedded)",

@@ -21,7 +21,7 @@ from dips.errors import RunError
 def test_a_fit_is_read_back(tmp_path: Path, kinds: Any) -> None:
     method, folder = kinds.Learner(), MethodFolder(tmp_path / "learner")
     method.net, type(method).caveat = nn.Conv2d(3, 1, 1), "after its abstract"
-    fit = Fit(steps=4, epochs=1.5, seconds=2.5, chosen="step 4", curve=({"step": 4, "v2": 50.0},))
+    fit = Fit(4, 1.5, 2.5, chosen="step 4", curve=({"step": 4, "v2": 50.0},), fixed=1.5, limit="5 minutes")
     assert folder.fit_file() is None and folder.outdated(method) == ""
     folder.begin(method, anew=False)
     assert folder.outdated(method) == "", "begun by this code"
@@ -29,8 +29,8 @@ def test_a_fit_is_read_back(tmp_path: Path, kinds: Any) -> None:
     written = json.loads((tmp_path / "learner" / "fit.json").read_text())
     assert next(iter(written.items())) == ("schema_version", 1) and fit.record().items() <= written.items()
     found = folder.fit_file()
-    assert found is not None and (found.steps, found.epochs, found.seconds, found.bounded) == (4, 1.5, 2.5, None)
-    assert (found.chosen, found.curve) == ("step 4", [{"step": 4, "v2": 50.0}])
+    assert found is not None and (found.steps, found.epochs, found.seconds, found.fixed) == (4, 1.5, 2.5, 1.5)
+    assert (found.chosen, found.curve, found.limit) == ("step 4", [{"step": 4, "v2": 50.0}], "5 minutes")
     assert (found.method.name, found.method.labels, found.method.needs) == ("learner", "image", [])
     assert found.method.caveat == "after its abstract"
     assert torch.equal(folder.state()["weight"], method.net.weight) and folder.outdated(method) == ""

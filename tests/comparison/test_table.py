@@ -118,14 +118,42 @@ def test_markdown_is_a_table_with_a_legend(comparison: Record) -> None:
     assert "## Failed" not in markdown({**comparison, "failed": []})
 
 
-def test_it_says_what_took_too_long_and_what_was_chosen_on(comparison: Record) -> None:
-    assert not [note for note in notes(comparison) if note.startswith(("Trained for", "No validation"))]
-    run = comparison["methods"][1]["runs"][0]
-    run["fit"].update(seconds=271.0, steps=4)
-    (words,) = (note for note in notes(comparison) if note.startswith("Trained for"))
-    assert words == f"Trained for more than 1.5 times the budget: {comparison['methods'][1]['title']}"
-    run["fit"]["bounded"] = 269.0  # the rest is a harvest
-    assert not [note for note in notes(comparison) if note.startswith("Trained for")]
+def over(record: Record) -> list[str]:
+    """The notes of what took longer than the budget of 3 minutes."""
+    return [note for note in notes(record) if note.startswith(("More than", "Of these"))]
+
+
+def test_it_says_what_took_longer_than_the_budget(comparison: Record) -> None:
+    assert not over(comparison)
+    dips, cam = comparison["methods"][:2]
+    cam["runs"][0]["fit"].update(seconds=150.0, steps=4)  # 90 and 150 s, of which what it builds on took 30 and 90
+    assert not over(comparison), "a tenth more is no matter"
+    cam["runs"][0]["fit"]["seconds"] = 180.0
+    assert over(comparison) == ["More than 1.1 times the budget: CAM (3.0 min)"]
+    cam["runs"][0]["fit"]["fixed"] = 170.0  # with 30 s below it
+    more = "Of these, by harvest or by what it builds on alone, which no budget bounds: CAM"
+    assert over(comparison)[1:] == [f"{more} (2.4 min)"]
+    for run in dips["runs"]:
+        run["fit"].update(seconds=240.0, steps=0)
+    assert over(comparison) == [
+        "More than 1.1 times the budget: DiPS (4.0 min), CAM (3.0 min)",
+        "Of these, by harvest or by what it builds on alone, which no budget bounds: DiPS (4.0 min), CAM (2.4 min)",
+    ], "what takes no step cannot be shortened"
+
+
+def test_without_a_budget_it_says_until_when_and_what_a_limit_ended(comparison: Record) -> None:
+    comparison.update(budget_minutes=None, limits="until nothing gets better", stride=8)
+    assert "Budget: none; every method was trained until nothing gets better" in notes(comparison)
+    assert "; stride of the methods on it: 8" in markdown(comparison)
+    assert not [note for note in notes(comparison) if note.startswith(("Ended", "More than"))]
+    for run, limit in zip(comparison["methods"][1]["runs"], ("40 passes", "30 minutes"), strict=True):
+        run["fit"]["limit"] = limit
+    (words,) = (note for note in notes(comparison) if note.startswith("Ended"))
+    assert words.endswith("may still have improved: CAM (30 minutes and 40 passes)")
+
+
+def test_it_says_what_was_chosen_on(comparison: Record) -> None:
+    assert not [note for note in notes(comparison) if note.startswith("No validation")]
     assert "on the boxes of 7 validation photos" in markdown(comparison)
     comparison["photos"]["val_boxed"] = 0
     assert "No validation photo has boxes" in latex(comparison)

@@ -6,6 +6,7 @@ those of one side are to resemble each other over all photos, and to differ from
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import replace
 from typing import Any, cast
 
@@ -14,14 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dips.baselines import normalise
-from dips.baselines.cnn import SCHEDULE, build_classifier
+from dips.baselines.cnn import SCHEDULE, build_classifier, train_cnn
 from dips.baselines.method import Fit, ScoreMapMethod
+from dips.baselines.photos import Photos
 from dips.baselines.study import Study
-from dips.baselines.training import train_network
 from dips.models.backbones import stages
 from dips.models.classifier import Classifier
 
-__all__ = ["C2am", "Disentangler", "negative_contrast", "pool_sides", "positive_contrast"]
+__all__ = ["C2am", "Disentangler", "Sides", "negative_contrast", "object_photos", "pool_sides", "positive_contrast"]
 
 ALPHA = 0.25
 """How fast a positive pair's weight falls with its rank (the authors' code for CUB takes 0.05 with supervised weights)."""
@@ -83,8 +84,8 @@ def _cosines(left: Tensor, right: Tensor) -> Tensor:
     return (F.normalize(left, dim=1) @ F.normalize(right, dim=1).T).clamp(MARGIN, 1 - MARGIN)
 
 
-class Disentangler(nn.Module):
-    """A CNN without classifier, a 3x3 convolution with batch norm on its last two stages, and which side is the object.
+class Sides(nn.Module):
+    """A 3x3 convolution with batch norm on features, and which side is the object.
 
     The losses do not know the sides apart. The authors look at the image's border: where most of it is active, the active side
     is the background. They look once, at a photo of the first epoch; here it is ``border``, the active fraction of the
@@ -97,13 +98,15 @@ class Disentangler(nn.Module):
 
     border: Tensor
 
-    def __init__(self, classifier: Classifier) -> None:
-        """Take the layers of ``classifier``, but for the last."""
+    def __init__(self, width: int) -> None:
+        """Make the convolution for ``width`` features with random weights."""
         super().__init__()
-        self.normalise, self.body = classifier.normalise, classifier.body
-        width = cast(Any, self.body).num_features + stages(self.body)[-2][1]
         self.head = nn.Sequential(nn.Conv2d(width, 1, 3, padding=1, bias=False), nn.BatchNorm2d(1))
         self.register_buffer("border", torch.tensor(0.5))
+
+    @abstractmethod
+    def features(self, images: Tensor) -> Tensor:
+        """Return features ``(B, F, h, w)``, not negative, of images ``(B, 3, H, W)`` in [0, 1]."""
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return the features ``(B, F, h, w)`` and the activation P ``(B, h, w)`` in [0, 1] of images ``(B, 3, H, W)``."""
@@ -112,6 +115,20 @@ class Disentangler(nn.Module):
         if self.training:
             self.border.lerp_(active_border(activation.detach()), 0.1)
         return features, activation
+
+    def foreground(self, images: Tensor) -> Tensor:
+        """Return the object's side ``(B, h, w)`` in [0, 1]: P, or 1 - P where P is the background's."""
+        activation: Tensor = self(images)[1]
+        return torch.where(self.border > 0.5, 1 - activation, activation)
+
+
+class Disentangler(Sides):
+    """The same on the last two stages of a CNN without classifier."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        """Take the layers of ``classifier``, but for the last."""
+        super().__init__(cast(Any, classifier.body).num_features + stages(classifier.body)[-2][1])
+        self.normalise, self.body = classifier.normalise, classifier.body
 
     def features(self, images: Tensor) -> Tensor:
         """Return the last feature map and that of the stage before, on the same grid: ``(B, F, h, w)``, not negative.
@@ -128,11 +145,6 @@ class Disentangler(nn.Module):
         grid = (last.shape[2], last.shape[3])
         return torch.cat([last, F.adaptive_avg_pool2d(before[0], grid)], 1).relu()
 
-    def foreground(self, images: Tensor) -> Tensor:
-        """Return the object's side ``(B, h, w)`` in [0, 1]: P, or 1 - P where P is the background's."""
-        activation: Tensor = self(images)[1]
-        return torch.where(self.border > 0.5, 1 - activation, activation)
-
 
 def active_border(activation: Tensor) -> Tensor:
     """Return the fraction of the border of activations ``(B, h, w)`` that is above 0.5, a scalar: the mean of the four edges.
@@ -144,6 +156,13 @@ def active_border(activation: Tensor) -> Tensor:
     return torch.stack([active[:, 0].mean(), active[:, -1].mean(), active[:, :, 0].mean(), active[:, :, -1].mean()]).mean()
 
 
+def object_photos(study: Study) -> Photos:
+    """Return the training photos without those of the class without object, if there is one."""
+    indices = [i for i in range(len(study.train)) if study.train.label(i) != study.background]
+    samples = tuple(study.train.samples[i] for i in indices)
+    return replace(study.train, samples=samples, digests=tuple(study.train.digests[i] for i in indices))
+
+
 class C2am(ScoreMapMethod):
     """Class-agnostic activation maps (section 3).
 
@@ -153,11 +172,11 @@ class C2am(ScoreMapMethod):
     name = "c2am"
     title = "C2AM"
     paper = "Xie et al., CVPR 2022"
-    net: Disentangler
+    net: Sides
 
     @property
     def network(self) -> nn.Module:
-        """The CNN and the disentangler."""
+        """The disentangler, with the CNN below it."""
         return self.net
 
     def build(self, study: Study) -> None:
@@ -167,12 +186,16 @@ class C2am(ScoreMapMethod):
 
     def train(self, study: Study) -> Fit:
         """Train on the photos with an object, on the schedule that all methods on the CNN share."""
-        indices = [i for i in range(len(study.train)) if study.train.label(i) != study.background]
-        samples = tuple(study.train.samples[i] for i in indices)
-        digests = tuple(study.train.digests[i] for i in indices)
-        photos = replace(study.train, samples=samples, digests=digests)
-        new = list(self.net.head.parameters())
-        return train_network(self.net, study, loss=self.loss, maps=self.maps, schedule=SCHEDULE, new=new, photos=photos)
+        return train_cnn(
+            self.net,
+            study,
+            loss=self.loss,
+            maps=self.maps,
+            schedule=SCHEDULE,
+            new=list(self.net.head.parameters()),
+            photos=object_photos(study),
+            side=self.side,
+        )
 
     def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Return the sum of the three contrasts for crops ``(B, 3, H, W)`` in [0, 1]; no label is used and nothing is drawn."""

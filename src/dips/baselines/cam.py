@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from dips.baselines import normalise
-from dips.baselines.cnn import CnnMethod
+from dips.baselines.cnn import CnnMethod, fit_last_layer
 from dips.baselines.method import Fit, ScoreMapMethod
 from dips.baselines.study import Study
+from dips.models.classifier import Classifier
 
-__all__ = ["Cam", "CamIvr", "CamMax", "CamPas", "OnCam"]
+__all__ = ["Cam", "CamFrozen", "CamIvr", "CamMax", "CamPas", "OnCam"]
 
 
 class Cam(CnnMethod):
@@ -21,6 +23,18 @@ class Cam(CnnMethod):
     name = "cam"
     title = "CAM"
     paper = "Zhou et al., CVPR 2016"
+
+
+class CamFrozen(Cam):
+    """Class activations of a classifier of which only the last layer is fitted: what ImageNet's weights bring alone."""
+
+    name = "cam-frozen"
+    title = "CAM, frozen CNN"
+
+    def train(self, study: Study) -> Fit:
+        """Fit the last layer, see :func:`~dips.baselines.cnn.fit_last_layer`."""
+        fit_last_layer(cast(Classifier, self.net), study.train, self.side, study.device)
+        return Fit()
 
 
 class OnCam(ScoreMapMethod):

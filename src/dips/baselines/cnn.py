@@ -6,34 +6,38 @@ In: the study's CNN. Out: class activations. A method overrides :meth:`CnnMethod
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from dips.baselines.classifiers import ClassifierMethod
+from dips.baselines.method import Fit
+from dips.baselines.photos import Photos
+from dips.baselines.steps import Loss
 from dips.baselines.study import Study
-from dips.baselines.training import Schedule
+from dips.baselines.training import Schedule, train_network, train_new_layers
 from dips.errors import ConfigError, WeightsError
 from dips.models.classifier import Classifier
 from dips.system.console import log
 
-__all__ = ["CnnMethod", "build_classifier", "class_scores"]
-
-STRIDE = 16
-"""Pixels of the photo per pixel of the last feature map. The benchmark (Choe et al. 2020) uses 8; 16 is what minutes
-on a CPU allow."""
+__all__ = ["CnnMethod", "build_classifier", "class_scores", "fit_last_layer", "train_cnn"]
 
 SCHEDULE = Schedule(lr=1e-2)
 """Of the training of every method on the CNN, so that what differs is the method. Rates and numbers of steps are not the
 papers', which train for 50 epochs and more: they were chosen for budgets of minutes on validation photos (docs/results.md)."""
 
+_STRIDE = 32  # of networks that are not dilated
+_BATCH = 32  # photos, of which features are computed at once
+
 Kind = TypeVar("Kind", bound=Classifier)
 
 
 def build_classifier(study: Study, classes: int, kind: type[Kind]) -> Kind:
-    """Return a classifier on the study's CNN, at :data:`STRIDE`, or at the CNN's own stride where it cannot have that one.
+    """Return a classifier on the study's CNN, at ``study.stride``, or at the next larger one that the CNN can have.
 
     Args:
         kind: :class:`~dips.models.classifier.Classifier` or a class that adds layers to it.
@@ -42,11 +46,16 @@ def build_classifier(study: Study, classes: int, kind: type[Kind]) -> Kind:
         ConfigError: what is pooled is not the mean of the feature map, so that class activations would not add up to scores.
         WeightsError: the study's weights are missing, do not fit or give features that are not finite.
     """
-    try:
-        classifier = cast(Kind, kind.from_weights(study.cnn, classes, stride=STRIDE))
-    except WeightsError as error:
-        log(f"  {study.cnn.arch} keeps its own stride ({error})")
-        classifier = cast(Kind, kind.from_weights(study.cnn, classes))
+    stride = study.stride
+    while True:
+        try:
+            classifier = cast(Kind, kind.from_weights(study.cnn, classes, stride=stride))
+            break
+        except WeightsError as error:
+            if stride >= _STRIDE:
+                raise
+            log(f"  {study.cnn.arch} has no stride of {stride} pixels ({error})")
+            stride *= 2
     with torch.no_grad():
         image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
         pooled, mean = classifier.features(image), classifier.feature_map(image).mean((2, 3))
@@ -65,6 +74,65 @@ def class_scores(classifier: Classifier, feature_maps: Tensor) -> Tensor:
     return cast(Tensor, classifier.head(cast(Any, classifier.body).forward_head(feature_maps)))
 
 
+@torch.no_grad()
+def fit_last_layer(classifier: Classifier, photos: Photos, side: int, device: torch.device) -> None:
+    """Fit the last layer of a classifier to photos of ``side`` pixels, all other layers as they are, as DiPS fits its own.
+
+    See :func:`~dips.models.classifier.fit_linear`: a logistic regression whose penalty is chosen on a part of the photos.
+    """
+    classifier.eval()
+    parts: list[tuple[Tensor, Tensor]] = []
+    for start in range(0, len(photos), _BATCH):
+        images, labels = photos.batch(range(start, min(start + _BATCH, len(photos))), side, device)
+        parts.append((classifier.features(images), labels))
+    features, labels = (torch.cat(each) for each in zip(*parts, strict=True))
+    classifier.fit_head(features, labels)
+
+
+def train_cnn(
+    network: nn.Module,
+    study: Study,
+    *,
+    loss: Loss,
+    maps: Callable[[Tensor, Tensor], Tensor],
+    schedule: Schedule,
+    new: Sequence[nn.Parameter],
+    photos: Photos | None = None,
+    side: int,
+    on_progress: Callable[[float], None] | None = None,
+) -> Fit:
+    """Fit the new layers while the CNN is frozen, then train everything, with the result of the first as a checkpoint.
+
+    So on validation no method is worse than on the CNN as it came. A :class:`~dips.models.classifier.Classifier` gets its last
+    layer from :func:`fit_last_layer`; what else is new learns by :func:`~dips.baselines.training.train_new_layers`.
+
+    Args:
+        network: its attribute ``body`` is the CNN.
+        side: side in pixels of the whole photos that the last layer is fitted to. The other arguments are those of
+            :func:`~dips.baselines.training.train_network`.
+    """
+    started = time.perf_counter()
+    body = cast(nn.Module, network.body)
+    known = {id(parameter) for parameter in body.parameters()}
+    if isinstance(network, Classifier):
+        fit_last_layer(network, study.train if photos is None else photos, side, study.device)
+        known |= {id(parameter) for parameter in network.probe.parameters()}
+    if any(id(parameter) not in known for parameter in network.parameters()):
+        train_new_layers(network, body, study, loss=loss, maps=maps, schedule=schedule, new=new, photos=photos)
+    left = replace(study, seconds=max(0.0, study.seconds - (time.perf_counter() - started)))
+    return train_network(
+        network,
+        left,
+        loss=loss,
+        maps=maps,
+        schedule=schedule,
+        new=new,
+        photos=photos,
+        on_progress=on_progress,
+        start=True,
+    )
+
+
 class CnnMethod(ClassifierMethod):
     """A method on the study's CNN; as it is here, a plain classifier."""
 
@@ -81,6 +149,19 @@ class CnnMethod(ClassifierMethod):
     def new_parameters(self) -> Sequence[nn.Parameter]:
         """Return the last layer's parameters, which start at random."""
         return list(cast(Classifier, self.net).head.parameters())
+
+    def train(self, study: Study) -> Fit:
+        """Train the network as :func:`train_cnn` does, with :meth:`loss` on the method's schedule."""
+        return train_cnn(
+            self.net,
+            study,
+            loss=self.loss,
+            maps=self.maps,
+            schedule=self.schedule,
+            new=self.new_parameters(),
+            side=self.side,
+            on_progress=self.reach,
+        )
 
     def activations(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return class activations ``(B, h, w)`` of any sign: rows of the last layer against the feature map (CAM, section 2).

@@ -43,6 +43,9 @@ fractions for each data set; these were chosen on validation photos of birds20."
 BG_FRACTION = 0.3
 """Fraction of the lowest pixels that may be drawn as background, uniformly."""
 
+EPOCHS = 40
+"""Most passes over the photos, however large the budget. Chosen here."""
+
 _BATCH_SIZE = 32
 _TIMED_STEPS = 2
 
@@ -78,16 +81,7 @@ class FCam(ScoreMapMethod):
 
     def train(self, study: Study) -> Fit:
         """Draw pixels from the source's maps (section 3) and train with the losses of DiPS, but for the classifier's."""
-        config = replace(
-            study.config.train,
-            fg_from="region",
-            fg_share=FG_FRACTION,
-            bg_share=BG_FRACTION,
-            bg_from="image",
-            lambda_cls=0.0,
-            epochs=epochs_within(study, len(study.train)),
-            seed=study.seed,
-        )
+        started = time.perf_counter()
         curve: list[dict[str, float]] = []
 
         def validate(network: nn.Module) -> dict[str, float]:
@@ -100,6 +94,21 @@ class FCam(ScoreMapMethod):
         study.folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=study.folder) as folder:
             maps = _maps(study, study.fitted(self.source), Store(Path(folder) / "maps"))
+            before = time.perf_counter()
+            net.eval()
+            study.choose(self.maps, self.side)
+            now = time.perf_counter()
+            left = study.seconds - (now - started)
+            config = replace(
+                study.config.train,
+                fg_from="region",
+                fg_share=FG_FRACTION,
+                bg_share=BG_FRACTION,
+                bg_from="image",
+                lambda_cls=0.0,
+                epochs=epochs_within(study, len(study.train), left, EPOCHS, now - before),
+                seed=study.seed,
+            )
             items = _Items(study.train, maps, config.resize, study.background)
             fabric = launch_fabric(str(study.device))
             fit = fit_localizer(
@@ -150,22 +159,25 @@ def untrained_localizer(study: Study) -> Localizer:
     return Localizer.from_weights(weights)
 
 
-def epochs_within(study: Study, photos: int) -> int:
-    """Return how many passes over ``photos`` the localizer's training makes within the budget: 1 to ``train.epochs``.
+def epochs_within(study: Study, photos: int, seconds: float, most: int, check: float = 0.0) -> int:
+    """Return how many passes over ``photos`` the localizer's training makes in so many seconds: 1 to ``most``.
 
     A step is timed on random images beforehand; reading and losses add little to it.
+
+    Args:
+        check: seconds that the measurement after each pass takes.
     """
     config = study.config.train
     net = untrained_localizer(study).to(study.device).train()
     images = torch.rand(config.batch, 3, config.crop, config.crop, device=study.device)
-    seconds = 0.0
+    spent = 0.0
     for step in range(1 + _TIMED_STEPS):
         started = time.perf_counter()
         net(images).square().mean().backward()
         synchronise(study.device)
-        seconds += (time.perf_counter() - started) if step else 0.0
-    each = seconds / _TIMED_STEPS * -(-photos // config.batch)
-    return max(1, min(config.epochs, int(study.seconds / each)))
+        spent += (time.perf_counter() - started) if step else 0.0
+    each = spent / _TIMED_STEPS * -(-photos // config.batch) + check
+    return max(1, min(most, int(seconds / each)))
 
 
 def _maps(study: Study, source: TorchAnswerer, store: Store) -> Shelf:

@@ -29,9 +29,10 @@ class Fit:
         steps: steps of its optimiser; 0 where nothing was learned.
         epochs: how often it saw each training photo, on average.
         seconds: wall-clock seconds of the whole fit.
-        bounded: the seconds of them that the budget bounds; None means all.
+        fixed: the seconds of them that no budget can shorten, such as a harvest.
         chosen: what was chosen on the validation part, and how, in words; empty where nothing was.
         curve: what was measured during training, a mapping for each checkpoint.
+        limit: what ended a training until convergence before validation did, in words; empty where nothing did.
 
     >>> Fit(steps=100, seconds=2.5, curve=({"step": 50, "v2": 61.0},)).record()["curve"]
     [{'step': 50, 'v2': 61.0}]
@@ -40,9 +41,10 @@ class Fit:
     steps: int = 0
     epochs: float = 0.0
     seconds: float = 0.0
-    bounded: float | None = field(default=None, kw_only=True)
+    fixed: float = field(default=0.0, kw_only=True)
     chosen: str = ""
     curve: tuple[Mapping[str, float], ...] = field(default=())
+    limit: str = field(default="", kw_only=True)
 
     def record(self) -> dict[str, Any]:
         """Return the fit as JSON-able values."""
@@ -78,6 +80,7 @@ class ScoreMapMethod(TorchAnswerer):
         own: it is this project's.
         caveat: what a reader of its numbers must know, e.g. that parts of the method are not as published; tables mark its row
             and print this text below. Empty where there is nothing.
+        spent: seconds that its own fit took, also if that was an earlier one.
     """
 
     paper: ClassVar[str]
@@ -86,6 +89,7 @@ class ScoreMapMethod(TorchAnswerer):
     shares: ClassVar[bool] = False
     own: ClassVar[bool] = False
     caveat: ClassVar[str] = ""
+    spent: float = 0.0
     _needed: tuple[ScoreMapMethod, ...] = ()
 
     def take(self, study: Study) -> None:
@@ -95,7 +99,8 @@ class ScoreMapMethod(TorchAnswerer):
         self._needed = tuple(method for method in done if isinstance(method, ScoreMapMethod))
 
     def fit(self, study: Study) -> Fit:
-        """Build the method's networks and train them within the study's budget.
+        """Build the method's networks and train them within the study's budget, which the methods that it builds on and the
+        making of its networks have shortened.
 
         Raises:
             DipsError: it cannot be fitted to these photos.
@@ -104,9 +109,18 @@ class ScoreMapMethod(TorchAnswerer):
         study.seed_everything()
         self.take(study)
         self.build(study)
-        fit = self.train(study)
+        budget = study.seconds
+        if study.limits is None:
+            below = sum(method.spent for method in self._below())
+            study.seconds = max(0.0, budget - below - (time.perf_counter() - started))
+        try:
+            fit = self.train(study)
+        finally:
+            study.seconds = budget
         self.freeze()
-        return replace(fit, seconds=max(fit.seconds, time.perf_counter() - started))
+        fit = replace(fit, seconds=max(fit.seconds, time.perf_counter() - started))
+        self.spent = fit.seconds
+        return fit
 
     def restore(self, study: Study, state: Mapping[str, Tensor]) -> None:
         """Build the method and load what :meth:`state` returned after an earlier fit.
@@ -139,15 +153,23 @@ class ScoreMapMethod(TorchAnswerer):
     def parameters(self) -> int:
         """Number of parameters that an answer needs: those of the network and of all that it needs, each once."""
         counts: dict[int, int] = {}
-        rest: list[ScoreMapMethod] = [self]
-        while rest:
-            method = rest.pop()
+        for method in (self, *self._below()):
             if method.network is not None:
                 counts.update((id(parameter), parameter.numel()) for parameter in method.network.parameters())
             elif not method._needed and method is not self:  # it counts networks that are not its own, e.g. the transformer
                 counts[id(method)] = method.parameters
-            rest += method._needed
         return sum(counts.values())
+
+    def _below(self) -> list[ScoreMapMethod]:
+        """Return everything that it builds on, directly or not, each once."""
+        found: dict[int, ScoreMapMethod] = {}
+        rest = list(self._needed)
+        while rest:
+            method = rest.pop()
+            if id(method) not in found:
+                found[id(method)] = method
+                rest += method._needed
+        return list(found.values())
 
     @abstractmethod
     def build(self, study: Study) -> None:

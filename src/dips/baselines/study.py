@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from dips.baselines.answering import TorchAnswerer
+from dips.baselines.limits import Limits
 from dips.baselines.photos import Photos
 from dips.config import Config
 from dips.data.depth import Depth
@@ -53,7 +54,11 @@ class Study:
         classes: names in label order.
         background: label of the class without object, if there is one.
         config: settings of DiPS; the networks of the others are its classifier and its transformer.
-        seconds: of training that each method may use.
+        seconds: that each method may use in all, for what it builds on, its own training and its checks. While a method
+            trains: what is left of them.
+        limits: where methods are trained until validation stops improving; ``seconds`` are then the most that a method's own
+            training takes. None: ``seconds`` are a budget.
+        stride: pixels of the photo per pixel of the last feature map of the methods on the CNN, where it can have that.
         seed: of initial weights, order and crops.
         device: device that everything is computed on.
         judge: MaxBoxAccV2 (percent) of maps on samples with boxes; how validation chooses.
@@ -81,6 +86,8 @@ class Study:
     done: dict[str, TorchAnswerer] = field(default_factory=dict)
     depth: Depth = field(default_factory=Depth)
     problems: ProblemList = field(default_factory=ProblemList)
+    limits: Limits | None = None
+    stride: int = 16
 
     def fitted(self, name: str) -> TorchAnswerer:
         """Return the method ``name``, which was fitted before because it is among ``needs``.
@@ -131,14 +138,15 @@ class Study:
         """The frozen transformer."""
         return FrozenFeatures(load_transformer(self.sst).to(self.device))
 
-    def choose(self, maps: Callable[[Tensor, Tensor], Tensor], side: int) -> float | None:
+    def choose(self, maps: Callable[[Tensor, Tensor], Tensor], side: int, most: int | None = None) -> float | None:
         """Return MaxBoxAccV2 (percent) of ``maps`` on the validation photos that have boxes; None where none has.
 
         Args:
             maps: as :meth:`~dips.baselines.method.ScoreMapMethod.maps`.
             side: side in pixels of the squares that it is given.
+            most: number of photos, the first ones, at most; None takes all.
         """
-        boxed = [i for i, sample in enumerate(self.val.samples) if sample.boxed]
+        boxed = [i for i, sample in enumerate(self.val.samples) if sample.boxed][:most]
 
         def answers() -> Iterator[FloatArray]:
             for start in range(0, len(boxed), _BATCH):

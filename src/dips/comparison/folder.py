@@ -77,7 +77,7 @@ def claim_folder(folder: Path, identity: Mapping[str, Any], config: Config) -> N
         mark="compare.json",
         identity={"schema_version": 1, **identity},
         holds="a comparison",
-        optional=("schema_version", "--photos"),
+        optional=("schema_version", "--photos", "--stride"),
         remedy="repeat the command with the same settings, or choose another --out",
     )
     if not claim.path.is_file():

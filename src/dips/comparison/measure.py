@@ -115,6 +115,8 @@ class Measurer:
             else:
                 method.take(study)
                 method.restore(study, folder.state())
+                earlier = folder.fit_file()
+                method.spent = 0.0 if earlier is None else earlier.seconds
         except Exception as error:  # one method must not stop the others
             self._fail(study, method, error)
             return False

@@ -39,9 +39,10 @@ class FitFile(Record, frozen=True, kw_only=True):
     steps: int = 0
     epochs: int | float = 0.0
     seconds: int | float = 0.0
-    bounded: int | float | None = None
+    fixed: int | float = 0.0
     chosen: str = ""
     curve: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    limit: str = ""
     method: MethodWords
 
 
@@ -104,7 +105,9 @@ class Comparison(Record, frozen=True, kw_only=True):
     Attributes:
         protocol: in words; ``protocol_name``: as a user types it.
         n_images, n_boxed, n_skipped: photos of the split, those with ground-truth boxes, and those that could not be read.
-        budget_minutes: of training that each method may use.
+        budget_minutes: that each method may use in all; None where methods were trained until validation stopped improving.
+        limits: when that was, in words; empty with a budget.
+        stride: of the CNN's feature map, in pixels of the photo, where it can have that.
         seeds: each method was fitted with, ascending.
         cnn, transformer: the networks that methods start from, in words.
         weights: where they are from; None where there are none.
@@ -120,7 +123,7 @@ class Comparison(Record, frozen=True, kw_only=True):
     n_images: int
     n_boxed: int
     n_skipped: int
-    budget_minutes: float
+    budget_minutes: float | None
     seeds: list[int]
     photos: StudyPhotoCounts
     cnn: str
@@ -128,5 +131,7 @@ class Comparison(Record, frozen=True, kw_only=True):
     weights: dict[str, Any]
     environment: dict[str, Any]
     methods: list[ComparedMethod]
+    limits: str = ""
+    stride: int = 16
     failed: list[Failure] = msgspec.field(default_factory=list)
     problems: list[ProblemRecord] = msgspec.field(default_factory=list)

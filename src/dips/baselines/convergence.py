@@ -1,0 +1,116 @@
+"""Training until validation stops improving, for ``--budget converged``: a rate is searched, kept, and lowered to 0 at the end.
+
+In: a network in training and :class:`~dips.baselines.limits.Limits`. Out: its best checkpoint, and what ended the training.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from dips.baselines.limits import Limits
+from dips.baselines.steps import Checkpoint, Steps
+from dips.errors import DataError
+from dips.system.console import log
+
+__all__ = ["Converged", "converge"]
+
+_TRIAL_SHARE = 0.25  # of the seconds, for all trials together
+
+
+class Converged(NamedTuple):
+    """How a training ended.
+
+    Attributes:
+        rate: that was chosen, as a multiple of the schedule's.
+        limit: what ended it before validation did, in words; empty where nothing did.
+    """
+
+    rate: float
+    limit: str
+
+
+def converge(run: Steps, limits: Limits, seconds: float, *, start: bool) -> Converged:
+    """Train until validation stops improving, or a limit is reached; without ground-truth boxes until a limit is.
+
+    Args:
+        run: at its beginning; ``best`` is the best checkpoint at the end.
+        seconds: most seconds.
+        start: whether the network as it is now is one of the checkpoints.
+
+    Raises:
+        DataError: the loss is no longer finite.
+    """
+    rate = _search(run, limits, _TRIAL_SHARE * seconds) if run.boxed and len(limits.rates) > 1 else 1.0
+    if start:
+        run.check()
+    every = max(1, round(limits.every * run.per_pass))
+    least, most = limits.least * run.per_pass, limits.passes * run.per_pass
+    searched, waited, limit = run.elapsed, 0, ""
+
+    def learn(rate: float) -> None:
+        run.step(rate, min(run.made / most, math.nextafter(1, 0)))
+
+    while True:
+        for _ in range(every):
+            learn(rate)
+        waited = 0 if run.check() is not False else waited + 1
+        if waited >= limits.patience and run.made >= least:
+            break
+        # what is left must hold the last stretch
+        if (run.made + every) * (1 + limits.decay) > most:
+            limit = f"{limits.passes} passes"
+        elif searched + (run.elapsed - searched) * (1 + limits.decay) >= seconds:
+            limit = f"{seconds / 60:.3g} minutes"
+        if limit:
+            break
+    if run.boxed:
+        run.load(run.best)
+    stretch = max(1, round(limits.decay * run.made))
+    for index in range(stretch):
+        learn(rate * (1 - index / stretch))
+    run.check()
+    log(f"  {run.made} steps, {run.made / run.per_pass:.1f} passes{f'; ended by the limit of {limit}' if limit else ''}")
+    return Converged(rate, limit)
+
+
+def _search(run: Steps, limits: Limits, seconds: float) -> float:
+    """Return the rate that validation likes best after a few passes, as a multiple of the schedule's; learn nothing by it."""
+    first = run.checkpoint()
+    scores: dict[float, float] = {}
+
+    def tried(rate: float) -> None:
+        scores[rate] = _trial(run, first, rate, round(limits.trial * run.per_pass), seconds / (len(limits.rates) + 1))
+        run.curve.append({"rate": run.schedule.lr * rate, "v2": scores[rate]})
+
+    for rate in limits.rates:
+        tried(rate)
+    lowest, highest = limits.rates[0], limits.rates[-1]
+    if (best := _best(scores)) in (lowest, highest):
+        inner = limits.rates[1] if best == lowest else limits.rates[-2]
+        tried(best * best / inner)
+    run.load(first)
+    run.made = 0
+    chosen = _best(scores)
+    log(f"  rate {run.schedule.lr * chosen:.3g}, the best of {len(scores)} on validation")
+    return chosen
+
+
+def _trial(run: Steps, first: Checkpoint, rate: float, steps: int, seconds: float) -> float:
+    """Return what a rate brings from the beginning on, within so many steps and seconds; minus infinity where it diverges."""
+    run.load(first)
+    run.made, until = 0, run.elapsed + seconds
+    try:
+        while run.made < max(1, steps):
+            run.step(rate, 0.0)
+            if run.elapsed >= until:
+                break
+        score = run.measure()
+    except DataError:  # the loss is no longer finite
+        return -math.inf
+    return -math.inf if score is None or not math.isfinite(score) else score
+
+
+def _best(scores: dict[float, float]) -> float:
+    """Return the rate with the highest score, of equal ones that nearest to 1."""
+    return max(scores, key=lambda rate: (scores[rate], -abs(math.log(rate))))

@@ -1,0 +1,215 @@
+"""A network that learns step by step and is measured on validation now and then; how long is decided elsewhere.
+
+In: a network, its loss and the study. Out: its best checkpoint, and what was measured on the way.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dips.baselines.photos import Photos
+from dips.baselines.study import Study
+from dips.errors import DataError
+from dips.system.device import synchronise
+
+__all__ = ["Checkpoint", "Loss", "Schedule", "Steps"]
+
+Loss = Callable[[Tensor, Tensor, torch.Generator], Tensor]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How a network is trained.
+
+    Attributes:
+        lr: rate of the new layers at the start; it falls to 0.
+        backbone_lr: rate of the layers that have weights already, as a fraction of ``lr``.
+        weight_decay: AdamW's.
+        batch: photos per step.
+        crop: side of the random crops in pixels.
+        checks: how often the network is measured on validation within a budget, evenly over the steps.
+    """
+
+    lr: float
+    backbone_lr: float = 0.1
+    weight_decay: float = 1e-4
+    batch: int = 32
+    crop: int = 224
+    checks: int = 4
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network and its optimiser as they were after a step.
+
+    Attributes:
+        step: counted from 1; 0 before the first one.
+        score: MaxBoxAccV2 on validation; minus infinity where nothing was measured.
+        weights: the network's tensors.
+        optimiser: the optimiser's state.
+    """
+
+    step: int = 0
+    score: float = -math.inf
+    weights: Mapping[str, Tensor] = field(default_factory=dict)
+    optimiser: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Steps:
+    """A network in training; arguments are those of :func:`~dips.baselines.training.train_network`.
+
+    Attributes:
+        per_pass: steps in which each photo is seen once, on average.
+        made: steps so far, those of trials not counted.
+        all: steps so far.
+        best: the best checkpoint, of equal ones the last; without ground-truth boxes the last.
+        curve: a mapping for each check.
+        boxed: validation photos that have boxes.
+
+    Raises:
+        DataError: there is no photo.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        study: Study,
+        *,
+        loss: Loss,
+        maps: Callable[[Tensor, Tensor], Tensor],
+        schedule: Schedule,
+        new: Sequence[nn.Parameter],
+        photos: Photos | None = None,
+        side: int | None = None,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> None:
+        photos = study.train if photos is None else photos
+        if not len(photos):
+            raise DataError("there is no photo to train on")
+        self._begun = time.perf_counter()
+        self.network, self.schedule, self.photos = network, schedule, photos
+        self._study, self._loss, self._maps, self._on_progress = study, loss, maps, on_progress
+        self._side = side or schedule.crop
+        self._optimiser = _optimiser(network, new, schedule)
+        self._generator = torch.Generator().manual_seed(study.seed)
+        self.size = min(schedule.batch, len(photos))
+        self.per_pass = len(photos) / self.size
+        self._batches = _batches(photos, self.size, schedule.crop, study.device, self._generator)
+        self.made = self.all = 0
+        self.best = Checkpoint()
+        self.curve: list[Mapping[str, float]] = []
+        self.boxed = sum(sample.boxed for sample in study.val.samples)
+        self._value: Tensor | None = None
+        _learn(network)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the beginning."""
+        return time.perf_counter() - self._begun
+
+    def step(self, rate: float, progress: float) -> float:
+        """Take a step, and return how many seconds it took.
+
+        Args:
+            rate: of learning, as a multiple of the schedule's.
+            progress: fraction of the training that is done, in [0, 1).
+
+        Raises:
+            DataError: the loss is no longer finite.
+        """
+        started = time.perf_counter()
+        if self._on_progress is not None:
+            self._on_progress(progress)
+        for group in self._optimiser.param_groups:
+            group["lr"] = self.schedule.lr * group["fraction"] * rate
+        images, labels = next(self._batches)
+        value = self._loss(images, labels, self._generator)
+        if not torch.isfinite(value):
+            raise DataError(
+                f"the loss is no longer finite at step {self.made + 1}; a smaller rate than {self.schedule.lr:g} may help"
+            )
+        self._optimiser.zero_grad()
+        value.backward()
+        self._optimiser.step()
+        self._value = value.detach()
+        self.made += 1
+        self.all += 1
+        synchronise(self._study.device)
+        return time.perf_counter() - started
+
+    def measure(self, most: int | None = None) -> float | None:
+        """Return MaxBoxAccV2 (percent) on validation, or on its first ``most`` photos; None where none has boxes."""
+        self.network.eval()
+        score = self._study.choose(self._maps, self._side, most)
+        _learn(self.network)
+        return score
+
+    def check(self) -> bool | None:
+        """Measure on validation; the best checkpoint is kept.
+
+        Returns:
+            Whether this one is better than all before; None where nothing can be measured.
+        """
+        score = self.measure()
+        row: dict[str, float] = {"step": self.made}
+        row |= {} if self._value is None else {"loss": float(self._value)}
+        self.curve.append(row | ({} if score is None else {"v2": score}))
+        if score is None:
+            self.best = self.checkpoint()
+            return None
+        better = score > self.best.score
+        if score >= self.best.score:
+            self.best = self.checkpoint(score)
+        return better
+
+    def checkpoint(self, score: float = -math.inf) -> Checkpoint:
+        """Return everything as it is now."""
+        weights = {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
+        return Checkpoint(self.made, score, weights, copy.deepcopy(self._optimiser.state_dict()))
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Go back to a checkpoint; the steps since then stay counted."""
+        self.network.load_state_dict(dict(checkpoint.weights))
+        self._optimiser.load_state_dict(copy.deepcopy(dict(checkpoint.optimiser)))
+
+    def finish(self) -> None:
+        """Leave the network with the weights of the best checkpoint, in evaluation mode."""
+        self.network.load_state_dict(dict(self.best.weights))
+        self.network.eval()
+
+
+def _learn(network: nn.Module) -> None:
+    """Switch to training mode, but for layers of which nothing learns: a frozen batch norm keeps its statistics."""
+    network.train()
+    for module in network.modules():
+        own = list(module.parameters(recurse=False))
+        if own and not any(parameter.requires_grad for parameter in own):
+            module.training = False
+
+
+def _optimiser(network: nn.Module, new: Sequence[nn.Parameter], schedule: Schedule) -> torch.optim.AdamW:
+    """Return the optimiser: new parameters in one group, those with weights, if there are any, in another with a lower rate."""
+    ids = {id(parameter) for parameter in new}
+    backbone = [p for p in network.parameters() if p.requires_grad and id(p) not in ids]
+    groups = [{"params": list(new), "fraction": 1.0}, {"params": backbone, "fraction": schedule.backbone_lr}]
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=schedule.lr, weight_decay=schedule.weight_decay)
+
+
+def _batches(
+    photos: Photos, size: int, crop: int, device: torch.device, generator: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield crops for ever: every photo once per pass, in a new order each time."""
+    rest: list[int] = []
+    while True:
+        if len(rest) < size:
+            rest += torch.randperm(len(photos), generator=generator).tolist()
+        part, rest = rest[:size], rest[size:]
+        yield photos.crops(part, crop, device, generator)
