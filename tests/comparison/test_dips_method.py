@@ -14,6 +14,7 @@ import torch
 
 import dips
 import dips.comparison.source as source_module
+from dips.comparison import dips_method
 from dips.comparison.dips_method import Accurate, Dips
 from dips.comparison.folder import MethodFolder
 from dips.data.images import read_image, resize_image
@@ -58,6 +59,84 @@ def test_both_modes_answer_as_the_run_folder_does(
         parts[name] = sum(p.numel() for part in count if part is not None for p in part.parameters())
         assert (model.networks.localizer is not None) == (unet and not more)
     assert {"dips": fast["parameters"], "accurate": accurate["parameters"]} == parts
+
+
+def test_the_joined_map_looks_once_and_its_halves_are_fitted_alone(
+    run: Compare, scenes: Path, tmp_path: Path, tiny_weights: Path
+) -> None:
+    record = run(["joined", "joined-keys", "joined-cnn"], settings=["train.epochs=0"])
+    assert record["failed"] == [] and [row["name"] for row in record["methods"]] == [
+        *("dips", "joined", "joined-keys", "joined-cnn"),
+    ]
+    folder = tmp_path / "out" / "seed-0"
+    found = {row["name"]: row["runs"][0] for row in record["methods"]}
+    one_look = ("predict.mode=accurate", "predict.second_look=0", "predict.flip=false")
+    expected = {"joined": folder / "dips" / "run", **{name: folder / name / "run" for name in ("joined-keys", "joined-cnn")}}
+    for name, place in expected.items():
+        model = load(place, tiny_weights, *one_look)
+        side = model.networks.side
+        maps = MethodFolder(folder / name).maps("test")
+        for photo, score_map in maps.items():
+            square = resize_image(read_image(scenes / "test" / photo, max_side=side), (side, side))
+            own_map = model.networks.answer(PhotoBatch(square[None])).maps[0]
+            np.testing.assert_allclose(np.asarray(own_map), score_map, atol=1e-5)
+        assert maps
+        linear, cnn = model.stored.linear, sum(p.numel() for p in model.stored.classifier.parameters())
+        assert linear is not None
+        weights = [bool(weight.any()) for weight in linear.accurate.weights]
+        stages = linear.stages
+        used = {"joined": [True, True], "joined-keys": [False, True], "joined-cnn": [True, False]}[name]
+        assert [any(weights[:stages]), any(weights[stages:])] == used
+        transformer = sum(p.numel() for p in model.transformer.parameters())
+        assert found[name]["parameters"] == cnn + (0 if name == "joined-cnn" else transformer)
+    assert found["joined"]["needs_seconds"] > 0 == found["joined-keys"]["needs_seconds"]
+    assert all(found[name]["fit"]["seconds"] > 0 for name in ("joined-keys", "joined-cnn")), "with a harvest of their own"
+
+
+def test_a_harvest_takes_its_time_whatever_the_store_holds(
+    run: Compare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, plain, seen = tmp_path / "out" / "seed-0" / "dips" / "store", dips_method.fit, list[bool]()
+
+    def killed(data: Any, **more: Any) -> None:
+        plain(data, **{**more, "out": tmp_path / "elsewhere", "resume": False})
+        raise ValueError("as good as killed")
+
+    def watched(data: Any, **more: Any) -> Any:
+        seen.append(more["store"].exists())
+        return plain(data, **more)
+
+    monkeypatch.setattr(dips_method, "fit", killed)
+    assert run(["dips"], settings=["train.epochs=0"])["failed"] and store.is_dir()
+    monkeypatch.setattr(dips_method, "fit", watched)
+    assert run(["dips"], settings=["train.epochs=0"])["failed"] == []
+    assert seen == [False] and not store.exists(), "it harvested anew, and left nothing"
+
+
+def test_a_unet_trains_in_what_the_harvest_leaves(run: Compare, tmp_path: Path) -> None:
+    left: list[float] = []
+    prepared: list[int] = []
+    plain = dips_method.prepare
+
+    def counted(*given: Any, **more: Any) -> Any:
+        prepared.append(1)
+        return plain(*given, **more)
+
+    def within(study: Any, photos: int, seconds: float, most: int) -> int:
+        left.append(study.seconds - seconds)
+        return 1
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dips_method, "prepare", counted)
+        patch.setattr(dips_method, "epochs_within", within)
+        patch.setattr(dips_method, "fit", lambda *given, **more: 1 / 0)
+        assert "division" in run(["dips"], settings=["train.epochs=3"], budget=5.0)["failed"][0]["why"]
+        seconds = float((tmp_path / "out" / "seed-0" / "dips" / "harvest-seconds.txt").read_text())
+        assert seconds > 0 and left == pytest.approx([seconds]) and prepared == [1]
+        patch.setattr(dips_method, "fit", dips.fit)
+        record = run(["dips"], settings=["train.epochs=3"], budget=5.0)
+    fit = record["methods"][0]["runs"][0]["fit"]
+    assert fit["epochs"] == 1 and fit["fixed"] >= seconds and prepared == [1], "the harvest is that of the call that broke"
 
 
 def test_a_training_is_continued_by_the_same_code_only(

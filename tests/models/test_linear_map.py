@@ -57,6 +57,18 @@ def test_equals_the_naive_loop(outputs: int, grids: tuple[int, ...], seed: int) 
     torch.testing.assert_close(logits, naive(linear, features, priors), atol=1e-4, rtol=1e-4)
 
 
+def test_the_first_blocks_alone() -> None:
+    linear = made(3)
+    linear.level.fill_(0.7)
+    part, features = linear.first(2), blocks()
+    priors = torch.full((2, 3), 1 / 3)
+    linear.weights[2].zero_()
+    torch.testing.assert_close(part(features[:2], priors), linear(features, priors))
+    assert part.channels == (3, 5) and float(part.level) == pytest.approx(0.7)
+    linear.weights[0].zero_()
+    assert part.weights[0].any(), "a copy"
+
+
 def test_one_class_needs_no_probability() -> None:
     linear, features = made(1), blocks()
     expected = naive(linear, features, torch.ones(2, 1))

@@ -17,7 +17,7 @@ from typing import Literal
 from dips.baselines.acol import ACoL
 from dips.baselines.adl import Adl
 from dips.baselines.c2am import C2am
-from dips.baselines.cam import Cam, CamIvr, CamMax, CamPas
+from dips.baselines.cam import Cam, CamFrozen, CamIvr, CamMax, CamPas
 from dips.baselines.cutmix import CutMix
 from dips.baselines.fcam import FCam, FCamLayerCam
 from dips.baselines.gradients import GradCam, GradCamPlus, LayerCam
@@ -26,9 +26,10 @@ from dips.baselines.lost import Lost
 from dips.baselines.method import ScoreMapMethod
 from dips.baselines.spg import Spg
 from dips.baselines.tokencut import TokenCut
+from dips.baselines.tokens import C2amTokens, CamTokens
 from dips.baselines.tscam import TsCam
 from dips.baselines.untrained import Centre, Head, MeanAttention
-from dips.comparison.dips_method import Accurate, Dips
+from dips.comparison.dips_method import Accurate, Dips, Joined, JoinedCnn, JoinedKeys
 from dips.errors import ConfigError
 from dips.system.suggestions import closest
 
@@ -37,9 +38,9 @@ __all__ = ["METHODS", "Choice", "choose_methods", "create_methods", "sort_key"]
 METHODS: dict[str, type[ScoreMapMethod]] = {
     kind.name: kind
     for kind in (
-        *(Dips, Accurate),
-        *(Cam, CamMax, CamPas, CamIvr, LayerCam, GradCam, GradCamPlus),
-        *(Has, ACoL, Spg, Adl, CutMix, TsCam, FCam, FCamLayerCam, C2am),
+        *(Dips, Accurate, Joined, JoinedKeys, JoinedCnn),
+        *(Cam, CamMax, CamPas, CamIvr, LayerCam, GradCam, GradCamPlus, CamFrozen, CamTokens),
+        *(Has, ACoL, Spg, Adl, CutMix, TsCam, FCam, FCamLayerCam, C2am, C2amTokens),
         *(Centre, MeanAttention, Lost, TokenCut),
     )
 }

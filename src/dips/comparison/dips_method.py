@@ -1,4 +1,4 @@
-"""DiPS as one method among others, as its runs predict by default and in the accurate mode.
+"""DiPS as one method among others: as its runs predict by default, in the accurate mode, and with parts left out.
 
 In: a study. Out: a run folder like any other, made by :func:`dips.fitting.fit.fit`, which ``dips predict`` and
 ``dips evaluate`` take, and its score maps.
@@ -6,26 +6,34 @@ In: a study. Out: a run folder like any other, made by :func:`dips.fitting.fit.f
 
 from __future__ import annotations
 
+import shutil
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
 from dips.baselines.fcam import epochs_within
 from dips.baselines.method import Fit, ScoreMapMethod
 from dips.baselines.study import Study
-from dips.config import load_config, to_toml
+from dips.config import Config, load_config, to_toml
 from dips.errors import ConfigError
 from dips.fitting.fit import fit
+from dips.fitting.photos import read_photos
+from dips.fitting.prepare import prepare
+from dips.harvest.store import Store
 from dips.model import Model
+from dips.models.frozen import FrozenNetworks
 from dips.models.networks import Networks
+from dips.runs.records import CONFIG, MODEL
 from dips.system.files import atomic_file
 from dips.types import Answer, PhotoBatch
 
-__all__ = ["Accurate", "Dips"]
+__all__ = ["Accurate", "Dips", "Joined", "JoinedCnn", "JoinedKeys"]
 
-_RUN = "run"
+_RUN, _STORE = "run", "store"
 
 
 class _Mode(ScoreMapMethod):
@@ -65,11 +73,19 @@ class _Mode(ScoreMapMethod):
 
 
 class Dips(_Mode):
-    """The localizer of this project, trained as ``dips train`` does."""
+    """The localizer of this project, trained as ``dips train`` does.
+
+    Its harvest goes into a store of its own, which is removed afterwards: what another training left in the store would cost
+    nothing here.
+
+    Attributes:
+        changes: settings that differ from the study's.
+    """
 
     name = "dips"
     title = "DiPS"
     paper = "this project, after Murtaza et al., WACV-W 2023"
+    changes: ClassVar[Mapping[str, Any]] = {}
     model: Model
     study: Study
 
@@ -80,32 +96,68 @@ class Dips(_Mode):
     def train(self, study: Study) -> Fit:
         """Train as ``dips train`` does.
 
-        The budget bounds the epochs of a U-Net; what comes before is timed with them.
+        Harvest, classifier and linear maps take what they take. A U-Net makes as many epochs as the budget leaves time for,
+        and as the settings allow.
         """
         folder, run = study.folder / self.name, self._run(study)
-        if (run / "config.toml").is_file():  # a training that was killed goes on with its settings
-            recipe = run / "config.toml"
-            epochs = load_config(recipe).train.epochs
+        config, harvest = study.config.replace(**self.changes), 0.0
+        if not ((run / MODEL).is_file() or self._timed(study).is_file()):
+            shutil.rmtree(folder / _STORE, ignore_errors=True)  # of a fit that was killed: what it took is not known
+        if config.train.epochs:
+            harvest = self._harvest(study, config)
+        if (run / CONFIG).is_file():  # a training that was killed goes on with its settings
+            recipe = run / CONFIG
+            config = load_config(recipe)
         else:
-            epochs = study.config.train.epochs and epochs_within(study, len(study.train))
+            if config.train.epochs and study.limits is None:
+                epochs = epochs_within(study, len(study.train), study.seconds - harvest, config.train.epochs)
+                config = config.replace(**{"train.epochs": epochs})
             recipe = folder / "recipe.toml"
             with atomic_file(recipe) as file:
-                file.write(to_toml(study.config.replace(**{"train.epochs": epochs})))
+                file.write(to_toml(config))
         trained = fit(
             study.data,
             out=run,
             recipe=recipe,
             weights=study.given,
-            store=study.store,
+            store=folder / _STORE,
             device=str(study.device),
             resume=run.exists(),
             problems=study.problems.part(),
         )
+        shutil.rmtree(folder / _STORE, ignore_errors=True)
         self._open(study)
-        steps = epochs * -(-len(study.train) // study.config.train.batch)
-        spent = trained.record.seconds  # also before this call, where maps or localizer were stored already
-        seconds = spent.harvest + spent.training
-        return Fit(steps=steps, epochs=epochs, seconds=seconds, bounded=spent.training, chosen=trained.record.selection)
+        epochs, spent = config.train.epochs, trained.record.seconds
+        fixed = max(harvest, spent.harvest)
+        return Fit(
+            steps=epochs * -(-len(study.train) // config.train.batch),
+            epochs=epochs,
+            seconds=fixed + spent.training,  # also before this call, where a training was killed
+            fixed=fixed,
+            chosen=trained.record.selection,
+        )
+
+    def _harvest(self, study: Study, config: Config) -> float:
+        """Do what a training of a U-Net does before its first epoch, and return the seconds that it took, now or earlier."""
+        timed = self._timed(study)
+        if not timed.is_file():
+            started = time.perf_counter()
+            photos = read_photos(study.data, config)
+            prepare(
+                photos.train,
+                photos.val,
+                blank=photos.blank,
+                config=config,
+                store=Store(study.folder / self.name / _STORE),
+                device=study.device,
+                given=study.given,
+            )
+            with atomic_file(timed) as file:
+                file.write(f"{time.perf_counter() - started:.3f}")
+        return float(timed.read_text(encoding="utf-8"))
+
+    def _timed(self, study: Study) -> Path:
+        return study.folder / self.name / "harvest-seconds.txt"
 
     def restore(self, study: Study, state: Mapping[str, Tensor]) -> None:
         """Open the run folder that an earlier fit left."""
@@ -117,19 +169,20 @@ class Dips(_Mode):
         self.model = Model.open(
             self._run(study), device=str(study.device), settings=["predict.flip=false"], weights=study.given
         )
-        self.networks = self.model.networks
+        self.networks = self._of(self.model)
         self.side = self.networks.side
+
+    def _of(self, model: Model) -> Networks:
+        """Return the networks that make the maps."""
+        return model.networks
 
     def _run(self, study: Study) -> Path:
         return study.folder / self.name / _RUN
 
 
-class Accurate(_Mode):
-    """The same run in the mode ``accurate``: the fast map, and a second look of CNN and transformer."""
+class _OnDips(_Mode):
+    """Other maps of the run that :class:`Dips` fitted."""
 
-    name = "accurate"
-    title = "DiPS, accurate"
-    paper = "this project (docs/results.md)"
     needs: ClassVar[tuple[str, ...]] = ("dips",)
 
     def build(self, study: Study) -> None:
@@ -141,6 +194,68 @@ class Accurate(_Mode):
         dips = study.fitted("dips")
         assert isinstance(dips, Dips)
         if "accurate" not in dips.model.modes:
-            raise ConfigError("the accurate map needs harvest.refine=dataset; leave 'accurate' out")
-        self.networks = dips.model.networks_of("accurate", dips.model.frozen)
+            raise ConfigError(f"{self.title} needs harvest.refine=dataset; leave '{self.name}' out")
+        self.networks = self._of(dips.model)
         self.side = self.networks.side
+
+    def _of(self, model: Model) -> Networks:
+        """Return the networks that make the maps."""
+        return model.networks_of("accurate", model.frozen)
+
+
+class Accurate(_OnDips):
+    """The same run in the mode ``accurate``: the fast map, and a second look of CNN and transformer."""
+
+    name = "accurate"
+    title = "DiPS, accurate"
+    paper = "this project (docs/results.md)"
+
+
+class Joined(_OnDips):
+    """The joined map of the same run: CNN and transformer look once, at the whole photo."""
+
+    name = "joined"
+    title = "DiPS, joined map"
+    paper = "this project (docs/results.md)"
+
+    def _of(self, model: Model) -> Networks:
+        settings = replace(model.config.predict, second_look=0, unet_share=0.0)
+        return model.stored.networks("accurate", model.frozen, settings, model.device)
+
+
+_ONE_LOOK = {
+    "harvest.refine": "dataset",
+    "train.epochs": 0,
+    "predict.mode": "accurate",
+    "predict.second_look": 0,
+    "predict.unet_share": 0.0,
+}
+
+
+class JoinedKeys(Dips):
+    """The joined map without the CNN: a run whose linear map sees the transformer's keys alone."""
+
+    name = "joined-keys"
+    title = "DiPS, joined map without CNN"
+    paper = "this project (docs/results.md)"
+    changes: ClassVar[Mapping[str, Any]] = {**_ONE_LOOK, "harvest.refine_inputs": "keys"}
+
+
+class JoinedCnn(Dips):
+    """The joined map without the keys: a run whose linear map is fitted on the CNN's stages alone.
+
+    The fast map of a usual run sees the same, but imitates the joined one.
+    """
+
+    name = "joined-cnn"
+    title = "DiPS, joined map without keys"
+    paper = "this project (docs/results.md)"
+    changes: ClassVar[Mapping[str, Any]] = {**_ONE_LOOK, "harvest.refine_inputs": "cnn"}
+
+    def _of(self, model: Model) -> Networks:
+        assert model.stored.linear is not None
+        frozen = FrozenNetworks(model.stored.classifier, side=model.config.classifier.size)  # keys have no weight here
+        settings = replace(model.config.predict, mode="fast")
+        networks = model.stored.networks("fast", frozen, settings, model.device)
+        networks.linear = model.stored.linear.accurate.first(model.stored.linear.stages).to(model.device)
+        return networks

@@ -49,6 +49,19 @@ class LinearMap(nn.Module):
         """The weight ``(K, C_i)`` of each block."""
         return [cast(Tensor, getattr(self, f"weight_{index}")) for index in range(len(self.channels))]
 
+    def first(self, count: int) -> LinearMap:
+        """Return the map of the first ``count`` blocks alone, with the same bias and level.
+
+        >>> LinearMap(channels=(8, 4), outputs=3).first(1).channels
+        (8,)
+        """
+        part = LinearMap(self.channels[:count], len(self.bias))
+        for own, weight in zip(
+            [*part.weights, part.bias, part.level], [*self.weights[:count], self.bias, self.level], strict=True
+        ):
+            own.copy_(weight)
+        return part
+
     def forward(self, blocks: Sequence[Tensor], priors: Tensor) -> Tensor:
         """Return logits ``(B, H, W)`` of "shows an object" on the finest grid.
 

@@ -1,0 +1,118 @@
+"""CAM and C2AM on the frozen transformer that DiPS harvests with, so that a table tells methods from networks.
+
+In: keys of the study's transformer. Out: class activations of a linear classifier on them; the object's side of a disentangler.
+The transformer is frozen, as it is in DiPS.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from dips.baselines import normalise
+from dips.baselines.c2am import C2am, Sides, object_photos
+from dips.baselines.cnn import SCHEDULE
+from dips.baselines.frozen import FrozenMethod
+from dips.baselines.method import Fit
+from dips.baselines.study import FrozenFeatures, Study
+from dips.baselines.training import train_network
+from dips.models.classifier import LinearProbe
+from dips.models.linear_map import unit_keys
+
+__all__ = ["C2amTokens", "CamTokens", "KeySides"]
+
+_BATCH = 16
+
+
+class CamTokens(FrozenMethod):
+    """Class activations (Zhou et al., section 2) of a linear classifier on the mean of the keys.
+
+    Keys have a length of 1, as in the linear maps of DiPS; those at several sizes (``harvest.sizes``) are taken at the largest.
+    """
+
+    name = "cam-tokens"
+    title = "CAM on the transformer's keys"
+    paper = "Zhou et al., CVPR 2016"
+    labels: ClassVar[Literal["none", "image"]] = "image"
+    probe: LinearProbe
+
+    @property
+    def network(self) -> nn.Module:
+        """The linear classifier."""
+        return self.probe
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters of the transformer and of the classifier."""
+        return super().parameters + sum(parameter.numel() for parameter in self.probe.parameters())
+
+    def build(self, study: Study) -> None:
+        """Take the study's transformer, and make a linear layer."""
+        super().build(study)
+        self.side = max(study.config.harvest.sizes)
+        self.probe = LinearProbe(self.transformer.network.dim, len(study.classes)).to(study.device)
+
+    def train(self, study: Study) -> Fit:
+        """Fit the linear layer, as DiPS fits its classifier."""
+        parts: list[tuple[Tensor, Tensor]] = []
+        for start in range(0, len(study.train), _BATCH):
+            images, labels = study.train.batch(range(start, min(start + _BATCH, len(study.train))), self.side, study.device)
+            parts.append((self._keys(images).mean((2, 3)), labels))
+        keys, labels = (torch.cat(each) for each in zip(*parts, strict=True))
+        self.probe.fit(keys, labels)
+        return Fit()
+
+    def maps(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Return min-max normalised activations ``(B, h, w)`` in [0, 1], one value per patch."""
+        return normalise.min_max(torch.einsum("bdhw,bd->bhw", self._keys(images), self.probe.head.weight[labels]))
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Return class probabilities ``(B, C)`` of images ``(B, 3, H, W)`` in [0, 1]."""
+        return cast(Tensor, self.probe(self._keys(images).mean((2, 3)))).softmax(1)
+
+    def _keys(self, images: Tensor) -> Tensor:
+        """Return keys ``(B, D, h, w)`` of length 1."""
+        return unit_keys(self.transformer(images, self.side).keys).permute(0, 3, 1, 2)
+
+
+class KeySides(Sides):
+    """The disentangler on the keys of a frozen transformer, which is no part of its weights.
+
+    Attributes:
+        transformer: that of the study.
+        size: side in pixels that it sees.
+    """
+
+    def __init__(self, transformer: FrozenFeatures, size: int) -> None:
+        super().__init__(transformer.network.dim)
+        self.transformer, self.size = transformer, size
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return keys ``(B, D, h, w)``; negative values are cut off, as they are of the CNN's features."""
+        return self.transformer(images, self.size).keys.float().permute(0, 3, 1, 2).relu()
+
+
+class C2amTokens(C2am):
+    """Class-agnostic activations on the transformer: the convolution alone learns."""
+
+    name = "c2am-tokens"
+    title = "C2AM on the transformer's keys"
+    shares: ClassVar[bool] = True
+    transformer: FrozenFeatures
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters of the transformer and of the convolution."""
+        return sum(p.numel() for part in (self.transformer.network, self.net) for p in part.parameters())
+
+    def build(self, study: Study) -> None:
+        """Take the study's transformer, and make the convolution with random weights."""
+        self.transformer = study.transformer
+        self.net = KeySides(study.transformer, self.side).to(study.device)
+
+    def train(self, study: Study) -> Fit:
+        """Train on the photos with an object, on the schedule of the methods on the CNN."""
+        new, photos = list(self.net.head.parameters()), object_photos(study)
+        return train_network(self.net, study, loss=self.loss, maps=self.maps, schedule=SCHEDULE, new=new, photos=photos)
