@@ -78,6 +78,8 @@ def test_a_method_that_fails_shows_in_the_exit_code(tiny: Tiny, tmp_path: Path, 
     [
         ("cma", (), "did you mean 'cam'"),
         ("cam", ("--budget", "0"), "error: --budget 0 must be above 0 minutes\n"),
+        ("cam", ("--budget", "long"), "--budget"),
+        ("cam", ("--stride", "4"), "error: --stride 4: give 8, 16 or 32\n"),
         ("syn.py:X", (), "syn.py:X"),
         ("cam", ("--device", "gpu"), "--device takes auto, cpu, cuda, mps"),
         ("cam", ("--seeds", "0"), "error: --seeds 0 must be at least 1\n"),

@@ -14,6 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dips.baselines.limits import Limits
+from dips.baselines.method import Fit
+from dips.baselines.study import Study
 from dips.comparison import run as run_module
 from dips.config import Config, to_toml
 from dips.data.photo_files import find_images, has_photos
@@ -228,12 +231,55 @@ def test_one_name_and_another_first_seed(run: Compare, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "seed-5" / "centre" / "test.json").is_file()
 
 
-@pytest.mark.parametrize("budget", [0.0, -1.0, float("nan")])
-def test_a_budget_is_above_zero(scenes: Path, tmp_path: Path, budget: float) -> None:
+@pytest.mark.parametrize("budget", [0.0, -1.0, float("nan"), "long"])
+def test_a_budget_is_above_zero(scenes: Path, tmp_path: Path, budget: Any) -> None:
     import dips
 
     with pytest.raises(ConfigError, match="--budget"):
         dips.compare(scenes, out=tmp_path / "out", methods=["centre"], budget=budget)
+    with pytest.raises(ConfigError, match=r"--stride 12: give 8, 16 or 32"):
+        dips.compare(scenes, out=tmp_path / "out", methods=["centre"], stride=12)
+
+
+def test_another_budget_or_stride_is_another_comparison(run: Compare, kinds: Any, tmp_path: Path) -> None:
+    run([kinds.Bright()])
+    with pytest.raises(RunError, match=r"budget 0\.001, now converged"):
+        run([kinds.Bright()], budget="converged")
+    with pytest.raises(RunError, match=r"--stride 16, now 8"):
+        run([kinds.Bright()], stride=8)
+    known = tmp_path / "out" / "compare.json"
+    before = json.loads(known.read_text())
+    del before["--stride"]
+    known.write_text(json.dumps(before))
+    run([kinds.Bright()])
+
+
+def test_methods_converge(run: Compare, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = Limits(passes=4, every=1, patience=1, least=2, rates=(0.5, 1.0), trial=1)
+    monkeypatch.setattr(run_module, "Limits", lambda: small)
+    record = run(["cam", "layercam"], budget="converged", stride=8)
+    assert record["failed"] == [] and record["budget_minutes"] is None and record["limits"] == small.words
+    fit = record["methods"][0]["runs"][0]["fit"]
+    assert "rate 0.0" in fit["chosen"] and [row.get("step") for row in fit["curve"][:4]] == [None, None, None, 0]
+    assert record["stride"] == 8 and fit["steps"] >= 3 + 2 + 1, "trials, the constant rate, the falling one"
+
+
+def test_a_method_has_what_those_below_it_left(run: Compare, kinds: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where these were fitted before."""
+    left: list[float] = []
+
+    def train(self: Any, study: Study) -> Fit:
+        left.append(study.seconds)
+        return Fit(steps=1)
+
+    monkeypatch.setattr(kinds.Above, "train", train)
+    monkeypatch.setattr(kinds.Learner, "train", lambda self, study: Fit(steps=3, seconds=90.0))
+    run([kinds.Learner(), kinds.Above()], budget=2.0)
+    again = kinds.Above()
+    type(again).name = "again"
+    record = run([kinds.Learner(), again], budget=2.0)
+    assert len(left) == 2 and all(29 < seconds <= 30 for seconds in left)
+    assert {row["name"] for row in record["methods"]} == {"learner", "above", "again"}
 
 
 def test_the_method_of_the_documentation_works(run: Compare, tmp_path: Path) -> None:

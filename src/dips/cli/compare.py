@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -27,7 +27,20 @@ def compare(
     ] = "all",
     out: Annotated[Path, Parameter(help="The folder of the comparison; results already in it are not computed again.")],
     seeds: Annotated[int, Parameter(help="How many times each method is fitted; above 1 the table has mean and spread.")] = 1,
-    budget: Annotated[float, Parameter(help="Minutes of training for each method.")] = 3.0,
+    budget: Annotated[
+        float | Literal["converged"],
+        Parameter(
+            help="Minutes for each method in all, harvest and what it builds on included; or converged: each is trained until "
+            "validation stops improving."
+        ),
+    ] = 3.0,
+    stride: Annotated[
+        int,
+        Parameter(
+            help="Pixels of the photo per pixel of the CNN's feature map, for the methods on a CNN: 8, as in the WSOL "
+            "benchmark, 16 or 32; the next larger one where the CNN cannot have it."
+        ),
+    ] = 16,
     split: Annotated[str, Parameter(help="The part of DATA to evaluate on; methods learn from its training photos.")] = "test",
     protocol: ProtocolName = "wsol-224",
     photos: Annotated[int, Parameter(help="Number of photos on the contact sheets, which show all methods side by side.")] = 6,
@@ -38,7 +51,7 @@ def compare(
     device: Device = "auto",
     problems: Problems = None,
 ) -> int:
-    """Compare DiPS with its rivals on the same photos, with the same training budget and protocol: the paper's table.
+    """Compare DiPS with its rivals on the same photos, with the same budget and protocol: the paper's table.
 
     Writes table.json, table.md, table.tex, figures, contact sheets, and the transformer's attention by block and head.
 
@@ -61,6 +74,7 @@ def compare(
         methods=names,
         seeds=seeds,
         budget=budget,
+        stride=stride,
         split=split,
         protocol=protocol,
         recipe=recipe,

@@ -10,11 +10,12 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import torch
 
+from dips.baselines.limits import Limits
 from dips.baselines.method import ScoreMapMethod
 from dips.baselines.photos import Photos, store_photos
 from dips.baselines.study import Study
@@ -40,8 +41,12 @@ from dips.system.device import environment, pick_device
 from dips.system.environment import store_folder
 from dips.types import DataSet, Problem, Severity
 
-__all__ = ["compare", "open_study"]
+__all__ = ["Budget", "compare", "open_study"]
 
+Budget = float | Literal["converged"]
+"""Minutes that a method may use in all, or ``converged``: each is trained until validation stops improving."""
+
+_STRIDES = (8, 16, 32)
 _CHOICE_THRESHOLDS = 101  # while choosing; a hundredth is fine enough
 
 
@@ -51,7 +56,8 @@ def compare(
     out: str | Path,
     methods: Sequence[str | ScoreMapMethod] = ("all",),
     seeds: int = 1,
-    budget: float = 3.0,
+    budget: Budget = 3.0,
+    stride: int = 16,
     split: str = "test",
     protocol: str = "wsol-224",
     recipe: str | Path | None = None,
@@ -72,7 +78,10 @@ def compare(
         out: folder of the comparison.
         methods: names (``docs/compare.md``), ``FILE.py:CLASS``, or methods.
         seeds: how often each method is fitted, from ``train.seed`` on; the validation part stays the same.
-        budget: minutes of training that each method may use.
+        budget: minutes that each method may use in all, or ``converged``: each is trained until validation stops improving,
+            see :class:`~dips.baselines.limits.Limits`.
+        stride: of the CNN's feature map in the methods on one, in pixels: 8, 16 or 32; the next larger one where the CNN cannot
+            have it.
         split: the part of DATA that is measured on.
         protocol: ``wsol-224`` or ``original-pixels``.
         recipe, settings, weights, store, device: as of :func:`dips.fit`.
@@ -88,8 +97,9 @@ def compare(
     folder = Path(out)
     config = load_config(recipe, (settings,) if isinstance(settings, str) else settings)
     config.check()
-    if not budget > 0:
-        raise ConfigError(f"--budget {budget:g} must be above 0 minutes")
+    _require_budget(budget)
+    if stride not in _STRIDES:
+        raise ConfigError(f"--stride {stride}: give {', '.join(map(str, _STRIDES[:-1]))} or {_STRIDES[-1]}")
     if seeds < 1:
         raise ConfigError(f"--seeds {seeds} must be at least 1")
     resolved, chosen_device = find_protocol(protocol), pick_device(device)
@@ -110,6 +120,7 @@ def compare(
             config=config,
             seed=seed,
             budget=budget,
+            stride=stride,
             weights=weights,
             store=store,
             device=chosen_device,
@@ -118,9 +129,8 @@ def compare(
         if measurer is None:
             test = _measured_on(data, split, study)
             told.add([*test.problems, *photo_problems(test.root, {split: test.samples})])
-            claim_folder(
-                folder, {"data": str(Path(data).resolve()), "budget": budget, "--photos": photos, **_identity(study)}, config
-            )
+            options = {"budget": budget, "--photos": photos, "--stride": stride}
+            claim_folder(folder, {"data": str(Path(data).resolve()), **options, **_identity(study)}, config)
             depth = depth_of([sample.path for sample in test.samples], study.depth)
             measurer = Measurer(test, split, resolved, shown_photos(test.samples, photos), depth)
         measurer.measure_seed(study, create_methods(choices, study.heads))
@@ -136,7 +146,9 @@ def compare(
         n_images=len(test),
         n_boxed=sum(sample.boxed for sample in test.samples),
         n_skipped=max((len(run["skipped"]) for run in runs), default=0),
-        budget_minutes=budget,
+        budget_minutes=None if isinstance(budget, str) else budget,
+        limits="" if study.limits is None else study.limits.words,
+        stride=stride,
         seeds=sorted({run["seed"] for run in runs}),
         photos=StudyPhotoCounts(train=len(study.train), val=len(study.val), val_boxed=sum(s.boxed for s in study.val.samples)),
         cnn=_title(study, "cnn"),
@@ -162,7 +174,8 @@ def open_study(
     folder: str | Path,
     config: Config | None = None,
     seed: int = 0,
-    budget: float = 3.0,
+    budget: Budget = 3.0,
+    stride: int = 16,
     weights: Sequence[str] = (),
     store: str | Path | None = None,
     device: torch.device | str = "cpu",
@@ -175,7 +188,7 @@ def open_study(
         folder: where methods keep their files; made if it is missing.
         config: default: that of ``dips train``.
         seed: of everything that methods draw at random, and of the validation cut, unless ``data.val_seed`` says otherwise.
-        budget: minutes of training per method.
+        budget, stride: as of :func:`compare`.
         weights, store: as of :func:`dips.fit`.
         device: where to compute.
         problems: what is wrong with the data is added to these; None: it is told.
@@ -189,6 +202,7 @@ def open_study(
     told.add([*train.problems, *_first_labels(train)])
     photo_store = Store(store_folder(store))
     depth = depth_of([sample.path for sample in train.samples], depth_setting(config.data))
+    limits = Limits() if isinstance(budget, str) else None
     parts: list[Photos] = []
     for part in (train, val):
         photos, unreadable = store_photos(part.samples, photo_store, depth)
@@ -203,7 +217,7 @@ def open_study(
         classes=train.classes,
         background=train.background,
         config=config,
-        seconds=60 * budget,
+        seconds=60 * (Limits().minutes if isinstance(budget, str) else budget),
         seed=seed,
         device=torch.device(device),
         judge=lambda maps, samples: evaluate_maps(maps, samples, thresholds=_CHOICE_THRESHOLDS).max_box_acc_v2,
@@ -212,7 +226,17 @@ def open_study(
         given=tuple(weights),
         depth=depth,
         problems=told,
+        limits=limits,
+        stride=stride,
     )
+
+
+def _require_budget(budget: Budget) -> None:
+    if isinstance(budget, str):
+        if budget != "converged":
+            raise ConfigError(f"--budget {budget}: give minutes, or converged")
+    elif not budget > 0:
+        raise ConfigError(f"--budget {budget:g} must be above 0 minutes")
 
 
 def _first_labels(train: DataSet) -> list[Problem]:
