@@ -43,12 +43,12 @@ def test_the_rate_falls_to_0_when_validation_no_longer_improves(run: Run, rates:
     assert fit.steps == 19 and fit.limit == "" and fit.epochs == pytest.approx(19 / 1.5)
     assert fit.chosen == "step 19 of 19 by the ground-truth boxes of validation, rate 0.5"
     # it goes on from the best checkpoint, of equal ones the last
-    assert float(run.net.value) == pytest.approx(SCHEDULE.lr * (12 + 2.5))
+    assert run.net.value.item() == pytest.approx(SCHEDULE.lr * (12 + 2.5))
 
 
 def test_the_best_checkpoint_is_kept(run: Run, rates: list[float]) -> None:
     run.study.judge = run.scored(10, 30, 20, 25, 15)
-    assert run().chosen.startswith("step 6 of ") and float(run.net.value) == pytest.approx(SCHEDULE.lr * 6)
+    assert run().chosen.startswith("step 6 of ") and run.net.value.item() == pytest.approx(SCHEDULE.lr * 6)
 
 
 def test_patience_counts_after_the_least_passes_alone(run: Run, rates: list[float]) -> None:
@@ -61,7 +61,7 @@ def test_patience_counts_after_the_least_passes_alone(run: Run, rates: list[floa
 def test_the_start_may_be_the_best(run: Run, rates: list[float]) -> None:
     run.study.judge = run.scored(90, 20)
     fit = run(start=True)
-    assert fit.chosen.startswith("step 0 of 8 ") and float(run.net.value) == 0 and fit.curve[0] == {"step": 0, "v2": 90}
+    assert fit.chosen.startswith("step 0 of 8 ") and run.net.value.item() == 0 and fit.curve[0] == {"step": 0, "v2": 90}
 
 
 def test_passes_are_limited_with_the_last_stretch(run: Run, rates: list[float]) -> None:
@@ -84,7 +84,7 @@ def test_without_boxes_a_limit_ends_it(run: Run, rates: list[float]) -> None:
     study.limits = replace(LIMITS, passes=8, rates=(0.5, 1.0, 2.0))
     fit = run()
     assert rates[:9] == [1.0] * 9 and fit.limit == "8 passes" and fit.chosen == "step 11, the last, rate 0.5"
-    assert float(run.net.value) == pytest.approx(SCHEDULE.lr * (9 + 1.5)), "the last checkpoint"
+    assert run.net.value.item() == pytest.approx(SCHEDULE.lr * (9 + 1.5)), "the last checkpoint"
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_a_rate_that_diverges_is_not_chosen(run: Run, rates: list[float]) -> Non
     plain = run.loss
 
     def loss(images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        return plain(images, labels, generator) * (float("nan") if float(run.net.value) > 1 and rates[-1] > 1 else 1)
+        return plain(images, labels, generator) * (float("nan") if run.net.value.item() > 1 and rates[-1] > 1 else 1)
 
     run.loss = loss  # type: ignore[method-assign]
     run.study.limits = replace(LIMITS, rates=(0.5, 1.0, 2.0))

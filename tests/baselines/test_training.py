@@ -70,7 +70,7 @@ def test_the_rate_falls_as_a_cosine(run: Run, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize(("check", "steps", "checks"), [(1.0, 15, 4), (2.0, 14, 2), (5.0, 10, 1), (30.0, 4, 1)])
 def test_checks_are_within_the_budget(run: Run, check: float, steps: int, checks: int) -> None:
-    run.study.seconds, run.check = 20, check
+    run.study.seconds, run.check, run.study.judge = 20, check, run.scored(50)
     fit = run()
     assert fit.steps == steps and len(fit.curve) == checks, "fewer where they would take more than a fifth"
     assert run.now == steps + (1 + checks) * check and (run.now == 20 or check == 30)
@@ -79,7 +79,7 @@ def test_checks_are_within_the_budget(run: Run, check: float, steps: int, checks
 def test_the_start_is_a_checkpoint_where_it_is_asked_for(run: Run) -> None:
     run.study.judge, run.study.seconds = run.scored(90, 10, 20), 20
     fit = run(start=True)
-    assert fit.chosen == "step 0 of 20 by the ground-truth boxes of validation" and float(run.net.value) == 0
+    assert fit.chosen == "step 0 of 20 by the ground-truth boxes of validation" and run.net.value.item() == 0
     assert [row["step"] for row in fit.curve] == [0, 5, 10, 15, 20] and "loss" not in fit.curve[0]
 
 
