@@ -16,6 +16,7 @@ from dips.adaptation.loop import fit_transformer
 from dips.adaptation.photos import read_photos
 from dips.config import AdaptConfig
 from dips.data.problems import ProblemList
+from dips.errors import WeightsError
 from dips.models.backbones import load_vit
 from dips.models.weights.adapted import Adapted, write_adapted
 from dips.models.weights.resolve import resolve
@@ -69,9 +70,12 @@ def adapt(
         RunError: the teacher collapsed, or ``out`` belongs to other work.
     """
     fabric = launch_fabric(device)
-    source = resolve(config.sst, role="transformer", given=weights)
+    try:
+        source = resolve(config.sst, role="transformer", given=weights)
+        vit = load_vit(source)
+    except WeightsError as error:  # whose messages name the setting of a training
+        raise WeightsError(str(error).replace("harvest.sst", "adapt.sst")) from error
     log(f"transformer: {source.line()}")
-    vit = load_vit(source)
     side = _DETAIL * crop_sides(config, vit.patch)[0]
     found = read_photos(photos, side=side, limit=config.photos, leave_out=out)
     told = ProblemList() if problems is None else problems
