@@ -16,8 +16,18 @@ from dips.models.weights.adapted import Adapted
 
 from .conftest import Dips, Tiny, fake
 
-FAST = ("adapt.steps=2", "adapt.batch=2", "adapt.sst=test_vit", "adapt.global_side=48", "adapt.local_side=32")
-SETTINGS = [word for setting in (*FAST, "adapt.local_crops=1", "adapt.checks=1") for word in ("--set", setting)]
+FAST = {
+    "sst": "test_vit",
+    "steps": 2,
+    "batch": 2,
+    "checks": 1,
+    "global_side": 48,
+    "local_side": 32,
+    "local_crops": 1,
+    "teacher_temperature": 0.02,
+    "teacher_temperature_end": 0.02,
+}
+SETTINGS = [word for name, value in FAST.items() for word in ("--set", f"adapt.{name}={value}")]
 
 
 def record(skipped: int = 0) -> AdaptResult:
