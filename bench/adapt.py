@@ -34,6 +34,7 @@ from dips.benchmark.loop import evaluate_photos
 from dips.comparison.run import open_study
 from dips.config import adapt_config, load_config
 from dips.data import load_data
+from dips.data.sources import read_source
 from dips.fitting.prepare import prepare
 from dips.fitting.splits import read_splits
 from dips.harvest.store import Store
@@ -109,7 +110,9 @@ def measure(arguments: argparse.Namespace) -> None:
             [f"adapt.seed={seed}", f"adapt.minutes={arguments.minutes}", f"adapt.sst={arguments.sst}", *arguments.set]
         )
         if not file.exists():
-            adapt(photos, out=file, config=config, weights=arguments.weights, device=arguments.device)
+            adapt(
+                read_source(photos, leave_out=file), out=file, config=config, weights=arguments.weights, device=arguments.device
+            )
         measured = partial(accuracies, arguments.data, int(seed), store=store, device=arguments.device)
         before = measured(weights=arguments.weights, sst=arguments.sst)
         after = measured(weights=[str(file), *arguments.weights], sst="auto")

@@ -17,7 +17,7 @@ from dips.models.transformer import Vit
 SMALL: dict[str, Any] = {"embed_dim": 48, "depth": 3, "num_heads": 3, "num_classes": 0, "dynamic_img_size": True}
 
 CONFIG = AdaptConfig(
-    steps=6, batch=4, blocks=2, global_side=32, local_side=16, local_crops=2, prototypes=16, lr=1e-3, head_lr=1e-2, checks=2
+    steps=6, batch=4, blocks=2, global_side=32, local_side=16, local_crops=2, prototypes=16, lr=1e-3, head_lr=1e-3, checks=2
 )
 """Settings of a run of an instant: the head learns alone in the first step."""
 
@@ -36,13 +36,14 @@ def fabric() -> Fabric:
 
 
 def make_vit(name: str = "vit_tiny_patch16_224", *, patch: int = 8, **overrides: Any) -> Vit:
-    """Weights that are always the same, random and large enough that attention is not flat."""
+    """Weights that are always the same: random, and such that the class token depends on the photo."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = timm.create_model(name, **(SMALL | {"patch_size": patch} | overrides)).eval()
         with torch.no_grad():
-            for parameter in net.parameters():
-                parameter.normal_(0, 0.2)
+            for key, parameter in net.named_parameters():
+                constant = key.endswith(("bias", "cls_token", "pos_embed"))
+                parameter.normal_(1, 0.01) if "norm" in key else parameter.normal_(0, 0.01 if constant else 0.2)
     return Vit(net, name)
 
 

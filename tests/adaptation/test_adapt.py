@@ -11,6 +11,7 @@ import torch
 
 from dips.adaptation.adapt import AdaptResult, adapt
 from dips.config import AdaptConfig
+from dips.data.sources import read_source
 from dips.errors import DataError, WeightsError
 from dips.models.backbones import load_transformer, load_vit
 from dips.models.weights.adapted import read_adapted
@@ -34,7 +35,7 @@ def folder(tmp_path: Path, make_photo: MakePhoto) -> Path:
 
 
 def run(folder: Path, weights: Path, out: Path, config: AdaptConfig = TINY) -> AdaptResult:
-    return adapt([folder], out=out, config=config, weights=[str(weights)], device="cpu")
+    return adapt(read_source([folder], leave_out=out), out=out, config=config, weights=[str(weights)], device="cpu")
 
 
 def test_the_file_says_what_was_done(folder: Path, tmp_path: Path, tiny_weights: Path) -> None:
@@ -95,9 +96,9 @@ def test_a_run_that_was_killed_goes_on(
 
 def test_bad_input(folder: Path, tmp_path: Path, tiny_weights: Path) -> None:
     out = tmp_path / "mine.safetensors"
-    with pytest.raises(DataError, match="does not exist"):
-        run(tmp_path / "missing", tiny_weights, out)
-    with pytest.raises(WeightsError, match="not a vision transformer"):
+    with pytest.raises(DataError, match="needs 2 photos"):
+        run(folder / "0.jpg", tiny_weights, out)
+    with pytest.raises(WeightsError, match=r"^adapt\.sst: 'test_efficientnet' is not a vision transformer"):
         run(folder, tiny_weights, out, replace(TINY, sst="test_efficientnet"))
     with pytest.raises(WeightsError, match="no weights of vit_small_patch16_224"):
         run(folder, tiny_weights, out, replace(TINY, sst="vit_small_patch16_224"))

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from dips.adaptation.photos import read_photos
+from dips.adaptation.photos import PhotoSet, read_photos
+from dips.data.sources import read_source
 from dips.errors import DataError
 
 from ..conftest import MakePhoto
@@ -20,9 +21,13 @@ def folder(tmp_path: Path, make_photo: MakePhoto) -> Path:
     return tmp_path / "photos"
 
 
+def read(*photos: Path, limit: int = 0) -> PhotoSet:
+    return read_photos(read_source(photos, leave_out=photos[0].with_name("out.safetensors")), side=64, limit=limit)
+
+
 def test_photos_become_small(folder: Path, make_photo: MakePhoto) -> None:
     make_photo(folder / "large.png", size=(300, 100), seed=9)
-    photos = read_photos([folder], side=64, limit=0, leave_out=folder.parent / "out.safetensors")
+    photos = read(folder)
     assert len(photos) == 6 and photos.skipped == 0 and photos.problems == ()
     assert photos[0].shape == (3, 40, 60) and photos[5].shape == (3, 21, 64)
     assert photos[0].dtype == torch.uint8
@@ -30,26 +35,25 @@ def test_photos_become_small(folder: Path, make_photo: MakePhoto) -> None:
 
 def test_one_broken_photo_is_told_and_skipped(folder: Path) -> None:
     (folder / "2.png").write_bytes((folder / "2.png").read_bytes()[:60])
-    photos = read_photos([folder], side=64, limit=0, leave_out=folder.parent / "out.safetensors")
+    photos = read(folder)
     assert len(photos) == 4 and photos.skipped == 1
     (problem,) = photos.problems
     assert problem.path == folder / "2.png" and "is left out" in problem.message
 
 
 def test_the_fingerprint_is_of_the_photos_alone(folder: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out.safetensors"
-    whole = read_photos([folder], side=64, limit=0, leave_out=out)
+    whole = read(folder)
     (tmp_path / "list.txt").write_text("\n".join(f"photos/{number}.png" for number in (4, 2, 0, 1, 3)))
-    assert read_photos([tmp_path / "list.txt"], side=64, limit=0, leave_out=out).fingerprint == whole.fingerprint
-    some = read_photos([folder], side=64, limit=3, leave_out=out)
+    assert read(tmp_path / "list.txt").fingerprint == whole.fingerprint
+    some = read(folder, limit=3)
     assert len(some) == 3 and some.fingerprint != whole.fingerprint
 
 
 def test_too_few_photos(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"0\.png: 2 photos that can be read, at least, are needed, here are 1"):
-        read_photos([folder / "0.png"], side=64, limit=0, leave_out=tmp_path / "out.safetensors")
+    with pytest.raises(DataError, match=r"needs 2 photos that can be read, at least, and here are 1$"):
+        read(folder / "0.png")
     (folder / "1.png").write_text("no photo")
-    with pytest.raises(DataError, match=r"here are 1; .*1\.png"):
-        read_photos([folder / "0.png", folder / "1.png"], side=64, limit=0, leave_out=tmp_path / "out.safetensors")
+    with pytest.raises(DataError, match=r"and here are 1; .*1\.png"):
+        read(folder / "0.png", folder / "1.png")
     with pytest.raises(DataError, match="does not exist"):
-        read_photos([tmp_path / "missing"], side=64, limit=0, leave_out=tmp_path / "out.safetensors")
+        read(tmp_path / "missing")

@@ -16,8 +16,18 @@ from dips.models.weights.adapted import Adapted
 
 from .conftest import Dips, Tiny, fake
 
-FAST = ("adapt.steps=2", "adapt.batch=2", "adapt.sst=test_vit", "adapt.global_side=48", "adapt.local_side=32")
-SETTINGS = [word for setting in (*FAST, "adapt.local_crops=1", "adapt.checks=1") for word in ("--set", setting)]
+FAST = {
+    "sst": "test_vit",
+    "steps": 2,
+    "batch": 2,
+    "checks": 1,
+    "global_side": 48,
+    "local_side": 32,
+    "local_crops": 1,
+    "teacher_temperature": 0.02,
+    "teacher_temperature_end": 0.02,
+}
+SETTINGS = [word for name, value in FAST.items() for word in ("--set", f"adapt.{name}={value}")]
 
 
 def record(skipped: int = 0) -> AdaptResult:
@@ -28,10 +38,11 @@ def record(skipped: int = 0) -> AdaptResult:
 
 def test_options_are_passed_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dips: Dips) -> None:
     calls = fake(monkeypatch, "dips.adaptation.adapt.adapt", record())
+    found = fake(monkeypatch, "dips.data.sources.read_source", "photos")
     out = tmp_path / "a.safetensors"
     said = dips("adapt", tmp_path, "s3://b/p", "--out", out)
     assert said.code == 0 and "test_vit, adapted to 9 photos" in said.out and f"--weights {out}" in said.out
-    assert calls[0]["0"] == [tmp_path, "s3://b/p"]
+    assert found[0] == {"0": [tmp_path, "s3://b/p"], "leave_out": out} and calls[0]["0"] == "photos"
     assert (calls[0]["out"], calls[0]["config"], calls[0]["weights"], calls[0]["device"]) == (out, AdaptConfig(), (), "auto")
     more = ("--minutes", "3", "--set", "adapt.blocks=4", "--weights", tmp_path, "--device", "cpu")
     assert dips("adapt", tmp_path, "--out", out, *more).code == 0
@@ -41,6 +52,7 @@ def test_options_are_passed_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, 
 
 def test_skipped_photos_are_the_exit_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dips: Dips) -> None:
     fake(monkeypatch, "dips.adaptation.adapt.adapt", record(skipped=2))
+    fake(monkeypatch, "dips.data.sources.read_source")
     said = dips("adapt", tmp_path, "--out", tmp_path / "a.safetensors")
     assert said.code == 1 and "2 photos could not be read" in said.out
 

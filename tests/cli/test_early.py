@@ -52,6 +52,9 @@ def test_no_mistyped_argument_loads_torch(tiny: Tiny, tmp_path: Path) -> None:
         ["compare", data / "gone", "--out", out],
         ["compare", data, "--out", out, "--split", "tset"],
         ["compare", data, "--out", out, "--recipe", "papre"],
+        ["adapt", data / "gone", "--out", tmp_path / "x.safetensors"],
+        ["adapt", data, "--out", tmp_path / "x.safetensors", "--set", "adapt.block=3"],
+        ["adapt", data, "--out", out],
     ]
     told = json.dumps([[str(item) for item in command] for command in commands])
     done = subprocess.run([sys.executable, "-c", _RUN], input=told, capture_output=True, text=True, check=False)

@@ -16,6 +16,8 @@ from dips.adaptation.loop import fit_transformer
 from dips.adaptation.photos import read_photos
 from dips.config import AdaptConfig
 from dips.data.problems import ProblemList
+from dips.data.sources import Source
+from dips.errors import WeightsError
 from dips.models.backbones import load_vit
 from dips.models.weights.adapted import Adapted, write_adapted
 from dips.models.weights.resolve import resolve
@@ -44,7 +46,7 @@ class AdaptResult:
 
 
 def adapt(
-    photos: Sequence[str | Path],
+    photos: Source,
     *,
     out: Path,
     config: AdaptConfig,
@@ -57,23 +59,26 @@ def adapt(
     While it runs, ``NAME.resume.safetensors`` beside ``out`` holds its state, from which a repeated call goes on.
 
     Args:
-        photos: photos, folders and lists, as paths or URLs.
+        photos: where they are; see :func:`~dips.data.sources.read_source`.
         out: the file to write, ``.safetensors``; it must not exist.
         weights: as of ``--weights``: where the transformer ``adapt.sst`` is looked for.
         device: ``cpu``, ``cuda``, ``mps``, or ``auto``; under torchrun each process has its own.
         problems: photos that cannot be read are added to these; None: they are told.
 
     Raises:
-        DataError: there are no photos.
+        DataError: too few photos can be read.
         WeightsError: there are no weights to start from.
         RunError: the teacher collapsed, or ``out`` belongs to other work.
     """
     fabric = launch_fabric(device)
-    source = resolve(config.sst, role="transformer", given=weights)
+    try:
+        source = resolve(config.sst, role="transformer", given=weights)
+        vit = load_vit(source)
+    except WeightsError as error:  # whose messages name the setting of a training
+        raise WeightsError(str(error).replace("harvest.sst", "adapt.sst")) from error
     log(f"transformer: {source.line()}")
-    vit = load_vit(source)
     side = _DETAIL * crop_sides(config, vit.patch)[0]
-    found = read_photos(photos, side=side, limit=config.photos, leave_out=out)
+    found = read_photos(photos, side=side, limit=config.photos)
     told = ProblemList() if problems is None else problems
     told.add(found.problems)
     log(f"adapting the last {counted(min(config.blocks, len(vit.blocks)), 'block')} to {counted(len(found), 'photo')}")

@@ -13,8 +13,8 @@ from torch import Tensor
 
 __all__ = ["Health", "health_of"]
 
-_MIN_ENTROPY = 0.1  # of the highest that there can be
-_MIN_INFORMATION = 0.01  # of the same
+_MIN_ENTROPY = 0.1  # of the highest that certain answers have
+_MIN_INFORMATION = 0.01  # of the same, and a tenth of what it was: photos may be much alike
 _MIN_SPREAD = 0.1  # of that of the weights that were begun with
 
 
@@ -27,7 +27,7 @@ class Health:
         information: how much an answer says of its photo, in nats: mean divergence from the mean answer; near 0 where all
             photos get the same.
         spread: 1 less the mean cosine of the class tokens of all pairs of photos; near 0 where they are all the same.
-        highest: entropy and information can be no higher, in nats.
+        highest: information can be no higher, in nats, nor entropy, where each answer is certain.
     """
 
     entropy: float
@@ -47,7 +47,7 @@ class Health:
         """
         if self.entropy < _MIN_ENTROPY * self.highest:
             return "it gives nearly all photos the same prototype"
-        if self.information < _MIN_INFORMATION * self.highest:
+        if self.information < min(_MIN_INFORMATION * self.highest, 0.1 * start.information):
             return "it says the same of all photos"
         if self.spread < _MIN_SPREAD * start.spread:
             return "its features are nearly the same for all photos"

@@ -82,21 +82,30 @@ class Learner:
         assert isinstance(mean, Tensor)
         return float(mean)
 
-    @torch.no_grad()
+    def begin(self, photos: Tensor) -> None:
+        """Let the centre begin at the teacher's mean answer to a few photos, as of :meth:`health`.
+
+        DINO begins at 0, and the centre takes some tens of steps to where the answers are; a short run has no more than these.
+        """
+        if self.config.centring == "mean":
+            self.targets.centre.copy_(self._answers(photos)[1].float().mean(0))
+
     def health(self, photos: Tensor, number: int) -> Health:
         """Return how the teacher is before the step ``number``, by its answers to a few photos.
 
         Args:
             photos: ``(N, 3, S, S) uint8``, S a multiple of a patch.
         """
-        temperature, teacher = self.schedule.at(number).temperature, self.twins.teacher
-        tokens = torch.cat(
-            [
-                teacher.body(self.twins.enter(part.to(self.fabric.device).float() / 255)).float()
-                for part in photos.split(_CHECK_BATCH)
-            ]
-        )
-        return health_of(self.targets.probabilities(teacher.head(tokens), temperature), tokens)
+        tokens, outputs = self._answers(photos)
+        return health_of(self.targets.probabilities(outputs, self.schedule.at(number).temperature), tokens)
+
+    @torch.no_grad()
+    def _answers(self, photos: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the teacher's class tokens ``(N, C)`` and outputs ``(N, K)``."""
+        device, teacher = self.fabric.device, self.twins.teacher
+        parts = (self.twins.enter(part.to(device).float() / 255) for part in photos.split(_CHECK_BATCH))
+        tokens = torch.cat([teacher.body(part) for part in parts])
+        return tokens, teacher.head(tokens)
 
     def parts(self) -> dict[str, dict[str, Tensor]]:
         """Return all tensors that change, for a state to resume from."""

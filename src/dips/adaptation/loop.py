@@ -122,7 +122,9 @@ class _Run:
             )
             self.progress.steps = fabric.broadcast(steps)
         self.learner = Learner(vit, config, fabric, self.progress.steps)
-        if parts is not None:
+        if parts is None:
+            self.learner.begin(self.checked)
+        else:
             try:
                 self.learner.restore(parts)
             except (RuntimeError, KeyError, ValueError) as error:
@@ -169,7 +171,7 @@ class _Run:
             record["alarm"] = health.alarm(Health(start["entropy"], start["information"], start["spread"], health.highest))
         left = progress.seconds / max(1, progress.step) * (progress.steps - progress.step)
         log(
-            f"{words}teacher: entropy {health.entropy:.2f} and information {health.information:.2f} of {health.highest:.2f}, "
+            f"{words}teacher: entropy {health.entropy:.2f}, information {health.information:.2f} of {health.highest:.2f}, "
             f"spread of features {health.spread:.3f}{f'  ({time_left(left)})' if left else ''}"
         )
         progress.losses = []

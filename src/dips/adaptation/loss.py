@@ -91,7 +91,7 @@ class Targets(nn.Module):
         everywhere = gather(rows)
         if self.centring == "sinkhorn":
             own = sinkhorn(everywhere, temperature)[rank * len(rows) : (rank + 1) * len(rows)]
-            return own.unflatten(0, outputs.shape[:2])
+            return own.view_as(outputs)
         targets = self.probabilities(outputs, temperature)
         self.centre.mul_(CENTRE_MOMENTUM).add_(everywhere.mean(0), alpha=1 - CENTRE_MOMENTUM)
         return targets

@@ -1,12 +1,11 @@
-"""Photos as a user names them, small and in memory, for as many passes as there will be.
+"""Photos, small and in memory, for as many passes as there will be.
 
-In: photos, folders and lists, on disks and behind URLs. Out: :class:`PhotoSet`. What cannot be read is left out, and told.
+In: photos that were found, on disks and behind URLs. Out: :class:`PhotoSet`. What cannot be read is left out, and told.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ from torch import Tensor
 from dips.data.images import decode_image, encode_image, fitted_size, read_image_bytes, resize_image
 from dips.data.listing import reasons
 from dips.data.problems import left_out
-from dips.data.sources import Fetcher, read_source
+from dips.data.sources import Fetcher, Source
 from dips.errors import DataError, ImageError
 from dips.shards.plan import Item
 from dips.system.console import track
@@ -58,19 +57,17 @@ class PhotoSet:
         return torch.from_numpy(np.ascontiguousarray(pixels[:, :, ::-1])).permute(2, 0, 1)
 
 
-def read_photos(photos: Sequence[str | Path], *, side: int, limit: int, leave_out: str | Path) -> PhotoSet:
+def read_photos(source: Source, *, side: int, limit: int) -> PhotoSet:
     """Read photos, and make them small.
 
     Args:
-        photos: photos, folders, and lists, as paths or URLs; see :func:`~dips.data.sources.read_source`.
+        source: where they are.
         side: the longer side of a photo in memory, at most, in pixels.
         limit: number of photos, at most, evenly spread over all; 0 = all.
-        leave_out: a folder whose photos do not count.
 
     Raises:
         DataError: fewer than two can be read.
     """
-    source = read_source(photos, leave_out=leave_out)
     items = source.spread(limit or source.count)
     fetch = Fetcher()
 
@@ -88,8 +85,8 @@ def read_photos(photos: Sequence[str | Path], *, side: int, limit: int, leave_ou
     unreadable = [answer for answer in answers if isinstance(answer, Problem)]
     read_ones = [answer for answer in answers if not isinstance(answer, Problem)]
     if len(read_ones) < _LEAST:
-        where, why = ", ".join(map(str, photos)), reasons(unreadable, *map(Path, photos))
-        raise DataError(f"{where}: {_LEAST} photos that can be read, at least, are needed, here are {len(read_ones)}{why}")
+        why = reasons(unreadable)
+        raise DataError(f"an adaptation needs {_LEAST} photos that can be read, at least, and here are {len(read_ones)}{why}")
     fingerprint = hashlib.sha256("".join(sorted(digest for digest, _ in read_ones)).encode()).hexdigest()
     encoded = tuple(data for _, data in read_ones)
     return PhotoSet(encoded, fingerprint, (*source.problems, *unreadable), len(unreadable))

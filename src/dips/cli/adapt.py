@@ -37,11 +37,13 @@ def adapt(
     """
     config = require_adaptation(out, minutes=minutes, settings=settings, weights=weights, device=device)
     from dips.data.problems import ProblemList
+    from dips.data.sources import read_source
 
     told = ProblemList(problems)
+    found = read_source(photos, leave_out=out)
     from dips.adaptation.adapt import adapt as run  # torch
 
-    done = run(photos, out=out, config=config, weights=weights or (), device=device, problems=told)
+    done = run(found, out=out, config=config, weights=weights or (), device=device, problems=told)
     if first_process():
         record = done.record
         first, last = record.checks[0], record.checks[-1]

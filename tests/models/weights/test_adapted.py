@@ -14,7 +14,8 @@ from dips.models.weights.resolve import resolve
 from dips.types import is_saliency_tuned
 
 VIT = "vit_small_patch14_dinov2"
-STATE = {"x": torch.ones(2), "y": torch.arange(6.0).view(2, 3).T}
+STATE = {"x": torch.ones(2)}
+MORE = {**STATE, "y": torch.arange(6.0).view(2, 3).T}  # of another layout in memory
 RECORD = Adapted(
     arch=VIT,
     note="DINOv2-S, saliency-tuned (embedded), adapted to 40 photos",
@@ -29,14 +30,14 @@ pytestmark = pytest.mark.usefixtures("offline")
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    write_adapted(tmp_path / "mine.safetensors", STATE, RECORD)
+    write_adapted(tmp_path / "mine.safetensors", MORE, RECORD)
     return tmp_path / "mine.safetensors"
 
 
 def test_a_record_makes_a_round(file: Path) -> None:
     assert read_adapted(file) == RECORD
     loaded = safetensors.torch.load_file(file)
-    assert loaded.keys() == STATE.keys() and all(torch.equal(loaded[name], STATE[name]) for name in STATE)
+    assert loaded.keys() == MORE.keys() and all(torch.equal(loaded[name], MORE[name]) for name in MORE)
     assert [path.name for path in file.parent.iterdir()] == [file.name]
 
 
