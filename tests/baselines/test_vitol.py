@@ -114,11 +114,11 @@ def test_two_stages(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     stages: list[tuple[float, float]] = []
     method, generator = built(study), torch.Generator()
     study.seconds = 3.0
-    plain = float(F.cross_entropy(method.net(IMAGES), LABELS))
+    plain = float(F.cross_entropy(method.net(IMAGES), LABELS).detach())
 
     def train_network(network: Any, part: Study, *, loss: Any, **_: Any) -> Fit:
         generator.manual_seed(0)
-        stages.append((part.seconds, float(loss(IMAGES, LABELS, generator))))
+        stages.append((part.seconds, float(loss(IMAGES, LABELS, generator).detach())))
         curve = ({"step": 5, "v2": 40.0}, {"step": 10, "v2": 50.0})
         return Fit(steps=10, epochs=1.5, chosen=f"step {len(stages)}", curve=curve)
 
