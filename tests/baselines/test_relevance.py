@@ -48,13 +48,13 @@ def test_divisions_are_safe() -> None:
 
 
 def test_linear_by_loops() -> None:
-    inputs, weight, relevance = made(4, 5), made(3, 5, seed=1), made(4, 3, seed=2)
+    inputs, weight, relevance = made(4, 9), made(3, 9, seed=1), made(4, 3, seed=2)
     found = linear(inputs, weight, relevance)
     for row in range(4):
-        for i in range(5):
+        for i in range(9):
             total = 0.0
             for o in range(3):
-                brought = [max(0.0, float(inputs[row, j] * weight[o, j])) for j in range(5)]
+                brought = [max(0.0, float(inputs[row, j] * weight[o, j])) for j in range(9)]
                 total += float(relevance[row, o]) * brought[i] / sum(brought)
             assert float(found[row, i]) == pytest.approx(total, rel=1e-4, abs=1e-6)
     torch.testing.assert_close(found.sum(1), relevance.sum(1))

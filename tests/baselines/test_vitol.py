@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from dips.baselines.method import Fit
 from dips.baselines.normalise import min_max
 from dips.baselines.relevance import of_attention, watched_inputs
 from dips.baselines.study import Study
+from dips.baselines.training import Schedule
 from dips.baselines.vitol import (
     DROP_RATE,
     LARGEST,
@@ -110,20 +112,20 @@ def test_what_the_loss_teaches(study: Study) -> None:
 
 
 def test_two_stages(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    stages: list[tuple[float, float]] = []
+    stages: list[tuple[float, float, int]] = []
     method, generator = built(study), torch.Generator()
     study.seconds = 3.0
-    plain = float(F.cross_entropy(method.net(IMAGES), LABELS))
+    plain = float(F.cross_entropy(method.net(IMAGES), LABELS).detach())
 
-    def train_network(network: Any, part: Study, *, loss: Any, **_: Any) -> Fit:
+    def train_network(network: Any, part: Study, *, loss: Any, schedule: Schedule, **_: Any) -> Fit:
         generator.manual_seed(0)
-        stages.append((part.seconds, float(loss(IMAGES, LABELS, generator))))
+        stages.append((part.seconds, float(loss(IMAGES, LABELS, generator).detach()), schedule.checks))
         curve = ({"step": 5, "v2": 40.0}, {"step": 10, "v2": 50.0})
         return Fit(steps=10, epochs=1.5, chosen=f"step {len(stages)}", curve=curve)
 
     monkeypatch.setattr(vitol, "train_network", train_network)
     fit = method.train(study)
-    assert [seconds for seconds, _ in stages] == [1.5, 1.5]
+    assert [(seconds, checks) for seconds, _, checks in stages] == [(1.5, 1), (1.5, 4)]
     assert stages[0][1] == pytest.approx(plain) and stages[1][1] != pytest.approx(plain), "the second has the layer"
     assert fit.steps == 20 and fit.epochs == 3 and fit.chosen == "without dropout: step 1; with it: step 2"
     assert [(row["stage"], row["step"]) for row in fit.curve] == [(1, 5), (1, 10), (2, 5), (2, 10)]
@@ -227,7 +229,8 @@ def test_a_map_is_of_its_photo_and_finite_without_content(kind: str, study: Stud
     assert all(parameter.grad is None for parameter in gar.net.parameters())
 
 
-def test_both_methods_share_one_fit_that_comes_back(study: Study) -> None:
+def test_both_methods_share_one_fit_that_comes_back(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(VitolGar, "schedule", replace(VitolGar.schedule, crop=64))
     method = VitolGar()
     fit = method.fit(study)
     assert fit.steps >= 8 and "without dropout" in fit.chosen and "ground-truth boxes" in fit.chosen

@@ -134,12 +134,16 @@ class VitolGar(VitMethod):
         return ClassToken(vit, len(study.classes))
 
     def train(self, study: Study) -> Fit:
-        """Train a plain classifier, then its best checkpoint with the layer; the result is a checkpoint of the second stage."""
+        """Train a plain classifier to the end, then go on with the layer; the result is a checkpoint of the second stage."""
         fits = []
-        for loss, part in ((super().loss, PLAIN), (self.loss, 1 - PLAIN)):
-            stage = replace(study, seconds=part * study.seconds)
+        stages = (
+            (super().loss, PLAIN, 1),
+            (self.loss, 1 - PLAIN, self.schedule.checks),
+        )  # a check costs minutes: a rollout a photo
+        for loss, part, checks in stages:
+            stage, schedule = replace(study, seconds=part * study.seconds), replace(self.schedule, checks=checks)
             new = self.new_parameters()
-            fits.append(train_network(self.net, stage, loss=loss, maps=self.maps, schedule=self.schedule, new=new))
+            fits.append(train_network(self.net, stage, loss=loss, maps=self.maps, schedule=schedule, new=new))
         if self.class_dropped:
             log(f"  where tokens were dropped, the class token was among them in {fmean(self.class_dropped):.0%} of the photos")
         plain, last = fits
