@@ -136,18 +136,16 @@ class VitolGar(VitMethod):
     def train(self, study: Study) -> Fit:
         """Train a plain classifier to the end, then go on with the layer; the result is a checkpoint of the second stage."""
         fits = []
-        stages = (
-            (super().loss, PLAIN, 1),
-            (self.loss, 1 - PLAIN, self.schedule.checks),
-        )  # a check costs minutes: a rollout a photo
-        for loss, part, checks in stages:
-            stage, schedule = replace(study, seconds=part * study.seconds), replace(self.schedule, checks=checks)
+        checks = self.schedule.checks
+        for loss, part, looks in ((super().loss, PLAIN, 1), (self.loss, 1 - PLAIN, checks)):  # a look is a rollout a photo
+            stage, schedule = replace(study, seconds=part * study.seconds), replace(self.schedule, checks=looks)
             new = self.new_parameters()
             fits.append(train_network(self.net, stage, loss=loss, maps=self.maps, schedule=schedule, new=new))
         if self.class_dropped:
             log(f"  where tokens were dropped, the class token was among them in {fmean(self.class_dropped):.0%} of the photos")
         plain, last = fits
-        return Fit(
+        return replace(
+            last,
             steps=plain.steps + last.steps,
             epochs=plain.epochs + last.epochs,
             chosen=f"without dropout: {plain.chosen}; with it: {last.chosen}",
