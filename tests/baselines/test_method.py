@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -79,3 +80,19 @@ def test_the_budget_is_whole_again_where_a_fit_fails(study: Study, monkeypatch: 
     with pytest.raises(ZeroDivisionError):
         Timed().fit(study)
     assert study.seconds == 40
+
+
+def test_two_stages_are_one_fit() -> None:
+    first = Fit(steps=2, epochs=0.5, chosen="a", curve=({"step": 2},), limit="40 passes")
+    second = Fit(steps=3, epochs=1.0, seconds=4, fixed=1, chosen="b", curve=({"step": 3, "v2": 50},), limit="40 passes")
+    both = Fit(
+        steps=5,
+        epochs=1.5,
+        seconds=4,
+        fixed=1,
+        chosen="first stage: a; second: b",
+        curve=({"stage": 1, "step": 2}, {"stage": 2, "step": 3, "v2": 50}),
+        limit="40 passes",
+    )
+    assert first.then(second) == both
+    assert Fit().then(replace(second, limit="")).limit == "" and Fit().then(second).limit == "40 passes"

@@ -127,7 +127,7 @@ def test_two_stages(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     fit = method.train(study)
     assert [(seconds, checks) for seconds, _, checks in stages] == [(1.5, 1), (1.5, 4)]
     assert stages[0][1] == pytest.approx(plain) and stages[1][1] != pytest.approx(plain), "the second has the layer"
-    assert fit.steps == 20 and fit.epochs == 3 and fit.chosen == "without dropout: step 1; with it: step 2"
+    assert fit.steps == 20 and fit.epochs == 3 and fit.chosen == "first stage: step 1; second: step 2"
     assert [(row["stage"], row["step"]) for row in fit.curve] == [(1, 5), (1, 10), (2, 5), (2, 10)]
 
 
@@ -233,7 +233,7 @@ def test_both_methods_share_one_fit_that_comes_back(study: Study, monkeypatch: p
     monkeypatch.setattr(VitolGar, "schedule", replace(VitolGar.schedule, crop=64))
     method = VitolGar()
     fit = method.fit(study)
-    assert fit.steps >= 8 and "without dropout" in fit.chosen and "ground-truth boxes" in fit.chosen
+    assert fit.steps >= 8 and "first stage: " in fit.chosen and "ground-truth boxes" in fit.chosen
     assert not any(parameter.requires_grad for parameter in method.net.parameters())
     study.done["vitol-gar"] = method
     other = VitolLrp()

@@ -46,6 +46,19 @@ class Fit:
     curve: tuple[Mapping[str, float], ...] = field(default=())
     limit: str = field(default="", kw_only=True)
 
+    def then(self, second: Fit) -> Fit:
+        """Return the fit of a training in two stages; each row of the curve has its ``stage``, 1 or 2."""
+        stages = (self, second)
+        return Fit(
+            steps=self.steps + second.steps,
+            epochs=self.epochs + second.epochs,
+            seconds=self.seconds + second.seconds,
+            fixed=self.fixed + second.fixed,
+            chosen=f"first stage: {self.chosen}; second: {second.chosen}",
+            curve=tuple({"stage": number, **row} for number, stage in enumerate(stages, 1) for row in stage.curve),
+            limit=", ".join(dict.fromkeys(stage.limit for stage in stages if stage.limit)),
+        )
+
     def record(self) -> dict[str, Any]:
         """Return the fit as JSON-able values."""
         finite = [{key: value if math.isfinite(value) else None for key, value in row.items()} for row in self.curve]

@@ -219,13 +219,8 @@ class Trt(VitMethod):
             schedule=self.schedule,
             new=list(self.net.cam.parameters()),
         )
-        stages = enumerate((first, second), 1)
-        return Fit(
-            steps=first.steps + second.steps,
-            epochs=first.epochs + second.epochs,
-            chosen=f"{theta}; first stage: {first.chosen}; second: {second.chosen}",
-            curve=tuple({"stage": number, **row} for number, stage in stages for row in stage.curve),
-        )
+        fit = first.then(second)
+        return replace(fit, chosen=f"{theta}; {fit.chosen}")
 
     def _choose_theta(self, study: Study) -> str:
         """Set theta by MaxBoxAccV2 of the first stage's maps before the training; return what was chosen, in words."""

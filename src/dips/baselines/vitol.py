@@ -143,14 +143,8 @@ class VitolGar(VitMethod):
             fits.append(train_network(self.net, stage, loss=loss, maps=self.maps, schedule=schedule, new=new))
         if self.class_dropped:
             log(f"  where tokens were dropped, the class token was among them in {fmean(self.class_dropped):.0%} of the photos")
-        plain, last = fits
-        return replace(
-            last,
-            steps=plain.steps + last.steps,
-            epochs=plain.epochs + last.epochs,
-            chosen=f"without dropout: {plain.chosen}; with it: {last.chosen}",
-            curve=tuple({"stage": number, **row} for number, fit in enumerate(fits, 1) for row in fit.curve),
-        )
+        plain, dropping = fits
+        return plain.then(dropping)
 
     def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Return the cross-entropy of crops ``(B, 3, H, W)`` in [0, 1], as in the second stage.
