@@ -144,7 +144,7 @@ def test_the_budget_is_shared(study: Study, monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr("dips.baselines.trt.train_network", train)
     study.seconds = 10
-    Trt().fit(study)
+    built(study).train(study)
     assert seconds == pytest.approx([6, 4])
 
 
