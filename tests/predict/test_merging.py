@@ -67,7 +67,7 @@ def test_what_is_not_done_is_counted_and_nothing_is_written(done: Done, tmp_path
     done(tmp_path / "out")
     (tmp_path / "out/.unfinished/done/00001").unlink()
     before = files(tmp_path / "out")
-    with pytest.raises(RunError, match=r"is unfinished: 2 of 5 photos are not done, in the shards 1; repeat the command"):
+    with pytest.raises(RunError, match=r"is unfinished: 2 of 5 photos are not done, in shard 1; repeat the command"):
         merge_predictions(tmp_path / "out")
     assert files(tmp_path / "out") == before
 

@@ -233,7 +233,7 @@ def test_folders_that_cannot_be_read(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="is unfinished"):
         list(read_records(folder))
     LocalFiles(folder / WORK).remove("plan.json")
-    (folder / WORK).mkdir()  # a kill at the very end
+    (folder / WORK / "driver").mkdir(parents=True)  # a kill at the very end
     assert is_finished(folder) and list(read_records(folder))
     (folder / ".unfinished.json").touch()
     assert not is_finished(folder)

@@ -339,7 +339,7 @@ def test_what_another_one_works_on_is_left_to_it(machine: Machine) -> None:
     attempt = machine.shards(plan).begin(list(plan.shards())[1])
     assert isinstance(attempt, Attempt)
     assert [shard.name for shard in machine.run(plan, say)] == ["00001"]
-    with pytest.raises(RunError, match="is unfinished: 10 of 30 photos are not done, in the shards 1; repeat"):
+    with pytest.raises(RunError, match="is unfinished: 10 of 30 photos are not done, in shard 1; repeat"):
         list(merge.results(machine.shards(plan)))
     with attempt:
         assert attempt.commit(say(attempt))

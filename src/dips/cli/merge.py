@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from dips.cli.messages import filled
 from dips.cli.options import Problems, path_or_url
 from dips.errors import ConfigError, RunError
+from dips.system.files import scheme_of
 
 __all__ = ["merge"]
 
@@ -44,6 +45,8 @@ def merge(
         return _harvests(out, store)
     plan = read_plan(work)
     if plan is None:
+        if not scheme_of(out) and not Path(out).exists():
+            raise RunError(f"there is no folder {out}; name the --out, or the --store, of the tasks")
         raise RunError(f"there is nothing to merge: {work.place} holds no plan, so {out} is complete, or another folder")
     if (end := _ENDS.get(str(plan.identity.get("work")))) is None:
         raise RunError(f"{out} holds work that this version of DiPS does not know; use the one that began it")

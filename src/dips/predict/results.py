@@ -105,8 +105,8 @@ class Found:
 
 def is_finished(folder: Path) -> bool:
     """Return whether the folder exists and is complete."""
-    work = folder / WORK
-    is_begun = work.is_dir() and any(work.iterdir())  # killed at the very end it leaves an empty folder
+    # killed at the very end it leaves empty folders, and so does a task that comes when all is merged
+    is_begun = any(path.is_file() for path in (folder / WORK).rglob("*"))
     return folder.exists() and not is_begun and not begun_before(folder)
 
 

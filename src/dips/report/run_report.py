@@ -74,7 +74,8 @@ def write_run_report(run: str | Path, out: str | Path | None = None) -> Path:
     if not (folder / "run.json").is_file():
         raise RunError(
             f"{folder} holds neither a finished run (run.json is missing) nor a prediction (json/ is missing); give a folder "
-            "that 'dips train --out' or 'dips predict --out' wrote; finish a run with 'dips train ... --resume'"
+            "that 'dips train --out' or 'dips predict --out' wrote; finish a run with 'dips train ... --resume', "
+            "a prediction with the command that began it"
         )
     evaluation, photos = None, None
     if (folder / "evaluation.json").is_file():

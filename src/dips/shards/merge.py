@@ -29,8 +29,8 @@ def all_done(shards: Shards) -> Iterator[tuple[Shard, Done]]:
         items = sum(len(shard) for shard in left)
         some = ", ".join(map(str, lists[:10])) + (" ..." if len(lists) > 10 else "")
         raise RunError(
-            f"{shards.files.place} is unfinished: {items} of {counted(shards.plan.items, 'photo')} are not done, in the shards "
-            f"{some}; repeat the command that was to do them"
+            f"{shards.files.place} is unfinished: {items} of {counted(shards.plan.items, 'photo')} are not done, in "
+            f"{'the shards' if len(lists) > 1 else 'shard'} {some}; repeat the command that was to do them"
         )
     for shard in shards.leaves():
         done = shards.done(shard)

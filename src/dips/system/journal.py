@@ -29,13 +29,22 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], labels: Mappi
     """Return what differs between two pieces of work, in words.
 
     Args:
-        labels: how to call a difference, by key; without one the values are named.
+        labels: how to call a difference, by key; without one the values are named. Of mappings it is named what differs in
+            them, too.
 
     >>> differences({"seed": 0, "model": "3f2a"}, {"seed": 1, "model": "97bc"}, {"model": "another model"})
     ['seed 0, now 1', 'another model']
+    >>> differences({"set": {"mode": "fast", "size": 160}}, {"set": {"mode": "unet", "size": 160}}, {"set": "other settings"})
+    ['other settings (mode fast, now unet)']
     """
+
+    def words(old: Any, new: Any, key: str) -> str:
+        if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
+            return labels.get(key, f"{key} {_shown(old)}, now {_shown(new)}")
+        return f"{labels.get(key, key)} ({'; '.join(differences(old, new, {}))})"
+
     changed = [key for key in dict.fromkeys([*before, *now]) if before.get(key) != now.get(key)]
-    return [labels.get(key, f"{key} {_shown(before.get(key))}, now {_shown(now.get(key))}") for key in changed]
+    return [words(before.get(key), now.get(key), key) for key in changed]
 
 
 def _shown(value: Any) -> str:
