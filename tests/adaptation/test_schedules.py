@@ -54,12 +54,6 @@ def test_rates_rise_once_and_fall() -> None:
         assert rates[0] > 0 and rates[-1] == pytest.approx(highest / 100)
 
 
-@pytest.mark.parametrize(("steps", "first"), [(1, 0.9), (10, 0.9), (100, 0.95), (500, 0.99), (10_000, 0.996)])
-def test_the_teacher_gets_somewhere_in_few_steps(steps: int, first: float) -> None:
-    assert Schedule(AdaptConfig(), steps).first_momentum == pytest.approx(first)
-    assert Schedule(AdaptConfig(momentum=0.5), steps).first_momentum == 0.5
-
-
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_very_short_runs_learn(steps: int) -> None:
     last = Schedule(CONFIG, steps).at(steps - 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -108,6 +110,37 @@ def test_adapted_weights_train_and_predict(tiny: Tiny, tmp_path: Path, dips: Dip
     out.unlink()
     said = dips("predict", tmp_path / "run", tiny.data / "test", "--out", tmp_path / "more", "--weights", tiny.weights)
     assert said.code == 2 and "was made with other weights" in said.err
+
+
+_VICTIM = """
+import os, signal, sys
+from dips.adaptation.learner import Learner
+from dips.cli import main
+step = Learner.step
+def deadly(self, crops, number):
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(self, crops, number)
+Learner.step = deadly
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_kill_9_changes_no_bit(tiny: Tiny, tmp_path: Path, dips: Dips) -> None:
+    more = [word for setting in ("adapt.steps=4", "adapt.checks=4") for word in ("--set", setting)]
+    command = ["adapt", str(tiny.data / "train"), "--device", "cpu", "--weights", str(tiny.weights), *SETTINGS, *more, "--out"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    victim = [sys.executable, "-c", _VICTIM, *command, str(tmp_path / "cut.safetensors")]
+    done = subprocess.run(victim, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["cut.resume.safetensors"]
+    said = dips(*command, tmp_path / "cut.safetensors")
+    assert said.code == 0 and "going on after step 3 of 4" in said.err
+    assert dips(*command, tmp_path / "whole.safetensors").code == 0
+    cut, whole = (safetensors.torch.load_file(tmp_path / f"{name}.safetensors") for name in ("cut", "whole"))
+    assert all(torch.equal(cut[name], whole[name]) for name in whole)
 
 
 @pytest.mark.slow

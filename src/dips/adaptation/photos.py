@@ -33,7 +33,7 @@ _LEAST = 2  # photos: of a single one there is nothing that it could be told fro
 
 @dataclass(frozen=True)
 class PhotoSet:
-    """Photos in memory, as JPEG of some 50 to 100 kB each.
+    """Photos in memory, as JPEG of some 30 kB each.
 
     Attributes:
         encoded: the photos.

@@ -15,7 +15,6 @@ __all__ = ["Moment", "Schedule", "cosine", "linear"]
 
 _WARM_UP_FRACTION = 0.1  # of the steps in which something learns
 _LAST_RATE = 0.01  # rates end at this fraction of their maximum, as a last step at 0 would be none
-_MOMENTA = (0.9, 0.996)  # the second is DINO's
 _TEMPERATURE_FRACTION = 0.3  # DINO: 30 of 100 epochs
 
 
@@ -83,16 +82,6 @@ class Schedule:
         """Number of steps, the first ones, in which the head learns alone."""
         return int(self.config.head_first * self.steps)
 
-    @property
-    def first_momentum(self) -> float:
-        """What the teacher keeps of itself at the first step; as a mean over a tenth of the steps or so, it gets somewhere.
-
-        With DINO's 0.996 it would hardly leave its place in a run of a hundred steps.
-        """
-        if self.config.momentum >= 0:
-            return self.config.momentum
-        return min(_MOMENTA[1], max(_MOMENTA[0], 1 - 5 / self.steps))
-
     def at(self, step: int) -> Moment:
         """Return the numbers of ``step``, counted from 0."""
         config, steps, alone = self.config, self.steps, self.head_steps
@@ -100,7 +89,7 @@ class Schedule:
             lr=_rate(config.lr, step - alone, steps - alone) if step >= alone else 0.0,
             head_lr=_rate(config.head_lr, step, steps),
             weight_decay=cosine(config.weight_decay, config.weight_decay_end, step, steps),
-            momentum=cosine(self.first_momentum, 1.0, step, steps),
+            momentum=cosine(config.momentum, 1.0, step, steps),
             temperature=linear(
                 config.teacher_temperature,
                 config.teacher_temperature_end,

@@ -70,13 +70,8 @@ class AdaptConfig:
     ] = 0.04
     momentum: Annotated[
         float,
-        Meta(
-            ge=-1,
-            le=1,
-            description="what the teacher keeps of itself at the first step; 1 at the last, on a cosine (DINO: 0.996); -1 = by the "
-            "number of steps, 1 - 5 / steps, between 0.9 and 0.996",
-        ),
-    ] = -1.0
+        Meta(ge=0, le=1, description="what the teacher keeps of itself at the first step; 1 at the last, on a cosine"),
+    ] = 0.99
     teacher_temperature: Annotated[float, Meta(ge=0.01, le=1, description="the teacher's temperature at the first step")] = 0.04
     teacher_temperature_end: Annotated[
         float,
