@@ -100,11 +100,10 @@ def test_the_head_of_another_kind_learns_on_the_frozen_cnn(study: Study) -> None
 
 
 def test_both_parts_are_within_the_budget(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    left: list[float] = []
+    left, clock = list[float](), [0.0]
     monkeypatch.setattr(cnn, "fit_last_layer", lambda *given: clock.__setitem__(0, clock[0] + 7))
     monkeypatch.setattr(cnn, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
     monkeypatch.setattr(cnn, "train_network", lambda network, study, **more: left.append(study.seconds))
-    clock = [0.0]
     method = Cam()
     method.build(study)
     study.seconds = 20

@@ -15,7 +15,7 @@ LABELS = torch.tensor([2, 0, 1])
 
 def keys_by_hand(study: Study, images: torch.Tensor) -> torch.Tensor:
     """Keys ``(B, h, w, D)`` of length 1."""
-    keys = study.transformer.network(images).keys
+    keys: torch.Tensor = study.transformer.network(images).keys
     return keys / keys.square().sum(-1, keepdim=True).sqrt()
 
 

@@ -93,7 +93,7 @@ def test_layers_that_do_not_learn_keep_their_statistics() -> None:
 
 def test_new_layers_learn_on_a_frozen_body(run: Run) -> None:
     net = nn.ModuleDict({"body": nn.Linear(1, 1), "head": nn.Linear(1, 1)})
-    net["body"].bias.requires_grad_(False)  # type: ignore[union-attr]
+    net["body"].bias.requires_grad_(False)
     body, head = ([p.clone() for p in net[name].parameters()] for name in ("body", "head"))
     seconds: list[float] = []
 
@@ -120,8 +120,8 @@ def test_progress_is_told_before_each_step(run: Run) -> None:
 
 
 def test_a_loss_knows_how_far_the_training_is(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(steps, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
     clock, seen = [0.0], list[float]()
+    monkeypatch.setattr(steps, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
 
     class Timed(Cam):
         def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:

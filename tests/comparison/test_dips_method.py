@@ -18,6 +18,8 @@ from dips.comparison import dips_method
 from dips.comparison.dips_method import Accurate, Dips
 from dips.comparison.folder import MethodFolder
 from dips.data.images import read_image, resize_image
+from dips.fitting.fit import fit
+from dips.fitting.prepare import prepare
 from dips.models.frozen import FrozenNetworks
 from dips.types import PhotoBatch
 
@@ -96,15 +98,15 @@ def test_the_joined_map_looks_once_and_its_halves_are_fitted_alone(
 def test_a_harvest_takes_its_time_whatever_the_store_holds(
     run: Compare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, plain, seen = tmp_path / "out" / "seed-0" / "dips" / "store", dips_method.fit, list[bool]()
+    store, seen = tmp_path / "out" / "seed-0" / "dips" / "store", list[bool]()
 
     def killed(data: Any, **more: Any) -> None:
-        plain(data, **{**more, "out": tmp_path / "elsewhere", "resume": False})
+        fit(data, **{**more, "out": tmp_path / "elsewhere", "resume": False})
         raise ValueError("as good as killed")
 
     def watched(data: Any, **more: Any) -> Any:
         seen.append(more["store"].exists())
-        return plain(data, **more)
+        return fit(data, **more)
 
     monkeypatch.setattr(dips_method, "fit", killed)
     assert run(["dips"], settings=["train.epochs=0"])["failed"] and store.is_dir()
@@ -116,11 +118,10 @@ def test_a_harvest_takes_its_time_whatever_the_store_holds(
 def test_a_unet_trains_in_what_the_harvest_leaves(run: Compare, tmp_path: Path) -> None:
     left: list[float] = []
     prepared: list[int] = []
-    plain = dips_method.prepare
 
     def counted(*given: Any, **more: Any) -> Any:
         prepared.append(1)
-        return plain(*given, **more)
+        return prepare(*given, **more)
 
     def within(study: Any, photos: int, seconds: float, most: int) -> int:
         left.append(study.seconds - seconds)
@@ -133,10 +134,12 @@ def test_a_unet_trains_in_what_the_harvest_leaves(run: Compare, tmp_path: Path) 
         assert "division" in run(["dips"], settings=["train.epochs=3"], budget=5.0)["failed"][0]["why"]
         seconds = float((tmp_path / "out" / "seed-0" / "dips" / "harvest-seconds.txt").read_text())
         assert seconds > 0 and left == pytest.approx([seconds]) and prepared == [1]
-        patch.setattr(dips_method, "fit", dips.fit)
+        patch.setattr(dips_method, "fit", fit)
         record = run(["dips"], settings=["train.epochs=3"], budget=5.0)
-    fit = record["methods"][0]["runs"][0]["fit"]
-    assert fit["epochs"] == 1 and fit["fixed"] >= seconds and prepared == [1], "the harvest is that of the call that broke"
+    learned = record["methods"][0]["runs"][0]["fit"]
+    assert learned["epochs"] == 1 and learned["fixed"] >= seconds and prepared == [1], (
+        "the harvest is that of the call that broke"
+    )
 
 
 def test_a_training_is_continued_by_the_same_code_only(
