@@ -129,7 +129,8 @@ def test_a_folder_that_one_empties_is_there_for_another(tmp_path: Path) -> None:
 
 
 def test_a_file_that_another_creates_and_removes_meanwhile_is_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files, swept, link = LocalFiles(tmp_path), [], os.link
+    files, link = LocalFiles(tmp_path), os.link
+    swept: list[Path] = []
 
     def sweep_before(source: Path, target: Path) -> None:
         if not swept:

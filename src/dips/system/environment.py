@@ -90,9 +90,9 @@ def _limits_in(folder: Path) -> Iterator[float]:
         quota, period = (folder / "cpu.max").read_text().split()
         yield int(quota) / int(period)  # no limit is the word "max"
     with suppress(OSError, ValueError):  # version 1
-        quota, period = (int((folder / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
-        if quota > 0:  # no limit is -1
-            yield quota / period
+        allowed, of = (int((folder / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
+        if allowed > 0:  # no limit is -1
+            yield allowed / of
 
 
 def require_weights(item: str) -> None:
