@@ -88,7 +88,6 @@ class Steps:
         schedule: Schedule,
         new: Sequence[nn.Parameter],
         photos: Photos | None = None,
-        side: int | None = None,
         on_progress: Callable[[float], None] | None = None,
     ) -> None:
         photos = study.train if photos is None else photos
@@ -97,7 +96,6 @@ class Steps:
         self._begun = time.perf_counter()
         self.network, self.schedule, self.photos = network, schedule, photos
         self._study, self._loss, self._maps, self._on_progress = study, loss, maps, on_progress
-        self._side = side or schedule.crop
         self._optimiser = _optimiser(network, new, schedule)
         self._generator = torch.Generator().manual_seed(study.seed)
         self.size = min(schedule.batch, len(photos))
@@ -148,7 +146,7 @@ class Steps:
     def measure(self, most: int | None = None) -> float | None:
         """Return MaxBoxAccV2 (percent) on validation, or on its first ``most`` photos; None where none has boxes."""
         self.network.eval()
-        score = self._study.choose(self._maps, self._side, most)
+        score = self._study.choose(self._maps, self.schedule.crop, most)
         _learn(self.network)
         return score
 

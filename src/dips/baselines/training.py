@@ -38,7 +38,6 @@ def train_network(
     schedule: Schedule,
     new: Sequence[nn.Parameter],
     photos: Photos | None = None,
-    side: int | None = None,
     on_progress: Callable[[float], None] | None = None,
     start: bool = False,
 ) -> Fit:
@@ -49,12 +48,11 @@ def train_network(
             the time.
         study: its photos, budget or limits, seed and device. The checks on validation are within the budget.
         loss: a scalar of images ``(B, 3, crop, crop)`` in [0, 1], labels ``(B,)`` and a CPU generator for all that it draws.
-        maps: as :meth:`~dips.baselines.method.ScoreMapMethod.maps`; for the choice on validation. Where no validation photo
-            has a box the last checkpoint is taken.
+        maps: as :meth:`~dips.baselines.method.ScoreMapMethod.maps`, of squares of ``schedule.crop`` pixels; for the choice on
+            validation. Where no validation photo has a box the last checkpoint is taken.
         schedule: rates, batches and checkpoints.
         new: parameters that start at random, and learn at the full rate.
         photos: photos to learn from, by default ``study.train``.
-        side: side in pixels of the squares that ``maps`` is called with, by default ``schedule.crop``.
         on_progress: called before each step with the fraction of the training that is done, in [0, 1); 0 while the number of
             steps is unknown. For losses that change while a network learns. Where no budget says how long, it is the
             fraction of the most passes.
@@ -71,7 +69,6 @@ def train_network(
         schedule=schedule,
         new=new,
         photos=photos,
-        side=side,
         on_progress=on_progress,
     )
     rate, limit = "", ""
