@@ -99,7 +99,9 @@ def measure(arguments: argparse.Namespace) -> None:
     """Adapt and compare, seed by seed; print mean and standard deviation of the differences."""
     out, store = arguments.out, store_folder(arguments.store)
     done: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {"seeds": {}}
-    done |= {"data": str(arguments.data), "minutes": arguments.minutes, "settings": arguments.set}
+    work = {"data": str(arguments.data), "minutes": arguments.minutes, "settings": arguments.set, "sst": arguments.sst}
+    if changed := [name for name, value in work.items() if done.setdefault(name, value) != value]:
+        raise SystemExit(f"{out} was made with other {', '.join(changed)}; choose another --out")
     train, val = read_splits(arguments.data, load_config())
     photos = [sample.path for sample in (*train.samples, *val.samples)]
     for seed in map(str, range(arguments.seeds)):

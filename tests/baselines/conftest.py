@@ -18,7 +18,7 @@ from dips.baselines import steps
 from dips.baselines.method import Fit
 from dips.baselines.photos import Photos, store_photos
 from dips.baselines.study import Study
-from dips.baselines.training import Schedule, train_network
+from dips.baselines.training import Schedule, Training, train_network
 from dips.baselines.vit import VitMethod
 from dips.config import Config
 from dips.harvest.store import Store
@@ -125,9 +125,10 @@ class Run:
 
         return judge
 
-    def __call__(self, schedule: Schedule = SCHEDULE, **more: Any) -> Fit:
+    def __call__(self, schedule: Schedule = SCHEDULE, on_progress: Callable[[float], None] | None = None, **more: Any) -> Fit:
+        new = [self.net.value]
         return train_network(
-            self.net, self.study, loss=self.loss, maps=self.maps, schedule=schedule, new=[self.net.value], **more
+            Training(self.net, self.loss, self.maps, schedule, new, on_progress=on_progress), self.study, **more
         )
 
 

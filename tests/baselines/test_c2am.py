@@ -149,7 +149,7 @@ def test_learns_from_photos_with_an_object_and_comes_back(study: Study, monkeypa
 
     monkeypatch.setattr(method, "loss", watched)
     fit = method.fit(study)
-    assert fit.steps == 4 and set(seen) == {0, 1} and method.labels == "none"
+    assert fit.steps == 4 + 4 and set(seen) == {0, 1} and method.labels == "none"
     assert len(study.train) == 6, "the study's photos are as before"
     images, labels = study.val.batch([0, 1, 2], method.side, study.device)
     maps = method.maps(images, labels)

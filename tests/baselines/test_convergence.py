@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -51,7 +52,7 @@ def test_the_best_checkpoint_is_kept(run: Run, rates: list[float]) -> None:
     assert run().chosen.startswith("step 6 of ") and run.net.value.item() == pytest.approx(SCHEDULE.lr * 6)
 
 
-def test_patience_counts_after_the_least_passes_alone(run: Run, rates: list[float]) -> None:
+def test_a_stretch_has_the_least_passes(run: Run, rates: list[float]) -> None:
     run.study.judge = run.scored(30, 20, 20, 20)
     run.study.limits = replace(LIMITS, least=9)
     run()
@@ -141,9 +142,30 @@ def test_a_rate_that_diverges_is_not_chosen(run: Run, rates: list[float]) -> Non
         run()
 
 
-def test_progress_is_the_fraction_of_the_most_passes(run: Run, rates: list[float]) -> None:
+def test_progress_is_the_fraction_of_the_least_passes(run: Run, rates: list[float]) -> None:
     told: list[float] = []
     run.study.judge = run.scored(*range(90))
     run.study.limits = replace(LIMITS, passes=8)
     run(Schedule(lr=0.5, batch=4, crop=32), on_progress=told.append)
-    assert told == [step / 12 for step in range(11)]
+    assert told == [step / 6 for step in range(6)] + [math.nextafter(1, 0)] * 5
+
+
+def test_a_trial_has_the_loss_of_the_end(run: Run, rates: list[float]) -> None:
+    told: list[float] = []
+    run.study.limits = replace(LIMITS, rates=(0.5, 1.0, 2.0))
+    run(on_progress=told.append)
+    assert told[:10] == [math.nextafter(1, 0)] * 9 + [0.0]
+
+
+@pytest.mark.parametrize("at", [11, 18])
+def test_a_loss_that_diverges_late_leaves_the_best_checkpoint(run: Run, rates: list[float], at: int) -> None:
+    plain = run.loss
+
+    def loss(images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+        return plain(images, labels, generator) * (float("nan") if len(rates) >= at else 1)
+
+    run.loss = loss  # type: ignore[method-assign]
+    run.study.judge = run.scored(10, 20, 30, 30, 25)
+    fit = run()
+    assert fit.chosen.startswith("step 9 of " if at == 11 else "step 12 of ")
+    assert run.net.value.item() == SCHEDULE.lr * (9 if at == 11 else 12)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from dips.baselines.scm import ITERATIONS, Diffusion, Scm, attention_map, inverse, laplacian, min_max
+from dips.baselines.normalise import min_max
+from dips.baselines.scm import ITERATIONS, Diffusion, Scm, attention_map, inverse, laplacian
 from dips.baselines.study import Study
 from dips.baselines.tscam import TsCam
 

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from dips.baselines import steps
 from dips.baselines.cam import Cam
+from dips.baselines.limits import Limits
 from dips.baselines.method import Fit
 from dips.baselines.photos import Photos
 from dips.baselines.study import Study
-from dips.baselines.training import Schedule, train_new_layers
+from dips.baselines.training import Schedule, Training, train_network, train_new_layers
 from dips.errors import DataError
 
 from .conftest import SCHEDULE, Counted, Run
@@ -104,12 +105,13 @@ def test_new_layers_learn_on_a_frozen_body(run: Run) -> None:
 
     run.study.seconds = 100
     new = list(net["head"].parameters())
-    maps = lambda images, labels: images.mean(1)  # noqa: E731
-    train_new_layers(net, net["body"], run.study, loss=loss, maps=maps, schedule=SCHEDULE, new=new)
-    assert len(seconds) == 10, "a tenth of the budget"
+    training = Training(net, loss, lambda images, labels: images.mean(1), SCHEDULE, new)
+    assert train_new_layers(training, net["body"], run.study).steps == 10 == len(seconds), "a tenth of the budget"
     assert all(torch.equal(old, now) for old, now in zip(body, net["body"].parameters(), strict=True))
     assert not any(torch.equal(old, now) for old, now in zip(head, net["head"].parameters(), strict=True))
     assert [p.requires_grad for p in net["body"].parameters()] == [True, False], "as before"
+    run.study.seconds, run.study.limits = 3600, Limits(passes=40)
+    assert train_new_layers(training, net["body"], run.study).epochs == 4, "a tenth of the limits"
 
 
 def test_progress_is_told_before_each_step(run: Run) -> None:
@@ -200,10 +202,12 @@ def test_a_batch_is_no_larger_than_the_part(run: Run) -> None:
 
 def test_other_photos_than_the_studys(run: Run) -> None:
     train = run.study.train
-    run(photos=replace(train, samples=train.samples[::3], digests=train.digests[::3]))
+    training = Training(run.net, run.loss, run.maps, SCHEDULE, [run.net.value])
+    photos = replace(train, samples=train.samples[::3], digests=train.digests[::3])
+    train_network(replace(training, photos=photos), run.study)
     assert {label for labels in run.labels for label in labels} == {0}
     with pytest.raises(DataError, match="no photo"):
-        run(photos=replace(train, samples=(), digests=()))
+        train_network(replace(training, photos=replace(train, samples=(), digests=())), run.study)
 
 
 def test_the_seed_decides_order_and_crops(run: Run) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import torch
 
+from dips.baselines.limits import Limits
 from dips.baselines.method import Fit
 from dips.baselines.study import Study
-from dips.baselines.training import train_network
+from dips.baselines.training import Training, train_network
 from dips.baselines.trt import THETA, THETAS, Trt, kept_patches, masked_softmax, priority, score_map
 from dips.types import FloatArray, Sample
 
@@ -138,14 +139,21 @@ def test_the_second_stage_leaves_the_first_as_it_is(study: Study, monkeypatch: p
 def test_the_budget_is_shared(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     seconds: list[float] = []
 
-    def train(net: Any, part: Study, **rest: Any) -> Fit:
+    passes: list[int] = []
+
+    def train(training: Training, part: Study) -> Fit:
         seconds.append(part.seconds)
-        return train_network(net, replace(part, seconds=0), **rest)
+        passes.append(part.limits.passes if part.limits else 0)
+        return train_network(training, replace(part, seconds=0, limits=None))
 
     monkeypatch.setattr("dips.baselines.trt.train_network", train)
     study.seconds = 10
     built(study).train(study)
-    assert seconds == pytest.approx([6, 4])
+    assert seconds == pytest.approx([6, 4], abs=2) and sum(seconds) < 10, "the choice of theta is in it"
+    assert seconds[0] / sum(seconds) == pytest.approx(0.6) and passes == [0, 0]
+    study.limits = Limits(passes=20)
+    built(study).train(study)
+    assert passes[2:] == [12, 8]
 
 
 @pytest.mark.parametrize("wanted", THETAS)

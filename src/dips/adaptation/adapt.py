@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from dips.models.weights.resolve import resolve
 from dips.system.console import counted, log
 from dips.system.device import environment, launch_fabric
 from dips.system.environment import __version__
+from dips.system.files import only_one
 
 __all__ = ["AdaptResult", "adapt"]
 
@@ -83,14 +85,16 @@ def adapt(
     told.add(found.problems)
     log(f"adapting the last {counted(min(config.blocks, len(vit.blocks)), 'block')} to {counted(len(found), 'photo')}")
     state_file = out.with_name(f"{out.stem}.resume.safetensors")
-    state, progress = fit_transformer(
-        partial(load_vit, source),
-        found,
-        config=config,
-        fabric=fabric,
-        state_file=state_file,
-        origin={"fingerprint of the photos": found.fingerprint, "weights": source.sha256},
-    )
+    first = fabric.is_global_zero
+    with only_one(state_file.with_suffix(".lock"), "dips adapt", remove=True) if first else nullcontext():
+        state, progress = fit_transformer(
+            partial(load_vit, source),
+            found,
+            config=config,
+            fabric=fabric,
+            state_file=state_file,
+            origin={"fingerprint of the photos": found.fingerprint, "weights": source.sha256},
+        )
     record = Adapted(
         arch=source.arch,
         note=f"{source.title}, adapted to {counted(len(found), 'photo')}",

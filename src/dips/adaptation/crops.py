@@ -114,7 +114,7 @@ def _augmentation(
         v2.RandomApply([jitter], _JITTER_CHANCE),
         v2.RandomGrayscale(_GREY_CHANCE * min(1.0, colour)),
         v2.RandomApply([v2.GaussianBlur(kernel, _SIGMAS)], blur),
-        v2.RandomSolarize(128, solarise),
+        v2.RandomSolarize(128, solarise * min(1.0, colour)),
     ]
     made: Callable[[Tensor], Tensor] = v2.Compose(steps)
     return made

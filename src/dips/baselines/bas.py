@@ -97,6 +97,7 @@ class Bas(CnnMethod):
     name = "bas"
     title = "BAS"
     paper = "Wu et al., CVPR 2022"
+    caveat = "one linear layer scores the classes, not three convolutions; its map is the mean over classes, as for CUB"
 
     def make(self, study: Study) -> nn.Module:
         """Return the study's CNN with a random convolution, which learns at the backbone's rate."""

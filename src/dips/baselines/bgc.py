@@ -91,6 +91,7 @@ class Bgc(CnnMethod):
     name = "bgc"
     title = "BGC"
     paper = "Kim et al., CVPR 2022"
+    caveat = "features are erased behind the last stage but one, not inside the last"
 
     def losses(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the four parts of the loss, scalars, by name: ``class``, ``drop``, ``similarity`` and ``length``.

@@ -81,9 +81,8 @@ class TsCamBlocks(ScoreMapMethod):
         """Return the blocks, two numbers; nothing where none were chosen."""
         return {} if self.blocks is None else {"blocks": torch.tensor(self.blocks)}
 
-    def restore(self, study: Study, state: Mapping[str, Tensor]) -> None:
-        """Take the fitted method, and the blocks that were chosen."""
-        self.build(study)
+    def load(self, study: Study, state: Mapping[str, Tensor]) -> None:
+        """Take the blocks that were chosen."""
         if "blocks" in state:
             first, behind = state["blocks"].tolist()
             self.blocks = first, behind

@@ -19,6 +19,7 @@ from dips.baselines.cnn import SCHEDULE, build_classifier, train_cnn
 from dips.baselines.method import Fit, ScoreMapMethod
 from dips.baselines.photos import Photos
 from dips.baselines.study import Study
+from dips.baselines.training import Training
 from dips.models.backbones import stages
 from dips.models.classifier import Classifier
 
@@ -184,18 +185,14 @@ class C2am(ScoreMapMethod):
         net = Disentangler(build_classifier(study, 1, Classifier)).to(study.device)
         self.net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
+    def training(self, study: Study) -> Training:
+        """Return the training on the photos with an object, on the schedule of the methods on the CNN."""
+        new = list(self.net.head.parameters())
+        return Training(self.net, self.loss, self.maps, SCHEDULE, new, photos=object_photos(study))
+
     def train(self, study: Study) -> Fit:
-        """Train on the photos with an object, on the schedule that all methods on the CNN share."""
-        return train_cnn(
-            self.net,
-            study,
-            loss=self.loss,
-            maps=self.maps,
-            schedule=SCHEDULE,
-            new=list(self.net.head.parameters()),
-            photos=object_photos(study),
-            side=self.side,
-        )
+        """Train the network as :func:`~dips.baselines.cnn.train_cnn` does."""
+        return train_cnn(self.training(study), study, side=self.side)
 
     def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Return the sum of the three contrasts for crops ``(B, 3, H, W)`` in [0, 1]; no label is used and nothing is drawn."""

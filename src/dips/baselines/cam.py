@@ -113,9 +113,8 @@ class CamIvr(OnCam):
         """Return the percentile, a scalar."""
         return {"percentile": torch.tensor(self.percentile)}
 
-    def restore(self, study: Study, state: Mapping[str, Tensor]) -> None:
-        """Take the fitted classifier, and the percentile that was chosen."""
-        self.build(study)
+    def load(self, study: Study, state: Mapping[str, Tensor]) -> None:
+        """Take the percentile that was chosen."""
         self.percentile = float(state["percentile"])
 
     def maps(self, images: Tensor, labels: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from dips.baselines import normalise
 from dips.baselines.method import Fit, ScoreMapMethod
 from dips.baselines.study import Study
-from dips.baselines.training import Schedule, train_network
+from dips.baselines.training import Schedule, Training, train_network
 
 __all__ = ["ClassifierMethod", "of_class"]
 
@@ -58,17 +58,13 @@ class ClassifierMethod(ScoreMapMethod):
     def activations(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return activations ``(B, h, w)`` of any sign for images ``(B, 3, H, W)`` in [0, 1] and their classes ``(B,)``."""
 
+    def training(self) -> Training:
+        """Return the training of the network with :meth:`loss` on the method's schedule."""
+        return Training(self.net, self.loss, self.maps, self.schedule, self.new_parameters(), on_progress=self.reach)
+
     def train(self, study: Study) -> Fit:
-        """Train the network with :meth:`loss` on the method's schedule, within the study's budget."""
-        return train_network(
-            self.net,
-            study,
-            loss=self.loss,
-            maps=self.maps,
-            schedule=self.schedule,
-            new=self.new_parameters(),
-            on_progress=self.reach,
-        )
+        """Train within the study's budget, or its limits."""
+        return train_network(self.training(), study)
 
     def reach(self, progress: float) -> None:
         """Note how much of the training is done, see :attr:`progress`."""

@@ -7,7 +7,7 @@ In: the study's CNN. Out: class activations. A method overrides :meth:`CnnMethod
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, TypeVar, cast
 
@@ -17,9 +17,8 @@ from torch import Tensor, nn
 from dips.baselines.classifiers import ClassifierMethod
 from dips.baselines.method import Fit
 from dips.baselines.photos import Photos
-from dips.baselines.steps import Loss
 from dips.baselines.study import Study
-from dips.baselines.training import Schedule, train_network, train_new_layers
+from dips.baselines.training import Schedule, Training, train_network, train_new_layers
 from dips.errors import ConfigError, WeightsError
 from dips.models.classifier import Classifier
 from dips.system.console import log
@@ -89,48 +88,28 @@ def fit_last_layer(classifier: Classifier, photos: Photos, side: int, device: to
     classifier.fit_head(features, labels)
 
 
-def train_cnn(
-    network: nn.Module,
-    study: Study,
-    *,
-    loss: Loss,
-    maps: Callable[[Tensor, Tensor], Tensor],
-    schedule: Schedule,
-    new: Sequence[nn.Parameter],
-    photos: Photos | None = None,
-    side: int,
-    on_progress: Callable[[float], None] | None = None,
-) -> Fit:
+def train_cnn(training: Training, study: Study, *, side: int) -> Fit:
     """Fit the new layers while the CNN is frozen, then train everything, with the result of the first as a checkpoint.
 
     So on validation no method is worse than on the CNN as it came. A :class:`~dips.models.classifier.Classifier` gets its last
     layer from :func:`fit_last_layer`; what else is new learns by :func:`~dips.baselines.training.train_new_layers`.
 
     Args:
-        network: its attribute ``body`` is the CNN.
-        side: side in pixels of the whole photos that the last layer is fitted to. The other arguments are those of
-            :func:`~dips.baselines.training.train_network`.
+        training: of a network whose attribute ``body`` is the CNN.
+        study: as of :func:`~dips.baselines.training.train_network`.
+        side: side in pixels of the whole photos that the last layer is fitted to.
     """
-    started = time.perf_counter()
+    started, before, network = time.perf_counter(), Fit(), training.network
     body = cast(nn.Module, network.body)
     known = {id(parameter) for parameter in body.parameters()}
     if isinstance(network, Classifier):
-        fit_last_layer(network, study.train if photos is None else photos, side, study.device)
+        fit_last_layer(network, study.train if training.photos is None else training.photos, side, study.device)
         known |= {id(parameter) for parameter in network.probe.parameters()}
     if any(id(parameter) not in known for parameter in network.parameters()):
-        train_new_layers(network, body, study, loss=loss, maps=maps, schedule=schedule, new=new, photos=photos)
+        before = train_new_layers(training, body, study)
     left = replace(study, seconds=max(0.0, study.seconds - (time.perf_counter() - started)))
-    return train_network(
-        network,
-        left,
-        loss=loss,
-        maps=maps,
-        schedule=schedule,
-        new=new,
-        photos=photos,
-        on_progress=on_progress,
-        start=True,
-    )
+    fit = train_network(training, left, start=True)
+    return replace(fit, steps=before.steps + fit.steps, epochs=before.epochs + fit.epochs)
 
 
 class CnnMethod(ClassifierMethod):
@@ -152,16 +131,7 @@ class CnnMethod(ClassifierMethod):
 
     def train(self, study: Study) -> Fit:
         """Train the network as :func:`train_cnn` does, with :meth:`loss` on the method's schedule."""
-        return train_cnn(
-            self.net,
-            study,
-            loss=self.loss,
-            maps=self.maps,
-            schedule=self.schedule,
-            new=self.new_parameters(),
-            side=self.side,
-            on_progress=self.reach,
-        )
+        return train_cnn(self.training(), study, side=self.side)
 
     def activations(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return class activations ``(B, h, w)`` of any sign: rows of the last layer against the feature map (CAM, section 2).

@@ -6,6 +6,8 @@ In: a network in training and :class:`~dips.baselines.limits.Limits`. Out: its b
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from itertools import repeat
 from typing import NamedTuple
 
 from dips.baselines.limits import Limits
@@ -16,6 +18,7 @@ from dips.system.console import log
 __all__ = ["Converged", "converge"]
 
 _TRIAL_SHARE = 0.25  # of the seconds, for all trials together
+_END = math.nextafter(1, 0)  # of the training, as a fraction below 1
 
 
 class Converged(NamedTuple):
@@ -48,12 +51,19 @@ def converge(run: Steps, limits: Limits, seconds: float, *, start: bool) -> Conv
     least, most = limits.least * run.per_pass, limits.passes * run.per_pass
     searched, waited, limit = run.elapsed, 0, ""
 
-    def learn(rate: float) -> None:
-        run.step(rate, min(run.made / most, math.nextafter(1, 0)))
+    def learn(rates: Iterable[float]) -> bool:
+        """Take a step at each of the rates; return False where the loss is no longer finite, but something was kept before."""
+        for rate in rates:
+            try:
+                run.step(rate, min(run.made / least, _END))
+            except DataError as error:
+                if not run.best.weights:
+                    raise
+                log(f"  {error}; back to the best checkpoint")
+                return False
+        return True
 
-    while True:
-        for _ in range(every):
-            learn(rate)
+    while learn(repeat(rate, every)):
         waited = 0 if run.check() is not False else waited + 1
         if waited >= limits.patience and run.made >= least:
             break
@@ -64,12 +74,11 @@ def converge(run: Steps, limits: Limits, seconds: float, *, start: bool) -> Conv
             limit = f"{seconds / 60:.3g} minutes"
         if limit:
             break
-    if run.boxed:
+    if run.boxed and run.best.weights:
         run.load(run.best)
     stretch = max(1, round(limits.decay * run.made))
-    for index in range(stretch):
-        learn(rate * (1 - index / stretch))
-    run.check()
+    if learn(rate * (1 - index / stretch) for index in range(stretch)):
+        run.check()
     log(f"  {run.made} steps, {run.made / run.per_pass:.1f} passes{f'; ended by the limit of {limit}' if limit else ''}")
     return Converged(rate, limit)
 
@@ -102,7 +111,7 @@ def _trial(run: Steps, first: Checkpoint, rate: float, steps: int, seconds: floa
     run.made, until = 0, run.elapsed + seconds
     try:
         while run.made < max(1, steps):
-            run.step(rate, 0.0)
+            run.step(rate, _END)
             if run.elapsed >= until:
                 break
         score = run.measure()

@@ -1,4 +1,4 @@
-"""The base of all methods that read the frozen transformer and learn nothing.
+"""The base of all methods that read the frozen transformer, of which nothing learns.
 
 In: the study's transformer. Out: its keys or its attention, from which a method makes score maps.
 """

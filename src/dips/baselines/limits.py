@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 __all__ = ["Limits"]
 
@@ -19,11 +19,13 @@ class Limits:
         minutes: most minutes of a method's own training, the search for a rate and all checks included.
         every: passes between two checks.
         patience: as many checks without a better one end the constant rate.
-        least: passes before that, whatever the checks say: a loss may begin with a part of its terms.
+        least: passes before that, whatever the checks say. A loss that changes while a network learns
+            (:class:`~dips.baselines.classifiers.ClassifierMethod`) is at its end after as many.
         decay: passes at the falling rate, as a fraction of those at the constant one.
         rates: that are tried, ascending, as multiples of the method's own; where the first or the last is the best, one
             more behind it.
-        trial: passes with each of them. All together take no more than a quarter of the minutes.
+        trial: passes with each of them, with the loss as it is at the end. All together take no more than a quarter of the
+            minutes.
 
     >>> Limits(passes=20, minutes=5).words
     'until 4 checks on validation, 2 passes apart, bring nothing better, then at a rate that falls to 0; at most 20 passes and \
@@ -38,6 +40,15 @@ class Limits:
     decay: float = 0.25
     rates: tuple[float, ...] = (1 / 3, 1.0, 3.0)
     trial: int = 3
+
+    def part(self, fraction: float) -> Limits:
+        """Return the limits of a stage of a training that has several; what is tried stays as it is.
+
+        >>> Limits(passes=20, minutes=5).part(0.4).passes
+        8
+        """
+        least, most = (max(1, round(fraction * number)) for number in (self.least, self.passes))
+        return replace(self, passes=most, least=least, minutes=fraction * self.minutes)
 
     @property
     def words(self) -> str:

@@ -79,6 +79,7 @@ class Lost(FrozenMethod):
     name = "lost"
     title = "LOST"
     paper = "Siméoni et al., BMVC 2021"
+    caveat = "the mean of a photo's keys is subtracted, without which it fails on this transformer"
     side = SIZE
 
     def maps(self, images: Tensor, labels: Tensor) -> Tensor:

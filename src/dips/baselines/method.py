@@ -141,11 +141,19 @@ class ScoreMapMethod(TorchAnswerer):
         Raises:
             RuntimeError: the tensors are those of another network.
         """
+        self.take(study)
         self.build(study)
-        network = self.network
-        if network is not None:
-            network.load_state_dict(dict(state))
+        self.load(study, state)
         self.freeze()
+
+    def load(self, study: Study, state: Mapping[str, Tensor]) -> None:
+        """Take what :meth:`state` returned, after :meth:`build`; a method that keeps other tensors overrides both.
+
+        Raises:
+            RuntimeError: the tensors are those of another network.
+        """
+        if self.network is not None:
+            self.network.load_state_dict(dict(state))
 
     def state(self) -> dict[str, Tensor]:
         """Return the tensors that a fitted method must keep; none where nothing was learned."""

@@ -106,6 +106,7 @@ class Sat(VitMethod):
     name = "sat"
     title = "SAT"
     paper = "Wu et al., ICCV 2023"
+    caveat = "the token's start and the border of the smoothing are inferred; that 0.25 of a photo is object is as for CUB"
     net: SpatialToken
 
     def make(self, vit: Vit, study: Study) -> SpatialToken:

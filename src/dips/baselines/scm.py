@@ -14,11 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dips.baselines.normalise import min_max
 from dips.baselines.study import Study
 from dips.baselines.tscam import TokenSemantics, TsCam
 from dips.models.backbones import Vit
 
-__all__ = ["Diffusion", "Scm", "SpreadSemantics", "attention_map", "inverse", "laplacian", "min_max"]
+__all__ = ["Diffusion", "Scm", "SpreadSemantics", "attention_map", "inverse", "laplacian"]
 
 ITERATIONS = (16, 4, 4, 4)
 """Newton-Schulz steps of the four blocks. In the code the first has another default than the rest; whether that was meant is
@@ -58,17 +59,6 @@ def inverse(matrices: Tensor, iterations: int) -> Tensor:
     for _ in range(iterations):
         guess = guess @ (twice - matrices @ guess)
     return guess
-
-
-def min_max(maps: Tensor) -> Tensor:
-    """Return maps ``(B, h, w)`` of any sign between 0 and 1, a constant one as zeros; unlike
-    :func:`~dips.baselines.normalise.min_max` with a finite gradient there.
-
-    >>> min_max(torch.tensor([[[1.0, 2.0, 5.0]], [[3.0, 3.0, 3.0]]])).tolist()
-    [[[0.0, 0.25, 1.0]], [[0.0, 0.0, 0.0]]]
-    """
-    low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
-    return (maps - low) / torch.where(high > low, high - low, 1)
 
 
 def attention_map(attention: Tensor) -> Tensor:
@@ -138,6 +128,7 @@ class Scm(TsCam):
     name = "scm"
     title = "SCM"
     paper = "Bai et al., ECCV 2022"
+    caveat = "that attention is divided by its maximum, and how fast lambda and beta learn, are inferred"
     net: SpreadSemantics
 
     def make(self, vit: Vit, study: Study) -> SpreadSemantics:

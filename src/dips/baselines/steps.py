@@ -20,7 +20,7 @@ from dips.baselines.study import Study
 from dips.errors import DataError
 from dips.system.device import synchronise
 
-__all__ = ["Checkpoint", "Loss", "Schedule", "Steps"]
+__all__ = ["Checkpoint", "Loss", "Schedule", "Steps", "Training"]
 
 Loss = Callable[[Tensor, Tensor, torch.Generator], Tensor]
 
@@ -63,8 +63,34 @@ class Checkpoint:
     optimiser: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Training:
+    """What learns, and from what; how long is not said.
+
+    Attributes:
+        network: its parameters that require gradients learn, in place. Layers of which nothing learns are in evaluation mode
+            all the time.
+        loss: a scalar of images ``(B, 3, crop, crop)`` in [0, 1], labels ``(B,)`` and a CPU generator for all that it draws.
+        maps: as :meth:`~dips.baselines.method.ScoreMapMethod.maps`, of squares of ``schedule.crop`` pixels; for the choice on
+            validation.
+        schedule: rates, batches and checkpoints.
+        new: parameters that start at random, and learn at the full rate.
+        photos: photos to learn from; None: those of the study.
+        on_progress: called before each step with the fraction of the training that is done, in [0, 1); for losses that change
+            while a network learns.
+    """
+
+    network: nn.Module
+    loss: Loss
+    maps: Callable[[Tensor, Tensor], Tensor]
+    schedule: Schedule
+    new: Sequence[nn.Parameter]
+    photos: Photos | None = None
+    on_progress: Callable[[float], None] | None = None
+
+
 class Steps:
-    """A network in training; arguments are those of :func:`~dips.baselines.training.train_network`.
+    """A training under way.
 
     Attributes:
         per_pass: steps in which each photo is seen once, on average.
@@ -78,25 +104,15 @@ class Steps:
         DataError: there is no photo.
     """
 
-    def __init__(
-        self,
-        network: nn.Module,
-        study: Study,
-        *,
-        loss: Loss,
-        maps: Callable[[Tensor, Tensor], Tensor],
-        schedule: Schedule,
-        new: Sequence[nn.Parameter],
-        photos: Photos | None = None,
-        on_progress: Callable[[float], None] | None = None,
-    ) -> None:
-        photos = study.train if photos is None else photos
+    def __init__(self, training: Training, study: Study) -> None:
+        network, schedule = training.network, training.schedule
+        photos = study.train if training.photos is None else training.photos
         if not len(photos):
             raise DataError("there is no photo to train on")
         self._begun = time.perf_counter()
         self.network, self.schedule, self.photos = network, schedule, photos
-        self._study, self._loss, self._maps, self._on_progress = study, loss, maps, on_progress
-        self._optimiser = _optimiser(network, new, schedule)
+        self._study, self._training = study, training
+        self._optimiser = _optimiser(network, training.new, schedule)
         self._generator = torch.Generator().manual_seed(study.seed)
         self.size = min(schedule.batch, len(photos))
         self.per_pass = len(photos) / self.size
@@ -124,12 +140,12 @@ class Steps:
             DataError: the loss is no longer finite.
         """
         started = time.perf_counter()
-        if self._on_progress is not None:
-            self._on_progress(progress)
+        if self._training.on_progress is not None:
+            self._training.on_progress(progress)
         for group in self._optimiser.param_groups:
             group["lr"] = self.schedule.lr * group["fraction"] * rate
         images, labels = next(self._batches)
-        value = self._loss(images, labels, self._generator)
+        value = self._training.loss(images, labels, self._generator)
         if not torch.isfinite(value):
             raise DataError(
                 f"the loss is no longer finite at step {self.made + 1}; a smaller rate than {self.schedule.lr:g} may help"
@@ -146,7 +162,7 @@ class Steps:
     def measure(self, most: int | None = None) -> float | None:
         """Return MaxBoxAccV2 (percent) on validation, or on its first ``most`` photos; None where none has boxes."""
         self.network.eval()
-        score = self._study.choose(self._maps, self.schedule.crop, most)
+        score = self._study.choose(self._training.maps, self.schedule.crop, most)
         _learn(self.network)
         return score
 

@@ -7,7 +7,7 @@ In: the two parts of a data set, settings and a store. Out: :class:`Study`, the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -137,6 +137,11 @@ class Study:
     def transformer(self) -> FrozenFeatures:
         """The frozen transformer."""
         return FrozenFeatures(load_transformer(self.sst).to(self.device))
+
+    def part(self, fraction: float) -> Study:
+        """Return the study of a stage that may use a fraction of the budget, or of the limits."""
+        limits = None if self.limits is None else self.limits.part(fraction)
+        return replace(self, seconds=fraction * self.seconds, limits=limits)
 
     def choose(self, maps: Callable[[Tensor, Tensor], Tensor], side: int, most: int | None = None) -> float | None:
         """Return MaxBoxAccV2 (percent) of ``maps`` on the validation photos that have boxes; None where none has.

@@ -137,9 +137,8 @@ class TokenCut(FrozenMethod):
             return {}
         return {"chosen": torch.tensor([CENTRINGS.index(self.centring), TAUS.index(self.tau)]), "mean": self.mean.cpu()}
 
-    def restore(self, study: Study, state: Mapping[str, Tensor]) -> None:
-        """Take the transformer, and what was chosen."""
-        self.build(study)
+    def load(self, study: Study, state: Mapping[str, Tensor]) -> None:
+        """Take what was chosen."""
         centring, tau = state["chosen"].tolist()
         self.centring, self.tau, self.mean = CENTRINGS[centring], TAUS[tau], state["mean"].to(study.device)
 

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dips.baselines import normalise
-from dips.baselines.c2am import C2am, Sides, object_photos
-from dips.baselines.cnn import SCHEDULE
+from dips.baselines.c2am import C2am, Sides
 from dips.baselines.frozen import FrozenMethod
 from dips.baselines.method import Fit
 from dips.baselines.study import FrozenFeatures, Study
@@ -113,6 +112,5 @@ class C2amTokens(C2am):
         self.net = KeySides(study.transformer, self.side).to(study.device)
 
     def train(self, study: Study) -> Fit:
-        """Train on the photos with an object, on the schedule of the methods on the CNN."""
-        new, photos = list(self.net.head.parameters()), object_photos(study)
-        return train_network(self.net, study, loss=self.loss, maps=self.maps, schedule=SCHEDULE, new=new, photos=photos)
+        """Train the convolution; the transformer stays as it is."""
+        return train_network(self.training(study), study)

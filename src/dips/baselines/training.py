@@ -8,19 +8,17 @@ methods whose steps cost more make fewer of them, and the rate falls as a cosine
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from torch import Tensor, nn
+from torch import nn
 
 from dips.baselines.convergence import converge
 from dips.baselines.method import Fit
-from dips.baselines.photos import Photos
-from dips.baselines.steps import Loss, Schedule, Steps
+from dips.baselines.steps import Schedule, Steps, Training
 from dips.baselines.study import Study
 from dips.system.console import log
 
-__all__ = ["Schedule", "train_network", "train_new_layers"]
+__all__ = ["Schedule", "Training", "train_network", "train_new_layers"]
 
 _TIMED_STEPS = 3  # after one that warms up
 _MIN_STEPS = 4  # however small the budget
@@ -29,55 +27,28 @@ _TIMED_PHOTOS = 16  # that a check is timed on
 _HEAD_SHARE = 0.1  # of the budget, for new layers on a frozen body
 
 
-def train_network(
-    network: nn.Module,
-    study: Study,
-    *,
-    loss: Loss,
-    maps: Callable[[Tensor, Tensor], Tensor],
-    schedule: Schedule,
-    new: Sequence[nn.Parameter],
-    photos: Photos | None = None,
-    on_progress: Callable[[float], None] | None = None,
-    start: bool = False,
-) -> Fit:
-    """Train all parameters of ``network`` that require gradients, in place.
+def train_network(training: Training, study: Study, *, start: bool = False, most: float = math.inf) -> Fit:
+    """Train within the study's budget, or until validation stops improving.
 
     Args:
-        network: left with the weights of the best checkpoint, in evaluation mode. Layers of which nothing learns are in it all
-            the time.
+        training: the network is left with the weights of the best checkpoint on validation, of the last one where no validation
+            photo has a box, in evaluation mode. The progress that it is told is 0 while the number of steps is unknown; where
+            no budget says how long, it is the fraction of :attr:`Limits.least <dips.baselines.limits.Limits>`.
         study: its photos, budget or limits, seed and device. The checks on validation are within the budget.
-        loss: a scalar of images ``(B, 3, crop, crop)`` in [0, 1], labels ``(B,)`` and a CPU generator for all that it draws.
-        maps: as :meth:`~dips.baselines.method.ScoreMapMethod.maps`, of squares of ``schedule.crop`` pixels; for the choice on
-            validation. Where no validation photo has a box the last checkpoint is taken.
-        schedule: rates, batches and checkpoints.
-        new: parameters that start at random, and learn at the full rate.
-        photos: photos to learn from, by default ``study.train``.
-        on_progress: called before each step with the fraction of the training that is done, in [0, 1); 0 while the number of
-            steps is unknown. For losses that change while a network learns. Where no budget says how long, it is the
-            fraction of the most passes.
         start: whether the network as it is given is one of the checkpoints.
+        most: passes over the photos, at most, within a budget.
 
     Raises:
         DataError: the loss is no longer finite, or there is no photo.
     """
-    run = Steps(
-        network,
-        study,
-        loss=loss,
-        maps=maps,
-        schedule=schedule,
-        new=new,
-        photos=photos,
-        on_progress=on_progress,
-    )
+    run = Steps(training, study)
     rate, limit = "", ""
     if study.limits is None:
-        _within(run, study.seconds, start=start)
+        _within(run, study.seconds, start=start, most=most)
     else:
         ended = converge(run, study.limits, study.seconds, start=start)
         limit = ended.limit
-        rate = f", rate {schedule.lr * ended.rate:.3g}"
+        rate = f", rate {training.schedule.lr * ended.rate:.3g}"
     run.finish()
     chosen = f"step {run.made}, the last{rate}"
     if run.best.score > -math.inf:
@@ -86,18 +57,8 @@ def train_network(
     return Fit(steps=run.all, epochs=epochs, chosen=chosen, curve=tuple(run.curve), limit=limit)
 
 
-def train_new_layers(
-    network: nn.Module,
-    body: nn.Module,
-    study: Study,
-    *,
-    loss: Loss,
-    maps: Callable[[Tensor, Tensor], Tensor],
-    schedule: Schedule,
-    new: Sequence[nn.Parameter],
-    photos: Photos | None = None,
-) -> None:
-    """Train everything but ``body`` for a tenth of the budget; arguments are those of :func:`train_network`.
+def train_new_layers(training: Training, body: nn.Module, study: Study) -> Fit:
+    """Train everything but ``body`` for a tenth of the budget, or of the limits, without progress.
 
     Raises:
         DataError: the loss is no longer finite, or there is no photo.
@@ -105,15 +66,16 @@ def train_new_layers(
     frozen = [parameter for parameter in body.parameters() if parameter.requires_grad]
     for parameter in frozen:
         parameter.requires_grad_(False)
-    part = replace(study, seconds=_HEAD_SHARE * study.seconds, limits=None)
+    part = study.part(_HEAD_SHARE)
+    most = math.inf if part.limits is None else part.limits.passes
     try:
-        train_network(network, part, loss=loss, maps=maps, schedule=schedule, new=new, photos=photos)
+        return train_network(replace(training, on_progress=None), replace(part, limits=None), most=most)
     finally:
         for parameter in frozen:
             parameter.requires_grad_(True)
 
 
-def _within(run: Steps, seconds: float, *, start: bool) -> None:
+def _within(run: Steps, seconds: float, *, start: bool, most: float) -> None:
     """Train for so many seconds, checks included, at a rate that falls as a cosine."""
     begun = run.elapsed
     if start:
@@ -134,7 +96,7 @@ def _within(run: Steps, seconds: float, *, start: bool) -> None:
         spent += took if run.made > 1 or total else 0.0
         if not total and (run.made == 1 + _TIMED_STEPS or took > seconds):
             each = spent / max(1, run.made - 1) if run.made > 1 else took
-            total = max(_MIN_STEPS, run.made, round(seconds / each))
+            total = max(_MIN_STEPS, run.made, round(min(seconds / each, most * run.per_pass)))
             log(f"  {total} steps of {each:.2f} s, {total / run.per_pass:.1f} passes over {len(run.photos)} photos")
         if run.made > _TIMED_STEPS and run.made in _checkpoints(total, checks):
             run.check()

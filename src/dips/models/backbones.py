@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dips.errors import WeightsError
+from dips.models.dilation import split_dilated
 from dips.models.names import is_transformer, pretrained_config, unknown_name
 from dips.models.transformer import Features, Normalise, Transformer, Vit, no_transformer
 from dips.models.weights.resolve import Weights
@@ -42,7 +43,9 @@ def build_cnn(name: str, classes: int = 0, *, stride: int = 32) -> nn.Module:
     Raises:
         WeightsError: there is no such network, or it cannot have this stride.
     """
-    return _create(name, num_classes=classes, **({} if stride == 32 else {"output_stride": stride}))
+    if stride == 32:
+        return _create(name, num_classes=classes)
+    return split_dilated(_create(name, num_classes=classes, output_stride=stride))
 
 
 def stages(net: nn.Module) -> list[tuple[nn.Module, int]]:

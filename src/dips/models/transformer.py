@@ -6,7 +6,7 @@ here. Out: attention, keys and tokens on the grid of patches.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -214,7 +214,7 @@ class Vit(_Vit):
             tokens = self(images)
         return tokens, torch.stack([row.unflatten(-1, tokens.shape[-2:]) for row in rows], dim=1)
 
-    def with_matrices(self, images: Tensor, blocks: Collection[int] | None = None) -> tuple[Tensor, list[Tensor]]:
+    def with_matrices(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return all tokens ``(B, N, C)`` after the final norm, and whole attention matrices, explicitly computed.
 
         Where gradients are on, each matrix requires one, so that a score of the tokens has a derivative with respect to it
@@ -222,7 +222,6 @@ class Vit(_Vit):
 
         Args:
             images: ``(B, 3, H, W)`` in [0, 1].
-            blocks: indices from 0 on; None means all.
 
         Returns:
             The tokens; and per block, in order, ``(B, heads, N, N)``, softmaxed over the last axis.
@@ -231,12 +230,9 @@ class Vit(_Vit):
             WeightsError: see :meth:`embed`.
         """
         tokens, matrices = self.embed(images), []
-        for index, block in enumerate(self.blocks):
-            if blocks is None or index in blocks:
-                tokens, matrix = attend(block, tokens, _differentiable)
-                matrices.append(matrix)
-            else:
-                tokens = block(tokens)
+        for block in self.blocks:
+            tokens, matrix = attend(block, tokens, _differentiable)
+            matrices.append(matrix)
         return self.norm(tokens), matrices
 
     def embed(self, images: Tensor) -> Tensor:

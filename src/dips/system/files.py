@@ -30,6 +30,7 @@ __all__ = [
     "named_so",
     "new_file",
     "new_folder",
+    "only_one",
     "require_distinct",
     "require_writable",
     "scheme_of",
@@ -247,6 +248,29 @@ def lock_file(file: IO[bytes] | FileIO) -> bool:
     except OSError:  # some network disks
         return True
     return True
+
+
+@contextmanager
+def only_one(path: Path, command: str, *, remove: bool = False) -> Iterator[None]:
+    """Keep other processes from the same work while it lasts.
+
+    Args:
+        path: a file that stands for the work; made where it is missing.
+        command: what the message calls the other process.
+        remove: the file is there for this alone.
+
+    Raises:
+        RunError: another process is at it.
+    """
+    with path.open("ab") as file:
+        # a file that was removed meanwhile is no longer what others lock
+        if not lock_file(file) or not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            raise RunError(f"{path.parent} is in use by another '{command}' ({path.name}); stop that one first")
+        try:
+            yield
+        finally:
+            if remove:
+                path.unlink(missing_ok=True)
 
 
 def require_writable(path: Path) -> None:
