@@ -12,12 +12,12 @@ import torch
 from dips.adaptation.adapt import AdaptResult, adapt
 from dips.config import AdaptConfig
 from dips.data.sources import read_source
-from dips.errors import DataError, WeightsError
+from dips.errors import DataError, RunError, WeightsError
 from dips.models.backbones import load_transformer, load_vit
 from dips.models.weights.adapted import read_adapted
 from dips.models.weights.resolve import resolve
 from dips.system.environment import __version__
-from dips.system.files import file_sha256
+from dips.system.files import file_sha256, only_one
 
 from ..conftest import MakePhoto
 from .conftest import CONFIG
@@ -92,6 +92,17 @@ def test_a_run_that_was_killed_goes_on(
     assert not (tmp_path / "cut.resume.safetensors").exists()
     whole, cut = (safetensors.torch.load_file(tmp_path / f"{name}.safetensors") for name in ("whole", "cut"))
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
+
+
+def test_two_commands_on_one_file_are_refused(folder: Path, tmp_path: Path, tiny_weights: Path) -> None:
+    with (
+        only_one(tmp_path / "mine.resume.lock", "dips adapt", remove=True),
+        pytest.raises(RunError, match="is in use by another 'dips adapt'"),
+    ):
+        run(folder, tiny_weights, tmp_path / "mine.safetensors")
+    assert {path.name for path in tmp_path.iterdir()} == {"photos"}
+    run(folder, tiny_weights, tmp_path / "mine.safetensors")
+    assert {path.name for path in tmp_path.iterdir()} == {"photos", "mine.safetensors"}
 
 
 def test_bad_input(folder: Path, tmp_path: Path, tiny_weights: Path) -> None:
