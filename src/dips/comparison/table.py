@@ -173,7 +173,7 @@ COLUMNS = (
     Metric("v2_val", CHOSEN, "V2", "as V2, thresholds chosen on validation", _at("at_tau", "box_acc_v2")),
     Metric("v1_val", CHOSEN, "MaxBoxAcc", "as MaxBoxAcc, threshold chosen on validation", _at("at_tau", "box_acc")),
     Metric("min", COST, "train min", "minutes of the whole fit, those of the methods it builds on included", _at("minutes")),
-    Metric("ms", COST, "ms/photo", "milliseconds that an answer takes", _at("seconds_per_photo", times=1e3)),
+    Metric("ms", COST, "ms/photo", "milliseconds that a map takes", _at("seconds_per_photo", times=1e3)),
     Metric("params", COST, "M params", "millions of parameters that an answer needs", _at("parameters", times=1e-6)),
 )
 
