@@ -30,7 +30,6 @@ SCHEDULE = Schedule(lr=1e-2)
 papers', which train for 50 epochs and more: they were chosen for budgets of minutes on validation photos (docs/results.md)."""
 
 _STRIDE = 32  # of networks that are not dilated
-_BATCH = 32  # photos, of which features are computed at once
 
 Kind = TypeVar("Kind", bound=Classifier)
 
@@ -73,19 +72,13 @@ def class_scores(classifier: Classifier, feature_maps: Tensor) -> Tensor:
     return cast(Tensor, classifier.head(cast(Any, classifier.body).forward_head(feature_maps)))
 
 
-@torch.no_grad()
 def fit_last_layer(classifier: Classifier, photos: Photos, side: int, device: torch.device) -> None:
     """Fit the last layer of a classifier to photos of ``side`` pixels, all other layers as they are, as DiPS fits its own.
 
     See :func:`~dips.models.classifier.fit_linear`: a logistic regression whose penalty is chosen on a part of the photos.
     """
     classifier.eval()
-    parts: list[tuple[Tensor, Tensor]] = []
-    for start in range(0, len(photos), _BATCH):
-        images, labels = photos.batch(range(start, min(start + _BATCH, len(photos))), side, device)
-        parts.append((classifier.features(images), labels))
-    features, labels = (torch.cat(each) for each in zip(*parts, strict=True))
-    classifier.fit_head(features, labels)
+    classifier.fit_head(*photos.answers(classifier.features, side, device))
 
 
 def train_cnn(training: Training, study: Study, *, side: int) -> Fit:

@@ -5,7 +5,7 @@ In: samples and a store. Out: :class:`Photos`, with batches ``(B, 3, S, S)`` in 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +25,7 @@ SQUARE_SIDE = 256
 """Side of the stored squares; crops of 224 are taken from them, as the WSOL benchmark does (Choe et al. 2020, appendix)."""
 
 _GROUP_SIZE = 64
+_BATCH = 32  # photos that are answered at once
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,22 @@ class Photos:
         crops = draw_crops(len(positions), SQUARE_SIDE, side, True, generator).to(device).apply_to(images)
         # as CNNs have their weights: a step on a CPU takes a fifth less
         return crops.contiguous(memory_format=torch.channels_last), labels
+
+    @torch.no_grad()
+    def answers(self, answer: Callable[[Tensor], Tensor], side: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return what is made of all photos, whole ones ``(B, 3, side, side)`` in [0, 1], and their labels ``(N,)``.
+
+        Args:
+            answer: from a batch of photos to a tensor of as many rows.
+            side: of the photos in pixels.
+            device: where to compute.
+        """
+        parts = []
+        for start in range(0, len(self), _BATCH):
+            images, labels = self.batch(range(start, min(start + _BATCH, len(self))), side, device)
+            parts.append((answer(images), labels))
+        made, labels = (torch.cat(each) for each in zip(*parts, strict=True))
+        return made, labels
 
     def _stacked(self, positions: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
         labels = torch.tensor([self.label(i) for i in positions], device=device)

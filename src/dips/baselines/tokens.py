@@ -22,8 +22,6 @@ from dips.models.linear_map import unit_keys
 
 __all__ = ["C2amTokens", "CamTokens", "KeySides"]
 
-_BATCH = 16
-
 
 class CamTokens(FrozenMethod):
     """Class activations (Zhou et al., section 2) of a linear classifier on the mean of the keys.
@@ -55,11 +53,7 @@ class CamTokens(FrozenMethod):
 
     def train(self, study: Study) -> Fit:
         """Fit the linear layer, as DiPS fits its classifier."""
-        parts: list[tuple[Tensor, Tensor]] = []
-        for start in range(0, len(study.train), _BATCH):
-            images, labels = study.train.batch(range(start, min(start + _BATCH, len(study.train))), self.side, study.device)
-            parts.append((self._keys(images).mean((2, 3)), labels))
-        keys, labels = (torch.cat(each) for each in zip(*parts, strict=True))
+        keys, labels = study.train.answers(lambda images: self._keys(images).mean((2, 3)), self.side, study.device)
         self.probe.fit(keys, labels)
         return Fit()
 
