@@ -96,8 +96,8 @@ def test_a_run_that_was_killed_goes_on(
 
 def test_two_commands_on_one_file_are_refused(folder: Path, tmp_path: Path, tiny_weights: Path) -> None:
     with (
-        only_one(tmp_path / "mine.resume.lock", "dips adapt", remove=True),
-        pytest.raises(RunError, match="is in use by another 'dips adapt'"),
+        only_one(tmp_path / "mine.resume.lock", tmp_path, "dips adapt", remove=True),
+        pytest.raises(RunError, match=r"mine\.safetensors is in use by another 'dips adapt'"),
     ):
         run(folder, tiny_weights, tmp_path / "mine.safetensors")
     assert {path.name for path in tmp_path.iterdir()} == {"photos"}

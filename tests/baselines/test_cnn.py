@@ -15,6 +15,7 @@ from dips.baselines.cam import Cam, CamFrozen
 from dips.baselines.cnn import build_classifier, fit_last_layer
 from dips.baselines.method import Fit
 from dips.baselines.study import Study
+from dips.baselines.training import Training
 from dips.errors import WeightsError
 from dips.models.classifier import Classifier, fit_linear
 
@@ -104,7 +105,12 @@ def test_both_parts_are_within_the_budget(study: Study, monkeypatch: pytest.Monk
     left, clock = list[float](), [0.0]
     monkeypatch.setattr(cnn, "fit_last_layer", lambda *given: clock.__setitem__(0, clock[0] + 7))
     monkeypatch.setattr(cnn, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
-    monkeypatch.setattr(cnn, "train_network", lambda training, study, **more: left.append(study.seconds) or Fit())
+
+    def train_network(training: Training, study: Study, *, start: bool) -> Fit:
+        left.append(study.seconds)
+        return Fit()
+
+    monkeypatch.setattr(cnn, "train_network", train_network)
     method = Cam()
     method.build(study)
     study.seconds = 20

@@ -131,15 +131,17 @@ def test_the_second_stage_leaves_the_first_as_it_is(study: Study, monkeypatch: p
         if name.startswith("cam_block."):
             fitted = before[name.replace("cam_block.", "vit.net.blocks.5.")]
             assert torch.equal(value, fitted), "it starts from the last block as the first stage left it"
-    assert [(row["stage"], row["step"]) for row in fit.curve if not row["step"]] == [(1, 0), (2, 0)], "fitted layers alone"
+    assert [row["stage"] for row in fit.curve].count(1) == [row["stage"] for row in fit.curve].count(2) > 0
     assert fit.steps >= 8 and "first stage: step" in fit.chosen and "second: step" in fit.chosen
 
 
 @pytest.mark.usefixtures("small_crops")
 def test_the_budget_is_shared(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    seconds, passes = list[float](), list[int]()
+    seconds: list[float] = []
 
-    def train(training: Training, part: Study, *, start: bool) -> Fit:
+    passes: list[int] = []
+
+    def train(training: Training, part: Study) -> Fit:
         seconds.append(part.seconds)
         passes.append(part.limits.passes if part.limits else 0)
         return train_network(training, replace(part, seconds=0, limits=None))
@@ -147,8 +149,8 @@ def test_the_budget_is_shared(study: Study, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("dips.baselines.trt.train_network", train)
     study.seconds = 10
     built(study).train(study)
-    assert 3 < seconds[0] < 6 and 2 < seconds[1] < 4, "the fits of layers and the choice of theta are in it"
-    assert passes == [0, 0]
+    assert seconds == pytest.approx([6, 4], abs=2) and sum(seconds) < 10, "the choice of theta is in it"
+    assert seconds[0] / sum(seconds) == pytest.approx(0.6) and passes == [0, 0]
     study.limits = Limits(passes=20)
     built(study).train(study)
     assert passes[2:] == [12, 8]

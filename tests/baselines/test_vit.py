@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import pytest
 import torch
 
 from dips.baselines.study import Study
-from dips.baselines.tscam import TsCam
-from dips.baselines.vit import ClassToken, VitMethod
-from dips.baselines.vitol import VitolGar
+from dips.baselines.vit import ClassToken
 from dips.models.backbones import load_vit
 
 
@@ -34,26 +29,3 @@ def test_only_what_learns_gets_a_gradient(study: Study) -> None:
     reached = {name for name, parameter in net.named_parameters() if parameter.grad is not None and parameter.grad.any()}
     assert {"head.weight", "head.bias", "vit.net.blocks.5.attn.qkv.weight", "vit.net.norm.weight"} <= reached
     assert not any(name.startswith(("vit.net.blocks.4", "vit.net.patch_embed")) for name in reached)
-
-
-@pytest.mark.parametrize("kind", [TsCam, VitolGar])
-def test_the_last_layer_is_fitted_on_the_frozen_transformer(kind: type[VitMethod], study: Study) -> None:
-    study.seconds = 30.0
-    method = kind()
-    method.build(study)
-    head: Any = method.net.head
-    before = {name: value.clone() for name, value in method.net.state_dict().items()}
-    left = method.fit_layer(head, study)
-    assert 0 < left.seconds < 30 and study.seconds == 30
-    changed = {name for name, value in method.net.state_dict().items() if not torch.equal(value, before[name])}
-    assert changed == {"head.weight", "head.bias"} and not head._forward_pre_hooks
-    images, labels = study.train.batch(range(6), method.side, study.device)
-    with torch.no_grad():
-        assert torch.equal(method.net(images).argmax(1), labels), "six photos can be told apart"
-    if kind is TsCam:
-        assert int((head.weight != 0).any(0).any(0).sum()) == 1 and head.weight[:, :, 1, 1].any(), "the centre of the kernel"
-
-
-def test_the_fitted_layer_is_a_checkpoint(study: Study) -> None:
-    fit = TsCam().fit(study)
-    assert fit.curve[0]["step"] == 0 and fit.steps >= 4

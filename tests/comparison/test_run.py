@@ -63,8 +63,8 @@ def test_a_comparison_that_was_stopped_goes_on_with_what_is_missing(run: Compare
 def test_two_commands_on_one_folder_are_refused(run: Compare, kinds: Any, tmp_path: Path) -> None:
     run([kinds.Bright()])
     with (
-        only_one(tmp_path / "out" / "compare.json", "dips compare"),
-        pytest.raises(RunError, match=r"is in use by another 'dips compare' .*stop that one first"),
+        only_one(tmp_path / "out" / "compare.json", tmp_path, "dips compare"),
+        pytest.raises(RunError, match=r"is in use by another 'dips compare'; stop that one first"),
     ):
         run([kinds.Bright(), kinds.Learner()])
     assert kinds.Learner.fits == 0

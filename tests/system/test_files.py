@@ -339,18 +339,18 @@ def test_another_computer_is_known_by_its_path() -> None:
 
 def test_only_one_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "work.lock"
-    with only_one(path, "dips work", remove=True):
+    with only_one(path, tmp_path, "dips work", remove=True):
         with (
-            pytest.raises(RunError, match=r"is in use by another 'dips work' \(work\.lock\); stop that one first"),
-            only_one(path, "dips work"),
+            pytest.raises(RunError, match=r"is in use by another 'dips work'; stop that one first"),
+            only_one(path, tmp_path, "dips work"),
         ):
             pass
         assert path.exists(), "it is that of the first"
     assert not path.exists()
-    with pytest.raises(ValueError, match="broken"), only_one(path, "dips work", remove=True):
+    with pytest.raises(ValueError, match="broken"), only_one(path, tmp_path, "dips work", remove=True):
         raise ValueError("broken")
     assert not path.exists()
     path.write_text("kept")
-    with only_one(path, "dips work"):
+    with only_one(path, tmp_path, "dips work"):
         pass
     assert path.read_text() == "kept"

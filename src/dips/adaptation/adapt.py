@@ -86,7 +86,7 @@ def adapt(
     log(f"adapting the last {counted(min(config.blocks, len(vit.blocks)), 'block')} to {counted(len(found), 'photo')}")
     state_file = out.with_name(f"{out.stem}.resume.safetensors")
     first = fabric.is_global_zero
-    with only_one(state_file.with_suffix(".lock"), "dips adapt", remove=True) if first else nullcontext():
+    with only_one(state_file.with_suffix(".lock"), out, "dips adapt", remove=True) if first else nullcontext():
         state, progress = fit_transformer(
             partial(load_vit, source),
             found,

@@ -138,6 +138,7 @@ class _Run:
         wanted = {round(number * steps / self.config.checks) for number in range(1, self.config.checks + 1)}
         if not progress.checks:
             self._check()
+            self._save()
         saved = before = time.monotonic()
         crops = track(self.feed.steps(progress.step, steps), "adapting", total=steps - progress.step)
         for batch in crops:

@@ -205,13 +205,12 @@ class Trt(VitMethod):
         """Choose theta, train the first stage, then the second with all else as it is."""
         started = time.perf_counter()
         theta = self._choose_theta(study)
-        study = replace(study, seconds=max(0.0, study.seconds - (time.perf_counter() - started)))
-        first, net = self.training(), self.net
-        second = replace(first, loss=self.second_loss, new=list(net.cam.parameters()))
-        fit = train_network(replace(first, maps=self.score_maps), self.fit_layer(net.head, study.part(FIRST_SHARE)), start=True)
-        net.learn_activations(True)
-        left = self.fit_layer(net.cam, study.part(1 - FIRST_SHARE), lambda images: net.class_maps(net.attended(images)))
-        fit = fit.then(train_network(second, left, start=True))
+        left = replace(study, seconds=max(0.0, study.seconds - (time.perf_counter() - started)))
+        stage = self.training()
+        first = train_network(replace(stage, maps=self.score_maps), left.part(FIRST_SHARE))
+        self.net.learn_activations(True)
+        second = replace(stage, loss=self.second_loss, new=list(self.net.cam.parameters()))
+        fit = first.then(train_network(second, left.part(1 - FIRST_SHARE)))
         return replace(fit, chosen=f"{theta}; {fit.chosen}")
 
     def _choose_theta(self, study: Study) -> str:

@@ -6,21 +6,16 @@ and may change the loss.
 
 from __future__ import annotations
 
-import time
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import ClassVar, cast
 
-import torch
 from torch import Tensor, nn
 
 from dips.baselines.classifiers import ClassifierMethod
-from dips.baselines.method import Fit
 from dips.baselines.study import Study
-from dips.baselines.training import Schedule, train_network
+from dips.baselines.training import Schedule
 from dips.models.backbones import Vit, load_vit
-from dips.models.classifier import fit_linear
 
 __all__ = ["ClassToken", "VitMethod"]
 
@@ -61,39 +56,6 @@ class VitMethod(ClassifierMethod):
         vit = load_vit(study.sst)
         vit.learn(TRAINED_BLOCKS)
         self.net = self.make(vit, study).to(study.device)
-
-    def train(self, study: Study) -> Fit:
-        """Fit the last layer on the frozen transformer, then train the last blocks; the former is a checkpoint, too."""
-        return train_network(self.training(), self.fit_layer(self.net.head, study), start=True)
-
-    def fit_layer(self, layer: object, study: Study, answer: Callable[[Tensor], object] | None = None) -> Study:
-        """Fit a layer that names the class, all else as it is, and return the study with what is left of the budget.
-
-        It is a logistic regression, as of :func:`~dips.baselines.cnn.fit_last_layer`, on what the layer is given, averaged over
-        patches where it is a convolution, of which the centre alone is then not 0.
-
-        Args:
-            layer: a linear layer, or a convolution of 3x3.
-            study: its training photos.
-            answer: from images ``(B, 3, H, W)`` to whatever the layer has a part in; None: the network.
-        """
-        started = time.perf_counter()
-        head, run, seen = cast(nn.Linear | nn.Conv2d, layer), answer or self.net, list[Tensor]()
-
-        def pooled(images: Tensor) -> Tensor:
-            run(images)
-            given = seen.pop()
-            return given.flatten(2).mean(2) if isinstance(head, nn.Conv2d) else given
-
-        self.net.eval()
-        with head.register_forward_pre_hook(lambda module, given: seen.append(given[0])):
-            features, labels = study.train.answers(pooled, self.side, study.device)
-        weight, bias, _ = fit_linear(features, labels, len(study.classes))
-        with torch.no_grad():
-            cast(nn.Parameter, head.bias).copy_(bias)
-            head.weight.zero_()
-            (head.weight[:, :, 1, 1] if isinstance(head, nn.Conv2d) else head.weight).copy_(weight)
-        return replace(study, seconds=max(0.0, study.seconds - (time.perf_counter() - started)))
 
     @abstractmethod
     def make(self, vit: Vit, study: Study) -> nn.Module:

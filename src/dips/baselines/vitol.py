@@ -135,10 +135,10 @@ class VitolGar(VitMethod):
 
     def train(self, study: Study) -> Fit:
         """Train a plain classifier to the end, then go on with the layer; the result is a checkpoint of the second stage."""
-        dropping, left = self.training(), self.fit_layer(self.net.head, study)
+        dropping = self.training()
         plain = replace(dropping, loss=super().loss, schedule=replace(self.schedule, checks=1))  # a look is a rollout a photo
-        first = train_network(plain, left.part(PLAIN), start=True)
-        second = train_network(dropping, left.part(1 - PLAIN), start=True)
+        first = train_network(plain, study.part(PLAIN))
+        second = train_network(dropping, study.part(1 - PLAIN), start=True)
         if self.class_dropped:
             log(f"  where tokens were dropped, the class token was among them in {fmean(self.class_dropped):.0%} of the photos")
         return first.then(second)

@@ -33,7 +33,7 @@ from dips.shards.merge import all_done, ending, part_lines
 from dips.shards.plan import Plan, make_plan, read_plan, shard_size, work_of
 from dips.shards.work import Shards
 from dips.system.console import log
-from dips.system.environment import __version__, command_line
+from dips.system.environment import __version__, command_line, usable_cores
 from dips.system.files import as_text, require_writable
 from dips.system.records import Record, parse_object, to_json
 
@@ -269,6 +269,6 @@ def _environment(engine: str) -> dict[str, Any]:
         "opencv": cv2.__version__,
         "boxes": engine,
         "platform": platform.platform(),
-        "cpus": os.cpu_count(),
+        "cpus": usable_cores(),
         "command": command_line(),
     }

@@ -41,12 +41,12 @@ def comparison_plots(comparison: Comparison, about: str = "") -> list[Plot]:
     for index, (method, tau, mean) in enumerate(curves):
         look: Literal["strong", "plain", "faint"] = "strong" if method.own else "plain" if index < len(SERIES) else "faint"
         lines.append(Line(method.title, tau, mean, look=look))
-    below = [*textwrap.wrap(about, 70), "one threshold for all IoUs; V2 of the table takes the best for each IoU"]
+    below = [*textwrap.wrap(about, 70), "one threshold for the IoUs 0.3, 0.5 and 0.7; V2 of the table takes the best for each"]
     draw = partial(
         draw_lines,
         lines=lines,
         x_label="\n".join([TAU_LABEL, *below]),
-        y_label="photos correct, %, mean over the IoUs 0.3, 0.5, 0.7",
+        y_label="photos correct, %, mean over three IoUs",
         percent=True,
     )
     description = "; ".join(f"{line.name} reaches {max(line.y):.1f} percent" for line in lines)

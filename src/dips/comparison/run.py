@@ -134,7 +134,7 @@ def compare(
                 told.add([*test.problems, *photo_problems(test.root, {split: test.samples})])
                 options = {"budget": budget, "--photos": photos, "--stride": stride}
                 claim_folder(folder, {"data": str(Path(data).resolve()), **options, **_identity(study)}, config)
-                held.enter_context(only_one(folder / "compare.json", "dips compare"))
+                held.enter_context(only_one(folder / "compare.json", folder, "dips compare"))
                 depth = depth_of([sample.path for sample in test.samples], study.depth)
                 measurer = Measurer(test, split, resolved, shown_photos(test.samples, photos), depth)
             measurer.measure_seed(study, create_methods(choices, study.heads))

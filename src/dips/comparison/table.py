@@ -279,7 +279,11 @@ def _budget_notes(comparison: Comparison) -> list[str]:
         f"Budget: {comparison.budget_minutes:g} minutes per method in all, for harvest, what it builds on, training and checks "
         "on validation, whenever that was done; at least a few steps are always taken",
         *([f"More than {_MAX_BUDGETS:g} times the budget: {over}"] if over else []),
-        *([f"Of these, by harvest or by what it builds on alone, which no budget bounds: {over_fixed}"] if over_fixed else []),
+        *(
+            [f"Of these, harvest or what it builds on took longer by itself, which no budget shortens: {over_fixed}"]
+            if over_fixed
+            else []
+        ),
     ]
 
 

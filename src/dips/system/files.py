@@ -251,11 +251,12 @@ def lock_file(file: IO[bytes] | FileIO) -> bool:
 
 
 @contextmanager
-def only_one(path: Path, command: str, *, remove: bool = False) -> Iterator[None]:
+def only_one(path: Path, work: Path, command: str, *, remove: bool = False) -> Iterator[None]:
     """Keep other processes from the same work while it lasts.
 
     Args:
         path: a file that stands for the work; made where it is missing.
+        work: what is written, for the message.
         command: what the message calls the other process.
         remove: the file is there for this alone.
 
@@ -265,7 +266,7 @@ def only_one(path: Path, command: str, *, remove: bool = False) -> Iterator[None
     with path.open("ab") as file:
         # a file that was removed meanwhile is no longer what others lock
         if not lock_file(file) or not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
-            raise RunError(f"{path.parent} is in use by another '{command}' ({path.name}); stop that one first")
+            raise RunError(f"{work} is in use by another '{command}'; stop that one first")
         try:
             yield
         finally:
