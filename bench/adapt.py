@@ -7,7 +7,7 @@
 lightly`` into the environment of this script first. ``measure`` adapts to the training and validation photos of DATA, and takes
 MaxBoxAccV2 of the test photos before and after: of the mean attention, LOST and TokenCut on the keys, and the linear maps
 (``accurate`` sees CNN and keys, ``fast`` the CNN alone, taught by the former). FILE.svg beside FILE.json shows the losses. What
-FILE.json holds of a seed is not measured again.
+FILE.json holds is not measured again.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def accuracies(data: Path, seed: int, weights: list[str], sst: str, store: Path,
 def measure(arguments: argparse.Namespace) -> None:
     """Adapt and compare, seed by seed; print mean and standard deviation of the differences."""
     out, store = arguments.out, store_folder(arguments.store)
-    done: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {"seeds": {}}
+    done: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {"before": {}, "seeds": {}}
     work = {"data": str(arguments.data), "minutes": arguments.minutes, "settings": arguments.set, "sst": arguments.sst}
     if changed := [name for name, value in work.items() if done.setdefault(name, value) != value]:
         raise SystemExit(f"{out} was made with other {', '.join(changed)}; choose another --out")
@@ -116,7 +116,10 @@ def measure(arguments: argparse.Namespace) -> None:
                 read_source(photos, leave_out=file), out=file, config=config, weights=arguments.weights, device=arguments.device
             )
         measured = partial(accuracies, arguments.data, int(seed), store=store, device=arguments.device)
-        before = measured(weights=arguments.weights, sst=arguments.sst)
+        if seed not in done["before"]:
+            done["before"][seed] = measured(weights=arguments.weights, sst=arguments.sst)
+            write_json(out, done)
+        before = done["before"][seed]
         after = measured(weights=[str(file), *arguments.weights], sst="auto")
         done["seeds"][seed] = {"before": before, "after": after, "adapted": _record(file)}
         write_json(out, done)
