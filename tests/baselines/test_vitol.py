@@ -70,6 +70,11 @@ def test_dropped_tokens_by_hand() -> None:
     assert not drop_mask(tokens.clone().requires_grad_(), 0.9).requires_grad
 
 
+def test_dropping_is_drawn_at_its_rate() -> None:
+    flat = [drop for seed in range(400) for drop in draws(seed)]
+    assert sum(flat) / len(flat) == pytest.approx(0.75, abs=0.05)
+
+
 def test_loss_by_a_pass_of_its_own(study: Study) -> None:
     method = built(study)
     net: Any = method.net

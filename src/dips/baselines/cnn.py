@@ -100,8 +100,7 @@ def train_cnn(training: Training, study: Study, *, side: int) -> Fit:
         known |= {id(parameter) for parameter in network.probe.parameters()}
     if any(id(parameter) not in known for parameter in network.parameters()):
         before = train_new_layers(training, body, study)
-    left = replace(study, seconds=max(0.0, study.seconds - (time.perf_counter() - started)))
-    fit = train_network(training, left, start=True)
+    fit = train_network(training, study.less(time.perf_counter() - started), start=True)
     return replace(fit, steps=before.steps + fit.steps, epochs=before.epochs + fit.epochs)
 
 

@@ -74,7 +74,7 @@ def converge(run: Steps, limits: Limits, seconds: float, *, start: bool) -> Conv
             limit = f"{seconds / 60:.3g} minutes"
         if limit:
             break
-    if run.boxed and run.best.weights:
+    if run.boxed:
         run.load(run.best)
     stretch = max(1, round(limits.decay * run.made))
     if learn(rate * (1 - index / stretch) for index in range(stretch)):

@@ -138,6 +138,10 @@ class Study:
         """The frozen transformer."""
         return FrozenFeatures(load_transformer(self.sst).to(self.device))
 
+    def less(self, seconds: float) -> Study:
+        """Return the study with what is left of the budget after so many seconds."""
+        return replace(self, seconds=max(0.0, self.seconds - seconds))
+
     def part(self, fraction: float) -> Study:
         """Return the study of a stage that may use a fraction of the budget, or of the limits."""
         limits = None if self.limits is None else self.limits.part(fraction)

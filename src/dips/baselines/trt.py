@@ -205,7 +205,7 @@ class Trt(VitMethod):
         """Choose theta, train the first stage, then the second with all else as it is."""
         started = time.perf_counter()
         theta = self._choose_theta(study)
-        left = replace(study, seconds=max(0.0, study.seconds - (time.perf_counter() - started)))
+        left = study.less(time.perf_counter() - started)
         stage = self.training()
         first = train_network(replace(stage, maps=self.score_maps), left.part(FIRST_SHARE))
         self.net.learn_activations(True)
