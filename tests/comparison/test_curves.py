@@ -43,7 +43,7 @@ def test_single_heads_come_last_and_the_heading_says_what_it_is(comparison: dict
     (plot,) = plots(comparison, "birds, split test")
     assert legend(plot) == ["DiPS", "A_B & 50% <#1>|", "Attention, head 4", "Attention, head 3"]
     heading = drawn(plot).get_xlabel()
-    assert "\nbirds, split test\n" in heading and "the best for each IoU" in heading
+    assert "\nbirds, split test\n" in heading and "takes the best for each" in heading
 
 
 def test_of_many_methods_only_the_best_have_colours(comparison: dict[str, Any]) -> None:
