@@ -21,7 +21,8 @@ from dips.runs.card import write_card
 from dips.runs.records import MODEL
 from dips.runs.trained import TrainedRun
 from dips.system.environment import __version__
-from dips.system.files import file_sha256, is_remote
+from dips.system.files import file_sha256
+from dips.system.names import is_remote
 from dips.system.records import write_json
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import pytest
 
 from dips.errors import RunError
 from dips.shards.stores import _patiently, at_store, open_store
-from dips.system.files import scheme_of
+from dips.system.names import scheme_of
 
 fsspec = pytest.importorskip("fsspec", reason="needs the extra remote")
 

@@ -40,7 +40,7 @@ from dips.shards.work import Shards, Skipped
 from dips.system.console import counted, log, quiet
 from dips.system.device import pick_device
 from dips.system.environment import quoted, store_folder
-from dips.system.files import scheme_of
+from dips.system.names import scheme_of
 from dips.system.records import Record, to_json
 from dips.types import DataSet, Sample
 

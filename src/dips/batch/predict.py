@@ -29,7 +29,7 @@ from dips.predict.writing import PhotoWriter
 from dips.runs.identity import identity
 from dips.shards.plan import Item, Plan, work_of
 from dips.shards.work import Work
-from dips.system.files import scheme_of
+from dips.system.names import scheme_of
 from dips.system.records import to_json
 
 __all__ = ["BoxesJob", "PredictJob", "context_of", "predictor_of"]

@@ -22,7 +22,7 @@ from dips.errors import DataError
 from dips.loading import load
 from dips.predict.inputs import Picture
 from dips.predict.prediction import Prediction
-from dips.system.files import file_url_path, scheme_of
+from dips.system.names import file_url_path, scheme_of
 
 if TYPE_CHECKING:
     from dips.predict.model import PredictionModel

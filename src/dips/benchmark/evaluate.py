@@ -49,7 +49,8 @@ from dips.report.photos import PHOTOS, ROWS, MapSpool, Rule, write_shown
 from dips.runs.trained import TrainedRun
 from dips.system.console import counted, log
 from dips.system.device import environment
-from dips.system.files import as_text, file_sha256, temporary_beside
+from dips.system.files import file_sha256, temporary_beside
+from dips.system.names import as_text
 from dips.types import Answer, Answerer, DataSet, FloatArray, PhotoBatch, Sample
 
 __all__ = ["evaluate_model"]

@@ -9,7 +9,8 @@ from typing import Any
 
 from dips.data.listing import class_name
 from dips.evaluate.result import ImageRow
-from dips.system.files import as_text, atomic_file
+from dips.system.files import atomic_file
+from dips.system.names import as_text
 from dips.system.spreadsheet import as_cell
 
 __all__ = ["write_rows"]

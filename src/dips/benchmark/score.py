@@ -34,7 +34,8 @@ from dips.shards.plan import Plan, make_plan, read_plan, shard_size, work_of
 from dips.shards.work import Shards
 from dips.system.console import log
 from dips.system.environment import __version__, command_line, usable_cores
-from dips.system.files import as_text, require_writable
+from dips.system.files import require_writable
+from dips.system.names import as_text
 from dips.system.records import Record, parse_object, to_json
 
 __all__ = ["SCORES", "merge_scores", "score_maps"]

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from dips.cli.messages import filled
 from dips.cli.options import Problems, path_or_url
 from dips.errors import ConfigError, RunError
-from dips.system.files import scheme_of
+from dips.system.names import scheme_of
 
 __all__ = ["merge"]
 

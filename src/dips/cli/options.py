@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter, Token
 
 from dips.errors import ConfigError
-from dips.system.files import file_url_path, scheme_of
+from dips.system.names import file_url_path, scheme_of
 
 if TYPE_CHECKING:
     from dips.shards.launch import Crew

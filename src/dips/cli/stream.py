@@ -61,7 +61,7 @@ def stream(
     from dips.data.photo_files import VIDEOS
     from dips.predict.stream import FrameJournal
     from dips.runs.identity import identity
-    from dips.system.files import as_text
+    from dips.system.names import as_text
 
     if fps < 0 or idle < 0:
         raise ConfigError(f"--fps and --idle must not be negative: {fps:g}, {idle:g}")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from dips.data.listing import class_counts, some
 from dips.system.console import counted
-from dips.system.files import as_text
+from dips.system.names import as_text
 from dips.system.records import Record
 from dips.types import DataSet, Problem, Severity
 

@@ -19,7 +19,7 @@ import numpy as np
 from dips.data.signatures import KINDS
 from dips.errors import DataError
 from dips.system.console import counted
-from dips.system.files import as_text
+from dips.system.names import as_text
 from dips.types import DataSet, FloatArray, Problem, Sample, Severity
 
 __all__ = [

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from dips.data.photo_files import SUFFIXES
 from dips.shards.plan import Item
-from dips.system.files import as_text, scheme_of
+from dips.system.names import as_text, scheme_of
 
 __all__ = ["NamedPhotos", "Place", "place_of", "stem_of"]
 

@@ -24,7 +24,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from dips.data.signatures import why_not_a_photo
 from dips.errors import ImageError
 from dips.shards.stores import open_url
-from dips.system.files import as_text, scheme_of
+from dips.system.names import as_text, scheme_of
 
 __all__ = [
     "MAX_PIXELS",

@@ -12,7 +12,8 @@ from dips.data.box_problems import box_problems, photo_sizes
 from dips.data.copies import copy_problems, find_copies
 from dips.errors import RunError
 from dips.system.console import counted, first_process, log
-from dips.system.files import as_text, as_url, require_writable
+from dips.system.files import require_writable
+from dips.system.names import as_text, as_url
 from dips.system.records import Record, read_record, write_json
 from dips.types import Problem, Sample, Severity
 
@@ -30,7 +31,7 @@ class ProblemRecord(Record, frozen=True, kw_only=True):
 
     @staticmethod
     def of(problems: Iterable[Problem]) -> list[ProblemRecord]:
-        """Return the records of these problems; :func:`~dips.system.files.as_text` spells names that are not text."""
+        """Return the records of these problems; :func:`~dips.system.names.as_text` spells names that are not text."""
         return [
             ProblemRecord(path=as_url(problem.path) or as_text(str(problem.path)), why=as_text(problem.message))
             for problem in problems

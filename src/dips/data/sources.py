@@ -33,7 +33,7 @@ from dips.errors import DataError, ImageError, RunError
 from dips.shards.plan import Item
 from dips.shards.stores import each_name, fetch, has_file, matching, open_store, read_url
 from dips.system.console import counted, log
-from dips.system.files import scheme_of
+from dips.system.names import scheme_of
 from dips.types import Problem, Severity
 
 __all__ = ["Fetcher", "Source", "key_of", "read_source"]

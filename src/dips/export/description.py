@@ -15,7 +15,7 @@ from dips.data.depth import Depth
 from dips.errors import ConfigError, RunError
 from dips.export.wire import read_metadata
 from dips.scoremaps.calibration import Calibration
-from dips.system.files import as_text
+from dips.system.names import as_text
 from dips.system.records import Record, parse_record, to_json
 
 __all__ = ["KEY", "Description", "is_onnx", "parse_description", "read_description"]

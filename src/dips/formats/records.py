@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from dips.data.camera import Camera
 from dips.scoremaps.calibration import Calibration
 from dips.scoremaps.rle import decode
-from dips.system.files import as_text
+from dips.system.names import as_text
 from dips.system.records import Record, read_record
 from dips.types import Problem
 

@@ -38,8 +38,9 @@ from dips.shards.files import Files
 from dips.shards.launch import Crew, Job, launch, planned
 from dips.shards.plan import WORK, Item, Plan, make_plan, shard_size, work_of
 from dips.shards.stores import each_name
-from dips.system.files import as_text, is_temporary, scheme_of
+from dips.system.files import is_temporary
 from dips.system.journal import differences, kept_in, refuse_existing, refuse_other_work
+from dips.system.names import as_text, scheme_of
 from dips.system.records import read_record
 from dips.system.suggestions import closest
 from dips.types import Problem

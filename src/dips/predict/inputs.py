@@ -22,7 +22,7 @@ from dips.data.images import ByteImage, image_size, picture_pixels, read_image_b
 from dips.data.photo_files import each_photo
 from dips.data.pillow import MAX_PIXELS, upright_size
 from dips.errors import DataError, ImageError
-from dips.system.files import scheme_of
+from dips.system.names import scheme_of
 
 __all__ = ["Photo", "Picture", "gather_photos", "path_of", "url_path"]
 

@@ -27,7 +27,8 @@ from dips.shards.merge import all_done, ending, part_lines
 from dips.shards.plan import PLAN, WORK, read_items, work_of
 from dips.shards.stores import each_name, read_url
 from dips.shards.work import Shards
-from dips.system.files import as_text, is_temporary, scheme_of
+from dips.system.files import is_temporary
+from dips.system.names import as_text, scheme_of
 from dips.system.records import parse_record, write_json
 from dips.types import Problem
 

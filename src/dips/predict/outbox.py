@@ -17,7 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from dips.shards.remote import RemoteFiles
-from dips.system.files import is_temporary, scheme_of
+from dips.system.files import is_temporary
+from dips.system.names import scheme_of
 
 __all__ = ["Outbox"]
 

@@ -30,7 +30,8 @@ from dips.scoremaps.levels import packed, stretched, unpacked
 from dips.scoremaps.object_classes import ClassCells, stacked, unstacked
 from dips.scoremaps.priority import instability
 from dips.scoremaps.rle import encode
-from dips.system.files import as_text, atomic_file
+from dips.system.files import atomic_file
+from dips.system.names import as_text
 from dips.system.records import write_json
 from dips.types import FloatArray
 

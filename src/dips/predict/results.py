@@ -22,7 +22,7 @@ from dips.predict.prediction import Prediction
 from dips.scoremaps.calibration import Calibration, ungated
 from dips.shards.plan import WORK
 from dips.system.console import counted
-from dips.system.files import as_text, as_url, is_remote, named_so
+from dips.system.names import as_text, as_url, is_remote, named_so
 
 __all__ = ["REVIEWED", "Found", "begun_before", "find_records", "is_finished", "locate", "moved", "predict_again"]
 __all__ += ["read_records", "stored_maps"]

@@ -30,8 +30,9 @@ from dips.predict.predictor import Predictor
 from dips.predict.results import Found
 from dips.scoremaps.calibration import Calibration
 from dips.system.console import log
-from dips.system.files import as_text, atomic_file
+from dips.system.files import atomic_file
 from dips.system.journal import Journal
+from dips.system.names import as_text
 from dips.system.records import Record, to_json
 from dips.types import Problem
 

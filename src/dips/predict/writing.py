@@ -23,7 +23,8 @@ from dips.predict.prediction import MAX_OVERLAY_SIDE, Prediction
 from dips.predict.results import locate
 from dips.shards.plan import Item, Plan
 from dips.shards.work import Attempt, Skipped, Work
-from dips.system.files import as_text, atomic_file, scheme_of
+from dips.system.files import atomic_file
+from dips.system.names import as_text, scheme_of
 from dips.system.records import to_json, write_json
 
 __all__ = ["SUFFIXES", "PhotoWriter", "Predict"]

@@ -24,7 +24,8 @@ from dips.pictures.overlay import thumbnail
 from dips.report.doubts import Predicted, choose_doubtful
 from dips.scoremaps.calibration import Calibration, scored_boxes
 from dips.system.console import counted, log, track
-from dips.system.files import as_text, atomic_file
+from dips.system.files import atomic_file
+from dips.system.names import as_text
 from dips.system.records import Record, read_record, to_json
 from dips.types import FloatArray, Sample
 

@@ -28,7 +28,7 @@ from dips.report.photo_section import PhotoRow, PhotoSection
 from dips.report.photos import Rule, ShownPhoto, ShownPhotos, file_boxes, small_map, small_photo, write_photos
 from dips.system.console import counted, log, track
 from dips.system.environment import quoted
-from dips.system.files import as_text, as_url
+from dips.system.names import as_text, as_url
 from dips.types import Sample
 
 __all__ = ["TRAINING_PHOTOS", "prediction_section", "write_training_photos"]

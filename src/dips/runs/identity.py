@@ -10,8 +10,9 @@ from dips.config import Config, PredictConfig, load_config, require_prediction
 from dips.errors import ConfigError, RunError
 from dips.export.description import is_onnx, read_description
 from dips.runs.records import CONFIG, MODEL, REMEDY, read_model_record
-from dips.system.files import as_text, file_sha256, is_unused
+from dips.system.files import file_sha256, is_unused
 from dips.system.journal import refuse_other_work
+from dips.system.names import as_text
 
 __all__ = ["class_names", "identity", "prediction_settings", "require_new_run", "run_config"]
 

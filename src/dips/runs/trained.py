@@ -29,7 +29,7 @@ from dips.runs.identity import run_config
 from dips.runs.records import CONFIG, read_run_record
 from dips.system.console import log
 from dips.system.device import pick_device
-from dips.system.files import is_remote
+from dips.system.names import is_remote
 
 __all__ = ["TrainedRun"]
 

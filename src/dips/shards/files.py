@@ -11,7 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from dips.system.files import atomic_file, file_url_path, is_temporary, new_file, scheme_of
+from dips.system.files import atomic_file, is_temporary, new_file
+from dips.system.names import file_url_path, scheme_of
 
 __all__ = ["Files", "LocalFiles", "files_at"]
 

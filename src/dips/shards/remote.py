@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from dips.errors import RunError
 from dips.shards.stores import at_store, status_of
-from dips.system.files import as_text, scheme_of
+from dips.system.names import as_text, scheme_of
 
 if TYPE_CHECKING:
     import fsspec

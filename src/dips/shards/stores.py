@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
 from dips.errors import RunError
-from dips.system.files import scheme_of
+from dips.system.names import scheme_of
 
 if TYPE_CHECKING:
     import fsspec

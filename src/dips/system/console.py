@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from dips.system.environment import torchrun_rank
-from dips.system.files import as_text
+from dips.system.names import as_text
 
 __all__ = ["counted", "first_process", "hand_over", "log", "printable", "progress", "quiet", "say", "time_left", "track"]
 

@@ -1,11 +1,10 @@
-"""Files and folders that appear whole or not at all, locks, checksums, and file names as text."""
+"""Files and folders that appear whole or not at all, locks and checksums."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
 import os
-import re
 import shutil
 import stat
 import tempfile
@@ -18,29 +17,21 @@ from typing import IO, Any
 from dips.errors import ConfigError, RunError
 
 __all__ = [
-    "as_text",
-    "as_url",
     "atomic_file",
     "file_sha256",
-    "file_url_path",
-    "is_remote",
     "is_temporary",
     "is_unused",
     "lock_file",
-    "named_so",
     "new_file",
     "new_folder",
     "only_one",
     "require_distinct",
     "require_writable",
-    "scheme_of",
     "temporary_beside",
 ]
 
-_BYTES = re.compile("[\udc80-\udcff]+")  # of a name that is not UTF-8, as Python keeps them
 _UNFINISHED = ".dips_tmp"  # ends the names of files and folders that are not whole yet
 _NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK}  # what disks without hard links answer
-_ESCAPED = re.compile(rb"%([0-9A-F]{2})")
 
 
 def file_sha256(path: Path) -> str:
@@ -355,69 +346,3 @@ def new_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(work, ignore_errors=True)
         if lock is not None:
             os.close(lock)
-
-
-def as_text(name: str) -> str:
-    """Return the name of a file or folder, which need not be valid text, as text that every file format can hold.
-
-    A byte that is not UTF-8 becomes ``%`` and two digits, and a ``%`` before two such digits beside it ``%25``;
-    :func:`named_so` turns them back. Text is the same in every locale.
-
-    >>> as_text("M\\udcfchle 50%.jpg"), as_text("M%FChle.jpg")
-    ('M%FChle 50%.jpg', 'M%FChle.jpg')
-    """
-    if _BYTES.search(name):
-        name = _BYTES.sub(lambda found: _decoded(found[0].encode("utf-8", "surrogateescape")), name.replace("%", "\0"))
-        name = re.sub(r"\0(?=[0-9A-F]{2})", "%25", name).replace("\0", "%")
-    return name.encode("utf-8", "backslashreplace").decode()
-
-
-def _decoded(data: bytes) -> str:
-    return "".join(f"%{ord(c) - 0xDC00:02X}" if _BYTES.match(c) else c for c in data.decode("utf-8", "surrogateescape"))
-
-
-def named_so(text: str) -> list[str]:
-    """Return the names, as the system has them, that files may have whose name is ``text`` as :func:`as_text` gives it."""
-    data = text.encode("utf-8", "surrogatepass")
-    plain = _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), data)
-    return list(dict.fromkeys([text, *(os.fsdecode(each) for each in (data, plain) if os.name != "nt")]))
-
-
-def scheme_of(place: str) -> str:
-    """Return the scheme of a URL in lower case; empty for a path.
-
-    >>> [scheme_of(place) for place in ("S3://bucket/a", "C://photos", "photos/a:b.jpg")]
-    ['s3', '', '']
-    """
-    scheme, found, _ = place.partition("://")
-    return scheme.lower() if found and len(scheme) > 1 and scheme.replace("+", "").isalnum() else ""
-
-
-def file_url_path(url: str) -> str:
-    """Return the path that a URL ``file:///...`` stands for, or one as Spark writes it.
-
-    >>> file_url_path("file:///nfs/my%20boxes"), file_url_path("FILE://localhost/a#1.jpg"), file_url_path("file:/a.jpg")
-    ('/nfs/my boxes', '/a#1.jpg', '/a.jpg')
-    """
-    from urllib.request import url2pathname  # loads much
-
-    rest = url.partition(":")[2]
-    return url2pathname(f"/{rest[2:].partition('/')[2]}" if rest.startswith("//") else rest)
-
-
-def as_url(path: Path) -> str:
-    """Return the URL that a path was made of, which has lost a slash; empty where it was none.
-
-    >>> as_url(Path("s3://bucket/a.jpg")), as_url(Path("a/b.jpg"))
-    ('s3://bucket/a.jpg', '')
-    """
-    scheme, found, rest = path.as_posix().partition(":/")
-    return f"{scheme}://{rest.lstrip('/')}" if found and scheme_of(f"{scheme}://{rest}") else ""
-
-
-def is_remote(path: Path, here: Path) -> bool:
-    """Return whether a path leads to another computer (``\\\\host\\share`` of Windows), and not to the one that ``here`` is on.
-
-    Windows shows its user's name to whichever computer a path in a file names.
-    """
-    return str(path).startswith("\\\\") and not (path.drive and path.drive.casefold() == here.absolute().drive.casefold())
