@@ -64,7 +64,10 @@ def test_a_command_names_no_setting_that_it_does_not_take(command: list[str], di
 )
 def test_a_decimal_comma_is_answered_with_a_point(option: str, value: str, hint: str, dips: Dips) -> None:
     said = dips("boxes", "x", "--out", "y", f"{option}={value}")
-    assert said.code == 2 and f'unable to convert "{value}"' in said.err
+    assert (
+        said.code == 2
+        and f'unable to convert "{value}" into a {"whole " if option == "--max-boxes" else ""}number.' in said.err
+    )
     assert (f"Write {hint}, with a point." in said.err) if hint else ("Write" not in said.err)
 
 

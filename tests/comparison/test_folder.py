@@ -108,11 +108,15 @@ def test_a_damaged_or_foreign_file_is_named(
 
 
 def test_a_comparison_is_known_again(tmp_path: Path) -> None:
-    identity: dict[str, Any] = {"data": "/photos", "budget": 3.0}
+    identity: dict[str, Any] = {"data": "/photos", "budget": 3.0, "photos": "1f", "transformer": "2e", "cnn": "3d"}
     claim_folder(tmp_path / "out", identity, Config())
     claim_folder(tmp_path / "out", identity, Config())
     with pytest.raises(RunError, match=r"budget 3\.0, now 4\.0"):
         claim_folder(tmp_path / "out", {**identity, "budget": 4.0}, Config())
+    with pytest.raises(
+        RunError, match="other photos or labels; other weights of the transformer; other weights of the CNN; repeat"
+    ):
+        claim_folder(tmp_path / "out", {**identity, "photos": "a", "transformer": "b", "cnn": None}, Config())
     with pytest.raises(RunError, match=r"train\.epochs"):
         claim_folder(tmp_path / "out", identity, Config().replace(**{"train.epochs": 9}))
 

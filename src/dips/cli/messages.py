@@ -27,6 +27,8 @@ _MEANING = (
     "photos of such things alone belong in a background folder, none/"
 )
 
+_TYPES = {"float": "a number", "int": "a whole number"}  # in the words of those who do not write Python
+
 
 def expected(error: Exception) -> str | None:
     """Return the message for an error that is not a fault of the program; None for one that is."""
@@ -49,9 +51,13 @@ def usage(error: CycloptsError, tokens: Sequence[str], commands: App) -> str:
     """Return the message for a wrong command line."""
     command = next((token for token in tokens if token in commands), "")
     message = " ".join(str(error).split())
-    if message.endswith("into float.") and isinstance(error, CoercionError) and error.token:
+    if isinstance(error, CoercionError) and error.token and (found := re.search(r'" into ([\w|\[\]]+)\.$', message)):
+        types = [kind for kind in found[1].split("|") if kind != "None"]
+        words = " or ".join(_TYPES.get(kind, kind.removeprefix("Literal[").rstrip("]")) for kind in types)
+        message = f"{message[: found.start(1)]}{words}."
         value = error.token.value.replace(",", ".", 1)
-        message += f" Write {value}, with a point." if re.fullmatch(r"[+-]?\d*\.\d+", value) else ""
+        if "float" in types and re.fullmatch(r"[+-]?\d*\.\d+", value):
+            message += f" Write {value}, with a point."
     if isinstance(error, UnknownOptionError) and (stages := _stages(command, commands)):
         option = (error.token.keyword or error.token.value).lstrip("-").partition("=")[0]
         named = named_settings(option.replace("-", "_"), stages)

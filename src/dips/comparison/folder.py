@@ -62,6 +62,13 @@ def require_comparison(folder: Path, besides: Path | None = None) -> None:
         raise RunError(f"{folder} already exists and is not a comparison; nothing was changed. Choose another --out")
 
 
+_DIGESTS = {
+    "photos": "other photos or labels",
+    "transformer": "other weights of the transformer",
+    "cnn": "other weights of the CNN",
+}
+
+
 def claim_folder(folder: Path, identity: Mapping[str, Any], config: Config) -> None:
     """Start a comparison in ``folder``, or check that it is the one that was started there.
 
@@ -77,6 +84,7 @@ def claim_folder(folder: Path, identity: Mapping[str, Any], config: Config) -> N
         mark="compare.json",
         identity={"schema_version": 1, **identity},
         holds="a comparison",
+        labels=_DIGESTS,
         optional=("schema_version", "--photos", "--stride"),
         remedy="repeat the command with the same settings, or choose another --out",
     )

@@ -29,6 +29,7 @@ __all__ = ["DataReport", "SplitReport", "check_data"]
 _PHOTOS_AT_A_TIME = 256
 _LEGEND = "ERROR must be mended first; !! spoils what is learned or measured; ! left out or odd; - a note"
 _NO_BACKGROUND = "no folder of photos without an object (none/): such photos teach what is background"
+_LEARNED = {"train", "val", "all"}  # splits, "all" where there are none
 _TINY = 16  # pixels; a photo with a shorter side is a thumbnail or an icon
 
 
@@ -117,13 +118,19 @@ class DataReport:
         used = sum(split.readable for split in self.splits)
         broken = sum(split.photos for split in self.splits) - used
         unlabelled = 0 if self.untrainable else sum(split.unlabelled for split in self.splits)
-        others = sum(problem.files for problem in self.problems)
+        files = sum(problem.files for problem in self.problems)
         left_out = [f"{counted(broken, 'photo')} that cannot be read"] if broken else []
         left_out += [f"{counted(unlabelled, 'photo')} without a class"] if unlabelled else []
-        left_out += [counted(others, "other file")] if others else []
-        use = "usable for prediction and evaluation" if self.untrainable else "usable for training"
-        use = use if self.usable else "not usable yet"
-        line = f"{use}: {counted(used - unlabelled, 'photo')}{'; left out: ' if left_out else ''}{', '.join(left_out)}"
+        left_out += [counted(files, "other file")] if files else []
+        if self.usable and not self.untrainable:
+            learned = sum(split.readable - split.unlabelled for split in self.splits if split.name in _LEARNED)
+            line = f"usable for training: {counted(learned, 'photo')}"
+            others = used - unlabelled - learned
+            line += f", for evaluation: {others}" if others else ""
+        else:
+            use = "usable for prediction and evaluation" if self.usable else "not usable yet"
+            line = f"{use}: {counted(used - unlabelled, 'photo')}"
+        line += f"{'; left out: ' if left_out else ''}{', '.join(left_out)}"
         if self.problems and self.problems[0].severity <= Severity.SPOILS:
             line += f"; first {'look at what is marked !!' if self.usable else 'mend what is marked ERROR'}"
         return [line, *([f"not for training: {self.untrainable}"] if self.untrainable else [])]
