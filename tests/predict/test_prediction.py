@@ -1,4 +1,4 @@
-"""What a prediction says of itself: its record, its files, and itself again from both."""
+"""What a prediction says of itself: its record and its files."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from dips.errors import RunError
 from dips.formats.records import BoxRecord, read_prediction
+from dips.predict.map_files import restore_prediction, write_map
 from dips.predict.prediction import Prediction
 from dips.scoremaps.rle import encode
 from dips.system.records import to_json, write_json
@@ -66,35 +67,6 @@ def test_masks_are_black_and_white(make_prediction: MakePrediction, tmp_path: Pa
     mask = cv2.imread(str(tmp_path / "mask.png"), cv2.IMREAD_UNCHANGED)
     assert mask is not None and mask.dtype == np.uint8
     assert np.array_equal(mask, np.where(prediction.mask, 255, 0))
-
-
-def test_record_and_map_make_the_prediction_again(make_prediction: MakePrediction, tmp_path: Path) -> None:
-    """Within the 16 bits of the map, also for one that is coarser than the photo."""
-    random = np.random.default_rng(0)
-    grid = cv2.GaussianBlur(random.random((30, 40), np.float32), (0, 0), 3)
-    grid = (grid - grid.min()) / np.ptp(grid)
-    first = make_prediction(size=(200, 90), grid=grid).with_objects(threshold=0.5, min_area=0.001, min_score=0, max_boxes=9)
-    assert len(first.boxes) > 1
-    first.write_map(tmp_path / "map.png")
-    again = Prediction.from_record(first.record(), tmp_path / "map.png").with_objects(
-        threshold=0.5, min_area=0.001, min_score=0, max_boxes=9
-    )
-    np.testing.assert_allclose(again.grid, grid, atol=1 / 65535)
-    assert np.abs(again.boxes - first.boxes).max() <= 1 and again.classes == first.classes and again.size == first.size
-    assert (again.mask ^ first.mask).mean() < 1e-3
-
-
-@pytest.mark.parametrize("damage", ["missing", "cut", "eight bits"])
-def test_a_damaged_map_is_named(make_prediction: MakePrediction, tmp_path: Path, damage: str) -> None:
-    prediction, file = make_prediction(), tmp_path / "map.png"
-    if damage == "eight bits":
-        prediction.write_mask(file)
-    elif damage != "missing":
-        prediction.write_map(file)
-    if damage == "cut":
-        file.write_bytes(file.read_bytes()[:20])
-    with pytest.raises(RunError, match=r"map\.png.*predict the photos again"):
-        Prediction.from_record(prediction.record(), file)
 
 
 @pytest.mark.parametrize("stem", ["n" * 251, "ä" * 125, "n" * 181])
@@ -156,8 +128,8 @@ def test_an_object_that_nearby_thresholds_change_is_to_be_reviewed_first(
     other = soft.with_objects(threshold=0.8, min_area=0, min_score=0, max_boxes=9)
     assert other.priority != soft.priority, "it is that of the threshold"
     soft = soft.with_objects(threshold=0.4, min_area=0, min_score=0, max_boxes=9)
-    soft.write_map(tmp_path / "map.png")
-    again = Prediction.from_record(soft.record(), tmp_path / "map.png")
+    write_map(soft, tmp_path / "map.png")
+    again = restore_prediction(soft.record(), tmp_path / "map.png")
     assert again.record().priority == soft.record().priority == round(soft.priority, 4)
 
 

@@ -1,7 +1,7 @@
 """What the localizer says about one photo: :class:`Prediction`, the object that users work with.
 
 In: the networks' answer. Out: boxes, masks and score map in the photo's own pixels; files, each written whole or not at all.
-A record and its score map make the prediction again; objects are found in a score map without the networks.
+Objects are found in a score map without the networks; what keeps it on disk is in :mod:`dips.predict.map_files`.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from dips.data.camera import Camera
 from dips.data.depth import Depth, Scale
-from dips.data.images import ByteImage, decode_image, encode_image, fitted_size, read_scaled, resize_image
+from dips.data.images import ByteImage, encode_image, fitted_size, read_scaled, resize_image
 from dips.data.naming import stem_of
 from dips.errors import DataError, ImageError, RunError
 from dips.formats.records import BoxRecord, MaskRecord, PredictionRecord
 from dips.pictures.overlay import overlay
-from dips.predict.inputs import Photo, gather_photos, path_of
+from dips.predict.inputs import Photo, gather_photos
 from dips.scoremaps.calibration import Calibration, scored_boxes
 from dips.scoremaps.levels import packed, stretched, unpacked
-from dips.scoremaps.object_classes import ClassCells, stacked, unstacked
+from dips.scoremaps.object_classes import ClassCells
 from dips.scoremaps.priority import instability
 from dips.scoremaps.rle import encode
 from dips.system.files import atomic_file
@@ -127,7 +127,7 @@ class Prediction:
 
         Args:
             size: width and height of the photo in pixels.
-            grid: the score map ``(h, w)`` in [0, 1], of any resolution. It is rounded as in the file of :meth:`write_map`, so
+            grid: the score map ``(h, w)`` in [0, 1], of any resolution. It is rounded as in its file, so
                 that the same objects are found again.
             classes: class names.
             probabilities: ``(C,)``, of every class; the highest is the label.
@@ -318,75 +318,14 @@ class Prediction:
         corner = (int(self.boxes[index, 0]), int(self.boxes[index, 1]))
         return encode(self.object_mask(index), corner=corner, size=self.size)
 
-    @classmethod
-    def from_record(cls, record: PredictionRecord, map_file: Path, classes_file: Path | None = None) -> Prediction:
-        """Return the prediction that a record and its score map were written from, without its objects;
-        :meth:`with_objects` finds them again.
-
-        Args:
-            record: about the photo.
-            map_file: see :meth:`write_map`.
-            classes_file: see :meth:`write_classes`; without it objects have no classes of their own.
-
-        Raises:
-            RunError: a file is missing or damaged.
-        """
-        levels = _read_png(map_file)
-        classes, scores = zip(*record.class_scores.items(), strict=True)
-        cells = None
-        if classes_file is not None and record.cell_classes:
-            try:
-                cells = unstacked(_read_png(classes_file), [classes.index(name) for name in record.cell_classes])
-            except ValueError as error:
-                raise RunError(f"{classes_file} is damaged ({error}); predict the photos again") from error
-        return replace(
-            cls.from_map(
-                path_of(record.path),
-                (record.width, record.height),
-                unpacked(levels),
-                classes=classes,
-                probabilities=np.array(scores, np.float32),
-                background=record.background,
-                scale=record.scale or None,
-                camera=record.camera or None,
-                calibration=record.calibration or None,
-                cells=cells,
-            ),
-            label=record.label,
-            label_score=record.label_score,
-            threshold=record.threshold,
-            min_area=record.min_area,
-            min_score=record.min_score,
-            max_boxes=record.max_boxes,
-        )
-
-    def write_map(self, path: Path) -> None:
-        """Write the score map as the networks gave it, as a 16-bit grey PNG: 65535 is 1. It shows the whole photo, stretched.
-
-        Raises:
-            RunError: the file cannot be written.
-        """
-        _write_png(packed(self.grid), path)
-
-    def write_classes(self, path: Path) -> None:
-        """Write what parts of the photo say of the classes as a 16-bit grey PNG: a picture per class, one above the other, in
-        the order of the record's ``cell_classes``, of minus the log probability of the class there, in 512 parts of 1.
-
-        Nothing is written where objects have no classes of their own.
-
-        Raises:
-            RunError: the file cannot be written.
-        """
-        if self.cells is not None:
-            _write_png(stacked(self.cells.levels), path)
-
     def write_mask(self, path: Path) -> None:
         """Write the mask as an 8-bit PNG of the photo's size: 255 object, 0 elsewhere.
 
         Raises:
             RunError: the file cannot be written.
         """
-        _write_png(self.mask.view(np.uint8) * np.uint8(255), path)
+        with atomic_file(path, "wb") as file:
+            file.write(encode_image(self.mask.view(np.uint8) * np.uint8(255), ".png"))
 
     def overlay(
         self, photo: ByteImage, true_boxes: ArrayLike | None = None, *, heat: bool = False, legend: bool = True
@@ -492,21 +431,6 @@ def _cells(start: int, stop: int, cells: int, pixels: int) -> slice:
     """Return where pixels are on a coarser axis; at least one cell."""
     first = min(round(start * cells / pixels), cells - 1)
     return slice(first, max(first + 1, round(stop * cells / pixels)))
-
-
-def _write_png(picture: NDArray[Any], path: Path) -> None:
-    with atomic_file(path, "wb") as file:
-        file.write(encode_image(picture, ".png"))
-
-
-def _read_png(path: Path) -> NDArray[np.uint16]:
-    try:
-        levels = decode_image(path.read_bytes(), cv2.IMREAD_UNCHANGED)
-        if levels is None or levels.dtype != np.uint16 or levels.ndim != 2:
-            raise ValueError("not a grey picture of 16 bits")
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path} is missing or damaged ({error}); predict the photos again") from error
-    return levels.view(np.uint16)
 
 
 def _rounded(value: Any, digits: int = 6) -> float:

@@ -18,6 +18,7 @@ import msgspec
 from dips.errors import ImageError, RunError
 from dips.formats.records import PredictionRecord, read_prediction
 from dips.predict.low_scores import LowScores
+from dips.predict.map_files import restore_prediction
 from dips.predict.prediction import Prediction
 from dips.scoremaps.calibration import Calibration, ungated
 from dips.shards.plan import WORK
@@ -228,7 +229,7 @@ def predict_again(
         record = moved(read_prediction(folder / "json" / f"{stem}.json"), photos_dir)
         record = review(record) if review else record
         maps, classes = (folder / kind / f"{stem}.png" for kind in ("maps", "classes"))
-        prediction = Prediction.from_record(record, maps, classes)
+        prediction = restore_prediction(record, maps, classes)
         if record.reviewed:
             yield prediction.with_review(record)
             continue

@@ -18,6 +18,7 @@ from dips.data.images import read_bytes, read_image_bytes, read_scaled
 from dips.errors import ImageError, RunError
 from dips.formats.records import PredictionRecord, read_prediction
 from dips.predict.inputs import path_of
+from dips.predict.map_files import write_classes, write_map
 from dips.predict.outbox import Outbox
 from dips.predict.prediction import MAX_OVERLAY_SIDE, Prediction
 from dips.predict.results import locate
@@ -120,8 +121,8 @@ class PhotoWriter:
             RunError: a file cannot be written; what is there stays, and the next attempt continues from it.
         """
         skipped: list[bytes | Skipped] = []
-        prediction.write_map(self._file("maps", item))
-        prediction.write_classes(self._file("classes", item))
+        write_map(prediction, self._file("maps", item))
+        write_classes(prediction, self._file("classes", item))
         if "masks" in self.formats:
             prediction.write_mask(self._file("masks", item))
         try:

@@ -20,6 +20,7 @@ from dips.data.listing import class_name
 from dips.data.split import spread
 from dips.errors import ImageError
 from dips.formats.records import PredictionRecord, read_prediction
+from dips.predict.map_files import restore_prediction
 from dips.predict.prediction import Prediction
 from dips.predict.predictor import Predictor
 from dips.predict.results import locate, moved, read_records
@@ -75,7 +76,7 @@ def prediction_section(folder: Path, *, photos: int = 300, photos_dir: Path | No
     lost: list[Path] = []
     for index in track(chosen, "photos of the report"):
         record = moved(read_prediction(folder / "json" / f"{stems[index]}.json"), photos_dir)
-        prediction = Prediction.from_record(record, folder / "maps" / f"{stems[index]}.png")
+        prediction = restore_prediction(record, folder / "maps" / f"{stems[index]}.png")
         boxes = [(*box.box, box.certainty) for box in record.boxes]
         try:
             path = locate(prediction.path, folder, photos_dir)
