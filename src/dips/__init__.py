@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dips.predict.prediction import Prediction
     from dips.types import DataSet, Sample
 
-# Read when torch is loaded: OpenMP's threads then sleep while they wait, and do not keep another process from its core.
+# Read when torch is loaded: waiting OpenMP threads then sleep instead of occupying a core that another process needs.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 __all__ = [
@@ -86,7 +86,7 @@ def __getattr__(name: str) -> Any:
         if (message := missing_package(error)) is None:
             raise
         raise ModuleNotFoundError(message, name=error.name) from error
-    globals()[name] = value  # so that the next access does not come here
+    globals()[name] = value  # the next access finds the name without this function
     return value
 
 

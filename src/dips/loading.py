@@ -18,7 +18,7 @@ __all__ = ["load"]
 def load(
     run: str | Path, *, device: str = "auto", settings: Sequence[str] = (), weights: Sequence[str] = ()
 ) -> Model | OnnxModel:
-    """Open a run folder, or a file that ends in ``.onnx``, for which torch is not needed.
+    """Open a run folder, or an ``.onnx`` file, which does not need torch.
 
     .. code-block:: python
 
@@ -28,13 +28,13 @@ def load(
 
     Args:
         run: the folder written by :func:`dips.fit` or the file written by :meth:`dips.Model.export`.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``; a file has no ``mps``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``; files cannot use ``mps``.
         settings: ``predict.name=value`` strings.
         weights: where to look for the transformer's weights, if the run needs them; a file contains all of its weights.
 
     Raises:
         RunError: there is no trained model, it is damaged, or the device cannot be used.
-        ConfigError: a setting that was fixed by the training or the export, or weights for a file.
+        ConfigError: a setting that was fixed by the training or the export, or weights given for a file.
     """
     from dips.export.description import is_onnx
 

@@ -1,4 +1,4 @@
-"""A trained localizer as users have it in Python: :class:`Model` predicts, evaluates and exports."""
+"""The Python interface to a trained localizer: :class:`Model` predicts, evaluates and exports."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Model"]
 
-_MAX_COMPARED_PHOTOS = 50  # of an export, by torch and by onnxruntime
-_MAX_CALIBRATION_PHOTOS = 32  # of an export in 8 bits
+_MAX_COMPARED_PHOTOS = 50  # on which an export compares torch and onnxruntime
+_MAX_CALIBRATION_PHOTOS = 32  # for an 8-bit export
 
 
 class Model(TrainedRun):
-    """A trained localizer, as :func:`dips.fit` and :func:`dips.load` return it.
+    """A trained localizer, returned by :func:`dips.fit` and :func:`dips.load`.
 
     It predicts (:meth:`~dips.predict.model.PredictionModel.predict`), evaluates and exports; its attributes are those of
     :class:`~dips.runs.trained.TrainedRun`.
@@ -62,27 +62,26 @@ class Model(TrainedRun):
     ) -> dict[str, Any]:
         """Evaluate the localizer against ground-truth boxes and masks, next to baselines that need no training.
 
-        The baselines are the mean attention map and the centred Gaussian; beside the mode of prediction stand the others that
-        the run can offer. The run folder's ``evaluation.json``,
-        ``evaluation.csv`` (a line per photo), ``evaluation-photos.json`` (photos that the report shows), report and model card
-        are written again.
+        The baselines are the mean attention map and the centred Gaussian; the run's other modes of prediction are evaluated as
+        well. The run folder's ``evaluation.json``, ``evaluation.csv`` (a line per photo), ``evaluation-photos.json`` (photos
+        that the report shows), report and model card are rewritten.
 
         Args:
             data: folder or file, see ``docs/data.md``.
             split: the part of DATA to evaluate on; None or ``all`` takes all of DATA.
-            photos: how many the report shows: the worst, the best and an even sample of the others.
-            json_path: a second file for the result.
-            protocol: ``wsol-224``, the field's, or ``original-pixels``.
-            note: a sentence about the photos, for the top of the report.
-            problems: a file for all problems of the data, of which the first few are told.
+            photos: number of photos in the report: the worst, the best and an even sample of the others.
+            json_path: an additional file for the result.
+            protocol: ``wsol-224``, the field's standard, or ``original-pixels``.
+            note: a sentence about the photos, shown at the top of the report.
+            problems: a file for all problems of the data, of which only the first few are printed.
 
         Returns:
-            What ``evaluation.json`` holds, see ``docs/metrics.md``; accuracies in percent, None where nothing can be counted.
+            The contents of ``evaluation.json``, see ``docs/metrics.md``; accuracies in percent, None if nothing can be counted.
 
         Raises:
-            DataError: there is no photo, no such split, or none of its classes is the model's. Photos without ground-truth
-                boxes count for the classification alone.
-            WeightsError: the transformer's weights, which predictions need with ``predict.mode=accurate``, are not here.
+            DataError: there is no photo, no such split, or the data has no class in common with the model. Photos without
+                ground-truth boxes count for the classification alone.
+            WeightsError: the transformer's weights, which predictions need with ``predict.mode=accurate``, are not found.
             ConfigError: there is no such protocol.
         """
         result = evaluate_model(
@@ -110,21 +109,21 @@ class Model(TrainedRun):
     ) -> ExportCheck:
         """Export the model to one ONNX file, which :func:`dips.load` and ``dips predict`` open without torch.
 
-        The file is written only if onnxruntime, which runs it, gives the same answers as torch.
+        The file is written only if onnxruntime, which runs it, produces the same outputs as torch.
 
         Args:
-            path: the file; its name ends in ``.onnx``, and it must not exist.
-            photos: what torch and onnxruntime are compared on, up to 50; default: training photos, where they still are.
+            path: the file; its name must end in ``.onnx``, and it must not exist.
+            photos: photos to compare torch and onnxruntime on, up to 50; default: the training photos, if they still exist.
             tolerance: the largest difference of a score or a probability that is accepted.
-            int8: training photos; the accepted file is then written in 8 bits, calibrated on up to 32 of them.
+            int8: training photos; if given, the accepted model is written in 8 bits, calibrated on up to 32 of them.
 
         Returns:
-            How far the answers of the written file are from torch's.
+            How far the outputs of the written file are from torch's.
 
         Raises:
-            RunError: the file cannot be written or would predict something else than the model, or a package is missing.
+            RunError: the file cannot be written, it would predict differently from the model, or a package is missing.
             DataError: there are no photos to compare on.
-            WeightsError: the transformer's weights, part of the file with ``predict.mode=accurate``, are not here.
+            WeightsError: the transformer's weights, part of the file with ``predict.mode=accurate``, are not found.
         """
         from dips.export.onnx import export_onnx, require_new  # onnxscript is in a separate extra
 
@@ -134,7 +133,7 @@ class Model(TrainedRun):
             return on_cpu.export(path, photos=photos, tolerance=tolerance, int8=int8)
         sample = self._training_photos() if photos is None else gather_images(photos)
         calibration = () if int8 is None else spread(gather_images(int8), _MAX_CALIBRATION_PHOTOS)
-        fitted = {item.resolve() for item in calibration}  # these would flatter the file
+        fitted = {item.resolve() for item in calibration}  # comparing on these would flatter the file
         sample = spread([item for item in sample if item.resolve() not in fitted] or sample, _MAX_COMPARED_PHOTOS)
         return export_onnx(
             self.networks, Path(path), about=self._description(), photos=sample, tolerance=tolerance, calibration=calibration

@@ -1,10 +1,10 @@
-"""The values that travel between stages, and the conventions of their coordinates.
+"""The values passed between stages, and their coordinate conventions.
 
-Conventions, everywhere unless a name says otherwise:
+Conventions, unless a name says otherwise:
 
-- an image in memory is ``HWC uint8 RGB``; a batch on its way through a network is ``(B, 3, H, W) float32``;
+- an image in memory is ``HWC uint8 RGB``; the input batch of a network is ``(B, 3, H, W) float32``;
 - a box is ``x0 y0 x1 y1`` in pixels of the original photo *after* EXIF rotation, end exclusive;
-- a score map is ``(H, W) float32`` in [0, 1]: how much a pixel belongs to the object;
+- a score map is ``(H, W) float32`` in [0, 1]: how strongly a pixel belongs to the object;
 - a label is an index into ``DataSet.classes``; ``background`` is the index of the class without object, if any.
 """
 
@@ -28,10 +28,10 @@ RUN_VERSION = 1
 """``schema_version`` of ``run.json``: :mod:`dips.runs.records` writes the file, :mod:`dips.report.records` reads some of it."""
 
 EVALUATION_VERSION = 1
-"""That of an evaluation's JSON: :mod:`dips.benchmark.records` writes the file, :mod:`dips.report.records` reads some of it."""
+"""``schema_version`` of an evaluation, written by :mod:`dips.benchmark.records`, partly read by :mod:`dips.report.records`."""
 
 SALIENCY_TUNED = "saliency-tuned"
-"""In the note on a transformer's weights: they were fine-tuned for saliency, a caveat that belongs beside every number."""
+"""Marks weights, in their note, as fine-tuned for saliency: a caveat that belongs beside every number."""
 
 
 def is_saliency_tuned(note: str) -> bool:
@@ -57,7 +57,7 @@ _WORDS = {
 
 
 def in_words(name: str) -> str:
-    """Return the name of a validation result in JSON as people read it; ``val_`` in front becomes nothing.
+    """Return the readable name of a validation result in JSON, without a leading ``val_``.
 
     >>> in_words("val_agreement"), in_words("linear_probe"), in_words("new_one")
     ('agreement with proposals', 'linear probe of the transformer', 'new one')
@@ -71,10 +71,10 @@ class PhotoBatch:
     """Photos as squares, and what is asked about them.
 
     Attributes:
-        squares: ``(B, S, S, 3) uint8`` RGB; S is the side that the answerer asks for.
-        labels: the class of each photo whose object is looked for, None where it is unknown; empty if all are.
-        localized: positions in the batch of the photos that a map is needed of; None means all.
-        ids: of the photos in their data set, where they have one; stored maps are found by them.
+        squares: ``(B, S, S, 3) uint8`` RGB; S is the side that the answerer expects.
+        labels: the class whose object is to be found in each photo, None if unknown; empty if all are unknown.
+        localized: positions in the batch of the photos for which a map is needed; None means all.
+        ids: ids of the photos in their data set, if they have any; stored maps are looked up by them.
 
     >>> batch = PhotoBatch(np.zeros((3, 8, 8, 3), np.uint8), labels=(0, None, 1), localized=(0, 2))
     >>> len(batch), list(batch.positions)
@@ -91,19 +91,19 @@ class PhotoBatch:
 
     @property
     def positions(self) -> Sequence[int]:
-        """Positions in the batch of the photos that a map is needed of."""
+        """Positions in the batch of the photos for which a map is needed."""
         return range(len(self)) if self.localized is None else self.localized
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
-    """What an answerer says about a batch of photos.
+    """An answerer's output for a batch of photos.
 
     Attributes:
-        maps: score maps ``(M, h, w) float32`` in [0, 1] of the photos at :attr:`PhotoBatch.positions`, M of them.
-        probabilities: of the classes, ``(B, C) float32``; C is 0 where the answerer names no class.
-        cells: where objects have classes of their own, logits of the classes ``(M, C, h, w) float32`` in each cell of a grid
-            over the photo, which is coarser than the map; they differ from others by any constant per cell.
+        maps: score maps ``(M, h, w) float32`` in [0, 1] of the M photos at :attr:`PhotoBatch.positions`.
+        probabilities: class probabilities ``(B, C) float32``; C is 0 if the answerer predicts no class.
+        cells: where objects have classes of their own, class logits ``(M, C, h, w) float32`` in each cell of a grid over the
+            photo, which is coarser than the map; they are defined up to a constant per cell.
     """
 
     maps: FloatArray
@@ -112,11 +112,11 @@ class Answer:
 
 
 class Answerer(ABC):
-    """Whatever answers photos with score maps and class probabilities, so that it can be measured or predict.
+    """Anything that maps photos to score maps and class probabilities, so that it can be evaluated or used for prediction.
 
     The networks of a run (:class:`~dips.models.networks.Networks`), an exported file
     (:class:`~dips.export.onnx_model.OnnxNetworks`), a method of a comparison
-    (:class:`~dips.baselines.method.ScoreMapMethod`) and maps that were stored before are answerers.
+    (:class:`~dips.baselines.method.ScoreMapMethod`) and previously stored maps are answerers.
 
     >>> class Brightness(Answerer):
     ...     side = 8
@@ -130,7 +130,7 @@ class Answerer(ABC):
     @property
     @abstractmethod
     def side(self) -> int:
-        """Side in pixels of the squares that photos must be given as."""
+        """Side in pixels of the squares to which photos must be resized."""
 
     @abstractmethod
     def answer(self, batch: PhotoBatch) -> Answer:
@@ -139,12 +139,12 @@ class Answerer(ABC):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outline:
-    """Which pixels an object has, as an annotation file says it; :func:`dips.data.outlines.coverage` draws it.
+    """The pixels of an object as given by an annotation file; :func:`dips.data.outlines.coverage` draws them.
 
     Attributes:
         size: width and height of the picture on which it was drawn.
         polygons: the object's parts, ``(N, 2) float32`` each, x and y in pixels of that picture.
-        runs: COCO's run lengths, compressed or as numbers; then there are no polygons.
+        runs: COCO's run lengths, compressed or as numbers; if given, there are no polygons.
         window: ``x0 y0 x1 y1`` as fractions of the picture: the part that a sample shows.
     """
 
@@ -156,11 +156,11 @@ class Outline:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Review:
-    """What a person said about a photo: it shows these objects, and no others.
+    """A person's review of a photo: it shows these objects, and no others.
 
     Attributes:
         boxes: ``(K, 4) float32``, ``x0 y0 x1 y1`` as fractions of the frame.
-        outlines: of each box, None where the box is all that is known; empty for none at all.
+        outlines: the outline of each box, None if only the box is known; empty if no outline is known.
     """
 
     boxes: FloatArray
@@ -170,7 +170,7 @@ class Review:
         return len(self.boxes)
 
     def __str__(self) -> str:
-        """Text that is another one where the review is."""
+        """Return a text that differs whenever the review differs."""
         shapes = [(o.size, o.runs, o.window, [p.tolist() for p in o.polygons]) if o else None for o in self.outlines]
         return f"{self.boxes.tolist()}{shapes or ''}"
 
@@ -182,19 +182,18 @@ class Sample:
     Attributes:
         path: the photo's file.
         id: unique name inside the data set: the path relative to its root, with forward slashes.
-        label: index into the data set's classes; None if it is unknown. The first of them where the photo has several.
-        others: further labels of a photo that has several.
+        label: index into the data set's classes, the first one if the photo has several; None if it is unknown.
+        others: further labels of a photo with several.
         boxes: ground-truth boxes ``(K, 4) float32``, ``x0 y0 x1 y1`` in pixels of ``frame``; None if they are unknown,
             ``(0, 4)`` if the photo is known to show no object.
         frame: ``(width, height)`` of the photo on which the boxes were drawn, which may be larger than the file (resized
             copies of CUB); None means the file's own size.
-        box_labels: class of each box, ``K`` of them; empty where every box is of the photo's own class.
-        masks: files of the ground-truth masks, one per object, whose pixels are those above 0; empty if they are unknown.
+        box_labels: class of each of the ``K`` boxes; empty if every box is of the photo's own class.
+        masks: files of the ground-truth masks, one per object; pixels above 0 belong to it. Empty if they are unknown.
         ignore: file of the region that counts neither as object nor as background, if there is one.
-        reviewed: a person gave the boxes for training; without that, boxes are measured by and never trained on.
-        outlines: what is known about the pixels in each of the boxes of a reviewed photo, None where that is the box alone;
-            empty if that is so everywhere.
-        window: ``x0 y0 x1 y1`` in pixels of the file, end exclusive: the part of the photo that this sample is; None means all.
+        reviewed: whether a person provided the boxes for training; other boxes serve for measuring, never for training.
+        outlines: the outline in each box of a reviewed photo, None if only the box is known; empty if no outline is known.
+        window: ``x0 y0 x1 y1`` in pixels of the file, end exclusive: the part of the photo that this sample covers; None = all.
 
     >>> Sample(Path("photos/tower/1.jpg"), "tower/1.jpg", 1, boxes=np.array([[0, 0, 9, 9]], np.float32)).boxed
     True
@@ -203,7 +202,7 @@ class Sample:
     path: Path
     id: str
     label: int | None
-    boxes: FloatArray | None = field(default=None, compare=False)  # an array is neither equal nor unequal
+    boxes: FloatArray | None = field(default=None, compare=False)  # comparing arrays gives no single truth value
     frame: tuple[int, int] | None = None
     masks: tuple[Path, ...] = ()
     ignore: Path | None = None
@@ -215,7 +214,7 @@ class Sample:
 
     @property
     def labels(self) -> tuple[int, ...]:
-        """All labels of the photo, the first one first; none where it is unknown."""
+        """All labels of the photo, starting with ``label``; empty if it is unknown."""
         return () if self.label is None else (self.label, *self.others)
 
     @property
@@ -225,30 +224,30 @@ class Sample:
 
     @property
     def fractions(self) -> FloatArray:
-        """The boxes ``(K, 4)`` as fractions of the frame, both of which must be known."""
+        """The boxes ``(K, 4)`` as fractions of the frame; both must be known."""
         assert self.boxes is not None and self.frame is not None
         return np.asarray(self.boxes / np.array(self.frame * 2, np.float32), np.float32)
 
 
 class Severity(IntEnum):
-    """How much a problem of the data matters: the smaller, the more."""
+    """How severe a problem of the data is: smaller is more severe."""
 
-    STOPS = 0  # the data is not used before it is mended
+    STOPS = 0  # the data is not used until it is fixed
     SPOILS = 1  # what is learned or measured is wrong
     LOST = 2  # something is left out, or unknown
     ODD = 3  # used as it is
-    NOTE = 4  # nothing to do about it
+    NOTE = 4  # nothing needs to be done about it
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that a person should know about a file of the data.
+    """Something that a user should know about a file of the data.
 
     Attributes:
-        path: the file, or the folder or list that holds what the message is about.
+        path: the file, or the folder or list that contains what the message is about.
         message: what is wrong, what was done about it, and what to do.
         severity: how much it matters.
-        files: how many files are left out by it, beside listed photos that cannot be read.
+        files: number of files left out because of it, not counting listed photos that cannot be read.
 
     >>> print(Problem(Path("photos/none"), "no photos in this folder").message)
     no photos in this folder
@@ -265,7 +264,7 @@ class DataSet:
     """The photos of one split and their class names.
 
     Attributes:
-        root: folder that the ids are relative to.
+        root: the folder that ids are relative to.
         classes: class names in label order.
         samples: the photos, sorted by id.
         split: ``train``, ``val``, ``test`` or ``all``.

@@ -16,15 +16,15 @@ _EMPTY = BACKGROUND_NAMES | frozenset(
     ("nothing", "empty", "blank", "negative", "neg", "absent", "bg", "other", "rest", "leer", "hintergrund", "vide", "rien")
 )
 _FILLING = frozenset(("object", "photo", "image", "picture", "sample", "scene", "tile"))
-_FINE = frozenset(("ok", "okay", "good"))  # "not ok" is what is looked for, not what is to be left alone
+_FINE = frozenset(("ok", "okay", "good"))  # "not ok" is what is searched for, not the background
 
 
 def background_problems(train: DataSet, setting: str) -> list[Problem]:
-    """Return that a class of the training photos looks like the background class, where there is none.
+    """Report that a class of the training photos looks like the background class, if there is none.
 
     Args:
         train: the photos.
-        setting: ``data.background_class``; with ``auto`` alone nobody said which class it is.
+        setting: ``data.background_class``; only with ``auto`` has nobody specified which class it is.
     """
     if train.background is not None or setting != "auto":
         return []
@@ -40,7 +40,7 @@ def background_problems(train: DataSet, setting: str) -> list[Problem]:
 
 
 def likely_background(classes: Sequence[str]) -> str | None:
-    """Return the class whose name says that it shows no object; None where none does, or several do.
+    """Return the class whose name says that it shows no object; None if none does, or several do.
 
     >>> likely_background(["insulator", "no insulator"]), likely_background(["tower", "empty"]), likely_background(["a", "b"])
     ('no insulator', 'empty', None)
@@ -71,7 +71,7 @@ def _is_empty(words: Sequence[str]) -> bool:
 
 
 def _negates(words: Sequence[str], others: dict[str, str], name: str) -> bool:
-    """Return whether a name is another class's with a no before it or behind: ``no tower``, ``nontower``, ``tower_neg``."""
+    """Return whether a name negates another class's name, before or after it: ``no tower``, ``nontower``, ``tower_neg``."""
     joined = "".join(words)
     rests = [joined.removeprefix(no) for no in _NOT if joined.startswith(no)]
     rests += ["".join(words[:-1])] if len(words) > 1 and words[-1] in _EMPTY | _NOT else []

@@ -1,7 +1,7 @@
 """Ground-truth boxes and the photos that they belong to -> what does not fit together.
 
-In: samples and, where the photos are here, their sizes. Out: problems; first those of all boxes together, such as boxes in
-fractions of the photo's size, which no single photo gives away.
+In: samples and, if the photos exist, their sizes. Out: problems; first those of all boxes together, such as boxes in fractions
+of the photo's size, which no single photo reveals.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ Size = tuple[int, int]
 """Width and height in pixels."""
 
 _Box = list[float]
-_FEW_BOXES = 5  # of fewer, all may lie near the upper left corner by chance
+_FEW_BOXES = 5  # if there are fewer, all may lie near the upper left corner by chance
 _LARGE_SIDE = 200  # pixels; boxes of smaller photos may all end below 100
 _PHOTOS_AT_A_TIME = 256
 _USED = ("it is used as it is; correct it", "they are used as they are; correct them")
 
 
 def photo_sizes(samples: Iterable[Sample], workers: int = 4) -> Iterator[tuple[Sample, Size | None]]:
-    """Yield the photos that have ground-truth boxes with their sizes, from the headers of their files; None: not readable."""
+    """Yield the photos that have ground-truth boxes with their sizes, from the headers of their files; None if unreadable."""
     boxed = (sample for sample in samples if sample.boxed)
     with ThreadPoolExecutor(workers) as pool:
         while group := list(islice(boxed, _PHOTOS_AT_A_TIME)):
@@ -44,11 +44,11 @@ def _size(sample: Sample) -> Size | None:
 
 
 def box_problems(source: Path, photos: Iterable[tuple[Sample, Size | None]]) -> list[Problem]:
-    """Return what is wrong with the boxes of photos: of all together first, then photo by photo.
+    """Return problems with the boxes of photos: first those of all boxes together, then photo by photo.
 
     Args:
         source: where the boxes are from.
-        photos: each with its own size after EXIF rotation; None where it is unknown.
+        photos: each with its own size after EXIF rotation; None if unknown.
     """
     found, together = list[Problem](), _Together()
     small = list[Problem]()
@@ -107,7 +107,7 @@ def _is_box(box: _Box, frame: Size) -> bool:
 
 @dataclass(slots=True)
 class _Together:
-    """What all boxes have in common; nothing of a photo is kept."""
+    """What all boxes have in common; nothing is stored per photo."""
 
     boxes: int = 0
     framed: int = 0

@@ -1,7 +1,7 @@
-"""Where and when a photo was taken, and which way the camera looked, as EXIF and XMP of drones and phones have it.
+"""Where and when a photo was taken, and which way the camera looked, from the EXIF and XMP of drones and phones.
 
-In: a photo, of which only the header is read. Out: a :class:`Camera`. Metadata is often damaged or half empty, so whatever
-is not certain is unknown, and never an error.
+In: a photo, of which only the header is read. Out: a :class:`Camera`. Metadata is often damaged or half empty, so anything
+uncertain counts as unknown and never raises an error.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["CAMERA_COLUMNS", "Camera", "camera_of", "read_camera"]
 _Tags = Mapping[int, Any]
 _Words = Mapping[str, str]
 
-# as DJI and those who follow it, Parrot, Pix4D and Adobe call them
+# names used by DJI and those who follow it, Parrot, Pix4D and Adobe
 _XMP = frozenset(
     (
         *("GpsLatitude", "GpsLongitude", "GpsLongtitude", "AbsoluteAltitude", "RelativeAltitude", "RtkFlag"),
@@ -46,16 +46,16 @@ _LOWEST, _HIGHEST = -12_000.0, 100_000.0  # metres: the ocean's floor, balloons
 
 
 class Camera(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """What a photo says about its camera; None is unknown. It is the camera's place, not that of the objects in the photo.
+    """What a photo says about its camera; None means unknown. The position is that of the camera, not of the objects.
 
     Attributes:
         latitude, longitude: WGS84, degrees, north and east positive; both are known, or neither.
         altitude: metres above ``altitude_reference``.
-        altitude_reference: sea level, or the ellipsoid of WGS84, which drones with RTK and EXIF 3 may count from.
-        height: metres above the place of take-off.
-        heading: the way the camera looks, degrees clockwise from true north, in [0, 360).
+        altitude_reference: sea level, or the WGS84 ellipsoid, which drones with RTK and EXIF 3 may refer to.
+        height: metres above the take-off point.
+        heading: viewing direction, degrees clockwise from true north, in [0, 360).
         pitch: degrees above the horizon; -90 looks straight down.
-        taken_at: ISO 8601, by the camera's clock, with its offset from UTC where that is known.
+        taken_at: ISO 8601, by the camera's clock, with its offset from UTC if known.
 
     >>> Camera(latitude=-33.86, longitude=151.21, heading=90.0).known()
     {'camera_latitude': -33.86, 'camera_longitude': 151.21, 'camera_heading': 90.0}
@@ -77,37 +77,37 @@ class Camera(Record, frozen=True, kw_only=True, omit_defaults=True):
             raise ValueError("a camera's place is not on the globe")
 
     def columns(self) -> dict[str, float | str | None]:
-        """Return all values by the names of :data:`CAMERA_COLUMNS`."""
+        """Return all values, keyed by the names in :data:`CAMERA_COLUMNS`."""
         return {column: getattr(self, name) for name, column in _COLUMN_OF.items()}
 
     def known(self) -> dict[str, float | str]:
-        """Return what is known by the names of :data:`CAMERA_COLUMNS`."""
+        """Return the known values, keyed by the names in :data:`CAMERA_COLUMNS`."""
         return {column: value for column, value in self.columns().items() if value is not None}
 
 
 _COLUMN_OF = {name: name if name == "taken_at" else f"camera_{name}" for name in Camera.__struct_fields__}
 
 CAMERA_COLUMNS = tuple(_COLUMN_OF.values())
-"""What the values are called in every table: ``camera_latitude`` ... ``taken_at``."""
+"""Column names of the values in every table: ``camera_latitude`` ... ``taken_at``."""
 
 
 def read_camera(data: bytes) -> Camera | None:
-    """Return what the bytes of a photo's file say about its camera, None if that is nothing; no pixels are decoded."""
+    """Return what the bytes of a photo's file say about its camera, None if nothing; no pixels are decoded."""
     with suppress(Exception), open_image(BytesIO(data)) as image:  # damaged files make decoders raise nearly anything
         return camera_of(image, BytesIO(data))
     return None
 
 
 def camera_of(image: Image.Image, file: IO[bytes] | None = None) -> Camera | None:
-    """Return what a picture of Pillow says about its camera, None if that is nothing.
+    """Return what a Pillow image says about its camera, None if nothing.
 
     Args:
-        file: the picture's own file, for PNG: what stands behind the pixels is then found without decoding them.
+        file: the image's own file, for PNG: metadata behind the pixels is then found without decoding them.
     """
     tags: _Tags = {}
     gps: _Tags = {}
     words: _Words = {}
-    with suppress(Exception):  # as above; each part on its own, so that the others are not lost with it
+    with suppress(Exception):  # as above; each part on its own, so that a damaged one does not affect the others
         exif = _exif_of(image, file)
         tags = exif.get_ifd(IFD.Exif)
         gps = exif.get_ifd(IFD.GPSInfo)
@@ -132,17 +132,17 @@ def camera_of(image: Image.Image, file: IO[bytes] | None = None) -> Camera | Non
 def _exif_of(image: Image.Image, file: IO[bytes] | None) -> Image.Exif:
     if image.format != "PNG" or file is None:
         return image.getexif()
-    exif = Image.Exif()  # of a PNG without EXIF before its pixels Pillow would decode these to look behind them
+    exif = Image.Exif()  # if a PNG has no EXIF before its pixels, Pillow would decode them to look behind them
     exif.load(next((file.read(size) for kind, size in png_chunks(file) if kind == b"eXIf" and size <= MAX_BYTES), b""))
     return exif
 
 
 def _xmp_of(image: Image.Image, file: IO[bytes] | None) -> bytes:
     if image.format == "PNG" and file is not None:
-        key = f"{_PNG_XMP}\0\0\0".encode()  # two bytes say that it is not compressed, as XMP never is
+        key = f"{_PNG_XMP}\0\0\0".encode()  # the last two bytes mark uncompressed text, as XMP always is
         for kind, size in png_chunks(file):
             if kind == b"iTXt" and size <= MAX_BYTES and (content := file.read(size)).startswith(key):
-                return content[len(key) :].split(b"\0", 2)[2]  # after language and translated key
+                return content[len(key) :].split(b"\0", 2)[2]  # after the language and the translated keyword
         return b""
     for kind, content in getattr(image, "applist", ()):
         if kind == "APP1" and content.startswith(_JPEG_XMP):
@@ -153,7 +153,7 @@ def _xmp_of(image: Image.Image, file: IO[bytes] | None) -> bytes:
 
 
 def _is_fix(gps: _Tags) -> bool:
-    """Return whether a receiver knew where it was, in the world's datum: without a fix many write zeros or their last place."""
+    """Return whether the receiver had a fix, in the WGS84 datum: without one, many write zeros or their last position."""
     datum = re.sub("[^A-Z0-9]", "", _letters(gps.get(GPS.GPSMapDatum)))
     return _letters(gps.get(GPS.GPSStatus)) != "V" and (not datum or datum.startswith("WGS84"))
 
@@ -168,7 +168,7 @@ def _exif_place(gps: _Tags) -> tuple[float, float] | None:
 
 
 def _dji_place(words: _Words) -> tuple[float, float] | None:
-    longitude = words.get("GpsLongitude", words.get("GpsLongtitude"))  # DJI's own spelling, for years
+    longitude = words.get("GpsLongitude", words.get("GpsLongtitude"))  # DJI's misspelling, used for years
     return _place(_number(words.get("GpsLatitude")), _number(longitude))
 
 
@@ -184,14 +184,14 @@ def _adobe_place(words: _Words) -> tuple[float, float] | None:
 
 
 def _place(latitude: float | None, longitude: float | None) -> tuple[float, float] | None:
-    """Return a place that may be true; (0, 0), far out on the sea, stands for none."""
+    """Return a position if it is plausible; (0, 0), far out at sea, stands for an unknown one."""
     if latitude is None or longitude is None or abs(latitude) > 90 or abs(longitude) > 180 or not (latitude or longitude):
         return None
     return round(latitude, 8) + 0.0, round(longitude, 8) + 0.0  # never -0.0
 
 
 def _altitude(fix: _Tags, words: _Words) -> tuple[float | None, Literal["sea level", "ellipsoid"] | None]:
-    """Return an altitude and what it is above: EXIF's, else DJI's, else that of Adobe's XMP."""
+    """Return the altitude and its reference: EXIF's, else DJI's, else that of Adobe's XMP."""
     found = _signed(fix.get(GPS.GPSAltitude), fix.get(GPS.GPSAltitudeRef, 0))
     if found is not None and not found[0] and _exif_place(fix) is None:
         found = None  # zeros for no fix
@@ -207,7 +207,7 @@ def _altitude(fix: _Tags, words: _Words) -> tuple[float | None, Literal["sea lev
 
 
 def _signed(value: Any, reference: Any) -> tuple[float, bool] | None:
-    """Return an altitude of EXIF, and whether it is above the ellipsoid, as EXIF 3 can say."""
+    """Return an EXIF altitude, and whether it is above the ellipsoid, as EXIF 3 can state."""
     metres, kind = _within(value, _LOWEST, _HIGHEST), _number(reference)
     if metres is None or kind not in (0, 1, 2, 3):
         return None
@@ -216,7 +216,7 @@ def _signed(value: Any, reference: Any) -> tuple[float, bool] | None:
 
 def _heading(gps: _Tags, words: _Words) -> float | None:
     told = [words.get("GimbalYawDegree"), words.get("CameraYawDegree")]
-    if _letters(gps.get(GPS.GPSImgDirectionRef)) == "T":  # what a compass says is some degrees off
+    if _letters(gps.get(GPS.GPSImgDirectionRef)) == "T":  # a magnetic compass is some degrees off
         told.append(gps.get(GPS.GPSImgDirection))
     if words.get("exif:GPSImgDirectionRef") == "T":
         told.append(words.get("exif:GPSImgDirection"))
@@ -226,7 +226,7 @@ def _heading(gps: _Tags, words: _Words) -> float | None:
 
 
 def _taken_at(tags: _Tags, gps: _Tags, words: _Words) -> str | None:
-    """Return when a photo was taken: as EXIF says, else XMP, else the clock of the satellites."""
+    """Return when a photo was taken: from EXIF, else XMP, else the time of the satellites."""
     if moment := _moment(_letters(tags.get(Base.DateTimeOriginal))):
         fraction = re.match(r"\d{1,6}", _letters(tags.get(Base.SubsecTimeOriginal)), re.ASCII)
         moment = moment.replace(
@@ -268,7 +268,7 @@ def _offset(text: str) -> timezone | None:
 
 
 def _degrees(parts: Any) -> float | None:
-    """Return degrees, minutes and seconds, of which the last ones may be missing, as degrees."""
+    """Convert degrees, minutes and seconds to degrees; the last one or two may be missing."""
     values = [_number(part) for part in (parts if isinstance(parts, tuple) else (parts,))]
     known = [value for value in values if value is not None and value >= 0]
     if not 1 <= len(known) == len(values) <= 3 or any(value > 60 for value in known[1:]):
@@ -286,7 +286,7 @@ def _within(value: Any, low: float, high: float) -> float | None:
 
 
 def _number(value: Any) -> float | None:
-    """Return a number of EXIF or the text of one in XMP; 1/0, NaN and anything else is None."""
+    """Return a number from EXIF, or from its text in XMP; None for 1/0, NaN and anything else."""
     if isinstance(value, bytes):
         return float(value[0]) if len(value) == 1 else None
     if isinstance(value, str):
@@ -302,6 +302,6 @@ def _number(value: Any) -> float | None:
 
 
 def _letters(value: Any) -> str:
-    """Return a text of EXIF without the zeros and blanks around it."""
+    """Return a text from EXIF in upper case, without zeros and blanks around it."""
     text = value.decode("ascii", "replace") if isinstance(value, bytes) else value
     return text.strip("\0 \t\r\n").upper() if isinstance(text, str) else ""

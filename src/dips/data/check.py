@@ -29,7 +29,7 @@ __all__ = ["DataReport", "SplitReport", "check_data"]
 _PHOTOS_AT_A_TIME = 256
 _LEGEND = "ERROR must be mended first; !! spoils what is learned or measured; ! left out or odd; - a note"
 _NO_BACKGROUND = "no folder of photos without an object (none/): such photos teach what is background"
-_LEARNED = {"train", "val", "all"}  # splits, "all" where there are none
+_LEARNED = {"train", "val", "all"}  # splits; "all" if DATA is not divided
 _TINY = 16  # pixels; a photo with a shorter side is a thumbnail or an icon
 
 
@@ -39,9 +39,9 @@ class SplitReport:
 
     Attributes:
         name, layout, root: as in :class:`~dips.types.DataSet`.
-        photos: number of photos, of which ``readable`` could be decoded; all that follows is of these.
+        photos: number of photos, of which ``readable`` could be decoded; the attributes below refer to these.
         classes: photos per class name.
-        unreadable: per class name, how many more there are that could not be decoded; only classes with such.
+        unreadable: photos per class name that could not be decoded; only classes with any.
         background: the class without object, if there is one.
         unlabelled: photos without a class.
         several: photos with several labels, which count for each of their classes.
@@ -189,7 +189,7 @@ def check_data(
             if train.background is None and background_class == "auto" and likely_background(train.classes) is None:
                 problems.append(Problem(train.root, _NO_BACKGROUND, Severity.NOTE))
         except DataError as error:
-            # what the message adds are problems that are told anyway
+            # the end of the message repeats problems that are reported anyway
             untrainable = str(error).removesuffix(reasons(train.problems, train.root))
             for part in filter(None, (train, val)):
                 untrainable = untrainable.removeprefix(f"{part.root}: ")
@@ -203,7 +203,7 @@ def _absolute(path: Path) -> Path:
 
 
 def _decode_all(samples: Sequence[Sample], workers: int) -> Iterator[tuple[Size, Shown | None] | Problem]:
-    """Yield of every photo, in order, its size and how its values were shown, or why it cannot be read."""
+    """Yield for every photo, in order, its size and how its values were shown, or why it cannot be read."""
     with ThreadPoolExecutor(workers) as executor:
         for start in range(0, len(samples), _PHOTOS_AT_A_TIME):
             yield from executor.map(_decode, samples[start : start + _PHOTOS_AT_A_TIME])
@@ -218,7 +218,7 @@ def _decode(sample: Sample) -> tuple[Size, Shown | None] | Problem:
 
 
 def _check_depth(root: Path, photos: Sequence[tuple[Path, Shown]]) -> Iterator[Problem]:
-    """Name the photos that use a small part of their type's range: one line for each type, however many there are."""
+    """Report the photos that use a small part of their type's range: one line per type, however many photos there are."""
     common = common_scale([shown for _, shown in photos])
     depth = Depth(scales=() if common is None else (common,))
     for kind in sorted({shown.type for _, shown in photos if shown.stretched}):

@@ -1,4 +1,4 @@
-"""Classes of unequal size: what is said where one has too few photos, and accuracy as the mean over classes."""
+"""Classes of unequal size: problems of classes with too few photos, and accuracy as the mean over classes."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from dips.types import DataSet, Problem, Severity
 __all__ = ["ClassAccuracy", "class_accuracy", "class_problems"]
 
 FEW_PHOTOS = 10
-"""Fewer training photos of a class than these are a problem."""
+"""A class with fewer training photos is a problem."""
 
 LARGEST_RATIO = 20
-"""More than so many photos of one class for each of another are a problem."""
+"""More than this many photos of one class for each photo of another are a problem."""
 
-_NAMED = 5  # classes in a line
+_NAMED = 5  # classes that a message names
 _VALIDATION = "validation photos are set aside to choose and test with"
 
 
 class ClassAccuracy(Record, frozen=True, kw_only=True):
-    """How often the class is right where each class counts the same; the plain accuracy hides a rare one that is never found.
+    """Accuracy with the same weight for each class; the plain accuracy hides a rare class that is never recognized.
 
     Attributes:
-        mean: over the classes with photos, in percent: what is also called balanced accuracy, or mean per-class accuracy.
-        worst: name of the class that is right least often.
-        lowest: its percentage, of so many ``photos``.
+        mean: mean over the classes with photos, in percent; also called balanced accuracy, or mean per-class accuracy.
+        worst: name of the class with the lowest accuracy.
+        lowest: its accuracy in percent, over ``photos`` photos.
 
     >>> class_accuracy([0, 0, 0, 1], [0, 0, 0, 0], ["none", "tower"]).words()
     "mean over classes 50.0%, worst 'tower': 0.0% of 1 photo"
@@ -40,7 +40,7 @@ class ClassAccuracy(Record, frozen=True, kw_only=True):
     photos: int
 
     def words(self, unit: str = "photo") -> str:
-        """Return the numbers as a part of a sentence; ``unit`` is what was classified."""
+        """Return the numbers as part of a sentence; ``unit`` names what was classified."""
         worst = f", worst '{self.worst}': {self.lowest:.1f}% of {counted(self.photos, unit)}"
         return f"mean over classes {self.mean:.1f}%{worst if self.lowest < self.mean else ''}"
 
@@ -49,8 +49,8 @@ def class_accuracy(labels: Iterable[int], predicted: Iterable[int], classes: Seq
     """Return the accuracy as the mean over the classes that have photos.
 
     Args:
-        labels: of at least one photo, below the number of classes.
-        predicted: labels of the same photos.
+        labels: true labels of at least one photo, below the number of classes.
+        predicted: predicted labels of the same photos.
         classes: names in label order.
     """
     right = dict[int, list[bool]]()
@@ -67,11 +67,11 @@ def class_accuracy(labels: Iterable[int], predicted: Iterable[int], classes: Seq
 
 
 def class_problems(train: DataSet, val: DataSet, *, whole: DataSet | None = None, balance: float = 1.0) -> list[Problem]:
-    """Return what is wrong with the numbers of photos: few of a class, many times more of another, none in validation.
+    """Return problems with the number of photos per class: too few, many times more of another, none in validation.
 
     Args:
         train, val: labelled photos; classes are matched by name.
-        whole: the training photos before ``val`` was cut from them, if it was.
+        whole: the training photos before ``val`` was split off, if it was.
         balance: the setting ``classifier.balance``, in [0, 1].
     """
     cut = train if whole is None else whole

@@ -1,7 +1,7 @@
 """COCO json beside photos -> :class:`~dips.data.listing.Listing`.
 
-An image without annotations is known to show nothing, unless it lies in the folder of a class: its boxes are ``(0, 4)``. Where
-annotations were left out, they are None.
+An image without annotations is known to show nothing, unless it lies in the folder of a class: its boxes are ``(0, 4)``. If
+annotations were left out, its boxes are None.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["add_coco", "read_coco"]
 def add_coco(listing: Listing, data: CocoData, *, listed_only: bool) -> None:
     """Add the boxes of a COCO file, in place, to a listing of photos that are sorted into one folder per class.
 
-    The class remains that of the folder. If the file has a category of that name, only its boxes are taken.
+    The class remains that of the folder. If the file has a category of that name, only boxes of this category are used.
 
     Args:
         listing: as :func:`~dips.data.folder.read_folder` returns it.
@@ -61,14 +61,14 @@ def add_coco(listing: Listing, data: CocoData, *, listed_only: bool) -> None:
 
 
 def read_coco(data: CocoData, folder: Path, *, split: str = "all", listed_only: bool = True) -> Listing:
-    """Read photos that are not sorted into folders; they have the classes of their boxes, the largest area first.
+    """Read photos that are not sorted into folders; their classes are those of their boxes, largest area first.
 
-    Photos without annotations are of the class ``none``, or of the category of that name or called ``background``.
+    Photos without annotations are of the category called ``none`` or ``background``, or else of the class ``none``.
 
     Args:
         data: the COCO file.
         folder: the photos; ids are relative to it.
-        split: its name.
+        split: name of the split.
         listed_only: leave out the photos in ``folder`` that the file does not list; otherwise they have no class.
 
     Raises:
@@ -98,7 +98,7 @@ def read_coco(data: CocoData, folder: Path, *, split: str = "all", listed_only: 
 
 
 def _find_images(data: CocoData, folder: Path, photos: Callable[[], Iterable[Path]]) -> tuple[dict[Path, CocoImage], Located]:
-    """Return the images of a COCO file by their photo, and where it was found."""
+    """Return the images of a COCO file by their photo, and where the photos were found."""
     beside = data.path.parent / subset_stem(data.path)  # NAME.coco.json beside NAME/
     located = locate((image.name for image in data.images), (data.path.parent, folder, beside), photos)
     images: dict[Path, CocoImage] = {}

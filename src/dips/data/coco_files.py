@@ -1,4 +1,4 @@
-"""Where tools put a COCO json and its photos: beside each other, or, as CVAT, Datumaro and COCO, in folders of their own."""
+"""Where tools put a COCO json and its photos: side by side or, like CVAT, Datumaro and COCO itself, in separate folders."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from dips.types import Problem
 __all__ = ["annotation_files", "find_coco", "unused_files"]
 
 _BLOCK = 1 << 20
-_MOST = 20  # JSON files in a folder that are looked into: with more, each describes one photo
+_MOST = 20  # JSON files in a folder that are inspected: if there are more, each describes one photo
 
 
 def find_coco(folder: Path) -> Path | None:
     """Return the COCO file of the photos in ``folder`` (absolute).
 
     That is ``<folder>.coco.json`` beside it or its parent; inside, ``_annotations.coco.json``, ``annotations.json``, the only
-    ``*.coco.json``, the only file in ``annotations/``, or the only JSON that is COCO; or the one file in ``annotations/`` of
-    the two folders above whose photos are here or below.
+    ``*.coco.json``, the only file in ``annotations/``, or the only JSON that is COCO; or the only file in ``annotations/`` of
+    the two folders above whose photos are in or below ``folder``.
     """
     paths = [folder.parent / f"{folder.name}.coco.json", folder.parent.parent / f"{folder.parent.name}.coco.json"]
     if existing := [path for path in (*paths, folder / "_annotations.coco.json") if path.is_file()]:
@@ -35,9 +35,9 @@ def find_coco(folder: Path) -> Path | None:
 
 
 def unused_files(folder: Path, *, tables: bool) -> list[Problem]:
-    """Return the COCO files, with ``tables`` also the CSVs, that lie in ``folder`` and were not chosen."""
+    """Report the COCO files and, with ``tables``, the CSVs that lie in ``folder`` and were not chosen."""
     there = [path for path in folder.glob("*.[ct]sv") if tables and path.is_file()]
-    there += [path for path in folder.glob("annotations.json") if path.is_file()]  # COCO or not: it should say something
+    there += [path for path in folder.glob("annotations.json") if path.is_file()]  # COCO or not: its name suggests it
     there += [*folder.glob("*.coco.json"), *annotation_files(folder).values(), *_coco_inside(folder)]
     for name in ANNOTATION_FOLDERS:
         foreign = sorted((folder / name).glob("*.json"))
@@ -54,7 +54,7 @@ def unused_files(folder: Path, *, tables: bool) -> list[Problem]:
 def annotation_files(top: Path) -> dict[str, Path]:
     """Return the COCO files in ``annotations/`` of a folder by the part of the data that each describes.
 
-    Those called ``instances_*`` come before all others, such as captions and keypoints.
+    Files called ``instances_*`` take precedence over all others, such as captions and keypoints.
     """
     folder = next((top / name for name in ANNOTATION_FOLDERS if (top / name).is_dir()), None)
     if folder is None:

@@ -1,7 +1,7 @@
 """A COCO json -> its images with their objects.
 
-What tools leave out or write in another way is read where its meaning is clear: a box is made of a polygon or of run lengths,
-ids are compared as text. An annotation that cannot be used is reported and does not stop the file.
+What tools leave out or write differently is read if its meaning is clear: a box is derived from a polygon or from run lengths,
+and ids are compared as text. An annotation that cannot be used is reported and does not stop the reading.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _NOT_MEASURED = "still used, but not to measure boxes"
 
 @dataclass(slots=True)
 class CocoImage:
-    """One image of a COCO file: its ``file_name``, ``(width, height)`` if they are given, and its objects."""
+    """One image of a COCO file: its ``file_name``, ``(width, height)`` if given, and its objects."""
 
     name: str
     frame: tuple[int, int] | None
@@ -45,8 +45,8 @@ class CocoData:
 
     Attributes:
         path: the file.
-        images: in their order.
-        categories: their names in their order.
+        images: the images in their order.
+        categories: the categories' names in their order.
         annotated: whether there are annotations, so that an image without any is known to show nothing.
         problems: what was left out.
     """
@@ -59,7 +59,7 @@ class CocoData:
 
 
 def parse_coco(path: Path, *, outlines: bool = False) -> CocoData:
-    """Read a COCO file; with ``outlines`` the objects' pixels, too, where ``segmentation`` says more than the box.
+    """Read a COCO file; with ``outlines``, also the objects' pixels if ``segmentation`` says more than the box.
 
     Raises:
         DataError: the file cannot be read, is not COCO, has two images with the same id, or annotations of other images only.
@@ -138,7 +138,7 @@ def _read_frame(item: Mapping[str, Any]) -> tuple[int, int] | None:
 
 
 def _read_categories(items: list[Any] | None, annotations: list[Any], data: CocoData) -> dict[str, str]:
-    """Return the names of the categories by id; without a list of them, the ids that occur are their names."""
+    """Return the names of the categories by id; without a list of them, the ids that occur become the names."""
     if items is None:
         ids = {
             a["category_id"]: None for a in annotations if isinstance(a, dict) and isinstance(a.get("category_id"), int | str)
@@ -162,7 +162,7 @@ def _read_categories(items: list[Any] | None, annotations: list[Any], data: Coco
 def _read_annotations(
     items: list[Any], images: Mapping[str, CocoImage], categories: Mapping[str, str], data: CocoData, outlines: bool
 ) -> None:
-    """Give the images their objects."""
+    """Add the objects to the images."""
     crowds = 0
     damaged: list[str] = []
     crowded: dict[str, CocoImage] = {}
@@ -253,7 +253,7 @@ def _box_of_polygons(polygons: object) -> Box | None:
 
 
 def _polygons(polygons: object) -> Iterator[list[float]]:
-    """Yield ``x0, y0, x1, y1, ...`` of polygons, each such a list, or one of pairs."""
+    """Yield ``x0, y0, x1, y1, ...`` of each polygon, given as such a list or as a list of pairs."""
     if not isinstance(polygons, list):
         return
     for polygon in polygons if all(isinstance(part, list) for part in polygons) else [polygons]:
@@ -264,7 +264,7 @@ def _polygons(polygons: object) -> Iterator[list[float]]:
 
 
 def _read_outline(segmentation: object, box: Box, frame: tuple[int, int] | None) -> Outline | None:
-    """Return the pixels of an object; None where its segmentation is missing, or its box.
+    """Return the pixels of an object; None if its segmentation is missing or merely repeats its box.
 
     Raises:
         DataError: run lengths are damaged.
@@ -296,7 +296,7 @@ def _size_and_counts(mask: Mapping[str, Any], frame: tuple[int, int] | None) -> 
 
 
 def _flat(items: object) -> Iterator[object]:
-    """Yield what is in a list, and in the lists in it."""
+    """Yield the items of a list, and of the lists in it."""
     for item in items if isinstance(items, list) else ():
         if isinstance(item, list):
             yield from item
@@ -305,7 +305,7 @@ def _flat(items: object) -> Iterator[object]:
 
 
 def _numbers(items: object) -> Iterator[float]:
-    """Yield the items of a list as far as they are finite numbers, or text of such."""
+    """Yield the items of a list that are finite numbers, or text of such a number."""
     for item in items if isinstance(items, Iterable) and not isinstance(items, str | dict) else ():
         if isinstance(item, int | float | str) and not isinstance(item, bool):
             try:

@@ -1,6 +1,6 @@
-"""Photo files with the same content under several names -> which they are, and what is wrong with that.
+"""Photo files -> which of them have the same content under several names, and what is wrong with that.
 
-No photo is decoded: files of one size are compared by their last bytes, and only those that agree are read whole.
+No photo is decoded: files of the same size are compared by their last bytes, and only those that agree are read in full.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from dips.types import Problem, Sample, Severity
 
 __all__ = ["content_digest", "copy_problems", "find_copies"]
 
-_TAIL = 4096  # bytes: the end of a compressed photo is hardly ever that of another one
+_TAIL = 4096  # bytes: two different compressed photos hardly ever end alike
 
 _Key = TypeVar("_Key", bound=Hashable)
 
 
 def find_copies(paths: Iterable[Path]) -> dict[Path, str]:
-    """Return the SHA-256, as hex, of each file with a copy among ``paths``; those that are empty or cannot be read have none.
+    """Return the SHA-256, as hex, of each file with a copy among ``paths``; empty and unreadable files are left out.
 
     >>> find_copies([])
     {}
@@ -33,7 +33,7 @@ def find_copies(paths: Iterable[Path]) -> dict[Path, str]:
 
 
 def copy_problems(parts: Mapping[str, Iterable[Sample]], copies: Mapping[Path, str]) -> list[Problem]:
-    """Return a problem for each photo that an earlier one is a copy of: those in two parts first.
+    """Return a problem for each photo that is a copy of an earlier one; copies across splits come first.
 
     Args:
         parts: photos by the name of their split.
@@ -63,7 +63,7 @@ def copy_problems(parts: Mapping[str, Iterable[Sample]], copies: Mapping[Path, s
 
 
 def _shared(items: Iterable[tuple[Path, _Key | None]]) -> list[tuple[Path, _Key]]:
-    """Return the items whose key another one has, too, in their order; the key None is nobody's."""
+    """Return the items whose key occurs more than once, in their order; the key None does not count."""
     known = [(path, key) for path, key in items if key is not None]
     counts = Counter(key for _, key in known)
     return [(path, key) for path, key in known if counts[key] > 1]

@@ -1,7 +1,7 @@
 """A CSV of photos -> its rows, and what each of its columns means.
 
-Columns are known by their names, as tools write them. Where a name is not known the content decides if it can only mean one
-thing; otherwise this is an error that asks for the name, because a guess would become the classes.
+Columns are recognized by the names that tools give them. If no name is known, the content decides, provided that it can only
+mean one thing; otherwise an error asks for the name, because a wrong guess would become the classes.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from dips.system.console import counted
 __all__ = ["CLASS_COLUMNS", "CORNERS", "PATHS", "Labels", "Row", "Table", "each_path", "read_table", "split_labels"]
 
 Row = tuple[int, list[str]]
-"""Number of the line, and its fields."""
+"""Line number and fields."""
 
 CORNERS = ("x0", "y0", "x1", "y1")
 
 CLASS_COLUMNS = "_classes.csv"
-"""How Roboflow calls a file with one column of 0 and 1 for each class, of which a photo may have several."""
+"""Roboflow's name for a file with one column of 0 and 1 per class; a photo may have several classes."""
 
 PATHS = (
     *("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "image_name", "image_file"),
     *("imagename", "img", "img_path", "img_name", "images", "photo", "photo_path", "photo_name", "uri", "url", "image_uri"),
     *("image_url", "image_id", "id"),
 )
-"""How columns are called that say where a photo is."""
+"""Names of columns that hold the location of a photo."""
 
 _NAMES: dict[str, tuple[str, ...]] = {
     "path": PATHS,
@@ -44,7 +44,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "x1": ("x1", "xmax", "x_max", "right", "bbox_xmax"),
     "y1": ("y1", "ymax", "y_max", "bottom", "bbox_ymax"),
 }
-_FROM_ONE = {"x0": "x1", "y0": "y1", "x1": "x2", "y1": "y2"}  # corners that are counted from 1
+_FROM_ONE = {"x0": "x1", "y0": "y1", "x1": "x2", "y1": "y2"}  # names of corners that are numbered from 1
 _LABELS = {
     *("label", "labels", "class", "classes", "class_name", "classname", "class_label", "label_name", "category", "categories"),
     *("category_name", "target", "tag", "tags", "species", "breed", "annotation", "annotations"),
@@ -55,11 +55,11 @@ _PROBED = 50
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """Where the classes of a line are.
+    """Where to find the classes of a line.
 
     Attributes:
-        of: returns them for the fields of a line, none where they are unknown.
-        index: of its column, the first one of several.
+        of: returns the classes for the fields of a line; empty if they are unknown.
+        index: index of the class column, the first one of several.
         one_hot: whether there is one column per class.
     """
 
@@ -75,7 +75,7 @@ class Table:
     Attributes:
         path: the file.
         header: names of the columns; empty if the file does not give them.
-        columns: index of the columns ``path``, ``split``, ``x0`` ... ``y1`` that are there; without header also ``label``.
+        columns: indices of the columns ``path``, ``split``, ``x0`` ... ``y1`` that exist; without a header also ``label``.
         rows: the lines after the header that are not blank.
     """
 
@@ -85,10 +85,10 @@ class Table:
     rows: list[Row]
 
     def labels(self, name: str = "") -> Labels:
-        """Return where the class of each line is.
+        """Return where to find the classes of each line.
 
         Args:
-            name: of its column; empty to find it. Columns that hold one 1 and otherwise 0 are classes, one per column.
+            name: name of the class column; empty to find it. Columns with one 1 per line, and 0 otherwise, are one class each.
 
         Raises:
             DataError: there is no such column, or several columns, or none, could be the classes.
@@ -131,7 +131,7 @@ class Table:
         raise self._unclear("no column is known to be")
 
     def _candidates(self) -> list[int]:
-        """Return the columns of which nothing is known that keeps them from being the class."""
+        """Return the columns that nothing rules out as the class."""
         taken = set(self.columns.values())
         names = [_plain(title) for title in self.header]
         return [
@@ -147,7 +147,7 @@ class Table:
         )
 
     def _different(self, columns: Sequence[int]) -> list[int]:
-        """Leave out the columns that say the same as another in other words, such as a number for each name; names remain."""
+        """Leave out columns that are equivalent to another one, such as a number for each name; names remain."""
         words = sorted(columns, key=lambda index: all(_cell(row, index).replace(".", "").isdecimal() for _, row in self.rows))
         kept: list[int] = []
         for index in words:
@@ -163,8 +163,10 @@ class Table:
         return [i for i in columns if self.rows and all(_cell(row, i) in ("0", "1", "0.0", "1.0") for _, row in self.rows)]
 
     def _one_hot(self) -> Labels:
-        """Return the classes of a file with one column for each; a photo may have several, but columns of which most lines
-        have several may be anything, unless the file is called as Roboflow calls those of classes."""
+        """Return the classes of a file with one column for each.
+
+        A photo may have several, but if most lines do, the columns may be anything, unless the file has Roboflow's name for it.
+        """
         rest = self._candidates()
         marked = [sum(float(row[index]) for index in rest) for _, row in self.rows]
         if 2 * sum(count == 1 for count in marked) <= len(marked) and self.path.name != CLASS_COLUMNS:
@@ -174,7 +176,7 @@ class Table:
 
 
 def split_labels(cell: str) -> tuple[str, ...]:
-    r"""Return the classes in a cell, each once: ``|`` is between them, and ``\|`` a part of a name.
+    r"""Return the distinct classes in a cell: ``|`` separates them, and ``\|`` is part of a name.
 
     >>> split_labels("tower | crane|tower"), split_labels(r"a\|b"), split_labels("")
     (('tower', 'crane'), ('a|b',), ())
@@ -209,11 +211,11 @@ def read_table(path: Path) -> Table:
 
 
 def each_path(path: Path, place: str) -> Iterator[tuple[int, str]]:
-    """Yield what a CSV says of where its photos are, with the numbers of the lines; only some lines are in memory.
+    """Yield the photo locations in a CSV, with their line numbers; only a few lines are in memory at a time.
 
     Args:
         path: the file on this machine.
-        place: where it lies, for messages.
+        place: its original location, for messages.
 
     Raises:
         DataError: as for :func:`read_table`.
@@ -247,7 +249,7 @@ def _each_row(path: Path, place: str) -> Iterator[Row]:
 
 def _parsed(place: str, file: Iterator[str]) -> Iterator[Row]:
     delimiter, skipped, begun = "", 0, [next(file, "")]
-    if marked := re.fullmatch(r' *"?sep=(.)"? *\n?', begun[0]):  # how Excel notes it
+    if marked := re.fullmatch(r' *"?sep=(.)"? *\n?', begun[0]):  # how Excel states it
         delimiter, skipped, begun = marked[1], 1, []
     while not any(map(str.strip, begun)) and (line := next(file, "")):
         begun.append(line)
@@ -258,7 +260,7 @@ def _parsed(place: str, file: Iterator[str]) -> Iterator[Row]:
         for row in reader:
             if any(map(str.strip, row)):
                 yield number, [field.strip() for field in row]
-            number = reader.line_num + skipped + 1  # a field in quotes may have several lines
+            number = reader.line_num + skipped + 1  # a field in quotes may span several lines
     except csv.Error as error:
         raise DataError(f"{place}, line {reader.line_num + skipped}: {error}; save it as CSV again") from error
 
@@ -276,7 +278,7 @@ def _is_photo(field: str, folder: Path) -> bool:
 
 
 def _is_header(rows: list[Row], folder: Path) -> bool:
-    """Return whether the first line names the columns: it names no file, but a known column, or a later line names a photo."""
+    """Return whether the first line is a header: it names no file, but a known column, or a later line names a photo."""
     cells = [cell for cell in rows[0][1] if cell]
     names = {_plain(cell) for cell in cells}
     if any(_is_photo(cell, folder) or re.search(r"\.(?!path$|name$|file$)[a-z][a-z0-9]{2,3}$", cell.lower()) for cell in cells):
@@ -287,7 +289,7 @@ def _is_header(rows: list[Row], folder: Path) -> bool:
 
 
 def _photo_column(rows: list[Row], names: list[str], path: Path, place: str) -> int:
-    """Return the index of the column of photos: one with a name for it that holds photos, or else any that does."""
+    """Return the index of the photo column: one with a known name that holds photos, or else any that holds photos."""
     known = [names.index(alias) for alias in _NAMES["path"] if alias in names]
     for index in known + list(range(len(names))):
         if any(_is_photo(_cell(row, index), path.parent) for _, row in rows[:_PROBED]):
@@ -298,7 +300,7 @@ def _photo_column(rows: list[Row], names: list[str], path: Path, place: str) -> 
 
 
 def _unnamed_columns(rows: list[Row], path: Path) -> dict[str, int]:
-    """Return the columns of a file without header: path,label or path,label,x0,y0,x1,y1, or with the label after the box."""
+    """Return the columns of a file without a header: path,label or path,label,x0,y0,x1,y1, or with the label after the box."""
     width = max(index + 1 for _, row in rows for index, field in enumerate(row) if field)
     width = 6 if width <= 6 and all(len(row) == 6 for _, row in rows) else width
     number, first = rows[0]

@@ -1,7 +1,7 @@
 """CSV of photos -> :class:`~dips.data.listing.Listing`.
 
-A line is a photo with its class or classes (``tower|crane``), or one of its boxes (end exclusive). What the columns mean
-is found in :mod:`dips.data.csv_columns`. Paths are relative to the file, or to the photos' folder beside it.
+Each line is a photo with its class or classes (``tower|crane``), or one of its boxes (end exclusive). What the columns mean
+is determined in :mod:`dips.data.csv_columns`. Paths are relative to the file, or to the photos' folder beside it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["csv_splits", "read_csv"]
 
 
 def csv_splits(path: Path) -> list[str]:
-    """Return the values of the column ``split`` in order of appearance; none without such a column.
+    """Return the values of the column ``split`` in order of appearance; empty if there is no such column.
 
     Raises:
         DataError: as for :func:`read_csv`.
@@ -37,12 +37,12 @@ def read_csv(path: Path, split: str, *, label_column: str = "") -> Listing:
     """Read the photos of a CSV; only those of ``split`` if there is a column ``split``.
 
     Boxes are known for photos with at least one box, and for those that show nothing: their box is 0,0,0,0, or it is empty in
-    a file whose class comes after the box, as detectors write it. Otherwise an empty box is unknown, and so is the class where
-    the label is empty.
+    a file whose class comes after the box, as detectors write it. Any other empty box means unknown boxes, and an empty label
+    an unknown class.
 
     Args:
         path: the file.
-        split: its name.
+        split: name of the split.
         label_column: name of the column of classes; empty to find it.
 
     Raises:
@@ -140,7 +140,7 @@ def _add_box(photo: Described, names: tuple[str, ...], corners: list[str], table
 
 
 def _odd_photos(path: Path, photos: list[Described]) -> list[Problem]:
-    """Return what contradicts itself in the lines about one photo, or could not be used."""
+    """Return contradictions between the lines about one photo, and what could not be used."""
     problems = []
     for photo in photos:
         objects, id = photo.objects, photo.entry.id

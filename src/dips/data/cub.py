@@ -1,4 +1,4 @@
-"""CUB-200-2011 as its authors pack it -> :class:`~dips.data.listing.Listing`.
+"""CUB-200-2011 as its authors package it -> :class:`~dips.data.listing.Listing`.
 
 The archive holds ``images.txt``, ``image_class_labels.txt``, ``train_test_split.txt``, ``bounding_boxes.txt`` (number x y
 width height), ``classes.txt`` and ``images/``.

@@ -1,7 +1,6 @@
-"""Pictures of more than 8 bits -> their values, whole: of colours Pillow would keep the higher byte only.
+"""Pictures of more than 8 bits -> their full values: Pillow would keep only the higher byte of colours.
 
-In: pictures of Pillow that are not decoded yet. Out: :class:`~dips.data.depth.Values`, and what :mod:`dips.data.depth` makes of
-them.
+In: Pillow images, not decoded yet. Out: :class:`~dips.data.depth.Values`, and what :mod:`dips.data.depth` makes of them.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ def read_values(path: str | Path) -> Values | None:
 
 
 def is_deep(image: Image.Image) -> bool:
-    """Return whether the values of an image that is not decoded yet have more than 8 bits; of colours Pillow keeps 8."""
+    """Return whether the values of an image that is not decoded yet have more than 8 bits; Pillow keeps 8 bits of colours."""
     if image.mode.startswith("I") or image.mode == "F":
         return True
     if image.mode not in ("RGB", "RGBA"):
@@ -62,12 +61,12 @@ def _raw_mode(tile: Any) -> str:
 
 
 def deep_to_rgb(image: Image.Image, data: bytes, depth: Depth) -> tuple[NDArray[np.uint8], Shown]:
-    """Return a deep image upright as ``(H, W, 3) uint8 RGB``, and how it was brought to 8 bits.
+    """Return a deep image upright as ``(H, W, 3) uint8 RGB``, and how it was reduced to 8 bits.
 
     Args:
         image: see :func:`is_deep`.
         data: the bytes of its file.
-        depth: how values are brought to 8 bits.
+        depth: how values are reduced to 8 bits.
     """
     turn = orientation_of(image)
     values, alpha = _values(image, data)
@@ -77,7 +76,7 @@ def deep_to_rgb(image: Image.Image, data: bytes, depth: Depth) -> tuple[NDArray[
         levels = cv2.cvtColor(levels, cv2.COLOR_GRAY2RGB).astype(np.uint8, copy=False)
     if alpha is not None:
         levels = np.array(on_white(Image.fromarray(np.dstack([levels, alpha]))).convert("RGB"), dtype=np.uint8)
-    if image.format == "TIFF" or turn == 1:  # Pillow has turned a TIFF
+    if image.format == "TIFF" or turn == 1:  # Pillow has already rotated a TIFF
         return levels, shown
     height, width = levels.shape[:2]
     upright = np.empty((width, height, 3) if turn in (5, 6, 7, 8) else (height, width, 3), np.uint8)
@@ -103,7 +102,7 @@ def _values(image: Image.Image, data: bytes) -> tuple[Values, NDArray[np.uint8] 
     white = None if is_float or bits > 16 else float(2 ** (bits - (sign == 2)) - 1)
     pixels, missing = np.asarray(image), _missing(tags.get(42113))  # GDAL's tag
     if pixels.dtype == np.int32 and (bits, sign) == (32, 1):
-        pixels = pixels.view(np.uint32)  # Pillow knows no unsigned ones
+        pixels = pixels.view(np.uint32)  # Pillow has no unsigned 32-bit values
     if tags.get(262) == 0:  # white is zero, which Pillow leaves to its caller
         top = 0.0 if white is None else white
         pixels = -pixels if white is None else (int(white) - pixels.astype(np.int32)).astype(pixels.dtype)
@@ -112,14 +111,14 @@ def _values(image: Image.Image, data: bytes) -> tuple[Values, NDArray[np.uint8] 
 
 
 def _two_bytes(image: Image.Image, data: bytes) -> NDArray[np.uint16]:
-    """Return 16-bit colours ``(H, W, 3 or 4)``, of which Pillow gives the higher byte only."""
+    """Return 16-bit colours ``(H, W, 3 or 4)``, of which Pillow only returns the higher byte."""
     if image.format == "PNG":
         colours = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         if colours is None or colours.dtype != np.uint16 or colours.ndim != 3:
             raise ValueError("its 16-bit colours are damaged")
         order = [2, 1, 0, 3][: colours.shape[2]]
         return np.ascontiguousarray(colours[..., order], dtype=np.uint16)
-    with open_image(BytesIO(data)) as other:  # read in the other byte order, the lower byte is the one that is kept
+    with open_image(BytesIO(data)) as other:  # in the other byte order, the lower byte is kept
         other.tile = [_in_other_order(tile) for tile in _tiles(other)]  # type: ignore[attr-defined]
         with large_allowed(image):
             image.load()

@@ -1,7 +1,7 @@
 """Values of more than 8 bits -> 8 bits: which value is black, and which is white.
 
 In: counts, temperatures, heights, reflectances as cameras and surveys write them, in 16 or 32 bits. Most use a small part of
-their type's range and would be nearly one grey if all of it became 0..255. Out: a scale, black and white, and grey levels.
+their type's range and would be a nearly uniform grey if all of it became 0..255. Out: a scale (black, white) and grey levels.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ SMALL_PART = 0.25
 """A picture is stretched if it uses less than this fraction of its type's range."""
 
 _TAILS = (0.5, 99.5)  # percentiles: a few dead or hot pixels do not count
-_MARGIN = 0.1  # by which they are widened, up to the outermost value; measured: docs/data.md
-_MISSING_MARGIN = 0.25  # between what is missing, which is black, and the darkest value
+_MARGIN = 0.1  # by which their range is widened, up to the outermost value; measured: docs/data.md
+_MISSING_MARGIN = 0.25  # between missing values, which are black, and the darkest value
 _MISSING = (-9999.0, -32768.0, -32767.0)
-_USUAL: tuple[Scale, ...] = ((0.0, 1.0), (0.0, 255.0), (0.0, 65535.0))  # of types that imply no range
+_USUAL: tuple[Scale, ...] = ((0.0, 1.0), (0.0, 255.0), (0.0, 65535.0))  # usual ranges, for types that imply none
 _HUGE = 1e30  # "no data" of some tools
-_SAMPLED = 2**18  # values of a picture that percentiles are taken of
+_SAMPLED = 2**18  # values per picture that percentiles are computed from
 _ROWS = 256  # converted at a time
-_ROOM = 0.25  # by which a picture may leave a scale and still count as of its kind
-_LEAST_SHARE = 0.01  # of a scale that a picture must use to count as of its kind
+_ROOM = 0.25  # share of a scale by which a picture may exceed it and still match
+_LEAST_SHARE = 0.01  # share of a scale that a picture must use to match
 
 
 class Values(NamedTuple):
@@ -41,7 +41,7 @@ class Values(NamedTuple):
     Attributes:
         pixels: ``(H, W)``, or ``(H, W, 3)`` RGB; any type.
         white: the largest value of its type; None for types that imply no range (32 bits).
-        missing: the value that the file declares to stand for no measurement, if it does.
+        missing: the value that the file declares to mean "no measurement", if any.
         type: in words.
     """
 
@@ -52,12 +52,12 @@ class Values(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """How a picture of more than 8 bits was brought to 8.
+    """How a picture of more than 8 bits was reduced to 8.
 
     Attributes:
         scale: which values became black and white.
-        used: the range of values that it uses, a few outliers left aside.
-        stretched: whether ``scale`` was made of values, not of the type's range.
+        used: the range of values that the picture uses, without a few outliers.
+        stretched: whether ``scale`` was derived from the values, not from the type's range.
         type: in words.
     """
 
@@ -68,12 +68,12 @@ class Shown(NamedTuple):
 
 
 class Depth(Record, frozen=True, kw_only=True):
-    """How pictures of more than 8 bits are brought to 8; those of 8 bits are left as they are.
+    """How pictures of more than 8 bits are reduced to 8; those of 8 bits are left as they are.
 
     Attributes:
         rule: ``full``: the range of the type; ``fixed``: the first of ``scales``; ``auto``: the first of ``scales`` that suits
-            the picture, else the range of its type or, where it uses less than a quarter of this, its own.
-        scales: that of the training photos, perhaps preceded by that of the photos at hand.
+            the picture, else the range of its type or, if it uses less than a quarter of this, its own range.
+        scales: the scale of the training photos, perhaps preceded by that of the photos at hand.
 
     >>> Depth().scale_of((7000.0, 8020.0), 65535.0), Depth().scale_of((900.0, 64000.0), 65535.0)
     ((7000.0, 8020.0), (0.0, 65535.0))
@@ -85,7 +85,7 @@ class Depth(Record, frozen=True, kw_only=True):
     scales: tuple[Scale, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check what types cannot say.
+        """Check what types cannot express.
 
         Raises:
             ValueError: a scale whose white is not above its black, or a fixed one that is missing.
@@ -97,19 +97,19 @@ class Depth(Record, frozen=True, kw_only=True):
 
     @classmethod
     def at(cls, scale: Scale | None) -> Depth:
-        """Return the depth that shows a picture with a scale that it had before, None for one that had none."""
+        """Return the depth that shows a picture with the ``scale`` that it had before; None means that it had none."""
         return cls() if scale is None else cls(rule="fixed", scales=(scale,))
 
     @property
     def key(self) -> str:
-        """What stored pixels depend on."""
+        """Everything that stored pixels depend on, as a text."""
         return f"1 {self.rule}{''.join(f' {low!r}..{high!r}' for low, high in self.scales)}"
 
     def scale_of(self, used: Scale, white: float | None) -> Scale:
         """Return the scale of a picture.
 
         Args:
-            used: the range of values that it uses.
+            used: the range of values that the picture uses.
             white: see :class:`Values`.
         """
         low, high = used
@@ -125,7 +125,7 @@ class Depth(Record, frozen=True, kw_only=True):
         return low, high if high > low else low + 1
 
     def fitting(self, used: Scale) -> Scale | None:
-        """Return the first of ``scales`` that suits a picture: most of its range lies in it, and is no mere sliver of it."""
+        """Return the first of ``scales`` that holds most of a picture's range, if this is no mere sliver of the scale."""
         for low, high in self.scales:
             room = _ROOM * (high - low)
             inside = min(used[1], high + room) - max(used[0], low - room)
@@ -134,14 +134,14 @@ class Depth(Record, frozen=True, kw_only=True):
         return None
 
     def shown(self, values: Values) -> Shown:
-        """Return how a picture is to be brought to 8 bits."""
+        """Return how a picture is to be reduced to 8 bits."""
         used = _used(values)
         scale = self.scale_of(used, values.white)
         return Shown(scale, used, self.rule != "full" and scale != _usual(used, values.white), values.type)
 
 
 def as_bytes(values: Values, scale: Scale) -> NDArray[np.uint8]:
-    """Return the grey levels of values, of the same shape; what is missing or no number becomes black."""
+    """Convert values to grey levels of the same shape; missing and non-finite values become black."""
     low, high = scale
     if values.pixels.dtype == np.uint16:  # each value is looked up
         return np.take(_levels(np.arange(65536), low, high, values.missing), values.pixels)
@@ -161,7 +161,7 @@ def _levels(values: NDArray[Any], low: float, high: float, missing: float | None
 
 
 def common_scale(shown: Sequence[Shown]) -> Scale | None:
-    """Return the scale of pictures of one kind, found among their ranges; None if most need none, or have none in common.
+    """Return the scale of pictures of one kind, derived from their ranges; None if most need none, or share none.
 
     >>> thermal = [Shown((low, low + 900.0), (low, low + 900.0), True, "16 bits") for low in (7000.0, 7100.0, 7200.0)]
     >>> common_scale(thermal)
@@ -180,12 +180,12 @@ def common_scale(shown: Sequence[Shown]) -> Scale | None:
         return None
     lows, highs = np.array(alike, np.float64).T
     low, high = float(np.percentile(lows, 5)), float(np.percentile(highs, 95))
-    digits = 2 - math.floor(math.log10(high - low))  # a photo more or less rarely changes it
+    digits = 2 - math.floor(math.log10(high - low))  # one photo more or less rarely changes it
     return round(low, digits), round(high, digits)
 
 
 def scale_words(scale: Scale) -> str:
-    """Return a scale for people.
+    """Format a scale for people to read.
 
     >>> scale_words((7000.0, 8020.5))
     '7000 to 8020.5'
@@ -200,7 +200,7 @@ def _usual(used: Scale, white: float | None) -> Scale | None:
 
 
 def _used(values: Values) -> Scale:
-    """Return the range of values that a picture uses, without a few outliers and what stands for no measurement."""
+    """Return the range of values that a picture uses, without a few outliers and missing values."""
     step = max(1, math.isqrt(values.pixels.size // _SAMPLED))
     sample = values.pixels[::step, ::step].astype(np.float64).ravel()
     sample = sample[np.isfinite(sample) & (np.abs(sample) < _HUGE)]
@@ -216,9 +216,9 @@ def _used(values: Values) -> Scale:
 
 
 def _without_missing(sample: NDArray[np.float64], white: float | None) -> tuple[NDArray[np.float64], float]:
-    """Return the values without those that tools write where nothing was measured, and the room to be left below the others.
+    """Return the values without those that tools write for missing measurements, and the room to leave below the others.
 
-    These are known numbers far below all else, and 0 and the type's largest number where they lie apart from all else.
+    Missing are known numbers far below all others, and 0 and the type's largest number if they lie apart from all others.
     """
     room = 0.0
     for mark in (*_MISSING, 0.0, white):

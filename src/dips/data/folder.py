@@ -1,6 +1,6 @@
 """A folder of photos, one folder per class or all in one -> :class:`~dips.data.listing.Listing`.
 
-The class of a photo is the name of the top-level folder it lies in, however deep it lies there.
+The class of a photo is the name of the top-level folder that contains it, at any depth.
 """
 
 from __future__ import annotations
@@ -20,16 +20,14 @@ __all__ = ["class_folders", "read_folder"]
 def read_folder(folder: Path, *, split: str = "all", first: tuple[str, ...] = (), described: bool = False) -> Listing:
     """Read all photos below ``folder``.
 
-    Photos beside class folders are left out; without class folders all photos are taken and have no class. Folders without
-    photos are reported and are not classes.
+    Photos beside class folders are left out; without class folders, all photos are used and have no class. Folders without
+    photos are reported and are not classes. A class folder whose files are all left out is a problem that stops training.
 
     Args:
         folder: ids are relative to it.
-        split: its name.
+        split: name of the split.
         first: classes that come first in label order, those of the training split; the others follow, sorted.
         described: a file lists the photos, so that not every folder needs to be a class.
-
-    A class folder with nothing but files that are left out is a problem that stops training.
     """
     found = find_images(folder)
     files = found.photos

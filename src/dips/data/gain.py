@@ -1,4 +1,4 @@
-"""What reviewed photos bring to others like them, in numbers and in words; :mod:`dips.harvest.gain` measures it."""
+"""How much reviewed photos improve the boxes of others like them, in numbers and words; see :mod:`dips.harvest.gain`."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dips.system.records import Record
 __all__ = ["ReviewGain", "Tally"]
 
 _WORTH = 0.01  # of mean IoU
-_FEW = 20  # photos, below which a loss may well be chance
+_FEW = 20  # photos; with fewer, a loss may well be chance
 
 
 class Tally(Record, frozen=True, kw_only=True):
     """How well boxes fit the objects of some photos.
 
     Attributes:
-        overlap: sum over the objects of the IoU with the box that fits best.
-        right: objects that have a box of IoU 0.5 for themselves.
-        boxes, objects: how many there are.
+        overlap: sum over the objects of the IoU with the best box.
+        right: number of objects that have a box of IoU 0.5 to themselves.
+        boxes, objects: number of boxes and objects.
     """
 
     overlap: float
@@ -27,16 +27,16 @@ class Tally(Record, frozen=True, kw_only=True):
 
     @property
     def mean_iou(self) -> float:
-        """In [0, 1]; 0 without objects."""
+        """Mean IoU in [0, 1]; 0 without objects."""
         return self.overlap / max(1, self.objects)
 
 
 class ReviewGain(Record, frozen=True, kw_only=True):
-    """What reviewed photos bring to others like them.
+    """How much reviewed photos improve the boxes of others like them.
 
     Attributes:
-        photos: reviewed photos with boxes that this rests on.
-        without: no correction.
+        photos: number of reviewed photos with boxes that this is based on.
+        without: not corrected.
         half: corrected by half of the photos, measured on the other half, both ways.
         most: corrected by three quarters, measured on the rest, in turn.
     """
@@ -47,7 +47,7 @@ class ReviewGain(Record, frozen=True, kw_only=True):
     most: Tally
 
     def words(self) -> str:
-        """Say what it brought, and whether more is worth it; a loss on a few photos is not blamed on them."""
+        """Return what the reviews gained, and whether more are worth it; a loss on few photos is not blamed on them."""
         before, now = self.without, self.most
         if now.mean_iou < before.mean_iou - _WORTH:
             advice = "they do not help: are all objects of these photos boxed, and boxed alike?"

@@ -1,6 +1,6 @@
-"""The ground truth of one split: labels, boxes and masks, also where the photos themselves are absent.
+"""The ground truth of one split: labels, boxes and masks, even if the photos themselves are absent.
 
-In: DATA, or WSOL metadata without photos. Out: :class:`SplitGroundTruth` to score ready score maps against, and the pixels of
+In: DATA, or WSOL metadata without photos. Out: :class:`SplitGroundTruth` to score existing maps against, and the pixels of
 a photo's mask.
 """
 
@@ -33,11 +33,11 @@ class SplitGroundTruth:
 
     Attributes:
         root: folder that the photos' paths are relative to.
-        split: its name.
+        split: name of the split.
         classes: class names in label order.
         numbers: the classes' numbers in ``class_labels.txt``; 0, 1, 2 ... in other layouts.
         ids: the photos' ids in their order.
-        sample: returns the sample with an id. WSOL metadata makes it on demand, so that millions of photos fit into memory.
+        sample: returns the sample with an id; for WSOL metadata, created on demand so that millions of photos fit into memory.
         problems: what was left out or looks wrong.
 
     >>> truth = SplitGroundTruth(Path("data"), "test", ("owl",), (0,), ["1.jpg"], lambda id: Sample(Path("data") / id, id, 0))
@@ -69,7 +69,7 @@ def load_ground_truth(data: str | Path, *, split: str = "test", label_column: st
     If DATA holds or is WSOL metadata, all ids of ``image_ids.txt`` are samples, with these ids and in this order; photos need
     not exist, and ``path`` is where they would be. DATA is then the folder that holds ``metadata/``, ``metadata/`` itself, or
     the folder of a data set or of a split in it. Anything else is read by :func:`~dips.data.load.load_data`, with the photo's
-    own size as ``frame`` of its boxes or masks. No class is taken for the background. ``label_column`` is as there.
+    own size as ``frame`` of its boxes or masks. No class counts as the background. ``label_column`` is as for that function.
 
     Raises:
         DataError: nothing is there, the split is unknown, metadata is malformed, a photo has boxes but no size, a box lies

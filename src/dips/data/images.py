@@ -60,14 +60,15 @@ _AUTO = Depth()
 def read_image(path: str | Path, *, max_side: int | None = None, depth: Depth = _AUTO) -> ByteImage:
     """Read a photo as ``(H, W, 3) uint8 RGB`` in [0, 255], EXIF rotation applied.
 
-    Transparent photos are composited on white. CMYK is converted without a colour profile, and an animation is its first frame.
+    Transparent photos are composited on white. CMYK is converted without a colour profile; of an animation the first frame
+    is read.
 
     Args:
         path: the file.
         max_side: the side of the largest square that the photo will be resized to. A JPEG several times as large is then
             decoded at 1/2, 1/4 or 1/8 of its size, with neither side below ``max_side``, which is several times faster.
-            The result is then smaller than the photo: :func:`image_size` gives the photo's own size.
-        depth: how values of more than 8 bits are brought to 8.
+            The result is then smaller than the photo: :func:`image_size` returns the photo's own size.
+        depth: how values of more than 8 bits are reduced to 8.
 
     Raises:
         ImageError: the file is missing, damaged, truncated, not a photo, or has more than ``MAX_PIXELS`` pixels.
@@ -76,12 +77,12 @@ def read_image(path: str | Path, *, max_side: int | None = None, depth: Depth = 
 
 
 def read_scaled(path: str | Path, scale: Scale | None, *, max_side: int | None = None) -> ByteImage:
-    """Read a photo as it was shown before: with the scale that its values had; otherwise as :func:`read_image`."""
+    """Read a photo as it was shown before, with the same scale of values; without a scale, as :func:`read_image` does."""
     return read_image(path, max_side=max_side, depth=Depth.at(scale))
 
 
 def read_shown(path: str | Path, *, max_side: int | None = None, depth: Depth = _AUTO) -> tuple[ByteImage, Shown | None]:
-    """Read a photo as :func:`read_image` does; also say how it was brought to 8 bits, None if it had no more."""
+    """Read a photo as :func:`read_image` does; also return how it was reduced to 8 bits, None if it had no more."""
     return read_image_bytes(read_bytes(path), path, max_side=max_side, depth=depth)
 
 
@@ -101,7 +102,7 @@ def read_bytes(path: str | Path) -> bytes:
 def read_image_bytes(
     data: bytes, path: str | Path, *, max_side: int | None = None, depth: Depth = _AUTO
 ) -> tuple[ByteImage, Shown | None]:
-    """Read a photo from the bytes of its file, as :func:`read_shown` does; ``path`` only serves error messages."""
+    """Read a photo from the bytes of its file, as :func:`read_shown` does; ``path`` is only used in error messages."""
     try:
         with open_image(BytesIO(data)) as image:
             if is_deep(image):
@@ -116,7 +117,7 @@ def read_image_bytes(
 
 
 def picture_pixels(image: Image.Image, name: str | Path, depth: Depth = _AUTO) -> tuple[ByteImage, Shown | None]:
-    """Return a picture of Pillow as :func:`read_shown` reads one from a file; ``name`` only serves error messages.
+    """Return a Pillow image as :func:`read_shown` reads one from a file; ``name`` is only used in error messages.
 
     Raises:
         ImageError: it is damaged, or has more than ``MAX_PIXELS`` pixels.
@@ -125,10 +126,10 @@ def picture_pixels(image: Image.Image, name: str | Path, depth: Depth = _AUTO) -
         require_pixels(image)
         with large_allowed(image):
             image.load()
-        if image.mode.startswith("I") or image.mode == "F":  # of deep colours Pillow has kept 8 bits
+        if image.mode.startswith("I") or image.mode == "F":  # Pillow has already reduced deep colours to 8 bits
             return deep_to_rgb(image, b"", depth)
         return _to_rgb(image), None
-    except Exception as error:  # a file that is opened may still be damaged
+    except Exception as error:  # an opened file may still be damaged
         raise unreadable(name, error) from error
 
 
@@ -137,7 +138,7 @@ def image_size(path: str | Path, data: bytes | None = None) -> tuple[int, int]:
 
     Args:
         path: the file.
-        data: its bytes, where they are in memory; ``path`` then only serves error messages.
+        data: its bytes, if they are in memory; ``path`` is then only used in error messages.
 
     Raises:
         ImageError: as for :func:`read_image`, as far as the header shows it.
@@ -145,7 +146,7 @@ def image_size(path: str | Path, data: bytes | None = None) -> tuple[int, int]:
     try:
         with open_file(path) if data is None else BytesIO(data) as file, open_image(file) as image:
             width, height = image.size
-            if image.format == "TIFF":  # Pillow turns these itself, some versions only when the pixels are read
+            if image.format == "TIFF":  # Pillow rotates these itself, some versions only when the pixels are read
                 tags = tiff_tags(image)
                 width, height = tags[256], tags[257]
                 orientation = tags.get(ExifTags.Base.Orientation, 1)
@@ -157,7 +158,7 @@ def image_size(path: str | Path, data: bytes | None = None) -> tuple[int, int]:
 
 
 def median_side(sizes: Iterable[tuple[int, int]]) -> float:
-    """Return the side of a square as large as a photo, in pixels: the median of at least one ``(width, height)``.
+    """Return the side in pixels of a square with the area of a photo: the median of at least one ``(width, height)``.
 
     >>> median_side([(40, 10), (30, 30), (100, 100)])
     30.0
@@ -199,7 +200,7 @@ def _to_rgb(image: Image.Image) -> ByteImage:
 
 
 def _converted(image: Image.Image) -> ByteImage:
-    """Return the pixels of any kind of image of 8 bits as RGB, in the order of the file."""
+    """Return the pixels of any 8-bit image as RGB, in the order of the file."""
     mode = image.mode
     if mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info or mode == "P":
         image = on_white(image.convert("RGBA"))  # palettes may be transparent, too
@@ -240,15 +241,15 @@ def encode_image(pixels: NDArray[np.integer], suffix: str, *options: int) -> byt
 
 
 def decode_image(data: bytes | NDArray[np.uint8], flags: int) -> NDArray[Any] | None:
-    """Decode the bytes of an image file as OpenCV does; colours come in the order BGR.
+    """Decode the bytes of an image file as OpenCV does; colours are in BGR order.
 
     Args:
         data: the file's bytes.
         flags: ``cv2.IMREAD_UNCHANGED`` ...
 
     Returns:
-        ``(H, W)`` or ``(H, W, channels)``; None if the bytes are damaged, no image that is read as a photo, either, or claim
-        more than ``MAX_PIXELS`` pixels.
+        ``(H, W)`` or ``(H, W, channels)``; None if the bytes are damaged, not in an image format that is also read for photos,
+        or claim more than ``MAX_PIXELS`` pixels.
     """
     try:
         data = data if isinstance(data, bytes) else data.tobytes()

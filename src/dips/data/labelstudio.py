@@ -1,7 +1,7 @@
-"""The tasks of Label Studio, exported as JSON -> :class:`~dips.data.listing.Listing`.
+"""Label Studio tasks, exported as JSON -> :class:`~dips.data.listing.Listing`.
 
 Choices are labels of the photo, one or several; rectangles, polygons and ellipses are boxes with a class each. Predictions in
-the file, which no person confirmed, are passed over.
+the file, which no person confirmed, are ignored.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from dips.types import Problem
 __all__ = ["find_labelstudio", "is_labelstudio", "read_labelstudio"]
 
 _BLOCK = 1 << 16
-_MOST = 20  # JSON files in a folder that are looked into: with more, each describes one photo
-_UPLOADED = re.compile(r"^[0-9a-f]{8}-(?=.)")  # before the name of an uploaded photo
+_MOST = 20  # JSON files in a folder that are inspected: if there are more, each describes one photo
+_UPLOADED = re.compile(r"^[0-9a-f]{8}-(?=.)")  # prefix of an uploaded photo's name
 _SHAPES = ("rectanglelabels", "polygonlabels", "ellipselabels")
 
 
 def is_labelstudio(path: Path, *, answered: bool = False) -> bool:
-    """Return whether a file looks like tasks of Label Studio, by its beginning: a list, whose items have data and answers.
+    """Return whether a file looks like Label Studio tasks, by its beginning: a list whose items have data and answers.
 
-    With ``answered`` those of a person; what a model predicted is no description of photos.
+    With ``answered``, only a person's answers count, because a model's predictions do not describe the photos.
     """
     try:
         with path.open("rb") as file:
@@ -46,7 +46,7 @@ def is_labelstudio(path: Path, *, answered: bool = False) -> bool:
 
 
 def find_labelstudio(folder: Path) -> Path | None:
-    """Return the only file of tasks in a folder of photos; None without one."""
+    """Return the only file of tasks in a folder of photos; None if there is none, or several."""
     paths = sorted(folder.glob("*.json"))
     found = [path for path in paths if is_labelstudio(path, answered=True)] if len(paths) <= _MOST else []
     return found[0] if len(found) == 1 else None
@@ -57,7 +57,7 @@ def read_labelstudio(
 ) -> Listing:
     """Read the photos of tasks; those without an annotation have no class.
 
-    Where there are boxes in the file, an annotation without any answer says that the photo shows nothing.
+    If the file has boxes, an annotation without any answer means that the photo shows nothing.
 
     Args:
         path: the file.
@@ -90,7 +90,7 @@ class _Tasks:
         self.crowded = list[str]()
 
     def read(self, split: str, listed_only: bool) -> Listing:
-        """Do what :func:`read_labelstudio` says."""
+        """Return the listing, see :func:`read_labelstudio`."""
         names = [_name(task["data"]) for task in self.tasks]
         if unnamed := sum(name is None for name in names):
             what = f"{counted(unnamed, 'task', 'names')} no photo, left out; the photo's address belongs into data.image"
@@ -123,7 +123,7 @@ class _Tasks:
         return listing
 
     def _find(self, names: Sequence[str]) -> dict[str, Path]:
-        """Return the photos by name; uploaded ones have another name here than in Label Studio."""
+        """Return the photos by name; Label Studio adds a prefix to the names of uploaded ones."""
         located = locate(names, (self.path.parent, self.folder), lambda: list_images(self.folder))
         bare = {
             name: "/".join([*folders, _UPLOADED.sub("", last)])
@@ -139,7 +139,7 @@ class _Tasks:
         return located.files
 
     def _results(self, task: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
-        """Return what a person answered; None without an annotation. Of several the last one counts, as it is the newest."""
+        """Return a person's answers; None without an annotation. Of several annotations, the newest counts."""
         annotations = task.get("annotations") or task.get("completions")
         given = [
             item
@@ -157,7 +157,7 @@ class _Tasks:
         )
 
     def _question(self, wanted: str) -> str | None:
-        """Return the ``from_name`` of the choices that are classes; None without any."""
+        """Return the ``from_name`` of the choices that are classes; None if there are no choices."""
         asked = dict.fromkeys(
             str(item.get("from_name")) for results in self.results for item in results or () if _choices(item)
         )
@@ -171,7 +171,7 @@ class _Tasks:
         return next(iter(asked), None)
 
     def _add(self, photo: Described, results: list[Mapping[str, Any]] | None) -> None:
-        """Add what a person answered about a photo."""
+        """Add a person's answers to a photo."""
         for result in results or ():
             if _choices(result) and str(result.get("from_name")) == self.question:
                 photo.named |= dict.fromkeys(_choices(result))
@@ -198,7 +198,7 @@ class _Tasks:
 
 
 def _name(data: Mapping[str, Any]) -> str | None:
-    """Return the path of a task's photo as far as its address gives it: of ``data.image``, or of what ends like a photo."""
+    """Return the path of a task's photo, as far as its address has it: ``data.image``, or a value that ends like a photo."""
     values = (
         [data["image"]] if isinstance(data.get("image"), str) else [item for item in data.values() if isinstance(item, str)]
     )
@@ -208,7 +208,7 @@ def _name(data: Mapping[str, Any]) -> str | None:
 
 
 def _path(address: str) -> str:
-    """Return the path in an address: of local files, of what was uploaded, or of a cloud's bucket.
+    """Return the path in an address: of a local file, an uploaded file, or one in a cloud bucket.
 
     >>> _path("/data/local-files/?d=photos/a%20b.jpg"), _path("/data/upload/1/0a1b2c3d-a.jpg"), _path("s3://bucket/photos/a.jpg")
     ('photos/a b.jpg', 'upload/1/0a1b2c3d-a.jpg', 'photos/a.jpg')
@@ -221,7 +221,7 @@ def _path(address: str) -> str:
 
 
 def _choices(result: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the choices about the photo as a whole that a result gives."""
+    """Return a result's choices about the photo as a whole."""
     value = result["value"]
     chosen = value.get("choices")
     if not isinstance(chosen, list) or "x" in value or "points" in value:  # a choice about a region
@@ -248,7 +248,7 @@ def _frame(result: Mapping[str, Any]) -> tuple[int, int] | None:
 
 
 def _box(result: Mapping[str, Any]) -> Box | None:
-    """Return the box ``x0 y0 x1 y1`` around a region in pixels of the photo; None where there is none."""
+    """Return the box ``x0 y0 x1 y1`` around a region in pixels of the photo; None if there is none."""
     value, frame = result["value"], _frame(result)
     if frame is None or not _shape(result):
         return None
@@ -272,7 +272,7 @@ def _box(result: Mapping[str, Any]) -> Box | None:
 
 
 def _turned(x: float, y: float, width: float, height: float, angle: float, frame: tuple[int, int]) -> list[tuple[float, float]]:
-    """Return the corners, in percent, of a rectangle that is turned clockwise around its upper left corner."""
+    """Return the corners, in percent, of a rectangle rotated clockwise around its upper left corner."""
     sine, cosine, ratio = math.sin(math.radians(angle)), math.cos(math.radians(angle)), frame[0] / frame[1]
     return [
         (x + right * cosine - down * sine / ratio, y + right * sine * ratio + down * cosine)

@@ -59,9 +59,9 @@ class Entry:
     Attributes:
         path, id, boxes, frame, masks, ignore: as in :class:`~dips.types.Sample`.
         class_name: its class, the first one of several; None if it is unknown.
-        unsure: some of its objects were left out, so that its boxes are unknown even if its class is the background.
-        others: its further classes.
-        box_names: the class of each box; empty where every box is of the class ``class_name``.
+        unsure: whether some of its objects were left out, so that its boxes are unknown even if its class is the background.
+        others: its other classes.
+        box_names: the class of each box; empty if all are of the class ``class_name``.
 
     >>> Entry(Path("data/tower/1.jpg"), "tower/1.jpg", "tower").sample({"none": 0, "tower": 1}).label
     1
@@ -80,7 +80,7 @@ class Entry:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """All its classes, the first one first."""
+        """All its classes, beginning with ``class_name``."""
         return () if self.class_name is None else (self.class_name, *self.others)
 
     @property
@@ -89,17 +89,17 @@ class Entry:
         return self.boxes is not None and len(self.boxes) > 0
 
     def set_classes(self, names: Iterable[str]) -> None:
-        """Set its classes; none means that they are unknown."""
+        """Set the photo's classes; no names means that they are unknown."""
         first, *others = dict.fromkeys(names) or (None,)
         self.class_name, self.others = first, tuple(filter(None, others))
 
     def set_boxes(self, boxes: FloatArray | None, frame: tuple[int, int] | None, names: Sequence[str] = ()) -> None:
-        """Set boxes ``x0 y0 x1 y1`` in pixels of ``frame``; None means that there are some that could not be used."""
+        """Set boxes ``x0 y0 x1 y1`` in pixels of ``frame``; None means that some boxes could not be used."""
         self.boxes, self.frame, self.unsure = boxes, frame, boxes is None
         self.box_names = tuple(names) if set(names) - {self.class_name} else ()
 
     def sample(self, labels: Mapping[str, int]) -> Sample:
-        """Return the entry with the labels of its classes; ``labels`` has all of them."""
+        """Return the entry as a sample; ``labels`` maps all its class names to labels."""
         return Sample(
             self.path,
             self.id,
@@ -139,7 +139,7 @@ class Listing:
 
 
 def missing_photos(source: Path, root: Path, names: Sequence[str]) -> list[Problem]:
-    """Return a problem that ``source`` lists photos which do not exist in ``root``; none without ``names``."""
+    """Report that ``source`` lists photos ``names`` that do not exist in ``root``; return nothing without ``names``."""
     message = (
         f"{counted(len(names), 'listed photo', 'does')} not exist in {root}, left out: {some(names, 3)}; put "
         f"{'it there, or correct its name' if len(names) == 1 else 'them there, or correct their names'}"
@@ -148,7 +148,7 @@ def missing_photos(source: Path, root: Path, names: Sequence[str]) -> list[Probl
 
 
 def boxes_array(boxes: Iterable[Sequence[float]]) -> FloatArray:
-    """Return boxes as ``(K, 4) float32``, also if there are none."""
+    """Return boxes as ``(K, 4) float32``, even if there are none."""
     return np.asarray(list(boxes), dtype=np.float32).reshape(-1, 4)
 
 
@@ -160,7 +160,7 @@ def some(names: Iterable[str], most: int = 5) -> str:
 
 
 def split_name(name: str) -> str:
-    """Return ``train``, ``val`` or ``test`` for any of their usual names in any case; other names unchanged."""
+    """Return ``train``, ``val`` or ``test`` for any of their usual names, ignoring case; other names are unchanged."""
     low = name.lower()
     return SPLIT_ALIASES.get(low, low if low in SPLITS else name)
 
@@ -203,7 +203,7 @@ def assemble(listing: Listing, background_class: str) -> DataSet:
 
 
 def without_contradictions(dataset: DataSet) -> DataSet:
-    """Return the photos without the label of the background class where they have another, too; a problem names them."""
+    """Remove the background label from photos that also have another label; a problem names these photos."""
     background = dataset.background
     odd = {sample.id for sample in dataset.samples if sample.others and background in sample.labels}
     if not odd or background is None:
@@ -222,7 +222,7 @@ def without_contradictions(dataset: DataSet) -> DataSet:
 
 
 def relabelled(sample: Sample, labels: Mapping[int, int]) -> Sample:
-    """Return a photo with other labels; those that ``labels`` lacks are left out, and so are their boxes where others remain.
+    """Return a photo with mapped labels; those missing from ``labels`` are dropped, as are their boxes if others remain.
 
     >>> relabelled(Sample(Path("1.jpg"), "1.jpg", 0, others=(2,)), {2: 5}).labels
     (5,)
@@ -245,7 +245,7 @@ def relabelled(sample: Sample, labels: Mapping[int, int]) -> Sample:
 
 
 def reasons(problems: Sequence[Problem], *folders: Path) -> str:
-    """Return why there are no photos, as the end of a sentence that names the folders; of many problems the first five."""
+    """Return why there are no photos, as the end of a sentence that names the folders; only the first five problems."""
     return "".join(
         f"; {'' if (problem.path,) == folders else f'{problem.path}: '}{problem.message}" for problem in problems[:5]
     )
@@ -264,7 +264,7 @@ def _check_class_names(listing: Listing) -> None:
 
 
 def is_background(name: str | None) -> bool:
-    """Return whether a class is called like one whose photos show no object.
+    """Return whether a class has the name of one whose photos show no object.
 
     >>> is_background("None"), is_background("tower"), is_background(None)
     (True, False, False)
@@ -302,7 +302,7 @@ def find_background(classes: Sequence[str], name: str, root: Path) -> int | None
 def align_classes(dataset: DataSet, classes: Sequence[str], background: int | None = None) -> DataSet:
     """Return the same photos with the labels of ``classes`` (those of a model), matched by name.
 
-    Photos of a class that is not among ``classes`` get the label None, or keep the others that they have, and are reported as a
+    Photos of a class that is not among ``classes`` get the label None, or keep their other labels, and are reported as a
     problem; photos without a class stay unchanged.
 
     Raises:
@@ -338,7 +338,7 @@ def align_classes(dataset: DataSet, classes: Sequence[str], background: int | No
 def class_counts(dataset: DataSet) -> dict[int, int]:
     """Return the number of photos of each label, in label order; labels without photos are left out.
 
-    A photo that has several counts for each of them.
+    A photo with several labels counts for each of them.
     """
     return dict(sorted(Counter(label for sample in dataset.samples for label in sample.labels).items()))
 
@@ -349,7 +349,7 @@ def several_labels(samples: Iterable[Sample]) -> int:
 
 
 def require_trainable(dataset: DataSet) -> DataSet:
-    """Return the photos that training can use, those with a label; a problem counts the others.
+    """Return the photos that training can use, that is, those with a label; a problem counts the others.
 
     Raises:
         DataError: fewer than two classes have photos; the message says what is missing.
@@ -393,5 +393,5 @@ def require_trainable(dataset: DataSet) -> DataSet:
 
 
 def class_name(label: int | None, classes: Sequence[str]) -> str:
-    """Return the name of a label as text: its number if it has no name, nothing if the label is None."""
+    """Return the name of a label as text: its number if it has no name, an empty string if the label is None."""
     return "" if label is None else as_text(classes[label]) if 0 <= label < len(classes) else str(label)

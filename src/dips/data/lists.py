@@ -1,7 +1,7 @@
-"""Lists of photos: text, CSV and Parquet -> where each photo lies. No list is in memory as a whole.
+"""Lists of photos (text, CSV and Parquet) -> the location of each photo. No list is loaded as a whole.
 
-A text file has a path or URL per line; blank lines and those that begin with ``#`` do not count. In the other two a column says
-where the photos are. What is relative counts from the folder of the list, be it on a disk or behind a URL.
+A text file has one path or URL per line; blank lines and those that begin with ``#`` are ignored. In the other two formats, a
+column holds the locations. Relative paths start at the folder of the list, whether on a disk or behind a URL.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ LISTS = frozenset({".txt", ".csv", ".tsv", ".parquet", ".pq"})
 
 _PROBED = 50  # lines
 _ROWS = 10_000  # of Parquet, at a time
-_BUFFER = 1 << 20  # bytes of it; without it a group of rows is read whole
+_BUFFER = 1 << 20  # bytes of Parquet; without a limit, row groups are read as a whole
 
 
 def read_list(file: Path, place: str) -> Iterator[str]:
-    """Yield where the photos of a list are: URLs, and paths that count from the current folder.
+    """Yield the locations of the photos of a list: URLs, and paths relative to the current folder.
 
     Args:
         file: the list on this machine.
-        place: what the user gave, a path or a URL, from whose folder relative entries count.
+        place: what the user gave, a path or a URL; relative entries start at its folder.
 
     Raises:
         DataError: it cannot be read, or a line is no path; names the line.
@@ -59,11 +59,11 @@ def read_list(file: Path, place: str) -> Iterator[str]:
 
 
 def placed(entry: str, folder: str) -> str:
-    """Return where an entry of a list lies.
+    """Return the location of an entry of a list.
 
     Args:
         entry: a path or URL.
-        folder: of the list, a path or URL.
+        folder: folder of the list, a path or URL.
 
     >>> placed("a/1.jpg", "lists"), placed("../1.jpg", "s3://bucket/lists"), placed("/p/1.jpg", "https://host/lists")
     ('lists/a/1.jpg', 's3://bucket/1.jpg', 'https://host/p/1.jpg')
@@ -87,7 +87,7 @@ def placed(entry: str, folder: str) -> str:
 
 def _text(file: Path, place: str) -> Iterator[tuple[int, str]]:
     try:
-        with file.open(encoding="utf-8-sig", errors="surrogateescape") as lines:  # a name need not be text
+        with file.open(encoding="utf-8-sig", errors="surrogateescape") as lines:  # a name need not be valid text
             for number, line in enumerate(lines, 1):
                 if (line := line.strip()) and not line.startswith("#"):
                     yield number, line
@@ -96,7 +96,7 @@ def _text(file: Path, place: str) -> Iterator[tuple[int, str]]:
 
 
 def _probed(entries: Iterator[tuple[int, str]], place: str, folder: str) -> Iterator[tuple[int, str]]:
-    """Refuse what is no list but a text, as it may lie beside photos."""
+    """Reject a text that is no list, such as a note beside photos."""
     first = list(islice(entries, _PROBED))
     if first and not any(
         scheme_of(entry) or group_of(entry) == "photo" or os.path.exists(placed(entry, folder)) for _, entry in first
@@ -133,7 +133,7 @@ def _parquet(file: Path, place: str) -> Iterator[tuple[int, str]]:
 
 
 def is_list(name: str) -> bool:
-    """Return, by its name, whether something is a list of photos.
+    """Return whether something is a list of photos, judging by its name.
 
     >>> is_list("photos.TXT"), is_list("s3://bucket/a.parquet"), is_list("photos")
     (True, True, False)

@@ -1,6 +1,6 @@
-"""DATA as a user names it -> :class:`~dips.types.DataSet`: which split is meant, and which reader understands its photos.
+"""DATA as given by the user -> :class:`~dips.types.DataSet`: which split is meant, and which reader understands its photos.
 
-Of the descriptions that are there the first counts: WSOL metadata, COCO json, CSV, Label Studio, the folders alone.
+The first description that exists counts: WSOL metadata, COCO json, CSV, Label Studio, the folders alone.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = ["available_splits", "load_data", "require_split"]
 
 Reader = Callable[[], Listing]
 
-_TABLES = ("labels.csv", CLASS_COLUMNS, "_annotations.csv")  # the last two as Roboflow calls them
+_TABLES = ("labels.csv", CLASS_COLUMNS, "_annotations.csv")  # the last two are Roboflow's names
 
 
 def load_data(
@@ -59,7 +59,7 @@ def load_data(
 
     Labels follow the training split, also for the other splits: its classes in sorted order (WSOL and CUB: their own
     numbers), then any class that only this split has. A data set from elsewhere may have other classes than a model:
-    :func:`~dips.data.listing.align_classes` relates them by name. Ids are relative to the split's own folder if it has one.
+    :func:`~dips.data.listing.align_classes` matches them by name. Ids are relative to the split's own folder if it has one.
 
     Args:
         path: DATA, or one of its splits.
@@ -96,7 +96,7 @@ def available_splits(path: str | Path) -> tuple[str, ...]:
 
 
 def require_split(path: str | Path, split: str | None = None) -> None:
-    """Check that DATA is there and has the split, without going through its photos.
+    """Check that DATA is there and has the split, without listing its photos.
 
     Raises:
         DataError: as for :func:`load_data`.
@@ -202,9 +202,9 @@ def _read_photos(
     Args:
         folder: the photos.
         split: their split.
-        label_column: of a CSV.
+        label_column: name of the class column of a CSV.
         training: folder of the training split, whose classes come first.
-        shared: the folder holds other splits, too, so that only the photos count that the description lists.
+        shared: the folder also holds other splits, so that only the photos that the description lists count.
         coco: their COCO file; None to look for one.
     """
     metadata = find_metadata(folder, split)
@@ -252,7 +252,7 @@ def _describe(listing: Listing, coco: Path, *, shared: bool) -> Listing:
     inside = photos_of(coco) if coco.is_relative_to(folder) else folder
     if inside != folder and inside.is_relative_to(folder):  # images/ beside annotations/
         return read_coco(data, inside, split=listing.split, listed_only=False)
-    # a single folder, as images/, is not a class unless it is called like one
+    # a single folder, such as images/, is not a class unless it has the name of one
     if len(listing.classes) > 1 or (not shared and listing.classes and listing.classes[0] in data.categories):
         add_coco(listing, data, listed_only=shared)
         return listing

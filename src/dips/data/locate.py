@@ -1,7 +1,7 @@
-"""An annotation file and the names in it -> where its photos are, whichever system wrote the names.
+"""The names in an annotation file -> the locations of its photos, whichever system wrote the names.
 
-A name is looked for as it stands; then as the end of the path of a single photo, which finds Windows paths, absolute paths of
-another machine, and accents that are composed in the one and decomposed in the other (NFC, NFD).
+A name is searched for as it is; then as the end of the path of a single photo, which finds Windows paths, absolute paths of
+another machine, and accents that are composed on one side and decomposed on the other (NFC, NFD).
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ ANNOTATION_FOLDERS = ("annotations", "Annotations", "annotation")
 """Names of folders that hold annotation files beside a folder of photos."""
 
 INSTANCES = "instances_"
-"""How the names of COCO's own files of boxes begin."""
+"""Prefix of the names of COCO's own box files."""
 
 
 @dataclass(slots=True)
 class Located:
-    """Where the photos are that a file names.
+    """The locations of the photos that a file names.
 
     Attributes:
         files: the photo of every name that was found.
-        missing: the other names, each with the one on the disk that nearly equals it, or nothing.
-        doubled: names that fit several photos, with these.
+        missing: names that were not found, each with a similar name on the disk, or an empty string.
+        doubled: names that match several photos, with these photos.
     """
 
     files: dict[str, Path] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class Located:
     doubled: dict[str, list[Path]] = field(default_factory=dict)
 
     def problems(self, source: Path, root: Path) -> list[Problem]:
-        """Return what ``source`` names and ``root`` does not have, or has more than once."""
+        """Return problems with photos that ``source`` names and ``root`` does not hold, or holds more than once."""
         names = [f"{name} (there is {near})" if near else name for name, near in self.missing.items()]
         problems = missing_photos(source, root, names)
         if self.doubled:
@@ -74,12 +74,12 @@ def subset_name(path: Path) -> str:
 
 
 def subset_stem(path: Path) -> str:
-    """Return the name of an annotation file without what tools put around it."""
+    """Return the name of an annotation file without the prefix and suffix that tools add."""
     return path.stem.removesuffix(".coco").removeprefix(INSTANCES)
 
 
 def photos_of(path: Path) -> Path:
-    """Return the folder of the photos of an annotation file: its own, or one beside it by the names that tools use.
+    """Return the photo folder of an annotation file: its own folder, or one nearby with a name that tools use.
 
     For ``annotations/instances_NAME.json`` these are ``images/NAME``, ``NAME``, ``images`` and the folder above.
     """
@@ -88,7 +88,7 @@ def photos_of(path: Path) -> Path:
         return here
     names = dict.fromkeys((subset_stem(path), subset_name(path)))
     candidates = [base / name for name in names for base in (top / "images", top)] + [top / "images"]
-    if here.name in ANNOTATION_FOLDERS:  # any other folder above may be a whole disk
+    if here.name in ANNOTATION_FOLDERS:  # in other cases, the folder above may be a whole disk
         candidates.append(top)
     return next(
         (folder for folder in candidates if folder.is_dir() and has_photos(folder)),
@@ -99,13 +99,13 @@ def photos_of(path: Path) -> Path:
 def locate(
     names: Iterable[str], folders: Sequence[Path], photos: Callable[[], Iterable[Path]], *, whole: bool = False
 ) -> Located:
-    """Find photos.
+    """Find the photos that names refer to.
 
     Args:
-        names: as the annotation file has them.
-        folders: what they may be relative to.
-        photos: returns the photos to choose from where a name does not stand as it is; called only if that is needed.
-        whole: the whole path must be equal but for accents; otherwise its end is enough.
+        names: as written in the annotation file.
+        folders: folders that the names may be relative to.
+        photos: returns the photos to search if a name does not exist as it is; called only if needed.
+        whole: the whole path must match, except for the encoding of accents; otherwise its end is enough.
     """
     located = Located()
     rest = []
@@ -122,7 +122,7 @@ def locate(
 
 
 class _Index:
-    """Photos by their name in one spelling: text, with composed accents."""
+    """Photos by their normalized name: valid text with composed accents."""
 
     def __init__(self, photos: Iterable[Path]) -> None:
         self._by_name: dict[str, list[Path]] = {}
@@ -135,7 +135,7 @@ class _Index:
             self._folded.setdefault(name.casefold(), photo.name)
 
     def add(self, names: Iterable[str], located: Located, folders: Sequence[Path] | None) -> None:
-        """Find names that do not stand as they are; each photo goes to one name at most."""
+        """Find names that do not exist as they are; each photo is assigned to one name at most."""
         taken = set(located.files.values())
         found: dict[str, Path] = {}
         for name in names:
@@ -154,7 +154,7 @@ class _Index:
                 located.missing[name] = ""
 
     def _best(self, name: str, folders: Sequence[Path] | None) -> list[Path]:
-        """Return the photos whose path ends like the name over as many parts as possible."""
+        """Return the photos whose path shares most trailing parts with the name."""
         for parts in _readings(name):
             group = self._by_name.get(parts[-1], [])
             if not group and os.path.splitext(parts[-1])[1].lower() not in SUFFIXES and folders is None:
@@ -168,7 +168,7 @@ class _Index:
         return []
 
     def _near(self, name: str) -> str:
-        """Return the name of a photo that differs in upper and lower case or in its suffix only."""
+        """Return the name of a photo that differs only in case or in its suffix."""
         last = _readings(name)[-1][-1]
         same_stem = self._by_stem.get(os.path.splitext(last)[0]) or [Path()]
         return as_text(self._folded.get(last.casefold()) or same_stem[0].name)
@@ -183,7 +183,7 @@ def _parts(path: str) -> list[str]:
 
 
 def _readings(name: str) -> list[list[str]]:
-    """Return the parts of a name, with a backslash as a part of it and as a separator."""
+    """Return the parts of a name, with backslashes read first as ordinary characters, then as separators."""
     readings = [_parts(name), _parts(name.replace("\\", "/"))]
     return [parts for parts in readings if parts] or [[""]]
 

@@ -27,7 +27,7 @@ __all__ = ["Metadata", "read_class_names", "read_metadata"]
 class Metadata:
     """One split of WSOL metadata.
 
-    There may be millions of photos, so boxes are kept as flat arrays, in a fifth of the memory of lists of tuples.
+    There may be millions of photos, so boxes are stored as flat arrays, which take a fifth of the memory of lists of tuples.
 
     Attributes:
         ids: the photos in the order of ``image_ids.txt``.

@@ -1,7 +1,7 @@
-"""Where photos lie -> their names, in order, and the stems of their results; of many photos a few bytes each in memory.
+"""Locations of photos -> their names, in order, and the stems of their results; many photos take a few bytes each in memory.
 
-A name is the path below the deepest folder that holds all photos. They are sorted by it, in pieces that lie in temporary files
-where there are many; which of them share a stem is known from 64-bit hashes of all.
+A name is the path below the deepest folder that holds all photos. Photos are sorted by name, in temporary files if there are
+many; 64-bit hashes of all stems tell which photos share one.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ _NONE: _Hashes = np.empty(0, np.uint64)
 
 
 class Place(NamedTuple):
-    """Where a photo or folder is, for its name.
+    """The location of a photo or folder, from which names are derived.
 
     Attributes:
-        top: what stands before all folders, a scheme, a drive or nothing: names are relative only where all have the same.
+        top: what precedes all folders: a scheme, a drive or nothing. Names are relative only if all photos have the same.
         path: folders and name with forward slashes.
     """
 
@@ -51,12 +51,12 @@ class Place(NamedTuple):
 
     @property
     def parent(self) -> Place:
-        """The folder that it is in."""
+        """The folder that contains it."""
         return Place(self.top, self.path.rpartition("/")[0])
 
 
 def place_of(uri: str) -> Place:
-    """Return where a URL, or a path from the current folder, leads.
+    """Return the place of a URL, or of a path relative to the current folder.
 
     >>> place_of("s3://bucket/a/1.jpg"), place_of("https://host/a%20b.jpg?key=1")
     (Place(top='s3', path='bucket/a/1.jpg'), Place(top='https', path='host/a b.jpg'))
@@ -77,13 +77,13 @@ def place_of(uri: str) -> Place:
 
 
 class NamedPhotos:
-    """Photos with their names, in the order of these: added one by one, then gone through as often as needed.
+    """Photos with their names, sorted by name: added one by one, then iterated over as often as needed.
 
     Attributes:
-        count: how many there are, each once.
-        folder: the name of the folder that their names are relative to; empty where there is none.
-        doubled: how many were given again, and the first of them.
-        spelled: how many have names that are not text, and how the first is written.
+        count: number of distinct photos.
+        folder: the name of the folder that their names are relative to; empty if there is none.
+        doubled: number of photos that were given again, and the first of them.
+        spelled: number of names that are not valid text, and how the first is written.
 
     >>> photos = NamedPhotos()
     >>> for uri in ("s3://b/x/2.jpg", "s3://b/x/1.png", "s3://b/x/1.jpg", "s3://b/x/2.jpg"):
@@ -98,7 +98,7 @@ class NamedPhotos:
         self._given = 0
         self._chunk: list[tuple[str, int, str]] = []
         self._runs: list[IO[bytes]] = []
-        self._top: str | None = None  # None: there are several
+        self._top: str | None = None  # None if there are several
         self._common: str | None = None
         self._named: list[tuple[str, str]] | IO[bytes] = []
         self._shared = self._clashing = self._texts = _NONE
@@ -107,8 +107,8 @@ class NamedPhotos:
         """Add a photo.
 
         Args:
-            uri: where it lies.
-            place: the same as :func:`place_of` gives it, where a folder that it is in was told by :meth:`add_folder`.
+            uri: its location.
+            place: as :func:`place_of` returns it, if a folder that contains it was already passed to :meth:`add_folder`.
         """
         if place is None:
             place = place_of(uri)
@@ -119,7 +119,7 @@ class NamedPhotos:
             self._spill()
 
     def add_folder(self, folder: Place) -> None:
-        """Note a folder below which, or below one that holds it, names begin."""
+        """Register a folder: names will be relative to it, or to a folder that contains it."""
         top, path = folder
         if self._common is None:
             self._top, self._common = top, path
@@ -132,7 +132,7 @@ class NamedPhotos:
         """Sort and name the photos that were added.
 
         Args:
-            drop: whether the photo at the path of a :class:`Place` does not count after all.
+            drop: returns whether the photo at the path of a :class:`Place` is to be dropped after all.
         """
         common = self._common or "" if self._top is not None else ""
         self.folder = common.rpartition("/")[2]
@@ -165,7 +165,7 @@ class NamedPhotos:
             stem = self._chosen(name)
             if len(self._clashing) and _has(
                 self._clashing, _hash(stem)
-            ):  # of those that differ no more, the first keeps its own
+            ):  # of photos whose stems clash, the first keeps its own
                 if _folded(stem) in taken:
                     stem = _marked(stem, name)
                 taken.add(_folded(stem))
@@ -187,7 +187,7 @@ class NamedPhotos:
     def _distinct(
         self, rows: Iterable[tuple[str, int, str]], start: int, drop: Callable[[str], bool] | None
     ) -> Iterator[tuple[str, str]]:
-        """Yield the names and places of sorted photos, each once."""
+        """Yield the names and URIs of sorted photos, each once."""
         for key, group in groupby(rows, key=lambda row: row[0]):
             path = key.replace("\0", "/")
             if drop is not None and drop(path):
@@ -217,7 +217,7 @@ class NamedPhotos:
             self._runs.append(merged)
 
     def _written(self, rows: Iterable[tuple[Any, ...]]) -> IO[bytes]:
-        """Return a temporary file that holds rows, and is gone when this object is."""
+        """Write rows to a temporary file, which is removed together with this object, and return the file."""
         file = tempfile.TemporaryFile(prefix="dips-")  # noqa: SIM115  closed below
         weakref.finalize(self, file.close)
         file.writelines(json.dumps(row).encode() + b"\n" for row in rows)
@@ -230,7 +230,7 @@ class NamedPhotos:
 
 
 def stem_of(name: str) -> str:
-    """Return the path of a photo's results without suffix, where no other photo is beside it.
+    """Return the path of a photo's results without suffix, for a photo on its own.
 
     >>> stem_of("a/1.jpg")
     'a/1'
@@ -261,7 +261,7 @@ def _folded(name: str) -> str:
 
 
 def _is_text(name: str) -> bool:
-    """Return whether UTF-8 can hold a name."""
+    """Return whether a name can be encoded as UTF-8."""
     if name.isascii():
         return True
     try:
@@ -277,7 +277,7 @@ def _hash(name: str) -> int:
 
 
 def _repeated(hashes: array[int]) -> _Hashes:
-    """Return those that are there more than once, sorted."""
+    """Return the hashes that occur more than once, sorted."""
     values = np.sort(np.frombuffer(hashes, np.uint64)) if hashes else _NONE
     return np.unique(values[1:][values[1:] == values[:-1]])
 
@@ -290,7 +290,7 @@ def _has(hashes: _Hashes, value: int) -> bool:
 def _rows(file: IO[bytes]) -> Iterator[Any]:
     place = 0
     while True:
-        file.seek(place)  # others may read it, too
+        file.seek(place)  # other iterators may read the file, too
         lines = file.readlines(_READ)
         if not lines:
             return

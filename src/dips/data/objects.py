@@ -1,6 +1,6 @@
-"""What an annotation file says about the objects of one photo -> its class, and its boxes or that they are unknown.
+"""What an annotation file says about the objects of one photo -> its class and its boxes, which may be unknown.
 
-An annotation that cannot be measured by (a crowd, a box without area) is never taken for "shows nothing": the photo has its
+An annotation that cannot be used for measuring (a crowd, a box without area) never counts as "shows nothing": the photo has its
 class and unknown boxes.
 """
 
@@ -19,12 +19,12 @@ Box = tuple[float, float, float, float]
 
 @dataclass(slots=True)
 class Objects:
-    """The annotated objects of a photo by the name of their class; None where the class is unknown.
+    """The annotated objects of a photo by the name of their class; None if the class is unknown.
 
     Attributes:
         boxes: boxes ``x0 y0 x1 y1`` in pixels, end exclusive, all with an area.
-        outlines: of these boxes in the same order, None where nothing more than the box is known.
-        lost: area in square pixels, as far as it is known, of what was annotated in another way and is left out.
+        outlines: outlines of these boxes in the same order, None if nothing more than the box is known.
+        lost: area in square pixels, as far as it is known, of annotations that cannot be used and are left out.
 
     >>> objects = Objects()
     >>> objects.add("tower", (0, 0, 9, 9))
@@ -38,7 +38,7 @@ class Objects:
     lost: dict[str | None, float] = field(default_factory=dict)
 
     def add(self, name: str | None, box: Box, outline: Outline | None = None) -> None:
-        """Add a box; without an area it is lost."""
+        """Add a box; one without an area counts as lost."""
         if has_area(box):
             self.boxes.setdefault(name, []).append(box)
             self.outlines.setdefault(name, []).append(outline)
@@ -46,11 +46,11 @@ class Objects:
             self.lose(name)
 
     def lose(self, name: str | None, area: float = 0.0) -> None:
-        """Note that something is there that no box says."""
+        """Record that there is an object without a usable box."""
         self.lost[name] = self.lost.get(name, 0.0) + area
 
     def class_names(self) -> list[str]:
-        """Return the classes with boxes, or else those of what is left out; those that cover the largest area first."""
+        """Return the classes with boxes, or else those of left-out objects, by decreasing area."""
         areas = {name: sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in boxes) for name, boxes in self.boxes.items()}
         for found in (areas, self.lost):
             if named := {name: area for name, area in found.items() if name is not None}:
@@ -58,9 +58,9 @@ class Objects:
         return []
 
     def boxes_of(self, names: Collection[str | None] | None = None) -> FloatArray | None:
-        """Return the boxes ``(K, 4)`` of the classes ``names``, None meaning all; None if there may be others than are known.
+        """Return the boxes ``(K, 4)`` of the classes ``names``, None meaning all; return None if there may be unknown boxes.
 
-        This is where some are left out, or their class is unknown, and no box remains.
+        This is the case if no box remains, and some are left out or of unknown class.
         """
         kept = [box for name, boxes in self.boxes.items() if names is None or name in names for box in boxes]
         if not kept and (None in self.boxes or any(names is None or name is None or name in names for name in self.lost)):
@@ -68,24 +68,24 @@ class Objects:
         return boxes_array(kept)
 
     def outlines_of(self) -> tuple[Outline | None, ...]:
-        """Return the outlines of all boxes, in the order of :meth:`boxes_of`; none if there are boxes alone."""
+        """Return the outlines of all boxes, in the order of :meth:`boxes_of`; empty if there are only boxes."""
         found = tuple(outline for outlines in self.outlines.values() for outline in outlines)
         return found if any(outline is not None for outline in found) else ()
 
     def box_names(self, names: Collection[str]) -> list[str]:
-        """Return the class of each box that :meth:`boxes_of` returns of the classes ``names``."""
+        """Return the class of each box that :meth:`boxes_of` returns for the classes ``names``."""
         return [name for name, boxes in self.boxes.items() if name is not None and name in names for _ in boxes]
 
 
 @dataclass(slots=True)
 class Described:
-    """What an annotation file says about one photo, of which each line may be about one object.
+    """What an annotation file says about one photo; each of its lines may be about one object.
 
     Attributes:
-        entry: the photo; :meth:`settle` gives it classes and boxes.
-        objects: what has a box, or lost it.
-        named: classes that come without a box.
-        empty: whether it is said to show nothing.
+        entry: the photo; :meth:`settle` sets its classes and boxes.
+        objects: objects with a box, or whose box is left out.
+        named: classes that are listed without a box.
+        empty: whether the file says that the photo shows nothing.
     """
 
     entry: Entry
@@ -94,7 +94,7 @@ class Described:
     empty: bool = False
 
     def settle(self, background: str, frame: tuple[int, int] | None = None) -> None:
-        """Give the photo its classes and its boxes; boxes come before lines without one.
+        """Set the photo's classes and boxes; boxes take precedence over lines without one.
 
         Args:
             background: the class of photos that show nothing.

@@ -1,6 +1,6 @@
 """The pixels of objects that a person outlined, on a grid of any resolution.
 
-In: an :class:`~dips.types.Outline`, polygons or run lengths. Out: which share of each cell belongs to the object.
+In: an :class:`~dips.types.Outline`, polygons or run lengths. Out: the share of each cell that belongs to the object.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from dips.types import FloatArray, Outline, Review
 __all__ = ["HALF", "coverage", "object_shares"]
 
 HALF = 0.5
-"""Share of a cell from which on it counts as the object's."""
+"""Minimum share of a cell for it to count as part of the object."""
 
-_FINE, _LEAST = 1024, 4  # samples along a side, and of each cell along a side
+_FINE, _LEAST = 1024, 4  # samples along the longer side, and at least along a side of each cell
 
 
 def coverage(outline: Outline, shape: tuple[int, int]) -> FloatArray:
     """Return the share of each cell ``(h, w)`` of a grid over the outline's window that belongs to the object, 0 to 1.
 
-    Parts of an object are joined. An object of less than a cell has a share of it.
+    Parts of an object are joined. An object smaller than a cell covers a share of it.
 
     Raises:
         DataError: its run lengths are damaged.
@@ -49,13 +49,13 @@ def _of_polygons(outline: Outline, height: int, width: int) -> NDArray[np.uint8]
 
 
 def _filled(corners: NDArray[np.floating[Any]], height: int, width: int) -> NDArray[np.uint8]:
-    """Return the cells whose middle is inside of a polygon ``(N, 2)``: its edges are crossed an odd number of times before it.
+    """Return the cells whose centre is inside a polygon ``(N, 2)``: an odd number of edges is crossed on the way to it.
 
-    OpenCV's own would take those that an edge touches, too.
+    OpenCV's own function would include cells that an edge only touches.
     """
     ends = np.roll(corners, -1, axis=0)
     first, last = (np.ceil(y - 0.5).clip(0, height).astype(int) for y in np.sort([corners[:, 1], ends[:, 1]], axis=0))
-    counts = last - first  # of the rows whose middle each edge crosses
+    counts = last - first  # of the rows whose centre each edge crosses
     edge = np.repeat(np.arange(len(corners)), counts)
     row = np.arange(len(edge)) + np.repeat(first - (counts.cumsum() - counts), counts)
     (x, y), (end_x, end_y) = corners[edge].T, ends[edge].T
@@ -66,7 +66,7 @@ def _filled(corners: NDArray[np.floating[Any]], height: int, width: int) -> NDAr
 
 
 def _of_runs(outline: Outline, height: int, width: int) -> NDArray[np.uint8]:
-    """Look up the middle of each cell; only the object's own box is decoded, however large the picture is."""
+    """Look up the centre of each cell; only the object's own box is decoded, however large the picture is."""
     runs = outline.runs
     fine = np.zeros((height, width), np.uint8)
     if (box := bounds(runs, outline.size)) is None:
@@ -83,20 +83,20 @@ def _of_runs(outline: Outline, height: int, width: int) -> NDArray[np.uint8]:
 def object_shares(review: Review, shape: tuple[int, ...]) -> FloatArray:
     """Return the share of each cell ``(K, h, w)`` of a grid that belongs to each object: by its outline, or else its box.
 
-    Every object has at least one cell with more than half. Of a box that is all that is known, cells are in or out.
+    Every object has at least one cell with a share of :data:`HALF` or more. If only a box is known, cells are in or out.
     """
     shares = np.zeros((len(review), *shape), np.float32)
     for position, box in enumerate(review.boxes):
         outline = review.outlines[position] if review.outlines else None
         share = None if outline is None else coverage(outline, (shape[0], shape[1]))
-        if share is None or not share.any():  # an outline beside the photo
+        if share is None or not share.any():  # an outline outside the photo
             share = _covered(box, shape)
         shares[position] = share / share.max() if share.max() < HALF else share  # thinner than a cell
     return shares
 
 
 def _covered(box: FloatArray, shape: tuple[int, ...]) -> FloatArray:
-    """Return the cells ``(h, w)`` whose centres a box covers, at least one, as ones."""
+    """Return a grid ``(h, w)`` with ones in the cells whose centres a box covers, at least one."""
     covered = np.zeros(shape, np.float32)
     x0, y0, x1, y1 = np.clip(box, 0, 1)
     (top, bottom), (left, right) = (_between(low, high, side) for low, high, side in ((y0, y1, shape[0]), (x0, x1, shape[1])))
@@ -105,6 +105,6 @@ def _covered(box: FloatArray, shape: tuple[int, ...]) -> FloatArray:
 
 
 def _between(low: float, high: float, side: int) -> tuple[int, int]:
-    """Return the first and the last but one of ``side`` cells whose centres lie between two fractions; at least one cell."""
+    """Return start and end (exclusive) of the cells, of ``side``, whose centres lie between two fractions; at least one."""
     first = min(round(low * side), side - 1)
     return first, max(round(high * side), first + 1)

@@ -1,6 +1,6 @@
 """The two parts of a training: photos to fit on, and photos to choose epoch and threshold on.
 
-In: the training split, and the validation split where there is one. Out: both as training uses them, and what is wrong there.
+In: the training split and, if there is one, the validation split. Out: both as training uses them, with their problems.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ __all__ = ["training_parts"]
 def training_parts(train: DataSet, val: DataSet | None, copies: Mapping[Path, str], config: Config) -> tuple[DataSet, DataSet]:
     """Return the training and the validation photos as training uses them, both with the classes of the first.
 
-    Photos without a class are left out, and validation photos of other classes or that are copies of training photos. What is
-    wrong with either, or with both together, is among the problems of the first.
+    Photos without a class are left out, as are validation photos of other classes and copies of training photos. The first data
+    set lists the problems of both.
 
     Args:
         train: the training split.
-        val: the validation split; None where there is none: it is cut from the training photos.
-        copies: what files with copies hold, as :func:`~dips.data.copies.find_copies` returns it.
-        config: how to cut, and whether classes are balanced.
+        val: the validation split; None if there is none, so that it is split off the training photos.
+        copies: digests of the files with copies, as :func:`~dips.data.copies.find_copies` returns them.
+        config: how to split, and whether classes are balanced.
 
     Raises:
         DataError: these photos cannot be trained on.
@@ -48,7 +48,7 @@ def training_parts(train: DataSet, val: DataSet | None, copies: Mapping[Path, st
 
 
 def _labelled(val: DataSet, train: DataSet) -> DataSet:
-    """Return the photos of ``val`` that have a class of ``train``, with its labels."""
+    """Return the photos of ``val`` that have a class of ``train``, with the labels of ``train``."""
     val = align_classes(val, train.classes, train.background)
     labelled = tuple(sample for sample in val.samples if sample.label is not None)
     if not labelled:
@@ -64,7 +64,7 @@ def _labelled(val: DataSet, train: DataSet) -> DataSet:
 
 
 def _without_copies(val: DataSet, train: DataSet, copies: Mapping[Path, str]) -> DataSet:
-    """Return the photos of ``val`` that are not learned from under another name: on those every choice looks good."""
+    """Return the photos of ``val`` that are not copies of training photos, on which every choice would look good."""
     learned = {copies[sample.path] for sample in train.samples if sample.path in copies}
     others = tuple(sample for sample in val.samples if copies.get(sample.path) not in learned)
     if not others:

@@ -1,7 +1,7 @@
 """A folder -> the photo files below it, and what else lies there.
 
 Hidden files and folders are skipped, and so are the folders that archives, network drives and Windows leave behind. A file is
-a photo by its suffix; only where the suffix tells nothing its first bytes are looked at.
+a photo by its suffix; its first bytes are read only if the suffix is inconclusive.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ VIDEOS = frozenset({".mp4", ".mov", ".avi", ".mkv", ".m4v", ".mpg", ".mpeg", ".w
 """Suffixes of videos, in lower case."""
 
 SKIPPED_FOLDERS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN"})
-"""Names of folders that archives, network drives and Windows make."""
+"""Names of folders that archives, network drives and Windows create."""
 
 _OTHER_PICTURES = _words(
     ".heic .heif .hif .avif .jxl .jp2 .j2k .jpx .jxr .dng .raw .cr2 .cr3 .nef .nrw .arw .sr2 .rw2 .orf .pef .srw .x3f .iiq "
     ".raf .psd .xcf .tga .exr .hdr .svg .ico .eps .fits .seq"
 )
 _UNCERTAIN = _words(".part .partial .crdownload .download .filepart .tmp .temp .bak .old .orig .swp")
-# what lies beside photos and is none: notes, tables, programs, archives, arrays, weights, sound, sidecars and geodata
+# files beside photos that are none: notes, tables, programs, archives, arrays, weights, sound, sidecars and geodata
 _FOREIGN = _words(
     ".txt .md .rst .log .json .jsonl .geojson .xml .csv .tsv .html .htm .css .js .yaml .yml .toml .ini .cfg .conf .names .data "
     ".py .pyc .ipynb .m .r .c .cpp .h .sh .bat .ps1 .exe .dll .so .lnk .url .pdf .doc .docx .xls .xlsx .ppt .pptx .odt .ods "
@@ -67,10 +67,10 @@ _FOREIGN = _words(
     ".onnx .safetensors .mp3 .wav .m4a .xmp .aae .thm .lrv .lrf .srt .vtt .gpx .kml .kmz .shp .shx .dbf .prj .cpg .tfw .jgw "
     ".sqlite .sqlite-wal .sqlite-shm .sqlite-journal .pgw .wld .ovr .md5 .sha1 .sha256 .sig .lock"
 )
-_PHOTOS = {"picture", "other"}  # of what is left out, the groups that may be photos
+_PHOTOS = {"picture", "other"}  # groups of left-out files that may be photos
 _LEFT_OUT = VIDEOS | _OTHER_PICTURES | _UNCERTAIN
 _RESULTS = (
-    (f"{WORK}/{PLAN}",),  # of what is made through shards, until it is complete
+    (f"{WORK}/{PLAN}",),  # of results that are made in shards, until they are complete
     (".unfinished.json",),  # of dips predict in earlier versions
     ("predictions.json", "json", "maps"),
     ("compare.json",),
@@ -80,7 +80,7 @@ _RESULT_NAMES = frozenset(name for names in _RESULTS for name in names)
 _BEGINNINGS = frozenset(name.partition("/")[0] for name in _RESULT_NAMES)
 
 _MOST_KINDS = 4
-_FEW_FILES = 3  # of which the names are told
+_FEW_FILES = 3  # up to this many are named
 # what to do about files that are left out
 _REMEDIES = {
     "picture": f"convert {TO_JPEG}",
@@ -99,10 +99,10 @@ class PhotoFiles:
 
     Attributes:
         photos: sorted by path.
-        problems: folders of results, folders that cannot be opened, and what other files there are, counted for each folder
-            directly in this one, or for all together where there is no photo.
-        left_out: for each folder directly in this one with files that are left out and may be photos, how many of which kind;
-            under the empty name those that lie in none.
+        problems: folders of results, folders that cannot be opened, and what other files there are, counted for each direct
+            subfolder, or for all together if there is no photo.
+        left_out: for each direct subfolder with files that are left out and may be photos, how many of which kind; files in no
+            subfolder are under the empty name.
     """
 
     photos: list[Path]
@@ -139,7 +139,7 @@ def has_photos(folder: Path, *, below: bool = False) -> bool:
 
 
 def gather_images(photos: str | Path | Iterable[str | Path]) -> list[Path]:
-    """Return the files of a photo, of all photos below a folder, or of several of these; what is left out is logged.
+    """Return a photo itself, all photos below a folder, or those of several such items; what is left out is logged.
 
     Raises:
         DataError: there are no photos.
@@ -152,7 +152,7 @@ def gather_images(photos: str | Path | Iterable[str | Path]) -> list[Path]:
 
 
 def each_photo(items: Iterable[Path]) -> Iterator[Path]:
-    """Yield photos, and those below folders, in order; what is left out is logged.
+    """Yield photos, and the photos below folders, in order; what is left out is logged.
 
     Raises:
         DataError: no file fits a pattern.
@@ -167,7 +167,7 @@ def each_photo(items: Iterable[Path]) -> Iterator[Path]:
 
 
 def expand(items: Iterable[Path]) -> Iterator[Path]:
-    """Yield paths, those with stars that a shell left alone replaced by the files that fit.
+    """Yield paths, with wildcards that a shell left alone replaced by the matching files.
 
     Raises:
         DataError: no file fits.
@@ -176,7 +176,7 @@ def expand(items: Iterable[Path]) -> Iterator[Path]:
         if item.exists() or not glob.has_magic(str(item)):
             yield item
             continue
-        patterns = dict.fromkeys((str(item), PureWindowsPath(item).as_posix()))  # one may be used to Windows' slashes
+        patterns = dict.fromkeys((str(item), PureWindowsPath(item).as_posix()))  # users of Windows may write backslashes
         found = next((names for pattern in patterns if (names := sorted(glob.glob(pattern, recursive=True)))), [])
         if not found:
             raise DataError(f"no file fits {item}; give photos or folders of photos")
@@ -184,7 +184,7 @@ def expand(items: Iterable[Path]) -> Iterator[Path]:
 
 
 def is_photo(path: Path) -> bool:
-    """Return whether a file counts as a photo, by its suffix or, where that tells nothing, by its first bytes."""
+    """Return whether a file counts as a photo, by its suffix or, if that is inconclusive, by its first bytes."""
     suffix = path.suffix.lower()
     return suffix in SUFFIXES or (suffix not in _FOREIGN and suffix not in _LEFT_OUT and _kind(path).group == "photo")
 
@@ -215,7 +215,7 @@ class _Tally:
 class Others:
     """Files below a folder that are left out, and may be photos.
 
-    They are counted by the reason, for each folder directly in it; under the empty name those that lie in none.
+    They are counted by reason for each direct subfolder; files in no subfolder are under the empty name.
     """
 
     def __init__(self) -> None:
@@ -225,18 +225,17 @@ class Others:
         """Count a file.
 
         Args:
-            inside: the folders that it lies in.
-            name: its own, and what is known of it.
-            kind: what those are called that are counted together.
-            group: the reason.
+            inside: the folders that contain it.
+            name: its own name, and what is known about it.
+            kind: the common name of files that are counted together.
+            group: the reason why it is left out.
         """
         tally = self._tallies.setdefault(inside[0] if inside else "", {}).setdefault(group, _Tally())
         tally.kinds[kind] += 1
         tally.names = sorted((*tally.names, name))[:_FEW_FILES]
 
     def problems(self, top: Path, *, has_photos: bool) -> list[Problem]:
-        """Return how many there are of which kind, for each folder directly in ``top``, or for all together where there is no
-        photo."""
+        """Return the counts per kind for each direct subfolder of ``top``, or for all together if there is no photo."""
         return [_left_out(top / name, tallies) for name, tallies in self._each(has_photos)]
 
     def unread(self, *, has_photos: bool) -> dict[str, str]:
@@ -261,7 +260,7 @@ class Others:
 
 
 def group_of(name: str) -> str | None:
-    """Return, by a file's name alone, ``photo``, ``foreign`` for what is none, or why it is left out; None if it tells nothing.
+    """Return, by a file's name alone, ``photo``, ``foreign`` if it is none, or why it is left out; None if inconclusive.
 
     >>> [group_of(name) for name in ("A.JPG", "notes.txt", "clip.mp4", "IMG_1")]
     ['photo', 'foreign', 'video', None]
@@ -277,7 +276,7 @@ def group_of(name: str) -> str | None:
 
 
 class ResultFolders:
-    """Tells folders that hold results of dips by the names of all files.
+    """Recognizes folders that hold results of dips by the names of all files.
 
     >>> folders = ResultFolders()
     >>> for name in ("a/predictions.json", "a/maps/1.png", "a/json/1.json", "b/maps/1.png"):
@@ -290,7 +289,7 @@ class ResultFolders:
         self._inside: dict[str, set[str]] = {}
 
     def add(self, parts: Sequence[str]) -> None:
-        """Look at the path of a file."""
+        """Register the path of a file."""
         if _BEGINNINGS.isdisjoint(parts):
             return
         for index in range(len(parts)):
@@ -322,12 +321,12 @@ class Walk:
         self.problems: list[Problem] = []
 
     def told(self, *, has_photos: bool) -> list[Problem]:
-        """Return all that is left out, once the photos were gone through."""
+        """Return all that was left out, after iterating over the photos."""
         return [*self.problems, *self.others.problems(self._top, has_photos=has_photos)]
 
     def photos(self) -> Iterator[tuple[str, ...]]:
         """Yield the parts of every photo's path, those directly in the folder first, otherwise in arbitrary order."""
-        visited: set[str] = set()  # a link to a parent folder would never end
+        visited: set[str] = set()  # a link to a parent folder would loop forever
         waiting: list[tuple[str, ...]] = [()]
         while waiting:
             inside = waiting.pop()
@@ -359,7 +358,7 @@ class Walk:
         if group == "foreign":
             return False
         suffix = os.path.splitext(entry.name)[1].lower()
-        is_lost_link = entry.is_symlink() and not os.path.exists(entry)  # stays a photo, so that it is reported
+        is_lost_link = entry.is_symlink() and not os.path.exists(entry)  # counts as a photo, so that it is reported
         if not entry.is_file() and not is_lost_link:
             self.others.add(inside, entry.name, suffix or "without suffix", "pipe")
             return False
@@ -376,5 +375,5 @@ class Walk:
 
 
 def named_suffix(suffix: str) -> str:
-    """Return how files with this suffix are called where nothing else is known of them."""
+    """Return what to call files with this suffix if nothing else is known about them."""
     return suffix if re.fullmatch(r"\.(?=.*[a-z])[a-z0-9_-]{1,12}", suffix) else "without a known suffix"

@@ -1,6 +1,6 @@
-"""What Pillow must be told: which formats to open, how large a picture may be, and where its rotation is to be looked for.
+"""Limits and workarounds for Pillow: which formats to open, how large a picture may be, and where to look for its rotation.
 
-In: files of photos. Out: pictures of Pillow that are not decoded yet, and errors that name the file.
+In: photo files. Out: Pillow images that are not decoded yet, and errors that name the file.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ MAX_PIXELS = 250_000_000
 
 # No format whose decoder runs another program (EPS). JPEG includes MPO, which DJI drones write as .JPG.
 _FORMATS = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "PPM")
-_CUT_OFF = re.compile("truncated|end of file|not enough|incomplete|EOF", re.IGNORECASE)  # as decoders say it
+_CUT_OFF = re.compile("truncated|end of file|not enough|incomplete|EOF", re.IGNORECASE)  # wording of decoders
 _limit_lock = threading.Lock()
 
-# Pillow warns of each photo with damaged EXIF, which counts as upright, and logs what its errors say, too. A context that
-# catches warnings is not safe in threads.
+# Pillow warns about each photo with damaged EXIF, which counts as upright, and also logs its errors. A context manager that
+# catches warnings is not thread-safe.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
@@ -60,7 +60,7 @@ class _TooLarge(ValueError):
 
 
 def open_file(path: str | Path) -> IO[bytes]:
-    """Open a photo's file, or what is behind a URL; a pipe or a device, which may never end, raises OSError."""
+    """Open a photo's file or URL; a pipe or a device, which may never end, raises OSError."""
     if scheme_of(place := str(path)):
         return open_url(place)
     if stat.S_IFMT(os.stat(path).st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
@@ -69,12 +69,11 @@ def open_file(path: str | Path) -> IO[bytes]:
 
 
 def open_image(file: IO[bytes]) -> Image.Image:
-    """Open an image without decoding it; formats that are not read and images that are too large raise errors, see
-    :func:`unreadable`."""
+    """Open an image without decoding it; unsupported formats and oversized images raise errors, see :func:`unreadable`."""
     try:
         with _no_pillow_limit():
             image = Image.open(file, formats=_FORMATS)
-    except (UnidentifiedImageError, KeyError) as error:  # KeyError: a TIFF's compression
+    except (UnidentifiedImageError, KeyError) as error:  # KeyError: an unknown TIFF compression
         raise UnidentifiedImageError(why_not_a_photo(file)) from error
     require_pixels(image)
     return image
@@ -134,7 +133,7 @@ def _png_has_exif(file: IO[bytes]) -> bool:
 
 
 def png_chunks(file: IO[bytes]) -> Iterator[tuple[bytes, int]]:
-    """Go through a PNG: the kind and size of each chunk, while ``file`` stands before its content."""
+    """Yield the kind and size of each chunk of a PNG, with ``file`` positioned at the chunk's content."""
     file.seek(8)
     while len(head := file.read(8)) == 8:
         start, size = file.tell(), int.from_bytes(head[:4], "big")
@@ -143,12 +142,12 @@ def png_chunks(file: IO[bytes]) -> Iterator[tuple[bytes, int]]:
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
-    """Return width and height of a picture of Pillow in pixels after EXIF rotation."""
+    """Return width and height of a Pillow image in pixels after EXIF rotation."""
     return image.size[::-1] if orientation_of(image) in (5, 6, 7, 8) else image.size
 
 
 def as_stored(upright: NDArray[np.uint8], turn: int) -> NDArray[np.uint8]:
-    """Return an upright photo ``(H, W, 3)``, viewed in the pixel order of its file; ``turn`` is the EXIF orientation."""
+    """Return a view of an upright photo ``(H, W, 3)`` in the pixel order of its file; ``turn`` is the EXIF orientation."""
     views = {
         2: upright[:, ::-1],
         3: upright[::-1, ::-1],
@@ -162,7 +161,7 @@ def as_stored(upright: NDArray[np.uint8], turn: int) -> NDArray[np.uint8]:
 
 
 def on_white(layer: Image.Image) -> Image.Image:
-    """Return a transparent picture, RGBA, laid on white."""
+    """Composite a transparent picture, RGBA, on white."""
     return Image.alpha_composite(Image.new("RGBA", layer.size, (255, 255, 255, 255)), layer)
 
 
@@ -172,7 +171,7 @@ def tiff_tags(image: Image.Image) -> Mapping[int, Any]:
 
 
 def unreadable(path: str | Path, error: Exception) -> ImageError:
-    """Return the :class:`~dips.errors.ImageError` that names the photo, for an error of the system or of a decoder."""
+    """Return the :class:`~dips.errors.ImageError` that names the photo, for an error of the operating system or a decoder."""
     if isinstance(error, FileNotFoundError):
         if not os.path.islink(path):
             return ImageError(f"{path} does not exist")

@@ -16,8 +16,8 @@ __all__ = ["read_predicted_classes"]
 def read_predicted_classes(path: Path, truth: SplitGroundTruth, ids: Iterable[str]) -> dict[str, tuple[int, ...]]:
     """Read the predicted labels of the photos ``ids`` of ``truth``, best first; lines about other photos are ignored.
 
-    A class is given by its name, or by its number: in ``class_labels.txt``, or else its index in the order of the classes. A
-    first line that begins with ``id`` is a header.
+    A class is given by its name or by its number: the one in ``class_labels.txt``, or else its index in the order of the
+    classes. A first line that begins with ``id`` is a header.
 
     Raises:
         DataError: the file cannot be read, names an unknown class, names a photo twice or lacks one.

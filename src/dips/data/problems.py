@@ -1,4 +1,4 @@
-"""What is wrong with the data: collected, told in the same few lines by every command, and written to a file on request."""
+"""Problems with the data: collected, logged in the same few lines by every command, and written to a file on request."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dips.types import Problem, Sample, Severity
 
 __all__ = ["ProblemFile", "ProblemList", "ProblemRecord", "left_out", "photo_problems", "tell", "told"]
 
-_MOST = 5  # lines that a command tells about each step
+_MOST = 5  # lines that a command logs for each step
 _MARKS = {Severity.STOPS: "ERROR", Severity.SPOILS: "!!", Severity.NOTE: "-"}
 
 
@@ -31,7 +31,7 @@ class ProblemRecord(Record, frozen=True, kw_only=True):
 
     @staticmethod
     def of(problems: Iterable[Problem]) -> list[ProblemRecord]:
-        """Return the records of these problems; :func:`~dips.system.names.as_text` spells names that are not text."""
+        """Return the records of these problems; :func:`~dips.system.names.as_text` spells names that are not valid text."""
         return [
             ProblemRecord(path=as_url(problem.path) or as_text(str(problem.path)), why=as_text(problem.message))
             for problem in problems
@@ -46,22 +46,22 @@ class ProblemFile(Record, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class ProblemList:
-    """The problems that a command met, each once; they are told when they are added.
+    """The distinct problems that a command encounters; they are logged when they are added.
 
-    A command has one list. What a problem does when it is added:
+    A command has one list. What happens when a problem is added:
 
     ============================================  ========================  =========================
     to                                            on the screen             in the file, and ``records``
     ============================================  ========================  =========================
-    the list, for the first time                  told                      kept
+    the list, for the first time                  logged                    stored
     the list, again                               nothing                   nothing
-    the list, with ``quiet``                      the caller tells it       kept
-    a ``part``, told by the whole list before     nothing                   kept by the part alone
-    a ``part``, new                               told                      kept by the part alone
+    the list, with ``quiet``                      left to the caller        stored
+    a ``part``, logged by the whole list before   nothing                   stored by the part alone
+    a ``part``, new                               logged                    stored by the part alone
     ============================================  ========================  =========================
 
     Args:
-        file: where all of them are written; an earlier list is replaced, whole or not at all.
+        file: file that all of them are written to; an earlier list is replaced, whole or not at all.
 
     Raises:
         RunError: the file cannot be written, or exists and is something else.
@@ -88,14 +88,14 @@ class ProblemList:
     def part(self) -> ProblemList:
         """Return an empty list for a part of the command's work that records its own problems, such as a run.
 
-        It has no file, does not tell again what this list has told, and does not add to it.
+        It has no file, does not log again what this list has logged, and adds nothing to this list.
         """
         part = ProblemList()
         part._told = self._told.union(self._known)
         return part
 
     def add(self, problems: Iterable[Problem], *, quiet: bool = False) -> None:
-        """Add problems and tell those that are new; with ``quiet`` the caller does that.
+        """Add problems and log those that are new; with ``quiet``, the caller does the latter.
 
         Raises:
             RunError: the file cannot be written.
@@ -112,12 +112,12 @@ class ProblemList:
             write_json(self.file, ProblemFile(problems=tuple(self.records())), indent=1)
 
     def records(self) -> list[ProblemRecord]:
-        """Return all problems as JSON lists them."""
+        """Return all problems as JSON records."""
         return ProblemRecord.of(self._known)
 
 
 def tell(problems: Sequence[Problem]) -> bool:
-    """Log problems, of many the first of each kind; return whether each had a line of its own."""
+    """Log problems, only the first of each kind if there are many; return whether each had a line of its own."""
     if not problems:
         return True
     folder = _common_folder(problems)
@@ -129,14 +129,14 @@ def tell(problems: Sequence[Problem]) -> bool:
 
 
 def told(problems: Sequence[Problem], most: int = _MOST, *, folder: Path | None = None) -> list[str]:
-    """Return at most ``most`` lines about problems, and one that counts the rest; of many, one of each kind stands for all.
+    """Return at most ``most`` lines about problems, and one that counts the rest; if there are many, one line per kind.
 
-    What matters most comes first; each line begins with a mark of its severity.
+    The most severe come first; each line begins with a mark of its severity.
 
     Args:
         problems: in any order.
-        most: so many lines.
-        folder: paths in it are written relative to it.
+        most: maximum number of lines.
+        folder: paths in this folder are written relative to it.
 
     >>> told([Problem(Path("a.jpg"), "is empty"), Problem(Path("b.jpg"), "is empty")], most=1)
     ['! a.jpg: is empty (and 1 more like it)']
@@ -162,7 +162,7 @@ def _line(problem: Problem, folder: Path | None) -> str:
 
 
 def _path(path: Path) -> str:
-    """Return the pattern of a path in a message, which is not the end of a longer one."""
+    """Return a pattern that finds a path in a message, unless it is the end of a longer path."""
     return rf"(?<![\w./\\-]){re.escape(str(path))}"
 
 
@@ -171,7 +171,7 @@ def _common_folder(problems: Iterable[Problem]) -> Path | None:
     paths = {str(problem.path) for problem in problems}
     try:
         common = Path(os.path.commonpath(paths))
-    except ValueError:  # of several drives
+    except ValueError:  # on several drives
         return None
     return None if len(paths) < 2 or common == common.parent else common
 
@@ -196,12 +196,12 @@ def left_out(path: Path, reason: Exception | str) -> Problem:
 def photo_problems(
     source: Path, parts: Mapping[str, Iterable[Sample]], copies: Mapping[Path, str] | None = None
 ) -> list[Problem]:
-    """Return what photos and their boxes show to be wrong without a photo being decoded: boxes that do not fit, and copies.
+    """Return problems that can be found without decoding a photo: boxes that do not fit, and copies.
 
     Args:
-        source: the data, which problems of all boxes are about.
-        parts: photos by the name of their split, which can be gone through again; their files need not exist.
-        copies: as :func:`~dips.data.copies.find_copies` returns it; None: it is called.
+        source: the data, to which problems of all boxes together are attributed.
+        parts: photos by the name of their split, iterable more than once; their files need not exist.
+        copies: as :func:`~dips.data.copies.find_copies` returns it; None to call it.
     """
     if copies is None:
         copies = find_copies(sample.path for sample in chain.from_iterable(parts.values()))

@@ -16,23 +16,23 @@ from dips.system.console import log
 
 __all__ = ["depth_of", "depth_setting"]
 
-_HEADERS = 400  # photos that are asked whether they have more than 8 bits
-_DECODED = 48  # of those that have, at most
-_PIXELS = 200_000_000  # of these, together
+_HEADERS = 400  # photos whose header is checked for more than 8 bits
+_DECODED = 48  # photos of more than 8 bits that are decoded, at most
+_PIXELS = 200_000_000  # of the decoded photos, in total
 _EIGHT_BITS = (".jpg", ".jpeg")
 
 
 def depth_setting(config: DataConfig) -> Depth:
-    """Return what ``data.depth`` says before any photo is seen."""
+    """Return the depth that ``data.depth`` specifies, before any photo is read."""
     if (scale := config.depth_range) is not None:
         return Depth(rule="fixed", scales=(scale,))
     return Depth(rule="full") if config.depth == "full" else Depth()
 
 
 def depth_of(paths: Sequence[Path | str], depth: Depth) -> Depth:
-    """Return ``depth`` with the scale of these photos put first, where they need one that it does not have yet.
+    """Return ``depth`` with the scale of these photos put first, if they need one that it does not have yet.
 
-    A bounded sample of them is looked at; the same photos always give the same scale. URLs are texts.
+    Only a bounded sample of them is read; the same photos always yield the same scale. URLs are strings.
     """
     if depth.rule != "auto":
         return depth
@@ -49,7 +49,7 @@ def depth_of(paths: Sequence[Path | str], depth: Depth) -> Depth:
 
 
 def _sampled(paths: Sequence[Path | str]) -> list[Shown]:
-    """Return how a sample of the photos would be shown by itself; photos of 8 bits, and unreadable ones, are left out."""
+    """Return how each photo of a sample would be shown on its own; 8-bit and unreadable photos are left out."""
     shown: list[Shown] = []
     pixels = 0
     for path in spread(paths, _HEADERS):
@@ -59,7 +59,7 @@ def _sampled(paths: Sequence[Path | str]) -> list[Shown]:
             continue
         try:
             values = read_values(path)
-        except ImageError:  # whoever reads all of them tells
+        except ImageError:  # reported when all photos are read
             continue
         if values is not None:
             shown.append(Depth().shown(values))

@@ -13,10 +13,10 @@ from dips.system.console import counted
 __all__ = ["HEAD_BYTES", "KINDS", "TO_JPEG", "Kind", "kind_of", "why_not_a_photo"]
 
 KINDS = "JPEG, PNG, BMP, WebP, TIFF, GIF, PPM"
-"""The kinds of photos that are read, for messages."""
+"""The kinds of photos that can be read, for messages."""
 
 HEAD_BYTES = 512
-"""So many bytes tell the kind of a file."""
+"""Number of bytes that identify the kind of a file."""
 
 TO_JPEG = "to JPEG or PNG, for example by 'magick IN OUT.jpg' of ImageMagick"
 """How to convert a picture of another kind, for messages."""
@@ -32,9 +32,9 @@ class Kind:
     """What a file is.
 
     Attributes:
-        name: for messages; empty if it is not known.
+        name: for messages; empty if unknown.
         group: ``photo`` (one of :data:`KINDS`), ``picture`` (of another kind), ``video``, ``text``, ``empty`` or ``other``.
-        remedy: what to do about it where a photo is expected.
+        remedy: what to do about it if a photo is expected.
 
     >>> kind_of(b"GIF89a").name
     'GIF'
@@ -88,7 +88,7 @@ _HEIF = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 
 
 def kind_of(head: bytes) -> Kind:
-    """Return what a file is that begins with ``head``, at least :data:`HEAD_BYTES` unless it is shorter."""
+    """Return the kind of a file from its beginning ``head``: :data:`HEAD_BYTES` or more, unless the file is shorter."""
     if not head:
         return Kind("empty", "empty", _AGAIN)
     if not any(head):
@@ -106,7 +106,7 @@ def kind_of(head: bytes) -> Kind:
 
 
 def _of_boxes(head: bytes) -> Kind:
-    """Return the kind of a file in ISO's container, which HEIC, AVIF and MP4 share: its brands tell them apart."""
+    """Return the kind of a file in the ISO container, which HEIC, AVIF and MP4 share: its brands tell them apart."""
     length = int.from_bytes(head[:4], "big")
     brands = {head[8:12], *(head[at : at + 4] for at in range(16, min(length, len(head)), 4))}
     if brands & {b"avif", b"avis"}:
@@ -119,7 +119,7 @@ def _of_boxes(head: bytes) -> Kind:
 
 
 def _is_bitmap(head: bytes) -> bool:
-    sizes = (12, 16, 40, 52, 56, 64, 108, 124)  # of the header that follows, which tells it from a text that begins with BM
+    sizes = (12, 16, 40, 52, 56, 64, 108, 124)  # of the next header, to exclude texts that begin with BM
     at = 14 if head[:2] == b"BM" else 0
     return int.from_bytes(head[at : at + 4], "little") in sizes and len(head) > at + 12
 
@@ -140,7 +140,7 @@ def _of_text(head: bytes) -> Kind:
 
 
 def why_not_a_photo(file: IO[bytes]) -> str:
-    """Return, for a file that no decoder takes, what it is and what to do: ``it is HEIC; convert it to JPEG``."""
+    """Return what a file is that no decoder accepts, and what to do: ``it is HEIC; convert it to JPEG``."""
     file.seek(0)
     kind = kind_of(file.read(HEAD_BYTES))
     if kind.name == "TIFF":
@@ -153,7 +153,7 @@ def why_not_a_photo(file: IO[bytes]) -> str:
 
 
 def _tiff(file: IO[bytes]) -> str:
-    """Return what is in a TIFF, from the tags of its first picture."""
+    """Describe a TIFF by the tags of its first picture."""
     file.seek(0)
     header = file.read(8)
     if header[2:3] == b"+" or header[3:4] == b"+":

@@ -1,6 +1,6 @@
-"""What a user names as photos -> each photo with its name: folders, files, patterns, lists, on disks and behind URLs.
+"""Photos as a user specifies them -> each photo with its name: folders, files, patterns, lists, on disks and behind URLs.
 
-Nothing is opened but folders and lists. A photo that a list names and that is not there is told when it is to be read.
+Only folders and lists are opened. A photo that a list names but that does not exist is reported when it is to be read.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from dips.types import Problem, Severity
 __all__ = ["Fetcher", "Source", "key_of", "read_source"]
 
 _GIVE = "give photos, folders of photos, or lists of them"
-_MOST_FAILURES = 20  # photos one after the other that could not be fetched: then it is not them
+_MOST_FAILURES = 20  # consecutive failed fetches, after which the photos are not to blame
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ class Source:
     """Photos with their names.
 
     Attributes:
-        folder: the name of the folder that the photos' names are relative to; empty where there is none.
-        count: how many there are.
-        photos: can be gone through again and again, and are sorted by their names.
-        problems: what else was found, and is left out.
+        folder: the name of the folder that the photos' names are relative to; empty if there is none.
+        count: number of photos.
+        photos: the photos, sorted by name; can be iterated over repeatedly.
+        problems: what else was found and left out.
     """
 
     folder: str
@@ -70,7 +70,7 @@ class Source:
 
 
 def key_of(photos: Sequence[str | Path]) -> list[str]:
-    """Return what tells what a user named from other photos without looking for any: absolute paths, and URLs."""
+    """Return what identifies the photos that a user specified, without searching for any: absolute paths and URLs."""
     return [place if scheme_of(place) else os.path.abspath(place) for place in map(str, photos)]
 
 
@@ -79,8 +79,8 @@ def read_source(photos: Sequence[str | Path], *, leave_out: str | Path) -> Sourc
 
     Args:
         photos: photos, folders that are searched with all their subfolders, and lists (``.txt``, ``.csv``, ``.parquet``), as
-            paths or URLs; stars stand for the files that fit.
-        leave_out: a folder, or URL, whose photos do not count, as it holds the results.
+            paths or URLs; wildcards are expanded.
+        leave_out: a folder, or URL, whose photos are ignored, as it holds the results.
 
     Raises:
         DataError: something that was named does not exist, or there is no photo.
@@ -94,19 +94,19 @@ def read_source(photos: Sequence[str | Path], *, leave_out: str | Path) -> Sourc
             found.add_url(place)
             continue
         for path in expand([Path(place)]):
-            if not is_list(path.name) or is_list(place):  # a pattern does not mean what lies beside photos
+            if not is_list(path.name) or is_list(place):  # a pattern for photos does not mean the lists beside them
                 found.add_path(path)
     return found.source(given)
 
 
 class _Finder:
-    """Gathers photos, and what is left out."""
+    """Collects photos, and what is left out."""
 
     def __init__(self, leave_out: Place) -> None:
         self._leave_out = leave_out
         self._photos = NamedPhotos()
         self._problems: list[Problem] = []
-        self._results: list[str] = []  # folders below URLs with results of dips, each with a slash at its end
+        self._results: list[str] = []  # folders below URLs with results of dips, each with a trailing slash
 
     def source(self, given: Sequence[str]) -> Source:
         """Return the photos that were added."""
@@ -128,7 +128,7 @@ class _Finder:
         return Source(photos.folder, photos.count, photos, tuple(self._problems))
 
     def add_path(self, path: Path) -> None:
-        """Add what a path of this machine leads to."""
+        """Add the photos at a path on this machine."""
         if path.is_dir():
             self._add_folder(path)
         elif not path.exists():
@@ -139,7 +139,7 @@ class _Finder:
             self._add_photo(str(path))
 
     def add_url(self, url: str) -> None:
-        """Add what a URL leads to."""
+        """Add the photos at a URL."""
         is_web = scheme_of(url) in ("http", "https")
         if not is_web and glob.has_magic(url) and not has_file(url):
             found = matching(url)
@@ -199,7 +199,7 @@ class _Finder:
         self._problems += (problem for problem in told if place_of(str(problem.path)) != self._leave_out)
 
     def _add_store(self, url: str) -> None:
-        """Add the photos below a URL by their names alone: none of them is opened."""
+        """Add the photos below a URL, judging by their names alone: none of them is opened."""
         self._photos.add_folder(place_of(url))
         others, results = Others(), ResultFolders()
         seen = count = 0
@@ -235,12 +235,12 @@ class _Finder:
 class Fetcher:
     """Reads the bytes of photos, on disks and behind URLs.
 
-    A photo that cannot be had is that photo's fault, many in a row are the network's.
+    A single failure is blamed on the photo, many in a row on the network.
 
     Several threads may call it.
 
     Args:
-        keep: bytes of the last photos that are kept, as each may be wanted again soon.
+        keep: number of bytes of the latest photos to keep, as each may be needed again soon.
     """
 
     def __init__(self, keep: int = 0) -> None:
@@ -259,7 +259,7 @@ class Fetcher:
             return read_bytes(uri)
         if (known := self._kept.get(uri)) is not None:
             return known
-        open_store(uri)  # what is missing here is not the photo's fault
+        open_store(uri)  # a missing package is not the photo's fault
         try:
             data = read_url(uri)
         except FileNotFoundError as error:

@@ -1,4 +1,4 @@
-"""Training photos -> training and validation part, on which checkpoints and thresholds are chosen, never on test; samples."""
+"""Training photos -> training part, and validation part to choose checkpoints and thresholds on (never on test); samples."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def split_validation(
 ) -> tuple[DataSet, DataSet]:
     """Return the data set without its validation part, and the validation part.
 
-    The choice depends on the photos' ids and the seed only: the photos of a class are ordered by a hash of both, and the first
+    The choice depends only on the photos' ids and the seed: the photos of a class are ordered by a hash of both, and the first
     ones are taken. Adding or removing a photo therefore moves at most one other photo of its class, and the order of files
-    does not matter. Each class with two photos or more has at least one in each part; a single photo stays in training.
-    Copies of a photo stay together, and count as one where a part must have one. A photo with several labels counts for each
-    of them; where there are such, rare classes come first, as their photos leave the least choice.
+    does not matter. Each class with two or more photos has at least one in each part; a single photo stays in training. Copies
+    of a photo stay together, and count as one towards this minimum. A photo with several labels counts for each of them; if
+    there are such photos, rare classes come first, as they leave the least choice.
 
     Args:
         dataset: the training photos.
-        fraction: of each class, in (0, 1), to take for validation.
-        seed: of the choice.
-        copies: what files with copies hold, as :func:`~dips.data.copies.find_copies` returns it.
+        fraction: share of each class, in (0, 1), to take for validation.
+        seed: seed of the choice.
+        copies: digests of the files with copies, as :func:`~dips.data.copies.find_copies` returns them.
 
     Raises:
         DataError: ``fraction`` is out of range, or no class has two different photos.

@@ -25,17 +25,17 @@ from dips.types import DataSet, FloatArray, Sample
 __all__ = ["MUCH_LARGER", "in_tiles", "read_sample", "read_tiles", "tile_side"]
 
 MUCH_LARGER = 2.5
-"""Times the side that networks see: objects of ordinary size may be too small in photos from here on."""
+"""Times the side that networks see: in photos of this size or more, objects of ordinary size may be too small."""
 
-_LARGER = 2  # times that side: tiles can be asked for from here on
+_LARGER = 2  # times that side: photos of this size or more can be cut into tiles
 _ACROSS = 4  # tiles side by side in a photo, unless what the networks see is smaller
-_LOOKED_AT = 200  # photos whose size is looked at
-_VISIBLE = 0.3  # of a box: a tile that holds less of it does not show the object, unless this fills as much of the tile
-_SLIVER = 0.02  # of a tile's side: boxes are not drawn more precisely
+_LOOKED_AT = 200  # photos whose size is read
+_VISIBLE = 0.3  # share of a box: a tile with less of it does not show the object, unless it fills that share of the tile
+_SLIVER = 0.02  # share of a tile's side: boxes are not drawn more precisely
 
 
 def tile_side(data: DataSet, side: int, seen: int) -> int:
-    """Return the side of a training's tiles in pixels, 0 where photos are learned from as a whole; says if tiles may be better.
+    """Return the side of the training tiles in pixels, 0 to train on whole photos; log a hint if tiles may be better.
 
     Args:
         data: the training photos.
@@ -43,7 +43,7 @@ def tile_side(data: DataSet, side: int, seen: int) -> int:
         seen: side in pixels of the square that the CNN sees.
 
     Raises:
-        ConfigError: tiles are asked for, and no class is for photos without object, so that nothing tells which tile shows one.
+        ConfigError: tiles are requested, but there is no class without object, so that nothing tells which tiles show one.
     """
     typical = _typical_side(data) if side <= 0 else 0.0
     larger = typical / seen
@@ -65,7 +65,7 @@ def tile_side(data: DataSet, side: int, seen: int) -> int:
 def _typical_side(data: DataSet) -> float:
     sizes: list[tuple[int, int]] = []
     for sample in spread(data.samples, _LOOKED_AT):
-        with suppress(ImageError):  # whoever reads all of them tells
+        with suppress(ImageError):  # reported when all photos are read
             sizes.append(image_size(sample.path))
     return median_side(sizes) if sizes else 0.0
 
@@ -73,8 +73,8 @@ def _typical_side(data: DataSet) -> float:
 def in_tiles(data: DataSet, side: int, overlap: float) -> DataSet:
     """Return a data set whose samples are tiles, as :meth:`~dips.scoremaps.tiles.Tiles.plan` places them.
 
-    Photos that are no larger than a tile stay whole, as do those whose size cannot be read. Masks are left out. A tile that
-    shows but a small part of a box has neither this nor none: its boxes are unknown, and it does not count as reviewed.
+    Photos that are no larger than a tile stay whole, as do those whose size cannot be read. Masks are left out. If a tile shows
+    only a small part of a box, its boxes are unknown, and it does not count as reviewed.
     """
     return dataclasses.replace(data, samples=tuple(tile for sample in data.samples for tile in _tiles(sample, side, overlap)))
 
@@ -82,7 +82,7 @@ def in_tiles(data: DataSet, side: int, overlap: float) -> DataSet:
 def _tiles(sample: Sample, side: int, overlap: float) -> tuple[Sample, ...]:
     try:
         size = image_size(sample.path)
-    except ImageError:  # whoever reads it tells
+    except ImageError:  # reported when it is read
         return (sample,)
     tiles = Tiles.plan(size, side, overlap)
     if len(tiles) < 2:
@@ -122,9 +122,9 @@ def _visible(boxes: FloatArray, parts: FloatArray, tile: tuple[int, int], *, cru
     """Return which boxes ``(K,)`` a tile shows; None if it only shows small parts of some.
 
     Args:
-        parts: of the boxes in the tile, ``(K, 4)``.
+        parts: parts of the boxes inside the tile, ``(K, 4)``.
         tile: its width and height in pixels.
-        crumbs: beside a larger part small ones count, too, as what lies outside of all boxes is learned as background.
+        crumbs: small parts also count beside a larger one, as everything outside of the boxes is learned as background.
     """
     least = _VISIBLE * np.minimum(_areas(boxes), tile[0] * tile[1])
     shown = (_areas(parts) > 0) & (_areas(parts) >= least)
@@ -142,7 +142,7 @@ def read_sample(sample: Sample, *, max_side: int, depth: Depth) -> ByteImage:
     """Read the pixels ``(H, W, 3) uint8`` RGB of a sample, whole photos as :func:`~dips.data.images.read_image` does.
 
     Raises:
-        ImageError: as there.
+        ImageError: as for that function.
     """
     if sample.window is None:
         return read_image(sample.path, max_side=max_side, depth=depth)
@@ -153,7 +153,7 @@ def read_tiles(path: Path, windows: list[tuple[int, int, int, int]], depth: Dept
     """Read tiles of one photo, which is decoded once.
 
     Raises:
-        ImageError: as :func:`~dips.data.windows.open_photo`.
+        ImageError: as for :func:`~dips.data.windows.open_photo`.
     """
     with open_photo(path, depth) as photo:
         return [photo.window(*window) for window in windows]

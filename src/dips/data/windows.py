@@ -1,4 +1,4 @@
-"""A photo of any size, decoded once and read in windows; large photos lie in a temporary file instead of memory.
+"""A photo of any size, decoded once and read in windows; large photos are kept in a temporary file instead of memory.
 
 In: a photo file. Out: windows of it as ``HWC uint8 RGB``, upright, so that a tile only costs its own pixels.
 """
@@ -22,7 +22,7 @@ from dips.errors import ImageError
 __all__ = ["PhotoWindows", "open_photo"]
 
 MAX_PIXELS_IN_MEMORY = 16_000_000
-"""Photos with more pixels lie on disk while they are read in windows."""
+"""Photos with more pixels are kept on disk while they are read in windows."""
 
 
 class PhotoWindows:
@@ -52,7 +52,7 @@ def open_photo(path: Path, depth: Depth | None = None) -> Iterator[PhotoWindows]
     """Decode a photo; its pixels are released at the end of the block.
 
     Args:
-        depth: how values of more than 8 bits are brought to 8.
+        depth: how values of more than 8 bits are reduced to 8.
 
     Raises:
         ImageError: as for :func:`~dips.data.images.read_image`, or there is no space for the temporary file.
@@ -86,7 +86,7 @@ def _decode_into(path: Path, file: IO[bytes], size: tuple[int, int]) -> bool:
 
 
 def _reserve(path: Path, file: IO[bytes], count: int) -> None:
-    """Reserve the file's space: if the disk filled up while mapped memory is written, the program would be killed."""
+    """Reserve the file's space: if the disk filled up while mapped memory is written, the process would be killed."""
     try:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, count)

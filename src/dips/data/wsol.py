@@ -33,8 +33,8 @@ class WsolSplit:
     Attributes:
         root: folder that the photos' paths are relative to.
         split: name of the split.
-        ids: the photos in the order of ``image_ids.txt``, as they are called there.
-        entry: returns what is known about the photo with such an id. Entries are made on demand, as there may be millions.
+        ids: the photos' ids in ``image_ids.txt``, in its order.
+        entry: returns what is known about the photo with such an id. Entries are created on demand, as there may be millions.
         classes: class names in label order.
         numbers: the classes' numbers in ``class_labels.txt``.
         has_boxes: whether there are any boxes.
@@ -51,7 +51,7 @@ class WsolSplit:
     problems: tuple[Problem, ...]
 
     def listing(self) -> Listing:
-        """Return all photos at once, as other layouts are read."""
+        """Return all photos at once, as readers of other layouts do."""
         entries = [self.entry(id) for id in self.ids]
         return Listing(self.root, "wsol", entries, list(self.classes), self.split, self.has_boxes, list(self.problems))
 
@@ -61,8 +61,8 @@ def read_wsol(metadata: Path, folder: Path | None = None) -> WsolSplit | None:
 
     Args:
         metadata: ``metadata/<split>/``.
-        folder: the photos (absolute): only those that exist in it are taken, with ids relative to it. With None all photos are
-            taken whether they exist or not, with the ids of ``image_ids.txt``; their paths are where they should be.
+        folder: the photos (absolute): only those that exist in it are used, with ids relative to it. With None, all photos are
+            used whether they exist or not, with the ids of ``image_ids.txt``; their paths are where they should be.
 
     Returns:
         None if ``folder`` holds none of the photos.
@@ -113,10 +113,10 @@ def read_wsol(metadata: Path, folder: Path | None = None) -> WsolSplit | None:
 def _find_photos(
     metadata: Path, data: Metadata, base: Path, folder: Path
 ) -> tuple[tuple[str, ...], dict[str, Path], list[Problem]]:
-    """Return what is listed and exists in ``folder``.
+    """Return the photos that are listed and exist in ``folder``.
 
     Returns:
-        the ids; the files of those whose accents are encoded in another way than in the id; and problems: the photos that only
+        the ids; the files of those whose accents are encoded differently than in the id; and problems: the photos that only
         the list or the folder has.
     """
     paths = {id: path for id in data.ids if (path := os.path.normpath(base / id)).startswith(f"{folder}{os.sep}")}
@@ -150,7 +150,7 @@ def _unlisted_objects(metadata: Path, data: Metadata) -> list[Problem]:
 def _find_masks(
     metadata: Path, data: Metadata, ids: Iterable[str], folders: Sequence[Path]
 ) -> tuple[dict[str, tuple[tuple[Path, ...], Path | None]], list[Problem]]:
-    """Return the files of the masks and of the ignored region of the photos that have masks, where all of them exist.
+    """Return the files of the masks and of the ignored region of the photos that have masks, if all of a photo's files exist.
 
     Args:
         metadata: for error messages.
@@ -193,8 +193,8 @@ def _find_masks(
 def find_metadata(folder: Path, split: str) -> Path | None:
     """Return the metadata of the photos in ``folder`` (absolute), from a folder ``metadata/`` in it or up to two levels above.
 
-    In ``folder`` it is that of ``split``; above, the first folder on the way down to ``folder`` is the split. ``metadata/`` may
-    hold one folder per data set, with the data set's name.
+    In ``folder``, it is that of ``split``; above, the first folder on the way down to ``folder`` is the split. ``metadata/``
+    may hold one folder per data set, with the data set's name.
     """
     for above in (folder, *folder.parents[:2]):
         top = above / "metadata"
@@ -249,7 +249,7 @@ def _data_folder(metadata: Path) -> Path:
 
 
 def _usual_folders(metadata: Path, first: Sequence[Path], inside: str) -> list[Path]:
-    """Return where the files that ``metadata`` names may lie: ``first``, the data set's folders, and ``inside`` of each."""
+    """Return where the files that ``metadata`` names may be: ``first``, the data set's folders, and ``inside`` in each."""
     top, data_set = _data_folder(metadata), metadata.parent
     folders = [*first, top, top / metadata.name]
     if data_set.parent.name == "metadata":
@@ -258,7 +258,7 @@ def _usual_folders(metadata: Path, first: Sequence[Path], inside: str) -> list[P
 
 
 def _base_but_for_accents(ids: Sequence[str], folders: Sequence[Path], photos: Path, *, probes: int = 50) -> Path | None:
-    """Return the first of ``folders`` that ids are relative to whose accents are encoded in another way; None without any."""
+    """Return the first of ``folders`` with photos whose ids differ only in the encoding of accents; None if there is none."""
     if not (accented := [id for id in ids if not id.isascii()]):
         return None
     files = find_images(photos).photos

@@ -1,4 +1,4 @@
-"""XMP, the XML that drones and photo programs put into a photo: single values of it, whoever wrote it.
+"""XMP, the XML that drones and photo software embed in photos: read single values, whichever software wrote them.
 
 In: the bytes of a packet, perhaps damaged or hostile. Out: the values of a few names.
 """
@@ -11,22 +11,22 @@ from xml.parsers import expat
 __all__ = ["MAX_BYTES", "xmp_values"]
 
 MAX_BYTES = 1 << 20
-"""Larger packets are not looked at; those of cameras have a few kilobytes."""
+"""Larger packets are ignored; those of cameras have a few kilobytes."""
 
 _MAX_VALUE = 100  # characters
 
 
 class _Refused(Exception):
-    """A packet that declares a document type, which XMP never does, and entities that grow without end do."""
+    """A packet declares a document type: XMP never does, but entity expansion attacks need one."""
 
 
 def xmp_values(packet: bytes, wanted: Collection[str]) -> Mapping[str, str]:
-    """Return the values of some names, be they attributes or elements; the first one where there are several.
+    """Return the values of some names, whether attributes or elements; the first one if there are several.
 
-    Of a packet that is cut off what comes before counts; one that is too large, or that declares entities, has none.
+    A truncated packet is read up to its end; one that is too large, or that declares entities, yields no values.
 
     Args:
-        wanted: names without prefix, which fit any prefix, or with it.
+        wanted: names without a prefix, which match any prefix, or with one.
 
     >>> packet = b'<x xmlns:d="d" d:Yaw="+12.3"><d:Pitch> -90 </d:Pitch></x>'
     >>> dict(xmp_values(packet, {"Yaw", "d:Pitch"}))
@@ -56,7 +56,7 @@ def xmp_values(packet: bytes, wanted: Collection[str]) -> Mapping[str, str]:
     def refuse(*_: object) -> None:
         raise _Refused
 
-    parser = expat.ParserCreate()  # without namespaces: a prefix that nobody declared must not hide the rest
+    parser = expat.ParserCreate()  # without namespaces: an undeclared prefix must not hide the rest
     parser.buffer_text = True
     parser.StartElementHandler = start
     parser.EndElementHandler = end
@@ -64,7 +64,7 @@ def xmp_values(packet: bytes, wanted: Collection[str]) -> Mapping[str, str]:
     parser.StartDoctypeDeclHandler = refuse
     try:
         parser.Parse(packet.strip(b"\0 \t\r\n"), True)
-    except expat.ExpatError:  # what was read before the damage is whole
+    except expat.ExpatError:  # what was read before the damage is valid
         pass
     except _Refused:
         return {}

@@ -29,7 +29,7 @@ FORMATS: Mapping[str, Format] = {
     "csv": csv_writer,
     "camera-points": camera_points_writer,
 }
-"""By the name that ``--format`` takes."""
+"""Formats by their name in ``--format``."""
 
 _TELL_FAILED = {
     "json": predictions_writer,
@@ -37,9 +37,9 @@ _TELL_FAILED = {
     "labelstudio": labelstudio_writer,
     "csv": csv_writer,
     "camera-points": camera_points_writer,
-}  # in the others, and they have a file per photo, it has none
+}  # the other formats have one file per photo, and none for a failed one
 
 
 def open_format(name: str, folder: Path, failed: Mapping[str, str]) -> AbstractContextManager[Add]:
-    """Open the files of a format; ``failed`` photos, by their name, with the reason, are told where the format can."""
+    """Open the files of a format; ``failed`` maps photo names to reasons, and is written if the format can hold it."""
     return _TELL_FAILED[name](folder, failed) if name in _TELL_FAILED else FORMATS[name](folder)

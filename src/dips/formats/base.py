@@ -1,4 +1,4 @@
-"""What a format is: a context that takes the records of many photos, one at a time, and has its files whole at the end."""
+"""The interface of a format: a context that receives records one photo at a time, and whose files are complete at its end."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["Add", "Format", "JsonArray", "SharedClasses", "xml_text"]
 _NOT_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 Add = Callable[[PredictionRecord, str], None]
-"""Writes a photo: its record, and the path of its results below the format's own folder, without suffix."""
+"""Writes a photo, given its record and the path of its results below the format's own folder, without suffix."""
 
 Format = Callable[[Path], AbstractContextManager[Add]]
 """Opens the files of a format in a folder; they appear when the block ends without error."""
 
 
 def xml_text(text: str) -> str:
-    """Return text without what XML cannot hold: control characters, halves of pairs and two others become a question mark.
+    """Return text with U+FFFD in place of what XML cannot hold: control characters, lone surrogates and two others.
 
     >>> xml_text("owl\x1b[31m")
     'owl\ufffd[31m'
@@ -33,11 +33,11 @@ def xml_text(text: str) -> str:
 
 
 class SharedClasses:
-    """The classes of photos that are written into one file, which must be the same.
+    """The classes of photos that are written to one file; they must be the same for all.
 
     Attributes:
-        names: of all classes, in label order; empty before the first photo.
-        objects: of the classes that a box can have: all but the one without object.
+        names: all class names, in label order; empty before the first photo.
+        objects: names of the classes that a box can have: all but the class without object.
 
     .. code-block:: python
 
@@ -52,7 +52,7 @@ class SharedClasses:
         self.objects: list[str] = []
 
     def add(self, record: PredictionRecord) -> None:
-        """Take the classes of one more photo.
+        """Add the classes of one more photo.
 
         Raises:
             RunError: they differ from those of the photos before it.
@@ -67,7 +67,7 @@ class SharedClasses:
 
 
 class JsonArray:
-    """Writes the elements of a JSON array as they come, one a line; the brackets are the caller's.
+    """Writes the elements of a JSON array as they come, one per line; the caller writes the brackets.
 
     >>> import io
     >>> file = io.StringIO()

@@ -1,4 +1,4 @@
-"""GeoJSON on the globe: a point per photo, where its camera was; the objects are somewhere in front of it."""
+"""GeoJSON in geographic coordinates: one point per photo, where its camera was; the objects are somewhere in front of it."""
 
 from __future__ import annotations
 
@@ -25,10 +25,9 @@ _HEAD = {"type": "FeatureCollection", "name": "camera-points", "description": "w
 def camera_points_writer(folder: Path, failed: Mapping[str, str] | None = None) -> Iterator[Add]:
     """Write ``camera-points.geojson``: longitude and latitude of each photo's camera, WGS84, and what the photo shows.
 
-    A photo that does not say where it was taken has no geometry, nor have those that ``failed``, which stand at the end with
-    no more than their name and ``state``. ``score`` is that of the best box; boxes that a person adjusted or drew have none.
-    The altitude is a property alone: the third coordinate of GeoJSON counts from the ellipsoid, which that of most cameras
-    does not.
+    A photo without a recorded position has no geometry; neither have ``failed`` photos, which come last with only their name
+    and ``state``. ``score`` is that of the best box; boxes that a person adjusted or drew have none. The altitude is only a
+    property: GeoJSON's third coordinate is the height above the ellipsoid, which most cameras do not record.
 
     Raises:
         RunError: the file cannot be written.

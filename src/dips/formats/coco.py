@@ -1,4 +1,4 @@
-"""COCO: one JSON with images, categories and annotations (box, mask as run lengths, score); CVAT reads it, too."""
+"""COCO: one JSON file with images, categories and annotations (box, mask as run lengths, score), which CVAT also reads."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ __all__ = ["CocoFile", "coco_file", "coco_writer"]
 
 
 class CocoFile:
-    """A file that is written photo by photo: annotations wait in a temporary file until all images are listed.
+    """A COCO file that is written photo by photo: annotations wait in a temporary file until all images are listed.
 
-    Boxes are ``x y width height``. Ids of annotations and categories start at 1, as COCO's own do.
+    Boxes are ``x y width height``. Ids of annotations and categories start at 1, as in COCO itself.
 
     Attributes:
         classes: the categories in their order; may change until the file is complete.
-        category_keys: further keys of categories, by name; likewise.
+        category_keys: additional keys of categories, by category name; may change as well.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "coco.json"
@@ -58,8 +58,7 @@ class CocoFile:
         state: str | None = None,
         reviewed: bool = False,
     ) -> None:
-        """List the photo with the id ``number``, what is known about its camera under the names of CAMERA_COLUMNS, its
-        ``state``, and if a person reviewed it."""
+        """Add a photo with the id ``number``, its known CAMERA_COLUMNS, its ``state``, and whether a person reviewed it."""
         known = {**({} if state is None else {"state": state}), **({} if camera is None else camera.known())}
         mark = {"reviewed": True} if reviewed else {}
         self._images.add({"id": number, "file_name": name, "width": width, "height": height, **known, **mark})
@@ -72,8 +71,8 @@ class CocoFile:
         Args:
             label: one of :attr:`classes`, which must be set by now.
             box: ``x0 y0 x1 y1``, end exclusive.
-            mask: the object's pixels; without them the box is the polygon and gives the area (COCO's tools need one).
-            more: further keys.
+            mask: the object's pixels; if unset, the box serves as polygon (COCO's tools need one) and gives the area.
+            more: additional keys.
         """
         self._count += 1
         x0, y0, x1, y1 = box
@@ -114,16 +113,18 @@ def coco_file(path: Path, description: str, failed: Mapping[str, str] | None = N
 
 
 def score_keys(thresholds: ScoreThresholds) -> dict[str, float]:
-    """Return the lowest scores of boxes that are worth keeping as keys of a category."""
+    """Return the minimum scores of boxes worth keeping, as keys of a category."""
     return {"typical_score": thresholds.typical, "cautious_score": thresholds.cautious}
 
 
 @contextmanager
 def coco_writer(folder: Path, failed: Mapping[str, str] | None = None) -> Iterator[Add]:
-    """Write ``coco.json``. Photos without boxes are listed without annotations; the class without object is a category that
-    none has; images have the ``state`` of their record, and photos that ``failed``, of unknown size, are named in ``info``. The
-    other categories say from which score on boxes are worth keeping, if the model was calibrated. ``area`` counts the
-    mask's pixels. A photo that a person reviewed has the key ``reviewed``, its boxes ``review``.
+    """Write ``coco.json``.
+
+    Photos without boxes are listed without annotations; the class without object is a category without annotations. Images have
+    the ``state`` of their record; ``failed`` photos, whose size is unknown, are named in ``info``. If the model was calibrated,
+    the other categories state the minimum scores of boxes worth keeping. ``area`` counts the mask's pixels. A photo that a
+    person reviewed has the key ``reviewed``, and its boxes ``review``.
 
     Raises:
         RunError: the file cannot be written, or the records come from models with different classes.

@@ -1,4 +1,4 @@
-"""CSV: a line per box, for spreadsheets and data frames."""
+"""CSV: one line per box, for spreadsheets and data frames."""
 
 from __future__ import annotations
 
@@ -25,14 +25,13 @@ _MORE_COLUMNS = ("state", "reviewed", "priority", *CAMERA_COLUMNS)
 
 @contextmanager
 def csv_writer(folder: Path, failed: Mapping[str, str] | None = None) -> Iterator[Add]:
-    """Write ``boxes.csv``; a photo without boxes has one line, whose columns of the box are empty. ``reviewed`` is 1 where a
-    person reviewed the photo.
+    """Write ``boxes.csv``; a photo without boxes has one line with empty box columns.
 
-    ``state`` is that of :class:`~dips.formats.records.PredictionRecord`; photos that ``failed`` stand at the end, with no more
-    than their name. ``priority`` is the photo's, and empty where an earlier version predicted it. The last columns,
-    :data:`~dips.data.camera.CAMERA_COLUMNS`, are always there, and empty where nothing is known.
+    ``reviewed`` is 1 if a person reviewed the photo. ``state`` is that of :class:`~dips.formats.records.PredictionRecord`;
+    ``failed`` photos come last, with only their name and state. ``priority`` is empty in predictions by earlier versions. The
+    last columns, :data:`~dips.data.camera.CAMERA_COLUMNS`, are always present, and empty if unknown.
 
-    Names that a spreadsheet would compute have an apostrophe before them, see :func:`dips.system.spreadsheet.as_cell`.
+    Names that a spreadsheet would evaluate are prefixed with an apostrophe, see :func:`dips.system.spreadsheet.as_cell`.
 
     Raises:
         RunError: the file cannot be written.

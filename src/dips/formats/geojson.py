@@ -1,4 +1,4 @@
-"""GeoJSON in pixel coordinates, as QuPath reads it: a file per photo, from its upper left corner, y downwards."""
+"""GeoJSON in pixel coordinates, as QuPath reads it: one file per photo, origin at the upper left corner, y downwards."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["geojson_writer"]
 
 @contextmanager
 def geojson_writer(folder: Path) -> Iterator[Add]:
-    """Write ``geojson/NAME.geojson``: per object its exact polygon, with holes; ``bbox`` is its box.
+    """Write ``geojson/NAME.geojson``: the exact polygon of each object, with holes; ``bbox`` is its box.
 
     A photo without boxes has an empty collection, whose ``state`` says why. ``objectType``, ``classification`` and
-    ``measurements`` are QuPath's names. The collection of a photo that a person reviewed says ``"reviewed": true``.
+    ``measurements`` are QuPath's names. The collection of a photo that a person reviewed has ``"reviewed": true``.
 
     Raises:
         RunError: a file cannot be written.

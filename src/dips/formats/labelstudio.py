@@ -1,4 +1,4 @@
-"""Label Studio: pre-annotations with boxes in percent, masks as its brush strokes, scores and the model's version."""
+"""Label Studio: pre-annotations with boxes in percent, masks as brush strokes, scores and the model's version."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from dips.system.files import atomic_file
 
 __all__ = ["brush", "labelstudio_writer"]
 
-_LENGTH_BITS = (3, 4, 8, 16)  # sizes that the length of a run may be written in
+_LENGTH_BITS = (3, 4, 8, 16)  # bit widths that a run length may be written in
 
 
 @contextmanager
 def labelstudio_writer(folder: Path, failed: Mapping[str, str] | None = None) -> Iterator[Add]:
     """Write ``labelstudio.json`` (tasks) and ``labelstudio.xml`` (the matching labelling setup).
 
-    Photos are named as Label Studio's local files: ``/data/local-files/?d=FOLDER/NAME``, FOLDER being the last part of the
-    folder that was predicted, and NAME the photo's path below it. The server's document root has to be the folder around it,
-    because Label Studio accepts no storage that is the root itself (docs/formats.md). ``priority`` and ``state``, beside
-    it, are what its data manager can sort and filter by; tasks of photos that ``failed``, at the end, have the ``reason``, too,
-    and no prediction. Photos that a person reviewed have an annotation in place of a prediction: they are done.
+    Photos are addressed as Label Studio's local files, ``/data/local-files/?d=FOLDER/NAME``, where FOLDER is the last part of
+    the predicted folder's path and NAME the photo's path below it. The server's document root must be the parent of FOLDER,
+    because Label Studio rejects a storage that is the root itself (docs/formats.md). Its data manager can sort and filter by
+    ``priority`` and ``state``, which are stored beside the address. Tasks of ``failed`` photos come last, with a ``reason`` and
+    without a prediction. Photos that a person reviewed have an annotation instead of a prediction: they are done.
 
     Raises:
         RunError: a file cannot be written, or the records come from models with different classes.
@@ -108,10 +108,10 @@ def _results(record: PredictionRecord, entry: BoxRecord, index: int) -> list[dic
 
 
 def brush(mask: NDArray[np.bool_], *, corner: tuple[int, int] = (0, 0), size: tuple[int, int] | None = None) -> list[int]:
-    """Return a mask as Label Studio packs the values of an RGBA picture: the bytes of a bit stream.
+    """Return a mask in Label Studio's packing of an RGBA picture: the bytes of a bit stream.
 
-    The stream has the number of values (32 bits), the bits of a value minus one (5), four sizes minus one (4 each), then runs:
-    a bit that says so, the index of a size (2 bits), length minus one, value.
+    The stream holds the number of values (32 bits), the bits per value minus one (5), four widths minus one (4 each), and then
+    the runs: a flag bit, the index of a width (2 bits), the run length minus one, and the value.
 
     Args:
         mask: ``(h, w) bool``, part of a photo.
@@ -119,7 +119,7 @@ def brush(mask: NDArray[np.bool_], *, corner: tuple[int, int] = (0, 0), size: tu
         size: width and height of the photo; by default those of ``mask``.
     """
     width, height = (mask.shape[1], mask.shape[0]) if size is None else size
-    # runs along the rows are those down the columns of the transposed photo
+    # row-wise runs are column-wise runs of the transposed photo
     lengths = 4 * run_lengths(mask.T, corner=(corner[1], corner[0]), size=(height, width))  # red, green, blue, alpha
     bits = [f"{4 * width * height:032b}", f"{7:05b}", *(f"{size - 1:04b}" for size in _LENGTH_BITS)]
     for number, length in enumerate(lengths.tolist()):

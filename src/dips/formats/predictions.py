@@ -16,9 +16,9 @@ __all__ = ["predictions_writer"]
 
 @contextmanager
 def predictions_writer(folder: Path, failed: Mapping[str, str] | None = None) -> Iterator[Add]:
-    """Write ``predictions.json``: ``{"schema_version": 1, "predictions": [...]}``, a line per photo.
+    """Write ``predictions.json``: ``{"schema_version": 1, "predictions": [...]}``, one line per photo.
 
-    Photos that could not be read follow as ``failed``, by their name, with the reason; the key is missing where there are none.
+    Photos that could not be read follow under the key ``failed``, as names with reasons; it is omitted if there are none.
 
     Raises:
         RunError: the file cannot be written.

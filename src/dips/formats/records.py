@@ -1,7 +1,7 @@
-"""DiPS's own JSON about a photo: what is in it, and reading it back.
+"""DiPS's own JSON record of a photo: its content, and reading it back.
 
-In: a file that ``dips predict`` wrote, perhaps damaged. Out: a :class:`PredictionRecord`. It holds masks as run lengths, so
-all other formats are written from records alone.
+In: a file that ``dips predict`` wrote, perhaps damaged. Out: a :class:`PredictionRecord`. Records include masks as run lengths,
+so all other formats are written from records alone.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 1
-"""Grows when a key of the JSON is renamed, removed or changes its meaning; new keys do not change it."""
+"""Incremented when a key of the JSON is renamed, removed or changes its meaning; new keys do not change it."""
 
-_MAX_PIXELS = 1 << 31  # of a photo; a damaged number must not fill the memory
+_MAX_PIXELS = 1 << 31  # per photo; a damaged number must not exhaust the memory
 
 
 class MaskRecord(Record, frozen=True, kw_only=True):
-    """The mask of an object as COCO has it.
+    """The mask of an object in COCO's format.
 
     Attributes:
         size: height and width of the photo in pixels.
@@ -52,19 +52,19 @@ class MaskRecord(Record, frozen=True, kw_only=True):
 
 
 class BoxRecord(Record, frozen=True, kw_only=True):
-    """An object.
+    """One object of a photo.
 
     Attributes:
         box: ``x0 y0 x1 y1`` in pixels of the upright photo, end exclusive.
-        score: 0 to 1; a box that a person adjusted or drew has none. Where the photo's record has a ``calibration`` it is the
-            chance that the box is right (IoU 0.5), else the mean of the score map over the object, which ranks boxes and says
-            nothing more.
-        mask: its pixels; a box that a person moved or drew has none.
-        label: its class, where a person reviewed the photo or the model gives objects classes of their own; else it is that of
-            the photo.
-        label_score: probability of a class of its own, given that it is an object.
-        review: what a person did with it, where one reviewed the photo.
-        track: the same number at all boxes of one object of a video, where ``dips stream --track`` followed it; from 1 on.
+        score: 0 to 1; unset for a box that a person adjusted or drew. If the photo's record has a ``calibration``, the
+            probability that the box is right (IoU 0.5); otherwise the mean of the score map over the object, which only ranks
+            boxes.
+        mask: the object's pixels; unset for a box that a person moved or drew.
+        label: the object's class, if a person reviewed the photo or the model classifies each object; otherwise unset, and the
+            photo's class applies.
+        label_score: probability of the object's own class, given that it is an object.
+        review: what a person did with the box, if the photo was reviewed.
+        track: number shared by all boxes of one object in a video, if ``dips stream --track`` followed it; starts at 1.
 
     >>> from dips.scoremaps.rle import encode
     >>> mask = MaskRecord(size=(3, 4), counts=encode(np.ones((2, 2), bool), corner=(1, 0), size=(4, 3)))
@@ -95,16 +95,16 @@ class BoxRecord(Record, frozen=True, kw_only=True):
 
     @property
     def certainty(self) -> float:
-        """The score, and 1 where a person made the box."""
+        """The score, or 1 if a person made the box."""
         return 1.0 if self.score is msgspec.UNSET else self.score
 
     def notes(self) -> dict[str, Any]:
-        """Return ``score``, ``label_score`` and ``review``, as far as the box has them."""
+        """Return those of ``score``, ``label_score`` and ``review`` that are set."""
         notes = {"score": self.score, "label_score": self.label_score, "review": self.review}
         return {name: value for name, value in notes.items() if value is not msgspec.UNSET}
 
     def crop(self) -> NDArray[np.bool_]:
-        """Return the object's pixels inside its box, ``(y1 - y0, x1 - x0) bool``; all of them where it has no mask.
+        """Return the object's pixels inside its box, ``(y1 - y0, x1 - x0) bool``; all True if it has no mask.
 
         Raises:
             DataError: the run lengths are damaged.
@@ -116,35 +116,34 @@ class BoxRecord(Record, frozen=True, kw_only=True):
 
 
 class PredictionRecord(Record, frozen=True, kw_only=True):
-    """What was predicted for a photo, or for a frame of a video.
+    """The prediction for a photo, or for a frame of a video.
 
     Attributes:
-        path: the photo's file, as it was given.
-        name: its path below the folder that was predicted, with suffix and forward slashes.
-        folder: that folder's own name, without those around it.
+        path: the photo's file, as the user named it.
+        name: the photo's path below the predicted folder, with suffix and forward slashes.
+        folder: that folder's own name, without its parents.
         width, height: in pixels, EXIF rotation applied.
-        label, label_score: the predicted class and its probability; where a person reviewed the photo, a class of its boxes,
-            and without boxes the class without object, if there is one.
+        label, label_score: the predicted class and its probability; for a reviewed photo, a class of its boxes or, without
+            boxes, the class without object, if there is one.
         class_scores: probability of every class, in label order.
         background: the class without object, if there is one.
-        priority: how much a review of the photo is likely to teach, 0 to 1; predictions of earlier versions do not have it.
-        boxes: the objects, best first; of a reviewed photo in the order in which the person has them.
+        priority: how useful a review of the photo is likely to be, 0 to 1; unset in predictions by earlier versions.
+        boxes: the objects, best first; for a reviewed photo, in the reviewer's order.
         threshold: fraction of the map's maximum above which a pixel is foreground.
         min_area: smallest area of a box as a fraction of the photo.
         min_score: lowest score of a box.
         max_boxes: largest number of boxes.
-        model: what tells the model from others, "" if that is not known.
-        time: seconds from the video's beginning; only frames of videos have it.
-        scale: which values were black and white; only photos of more than 8 bits have it.
-        camera: where the photo was taken, when and in which direction; only photos that say something about it have it.
-        calibration: what made chances of the scores, with the thresholds that are worth a try; only models that were calibrated
-            have it.
-        cell_classes: the classes of ``classes/NAME.png``, which says what objects are; only models that give objects classes of
-            their own have it.
-        reviewed: whether a person reviewed the photo: then it has no other objects than these boxes.
-        state: ``found``, ``nothing found``, or ``not looked at``: the predicted class has no object, so that none is looked
-            for; at a reviewed photo a person looked. It follows from the rest, whatever is given. A photo that could not be
-            read is ``failed``, and has no record.
+        model: what identifies the model, "" if unknown.
+        time: seconds from the start of the video; set for video frames only.
+        scale: the values shown as black and white; set for photos of more than 8 bits only.
+        camera: where, when and in which direction the photo was taken; set only if its metadata contains any of this.
+        calibration: what turned the scores into probabilities, with thresholds worth trying; set for calibrated models only.
+        cell_classes: the classes in ``classes/NAME.png``, from which objects are classified; set only for models that classify
+            each object.
+        reviewed: whether a person reviewed the photo, so that it shows no objects other than these boxes.
+        state: ``found``, ``nothing found``, or ``not looked at`` if the predicted class has no object, so that none is looked
+            for (a reviewed photo always counts as looked at). Derived from the other fields; a given value is overwritten. A
+            photo that could not be read is ``failed`` and has no record.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -209,7 +208,7 @@ class PredictionRecord(Record, frozen=True, kw_only=True):
         return self.label if entry.label is msgspec.UNSET else entry.label
 
     def label_score_of(self, entry: BoxRecord) -> float:
-        """Return the probability of the class of one of the boxes: the object's where it has its own, else the photo's."""
+        """Return the class probability of one of the boxes: the object's own if set, else the photo's."""
         return self.class_scores[self.label_of(entry)] if entry.label_score is msgspec.UNSET else entry.label_score
 
 
@@ -219,7 +218,7 @@ class SkippedRecord(Record, frozen=True, kw_only=True):
     Attributes:
         path: the photo's file.
         reason: what is wrong with it.
-        name: as of :class:`PredictionRecord`, where the photo has no record: formats tell it as ``failed``.
+        name: as in :class:`PredictionRecord`; set if the photo has no record, so that formats list it as ``failed``.
     """
 
     path: str
@@ -244,11 +243,11 @@ def read_prediction(file: Path) -> PredictionRecord:
 
 
 def skipped_records(problems: Iterable[Problem]) -> tuple[SkippedRecord, ...]:
-    """Return photos that were left out as they stand in JSON."""
+    """Return the JSON records of photos that were left out."""
     return tuple(SkippedRecord(path=as_text(p.path.as_posix()), reason=as_text(p.message)) for p in problems)
 
 
 def _whole(start: float, end: float) -> tuple[int, int]:
-    """Return the pixels from ``start`` to ``end``; the one that both lie in, where that is less than half a pixel."""
-    first, last = math.floor(start + 0.5), math.floor(end + 0.5)  # round() takes halves to the even number
+    """Return ``start`` and ``end`` rounded to whole pixels; if nothing is left between them, the pixel that holds ``start``."""
+    first, last = math.floor(start + 0.5), math.floor(end + 0.5)  # round() would round halves to even
     return (first, last) if first < last else (int(start), int(start) + 1)

@@ -1,4 +1,4 @@
-"""Pascal VOC: an XML per photo; its pixels count from 1 and its boxes include their last pixel."""
+"""Pascal VOC: one XML file per photo; pixels are counted from 1, and boxes include their last pixel."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ __all__ = ["voc_writer"]
 def voc_writer(folder: Path) -> Iterator[Add]:
     """Write ``voc/NAME.xml``.
 
-    ``folder`` is the photo's below the one that was predicted; where it lies in that one itself, that one's name.
-    ``score``, and ``state`` of the photo, are elements of ours that readers of VOC ignore. ``truncated``: the box touches the
-    photo's border. A photo that a person reviewed is ``verified="yes"``, as labelImg says it.
+    ``folder`` is the photo's folder below the predicted one, or the name of the latter if the photo lies directly in it.
+    ``score`` and the photo's ``state`` are our own elements, which readers of VOC ignore. ``truncated`` means that the box
+    touches the photo's border. A photo that a person reviewed is ``verified="yes"``, as in labelImg.
 
     Raises:
         RunError: a file cannot be written.

@@ -1,4 +1,4 @@
-"""YOLO as Ultralytics reads it: a text file per photo, and ``data.yaml`` with the names of the classes."""
+"""YOLO as Ultralytics reads it: one text file per photo, and ``data.yaml`` with the names of the classes."""
 
 from __future__ import annotations
 
@@ -22,9 +22,8 @@ Numbers = Callable[[PredictionRecord, BoxRecord], list[float]]
 def yolo_writer(folder: Path) -> AbstractContextManager[Add]:
     """Write ``yolo/labels/NAME.txt``: per box ``class cx cy width height``, fractions of the photo.
 
-    A photo without boxes has an empty file, which tells Ultralytics that it shows no object, be it that nothing was found or
-    not looked for; a photo that failed has none. The class without object has no
-    number. The format cannot hold scores.
+    A photo without boxes has an empty file, which tells Ultralytics that it shows no object, whether nothing was found or
+    nothing was looked for; a failed photo has no file. The class without object has no number. The format cannot hold scores.
 
     Raises:
         RunError: a file cannot be written, or the records come from models with different classes.
@@ -35,7 +34,7 @@ def yolo_writer(folder: Path) -> AbstractContextManager[Add]:
 def yolo_seg_writer(folder: Path) -> AbstractContextManager[Add]:
     """Write ``yolo-seg/labels/NAME.txt``: per object ``class x y x y ...``, its outline without holes, fractions of the photo.
 
-    Ultralytics takes a line for an object, and an object of ours is one piece, so none needs several outlines; see
+    Ultralytics reads each line as one object, and our objects are in one piece, so that one outline is enough; see
     :func:`dips.scoremaps.polygons.outline` for how it is drawn.
 
     Raises:
@@ -58,12 +57,12 @@ def _label_files(folder: Path, numbers: Numbers) -> Iterator[Add]:
     yield add
     with atomic_file(folder / "data.yaml") as file:
         rows = "".join(f"\n  {number}: {_quoted(name)}" for number, name in enumerate(classes.objects))
-        # without "path" the folder of this file counts; "." would be the folder that Ultralytics is called in
+        # without "path", paths are relative to this file; "." would be the folder that Ultralytics is run in
         file.write(f"# copy the photos into images/ beside labels/\ntrain: images\nval: images\nnames:{rows or ' {}'}\n")
 
 
 def _quoted(name: str) -> str:
-    """Return a string of YAML: that of JSON, but for what cannot be printed, which YAML wants escaped."""
+    """Return a YAML string: the JSON string with unprintable characters escaped, as YAML requires."""
     text = json.dumps(name, ensure_ascii=False)
     return "".join(character if character.isprintable() else f"\\U{ord(character):08x}" for character in text)
 

@@ -1,7 +1,7 @@
 """From the transformer's features to normalised maps (paper 3.1).
 
 In: :class:`~dips.models.backbones.Features`; out: maps ``(B, M, h, w)``: the mean over **all** heads first (taken before
-normalising), then the single heads that were asked for. A map is divided by its maximum; its minimum stays.
+normalising), then the single heads that were requested. Each map is divided by its maximum; its minimum stays.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ __all__ = ["head_maps", "join_attention", "mirror_average", "normalised", "upsam
 def join_attention(features: Sequence[Features]) -> Tensor:
     """Average attention ``(B, heads, h, w)`` of several input sizes on the finest grid.
 
-    Each size counts the same: all of its heads are divided by the maximum of their mean. A maximum per head would make the
-    mean over heads one of normalised maps.
+    Every size has the same weight: all of its heads are divided by the maximum of their mean. With a maximum per head, the mean
+    over heads would be a mean of normalised maps.
     """
     finest = max((item.attention.shape[-2:] for item in features), key=lambda shape: shape[0] * shape[1])
     maps = [upsampled(item.attention.float(), (finest[0], finest[1])) for item in features]
@@ -35,7 +35,7 @@ def head_maps(attention: Tensor, heads: int) -> Tensor:
 
     Args:
         attention: ``(B, H, h, w)``.
-        heads: how many single heads, the first ones; -1 = all.
+        heads: number of single heads, counted from the first; -1 = all.
 
     Returns:
         ``(B, 1 + heads, h, w)``.
@@ -48,7 +48,7 @@ def head_maps(attention: Tensor, heads: int) -> Tensor:
 
 
 def normalised(maps: Tensor) -> Tensor:
-    """Divide maps ``(..., h, w)`` by their maximum; a map of zeros stays one."""
+    """Divide maps ``(..., h, w)`` by their maximum; a map of zeros is left unchanged."""
     peak = maps.amax((-2, -1), keepdim=True)
     return maps / peak.clamp(min=torch.finfo(maps.dtype).tiny)
 

@@ -1,11 +1,10 @@
-"""Corrects finished linear maps by boxes that a person confirmed or drew on some of the photos (``dips train --reviewed``).
+"""Corrects finished linear maps with boxes that a person confirmed or drew on some of the photos (``dips train --reviewed``).
 
-In: a map fitted on image labels, and the boxes of some dozen photos. Out: the same map, changed in place. Its logits become
-``s * logit + x . v + b`` on standardised features ``x``: a scale, a direction and an offset for all classes, found by a loss
-that a box can answer: each row and column of a box holds a cell of the object, and no cell outside of all boxes does.
-Which cells of a box belong to the object is left to the map, unless an outline says so: then each of its cells is object.
-The ridge on ``v`` falls with the square root of the number of
-photos, so that one photo changes little (measured: docs/results.md).
+In: a map fitted on image labels, and the boxes of a few dozen photos. Out: the same map, changed in place. Its logits become
+``s * logit + x . v + b`` on standardised features ``x``: a scale, a direction and an offset for all classes, found with a loss
+that boxes can supervise: each row and column of a box contains a cell of the object, and no cell outside all boxes does.
+Which cells of a box belong to the object is left to the map, unless there is an outline: then all of its cells do. The ridge
+on ``v`` falls with the square root of the number of photos, so that one photo changes little (measured: docs/results.md).
 """
 
 from __future__ import annotations
@@ -29,12 +28,12 @@ __all__ = ["Standard", "correct", "known_classes"]
 GRID = 64
 """Cells per side of the grid on which boxes are drawn."""
 
-_RIDGE = 0.63  # of a single photo's correction; that of N photos is smaller by the root of N
-_INSIDE, _EDGE, _AREA = 0.5, 0.25, 0.25  # shares of the loss
-_NEVER = -20.0  # logit of a row that has no cell outside of the boxes
+_RIDGE = 0.63  # for a single reviewed photo; for N of them it is divided by the root of N
+_INSIDE, _EDGE, _AREA = 0.5, 0.25, 0.25  # weights of the parts of the loss
+_NEVER = -20.0  # logit of a row without a cell outside the boxes
 _FIRST_SCALE, _LEAST_SCALE = 0.5, 0.1
 _STEPS, _HISTORY = 60, 20
-_CHUNK = 32  # photos whose features are in float32 at once
+_CHUNK = 32  # photos whose features are converted to float32 at once
 
 
 @dataclass(frozen=True)
@@ -52,17 +51,17 @@ def correct(
     reviews: Sequence[Review],
     standard: Standard,
 ) -> bool:
-    """Correct a map in place by reviewed photos.
+    """Correct a map in place with reviewed photos.
 
     Args:
         linear: a finished map; its level is 0 afterwards.
-        blocks: the photos' features ``(N, C_i, h_i, w_i)``, those that the map sees.
-        labels: object classes of each photo; none where no object is.
-        reviews: of each photo.
-        standard: of these blocks' channels.
+        blocks: the photos' features ``(N, C_i, h_i, w_i)``, the blocks that the map uses.
+        labels: object classes of each photo; empty if it shows no object.
+        reviews: the review of each photo.
+        standard: the standardisation of these blocks' channels.
 
     Returns:
-        Whether it was changed: not where no photo has a box, or where the boxes contradict the map altogether.
+        Whether the map was changed; False if no photo has a box, or if the boxes contradict the map altogether.
     """
     if not any(reviews):
         return False
@@ -70,8 +69,7 @@ def correct(
 
 
 def known_classes(labels: Sequence[Sequence[int]], outputs: int) -> Tensor:
-    """Return the probabilities ``(N, outputs)`` of object classes that are known: the same for each that a photo
-    has, and for all classes where it has none."""
+    """Return probabilities ``(N, outputs)`` of known object classes: uniform over a photo's own, or over all without any."""
     priors = torch.full((len(labels), outputs), 1 / outputs)
     for row, own in enumerate(labels):
         if own:
@@ -98,7 +96,7 @@ class _Correction:
         self.finer = interpolation(self.grid, GRID)
         self.cells = [_cells(item) for item in reviews]
         self.boxed = sum(len(item) > 0 for item in reviews)
-        # an empty photo says nothing about inside, and many of them must not outweigh the boxes
+        # an empty photo gives no information on the inside of boxes, and many of them must not outweigh the boxes
         empty = min(1.0, self.boxed / max(1, len(reviews) - self.boxed))
         weights = torch.tensor([1.0 if len(item) else empty for item in reviews])
         self.weights = weights / weights.sum()
@@ -111,7 +109,7 @@ class _Correction:
             )
 
     def run(self) -> bool:
-        """Minimise the loss, and write the result into the map."""
+        """Minimise the loss and write the result into the map; return False if it is left unchanged."""
         direction = torch.zeros(sum(self.widths), requires_grad=True)
         affine = torch.tensor([_FIRST_SCALE, 0.0], requires_grad=True)
         optimizer = torch.optim.LBFGS(
@@ -124,7 +122,7 @@ class _Correction:
             total = ridge / 2 * direction.square().sum()
             total.backward()
             value = float(total.detach())
-            for start, stop, parts in self._chunks():  # features of all photos in float32 would be the largest thing in memory
+            for start, stop, parts in self._chunks():  # all photos' features in float32 at once would dominate memory
                 logits = affine[0] * self.first[start:stop] + self._shift(parts, direction) + affine[1]
                 loss = self._loss(self.finer @ logits @ self.finer.mT, start)
                 loss.backward()
@@ -146,7 +144,7 @@ class _Correction:
             yield start, stop, [block[start:stop] for block in self.blocks]
 
     def _shift(self, parts: Sequence[Tensor], direction: Tensor) -> Tensor:
-        """Return ``x . v`` ``(B, g, g)`` of photos' blocks."""
+        """Return ``x . v`` ``(B, g, g)`` for the blocks of some photos."""
         plain = direction / self.standard.deviation
         total = torch.zeros(len(parts[0]), self.grid, self.grid) - plain @ self.standard.mean
         for part, rows, own in zip(parts, self.upsampling, plain.split(self.widths), strict=True):
@@ -154,7 +152,7 @@ class _Correction:
         return total
 
     def _loss(self, logits: Tensor, start: int) -> Tensor:
-        """Return the loss of photos from the position ``start`` on, given their logits ``(B, GRID, GRID)``."""
+        """Return the loss of the photos from position ``start`` on, given their logits ``(B, GRID, GRID)``."""
         total = logits.new_zeros(())
         outside = torch.ones(len(logits), GRID, GRID, dtype=torch.bool)
         for row, cells in enumerate(self.cells[start : start + len(logits)]):
@@ -175,7 +173,7 @@ class _Correction:
         return total + (weights * (_EDGE * edge + _AREA * area)).sum()
 
     def _write(self, scale: float, direction: Tensor, offset: float) -> None:
-        """Change the map. With several classes it is divided by the scale: their priors are added inside of it."""
+        """Update the map; with several classes, divided by the scale, as their priors are added inside the map."""
         plain = direction / self.standard.deviation
         bias = offset - plain @ self.standard.mean
         single = len(self.linear.bias) == 1
@@ -191,7 +189,7 @@ class _Cells:
 
     Attributes:
         edges: boxes ``x0 y0 x1 y1`` in cells.
-        masks: which cells of each box are the object's, ``(y1 - y0, x1 - x0)``; None where a box is all that is known.
+        masks: which cells of each box belong to the object, ``(y1 - y0, x1 - x0)``; None if only the box is known.
         covered: the cells of all objects, ``(GRID, GRID)``.
     """
 
@@ -215,7 +213,7 @@ def _cells(review: Review) -> _Cells:
             mask = torch.from_numpy(own[within])
         if own is None:
             own = _boxed(box)
-            if not own.any():  # thinner than a cell, which would be asked to be object and background
+            if not own.any():  # thinner than a cell, which would have to be object and background at once
                 own[within] = True
         covered |= own
         masks.append(mask)
@@ -224,7 +222,7 @@ def _cells(review: Review) -> _Cells:
 
 
 def _boxed(box: FloatArray) -> NDArray[np.bool_]:
-    """Return the cells ``(GRID, GRID)`` of which a box, in cells, covers half or more."""
+    """Return the mask ``(GRID, GRID)`` of the cells that a box, in cells, covers by half or more."""
     x0, y0, x1, y1 = box
     starts = np.arange(GRID)
     down, across = (

@@ -1,4 +1,4 @@
-"""Features of the frozen networks over a data set: pooled ones of all photos, and grids of those that maps are fitted on.
+"""Features of the frozen networks over a data set: pooled for all photos, and as grids for those that maps are fitted on.
 
 In: photos and networks. Out: pooled CNN features, computed once and stored, and :class:`~dips.models.linear_map.LinearMaps`,
 fitted once and stored. The transformer sees only the photos of the fit.
@@ -39,25 +39,25 @@ from dips.types import Review
 
 __all__ = ["choose_photos", "fill_pooled", "linear_maps", "pooled_features", "pooled_shelf"]
 
-_MAX_FEATURE_BYTES = 2**30  # of the photos that maps are fitted on
+_MAX_FEATURE_BYTES = 2**30  # for all photos that maps are fitted on
 _FILE = "maps.safetensors"
 _Value = TypeVar("_Value")
-_BLOCK, _ATTENTION = "block", "attention"  # what the store has of a photo that maps are fitted on
+_BLOCK, _ATTENTION = "block", "attention"  # what the store holds of a photo that maps are fitted on
 
 
 def pooled_shelf(store: Store, weights: Weights, side: int, depth: Depth) -> Shelf:
-    """Return the shelf of the pooled features of a CNN that sees squares of ``side`` pixels of photos read with ``depth``."""
+    """Return the shelf of the pooled features of a CNN that sees photos read with ``depth`` as squares of ``side`` pixels."""
     settings = {"version": 3, "weights": weights.sha256, "arch": weights.arch, "side": side, "depth": depth.key}
     return store.shelf("cnn", settings)
 
 
 @torch.inference_mode()
 def fill_pooled(frozen: FrozenNetworks, reader: SquareReader, shelf: Shelf, *, batch: int, device: torch.device) -> None:
-    """Put the pooled CNN features of all readable photos into the store, as far as they are not there.
+    """Compute and store the pooled CNN features of all readable photos that the store lacks.
 
     Args:
-        frozen: with the pretrained weights in the layers below the CNN's last; ends on ``device`` in evaluation mode.
-        reader: the photos; afterwards it knows which cannot be read.
+        frozen: has pretrained weights in all layers but the CNN's last; afterwards it is on ``device`` in evaluation mode.
+        reader: the photos; afterwards it knows which of them cannot be read.
     """
     frozen.to(device).eval()
     missing = shelf.missing(reader.digests)
@@ -67,9 +67,9 @@ def fill_pooled(frozen: FrozenNetworks, reader: SquareReader, shelf: Shelf, *, b
 
 
 def pooled_features(frozen: FrozenNetworks, reader: SquareReader, shelf: Shelf, *, batch: int, device: torch.device) -> Tensor:
-    """Return the pooled CNN features ``(N, F) float32`` of all readable photos on the CPU; the store holds them from then on.
+    """Return the pooled CNN features ``(N, F) float32`` of all readable photos, on the CPU, and store them.
 
-    Arguments are those of :func:`fill_pooled`.
+    The arguments are those of :func:`fill_pooled`.
     """
     fill_pooled(frozen, reader, shelf, batch=batch, device=device)
     _, readable, _ = reader.readable()
@@ -79,13 +79,13 @@ def pooled_features(frozen: FrozenNetworks, reader: SquareReader, shelf: Shelf, 
 
 
 def choose_photos(labels: Mapping[str, int], limit: int, first: Collection[str] = ()) -> list[str]:
-    """Return the digests of at most ``limit`` photos, chosen by digest alone: as many of each class as there are.
+    """Return the digests of at most ``limit`` photos, chosen by digest alone and balanced over the classes where possible.
 
-    No more than half show no object where others suffice.
+    At most half of them show no object if there are enough others.
 
     Args:
-        labels: of the object class of each photo, by digest; -1 where no object is.
-        first: photos that are taken before the others of their class.
+        labels: object class of each photo, by digest; -1 if it shows no object.
+        first: photos that take precedence over the others of their class.
 
     >>> choose_photos({"b": 0, "a": 0, "c": 1, "d": -1, "e": -1}, 4, {"b"})
     ['b', 'c', 'd', 'e']
@@ -114,17 +114,17 @@ def linear_maps(
     shelf: Shelf | None,
     device: torch.device,
 ) -> tuple[LinearMaps, ReviewGain | None]:
-    """Return the linear maps of a data set, and what reviewed photos bring; the store holds them from then on.
+    """Return the linear maps of a data set and the gain from reviewed photos, and store them.
 
     Args:
         reader: reads the photos.
-        labels: by digest, of the object classes of the photos that may be fitted on; -1 where no object is.
-        load: makes CNN and transformer; called only if the maps are not in the store.
-        names: what else the features depend on: weights, sides, the photos' depth.
+        labels: object classes of the photos that may be fitted on, by digest; -1 if they show no object.
+        load: builds CNN and transformer; called only if the maps are not in the store.
+        names: everything else that the features depend on: weights, sides, the photos' depth.
         classes: number of object classes.
-        several: by digest, all labels of photos with several, of which ``labels`` has the first.
-        reviews: by digest, of the photos that a person reviewed.
-        shelf: where the photos' pooled features are put on the way; None = nowhere.
+        several: all labels of photos with several, by digest; ``labels`` has the first of them.
+        reviews: reviews of the photos that a person reviewed, by digest.
+        shelf: where the photos' pooled features are stored as well; None = nowhere.
 
     Raises:
         DataError: no photo of a class with objects can be read.
@@ -162,14 +162,14 @@ def _look(
     batch: int,
     device: torch.device,
 ) -> None:
-    """Look at the photos whose features are not on the shelf ``kept`` yet, as far as all of them have room in memory."""
+    """Store the features of the photos that the shelf ``kept`` lacks, until those to be fitted on fill the memory limit."""
     missing = kept.missing(chosen)
     seen, side = set(chosen).difference(missing), max((frozen.side, *frozen.key_sides))
     where = f"; the store has what it saw of the other {len(seen)}" if seen else ""
     unit = "tile" if any(sample.window is not None for sample in reader.samples) else "photo"
     log(f"harvest: linear maps are fitted on {counted(len(chosen), unit)}, the transformer runs on {len(missing)}{where}")
     if side != frozen.side:
-        pooled = None  # they would be read at another side than those of the other photos
+        pooled = None  # these photos would be read at another side than the others
     for digests, images in reader.read(missing, batch=batch, side=side, title="harvest"):
         look = frozen.look(to_tensor(images, device))
         blocks = joint_grids([*look.stages, *look.keys])
@@ -183,14 +183,14 @@ def _look(
             rows = look.pooled.cpu().numpy()
             pooled.put({digest: {"pooled": row} for digest, row in zip(digests, rows, strict=True)})
         seen.update(digests)
-        # the first ones are fitted on: whatever the store holds of others, the maps are the same
+        # the first ones are fitted on, so that the maps do not depend on what else the store holds
         first = takewhile(lambda digest: digest in seen or digest in reader.unreadable, chosen)
         if sum(digest in seen for digest in first) >= _room(records[digests[0]]):
             break
 
 
 def _room(record: Arrays) -> int:
-    """Return how many photos with features like these are fitted on at most."""
+    """Return the maximum number of photos that are fitted on if their features have this size."""
     return max(2, _MAX_FEATURE_BYTES // sum(part.nbytes for name, part in record.items() if name != _ATTENTION))
 
 
@@ -203,7 +203,7 @@ def _collect(
     key_sides: tuple[int, ...],
     files: Mapping[str, str],
 ) -> PhotoFeatures:
-    """Return the features of the chosen photos, as many as memory allows; those that cannot be read have none."""
+    """Return the features of the chosen photos, as many as memory allows; those that cannot be read are skipped."""
     records: dict[str, dict[str, NDArray[Any]]] = {}
     room = len(chosen)
     for digest in chosen:
@@ -229,7 +229,7 @@ def _collect(
 
 
 def _stacked(records: Mapping[str, dict[str, NDArray[Any]]], name: str) -> Tensor:
-    """Return one array of all records ``(N, ...)``, and take it out of them: both together would be twice the memory."""
+    """Return one array of all records ``(N, ...)``, removing it from them, as keeping both would double the memory."""
     return torch.from_numpy(np.stack([record.pop(name) for record in records.values()]))
 
 
@@ -240,7 +240,7 @@ def _mean_attention(features: Iterable[Any]) -> Tensor:
 
 
 def _read(file: Path) -> tuple[LinearMaps, ReviewGain | None]:
-    """Read stored maps, and what reviewed photos brought to them.
+    """Read stored maps and the gain from reviewed photos.
 
     Raises:
         StoreError: they are damaged.

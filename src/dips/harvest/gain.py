@@ -1,7 +1,7 @@
-"""What a review brings, told by the reviewed photos themselves: each is tried on a map that was not corrected by it.
+"""What a review brings, measured on the reviewed photos themselves: each is tested on a map that was not corrected with it.
 
-In: a finished map and the boxes of reviewed photos. Out: how well the boxes of the map fit their objects, without a
-correction, with one by half of the photos, and with one by three quarters.
+In: a finished map and the boxes of reviewed photos. Out: how well the boxes of the map fit the objects without a correction,
+with a correction by half of the photos, and with one by three quarters.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dips.types import Review
 
 __all__ = ["review_gain"]
 
-_LEAST, _MOST = 8, 100  # photos with boxes: fewer tell nothing, more only take longer
+_LEAST, _MOST = 8, 100  # photos with boxes: fewer are inconclusive, more only take longer
 _PARTS = 4
 _MIN_AREA, _MAX_BOXES = 0.005, 100
 
@@ -35,12 +35,12 @@ def review_gain(
     standard: Standard,
     photos: Sequence[str] = (),
 ) -> ReviewGain | None:
-    """Return what a correction by reviewed photos brings; None with fewer than eight that have boxes.
+    """Return what a correction with reviewed photos brings; None if fewer than eight of them have boxes.
 
     Args:
         linear: the map before any correction; it is not changed.
-        blocks, labels, reviews, standard: as of :func:`~dips.harvest.correct.correct`.
-        photos: the photo of each row, as tiles of one are not tried on each other; none if each row is a photo of its own.
+        blocks, labels, reviews, standard: as in :func:`~dips.harvest.correct.correct`.
+        photos: the photo of each row, as tiles of one photo are not tested on each other; empty if each row is a photo.
     """
     boxed: dict[str, list[int]] = {}
     empty: dict[str, list[int]] = {}
@@ -71,7 +71,7 @@ def review_gain(
 
 @torch.no_grad()
 def _tally(linear: LinearMap, blocks: Sequence[Tensor], labels: Sequence[Sequence[int]], reviews: Sequence[Review]) -> Tally:
-    """Count the boxes of a map, cut at its own level."""
+    """Count the boxes of a map, thresholded at its own level, and those that fit."""
     overlap, right, found = 0.0, 0, 0
     for row, own in enumerate(labels):
         logits = linear([block[row : row + 1].float() for block in blocks], known_classes([own], len(linear.bias)))

@@ -1,4 +1,4 @@
-"""The grids of features: joined on one of at most 32 cells per side while linear maps are fitted."""
+"""Grids of features, resampled to a joint grid of at most 32 cells per side for fitting linear maps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 __all__ = ["GRID", "interpolation", "joint_grids", "resampled"]
 
 GRID = 32
-"""Cells per side, at most, of the grid on which blocks are joined while the maps are fitted."""
+"""Maximum number of cells per side of the joint grid on which the maps are fitted."""
 
 
 def interpolation(cells: int, grid: int) -> Tensor:
@@ -21,7 +21,7 @@ def interpolation(cells: int, grid: int) -> Tensor:
 
 
 def resampled(block: Tensor, rows: Tensor) -> Tensor:
-    """Return a block ``(C, h, w)`` on the joint grid."""
+    """Return a block ``(C, h, w)`` resampled to the joint grid."""
     return rows @ block @ rows.mT
 
 

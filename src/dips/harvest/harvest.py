@@ -31,7 +31,7 @@ class Harvest:
         problems: photos that were skipped.
         squares: shelf of the photos as squares, ``png``.
         maps: shelf of ``attention (H, h, w) float16``, ``refined (h, w) float16`` (unless refine=none), ``cls (D) float16``.
-        seconds: what the networks' work on these photos took, whenever it was done.
+        seconds: time that the networks took for these photos, whenever they ran.
     """
 
     samples: tuple[Sample, ...]
@@ -60,11 +60,11 @@ class Harvest:
         return None if stored is None else np.asarray(normalised(torch.from_numpy(stored.astype(np.float32))).numpy())
 
     def source_maps(self, digest: str, heads: int) -> FloatArray:
-        """Return the maps that make proposals, ``(M, h, w)`` with maximum 1: refined or mean, then single heads."""
+        """Return the maps from which proposals are made, ``(M, h, w)`` with maximum 1: refined or mean, then single heads."""
         attention = torch.from_numpy(self.maps.require(digest)["attention"].astype(np.float32))
         refined = self.refined(digest)
         if refined is None:
             return np.asarray(head_maps(attention[None], heads)[0].numpy())
-        rows, columns = refined.shape  # finer than the attention's grid where CNN stages have a part in it
+        rows, columns = refined.shape  # finer than the attention's grid if CNN stages contribute to it
         maps = head_maps(upsampled(attention[None], (rows, columns)), heads)[0]
         return np.asarray(torch.cat([torch.from_numpy(refined)[None], maps[1:]]).numpy())

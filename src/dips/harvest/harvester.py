@@ -1,8 +1,8 @@
-"""Maps of all photos of a data set, for the training of a U-Net: every photo once through the networks (paper 3.1).
+"""Maps of all photos of a data set, for training a U-Net: each photo passes through the networks once (paper 3.1).
 
-In: a data set, the frozen networks and a store. Out: :class:`~dips.harvest.harvest.Harvest`. Whatever is in the store already
-is not computed again, and a harvest that was killed goes on where it stopped. Memory does not grow with the number of photos
-but for their names.
+In: a data set, the frozen networks and a store. Out: :class:`~dips.harvest.harvest.Harvest`. What is already in the store is
+not computed again, and a harvest that was killed continues where it stopped. Memory does not grow with the number of photos,
+except for their names.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _Records = dict[str, dict[str, NDArray[Any]]]
 
 
 class _Time(Record, frozen=True, kw_only=True):
-    """``seconds.json`` of a shelf of maps: what the networks' work on its photos took, whenever it was done."""
+    """``seconds.json`` of a shelf of maps: the time that the networks took for its photos, whenever they ran."""
 
     photos: int = 0
     seconds: float = 0.0
@@ -52,11 +52,11 @@ class Harvester:
 
     Args:
         resize: side of the stored squares, in pixels.
-        side: of the squares that the networks are given, in pixels: the largest that any of them sees.
+        side: side of the squares passed to the networks, in pixels: the largest that any of them uses.
         names: what the maps depend on: weights, sides, linear maps.
-        depth: how values of more than 8 bits are brought to 8.
-        load: makes CNN and transformer; called only if they must run.
-        refined: with ``harvest.refine=dataset``, makes maps ``(B, h, w)`` in [0, 1] of what they look at.
+        depth: how values of more than 8 bits are converted to 8.
+        load: builds CNN and transformer; called only if they must run.
+        refined: with ``harvest.refine=dataset``, computes maps ``(B, h, w)`` in [0, 1] from a look.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Harvester:
         return self._load().to(self.device).eval()
 
     def run(self, dataset: DataSet) -> Harvest:
-        """Make maps and squares of all photos of ``dataset``; those that cannot be read are reported and left out.
+        """Store maps and squares of all photos of ``dataset``; those that cannot be read are reported and skipped.
 
         Raises:
             DataError: no photo can be read.
@@ -109,7 +109,7 @@ class Harvester:
         return Harvest(samples, readable, problems, reader.squares, maps, seconds * len(samples))
 
     def _seconds_per_photo(self, maps: Shelf, photos: int, seconds: float) -> float:
-        """Return the mean over all that the shelf holds, with what was just done; stored, as it is part of every run's time."""
+        """Return the mean over the whole shelf, this run included, and store it, as it is part of every run's time."""
         file = maps.folder / "seconds.json"
         total = _Time()
         with suppress(StoreError):  # no file yet, or a damaged one: nothing depends on it
@@ -121,7 +121,7 @@ class Harvester:
 
     @torch.inference_mode()
     def _records(self, digests: Sequence[str], images: Sequence[ByteImage]) -> _Records:
-        """Return what the store holds of each photo, see :class:`~dips.harvest.harvest.Harvest`."""
+        """Return the record of each photo for the store, see :class:`~dips.harvest.harvest.Harvest`."""
         look = self.frozen.look(to_tensor(images, self.device))
         features = look.transformed
         if self.config.flip:

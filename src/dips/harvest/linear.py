@@ -1,12 +1,12 @@
-"""Linear maps on frozen features, fitted on image labels, and on boxes of reviewed photos (``harvest.refine=dataset``).
+"""Linear maps on frozen features, fitted to image labels and to boxes of reviewed photos (``harvest.refine=dataset``).
 
-In: features of some hundred photos on their grids (:class:`PhotoFeatures`). Out:
+In: features of a few hundred photos on their grids (:class:`PhotoFeatures`). Out:
 :class:`~dips.models.linear_map.LinearMaps`, an accurate one on CNN stages and keys together and a fast one on the CNN's stages.
 
-The maps start from the transformer's attention. A few rounds: in each photo the cells above Otsu's threshold of its current
-map are object; the others, and all cells of a background class's photos, are background; a linear discriminant with a ridge
-gives new maps. Nothing is trained by gradient: each round solves one linear system. The fast map imitates the other by least
-squares, and the accurate one is the mean of both, which is better than either (docs/results.md).
+The maps start from the transformer's attention. In each of a few rounds, the cells of a photo above Otsu's threshold of its
+current map count as object, the others, and all cells of a background class's photos, as background; a linear discriminant with
+a ridge gives new maps. Nothing is trained by gradient: each round solves one linear system. The fast map imitates the result by
+least squares, and the accurate one is the mean of both, which is better than either (docs/results.md).
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from dips.types import Review
 
 __all__ = ["PhotoFeatures", "fit_linear_maps"]
 
-_SAMPLED_CELLS = 128  # per photo, of which the covariance is computed
-_FIRST_FRACTION = 0.2  # of the attention's cells: the object in the first round
-_MIN_FRACTION, _MAX_FRACTION = 0.06, 0.75  # of a photo's cells that Otsu's threshold may call object
+_SAMPLED_CELLS = 128  # per photo, for the covariance
+_FIRST_FRACTION = 0.2  # of the attention's cells that count as object in the first round
+_MIN_FRACTION, _MAX_FRACTION = 0.06, 0.75  # of a photo's cells that may count as object by Otsu's threshold
 _FOREGROUND_WEIGHT = 0.4  # of the object's covariance in the pooled one
 _MIN_PENALTY = 1e-6  # a ridge of 0 would leave no solution where features are not independent
-_SHRINKAGE = 60.0  # photos: with so many of its own, a class counts as much as the mean of all classes
+_SHRINKAGE = 60.0  # photos: a class with this many has the same weight as the mean of all classes
 _SPREAD = 4.0  # standard deviation of the logits of the finished maps
-_MAX_TRUST, _CERTAIN = 0.8, 10.0  # weight of a background class's photos; reached by half with so many of them
-_LEVEL, _LEVEL_WITH_BACKGROUND = 0.75, 0.5  # of the way from the background's mean logit to the object's: without photos of a
-# background class, and where every second photo is one (docs/results.md)
+_MAX_TRUST, _CERTAIN = 0.8, 10.0  # maximum weight of a background class's photos; the number of them that gives half of it
+_LEVEL, _LEVEL_WITH_BACKGROUND = 0.75, 0.5  # fraction of the way from the background's mean logit to the object's: without
+# photos of a background class, and if every second photo is one (docs/results.md)
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,14 @@ class PhotoFeatures:
     """Features of the photos that maps are fitted on, on the CPU.
 
     Attributes:
-        blocks: the CNN's stages, then the keys of each side; ``(N, C_i, h_i, w_i) float16``, on grids as of
+        blocks: the CNN's stages, then the keys of each side; ``(N, C_i, h_i, w_i) float16``, on grids as returned by
             :func:`~dips.harvest.grids.joint_grids`.
-        key_sides: sides in pixels of what the transformer saw: one block of keys for each.
-        attention: mean attention ``(N, h, w)``, where the first round starts.
-        labels: of the object classes, counted from 0, ``(N,)``; -1 for photos of the background class.
-        photos: the photo that each of the N is a tile of; none if they are photos themselves.
-        several: all labels of photos with several, by their position.
-        reviews: of the photos that a person reviewed, by their position.
+        key_sides: sides of the transformer's inputs, in pixels, with one block of keys for each.
+        attention: mean attention ``(N, h, w)``, from which the first round starts.
+        labels: object class of each photo, counted from 0, ``(N,)``; -1 for photos of the background class.
+        photos: the photo that each of the N tiles belongs to; empty if they are whole photos.
+        several: all labels of photos with several, by position.
+        reviews: reviews of the photos that a person reviewed, by position.
     """
 
     blocks: tuple[Tensor, ...]
@@ -67,7 +67,7 @@ class PhotoFeatures:
     reviews: Mapping[int, Review] = field(default_factory=dict)
 
     def labels_of(self, row: int) -> tuple[int, ...]:
-        """Return all labels of a photo; none for one of the background class."""
+        """Return all labels of a photo; empty for the background class."""
         label = int(self.labels[row])
         return self.several.get(row, () if label < 0 else (label,))
 
@@ -78,10 +78,10 @@ class PhotoFeatures:
 
 
 def fit_linear_maps(features: PhotoFeatures, classes: int, config: HarvestConfig) -> tuple[LinearMaps, ReviewGain | None]:
-    """Return both maps, and what reviewed photos bring, if there are enough.
+    """Return both maps, and the gain from reviewed photos if there are enough of them.
 
     Args:
-        features: of photos of which at least one shows an object.
+        features: features of photos, at least one of which shows an object.
         classes: number of object classes.
         config: ``refine_inputs``, ``refine_rounds``, ``refine_penalty``, ``refine_fraction`` and ``fast_penalty``.
 
@@ -104,7 +104,7 @@ class _Fit:
         self.widths = [block.shape[1] for block in features.blocks]
         self.stage_channels = sum(self.widths[: features.stages])
         self.shown, self.blank = np.flatnonzero(features.labels >= 0), np.flatnonzero(features.labels < 0)
-        # certain background is better than likely one, but its photos may be few, or show another place (docs/results.md)
+        # certain background is better than likely background, but its photos may be few, or show other places (docs/results.md)
         self.trust = _MAX_TRUST * len(self.blank) / (len(self.blank) + _CERTAIN)
         self.mean, deviation = (torch.cat(parts) for parts in zip(*map(_moments, features.blocks), strict=True))
         self.deviation = deviation / self._balance()
@@ -123,7 +123,7 @@ class _Fit:
         self.used = used
 
     def run(self) -> tuple[LinearMaps, ReviewGain | None]:
-        """Run the rounds, then make both maps of the last, and correct them by reviewed photos."""
+        """Run the rounds, compute both maps from the last one, and correct them with reviewed photos."""
         attention = F.interpolate(self.features.attention[:, None].float(), (self.grid, self.grid), mode="bilinear")
         maps = attention.flatten(1).numpy()
         for turn in range(self.config.refine_rounds):
@@ -151,7 +151,7 @@ class _Fit:
         return maps_of_both, gain
 
     def _review(self, module: LinearMap) -> tuple[list[Tensor], list[tuple[int, ...]], list[Review], Standard]:
-        """Return features, labels and reviews of the reviewed photos, as a finished map is corrected by them."""
+        """Return features, labels, reviews and standardisation of the reviewed photos, for correcting a finished map."""
         found, count = self.features, sum(module.channels)
         rows = sorted(found.reviews)
         blocks = [block[rows] for block in found.blocks[: len(module.channels)]]
@@ -159,7 +159,7 @@ class _Fit:
         return blocks, labels, reviews, Standard(self.mean[:count], self.deviation[:count])
 
     def _balance(self) -> Tensor:
-        """Return a factor per channel ``(D,)``, with which CNN and keys weigh the same, however many channels each has."""
+        """Return a factor per channel ``(D,)`` that gives CNN and keys equal weight, however many channels each has."""
         cnn, every = self.stage_channels, sum(self.widths)
         halves = torch.full((every,), every / 2)
         halves[:cnn] /= max(cnn, 1)
@@ -180,13 +180,13 @@ class _Fit:
         total = bias - scaled @ self.mean
         result = torch.zeros(len(self.features.labels), self.grid, self.grid)
         for block, rows, part in zip(self.features.blocks, self.upsampling, scaled.split(self.widths), strict=True):
-            for start in range(0, len(block), 64):  # a float32 copy of everything would be the largest thing in memory
+            for start in range(0, len(block), 64):  # a float32 copy of everything would dominate memory
                 logits = torch.einsum("nchw,c->nhw", block[start : start + 64].float(), part)
                 result[start : start + 64] += rows @ logits @ rows.mT
         return np.asarray((result + total).flatten(1).numpy())
 
     def _means(self, masks: Tensor, rows: Tensor) -> Tensor:
-        """Return the mean features ``(M, D)`` of the photos ``rows`` ``(M,)``, each under its mask of ``masks`` ``(N, P)``."""
+        """Return the mean features ``(M, D)`` of the photos ``rows`` ``(M,)``, each under its mask in ``masks`` ``(N, P)``."""
         share = _shares(masks[rows]).unflatten(1, (self.grid, self.grid))
         parts = []
         for block, upsampling in zip(self.features.blocks, self.upsampling, strict=True):
@@ -202,14 +202,14 @@ class _Fit:
         return (torch.cat(parts, 1) - self.mean) / self.deviation
 
     def _background(self, foreground: Tensor) -> list[tuple[float, Tensor, Tensor]]:
-        """Return what is background where ``foreground`` ``(N, P)`` is object: all cells of a background class's photos, and in
-        the others those that are not object; each with its weight, the photos' positions and masks ``(N, P)``."""
+        """Return the background, given the object cells ``foreground`` ``(N, P)``: all cells of a background class's photos and
+        the remaining cells of the others; each with its weight, the photos' positions and masks ``(N, P)``."""
         certain = self.trust, torch.from_numpy(self.blank), torch.ones_like(foreground)
         likely = 1 - self.trust, torch.from_numpy(self.shown), 1 - foreground
         return [certain, likely] if len(self.blank) else [likely]
 
     def _discriminant(self, foreground: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Fit one direction to the cells ``(N, P)`` that are called object.
+        """Fit one direction to the cells ``(N, P)`` that count as object.
 
         Returns:
             Weight ``(D,)``, bias, the object's mean in each photo that shows one ``(M, D)``, the background's mean ``(D,)`` and
@@ -226,8 +226,8 @@ class _Fit:
         return weight, -(weight @ (means.mean(0) + background)) / 2, means, background, covariance
 
     def _covariance(self, rows: Tensor, masks: Tensor, mean: Tensor) -> Tensor:
-        """Return the covariance ``(D, D)`` around ``mean`` of the sampled cells of the photos ``rows``, each under its mask of
-        ``masks`` ``(N, P)``; every photo counts the same."""
+        """Return the covariance ``(D, D)`` around ``mean`` of the sampled cells of the photos ``rows``, each under its mask in
+        ``masks`` ``(N, P)``; every photo has the same weight."""
         samples, masks = self.samples[rows], masks[rows].gather(1, self.cells[rows])
         result = torch.zeros(samples.shape[2], samples.shape[2])
         shares = masks / masks.sum(1, keepdim=True).clamp(min=1) / max(1, int((masks.sum(1) > 0).sum()))
@@ -246,7 +246,7 @@ class _Fit:
         return result
 
     def _per_class(self, means: Tensor, background: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
-        """Return a direction ``(K, D)`` and a bias ``(K,)`` per object class; a class of few photos stays near all others.
+        """Return a direction ``(K, D)`` and a bias ``(K,)`` per object class; a class with few photos stays near the mean.
 
         A photo with several labels counts for each of them.
         """
@@ -266,9 +266,9 @@ class _Fit:
         return self._solve(total, total @ weights.mT, self.config.fast_penalty, cnn).mT
 
     def _scaled(self, weights: Tensor, biases: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor, float]:
-        """Bring logits to the spread of finished maps; return directions, biases and the level of the object's border."""
+        """Scale logits to the spread of finished maps; return directions, biases and the level of the object's border."""
         maps = torch.from_numpy(self._maps(weights.mean(0), biases.mean()))
-        # with features that are all the same, rounding alone moves the map; its mean is then many times its deviation
+        # if all features are the same, the map varies only by rounding, and its mean is many times its deviation
         spread = max(float(maps.std()), abs(float(maps.mean())) / 4, 1e-6)
         scale = _SPREAD / spread
         high = _masked_mean(maps, foreground, torch.from_numpy(self.shown))
@@ -278,7 +278,7 @@ class _Fit:
         return weights * scale, biases * scale, scale * (low + fraction * (high - low))
 
     def _fill(self, module: LinearMap, weights: Tensor, biases: Tensor) -> None:
-        """Write directions and biases into a map, as they apply to features that are not standardised."""
+        """Write directions and biases into a map, converted to features that are not standardised."""
         plain = weights / self.deviation
         for own, part in zip(module.weights, plain.split(self.widths, dim=1), strict=False):  # the fast map has no keys
             own.copy_(part)
@@ -286,7 +286,7 @@ class _Fit:
 
 
 def _moments(block: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation ``(C,)`` of a block's channels; 1 for constant ones, which rounding alone moves."""
+    """Return mean and standard deviation ``(C,)`` of a block's channels; 1 for constant ones, which vary only by rounding."""
     totals = torch.zeros(2, block.shape[1], dtype=torch.float64)
     for start in range(0, len(block), 64):
         part = block[start : start + 64].double()
@@ -308,7 +308,7 @@ def _foreground(maps: NDArray[np.float32], fraction: float) -> Tensor:
 
 
 def _otsu(row: NDArray[np.float32]) -> float:
-    """Return Otsu's threshold of a map ``(P,)``, in 256 steps between its ends."""
+    """Return Otsu's threshold of a map ``(P,)``, in 256 steps between its extremes."""
     low, high = float(row.min()), float(row.max())
     if high <= low:
         return low
@@ -318,11 +318,11 @@ def _otsu(row: NDArray[np.float32]) -> float:
 
 
 def _masked_mean(maps: Tensor, masks: Tensor, rows: Tensor) -> float:
-    """Return the mean of maps ``(N, P)`` under masks ``(N, P)`` in the photos ``rows``; each photo counts the same."""
+    """Return the mean of maps ``(N, P)`` under masks ``(N, P)`` in the photos ``rows``; each photo has the same weight."""
     return float((maps[rows] * _shares(masks[rows])).sum(1).mean())
 
 
 def _shares(masks: Tensor) -> Tensor:
-    """Return masks ``(N, P)`` divided by their sums; an empty one stands for the whole photo, in which nothing differs."""
+    """Return masks ``(N, P)`` divided by their sums; an empty one, of a constant map, stands for the whole photo."""
     full = torch.where(masks.sum(1, keepdim=True) > 0, masks, 1.0)
     return full / full.sum(1, keepdim=True)

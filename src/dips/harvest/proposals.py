@@ -24,7 +24,7 @@ class Proposals:
     Attributes:
         boxes: ``(P, 4) float32``, ``x0 y0 x1 y1`` as fractions of the frame.
         regions: ``(P, F, F) bool``: the components that the boxes enclose.
-        sources: ``(P,) int64``: the map each comes from.
+        sources: ``(P,) int64``: index of the map that each comes from.
 
     See :func:`propose` for an example.
     """
@@ -42,13 +42,13 @@ def propose(maps: FloatArray, *, min_area: float, frame: int, power: float = 1.0
 
     Args:
         maps: ``(M, h, w)``, each divided by its maximum.
-        min_area: least area of a box as a fraction of the frame; a map without one that large gives its largest.
-        frame: side F of the square that the maps are brought to.
+        min_area: least area of a box as a fraction of the frame; a map without a box that large yields its largest.
+        frame: side F of the square that the maps are resized to.
         power: exponent that tempers the map, ``map ** power``, before the threshold.
         levels: 0 = Otsu's threshold; N = the N fractions ``1/(N+1) ... N/(N+1)`` of the map's maximum.
 
     Returns:
-        Equal regions once, in the order of the maps; nothing where all maps are constant.
+        The proposals without duplicate regions, in the order of the maps; none if all maps are constant.
 
     >>> score_map = np.zeros((1, 4, 4), np.float32)
     >>> score_map[0, 1:3, 1:3] = 1
@@ -93,7 +93,7 @@ def _masks(full: NDArray[np.float32], levels: int) -> list[NDArray[np.bool_]]:
 
 
 def _large(stats: NDArray[np.int32], min_area: float) -> list[int]:
-    """Return the components whose boxes exceed ``min_area`` pixels, else the one with the largest box."""
+    """Return the components whose boxes exceed ``min_area`` pixels, or else the one with the largest box."""
     areas = stats[1:, 2].astype(np.int64) * stats[1:, 3]
     if len(areas) == 0:
         return []

@@ -1,7 +1,7 @@
-"""Better maps from the last block's keys, photo by photo, without boxes and at no extra pass (``harvest.refine=image``).
+"""Better maps from the last block's keys, photo by photo, without boxes or extra passes (``harvest.refine=image``).
 
-The keys of a photo's most attended patches against those of its least attended ones, by cosine, once repeated.
-:mod:`dips.harvest.linear` fits maps to a data set instead.
+Every patch is scored by comparing its key with those of the most and the least attended patches, by cosine; this is repeated
+once. :mod:`dips.harvest.linear` fits maps to a data set instead.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ def refine_image(attention: Tensor, keys: Tensor, *, repeats: int = 2) -> Tensor
     Args:
         attention: ``(B, h, w)`` mean attention, any scale.
         keys: ``(B, h, w, D)``.
-        repeats: how often; from the second time on, the last map stands in for the attention.
+        repeats: number of rounds; from the second one on, the last map replaces the attention.
 
     Returns:
-        ``(B, h, w)`` in [0, 1]; what points away from the object is 0.
+        ``(B, h, w)`` in [0, 1]; patches that point away from the object are 0.
 
     >>> refine_image(torch.rand(2, 4, 4), torch.randn(2, 4, 4, 8)).shape
     torch.Size([2, 4, 4])

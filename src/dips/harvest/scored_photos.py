@@ -1,7 +1,7 @@
-"""The second half of the harvest: proposals, their scores, and what training reads of them (paper 3.1, 3.2).
+"""The second half of the harvest: proposals, their scores, and what training reads from them (paper 3.1, 3.2).
 
 In: a :class:`~dips.harvest.harvest.Harvest`, a fitted classifier and labels. Out: :class:`ScoredPhotos`, which are
-:class:`~dips.train.batches.TrainingPhotos`. Scores are kept in the store under the classifier's own hash.
+:class:`~dips.train.batches.TrainingPhotos`. Scores are stored under the classifier's own hash.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class ScoredPhotos:
 
     @property
     def review(self) -> list[str]:
-        """What a person said about photos, as text that is another one where that is."""
+        """The reviews of the photos, as text that differs whenever a review differs."""
         return sorted(f"{digest}{review}" for digest, review in self.reviews.items())
 
     def __len__(self) -> int:
@@ -117,8 +117,8 @@ def score_photos(
         index: positions in ``harvest.samples``.
         labels: their classes.
         classifier: ``(B, 3, side, side)`` in [0, 1] to logits, in evaluation mode.
-        side: of the frame that proposals are made and scored on.
-        reviews: by digest, of the photos that a person reviewed: their objects take the place of the proposals.
+        side: side of the frame on which proposals are made and scored.
+        reviews: reviews by digest; the reviewed objects replace the photo's proposals.
     """
     settings = {
         "version": 1,
@@ -168,10 +168,10 @@ def score_photos(
 
 
 def reviewed_photo(photo: ScoredPhoto, review: Review) -> ScoredPhoto:
-    """Return a photo whose one proposal is a person's objects, of which there is at least one: nothing else is object.
+    """Return a photo whose only proposal covers a person's objects (at least one) and nothing else.
 
     Args:
-        photo: with at least one proposal, whose map is kept inside of the boxes, and of the outlines where there are any.
+        photo: has at least one proposal; its map is kept inside the boxes, or the outlines where there are any.
     """
     shares, inside = (object_shares(review, shape).max(0) for shape in (photo.regions.shape[1:], photo.maps.shape[1:]))
     region = shares >= HALF
@@ -183,5 +183,5 @@ def reviewed_photo(photo: ScoredPhoto, review: Review) -> ScoredPhoto:
 
 
 def record_key(digest: str, label: int) -> str:
-    """Return the key of what a store holds about a photo and a class; a photo may lie in the folders of two."""
+    """Return the store's key for a photo and a class; the same photo may be in the folders of two classes."""
     return hashlib.sha256(f"{digest}:{label}".encode()).hexdigest()

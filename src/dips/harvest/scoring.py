@@ -1,8 +1,8 @@
-"""Scores of proposals: the classifier looks at each with the rest of the photo blurred (paper 3.2).
+"""Scores of proposals: the classifier sees each with the rest of the photo blurred (paper 3.2).
 
 In: photos ``(F, F, 3) uint8`` and their proposals; out: the probability of the photo's class per proposal. ``box`` keeps
 the box sharp (the paper). ``region`` keeps the component sharp: a map of the background has a box as large as the photo,
-which box scoring takes for a perfect proposal.
+which box scoring mistakes for a perfect proposal.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dips.types import FloatArray
 
 __all__ = ["best_proposals", "blurred", "masked_views", "score_proposals"]
 
-_KERNEL, _SIGMA, _FRAME = 115, 100.5, 224  # the paper's blur, on the 224 frame; other frames scale it
+_KERNEL, _SIGMA, _FRAME = 115, 100.5, 224  # the paper's blur for the 224 frame; it is scaled for others
 _EDGE_SIGMA = 3.0  # softens a region's edge, pixels on the 224 frame
 
 
@@ -30,13 +30,13 @@ def blurred(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Blur a photo ``(F, F, 3) uint8`` until nothing can be recognised."""
     scale = image.shape[0] / _FRAME
     kernel = 2 * round((_KERNEL * scale - 1) / 2) + 1
-    # in bytes it takes five times as long
+    # on bytes it takes five times as long
     smooth = cv2.GaussianBlur(image.astype(np.float32), (kernel, kernel), _SIGMA * scale)
     return np.asarray(np.rint(smooth), np.uint8)
 
 
 def masked_views(image: NDArray[np.uint8], proposals: Proposals, score_on: str) -> Iterator[NDArray[np.uint8]]:
-    """Yield one view ``(F, F, 3) uint8`` of the photo per proposal, blurred outside of it."""
+    """Yield one view ``(F, F, 3) uint8`` of the photo per proposal, blurred outside the proposal."""
     if len(proposals) == 0:
         return
     background = blurred(image)
@@ -75,14 +75,14 @@ def score_proposals(
     Args:
         classifier: ``(B, 3, F, F)`` in [0, 1] to logits ``(B, C)``.
         images: ``(F, F, 3) uint8`` RGB each.
-        proposals, labels: of each photo.
+        proposals, labels: the proposals and the class of each photo.
         score_on: what stays sharp: ``box`` or ``region``.
-        batch: views that pass the classifier at once; None = as many as the device is fast with.
+        batch: number of views that pass the classifier at once; None = a number that suits the device.
 
     Returns:
         ``(P,) float32`` in [0, 1] per photo.
     """
-    batch = batch or (16 if device.type == "cpu" else 64)  # more than 16 do not stay in a CPU's cache
+    batch = batch or (16 if device.type == "cpu" else 64)  # more than 16 do not fit into a CPU's cache
     counts = [len(item) for item in proposals]
     targets = torch.tensor(np.repeat(np.asarray(labels, np.int64), counts), dtype=torch.long)
     flat = (view for image, item in zip(images, proposals, strict=True) for view in masked_views(image, item, score_on))
@@ -96,7 +96,7 @@ def score_proposals(
 
 
 def best_proposals(scores: FloatArray, *, top_p: int, min_score: float) -> NDArray[np.int64]:
-    """Return the indices of the ``top_p`` best proposals, best first, above ``min_score``; the very best one always.
+    """Return the indices of the ``top_p`` best proposals, best first, from ``min_score`` on; the very best one always.
 
     >>> best_proposals(np.array([0.2, 0.9, 0.7], np.float32), top_p=2, min_score=0.5).tolist()
     [1, 2]

@@ -1,7 +1,7 @@
-"""Photos as squares in the store: each photo is read from its file once, whoever asks for it later.
+"""Photos as squares in the store: each photo is read from its file once, however often it is needed later.
 
-In: samples and a store. Out: the shelf ``squares`` with a record ``png`` per photo, and, for whoever needs it, the photos at
-another side on the way. Photos that cannot be read are left out.
+In: samples and a store. Out: the shelf ``squares`` with a record ``png`` per photo and, if requested, the photos at another
+side in the same pass. Photos that cannot be read are skipped.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _TILES_AT_ONCE = 32  # of one photo, in memory
 
 
 def encode_square(image: ByteImage) -> NDArray[np.uint8]:
-    """Return ``(S, S, 3) uint8`` RGB as the bytes ``(N,) uint8`` of a PNG."""
+    """Return ``(S, S, 3) uint8`` RGB encoded as the bytes ``(N,) uint8`` of a PNG."""
     return np.frombuffer(encode_image(image, ".png", cv2.IMWRITE_PNG_COMPRESSION, 1), np.uint8)
 
 
 def decode_square(data: NDArray[np.uint8]) -> ByteImage:
-    """Return the ``(S, S, 3) uint8`` RGB that :func:`encode_square` packed.
+    """Return the ``(S, S, 3) uint8`` RGB that :func:`encode_square` encoded.
 
     Raises:
         StoreError: the bytes are damaged.
@@ -56,17 +56,17 @@ def read_square(shelf: Shelf, digest: str) -> ByteImage:
 
 
 class SquareReader:
-    """The photos of a data set on their way into the store.
+    """Reads the photos of a data set and stores them as squares.
 
     Attributes:
-        side: S of the stored squares; None = none are stored.
-        decoded: the side of a square that JPEGs are decoded for, see ``max_side`` of :func:`~dips.data.images.read_image`: the
+        side: side S of the stored squares; None = no squares are stored.
+        decoded: side of the square for which JPEGs are decoded, see ``max_side`` of :func:`~dips.data.images.read_image`: the
             squares depend on it, so it is fixed, and part of their key.
         depth: how values of more than 8 bits are brought to 8.
-        squares: the shelf that holds them, if any does.
+        squares: the shelf of the squares, if they are stored.
         samples: photos whose files could be identified, in the data set's order.
         digests: their keys in the store; copies of a photo share one.
-        files: the SHA-256 of the photo's file, by key: the key itself but for tiles.
+        files: the SHA-256 of each photo's file, by key; it is the key itself, except for tiles.
         unreadable: why a photo could not be decoded, by digest; grows while photos are read.
     """
 
@@ -104,7 +104,7 @@ class SquareReader:
         self._samples = dict(zip(self.digests, self.samples, strict=True))
 
     def __len__(self) -> int:
-        """Return how many different photos there are."""
+        """Return the number of different photos."""
         return len(self._samples)
 
     def fill(self, *, batch: int) -> None:
@@ -114,16 +114,16 @@ class SquareReader:
                 pass
 
     def read(self, digests: Sequence[str], *, batch: int, side: int, title: str) -> Iterator[tuple[list[str], list[ByteImage]]]:
-        """Read photos from their files, the next batch while the last is worked on; absent squares are stored on the way.
+        """Yield photos from their files, reading the next batch ahead; missing squares are stored on the way.
 
-        Tiles of a photo come together.
+        Tiles of a photo stay together.
 
         Args:
-            digests: which; those that are known to be unreadable are left out.
-            batch: photos at once, at most.
-            side: of the squares ``(side, side, 3) uint8`` RGB that are yielded, in pixels. Above ``decoded`` photos are decoded
-                for it, and no square is stored.
-            title: of the progress bar.
+            digests: keys of the photos; those known to be unreadable are skipped.
+            batch: maximum number of photos at once.
+            side: side of the yielded squares ``(side, side, 3) uint8`` RGB, in pixels. If it is above ``decoded``, photos are
+                decoded for it, and no square is stored.
+            title: title of the progress bar.
         """
         digests = [digest for digest in digests if digest not in self.unreadable]
         absent = set() if self.squares is None or side > self.decoded else set(self.squares.missing(digests))
@@ -168,8 +168,8 @@ class SquareReader:
                         yield readable[start : start + batch], images[start : start + batch]
 
     def _groups(self, digests: Sequence[str], batch: int) -> list[list[list[str]]]:
-        """Return units of what is decoded at once, a photo or some tiles of one, in groups of ``batch`` digests, or of one
-        unit where this is longer."""
+        """Return units to be decoded at once, each a photo or some tiles of one, in groups of up to ``batch`` digests; a longer
+        unit is a group by itself."""
 
         def photo(digest: str) -> tuple[object, ...]:
             sample = self._samples[digest]
@@ -192,11 +192,11 @@ class SquareReader:
         return groups
 
     def readable(self) -> tuple[tuple[Sample, ...], tuple[str, ...], tuple[Problem, ...]]:
-        """Return samples and digests without the photos that could not be read, and what was wrong with those."""
+        """Return samples and digests of the photos that could be read, and the problems of the others."""
         pairs = list(zip(self.samples, self.digests, strict=True))
         problems = [left_out(s.path, f"{s.path} {self.unreadable[d]}") for s, d in pairs if d in self.unreadable]
         good = [(s, d) for s, d in pairs if d not in self.unreadable]
-        once = tuple(dict.fromkeys((*self._problems, *problems)))  # a photo has one, whatever its number of tiles
+        once = tuple(dict.fromkeys((*self._problems, *problems)))  # one per photo, whatever its number of tiles
         return tuple(s for s, _ in good), tuple(d for _, d in good), once
 
 

@@ -1,9 +1,9 @@
-"""The harvest's results on disk: computed once, kept by content, shared by all runs.
+"""The harvest's results on disk: computed once, stored by content, shared by all runs.
 
 A store is a folder of *shelves*. A shelf holds one kind of record under one group of settings (their hash is part of the
 shelf's name) and is cut into SQLite files by the first digit of the key, so that a million photos are neither one huge file nor
 a million small ones. Keys are SHA-256 digests of photos; a record is a few named arrays. SQLite's transactions make every
-write whole or absent, also when the process is killed.
+write atomic, even if the process is killed.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def settings_hash(settings: Mapping[str, Any]) -> str:
     """Return sixteen hex digits that identify settings.
 
     Args:
-        settings: anything that JSON can hold.
+        settings: any values that JSON can represent.
 
     >>> settings_hash({"side": 224}) == settings_hash({"side": 224}) != settings_hash({"side": 448})
     True
@@ -64,7 +64,7 @@ class Store:
     """A folder of shelves.
 
     Raises:
-        StoreError: the folder cannot be made.
+        StoreError: the folder cannot be created.
 
     Example:
         >>> import tempfile
@@ -88,24 +88,24 @@ class Store:
         self._digests = Shelf(folder / "digests")
 
     def shelf(self, kind: str, settings: Mapping[str, Any]) -> Shelf:
-        """Return the shelf for one kind of record under ``settings``, which are written beside it for people to read."""
+        """Return the shelf for one kind of record under ``settings``, which are also written to a file for people to read."""
         shelf = Shelf(self.folder / f"{kind}-{settings_hash(settings)}")
         if not shelf.note.is_file():
             self.write(shelf.note, json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False).encode())
         return shelf
 
     def shelf_named(self, name: str, *, source: str) -> Shelf:
-        """Return the shelf of this name, as :meth:`rows` gives it; ``source`` is where it stands, for messages.
+        """Return the shelf with this name, as yielded by :meth:`rows`; ``source`` says in messages where the name was read.
 
         Raises:
-            StoreError: no shelf is called so.
+            StoreError: this is not the name of a shelf.
         """
         if not re.fullmatch(r"digests|[a-z]+-[0-9a-f]{16}", name):
             raise StoreError(f"{source} is damaged (no shelf is called {name!r}); remove the folder and repeat the command")
         return Shelf(self.folder / name)
 
     def write(self, file: Path, data: bytes) -> None:
-        """Write a file beside the records, whole or not at all.
+        """Write a file beside the records, atomically.
 
         Raises:
             StoreError: no space is left, or the folder cannot be written.
@@ -117,12 +117,12 @@ class Store:
             raise StoreError(f"{error} with --store") from error
 
     def digests(self, paths: Iterable[Path]) -> Iterator[str | OSError]:
-        """Yield the SHA-256 of each photo's bytes, or why it cannot be read; kept while path, size and times are the same.
+        """Yield the SHA-256 of each photo's bytes, or why it cannot be read; cached while path, size and times are unchanged.
 
         Raises:
             StoreError: the store cannot be written, or is damaged.
         """
-        fresh: dict[str, Arrays] = {}  # one transaction per photo would take longer than the reading
+        fresh: dict[str, Arrays] = {}  # one transaction per photo would take longer than reading the files
         try:
             for path in paths:
                 try:
@@ -141,7 +141,7 @@ class Store:
             self._digests.put(fresh)
 
     def rows(self) -> Iterator[tuple[str, str, bytes]]:
-        """Yield all records of all shelves: name of the shelf, key, and what the store keeps."""
+        """Yield all records of all shelves: name of the shelf, key, and stored bytes."""
         for folder in sorted(path for path in self.folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
             shelf = Shelf(folder)
             for key, record in shelf.rows():
@@ -149,12 +149,12 @@ class Store:
             shelf.close()
 
     def settings(self) -> Iterator[tuple[str, bytes]]:
-        """Yield what is written beside the records of each shelf, by its name."""
+        """Yield the name of each shelf, and the content of its settings file."""
         for note in sorted(self.folder.glob(f"*/{_SETTINGS}")):
             yield note.parent.name, note.read_bytes()
 
     def close(self) -> None:
-        """Close the files that the store itself holds open; shelves are closed on their own."""
+        """Close the files that the store itself holds open; shelves are closed separately."""
         self._digests.close()
 
 
@@ -168,7 +168,7 @@ class Shelf:
 
     @property
     def note(self) -> Path:
-        """The file that says which settings its records were made with."""
+        """The file with the settings that the shelf's records were made with."""
         return self.folder / _SETTINGS
 
     def __del__(self) -> None:
@@ -191,10 +191,10 @@ class Shelf:
             return None if row is None else safetensors.numpy.load(row[0])
 
     def require(self, key: str) -> dict[str, NDArray[Any]]:
-        """Return the record of ``key``, which must be there.
+        """Return the record of ``key``, which must exist.
 
         Raises:
-            StoreError: it is not, or the shelf is damaged.
+            StoreError: it does not exist, or the shelf is damaged.
         """
         record = self.get(key)
         if record is None:
@@ -202,7 +202,7 @@ class Shelf:
         return record
 
     def missing(self, keys: Iterable[str]) -> list[str]:
-        """Return those of ``keys`` that have no record, in their order, each once."""
+        """Return those of ``keys`` that have no record, in their order, without duplicates."""
         unique = list(dict.fromkeys(keys))
         present: set[str] = set()
         for group in _by_digit(unique).values():
@@ -218,7 +218,7 @@ class Shelf:
         return [key for key in unique if key not in present]
 
     def put(self, records: Mapping[str, Arrays]) -> None:
-        """Write records; one that exists already is replaced.
+        """Write records, replacing those that already exist.
 
         Raises:
             StoreError: no space is left, or the shelf is damaged.
@@ -226,7 +226,7 @@ class Shelf:
         self.put_rows({key: safetensors.numpy.save(_contiguous(record)) for key, record in records.items()})
 
     def put_rows(self, rows: Mapping[str, bytes]) -> None:
-        """Write records as :meth:`rows` gives them; otherwise as :meth:`put`."""
+        """Write records in the form that :meth:`rows` yields; otherwise like :meth:`put`."""
         for group in _by_digit(list(rows)).values():
             with _errors(self._file(group[0])):
                 connection = self._connect(group[0])
@@ -236,7 +236,7 @@ class Shelf:
                     )
 
     def rows(self) -> Iterator[tuple[str, bytes]]:
-        """Yield the keys of all records, and what the store keeps of each, in their order.
+        """Yield key and stored bytes of all records, in the order of the keys.
 
         Raises:
             StoreError: the shelf is damaged.
@@ -257,7 +257,7 @@ class Shelf:
         return self.folder / f"{key[0]}.sqlite"
 
     def _connect(self, key: str) -> sqlite3.Connection:
-        if self._owner != os.getpid():  # a connection must not cross a fork, nor be closed on this side of it
+        if self._owner != os.getpid():  # a connection must not cross a fork, nor be closed in the child
             _parents.append(self._open)
             self._open, self._owner = {}, os.getpid()
         if key[0] not in self._open:
@@ -272,12 +272,12 @@ class Shelf:
         return self._open[key[0]]
 
 
-_parents: list[dict[str, sqlite3.Connection]] = []  # keeps what a fork inherited from being closed
+_parents: list[dict[str, sqlite3.Connection]] = []  # keeps connections inherited by a fork from being closed
 
 
 def _file_key(path: Path) -> str:
-    """Return a key under which a file is known until it changes."""
-    stat = path.stat()  # the change time cannot be set back, as the modification time can
+    """Return a key that identifies a file until it changes."""
+    stat = path.stat()  # unlike the modification time, the change time cannot be set back
     return hashlib.sha256(f"{path.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ctime_ns}".encode()).hexdigest()
 
 

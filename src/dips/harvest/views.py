@@ -1,10 +1,11 @@
-"""Which tiles of labelled photos show what their photos are labelled with: multiple-instance learning on pooled features.
+"""Which tiles of labelled photos show what the photo's label says: multiple-instance learning on pooled features.
 
 In: pooled features of tiles, and tiles with the labels of their photos. Out: a label per tile. Tiles of photos without object
-show none. Of every other photo at least one tile shows its object. Rounds of a linear classifier find out which, from all
-tiles of a photo to its best one: each photo is scored by one that was fitted on other photos, as one that had seen its tiles
-would confirm what it was told. Kept are the best tile of a photo and all that score above nearly all tiles without object; what
-the rest shows is not known, so it is left out. Of a photo with several labels at least one tile shows each.
+show none. Of every other photo at least one tile shows its object. Rounds of a linear classifier find out which, narrowing down
+from all tiles of a photo to its best one. Each photo is scored by a classifier fitted on other photos, as one that had seen its
+tiles would only confirm the labels it was given. The best tile of a photo is kept, and so are all that score above nearly all
+tiles without object; the others are left out, as it is unknown what they show. Of a photo with several labels, at least one
+tile shows each.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ from dips.types import Sample
 __all__ = ["choose_labels", "choose_views"]
 
 _ROUNDS, _FOLDS = 5, 4  # after each round fewer tiles of a photo count as object, after the last a single one (docs/results.md)
-_PENALTY = 1.0  # strong: most of the tiles that the first round calls object show none
-_ABOVE = 0.99  # of the tiles without object score lower than one that counts as object
+_PENALTY = 1.0  # strong: most of the tiles that count as object in the first round show none
+_ABOVE = 0.99  # of the tiles without object that a tile must outscore to count as object
 
 
 def choose_labels(
     pooled: Tensor, samples: Sequence[Sample], fitted: int, *, background: int, classes: int
 ) -> list[tuple[int, ...] | None]:
-    """Return the labels of each view: it takes part in :func:`choose_views` once for each label that it may show.
+    """Return the labels of each view, which enters :func:`choose_views` once for each label that it may show.
 
-    Arguments and errors are the same.
+    Arguments and errors are those of :func:`choose_views`.
     """
     alone = [[_with_label(sample, label) for label in _possible(sample, i < fitted)] for i, sample in enumerate(samples)]
     owners = [i for i, views in enumerate(alone) for _ in views]
@@ -48,14 +49,14 @@ def choose_labels(
 
 
 def _possible(sample: Sample, learned: bool) -> list[int]:
-    """Return which of its photo's labels a view may show: those of its boxes, where these are known. It is no example of
-    background for the others."""
+    """Return which of its photo's labels a view may show: if its boxes are known, only theirs. For the others it is no example
+    of background."""
     known = sample.boxed and len(sample.box_labels) > 0 and (sample.reviewed or not learned)
     return [label for label in sample.labels if not known or label in sample.box_labels]
 
 
 def _with_label(sample: Sample, label: int) -> Sample:
-    """Return a view with one of its labels, and the boxes of that class, as far as they are known."""
+    """Return a view with one of its labels, and the boxes of that class, if they are known."""
     boxes = sample.boxes
     if boxes is not None and sample.box_labels:
         boxes = boxes[[own == label for own in sample.box_labels]]
@@ -65,17 +66,17 @@ def _with_label(sample: Sample, label: int) -> Sample:
 
 
 def choose_views(pooled: Tensor, samples: Sequence[Sample], fitted: int, *, background: int, classes: int) -> list[int | None]:
-    """Return the label of each view, None for those that are to be left out.
+    """Return the label of each view, None for views that are to be left out.
 
-    Each view has one label here. Whole photos keep theirs. So do tiles of photos with known boxes, if they show one; they show
-    nothing otherwise.
+    Each view has one label here. Whole photos keep theirs, and so do tiles with a box, if the boxes of their photo are known;
+    tiles of such photos without a box show nothing.
 
     Args:
         pooled: features ``(N, F)``.
         samples: the N views.
-        fitted: only the first ones are fitted on; their boxes count only if a person gave them for training.
+        fitted: number of views, from the first, to fit on; their boxes count only if a person provided them for training.
         background: label of photos without object.
-        classes: number of classes, that one included.
+        classes: number of classes, including ``background``.
 
     Raises:
         DataError: the features are not finite.
@@ -98,20 +99,20 @@ class _Choice:
         self.fold = _folds(_numbered([sample.path for sample in samples]), self.own) if len(samples) else self.photos
 
     def run(self) -> list[int | None]:
-        """Do what :func:`choose_views` says."""
-        kept = np.ones(len(self.labels), np.bool_)  # in the first round all of a photo shows its object
+        """Run the rounds and return the labels, see :func:`choose_views`."""
+        kept = np.ones(len(self.labels), np.bool_)  # in the first round every view of a photo counts as showing its object
         if not self.known.all():
             for turn in range(1, _ROUNDS + 1):
                 kept = self.known | self._best(self._scores(kept), 1 - turn / _ROUNDS)
             scores = self._scores(kept)
             empty = self.learned & self.known & (self.labels == self.background)
-            best = np.full(len(scores), -np.inf, np.float32)  # of the labels of a view
+            best = np.full(len(scores), -np.inf, np.float32)  # over the labels of a view
             np.maximum.at(best, self.places, scores)
             kept |= (scores > max(0.0, float(np.quantile(scores[empty], _ABOVE)))) & (scores == best[self.places])
         return [int(label) if keep else None for label, keep in zip(self.labels, kept, strict=True)]
 
     def _scores(self, kept: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Return by how much the logit of the photo's class, or else of the likeliest, is above that of the background."""
+        """Return the margin of the logit of the photo's class, or else of the likeliest one, over that of the background."""
         result = np.zeros(len(kept), np.float32)
         for fold in range(_FOLDS):
             inside = self.learned & kept & (self.fold != fold)
@@ -133,7 +134,7 @@ class _Choice:
         return np.where(own == self.background, likeliest, logits[np.arange(len(rows)), own])
 
     def _best(self, scores: NDArray[np.float32], power: float) -> NDArray[np.bool_]:
-        """Return which views are the best of their photo: ``n ** power`` of its n, rounded up, so that 0 is a single one."""
+        """Return which views are the best of their photo: ``n ** power`` of its n, rounded up, so a power of 0 keeps one."""
         order = np.lexsort((-scores, self.photos))
         counts = np.bincount(self.photos)
         rank = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -143,7 +144,7 @@ class _Choice:
 
 
 def _known(sample: Sample, learned: bool, background: int) -> int | None:
-    """Return the label of a view, None where it is not known."""
+    """Return the label of a view, None if it is not known."""
     if sample.window is None or sample.label == background:
         return sample.label
     if sample.boxes is None or (learned and not sample.reviewed):
@@ -152,13 +153,13 @@ def _known(sample: Sample, learned: bool, background: int) -> int | None:
 
 
 def _numbered(items: Sequence[Hashable]) -> NDArray[np.int64]:
-    """Return a number for each item, the same for equal ones, from 0 in the order of their first."""
+    """Return a number for each item, equal for equal items, counted from 0 in the order of first occurrence."""
     numbers: dict[Hashable, int] = {}
     return np.array([numbers.setdefault(item, len(numbers)) for item in items], np.int64)
 
 
 def _folds(photos: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return a fold ``(N,)`` for each view: photos of a class in turn, so that each fold has as many of each."""
+    """Return the fold ``(N,)`` of each view: the photos of each class are dealt out in turn, so that folds are balanced."""
     first = np.unique(photos, return_index=True)[1]
     folds = np.zeros(len(first), np.int64)
     for label in np.unique(labels[first]):

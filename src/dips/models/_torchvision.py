@@ -2,8 +2,8 @@
 
 PyPI's torchvision is a CUDA build. Its C++ library cannot be loaded beside a CPU-only torch; torchvision tolerates that,
 but then registers Python kernels for two operators that only the library defines, and the import ends with "operator
-torchvision::nms does not exist". timm needs torchvision merely at import; nothing here calls the two. So the import is
-tried, and only where it fails in this very way are the operators declared (without a kernel) and the import repeated.
+torchvision::nms does not exist". timm needs torchvision merely at import; nothing here calls the two. Only if the import fails
+in this very way are the operators declared (without a kernel) and the import repeated.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def mend() -> bool:
             raise
     else:
         return False
-    # The failed import leaves submodules behind that hold no registration yet: forget them.
+    # The failed import leaves behind submodules that hold no registration yet: remove them.
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
         del sys.modules[name]
     library = torch.library.Library("torchvision", "FRAGMENT")

@@ -1,7 +1,7 @@
-"""What the classifier says of each cell of its last grid: the same layers as on the photo's pooled features, cell by cell.
+"""The classifier's logits in each cell of its last grid: the layers for the photo's pooled features, applied cell by cell.
 
-In: the CNN's features before they are pooled. Out: logits of all classes per cell. Where the CNN does nothing but average the
-features (EfficientNet, ResNet), the mean of the cells' logits is exactly the photo's.
+In: the CNN's features before pooling. Out: logits of all classes per cell. If the CNN does nothing but average the features
+(EfficientNet, ResNet), the mean of the cells' logits is exactly the photo's.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ __all__ = ["cell_logits", "has_cells", "unpooled"]
 
 
 def has_cells(classifier: Classifier) -> bool:
-    """Return whether the CNN's pooling layer is known, so that its features can be had before they are pooled."""
+    """Return whether the CNN's pooling layer is known, so that its features can be collected before they are pooled."""
     return _pooling(classifier) is not None
 
 
 @contextmanager
 def unpooled(classifier: Classifier) -> Iterator[list[Tensor]]:
-    """Collect what the pooling layer gets while the CNN runs: features ``(B, F, h, w)``, or ``(B, h, w, F)``, of each pass."""
+    """Collect the pooling layer's input while the CNN runs: features ``(B, F, h, w)``, or ``(B, h, w, F)``, of each pass."""
     layer, seen = _pooling(classifier), list[Tensor]()
     assert layer is not None  # has_cells
     hook = layer.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))

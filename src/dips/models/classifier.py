@@ -1,8 +1,8 @@
-"""The CNN that scores proposals and names the class (paper 3.2), and the linear probe reported beside it.
+"""The CNN that scores proposals and predicts the class (paper 3.2), and the linear probe reported beside it.
 
-Images come in as ``(B, 3, H, W)`` float in [0, 1] at the size the caller chose, logits ``(B, C)`` go out. Fitted is
-either the last layer on features stored once (convex, seconds) or everything. Where photos have several labels, what is
-fitted are probabilities: 1 / L for each of a photo's L labels.
+Images come in as ``(B, 3, H, W)`` float in [0, 1] at the size the caller chose, logits ``(B, C)`` go out. Either the last layer
+is fitted on features stored once (convex, seconds), or all layers are trained. If photos have several labels, the targets are
+probabilities: 1 / L for each of a photo's L labels.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dips.models.weights.resolve import Weights
 __all__ = ["Classifier", "EpochResult", "LinearFit", "LinearProbe", "balance_classes", "fit_linear"]
 
 _PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4)
-_DEFAULT_PENALTY = 1e-2  # where there are too few photos per class to hold some out
+_DEFAULT_PENALTY = 1e-2  # if there are too few photos per class to hold some out
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class LinearFit:
 
     Attributes:
         penalty: the L2 penalty, on standardised features and the mean loss.
-        accuracy: fraction of the fitted photos that get their label, or one of them.
+        accuracy: fraction of the fitted photos whose prediction is their label, or one of their labels.
         loss: their mean cross-entropy.
         held_out: accuracy on the photos held out to choose the penalty; None if there were none.
     """
@@ -60,10 +60,10 @@ def fit_linear(
     """Fit a multinomial logistic regression with L2 penalty, by LBFGS in double precision; deterministic.
 
     Args:
-        features: ``(N, D)``; standardised for the fit, while the result applies to them unchanged.
+        features: ``(N, D)``; standardised for the fit, while the result applies to the original ones.
         labels: ``(N,)`` integers below ``classes``, or probabilities ``(N, classes)`` of photos with several labels.
         classes: width of the result.
-        penalty: None chooses it from a grid by the loss on every fifth photo of each class, of its rarest one of several.
+        penalty: None chooses it from a grid by the loss on every fifth photo of each class; of several, the rarest one counts.
 
     Returns:
         Weight ``(classes, D)`` and bias ``(classes,)`` in float32 on the features' device, and a summary.
@@ -105,16 +105,16 @@ def fit_linear(
 
 
 def balance_classes(head: nn.Linear, labels: Tensor, strength: float) -> None:
-    """Take the classes' frequencies off the bias of a fitted layer, so that a rare class is not a less likely one.
+    """Subtract the classes' log frequencies from the bias of a fitted layer, so that rare classes are not disfavoured.
 
-    A fit learns the logarithm of each class's fraction of the photos besides what tells the classes apart. Weights of photos in
-    the loss do less (docs/results.md): a few photos are told apart whatever they weigh. Classes without photos are left as they
-    are, and so are all where each has as many photos.
+    Besides what distinguishes the classes, a fit learns the logarithm of each class's fraction of the photos. Weighting the
+    photos in the loss helps less (docs/results.md): a few photos are separated whatever their weight. Classes without photos
+    are left as they are, and so are all classes if each has equally many photos.
 
     Args:
         head: its outputs are the classes' logits.
-        labels: ``(N,)`` of the photos that it was fitted to, or their probabilities ``(N, C)``.
-        strength: the part of the logarithm that is taken off, in [0, 1].
+        labels: ``(N,)`` of the photos that the layer was fitted to, or their probabilities ``(N, C)``.
+        strength: the fraction of the logarithm that is subtracted, in [0, 1].
     """
     counts = torch.bincount(labels, minlength=head.out_features) if labels.ndim == 1 else labels.sum(0)
     shift = torch.where(counts > 0, counts / counts.max(), 1.0).log()
@@ -123,7 +123,7 @@ def balance_classes(head: nn.Linear, labels: Tensor, strength: float) -> None:
 
 
 def _rarest(labels: Tensor) -> Tensor:
-    """Return one label ``(N,)`` of each photo, the rarest one of several, given labels or probabilities."""
+    """Return one label ``(N,)`` of each photo, the rarest one if it has several, given labels or probabilities."""
     if labels.ndim == 1:
         return labels
     shown = labels > 0
@@ -131,8 +131,8 @@ def _rarest(labels: Tensor) -> Tensor:
 
 
 def _choose_penalty(x: Tensor, y: Tensor, strata: Tensor, classes: int) -> tuple[float, float]:
-    """Return the penalty with the least loss on held-out photos, of each of the strata ``(N,)`` as many, and its accuracy
-    there; each fit starts at the last."""
+    """Return the penalty with the least loss on held-out photos, equally many from each of the strata ``(N,)``, and its
+    accuracy there; each fit starts from the previous one."""
     order = torch.argsort(strata, stable=True)
     rank = torch.empty_like(order)
     rank[order] = torch.arange(len(y), device=y.device)
@@ -145,14 +145,14 @@ def _choose_penalty(x: Tensor, y: Tensor, strata: Tensor, classes: int) -> tuple
         logits = x[test] @ parameters[:, :-1].T + parameters[:, -1]
         loss = F.cross_entropy(logits, y[test]).item()
         if results and loss >= results[-1][0]:
-            break  # weaker still would overfit still more
+            break  # an even weaker penalty would overfit even more
         results.append((loss, penalty, _accuracy(logits, y[test])))
     _, penalty, accuracy = min(results)
     return penalty, accuracy
 
 
 def _lbfgs(x: Tensor, y: Tensor, penalty: float, start: Tensor) -> Tensor:
-    """Return weights and, in the last column, biases ``(C, D + 1)`` of the least penalised loss."""
+    """Return the weights and, in the last column, biases ``(C, D + 1)`` that minimise the penalised loss."""
     parameters = start.clone().requires_grad_(True)
     optimiser = torch.optim.LBFGS(
         [parameters], max_iter=100, tolerance_grad=1e-5, tolerance_change=1e-7, line_search_fn="strong_wolfe"
@@ -175,14 +175,14 @@ def _accuracy(logits: Tensor, labels: Tensor) -> float:
 
 
 def _right(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return which photos ``(N,) bool`` get their label, or one of those that are more than improbable."""
+    """Return which photos ``(N,) bool`` are predicted as their label, or as one with a probability above 0."""
     predicted = logits.argmax(1)
     return predicted == labels if labels.ndim == 1 else labels.gather(1, predicted[:, None])[:, 0] > 0
 
 
 @contextmanager
 def _watched(modules: Iterable[nn.Module]) -> Iterator[list[Tensor]]:
-    """Collect what modules return while they run, in order."""
+    """Collect the outputs of modules while they run, in order."""
     outputs: list[Tensor] = []
     hooks = [module.register_forward_hook(lambda module, inputs, output: outputs.append(output)) for module in modules]
     try:
@@ -209,7 +209,7 @@ class LinearProbe(nn.Module):
         return cast(Tensor, self.head(features))
 
     def fit(self, features: Tensor, labels: Tensor, *, penalty: float | None = None) -> LinearFit:
-        """Set the layer as :func:`fit_linear` does."""
+        """Fit the layer with :func:`fit_linear`."""
         weight, bias, fit = fit_linear(features, labels, self.head.out_features, penalty=penalty)
         with torch.no_grad():
             self.head.weight.copy_(weight)
@@ -218,7 +218,7 @@ class LinearProbe(nn.Module):
 
 
 class Classifier(nn.Module):
-    """A timm CNN with its normalisation inside and a linear layer on its pooled features.
+    """A timm CNN with built-in normalisation and a linear layer on its pooled features.
 
     Attributes:
         arch: timm's name.
@@ -256,7 +256,7 @@ class Classifier(nn.Module):
 
     @property
     def head(self) -> nn.Linear:
-        """The last layer ``(C, F)``; a class activation map is its rows against :meth:`feature_map`."""
+        """The last layer ``(C, F)``; applying its rows to :meth:`feature_map` gives class activation maps."""
         return self.probe.head
 
     def forward(self, images: Tensor) -> Tensor:
@@ -268,16 +268,16 @@ class Classifier(nn.Module):
         return cast(Tensor, self.body(self.normalise(images)))
 
     def stages(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Return the CNN's stages of a stride of at least 8, from fine to coarse, and the pooled features, in one pass.
+        """Return the CNN's stages with a stride of at least 8, from fine to coarse, and the pooled features, in one pass.
 
         Args:
             images: ``(B, 3, H, W)`` in [0, 1].
 
         Returns:
-            Stages ``(B, C_i, h_i, w_i)`` as :attr:`stage_channels` counts them, and pooled features ``(B, F)``.
+            Stages ``(B, C_i, h_i, w_i)`` with the channels of :attr:`stage_channels`, and pooled features ``(B, F)``.
 
         Raises:
-            WeightsError: timm does not know this network's stages, or they are no grids.
+            WeightsError: timm does not know this network's stages, or they are not grids.
         """
         stages = self._coarse_stages()
         with _watched([module for module, _ in stages]) as outputs:
@@ -301,7 +301,7 @@ class Classifier(nn.Module):
         return tuple(channels for _, channels in self._coarse_stages())
 
     def _coarse_stages(self) -> list[tuple[nn.Module, int]]:
-        """Return the modules that end stages of a stride of at least 8, or the last one, and their channels."""
+        """Return the modules that end stages with a stride of at least 8, or else the last one, and their channels."""
         try:
             every = stages(self.body)
             strides = [stage["reduction"] for stage in cast(Any, self.body).feature_info]
@@ -320,11 +320,11 @@ class Classifier(nn.Module):
         return cast(Tensor, cast(Any, self.body).forward_features(self.normalise(images)))
 
     def freeze(self) -> Classifier:
-        """Switch to evaluation mode, without gradients to its own weights (those to the image still flow)."""
+        """Switch to evaluation mode and disable the gradients of the weights (those of the image still flow)."""
         return self.eval().requires_grad_(False)
 
     def fit_head(self, features: Tensor, labels: Tensor, *, penalty: float | None = None) -> LinearFit:
-        """Fit the last layer to stored features ``(N, F)`` and labels, as :func:`fit_linear` does."""
+        """Fit the last layer to stored features ``(N, F)`` and labels with :func:`fit_linear`."""
         return self.probe.fit(features, labels, penalty=penalty)
 
     def fit_full(
@@ -338,15 +338,15 @@ class Classifier(nn.Module):
         weight_decay: float = 1e-4,
         on_epoch: Callable[[EpochResult], None] | None = None,
     ) -> list[EpochResult]:
-        """Train all layers with AdamW and a cosine schedule; ends on ``device`` in evaluation mode.
+        """Train all layers with AdamW and a cosine schedule; afterwards the classifier is on ``device`` in evaluation mode.
 
         Args:
-            batches: called with the epoch from 0; ``(B, 3, H, W)`` images in [0, 1] and ``(B,)`` labels, or their
-                probabilities ``(B, C)``. Where its result has a length the rate falls at every step, else at every epoch.
+            batches: called with the epoch from 0; yields ``(B, 3, H, W)`` images in [0, 1] and ``(B,)`` labels, or their
+                probabilities ``(B, C)``. If the result has a length, the rate decays at every step, else at every epoch.
             epochs: number of passes.
-            lr: rate of the last layer at the start.
+            lr: initial learning rate of the last layer.
             device: where to compute.
-            backbone_fraction: rate of the layers below as a fraction of ``lr``.
+            backbone_fraction: learning rate of the other layers as a fraction of ``lr``.
             weight_decay: AdamW's.
             on_epoch: callback with the result of each epoch.
 

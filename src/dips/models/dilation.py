@@ -1,6 +1,6 @@
-"""Dilated depthwise convolutions that learn fast on a CPU.
+"""Dilated depthwise convolutions that train fast on a CPU.
 
-In: a CNN whose last stages are dilated. Out: the same CNN; it computes the same.
+In: a CNN whose last stages are dilated. Out: the same CNN with the same outputs.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ __all__ = ["DilatedDepthwise", "split_dilated"]
 
 
 class DilatedDepthwise(nn.Conv2d):
-    """A depthwise convolution with dilation d: what it answers depends on every d-th row and column alone.
+    """A depthwise convolution with dilation d: each output depends only on every d-th row and column.
 
-    Where gradients are wanted on a CPU, the ``d * d`` grids of such pixels are convolved each for itself, without dilation:
-    the backward pass takes a fifth of the time, as PyTorch has no fast one with dilation there.
+    If gradients are needed on a CPU, the ``d * d`` grids of such pixels are convolved separately, without dilation: the
+    backward pass takes a fifth of the time, as PyTorch has no fast dilated one there.
     """
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return ``(B, C, H, W)`` of ``(B, C, H, W)``."""
+        """Return the convolution ``(B, C, H, W)`` of images ``(B, C, H, W)``."""
         if images.device.type != "cpu" or not torch.is_grad_enabled():
             return super().forward(images)
         batch, channels, height, width = images.shape
         step = self.dilation[0]
         rows, columns = -(-height // step), -(-width // step)
-        # zeros at the end are what the padding would put there
+        # zeros at the end are what the padding would add there
         padded = F.pad(images, (0, columns * step - width, 0, rows * step - height)).permute(0, 2, 3, 1)
         grids = padded.reshape(batch, rows, step, columns, step, channels).permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
         padding = (self.kernel_size[0] // 2, self.kernel_size[1] // 2)
@@ -38,7 +38,7 @@ class DilatedDepthwise(nn.Conv2d):
 
 
 def split_dilated(network: nn.Module) -> nn.Module:
-    """Let dilated depthwise convolutions of a network be :class:`DilatedDepthwise`, with their weights and names; return it."""
+    """Turn dilated depthwise convolutions of a network into :class:`DilatedDepthwise`, keeping weights and names; return it."""
     for module in network.modules():
         if type(module) is nn.Conv2d and _fits(module):
             module.__class__ = DilatedDepthwise

@@ -1,7 +1,7 @@
 """The frozen networks as features on grids: stages of the classifier's CNN, keys and attention of the transformer.
 
-In: photos ``(B, S, S, 3) uint8`` or images ``(B, 3, H, W)`` in [0, 1]. Out: :class:`Look`, which computes each network's answer
-once, whoever asks for it, and the transformer's only where somebody does.
+In: photos ``(B, S, S, 3) uint8`` or images ``(B, 3, H, W)`` in [0, 1]. Out: :class:`Look`, which computes each network's output
+at most once, and only when it is needed.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ __all__ = ["FrozenNetworks", "Look"]
 
 
 class FrozenNetworks(nn.Module):
-    """CNN and transformer, each with the side of the square that it sees.
+    """CNN and transformer, each with the side of its input squares.
 
     Args:
         classifier: the CNN; only its last layer may still change.
-        side: what it sees, in pixels.
-        transformer: None where nobody asks for keys or attention.
-        key_sides: what it sees, in pixels, rounded to whole patches.
+        side: side of the CNN's input, in pixels.
+        transformer: None if neither keys nor attention are needed.
+        key_sides: sides of the transformer's inputs in pixels, rounded to whole patches.
 
     Attributes:
-        keeps_cells: whether looks keep what the CNN says of each cell, see :attr:`Look.cells`.
+        keeps_cells: whether looks also hold the CNN's logits in each cell, see :attr:`Look.cells`.
 
     >>> frozen = FrozenNetworks(Classifier("test_efficientnet", 3).eval(), side=64)
     >>> look = frozen.look(torch.rand(2, 3, 64, 64))
@@ -57,7 +57,7 @@ class FrozenNetworks(nn.Module):
         return self._runner(images).stages(images)
 
     def cnn_with_cells(self, images: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
-        """Return the same, and logits of the classes in each cell ``(B, C, h, w)``."""
+        """Return the results of :meth:`cnn`, and logits of the classes in each cell ``(B, C, h, w)``."""
         runner = self._runner(images)
         with unpooled(runner if isinstance(runner, Classifier) else runner.classifier) as features:
             stages, pooled = runner.stages(images)
@@ -69,18 +69,18 @@ class FrozenNetworks(nn.Module):
         return self.make_fast()
 
     def make_fast(self) -> FastCnn:
-        """Return the CNN made fast for CPUs, which is made once."""
+        """Return the CNN made fast for CPUs, which is built once."""
         if self._fast is None:
             self._fast = FastCnn(self.classifier, self.side)
         return self._fast
 
     def look(self, images: Tensor, side: int | None = None) -> Look:
-        """Look at square images ``(B, 3, H, W)`` in [0, 1]; ``side`` is what the CNN sees, instead of its own, in pixels."""
+        """Look at square images ``(B, 3, H, W)`` in [0, 1]; ``side`` replaces the side of the CNN's input, in pixels."""
         return Look(self, images, side or self.side)
 
     def look_at_squares(self, squares: NDArray[np.uint8], device: torch.device) -> Look:
-        """Look at photos ``(B, S, S, 3) uint8``; whoever asks about the same array, before another of its side, shares
-        what was computed."""
+        """Look at photos ``(B, S, S, 3) uint8``; calls with the same array share what was computed, until another array of
+        its side is passed."""
         side = squares.shape[1]
         if side not in self._last or self._last[side][0] is not squares:
             self._last[side] = squares, self.look(to_tensor(squares, device))
@@ -88,17 +88,17 @@ class FrozenNetworks(nn.Module):
 
 
 class Look:
-    """What the frozen networks say about a batch of images, computed when it is asked for.
+    """The frozen networks' outputs for a batch of images, computed on demand.
 
     Attributes:
-        networks: those that look.
+        networks: the frozen networks.
         images: ``(B, 3, H, W)`` in [0, 1].
-        side: what the CNN sees, in pixels.
+        side: side of the CNN's input, in pixels.
     """
 
     def __init__(self, networks: FrozenNetworks, images: Tensor, side: int) -> None:
         self.networks, self.images, self.side = networks, images, side
-        # not cached_property, which until Python 3.12 lets one thread at a time compute, whatever the instance
+        # not cached_property, which before Python 3.12 lets only one thread at a time compute, whatever the instance
         self._seen: tuple[list[Tensor], Tensor, Tensor | None] | None = None
         self._transformed: list[Features] | None = None
 
@@ -123,7 +123,7 @@ class Look:
 
     @property
     def cells(self) -> Tensor | None:
-        """Logits of the classes ``(B, C, h, w)`` in each cell of the CNN's last grid; None where the networks keep none."""
+        """Logits of the classes ``(B, C, h, w)`` in each cell of the CNN's last grid; None unless the networks keep them."""
         return self._cnn[2]
 
     @property

@@ -1,4 +1,4 @@
-"""Photos as the networks take them.
+"""Photos as input of the networks.
 
 In: photos of one size, ``HWC uint8 RGB``. Out: batches ``(B, 3, H, W) float32`` in [0, 1], at the side that a network sees.
 """
@@ -27,7 +27,7 @@ def to_tensor(photos: Sequence[ByteImage] | ByteImage, device: torch.device | st
         >>> to_tensor(np.full((2, 4, 5, 3), 255, np.uint8)).shape
         torch.Size([2, 3, 4, 5])
     """
-    # they travel to the device as bytes, a quarter of what they are as floats
+    # moved to the device as bytes, a quarter of the size of floats
     return torch.from_numpy(np.stack(list(photos))).to(device).permute(0, 3, 1, 2).float() / 255
 
 

@@ -1,8 +1,8 @@
 """Linear maps on frozen features: logits of every object class against background, fitted by :mod:`dips.harvest.linear`.
 
 In: blocks of features ``(B, C_i, h_i, w_i)``, each on its own grid: stages of the classifier's CNN, keys of the transformer's
-last block. Out: one logit per cell of the finest grid. What is linear commutes with bilinear resizing, so each block's logits
-are made on its own grid and added on the finest.
+last block. Out: one logit per cell of the finest grid. Linear maps commute with bilinear resizing, so each block's logits
+are computed on its own grid and added on the finest.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _LIKELY_CLASSES = 5
 
 
 class LinearMap(nn.Module):
-    """Logits of K object classes against background, joined to one map by the class probabilities of the photo.
+    """Logits of K object classes against background, combined into one map by the class probabilities of the photo.
 
     Attributes:
-        weights: per block ``(K, C_i)``.
+        weights: ``(K, C_i)`` per block.
         bias: ``(K,)``.
-        level: the logit above which a cell is object: for a second look, and where no ground-truth box says better.
+        level: the logit above which a cell counts as object: for a second look, and if there are no ground-truth boxes.
 
     Example:
         >>> linear = LinearMap(channels=(8, 4), outputs=3)
@@ -65,8 +65,7 @@ class LinearMap(nn.Module):
     def forward(self, blocks: Sequence[Tensor], priors: Tensor) -> Tensor:
         """Return logits ``(B, H, W)`` of "shows an object" on the finest grid.
 
-        The odds of an object are those of the classes, weighted by what the photo as a whole says about them: the likeliest
-        five.
+        The odds of an object are those of the five likeliest classes, weighted by their probabilities in the photo as a whole.
 
         Args:
             blocks: features ``(B, C_i, h_i, w_i)``.
@@ -87,7 +86,7 @@ class LinearMaps(nn.Module):
     Attributes:
         accurate: on the CNN's stages and the transformer's keys.
         fast: on the CNN's stages.
-        channels: of each block, the CNN's stages first.
+        channels: channels of each block, the CNN's stages first.
         stages: how many of them are the CNN's.
 
     >>> maps = LinearMaps(channels=(8, 4), stages=1, outputs=3)

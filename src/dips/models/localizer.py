@@ -1,6 +1,6 @@
 """The localizer (paper 3.3): a U-Net on an ImageNet encoder, two logits per pixel.
 
-The one file that knows segmentation_models_pytorch. Images come in as ``(B, 3, H, W)`` float in [0, 1] of any size, logits
+The only module that uses segmentation_models_pytorch. Images come in as ``(B, 3, H, W)`` float in [0, 1] of any size, logits
 ``(B, 2, H, W)`` (background, foreground) go out.
 """
 
@@ -24,7 +24,7 @@ _CHANNELS = (256, 128, 64, 32, 16)
 
 
 class Localizer(nn.Module):
-    """U-Net with normalisation and padding inside.
+    """U-Net with built-in normalisation and padding.
 
     Attributes:
         encoder: timm's name of the encoder.
@@ -39,7 +39,7 @@ class Localizer(nn.Module):
     """
 
     def __init__(self, encoder: str, *, channels: Sequence[int] = _CHANNELS) -> None:
-        """Initialise randomly; :meth:`from_weights` takes an ImageNet encoder.
+        """Initialise randomly; :meth:`from_weights` uses an ImageNet encoder.
 
         Raises:
             WeightsError: timm has no such model, or it has no feature pyramid.
@@ -71,7 +71,7 @@ class Localizer(nn.Module):
             WeightsError: the weights do not fit the encoder.
         """
         model = cls(weights.arch, channels=channels)
-        # timm's feature extractors flatten names ("stages.0" becomes "stages_0"), so names are compared without the difference
+        # timm's feature extractors flatten names ("stages.0" becomes "stages_0"), so this difference is ignored
         pretrained = {name.replace(".", "_"): value for name, value in load_cnn(weights, 0).state_dict().items()}
         inner = cast(nn.Module, model.net.encoder.model)
         expected = inner.state_dict()

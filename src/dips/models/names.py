@@ -1,4 +1,4 @@
-"""What timm knows of the networks that a user may name, asked before any weights are looked for."""
+"""What timm knows about the networks that a user may name, checked before any weights are looked for."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def pretrained_config(name: str) -> Any:
 
 
 def unknown_name(name: str) -> str:
-    """Return what is wrong with a name that timm does not know, and the nearest one that it does."""
+    """Return the error message for a name that timm does not know, with the nearest name that it does."""
     base = name.partition(".")[0]
     if timm.is_model(base) and base != name:
         tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{base}.*")]

@@ -1,7 +1,7 @@
-"""The second look: where the first map shows its object, how it is cut out of the photo, and how both maps become one.
+"""The second look: where the first map shows its object, how it is cut out of the photo, and how both maps are merged.
 
 In: logits and images of a batch. Out: windows ``(B, 4)``, ``x0 y0 x1 y1`` in fractions of the frame; crops; logits. Tensors
-only, so that an exported file holds these steps like any other layer.
+only, so that an exported file contains these steps like any other layer.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from dips.models.inputs import resize_to
 __all__ = ["crop", "object_windows", "paste"]
 
 SECOND_WEIGHT = 0.5
-"""Of the second look's logits inside the window; the first look has the rest (docs/results.md)."""
+"""Weight of the second look's logits inside the window; the rest is the first look's (docs/results.md)."""
 
 _ENLARGED = 1.5  # the window's sides, as multiples of the object's
 _SMALLEST = 0.25  # side of a window, as a fraction of the frame
 _GRID = 32  # cells per side of the map that the object is found on
-_STEPS = 2 * _GRID  # cells that an object may wind from its peak
+_STEPS = 2 * _GRID  # maximum number of cells on a path from an object's peak to its end
 
 
 def object_windows(logits: Tensor, level: Tensor | float) -> Tensor:
-    """Return windows ``(B, 4)`` around the object that each map peaks in: half as large again as its box, inside the frame.
+    """Return windows ``(B, 4)`` around the object in which each map peaks: half as large again as its box, inside the frame.
 
-    The object is the 8-connected component of the highest cell among those above ``level``. It is grown from there step by
-    step, at most 64 cells far: the same steps for every photo, so that they serve a batch, a GPU and an exported file.
+    The object is the 8-connected component of the highest cell among the cells above ``level``. It is grown from there step by
+    step, by at most 64 cells: the steps are the same for every photo, so that they suit a batch, a GPU and an exported file.
 
     Args:
         logits: ``(B, H, W)``.
@@ -40,7 +40,7 @@ def object_windows(logits: Tensor, level: Tensor | float) -> Tensor:
     """
     cells = (resize_to(logits[:, None], _GRID) if logits.shape[-1] > _GRID else logits[:, None]).float()
     flat = cells.flatten(1)
-    # the first of several: what is joined to one peak is one object
+    # the first of several peaks: what is connected to one peak is one object
     region = (torch.arange(flat.shape[1], device=flat.device) == flat.argmax(1, keepdim=True)).float().view_as(cells)
     inside = torch.maximum((cells > level).float(), region)
     for _ in range(_STEPS):
@@ -51,7 +51,7 @@ def object_windows(logits: Tensor, level: Tensor | float) -> Tensor:
 
 
 def _ends(line: Tensor) -> tuple[Tensor, Tensor]:
-    """Return where windows begin and end along one axis, of the cells ``(B, N)`` in {0, 1} of their objects there."""
+    """Return where windows begin and end along one axis, given the cells ``(B, N)`` in {0, 1} of their objects along it."""
     count = line.shape[1]
     cells = torch.arange(count, device=line.device, dtype=line.dtype)
     first = torch.where(line > 0, cells, float(count)).amin(1) / count
@@ -61,9 +61,9 @@ def _ends(line: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def crop(images: Tensor, windows: Tensor, side: int) -> Tensor:
-    """Return what windows ``(B, 4)`` show of square images ``(B, C, H, W)``, stretched to ``(B, C, side, side)``, bilinearly.
+    """Return windows ``(B, 4)`` of square images ``(B, C, H, W)``, resized bilinearly to ``(B, C, side, side)``.
 
-    Images of more than twice the side are brought to that first, so that nothing is skipped.
+    Images larger than twice the side are first reduced to that, so that no pixel is skipped.
     """
     images = resize_to(images, min(images.shape[-1], 2 * side))
     centres = _centres(side, images)

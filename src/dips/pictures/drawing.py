@@ -1,7 +1,7 @@
-"""The parts that pictures are drawn from: colours, pens, boxes, text and the key that explains them.
+"""Building blocks of all pictures: colours, pens, boxes, text and the key (legend) that explains them.
 
-Lines and letters grow with the picture, so that 256 pixels and 4K are equally readable. Predicted boxes are solid, ground-truth
-boxes dashed, so that colours need not be told apart.
+Line widths and font sizes scale with the picture, so that 256 pixels and 4K are equally readable. Predicted boxes are solid and
+ground-truth boxes dashed, so that they can be told apart without colour.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ MAX_OPACITY = 0.62  # of the heat map, where the score is 1
 
 @dataclass(frozen=True)
 class Pen:
-    """Sizes in pixels: width of a line, height of letters, space around text.
+    """Sizes in pixels: line width, font size and padding around text.
 
     >>> Pen.of(1920, 1080)
     Pen(line=6, font=22, pad=5)
@@ -77,13 +77,13 @@ class Pen:
 
 
 def heat_colours() -> Picture:
-    """Return ``(256, 3) uint8`` RGB colours from low to high score: black, violet, orange, yellow, evenly growing brighter."""
+    """Return ``(256, 3) uint8`` RGB colours for low to high scores: black, violet, orange, yellow, evenly brighter."""
     ramp = np.arange(256, dtype=np.uint8)[:, None]
     return np.array(cv2.applyColorMap(ramp, cv2.COLORMAP_INFERNO)[:, 0, ::-1], dtype=np.uint8)
 
 
 def blend(photo: Picture, score_map: NDArray[np.float32]) -> Picture:
-    """Return the photo ``(H, W, 3) uint8`` under the colours of the map ``(H, W)`` in [0, 1], more opaque for higher scores."""
+    """Return the photo ``(H, W, 3) uint8`` overlaid with the map ``(H, W)`` in [0, 1], more opaque for higher scores."""
     colours = heat_colours().astype(np.float32)
     alphas = (MAX_OPACITY * np.linspace(0, 1, 256) ** 0.8).astype(np.float32)
     out = np.empty_like(photo)
@@ -96,7 +96,7 @@ def blend(photo: Picture, score_map: NDArray[np.float32]) -> Picture:
 
 
 def outline_mask(canvas: Picture, mask: NDArray[np.bool_], pen: Pen) -> None:
-    """Draw the outline of a mask ``(H, W) bool`` into a picture ``(H, W, 3) uint8``."""
+    """Draw the outline of a mask ``(H, W) bool`` onto a picture ``(H, W, 3) uint8``."""
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     thin = max(1, pen.line // 2)
     cv2.drawContours(canvas, contours, -1, DARK, thin + 2, cv2.LINE_AA)
@@ -135,7 +135,7 @@ def dashed_box(draw: ImageDraw.ImageDraw, box: Rect, pen: Pen) -> None:
 
 
 def tag(draw: ImageDraw.ImageDraw, words: str, x: float, y: float, pen: Pen, paper: Colour, ink: Colour) -> Rect:
-    """Write words on a strip of colour ``paper`` with its upper left corner at ``x``, ``y``; return its rectangle."""
+    """Draw text on a label of colour ``paper`` with its upper left corner at ``x``, ``y``; return the label's rectangle."""
     w, h = text_width(draw, words, pen.font) + 2 * pen.pad, pen.font + 2 * pen.pad
     draw.rectangle((x, y, x + w - 1, y + h - 1), fill=paper)
     draw.text((x + pen.pad, y + h / 2), words, ink, font_for(words, pen.font), anchor="lm")
@@ -143,19 +143,19 @@ def tag(draw: ImageDraw.ImageDraw, words: str, x: float, y: float, pen: Pen, pap
 
 
 def key_size(draw: ImageDraw.ImageDraw, names: Sequence[str], pen: Pen, room: float = math.inf) -> tuple[int, int]:
-    """Return the width and height in pixels of :func:`draw_key`."""
+    """Return the width and height in pixels of the key that :func:`draw_key` draws."""
     rows = _key_rows(draw, names, pen, room)
     width = max((sum(_entry_width(draw, name, pen) for name in row) for row in rows), default=0)
     return math.ceil(width + pen.font // 2), len(rows) * _row_height(pen) + 2 * pen.pad
 
 
 def draw_key(draw: ImageDraw.ImageDraw, names: Sequence[str], x: float, y: float, pen: Pen, room: float = math.inf) -> None:
-    """Explain ``predicted`` and ``true`` boxes, the outline of the ``mask``, and the colours, in as many lines as it takes.
+    """Draw a key to ``predicted`` and ``true`` boxes, the outline of the ``mask`` and the colours, in as many rows as needed.
 
     Args:
-        names: which of them; any other name is written beside the colours.
-        x, y: its upper left corner.
-        room: its greatest width in pixels; only a single entry may be wider.
+        names: which of these to explain; any other name labels the colour scale.
+        x, y: upper left corner of the key.
+        room: maximum width in pixels; only a row with a single entry may be wider.
     """
     width, height = key_size(draw, names, pen, room)
     draw.rectangle((x, y, x + width - 1, y + height - 1), fill=DARK)
@@ -164,7 +164,7 @@ def draw_key(draw: ImageDraw.ImageDraw, names: Sequence[str], x: float, y: float
 
 
 def _key_rows(draw: ImageDraw.ImageDraw, names: Sequence[str], pen: Pen, room: float) -> list[list[str]]:
-    """Break the entries into lines."""
+    """Break the entries into rows."""
     rows: list[list[str]] = []
     left = 0.0
     for name in names:
@@ -206,12 +206,12 @@ def _draw_key_row(draw: ImageDraw.ImageDraw, names: Sequence[str], left: float, 
 
 
 def text_width(draw: ImageDraw.ImageDraw, text: str, size: int) -> float:
-    """Return the width in pixels of a line of text, ``size`` pixels high."""
+    """Return the width in pixels of a line of text at font size ``size``."""
     return float(draw.textlength(text, font=font_for(text, size)))
 
 
 def short_text(draw: ImageDraw.ImageDraw, text: str, size: int, room: float) -> str:
-    """Return the text where it fits into ``room`` pixels, else its beginning, an ellipsis and its last word (the score)."""
+    """Return the text if it fits into ``room`` pixels, else its beginning, an ellipsis and its last word (the score)."""
     if text_width(draw, text, size) <= room:
         return text
     head, space, tail = text.rpartition(" ")
@@ -221,7 +221,7 @@ def short_text(draw: ImageDraw.ImageDraw, text: str, size: int, room: float) -> 
 
 
 def text_lines(draw: ImageDraw.ImageDraw, text: str, size: int, room: int, max_lines: int) -> list[str]:
-    """Return the text broken into lines of ``room`` pixels; what is too long is cut with an ellipsis."""
+    """Wrap the text to lines of at most ``room`` pixels; text beyond ``max_lines`` is replaced by an ellipsis."""
     lines: list[str] = []
     rest = " ".join(text.split())
     while rest and len(lines) < max_lines:
@@ -239,12 +239,12 @@ def text_lines(draw: ImageDraw.ImageDraw, text: str, size: int, room: int, max_l
 
 
 def caption(draw: ImageDraw.ImageDraw, text: str, x: float, y: float, room: int, size: int, *, above: bool = False) -> None:
-    """Write up to two centred lines.
+    """Draw up to two centred lines of text.
 
     Args:
-        x, room: left edge and width in pixels of the picture that they belong to.
-        y: its lower edge, below which they are written, or its upper one with ``above``.
-        size: height of the letters in pixels; a line takes 1.3 times as much.
+        x, room: left edge and width in pixels of the picture that the text belongs to.
+        y: lower edge of that picture, below which the text is drawn; with ``above``, its upper edge.
+        size: font size in pixels; lines are 1.3 times as high.
     """
     lines, line = text_lines(draw, text, size, room, 2), round(size * 1.3)
     for number, words in enumerate(lines):

@@ -1,7 +1,7 @@
-"""A font that has the characters of a text, as class names may be in any script.
+"""A font that covers the characters of a text, as class names may be in any script.
 
-DejaVu Sans comes with matplotlib and has Latin, Greek, Cyrillic and more; for other scripts the usual system fonts are tried by
-name. Pillow's own small font is the last resort.
+DejaVu Sans comes with matplotlib and covers Latin, Greek, Cyrillic and more; for other scripts, common system fonts are tried
+by name. Pillow's own small font is the last resort.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SYSTEM_FONTS = (
 
 
 def font_for(text: str, size: int) -> Font:
-    """Return the first known font that has every character of ``text``, ``size`` pixels high; DejaVu Sans if none has."""
+    """Return the first known font that covers all of ``text``, at ``size`` pixels; DejaVu Sans if none does."""
     characters = "".join(sorted({character for character in text if not character.isspace()}))
     return _load(_best_file(characters), max(1, size))
 

@@ -1,4 +1,4 @@
-"""A photo with its boxes, the outline of its mask and, if wanted, its heat map.
+"""A photo with its boxes, the outline of its mask and, optionally, its heat map.
 
 In: a photo ``HWC uint8`` and its prediction. Out: pictures ``HWC uint8``, drawn with :mod:`dips.pictures.drawing`.
 """
@@ -34,20 +34,20 @@ def overlay(
     legend: bool = True,
     reviewed: bool = False,
 ) -> Picture:
-    """Draw everything that was predicted on a photo.
+    """Draw all predictions onto a photo.
 
     Args:
         photo: ``(H, W, 3) uint8`` RGB.
         boxes: ``(N, 4)`` ``x0 y0 x1 y1`` in the photo's pixels, end exclusive, best first.
-        tags: what is written at each of the boxes: class and score.
-        caption: what is written in the corner where there are no boxes: class and its probability.
+        tags: text at each box: class and score.
+        caption: text in the corner if there are no boxes: class and probability.
         score_map: ``(h, w)`` in [0, 1], of any size; it covers the whole photo.
-        mask: ``(H, W)``, all objects together; its outline is drawn.
-        true_boxes: ground truth, ``(K, 4)`` as ``boxes``, drawn dashed; None where it is unknown.
-        heat: blend the score map over the photo, more opaque for higher scores; it hides much of the object.
-        legend: explain all that is drawn, in the corner where the score is lowest; left out where a word is wider than the
-            photo, or all of it higher than a quarter.
-        reviewed: whether the boxes are those of a person.
+        mask: ``(H, W)``, the union of all objects; its outline is drawn.
+        true_boxes: ground truth, ``(K, 4)`` like ``boxes``, drawn dashed; None if unknown.
+        heat: blend the score map over the photo, more opaque for higher scores; this hides much of the object.
+        legend: draw a legend in the corner where the score is lowest; left out if an entry is wider than the photo, or the
+            legend higher than a quarter of it.
+        reviewed: whether the boxes come from a person.
 
     Returns:
         ``(H, W, 3) uint8``; the photo itself is unchanged.
@@ -89,7 +89,7 @@ def thumbnail(image: Picture, side: int) -> Picture:
 
 
 def _box_tags(draw: ImageDraw.ImageDraw, boxes: FloatArray, tags: Sequence[str], size: tuple[int, int], pen: Pen) -> list[Rect]:
-    """Write a tag at every box where it hides no other tag, if there is room; return the rectangles of the tags."""
+    """Draw a tag at every box, clear of other tags if there is room; return the rectangles of the tags."""
     width, height = size
     taken: list[Rect] = []
     for box, text in zip(boxes, tags, strict=True):
@@ -115,14 +115,14 @@ def _legend(
     taken: list[Rect],
     pen: Pen,
 ) -> None:
-    """Draw it in a corner, whole or not at all: half of it would explain the wrong things."""
+    """Draw the legend in a corner, whole or not at all: half a legend would be misleading."""
     width, height = size
     w, h = key_size(draw, names, pen, width)
     if not names or w > width or h * 4 > height:
         return
 
     def hidden(corner: tuple[int, int]) -> float:
-        """Return how much of interest the legend would hide there."""
+        """Return how much of interest the legend would hide in this corner."""
         rect = (*corner, corner[0] + w, corner[1] + h)
         cells = np.array(score_map.shape[::-1]) / size
         x0, y0 = np.floor(np.maximum(rect[:2], 0) * cells).astype(int)

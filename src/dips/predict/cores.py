@@ -1,7 +1,7 @@
-"""On CPUs: several photos at a time, each on one core.
+"""Prediction on CPUs: several photos at a time, each on one core.
 
-What the networks say of a photo then depends neither on the number of cores, nor on the photos that share its batch, to the
-last bit, as sums are made in one order. It is faster, too, than to have all cores share each step of one batch.
+The networks' output for a photo is then independent, to the last bit, of the number of cores and of the other photos in its
+batch, as sums are computed in a fixed order. It is also faster than sharing each step of one batch among all cores.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ __all__ = ["PhotoPerCore"]
 
 
 class PhotoPerCore(Answerer):
-    """An answerer that asks others about a photo each, at the same time.
+    """An answerer that passes the photos to several others in parallel, one photo each.
 
     Args:
         side: see :attr:`Answerer.side`.
-        cores: how many are asked at a time.
-        begin: called once in each thread; returns whom it asks, which computes in this thread alone.
+        cores: number of answerers that run at the same time.
+        begin: called once in each thread; returns the answerer of this thread, which computes in this thread alone.
 
     >>> class Brightness(Answerer):
     ...     side = 8
@@ -42,7 +42,7 @@ class PhotoPerCore(Answerer):
 
     @property
     def side(self) -> int:
-        """Side in pixels of the squares that photos must be given as."""
+        """Side in pixels of the squares that photos must be passed as."""
         return self._side
 
     def answer(self, batch: PhotoBatch) -> Answer:
@@ -57,7 +57,7 @@ class PhotoPerCore(Answerer):
         )
 
     def _threads(self) -> ThreadPoolExecutor:
-        if self._pool is None or self._pool[0] != os.getpid():  # threads do not follow a fork
+        if self._pool is None or self._pool[0] != os.getpid():  # threads do not survive a fork
             keep_freed_memory()
             self._pool = os.getpid(), ThreadPoolExecutor(self._cores, "dips-photo", initializer=self._prepare)
         return self._pool[1]

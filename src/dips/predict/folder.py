@@ -1,17 +1,17 @@
-"""A folder of predictions: what is to be in it, planned before any of it is made, and the work that fills it.
+"""A folder of predictions: its contents, planned before any of them is written, and the work that fills it.
 
-In: photos, or a finished folder. Out, through the shards of a plan, so that an interruption loses nothing, nothing is
-overwritten, and it does not matter how many processes work::
+In: photos, or a finished folder. Out, written shard by shard of a plan, so that an interruption loses nothing, nothing is
+overwritten, and the number of processes does not matter::
 
-    json/NAME.json    maps/NAME.png        of each photo its objects, and its score map
-    classes/NAME.png                       what its parts say of the classes, where objects have classes of their own
+    json/NAME.json    maps/NAME.png        the objects of each photo, and its score map
+    classes/NAME.png                       the class probabilities of its parts, if objects have classes of their own
     overlays/NAME.jpg heatmaps/NAME.jpg masks/NAME.png
-                                           what was asked for, per photo
+                                           requested formats, per photo
     predictions.json  coco.json  ...       all photos in one file; formats of other tools (dips.formats)
-    skipped.json                           photos that could not be read, if there are any; kept by folders made of this one
+    skipped.json                           photos that could not be read, if any; carried over to folders made from this one
 
-NAME is the photo's path below the folder that was given (below the deepest common folder of several), without suffix unless
-two photos would share it. Until everything is written, ``.unfinished/`` holds the plan, and what is done.
+NAME is the photo's path below the given folder (below the deepest common folder of several), without its suffix unless two
+photos would then share a name. Until everything is written, ``.unfinished/`` holds the plan and the finished parts.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ __all__ = ["FORMATS", "REVIEWS", "PredictionFolder", "parse_formats", "require_o
 
 FORMATS = (*PHOTO_FORMATS, *(name for name in formats.FORMATS if name != "json"))
 REVIEWS = dict.fromkeys(("review.jsonl", "reviewed.coco.json"), "a review by 'dips view'")
-"""What a person made of the predictions, by the name of its file in the folder."""
+"""Results of a person's review of the predictions, by file name in the folder."""
 
 _READERS = {
     **dict.fromkeys(("cvat", "roboflow"), "coco or voc"),
@@ -60,7 +60,7 @@ _READERS = {
     **dict.fromkeys(("qgis", "arcgis"), "geojson"),
     **dict.fromkeys(("excel", "xlsx"), "csv"),
 }
-"""Tools, and the formats here that they read."""
+"""Tools, and the formats offered here that they can read."""
 _HOLDS = "an interrupted prediction"
 _LABELS = {
     "model": "another model",
@@ -75,14 +75,14 @@ _FILES = (
     *("predictions.json", "skipped.json", "coco.json", "boxes.csv", "labelstudio.json", "labelstudio.xml"),
     "camera-points.geojson",
 )
-_STEP = 16  # photos of a finished folder that are done together
+_STEP = 16  # photos of a finished folder that are processed together
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
-    """Return ``"json,overlays"`` as names, in the order of :data:`FORMATS`; ``json`` is always one of them.
+    """Return the format names in a text like ``"json,overlays"``, in the order of :data:`FORMATS`; ``json`` is always included.
 
     Raises:
-        ConfigError: an unknown name.
+        ConfigError: a name is unknown.
 
     >>> parse_formats("masks, JSON")
     ('json', 'masks')
@@ -96,10 +96,10 @@ def parse_formats(text: str) -> tuple[str, ...]:
 
 
 def require_other(out: str | Path, option: str, file: Path) -> None:
-    """Check that the file of an option is none of those that are in a folder of predictions; other names are free there.
+    """Check that an option's file is none of those that a prediction writes to its folder; other names there are allowed.
 
     Raises:
-        RunError: it is one, or lies in a folder of theirs.
+        RunError: it is one of them, or lies in one of their folders.
     """
     if scheme_of(str(out)):
         return
@@ -112,16 +112,16 @@ def require_other(out: str | Path, option: str, file: Path) -> None:
 
 
 ALONE = Crew()
-"""This process does all of the work."""
+"""A crew of this process alone, which does all of the work."""
 
 
 class Listing(NamedTuple):
     """The photos that a folder of predictions is about.
 
     Attributes:
-        source: names, which are text; paths or URLs as they were given; paths of the results inside ``json/`` and the others,
-            without suffix.
-        context: what results say of all photos together.
+        source: names, which are text; paths or URLs as they were given; paths of the results inside ``json/`` and the other
+            folders, without suffix.
+        context: the data that all photos have in common.
     """
 
     source: Source
@@ -136,9 +136,9 @@ class PredictionFolder:
         filled = folder.fill(PredictJob(run=Path("run"), out=Path("out")))
 
     Attributes:
-        out: the folder itself, or the URL that stands for it in a store.
-        identity: JSON that identifies the work besides its photos.
-        step: photos that are predicted together.
+        out: the folder itself, or its URL in a store.
+        identity: JSON that identifies the work, besides its photos.
+        step: number of photos predicted together.
         find: finds the photos.
     """
 
@@ -162,12 +162,12 @@ class PredictionFolder:
         Args:
             photos: see :func:`~dips.data.sources.read_source`.
             made_with: JSON that identifies model and settings.
-            step: photos that the networks see together.
-            crew: who is going to work; a task of an array looks for the photos only if no other one has.
+            step: number of photos that the networks process together.
+            crew: the processes that will work; a task of an array searches for the photos only if no other task has.
 
         Raises:
-            DataError: no photos.
-            RunError: ``out`` exists and is not the same work, interrupted.
+            DataError: there are no photos.
+            RunError: ``out`` exists and is not an interrupted prediction of the same work.
         """
         out = out if scheme_of(str(out)) else Path(out)
         folder = PredictionFolder(out, _identity(made_with, formats, key_of(photos)), step, partial(_list, photos, out))
@@ -186,13 +186,13 @@ class PredictionFolder:
         photos_dir: Path | None = None,
         only: Container[str] | None = None,
     ) -> PredictionFolder:
-        """Plan a folder for the photos of a finished one, from what that one holds; writes nothing.
+        """Plan a folder for the photos of a finished one, from the contents of the latter; writes nothing.
 
         Args:
-            source: a folder that was filled.
+            source: the finished folder.
             made_with: settings, as JSON.
-            photos_dir: where the photos lie now, see :func:`dips.predict.results.moved`.
-            only: names of the photos that are wanted; None for all.
+            photos_dir: where the photos are now, see :func:`dips.predict.results.moved`.
+            only: names of the photos to include; None for all.
 
         Raises:
             RunError: ``source`` is not such a folder, is unfinished or damaged, its photos are not in ``photos_dir``, or
@@ -215,7 +215,7 @@ class PredictionFolder:
 
     @cached_property
     def listing(self) -> Listing:
-        """The photos, which are looked for once.
+        """The photos, which are searched for only once.
 
         Raises:
             DataError: there are none.
@@ -224,7 +224,7 @@ class PredictionFolder:
 
     @property
     def left_out(self) -> Sequence[Problem]:
-        """What else lay beside the photos, as far as this process looked for them."""
+        """Other files found beside the photos, if this process has searched for them."""
         return self.listing.source.problems if "listing" in vars(self) else ()
 
     @cached_property
@@ -233,14 +233,14 @@ class PredictionFolder:
         return work_of(self.out)
 
     def fill(self, job: Job, *, context: Callable[[], Mapping[str, Any]] = dict) -> Filled:
-        """Make the folder, or continue it, in this process, and return what was found; the folder is complete then.
+        """Create or continue the folder in this process until it is complete, and return what was found.
 
         Args:
             job, context: see :meth:`work`.
 
         Raises:
-            DataError: none of the photos could be read; no folder is left.
-            RunError: as of :meth:`work`.
+            DataError: none of the photos could be read; the folder is removed.
+            RunError: as for :meth:`work`.
         """
         self.work(job, context=context)
         return merge_predictions(self.out)
@@ -253,16 +253,16 @@ class PredictionFolder:
         context: Callable[[], Mapping[str, Any]] = dict,
         begun: Callable[[Plan], None] = lambda plan: None,
     ) -> None:
-        """Make the folder, or continue it, photo by photo; :func:`~dips.predict.merging.merge_predictions` completes it.
+        """Create or continue the folder, photo by photo; :func:`~dips.predict.merging.merge_predictions` completes it.
 
         Args:
             job: predicts the photos; its plan is in the folder when it is opened.
-            context: returns what the job needs to know of all photos together; called where there is no plan yet.
+            context: returns the data about all photos together that the job needs; called if there is no plan yet.
             begun: called once there is a plan, before any photo is predicted.
 
         Raises:
-            RunError: another command is at it, ``out`` holds other work, or a file cannot be written; what is there stays, and
-                the next call continues from it.
+            RunError: another command is running, ``out`` holds other work, or a file cannot be written; the files so far stay,
+                and the next call continues from them.
         """
         with planned(self.files, partial(self._make, crew, context), crew) as plan:
             begun(plan)
@@ -271,7 +271,7 @@ class PredictionFolder:
 
     def _make(self, crew: Crew, context: Callable[[], Mapping[str, Any]]) -> Plan:
         before = self._check()
-        if before is not None and crew.is_task:  # it does not look for the photos again
+        if before is not None and crew.is_task:  # a task does not search for the photos again
             return before
         source = self.listing.source
         return make_plan(
@@ -287,10 +287,10 @@ class PredictionFolder:
         )
 
     def _check(self) -> Plan | None:
-        """Return the plan of the same work, interrupted; None where the folder may be made.
+        """Return the plan of the same work if it was interrupted; None if the folder may be created.
 
         Raises:
-            RunError: it holds other work, or something else.
+            RunError: the folder holds other work, or something else.
         """
         kept = self._kept
         remedy = f"it holds {kept}: choose another --out" if kept else f"remove {self.out} or choose another --out"
@@ -307,12 +307,12 @@ class PredictionFolder:
 
     @property
     def _kept(self) -> str:
-        """What a person made and the folder holds, in words; nobody reviews in a store."""
+        """A description of a person's work in the folder; "" for a store, where nothing is reviewed."""
         return kept_in(self.out, REVIEWS) if isinstance(self.out, Path) else ""
 
     @property
     def _holds_more(self) -> bool:
-        """Whether there is something besides files of work."""
+        """Whether there is anything besides files of the work."""
         if isinstance(self.out, Path):
             return self.out.exists() and not _is_begun(self.out)
         return any(not name.startswith(f"{WORK}/") for name in each_name(self.out))
@@ -327,7 +327,7 @@ class PredictionFolder:
 
 
 def _is_begun(out: Path) -> bool:
-    """Return whether a folder holds nothing yet but files of the work."""
+    """Return whether a folder so far contains only files of the work."""
     return out.is_dir() and [path.name for path in out.iterdir() if not is_temporary(path)] == [WORK]
 
 
@@ -341,7 +341,7 @@ def _list(photos: Sequence[str | Path], out: str | Path) -> Listing:
 
 
 def _failed(folder: Path) -> tuple[SkippedRecord, ...]:
-    """Return the photos that could not be read when a folder was written; earlier versions did not note their names."""
+    """Return the photos that could not be read when a folder was written; earlier versions did not record their names."""
     file = folder / "skipped.json"
     if not file.is_file():
         return ()

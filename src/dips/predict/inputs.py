@@ -1,6 +1,6 @@
-"""What ``model.predict`` takes: files, folders and pictures in memory.
+"""The inputs of ``model.predict``: files, folders and images in memory.
 
-In: paths, arrays, PIL pictures, the bytes of image files, or several of these. Out: paths of photos, and :class:`Picture`.
+In: paths, arrays, PIL images, the bytes of image files, or several of these. Out: paths of photos, and :class:`Picture`.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from dips.system.names import scheme_of
 __all__ = ["Photo", "Picture", "gather_photos", "path_of", "url_path"]
 
 Photo: TypeAlias = str | os.PathLike[str] | NDArray[np.uint8] | Image.Image | bytes
-"""A path of a photo or folder, an array ``(H, W, 3)`` RGB or ``(H, W)`` grey, a PIL picture, or the bytes of an image file."""
+"""The path of a photo or folder, an array ``(H, W, 3)`` RGB or ``(H, W)`` grey, a PIL image, or the bytes of an image file."""
 
 _SINGLE = (str, os.PathLike, np.ndarray, Image.Image, bytes, bytearray, memoryview)
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture in memory.
+    """An image in memory.
 
     Attributes:
-        path: its name; no file is called so.
-        size: returns width and height in pixels, EXIF rotation applied.
-        read: what :func:`~dips.data.images.read_shown` returns; the arguments are ``max_side`` and ``depth``.
-        camera: returns where and when it was taken, if it says so.
+        path: its name, not the path of an existing file.
+        size: returns width and height in pixels, with EXIF rotation applied.
+        read: returns the same as :func:`~dips.data.images.read_shown`; the arguments are ``max_side`` and ``depth``.
+        camera: returns where and when it was taken, if recorded.
 
     >>> picture = Picture.of(Path("picture-0"), np.zeros((48, 64, 3), np.uint8))
     >>> picture.size(), picture.read(None, Depth())[0].shape
@@ -54,7 +54,7 @@ class Picture:
 
     @staticmethod
     def behind(url: str, data: Callable[[], bytes]) -> Picture:
-        """Take the bytes of an image file behind a URL; the function is called when they are looked at."""
+        """Wrap an image file behind a URL; ``data`` returns its bytes and is called only when they are needed."""
         return Picture(
             url_path(url),
             lambda: image_size(url, data()),
@@ -64,10 +64,10 @@ class Picture:
 
     @staticmethod
     def of(path: Path, photo: Any) -> Picture:
-        """Take an array, a PIL picture or the bytes of an image file.
+        """Wrap an array, a PIL image or the bytes of an image file.
 
         Raises:
-            DataError: it is something else, or an array that is no picture.
+            DataError: ``photo`` has another type, or is an array that is not an image.
         """
         if isinstance(photo, np.ndarray):
             pixels = _checked(photo, path)
@@ -92,7 +92,7 @@ class Picture:
 
 
 def url_path(url: str) -> Path:
-    """Return a path that stands for a URL, and for no other: paths have no empty parts.
+    """Return a path that represents this URL and no other, although paths have no empty parts.
 
     >>> url_path("s3://bucket/a//1.jpg").as_posix()
     's3:/bucket/a/%2F/1.jpg'
@@ -102,20 +102,20 @@ def url_path(url: str) -> Path:
 
 
 def path_of(place: str) -> Path:
-    """Return the path of a photo; for a URL, the one that stands for it."""
+    """Return the path of a photo; for a URL, the path that represents it."""
     return url_path(place) if scheme_of(place) else Path(place)
 
 
 def gather_photos(photos: Photo | Iterable[Photo], *, is_told: bool) -> Iterable[Path | Picture]:
-    """Return paths of photos, and pictures called ``picture-N``, N being the place in what was given, from 0.
+    """Return paths of photos, and images named ``picture-N``, where N is the index in the input, from 0.
 
-    An iterator is followed as it goes; anything else is looked through at once, so that errors come before the first photo.
+    An iterator is consumed lazily; anything else is checked at once, so that errors are raised before the first photo.
 
     Args:
-        is_told: whether paths that do not exist are told one by one later.
+        is_told: whether paths that do not exist are reported one by one later.
 
     Raises:
-        DataError: there is no photo, nothing that was given exists, or it is of a type that is no photo.
+        DataError: there is no photo, none of the paths exists, or an item has an unsupported type.
     """
     if isinstance(photos, _SINGLE):
         items: Iterable[Any] = [photos]

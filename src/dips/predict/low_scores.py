@@ -1,8 +1,8 @@
-"""Photos whose best box scores far below those of the other photos: a sign of a photo of another kind that needs no true box.
+"""Find photos whose best box scores far below those of other photos: a sign, without true boxes, of a photo of another kind.
 
-A model scores the boxes of photos like those it was trained on much alike. Where no background class tells it otherwise, it
-finds something in other photos, too, but with a lower score. In: the scores of each photo's boxes. Out: a limit, and a line
-for the person. Memory does not grow with the photos.
+A model gives similar scores to the boxes of photos like those it was trained on. Unless a background class rules it out, the
+model also finds something in other photos, but with a lower score. In: the scores of each photo's boxes. Out: a limit, and a
+line for the user. Memory does not grow with the number of photos.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from dips.system.console import counted
 __all__ = ["LEAST_PHOTOS", "LowScores"]
 
 LEAST_PHOTOS = 10
-"""Among fewer photos with a box nothing is said of their scores."""
+"""With fewer photos that have a box, no limit is computed."""
 
-# Chosen so that photos of something else among those of the model's kind lie below, and those of its kind, alone, do not.
+# Chosen so that photos of something else, mixed with photos of the model's kind, lie below, and the latter alone do not.
 # A limit for each predicted class finds fewer: photos of something else are spread over the classes, or are most of one.
 _GAP, _SPREADS = 0.2, 8
 _LEVELS = 1000  # scores are counted to this precision
@@ -29,7 +29,7 @@ _MOST = 0.75  # of the photos of a class
 
 
 class LowScores:
-    """The scores of many photos' boxes, of which only counts are kept.
+    """The distribution of the scores of many photos' boxes, of which only counts are stored.
 
     >>> scores = LowScores()
     >>> for number in range(20):
@@ -50,9 +50,9 @@ class LowScores:
         self._calibration: Calibration | None = None
 
     def add(self, scores: Sequence[float], name: str = "", *, label: str = "", calibration: Calibration | None = None) -> None:
-        """Count a photo with its boxes' scores, in [0, 1], and its predicted class; one without boxes counts for nothing.
+        """Count a photo with its boxes' scores, in [0, 1], and its predicted class; one without boxes is ignored.
 
-        Chances, which crowd near 1, are compared by the means of the score map that the ``calibration`` made them of.
+        Probabilities, which cluster near 1, are compared by the means of the score map that ``calibration`` derived them from.
         """
         if not scores:
             return
@@ -68,23 +68,23 @@ class LowScores:
 
     @property
     def limit(self) -> float | None:
-        """The score below which the best score of a photo is far below the others'; None where none is."""
+        """The score below which a photo's best score is far below those of the others; None if there is no such photo."""
         limit = self._limit()
         return None if limit is None else self._shown(limit)
 
     def _limit(self) -> float | None:
-        """Return the limit in hundredths of a mean of the map."""
+        """Return the limit as a mean of the score map, rounded to hundredths."""
         photos = int(self._photos.sum())
         if photos < LEAST_PHOTOS:
             return None
-        middle, upper = self._quantile(0.5), self._quantile(0.75)  # what lies far below moves these the least
+        middle, upper = self._quantile(0.5), self._quantile(0.75)  # low outliers affect these the least
         limit = round(middle - max(_GAP, _SPREADS * (upper - middle)), 2)
         return limit if limit > 0 and self._photos[: _level(limit)].any() else None
 
     def classes(self) -> str:
-        """Return in words which classes have most of their photos below the limit; empty where none of ten or more photos has.
+        """Describe the classes with most of their photos below the limit; empty if no class of ten or more photos has.
 
-        It may be that such a class scores lower than the others, or that photos of something else are predicted as that class.
+        Such a class may score lower than the others, or photos of something else may be predicted as that class.
         """
         below = _level(self._limit() or 0.0)
         counts = {label: (int(photos[:below].sum()), int(photos.sum())) for label, photos in self._classes.items()}
@@ -99,10 +99,10 @@ class LowScores:
         )
 
     def remark(self, noun: str = "photo") -> str:
-        """Return a line that names photos below the limit, and what leaves their boxes out; empty where there are none.
+        """Return a line that names photos below the limit, and the option that excludes their boxes; empty if there are none.
 
         Args:
-            noun: what a photo is called.
+            noun: the word for a photo.
         """
         limit = self._limit()
         if limit is None:
@@ -122,14 +122,14 @@ class LowScores:
         )
 
     def _shown(self, mean: float) -> float:
-        """Return the score that stands in files for a mean of the map."""
+        """Return the score that is written to files for a mean of the score map."""
         return mean if self._calibration is None else float(f"{float(self._calibration.chance(mean)):.3g}")
 
     def _quantile(self, share: float) -> float:
-        """Return the best score that this share of the photos does not exceed."""
+        """Return the best score that this share of the photos does not exceed (a quantile)."""
         total = np.cumsum(self._photos)
         return int(np.searchsorted(total, share * total[-1])) / _LEVELS
 
 
 def _level(score: float) -> int:
-    return int(score * _LEVELS + 1e-6)  # 0.29 is that of 290, though the product is below it
+    return int(score * _LEVELS + 1e-6)  # 0.29 is level 290, though the product is slightly below

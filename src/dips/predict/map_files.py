@@ -1,4 +1,4 @@
-"""Score maps on disk, as PNG: with the record of a photo they make its prediction again, and the networks do not run.
+"""Score maps on disk, as PNG: together with a photo's record they restore its prediction without running the networks.
 
 In: a :class:`~dips.predict.prediction.Prediction`. Out: files, and the same prediction from them, without its objects.
 """
@@ -26,7 +26,7 @@ __all__ = ["restore_prediction", "write_classes", "write_map"]
 
 
 def write_map(prediction: Prediction, path: Path) -> None:
-    """Write the score map as the networks gave it, as a 16-bit grey PNG: 65535 is 1. It shows the whole photo, stretched.
+    """Write the score map as output by the networks as a 16-bit grey PNG: 65535 is 1. It covers the whole photo, resized.
 
     Raises:
         RunError: the file cannot be written.
@@ -35,10 +35,10 @@ def write_map(prediction: Prediction, path: Path) -> None:
 
 
 def write_classes(prediction: Prediction, path: Path) -> None:
-    """Write what parts of the photo say of the classes as a 16-bit grey PNG: a picture per class, one above the other, in
-    the order of the record's ``cell_classes``, of minus the log probability of the class there, in 512 parts of 1.
+    """Write the class probabilities in each part of the photo as a 16-bit grey PNG: one image per class, stacked vertically
+    in the order of the record's ``cell_classes``, of the negative log probability of the class, in units of 1/512.
 
-    Nothing is written where objects have no classes of their own.
+    Nothing is written if objects have no classes of their own.
 
     Raises:
         RunError: the file cannot be written.
@@ -52,7 +52,7 @@ def restore_prediction(record: PredictionRecord, map_file: Path, classes_file: P
     :meth:`~dips.predict.prediction.Prediction.with_objects` finds them again.
 
     Args:
-        record: about the photo.
+        record: the photo's record.
         map_file: see :func:`write_map`.
         classes_file: see :func:`write_classes`; without it objects have no classes of their own.
 

@@ -1,6 +1,7 @@
-"""From the finished shards of a prediction to the files that are about all photos, and the end of the work.
+"""Merge the finished shards of a prediction into the files that cover all photos, and end the work.
 
-In: a folder whose photos are done, by whatever processes. Out: the same folder, complete; one record is in memory at a time.
+In: a folder whose photos are done, by any number of processes. Out: the same folder, complete; one record is in memory at a
+time.
 """
 
 from __future__ import annotations
@@ -40,11 +41,11 @@ _SENT = 500  # photos whose files are sent to a store together
 
 @dataclass(frozen=True)
 class Filled:
-    """What a folder was filled with.
+    """The results that a folder was filled with.
 
     Attributes:
         found: what was found in the photos.
-        skipped: photos that could not be read, or not be drawn on.
+        skipped: photos that could not be read or drawn on.
     """
 
     found: Found = field(default_factory=Found)
@@ -52,14 +53,14 @@ class Filled:
 
 
 def merge_predictions(out: str | Path, tell: Callable[[Iterable[Problem]], None] = lambda problems: None) -> Filled:
-    """Write the files that are about all photos, and return what was found; the folder is complete then.
+    """Write the files that cover all photos, which completes the folder, and return what was found.
 
     Args:
-        tell: called with the photos that could not be read, or not be drawn on, also where there are no others.
+        tell: called with the photos that could not be read or drawn on, even if there are no others.
 
     Raises:
-        DataError: none of the photos could be read; no folder is left.
-        RunError: photos are left to be done, another command is at it, a file cannot be written, or one of the work is damaged.
+        DataError: none of the photos could be read; the folder is removed.
+        RunError: some photos are not done, another command is running, a file cannot be written, or a work file is damaged.
     """
     out = out if scheme_of(str(out)) else Path(out)
     files = work_of(out)
@@ -77,7 +78,7 @@ class _NothingReadError(Exception):
 
 
 def _filled(out: str | Path, shards: Shards, tell: Callable[[Iterable[Problem]], None]) -> Filled:
-    """Fill a folder with what the shards have."""
+    """Fill a folder with the results of the shards."""
     skipped, records, results = _skipped(shards)
     tell(skipped)
     if not results:
@@ -89,7 +90,7 @@ def _filled(out: str | Path, shards: Shards, tell: Callable[[Iterable[Problem]],
 
 
 def _tidy(out: Path) -> None:
-    """Remove what kills in the middle of writing left behind."""
+    """Remove temporary files left behind by processes that were killed while writing."""
     for top, folders, names in os.walk(out):
         if WORK in folders:
             folders.remove(WORK)
@@ -99,7 +100,7 @@ def _tidy(out: Path) -> None:
 
 
 def _skipped(shards: Shards) -> tuple[list[Problem], list[SkippedRecord], int]:
-    """Return the photos that were skipped, as problems and as records, and how many others there are."""
+    """Return the skipped photos, as problems and as records, and the number of results."""
     problems, records, results = [], [], 0
     for shard, done in all_done(shards):
         results += done.results
@@ -122,7 +123,7 @@ def _write(out: str | Path, shards: Shards, skipped: list[SkippedRecord]) -> Fou
             _count(found, record)
             for add in writers:
                 add(record, stem)
-            if not number % _SENT:  # of formats with a file per photo
+            if not number % _SENT:  # files of formats that write one per photo
                 outbox.send()
     if skipped:
         write_json(outbox.folder / _SKIPPED, SkippedRecords(skipped=tuple(skipped)), indent=1)
@@ -134,7 +135,7 @@ def _records(shards: Shards) -> Iterator[tuple[PredictionRecord, str]]:
     """Read the records one at a time, each with its stem.
 
     Raises:
-        RunError: one is missing, of another photo, or damaged.
+        RunError: a record is missing, damaged, or belongs to another photo.
     """
     for shard, done in all_done(shards):
         without = {each.id for each in done.skipped if not each.has_result}
@@ -151,7 +152,7 @@ def _records(shards: Shards) -> Iterator[tuple[PredictionRecord, str]]:
 
 
 def _read(out: str | Path) -> Filled:
-    """Return what a complete folder was filled with."""
+    """Return the results that a complete folder was filled with."""
     filled, files = Filled(), files_at(str(out))
     for record in (record for _, record in read_records(out)) if isinstance(out, Path) else _stored(out):
         _count(filled.found, record)
@@ -179,7 +180,7 @@ def _count(found: Found, record: PredictionRecord) -> None:
 
 
 def _give_up(out: str | Path, files: Files, skipped: list[Problem]) -> NoReturn:
-    """Remove the folder, which would be in the way of the next try; a file of another option in it keeps it."""
+    """Remove the folder, which would block the next try; if it holds a file of another option, remove only the work."""
     work = Path(out, WORK)
     if not isinstance(files, LocalFiles):
         files.remove(PLAN)
@@ -188,7 +189,7 @@ def _give_up(out: str | Path, files: Files, skipped: list[Problem]) -> NoReturn:
         for folder in ("done", "parts", "split", "tries"):
             files.discard(folder)
     else:
-        files.remove(PLAN)  # without it the rest is nothing
+        files.remove(PLAN)  # without it the rest is meaningless
         shutil.rmtree(out, ignore_errors=True)
     first, count = skipped[0], len(skipped)
     which = "the only photo" if count == 1 else f"any of the {count} photos; the first"

@@ -1,4 +1,4 @@
-"""The base of all models that predict: a trained run and an exported file."""
+"""The base class of all models that predict: a trained run and an exported file."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class PredictionModel(ABC):
     """A model that predicts.
 
     Attributes:
-        classes: names in label order.
-        background: label of the class without object, if there is one.
+        classes: class names in label order.
+        background: label of the class without an object, if there is one.
 
     .. code-block:: python
 
@@ -41,30 +41,30 @@ class PredictionModel(ABC):
 
     @abstractmethod
     def described(self) -> tuple[Path, str, int]:
-        """Return where the model is, its mode of prediction, and the side of the square in which it sees a photo, in pixels."""
+        """Return the model's path, its prediction mode, and the side in pixels of the square that it resizes a photo to."""
 
     @property
     @abstractmethod
     def predictor(self) -> Predictor:
-        """The networks, and how their maps become objects."""
+        """The networks, and the settings that turn their score maps into objects."""
 
     @abstractmethod
     def made_with(self) -> str:
-        """Return the pretrained weights that the model was made with, in a line."""
+        """Return one line that names the pretrained weights the model was built from."""
 
     def predict(
         self, photos: Photo | Iterable[Photo], *, skipped: Callable[[Path, str], None] | None = None
     ) -> Iterator[Prediction]:
-        """Predict class, boxes, mask and score map of photos, one at a time.
+        """Predict the class, boxes, mask and score map of each photo, one photo at a time.
 
         Args:
-            photos: the path of a photo or of a folder, an array ``(H, W, 3) uint8`` RGB or ``(H, W)`` grey, a picture of PIL,
-                the bytes of an image file, or several of these. The ``path`` of what is in memory is ``picture-N``, N being its
-                place, from 0.
+            photos: the path of a photo or folder, an array ``(H, W, 3) uint8`` RGB or ``(H, W)`` grey, a PIL image, the bytes
+                of an image file, or several of these. A photo in memory gets the ``path`` ``picture-N``, where N is its index,
+                from 0.
             skipped: callback ``(path, reason)`` for photos that cannot be read; by default they are logged.
 
         Raises:
-            DataError: there is no photo, a path that was given alone does not exist, or something is of another type.
+            DataError: there is no photo, the only path given does not exist, or an item has an unsupported type.
         """
         found = gather_photos(photos, is_told=skipped is not None)
         paths = [photo for photo in found if isinstance(photo, Path)] if isinstance(found, list) else []
@@ -73,7 +73,7 @@ class PredictionModel(ABC):
 
 
 def weights_line(weights: Mapping[str, Mapping[str, str]]) -> str:
-    """Return pretrained weights by role, with ``arch`` and ``note`` each, in a line.
+    """Return one line that lists pretrained weights by role, each given with its ``arch`` and ``note``.
 
     >>> weights_line({"transformer": {"arch": "vit_small", "note": "DINO, S/8"}, "encoder": {"arch": "resnet50", "note": ""}})
     'transformer DINO, S/8, encoder resnet50'

@@ -1,7 +1,7 @@
-"""Where the files of a prediction are written: in their folder, or on this machine on their way to a store.
+"""Write the files of a prediction to their folder, or to a local folder from which they are sent to a store.
 
-A store gets each file whole, several at a time and while others are made, and the file here is removed, so that only a few are
-here at once.
+Complete files are sent to a store several at a time, while others are written, and are then removed here, so that only a few
+are on this machine at once.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from dips.system.names import scheme_of
 
 __all__ = ["Outbox"]
 
-_WAITING = 4  # batches that are not sent yet
+_WAITING = 4  # maximum number of unsent batches
 
 
 class Outbox:
-    """The folder to write the files of a prediction in.
+    """The folder to write the files of a prediction to.
 
     Attributes:
-        folder: on this machine.
+        folder: the folder on this machine.
 
     Args:
-        out: what the files are of, a folder or a URL.
+        out: the destination of the files, a folder or a URL.
     """
 
     def __init__(self, out: str | Path) -> None:
@@ -46,10 +46,10 @@ class Outbox:
             self._sender = ThreadPoolExecutor(1)
 
     def send(self) -> None:
-        """Begin to send the files that are whole; nothing where they are in their place already.
+        """Start sending the complete files; does nothing if they are already in place.
 
         Raises:
-            RunError: the store could not be written before.
+            RunError: writing an earlier batch to the store failed.
         """
         if self._store is None or not (names := list(self._whole())):
             return
@@ -63,24 +63,24 @@ class Outbox:
             self._waiting.popleft().result()
 
     def flush(self) -> None:
-        """Send all files that are whole, and wait until they are in their place.
+        """Send all complete files, and wait until they are in place.
 
         Raises:
-            RunError: the store cannot be written.
+            RunError: the store cannot be written to.
         """
         self.send()
         while self._waiting:
             self._waiting.popleft().result()
 
     def remove(self, name: str) -> None:
-        """Remove a file, here and where it belongs, if there is one."""
+        """Remove a file, here and at its destination, if it exists."""
         (self.folder / name).unlink(missing_ok=True)
         if self._store is not None:
             self.flush()
             self._store.remove(name)
 
     def _tidy(self, names: list[str]) -> None:
-        """Remove the folders that files have left empty, which each later look would go through again."""
+        """Remove the folders that have become empty, which every later scan would walk again."""
         folders = {folder for name in names for folder in Path(name).parents} - {Path()}
         for folder in sorted(folders, key=lambda folder: len(folder.parts), reverse=True):
             with suppress(OSError):  # others are in it

@@ -1,6 +1,6 @@
-"""What the plan of a prediction says besides its photos; it is a file, and may be damaged.
+"""Read the plan of a prediction and validate its fields other than the photos, as the file may be damaged.
 
-In: the files of the work. Out: a plan whose identity and context have what a prediction asks of them.
+In: the files of the work. Out: a plan whose identity and context have the fields that a prediction needs.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from dips.system.records import Record
 __all__ = ["KIND", "PHOTO_FORMATS", "read_prediction_plan"]
 
 KIND = "predict"
-"""What the identity of such a plan says under ``work``."""
+"""Value of ``work`` in the identity of such a plan."""
 
 PHOTO_FORMATS = ("json", "overlays", "heatmaps", "masks")
-"""Formats that are files of each photo."""
+"""Formats with one file per photo."""
 
 
 class _Identity(Record, frozen=True, kw_only=True):
@@ -34,12 +34,12 @@ class _Identity(Record, frozen=True, kw_only=True):
 
 
 class _Context(Record, frozen=True, kw_only=True):
-    """What all photos have in common.
+    """The data that all photos have in common.
 
     Attributes:
-        folder: the last part of the path of the folder that is predicted, as text.
-        depth: how values of more than 8 bits are shown; where networks predict.
-        failed: photos that could not be read when the folder was written that this one is made of.
+        folder: the last part of the path of the predicted folder, as text.
+        depth: how values of more than 8 bits are converted, if networks predict.
+        failed: photos that could not be read when the folder that this one is made from was written.
     """
 
     folder: str
@@ -48,13 +48,13 @@ class _Context(Record, frozen=True, kw_only=True):
 
 
 def read_prediction_plan(files: Files, remedy: str = "choose another --out or remove it") -> Plan | None:
-    """Return the plan; None where there is none. What it says of other work than a prediction is not looked at.
+    """Return the plan, or None if there is none. Plans of work other than a prediction are not validated further.
 
     Args:
-        remedy: what to do about a damaged one.
+        remedy: what to do about a damaged plan.
 
     Raises:
-        RunError: it is damaged.
+        RunError: the plan is damaged.
     """
     plan = read_plan(files, remedy)
     if plan is not None and plan.identity.get("work") == KIND:

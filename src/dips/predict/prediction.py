@@ -1,7 +1,7 @@
-"""What the localizer says about one photo: :class:`Prediction`, the object that users work with.
+"""The localizer's prediction for one photo: :class:`Prediction`, the object that users work with.
 
-In: the networks' answer. Out: boxes, masks and score map in the photo's own pixels; files, each written whole or not at all.
-Objects are found in a score map without the networks; what keeps it on disk is in :mod:`dips.predict.map_files`.
+In: the networks' output. Out: boxes, masks and score map in the photo's own pixels; files, each written completely or not at
+all. Objects are found in a score map without the networks; :mod:`dips.predict.map_files` stores it on disk.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ from dips.types import FloatArray
 __all__ = ["MAX_OVERLAY_SIDE", "Prediction"]
 
 MAX_OVERLAY_SIDE = 4096
-"""Pixels of the longer side of an overlay."""
+"""Maximum length of the longer side of an overlay, in pixels."""
 
 JPEG_QUALITY = 90
 MAX_FRAME_PIXELS = 12_000_000
-"""Objects of larger photos are found on a score map of this many pixels, so that memory does not grow with the photo."""
+"""Objects in larger photos are found on a score map of this many pixels, so that memory does not grow with the photo."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
-    """What the localizer says about one photo; the arrays are in the photo's own pixels.
+    """The localizer's prediction for one photo; the arrays are in the photo's own pixels.
 
     Attributes:
         path: the photo's file.
@@ -56,24 +56,23 @@ class Prediction:
         class_scores: probability of every class, ``(C,)``, in the order of ``classes``.
         classes: class names.
         size: width and height of the photo in pixels.
-        boxes: ``(N, 4) float32``, ``x0 y0 x1 y1``, end exclusive, best first where nobody reviewed them; empty for the
-            background class.
-        box_scores: ``(N,) float32``, as ``boxes``: the chance that the box is right where there is a ``calibration``, else the
-            mean of the score map over the box's component; 1 where a person made one.
-        box_labels: names of the boxes' classes, N of them; empty where each has the photo's, see :meth:`label_of`.
-        box_label_scores: their probabilities ``(N,) float32``; empty where a person gave the classes, too.
-        grid: the score map as the networks gave it, ``(h, w) float32`` in [0, 1]; stretched over the photo it is ``score_map``.
-        regions: ``(h, w) uint16``, i + 1 where box i's object is, else 0; as large as the photo, or smaller if it is huge.
+        boxes: ``(N, 4) float32``, ``x0 y0 x1 y1``, end exclusive, best first unless reviewed; empty for the background class.
+        box_scores: ``(N,) float32``, in the order of ``boxes``: the probability that the box is right if there is a
+            ``calibration``, else the mean of the score map over the box's component; 1 for boxes made by a person.
+        box_labels: class names of the N boxes; empty if all have the photo's class, see :meth:`label_of`.
+        box_label_scores: their probabilities ``(N,) float32``; also empty if a person assigned the classes.
+        grid: the score map as output by the networks, ``(h, w) float32`` in [0, 1]; resized to the photo it is ``score_map``.
+        regions: ``(h, w) uint16``, i + 1 for pixels of box i's object, else 0; of the photo's size, or smaller if it is huge.
         threshold: fraction of the map's maximum above which a pixel is foreground.
         min_area: smallest area of a box as a fraction of the photo.
         min_score: lowest score of a box.
         max_boxes: largest number of boxes.
-        background: name of the class without object, if there is one.
-        scale: which values of the photo were black and white, if it has more than 8 bits.
-        camera: where and when the photo was taken, if it says so.
-        calibration: of the scores; None where the model has none, as too few validation photos had boxes.
-        cells: what parts of the photo say of the classes; None where objects have no classes of their own.
-        reviewed: what a person made of it, if one reviewed it: then boxes are that person's, perhaps of several classes.
+        background: name of the class without an object, if there is one.
+        scale: the values of the photo mapped to black and white, if it has more than 8 bits.
+        camera: where and when the photo was taken, if recorded.
+        calibration: calibration of the scores; None if the model has none because too few validation photos had boxes.
+        cells: class probabilities in each part of the photo; None if objects have no classes of their own.
+        reviewed: the reviewed record, if a person reviewed the photo: the boxes are then theirs, perhaps of several classes.
 
     >>> score_map = np.zeros((60, 80), np.float32)
     >>> score_map[10:30, 20:60] = 0.9
@@ -123,19 +122,19 @@ class Prediction:
         calibration: Calibration | None = None,
         cells: ClassCells | None = None,
     ) -> Prediction:
-        """Make a prediction whose objects are still to be found, see :meth:`with_objects`.
+        """Return a prediction whose objects are still to be found, see :meth:`with_objects`.
 
         Args:
             size: width and height of the photo in pixels.
-            grid: the score map ``(h, w)`` in [0, 1], of any resolution. It is rounded as in its file, so
-                that the same objects are found again.
+            grid: the score map ``(h, w)`` in [0, 1], of any resolution. It is rounded as in its file, so that the same objects
+                are found again.
             classes: class names.
             probabilities: ``(C,)``, of every class; the highest is the label.
-            background: name of the class without object.
-            scale: which values of the photo were black and white, if it has more than 8 bits.
-            camera: where and when the photo was taken, if it says so.
-            calibration: of the scores.
-            cells: where objects have classes of their own, what parts of the photo say of them.
+            background: name of the class without an object.
+            scale: the values of the photo mapped to black and white, if it has more than 8 bits.
+            camera: where and when the photo was taken, if recorded.
+            calibration: calibration of the scores.
+            cells: class probabilities in each part of the photo, if objects have classes of their own.
         """
         label = int(probabilities.argmax())
         return cls(
@@ -163,22 +162,22 @@ class Prediction:
 
     @property
     def mask(self) -> NDArray[np.bool_]:
-        """``(H, W) bool``, all objects together, computed at each access."""
+        """``(H, W) bool``, the union of all objects, computed at each access."""
         return cv2.resize((self.regions > 0).view(np.uint8), self.size, interpolation=cv2.INTER_NEAREST).view(np.bool_)
 
     @property
     def priority(self) -> float:
-        """How much a review of the photo is likely to teach, in [0, 1], computed at each access.
+        """How much the model is likely to learn from a review of the photo, in [0, 1], computed at each access.
 
         It is the object's :func:`~dips.scoremaps.priority.instability`; for a photo of the background class, which has no
-        object, the probability of the other classes.
+        object, the total probability of the other classes.
         """
         if self.label == self.background:
             return max(0.0, 1 - self.label_score)  # rounding may leave it above 1
         return instability(self.grid, self.threshold)
 
     def label_of(self, index: int) -> str:
-        """Return the name of the class of object ``index``: its own, or that of the photo."""
+        """Return the class name of object ``index``: its own, or that of the photo."""
         return self.box_labels[index] if self.box_labels else self.label
 
     def object_mask(self, index: int) -> NDArray[np.bool_]:
@@ -190,7 +189,7 @@ class Prediction:
         return cv2.resize(part.view(np.uint8), (x1 - x0, y1 - y0), interpolation=cv2.INTER_NEAREST).view(np.bool_)
 
     def at(self, size: tuple[int, int]) -> Prediction:
-        """Return the same prediction for the photo resized to ``size`` (width, height), to be drawn; ``reviewed`` stays."""
+        """Return the same prediction for the photo resized to ``size`` (width, height), for drawing; ``reviewed`` stays."""
         scale = np.array([size[0] / self.size[0], size[1] / self.size[1]] * 2, np.float32)
         boxes = np.rint(self.boxes * scale)
         boxes[:, :2] = np.minimum(boxes[:, :2], np.array(size, np.float32) - 1)
@@ -198,7 +197,7 @@ class Prediction:
         return replace(self, size=size, boxes=boxes)
 
     def with_objects(self, *, threshold: float, min_area: float, min_score: float, max_boxes: int) -> Prediction:
-        """Find the objects in the score map, see :func:`dips.scoremaps.calibration.scored_boxes`; no network runs.
+        """Find the objects in the score map, see :func:`dips.scoremaps.calibration.scored_boxes`, without running a network.
 
         A photo of the background class has none.
 
@@ -241,9 +240,9 @@ class Prediction:
         )
 
     def with_review(self, record: PredictionRecord) -> Prediction:
-        """Return the prediction with the boxes of a record that a person reviewed.
+        """Return the prediction with the boxes of a record reviewed by a person.
 
-        The score of a box that a person adjusted or drew is 1. Where boxes overlap, ``regions`` belong to the first of them.
+        The score of a box that a person adjusted or drew is 1. Where boxes overlap, ``regions`` are assigned to the first one.
         """
         frame = _frame(self.size)
         regions = np.zeros(frame[::-1], np.uint16)
@@ -268,13 +267,13 @@ class Prediction:
     def record(
         self, *, path: str | None = None, name: str | None = None, folder: str = "", model: str = ""
     ) -> PredictionRecord:
-        """Return what is written to JSON about the photo; scores are rounded to 6 digits.
+        """Return the photo's record for JSON; scores are rounded to 6 digits.
 
         Args:
-            path: how to name the photo; its path with forward slashes by default.
-            name: its path below the folder that was predicted; that of the file alone by default.
+            path: path of the photo in the record; by default its own with forward slashes.
+            name: its path below the predicted folder; by default the file name alone.
             folder: the last part of that folder's path.
-            model: what tells the model from others.
+            model: identifies the model.
         """
         path = as_text(self.path.as_posix()) if path is None else path
         name = as_text(self.path.name) if name is None else name
@@ -303,7 +302,7 @@ class Prediction:
             background=None if self.background is None else as_text(self.background),
             priority=_rounded(self.priority, 4),  # never 1e-05: Label Studio sorts it as text
             boxes=tuple(boxes),
-            threshold=float(self.threshold),  # not rounded: the same objects are found again
+            threshold=float(self.threshold),  # not rounded, so that the same objects are found again
             min_area=float(self.min_area),
             min_score=float(self.min_score),
             max_boxes=self.max_boxes,
@@ -333,9 +332,9 @@ class Prediction:
         """Return the photo ``(H, W, 3) uint8`` RGB with boxes, outlines and the class drawn on it.
 
         Args:
-            true_boxes: ground truth, ``(K, 4)`` as ``boxes``, drawn dashed; None where it is unknown.
-            heat: lay the colours of the score map over the photo, too.
-            legend: explain what is drawn, where there is room.
+            true_boxes: ground truth, ``(K, 4)`` in the format of ``boxes``, drawn dashed; None if unknown.
+            heat: also overlay the colours of the score map.
+            legend: explain what is drawn, if there is room.
 
         Raises:
             DataError: the photo's size is not that of the prediction.
@@ -361,7 +360,7 @@ class Prediction:
         )
 
     def _words(self) -> tuple[list[str], str]:
-        """Return what is written at the boxes, and in a corner where there are none."""
+        """Return the labels of the boxes, and the caption written in a corner if there are none."""
         if self.reviewed is None:
             tags = [f"{self.label_of(index)} {score:.2f}" for index, score in enumerate(self.box_scores)]
             return tags, f"{self.label} {self.label_score:.2f}"
@@ -383,15 +382,15 @@ class Prediction:
         return encode_image(picture, ".jpg", cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY)
 
     def save(self, folder: str | Path, photo: Photo | None = None) -> None:
-        """Write ``NAME.json``, ``NAME.mask.png`` and ``NAME.overlay.jpg`` into ``folder``; NAME is the photo's, or
-        a shorter one.
+        """Write ``NAME.json``, ``NAME.mask.png`` and ``NAME.overlay.jpg`` to ``folder``; NAME is the photo's, if need be
+        shortened.
 
         Args:
-            photo: what was predicted, where that was not a file.
+            photo: the photo that was predicted, if it was not a file.
 
         Raises:
-            DataError: ``photo`` is not as large as the photo that was predicted.
-            RunError: one of them exists already, or cannot be written.
+            DataError: ``photo`` does not have the size of the photo that was predicted.
+            RunError: one of the files already exists, or cannot be written.
             ImageError: the photo, on which boxes are drawn, cannot be read; nothing is written then.
         """
         stem = stem_of(self.path.name)
@@ -403,11 +402,11 @@ class Prediction:
             raise ImageError(
                 f"{self.path} is no file; give the picture that was predicted, save(folder, picture), or move it back"
             )
-        drawn = self.overlay_jpeg(self.path if photo is None else self._pixels(photo))  # the first thing that can fail
+        drawn = self.overlay_jpeg(self.path if photo is None else self._pixels(photo))  # may fail
         self.write_mask(mask)
         with atomic_file(picture, "wb") as file:
             file.write(drawn)
-        write_json(record, msgspec.structs.replace(self.record(), cell_classes=UNSET), indent=1)  # there is no file of cells
+        write_json(record, msgspec.structs.replace(self.record(), cell_classes=UNSET), indent=1)  # no file of cells is written
 
     def _pixels(self, photo: Photo) -> ByteImage:
         picture = next(iter(gather_photos(photo, is_told=False)))
@@ -421,14 +420,14 @@ class Prediction:
 
 
 def _frame(size: tuple[int, int]) -> tuple[int, int]:
-    """Return the size of the map that the objects of a photo are found on."""
+    """Return the size of the score map on which the objects of a photo are found."""
     width, height = size
     scale = math.sqrt(MAX_FRAME_PIXELS / (width * height))
     return size if scale >= 1 else (max(1, round(width * scale)), max(1, round(height * scale)))
 
 
 def _cells(start: int, stop: int, cells: int, pixels: int) -> slice:
-    """Return where pixels are on a coarser axis; at least one cell."""
+    """Return the cells of a coarser axis that cover a range of pixels, at least one."""
     first = min(round(start * cells / pixels), cells - 1)
     return slice(first, max(first + 1, round(stop * cells / pixels)))
 

@@ -1,7 +1,7 @@
-"""From a photo to its class, score map, mask and boxes with a trained localizer, however it was trained.
+"""Predict the class, score map, mask and boxes of a photo with a trained localizer, however it was trained.
 
-In: photo files. Out: :class:`~dips.predict.prediction.Prediction` in the photo's own pixels. The networks see the photo as a
-square. No torch is needed here: the networks may be those of a run or an exported file.
+In: photo files. Out: :class:`~dips.predict.prediction.Prediction` in the photo's own pixels. The networks see the photo resized
+to a square. No torch is needed here: the networks may be those of a run or an exported file.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ def _windows(photo: Picture, depth: Depth) -> AbstractContextManager[PhotoWindow
     return nullcontext(PhotoWindows(photo.read(None, depth)[0], photo.size()))
 
 
-_LOOKED_AT = 20  # photos whose size is looked at
-_ROUNDING = 4e-7  # by which a sum of 32-bit numbers may leave [0, 1]
+_LOOKED_AT = 20  # number of photos whose size is checked
+_ROUNDING = 4e-7  # rounding error by which a sum of 32-bit numbers may leave [0, 1]
 TILED_MIN_SCORE = 0.6  # mean of the score map; measured: docs/results.md
 
 
 class _Said(NamedTuple):
-    """The networks' answer about one square: its map, its class probabilities, and what its cells say of the classes."""
+    """The networks' output for one square: its score map, its class probabilities, and the class logits of its cells."""
 
     score_map: FloatArray
     probabilities: FloatArray
@@ -55,13 +55,13 @@ class _Said(NamedTuple):
 
     @staticmethod
     def each(answer: Answer) -> Iterator[_Said]:
-        """Return what is said of each photo of a batch."""
+        """Yield the output for each photo of a batch."""
         for index, score_map in enumerate(answer.maps):
             yield _Said(score_map, answer.probabilities[index], None if answer.cells is None else answer.cells[index])
 
 
 class _View(NamedTuple):
-    """A photo that the networks see as a whole."""
+    """A photo prepared for the networks as a whole."""
 
     path: Path
     size: tuple[int, int]
@@ -72,7 +72,7 @@ class _View(NamedTuple):
 
 
 class _Group(NamedTuple):
-    """Photos that the networks see together, and those that cannot be read, with the reasons."""
+    """Photos that the networks process together, and those that cannot be read, with the reasons."""
 
     views: list[_View]
     unreadable: list[tuple[Path, str]]
@@ -82,13 +82,13 @@ class Predictor:
     """A localizer that is ready to predict.
 
     Args:
-        networks: maps and class probabilities of squares.
-        config: the settings of prediction, ``threshold`` resolved.
-        classes: names in label order.
-        background: label of the class without object; its photos get no boxes.
+        networks: compute the score maps and class probabilities of squares.
+        config: the prediction settings, with ``threshold`` resolved.
+        classes: class names in label order.
+        background: label of the class without an object; its photos get no boxes.
         photo_side: side in pixels of a square as large as the training photos were, for ``predict.tile=-1``.
-        depth: how values of more than 8 bits are brought to 8, as they were in training.
-        calibration: makes chances of the scores, for maps like these. With ``predict.min_score`` its gate does not apply.
+        depth: how values of more than 8 bits are reduced to 8, as in training.
+        calibration: converts scores of such maps to probabilities. If ``predict.min_score`` is set, its gate does not apply.
 
     Raises:
         ConfigError: ``predict.tile=-1`` without ``photo_side``.
@@ -125,28 +125,28 @@ class Predictor:
         return TILED_MIN_SCORE if self.calibration is None else float(self.calibration.chance(TILED_MIN_SCORE))
 
     def summary(self) -> str:
-        """Return in a line how photos are predicted."""
+        """Return one line that describes how photos are predicted."""
         tiles = f"tiles of {self.tile} pixels besides the whole photo" if self.tile else "photos as a whole"
         scale = f", values {scale_words(self.depth.scales[0])} as black to white" if self.depth.scales else ""
         return f"{tiles}, threshold {self.config.threshold:.3g}{scale}"
 
     def for_photos(self, paths: Sequence[Path | str]) -> Predictor:
-        """Return a predictor that shows these photos alike, see :func:`~dips.data.scale.depth_of`.
+        """Return a predictor that uses the same scale for all these photos, see :func:`~dips.data.scale.depth_of`.
 
-        Photos that are much larger than the training photos were, and are not to be tiled, are told. URLs are texts.
+        Logs a hint if photos are much larger than the training photos and would not be tiled. URLs are strings.
         """
         if hint := self._size_hint(paths):
             log(hint)
         return self.with_depth(depth_of(paths, self.depth))
 
     def with_depth(self, depth: Depth) -> Predictor:
-        """Return a predictor that brings values of more than 8 bits to 8 so."""
+        """Return a predictor that reduces values of more than 8 bits to 8 with ``depth``."""
         other = copy.copy(self)
         other.depth, other._told = depth, False
         return other
 
     def _size_hint(self, paths: Sequence[Path | str]) -> str:
-        """Return what to do about photos in which objects may be too small, from the headers of a few; "" if they are not."""
+        """Return advice for photos whose objects may be too small, from the headers of a few; "" if they are not."""
         if self.tile or self.photo_side is None:
             return ""
         sizes: list[tuple[int, int]] = []
@@ -163,11 +163,11 @@ class Predictor:
     def photos(
         self, photos: Iterable[Path | Picture], skipped: Callable[[Path, str], None], *, ahead: bool | None = None
     ) -> Iterator[Prediction]:
-        """Predict readable photos, in order; ``skipped`` is called with the path of each other one, and the reason.
+        """Predict readable photos, in order; ``skipped`` is called with the path of each unreadable one, and the reason.
 
         Args:
-            ahead: read one batch ahead of the networks, in a thread; by default a list, while an iterator is followed as it
-                goes.
+            ahead: read one batch ahead of the networks, in a thread; by default for a list, while an iterator is consumed
+                lazily.
         """
         is_ahead = isinstance(photos, Sequence) if ahead is None else ahead
         with closing(self._ahead(photos) if is_ahead else self._groups(photos)) as groups:
@@ -197,7 +197,7 @@ class Predictor:
                 yield reading.result()
 
     def _read(self, photos: Iterable[Path | Picture]) -> _Group:
-        """Read photos that the networks see together."""
+        """Read photos that the networks process together."""
         group = _Group([], [])
         for photo in photos:
             try:
@@ -210,7 +210,7 @@ class Predictor:
         """Predict one photo.
 
         Raises:
-            ImageError: it cannot be read.
+            ImageError: the photo cannot be read.
         """
         return next(self._predict(*answer) for answer in self._answers([self._view(path)]))
 
@@ -231,7 +231,7 @@ class Predictor:
         return _View(path, size, self._square(pixels), scale, camera, partial(opened, Depth.at(scale)))
 
     def _tell(self, path: Path, shown: Shown) -> None:
-        """Say once that photos are not shown with the scale of the training photos."""
+        """Log once that photos are not converted with the scale of the training photos."""
         if self._told or not shown.stretched or shown.scale in self.depth.scales:
             return
         self._told = True
@@ -240,7 +240,7 @@ class Predictor:
         log(f"{path} uses values {used}{known}: it, and others like it, are stretched each by its own range")
 
     def pictures(self, pictures: Iterable[tuple[Path, ByteImage]]) -> Iterator[Prediction]:
-        """Predict pictures ``(H, W, 3) uint8`` RGB, in order; their paths are only names."""
+        """Predict images ``(H, W, 3) uint8`` RGB, in order; their paths are only names."""
 
         def refuse(path: Path, reason: str) -> None:
             raise ImageError(reason)
@@ -248,7 +248,7 @@ class Predictor:
         return self.photos((Picture.of(path, pixels) for path, pixels in pictures), refuse)
 
     def _answers(self, views: Sequence[_View]) -> Iterator[tuple[_View, _Said]]:
-        """Return the networks' answer about each photo as a whole."""
+        """Return the networks' output for each photo as a whole."""
         if views:
             yield from zip(views, _Said.each(self._answer([view.square for view in views])), strict=True)
 
@@ -267,7 +267,7 @@ class Predictor:
         return resize_image(photo, (self.networks.side, self.networks.side))
 
     def looks(self, size: tuple[int, int]) -> int:
-        """Return how many squares the networks see of a photo of this width and height: the whole, and its tiles."""
+        """Return how many squares the networks process for a photo of this width and height: the whole and its tiles."""
         tiles = self._tiles(size)
         return 1 + (len(tiles) if len(tiles) > 1 else 0)
 
@@ -275,7 +275,7 @@ class Predictor:
         return Tiles.plan(size, self.tile, self.config.tile_overlap) if self.tile else ()
 
     def _predict(self, view: _View, whole: _Said) -> Prediction:
-        """Predict a photo from the answer about the whole, and from its tiles, where it has any."""
+        """Predict a photo from the networks' output for the whole, and from its tiles, if it has any."""
         tiles = self._tiles(view.size)
         if len(tiles) < 2:
             return self.make_prediction(
@@ -317,17 +317,17 @@ class Predictor:
         scale: Scale | None = None,
         camera: Camera | None = None,
     ) -> Prediction:
-        """Make a prediction of a score map.
+        """Return the prediction for a score map.
 
         Args:
             path: the photo's file.
             size: width and height of the photo in pixels.
             grid: the score map ``(h, w)`` in [0, 1], of any resolution.
             probabilities: ``(C,)``, of every class.
-            fraction: of the photo's area, that ``predict.min_area`` is relative to: a tile's, or 1.
-            cells: logits of the classes ``(C, h, w)`` in each cell of a grid, where objects have classes of their own.
-            scale: which values were black and white, if the photo has more than 8 bits.
-            camera: where and when it was taken, if it says so.
+            fraction: fraction of the photo's area that ``predict.min_area`` is relative to: that of a tile, or 1.
+            cells: class logits ``(C, h, w)`` in each cell of a grid, if objects have classes of their own.
+            scale: the values mapped to black and white, if the photo has more than 8 bits.
+            camera: where and when the photo was taken, if recorded.
 
         Raises:
             ConfigError: no threshold was chosen.

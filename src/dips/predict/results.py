@@ -1,6 +1,6 @@
-"""What a folder of predictions holds, for those that read it: ``dips boxes``, ``dips view`` and the demo.
+"""Read the contents of a folder of predictions, for ``dips boxes``, ``dips view`` and the demo.
 
-In: a folder that :mod:`dips.predict.folder` wrote. Out: records, one at a time, and predictions from its score maps.
+In: a folder written by :mod:`dips.predict.folder`. Out: records, one at a time, and predictions from its score maps.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ __all__ = ["REVIEWED", "Found", "begun_before", "find_records", "is_finished", "
 __all__ += ["read_records", "stored_maps"]
 
 REVIEWED = "reviewed.coco.json"
-"""The file in which ``dips view`` keeps what a person reviewed; ``dips train --reviewed`` trains on it."""
+"""The file in which ``dips view`` stores the reviewed boxes; ``dips train --reviewed`` trains on it."""
 _EARLIER_MARK = ".unfinished.json"
 _FORMS: Final[tuple[Literal["NFC", "NFD"], ...]] = ("NFC", "NFD")
 
 
 @dataclass(slots=True)
 class Found:
-    """What was found in many photos.
+    """Counts of what was found in many photos.
 
     Attributes:
-        photos, boxes: how many there are.
+        photos, boxes: number of photos and of boxes.
         boxed: photos with a box.
         empty: photos of the background class, which have no boxes.
-        background: name of this class, where one has it.
-        scores: of the boxes.
-        reviewed, reviewed_boxes: photos that a person reviewed, and their boxes; ``empty`` and ``scores`` count none of them.
+        background: name of this class, if a photo was predicted as it.
+        scores: scores of the boxes.
+        reviewed, reviewed_boxes: photos that a person reviewed, and their boxes; ``empty`` and ``scores`` exclude them.
 
     >>> found = Found()
     >>> found.add("none", "none", [])
@@ -71,8 +71,8 @@ class Found:
         reviewed: bool = False,
         calibration: Calibration | None = None,
     ) -> None:
-        """Count a photo with its predicted class, the name of the background class, the scores of its boxes, its name, and what
-        the scores were calibrated with."""
+        """Count a photo with its predicted class, the name of the background class, the scores of its boxes, its name, and the
+        calibration of the scores."""
         self.photos += 1
         self.boxes += len(scores)
         self.boxed += bool(scores)
@@ -86,7 +86,7 @@ class Found:
             self.background = label
 
     def remark(self) -> str:
-        """Return a line for whoever wonders why there is no box at all; empty where there are some, or no photos."""
+        """Return a line that explains why there is no box at all; empty if there are boxes, or no photos."""
         photos = self.photos - self.reviewed
         if self.boxes or not photos:
             return ""
@@ -106,18 +106,18 @@ class Found:
 
 def is_finished(folder: Path) -> bool:
     """Return whether the folder exists and is complete."""
-    # killed at the very end it leaves empty folders, and so does a task that comes when all is merged
+    # a prediction killed at the very end leaves empty folders, and so does a task that starts after the merge
     is_begun = any(path.is_file() for path in (folder / WORK).rglob("*"))
     return folder.exists() and not is_begun and not begun_before(folder)
 
 
 def begun_before(folder: Path) -> bool:
-    """Return whether an earlier version of DiPS began to fill the folder, and did not end."""
+    """Return whether an earlier version of DiPS began to fill the folder, and did not finish."""
     return (folder / _EARLIER_MARK).is_file()
 
 
 def stored_maps(folder: Path) -> Path | None:
-    """Return where the score maps of a complete prediction lie; None if the folder holds anything else.
+    """Return the folder with the score maps of a complete prediction; None if ``folder`` contains anything else.
 
     Raises:
         RunError: the prediction is unfinished.
@@ -129,14 +129,14 @@ def stored_maps(folder: Path) -> Path | None:
 
 
 def read_records(folder: Path, photos_dir: Path | None = None) -> Iterator[tuple[Path, PredictionRecord]]:
-    """Read the records of a complete folder, each with its file in ``json/``, in the order of their files.
+    """Read the records of a complete folder, each with its file in ``json/``, in the order of these files.
 
     Args:
-        photos_dir: where the photos lie now, see :func:`moved`.
+        photos_dir: where the photos are now, see :func:`moved`.
 
     Raises:
-        RunError: it is not a prediction, is unfinished or empty, a record is damaged, or ``photos_dir`` holds none of the
-            photos.
+        RunError: the folder is not a prediction, is unfinished or empty, a record is damaged, or ``photos_dir`` contains none
+            of the photos.
     """
     top = folder / "json"
     if not top.is_dir():
@@ -158,13 +158,13 @@ def read_records(folder: Path, photos_dir: Path | None = None) -> Iterator[tuple
 
 
 def find_records(folder: Path, names: Iterable[str]) -> Iterator[PredictionRecord]:
-    """Return the records of some photos of a complete folder, by their names; photos that it does not have are left out.
+    """Return the records of some photos of a complete folder, by name; photos that are not in it are skipped.
 
-    A record is looked for where its name says that it is. Only where one is not there, all are read: photos may share a stem,
-    or be called otherwise on the disk.
+    Each record is first looked up in the file that its name implies. All files are read only if one is not found there: photos
+    may share a stem, or have another name on disk.
 
     Raises:
-        RunError: as :func:`read_records`.
+        RunError: as for :func:`read_records`.
     """
     _require_finished(folder)
     missing = set(names)
@@ -182,11 +182,11 @@ def find_records(folder: Path, names: Iterable[str]) -> Iterator[PredictionRecor
 
 
 def moved(record: PredictionRecord, photos_dir: Path | None) -> PredictionRecord:
-    """Return the record of a photo that lies in another folder than when it was predicted.
+    """Return the record of a photo that has been moved to another folder since it was predicted.
 
     Args:
-        photos_dir: what the folder that was predicted is now, so that photos have the same names below it; None where they are
-            still where they were.
+        photos_dir: the new place of the predicted folder, below which photos have the same names; None if the photos were not
+            moved.
     """
     if photos_dir is None:
         return record
@@ -212,15 +212,15 @@ def predict_again(
     photos_dir: Path | None = None,
     review: Callable[[PredictionRecord], PredictionRecord] | None = None,
 ) -> Iterator[Prediction]:
-    """Find the objects again in the score maps of a folder, photo by photo. Those of a reviewed photo stay as they are.
+    """Find the objects again in the score maps of a folder, photo by photo. Those of reviewed photos stay unchanged.
 
     Args:
         folder: a complete prediction.
         stems: paths of the results inside ``json/`` and ``maps/``, without suffix.
-        threshold, min_area, min_score, max_boxes: None keeps the value of each photo; where all are None, exactly the same
-            objects are found.
-        photos_dir: where the photos lie now, see :func:`moved`.
-        review: returns the record of a photo as a person reviewed it, or unchanged where nobody did.
+        threshold, min_area, min_score, max_boxes: None keeps the value of each photo; if all are None, exactly the same objects
+            are found.
+        photos_dir: where the photos are now, see :func:`moved`.
+        review: returns the record of a photo as a person reviewed it, or unchanged if nobody did.
 
     Raises:
         RunError: a record or a score map is missing or damaged.
@@ -233,7 +233,7 @@ def predict_again(
         if record.reviewed:
             yield prediction.with_review(record)
             continue
-        if min_score is not None:  # it alone decides
+        if min_score is not None:  # it alone filters the boxes
             prediction = dataclasses.replace(prediction, calibration=ungated(prediction.calibration))
         yield prediction.with_objects(
             threshold=record.threshold if threshold is None else threshold,
@@ -244,13 +244,13 @@ def predict_again(
 
 
 def locate(photo: Path, folder: Path, photos_dir: Path | None = None) -> Path:
-    """Return where a predicted photo is now: a relative path counts from the current folder, else from one around ``folder``.
+    """Return where a predicted photo is now: a relative path is tried below the current folder, then the parents of ``folder``.
 
     Args:
-        photos_dir: what a person named as the photos' folder: below it a photo may be on another computer, too.
+        photos_dir: the photos' folder as named by the user; photos below it may also be on another computer.
 
     Raises:
-        ImageError: it is in none of them, or on another computer.
+        ImageError: the photo is in none of these folders, or on another computer.
     """
     is_below = photos_dir is not None and photo.is_relative_to(photos_dir)
     if (url := as_url(photo)) and not photo.exists():
@@ -270,8 +270,8 @@ def locate(photo: Path, folder: Path, photos_dir: Path | None = None) -> Path:
 
 
 def _spelled(base: Path, name: Path) -> Path | None:
-    """Return the file of this name below ``base``; accents may be composed in one part of it and decomposed in another."""
-    if os.path.isfile(base / name):  # unlike is_file of a path, false wherever the system refuses the name
+    """Return the file with this name below ``base``; accents may be composed in one path part and decomposed in another."""
+    if os.path.isfile(base / name):  # unlike Path.is_file, False whenever the system rejects the name
         return base / name
     tops = [base / name.anchor]
     for part in name.relative_to(name.anchor).parts:

@@ -1,8 +1,8 @@
-"""``dips stream``: a video, or a folder that photos arrive in, to the boxes of every frame in one JSON.
+"""``dips stream``: predict a video, or a folder that photos arrive in, and write the boxes of every frame to one JSON.
 
 In: a video file, whose frames are sampled at a rate, or a folder. Out: one file, a record per frame. While it runs, finished
 frames are kept in a journal beside the file, a line each: after a kill the same command continues after the last complete line.
-No more than a batch of a video's frames is in memory, or one photo of a folder.
+At most one batch of video frames, or one photo of a folder, is in memory.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Frame", "FrameJournal", "FramePrediction", "predict_frames", "video_frames", "watch_folder", "write_stream"]
 
-POLL_SECONDS = 1.0  # between two looks into a folder
+POLL_SECONDS = 1.0  # between two scans of a folder
 POLLS_UNTIL_SKIPPED = 10  # an unreadable photo may still be on its way
 CLOCK_TICK = 1e-3  # seconds; some containers round times to it
-COMPLETE_FRACTION = 0.9  # a video's header may promise a few frames more than there are
-# how files that hold a video themselves begin: Matroska, AVI, WMV, FLV, OGG, streams of MPEG (and of H.264)
+COMPLETE_FRACTION = 0.9  # a video's header may announce a few frames more than there are
+# first bytes of files that contain a video themselves: Matroska, AVI, WMV, FLV, OGG, MPEG streams (and H.264 streams)
 _MAGIC = (b"\x1a\x45\xdf\xa3", b"RIFF", b"\x30\x26\xb2\x75", b"FLV", b"OggS", b"\0\0\1", b"\0\0\0\1")
-_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")  # the first one's kind in MP4 and MOV
+_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")  # type of the first box in MP4 and MOV
 _DAMAGED = "remove the file and repeat the command"
 _LABELS = {
     "model": "another model",
@@ -60,12 +60,12 @@ _LABELS = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One picture of a stream.
+    """One image of a stream.
 
     Attributes:
         source: the video, or the photo's own file.
-        name: of a photo its path below the folder, of a video's frame ``frame-NUMBER``.
-        time: seconds from the video's beginning, as the file has it; of a photo None.
+        name: for a photo, its path below the folder; for a video frame, ``frame-NUMBER``.
+        time: seconds from the start of the video, according to the file; None for a photo.
 
     >>> Frame(Path("flight.mp4"), "frame-0000050", 2.0).time
     2.0
@@ -80,14 +80,14 @@ FramePrediction = tuple[Frame, Prediction]
 
 
 def video_frames(path: Path, rate: float, done: frozenset[str] | set[str] = frozenset()) -> Iterator[tuple[Frame, ByteImage]]:
-    """Read frames of a video and their pixels ``(H, W, 3) uint8`` RGB, upright as its player shows it.
+    """Read frames of a video and their pixels ``(H, W, 3) uint8`` RGB, upright as shown by a player.
 
     Args:
-        rate: frames per second of the video's own time; 0, or more than it has, takes all of them.
-        done: names of frames that are left out.
+        rate: frames per second of video time; 0, or more than the video has, reads all of them.
+        done: names of frames to skip.
 
     Raises:
-        DataError: it is no video, cannot be opened, or ends before its first frame.
+        DataError: the file is not a video, cannot be opened, or ends before its first frame.
     """
     if not path.is_file():
         raise DataError(f"{path} does not exist; give a video or a folder")
@@ -122,9 +122,9 @@ def video_frames(path: Path, rate: float, done: frozenset[str] | set[str] = froz
 
 
 def _require_container(path: Path) -> None:
-    """Check by its first bytes that a file holds a video itself.
+    """Check by its first bytes that a file contains a video itself.
 
-    FFmpeg looks at the content, whatever the name is, and would follow a playlist to files, and addresses, that it names.
+    FFmpeg looks at the content, regardless of the name, and would follow a playlist to the files and URLs listed in it.
 
     Raises:
         DataError: it does not, or cannot be read.
@@ -143,16 +143,16 @@ def _require_container(path: Path) -> None:
 
 
 class _Clock:
-    """When each frame is shown, for videos of any rate, also a varying one."""
+    """Computes when each frame is shown, for constant and variable frame rates."""
 
     def __init__(self, rate: float) -> None:
         self._rate = rate if math.isfinite(rate) and rate > 0 else 0.0
-        self._anchor = (0, 0.0)  # the last frame that said its time
+        self._anchor = (0, 0.0)  # the last frame with a valid timestamp
         self._last = 0.0
         self.is_running = True
 
     def seconds(self, number: int, told: float) -> float:
-        """Return when frame ``number`` is shown, from what the file says; counted on by its rate where that does not grow."""
+        """Return when frame ``number`` is shown: the file's timestamp, or extrapolated by rate if that does not increase."""
         if math.isfinite(told) and told > self._last:
             self._anchor = (number, told)
             self._last = told
@@ -178,17 +178,17 @@ def watch_folder(
     done: frozenset[str] | set[str] = frozenset(),
     sleep: Callable[[float], None] = time.sleep,
 ) -> Generator[FramePrediction, None, None]:
-    """Predict the photos of a folder, then those that arrive while it is watched.
+    """Predict the photos in a folder, then those that arrive while it is watched.
 
     A photo is predicted once its size no longer grows. One that cannot be read is tried again when it changes, and reported
     when it has not changed for a while.
 
     Args:
         predict: predicts a photo, or raises ImageError.
-        idle: stop after so many seconds without a new photo; infinity never stops.
+        idle: stop after this many seconds without a new photo; infinity never stops.
         skipped: callback ``(path, reason)`` for photos that cannot be read.
-        done: names of photos that are left out.
-        sleep: waits for so many seconds.
+        done: names of photos to skip.
+        sleep: waits for the given number of seconds.
     """
     seen = set(done)
     growing: dict[str, tuple[int, int]] = {}
@@ -233,7 +233,7 @@ def watch_folder(
                 return
             sleep(POLL_SECONDS)
             found = find_images(folder)
-    finally:  # also where the watch is interrupted
+    finally:  # also when the watch is interrupted
         tell([problem for problem in found.problems if problem not in told])
         for failure in failed.values():
             failure.report(skipped, after=0)
@@ -250,7 +250,7 @@ class _Failure:
     is_reported: bool = False
 
     def report(self, skipped: Callable[[Path, str], None], *, after: int) -> None:
-        """Report it once, after so many polls that found it unchanged."""
+        """Report the failure once, after more than ``after`` polls that found the photo unchanged."""
         self.polls += 1
         if not self.is_reported and self.polls > after:
             self.is_reported = True
@@ -258,13 +258,13 @@ class _Failure:
 
 
 class ScoredBox(Record, frozen=True, kw_only=True):
-    """A box of a line of the journal, as far as it is read back."""
+    """The part of a box in a journal line that is read back."""
 
     score: Annotated[float, Meta(ge=0, le=1)]
 
 
 class FrameLine(Record, frozen=True, kw_only=True):
-    """What a line of the journal must say; it is otherwise a :class:`~dips.formats.records.PredictionRecord`."""
+    """The fields required in a journal line, which otherwise is a :class:`~dips.formats.records.PredictionRecord`."""
 
     name: str
     label: str
@@ -274,13 +274,13 @@ class FrameLine(Record, frozen=True, kw_only=True):
 
 
 class FrameTime(Record, frozen=True, kw_only=True):
-    """The time of a line of the journal of a video."""
+    """The time in a journal line of a video."""
 
     time: float
 
 
 class StreamHead(Record, frozen=True, kw_only=True):
-    """The keys of the JSON before its ``frames``."""
+    """The keys of the JSON that precede ``frames``."""
 
     schema_version: int = SCHEMA_VERSION
     source: str
@@ -289,18 +289,18 @@ class StreamHead(Record, frozen=True, kw_only=True):
 
 
 class FrameJournal:
-    """Records of finished frames, a line each, until they are one JSON.
+    """The records of finished frames, a line each, until they are merged into one JSON.
 
     Args:
-        path: of the JSON; the journal is ``path`` with ``.part`` added.
+        path: path of the JSON; the journal is ``path`` with ``.part`` added.
         identity: JSON that identifies the work; a journal of other work is refused.
 
     Attributes:
         done: names of the finished frames.
-        found: what they show.
+        found: what was found in them.
 
     Raises:
-        RunError: ``path`` exists, or the journal is another work's or in use.
+        RunError: ``path`` exists, or the journal is in use or belongs to other work.
 
     .. code-block:: python
 
@@ -329,15 +329,15 @@ class FrameJournal:
             for frame in self._journal.records(FrameLine, remedy="predict the frame again"):
                 self.done.add(frame.name)
                 self._count(frame, [box.score for box in frame.boxes])
-        except RunError:  # a line that a power failure left empty
+        except RunError:  # a line left empty by a power failure
             self._journal.cut()
         self._is_empty = not self.done
 
     def add(self, record: PredictionRecord) -> None:
-        """Write one more frame.
+        """Append a frame to the journal.
 
         Raises:
-            RunError: there is no space.
+            RunError: the disk is full.
         """
         self._journal.append(to_json(record))
         self._count(record, [box.certainty for box in record.boxes])
@@ -347,7 +347,7 @@ class FrameJournal:
         self.found.add(frame.label, frame.background, scores, frame.name, calibration=frame.calibration or None)
 
     def close(self) -> None:
-        """Release the journal; it stays for the next call, unless nothing is done."""
+        """Release the journal; its file stays for the next call, unless no frame is done."""
         self._journal.close()
         if self._is_empty:
             self._journal.path.unlink(missing_ok=True)
@@ -363,13 +363,13 @@ class FrameJournal:
     def finish(self, *, source: str, fps: float | None, skipped: Iterable[Problem] = (), tracks: Tracks | None = None) -> int:
         """Write the JSON, remove the journal, and return the number of frames.
 
-        Objects are followed only here, from the first frame on, so that interruptions change nothing.
+        Objects are tracked only here, starting from the first frame, so that interruptions change nothing.
 
         Args:
             source: the video or folder.
-            fps: frames per second that were looked at; None for a folder.
+            fps: sampled frames per second; None for a folder.
             skipped: photos that could not be read.
-            tracks: gives the boxes of an object the same id, and says how many objects there are.
+            tracks: assigns the same id to all boxes of an object, and counts the objects.
 
         Raises:
             RunError: the JSON cannot be written; the journal stays.
@@ -388,14 +388,14 @@ class FrameJournal:
         return count
 
     def _followed(self, tracks: Tracks) -> Iterator[bytes]:
-        """Read the lines with the ids of objects in them."""
+        """Read the lines, with track ids added."""
         for record in self._journal.records(PredictionRecord, remedy=_DAMAGED):
             yield to_json(tracks.follow(record)).encode("utf-8", "backslashreplace")
 
 
 def write_stream(predictions: Iterable[FramePrediction], journal: FrameJournal, *, model: str) -> Iterator[Prediction]:
-    """Write each frame to the journal as it is done; yield its prediction, so that the caller can count them."""
+    """Write each frame to the journal once it is done, and yield its prediction, so that the caller can count them."""
     for frame, prediction in predictions:
-        record = replace(prediction.record(name=frame.name, model=model), cell_classes=UNSET)  # there is no file of cells
+        record = replace(prediction.record(name=frame.name, model=model), cell_classes=UNSET)  # no file of cells is written
         journal.add(record if frame.time is None else replace(record, time=round(frame.time, 3)))
         yield prediction

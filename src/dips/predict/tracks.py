@@ -1,8 +1,8 @@
-"""Objects followed through the frames of a video: which boxes show the same one, and how many objects there are.
+"""Track objects through the frames of a video: which boxes show the same object, and how many objects there are.
 
-In: the records of the frames, in order. Out: the records with an id at each box, and what is known of each object. Nothing but
-times and boxes is looked at, so that the journal of a stream is enough to follow them again. The tracker is Norfair's, in the
-extra ``track``; it is imported nowhere else.
+In: the records of the frames, in order. Out: the records with a track id for each box, and a summary of each object. Only times
+and boxes are used, so the journal of a stream is enough to track the objects again. The tracker is Norfair's, from the extra
+``track``; it is imported nowhere else.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ from dips.system.records import Record
 __all__ = ["GAP", "MIN_FRAMES", "TrackRecord", "TrackingRecord", "Tracks"]
 
 GAP = 1.0
-"""Seconds from one box of an object to its next, at most."""
+"""Maximum time in seconds between consecutive boxes of an object."""
 
 MIN_FRAMES = 3
-"""Frames that an object must be found in to count."""
+"""Number of frames in which an object must be found to count."""
 
-# Coordinates are in thousandths of the frame's longer side. The boxes of an object jump by one hundredth of it (variance
-# 10 ** 2), and a new object may cross a tenth of the frame from one frame to the next (100 ** 2).
+# Coordinates are in thousandths of the frame's longer side. The boxes of an object jitter by one hundredth of it (variance
+# 10 ** 2), and a new object may move by a tenth of it from one frame to the next (100 ** 2).
 _UNITS = 1000
 _MOTION = OptimizedKalmanFilterFactory(R=100, Q=10, pos_variance=100, vel_variance=10_000)
 _ANY_OVERLAP = 1.0  # of 1 - IoU
 
-logging.getLogger("norfair").setLevel(logging.ERROR)  # it warns of forecasts that shrink to nothing, which match no box
+logging.getLogger("norfair").setLevel(logging.ERROR)  # it warns about predictions that shrink to nothing, which match no box
 
 
 class TrackRecord(Record, frozen=True, kw_only=True):
     """One object of a video.
 
     Attributes:
-        track: its id, from 1 on in the order of appearance.
-        label: its class, of all boxes of the track the one with the largest sum of scores.
+        track: its id, counted from 1 in the order of appearance.
+        label: its class, the one with the largest sum of scores over all boxes of the track.
         counted: whether it was found in enough frames to count.
-        first, last: time of its first and its last box, in seconds.
-        frames: in how many it was found.
-        score: of its best box.
-        time: of that box, in seconds.
-        box: that box, ``x0 y0 x1 y1`` in pixels, end exclusive.
+        first, last: times of its first and last box, in seconds.
+        frames: number of frames in which it was found.
+        score: score of its best box.
+        time: time of its best box, in seconds.
+        box: its best box, ``x0 y0 x1 y1`` in pixels, end exclusive.
     """
 
     track: int
@@ -70,8 +70,8 @@ class TrackingRecord(Record, frozen=True, kw_only=True):
 
     Attributes:
         gap, min_frames: as for :class:`Tracks`.
-        objects: how many count, by class.
-        tracks: all of them, also those that do not count.
+        objects: number of objects that count, by class.
+        tracks: all objects, including those that do not count.
     """
 
     gap: float
@@ -99,15 +99,15 @@ class _Track:
 
 
 class Tracks:
-    """Follows objects from frame to frame.
+    """Tracks objects from frame to frame.
 
-    A box belongs to the object whose forecast it overlaps most. Where no box was found the forecast moves on as the object
-    moved before. Frames may lie any time apart.
+    A box belongs to the object whose predicted box it overlaps most. If no box was found, the predicted box moves on as the
+    object moved before. The interval between frames may vary.
 
     Args:
-        times: of all frames in seconds, to learn how far they usually lie apart.
-        gap: seconds from one box of an object to its next, at most; one frame without a box is always bridged.
-        min_frames: frames that an object must be found in to count.
+        times: times of all frames in seconds, from which the usual interval between frames is estimated.
+        gap: maximum time in seconds between consecutive boxes of an object; one frame without a box is always bridged.
+        min_frames: number of frames in which an object must be found to count.
 
     >>> record = PredictionRecord(
     ...     path="a.mp4", name="frame-0000000", folder="", width=80, height=60, label="mast", label_score=1.0, background=None,
@@ -124,13 +124,13 @@ class Tracks:
         steps = [later - time for time, later in pairwise(known) if later > time]
         self.gap, self.min_frames = gap, min_frames
         self._step = statistics.median(steps) if steps else 1.0
-        # Norfair counts updates: an object is kept for as many as `period` and `hit_counter_max` say, and one more
+        # Norfair counts updates: an object is kept for as many as set by `period` and `hit_counter_max`, plus one
         self._patience = max(1, round(gap / self._step) - 1)
         self._tracker = Tracker(
             "iou",
             _ANY_OVERLAP,
             hit_counter_max=self._patience,
-            initialization_delay=0,  # every box has an id at once
+            initialization_delay=0,  # every box gets an id at once
             past_detections_length=0,
             filter_factory=_MOTION,
         )
@@ -144,7 +144,7 @@ class Tracks:
         time = record.time or 0.0
         if self._time is not None:
             for _ in range(min(round((time - self._time) / self._step) - 1, self._patience + 1)):
-                self._tracker.update(period=self._patience)  # a frame that was not looked at
+                self._tracker.update(period=self._patience)  # a missing frame in between
         self._time = time
         self._frame += 1
         self._classes |= dict.fromkeys(record.object_classes)
@@ -167,12 +167,12 @@ class Tracks:
         return replace(record, boxes=boxes)
 
     def counts(self) -> dict[str, int]:
-        """Return how many objects count, by class; classes without one are there, too."""
+        """Return how many objects count, by class, including classes without any."""
         found = Counter(track.label for track in self.records() if track.counted)
         return {name: found[name] for name in self._classes}
 
     def records(self) -> list[TrackRecord]:
-        """Return what is known of each object, in the order of appearance."""
+        """Return a record of each object, in the order of appearance."""
         return [
             TrackRecord(
                 track=number,
@@ -189,12 +189,12 @@ class Tracks:
         ]
 
     def record(self) -> TrackingRecord:
-        """Return all of it as it stands in JSON."""
+        """Return all tracks as they are written to JSON."""
         tracks = tuple(self.records())
         return TrackingRecord(gap=self.gap, min_frames=self.min_frames, objects=self.counts(), tracks=tracks)
 
     def remark(self) -> str:
-        """Return a line for whoever wonders about the number of objects; empty where nothing is odd."""
+        """Return a line that explains a suspicious number of objects; empty if nothing looks wrong."""
         alone = sum(track.frames == 1 for track in self._tracks.values())
         if self._tracks and self._frame < self.min_frames:
             return (

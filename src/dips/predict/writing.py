@@ -1,7 +1,7 @@
-"""What is written of each photo, by whoever works on its shard: its own files at once, its record into the shard's part.
+"""Write the results of each photo while its shard is processed: its own files at once, its record to the shard's part.
 
-In: items of a plan, and their predictions in any order. Out: the files below, each whole or not at all, the JSON last; and the
-results of the shard, one line of JSON per photo, in the items' order::
+In: items of a plan, and their predictions in any order. Out: the files below, each written completely or not at all, the JSON
+last; and the results of the shard, one line of JSON per photo, in the order of the items::
 
     maps/NAME.png    classes/NAME.png    masks/NAME.png    overlays/NAME.jpg    heatmaps/NAME.jpg    json/NAME.json
 """
@@ -31,10 +31,10 @@ from dips.system.records import to_json, write_json
 __all__ = ["SUFFIXES", "PhotoWriter", "Predict"]
 
 SUFFIXES = {"json": ".json", "overlays": ".jpg", "heatmaps": ".jpg", "maps": ".png", "classes": ".png", "masks": ".png"}
-"""Of the files that each photo has, by the folder that they lie in."""
+"""Suffixes of the files of each photo, by folder."""
 
 Predict = Callable[[Sequence[Item], Callable[[Path, str], None]], Iterator[Prediction]]
-"""Yields the predictions of photos; calls the function with the path of each that it cannot read, and the reason."""
+"""Yields the predictions of photos; calls the function with the path of each unreadable photo, and the reason."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,12 @@ class PhotoWriter:
     Attributes:
         outbox: where the files are written.
         formats: see :data:`dips.predict.folder.FORMATS`.
-        folder: the last part of the path of the folder that is predicted, as text.
-        model: what tells the model from others.
-        step: photos that are predicted together: of which one is missing, all are predicted again.
-        beside: photos with a relative path are looked for from the current folder, and from those that hold this one; None
-            where the user gave the paths.
-        photos_dir: where the photos lie now, if a person said so.
+        folder: the last part of the path of the predicted folder, as text.
+        model: identifies the model.
+        step: number of photos predicted together: if the files of one are missing, all of them are predicted again.
+        beside: photos with a relative path are looked up relative to the current folder, then to the parents of this one; None
+            if the user gave the paths.
+        photos_dir: where the photos are now, if the user specified it.
         fetch: returns the bytes of a photo behind a URL.
     """
 
@@ -76,7 +76,7 @@ class PhotoWriter:
         return PhotoWriter(Outbox(out), formats, plan.context["folder"], model, plan.step, beside, photos_dir, fetch)
 
     def work(self, predict: Predict) -> Work:
-        """Return what does a shard: one result per photo, and one more where it could not be drawn on."""
+        """Return the function that processes a shard: one result per photo, and one more if it could not be drawn on."""
 
         def results(attempt: Attempt) -> Iterator[bytes | Skipped]:
             groups = [attempt.items[start : start + self.step] for start in range(0, len(attempt.items), self.step)]
@@ -100,7 +100,7 @@ class PhotoWriter:
 
         def skip(path: Path, reason: str) -> None:
             item = by_path[path]
-            for kind in SUFFIXES:  # of an attempt that could still read it
+            for kind in SUFFIXES:  # left by an attempt that could still read it
                 self.outbox.remove(self._name(kind, item))
             ready[item.id] = [Skipped(item.id, reason)]
 
@@ -118,7 +118,7 @@ class PhotoWriter:
         """Write the files of one photo, and return its results.
 
         Raises:
-            RunError: a file cannot be written; what is there stays, and the next attempt continues from it.
+            RunError: a file cannot be written; the files written so far stay, and the next attempt continues from them.
         """
         skipped: list[bytes | Skipped] = []
         write_map(prediction, self._file("maps", item))
@@ -127,12 +127,12 @@ class PhotoWriter:
             prediction.write_mask(self._file("masks", item))
         try:
             self._write_pictures(item, prediction)
-        except ImageError as error:  # moved or damaged since it was predicted; its objects are not lost
+        except ImageError as error:  # moved or damaged since it was predicted; its objects are still valid
             words = f"{error}; its boxes are kept, only the overlay is missing: 'dips boxes' draws it later"
             skipped.append(Skipped(item.id, words, has_result=True))
         path = item.uri if scheme_of(item.uri) else _path_text(prediction.path)
         record = prediction.record(path=path, name=item.id, folder=self.folder, model=self.model)
-        write_json(self._file("json", item), record, indent=1)  # the last file: it says that the photo is done
+        write_json(self._file("json", item), record, indent=1)  # written last: it marks the photo as done
         return [_line(record), *skipped]
 
     def _write_pictures(self, item: Item, prediction: Prediction) -> None:
@@ -180,6 +180,6 @@ def _is_there(file: Path) -> bool:
 
 
 def _path_text(path: Path) -> str:
-    """Return a photo's path as text, unless that would be another photo's: then as it is, which JSON can hold."""
+    """Return a photo's path as text, or unchanged, which JSON can hold, if the text is the path of another photo."""
     plain, text = path.as_posix(), as_text(path.as_posix())
     return plain if text != plain and Path(text).exists() else text

@@ -1,1 +1,1 @@
-"""Long work cut into shards that any number of processes do, on any number of machines, with one result."""
+"""Long work split into shards that any number of processes, on any number of machines, complete with the same result."""

@@ -1,4 +1,4 @@
-"""Records in a part that are no lines of text: each has its length before it."""
+"""Binary records in a part: each is preceded by its length."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _LENGTH = struct.Struct("<Q")
 
 
 def frame(record: Record) -> bytes:
-    """Return a record as it stands in a part."""
+    """Return a record as it is stored in a part."""
     data = msgspec.msgpack.encode(record)
     return _LENGTH.pack(len(data)) + data
 
 
 def frames(part: Iterable[bytes], kind: Any, *, source: str) -> Iterator[Any]:
-    """Yield the records of a part, which comes in any pieces; no more than one is in memory.
+    """Yield the records of a part, which may arrive in pieces of any size; at most one record is in memory.
 
     Args:
-        kind: their class, or the union of several with tags.
+        kind: class of the records, or a tagged union of several.
 
     Raises:
-        RunError: it is damaged.
+        RunError: the part is damaged.
 
     >>> class Point(Record, frozen=True):
     ...     x: int

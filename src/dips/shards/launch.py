@@ -1,6 +1,6 @@
-"""Who does the work of a plan: this process, several of them, a Ray cluster, or one task of a scheduler's array.
+"""Run the work of a plan in this process, in several processes, on a Ray cluster, or as one task of a scheduler's array.
 
-All of them work through the same shards, so that what comes out does not depend on who did it.
+All of them work through the same shards, so that the results do not depend on which of them did the work.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from dips.system.environment import quoted, usable_cores
 
 __all__ = ["Crew", "Job", "launch", "planned"]
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0  # seconds until a task looks again for the plan of another one
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0  # seconds until a task checks again for the plan of another one
 
 
 @dataclass(frozen=True)
 class Crew:
-    """Who works.
+    """The processes that do the work.
 
     Attributes:
-        workers: processes; 1 is this one, 0 as many as there are cores, or as the Ray cluster has places.
+        workers: number of processes; 1 is this one, 0 as many as there are cores, or as fit on the Ray cluster.
         engine: ``"processes"`` of this machine, or ``"ray"``.
-        turn, of: this process is the ``turn``-th, from 0, of ``of`` tasks that somebody else starts; 0 of 1 where nobody does.
-        source: the scheduler's variables that say which task this is; empty where the user does.
+        turn, of: this process is the ``turn``-th, from 0, of ``of`` externally started tasks; 0 of 1 if there are none.
+        source: the scheduler's variables that identify this task; empty if the user did.
     """
 
     workers: int = 1
@@ -51,21 +51,21 @@ class Crew:
 
     @property
     def is_task(self) -> bool:
-        """Whether others work, too, so that this process neither waits for the end nor merges."""
+        """Whether other tasks work too, so that this process neither waits for the end nor merges."""
         return self.of > 1
 
 
 @contextmanager
 def planned(files: Files, make: Callable[[], Plan], crew: Crew) -> Iterator[Plan]:
-    """Plan the work, or check the plan that is there; whoever works alone holds the lease of the work meanwhile.
+    """Plan the work, or check the existing plan; a crew that is not a task holds the lease of the work during the block.
 
-    Of the tasks of an array the first one plans, and the others wait for it.
+    If this is a task of an array, the first task plans, and the others wait for it.
 
     Args:
-        make: calls :func:`~dips.shards.plan.make_plan`; where a task finds a plan, it need not look through all items again.
+        make: calls :func:`~dips.shards.plan.make_plan`; if a task finds a plan, it need not go through all items again.
 
     Raises:
-        RunError: another command is at it, or the plan is that of other work.
+        RunError: another command is running, or the plan belongs to other work.
     """
     if crew.is_task:
         yield _planned_by_one(files, make)
@@ -94,14 +94,14 @@ def _planned_by_one(files: Files, make: Callable[[], Plan]) -> Plan:
 
 
 def launch(files: Files, plan: Plan, job: Job, crew: Crew, *, merge: str = "") -> None:
-    """Have the work done; where this process is no task of an array, nothing is left to do then.
+    """Run the work, completely unless this process is a task of an array.
 
     Args:
-        merge: the command that ends the work of tasks; default: ``dips merge`` with the folder that the work is in.
+        merge: the command that finishes the work of tasks; default: ``dips merge`` with the folder that contains the work.
 
     Raises:
-        DipsError: what the work raises.
-        KeyboardInterrupt: also where this process is to end (SIGTERM); what was begun is free then.
+        DipsError: an error raised by the work.
+        KeyboardInterrupt: also on SIGTERM; shards in progress are released first.
     """
     shards = Shards(files, plan)
     own = [shard for shard in plan.shards() if shard.number % crew.of == crew.turn]
@@ -123,8 +123,8 @@ def launch(files: Files, plan: Plan, job: Job, crew: Crew, *, merge: str = "") -
 
 
 def _somebody_died(files: Files, todo: list[Shard]) -> bool:
-    """Return whether an attempt at one of the shards did not end, as far as is known: it may end whoever works on it, so that
-    is to be a process which can be replaced."""
+    """Return whether an attempt at one of the shards is known to have died: the shard may kill any process that works on it, so
+    it must be done in a process that can be replaced."""
     lists = {shard.list_name for shard in todo}
     for name in files.names("tries"):
         shard, _, number = name.rpartition("~")
@@ -151,7 +151,7 @@ def _work_here(shards: Shards, job: Job, title: str, todo: list[Shard], crew: Cr
 
 
 def _tell_rest(shards: Shards, crew: Crew, own: list[Shard], merge: str) -> None:
-    """Say what is left for other tasks, and what ends the work."""
+    """Log what is left for other tasks, and the command that finishes the work."""
     if not own:
         lists = sum(1 for _ in shards.plan.shards())
         log(f"nothing is left for this task: the work has {counted(lists, 'part')}, for {crew.of} tasks")
@@ -165,7 +165,7 @@ def _tell_rest(shards: Shards, crew: Crew, own: list[Shard], merge: str) -> None
 
 @contextmanager
 def _ended_like_interrupted() -> Iterator[None]:
-    """Have SIGTERM, with which schedulers end a process, do what Ctrl-C does, unless the program has a way of its own."""
+    """Make SIGTERM, with which schedulers end a process, act like Ctrl-C, unless the program has its own handler."""
     is_own = threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
     if is_own:
         yield

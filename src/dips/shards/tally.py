@@ -1,4 +1,4 @@
-"""How many items are done, for whoever watches: counted as they are done, in shards that may be begun again."""
+"""Count the items done for progress displays, item by item, in shards that may be started over."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ __all__ = ["Tally", "item_count", "told_of_items"]
 
 
 def item_count(shards: Iterable[Shard]) -> int:
-    """Return how many items shards have together."""
+    """Return the total number of items in the shards."""
     return sum(map(len, shards))
 
 
 def told_of_items(work: Work, tell: Callable[[Shard, int], None]) -> Work:
-    """Return work that calls ``tell`` with the shard, and how many of its items are done, after each of them."""
+    """Wrap work so that after each item it calls ``tell`` with the shard and the number of its items done."""
 
     def told(attempt: Attempt) -> Iterator[bytes | Skipped]:
         count = 0
         for result in work(attempt):
             yield result
-            is_more = isinstance(result, Skipped) and result.has_result  # of the item before
-            if count < len(attempt.items) and not is_more:  # what follows is about all of them
+            is_more = isinstance(result, Skipped) and result.has_result  # about the item before
+            if count < len(attempt.items) and not is_more:  # later results are about all items
                 count += 1
                 tell(attempt.shard, count)
 
@@ -31,11 +31,11 @@ def told_of_items(work: Work, tell: Callable[[Shard, int], None]) -> Work:
 
 
 class Tally:
-    """A number of items that never falls, though what is done of a shard counts no more once the attempt has ended in vain.
+    """A count of items that never decreases, although the items of a shard no longer count once its attempt has failed.
 
     Args:
-        total: how many there are to be.
-        more: called with how many more are done.
+        total: the total number of items.
+        more: called with the number of newly done items.
 
     >>> tally = Tally(10, print)
     >>> for shard, count in (("a", 3), ("b", 2), ("a", 0), ("a", 2), ("a", 5)):
@@ -53,13 +53,13 @@ class Tally:
         self._sum = 0
 
     def note(self, shard: str, count: int) -> None:
-        """Note how many items of a shard are done."""
+        """Record how many items of a shard are done."""
         self._sum += count - self._done.get(shard, 0)
         self._done[shard] = count
         self._show(min(self._sum, self._total))
 
     def end(self) -> None:
-        """Note that all is done, whoever did it."""
+        """Record that all items are done, no matter who did them."""
         self._show(self._total)
 
     def _show(self, count: int) -> None:

@@ -1,8 +1,8 @@
-"""The initialisers of an ONNX file as a state dict; the one place that reads the ``onnx`` package's format.
+"""The initialisers of an ONNX file as a state dict; the only place that reads the ``onnx`` package's format.
 
 An exporter keeps the names of most parameters, but turns ``Linear`` into an anonymous, transposed MatMul constant, and
-folds position embeddings into anonymous constants. The first get their name back from the bias added next, the second
-from their shape. A Dinov2 of the transformers library inside is renamed to timm's ``vit_*_patch14_dinov2``.
+folds position embeddings into anonymous constants. The former get their name back from the bias that is added next, the latter
+from their shape. If the file contains a Dinov2 of the transformers library, it is renamed to timm's ``vit_*_patch14_dinov2``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def read_onnx(path: Path) -> dict[str, Tensor]:
     """Read the tensors of ``path`` by parameter name.
 
     Raises:
-        WeightsError: ``onnx`` is not installed, the file is damaged, or keeps tensors in other files.
+        WeightsError: ``onnx`` is not installed, the file is damaged, or it stores tensors in other files.
     """
     try:
         import onnx
@@ -47,7 +47,7 @@ def read_onnx(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f'{path} needs the package onnx: pip install "dips-wsol[demo]"') from error
     try:
         graph = onnx.load(path, load_external_data=False).graph
-        # to_array would read them: any file that the weights name, whose bytes would then be part of a trained model
+        # to_array would read them: any file that the weights name, and its bytes would become part of a trained model
         if any(onnx.external_data_helper.uses_external_data(tensor) for tensor in graph.initializer):
             raise WeightsError(f"{path} keeps tensors in other files, which are not read; save it again as one file")
         arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
@@ -67,7 +67,7 @@ def read_onnx(path: Path) -> dict[str, Tensor]:
 
 
 def _linear_weights(graph: Any, arrays: _Arrays) -> _Arrays:
-    """Return the anonymous matrices of linear layers under the name that the bias added next gives them."""
+    """Return the anonymous matrices of linear layers, named after the bias that is added next."""
     producer = {output: node for node in graph.node for output in node.output}
     weights: _Arrays = {}
     for node in graph.node:
@@ -84,7 +84,7 @@ def _linear_weights(graph: Any, arrays: _Arrays) -> _Arrays:
 
 
 def _dinov2(arrays: _Arrays) -> _Arrays:
-    """Rename the tensors of a Dinov2 of the transformers library to timm's.
+    """Rename the tensors of a Dinov2 of the transformers library to timm's names.
 
     Raises:
         KeyError, ValueError: tensors are missing or ambiguous.

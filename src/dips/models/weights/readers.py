@@ -1,7 +1,7 @@
-"""Weight files in: a flat dictionary of tensors out. No timm, no code from the file is run.
+"""Reads weight files into a flat dictionary of tensors, without timm, and without running code from the file.
 
 ``.safetensors`` is read by safetensors, ``.pth``/``.pt``/``.bin`` by torch with ``weights_only``, ``.onnx`` from its
-initialisers. The usual wrappings of a state dict are taken off; names are otherwise unchanged.
+initialisers. The usual wrappers of a state dict are removed; names are otherwise unchanged.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ _MAX_WRAPPERS = 16  # a dictionary in a file may contain itself
 _PREFIXES = ("module.", "backbone.")
 _MAX_CLAIM = 8  # weights may be shared by several names, but a tensor that repeats one value can claim any size
 _DAMAGED = "is damaged or incomplete; fetch it again"
-_CODE = ("Unsupported global", "Unsupported class", "Trying to")  # how torch words what it will not run
+_CODE = ("Unsupported global", "Unsupported class", "Trying to")  # how torch words that it refuses to run something
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of one weight file, on the CPU, floating ones as float32.
+    """Read the tensors of one weight file onto the CPU, floating ones as float32.
 
     Raises:
         WeightsError: the file is missing, damaged, of an unknown kind, holds other objects than tensors, claims far more
-            numbers than it stores, or is an ONNX file that keeps tensors in other files, or the package ``onnx`` is not
+            numbers than it stores, or is an ONNX file that stores tensors in other files, or the package ``onnx`` is not
             installed.
     """
     if not path.is_file():
@@ -63,11 +63,11 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def unwrap(raw: Any) -> dict[str, Tensor]:
-    """Return the network's own state inside what training programs save.
+    """Return the network's own state dict from what training programs save.
 
-    Descends into ``teacher``, ``state_dict`` and ``model``; takes the prefixes ``module.`` and ``backbone.`` off, and
-    drops what lies beside a ``backbone.`` (projection heads of self-supervised training). Of a dictionary that is wrapped
-    without end nothing is returned.
+    Descends into ``teacher``, ``state_dict`` and ``model``, removes the prefixes ``module.`` and ``backbone.``, and
+    drops what lies beside a ``backbone.`` (projection heads of self-supervised training). For a dictionary that is wrapped
+    endlessly, the result is empty.
     """
     for _ in range(_MAX_WRAPPERS):
         if not isinstance(raw, Mapping):
@@ -94,7 +94,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _read_torch(path: Path) -> Any:
     try:
-        # DINO's training checkpoints carry their command line beside the tensors; a Namespace runs nothing.
+        # DINO's training checkpoints hold their command line beside the tensors; a Namespace cannot run code.
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
