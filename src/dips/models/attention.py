@@ -1,6 +1,6 @@
-"""Attention of timm's transformer blocks, formed explicitly: the class token's row, or whole matrices that may be changed.
+"""Attention of timm's transformer blocks, computed explicitly: the class token's row, or whole matrices that may be changed.
 
-In: blocks and tokens ``(B, N, C)``. Out: softmaxed attention, with gradient where gradients are on, and tokens after a block.
+In: blocks and tokens ``(B, N, C)``. Out: softmaxed attention, with gradients where they are enabled, and tokens after a block.
 timm's fused attention never forms the matrix, so it is computed here from the same layers.
 """
 
@@ -29,17 +29,17 @@ def is_plain(block: nn.Module) -> bool:
 
 
 def attend(block: nn.Module, tokens: Tensor, weights: Callable[[Tensor], Tensor] = softmax) -> tuple[Tensor, Tensor]:
-    """Run a plain block with explicit attention, which may be another one than timm's.
+    """Run a plain block with explicit attention, which may differ from timm's.
 
     Args:
-        block: as :func:`is_plain` wants it; also a copy of one that stands alone.
-        tokens: ``(B, N, C)`` before the block, any subset of those of a photo.
-        weights: from logits ``(B, heads, N, N)``, inner products of queries and keys over the root of their length, to the
-            attention of that shape. What it returns need not sum to 1.
+        block: accepted by :func:`is_plain`; may also be a standalone copy of one.
+        tokens: ``(B, N, C)`` before the block, any subset of a photo's.
+        weights: maps logits ``(B, heads, N, N)``, inner products of queries and keys divided by the root of their length, to
+            attention of the same shape, which need not sum to 1.
 
     Returns:
-        Tokens ``(B, N, C)`` after the block, equal to ``block(tokens)`` where ``weights`` is :func:`softmax`; and what
-        ``weights`` returned, which the tokens can be differentiated by if it requires a gradient.
+        Tokens ``(B, N, C)`` after the block, equal to ``block(tokens)`` if ``weights`` is :func:`softmax`; and the output of
+        ``weights``, with respect to which the tokens can be differentiated if it requires a gradient.
     """
     attn = cast(Any, block).attn
     normed = cast(Any, block).norm1(tokens)
@@ -52,7 +52,7 @@ def class_row(attn: Any, tokens: Tensor, prefix: int, rope: Tensor | None) -> tu
     """Compute the class token's attention to all tokens, from normed tokens ``(B, N, C)``.
 
     Args:
-        attn: any attention module of timm that the wrapped networks may have.
+        attn: any attention module of timm that the wrapped networks may contain.
         prefix: tokens before the patches, which have no rotary position.
         rope: rotary position embedding of the patches, if the network has one.
 
@@ -62,7 +62,7 @@ def class_row(attn: Any, tokens: Tensor, prefix: int, rope: Tensor | None) -> tu
     """
     q, k, v = project(attn, tokens)
     rotated = k
-    if rope is not None:  # the class token has no position: its query stays
+    if rope is not None:  # the class token has no position: its query is not rotated
         layout = {"half": True} if getattr(attn, "rotate_half", False) else {}
         patches = apply_rot_embed_cat(k[:, :, prefix:], rope, **layout)
         rotated = torch.cat([k[:, :, :prefix], patches], dim=2).type_as(v)
@@ -73,7 +73,7 @@ def class_row(attn: Any, tokens: Tensor, prefix: int, rope: Tensor | None) -> tu
 
 
 def project(attn: Any, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return queries, keys and values ``(B, heads, N, d)`` of timm's attention modules, of normed tokens ``(B, N, C)``."""
+    """Return queries, keys and values ``(B, heads, N, d)`` of timm's attention modules, for normed tokens ``(B, N, C)``."""
     if getattr(attn, "qkv", None) is None:
         q, k, v = attn.q_proj(tokens), attn.k_proj(tokens), attn.v_proj(tokens)
     else:
@@ -86,17 +86,17 @@ def project(attn: Any, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def leave(block: nn.Module, tokens: Tensor, normed: Tensor, attention: Tensor, values: Tensor) -> Tensor:
-    """Do everything that a block does after its attention is known.
+    """Run the rest of a block, once its attention is known.
 
     Args:
-        block: any that the wrapped networks may have.
-        tokens: ``(B, Q, C)``, those that the block is computed for, before it.
-        normed: the same after its first norm.
-        attention: ``(B, heads, Q, N)``, theirs to all tokens.
+        block: any that the wrapped networks may contain.
+        tokens: ``(B, Q, C)``, the tokens to compute, before the block.
+        normed: these tokens after the block's first norm.
+        attention: ``(B, heads, Q, N)``, from these tokens to all.
         values: ``(B, heads, N, d)``.
 
     Returns:
-        Those tokens after the block, ``(B, Q, C)``.
+        The same tokens after the block, ``(B, Q, C)``.
     """
     parts = cast(Any, block)
     attn = parts.attn
@@ -113,7 +113,7 @@ def leave(block: nn.Module, tokens: Tensor, normed: Tensor, attention: Tensor, v
 def watched(blocks: Iterable[nn.Module], prefix: int) -> Iterator[list[Tensor]]:
     """Collect the class token's attention to the patches while ``blocks`` run: ``(B, heads, patches)`` per block, in order.
 
-    The blocks run unchanged. The rows are computed again from each block's input, with gradient where gradients are on.
+    The blocks run unchanged. The rows are recomputed from each block's input, with gradients where they are enabled.
     """
     rows: list[Tensor] = []
 

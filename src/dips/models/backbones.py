@@ -1,7 +1,7 @@
-"""Networks of timm, with or without weights: transformers (wrapped by :mod:`dips.models.transformer`) and CNNs.
+"""timm's networks, with or without weights: transformers (wrapped by :mod:`dips.models.transformer`) and CNNs.
 
-timm's networks are built here alone. Images come in as ``(B, 3, H, W)`` float in [0, 1]; each network normalises them itself,
-as it was trained.
+Only this module builds timm's networks. Images come in as ``(B, 3, H, W)`` float in [0, 1]; each network normalises them
+itself, as in its training.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ __all__ = [
 
 
 def build_cnn(name: str, classes: int = 0, *, stride: int = 32) -> nn.Module:
-    """Build timm's CNN ``name`` with random weights; without classes it gives pooled features ``(B, F)``.
+    """Build timm's CNN ``name`` with random weights; without classes it returns pooled features ``(B, F)``.
 
     Args:
-        classes: of its last layer; 0 = there is none.
+        classes: number of outputs of its last layer; 0 = it has none.
         stride: pixels of the photo per pixel of the last feature map; below 32 the last stages are dilated instead of
             strided, with the same weights.
 
     Raises:
-        WeightsError: there is no such network, or it cannot have this stride.
+        WeightsError: there is no such network, or it does not support this stride.
     """
     if stride == 32:
         return _create(name, num_classes=classes)
@@ -49,7 +49,7 @@ def build_cnn(name: str, classes: int = 0, *, stride: int = 32) -> nn.Module:
 
 
 def stages(net: nn.Module) -> list[tuple[nn.Module, int]]:
-    """Return the modules of timm's CNN ``net`` that end its stages, from fine to coarse, and how many channels each gives.
+    """Return the modules of timm's CNN ``net`` that end its stages, from fine to coarse, and the number of channels of each.
 
     Their outputs are ``(B, channels, h, w)``. The last need not be the feature map: layers without a stage may follow.
     """
@@ -66,7 +66,7 @@ def load_transformer(weights: Weights) -> Transformer:
 
 
 def load_vit(weights: Weights) -> Vit:
-    """Build the transformer of ``weights`` as one that can learn.
+    """Build the transformer of ``weights`` as a trainable one.
 
     Raises:
         WeightsError: as :func:`load_transformer`.
@@ -84,7 +84,7 @@ def load_cnn(weights: Weights, classes: int | None = None) -> nn.Module:
     """Build timm's CNN with ``weights``.
 
     Args:
-        weights: as resolved; tensors that carry other names but timm's order and shapes are renamed.
+        weights: as resolved; tensors with other names, but in timm's order and shapes, are renamed.
         classes: None keeps the last layer of the weights, 0 drops it, N replaces it by a random one.
 
     Raises:
@@ -103,7 +103,7 @@ def load_cnn(weights: Weights, classes: int | None = None) -> nn.Module:
 
 
 def _fitted(weights: Weights, state: Mapping[str, Tensor], **arguments: Any) -> nn.Module:
-    """Build a network and load ``state`` strictly, by way of timm, which knows foreign names and resamples positions."""
+    """Build a network and load ``state`` strictly through timm, which converts foreign names and resamples positions."""
     config = pretrained_config(weights.arch)
     if config is None:
         raise WeightsError(unknown_name(weights.arch))
@@ -135,7 +135,7 @@ def _fitted(weights: Weights, state: Mapping[str, Tensor], **arguments: Any) -> 
 
 
 def _misfit(state: Mapping[str, Tensor], expected: Mapping[str, torch.Size]) -> str:
-    """Return what differs, in words: the first few of each kind."""
+    """Return the differences in words: the first few of each kind."""
     kinds = {
         "missing": [name for name in expected if name not in state],
         "unexpected": [name for name in state if name not in expected],

@@ -1,10 +1,10 @@
 """The networks of a run as one answerer: squares of photos in, score maps and class probabilities out.
 
-In: the classifier's CNN, which names the class, and what makes the map by ``predict.mode``: a linear map on the CNN's stages
+In: the classifier's CNN, which predicts the class, and what makes the map by ``predict.mode``: a linear map on the CNN's stages
 (``fast``: one pass gives both), a linear map on stages and transformer keys (``accurate``), or the U-Net (``unet``, paper 3.3).
-With a second look the fast map finds the object, and the map of the mode sees it again, enlarged. Where objects have classes of
-their own, the CNN says of each cell of its last grid what it says of the photo. Images come in as ``(B, 3, H, W)`` in [0, 1];
-every network gets them at its own size.
+With a second look, the fast map finds the object, and the map of the mode sees it again, enlarged. Where objects have classes
+of their own, the CNN classifies each cell of its last grid as it does the photo. Images come in as ``(B, 3, H, W)`` in [0, 1];
+every network sees them at its own size.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ __all__ = ["TEMPER", "Networks", "mode_settings", "offered_modes", "require_mode
 ACCURATE_SECOND_SIDE = 384  # measured: docs/results.md
 
 TEMPER = 2.0
-"""Logits are divided by it before the sigmoid: maps have 8 bits in the protocol, too few to rank what is nearly sure."""
+"""Logits are divided by this before the sigmoid: maps have 8 bits in the protocol, too few to rank near-certain scores."""
 
 
 class Networks(Answerer):
-    """The networks of a run in one mode, ready to look at photos.
+    """The networks of a run in one mode, ready to predict.
 
     Args:
-        frozen: CNN and, with the mode ``accurate``, transformer. Networks of several modes that share them, and are asked about
-            the same batches, compute them once; modes whose :attr:`side` differs are given different batches.
+        frozen: CNN and, with the mode ``accurate``, transformer. Networks of several modes that share them and are given the
+            same batches compute them once; modes whose :attr:`side` differs are given different batches.
         config: ``mode``, ``unet_share``, ``second_look``, ``size``, ``flip`` and ``object_class``.
         background: label of the class without object, if there is one.
         linear: the linear map that sees the whole photo.
-        second: that of the second look, if there is one; the same one by default.
+        second: the linear map of the second look, if there is one; ``linear`` by default.
         localizer: the U-Net, with the mode ``unet`` or a ``unet_share`` above 0.
-        object_classes: whether objects have classes of their own where ``config`` leaves it open.
+        object_classes: whether objects have classes of their own if ``config`` leaves it open.
 
     Raises:
-        ConfigError: the mode needs what is not here.
+        ConfigError: the mode needs a network that is missing.
 
     >>> import numpy as np
     >>> from dips.models.classifier import Classifier
@@ -78,7 +78,7 @@ class Networks(Answerer):
         self.unet_share = 1.0 if config.mode == "unet" else config.unet_share
         require_mode(config, linear=linear is not None, unet=localizer is not None)
         self.config, self.device, self.background = config, device, background
-        self.second_side = second_side(config)  # what the CNN sees then, in pixels
+        self.second_side = second_side(config)  # of the CNN's input in the second look, in pixels
         self.frozen = frozen.to(device).eval()
         self.linear = None if linear is None or self.unet_share == 1 else linear.to(device)
         self.second = self.linear if second is None or self.linear is None else second.to(device)
@@ -106,13 +106,13 @@ class Networks(Answerer):
         localizer: Localizer | None,
         object_classes: bool = False,
     ) -> Networks:
-        """Return the networks of a mode of prediction, of everything that a run has.
+        """Return the networks of a mode of prediction, given everything that a run has.
 
         Args:
-            settings: of the run; another mode takes them but for the U-Net's share, see :func:`mode_settings`.
+            settings: those of the run; another mode uses them except for the U-Net's share, see :func:`mode_settings`.
 
         Raises:
-            ConfigError: the mode needs what is not here.
+            ConfigError: the mode needs a network that is missing.
         """
         config = mode_settings(settings, mode)
         maps = None if mode == "unet" else linear
@@ -129,25 +129,25 @@ class Networks(Answerer):
 
     @property
     def side(self) -> int:
-        """Side in pixels of the squares that photos must be given as: the largest that any network sees.
+        """Side in pixels of the squares to which photos must be resized: the largest that any network sees.
 
-        For a second look twice what is cut out: an object that has half the frame is then seen in its own pixels.
+        For a second look, it is twice the crop's side: an object half as large as the frame is then seen at full resolution.
         """
         return max(self.frozen.side, 2 * self._cut_side, *self._other_sides)
 
     @property
     def _other_sides(self) -> list[int]:
-        """Sides in pixels of what transformer and U-Net see."""
+        """Sides in pixels of the inputs of transformer and U-Net."""
         sides = [] if self.localizer is None else [self.config.size]
         return sides + (list(self.frozen.key_sides) if self.linear is not None and self.config.mode == "accurate" else [])
 
     @property
     def _cut_side(self) -> int:
-        """Side in pixels of what is cut out for the second look: the largest that any network sees then; 0 without one."""
+        """Side in pixels of the crop for the second look: the largest that any network sees then; 0 without a second look."""
         return max([self.second_side, *self._other_sides]) if self.second_side else 0
 
     def twin(self) -> Networks:
-        """Return networks that share the weights, for another thread: modules keep things while they compute."""
+        """Return networks that share the weights, for use in another thread: modules hold state while they compute."""
         fast = self.frozen.make_fast().classifier if self.device.type == "cpu" else None
         parts = [self.frozen, fast, self.linear, self.second, self.localizer]
         tensors = itertools.chain.from_iterable((*part.parameters(), *part.buffers()) for part in parts if part is not None)
@@ -156,7 +156,7 @@ class Networks(Answerer):
 
     @property
     def level(self) -> float:
-        """The logit above which a cell is object, where no ground-truth box says better; a U-Net's is 0."""
+        """The logit above which a cell counts as object if there are no ground-truth boxes; a U-Net's is 0."""
         if self.linear is None or self.second is None:
             return 0.0
         second_share = SECOND_WEIGHT if self.second_side else 0.0
@@ -165,8 +165,8 @@ class Networks(Answerer):
 
     @torch.inference_mode()
     def answer(self, batch: PhotoBatch) -> Answer:
-        """Return score maps ``(M, S, S)`` of the photos that are localized, class probabilities ``(B, C)`` and, where objects
-        have classes of their own, their logits ``(M, C, h, w)`` in each cell."""
+        """Return score maps ``(M, S, S)`` of the photos to be localized, class probabilities ``(B, C)`` and, where objects have
+        classes of their own, class logits ``(M, C, h, w)`` in each cell."""
         look = self.frozen.look_at_squares(batch.squares, self.device)
         maps, probabilities, cells = self.judge_cells(look)
         positions = list(batch.positions)
@@ -183,11 +183,11 @@ class Networks(Answerer):
 
     @torch.inference_mode()
     def judge_cells(self, look: Look) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return score maps ``(B, S, S)`` in [0, 1] and class probabilities ``(B, C)`` of what the frozen networks look at, and
-        logits of the classes in each cell ``(B, C, h, w)``, where objects have classes of their own.
+        """Return score maps ``(B, S, S)`` in [0, 1], class probabilities ``(B, C)`` and, where objects have classes of their
+        own, class logits ``(B, C, h, w)`` in each cell.
 
-        With ``flip``, logits and probabilities are averaged with those of the mirror image. A second look changes logits alone;
-        it weighs the classes' maps by what the crop itself shows.
+        With ``flip``, logits and probabilities are averaged with those of the mirror image. A second look changes only the
+        maps' logits; it weights the classes' maps by the probabilities in the crop itself.
         """
         logits, probabilities, cells = self._judge(look, self.linear)
         if self.second_side and self.linear is not None:
@@ -212,7 +212,7 @@ class Networks(Answerer):
         if linear is not None:
             blocks = look.stages if len(linear.channels) == len(look.stages) else [*look.stages, *look.keys]
             logits = linear(blocks, self._priors(classes))
-            # twice the finest grid: a threshold between two cells has its place (docs/results.md)
+            # twice the finest grid, so that a threshold can fall between two cells (docs/results.md)
             parts.append((1 - self.unet_share) * resize_maps(logits, 2 * logits.shape[-1]))
         if self.localizer is not None:
             parts.append(self.unet_share * unet_logits(self.localizer, resize_to(look.images, self.config.size)))
@@ -221,18 +221,18 @@ class Networks(Answerer):
         return torch.stack([resize_maps(part, side) for part in parts]).sum(0), classes.softmax(1), cells
 
     def _priors(self, classes: Tensor) -> Tensor:
-        """Return the probabilities ``(B, K)`` of the object classes, given that there is an object, of logits ``(B, C)``."""
+        """Return the probabilities ``(B, K)`` of the object classes, given that there is an object, from logits ``(B, C)``."""
         if self.background is not None:
             classes = torch.cat([classes[:, : self.background], classes[:, self.background + 1 :]], dim=1)
         return classes.softmax(1)
 
 
 def require_mode(config: PredictConfig, *, linear: bool, unet: bool) -> None:
-    """Check that a run can predict in the mode that the settings ask for.
+    """Check that a run can predict in the mode of the settings.
 
     Args:
-        linear: it has linear maps.
-        unet: it has a U-Net.
+        linear: whether it has linear maps.
+        unet: whether it has a U-Net.
 
     Raises:
         ConfigError: it cannot.
@@ -250,12 +250,12 @@ def require_mode(config: PredictConfig, *, linear: bool, unet: bool) -> None:
 
 
 def offered_modes(linear: LinearMaps | None, localizer: Localizer | None) -> tuple[str, ...]:
-    """Return the modes of prediction that a run with these networks can offer."""
+    """Return the modes of prediction that a run with these networks offers."""
     return (*(("fast", "accurate") if linear is not None else ()), *(("unet",) if localizer is not None else ()))
 
 
 def second_side(config: PredictConfig) -> int:
-    """Return the side in pixels of the square that the CNN sees in the second look; 0 where there is none.
+    """Return the side in pixels of the square that the CNN sees in the second look; 0 if there is no second look.
 
     Only linear maps look twice, so a U-Net alone does not.
     """
@@ -265,13 +265,13 @@ def second_side(config: PredictConfig) -> int:
 
 
 def mode_settings(settings: PredictConfig, mode: str) -> PredictConfig:
-    """Return the settings of prediction in another mode; the U-Net has a share in the maps of the chosen one alone."""
+    """Return the settings of prediction for another mode; the U-Net contributes only to the maps of the chosen one."""
     share = settings.unet_share if mode == settings.mode else 0.0
     return dataclasses.replace(settings, mode=mode, unet_share=share)  # type: ignore[arg-type]
 
 
 def tempered(logits: Tensor) -> Tensor:
-    """Return the score maps in [0, 1] of logits, both of any shape."""
+    """Return the score maps in [0, 1] of logits of any shape."""
     return torch.sigmoid(logits / TEMPER)
 
 

@@ -1,4 +1,4 @@
-"""Vision transformers of timm whose class-token attention can be read (paper 3.1): the frozen one, and one that can learn.
+"""Vision transformers of timm whose class-token attention can be read (paper 3.1): a frozen one and a trainable one.
 
 In: a network that :mod:`dips.models.backbones` has built, and images ``(B, 3, H, W)`` float in [0, 1], which are normalised
 here. Out: attention, keys and tokens on the grid of patches.
@@ -28,7 +28,7 @@ class Features:
 
     Attributes:
         attention: ``(B, heads, h, w)``, the class token's softmaxed attention. The softmax runs over all tokens, so a
-            map sums to less than 1 by what class and register tokens receive.
+            map sums to 1 minus what class and register tokens receive.
         keys: ``(B, h, w, D)``, keys of the patches, heads concatenated; before rotary position embedding.
         cls: ``(B, C)``, the class token after the final norm.
     """
@@ -54,7 +54,7 @@ class Normalise(nn.Module):
 
 
 class _LastBlock(nn.Module):
-    """A transformer block computed for the class token alone, which remembers its attention.
+    """A transformer block that is computed for the class token alone and stores its attention.
 
     Nothing after the last block reads the patch tokens, so one row of the attention suffices, and projection and MLP run
     on one token. Fused attention never forms the row; here it is explicit.
@@ -68,7 +68,7 @@ class _LastBlock(nn.Module):
         self.keys: Tensor | None = None
 
     def forward(self, x: Tensor, rope: Tensor | None = None, **_: Any) -> Tensor:
-        """Return the class token ``(B, 1, C)`` after the block, of all tokens ``(B, N, C)`` before it."""
+        """Return the class token ``(B, 1, C)`` after the block, from all tokens ``(B, N, C)`` before it."""
         block = cast(Any, self.block)
         tokens = block.norm1(x)
         row, k, v = class_row(block.attn, tokens, self.prefix, rope)
@@ -78,10 +78,10 @@ class _LastBlock(nn.Module):
 
 
 class _Vit(nn.Module):
-    """The base of the frozen transformer and of the one that learns.
+    """Base class of the frozen transformer and the trainable one.
 
     Attributes:
-        name: timm's.
+        name: timm's name.
         patch: side of a patch in pixels.
         heads: attention heads of the last block.
         prefix: tokens before the patches (class token, registers).
@@ -116,7 +116,7 @@ class _Vit(nn.Module):
 
     @property
     def blocks(self) -> list[nn.Module]:
-        """From the first to the last."""
+        """The blocks, from the first to the last."""
         return list(cast(Any, self.net).blocks)
 
     def tokens(self, images: Tensor) -> Tensor:
@@ -142,7 +142,7 @@ class Transformer(_Vit):
     """A frozen timm ViT with class token (DINO, DINOv2, DINOv3, supervised ones).
 
     Attributes:
-        name, patch, heads, prefix: as the base class has them.
+        name, patch, heads, prefix: as in the base class.
         dim: length of a patch's key.
         width: length of ``cls``.
 
@@ -181,7 +181,7 @@ class Transformer(_Vit):
         return Features(attention.unflatten(-1, grid), keys.unflatten(1, grid), cls)
 
     def attention_by_block(self, images: Tensor) -> Tensor:
-        """Return the class token's softmaxed attention in every block, ``(B, L, heads, h, w)``; the last is ``forward``'s.
+        """Return the class token's softmaxed attention in every block, ``(B, L, heads, h, w)``; the last as in ``forward``.
 
         Args:
             images: ``(B, 3, H, W)`` in [0, 1]; H and W are multiples of ``patch``.
@@ -192,10 +192,10 @@ class Transformer(_Vit):
 
 
 class Vit(_Vit):
-    """The same kind of timm ViT with all blocks unchanged, so that it can learn."""
+    """The same kind of timm ViT with all blocks unchanged, so that it can be trained."""
 
     def learn(self, blocks: int) -> None:
-        """Let only the last ``blocks`` blocks and the final norm learn; with all of them, the embedding learns, too."""
+        """Make only the last ``blocks`` blocks and the final norm trainable; if these are all blocks, the embedding, too."""
         first = max(0, len(self.blocks) - blocks)
         self.requires_grad_(first == 0)
         for part in (*self.blocks[first:], cast(Any, self.net).norm):
@@ -208,17 +208,17 @@ class Vit(_Vit):
         return patches
 
     def with_attention(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the same and the class token's softmaxed attention in every block, ``(B, L, heads, h, w)``; both with gradient
-        where gradients are on."""
+        """Return the same and the class token's softmaxed attention in every block, ``(B, L, heads, h, w)``; both with
+        gradients where they are enabled."""
         with watched(self.blocks, self.prefix) as rows:
             tokens = self(images)
         return tokens, torch.stack([row.unflatten(-1, tokens.shape[-2:]) for row in rows], dim=1)
 
     def with_matrices(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return all tokens ``(B, N, C)`` after the final norm, and whole attention matrices, explicitly computed.
+        """Return all tokens ``(B, N, C)`` after the final norm, and the whole attention matrices, computed explicitly.
 
-        Where gradients are on, each matrix requires one, so that a score of the tokens has a derivative with respect to it
-        (the total one, through the blocks behind), even if nothing of the network learns.
+        If gradients are enabled, each matrix requires one, so that a score of the tokens has a derivative with respect to it
+        (the total one, through the subsequent blocks), even if no part of the network is trainable.
 
         Args:
             images: ``(B, 3, H, W)`` in [0, 1].
@@ -236,9 +236,9 @@ class Vit(_Vit):
         return self.norm(tokens), matrices
 
     def embed(self, images: Tensor) -> Tensor:
-        """Return all tokens ``(B, N, C)`` as the first block gets them, of images ``(B, 3, H, W)`` in [0, 1].
+        """Return all tokens ``(B, N, C)``, as input of the first block, of images ``(B, 3, H, W)`` in [0, 1].
 
-        Together with :meth:`run` and :meth:`norm` it is :meth:`tokens` in steps:
+        Together with :meth:`run` and :meth:`norm`, this is :meth:`tokens` step by step:
 
         >>> from dips.models.backbones import timm
         >>> net = timm.create_model("vit_tiny_patch16_224", depth=2, num_classes=0, dynamic_img_size=True)
@@ -249,7 +249,7 @@ class Vit(_Vit):
 
         Raises:
             ConfigError: H or W is not a multiple of ``patch``.
-            WeightsError: the blocks take more than tokens (rotary position embedding), so that they cannot run alone.
+            WeightsError: the blocks need more than tokens (rotary position embedding), so that they cannot run alone.
         """
         if not all(map(is_plain, self.blocks)):
             kind = type(cast(Any, self.blocks[-1]).attn).__name__
@@ -263,7 +263,7 @@ class Vit(_Vit):
         return cast(Tensor, net.norm_pre(embedded))
 
     def run(self, tokens: Tensor, first: int = 0, last: int | None = None) -> Tensor:
-        """Return tokens ``(B, N, C)`` after the blocks ``first`` to ``last``, counted from 0, without ``last`` itself."""
+        """Return tokens ``(B, N, C)`` after the blocks from ``first`` to ``last``, counted from 0, excluding ``last``."""
         for block in self.blocks[first:last]:
             tokens = block(tokens)
         return tokens

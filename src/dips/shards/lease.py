@@ -1,9 +1,9 @@
-"""Who works on what: numbered files, of which the last one's holder is at work until it says otherwise or is dead.
+"""Leases on work, as numbered files: the holder of the highest number is at work until it gives the lease back or dies.
 
-A lease is taken by creating the next number, so that of two that try one succeeds, on object stores, too. A holder counts as
-dead at once where this machine knows that its process is gone, else when the file has not changed for a while, as measured by
-the clock of whoever waits. A holder that was taken for dead finds the next number and stops. What is done under a lease must
-come out the same if two do it: leases save work, they do not protect results.
+A lease is taken by creating the next number, so that only one of two attempts succeeds, also on object stores. A holder counts
+as dead at once if this machine knows that its process is gone, else when its file has not changed for a while, as measured by
+the clock of the waiting process. A holder that was wrongly taken for dead finds the next number and stops. Work done under a
+lease must give the same result if two processes do it: leases save work, they do not protect results.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ _NUMBERED = re.compile(r"(.+)~(\d+)")
 
 
 class Holder(Record, frozen=True, kw_only=True):
-    """Who holds a lease.
+    """The holder of a lease.
 
     Attributes:
-        place: host, its start, and the process's own view of it: where ``process`` means something.
-        process: its number.
-        started: when the process started, in the system's own words; a number may be given again.
-        session: differs each time, also within a process.
-        beat: grows while the holder is alive.
-        failed: why the work ended; empty while it goes on, or if it ended without a word.
-        is_dead: whoever started the process has seen it end.
+        place: host, boot id and PID namespace, in which ``process`` is valid.
+        process: the process id.
+        started: when the process started, as reported by the system, since process ids are reused.
+        session: unique to each holder, also within a process.
+        beat: increases while the holder is alive.
+        failed: why the work failed; empty while it is running, or if the holder died silently.
+        is_dead: whether the process that started the holder has seen it end.
     """
 
     place: str
@@ -57,12 +57,12 @@ class Holder(Record, frozen=True, kw_only=True):
 
 
 def this_process() -> Holder:
-    """Return a holder that stands for this process, and this call."""
+    """Return a new holder for this process, unique to this call."""
     return Holder(place=_place(), process=os.getpid(), started=_started(os.getpid()), session=uuid.uuid4().hex)
 
 
 def is_running(holder: Holder) -> bool | None:
-    """Return whether the holder's process runs; None where this cannot be known from here."""
+    """Return whether the holder's process is running; None if this cannot be determined from here."""
     if holder.place != _place() or not holder.started:
         return None
     return _started(holder.process) == holder.started
@@ -77,7 +77,7 @@ def _place() -> str:
 
 
 def _started(process: int) -> str:
-    """Return when a process started; empty if it is gone, or the system is none that says so in a file."""
+    """Return when a process started; empty if it is gone, or if the system has no ``/proc``."""
     try:
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -89,9 +89,9 @@ class Watch:
     """Tells whether holders are alive; remembers when their files changed.
 
     Args:
-        patience: seconds without a change until a holder of which nothing else is known counts as dead.
-        running: what is known about a holder's process.
-        clock: seconds, of this machine alone.
+        patience: seconds without a change after which a holder counts as dead if nothing else is known about it.
+        running: returns whether a holder's process is running, see :func:`is_running`.
+        clock: returns seconds; only used on this machine.
     """
 
     def __init__(
@@ -106,11 +106,11 @@ class Watch:
         self._seen: dict[str, tuple[str, int, float]] = {}
 
     def sees(self, holder: Holder) -> bool:
-        """Return whether the holder's process is known to run."""
+        """Return whether the holder's process is known to be running."""
         return self._running(holder) is True
 
     def is_alive(self, name: str, holder: Holder) -> bool:
-        """Return whether the holder of the lease ``name`` may be at work."""
+        """Return whether the holder of the lease ``name`` may still be at work."""
         if holder.failed or holder.is_dead or self._running(holder) is False:
             self._seen.pop(name, None)
             return False
@@ -123,11 +123,11 @@ class Watch:
 
 
 class Lease:
-    """A lease that is held.
+    """A lease held by this process.
 
     Attributes:
-        number: from 1; of how many it is the latest.
-        is_lost: another has taken it, so that this one must stop.
+        number: number of the lease, from 1; the latest so far.
+        is_lost: whether another holder has taken it, so that this one must stop.
     """
 
     def __init__(self, files: Files, name: str, number: int, me: Holder, *, beat_seconds: float) -> None:
@@ -148,7 +148,7 @@ class Lease:
 
     @staticmethod
     def holder(files: Files, name: str, number: int) -> Holder | None:
-        """Return who holds a lease; None if it was given back meanwhile."""
+        """Return the holder of a lease; None if it was given back meanwhile."""
         try:
             data = files.read(f"{name}~{number}")
         except FileNotFoundError:
@@ -162,11 +162,11 @@ class Lease:
         """Take a lease on ``name``, a path whose last part has no ``~``.
 
         Args:
-            most: how many may die.
-            beat_seconds: between two signs of life from a thread; 0 leaves them to calls of :meth:`beat`.
+            most: number of deaths after which no more leases are taken; 0 for no limit.
+            beat_seconds: interval of the heartbeats from a thread; 0 leaves them to calls of :meth:`beat`.
 
         Returns:
-            None where another one holds it; the dead where there are ``most``.
+            the lease; None if another process holds it; the dead holders if there are ``most``.
         """
         numbers = Lease.numbers(files, name)
         if numbers:
@@ -179,20 +179,20 @@ class Lease:
         number = numbers[-1] + 1 if numbers else 1
         if not files.create(f"{name}~{number}", to_json(me).encode()):
             return None
-        for old in [] if most else numbers:  # nobody counts them
+        for old in [] if most else numbers:  # deaths are not counted
             files.remove(f"{name}~{old}")
         return Lease(files, name, number, me, beat_seconds=beat_seconds)
 
     @staticmethod
     def bury(files: Files, folder: str, session: str) -> None:
-        """Note that a holder is dead, so that nobody waits for its beat: for whoever has started it, and has seen it end."""
+        """Mark a holder as dead, so that nobody waits for its beat; called by the process that started it and saw it end."""
         for name, holder in Lease._held(files, folder, session):
             if not holder.failed:
                 files.write(f"{folder}/{name}", to_json(replace(holder, is_dead=True)).encode())
 
     @staticmethod
     def free(files: Files, folder: str, session: str) -> None:
-        """End the leases of a holder that was ended on purpose; they do not count as deaths."""
+        """Remove the leases of a holder that was ended on purpose; they do not count as deaths."""
         for name, holder in Lease._held(files, folder, session):
             if not holder.failed:
                 files.remove(f"{folder}/{name}")
@@ -206,10 +206,10 @@ class Lease:
                     yield name, holder
 
     def beat(self) -> None:
-        """Give a sign of life, and look whether the lease is lost.
+        """Write a heartbeat, and check whether the lease is lost.
 
         Raises:
-            RunError: it cannot be written.
+            RunError: the file cannot be written.
         """
         if self.numbers(self._files, self._name)[-1:] != [self.number]:
             self.is_lost = True
@@ -218,14 +218,14 @@ class Lease:
         self._files.write(f"{self._name}~{self.number}", to_json(self._me).encode())
 
     def give_back(self) -> None:
-        """End the lease; it does not count as a death. A second call does nothing: by then the name may be another's."""
+        """End the lease without counting a death. A second call does nothing, as another holder may have the name by then."""
         self._stop()
         if not self._is_over:
             self._files.remove(f"{self._name}~{self.number}")
         self._is_over = True
 
     def fail(self, reason: str) -> None:
-        """End the lease like a death, but with its reason."""
+        """End the lease as a death, with a reason."""
         self._stop()
         if not self.is_lost:
             me = replace(self._me, failed=reason or "unknown")
@@ -238,7 +238,7 @@ class Lease:
 
     def _keep(self, seconds: float) -> None:
         while not self._end.wait(seconds):
-            with suppress(RunError, OSError):  # tried again; nothing is lost if another one takes it
+            with suppress(RunError, OSError):  # retried; no harm is done if another process takes it
                 self.beat()
 
 
@@ -250,15 +250,15 @@ def take_alone(
     beat_seconds: float = BEAT_SECONDS,
     pause: float = 1.0,
 ) -> Lease:
-    """Take the lease of the whole work: of a command that plans, starts workers or merges.
+    """Take the lease of the whole work, for a command that plans, starts workers or merges.
 
-    Where nothing is known of the one that has it, as after a restart of the machine, this waits for a sign of life.
+    If nothing is known about the current holder, for example after a reboot, this waits for a heartbeat.
 
     Args:
-        pause: seconds between two looks.
+        pause: seconds between two checks.
 
     Raises:
-        RunError: another one holds it.
+        RunError: another process holds it.
     """
     me, watch = me or this_process(), watch or Watch()
     before: Holder | None = None

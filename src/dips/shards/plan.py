@@ -1,9 +1,9 @@
-"""The plan: which items there are, and which shard each is in. All else follows from it, whoever does the work.
+"""The plan: which items there are, and which shard each belongs to. It determines everything else, whoever does the work.
 
-In: items in their order, one at a time. Out, below the folder of the work::
+In: items in order, one at a time. Out, below the folder of the work::
 
-    plan.json           what identifies the work, and how it is cut; written last
-    lists/00017.jsonl   the items of a shard: id, where it lies, name of its results, what else the work needs to know
+    plan.json           what identifies the work, and how it is split; written last
+    lists/00017.jsonl   the items of a shard: id, location, name of the results, and other data that the work needs
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ __all__ = ["PLAN", "WORK", "Item", "Plan", "Shard", "make_plan", "mark_merged", 
 __all__ += ["work_of"]
 
 WORK = ".unfinished"
-"""The folder of the work, in that of its results: there until all is written."""
+"""The folder of the work, inside that of its results; exists until everything is written."""
 
 PLAN = "plan.json"
-"""The file that there is until all is written."""
+"""The plan's file; exists until everything is written."""
 
 _LARGE, _MANY, _PIECES = 1000, 64, 10
 _STATE = ("tries", "split", "parts", "done")
@@ -41,13 +41,13 @@ _REMEDY = "choose another --out or remove it"
 
 
 class Item(NamedTuple):
-    """A thing to be worked on.
+    """A unit of work.
 
     Attributes:
-        id: its name, which no other has.
-        uri: where it lies.
-        stem: what its results are called, without suffix.
-        more: JSON that the work needs to know of it.
+        id: its unique name.
+        uri: its location.
+        stem: the name of its results, without suffix.
+        more: additional JSON that the work needs for it.
     """
 
     id: str
@@ -58,12 +58,12 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Items that one worker does at a time: a list of the plan, or a piece of it.
+    """Items that one worker processes at a time: a list of the plan, or a piece of one.
 
     Attributes:
-        number: of the list, from 0.
-        length: how many items the list has.
-        start, stop: those that belong to it.
+        number: index of the list, from 0.
+        length: number of items in the list.
+        start, stop: range of the list's items in this shard.
 
     >>> shard = Shard(17, 100, 0, 100)
     >>> shard.name, [piece.name for piece in shard.pieces(8)][:2]
@@ -80,16 +80,16 @@ class Shard:
 
     @property
     def name(self) -> str:
-        """Of its files."""
+        """The name used for its files."""
         return self.list_name if len(self) == self.length else f"{self.list_name}.{self.start}-{self.stop}"
 
     @property
     def list_name(self) -> str:
-        """Of the whole list."""
+        """The name of the whole list."""
         return f"{self.number:05d}"
 
     def pieces(self, step: int) -> list[Shard]:
-        """Cut it into some ten, between groups of ``step`` items as long as there are several."""
+        """Split the shard into about ten pieces, between groups of ``step`` items if it has more than one group."""
         unit = step if len(self) > step else 1
         units = -(-len(self) // unit)
         size = unit * -(-units // _PIECES)
@@ -99,16 +99,16 @@ class Shard:
 
 
 class Plan(Record, frozen=True, kw_only=True):
-    """What ``plan.json`` holds.
+    """The contents of ``plan.json``.
 
     Attributes:
-        identity: JSON that identifies the work besides its items.
-        items: how many there are.
-        size: how many a shard has; the last one has the rest.
-        step: items that are worked on together; they are not separated, except to find one that kills.
-        sha256: of all lists.
-        context: JSON that follows from all items together, and that each worker needs.
-        is_merged: all results are written, only files of the work are left to be removed.
+        identity: JSON that identifies the work, besides its items.
+        items: number of items.
+        size: number of items per shard; the last one has the rest.
+        step: number of items processed together; they are not separated, except to find one that kills.
+        sha256: hash of all lists.
+        context: JSON derived from all items together that each worker needs.
+        is_merged: whether all results are written, and only files of the work remain to be removed.
     """
 
     schema_version: int = 1
@@ -121,23 +121,23 @@ class Plan(Record, frozen=True, kw_only=True):
     is_merged: bool = False
 
     def __post_init__(self) -> None:
-        """Check what types cannot say.
+        """Check what types cannot express.
 
         Raises:
-            ValueError: numbers that no plan has.
+            ValueError: a number is out of range.
         """
         if self.items < 0 or self.step < 1 or self.size < 1:
             raise ValueError("it has numbers that no plan has")
 
     def shards(self) -> Iterator[Shard]:
-        """Yield the shards in their order."""
+        """Yield the shards in order."""
         for number, start in enumerate(range(0, self.items, self.size)):
             length = min(self.size, self.items - start)
             yield Shard(number, length, 0, length)
 
 
 def shard_size(count: int, step: int = 1) -> int:
-    """Return how many of ``count`` items a shard has: a thousand, and of few so many that there are some 64 shards.
+    """Return the number of items per shard: a thousand, or if ``count`` is small, so many that there are about 64 shards.
 
     It is a multiple of ``step``, and does not depend on the number of workers.
 
@@ -152,19 +152,19 @@ def work_of(out: str | Path) -> Files:
     """Return the files of the work whose results are in a folder, or below a URL.
 
     Raises:
-        RunError: a place of this kind can only be read.
+        RunError: a place of this kind is read-only.
     """
     return files_at(f"{str(out).rstrip('/')}/{WORK}")
 
 
 def read_plan(files: Files, remedy: str = _REMEDY) -> Plan | None:
-    """Return the plan; None where there is none.
+    """Return the plan, or None if there is none.
 
     Args:
-        remedy: what to do about a damaged one.
+        remedy: what to do about a damaged plan.
 
     Raises:
-        RunError: it is damaged.
+        RunError: the plan is damaged.
     """
     try:
         data = files.read(PLAN)
@@ -185,28 +185,28 @@ def make_plan(
     labels: Mapping[str, str] | None = None,
     remedy: str = _REMEDY,
 ) -> Plan:
-    """Write the plan, or check that the one that is there is the same. Whoever calls this holds the lease of the work.
+    """Write the plan, or check that an existing one is the same. The caller must hold the lease of the work.
 
     Args:
-        items: returns them in their order; none is kept.
+        items: returns the items in order; they are not kept in memory.
         identity: JSON that identifies the work.
-        size, step: of a shard, and of what is worked on together, see :func:`shard_size`.
+        size, step: number of items per shard, and number processed together, see :func:`shard_size`.
         context: see :class:`Plan`; not compared.
-        holds, labels, remedy: as for :class:`~dips.system.journal.Claim`; ``items`` in ``labels`` are the items.
+        holds, labels, remedy: as for :class:`~dips.system.journal.Claim`; ``items`` in ``labels`` is the label of the items.
 
     Raises:
-        RunError: the plan is that of other work, or cannot be written.
+        RunError: the plan belongs to other work, or cannot be written.
     """
     labels = {"items": "other items", **(labels or {})}
     if (before := read_plan(files, remedy)) is not None:
         changed = differences(before.identity, identity, labels)
-        if not changed:  # only then they are looked through
+        if not changed:  # only then go through the items
             changed = differences({"items": [before.items, before.sha256]}, {"items": _digest(items())}, labels)
         refuse_other_work(files.place, holds, changed, remedy=remedy)
         return before
     for folder in _STATE:
-        files.discard(folder)  # of work that was given up
-        if files.names(folder):  # not all that a disk refuses is an error
+        files.discard(folder)  # left by abandoned work
+        if files.names(folder):  # discard ignores errors
             raise RunError(f"{files.place}/{folder} of earlier work cannot be removed; allow it, or {remedy}")
     digest, count, remaining = hashlib.sha256(), 0, iter(items())
     while group := list(islice(remaining, size)):
@@ -228,7 +228,7 @@ def make_plan(
 
 
 def mark_merged(files: Files, plan: Plan) -> None:
-    """Note that all results are written."""
+    """Record that all results are written."""
     files.write(PLAN, _plan_bytes(replace(plan, is_merged=True)))
 
 
@@ -236,7 +236,7 @@ def read_items(files: Files, shard: Shard) -> list[Item]:
     """Return the items of a shard.
 
     Raises:
-        RunError: its list is missing or damaged.
+        RunError: the list is missing or damaged.
     """
     name = f"lists/{shard.list_name}.jsonl"
     try:

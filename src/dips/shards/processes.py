@@ -1,7 +1,7 @@
-"""Several processes of this machine that work through the shards of a plan, one model in each.
+"""Work through the shards of a plan in several processes of this machine, with one model in each.
 
-Each of them works until nothing is left, as one alone would. The command that starts them replaces those that die, shows how
-far they are, and ends with the first error. None outlives it.
+Each process works until nothing is left, as a single one would. The command that starts them replaces those that die, shows
+their progress, and ends with the first error. No process outlives it.
 """
 
 from __future__ import annotations
@@ -36,25 +36,24 @@ from dips.system.environment import usable_cores
 
 __all__ = ["interrupts_wait", "run_processes", "variables_set"]
 
-_END_SECONDS = 10.0  # for a process to give back what it is at
+_END_SECONDS = 10.0  # for a process to release its shard
 _TELL_SECONDS = 0.2  # between two messages about items
 _TRACEBACK, _INTERRUPTED = 1, 130  # exit codes
 
 
 def run_processes(files: Files, plan: Plan, job: Job, workers: int, title: str, *, turn: int = 0, of: int = 1) -> None:
-    """Have processes do what is left of a plan; nothing is left then.
+    """Complete the remaining work of a plan with several processes.
 
-    Each computes with its share of the cores, unless ``OMP_NUM_THREADS`` says with how many, and with a GPU of its own where
-    there are several.
+    Each uses its share of the cores, unless ``OMP_NUM_THREADS`` sets the number, and a GPU of its own if there are several.
 
     Args:
-        workers: how many; no more are started than shards are left.
-        title: of the progress bar.
+        workers: number of processes; at most one per remaining shard is started.
+        title: title of the progress bar.
         turn, of: see :meth:`~dips.shards.work.Shards.todo`.
 
     Raises:
         RunError: too many of them died.
-        DipsError: what the work raises.
+        DipsError: an error raised by the work.
     """
     shards = Shards(files, plan)
     todo = shards.todo(turn, of)
@@ -68,7 +67,7 @@ def run_processes(files: Files, plan: Plan, job: Job, workers: int, title: str, 
 
 @dataclass
 class _Worker:
-    """A process, as the one that started it sees it."""
+    """A worker process, as tracked by the parent process."""
 
     number: int
     process: BaseProcess
@@ -93,7 +92,7 @@ class _Workforce:
         self._told: set[str] = set()
 
     def work(self) -> None:
-        """Start the processes, and return when nothing is left, though some of them may still wait for others."""
+        """Start the processes, and return when no work is left, although some processes may still be waiting for others."""
         for number in range(self._workers):
             self._start(number)
         while self._running and not (self._is_done and not self._shards.todo(self._turn, self._of)):
@@ -105,12 +104,12 @@ class _Workforce:
         self._tally.end()
 
     def end(self) -> None:
-        """Have what still runs give back what it is at, and end it."""
+        """Make the processes that still run release their shards, and end them."""
         for worker in self._running:
             with suppress(EOFError, OSError):
                 while worker.messages.poll():
                     worker.is_ready |= worker.messages.recv()[0] == "ready"
-            worker.process.terminate() if worker.is_ready else worker.process.kill()  # without work it has nothing
+            worker.process.terminate() if worker.is_ready else worker.process.kill()  # before it is ready, it holds no shard
         deadline = time.monotonic() + _END_SECONDS
         for worker in self._running:
             worker.process.join(max(0.0, deadline - time.monotonic()))
@@ -118,23 +117,23 @@ class _Workforce:
                 worker.process.kill()
                 worker.process.join()
             worker.messages.close()
-            Lease.free(self._shards.files, "tries", worker.session)  # where it could not do so itself
+            Lease.free(self._shards.files, "tries", worker.session)  # in case it could not do so itself
         self._running.clear()
 
     def _start(self, number: int) -> None:
         session = uuid.uuid4().hex
         first = number * len(self._todo) // self._workers
-        context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks of OpenCV and torch
+        context = multiprocessing.get_context("spawn")  # a fork would copy the thread locks of OpenCV and torch
         messages, there = context.Pipe(duplex=False)
         arguments = (there, self._task, session, first, self._turn, self._of)
         process = context.Process(target=_work, args=arguments, daemon=True, name=f"dips worker {number + 1}")
         with interrupts_wait(), variables_set(self._variables[number]):
             process.start()
             self._running.append(_Worker(number, process, messages, session))
-        there.close()  # so that the end of the process is the end of its messages
+        there.close()  # so that the connection closes when the process ends
 
     def _look(self, worker: _Worker) -> None:
-        """Hear what a process says, and replace it if it is dead."""
+        """Read the messages of a process, and replace it if it is dead."""
         said = []
         try:
             while worker.messages.poll():
@@ -156,7 +155,7 @@ class _Workforce:
         elif kind == "items":
             worker.shard = values[0]
             self._tally.note(*values)
-        elif kind == "log" and values[0] not in self._told:  # all of them may say it
+        elif kind == "log" and values[0] not in self._told:  # every worker may log it
             self._told.add(values[0])
             log(values[0])
         elif kind == "done":
@@ -196,7 +195,7 @@ def _signal_name(number: int) -> str:
 
 
 def _variables(workers: int, device: str) -> list[dict[str, str]]:
-    """Return what each process is to find in its environment, before it loads any library that computes."""
+    """Return the environment variables of each process, which must be set before it loads any numerical library."""
     threads = str(max(1, usable_cores() // workers))
     names = {name: threads for name in ("OMP_NUM_THREADS", "OPENCV_FOR_THREADS_NUM") if not os.environ.get(name)}
     gpus = _gpus() if device in ("auto", "cuda") else []
@@ -204,7 +203,7 @@ def _variables(workers: int, device: str) -> list[dict[str, str]]:
 
 
 def _gpus() -> list[str]:
-    """Return the names of several GPUs that torch, if it is loaded here, has found; none where they need not be shared."""
+    """Return the names of the GPUs found by torch, if it is loaded here; empty if there is at most one."""
     torch = sys.modules.get("torch")
     count = torch.cuda.device_count() if torch is not None else 0
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -214,7 +213,7 @@ def _gpus() -> list[str]:
 
 @contextmanager
 def variables_set(variables: dict[str, str]) -> Iterator[None]:
-    """Set variables of the environment for what is started meanwhile."""
+    """Set environment variables for processes started in the block."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
@@ -229,7 +228,7 @@ def variables_set(variables: dict[str, str]) -> Iterator[None]:
 
 @contextmanager
 def interrupts_wait() -> Iterator[None]:
-    """Hold Ctrl-C and SIGTERM back: processes that are started meanwhile do not receive them, this one does afterwards."""
+    """Block Ctrl-C and SIGTERM: processes started in the block do not receive them, this one does afterwards."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -240,11 +239,11 @@ def interrupts_wait() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-# --- in the processes
+# --- in the worker processes
 
 
 def _work(messages: Connection, *task: Any) -> None:
-    """Work until nothing is left, or this process is to end."""
+    """Work until nothing is left, or this process is asked to end."""
     tell = _Teller(messages)
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -272,7 +271,7 @@ def _work_and_tell(tell: _Teller, task: bytes, session: str, first: int, turn: i
 
 @dataclass
 class _Teller:
-    """Tells the process that started this one what happens here; if that one is gone, the work ends."""
+    """Sends messages to the parent process; if that is gone, the work ends."""
 
     messages: Connection
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -286,7 +285,7 @@ class _Teller:
             raise KeyboardInterrupt from None
 
     def items(self, shard: Shard, done: int) -> None:
-        """Tell how many items of a shard are done, unless something was told a moment ago, and more is to come."""
+        """Report how many items of a shard are done, unless a report was just sent and the shard is not finished."""
         now = time.monotonic()
         if done == len(shard) or now - self._last > _TELL_SECONDS:
             self._last = now
@@ -294,7 +293,7 @@ class _Teller:
 
 
 def _sendable(error: Exception) -> Exception:
-    """Return an error that another process can raise; with its traceback where it is none that is raised on purpose."""
+    """Return an error that another process can raise, with its traceback added unless it is a DipsError."""
     if not isinstance(error, DipsError):
         error.add_note("in a worker process:\n" + "".join(traceback.format_exception(error)))
     try:
@@ -305,7 +304,7 @@ def _sendable(error: Exception) -> Exception:
 
 
 def _end_with(parent: BaseProcess) -> NoReturn:
-    """End this process when the one that started it is gone: one that was killed can no longer say so."""
+    """End this process when its parent is gone: a killed parent cannot send a message."""
     parent.join()
     interrupt_main(signal.SIGTERM)
     time.sleep(_END_SECONDS)

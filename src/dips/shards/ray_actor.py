@@ -1,4 +1,4 @@
-"""What a Ray actor does on its machine: it looks whether it sees what it needs, then works. Ray is not imported here."""
+"""The work of a Ray actor on its machine: it checks that it can access what it needs, then works. Ray is not imported here."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from dips.system.console import hand_over
 __all__ = ["actor_class", "unseen", "work_here"]
 
 _TELL_SECONDS = 1.0  # between two messages about items
-_PAUSE_SECONDS = 1.0  # until those who found nothing to begin look again
+_PAUSE_SECONDS = 1.0  # until an actor that found no shard to start checks again
 
 
 def actor_class() -> type:
     """Return the class of the actors.
 
-    As it is made in a function, it travels as code, and finds out on the other machine which DiPS is there.
+    As it is defined in a function, it is pickled as code, and can check which version of DiPS the other machine has.
     """
 
     class DipsWorker:
@@ -48,7 +48,7 @@ def actor_class() -> type:
             photos: list[str],
             patience: float,
         ) -> tuple[str, str]:
-            """Return the name of the machine, and what makes it unfit for the work."""
+            """Return the name of the machine, and what makes it unfit for the work, if anything."""
             import os
             import platform
             from contextlib import suppress
@@ -67,14 +67,14 @@ def actor_class() -> type:
             return platform.node(), unseen(files, probe, photos, patience)
 
         def work(self, task: bytes, session: str, first: int) -> list[tuple[Any, ...]]:
-            """Work until nothing is left, or it is stopped; return the last messages."""
+            """Work until nothing is left or ``stop`` is called, and return the last messages."""
             from dips.shards.ray_actor import work_here
 
             work_here(task, session, first, self.stopped, self.messages.put)
             return self.listen(0.0)
 
         def listen(self, patience: float) -> list[tuple[Any, ...]]:
-            """Return what happened since the last call, once something does."""
+            """Return the messages since the last call, waiting up to ``patience`` seconds for the first."""
             from queue import Empty
 
             messages: list[tuple[Any, ...]] = []
@@ -85,20 +85,20 @@ def actor_class() -> type:
                 return messages
 
         def stop(self) -> None:
-            """End the work after the item that it is at."""
+            """End the work after the current item."""
             self.stopped.set()
 
     return DipsWorker
 
 
 def unseen(files: bytes, probe: str, photos: Sequence[str], patience: float) -> str:
-    """Return in words what this machine does not see of the files that the command sees; "" if nothing.
+    """Describe the first file of the command that this machine does not see; "" if it sees all of them.
 
     Args:
-        files: pickled.
+        files: the files of the work, pickled.
         probe: the name of a file that the command has just written.
-        photos: paths of some, and of what else is read.
-        patience: seconds until the file is to appear: shared disks take a while.
+        photos: paths of some photos, and of other inputs.
+        patience: seconds until the file must appear: shared disks take a while.
     """
     there: Files = pickle.loads(files)
     end = time.monotonic() + patience
@@ -120,16 +120,16 @@ def unseen(files: bytes, probe: str, photos: Sequence[str], patience: float) -> 
 
 
 def work_here(task: bytes, session: str, first: int, stopped: Event, tell: Callable[[tuple[Any, ...]], None]) -> None:
-    """Work until nothing is left, or ``stopped`` is set; the shard that was begun is then free.
+    """Work until nothing is left, or until ``stopped`` is set, in which case the current shard is released.
 
     Args:
         task: files, plan and job, pickled.
-        session: by which the command knows this worker.
+        session: identifies this worker to the command.
         first: see :func:`~dips.shards.work.work_through`.
         tell: called with ``("items", shard, done)`` and ``("log", line)``.
 
     Raises:
-        DipsError: what the work raises.
+        DipsError: an error raised by the work.
     """
     hand_over(lambda line: tell(("log", line)))
     files, plan, job = pickle.loads(task)

@@ -1,4 +1,4 @@
-"""How workers share the CPUs and GPUs of a Ray cluster. Ray is not imported here."""
+"""Divide the CPUs and GPUs of a Ray cluster among workers. Ray is not imported here."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["Share", "share_out"]
 
 @dataclass(frozen=True)
 class Share:
-    """What each worker has of the cluster.
+    """The resources of each worker.
 
     Attributes:
-        workers: how many there are to be.
-        cpus: of each; it computes with as many threads.
-        gpus: of each, a fraction where several share one.
+        workers: number of workers.
+        cpus: CPUs per worker, which uses as many threads.
+        gpus: GPUs per worker, a fraction if several share one.
     """
 
     workers: int
@@ -26,7 +26,7 @@ class Share:
     gpus: float = 0.0
 
     def words(self) -> str:
-        """Return what a worker needs."""
+        """Describe what a worker needs."""
         gpus = f" and {self.gpus:g} of a GPU" if self.gpus else ""
         return counted(self.cpus, "CPU") + gpus
 
@@ -34,16 +34,16 @@ class Share:
 def share_out(nodes: Sequence[tuple[int, int]], workers: int, device: str) -> Share:
     """Return how workers share the CPUs and GPUs of the nodes.
 
-    A node that is yet to come, as autoscalers start them, has nothing here; ``workers`` then ask for one each.
+    Nodes that an autoscaler has yet to start are not counted; ``workers`` then request one CPU or GPU each.
 
     Args:
-        nodes: CPUs and GPUs of each.
-        workers: how many; 0 for as many as the cluster has GPUs, or CPUs.
-        device: as ``--device`` names it.
+        nodes: CPUs and GPUs of each node.
+        workers: number of workers; 0 for as many as the cluster has GPUs, or CPUs.
+        device: the device in the form of ``--device``.
 
     Raises:
         ConfigError: the device has a number.
-        RunError: there are no CPUs or GPUs, and no ``workers`` to ask for some.
+        RunError: there are no CPUs or GPUs, and no ``workers`` to request some.
 
     >>> share_out([(16, 2), (16, 2)], 0, "auto"), share_out([(8, 0), (4, 0)], 3, "auto")
     (Share(workers=4, cpus=8, gpus=1.0), Share(workers=3, cpus=4, gpus=0.0))
@@ -65,6 +65,6 @@ def share_out(nodes: Sequence[tuple[int, int]], workers: int, device: str) -> Sh
         return sum(min(place, node[1] * on_each) if on_gpu else place for place, node in zip(by_cpus, nodes, strict=True))
 
     fitting = (size for size in range(max(node[0] for node in nodes), 0, -1) if places(size) >= count)
-    # where too few CPUs are beside the GPUs, they do not count
+    # if the GPU nodes have too few CPUs, CPUs are ignored
     size = next(fitting, 0 if on_gpu and gpus else 1)
     return Share(count, size, int(10_000 / on_each) / 10_000 if on_gpu else 0.0)

@@ -1,7 +1,7 @@
-"""Files of an object store: whole objects below a prefix of ``s3://``, ``gs://``, ``az://`` and whatever else fsspec reads.
+"""Files in an object store: whole objects below a prefix of ``s3://``, ``gs://``, ``az://`` or any other fsspec file system.
 
-A store has no rename and no locks. A file is written by one request, and created by one that the store refuses where the file
-is there; whether it does is tried once per output.
+A store has no rename and no locks. A file is written by a single request, and created by one that the store refuses if the file
+exists; whether it really does is tested once per output.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 __all__ = ["RemoteFiles"]
 
 _READ_ONLY = ("hf", "http", "https")
-_BLOCK = 8 << 20  # bytes that are asked for at a time
-_AT_ONCE = 16  # files that are sent
-_RACES = 5  # that a store may report without saying who won
+_BLOCK = 8 << 20  # bytes requested at a time
+_AT_ONCE = 16  # concurrent uploads
+_RACES = 5  # number of conflicts that a store may report without a winner
 
 
 class RemoteFiles:
-    """Files below a URL. Can be pickled; each process opens the store for itself, when it first needs it.
+    """Files below a URL. Can be pickled; each process opens the store itself, when it first needs it.
 
     Args:
-        url: with its scheme.
+        url: the URL, with its scheme.
 
     Raises:
-        RunError: such a place can only be read.
+        RunError: a place of this kind is read-only.
 
     >>> files = RemoteFiles("memory://bucket/out")
     >>> files.create("done/1", b"first"), files.create("done/1", b"second"), files.read("done/1"), files.names("done")
@@ -84,12 +84,12 @@ class RemoteFiles:
             os.unlink(spooled)
 
     def put(self, name: str, file: Path) -> None:
-        """Write a file of this machine, whole or not at all; a large one goes in parts that appear together."""
+        """Upload a local file, completely or not at all; a large one is sent in parts that appear together."""
         with self._at(name, "written") as (store, path):
             store.put_file(str(file), path)
 
     def put_all(self, folder: Path, names: Sequence[str]) -> None:
-        """Write files of a folder of this machine under the same names, several at a time."""
+        """Upload files from a local folder under the same names, several at a time."""
         with self._at("", "written") as (store, path):
             targets = [f"{path}/{as_text(name)}" for name in names]
             store.put([str(folder / name) for name in names], targets, batch_size=_AT_ONCE)
@@ -107,17 +107,17 @@ class RemoteFiles:
                     return True
                 except Exception as error:
                     status = status_of(error)
-                    if status == 409 and not isinstance(error, FileExistsError):  # at the same time as another one
+                    if status == 409 and not isinstance(error, FileExistsError):  # conflict with a concurrent request
                         continue
                     if status != 412 and not isinstance(error, FileExistsError):
                         raise
             with suppress(FileNotFoundError):
-                # the answer to a first request may have been lost, and that request be repeated
+                # the response to a first request may have been lost, and the request repeated
                 return bool(data) and self.read(name) == data
         return False
 
     def _check(self) -> None:
-        """Try whether the store refuses to create a file twice."""
+        """Check that the store refuses to create a file twice."""
         name = f"driver/check-{uuid.uuid4().hex}"
         try:
             answers = [self._create(name, data) for data in (b"1", b"2")]
@@ -144,7 +144,7 @@ class RemoteFiles:
     def discard(self, folder: str) -> None:
         with suppress(FileNotFoundError), self._at(folder, "removed") as (store, path):
             store.rm(path, recursive=True)
-            if left := store.find(path):  # what a store refuses is not always an error of its library
+            if left := store.find(path):  # a store's refusal is not always raised by its library
                 raise PermissionError(f"{left[0]} stays")
 
     @contextmanager

@@ -1,7 +1,6 @@
-"""Object stores and web servers, as far as their files are read or listed: ``s3://``, ``gs://``, ``az://``, ``hf://``, ``https://``.
+"""Read and list files in object stores and on web servers: ``s3://``, ``gs://``, ``az://``, ``hf://``, ``https://``.
 
-Nothing is remembered of what a folder holds. Requests that fail for a moment are repeated by the stores' own libraries, those
-to web servers here.
+Listings are not cached. Requests that fail temporarily are retried by the stores' own libraries, those to web servers here.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["at_store", "each_name", "fetch", "has_file", "matching", "open_store", "open_url", "read_url", "status_of"]
 
-_HEAD = 64 << 10  # bytes that are asked for at a time, as the beginning may be enough
-_PAUSES = (0.5, 2.0)  # seconds before a request to a web server is repeated
+_HEAD = 64 << 10  # bytes requested at a time, as the beginning may be enough
+_PAUSES = (0.5, 2.0)  # seconds before a request to a web server is retried
 _ACCESS = {
     "s3": "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; for another store than Amazon's AWS_ENDPOINT_URL, "
     "for a public bucket FSSPEC_S3_ANON=true",
@@ -34,12 +33,12 @@ _ACCESS = {
 }
 _LOUD = ("adlfs", "fsspec", "gcsfs", "s3fs")
 _SAME = {"s3a": "s3", "gcs": "gs", "abfs": "az", "abfss": "az"}
-_WEB_SECONDS = {"total": 300.0, "sock_connect": 10.0, "sock_read": 30.0}  # until a web server counts as silent
+_WEB_SECONDS = {"total": 300.0, "sock_connect": 10.0, "sock_read": 30.0}  # until a request to a web server times out
 _Result = TypeVar("_Result")
 
 
 def open_store(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """Return the store that a URL is of, and the path in it.
+    """Return the store of a URL, and the path in it.
 
     Raises:
         RunError: a package is missing, or there is no store of this kind.
@@ -51,7 +50,7 @@ def open_store(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
         raise RunError(f'{url} needs the package fsspec, which is not installed; pip install "dips-wsol[remote]"') from error
     for name in _LOUD:
         if not (logger := logging.getLogger(name)).handlers:
-            logger.addHandler(logging.NullHandler())  # they show tracebacks of what is told here in a line
+            logger.addHandler(logging.NullHandler())  # they log tracebacks of errors reported here in one line
     try:
         store, path = fsspec.url_to_fs(url, use_listings_cache=False, **_options(_SAME.get(scheme, scheme)))
     except ImportError as error:
@@ -67,7 +66,7 @@ def open_store(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
 
 def _options(scheme: str) -> dict[str, Any]:
     if scheme == "s3":
-        return {"max_concurrency": 1}  # else it asks for the size of a file before it reads it
+        return {"max_concurrency": 1}  # otherwise it requests the size of a file before reading it
     if scheme in ("http", "https"):
         import aiohttp
 
@@ -77,14 +76,14 @@ def _options(scheme: str) -> dict[str, Any]:
 
 @contextmanager
 def at_store(url: str, verb: str = "read") -> Iterator[tuple[fsspec.AbstractFileSystem, str]]:
-    """Give the store of a URL and the path in it to a block; what goes wrong there is told in a line.
+    """Yield the store of a URL and the path in it, and turn errors in the block into one-line messages.
 
     Args:
-        verb: what is done there; where something is ``written``, only the place itself can be missing.
+        verb: what the block does; if something is ``written``, only the bucket itself can be missing.
 
     Raises:
-        FileNotFoundError: a file to be read is not there.
-        RunError: anything else.
+        FileNotFoundError: a file to be read does not exist.
+        RunError: any other error.
     """
     try:
         yield open_store(url)
@@ -110,7 +109,7 @@ def _remedy(url: str, error: Exception) -> str:
 
 
 def status_of(error: BaseException) -> int | None:
-    """Return the status of the answer that an error is about, wherever the library keeps it."""
+    """Return the HTTP status of the response behind an error, wherever the library stores it."""
     for each in (error, error.__cause__):
         response = getattr(each, "response", None)
         if isinstance(response, dict):
@@ -123,10 +122,10 @@ def status_of(error: BaseException) -> int | None:
 
 
 def read_url(url: str) -> bytes:
-    """Return what is behind a URL.
+    """Return the contents of a URL.
 
     Raises:
-        FileNotFoundError: nothing.
+        FileNotFoundError: there is no such file.
         RunError: it cannot be read.
     """
     with at_store(url) as (store, path):
@@ -134,23 +133,23 @@ def read_url(url: str) -> bytes:
 
 
 def open_url(url: str) -> IO[bytes]:
-    """Return what is behind a URL as an open file, of which a store sends no more than is read.
+    """Return the contents of a URL as an open file, of which a store sends no more than is read.
 
     Raises:
-        FileNotFoundError: there is nothing.
+        FileNotFoundError: there is no such file.
         RunError: it cannot be read.
     """
-    if scheme_of(url) in ("http", "https"):  # not every web server sends parts
+    if scheme_of(url) in ("http", "https"):  # not every web server supports range requests
         return BytesIO(read_url(url))
     with at_store(url) as (store, path):
         return cast(IO[bytes], store.open(path, "rb", block_size=_HEAD))
 
 
 def fetch(url: str, file: Path) -> None:
-    """Copy what is behind a URL into a file of this machine.
+    """Download a URL to a local file.
 
     Raises:
-        FileNotFoundError: there is nothing.
+        FileNotFoundError: there is no such file.
         RunError: it cannot be read.
     """
     with at_store(url) as (store, path):
@@ -160,7 +159,7 @@ def fetch(url: str, file: Path) -> None:
 def each_name(url: str) -> Iterator[str]:
     """Yield the names of all files below a URL, relative to it, in any order.
 
-    Amazon's and Google's stores are asked page by page, so that few names are in memory; of others all are.
+    Amazon's and Google's stores are listed page by page, so that few names are in memory; for others all names are.
 
     Raises:
         RunError: it cannot be read.
@@ -194,7 +193,7 @@ def _listed(store: Any, start: str) -> Iterator[str]:
 
 
 def matching(url: str) -> list[str]:
-    """Return the URLs of the files and folders that fit a pattern with stars, sorted.
+    """Return the URLs of the files and folders that match a glob pattern, sorted.
 
     Raises:
         RunError: it cannot be read.
@@ -204,7 +203,7 @@ def matching(url: str) -> list[str]:
 
 
 def has_file(url: str) -> bool:
-    """Return whether there is a file, and not what only begins so.
+    """Return whether there is a file at this URL, not only files whose names start with it.
 
     Raises:
         RunError: it cannot be read.
@@ -214,9 +213,9 @@ def has_file(url: str) -> bool:
 
 
 def _patiently(url: str, ask: Callable[[], _Result]) -> _Result:
-    """Return what a function returns, called again after pauses where a web server does not answer for the moment.
+    """Return the result of ``ask``, retried after pauses if a web server temporarily does not respond.
 
-    The libraries of the stores do so themselves.
+    The libraries of the stores retry by themselves.
     """
     for pause in _PAUSES if scheme_of(url) in ("http", "https") else ():
         try:

@@ -1,6 +1,6 @@
-"""Which part of the work a task does that a scheduler started beside others: ``--shard``, or the scheduler's own variables.
+"""Which part of the work this process does as one of several tasks: from ``--shard``, or from the scheduler's variables.
 
-A variable that merely happens to be there changes nothing: of a scheduler all of them must be, and there must be several tasks.
+A single stray variable changes nothing: all variables of a scheduler must be set, and there must be several tasks.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from dips.system.environment import torchrun_rank
 __all__ = ["Turn", "parse_turn", "scheduled_turn"]
 
 _KUBERNETES = "JOB_COMPLETION_INDEX"
-_MOST_REAL_STEPS = 0xFFFF0000  # of Slurm; beyond are those of batch scripts and interactive shells
+_MOST_REAL_STEPS = 0xFFFF0000  # of Slurm; higher ids denote batch scripts and interactive shells
 
 
 class Turn(NamedTuple):
-    """Which of several tasks this process is.
+    """The index of this process among several tasks.
 
     Attributes:
-        number: from 0.
-        of: how many there are.
-        source: the variables that say so, with their values; empty where the user does.
+        number: index of the task, from 0.
+        of: number of tasks.
+        source: the variables it was read from, with their values; empty if the user specified it.
     """
 
     number: int
@@ -34,10 +34,10 @@ class Turn(NamedTuple):
 
 
 def parse_turn(text: str, environment: Mapping[str, str] = os.environ) -> Turn:
-    """Return what ``--shard`` says: ``I/N``, from 1, or ``auto/N`` with the number from the scheduler, as Kubernetes gives it.
+    """Parse ``--shard``: ``I/N``, counted from 1, or ``auto/N`` with the number from a scheduler such as Kubernetes.
 
     Raises:
-        ConfigError: it is neither, or the scheduler gives no such number.
+        ConfigError: it is neither, or the scheduler provides no such number.
 
     >>> parse_turn("17/400")
     Turn(number=16, of=400, source='')
@@ -66,7 +66,7 @@ def _numbered(of: int, environment: Mapping[str, str]) -> Turn:
 
 
 def scheduled_turn(environment: Mapping[str, str] = os.environ) -> Turn | None:
-    """Return which of several tasks this process is, as its scheduler says; None where there is none, or only one task.
+    """Return which of several tasks this process is, according to its scheduler; None without a scheduler, or with one task.
 
     Raises:
         ConfigError: the variables contradict each other.
@@ -81,7 +81,7 @@ def scheduled_turn(environment: Mapping[str, str] = os.environ) -> Turn | None:
 
 
 def unnumbered_task(environment: Mapping[str, str] = os.environ) -> str:
-    """Return the variable of a scheduler that numbers its tasks but does not say how many there are, with its value."""
+    """Return the variable, with its value, of a scheduler that numbers its tasks but does not provide their total."""
     return f"{_KUBERNETES}={environment[_KUBERNETES]}" if _KUBERNETES in environment else ""
 
 
@@ -120,7 +120,7 @@ def _torchrun(environment: Mapping[str, str]) -> Turn | None:
 
 
 def _srun(environment: Mapping[str, str]) -> Turn | None:
-    """Return the task of a job step; a batch script and an interactive shell have the same variables, but are alone."""
+    """Return the task of a job step; batch scripts and interactive shells have the same variables, but run alone."""
     names = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_ID")
     if not all(environment.get(name) for name in names) or "SLURM_PTY_PORT" in environment:
         return None
@@ -129,7 +129,7 @@ def _srun(environment: Mapping[str, str]) -> Turn | None:
 
 
 def _counted(index: str, count: str) -> Callable[[Mapping[str, str]], Turn | None]:
-    """Return what reads two variables, of which the first counts from 0."""
+    """Return a function that reads a task from two variables, its index from 0 and the number of tasks."""
 
     def find(environment: Mapping[str, str]) -> Turn | None:
         if not (environment.get(index) and environment.get(count)):

@@ -1,4 +1,4 @@
-"""Weights that ``dips adapt`` made: a safetensors file that says in its header which network it is, and how it came about."""
+"""Weights made by ``dips adapt``: a safetensors file whose header records which network it is, and how it was trained."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _REMEDY = "make it again with 'dips adapt'"
 
 
 class Adapted(Record, frozen=True, kw_only=True):
-    """What was done, as JSON in the header under ``dips.adapted``.
+    """The record of an adaptation, stored as JSON in the header under ``dips.adapted``.
 
     Attributes:
         arch: timm's name.
         note: what a reader of any result must know about the weights.
-        licence: that of the weights it was begun with, as far as it is known.
-        source: these, as :meth:`~dips.models.weights.resolve.Weights.record` describes them, their hash among it.
-        photos: how many were learned from.
-        fingerprint: SHA-256 over the hashes of these photos' files, in whatever order they were given.
-        settings: those of the stage ``adapt``.
-        steps: steps of the optimiser.
-        seconds: these took, checks and those before an interruption included.
-        checks: losses, and what was watched for collapse, by name; the first before any step.
+        licence: licence of the initial weights, if known.
+        source: the initial weights, as described by :meth:`~dips.models.weights.resolve.Weights.record`, including their hash.
+        photos: number of photos trained on.
+        fingerprint: SHA-256 over the hashes of these photos' files, independent of their order.
+        settings: settings of the stage ``adapt``.
+        steps: number of optimiser steps.
+        seconds: time taken by these, including checks and steps before an interruption.
+        checks: losses and indicators of collapse, by name; the first check is before any step.
         environment: versions and hardware.
     """
 
@@ -53,7 +53,7 @@ class Adapted(Record, frozen=True, kw_only=True):
 
 
 def write_adapted(path: Path, state: Mapping[str, Tensor], record: Adapted) -> None:
-    """Write weights with their record, whole or not at all.
+    """Write weights with their record, atomically.
 
     Args:
         state: tensors as timm names them.
@@ -67,7 +67,7 @@ def write_adapted(path: Path, state: Mapping[str, Tensor], record: Adapted) -> N
 
 
 def read_adapted(path: Path) -> Adapted | None:
-    """Return the record of a weight file; None for a file of any other origin. No tensor is read.
+    """Return the record of a weight file; None for a file of any other origin. No tensor is loaded.
 
     Raises:
         WeightsError: the record is damaged, or of another version.
@@ -78,5 +78,5 @@ def read_adapted(path: Path) -> Adapted | None:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(_KEY)
     except (SafetensorError, OSError, ValueError):
-        return None  # whoever reads the tensors says what is wrong
+        return None  # what is wrong is reported when the tensors are read
     return None if text is None else parse_record(text, Adapted, source=path, remedy=_REMEDY, error=WeightsError)
