@@ -1,1 +1,1 @@
-"""A training from photos to a run folder: what ``dips.fit`` and ``dips train`` do."""
+"""Training from photos to a run folder: what ``dips.fit`` and ``dips train`` do."""

@@ -1,7 +1,7 @@
-"""Calibrate the scores of boxes on validation photos whose boxes are known: drawn in the data, or reviewed.
+"""Calibrate the scores of boxes on validation photos whose boxes are known, from the data or from a review.
 
-In: of each photo the boxes that would be predicted, and whether they are right. Out: a
-:class:`~dips.scoremaps.calibration.Calibration`; none where there are too few boxes to say anything.
+In: for each photo, the boxes that would be predicted, and whether they are right. Out: a
+:class:`~dips.scoremaps.calibration.Calibration`, or none if there are too few boxes.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from dips.scoremaps.levels import boxes_from_map
 __all__ = ["LEAST_BOXES", "JudgedPhoto", "calibrate", "judge"]
 
 LEAST_BOXES = 20
-"""Fewer say nothing: neither of all classes nor of one."""
+"""Minimum number of boxes, both for a calibration and for thresholds of a single class."""
 
 _CAUTIOUS_PRECISION = 0.95
-_GATE_SHARE = 0.01  # of the photos with a right best box, that may lie below twice the gate
+_GATE_SHARE = 0.01  # of the photos whose best box is right, which may lie below twice the gate
 
 
 @dataclass(frozen=True)
 class JudgedPhoto:
-    """A photo whose objects are known, and what is found in it.
+    """A photo whose objects are known, and what was found in it.
 
     Attributes:
-        label: name of its class; empty where it is unknown, or where there are several.
-        objects: how many it shows.
-        means: ``(N,)`` of the score map over each box, descending.
-        right: ``(N,) bool``, whether the box has an IoU of 0.5 with an object that no better one has.
+        label: name of its class; empty if it is unknown, or if there are several.
+        objects: number of objects that it shows.
+        means: ``(N,)`` means of the score map over each box, descending.
+        right: ``(N,) bool``, whether the box has an IoU of 0.5 with an object that no better box matches.
     """
 
     label: str
@@ -53,9 +53,9 @@ def judge(
 
 
 def calibrate(photos: Sequence[JudgedPhoto]) -> Calibration | None:
-    """Fit a calibration; None where there are fewer than :data:`LEAST_BOXES` boxes, or where higher scores are no better.
+    """Fit a calibration; return None if there are fewer than :data:`LEAST_BOXES` boxes, or if higher scores are no better.
 
-    Photos of the class without object take part with all that their maps would yield: in tiles no class speaks against it.
+    Photos of the class without object contribute all boxes that their maps yield: in tiles, no class would suppress these.
     """
     means, right, objects = _joined(photos)
     if len(means) < LEAST_BOXES or not right.any():
@@ -77,7 +77,7 @@ def calibrate(photos: Sequence[JudgedPhoto]) -> Calibration | None:
         gate=float(np.quantile(best, _GATE_SHARE)) / 2 if best else 0.0,
         typical=every.typical,
         cautious=every.cautious,
-        classes=classes if len({photo.label for photo in photos if photo.objects}) > 1 else {},  # one alone is all there is
+        classes=classes if len({photo.label for photo in photos if photo.objects}) > 1 else {},  # a single class is the whole
     )
 
 
@@ -88,7 +88,7 @@ def _joined(photos: Sequence[JudgedPhoto]) -> tuple[NDArray[np.float64], NDArray
 
 
 def _platt(means: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[float, float]:
-    """Return slope and offset of Platt's scaling; his targets keep a few boxes from being sure."""
+    """Return slope and offset of Platt scaling, whose targets keep a few boxes from implying certainty."""
     from sklearn.linear_model import LogisticRegression
 
     values = logit(means)
@@ -107,7 +107,7 @@ def _thresholds(chances: NDArray[np.float64], right: NDArray[np.bool_], objects:
     found = right[order].cumsum()
     last = np.append(chances[1:] < chances[:-1], True)  # boxes of the same score are kept together
     f1 = np.where(last, 2 * found / (kept + objects), 0)
-    # by their chances, not by counts: a few boxes near the top that are called wrong would decide alone (docs/results.md)
+    # by chances, not by counts: otherwise a few boxes near the top that are judged wrong would decide (docs/results.md)
     safe = np.flatnonzero(last & (chances.cumsum() >= _CAUTIOUS_PRECISION * kept))
     typical = chances[f1.argmax()]
     return ScoreThresholds(
@@ -117,5 +117,5 @@ def _thresholds(chances: NDArray[np.float64], right: NDArray[np.bool_], objects:
 
 
 def _down(chance: float) -> float:
-    """Return a threshold in thousandths that the chance itself reaches."""
+    """Return the chance rounded down to thousandths, so that it reaches this threshold itself."""
     return float(np.floor(1000 * chance) / 1000)

@@ -1,6 +1,6 @@
-"""The classifier of a training: fitted to the labels of the training part, and how often it is right on validation.
+"""Fits the classifier of a training to the labels of the training part, and measures its accuracy on the validation part.
 
-In: pooled features of the CNN, and labels; where all layers are fitted, the photos, too. Out: the classifier, fitted and
+In: pooled features of the CNN, and labels; if all layers are fitted, also the photos. Out: the classifier, fitted and
 frozen, and its accuracy (paper 3.1).
 """
 
@@ -25,7 +25,7 @@ from dips.types import DataSet, Sample
 __all__ = ["Squares", "class_targets", "classifier_accuracy", "fit_classifier", "probe_accuracy"]
 
 Squares = Callable[[Sequence[int]], list[ByteImage]]
-"""Returns photos by their positions as squares of ``classifier.size``; asked only where all layers are fitted."""
+"""Returns photos by their positions as squares of ``classifier.size``; called only if all layers are fitted."""
 
 
 def fit_classifier(
@@ -38,7 +38,7 @@ def fit_classifier(
     seed: int,
     device: torch.device,
 ) -> None:
-    """Fit the CNN to photos, and freeze it; it ends on ``device``.
+    """Fit the CNN to photos and freeze it; afterwards it is on ``device``.
 
     Args:
         pooled: features ``(N, F)``.
@@ -52,7 +52,7 @@ def fit_classifier(
         def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
             generator = torch.Generator().manual_seed(seed * 1009 + epoch)
             order = torch.randperm(count, generator=generator).tolist()
-            steps = -(-count // config.batch)  # of nearly equal size: a batch of one is none for a batch norm
+            steps = -(-count // config.batch)  # of nearly equal size: a batch norm cannot use a batch of one
             for step in range(steps):
                 part = order[step * count // steps : (step + 1) * count // steps]
                 images = to_tensor(squares(part), device)
@@ -72,10 +72,10 @@ def classifier_accuracy(
     squares: Squares,
     config: ClassifierConfig,
 ) -> tuple[float, ClassAccuracy]:
-    """Return the percentage of N photos that the fitted classifier gives one of their labels, and that by classes.
+    """Return the percentage of N photos that the fitted classifier assigns one of their labels, and the accuracy by class.
 
     Args:
-        pooled: their features ``(N, F)`` before fitting; all that is needed where only the last layer was fitted.
+        pooled: their features ``(N, F)`` before fitting; they suffice if only the last layer was fitted.
     """
     device = classifier.head.weight.device
     if config.mode == "head":
@@ -87,8 +87,8 @@ def classifier_accuracy(
 
 
 def probe_accuracy(harvest: Harvest, train: DataSet, val: DataSet) -> float:
-    """Return the percentage of the photos of ``val`` that get one of their labels from a linear classifier, fitted on the class
-    tokens of ``train``."""
+    """Return the percentage of the photos of ``val`` that a linear classifier, fitted on the class tokens of ``train``, assigns
+    one of their labels."""
     tokens, count = harvest.class_tokens(harvest.digests), len(train)
     probe = LinearProbe(tokens.shape[1], len(train.classes))
     probe.fit(tokens[:count], class_targets(train.samples, len(train.classes)))
@@ -97,8 +97,8 @@ def probe_accuracy(harvest: Harvest, train: DataSet, val: DataSet) -> float:
 
 
 def class_targets(samples: Sequence[Sample], classes: int) -> Tensor:
-    """Return what a softmax learns of photos: their labels ``(N,) int64``, or, where some have several, the probabilities
-    ``(N, classes)`` of classes, the same for each of a photo's labels."""
+    """Return the targets of a softmax: the photos' labels ``(N,) int64``, or, if some have several, class probabilities
+    ``(N, classes)``, equal for all labels of a photo."""
     if not several_labels(samples):
         return labels_of(samples)
     targets = torch.zeros(len(samples), classes)
@@ -108,8 +108,8 @@ def class_targets(samples: Sequence[Sample], classes: int) -> Tensor:
 
 
 def _judged(logits: Tensor, photos: DataSet) -> tuple[float, ClassAccuracy]:
-    """Return the percentage of photos, of logits ``(N, C)``, whose likeliest class is one of their labels, and that by classes:
-    there each of L labels is found if it is among the L likeliest."""
+    """Return the percentage of photos whose likeliest class by logits ``(N, C)`` is one of their labels, and the accuracy by
+    class, where each of a photo's L labels counts as found if it is among the L likeliest."""
     predicted = logits.argmax(1).tolist()
     right, pairs = 0, list[tuple[int, int]]()
     for row, sample, first in zip(logits, photos.samples, predicted, strict=True):

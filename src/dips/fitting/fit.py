@@ -64,19 +64,19 @@ def fit(
         out: the run folder; must not exist, unless ``resume``.
         recipe: name or TOML file; default: ``default``.
         settings: ``stage.name=value`` strings that override the recipe; a single one need not be in a list.
-        weights: local weights files, folders, or NAME=FILE; likewise.
+        weights: local weight files, folders, or NAME=FILE; likewise.
         store: folder of the harvest; default: the user's cache.
-        device: ``auto``, ``cpu``, ``cuda``, ``mps``. Started by ``torchrun``, each process takes its own device.
+        device: ``auto``, ``cpu``, ``cuda``, ``mps``. Under ``torchrun``, each process uses its own device.
         resume: continue a training that was stopped; the settings must be the same.
-        problems: a file for all problems of the data, of which the first few are told; or the list that they are added to.
-        reviewed: boxes that a person confirmed or drew on some of the photos, to be trained on: a COCO file, as ``dips view``
-            saves it, or the prediction folder that holds it.
+        problems: a file for all problems of the data, of which only the first few are printed; or the list to add them to.
+        reviewed: boxes that a person confirmed or drew on some of the photos, to train on: a COCO file as saved by ``dips
+            view``, or the prediction folder that contains it.
 
     Returns:
         The trained model, opened.
 
     Raises:
-        DipsError: whatever is wrong with data, settings, weights or folders, before anything is written where possible.
+        DipsError: data, settings, weights or folders are wrong; raised before anything is written where possible.
 
     .. code-block:: python
 
@@ -119,7 +119,7 @@ def fit(
 
 
 def _begin_run(run: Path, config: Config, resume: bool) -> None:
-    """Make the run folder with its settings; a resumed one has them."""
+    """Create the run folder with its settings; a resumed one already has them."""
     if not (resume and (run / CONFIG).is_file()):
         with atomic_file(run / CONFIG) as file:
             file.write(to_toml(config))
@@ -139,8 +139,8 @@ def _save(
     """Write everything that the run folder holds besides settings and metrics.
 
     Args:
-        side: of a typical training photo, or of a tile, in pixels.
-        whole: the photos, not in tiles.
+        side: side of a typical training photo, or of a tile, in pixels.
+        whole: the photos, not split into tiles.
     """
     train, skipped = inputs.train, inputs.problems
     photos, val_photos = (_used(part, used) for part, used in zip(whole, (train, inputs.val), strict=True))
@@ -185,16 +185,16 @@ def _save(
     predictor = stored.predictor(networks, config.predict)
     write_training_photos(run / TRAINING_PHOTOS, predictor, parts, classes=train.classes)
     write_run_report(run)
-    save_model(run, inputs.classifier, inputs.linear, result.localizer, meta)  # model.json says that the run is done
+    save_model(run, inputs.classifier, inputs.linear, result.localizer, meta)  # model.json marks the run as done
     (run / STATE).unlink(missing_ok=True)
 
 
 def _used(photos: DataSet, used: DataSet) -> tuple[Sample, ...]:
-    """Return the photos of which ``used`` holds something."""
+    """Return the photos that are in ``used``, whole or as tiles."""
     paths = {sample.path for sample in used.samples}
     return tuple(sample for sample in photos.samples if sample.path in paths)
 
 
 def _photo_side(photos: DataSet) -> int:
-    """Return the side of a square as large as the photos, in pixels: the median of some 200 of them, from their headers."""
+    """Return the side in pixels of a square as large as the photos: the median of about 200 of them, from their headers."""
     return round(median_side(image_size(sample.path) for sample in photos.samples[:: max(1, len(photos) // 200)]))

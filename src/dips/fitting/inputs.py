@@ -1,4 +1,4 @@
-"""What a training is made of: data, weights, classifier, linear maps; for a U-Net harvest and scored proposals, too."""
+"""The inputs of a training: data, weights, classifier, linear maps; for a U-Net also harvest and scored proposals."""
 
 from __future__ import annotations
 
@@ -51,15 +51,15 @@ class TrainingInputs:
         classifier: fitted and frozen.
         linear: the linear maps; None unless ``harvest.refine=dataset``.
         proposals: None where no U-Net is trained.
-        accuracy: percent right on ``val``: of the ``classifier``, and, where the transformer saw all photos, of a
-            ``linear_probe`` on its class tokens. A photo with several labels is right with one of them.
-        class_accuracy: the classifier's where each class counts the same.
-        weights: of transformer and CNNs.
-        seconds: what linear maps and harvest took.
+        accuracy: accuracy on ``val`` in percent: of the ``classifier``, and, if the transformer saw all photos, of a
+            ``linear_probe`` on its class tokens. For a photo with several labels, any of them is right.
+        class_accuracy: the classifier's accuracy with equal weight for each class.
+        weights: the weights of transformer and CNNs.
+        seconds: time taken by linear maps and harvest.
         frozen: returns the fitted classifier's CNN with the transformer, which is loaded once.
-        depth: how the photos' values of more than 8 bits were brought to 8.
+        depth: how the photos' values of more than 8 bits were converted to 8.
         reviewed: digests of the reviewed photos that were fitted on.
-        gain: what these brought, tried on each other; None where they are too few.
+        gain: the gain from these, tested on each other; None if they are too few.
     """
 
     train: DataSet
@@ -91,7 +91,7 @@ class TrainingInputs:
     def val_square(self, position: int) -> ByteImage:
         """Return the ``position``-th validation photo as a square ``(S, S, 3) uint8`` RGB, S = ``train.resize``.
 
-        Only where a U-Net is trained.
+        Available only if a U-Net is trained.
         """
         assert self.proposals is not None
         return self.proposals.harvest.square(self.digests[len(self.train) + position])
@@ -105,7 +105,7 @@ def labels_of(samples: Sequence[Sample]) -> Tensor:
 
 
 def resolve_weights(config: Config, given: Sequence[str]) -> dict[str, Weights]:
-    """Find the pretrained weights of every network, by its role; an encoder that equals the classifier shares its own."""
+    """Find the pretrained weights of every network, by its role; an encoder like the classifier shares its weights."""
     transformer = resolve(config.harvest.sst, role="transformer", given=given)
     classifier = resolve(config.classifier.arch, role="cnn", given=given)
     weights = {"transformer": transformer, "classifier": classifier}

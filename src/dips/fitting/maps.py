@@ -1,4 +1,4 @@
-"""What a U-Net is trained on: maps and scored proposals of photos, each of which needs no other (paper 3.1, 3.2).
+"""What a U-Net is trained on: maps and scored proposals of photos, each computed independently of the others (paper 3.1, 3.2).
 
 In: photos, and networks that were fitted to the training part. Out: a :class:`~dips.harvest.harvest.Harvest` and
 :class:`~dips.harvest.scored_photos.ScoredPhotos`, kept in the store.
@@ -30,16 +30,16 @@ __all__ = ["MapMaker"]
 
 @dataclass(frozen=True)
 class MapMaker:
-    """Makes maps and proposals.
+    """Computes maps and proposals.
 
     Attributes:
         config: the settings.
         classifier: fitted and frozen, on ``device``.
         linear: the linear maps; None unless ``harvest.refine=dataset``.
-        background: label of photos without object, if there are such.
+        background: label of photos without object, if there are any.
         names: what the maps depend on.
-        depth: how values of more than 8 bits are brought to 8.
-        load: makes CNN and transformer; called only if they must run.
+        depth: how values of more than 8 bits are converted to 8.
+        load: builds CNN and transformer; called only if they must run.
     """
 
     config: Config
@@ -53,7 +53,7 @@ class MapMaker:
     load: Callable[[], FrozenNetworks]
 
     def harvest(self, photos: DataSet) -> Harvest:
-        """Make maps and squares of photos; see :meth:`~dips.harvest.harvester.Harvester.run`."""
+        """Compute maps and squares of photos; see :meth:`~dips.harvest.harvester.Harvester.run`."""
         config = self.config
         side = max(config.classifier.size, *config.harvest.sizes)
         refined = None if self.linear is None else self._refined
@@ -79,7 +79,7 @@ class MapMaker:
         )
 
     def _refined(self, look: Look) -> Tensor:
-        """Return the accurate score maps ``(B, h, w)`` in [0, 1] of what CNN and transformer look at, once."""
+        """Return the score maps ``(B, h, w)`` in [0, 1] of the mode ``accurate``, from a single look at the photos."""
         networks = Networks.of_mode(
             "accurate",
             look.networks,

@@ -1,4 +1,4 @@
-"""The photos of a training, and of the harvest before it: both parts, with what was reviewed, whole or in tiles."""
+"""The photos of a training, and of the harvest before it: both parts, with the reviews, whole or in tiles."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ __all__ = ["TrainingPhotos", "read_photos"]
 
 @dataclass(frozen=True)
 class TrainingPhotos:
-    """What a training looks at.
+    """The photos that a training uses.
 
     Attributes:
-        train, val: the two parts, in tiles where it learns from such.
-        blank: photos that show no object, where no class is for such.
+        train, val: the two parts, in tiles if it learns from tiles.
+        blank: photos that show no object, if there is no class for them.
         whole: both parts, not in tiles.
-        side: of a tile in pixels; 0 = there are none.
+        side: side of a tile in pixels; 0 = there are none.
     """
 
     train: DataSet
@@ -35,20 +35,20 @@ class TrainingPhotos:
 
     @property
     def count(self) -> int:
-        """How many photos there are, whatever the number of their tiles."""
+        """The number of photos, whatever the number of their tiles."""
         return sum(map(len, self.whole)) + len(self.blank)
 
     @property
     def samples(self) -> tuple[Sample, ...]:
-        """All of them, in the order of the parts."""
+        """All samples, in the order of the parts."""
         return (*self.train.samples, *self.val.samples, *self.blank)
 
 
 def read_photos(data: str | Path, config: Config, reviewed: str | Path | None = None) -> TrainingPhotos:
-    """Read DATA and what was reviewed of it, and say in a line what there is.
+    """Read DATA and its reviews, and log a summary in one line.
 
     Raises:
-        DataError: they cannot be trained on.
+        DataError: the data cannot be trained on.
         ConfigError: ``train.select_on=boxes``, and no validation photo has a box.
     """
     train, val = read_splits(data, config)

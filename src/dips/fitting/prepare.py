@@ -1,4 +1,4 @@
-"""Everything before a localizer is chosen: weights, classifier, linear maps; for a U-Net harvest and scored proposals, too.
+"""Everything before a localizer is chosen: weights, classifier, linear maps; for a U-Net also harvest and scored proposals.
 
 In: the two parts of the data, settings and a store. Out: :class:`~dips.fitting.inputs.TrainingInputs` (paper 3.1, 3.2).
 """
@@ -51,18 +51,18 @@ def prepare(
     given: Sequence[str] = (),
     ahead: Callable[[MapMaker, DataSet], None] | None = None,
 ) -> TrainingInputs:
-    """Fit classifier and linear maps on the training part; where a U-Net is trained, harvest both parts and score proposals.
+    """Fit classifier and linear maps on the training part; if a U-Net is trained, harvest both parts and score proposals.
 
     Args:
-        train, val: labelled photos, see :func:`dips.fitting.splits.read_splits`; of ``train``, reviewed ones are fitted on with
-            their boxes.
-        blank: photos that show no object, where no class is for such; only linear maps are fitted on them.
-        given: local weights, as of ``--weights``.
-        ahead: is called where a U-Net is trained, before maps and proposals of the photos are made; those that it puts into the
+        train, val: labelled photos, see :func:`dips.fitting.splits.read_splits`; reviewed photos of ``train`` are fitted on
+            with their boxes.
+        blank: photos that show no object, if there is no class for them; only linear maps are fitted on them.
+        given: local weights, as for ``--weights``.
+        ahead: called, if a U-Net is trained, before maps and proposals of the photos are made; those that it puts into the
             store are not made again.
 
     Raises:
-        WeightsError: a network's weights are not here.
+        WeightsError: a network's weights are not found.
         DataError: too few photos can be read.
     """
     return _Preparation(train, val, blank, config, store, device, given, ahead).run()
@@ -104,11 +104,11 @@ class _Preparation:
         self.tiled = any(sample.window is not None for sample in (*train.samples, *val.samples))
 
     def run(self) -> TrainingInputs:
-        """Do what ``prepare`` says."""
+        """Run all steps, see :func:`prepare`."""
         config, started = self.config, time.perf_counter()
         linear = None
         if config.harvest.refine == "dataset" and config.classifier.mode == "head" and not self.tiled:
-            linear, self.gain = self._linear_maps()  # its photos pass the CNN here and nowhere else
+            linear, self.gain = self._linear_maps()  # its photos pass through the CNN only here
         seconds = time.perf_counter() - started
         pooled = self._pooled_features()  # of both parts, the training part first
         if self.tiled:
@@ -169,7 +169,7 @@ class _Preparation:
 
     @cached_property
     def transformer(self) -> Transformer:
-        """Loaded at first use."""
+        """The transformer, loaded at first use."""
         return load_transformer(self.weights["transformer"])
 
     def _frozen(self) -> FrozenNetworks:
@@ -187,7 +187,7 @@ class _Preparation:
         return {**weights, **sides, "depth": self.depth.key}
 
     def _linear_maps(self) -> tuple[LinearMaps, ReviewGain | None]:
-        """Fit the linear maps, and tell what reviewed photos bring; nothing is fitted on the validation part."""
+        """Fit the linear maps and return the gain from reviewed photos; nothing is fitted on the validation part."""
         held_out = {sample.path for sample in self.val.samples}
         labels: dict[str, int] = {}
         several: dict[str, tuple[int, ...]] = {}
@@ -215,7 +215,7 @@ class _Preparation:
         )
 
     def _pooled_features(self) -> Tensor:
-        """Return the pooled features ``(N, F)`` of both parts; from here on they hold readable photos only."""
+        """Return the pooled features ``(N, F)`` of both parts, which from here on contain readable photos only."""
         frozen = FrozenNetworks(self.classifier, side=self.config.classifier.size)
         pooled = pooled_features(frozen, self.reader, self.pooled, batch=self.config.harvest.batch, device=self.device)
         self.reader.fill(batch=self.config.harvest.batch)
@@ -237,7 +237,7 @@ class _Preparation:
         return pooled[:count]
 
     def _choose_tiles(self, pooled: Tensor) -> Tensor:
-        """Keep the tiles that show what their photos are labelled with, and return their pooled features ``(N, F)``."""
+        """Keep the tiles whose labels are known, and return their pooled features ``(N, F)``."""
         assert self.train.background is not None
         samples, count = self.samples, len(self.train)
         labels = choose_labels(pooled, samples, count, background=self.train.background, classes=len(self.train.classes))
@@ -269,7 +269,7 @@ class _Preparation:
         names = self._names()
         if linear is not None:
             names["linear"] = network_hash(linear)
-            names["classifier"] = network_hash(self.classifier)  # its probabilities weigh the classes' maps
+            names["classifier"] = network_hash(self.classifier)  # its probabilities weight the classes' maps
         maker = MapMaker(
             config,
             self.classifier,
@@ -290,7 +290,7 @@ class _Preparation:
 
 
 def _object_label(label: int | None, background: int | None) -> int:
-    """Return the label among the object classes, -1 where no object is."""
+    """Return the label among the object classes, -1 if there is no object."""
     if label is None or label == background:
         return -1
     return label - 1 if background is not None and label > background else label

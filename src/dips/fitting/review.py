@@ -1,7 +1,7 @@
-"""What a person reviewed -> photos that are fitted on with their boxes (``dips train --reviewed``).
+"""From a person's review to photos that are fitted on with their boxes (``dips train --reviewed``).
 
-In: COCO, as ``dips view`` saves it beside a prediction or an annotation tool exports it, and the parts of a training. Out: the
-same parts, in which reviewed photos are marked, have their boxes and the labels of these, whatever their folder's.
+In: COCO, as saved by ``dips view`` beside a prediction or exported by an annotation tool, and the parts of a training. Out: the
+same parts, in which reviewed photos are marked and have the reviewed boxes and their labels, whatever their folder's.
 """
 
 from __future__ import annotations
@@ -37,24 +37,24 @@ _TOLERANCE = 0.02  # of the aspect ratio: a tool may have resized the photo
 def add_review(
     path: Path, data: str | Path, train: DataSet, val: DataSet, *, label_column: str = ""
 ) -> tuple[DataSet, DataSet, tuple[Sample, ...]]:
-    """Add what was reviewed, boxes and the masks in them, to the parts of a training.
+    """Add reviewed boxes, and the masks in them, to the parts of a training.
 
-    Reviewed photos are trained on. Those of the validation part stay there if it is a ``val/`` of its own, if too few would be
-    left to choose by without them, or if they have enough boxes for scores to be calibrated by. Photos that are not in DATA are
-    added to the training photos.
+    Reviewed photos are trained on. Those of the validation part stay there if it is a separate ``val/``, if too few would be
+    left for selection without them, or if they have enough boxes for calibrating scores. Photos that are not in DATA are added
+    to the training photos.
 
     Args:
-        path: the COCO file, or the prediction folder that holds one. All objects of its images are annotated; an image without
-            annotations shows nothing.
+        path: the COCO file, or the prediction folder that contains one. All objects in its images are annotated; an image
+            without annotations shows nothing.
         data: DATA, whose other splits must not be trained on.
         train, val: as :func:`dips.fitting.splits.read_splits` returns them.
         label_column: ``data.label_column``, with which they were read.
 
     Returns:
-        Both parts, and the photos that show nothing where no class is for such.
+        Both parts, and the photos that show nothing, if there is no class for them.
 
     Raises:
-        DataError: the file cannot be used, none of its photos is found, or some are of another split of DATA.
+        DataError: the file cannot be used, none of its photos is found, or some belong to another split of DATA.
     """
     return _Review(path, data, train, val, label_column).run()
 
@@ -70,10 +70,10 @@ class _Review:
             raise DataError(f"{self.file} does not exist; {remedy}")
         self.known = {_real(sample.path): sample for sample in (*train.samples, *val.samples)}
         self.problems: list[Problem] = []
-        self.renamed = Counter[tuple[str, str]]()  # boxes by the name that is no class, and by the class that they count as
+        self.renamed = Counter[tuple[str, str]]()  # boxes by their name, which is no class, and by the class they count as
 
     def run(self) -> tuple[DataSet, DataSet, tuple[Sample, ...]]:
-        """Do what :func:`add_review` says."""
+        """Run all steps, see :func:`add_review`."""
         coco = parse_coco(self.file, outlines=True)
         if not coco.annotated:
             raise DataError(f"{self.file} has no annotations; export it again, with the boxes")
@@ -96,7 +96,7 @@ class _Review:
         return self._parts(reviewed)
 
     def _find(self, names: list[str]) -> dict[str, Path]:
-        """Return the photos by their names in the file: those that were predicted, else those of DATA."""
+        """Return the photos by their names in the file: those that were predicted, or else those of DATA."""
         folder = self.file.parent
         files: dict[str, Path] = {}
         if (folder / "json").is_dir():
@@ -116,7 +116,7 @@ class _Review:
         return {**located.files, **files}
 
     def _refuse_measured(self, files: Mapping[str, Path]) -> None:
-        """Refuse photos of the other splits of DATA, or copies of them: every number measured there would be worth nothing."""
+        """Reject photos of the other splits of DATA, or copies of them: numbers measured there would be worthless."""
         wanted = {_real(path) for path in files.values()} - self.known.keys()
         for split in available_splits(self.data):
             if split in ("train", "val", "all") or not wanted:
@@ -134,14 +134,14 @@ class _Review:
                 )
 
     def _without_copies(self, files: Mapping[str, Path]) -> dict[str, Path]:
-        """Return photos of DATA in the place of their copies elsewhere."""
+        """Return the files, with photos of DATA in place of their copies elsewhere."""
         elsewhere = [path for path in map(_real, files.values()) if path not in self.known]
         copies = find_copies([*self.known, *elsewhere]) if elsewhere else {}
         originals = {copies[path]: path for path in self.known if path in copies}
         return {name: originals.get(copies.get(_real(path), ""), _real(path)) for name, path in files.items()}
 
     def _sample(self, image: CocoImage, path: Path) -> Sample | None:
-        """Return a reviewed photo; None where a problem says why it is left out."""
+        """Return a reviewed photo; None if it is left out, which a problem explains."""
         known = self.known.get(path)
         boxes, outlines = image.objects.boxes_of(), image.objects.outlines_of()
         if boxes is None:
@@ -190,8 +190,8 @@ class _Review:
         return dataclasses.replace(sample, masks=(), ignore=None, reviewed=True, outlines=_drawn_on(frame, outlines))
 
     def _owners(self, image: CocoImage, known: Sample | None) -> tuple[int, ...] | None:
-        """Return the class of each box, as they are ordered: its own if it is one of DATA; else that of the largest other box,
-        or of the photo, if it shows objects. None where there is none of these."""
+        """Return the class of each box, in the order of the boxes: its own if it is one of DATA; else that of the largest other
+        box, or of the photo, if it shows objects. None if there is none of these."""
         objects = {name: label for label, name in enumerate(self.train.classes) if label != self.train.background}
         given = [objects[name] for name in image.objects.class_names() if name in objects]
         of_photo = [label for label in (known.labels if known is not None else ()) if label in objects.values()]
@@ -208,7 +208,7 @@ class _Review:
         )
 
     def _parts(self, reviewed: dict[Path, Sample]) -> tuple[DataSet, DataSet, tuple[Sample, ...]]:
-        """Return the parts with what was reviewed."""
+        """Return the parts with the reviewed photos."""
         separate = "val" in available_splits(self.data)
         rest = tuple(sample for sample in self.val.samples if _real(sample.path) not in reviewed)
         held = [reviewed[path] for sample in self.val.samples if (path := _real(sample.path)) in reviewed]
@@ -234,7 +234,7 @@ class _Review:
 
 
 def _drawn_on(frame: tuple[int, int], outlines: tuple[Outline | None, ...]) -> tuple[Outline | None, ...]:
-    """Return outlines whose polygons are in pixels of a picture of this size; run lengths know their own."""
+    """Return outlines with polygons in pixels of a picture of this size; run lengths have their own."""
     return tuple(item if item is None or item.runs else dataclasses.replace(item, size=frame) for item in outlines)
 
 

@@ -1,7 +1,7 @@
-"""Choose thresholds, and where a U-Net is trained its epoch, on the validation part (paper 3.3).
+"""Choose thresholds and, if a U-Net is trained, its epoch, on the validation part (paper 3.3).
 
 In: :class:`~dips.fitting.inputs.TrainingInputs`. Out: a :class:`TrainingResult` with thresholds for every mode of prediction
-that the run can offer. Validation sees the photos as prediction does.
+that the run offers. Validation sees the photos as prediction does.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ from dips.types import FloatArray, Sample
 
 __all__ = ["TrainingResult", "fit_and_select", "steady_taus"]
 
-_THRESHOLDS = 1000  # the protocol's
-_COARSE_THRESHOLDS = 101  # while training: a hundredth is fine enough to compare epochs
+_THRESHOLDS = 1000  # as in the protocol
+_COARSE_THRESHOLDS = 101  # while training: steps of a hundredth are fine enough to compare epochs
 _DETECTION_TAUS = np.arange(0.05, 0.96, 0.01)
-_MAX_PHOTOS = 400  # that thresholds are chosen on
-_MAX_EMPTY = 64  # photos without object that scores are calibrated on besides
+_MAX_PHOTOS = 400  # for choosing thresholds
+_MAX_EMPTY = 64  # additional photos without object, for calibrating scores
 
 _SeenMap = tuple[int | None, NDArray[np.uint16], NDArray[Any]]  # a photo's only label, its score map and its true boxes
 
@@ -56,14 +56,14 @@ class TrainingResult:
 
     Attributes:
         localizer: the U-Net of the chosen epoch; None where none was trained.
-        fit: its training.
-        thresholds: by mode of prediction, thresholds chosen on validation: names as in
+        fit: the U-Net's training.
+        thresholds: thresholds chosen on validation, by mode of prediction: names as in
             :attr:`dips.evaluate.BoxResult.best_tau`, and ``run``, the one that boxes are predicted with.
         selection: how epoch and threshold were chosen, in words.
-        label_free: no box had a part in it.
+        label_free: whether no box influenced the choice.
         validation: numbers on the validation part, percent.
-        calibration: by mode, of the scores of boxes; of none where too few validation photos have boxes.
-        seconds: of training, those before an interruption included.
+        calibration: calibration of the scores of boxes, by mode; empty if too few validation photos have boxes.
+        seconds: training time, including that before an interruption.
     """
 
     localizer: Localizer | None
@@ -82,7 +82,7 @@ def fit_and_select(
     """Fit the U-Net, if one is to be trained, and choose epoch and thresholds on the validation part.
 
     Args:
-        run: folder for metrics and the state to resume from.
+        run: folder for metrics and for the state to resume from.
 
     Raises:
         RunError: the folder holds another run.
@@ -125,16 +125,16 @@ def fit_and_select(
 
 
 class _Validation:
-    """The validation part as a measure of localizers.
+    """Measures localizers on the validation part.
 
-    Where photos have ground-truth boxes, and ``train.select_on`` is not ``proposals``, they decide. Else epochs are compared by
-    agreement with the best proposals of photos that nothing was trained on, and the threshold is the level that the linear maps
-    put between object and background.
+    If photos have ground-truth boxes, and ``train.select_on`` is not ``proposals``, these decide. Otherwise epochs are compared
+    by agreement with the best proposals of photos that nothing was trained on, and the threshold is the linear maps' level
+    between object and background.
 
     Attributes:
-        by_boxes: which of the two it is.
-        words: how thresholds are chosen, for people.
-        epoch_words: how epochs are.
+        by_boxes: whether ground-truth boxes decide.
+        words: how thresholds are chosen, as text for people.
+        epoch_words: how epochs are chosen, likewise.
     """
 
     def __init__(self, inputs: TrainingInputs, config: Config) -> None:
@@ -152,7 +152,7 @@ class _Validation:
             self.words = "the model's own level between object and background, without boxes"
 
     def validate_epoch(self, network: nn.Module) -> dict[str, float]:
-        """Return what one epoch's U-Net reaches, in percent; ``select`` is what epochs are compared by."""
+        """Return the metrics of one epoch's U-Net, in percent; epochs are compared by ``select``."""
         localizer = cast(Localizer, network)
         if not self.by_boxes:
             agreement, _ = self._agreement(localizer)
@@ -165,7 +165,7 @@ class _Validation:
     def choose_thresholds(
         self, localizer: Localizer | None, device: torch.device
     ) -> tuple[dict[str, dict[str, float]], dict[str, float], dict[str, Calibration]]:
-        """Return thresholds by mode, the numbers of the mode that the run predicts with, and what calibrates scores."""
+        """Return thresholds by mode, the metrics of the mode that the run predicts with, and score calibrations by mode."""
         networks = self._networks(localizer, device)
         mode = self._config.predict.mode
         samples = self._inputs.val.samples
@@ -184,7 +184,7 @@ class _Validation:
         return {name: dict.fromkeys(names, tau) for name, tau in taus.items()}, metrics, {}
 
     def _networks(self, localizer: Localizer | None, device: torch.device) -> dict[str, Networks]:
-        """Return the networks of every mode that the run can offer."""
+        """Return the networks of every mode that the run offers."""
         inputs = self._inputs
         frozen = inputs.frozen()
         return {
@@ -203,9 +203,9 @@ class _Validation:
     def _by_boxes(
         self, networks: Mapping[str, Networks], samples: Sequence[Sample]
     ) -> tuple[dict[str, dict[str, float]], dict[str, float], dict[str, Calibration]]:
-        """Choose by ground-truth boxes: thresholds of the metrics by these, that of predicted boxes by F1 over all boxes.
+        """Choose by ground-truth boxes: each metric's threshold by the metric, that of predicted boxes by F1 over all boxes.
 
-        Photos of the class without object, at the end, have a part in the calibration alone.
+        Photos of the class without object, at the end, are used for the calibration alone.
         """
         settings = self._config.predict
         options = {"min_area": settings.min_area, "min_score": max(0.0, settings.min_score), "max_boxes": settings.max_boxes}
@@ -238,7 +238,7 @@ class _Validation:
         return thresholds, metrics, {name: item for name, item in calibration.items() if item is not None}
 
     def _calibrate(self, maps: Sequence[_SeenMap], threshold: float) -> Calibration | None:
-        """Return what makes chances of the scores that boxes have at the threshold."""
+        """Return the calibration of the scores of boxes that are found at the threshold."""
         settings, classes = self._config.predict, self._inputs.train.classes
         options = {"min_area": settings.min_area, "max_boxes": settings.max_boxes}
         return calibrate(
@@ -301,9 +301,9 @@ class _Validation:
 
 
 def steady_taus(result: BoxResult) -> dict[str, float]:
-    """Return the middle one of the thresholds that are at most one photo worse than the best, under the names of ``best_tau``.
+    """Return the middle one of the thresholds that are at most one photo worse than the best, by the names of ``best_tau``.
 
-    The best one of few photos is chance: on others the middle is better (docs/results.md).
+    With few photos, which threshold is best is chance: on others, the middle one is better (docs/results.md).
     """
     one_photo = 100 / max(1, result.n_boxed) + 1e-6
     good = {name: np.flatnonzero(curve >= curve.max() - one_photo) for name, curve in result.curves.items()}
@@ -311,7 +311,7 @@ def steady_taus(result: BoxResult) -> dict[str, float]:
 
 
 def _best_proposals(inputs: TrainingInputs) -> dict[int, FloatArray]:
-    """Return the box ``(1, 4)`` of the best proposal of validation photos by position, in fractions of the frame."""
+    """Return the box ``(1, 4)`` of the best proposal of each validation photo, by position, in fractions of the frame."""
     assert inputs.proposals is not None
     items = inputs.proposals.val
     boxes = {i: items[i].boxes[:1] for i in range(len(items))}

@@ -1,4 +1,4 @@
-"""DATA as a training reads it, and what its epoch and threshold are chosen by."""
+"""DATA as a training reads it, and how its epoch and threshold are chosen."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ __all__ = ["boxed_positions", "read_splits", "resolve_select_on"]
 
 
 def read_splits(data: str | Path, config: Config) -> tuple[DataSet, DataSet]:
-    """Read the training and the validation photos of DATA; where there is no ``val``, it is cut from the training photos.
+    """Read the training and the validation photos of DATA; if there is no ``val``, it is split off the training photos.
 
-    See :func:`~dips.data.parts.training_parts`; copies, and boxes that do not fit, are among the problems of the first, too.
+    See :func:`~dips.data.parts.training_parts`; copies, and boxes that do not fit, are also among the problems of the first.
 
     Raises:
         DataError: the data cannot be trained on.
@@ -52,5 +52,5 @@ def resolve_select_on(config: Config, val: DataSet) -> str:
 
 
 def boxed_positions(val: DataSet) -> list[int]:
-    """Return the positions of the photos with at least one ground-truth box; on others nothing can be measured."""
+    """Return the positions of the photos with at least one ground-truth box; nothing can be measured on the others."""
     return [i for i, sample in enumerate(val.samples) if sample.boxed]

@@ -402,7 +402,7 @@ class Prediction:
             raise ImageError(
                 f"{self.path} is no file; give the picture that was predicted, save(folder, picture), or move it back"
             )
-        drawn = self.overlay_jpeg(self.path if photo is None else self._pixels(photo))  # may fail
+        drawn = self.overlay_jpeg(self.path if photo is None else self._pixels(photo))  # first, as it may fail
         self.write_mask(mask)
         with atomic_file(picture, "wb") as file:
             file.write(drawn)

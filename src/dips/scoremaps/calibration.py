@@ -1,8 +1,8 @@
-"""What a box's score is worth: the chance that the box is right, and which boxes are worth keeping.
+"""Calibrated scores of boxes: the chance that a box is right, and which boxes are worth keeping.
 
-In: the mean of the score map over a box's component, which ranks boxes and says nothing more. Out: the chance that the box has
-an IoU of 0.5 or more with an object, as it was on a run's validation photos (Platt's scaling: a sigmoid of two numbers). The
-order of boxes is the same by both.
+In: the mean of the score map over a box's component, which ranks boxes and has no other meaning. Out: the chance that the box
+has an IoU of 0.5 or more with an object, as measured on a run's validation photos (Platt scaling: a sigmoid with two
+parameters). Both rank boxes in the same order.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from dips.scoremaps.levels import boxes_from_map
 
 __all__ = ["Calibration", "ScoreThresholds", "logit", "scored_boxes", "ungated"]
 
-_MARGIN = 1e-4  # of a score from 0 and 1, whose logits are infinite; the report's page has it, too
+_MARGIN = 1e-4  # of a score from 0 and 1, whose logits are infinite; the report's page uses it, too
 _Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
 class ScoreThresholds(msgspec.Struct, frozen=True, kw_only=True):
-    """The lowest chance of the boxes that are worth keeping.
+    """The lowest chances at which boxes are worth keeping.
 
     Attributes:
-        typical: of the highest F1 on validation.
-        cautious: from which on validation's boxes are right in 95% by their chances; 1 where no chance is that safe.
+        typical: the one with the highest F1 on validation.
+        cautious: the one above which 95% of validation's boxes are right by their chances; 1 if no chance is that safe.
     """
 
     typical: _Fraction
@@ -38,9 +38,9 @@ class Calibration(ScoreThresholds, frozen=True, kw_only=True):
 
     Attributes:
         slope, offset: the chance is the sigmoid of ``slope * logit(mean) + offset``.
-        gate: a photo whose best box has a lower chance shows nothing: hardly a validation photo with a right box lay below it.
+        gate: a photo whose best box has a lower chance shows nothing: hardly any validation photo with a right box lay below.
         typical, cautious: thresholds for all classes.
-        classes: those of the classes that had enough boxes in validation for their own.
+        classes: thresholds of the classes that had enough boxes in validation for their own.
 
     >>> calibration = Calibration(slope=2.0, offset=-2.0, gate=0.1, typical=0.3, cautious=0.7)
     >>> calibration.chance(0.9).round(3).tolist(), round(calibration.mean(0.916), 2)
@@ -53,11 +53,11 @@ class Calibration(ScoreThresholds, frozen=True, kw_only=True):
     classes: dict[str, ScoreThresholds] = msgspec.field(default_factory=dict)
 
     def chance(self, means: ArrayLike) -> NDArray[np.float64]:
-        """Return the chance that boxes are right, in [0, 1], of means of the score map, of any shape."""
+        """Return the chance in [0, 1] that boxes are right, given means of the score map, of any shape."""
         return np.asarray(1 / (1 + np.exp(np.clip(-self.slope * logit(means) - self.offset, -700, 700))))
 
     def mean(self, chance: float) -> float:
-        """Return the mean of the score map that has this chance; 0 and 1 keep all boxes, and none."""
+        """Return the mean of the score map that has this chance; 0 keeps all boxes, 1 keeps none."""
         if not 0 < chance < 1:
             return chance
         return float(1 / (1 + np.exp(np.clip((self.offset - np.log(chance / (1 - chance))) / self.slope, -700, 700))))
@@ -68,7 +68,7 @@ class Calibration(ScoreThresholds, frozen=True, kw_only=True):
 
 
 def logit(values: ArrayLike) -> NDArray[np.float64]:
-    """Return ``log(p / (1 - p))`` of values in [0, 1], kept a little away from both ends."""
+    """Return ``log(p / (1 - p))`` of values in [0, 1], clipped slightly away from both ends."""
     inside = np.clip(np.asarray(values, np.float64), _MARGIN, 1 - _MARGIN)
     return np.asarray(np.log(inside / (1 - inside)))
 
@@ -83,10 +83,10 @@ def scored_boxes(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint16]]:
     """Find the objects of a score map as :func:`~dips.scoremaps.levels.boxes_from_map` does, with chances as their scores.
 
-    Without a calibration the scores are means of the map. A map whose best box lies below the calibration's gate has none.
+    Without a calibration, the scores are means of the map. A map whose best box lies below the calibration's gate has none.
 
     Args:
-        min_score: lowest score of a box, of the same kind as the scores.
+        min_score: lowest score of a box, on the same scale as the scores.
         options: ``min_area`` and ``max_boxes``.
     """
     if calibration is None:

@@ -32,15 +32,15 @@ __all__ = [
 MAX_BOXES = 65535
 """The largest number that a region can have (``uint16``)."""
 
-_ROUNDING = 1e-6  # beyond 0 and 1
+_ROUNDING = 1e-6  # tolerated beyond 0 and 1
 
 
 def checked_map(score_map: ArrayLike) -> NDArray[Any]:
     """Return the score map ``(H, W)`` as a floating-point array.
 
     Raises:
-        ProtocolError: it is not two-dimensional, is empty, or has NaN or values outside [0, 1]; by less than 1e-6,
-            as rounding leaves them, they are put there.
+        ProtocolError: it is not two-dimensional, is empty, or has NaN or values outside [0, 1]; values outside by less than
+            1e-6, as left by rounding, are clipped.
     """
     array = np.asarray(score_map)
     if array.ndim != 2 or array.size == 0:
@@ -72,7 +72,7 @@ def packed(score_map: FloatArray) -> NDArray[np.uint16]:
 
 
 def unpacked(levels: NDArray[np.uint16]) -> FloatArray:
-    """Return the score map that :func:`packed` stored, ``float32``; objects are found on this one, so that they can be again.
+    """Return the score map that :func:`packed` stored, ``float32``; objects are found on this one, so that this is repeatable.
 
     >>> unpacked(packed(np.array([[0, 0.5, 1]], np.float32))).round(4).tolist()
     [[0.0, 0.5, 1.0]]

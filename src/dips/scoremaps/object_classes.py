@@ -1,8 +1,8 @@
-"""Which class an object has: what the cells around it say, of a grid that has the logits of all classes in each cell.
+"""Which class an object has, by the logits of all classes in the cells around it, on a grid over the photo.
 
 In: the networks' logits ``(C, h, w)``, boxes and regions of the objects. Out: a class and its probability for each object. The
-cells are those of a box twice as wide and high as the object's that are nearer to it than to other objects; a large object that
-is alone thus has the class of its photo. That is better than the object's own cells alone, and than a vote of the cells
+cells are those in a box twice as wide and high as the object's that are nearer to it than to other objects; a large single
+object thus has the class of its photo. This is better than using the object's own cells alone, and than a vote of the cells
 (docs/results.md). NumPy and OpenCV only.
 """
 
@@ -20,9 +20,9 @@ from dips.types import FloatArray
 
 __all__ = ["ClassCells", "stacked", "unstacked"]
 
-_STEPS, _LOWEST = 512, 65535  # parts of 1 that log probabilities are stored in, and the largest number of them
-_MOST_CLASSES = 32  # that are kept: a model may have a thousand, nearly all of which no cell shows
-_FINE = 64  # cells along the longer side in which neighbourhoods are drawn, or more
+_STEPS, _LOWEST = 512, 65535  # steps per unit in which log probabilities are stored, and the largest number of steps
+_MOST_CLASSES = 32  # that are stored: a model may have a thousand, nearly all of which no cell shows
+_FINE = 64  # minimum number of cells along the longer side for drawing neighbourhoods
 _ENLARGED = 2  # sides of the neighbourhood, as multiples of the object's
 
 
@@ -31,8 +31,8 @@ class ClassCells:
     """Log probabilities of classes in each cell of a grid over a photo, given that there is an object.
 
     Attributes:
-        labels: the classes, P of them, by their index in the model's classes.
-        levels: ``(P, h, w) uint16``: minus the log probability, in 512 parts of 1.
+        labels: the P classes, by their index in the model's classes.
+        levels: ``(P, h, w) uint16``: minus the log probability, in steps of 1/512.
 
     >>> logits = np.zeros((3, 4, 8), np.float32)
     >>> logits[1, :, :4], logits[2, :, 4:] = 5, 5
@@ -49,7 +49,7 @@ class ClassCells:
 
     @staticmethod
     def of(logits: FloatArray, background: int | None) -> ClassCells:
-        """Take logits ``(C, h, w)`` of all classes, of which ``background`` has no object; the likeliest 32 are kept."""
+        """Build from logits ``(C, h, w)`` of all classes, of which ``background`` has no object; the likeliest 32 are kept."""
         labels = [label for label in range(len(logits)) if label != background]
         own = logits[labels].astype(np.float64)
         own -= own.max(axis=0)
@@ -64,7 +64,7 @@ class ClassCells:
         """Return the class of each object, and its probability.
 
         Args:
-            boxes: ``(N, 4)``, ``x0 y0 x1 y1`` in a photo of this size, end exclusive.
+            boxes: ``(N, 4)``, ``x0 y0 x1 y1`` in a photo of ``size``, end exclusive.
             regions: ``(H, W)``, of any size: i + 1 where object i is, else 0.
             size: width and height of the photo.
 
@@ -81,7 +81,7 @@ class ClassCells:
             (x0, x1), (y0, y1) = _around(box[0], box[2], size[0], width), _around(box[1], box[3], size[1], height)
             weights = np.zeros(near.shape, bool)
             own = near[y0:y1, x0:x1] == number
-            weights[y0:y1, x0:x1] = own if own.any() else True  # its only cells may have gone to another as small
+            weights[y0:y1, x0:x1] = own if own.any() else True  # its only cells may belong to another object as small
             shares = weights.reshape(height // factor, factor, width // factor, factor).sum(axis=(1, 3))
             mean = (logs * shares).sum(axis=(1, 2)) / shares.sum()
             odds = np.exp(mean - mean.max())
@@ -90,12 +90,12 @@ class ClassCells:
         return tuple(labels), np.asarray(scores, np.float32)
 
     def _nearest(self, boxes: FloatArray, regions: NDArray[np.uint16], size: tuple[int, int]) -> tuple[NDArray[np.int64], int]:
-        """Return the number of the nearest object ``(F * h, F * w)``, from 1, and F, so many of whose cells are one."""
+        """Return the number, from 1, of the nearest object in each cell of a finer grid ``(F * h, F * w)``, and F."""
         rows, columns = self.levels.shape[1:]
         factor = math.ceil(_FINE / max(rows, columns))
         width, height = factor * columns, factor * rows
         fine = cv2.resize(regions, (width, height), interpolation=cv2.INTER_NEAREST).astype(np.int64)
-        for number, (x0, y0, x1, y1) in enumerate(boxes, start=1):  # one that is too small for these cells has its middle
+        for number, (x0, y0, x1, y1) in enumerate(boxes, start=1):  # one too small for these cells gets that of its centre
             x, y = int((x0 + x1) / 2 * width / size[0]), int((y0 + y1) / 2 * height / size[1])
             if not (fine == number).any():
                 fine[min(y, height - 1), min(x, width - 1)] = number
@@ -108,22 +108,22 @@ class ClassCells:
 
 
 def _around(start: float, end: float, pixels: int, cells: int) -> tuple[int, int]:
-    """Return the cells of the neighbourhood along an axis, end exclusive; those of the object, and at least one."""
+    """Return the cells of the neighbourhood along an axis, end exclusive: at least one, including those of the object."""
     margin = (_ENLARGED - 1) * (end - start) / 2
     first, last = (value * cells / pixels for value in (start - margin, end + margin))
     return max(0, math.floor(first)), min(cells, math.ceil(last))
 
 
 def stacked(levels: NDArray[np.uint16]) -> NDArray[np.uint16]:
-    """Return levels ``(P, h, w)`` as one picture ``(P * h, w)``, as they are stored."""
+    """Return levels ``(P, h, w)`` as one picture ``(P * h, w)``, the form in which they are stored."""
     return levels.reshape(-1, levels.shape[2])
 
 
 def unstacked(picture: NDArray[np.uint16], labels: Sequence[int]) -> ClassCells:
-    """Return what :func:`stacked` made of the cells of ``labels``.
+    """Return the cells that :func:`stacked` turned into a picture, for the classes ``labels``.
 
     Raises:
-        ValueError: the picture is that of another number of classes.
+        ValueError: the picture does not have this number of classes.
     """
     if not labels or len(picture) % len(labels) or not picture.size:
         raise ValueError(f"{len(picture)} rows are not those of {len(labels)} classes")

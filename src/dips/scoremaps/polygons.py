@@ -72,7 +72,7 @@ def _edges(framed: NDArray[np.int8]) -> dict[tuple[_Vertex, int], _Vertex]:
 
 
 def _walk(ahead: dict[tuple[_Vertex, int], _Vertex], start: _Vertex, direction: int) -> Ring:
-    """Take one ring out of ``ahead``. Where four lines meet it turns right, around the same pixel."""
+    """Remove one ring from ``ahead`` and return it. Where four lines meet it turns right, around the same pixel."""
     walked: Ring = []
     here = start
     while True:

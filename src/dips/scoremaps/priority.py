@@ -1,4 +1,4 @@
-"""Which photos to review first: how little it takes for the object of a score map to become another.
+"""Which photos to review first: how easily the object of a score map becomes another.
 
 In: a score map in [0, 1] and the threshold that its object was found with. Out: a number in [0, 1]. NumPy only.
 """
@@ -14,12 +14,12 @@ from dips.types import FloatArray
 __all__ = ["LOG_ODDS", "instability"]
 
 LOG_ODDS = 0.5
-"""How far the nearby thresholds are from that of the object, in log odds of the score: 1 of the networks' logits, which are
+"""How far the nearby thresholds are from the object's, in log odds of the score: this is 1 in the networks' logits, which are
 tempered before they become scores."""
 
 
 def instability(score_map: FloatArray, threshold: float) -> float:
-    """Return how much the foreground changes at nearby thresholds: 1 minus its mean IoU with those at the two of them.
+    """Return how much the foreground changes at nearby thresholds: 1 minus its mean IoU with the foreground at each of the two.
 
     Training learned at least as much from reviews of the photos with the highest values as from those of any other photos.
 
@@ -28,7 +28,7 @@ def instability(score_map: FloatArray, threshold: float) -> float:
         threshold: fraction of the map's maximum, in [0, 1]; foreground is strictly above it.
 
     Returns:
-        A number in [0, 1]; 1 where there is no foreground, as an object was expected.
+        A number in [0, 1]; 1 if there is no foreground, as an object was expected.
 
     >>> score_map = np.zeros((8, 8), np.float32)
     >>> score_map[2:6, 2:6] = 0.9
@@ -43,7 +43,7 @@ def instability(score_map: FloatArray, threshold: float) -> float:
     if not pixels:
         return 1.0
     fewer, more = (int(np.count_nonzero(score_map > _moved(float(level), by))) for by in (LOG_ODDS, -LOG_ODDS))
-    return 1 - (fewer / pixels + pixels / more) / 2  # each lies inside the next
+    return 1 - (fewer / pixels + pixels / more) / 2  # the foregrounds are nested
 
 
 def _moved(score: float, log_odds: float) -> float:

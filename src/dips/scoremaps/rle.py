@@ -1,7 +1,7 @@
 """COCO's run lengths: masks as short strings, column by column, as its evaluator and annotation tools read them.
 
 In and out: masks ``(H, W) bool`` and the "compressed" counts of COCO's JSON. An object is encoded and decoded within its own
-box, so that a small object of a huge photo costs little. NumPy only.
+box, so that a small object in a huge photo costs little. NumPy only.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def encode(mask: Mask, *, corner: tuple[int, int] = (0, 0), size: tuple[int, int
 
 
 def run_lengths(mask: Mask, *, corner: tuple[int, int] = (0, 0), size: tuple[int, int] | None = None) -> Ints:
-    """Return the lengths of the runs of 0 and 1 in turn, down the photo's columns; the first is of 0, perhaps of length 0.
+    """Return the alternating lengths of runs of 0 and 1, down the photo's columns; the first is of 0 and may have length 0.
 
     See :func:`encode` for the arguments.
     """
@@ -52,21 +52,21 @@ def run_lengths(mask: Mask, *, corner: tuple[int, int] = (0, 0), size: tuple[int
     _, ends = np.nonzero(steps == -1)
     first = (columns + corner[0]).astype(np.int64) * full_height + corner[1]
     begins, ends = first + begins, first + ends
-    joined = begins[1:] == ends[:-1]  # over the foot of one column to the head of the next
+    joined = begins[1:] == ends[:-1]  # from the bottom of one column to the top of the next
     begins, ends = begins[np.r_[True, ~joined]] if len(begins) else begins, ends[np.r_[~joined, True]] if len(ends) else ends
     edges = np.stack([begins, ends], axis=1).ravel()
     lengths = np.diff(np.concatenate([[0], edges, [full_width * full_height]]))
-    # a last run of 1 has none of 0 after it
+    # a last run of 1 is not followed by one of 0
     return lengths[:-1] if len(edges) and lengths[-1] == 0 else lengths
 
 
 def decode(counts: str | Sequence[int], size: tuple[int, int], *, box: Box | None = None) -> Mask:
-    """Return the mask of counts.
+    """Return the mask that counts encode.
 
     Args:
         counts: compressed (:func:`encode`), or as lengths (:func:`run_lengths`).
         size: width and height of the photo.
-        box: ``x0 y0 x1 y1``, end exclusive, inside the photo: return only this part, without making the rest.
+        box: ``x0 y0 x1 y1``, end exclusive, inside the photo: decode only this part.
 
     Returns:
         ``(H, W) bool``, or ``(y1 - y0, x1 - x0)`` for a box.
@@ -78,7 +78,7 @@ def decode(counts: str | Sequence[int], size: tuple[int, int], *, box: Box | Non
     lengths = _checked(counts, size)
     x0, y0, x1, y1 = (0, 0, width, height) if box is None else box
     columns, rows = np.divmod(np.concatenate([[0], np.cumsum(lengths)]), height)
-    # the number of pixels of the part before each edge of a run
+    # the number of the part's pixels before each edge of a run
     before = (columns - x0) * (y1 - y0) + np.clip(rows - y0, 0, y1 - y0)
     before = np.clip(before, 0, (x1 - x0) * (y1 - y0))
     values = np.arange(len(lengths)) % 2 == 1
@@ -95,7 +95,7 @@ def area(counts: str) -> int:
 
 
 def bounds(counts: str | Sequence[int], size: tuple[int, int]) -> Box | None:
-    """Return the box ``x0 y0 x1 y1``, end exclusive, around a mask, without making the mask; None if no pixel is in it.
+    """Return the box ``x0 y0 x1 y1``, end exclusive, around a mask, without decoding the mask; None if it has no pixel.
 
     Args:
         counts: compressed (:func:`encode`), or as lengths (:func:`run_lengths`).
@@ -113,7 +113,7 @@ def bounds(counts: str | Sequence[int], size: tuple[int, int]) -> Box | None:
     begins, ends = begins[ends > begins], ends[ends > begins] - 1
     if len(begins) == 0:
         return None
-    across = begins // height != ends // height  # over the foot of a column: both its last and its first row
+    across = begins // height != ends // height  # beyond the bottom of a column: both its last and its first row
     top, bottom = (0, height - 1) if across.any() else ((begins % height).min(), (ends % height).max())
     return int(begins[0] // height), int(top), int(ends[-1] // height) + 1, int(bottom) + 1
 

@@ -21,9 +21,9 @@ __all__ = ["LOGIT_MARGIN", "Blend", "CellBlend", "ClassVote", "Tiles"]
 
 MAX_CELLS = 4_000_000  # of the joined map, so that memory does not grow with the photo
 RIM_WEIGHT = 1e-3  # at the rim of a tile; above 0, so that cells which only one tile covers have a mean
-WHOLE_WEIGHT = 0.5  # of the map of the whole photo beside that of the tiles (docs/results.md)
+WHOLE_WEIGHT = 0.5  # of the whole photo's map, relative to the tiles' (docs/results.md)
 LOGIT_MARGIN = 1e-4
-"""Scores are kept so far from 0 and 1 where their logit is taken."""
+"""Scores are clipped this far from 0 and 1 before their logit is computed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Blend:
     The map has the resolution of the tiles' own maps, but at most four million cells; nothing else is kept.
 
     Args:
-        tiles: those of the photo.
+        tiles: the photo's tiles.
         resolution: side of the tiles' maps in cells.
 
     >>> tiles = Tiles.plan((80, 40), 40, 0.5)
@@ -93,14 +93,14 @@ class Blend:
         self._weight = np.zeros((self.height, self.width), np.float32)
 
     def add(self, tile: tuple[int, int, int, int], score_map: FloatArray) -> None:
-        """Add the map ``(h, w)`` in [0, 1] of a tile, one of those that ``tiles`` yields."""
+        """Add the map ``(h, w)`` in [0, 1] of a tile, one of ``tiles``."""
         x0, y0, x1, y1 = _cells_of(tile, self.tiles.size, (self.width, self.height))
         window = np.outer(_window(y1 - y0), _window(x1 - x0))
         self._sum[y0:y1, x0:x1] += window * logit(_fitted(score_map, x1 - x0, y1 - y0))
         self._weight[y0:y1, x0:x1] += window
 
     def with_whole(self, whole: FloatArray) -> FloatArray:
-        """Return the map ``(height, width)`` in [0, 1] of the photo, once every tile was added.
+        """Return the map ``(height, width)`` in [0, 1] of the photo, once every tile has been added.
 
         Args:
             whole: the map of the photo as a whole, ``(h, w)`` in [0, 1]. Its logits have a small weight: enough for objects
@@ -111,10 +111,10 @@ class Blend:
 
 
 class CellBlend:
-    """The mean of what the tiles' cells say of the classes, weighted as the maps of :class:`Blend` are.
+    """The mean of the class logits in the tiles' cells, weighted like the maps of :class:`Blend`.
 
     Args:
-        tiles: those of the photo.
+        tiles: the photo's tiles.
         whole: logits of the classes ``(C, h, w)`` in the cells of the photo as a whole; those of tiles have the same shape.
 
     >>> tiles = Tiles.plan((80, 40), 40, 0.5)
@@ -135,7 +135,7 @@ class CellBlend:
         self._weight = np.zeros((self._height, self._width), np.float32)
 
     def add(self, tile: tuple[int, int, int, int], logits: FloatArray) -> None:
-        """Add the logits ``(C, h, w)`` of a tile, one of those that ``tiles`` yields."""
+        """Add the logits ``(C, h, w)`` of a tile, one of those in ``tiles``."""
         x0, y0, x1, y1 = _cells_of(tile, self._tiles.size, (self._width, self._height))
         window = np.outer(_window(y1 - y0), _window(x1 - x0))
         for total, plane in zip(self._sum, logits, strict=True):
@@ -143,13 +143,13 @@ class CellBlend:
         self._weight[y0:y1, x0:x1] += window
 
     def logits(self) -> FloatArray:
-        """Return the photo's ``(C, height, width)``, once every tile was added."""
+        """Return the photo's logits ``(C, height, width)``, once every tile has been added."""
         whole = np.stack([_fitted(plane, self._width, self._height) for plane in self._whole])
         return np.asarray((self._sum / self._weight + WHOLE_WEIGHT * whole) / (1 + WHOLE_WEIGHT), np.float32)
 
 
 class ClassVote:
-    """The class probabilities of a photo from those of the whole and of its tiles.
+    """The class probabilities of a photo, from those of the whole and of its tiles.
 
     The photo shows an object if any view does; its class is the mean over the views, each weighted by its highest score.
 
@@ -194,7 +194,7 @@ class ClassVote:
 
 
 def _cells_of(tile: tuple[int, int, int, int], size: tuple[int, int], cells: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Return the cells of a tile ``x0 y0 x1 y1``, end exclusive, of a grid over a photo of ``size``; at least one."""
+    """Return the cells ``x0 y0 x1 y1`` of a tile, end exclusive, in a grid over a photo of ``size``; at least one."""
     (x0, x1), (y0, y1) = ([round(end * cells[axis] / size[axis]) for end in tile[axis::2]] for axis in (0, 1))
     return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
 

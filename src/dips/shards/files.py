@@ -1,6 +1,6 @@
-"""The few things that shards ask of a disk or an object store.
+"""The few operations that shards need from a disk or an object store.
 
-No step needs a rename, a lock or a clock of the other side: a file appears whole, and of several that create one, one succeeds.
+No operation needs a rename, a lock or a remote clock: a file appears complete, and if several create one, one succeeds.
 """
 
 from __future__ import annotations
@@ -18,51 +18,51 @@ __all__ = ["Files", "LocalFiles", "files_at"]
 
 
 class Files(Protocol):
-    """A folder, or what an object store has below a prefix. Names are relative, with forward slashes.
+    """A folder, or the objects below a prefix of an object store. Names are relative, with forward slashes.
 
     Attributes:
         place: the folder or URL, for messages.
 
-    Errors other than a missing file are those of the implementation, as :class:`~dips.errors.RunError`.
+    Errors other than a missing file depend on the implementation, and are raised as :class:`~dips.errors.RunError`.
     """
 
     place: str
 
     def read(self, name: str) -> bytes:
-        """Return what a file holds.
+        """Return the contents of a file.
 
         Raises:
             FileNotFoundError: there is none.
         """
 
     def lines(self, name: str) -> Iterator[bytes]:
-        """Yield the lines of a file, each with its end; without reading all of it at once.
+        """Yield the lines of a file, each with its line ending, without reading all of it at once.
 
         Raises:
             FileNotFoundError: there is none.
         """
 
     def write(self, name: str, data: bytes | Iterable[bytes]) -> None:
-        """Write a file whole or not at all; one that is there is replaced."""
+        """Write a file completely or not at all; an existing one is replaced."""
 
     def create(self, name: str, data: bytes) -> bool:
-        """Write a file whole or not at all unless it is there, and return whether this call wrote it.
+        """Write a file completely or not at all unless it exists, and return whether this call wrote it.
 
-        Of calls at the same time, from any machine, one returns True.
+        Of concurrent calls, from any machine, one returns True.
         """
 
     def names(self, folder: str) -> list[str]:
-        """Return the names, without the folder, of the files in one folder, sorted; none where there is no folder."""
+        """Return the names, without the folder, of the files in a folder, sorted; empty if the folder does not exist."""
 
     def remove(self, name: str) -> None:
-        """Remove a file, if it is there, and what killed writers left of it; a folder that is empty then may stay or go."""
+        """Remove a file, if it exists, and leftovers of killed writers; a folder that becomes empty may be removed or not."""
 
     def discard(self, folder: str) -> None:
-        """Remove a folder, if it is there, with all that is in it."""
+        """Remove a folder, if it exists, with all its contents."""
 
 
 class LocalFiles:
-    """Files in a folder of this machine, or of a disk that several machines share.
+    """Files in a folder of this machine, or of a disk shared by several machines.
 
     >>> import tempfile
     >>> files = LocalFiles(Path(tempfile.mkdtemp()))
@@ -71,7 +71,7 @@ class LocalFiles:
     """
 
     def __init__(self, folder: Path, *, durable: bool = True) -> None:
-        """``durable``: what was written is on the disk, and does not get lost where the machine stops."""
+        """``durable``: sync written files to disk, so that they are not lost if the machine crashes."""
         self.folder, self.place, self.durable = folder, str(folder), durable
 
     def read(self, name: str) -> bytes:
@@ -105,8 +105,8 @@ class LocalFiles:
                 if left.name.startswith(f".{path.name}.") and is_temporary(left):
                     left.unlink(missing_ok=True)
         path.unlink(missing_ok=True)
-        if path.parent == self.folder:  # into others somebody may be writing now
-            with suppress(OSError):  # others are in it
+        if path.parent == self.folder:  # other processes may be writing to subfolders right now
+            with suppress(OSError):  # it is not empty
                 path.parent.rmdir()
 
     def discard(self, folder: str) -> None:
@@ -114,10 +114,10 @@ class LocalFiles:
 
 
 def files_at(place: str) -> Files:
-    """Return the files of a folder, or below a URL.
+    """Return the files in a folder, or below a URL.
 
     Raises:
-        RunError: a place of this kind can only be read.
+        RunError: a place of this kind is read-only.
 
     >>> files_at("runs/boxes").place, files_at("s3://bucket/boxes/").place
     ('runs/boxes', 's3://bucket/boxes')
@@ -126,7 +126,7 @@ def files_at(place: str) -> Files:
     """
     if not scheme_of(place):
         return LocalFiles(Path(place))
-    if scheme_of(place) == "file":  # as a store it would show files that are half written
+    if scheme_of(place) == "file":  # as a store it would list half-written files
         return LocalFiles(Path(file_url_path(place)))
     from dips.shards.remote import RemoteFiles
 

@@ -206,7 +206,7 @@ def make_plan(
         return before
     for folder in _STATE:
         files.discard(folder)  # left by abandoned work
-        if files.names(folder):  # discard ignores errors
+        if files.names(folder):  # discard may ignore errors
             raise RunError(f"{files.place}/{folder} of earlier work cannot be removed; allow it, or {remedy}")
     digest, count, remaining = hashlib.sha256(), 0, iter(items())
     while group := list(islice(remaining, size)):

@@ -1,7 +1,7 @@
-"""Workers on a Ray cluster: actors that work through the shards of a plan, as processes of one machine do.
+"""Workers on a Ray cluster: actors that work through the shards of a plan, like the processes of one machine.
 
-Only names travel. Actors read photos and write results themselves, so that Ray's object store stays empty, and what is done is
-known from the shards' own files alone: an actor that dies is replaced, and its shard has one attempt less.
+Only names are transferred. Actors read photos and write results themselves, so Ray's object store stays empty, and progress is
+known from the shards' own files alone: an actor that dies is replaced, and its shard has one attempt fewer.
 """
 
 from __future__ import annotations
@@ -36,38 +36,38 @@ from dips.system.environment import __version__, usable_cores
 
 __all__ = ["run_ray"]
 
-_LOOK_SECONDS = 5.0  # between two looks at the actors that still wait for a place
+_LOOK_SECONDS = 5.0  # between two checks of the actors still waiting for resources
 _LISTEN_SECONDS = 20.0  # of silence
 _END_SECONDS = 10.0  # for workers to finish an item when the command is stopped
-_PLACE_SECONDS = 30.0  # without a place for all workers until that is told
-_MOST_DEATHS = 10  # and three for each worker, with nothing finished in between
+_PLACE_SECONDS = 30.0  # without resources for all workers until this is logged
+_MOST_DEATHS = 10  # plus three for each worker, with nothing finished in between
 _ANSWER_SECONDS = 10.0
-_SEEN_SECONDS = 10.0  # for a shared disk to show a new file
-_LOCAL_STORE = 80 << 20  # bytes, about the least that Ray takes
+_SEEN_SECONDS = 10.0  # for a new file to appear on a shared disk
+_LOCAL_STORE = 80 << 20  # bytes, about the minimum that Ray accepts
 _VARIABLES = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DEDUP_LOGS": "1",  # so that the next one has an effect
-    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # Ray tells on stdout, in long words, that a worker died
+    "RAY_DEDUP_LOGS": "1",  # so that the next one takes effect
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # Ray prints long messages to stdout when a worker dies
 }
-_LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # 0, the default on these two, has Ray listen on the loopback address alone
+_LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # 0, the default on these two, makes Ray listen on the loopback address only
 
 
 def run_ray(files: Files, plan: Plan, job: Job, workers: int, title: str) -> None:
-    """Have actors do what is left of a plan; nothing is left then.
+    """Complete the remaining work of a plan with actors.
 
-    They run on the cluster of ``RAY_ADDRESS``, or on one that is started on this machine, and ended.
+    They run on the cluster at ``RAY_ADDRESS``, or on a temporary one started on this machine.
 
     Args:
-        job: may have a ``device``, as ``--device`` names it; with ``auto`` or ``cuda`` each actor has a GPU where the cluster
-            has any; and ``inputs``, paths that each actor must see besides the photos.
-        workers: how many; 0 takes what the cluster has: one for each GPU, or for each CPU.
-        title: of the progress bar.
+        job: may have a ``device``, in the form of ``--device``; with ``auto`` or ``cuda`` each actor gets a GPU if the cluster
+            has any; and ``inputs``, paths that each actor must be able to access besides the photos.
+        workers: number of actors; 0 uses the whole cluster: one for each GPU, or for each CPU.
+        title: title of the progress bar.
 
     Raises:
-        ConfigError: ``RAY_ADDRESS`` or the device is none that can be used.
+        ConfigError: ``RAY_ADDRESS`` or the device cannot be used.
         RunError: there is no cluster, its machines do not see the same files or have other versions of DiPS, or too many actors
             died.
-        DipsError: what the work raises.
+        DipsError: an error raised by the work.
     """
     shards = Shards(files, plan)
     if not (todo := shards.todo()):
@@ -85,7 +85,7 @@ def run_ray(files: Files, plan: Plan, job: Job, workers: int, title: str) -> Non
 
 @contextmanager
 def _connected(workers: int) -> Iterator[Any]:
-    """Connect to the cluster that is named, or start one here, and give Ray's module."""
+    """Connect to the named cluster, or start one here, and yield the Ray module."""
     address = os.environ.get("RAY_ADDRESS") or "local"
     if "://" in address:
         raise ConfigError(
@@ -98,10 +98,10 @@ def _connected(workers: int) -> Iterator[Any]:
         "num_cpus": max(workers, usable_cores()),
         "include_dashboard": False,
         "object_store_memory": _LOCAL_STORE,
-        "_system_config": {"memory_monitor_refresh_ms": 0},  # it would end workers where other programs take the memory
-        "_temp_dir": folder,  # the default one belongs to whoever used Ray first on this machine
+        "_system_config": {"memory_monitor_refresh_ms": 0},  # it would kill workers when other programs use up the memory
+        "_temp_dir": folder,  # the default folder belongs to the first user of Ray on this machine
     }
-    before = signal.getsignal(signal.SIGTERM)  # which Ray replaces
+    before = signal.getsignal(signal.SIGTERM)  # Ray replaces it
     try:
         with variables_set({**_VARIABLES, **({_LOOPBACK: "0"} if own else {})}), interrupts_wait():
             import ray
@@ -124,7 +124,7 @@ def _connected(workers: int) -> Iterator[Any]:
 
 
 def _require_answer(address: str) -> None:
-    """Check that somebody listens at ``HOST:PORT``; Ray would go on trying."""
+    """Check that something listens at ``HOST:PORT``; Ray would keep retrying."""
     host, _, port = address.rpartition(":")
     if port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS).close()
@@ -137,7 +137,7 @@ def _first_line(error: Exception) -> str:
 
 @dataclass
 class _Worker:
-    """An actor, and what is known of it."""
+    """An actor and its known state."""
 
     number: int
     actor: Any
@@ -153,7 +153,7 @@ class _Crew:
     def __init__(self, ray: Any, shards: Shards, job: Job, share: Share, tally: Tally) -> None:
         self._ray, self._shards, self._share, self._tally = ray, shards, share, tally
         self._task = ray.cloudpickle.dumps((shards.files, shards.plan, job))
-        self._calls: dict[Any, tuple[_Worker, str]] = {}  # what is waited for: of which actor, and its method
+        self._calls: dict[Any, tuple[_Worker, str]] = {}  # pending calls, with their actor and method
         self._workers: list[_Worker] = []
         self._deaths, self._since, self._told_places = 0, time.monotonic(), False
         self._told: set[str] = set()
@@ -161,7 +161,7 @@ class _Crew:
         self._probe = f"driver/seen-{uuid.uuid4().hex}"
         samples = (read_items(shards.files, shard)[0].uri for shard in (self._todo[0], self._todo[-1]))
         needed = [*getattr(job, "inputs", ()), *samples]
-        photos = [path for path in dict.fromkeys(needed) if os.path.exists(path)]  # not those behind URLs
+        photos = [path for path in dict.fromkeys(needed) if os.path.exists(path)]  # URLs are not checked
         threads = str(max(1, share.cpus))
         variables = {"OPENCV_FOR_THREADS_NUM": threads, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or threads}
         variables |= {name: value for name, value in os.environ.items() if name.startswith("DIPS_")}
@@ -169,7 +169,7 @@ class _Crew:
         self._surroundings = (os.getcwd(), variables, __version__, *seen)
 
     def work(self) -> None:
-        """Start the actors, and return when nothing is left."""
+        """Start the actors, and return when no work is left."""
         self._shards.files.write(self._probe, b"")
         for number in range(self._share.workers):
             self._start(number)
@@ -177,13 +177,13 @@ class _Crew:
         while not is_done:
             ready, _ = self._ray.wait(list(self._calls), timeout=_LOOK_SECONDS)
             for call in ready:
-                if call in self._calls:  # not of one that was replaced meanwhile
+                if call in self._calls:  # not from an actor that was replaced meanwhile
                     is_done |= self._look(call)
             self._tell_places()
         self._tally.end()
 
     def end(self) -> None:
-        """Have the actors give back what they are at, and end them."""
+        """Make the actors release their current shards, and end them."""
         busy = [call for call, (_, method) in self._calls.items() if method == "work"]
         for call in busy:
             self._calls[call][0].actor.stop.remote()
@@ -192,11 +192,11 @@ class _Crew:
         for worker in self._workers:
             self._ray.kill(worker.actor)
             if worker.is_at_work:
-                Lease.free(self._shards.files, "tries", worker.session)  # where it could not do so itself
+                Lease.free(self._shards.files, "tries", worker.session)  # in case it could not do so itself
         self._shards.files.remove(self._probe)
 
     def _start(self, number: int) -> None:
-        # calls at a time: work, listen, and the one that stops it
+        # concurrent calls: work, listen and stop
         options = {"num_cpus": self._share.cpus, "num_gpus": self._share.gpus, "max_concurrency": 3}
         worker = _Worker(number, self._ray.remote(**options)(actor_class()).remote())
         self._workers.append(worker)
@@ -206,13 +206,13 @@ class _Crew:
         self._calls[getattr(worker.actor, method).remote(*arguments)] = worker, method
 
     def _look(self, call: Any) -> bool:
-        """Go on with an actor that has answered, or is dead; return whether nothing is left to do."""
+        """Handle a call that an actor answered or died in; return whether no work is left."""
         worker, method = self._calls.pop(call)
         try:
             answer = self._ray.get(call)
         except self._ray.exceptions.RayTaskError as error:
             self._fail(worker, error)
-        except self._ray.exceptions.RayError as error:  # died, or cannot be reached
+        except self._ray.exceptions.RayError as error:  # dead or unreachable
             self._replace(worker, _words(error))
             return False
         if method == "look":
@@ -233,7 +233,7 @@ class _Crew:
         if kind == "items":
             worker.shard = values[0]
             self._tally.note(*values)
-        elif values[0] not in self._told:  # all of them may say it
+        elif values[0] not in self._told:  # every worker may log it
             self._told.add(values[0])
             log(values[0])
 
@@ -244,7 +244,7 @@ class _Crew:
         raise cause from error
 
     def _replace(self, worker: _Worker, reason: str) -> None:
-        with suppress(Exception):  # it is dead as far as this command is concerned
+        with suppress(Exception):  # this command treats it as dead
             self._ray.kill(worker.actor)
         self._workers.remove(worker)
         self._calls = {call: value for call, value in self._calls.items() if value[0] is not worker}
@@ -263,7 +263,7 @@ class _Crew:
         self._start(worker.number)
 
     def _tell_places(self) -> None:
-        """Say once, after a while, that actors wait for a place."""
+        """Log once, after a while, that actors are waiting for resources."""
         waiting = sum(not worker.host for worker in self._workers)
         if self._told_places or not waiting or time.monotonic() - self._since < _PLACE_SECONDS:
             return
@@ -273,7 +273,7 @@ class _Crew:
 
 
 def _words(error: Exception) -> str:
-    """Return what Ray says of an actor's death."""
+    """Describe an actor's death from Ray's error."""
     text = str(error)
     if "running low on memory" in text:
         return "was ended by Ray, as its machine was running out of memory"

@@ -1,13 +1,13 @@
-"""Working through the shards of a plan: attempts, parts and done-markers, and shards that kill whoever works on them.
+"""Work through the shards of a plan: attempts, parts and done-markers, and shards that kill the processes working on them.
 
-In: a plan, and a function that makes results of a shard's items. Out, below the folder of the work::
+In: a plan, and a function that produces the results of a shard's items. Out, below the folder of the work::
 
-    tries/00017~2         an attempt: who works on the shard, or died of it; removed at its end
-    parts/00017~2         the results of an attempt that came to its end
-    done/00017            the marker: which part counts, how many items, which were skipped and why; the first one stands
-    split/00017           three attempts died, its pieces are worked on instead; one item alone is skipped then
+    tries/00017~2         an attempt: the process that works on the shard, or died of it; removed when the attempt ends
+    parts/00017~2         the results of a completed attempt
+    done/00017            the marker: which part counts, how many items, which were skipped and why; the first one wins
+    split/00017           three attempts died: the shard's pieces are processed instead; a single item is then skipped
 
-A kill between any two of these steps loses no finished shard and leaves nothing that counts twice.
+A kill between any two of these steps loses no finished shard and causes nothing to be counted twice.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from dips.system.records import Record, parse_record, to_json
 __all__ = ["MOST_DEATHS", "Attempt", "Done", "Job", "Shards", "Skipped", "Work", "work_through", "work_to_the_end"]
 
 MOST_DEATHS = 3
-_FAILURES_IN_A_ROW = 3  # of different shards: then it is not the items
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0  # seconds until it is looked again at what others do
+_FAILURES_IN_A_ROW = 3  # of different shards: the items are then not to blame
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0  # seconds until the progress of others is checked again
 
 
 class Skipped(Record, frozen=True):
-    """An item without result, and why.
+    """An item without a result, and the reason.
 
     Attributes:
-        has_result: it has one all the same, which comes before this; only a part of what belongs to it is missing.
+        has_result: the item does have a result, which precedes this; only a part of its output is missing.
     """
 
     id: str
@@ -45,13 +45,13 @@ class Skipped(Record, frozen=True):
 
 
 class Done(Record, frozen=True, kw_only=True):
-    """What the marker of a finished shard holds.
+    """The contents of the marker of a finished shard.
 
     Attributes:
         part: the name of its results in ``parts/``; empty if it has none.
-        sha256, size: of the part, in bytes.
-        items, results: how many items the shard has, and how many results there are.
-        skipped: in the items' order.
+        sha256, size: hash of the part, and its size in bytes.
+        items, results: number of items in the shard, and number of results.
+        skipped: skipped items, in the items' order.
     """
 
     schema_version: int = 1
@@ -64,11 +64,11 @@ class Done(Record, frozen=True, kw_only=True):
 
 
 class Shards:
-    """The shards of a plan, as one worker sees them.
+    """The shards of a plan, from the point of view of one worker.
 
     Args:
-        me: who works; this process.
-        watch: tells whether others live.
+        me: the worker; default: this process.
+        watch: tells whether other workers are alive.
         beat_seconds: see :meth:`Lease.take`.
     """
 
@@ -85,16 +85,16 @@ class Shards:
         self._me, self._watch, self._beat_seconds = me or this_process(), watch or Watch(), beat_seconds
 
     def todo(self, turn: int = 0, of: int = 1) -> list[Shard]:
-        """Return the shards without marker, in their order.
+        """Return the shards without a marker, in order.
 
         Args:
-            turn, of: only every ``of``-th list, from ``turn`` on, counted from 0.
+            turn, of: only every ``of``-th list, starting with list ``turn``, counted from 0.
         """
         done = set(self.files.names("done"))
         return [shard for shard in self.leaves() if shard.number % of == turn and shard.name not in done]
 
     def leaves(self) -> Iterator[Shard]:
-        """Yield the shards that are to have a marker, in the items' order: pieces in the place of those that were split."""
+        """Yield the shards that will have a marker, in the items' order: split shards are replaced by their pieces."""
         split = set(self.files.names("split"))
 
         def below(shard: Shard) -> Iterator[Shard]:
@@ -108,10 +108,10 @@ class Shards:
             yield from below(shard)
 
     def done(self, shard: Shard) -> Done | None:
-        """Return the marker of a shard; None where there is none.
+        """Return the marker of a shard, or None if there is none.
 
         Raises:
-            RunError: it is damaged.
+            RunError: the marker is damaged.
         """
         name = f"done/{shard.name}"
         try:
@@ -122,10 +122,10 @@ class Shards:
         return parse_record(data, Done, source=f"{self.files.place}/{name}", remedy=remedy)
 
     def begin(self, shard: Shard) -> Attempt | None:
-        """Begin to work on a shard.
+        """Start an attempt at a shard.
 
         Returns:
-            None where it is done, another works on it, or it has killed too often: its pieces are to be done then.
+            None if it is done, another worker is on it, or it has killed too many: its pieces are then processed instead.
         """
         if self.done(shard) is not None:
             return None
@@ -144,13 +144,13 @@ class Shards:
         return None
 
     def reopen(self, shard: Shard) -> None:
-        """Have a finished shard worked on anew, as if nobody had died of it: what it is made of was mended."""
+        """Reset a finished shard so that it is done again, with no deaths on record, after its inputs were repaired."""
         self.files.remove(f"done/{shard.name}")
         for number in Lease.numbers(self.files, f"tries/{shard.name}"):
             self.files.remove(f"tries/{shard.name}~{number}")
 
     def free(self) -> None:
-        """Give back whatever this worker has begun; it counts as no death."""
+        """Release the attempts of this worker, without counting them as deaths."""
         Lease.free(self.files, "tries", self._me.session)
 
     def _give_up(self, shard: Shard, dead: list[Holder]) -> None:
@@ -165,11 +165,11 @@ class Shards:
 
 
 class Attempt:
-    """An attempt at a shard; as a context it is given back, or failed, at the end. An error of DiPS is not the shard's fault.
+    """An attempt at a shard; as a context manager it is released, or failed, on exit. A DipsError is not the shard's fault.
 
     Attributes:
-        shard, items: what is worked on.
-        is_first: nobody died of it before.
+        shard, items: the shard and its items.
+        is_first: whether no earlier attempt died.
     """
 
     def __init__(self, shards: Shards, shard: Shard, lease: Lease) -> None:
@@ -194,10 +194,10 @@ class Attempt:
         """Write the part, then the marker.
 
         Args:
-            results: of the items, in their order; they are made while they are written.
+            results: results of the items, in order; they are computed while they are written.
 
         Returns:
-            False where another attempt was faster, or took this one for dead: nothing of it counts then.
+            False if another attempt was faster, or took this one for dead: its results are then discarded.
         """
         part, digest = f"{self.shard.name}~{self._lease.number}", hashlib.sha256()
         skipped: list[Skipped] = []
@@ -231,29 +231,29 @@ class Attempt:
 
 
 Work = Callable[[Attempt], Iterable[bytes | Skipped]]
-"""Makes the results of a shard's items, in their order: bytes that become its part, or why there are none."""
+"""Produces the results of a shard's items, in order: bytes for its part, or the reason why an item was skipped."""
 
 
 class Job(Protocol):
-    """What is to be done with the items of a shard. It can be pickled: it says how to prepare the work."""
+    """The work to do on the items of a shard. It can be pickled, as it only describes how to prepare the work."""
 
     def open(self) -> Work:
-        """Return what makes results; called once in each process that works, so that a model is loaded once."""
+        """Return the function that produces results; called once in each worker process, so that a model is loaded once."""
 
 
 def work_through(shards: Shards, work: Work, *, turn: int = 0, of: int = 1, first: int = 0) -> list[Shard]:
-    """Work on shards until nothing is left that this worker may begin.
+    """Work on shards until none is left that this worker may start.
 
     Args:
         turn, of: see :meth:`Shards.todo`.
-        first: where it begins in what there is to do, so that workers that start together do not meet.
+        first: index of the first shard to try, so that workers that start together do not collide.
 
     Returns:
-        what others are working on, or died of a moment ago; empty where all is done.
+        the shards that others are working on, or died of a moment ago; empty if all is done.
 
     Raises:
-        DipsError: what the work raises; the shard is then free.
-        RunError: several shards failed at the first try, one after the other; what is left is tried again by the next call.
+        DipsError: an error raised by the work; the shard is released first.
+        RunError: several shards failed in a row at the first attempt; the next call tries the remaining ones again.
     """
     failed: list[Shard] = []
     before: list[Shard] = []
@@ -272,7 +272,7 @@ def work_through(shards: Shards, work: Work, *, turn: int = 0, of: int = 1, firs
             except DipsError:
                 raise
             except Exception as error:
-                if attempt.is_first:  # those that are tried again have failed before, with others in between that did not
+                if attempt.is_first:  # a retried one failed before, and others have succeeded since
                     failed.append(shard)
                 if len(failed) >= _FAILURES_IN_A_ROW:
                     raise RunError(f"{len(failed)} parts of the work failed, one after the other: {_words(error)}") from error
@@ -288,15 +288,15 @@ def work_to_the_end(
     first: int = 0,
     waiting: Callable[[list[Shard]], None] = lambda left: None,
 ) -> None:
-    """Work on shards until nothing is left: wait for what others are working on, and do it if they die.
+    """Work on shards until all are done: wait for those that others are working on, and take over if they die.
 
     Args:
         turn, of, first: see :func:`work_through`.
-        waiting: called with what others are working on, each time before it is waited.
+        waiting: called before each pause with the shards that others are working on.
 
     Raises:
-        DipsError: as :func:`work_through`.
-        KeyboardInterrupt: what was begun is free then.
+        DipsError: as for :func:`work_through`.
+        KeyboardInterrupt: shards in progress are released first.
     """
     pause = _FIRST_PAUSE
     try:
@@ -304,13 +304,13 @@ def work_to_the_end(
             waiting(left)
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
-    except KeyboardInterrupt:  # it may have come between any two steps
+    except KeyboardInterrupt:  # possible between any two steps
         shards.free()
         raise
 
 
 class _LostError(Exception):
-    """Another one works on this shard."""
+    """Another worker has taken over this shard."""
 
 
 def _words(error: Exception) -> str:

@@ -1,7 +1,7 @@
 """Where a network's weights come from: a local file, the model hub, or an embedded package, in this order.
 
-In: the name of a timm architecture. Out: :class:`Weights`, which say what was taken and from where. Nothing happens silently:
-a download is announced, and a stand-in for something better carries a note that belongs beside every number.
+In: the name of a timm architecture. Out: :class:`Weights`, which record what was chosen and from where. Nothing happens
+silently: a download is announced, and a stand-in for something better has a note that belongs beside every number.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Role = Literal["transformer", "cnn"]
 
 AUTO_TRANSFORMER = "vit_small_patch16_224.dino"
 _HUB_SECONDS = 4.0
-_hub_down: str = ""  # why the hub was given up; asked once per process
+_hub_down: str = ""  # why the hub is no longer asked; tried once per process
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,12 @@ class Weights:
     """Tensors of one network and their provenance.
 
     Attributes:
-        arch: timm's name, with tag where it is known.
+        arch: timm's name, with its tag if known.
         source: where they were found.
         origin: the file, the hub's repository and file, or the package.
-        sha256: of the file, as hex.
+        sha256: SHA-256 of the file, as hex.
         note: what a reader of any result must know about them; may be empty.
-        licence: as far as it is known.
+        licence: the licence, if known.
         state: tensors as the file names them.
 
     Example:
@@ -63,11 +63,11 @@ class Weights:
 
     @property
     def title(self) -> str:
-        """What reports call the network."""
+        """The network's name in reports."""
         return self.note or self.arch
 
     def line(self) -> str:
-        """Return one line for the start of a run."""
+        """Return a one-line description for the start of a run."""
         named = f"{self.arch}, {self.note}" if self.note else self.arch
         return f"{named}; {self.source}: {self.origin} (sha256 {self.sha256[:12]})"
 
@@ -79,7 +79,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Embedded:
-    """A package of the Python package index that holds weights; its code is never imported."""
+    """A package of the Python package index that contains weights; its code is never imported."""
 
     role: Role
     arch: str
@@ -91,7 +91,7 @@ class Embedded:
     licence: str
 
     def path(self) -> Path | None:
-        """Return the weight file, or None where the package is not installed."""
+        """Return the weight file, or None if the package is not installed."""
         package, _, inside = self.file.partition("/")
         spec = importlib.util.find_spec(package)  # finds a top-level package without running it
         folders = spec.submodule_search_locations if spec is not None else None
@@ -128,11 +128,11 @@ def resolve(arch: str, *, role: Role, given: Sequence[str] = (), allow_hub: bool
 
     Args:
         arch: a timm name; for the transformer also ``auto`` (the paper's DINO, else the embedded one); ``embedded``
-            takes the embedded one of the role at once.
+            uses the embedded one of the role directly.
         role: what the network is for.
-        given: from ``--weights``; those of the environment's DIPS_WEIGHTS (separated like PATH) follow. Each is a FILE
-            (the transformer's, unless its name is that of a CNN; one of ``dips adapt`` says which), a FOLDER of files called
-            after timm's models, or NAME=FILE.
+        given: values of ``--weights``, followed by those of the environment's DIPS_WEIGHTS (separated like PATH). Each is a
+            FILE (the transformer's, unless its name is that of a CNN; one made by ``dips adapt`` records its network), a FOLDER
+            of files named after timm's models, or NAME=FILE.
         allow_hub: look in the hub's cache and, unless DIPS_OFFLINE (or the hub's own HF_HUB_OFFLINE) is set, download.
 
     Raises:
@@ -152,7 +152,7 @@ def resolve(arch: str, *, role: Role, given: Sequence[str] = (), allow_hub: bool
     for item in items:
         if found := _from_given(item, arch, wanted, role):
             return found
-    # A stand-in is taken where the user left it open, not where the tag names other weights.
+    # A stand-in is used only where the user left the choice open, not where the tag names other weights.
     stands_in = arch == "auto" if role == "transformer" else arch == f"{package.arch}.in1k"
     embedded = (stands_in or arch == package.arch) and package.path() is not None
     reason = "not asked"
@@ -171,7 +171,7 @@ def resolve(arch: str, *, role: Role, given: Sequence[str] = (), allow_hub: bool
 
 
 def _same(name: str, arch: str) -> bool:
-    """Return whether two timm names are equal, where one of the two may lack its tag."""
+    """Return whether two timm names are equal, one of which may lack its tag."""
     return name == arch or (("." in name) != ("." in arch) and name.partition(".")[0] == arch.partition(".")[0])
 
 
@@ -192,7 +192,7 @@ def _from_given(item: str, arch: str, wanted: str, role: Role) -> Weights | None
         if _same(name, wanted) or (arch == "auto" and family):
             return _from_file(Path(file).expanduser(), _tagged(name, wanted) if _same(name, wanted) else name)
         return None
-    if (adapted := read_adapted(path)) is not None:  # says itself what it is, whatever its name
+    if (adapted := read_adapted(path)) is not None:  # the file records which network it is, whatever its name
         if role == "cnn":
             return None
         if arch != "auto" and not _same(adapted.arch, wanted):
@@ -232,7 +232,7 @@ def _from_folder(folder: Path, wanted: str) -> Weights | None:
 
 def _from_file(path: Path, arch: str) -> Weights:
     state, digest = read_state(path), file_sha256(path)
-    # a note holds wherever the file lies
+    # a note applies wherever the file is
     known = next((item for item in EMBEDDED if item.sha256 == digest), None) or read_adapted(path)
     note, licence = (known.note, known.licence) if known is not None else ("", "")
     return Weights(arch, "file", str(path.resolve()), digest, note, licence, state)
@@ -254,7 +254,7 @@ def _from_package(package: Embedded) -> Weights:
 
 
 def _from_hub(arch: str, *, embedded: bool) -> Weights | str:
-    """Return weights from the hub's cache or by download, or the reason why there are none; ``embedded`` ones may serve."""
+    """Return weights from the hub's cache or a download, or the reason for having none; ``embedded``: those can serve."""
     global _hub_down
     entry = hub_entry(arch)
     if entry is None:
@@ -270,7 +270,7 @@ def _from_hub(arch: str, *, embedded: bool) -> Weights | str:
             return _hub_down
         try:
             path = _download(hub, repository, files)
-        except hub.errors.HfHubHTTPError as error:  # it answers, e.g. that one must be logged in for these
+        except hub.errors.HfHubHTTPError as error:  # it answers, e.g. that these require a login
             log(f"the model hub does not give {repository} ({type(error).__name__})")
             return f"does not give it ({type(error).__name__})"
         except Exception as error:  # whatever HTTP library the hub's client uses today raises its own
@@ -294,7 +294,7 @@ def _cached(hub: Any, repository: str, files: Sequence[str]) -> Iterator[Path]:
 def _download(hub: Any, repository: str, files: Sequence[str]) -> Path | None:
     """Download the first of ``files`` that the repository has; a hub that does not answer within seconds is an error."""
     for file in files:
-        # hf_hub_download repeats a request that times out for a minute and more, so ask once beforehand
+        # hf_hub_download retries a request that times out for a minute and more, so ask once beforehand
         ask = partial(hub.get_hf_file_metadata, hub.hf_hub_url(repository, file), timeout=_HUB_SECONDS)
         try:
             _within(_HUB_SECONDS, ask)
