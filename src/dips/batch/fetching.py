@@ -1,4 +1,4 @@
-"""Photos behind URLs: fetched several at a time, while those before them are predicted."""
+"""Fetch photos behind URLs, several at a time, while earlier ones are predicted."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from dips.predict.inputs import Picture
 __all__ = ["Behind", "fetched_ahead"]
 
 Behind = Callable[[str], Picture]
-"""Begins to fetch what is behind a URL."""
+"""Starts fetching the image file behind a URL."""
 
-_AHEAD = 8  # photos that are fetched at the same time
+_AHEAD = 8  # photos fetched at the same time
 
 
 def fetched_ahead(
     photos: Callable[[Behind], Iterator[Path | Picture]], fetch: Callable[[str], bytes]
 ) -> Iterator[Path | Picture]:
-    """Yield photos, each after the next ones have been begun.
+    """Yield photos, each after the fetching of the next ones has started.
 
     Args:
-        photos: yields them; is called with what takes one behind a URL.
-        fetch: returns the bytes behind a URL; called by several threads.
+        photos: yields the photos; called with a function that wraps a photo behind a URL.
+        fetch: returns the bytes behind a URL; called from several threads.
     """
     with ThreadPoolExecutor(_AHEAD) as pool:
         waiting: deque[Path | Picture] = deque()

@@ -1,7 +1,7 @@
-"""What is done with each photo before a training, by whoever works: features of the CNN; for a U-Net maps and proposals, too.
+"""Process each photo before a training, in any worker: CNN features, and for a U-Net also maps and proposals.
 
-In: items of a plan. Out: records of a store. In a folder they go straight to their shelves, which several processes of one
-machine may write. At a URL each shard is one part, which holds what the shelves of a store of its own got.
+In: items of a plan. Out: records of a store. In a folder they go straight to their shelves, to which several processes of one
+machine may write. At a URL each shard becomes one part, with the records that its own temporary store received.
 """
 
 from __future__ import annotations
@@ -41,37 +41,37 @@ from dips.types import DataSet, Sample
 __all__ = ["NETWORKS", "MapsContext", "MapsJob", "PhotosJob", "item_of", "name_of", "networks_of", "put_part", "sample_of"]
 
 NETWORKS = "lists/networks.safetensors"
-"""The fitted networks that maps are made with, among the files of the work."""
+"""Name, among the files of the work, of the fitted networks that maps are made with."""
 
 _ROWS_AT_ONCE = 256
 
 
 def name_of(sample: Sample) -> str:
-    """Return the name of a photo, or of a tile, which no other has."""
+    """Return the unique name of a photo or tile."""
     return str(sample.path) if sample.window is None else f"{sample.path} {','.join(map(str, sample.window))}"
 
 
 def item_of(sample: Sample) -> Item:
-    """Return a photo, or a tile, as an item."""
+    """Return a photo or tile as an item."""
     return Item(name_of(sample), str(sample.path), "", [sample.label, *(sample.window or ())])
 
 
 def sample_of(item: Item) -> Sample:
-    """Return what an item stands for."""
+    """Return the photo or tile that an item represents."""
     label, *window = item.more
     return Sample(Path(item.uri), item.id, label, window=(window[0], window[1], window[2], window[3]) if window else None)
 
 
 @dataclass(frozen=True)
 class PhotosJob:
-    """Looks at photos with the CNN, and keeps squares of them where it is trained itself.
+    """Computes CNN features of photos, and stores their squares if the CNN itself is trained.
 
     Attributes:
         config: the settings.
-        given: local weights, as of ``--weights``.
-        depth: how values of more than 8 bits are brought to 8.
+        given: local weights, as for ``--weights``.
+        depth: how values of more than 8 bits are reduced to 8.
         store: the folder of the store; None makes parts.
-        device: its name.
+        device: name of the device.
     """
 
     config: Config
@@ -81,7 +81,7 @@ class PhotosJob:
     device: str
 
     def open(self) -> _Photos:
-        """Return what works on a shard."""
+        """Return the function that processes a shard."""
         return _Photos(self)
 
 
@@ -99,7 +99,7 @@ class _Photos:
         return weights, FrozenNetworks(Classifier.from_weights(weights, 2), side=config.size)  # its last layer is not used
 
     def __call__(self, attempt: Attempt) -> Iterator[bytes]:
-        """Yield a record per row, or nothing for each photo where the store holds them."""
+        """Yield one record per row, or an empty result per photo if the store holds the rows."""
         if self.store is not None:
             self._fill(self.store, attempt.items)
             yield from (b"" for _ in attempt.items)
@@ -123,7 +123,7 @@ class _Photos:
 
 
 class _Row(Record, frozen=True, array_like=True):
-    """A record of a store: the name of its shelf, its key, and what the store keeps; without key, what the shelf is about."""
+    """A record of a store: the name of its shelf, its key and its data; without a key, the data are the shelf's settings."""
 
     shelf: str
     key: str
@@ -138,11 +138,11 @@ def _part(store: Store) -> Iterator[bytes]:
 
 
 def put_part(part: Iterable[bytes], store: Store, *, source: str) -> int:
-    """Put what a part holds into a store, and return how many records these are.
+    """Write the records of a part to a store, and return their number.
 
     Raises:
-        RunError: it is damaged.
-        StoreError: the store cannot be written.
+        RunError: the part is damaged.
+        StoreError: the store cannot be written to.
     """
     count = 0
     for name, rows in groupby(frames(part, _Row, source=source), key=lambda row: row.shelf):
@@ -162,7 +162,7 @@ def put_part(part: Iterable[bytes], store: Store, *, source: str) -> int:
 
 
 class MapsContext(Record, frozen=True, kw_only=True):
-    """What each worker needs to know besides the networks, see :class:`~dips.fitting.maps.MapMaker`."""
+    """The data that each worker needs besides the networks, see :class:`~dips.fitting.maps.MapMaker`."""
 
     names: dict[str, str]
     depth: Depth
@@ -175,7 +175,7 @@ class MapsContext(Record, frozen=True, kw_only=True):
 
     @staticmethod
     def of(maker: MapMaker, classes: tuple[str, ...]) -> MapsContext:
-        """Return that of a maker."""
+        """Return the context of a maker."""
         linear = maker.linear
         shape = (
             {} if linear is None else {"stages": linear.stages, "channels": linear.channels, "outputs": len(linear.fast.bias)}
@@ -201,9 +201,9 @@ class MapsJob:
     """Makes maps and proposals of photos.
 
     Attributes:
-        files: of the work, with the networks.
+        files: the files of the work, with the networks.
         config, given, store, device: as in :class:`PhotosJob`.
-        context: the plan's.
+        context: the context of the plan.
     """
 
     files: Files
@@ -214,7 +214,7 @@ class MapsJob:
     context: MapsContext
 
     def open(self) -> _Maps:
-        """Return what works on a shard."""
+        """Return the function that processes a shard."""
         return _Maps(self)
 
 
@@ -252,7 +252,7 @@ class _Maps:
         )
 
     def __call__(self, attempt: Attempt) -> Iterator[bytes]:
-        """Yield nothing for each photo: the store holds what was made of it."""
+        """Yield an empty result per photo, as the store holds its maps and proposals."""
         samples = tuple(map(sample_of, attempt.items))
         with quiet(), torch.inference_mode():
             harvest = self.maker.harvest(DataSet(Path(), self.classes, samples, background=self.maker.background))

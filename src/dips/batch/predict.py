@@ -1,6 +1,6 @@
-"""The prediction of photos, and of boxes in stored score maps, as work that any number of processes do.
+"""The prediction of photos, and of boxes from stored score maps, as work for any number of processes.
 
-In: the plan of a :class:`~dips.predict.folder.PredictionFolder`. Out: what :class:`~dips.predict.writing.PhotoWriter` writes.
+In: the plan of a :class:`~dips.predict.folder.PredictionFolder`. Out: the files of :class:`~dips.predict.writing.PhotoWriter`.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ from dips.system.records import to_json
 
 __all__ = ["BoxesJob", "PredictJob", "context_of", "predictor_of"]
 
-_LOOKED_AT = 400  # photos, for what all of them have in common
-_KEPT = 128 << 20  # bytes of photos behind URLs, which are drawn on after they were predicted
+_LOOKED_AT = 400  # photos sampled for the common context
+_KEPT = 128 << 20  # bytes of photos behind URLs, kept to be drawn on after they were predicted
 
 
 def context_of(model: PredictionModel, source: Source) -> dict[str, Any]:
-    """Return what each process has to know of all photos together: how values of more than 8 bits are shown."""
+    """Return the context of all photos together that each process needs: how values of more than 8 bits are converted."""
     photos = [item.uri if scheme_of(item.uri) else Path(item.uri) for item in source.spread(_LOOKED_AT)]
     return {"depth": json.loads(to_json(model.predictor.for_photos(photos).depth))}
 
 
 def predictor_of(model: PredictionModel, plan: Plan) -> Predictor:
-    """Return what predicts the photos of a plan, all of them alike, whichever process works."""
+    """Return a predictor that converts all photos of a plan alike, in whichever process."""
     return model.predictor.with_depth(msgspec.convert(plan.context["depth"], Depth))
 
 
@@ -54,10 +54,10 @@ class PredictJob:
     """The prediction of photos with a model.
 
     Attributes:
-        run: the run folder or exported file; where another process opens it, too.
+        run: the run folder or exported file, which other processes open too.
         out: the folder or URL of the prediction, with its plan.
         device, settings, weights: see :func:`dips.load`.
-        loaded: the model, where this process has it already.
+        loaded: the model, if this process has already loaded it.
     """
 
     run: Path
@@ -68,14 +68,14 @@ class PredictJob:
     loaded: PredictionModel | None = field(default=None, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the model to the process that works."""
+        """Drop the model, as each worker process loads its own."""
         return {**self.__dict__, "loaded": None}
 
     def open(self) -> Work:
-        """Load the model.
+        """Load the model and return the function that processes a shard.
 
         Raises:
-            RunError: it is not the one that the photos were planned for, or see :func:`dips.load`.
+            RunError: it is not the model that the prediction was planned with, or see :func:`dips.load`.
         """
         plan = _plan(self.out)
         if self.loaded is None and (now := identity(self.run)) != {name: plan.identity.get(name) for name in now}:
@@ -90,11 +90,11 @@ class PredictJob:
 
 @dataclass(frozen=True)
 class BoxesJob:
-    """The boxes of a finished prediction again.
+    """The search for new boxes in the score maps of a finished prediction.
 
     Attributes:
         source: the finished prediction.
-        out: the folder of the new one, with its plan.
+        out: the folder of the new prediction, with its plan.
         threshold, min_area, min_score, max_boxes, photos_dir, review: see :func:`~dips.predict.results.predict_again`.
     """
 
@@ -108,7 +108,7 @@ class BoxesJob:
     review: Callable[[PredictionRecord], PredictionRecord] | None = None
 
     def open(self) -> Work:
-        """Return what finds the boxes of a shard."""
+        """Return the function that finds the boxes of a shard."""
 
         def again(items: Sequence[Item], _: object) -> Iterator[Prediction]:
             return predict_again(

@@ -1,4 +1,4 @@
-"""From finished shards to one result: their parts, one after the other in the plan's order, and the end of the work."""
+"""Merge finished shards into one result: their parts, concatenated in the order of the plan, and the end of the work."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def all_done(shards: Shards) -> Iterator[tuple[Shard, Done]]:
 
 
 def part_lines(files: Files, shard: Shard, done: Done) -> Iterator[bytes]:
-    """Yield the lines of a shard's part, each with its end.
+    """Yield the lines of a shard's part, each with its line ending.
 
     Raises:
-        RunError: it is missing or damaged; what came before is not to be trusted.
+        RunError: the part is missing or damaged; lines already yielded must not be trusted.
     """
     digest = hashlib.sha256()
     remedy = f"remove {files.place}/done/{shard.name} and repeat the command that made it"
@@ -58,7 +58,7 @@ def part_lines(files: Files, shard: Shard, done: Done) -> Iterator[bytes]:
 
 
 def results(shards: Shards) -> Iterator[bytes]:
-    """Yield the lines of all parts, in the items' order; no more than one is in memory.
+    """Yield the lines of all parts, in the items' order; at most one is in memory.
 
     Raises:
         RunError: see :func:`all_done` and :func:`part_lines`.
@@ -68,22 +68,22 @@ def results(shards: Shards) -> Iterator[bytes]:
 
 
 def skipped(shards: Shards) -> Iterator[Skipped]:
-    """Yield the items without result, in their order."""
+    """Yield the skipped items, in order."""
     for _, done in all_done(shards):
         yield from done.skipped
 
 
 @contextmanager
 def ending(files: Files, read: Callable[[Files], Plan | None] = read_plan) -> Iterator[Plan]:
-    """Give the plan of work that is done to the block that writes its results; no file of the work is left then.
+    """Yield the plan of finished work to the block that writes its results, then remove all files of the work.
 
-    If the block fails, all stays as it is. Where ``is_merged``, it had ended, but a kill came before the rest.
+    If the block fails, everything stays as it is. If ``is_merged``, an earlier block completed, but was killed before cleanup.
 
     Args:
         read: reads the plan.
 
     Raises:
-        RunError: another command is at it, or there is no plan any more.
+        RunError: another command is running, or the plan no longer exists.
     """
     lease = take_alone(files)
     try:
@@ -98,11 +98,11 @@ def ending(files: Files, read: Callable[[Files], Plan | None] = read_plan) -> It
 
 
 def clear(files: Files, plan: Plan, lease: Lease) -> None:
-    """Remove the files of the work, once its results are written, and end its lease; a kill meanwhile leaves a plan that
-    says so, and the next call goes on."""
+    """Remove the files of the work, once its results are written, and release its lease; a kill meanwhile leaves a plan marked
+    as merged, and the next call continues."""
     mark_merged(files, plan)
     for folder in _FOLDERS:
         files.discard(folder)
     lease.give_back()
-    files.discard("driver")  # what killed ones left
+    files.discard("driver")  # left by killed commands
     files.remove(PLAN)
