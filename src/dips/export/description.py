@@ -1,6 +1,6 @@
 """What an exported file says about itself, in its metadata; needs neither torch nor onnx nor onnxruntime.
 
-In: a file that :mod:`dips.export.onnx` wrote, or one from anywhere: types, keys and ranges are checked.
+In: a file that :mod:`dips.export.onnx` wrote, or one of any other origin: types, keys and ranges are checked.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from dips.system.records import Record, parse_record, to_json
 __all__ = ["KEY", "Description", "is_onnx", "parse_description", "read_description"]
 
 KEY = "dips"
-"""Under which the description stands in the file's metadata."""
+"""The description's key in the file's metadata."""
 
-_MAX_SIDE = 8192  # pixels that a file may ask for
+_MAX_SIDE = 8192  # pixels that a file may require
 _REMEDY = "export the run again with this version"
 
 
@@ -33,12 +33,12 @@ class Description(Record, frozen=True, kw_only=True, forbid_unknown_fields=True)
     Attributes:
         classes: names in label order.
         background: label of the class without object, if there is one.
-        settings: those of prediction by name, the threshold resolved; see :attr:`predict`.
-        side: of the squares that the networks see, in pixels.
+        settings: the settings of prediction by name, with the threshold resolved; see :attr:`predict`.
+        side: side of the squares that the networks see, in pixels.
         photo_side: see :class:`~dips.predict.predictor.Predictor`.
-        depth: how values of more than 8 bits become the 8 that the networks see.
-        calibration: makes chances of the scores of boxes.
-        weights: what is known of the weights of each pretrained network inside, and of the transformer that was only the
+        depth: how values of more than 8 bits are converted to the 8 that the networks see.
+        calibration: converts the scores of boxes into chances.
+        weights: what is known about the weights of each pretrained network inside, and of a transformer that was only the
             ``teacher`` of the map: ``arch``, ``note``, ``licence``.
         model: SHA-256 of the run's ``model.json``.
         dips: the version that exported it.
@@ -67,11 +67,11 @@ class Description(Record, frozen=True, kw_only=True, forbid_unknown_fields=True)
     precision: Literal["float32", "int8"] = "float32"
 
     def __post_init__(self) -> None:
-        """Check what types cannot say.
+        """Check what types cannot express.
 
         Raises:
-            ValueError: class names that repeat, a background class that is none of them, weights of which something is missing,
-                or a setting out of its range.
+            ValueError: class names that repeat, a background class that is none of them, weights with something missing, or a
+                setting out of its range.
         """
         if len(set(self.classes)) < len(self.classes):
             raise ValueError("its class names repeat")
@@ -96,12 +96,12 @@ class Description(Record, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 def is_onnx(path: str | Path) -> bool:
-    """Return whether this is the name of an exported model, and not that of a run folder."""
+    """Return whether this is the name of an exported model rather than of a run folder."""
     return Path(path).suffix.lower() == ".onnx" and not Path(path).is_dir()
 
 
 def parse_description(text: str, name: str) -> Description:
-    """Read a description; ``name`` is the file's, for messages.
+    """Read a description; ``name`` is the file's name in messages.
 
     Raises:
         RunError: it is damaged, or of another version.
@@ -113,7 +113,7 @@ def read_description(file: Path) -> Description:
     """Read the description in an exported file.
 
     Raises:
-        RunError: the file is missing, damaged, or none that DiPS exported.
+        RunError: the file is missing, damaged, or was not exported by DiPS.
     """
     try:
         text = read_metadata(file.read_bytes())[KEY]

@@ -1,8 +1,8 @@
-"""An exported model in 8 bits: weights per channel, activations in the range that calibration photos give (static, QDQ).
+"""An exported model in 8 bits: weights per channel, activations in the ranges found on calibration photos (static, QDQ).
 
-In: the ONNX file in memory and photos that nothing is measured on. Out: a file of less than half the size, of standard
-operators. The first and the last convolution of every network stay in 32 bits, which avoids most of the loss; so do those that
-only resize.
+In: the ONNX file in memory and photos that are not used for measuring. Out: a file of less than half the size, of standard
+operators. The first and the last convolution of every network stay in 32 bits, which avoids most of the loss; so do
+convolutions that only resize.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ def to_int8(data: bytes, side: int, photos: Sequence[Path], depth: Depth | None 
 
     Args:
         data: an ONNX file.
-        side: of the square that its networks see.
-        photos: for calibration.
-        depth: how values of more than 8 bits in them are brought to 8.
+        side: side of the square that its networks see.
+        photos: calibration photos.
+        depth: how values of more than 8 bits in them are converted to 8.
 
     Returns:
-        The model as the package onnx holds it, without description.
+        The model as an object of the package onnx, without description.
 
     Raises:
-        RunError: no photo can be read, or the model cannot be brought into 8 bits.
+        RunError: no photo can be read, or the model cannot be quantised.
     """
     import onnx
     from onnxruntime import quantization
@@ -56,7 +56,7 @@ def to_int8(data: bytes, side: int, photos: Sequence[Path], depth: Depth | None 
             return None if square is None else {INPUT: square[None]}
 
     disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)  # it warns of what is done on purpose
+    logging.disable(logging.WARNING)  # it warns about what is done on purpose
     try:
         with tempfile.TemporaryDirectory() as folder:
             plain, simple, small = (Path(folder) / f"{name}.onnx" for name in ("plain", "simple", "small"))
@@ -76,7 +76,7 @@ def to_int8(data: bytes, side: int, photos: Sequence[Path], depth: Depth | None 
             model = onnx.load(small)
             used = {node.domain for node in model.graph.node}
             for item in [item for item in model.opset_import if item.domain not in used]:
-                model.opset_import.remove(item)  # onnxruntime names everything that it knows
+                model.opset_import.remove(item)  # onnxruntime lists everything that it knows
     except (MemoryError, OSError):
         raise
     except Exception as error:  # the tool defines no exception class
@@ -87,7 +87,7 @@ def to_int8(data: bytes, side: int, photos: Sequence[Path], depth: Depth | None 
 
 
 def _squares(photos: Sequence[Path], side: int, depth: Depth) -> Iterator[ByteImage]:
-    """Yield photos as squares ``(side, side, 3) uint8`` RGB; those that cannot be read are logged and left out."""
+    """Yield photos as squares ``(side, side, 3) uint8`` RGB; those that cannot be read are logged and skipped."""
     for path in photos:
         try:
             yield resize_image(read_image(path, max_side=side, depth=depth), (side, side))
@@ -96,7 +96,7 @@ def _squares(photos: Sequence[Path], side: int, depth: Depth) -> Iterator[ByteIm
 
 
 def _outer_convolutions(graph: Any) -> list[str]:
-    """Return the names of the convolutions that see the photo or resize it, and of those after which there is no other."""
+    """Return the names of the convolutions that see the photo or resize it, and of those not followed by another one."""
     channels = {tensor.name: tensor.dims[1] for tensor in graph.initializer if len(tensor.dims) > 1}
     followed: set[str] = set()
     outer = []
@@ -108,6 +108,6 @@ def _outer_convolutions(graph: Any) -> list[str]:
                 outer.append(node.name)
             leads_on = True
         if leads_on:
-            # what says where a crop lies is not followed by the networks that see the crop
+            # what locates a crop does not count as followed by the networks that see the crop
             followed.update(node.input[:1] if node.op_type == "GridSample" else node.input)
     return outer

@@ -1,7 +1,7 @@
 """Prediction with an exported model: one ONNX file, run by onnxruntime; no torch.
 
-In: a file that :mod:`dips.export.onnx` wrote. It may come from anywhere: what it says about itself is checked, and it can name
-no other file. Out: a :class:`~dips.predict.predictor.Predictor`, so that boxes, masks, tiles and files are made as for a run
+In: a file that :mod:`dips.export.onnx` wrote. It may come from anywhere: its description is checked, and it cannot refer to
+other files. Out: a :class:`~dips.predict.predictor.Predictor`, so that boxes, masks, tiles and files are made as for a run
 folder.
 """
 
@@ -51,12 +51,12 @@ class OnnxNetworks(Answerer):
 
         Args:
             data: the file.
-            name: how to call it in errors.
-            device: ``cpu``, ``cuda`` or ``cuda:1``; ``auto`` takes a GPU where onnxruntime can use one.
-            threads: that share the work on a batch, on CPUs; None for as many as torch would use.
+            name: what errors call the file.
+            device: ``cpu``, ``cuda`` or ``cuda:1``; ``auto`` uses a GPU if onnxruntime can use one.
+            threads: number of CPU threads that share the work on a batch; None = as many as torch would use.
 
         Raises:
-            RunError: onnxruntime is missing, the device is not there, or this is not a model that DiPS exported.
+            RunError: onnxruntime is missing, the device is not available, or this is not a model that DiPS exported.
         """
         try:
             text, foreign = read_metadata(data).get(KEY), has_external_data(data)
@@ -77,22 +77,22 @@ class OnnxNetworks(Answerer):
 
     @property
     def side(self) -> int:
-        """Side in pixels of the squares that photos are given as."""
+        """Side in pixels of the squares to which photos must be resized."""
         return self.description.side
 
     @property
     def is_on_cpu(self) -> bool:
-        """Whether the CPU computes."""
+        """Whether the model runs on the CPU."""
         return bool(self._session.get_providers()[0] == "CPUExecutionProvider")
 
     def answer(self, batch: PhotoBatch) -> Answer:
         """Return score maps ``(M, S, S)``, whatever the labels, class probabilities ``(B, C)`` and, where objects have classes
-        of their own, their logits ``(M, C, h, w)`` in each cell.
+        of their own, class logits ``(M, C, h, w)`` in each cell.
 
-        Photos of any one size ``(B, H, W, 3) uint8`` are accepted, too: the file itself makes squares of them.
+        Photos of any one size ``(B, H, W, 3) uint8`` are accepted, too: the file itself resizes them to squares.
 
         Raises:
-            RunError: the file cannot be run, or its answers have other shapes than it says.
+            RunError: the file cannot be run, or its outputs have other shapes than described.
         """
         try:
             maps, probabilities, *more = self._session.run(self._outputs, {INPUT: batch.squares})
@@ -109,7 +109,7 @@ class OnnxNetworks(Answerer):
 
 
 class OnnxModel(PredictionModel):
-    """An exported model, which predicts as a run does and does nothing else.
+    """An exported model, which predicts like a run and does nothing else.
 
     Attributes:
         path: its file.
@@ -153,7 +153,7 @@ def load_onnx(path: str | Path, *, settings: Sequence[str] = (), device: str = "
         device: see :class:`OnnxNetworks`.
 
     Raises:
-        RunError: the file is missing or no model that DiPS exported, onnxruntime is not installed, or the device is not there.
+        RunError: the file is missing or was not exported by DiPS, onnxruntime is not installed, or the device is unavailable.
         ConfigError: a setting that is unknown, or part of the graph.
     """
     file = Path(path)
@@ -167,7 +167,7 @@ def load_onnx(path: str | Path, *, settings: Sequence[str] = (), device: str = "
         data = file.read_bytes()
     except OSError as error:
         raise RunError(f"cannot read {file} ({error.strerror or error}); give a file that 'dips export' wrote") from error
-    networks = OnnxNetworks(data, str(file), device, threads=1)  # photos are looked at side by side instead
+    networks = OnnxNetworks(data, str(file), device, threads=1)  # photos are processed in parallel instead
     config = dataclasses.replace(Config(), predict=networks.description.predict).override(settings).predict
     if config.threshold < 0:  # --set predict.threshold=-1
         config = dataclasses.replace(config, threshold=networks.description.predict.threshold)
@@ -180,9 +180,9 @@ def _session(data: bytes, name: str, device: str, threads: int) -> Any:
     except ImportError as error:
         raise RunError(f'{name} needs onnxruntime ({error}); pip install "dips-wsol[onnx]"') from error
     options = ort.SessionOptions()
-    options.log_severity_level = 4  # an error is raised, too, and told once
+    options.log_severity_level = 4  # errors are raised as well, and should be reported once
     options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # they would keep another process from its core
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # it would keep another process from its core
     providers = _providers(ort.get_available_providers(), device)
     try:
         session = ort.InferenceSession(data, options, providers=providers)

@@ -1,6 +1,6 @@
-"""Resizing as every engine that reads ONNX does it: Resize with antialias is refused by TensorRT and ignored by OpenVINO.
+"""Resizing that every engine for ONNX supports: Resize with antialias is refused by TensorRT and ignored by OpenVINO.
 
-In: images, and what the networks do to them. Out: the same from plain bilinear resizing, means and convolutions.
+In: images, and how the networks resize them. Out: the same from plain bilinear resizing, means and convolutions.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["ANTIALIASED", "antialiased", "to_squares"]
 def to_squares(images: Tensor, side: int) -> Tensor:
     """Resize images ``(B, C, H, W)`` of any size to ``(B, C, side, side)``; squares of that side are unchanged.
 
-    Each axis is brought bilinearly to the next multiple of ``side``, of which means are taken: nearly area averaging.
+    Each axis is resized bilinearly to the next multiple of ``side`` and then averaged, which is nearly area averaging.
 
     >>> to_squares(torch.tensor([[[[0.0, 2.0, 4.0, 6.0], [2.0, 4.0, 6.0, 8.0]]]]), 2).tolist()
     [[[[1.0, 5.0], [3.0, 7.0]]]]
@@ -46,9 +46,9 @@ def _rows(images: Tensor, new: int, kernel: Callable[[Tensor], Tensor], reach: i
     """Resize images ``(N, 1, H, W)`` to ``new`` rows.
 
     The weights repeat after ``new / gcd`` pixels of the result: each of those is a channel of a convolution that strides over
-    as many pixels as they cover. Weights beyond the edge are left out by dividing by the sum of the others.
+    as many pixels as they cover. Weights beyond the edge are excluded by dividing by the sum of the others.
 
-    It strides down, not across: OpenVINO 2026.4 gets strided convolutions wrong whose result is one pixel wide.
+    The stride is along the rows: OpenVINO 2026.4 miscomputes strided convolutions whose result is one pixel wide.
     """
     old = images.shape[-2]
     if old == new:
@@ -93,4 +93,4 @@ ANTIALIASED: dict[Any, Callable[..., Tensor]] = {
     )
     for overload in (operator.default, operator.vec)
 }
-"""What stands for torch's antialiased resizing, by operator; none of the networks aligns corners or sets scales."""
+"""Replacements of torch's antialiased resizing, by operator; none of the networks aligns corners or sets scales."""

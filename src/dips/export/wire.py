@@ -1,6 +1,6 @@
-"""What must be known of an ONNX file before it is run: its metadata, and whether it would read other files.
+"""What must be known about an ONNX file before it is run: its metadata, and whether it would read other files.
 
-In: the bytes of a file from anywhere. It is read by protobuf's wire format alone; the package ``onnx`` is not needed.
+In: the bytes of a file from anywhere. Only protobuf's wire format is parsed; the package ``onnx`` is not needed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _FIXED = {1: 8, 5: 4}  # wire type to bytes
 
 
 def read_metadata(data: bytes) -> dict[str, str]:
-    """Return the file's own key-value pairs.
+    """Return the key-value pairs of the file's metadata.
 
     Raises:
         ValueError: this is not an ONNX file, or it is damaged.

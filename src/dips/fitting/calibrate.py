@@ -77,7 +77,7 @@ def calibrate(photos: Sequence[JudgedPhoto]) -> Calibration | None:
         gate=float(np.quantile(best, _GATE_SHARE)) / 2 if best else 0.0,
         typical=every.typical,
         cautious=every.cautious,
-        classes=classes if len({photo.label for photo in photos if photo.objects}) > 1 else {},  # a single class is the whole
+        classes=classes if len({photo.label for photo in photos if photo.objects}) > 1 else {},  # a lone class needs none
     )
 
 

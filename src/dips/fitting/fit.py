@@ -69,8 +69,8 @@ def fit(
         device: ``auto``, ``cpu``, ``cuda``, ``mps``. Under ``torchrun``, each process uses its own device.
         resume: continue a training that was stopped; the settings must be the same.
         problems: a file for all problems of the data, of which only the first few are printed; or the list to add them to.
-        reviewed: boxes that a person confirmed or drew on some of the photos, to train on: a COCO file as saved by ``dips
-            view``, or the prediction folder that contains it.
+        reviewed: boxes that a person confirmed or drew on some of the photos, to train on: a COCO file as ``dips view`` saves
+            it, or the prediction folder that contains it.
 
     Returns:
         The trained model, opened.

@@ -301,9 +301,9 @@ class _Validation:
 
 
 def steady_taus(result: BoxResult) -> dict[str, float]:
-    """Return the middle one of the thresholds that are at most one photo worse than the best, by the names of ``best_tau``.
+    """Return the middle one of the thresholds that are at most one photo worse than the best, named as in ``best_tau``.
 
-    With few photos, which threshold is best is chance: on others, the middle one is better (docs/results.md).
+    With few photos, the best one is a matter of chance: on others, the middle one is better (docs/results.md).
     """
     one_photo = 100 / max(1, result.n_boxed) + 1e-6
     good = {name: np.flatnonzero(curve >= curve.max() - one_photo) for name, curve in result.curves.items()}

@@ -1,1 +1,1 @@
-"""The run folder on disk: opened (``trained``), its files (``records``, ``checkpoint``, ``card``), which model it is."""
+"""The run folder on disk: opened (``trained``), its files (``records``, ``checkpoint``, ``card``), its model (``identity``)."""

@@ -1,6 +1,7 @@
 """The trained model in a run folder: ``model.safetensors`` (all networks) and ``model.json`` (how to build and use them).
 
-What :func:`save_model` writes :func:`load_model` reads back to equal outputs; neither needs ImageNet weights nor a network.
+A model that :func:`load_model` reads has the same outputs as the one :func:`save_model` wrote; neither needs ImageNet weights
+or a network connection.
 """
 
 from __future__ import annotations
@@ -59,10 +60,10 @@ class StoredModel:
     meta: ModelMeta
 
     def networks(self, mode: str, frozen: FrozenNetworks, settings: PredictConfig, device: torch.device) -> Networks:
-        """Return the networks of a mode of prediction on frozen ones, which several modes may share.
+        """Return the networks of a mode of prediction, built on frozen ones, which several modes may share.
 
         Raises:
-            ConfigError: this run cannot offer the mode.
+            ConfigError: this run does not offer the mode.
         """
         return Networks.of_mode(
             mode,
@@ -76,10 +77,10 @@ class StoredModel:
         )
 
     def predictor(self, networks: Networks, settings: PredictConfig, *, calibrated: bool = True) -> Predictor:
-        """Return a predictor with these networks, which are those of the mode of ``settings``.
+        """Return a predictor with these networks, which must be those of the mode in ``settings``.
 
-        Without a threshold in ``settings`` it is the one that was chosen for the mode; where none was,
-        predicting raises a ConfigError. Not ``calibrated`` are the scores of maps that differ from those of the training.
+        If ``settings`` has no threshold, the one chosen for the mode is used; if there is none, predicting raises a
+        ConfigError. ``calibrated`` is False for maps that differ from those of the training.
         """
         chosen = self.meta.thresholds.get(settings.mode, {}).get("run", -1.0)
         return Predictor(
@@ -98,8 +99,8 @@ def _per_core(networks: Networks) -> PhotoPerCore:
 
     def begin() -> Networks:
         with lock:
-            torch.set_num_threads(1)  # of this thread, and of those that are started later, which are to keep what they have:
-            torch.get_num_threads()  # a thread takes its number when it first needs one
+            torch.set_num_threads(1)  # of this thread, and of those started later, whose number is restored below:
+            torch.get_num_threads()  # a thread reads its number when it first needs one
             others = threading.Thread(target=torch.set_num_threads, args=(cores,))
             others.start()
             others.join()
@@ -117,7 +118,7 @@ def save_model(
     Each file is replaced whole, ``model.json`` last; a checksum ties the two together.
 
     Raises:
-        RunError: ``meta`` names another number of classes than the classifier has, or the folder cannot be written.
+        RunError: ``meta`` has another number of classes than the classifier, or the folder cannot be written.
     """
     if len(meta.classes) != classifier.classes:
         raise RunError(f"{len(meta.classes)} class names for a classifier of {classifier.classes}; give one name per class")
@@ -147,7 +148,7 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> StoredModel:
     """Return the networks in evaluation mode on ``device``, and how to use them.
 
     Raises:
-        RunError: a file is missing, damaged, of another version, or does not belong to the other.
+        RunError: a file is missing, damaged, of another version, or does not match the other.
     """
     record, path = read_model_record(folder), folder / _TENSORS
     try:

@@ -21,8 +21,8 @@ def identity(run: Path) -> dict[str, str]:
     """Return checksums that identify a model.
 
     Returns:
-        ``model``: SHA-256 of the run's ``model.json``, which knows the weights; a run and what was exported from it are the
-        same model. ``file``: that of an exported file. "" where the file is missing or damaged; opening it says why.
+        ``model``: SHA-256 of the run's ``model.json``, which contains that of the weights; a run and its exports are the same
+        model. ``file``: SHA-256 of an exported file. "" if the file is missing or damaged; opening it reports why.
     """
     if not is_onnx(run):
         return {"model": file_sha256(run / MODEL) if (run / MODEL).is_file() else ""}
@@ -33,7 +33,7 @@ def identity(run: Path) -> dict[str, str]:
 
 
 def run_config(run: Path, settings: Sequence[str] = ()) -> Config:
-    """Return the settings that a run was trained with, those of prediction changed by ``predict.name=value`` strings.
+    """Return the settings that a run was trained with, those of prediction overridden by ``predict.name=value`` strings.
 
     Raises:
         RunError: the folder holds no run, or its settings are damaged.
@@ -50,11 +50,11 @@ def run_config(run: Path, settings: Sequence[str] = ()) -> Config:
 
 
 def prediction_settings(model: Path, settings: Sequence[str] = ()) -> PredictConfig:
-    """Return the settings that a run or an exported file predicts with, changed by ``predict.name=value`` strings.
+    """Return the settings that a run or an exported file predicts with, overridden by ``predict.name=value`` strings.
 
     Raises:
         RunError: there is no model, or it is damaged.
-        ConfigError: as of :func:`run_config`.
+        ConfigError: as in :func:`run_config`.
     """
     if not is_onnx(model):
         return run_config(model, settings).predict
@@ -64,13 +64,13 @@ def prediction_settings(model: Path, settings: Sequence[str] = ()) -> PredictCon
 
 
 def require_new_run(run: Path, config: Config, *, resume: bool, besides: Path | None = None) -> None:
-    """Refuse what must not be overwritten by a training, before any work is done.
+    """Check that a training would overwrite nothing that it must not, before any work is done.
 
     Args:
         besides: the file of another option, which may lie in the folder.
 
     Raises:
-        RunError: there is something else, or, without ``resume``, anything at all.
+        RunError: the folder holds something else or, without ``resume``, anything at all.
     """
     settings = run / CONFIG
     if is_unused(run, besides):

@@ -1,7 +1,7 @@
 """The JSON files of a run folder as typed records; reading them needs no torch.
 
-``model.json`` says how to build and use the networks of ``model.safetensors``, ``run.json`` what the training rested on and
-what came out. :mod:`dips.fitting.fit` writes both.
+``model.json`` says how to build and use the networks of ``model.safetensors``, ``run.json`` what the training was based on and
+its results. :mod:`dips.fitting.fit` writes both.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class LinearShape(Record, frozen=True, kw_only=True):
     """How to build the linear maps.
 
     Attributes:
-        channels: of each block of features, the CNN's stages first.
+        channels: channels of each block of features, the CNN's stages first.
         stages: how many of them are the CNN's.
         outputs: number of object classes.
     """
@@ -73,14 +73,14 @@ class ModelMeta(Record, frozen=True, kw_only=True):
     Attributes:
         classes: names in label order.
         background: label of the class without object, if there is one.
-        thresholds: chosen on validation, by mode of prediction: for ``v1``, ``30``, ``50``, ``70``, ``v2`` and for the boxes
-            of a ``run``.
-        mode, unet_share: how the run predicts if nothing else is asked for.
-        temper: what logits are divided by before the sigmoid.
+        thresholds: chosen on validation, by mode of prediction: for ``v1``, ``30``, ``50``, ``70``, ``v2`` and, as ``run``,
+            for predicted boxes.
+        mode, unet_share: how the run predicts by default.
+        temper: divisor of the logits before the sigmoid.
         photo_side: side in pixels of a square as large as the training photos were.
-        depth: how values of more than 8 bits are brought to 8: the scale of the training photos, if they had one.
-        calibration: of the scores of boxes, by mode; of none where too few validation photos had boxes.
-        object_classes: whether objects have classes of their own, as training photos had several labels.
+        depth: how values of more than 8 bits are converted to 8: the scale of the training photos, if they had one.
+        calibration: calibration of the scores of boxes, by mode; empty if too few validation photos had boxes.
+        object_classes: whether objects have classes of their own, because training photos had several labels.
     """
 
     classes: tuple[str, ...]
@@ -95,7 +95,7 @@ class ModelMeta(Record, frozen=True, kw_only=True):
     object_classes: bool = False
 
     def __post_init__(self) -> None:
-        """Check what types cannot say.
+        """Check what types cannot express.
 
         Raises:
             ValueError: class names that repeat, or a background class that is none of them.
@@ -114,7 +114,7 @@ class ModelRecord(Record, frozen=True, kw_only=True):
     meta: ModelMeta
 
     def __post_init__(self) -> None:
-        """Check that the networks are for these classes.
+        """Check that the networks fit these classes.
 
         Raises:
             ValueError: they are not.
@@ -147,7 +147,7 @@ class WeightsRecord(Record, frozen=True, kw_only=True):
 
 
 class RunSeconds(Record, frozen=True, kw_only=True):
-    """What harvest and training took."""
+    """Seconds taken by harvest and training."""
 
     harvest: float
     training: float
@@ -160,17 +160,17 @@ class RunRecord(Record, frozen=True, kw_only=True):
         data: the folder or file that was trained on.
         classes: names in label order.
         background: label of the class without object, if there is one.
-        photos, skipped: how many there were, and those that could not be read.
-        problems: everything that was wrong with the data, these included.
+        photos, skipped: the numbers of photos, and those that could not be read.
+        problems: all problems of the data, these included.
         several: number of training photos with several labels.
-        reviewed: SHA-256 of the photos whose boxes a person gave, and which were trained on with them.
-        review_gain: what these brought, tried on each other; None where they are too few.
-        weights: by role: ``transformer``, ``classifier`` and, of a U-Net, ``encoder``.
-        accuracy: percent right in validation, of ``classifier`` and, where the transformer saw all photos, ``linear_probe``.
-        class_accuracy: the classifier's where each class counts the same; None in runs of before.
+        reviewed: SHA-256 of the photos whose boxes a person provided and that were trained on with them.
+        review_gain: the gain from these, tested on each other; None if they are too few.
+        weights: by role: ``transformer``, ``classifier`` and, for a U-Net, ``encoder``.
+        accuracy: percent right in validation, of ``classifier`` and, if the transformer saw all photos, ``linear_probe``.
+        class_accuracy: the classifier's accuracy with equal weight for each class; None in older runs.
         selection: how epoch and threshold were chosen, in words.
-        label_free: no box had a part in it.
-        validation: numbers on the validation part.
+        label_free: whether no box influenced the choice.
+        validation: metrics on the validation part.
         best_tau: thresholds chosen on validation, for the mode that the run predicts with.
         environment: versions and hardware.
     """
@@ -197,7 +197,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
     environment: dict[str, Any]
 
     def __post_init__(self) -> None:
-        """Check what types cannot say.
+        """Check what types cannot express.
 
         Raises:
             ValueError: class names that repeat, a background class that is none of them, or no transformer among the weights.
@@ -216,7 +216,7 @@ def read_model_record(run: Path) -> ModelRecord:
     """Read ``model.json`` of a run folder.
 
     Raises:
-        RunError: it is missing, as it is written last, or damaged, or of another version.
+        RunError: it is missing (it is written last), damaged, or of another version.
     """
     if not (run / MODEL).is_file():
         raise RunError(f"{run} holds no finished run ({MODEL} is missing); give the folder that 'dips train --out' wrote")

@@ -1,10 +1,10 @@
-"""A trained run folder, opened: settings, thresholds, networks; it predicts.
+"""A trained run folder, opened for prediction: settings, thresholds, networks.
 
 A run folder holds ``config.toml``, ``run.json`` (data, weights, environment, how epoch and threshold were chosen),
 ``metrics.jsonl``, ``model.safetensors`` + ``model.json``, ``README.md`` (model card), ``report.html``,
 ``training-photos.json`` (shown in it), after an evaluation ``evaluation.json``, ``evaluation.csv`` and
-``evaluation-photos.json``, and until the training is done ``resume.safetensors``. ``metrics.jsonl`` is that of a U-Net.
-:mod:`dips.fitting.fit` writes it.
+``evaluation-photos.json``, and until the training is done ``resume.safetensors``. Only a U-Net has ``metrics.jsonl``.
+:mod:`dips.fitting.fit` writes the folder.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ from dips.system.names import is_remote
 
 __all__ = ["TrainedRun"]
 
-_OF_MAPS = ("mode", "flip", "second_look", "unet_share", "size")  # settings that make other score maps
+_OF_MAPS = ("mode", "flip", "second_look", "unet_share", "size")  # settings that change score maps
 
 
 class TrainedRun(PredictionModel):
-    """A run folder, opened; :class:`dips.model.Model` is what users see of it.
+    """A run folder, opened; :class:`dips.model.Model` is its public interface.
 
     Attributes:
         run: its folder.
-        config: the settings it was trained with; ``predict`` may have been changed at :func:`load`.
+        config: the settings it was trained with; ``predict`` may have been overridden at :func:`load`.
         classes: names in label order.
         background: label of the class without object, if there is one.
         stored: its networks.
-        trained: the settings of prediction that thresholds were chosen for.
-        meta: how ``model.json`` says the networks are to be used.
-        record: what ``run.json`` says.
+        trained: the settings of prediction for which thresholds were chosen.
+        meta: how to use the networks, from ``model.json``.
+        record: the contents of ``run.json``.
         given: where to look for the transformer's weights.
     """
 
@@ -89,7 +89,7 @@ class TrainedRun(PredictionModel):
         return self.suits(self.config.predict.mode)
 
     def suits(self, mode: str) -> bool:
-        """Return whether thresholds were chosen for the maps that this mode makes, with the settings of now."""
+        """Return whether thresholds were chosen for the maps that this mode makes with the current settings."""
         now, then = (mode_settings(settings, mode) for settings in (self.config.predict, self.trained))
         no_unet = mode != "unet" and now.unet_share == 0
         same_unet = no_unet or now.size == then.size
@@ -102,7 +102,7 @@ class TrainedRun(PredictionModel):
         """The weights of the harvest's transformer, looked up again by name and checked against the recorded checksum.
 
         Raises:
-            WeightsError: these weights are not here.
+            WeightsError: these weights are not found.
         """
         recorded = self.record.weights["transformer"]
         name = "embedded" if recorded.source == "embedded" else recorded.arch
@@ -120,7 +120,7 @@ class TrainedRun(PredictionModel):
         """The transformer of the harvest, loaded at first use.
 
         Raises:
-            WeightsError: its weights are not here.
+            WeightsError: its weights are not found.
         """
         return load_transformer(self.transformer_weights).to(self.device)
 
@@ -134,23 +134,23 @@ class TrainedRun(PredictionModel):
 
     @cached_property
     def networks(self) -> Networks:
-        """The networks that answer for squares of photos; the transformer is loaded only if its keys are needed."""
+        """The networks that predict from squares of photos; the transformer is loaded only if its keys are needed."""
         frozen = (
             self.frozen if self.uses_transformer else FrozenNetworks(self.stored.classifier, side=self.config.classifier.size)
         )
         return self.networks_of(self.config.predict.mode, frozen)
 
     def networks_of(self, mode: str, frozen: FrozenNetworks) -> Networks:
-        """Return the networks of a mode of prediction on the given frozen ones, which several modes may share.
+        """Return the networks of a mode of prediction, built on the given frozen ones, which several modes may share.
 
         Raises:
-            ConfigError: this run cannot offer the mode.
+            ConfigError: this run does not offer the mode.
         """
         return self.stored.networks(mode, frozen, self.config.predict, self.device)
 
     @property
     def modes(self) -> tuple[str, ...]:
-        """The modes of prediction that this run can offer."""
+        """The modes of prediction that this run offers."""
         return offered_modes(self.stored.linear, self.stored.localizer)
 
     @property
@@ -175,13 +175,13 @@ class TrainedRun(PredictionModel):
         return self.run, self.config.predict.mode, self.config.classifier.size
 
     def made_with(self) -> str:
-        """Return the pretrained weights that predictions rest on, in a line."""
+        """Return the pretrained weights that predictions are based on, in one line."""
         return weights_line(self.weights_inside())
 
     def weights_inside(self) -> dict[str, dict[str, str]]:
         """Return ``arch``, ``note`` and ``licence`` of the pretrained weights that predictions need, by role.
 
-        A transformer that only taught the map is among them as ``teacher``: its note belongs beside every number.
+        A transformer that was only used to fit the map is listed as ``teacher``: its note belongs beside every number.
         """
         needed = {"classifier"}
         needed |= {"transformer"} if self.uses_transformer else set()

@@ -26,7 +26,7 @@ class ScoreThresholds(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         typical: the one with the highest F1 on validation.
-        cautious: the one above which 95% of validation's boxes are right by their chances; 1 if no chance is that safe.
+        cautious: the one from which on 95% of validation's boxes are right by their chances; 1 if no chance is that safe.
     """
 
     typical: _Fraction

@@ -1,4 +1,4 @@
-"""Crops and flips: photo, activation and proposal move together (paper 4: resize 256, random crop 224, horizontal flip).
+"""Crops and flips: photo, activation and proposal are moved together (paper 4: resize 256, random crop 224, horizontal flip).
 
 In: a :class:`~dips.train.batches.Batch`; out: :class:`Views` at the crop's size, on the batch's device.
 """
@@ -17,7 +17,7 @@ from dips.train.crops import draw_crops
 
 __all__ = ["Views", "draw_views"]
 
-_MIN_PEAK = 1e-3  # a crop that holds less than this of the map's maximum is not blown up further
+_MIN_PEAK = 1e-3  # a crop whose maximum is below this fraction of the map's is not scaled up further
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Views:
 
     Attributes:
         images: ``(B, 3, C, C) float32`` in [0, 1], channels last in memory.
-        activation: ``(B, C, C) float32``, the crop's maximum is 1.
+        activation: ``(B, C, C) float32``, with maximum 1 in the crop.
         inside: ``(B, C, C) bool``: the proposal's pixels, by ``train.fg_from``.
         outside: ``(B, C, C) bool``: pixels that may be background, by ``train.bg_from``.
         labels: ``(B,) int64``.
@@ -45,12 +45,12 @@ def draw_views(batch: Batch, config: TrainConfig, generator: torch.Generator) ->
     """Cut one random crop from every photo of the batch.
 
     Args:
-        batch: on any device, where the crops stay.
+        batch: on any device; the crops stay on it.
         generator: on the CPU.
     """
     side = config.resize
     crops = draw_crops(len(batch.labels), resize=side, crop=config.crop, flip=config.flip, generator=generator)
-    # cut as bytes, a quarter of what the floats would be
+    # cropped as bytes, a quarter of the size of floats
     images = crops.apply_to(batch.images.permute(0, 3, 1, 2)).to(torch.float32, memory_format=torch.channels_last).div_(255)
     activation = interpolate(batch.maps.float(), (side, side), mode="bilinear", align_corners=False)
     activation = crops.apply_to(activation)[:, 0].clamp(min=0)

@@ -1,6 +1,6 @@
-"""Moving average of a network's weights: what is validated and kept is the average, not the last step (SWA/EMA).
+"""Moving average of a network's weights: the average is validated and kept, not the last step (SWA/EMA).
 
-A localizer that trains on goes on to learn the seeds' noise; averaging over the steps takes most of that out.
+When training continues, a localizer learns the noise of its seeds; averaging over the steps removes most of it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["Average"]
 class Average:
     """A moving average: ``average = d * average + (1 - d) * weights`` after every step, batch-norm statistics too.
 
-    ``d = min(decay, (1 + t) / (10 + t))`` after t updates, so that the random start is forgotten fast. Whole-number buffers
+    ``d = min(decay, (1 + t) / (10 + t))`` after t updates, so that the random start is forgotten fast. Integer buffers
     are copied. With a decay of 0 there is no copy and :attr:`model` is the network itself.
 
     Attributes:
@@ -37,7 +37,7 @@ class Average:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Add the network's present weights."""
+        """Add the network's current weights."""
         self.updates += 1
         if self.decay <= 0:
             return

@@ -1,13 +1,13 @@
 """Dense CRF loss (Tang et al., "On Regularized Losses for Weakly-supervised CNN Segmentation", ECCV 2018; paper 3.3).
 
-In: foreground probability and the image; out: how much neighbours of like colour disagree,
+In: foreground probability and the image; out: how much neighbours of similar colour disagree,
 ``sum over both channels of S^T W (1 - S)`` with ``W_ij = exp(-|c_i - c_j|^2 / (2 * 15^2) - |p_i - p_j|^2 / (2 * 100^2))``,
 colours in 0-255, positions in pixels of a crop of full size (``train.crf_full``). A sum over pairs of pixels grows with the
-fourth power of the side, so the energy of a crop of another side is brought to full size: its pixels take the positions that
-they would have there, and the sum is scaled. A weight like the paper's 2e-9 then means the same at every size of crop. In the
-same way it is computed, exactly, at a reduced size (``train.crf_size``), to which image and probability are averaged down.
+fourth power of the side, so the energy of a crop of another side is converted to full size: its pixels take the positions that
+they would have there, and the sum is scaled. A weight like the paper's 2e-9 then means the same at every crop size. Likewise,
+it is computed, exactly, at a reduced size (``train.crf_size``), to which image and probability are averaged down.
 With two channels ``S = (1 - s, s)`` the sum is ``2 s^T W (1 - s)`` and its gradient ``2 (W 1 - 2 W s)``, so that one pass over
-W gives both and none of the N x N values is kept. The mean over the batch is taken, as Tang et al. do.
+W gives both, and none of the N x N values is stored. The result is the mean over the batch, as in Tang et al.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def crf_loss(
     """Return the mean CRF energy of a batch of square crops, as it would be at full size.
 
     Args:
-        foreground: ``(B, S, S)`` probability in [0, 1]; the gradient goes here.
+        foreground: ``(B, S, S)`` probability in [0, 1]; it receives the gradient.
         images: ``(B, 3, S, S)`` float in [0, 1].
-        size: side that the energy is computed at; a smaller crop keeps its own.
+        size: side at which the energy is computed; a smaller crop keeps its own.
         full: side of full size in pixels.
-        sigma_rgb: of colour, 0-255.
-        sigma_xy: of position, in pixels at full size.
+        sigma_rgb: standard deviation of colour, 0-255.
+        sigma_xy: standard deviation of position, in pixels at full size.
 
     Returns:
         A scalar; it grows with ``full ** 4``, hence weights like 2e-9, but hardly changes with S.
@@ -58,7 +58,7 @@ def crf_energy(foreground: Tensor, features: Tensor) -> Tensor:
 
     Args:
         foreground: ``(B, N)`` probability s.
-        features: ``(B, N, D)``; no gradient goes here.
+        features: ``(B, N, D)``; they receive no gradient.
 
     Returns:
         ``(B,)``.

@@ -67,16 +67,16 @@ class Crops:
 
     def _index_windows(self, flat: torch.Tensor) -> torch.Tensor:
         here = self.to(flat.device)
-        # every possible window as a view without copy, of which one per photo is taken: no launch per photo, no wait
+        # all possible windows as a view, one of which is selected per photo: no kernel launch and no wait per photo
         windows = flat.unfold(2, self.size, 1).unfold(3, self.size, 1)
         cropped = windows[torch.arange(len(flat), device=flat.device), :, here.tops, here.lefts]
         return torch.where(here.flips[:, None, None, None], cropped.flip(-1), cropped)
 
 
 def draw_crops(batch: int, resize: int, crop: int, flip: bool, generator: torch.Generator) -> Crops:
-    """Draw a crop for each of ``batch`` photos, every position alike; with ``flip`` each is mirrored with probability 1/2.
+    """Draw a crop for each of ``batch`` photos, uniformly; with ``flip``, each is mirrored with probability 1/2.
 
-    The generator moves on by as many draws with and without ``flip``, so the corners are the same in both cases.
+    The generator advances by the same number of draws with and without ``flip``, so the corners are the same in both cases.
 
     Raises:
         ConfigError: the crop is larger than the frame.

@@ -1,4 +1,4 @@
-"""Pseudo-pixels: which pixels of a crop are called foreground and background at this step (paper 3.2, 3.3).
+"""Pseudo-pixels: which pixels of a crop are labelled as foreground and background at this step (paper 3.2, 3.3).
 
 In: the activation of the chosen proposals, and where foreground and background may come from; out: a target map with
 :data:`FOREGROUND`, :data:`BACKGROUND` and, almost everywhere, :data:`IGNORE`. Redrawn at every step, the whole batch at
@@ -24,7 +24,7 @@ _MIN_WEIGHT = 1e-6
 
 
 def choose_proposal(count: int, u: float) -> int | None:
-    """Return the index of one of ``count`` proposals, uniform if ``u`` is uniform in [0, 1); None where there is none.
+    """Return the index of one of ``count`` proposals, uniform if ``u`` is uniform in [0, 1); None if there is none.
 
     >>> choose_proposal(3, 0.5), choose_proposal(0, 0.5)
     (1, None)
@@ -45,7 +45,7 @@ def draw_targets(
 
     Foreground: ``fg_pixels`` of the ``fg_share`` of the pixels of ``inside`` with the highest activation, weighted by it,
     without replacement. Background: ``bg_pixels`` of the ``bg_share`` of the pixels of ``outside`` with the lowest
-    activation, uniformly. A pool that holds fewer is taken whole. Both are grown; what both claim is ignored.
+    activation, uniformly. A pool with fewer pixels is taken whole. Both are grown; what both claim is ignored.
 
     Args:
         activation: ``(B, H, W)`` float in [0, 1].
@@ -75,8 +75,8 @@ def draw_targets(
 def highest(values: Tensor, mask: Tensor, fraction: float) -> Tensor:
     """Mark the ``fraction`` of the masked pixels that have the highest values.
 
-    At least one pixel where the mask is not empty and ``fraction`` is not 0. Pixels equal to the last one taken are all
-    taken, so a constant map gives the whole mask and no pixel is preferred for its position.
+    At least one pixel if the mask is not empty and ``fraction`` is not 0. Pixels equal to the last one taken are all
+    taken, so a constant map yields the whole mask and no pixel is preferred for its position.
 
     Args:
         values: ``(B, N)`` float in [0, 1], compared at 24 bits.
@@ -106,17 +106,17 @@ def _cut(levels: Tensor, mask: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def draw(pool: Tensor, count: int, generator: torch.Generator, *, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Draw ``count`` pixels of each pool without replacement, all of a smaller one.
+    """Draw ``count`` pixels of each pool without replacement, or all pixels of a smaller pool.
 
-    With weights, one after the other in proportion to the weight among those left, as a multinomial without replacement
-    does: each pixel's exponential clock of that rate rings, the first ``count`` are taken.
+    With weights, they are drawn one after the other in proportion to the weight among those left, as by a multinomial without
+    replacement: each pixel has an exponential clock of that rate, and the first ``count`` that ring are taken.
 
     Args:
         pool: ``(B, N)`` bool.
         weights: ``(B, N)`` float >= 0; None = uniform. Pixels of weight 0 come after all others.
 
     Returns:
-        Their index ``(B, K) int64`` with ``K = min(count, N)``, and which of them are valid ``(B, K)`` bool.
+        Their indices ``(B, K) int64`` with ``K = min(count, N)``, and which of them are valid ``(B, K)`` bool.
     """
     clock = torch.rand(pool.shape, generator=generator, device=generator.device).to(pool.device)
     if weights is not None:

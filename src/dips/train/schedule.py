@@ -24,7 +24,7 @@ class _Grouped(Protocol):
 def build_optimizer(localizer: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """Build the optimiser of ``train.optimizer`` over the localizer's ``parameter_groups(lr, encoder_fraction)``.
 
-    A network without that method has one group. Groups keep their own full rate as ``base_lr``.
+    A network without that method has one group. Each group stores its full rate as ``base_lr``.
     """
     if callable(getattr(localizer, "parameter_groups", None)):
         groups = cast(_Grouped, localizer).parameter_groups(config.lr, config.encoder_lr)
@@ -41,8 +41,8 @@ def build_optimizer(localizer: nn.Module, config: TrainConfig) -> torch.optim.Op
 def rate(config: TrainConfig, step: int, steps: int) -> float:
     """Return the factor on the learning rate at ``step`` of a run whose epochs have ``steps`` steps each.
 
-    ``cosine``: a short linear rise, then half a cosine down to 0 at the run's end. ``step``: 0.1 to the number of whole
-    ``lr_step`` epochs gone by.
+    ``cosine``: a short linear rise, then half a cosine down to 0 at the run's end. ``step``: 0.1 to the power of the number of
+    completed ``lr_step`` epochs.
     """
     if config.schedule == "step":
         return float(0.1 ** (step // steps // config.lr_step))

@@ -1,8 +1,8 @@
-"""What a run writes while it trains: ``metrics.jsonl``, and the state it resumes from.
+"""What a run writes while it trains: ``metrics.jsonl``, and the state from which it resumes.
 
 The state is one safetensors file (weights, their average, the optimiser, the best weights so far) with the scalars as JSON in
-its header: one rename replaces it whole, and no pickle is read. Random numbers need no state: they follow from the seed,
-the epoch and the step.
+its header: a single rename replaces it as a whole, and no pickle is read. Random numbers need no state: they follow from the
+seed, the epoch and the step.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ class Progress:
 
     Attributes:
         epoch: finished epochs.
-        step: finished steps of the epoch after those.
+        step: finished steps of the current epoch.
         updates: finished steps of all epochs, as the moving average counts them.
         best_epoch: epoch of the best weights, counted from 1; 0 = none yet.
-        best_metrics: its validation.
+        best_metrics: its validation metrics.
         sums: losses summed over the epoch's steps so far.
         epoch_seconds: time spent in this epoch so far.
         seconds: time spent in whole epochs.
-        run: what a resumed run must have in common with it: settings, number of photos and processes.
+        run: what a resumed run must have in common with this one: settings, number of photos and processes.
 
     Example:
         >>> Progress(epoch=2, step=5).best_epoch
@@ -77,17 +77,17 @@ class Progress:
 
 
 class _MetricsLine(Record, frozen=True, kw_only=True):
-    """What is read back of a line of ``metrics.jsonl``; the other keys are losses and validation results by name."""
+    """The part of a line of ``metrics.jsonl`` that is read back; the other keys are losses and validation results by name."""
 
     epoch: int = 0
 
 
 def save_state(path: Path, progress: Any, parts: dict[str, dict[str, Tensor]]) -> None:
-    """Write the state whole or not at all.
+    """Write the state atomically.
 
     Args:
         progress: the scalars, a dataclass: :class:`Progress`, or that of another loop.
-        parts: tensors by name for each part of what changes: ``model``, ``average``, ``optimizer``, ``best``.
+        parts: tensors by name for each part of the state: ``model``, ``average``, ``optimizer``, ``best``.
     """
     tensors = {
         f"{part}/{name}": value.detach().to("cpu", copy=True).contiguous()
@@ -109,7 +109,7 @@ def _checksum(progress: str, tensors: Mapping[str, Tensor]) -> str:
 
 
 def load_state(path: Path, kind: type[T]) -> tuple[T, dict[str, dict[str, Tensor]]]:
-    """Read what :func:`save_state` wrote, its scalars a dataclass of this kind; tensors on the CPU.
+    """Read what :func:`save_state` wrote: the scalars as a dataclass of type ``kind``, tensors on the CPU.
 
     Raises:
         RunError: the file is damaged.
@@ -117,7 +117,7 @@ def load_state(path: Path, kind: type[T]) -> tuple[T, dict[str, dict[str, Tensor
     tensors: dict[str, Tensor] = {}
     try:
         with safe_open(path, framework="pt") as file:
-            # Python's JSON, as validation may have given NaN, which no other reads
+            # Python's JSON, as validation may have returned NaN, which no other parser reads
             notes = file.metadata()
             progress = msgspec.convert(json.loads(notes["progress"]), kind)
             for key in file.keys():  # noqa: SIM118 - not a dict
@@ -145,7 +145,7 @@ def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Undo :func:`flatten_optimizer`; the groups stay those of ``optimizer``."""
+    """Undo :func:`flatten_optimizer`, keeping the groups of ``optimizer``."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         index, _, key = name.partition(".")
@@ -154,12 +154,12 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
     for parameter, entries in optimizer.state.items():
         for key, value in entries.items():
             if value.shape == parameter.shape and value.dim() > 1:
-                # The file holds plain layouts; another one than the parameter's may round differently.
+                # The file holds contiguous layouts; one that differs from the parameter's may round differently.
                 entries[key] = torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
 
 
 def append_metrics(path: Path, record: dict[str, Any]) -> None:
-    """Add one line and bring it to the disk; what is not finite becomes null."""
+    """Append one line and flush it to the disk; what is not finite becomes null."""
     clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -172,7 +172,7 @@ def append_metrics(path: Path, record: dict[str, Any]) -> None:
 
 
 def trim_metrics(path: Path, epoch: int) -> None:
-    """Drop the lines of epochs after ``epoch`` (counted from 1) and a last line that a kill cut short."""
+    """Drop the lines of epochs after ``epoch`` (counted from 1) and a last line cut short by a kill."""
     if not path.exists():
         return
     lines = []

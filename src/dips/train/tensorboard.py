@@ -15,7 +15,7 @@ FOLDER = "tensorboard"
 
 
 def require_board() -> Any:
-    """Return TensorBoard's writer of events.
+    """Return TensorBoard's event writer.
 
     Raises:
         ConfigError: the package is not installed.
@@ -30,7 +30,7 @@ def require_board() -> Any:
 
 
 def write_epoch(run: Path, record: Mapping[str, Any]) -> None:
-    """Write one line of ``metrics.jsonl`` as events in ``RUN/tensorboard``; an epoch that was written before is replaced."""
+    """Write one line of ``metrics.jsonl`` as events in ``RUN/tensorboard``, replacing an epoch that was written before."""
     epoch = int(record["epoch"])
     with require_board()(str(run / FOLDER), purge_step=epoch) as writer:
         for name, value in record.items():
