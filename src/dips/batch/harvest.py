@@ -1,12 +1,12 @@
-"""``dips harvest``: what a training does before its first epoch, for all photos, by any number of processes.
+"""``dips harvest``: do what a training does with all photos before its first epoch, in any number of processes.
 
-In: DATA and settings. Out: a store in which a training with these finds everything, and runs no network over the photos. Two
-stages are the photos' own, and cut into shards: what the CNN says of each (:class:`PhotosJob`), and, where a U-Net is trained,
-its maps and proposals (:class:`MapsJob`). What depends on all photos together is done by one process after the first of them:
-which photos the linear maps are fitted on, these maps, the classifier.
+In: DATA and settings. Out: a store with everything that such a training needs, so that it runs no network over the photos.
+Two stages process each photo on its own, and are split into shards: the CNN's output (:class:`PhotosJob`), and, if a U-Net is
+trained, maps and proposals (:class:`MapsJob`). What depends on all photos together is done by one process after the first
+stage: the choice of photos that the linear maps are fitted on, these maps, and the classifier.
 
-Each harvest has its own folder of control files in the store, ``.unfinished/HASH``; ``.unfinished/harvests/HASH`` lists it, and
-says which DATA it is of, until everything is done.
+Each harvest has its own folder of control files in the store, ``.unfinished/HASH``; until everything is done, it is listed by
+``.unfinished/harvests/HASH``, which names its DATA.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ _LIST = "harvests"
 
 @dataclass(frozen=True)
 class Harvested:
-    """What a harvest came to.
+    """The outcome of a harvest.
 
     Attributes:
-        photos: how many there are.
-        is_done: the store has everything; otherwise the same command has to be given again, for the maps.
-        store: its folder.
+        photos: number of photos.
+        is_done: whether the store has everything; if not, the same command must be repeated for the maps.
+        store: the folder of the store.
     """
 
     photos: int
@@ -66,7 +66,7 @@ class Harvested:
 
 
 class _Request(Record, frozen=True, kw_only=True):
-    """What is harvested, and whether parts are collected or a store is filled; paths are absolute."""
+    """The inputs of a harvest, and whether it collects parts or fills a store; paths are absolute."""
 
     data: str
     config: dict[str, Any]
@@ -76,11 +76,11 @@ class _Request(Record, frozen=True, kw_only=True):
 
 
 class _PlannedError(Exception):
-    """The next stage is planned, and to be worked on by others."""
+    """The next stage has been planned, for others to work on."""
 
 
 def is_url(store: str | Path | None) -> bool:
-    """Return whether a store is to be collected at a URL, and not kept in a folder."""
+    """Return whether a store is collected at a URL rather than kept in a folder."""
     return bool(scheme_of(str(store)))
 
 
@@ -96,23 +96,23 @@ def harvest(
     crew: Crew | None = None,
     problems: str | Path | None = None,
 ) -> Harvested | None:
-    """Fill a store with what a training needs of each photo.
+    """Fill a store with the data that a training needs for each photo.
 
     Args:
         data, recipe, settings, weights, reviewed, device: as for :func:`dips.fit`.
-        store: the folder of the store; default: the user's cache. At a URL parts are collected, of which
+        store: the folder of the store; default: the user's cache. At a URL parts are collected, from which
             :func:`merge_harvests` makes a store.
-        crew: who works; by default this process.
-        problems: a file for all problems of the data, of which the first few are told.
+        crew: the processes that do the work; by default this process.
+        problems: a file for all problems of the data, of which only the first few are logged.
 
     Returns:
-        None where others work, too, or ``store`` is a URL: :func:`merge_harvests` ends the work.
+        the outcome; None if other tasks also work, or ``store`` is a URL: :func:`merge_harvests` then ends the work.
 
     Raises:
         DipsError: as for :func:`dips.fit`.
-        ConfigError: a U-Net's maps are to be collected at a URL.
-        DataError: photos ended the processes that worked on them, so that no training can read them.
-        RunError: another harvest of the same is at work, or a process ended.
+        ConfigError: a U-Net's maps would be collected at a URL.
+        DataError: photos killed the processes that worked on them, so no training can read them.
+        RunError: the same harvest is already running, or a process died.
     """
     config, crew = training_config(recipe, several(settings)), crew or Crew()
     if is_url(store) and config.train.epochs:
@@ -135,15 +135,15 @@ def merge_harvests(store: str, into: str | Path | None = None, *, device: str = 
     """End the harvests that several tasks worked on.
 
     Args:
-        store: the folder or URL that they were given.
-        into: the folder of the store that is made of what was collected; default: the user's cache.
+        store: the folder or URL passed to these tasks.
+        into: the folder of the store made from the collected parts; default: the user's cache.
 
     Returns:
-        What the last of them came to; None where there is none.
+        The outcome of the last harvest; None if there is none.
 
     Raises:
         ConfigError: ``into`` is given, but nothing was collected.
-        RunError: one is not done.
+        RunError: a harvest is not done.
     """
     place = store.rstrip("/") if is_url(store) else os.path.abspath(store)
     harvests = [_begun(place, key, device) for key in files_at(f"{place}/{WORK}").names(_LIST)]
@@ -156,10 +156,10 @@ def merge_harvests(store: str, into: str | Path | None = None, *, device: str = 
 
 
 def _begun(place: str, key: str, device: str) -> _Harvest:
-    """Return a harvest that is listed."""
+    """Return a listed harvest."""
     files = files_at(f"{place}/{WORK}/{key}")
     plan = read_plan(files)
-    if plan is None:  # a kill came after what the first stage made was merged, or before anything was planned
+    if plan is None:  # killed after the first stage was merged, or before anything was planned
         data = os.fsdecode(files_at(f"{place}/{WORK}").read(f"{_LIST}/{key}"))
         raise RunError(f"the harvest of {data} in {place} stopped between two stages; repeat its 'dips harvest', then this")
     try:
@@ -175,12 +175,12 @@ class _Harvest:
 
     def __init__(self, request: _Request, config: Config, place: str, device: str, crew: Crew, told: ProblemList) -> None:
         self.request, self.config, self.place, self.device, self.crew, self.told = request, config, place, device, crew, told
-        self.identity: dict[str, Any] = json.loads(to_json(request))  # as it will be read
+        self.identity: dict[str, Any] = json.loads(to_json(request))  # as it will be read back
         self.key = settings_hash(self.identity)
         self.list, self.files = files_at(f"{place}/{WORK}"), files_at(f"{place}/{WORK}/{self.key}")
 
     def run(self) -> Harvested | None:
-        """Do what :func:`harvest` says."""
+        """Run the harvest, see :func:`harvest`."""
         before = read_plan(self.files)
         if self.crew.is_task and before is not None:
             self._launch(before)
@@ -195,15 +195,15 @@ class _Harvest:
         return self._rest(photos, self.place, self._do_maps)
 
     def merge(self, folder: str) -> Harvested:
-        """End what others did, and make or plan what comes next.
+        """End a stage that other tasks worked on, and run or plan the next one.
 
         Args:
-            folder: of the store.
+            folder: the folder of the store.
         """
         plan = read_plan(self.files)
         assert plan is not None
         is_last = plan.identity.get("stage") == _MAPS
-        photos = self._photos()  # DATA may not be seen from here: then nothing is changed
+        photos = self._photos()  # read first: if DATA is not accessible here, nothing is changed
         self._end(Store(Path(folder)) if self.request.collected else None)
         if is_last:
             self._forget()
@@ -218,7 +218,7 @@ class _Harvest:
     # --- stages
 
     def _plan_photos(self, photos: TrainingPhotos) -> Plan:
-        with quiet():  # it is told by what comes after
+        with quiet():  # later steps log the scale
             depth = depth_of([sample.path for sample in photos.train.samples], depth_setting(self.config.data))
         return self._plan(_PHOTOS, photos.samples, {"depth": msgspec.to_builtins(depth)})
 
@@ -232,7 +232,7 @@ class _Harvest:
         self._end()
 
     def _maps_plan(self, maker: MapMaker, photos: DataSet) -> Plan:
-        if read_plan(self.files) is None:  # what is done was made with those that are there
+        if read_plan(self.files) is None:  # otherwise shards already done used the existing networks
             self.files.write(NETWORKS, networks_of(maker))
         return self._plan(_MAPS, photos.samples, msgspec.to_builtins(MapsContext.of(maker, photos.classes)))
 
@@ -269,7 +269,7 @@ class _Harvest:
             launch(self.files, plan, self._job(plan), self.crew, merge=merge)
 
     def _end(self, store: Store | None = None) -> None:
-        """End a stage, and put its parts into a store, if that is where they go."""
+        """End a stage, and write its parts to ``store``, if given."""
         killers: list[Skipped] = []
         with ending(self.files) as plan:
             if not plan.is_merged:
@@ -293,7 +293,7 @@ class _Harvest:
         log(f"{counted(count, 'record')} of {self.place} put into {store.folder}")
 
     def _rest(self, photos: TrainingPhotos, folder: str, ahead: Callable[[MapMaker, DataSet], None]) -> Harvested:
-        """Do what depends on all photos together."""
+        """Do the work that depends on all photos together."""
         store, device = Store(Path(folder)), pick_device(self.device)
         try:
             inputs = prepare(
@@ -316,6 +316,6 @@ class _Harvest:
         """Remove the last traces of the work."""
         self.list.remove(f"{_LIST}/{self.key}")
         if isinstance(self.list, LocalFiles):
-            with suppress(OSError):  # another harvest is at work
+            with suppress(OSError):  # another harvest is running
                 (self.list.folder / _LIST).rmdir()
                 self.list.folder.rmdir()

@@ -1,7 +1,7 @@
-"""``dips evaluate``: a trained run on a split, next to what needs no training.
+"""``dips evaluate``: measure a trained run on a split, next to methods that need no training.
 
 In: a :class:`~dips.runs.trained.TrainedRun` and DATA. Out: the numbers of the WSOL protocol and, in the run folder, the photos
-that the report shows.
+shown in the report.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def evaluate_model(
     note: str,
     problems: ProblemList,
 ) -> dict[str, Any]:
-    """See :meth:`dips.model.Model.evaluate`; writes ``ROWS`` and ``PHOTOS`` into the run folder."""
+    """See :meth:`dips.model.Model.evaluate`; writes ``ROWS`` and ``PHOTOS`` to the run folder."""
     dataset = _load(model, data, split)
     _refuse_reviewed(model, dataset)
     problems.add([*dataset.problems, *photo_problems(dataset.root, {dataset.split: dataset.samples})])
@@ -100,7 +100,7 @@ def evaluate_model(
                 maps.add(score_map)
             sample, boxes = ground_truth.sample, ground_truth.boxes
             if boxes is None and sample.label is not None and sample.label == model.background:
-                boxes = np.zeros((0, 4), np.float32)  # known to show nothing, whether or not a file of boxes says so
+                boxes = np.zeros((0, 4), np.float32)  # known to show nothing, even without a boxes file
             count = precision.counter(sample, boxes, int(classes[0]))
             if boxes is not None:
                 shows_nothing = model.background is not None and classes[0] == model.background
@@ -176,26 +176,26 @@ def evaluate_model(
 
 
 class _MeanAttention(Answerer):
-    """The mean of the class token's attention over all heads and sides, as a baseline."""
+    """The class token's attention, averaged over all heads and sides, as a baseline."""
 
     def __init__(self, frozen: FrozenNetworks, side: int, device: torch.device) -> None:
         self._frozen, self._side, self._device = frozen, side, device
 
     @property
     def side(self) -> int:
-        """Side in pixels of the squares that all answerers are given."""
+        """Side in pixels of the squares passed to all answerers."""
         return self._side
 
     @torch.inference_mode()
     def answer(self, batch: PhotoBatch) -> Answer:
-        """Return the maps; no class is named."""
+        """Return the maps, without class probabilities."""
         look = self._frozen.look_at_squares(batch.squares, self._device)
         maps = normalised(join_attention(look.transformed).mean(1))[list(batch.positions)]
         return Answer(maps.float().cpu().numpy(), np.zeros((len(batch), 0), np.float32))
 
 
 def _answerers(model: TrainedRun) -> dict[str, Answerer]:
-    """Return what is measured: the localizer, its other modes and the mean attention; photos pass each network once."""
+    """Return the methods to measure: the localizer, its other modes and the mean attention; each network sees a photo once."""
     mode, modes = model.config.predict.mode, model.modes
     try:
         frozen = model.frozen
@@ -211,12 +211,12 @@ def _answerers(model: TrainedRun) -> dict[str, Answerer]:
 
 
 def _others_taus(model: TrainedRun) -> dict[str, dict[str, float]]:
-    """Return the thresholds of the modes that make maps like those that they were chosen for."""
+    """Return the thresholds of the modes whose maps are still like those that the thresholds were chosen on."""
     return {mode: taus for mode, taus in model.meta.thresholds.items() if model.suits(mode)}
 
 
 def _reliability(model: TrainedRun) -> Reliability:
-    """Return what counts the scores of boxes, and the boxes from the thresholds of all classes on."""
+    """Return a counter of boxes by score, and above the calibration's thresholds for all classes."""
     calibration = model.predictor.calibration
     return Reliability(
         {} if calibration is None else {"typical": calibration.typical, "cautious": calibration.cautious},
@@ -224,7 +224,7 @@ def _reliability(model: TrainedRun) -> Reliability:
 
 
 def _detections(model: TrainedRun, reliability: Reliability) -> DetectionCounter:
-    """Return what counts the boxes at the run's own threshold."""
+    """Return a counter of the boxes at the run's own threshold."""
     predict = model.predictor.config
     return DetectionCounter(
         [predict.threshold],
@@ -271,7 +271,7 @@ def _load(model: TrainedRun, data: str | Path, split: str | None) -> DataSet:
 
 
 def _refuse_reviewed(model: TrainedRun, dataset: DataSet) -> None:
-    """Refuse photos whose boxes the run was trained on."""
+    """Raise an error if the run was trained on the boxes of any of these photos."""
     known = set(model.record.reviewed)
     if known and (found := [sample.id for sample in dataset.samples if content_digest(sample.path) in known]):
         what = f"the run was trained on the boxes of {counted(len(found), 'photo')} of these: {some(found, 3)}"
@@ -279,7 +279,7 @@ def _refuse_reviewed(model: TrainedRun, dataset: DataSet) -> None:
 
 
 def _mismatch(model: TrainedRun, dataset: DataSet, data: str | Path, split: str | None, protocol: Protocol) -> str | None:
-    """Return why the thresholds that the run's training chose do not suit this split; None if they do."""
+    """Return why the thresholds chosen in training do not apply to this split; None if they do."""
     if protocol != FRAMED:
         return f"the thresholds were chosen by the protocol {FRAMED.name}"
     if not model.as_trained:
@@ -291,7 +291,7 @@ def _mismatch(model: TrainedRun, dataset: DataSet, data: str | Path, split: str 
 
 
 def _is_of_training(model: TrainedRun, dataset: DataSet, split: str | None) -> bool:
-    """Return whether the photos may be those that the run was trained or validated on: of the same data, and no test split."""
+    """Return whether the run may have been trained or validated on these photos: from the same data, but not its test split."""
     trained, here = Path(model.record.data).resolve(), dataset.root.resolve()
     same = here == trained or here in trained.parents or trained in here.parents
     return same and split_name(split or "all") != "test"

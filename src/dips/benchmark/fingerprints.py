@@ -1,6 +1,6 @@
-"""Fingerprints of photos, by which one evaluation knows the photos of another.
+"""Fingerprints of photos, by which one evaluation recognizes the photos of another.
 
-No photo may help to choose a threshold that it is measured at.
+No photo may be measured at a threshold that it helped to choose.
 
 In: paths. Out: text for JSON, four bytes per photo.
 """
@@ -19,7 +19,7 @@ __all__ = ["fingerprints", "shared_photos"]
 
 
 def fingerprints(paths: Iterable[Path]) -> str:
-    """Return four bytes per photo, which follow from where it lies, or would lie, as sorted base64.
+    """Return four bytes per photo, derived from its path whether or not it exists, as sorted base64.
 
     >>> shared_photos(fingerprints([Path("a.jpg"), Path("b.jpg")]), fingerprints([Path("b.jpg")]))
     1
@@ -29,10 +29,10 @@ def fingerprints(paths: Iterable[Path]) -> str:
 
 
 def shared_photos(first: str, second: str) -> int:
-    """Return how many photos two :func:`fingerprints` have in common; 0 where chance may account for all of them.
+    """Return how many photos two :func:`fingerprints` have in common; 0 if all of them may be due to chance.
 
     Raises:
-        ValueError: not what :func:`fingerprints` returns.
+        ValueError: a text is not the output of :func:`fingerprints`.
     """
     one, other = (np.frombuffer(base64.b64decode(text, validate=True), np.uint32) for text in (first, second))
     common = len(np.intersect1d(one, other))

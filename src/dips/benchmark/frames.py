@@ -1,6 +1,6 @@
 """Compare ground truth and score maps in the frame of a protocol.
 
-In: a :class:`~dips.types.Sample` and score maps of any size. Out: :class:`GroundTruth`, and what accumulators count.
+In: a :class:`~dips.types.Sample` and score maps of any size. Out: :class:`GroundTruth`, and the input of accumulators.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class GroundTruth:
 
     Attributes:
         sample: the photo.
-        size: width and height of the photo in pixels; None where they were not needed.
-        boxes: ``(K, 4)``, ``x0 y0 x1 y1`` in pixels of the frame; None where they are unknown.
-        mask: ``(H, W) uint8`` of 0 (background), 1 (object) and 255 (ignored); None where it is unknown.
+        size: width and height of the photo in pixels; None if not needed.
+        boxes: ``(K, 4)``, ``x0 y0 x1 y1`` in pixels of the frame; None if unknown.
+        mask: ``(H, W) uint8`` of 0 (background), 1 (object) and 255 (ignored); None if unknown.
 
     >>> from pathlib import Path
     >>> from dips.evaluate.protocol import FRAMED
@@ -50,7 +50,7 @@ class GroundTruth:
 
     @property
     def comparable(self) -> bool:
-        """Return whether there is something to compare a score map with."""
+        """Whether there is ground truth to compare a score map with."""
         return self.mask is not None or (self.boxes is not None and len(self.boxes) > 0)
 
 
@@ -59,25 +59,25 @@ class MapComparison:
     """A score map compared with the ground truth.
 
     Attributes:
-        boxes: what its boxes are worth.
-        score_map: the map ``(H, W)`` in the frame; None where there is no ground truth.
+        boxes: the measurement of its boxes.
+        score_map: the map ``(H, W)`` in the frame; None if there is no ground truth.
     """
 
     boxes: Measured
     score_map: NDArray[np.floating] | None
 
     def add_to(self, accumulator: MapAccumulator, ground_truth: GroundTruth) -> None:
-        """Add the comparison to the numbers of a split."""
+        """Add the comparison to the accumulator of a split."""
         accumulator.boxes.count(self.boxes)
         if self.score_map is not None:
             accumulator.pixels.add(self.score_map, ground_truth.boxes, ground_truth.mask)
 
 
 def read_ground_truth(sample: Sample, protocol: Protocol) -> GroundTruth:
-    """Read a photo's ground truth: its boxes brought to the frame, its mask from its files.
+    """Read a photo's ground truth: its boxes, converted to the frame, and its mask from files.
 
     Raises:
-        DataError: a file of its mask is missing or damaged.
+        DataError: a mask file is missing or damaged.
         ImageError: the photo's size is needed and cannot be read.
     """
     known = sample.boxes is not None or (protocol.side is None and len(sample.masks) > 0)
@@ -112,7 +112,7 @@ def compare_map(
         thresholds: length of the grid.
 
     Raises:
-        ProtocolError: it is not a score map.
+        ProtocolError: ``score_map`` is not a score map.
     """
     sample, resized = ground_truth.sample, None
     label = _counted_label(sample, predicted)
@@ -140,12 +140,12 @@ def compare_centre(
 
 
 def _counted_label(sample: Sample, predicted: Sequence[int] | NDArray[np.integer]) -> int | None:
-    """Return the label that a photo counts with: of several the one that is predicted first, else its first."""
+    """Return the label that a photo counts with: of several, the one predicted first, else its first."""
     return next((int(label) for label in predicted if sample.others and int(label) in sample.labels), sample.label)
 
 
 @lru_cache(maxsize=8)
 def _centre(width: int, height: int, thresholds: int) -> tuple[NDArray[np.floating], BoxLevels]:
-    """Return the centred Gaussian ``(height, width)``, stretched to the frame, and its boxes."""
+    """Return the centred Gaussian ``(height, width)``, resized to the frame, and its boxes."""
     score_map = ORIGINAL.resized(centre_map(), (width, height))
     return score_map, boxes_at_thresholds(score_map, thresholds)

@@ -1,7 +1,7 @@
-"""The loop over the photos of a split: each is read once, every answerer is asked about it, everything is counted.
+"""The loop over the photos of a split: each photo is read once, every answerer is run on it, and everything is counted.
 
-In: samples with ground truth, and whatever answers photos with maps (:class:`~dips.types.Answerer`): a run's networks, its
-rivals, exported files, stored maps. Out: a :class:`~dips.evaluate.result.MapResult` for each.
+In: samples with ground truth, and anything that returns maps for photos (:class:`~dips.types.Answerer`): a run's networks, its
+rivals, exported files, stored maps. Out: a :class:`~dips.evaluate.result.MapResult` for each of them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["CENTRE", "SplitEvaluation", "StoredMaps", "evaluate_maps", "evaluate
 CENTRE = "centre"
 """Name of the centred Gaussian among the methods of :class:`SplitEvaluation`."""
 
-_THREADS = 2  # that read photos and compare maps, neither of which holds the interpreter's lock
+_THREADS = 2  # for reading photos and comparing maps, both of which release the GIL
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class SplitEvaluation:
     """Results on one split.
 
     Attributes:
-        methods: by name.
+        methods: results by method name.
         samples: the photos that could be read.
-        problems: the others.
+        problems: the photos that could not.
     """
 
     methods: dict[str, MapResult]
@@ -51,11 +51,11 @@ class SplitEvaluation:
 
 
 class StoredMaps(Answerer):
-    """Maps that were computed before, looked up by the id of the photo.
+    """Precomputed maps, looked up by the id of the photo.
 
     Args:
-        maps: returns the score map ``(h, w)`` in [0, 1] of a photo's id; all have one size.
-        side: of the squares that others are given, so that no photo is read for these maps, which do not look at it.
+        maps: returns the score map ``(h, w)`` in [0, 1] for a photo's id; all have the same size.
+        side: side of the squares passed to other answerers, so that no photo is read just for these maps, which ignore it.
 
     >>> stored = StoredMaps(lambda id: np.full((2, 2), float(id), np.float32), side=8)
     >>> stored.answer(PhotoBatch(np.zeros((2, 8, 8, 3), np.uint8), ids=("0", "1"))).maps[:, 0, 0].tolist()
@@ -67,11 +67,11 @@ class StoredMaps(Answerer):
 
     @property
     def side(self) -> int:
-        """Side in pixels of the squares that others are given."""
+        """Side in pixels of the squares passed to other answerers."""
         return self._side
 
     def answer(self, batch: PhotoBatch) -> Answer:
-        """Return the maps; no class is named."""
+        """Return the maps, without class probabilities."""
         maps = [self._maps(batch.ids[i]) for i in batch.positions]
         return Answer(np.stack(maps) if maps else np.zeros((0, 1, 1), np.float32), np.zeros((len(batch), 0), np.float32))
 
@@ -93,28 +93,28 @@ def evaluate_photos(
     on_failure: Callable[[str, Exception], None] | None = None,
     depth: Depth | None = None,
 ) -> SplitEvaluation:
-    """Ask every answerer about the photos, batch by batch, and count what their maps and classes are worth.
+    """Run every answerer on the photos, batch by batch, and measure their maps and classes.
 
-    A map is that of the photo's class where it is known (GT-known). Each answerer sees what it would see alone: photos are read
-    at its side. Those of the same side are given the very same batches.
+    A map is that of the photo's class if this is known (GT-known). Each answerer sees what it would see alone: photos are read
+    at its side. Answerers with the same side get the very same batches.
 
     Args:
-        answerers: by name.
-        protocol: the frame that maps, resized bilinearly, and ground truth meet in.
-        batch: photos that are asked about together.
+        answerers: answerers by name.
+        protocol: the frame in which maps, resized bilinearly, are compared with ground truth.
+        batch: number of photos processed together.
         replicates: resamples for bootstrap intervals; 0 means none.
-        taus: by name, thresholds (``v1``, ``30``, ``50``, ``70``) of the rows that are kept of each photo
+        taus: by name, thresholds (``v1``, ``30``, ``50``, ``70``) of the row stored for each photo
             (:attr:`~dips.evaluate.result.BoxResult.images`).
-        classes_of: the first answerer, if its predicted classes count for all; None means each its own.
+        classes_of: the first answerer, if its predicted classes are used for all; None means each its own.
         centre: add the centred Gaussian, under the name :data:`CENTRE`.
-        localize_all: ask for maps of photos without ground truth, too, although only ``on_map`` has a use for them.
-        on_map: is called with name, ground truth of the photo, map ``(h, w)``, as it was answered, and up to five classes, the
-            likeliest first; in the order of the photos.
-        on_cells: is called before it with name, ground truth and what the photo's cells say of the classes ``(C, h, w)``, where
+        localize_all: also request maps for photos without ground truth, although only ``on_map`` uses them.
+        on_map: called with name, ground truth of the photo, map ``(h, w)`` as returned, and up to five classes, the likeliest
+            first; in the order of the photos.
+        on_cells: called before ``on_map`` with name, ground truth and the class logits of the photo's cells ``(C, h, w)``, if
             objects have classes of their own.
-        on_failure: is called with the name of an answerer that raised, or answered with something else than maps, and the
-            error; it is left out from there on. None lets the error through.
-        depth: how values of more than 8 bits are brought to 8; None means for each photo by itself.
+        on_failure: called with the error and the name of an answerer that raised, or returned something other than maps; it
+            is skipped from then on. None propagates the error.
+        depth: how values of more than 8 bits are reduced to 8; None means for each photo by itself.
     """
     taus = taus or {}
     names = [*answerers, *([CENTRE] if centre else [])]
@@ -128,7 +128,7 @@ def evaluate_photos(
     with ThreadPoolExecutor(_THREADS) as pool:
         for photos in _batches(samples, batch, read, problems, pool) if names else ():
             questions = photos.questions(localize_all)
-            shared: list[NDArray[np.int64]] = []  # classes of the answerer whose classes count for all
+            shared: list[NDArray[np.int64]] = []  # classes of the answerer whose classes are used for all
             for name, answerer in list(remaining.items()):
                 try:
                     maps, classes, cells = _ask(answerer, questions[answerer.side])
@@ -137,7 +137,7 @@ def evaluate_photos(
                     comparisons = pool.map(compare, maps, photos.ground_truths, shared or classes)
                     for ground_truth, comparison in zip(photos.ground_truths, comparisons, strict=True):
                         comparison.add_to(counts[name], ground_truth)
-                except Exception as error:  # a researcher's method may raise, or answer, whatever it likes
+                except Exception as error:  # a researcher's method may raise, or return, anything
                     if on_failure is None:
                         raise
                     on_failure(name, error)
@@ -161,7 +161,7 @@ def evaluate_photos(
 
 
 def evaluate_maps(maps: Iterable[FloatArray], samples: Sequence[Sample], *, thresholds: int = 1000) -> BoxResult:
-    """Return the MaxBoxAcc family of ready maps ``(h, w)`` in [0, 1], one per sample, without classes, in the field's frame."""
+    """Return the MaxBoxAcc family for maps ``(h, w)`` in [0, 1], one per sample, without classes, in the field's frame."""
     accumulator = MapAccumulator(thresholds)
     for score_map, sample in zip(maps, samples, strict=True):
         comparison = compare_map(score_map, read_ground_truth(sample, FRAMED), FRAMED, thresholds=thresholds)
@@ -177,7 +177,7 @@ class _Photos:
     squares: dict[int, NDArray[np.uint8]]
 
     def questions(self, localize_all: bool) -> dict[int, PhotoBatch]:
-        """Return what answerers are asked, by side."""
+        """Return the batches to pass to answerers, by side."""
         comparable = tuple(i for i, ground_truth in enumerate(self.ground_truths) if ground_truth.comparable)
         localized = None if localize_all or len(comparable) == len(self.ground_truths) else comparable
         labels = tuple(ground_truth.sample.label for ground_truth in self.ground_truths)
@@ -210,7 +210,7 @@ def _batches(
 def _read(
     protocol: Protocol, sides: Collection[int], depth: Depth, sample: Sample
 ) -> tuple[GroundTruth, dict[int, ByteImage]] | Problem:
-    """Read a photo's ground truth, and the photo as a square of each side."""
+    """Read a photo's ground truth, and the photo as a square of each of the sides."""
     try:
         ground_truth = read_ground_truth(sample, protocol)
         photos = {side: read_sample(sample, max_side=side, depth=depth) for side in sides}
@@ -222,8 +222,8 @@ def _read(
 def _ask(
     answerer: Answerer, question: PhotoBatch
 ) -> tuple[list[FloatArray | None], list[NDArray[np.int64]], list[FloatArray | None]]:
-    """Return for each photo its map, None where none is needed, up to five classes, the likeliest first, and what its cells
-    say, if they say anything."""
+    """Return for each photo its map, None if none is needed, up to five classes, the likeliest first, and the logits of its
+    cells, if there are any."""
     answer = answerer.answer(question)
     maps: list[FloatArray | None] = [None] * len(question)
     cells: list[FloatArray | None] = [None] * len(question)

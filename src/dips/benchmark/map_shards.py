@@ -1,7 +1,7 @@
-"""Score maps on disk, measured shard by shard, by whoever works on them.
+"""Measure score maps on disk shard by shard, in any worker.
 
-In: photos with their ground truth and the names of their maps, as items of a plan. Out: a part per shard, which holds what
-accumulators count: of each photo its boxes, by its map and by the centred Gaussian, then the pixels of all of them.
+In: photos with their ground truth and the names of their maps, as items of a plan. Out: a part per shard with the inputs of the
+accumulators: the boxes of each photo, by its map and by the centred Gaussian, then the pixels of all photos.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from dips.types import Sample
 __all__ = ["MAX_BAD_MAPS", "ScoreJob", "bad_maps", "count_part", "item_of", "measured_photos"]
 
 MAX_BAD_MAPS = 200
-"""Maps that cannot be used, until it is clear that none can."""
+"""Number of unusable maps after which the work is given up."""
 
 _COUNTS = "<i8"
 
 
 class _Truth(Record, frozen=True, array_like=True):
-    """What the work needs to know of a photo besides the name of its map."""
+    """The data that the work needs for a photo besides the name of its map."""
 
     path: str
     label: int | None
@@ -50,7 +50,7 @@ class _Truth(Record, frozen=True, array_like=True):
     predicted: tuple[int, ...]
 
     def sample(self, id: str) -> Sample:
-        """Return the photo."""
+        """Return the photo as a sample."""
         return Sample(
             Path(self.path),
             id,
@@ -67,8 +67,8 @@ def item_of(sample: Sample, name: str, predicted: Sequence[int]) -> Item:
     """Return a photo as an item.
 
     Args:
-        name: of its map.
-        predicted: its classes, best first.
+        name: name of its map.
+        predicted: predicted classes, best first.
     """
     truth = _Truth(
         str(sample.path),
@@ -91,7 +91,7 @@ class ScoreJob:
         files: the maps.
         protocol: the frame.
         resize: resize maps of another size to the frame, instead of refusing them.
-        total: how many maps there are.
+        total: number of maps.
     """
 
     files: MapFiles
@@ -101,26 +101,26 @@ class ScoreJob:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Paths that all who work must see; names of maps are relative to it."""
+        """Paths that all workers must be able to access: that of the maps, to which their names are relative."""
         return (str(self.files.path.absolute()),)
 
     def open(self) -> _Measuring:
-        """Return what measures the maps of a shard."""
+        """Return the function that measures the maps of a shard."""
         return _Measuring(self)
 
 
 class _Measuring:
-    """The work of one process; what is wrong with maps is counted over all of its shards."""
+    """The work of one process; unusable maps are counted over all of its shards."""
 
     def __init__(self, job: ScoreJob) -> None:
         self.job, self.seen = job, 0
         self.errors: list[str] = []
 
     def __call__(self, attempt: Attempt) -> Iterator[bytes | Skipped]:
-        """Yield a record per photo, and at the end one with the pixels of all.
+        """Yield a record per photo, and finally one with the pixels of all photos.
 
         Raises:
-            ProtocolError: very many maps cannot be used.
+            ProtocolError: too many maps cannot be used.
         """
         pixels, centre_pixels = MapPixels(), MapPixels()
         for item in attempt.items:
@@ -139,7 +139,7 @@ class _Measuring:
         job, truth = self.job, msgspec.convert(item.more, _Truth)
         ground_truth = read_ground_truth(truth.sample(item.id), job.protocol)
         score_map = job.files.read(item.uri)
-        # there is a frame wherever there is something to compare with
+        # there is always a frame if there is ground truth to compare with
         has_frame = job.protocol.side is not None or ground_truth.size is not None
         width, height = job.protocol.frame(ground_truth.size) if has_frame else score_map.shape[::-1]
         if score_map.shape != (height, width) and not job.resize:
@@ -157,10 +157,10 @@ class _Measuring:
 
 
 def bad_maps(errors: Sequence[str], of: str) -> ProtocolError:
-    """Return the error that names the first of the maps that cannot be used.
+    """Return the error that names the first of the unusable maps.
 
     Args:
-        of: how many there are in total.
+        of: the total number of maps.
     """
     return ProtocolError(f"{len(errors)} of {of} score maps cannot be used: {some(errors, 3)}")
 
@@ -169,13 +169,13 @@ def bad_maps(errors: Sequence[str], of: str) -> ProtocolError:
 
 
 class _Curves(Record, frozen=True, array_like=True):
-    """The arrays of a :class:`~dips.evaluate.measure.Measured`, which hold long runs of the same values, run by run.
+    """The arrays of a :class:`~dips.evaluate.measure.Measured`, run-length encoded, as they have long runs of equal values.
 
     Attributes:
-        thresholds, peak: as there.
+        thresholds, peak: as in ``Measured``.
         length: L.
-        starts: where runs begin, ``uint16``.
-        values: ``single`` and ``multiple`` of the runs, ``float64``, one after the other; ``kinds``: of the runs, ``int8``.
+        starts: start indices of the runs, ``uint16``.
+        values: ``single``, then ``multiple``, of each run, ``float64``; ``kinds``: that of each run, ``int8``.
     """
 
     thresholds: int
@@ -187,7 +187,7 @@ class _Curves(Record, frozen=True, array_like=True):
 
     @staticmethod
     def of(photo: Measured) -> _Curves:
-        """Return those of a photo."""
+        """Encode the arrays of a photo."""
         values = np.stack([photo.single, photo.multiple])
         begins = np.ones(values.shape[1], np.bool_)
         begins[1:] = (np.diff(values) != 0).any(0) | (np.diff(photo.kinds) != 0)
@@ -202,7 +202,7 @@ class _Curves(Record, frozen=True, array_like=True):
         )
 
     def arrays(self) -> dict[str, Any]:
-        """Return them as they were."""
+        """Decode the arrays."""
         starts = np.frombuffer(self.starts, "<u2").astype(np.int64)
         runs = np.diff(starts, append=self.length)
         single, multiple = np.frombuffer(self.values, "<f8").reshape(2, -1).repeat(runs, axis=1)
@@ -217,7 +217,7 @@ class _Curves(Record, frozen=True, array_like=True):
 
 
 class _Pair(Record, frozen=True, array_like=True, tag="photo"):
-    """A photo, by its map and by the centred Gaussian."""
+    """A photo, measured by its map and by the centred Gaussian."""
 
     id: bytes
     label: int | None
@@ -228,17 +228,17 @@ class _Pair(Record, frozen=True, array_like=True, tag="photo"):
 
     @staticmethod
     def of(photo: Measured, centre: Measured) -> _Pair:
-        """Return that of a photo, as its map and the centred Gaussian measured it."""
-        name = photo.id.encode("utf-8", "surrogatepass")  # a file's name need not be text
+        """Return the record of a photo, from its measurements by the map and by the centred Gaussian."""
+        name = photo.id.encode("utf-8", "surrogatepass")  # a file name need not be valid text
         return _Pair(name, photo.label, photo.predicted, photo.n_true, _Curves.of(photo), _Curves.of(centre))
 
     def measured(self, curves: _Curves) -> Measured:
-        """Return the photo as one of the two measured it."""
+        """Return the photo as measured by one of the two."""
         return Measured(self.id.decode("utf-8", "surrogatepass"), self.label, self.predicted, self.n_true, **curves.arrays())
 
 
 class _Pixels(Record, frozen=True, array_like=True, tag="pixels"):
-    """The end of a part: how boxes were found, and the pixels of all photos, by their maps and by the centred Gaussian."""
+    """The end of a part: the engine that found boxes, and pixel counts of all photos, by maps and by the centred Gaussian."""
 
     engine: str
     own: bytes
@@ -246,10 +246,10 @@ class _Pixels(Record, frozen=True, array_like=True, tag="pixels"):
 
 
 def count_part(part: Iterable[bytes], own: MapAccumulator, centre: MapAccumulator, *, source: str) -> str:
-    """Count the photos of a part, given in any pieces, and return how their boxes were found.
+    """Count the photos of a part, which may arrive in pieces of any size, and return the engine that found their boxes.
 
     Raises:
-        RunError: it is damaged.
+        RunError: the part is damaged.
     """
     found = ""
     for record in frames(part, _Pair | _Pixels, source=source):
@@ -264,10 +264,10 @@ def count_part(part: Iterable[bytes], own: MapAccumulator, centre: MapAccumulato
 
 
 def measured_photos(part: Iterable[bytes], *, source: str) -> Iterator[Measured]:
-    """Yield the photos of a part as their maps measured them.
+    """Yield the photos of a part as measured by their maps.
 
     Raises:
-        RunError: it is damaged.
+        RunError: the part is damaged.
     """
     for record in frames(part, _Pair | _Pixels, source=source):
         if isinstance(record, _Pair):

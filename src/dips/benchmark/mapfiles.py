@@ -1,4 +1,4 @@
-"""Score maps of any method on disk: found by the id of their photo, read one by one.
+"""Score maps of any method on disk, found by the id of their photo and read one by one.
 
 In: a folder with a ``.npy``, ``.npz`` or ``.png`` per photo, or a single ``.npz`` with an array per photo. Out: the map of a
 photo as ``(h, w)`` in [0, 1]. Nothing is unpickled.
@@ -28,14 +28,14 @@ _SUFFIXES = (".npy", ".npz", ".png")
 
 
 class MapFiles:
-    """The score maps of a folder or an archive. No list of a folder's maps is kept: it is asked for the map of each photo.
+    """The score maps of a folder or an archive. A folder's maps are not listed, but looked up photo by photo.
 
     Args:
         path: the folder or the ``.npz``.
-        prefix: a folder that the maps may lie in though ids do not begin with it: the name of the split.
+        prefix: a folder that the maps may be in although ids do not start with it: the name of the split.
 
     Raises:
-        DataError: there is no map in it.
+        DataError: it contains no map.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -57,17 +57,17 @@ class MapFiles:
             raise DataError(f"{self.path} holds no score map; it needs a .npy, .npz or .png per photo, named like the photo")
 
     def names(self) -> Iterator[str]:
-        """Return the names of all maps: files below the folder, or arrays of the archive."""
+        """Return the names of all maps: files below the folder, or arrays in the archive."""
         return iter(self._members) if self._archive else _walk(self.path)
 
     def find(self, id: str) -> str | None:
-        """Return the name of a photo's map, a file or an array in the archive; None where it has no map.
+        """Return the name of a photo's map, a file or an array in the archive; None if it has no map.
 
-        ``test/owl/1.jpg`` may be called so with a map's suffix added or in place of the photo's, with or without its first
-        folder, or by its last part alone; ``owl/1.jpg`` also ``test/owl/1.jpg`` with the prefix ``test``.
+        The map of ``test/owl/1.jpg`` has this name with a map's suffix added or in place of the photo's, with or without its
+        first folder, or its last part alone; ``owl/1.jpg`` also matches ``test/owl/1.jpg`` with the prefix ``test``.
 
         Raises:
-            DataError: it has two, of different kinds.
+            DataError: the photo has two maps, of different kinds.
         """
         for key in _keys(id, self.prefix):
             if self._archive:
@@ -87,7 +87,7 @@ class MapFiles:
         """Return for each photo whether it has a map.
 
         Raises:
-            DataError: two photos would share one.
+            DataError: two photos would share a map.
         """
         has_map, hashes = [], array("q")
         for id in ids:
@@ -113,10 +113,10 @@ class MapFiles:
                 raise DataError(f"{self.path}: {name} fits both {first} and {id}; keep the photos' folders in the maps' names")
 
     def read(self, name: str) -> NDArray[np.floating]:
-        """Read the map ``(h, w)`` that :meth:`find` named, in [0, 1].
+        """Read the map ``(h, w)`` with a name returned by :meth:`find`, in [0, 1].
 
         Raises:
-            ProtocolError: it is damaged, or no score map; the message names the file.
+            ProtocolError: it is damaged, or not a score map; the message names the file.
         """
         path = self.path if self._archive else self.path / name
         source = f"{path}, array '{name}'" if self._archive else str(path)
@@ -136,7 +136,7 @@ class MapFiles:
             ) from error
 
     def _arrays(self) -> Any:
-        """Return the archive, opened once in each process: of many arrays the list alone takes longer to read than a map."""
+        """Return the archive, opened once per process: with many arrays, reading the list alone takes longer than a map."""
         if self._open_archive is None:
             with ExitStack() as stack:
                 file = stack.enter_context(self.path.open("rb"))
@@ -154,7 +154,7 @@ class MapFiles:
 
 def _walk(folder: Path, below: str = "", above: frozenset[str] = frozenset()) -> Iterator[str]:
     real = os.path.realpath(folder)
-    if real in above:  # a link to a folder above would never end
+    if real in above:  # a link to a parent folder would never end
         return
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -187,9 +187,9 @@ def _array(path: Path) -> NDArray[Any]:
 
 
 def _load(file: IO[bytes]) -> Any:
-    """Load an open file with NumPy, which would leave it open if it were given the path of a damaged one."""
+    """Load an open file with NumPy, which would leave it open if given the path of a damaged file."""
     if not file.read(6).startswith((b"\x93NUMPY", b"PK\x03\x04", b"PK\x05\x06")):
-        raise ValueError("it is neither .npy nor .npz")  # NumPy would take it for a pickle, and advise to load that
+        raise ValueError("it is neither .npy nor .npz")  # NumPy would take it for a pickle, and suggest loading it
     file.seek(0)
     return np.load(file, allow_pickle=False)
 

@@ -1,4 +1,4 @@
-"""The CSV of an evaluation, a line per photo."""
+"""The CSV of an evaluation, with one line per photo."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _COLUMNS = (
 
 
 def write_rows(path: Path, rows: Iterable[ImageRow], *, classes: Sequence[str]) -> None:
-    """Write a CSV with a line per photo, as :class:`~dips.evaluate.result.ImageRow`, whole or not at all.
+    """Write a CSV with one :class:`~dips.evaluate.result.ImageRow` per photo, completely or not at all.
 
-    Names that a spreadsheet would compute have an apostrophe before them, see :func:`dips.system.spreadsheet.as_cell`.
+    Names that a spreadsheet would evaluate are prefixed with an apostrophe, see :func:`dips.system.spreadsheet.as_cell`.
 
     Args:
-        classes: names in label order.
+        classes: class names in label order.
 
     Raises:
         RunError: the file cannot be written.

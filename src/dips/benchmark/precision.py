@@ -1,6 +1,6 @@
-"""Average precision per class of the boxes of a split: of a run that is evaluated, or of a folder of predictions.
+"""Average precision per class of the boxes of a split, for an evaluated run or a folder of predictions.
 
-In: boxes with classes, those of an answer or of ``json/``, and samples with ground truth. Out: :class:`PrecisionRecord`.
+In: boxes with classes, from an answer or from ``json/``, and samples with ground truth. Out: :class:`PrecisionRecord`.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from dips.types import FloatArray, Sample
 __all__ = ["BoxPrecision", "PrecisionRecord", "precision_of_folder"]
 
 Found = Callable[[NDArray[np.floating], NDArray[np.floating], NDArray[np.uint16]], None]
-"""Takes the boxes ``(N, 4)`` that were found in a map, their scores ``(N,)`` and their regions ``(H, W)``."""
+"""Called with the boxes ``(N, 4)`` found in a map, their scores ``(N,)`` and their regions ``(H, W)``."""
 
 
 class ClassPrecisionRecord(Record, frozen=True, kw_only=True):
-    """The average precision of a class in percent, and its true boxes."""
+    """The average precision of a class in percent, and the number of its true boxes."""
 
     name: str
     objects: int
@@ -34,12 +34,12 @@ class ClassPrecisionRecord(Record, frozen=True, kw_only=True):
 
 
 class PrecisionRecord(Record, frozen=True, kw_only=True):
-    """Average precision of boxes with their classes as COCO's evaluator computes it, in percent.
+    """Average precision of boxes with their classes as computed by COCO's evaluator, in percent.
 
     Attributes:
-        ap50: at IoU 0.5, mean over the classes with a true box.
+        ap50: average precision at IoU 0.5, mean over the classes with a true box.
         ap: likewise, mean over IoUs from 0.5 to 0.95.
-        classes: each of these classes.
+        classes: average precision of each of these classes.
     """
 
     ap50: float
@@ -48,7 +48,7 @@ class PrecisionRecord(Record, frozen=True, kw_only=True):
 
     @staticmethod
     def of(precision: AveragePrecision, classes: Sequence[str]) -> PrecisionRecord | None:
-        """Return what was counted of classes of these names; None where there is no true box."""
+        """Return the record of counted boxes, given the class names; None if there is no true box."""
         found = [
             ClassPrecisionRecord(name=classes[label], objects=item.objects, ap50=item.ap50, ap=item.ap)
             for label, item in precision.classes().items()
@@ -59,15 +59,15 @@ class PrecisionRecord(Record, frozen=True, kw_only=True):
         return PrecisionRecord(ap50=ap50, ap=ap, classes=found)
 
     def by_name(self, name: str) -> ClassPrecisionRecord | None:
-        """Return the precision of a class; None where it has no true box."""
+        """Return the precision of a class; None if it has no true box."""
         return next((item for item in self.classes if item.name == name), None)
 
 
 class BoxPrecision:
-    """Counts the boxes of photos that are asked about, with the classes of the answers.
+    """Counts the boxes of evaluated photos, with the classes of the networks' answers.
 
     Args:
-        background: label of the class without object, if there is one.
+        background: label of the class without an object, if there is one.
 
     >>> precision = BoxPrecision(background=None)
     >>> sample = Sample(Path("a.jpg"), "a.jpg", 1)
@@ -83,15 +83,15 @@ class BoxPrecision:
         self._cells: FloatArray | None = None
 
     def hear(self, cells: FloatArray) -> None:
-        """Take what the cells of the next photo say of the classes ``(C, h, w)``."""
+        """Store the class logits ``(C, h, w)`` of the next photo's cells."""
         self._cells = cells
 
     def counter(self, sample: Sample, boxes: NDArray[np.floating] | None, predicted: int) -> Found:
-        """Return what counts the boxes of the next photo.
+        """Return a function that counts the boxes of the next photo.
 
         Args:
-            boxes: ground truth ``(K, 4)`` in the map's pixels; None where it is unknown, and nothing is counted.
-            predicted: class of the photo, and of its boxes where the cells say nothing.
+            boxes: ground truth ``(K, 4)`` in the map's pixels; None if unknown, in which case nothing is counted.
+            predicted: class of the photo, and of its boxes if there are no cells.
         """
         heard, self._cells = self._cells, None
         labels = None if boxes is None else _true_labels(sample, len(boxes))
@@ -110,12 +110,12 @@ class BoxPrecision:
 
 
 def precision_of_folder(folder: Path, samples: Iterable[tuple[Sample, str]], classes: Sequence[str]) -> PrecisionRecord | None:
-    """Return the precision of the boxes of a complete prediction; None where no photo has true boxes of known classes, or the
-    boxes of one are missing.
+    """Return the precision of the boxes of a complete prediction; None if no photo has true boxes of known classes, or if the
+    boxes of a photo are missing.
 
     Args:
         samples: photos with ground truth, each with the name of its map below ``maps/``.
-        classes: names of their labels. Boxes of another class count nowhere.
+        classes: names of their labels. Boxes of other classes are ignored.
 
     Raises:
         RunError: the record of a photo is damaged.
@@ -130,7 +130,7 @@ def precision_of_folder(folder: Path, samples: Iterable[tuple[Sample, str]], cla
         record = read_prediction(file)
         true_boxes = sample.boxes
         if true_boxes is None and sample.label is not None and classes[sample.label] == record.background:
-            true_boxes = np.zeros((0, 4), np.float32)  # known to show nothing, whether or not a file of boxes says so
+            true_boxes = np.zeros((0, 4), np.float32)  # known to show nothing, even without a boxes file
         true = None if true_boxes is None else _true_labels(sample, len(true_boxes))
         if true_boxes is None or true is None:
             continue
@@ -149,14 +149,14 @@ def precision_of_folder(folder: Path, samples: Iterable[tuple[Sample, str]], cla
 
 
 def _judged(sample: Sample, own: Sequence[int]) -> list[int]:
-    """Return the positions of boxes, of these classes, that count; those of a class that the photo shows without a box may be
-    right."""
+    """Return the positions of the boxes that count, given their classes ``own``: a box of a class that the photo shows without
+    a true box may be right, and is left out."""
     unboxed = set(sample.labels).difference(sample.box_labels or sample.labels[:1])
     return [index for index, label in enumerate(own) if label not in unboxed]
 
 
 def _true_labels(sample: Sample, count: int) -> Sequence[int] | None:
-    """Return the classes of a photo's true boxes, so many of them; None where they are unknown."""
+    """Return the classes of a photo's ``count`` true boxes; None if unknown."""
     if sample.box_labels:
         return sample.box_labels
     return None if sample.label is None else [sample.label] * count

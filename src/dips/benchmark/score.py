@@ -1,7 +1,7 @@
-"""``dips score``: ready score maps of any method against a split's ground truth. No model, no torch.
+"""``dips score``: score existing maps of any method against a split's ground truth. No model, no torch.
 
 In: maps on disk and DATA. Out: the numbers of the protocol, next to the centred Gaussian's. Maps are read and measured in
-shards, by any number of processes, and counted here in their order, so that the numbers do not depend on who measured them.
+shards, by any number of processes, and counted here in order, so that the numbers do not depend on the processes.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ from dips.system.records import Record, parse_object, to_json
 __all__ = ["SCORES", "merge_scores", "score_maps"]
 
 SCORES = "scores.json"
-"""The file that ``--out`` is to hold."""
+"""The file written to ``--out``."""
 
-_STEP = 32  # photos that a shard has at least: what is done once for each takes no time then
+_STEP = 32  # minimum number of photos per shard, so that work done once per shard takes no time
 
 
 class _Typed(Record, frozen=True, kw_only=True):
-    """What the result repeats as it was typed, and where else it goes (absolute)."""
+    """Arguments that the result repeats as they were typed, and absolute paths of other outputs."""
 
     maps: str
     data: str
@@ -74,32 +74,32 @@ def score_maps(
     """Score the maps of a split.
 
     Args:
-        maps: a folder with a ``.npy``, ``.npz`` or ``.png`` per photo, or one ``.npz``; see :class:`MapFiles`. A folder that
-            ``dips predict`` filled stands for the maps in it, which are resized.
+        maps: a folder with a ``.npy``, ``.npz`` or ``.png`` per photo, or one ``.npz``; see :class:`MapFiles`. For a folder
+            written by ``dips predict``, the maps in it are used, and resized.
         data: DATA, or WSOL metadata without photos (:func:`~dips.data.load_ground_truth`).
-        split: of DATA.
+        split: split of DATA.
         protocol: ``wsol-224`` or ``original-pixels``.
-        resize: bring maps of other sizes to the frame, bilinearly, instead of refusing them.
-        partial_maps: score the photos that have a map instead of refusing an incomplete set, and leave maps of other photos.
-        tau_from: JSON that an earlier call, or ``dips evaluate``, wrote for the validation split: its thresholds are used, too,
-            besides those that are best on this split.
+        resize: resize maps of other sizes to the frame, bilinearly, instead of refusing them.
+        partial_maps: score the photos that have a map instead of refusing an incomplete set, and ignore maps of other photos.
+        tau_from: JSON that an earlier call, or ``dips evaluate``, wrote for the validation split: its thresholds are used in
+            addition to the best ones on this split.
         predicted: CSV of id and predicted classes, best first, as names or numbers; for Top-1 and Top-5 localization.
-        label_column: name of the column of a CSV that holds the class; empty to find it.
-        csv_path: where a line per photo is written.
-        out: a folder or URL for :data:`SCORES`, in which interrupted work is kept, and shared by several machines.
-        crew: who works; by default this process. Workers 0 = one per core. More than one needs
+        label_column: name of the CSV column with the class; empty to detect it.
+        csv_path: path for a CSV with a line per photo.
+        out: a folder or URL for :data:`SCORES`, which also stores interrupted work and is shared by several machines.
+        crew: the processes that do the work; by default this process. Workers 0 = one per core. More than one needs
             ``if __name__ == "__main__":`` in a script of your own.
-        problems: a file for all problems of the ground truth, of which the first few are told.
+        problems: a file for all problems of the ground truth, of which only the first few are logged.
 
     Returns:
-        What ``--json`` writes, :class:`~dips.benchmark.records.MapEvaluation`; see docs/metrics.md. None where this is one of
+        The output of ``--json``, :class:`~dips.benchmark.records.MapEvaluation`; see docs/metrics.md. None if this is one of
         several tasks: :func:`merge_scores` ends their work.
 
     Raises:
-        DataError: maps or ground truth are missing or do not belong together.
-        ProtocolError: a map is not what the protocol accepts; the first ones of all such maps are named.
-        ConfigError: unknown protocol, or ``out`` is missing where several machines work.
-        RunError: ``out`` holds other work, a process ended, or a file cannot be written.
+        DataError: maps or ground truth are missing or do not match.
+        ProtocolError: maps are not what the protocol accepts; the first of them are named.
+        ConfigError: the protocol is unknown, or ``out`` is missing although several machines work.
+        RunError: ``out`` holds other work, a process died, or a file cannot be written.
     """
     crew = crew or Crew()
     if out is None and (crew.is_task or crew.engine == "ray"):
@@ -140,11 +140,11 @@ def score_maps(
 
 
 def merge_scores(out: str | Path, problems: str | Path | None = None) -> dict[str, Any]:
-    """End the work of several tasks on ``out``, and return what :func:`score_maps` would have.
+    """End the work of several tasks on ``out``, and return what :func:`score_maps` would have returned.
 
     Raises:
-        RunError: it is not done, or there is none.
-        DipsError: as :func:`score_maps`.
+        RunError: the work is not done, or there is none.
+        DipsError: as for :func:`score_maps`.
     """
     files = work_of(out)
     if (plan := read_plan(files)) is None:
@@ -161,7 +161,7 @@ def merge_scores(out: str | Path, problems: str | Path | None = None) -> dict[st
 
 @contextmanager
 def _work(out: str | Path | None) -> Iterator[Files]:
-    """Where the work is kept: below ``out``, or in a temporary folder, as what is not kept needs not survive."""
+    """Yield the files of the work: below ``out``, or in a temporary folder if nothing is to be kept."""
     if out is not None:
         yield work_of(out)
         return
@@ -170,7 +170,7 @@ def _work(out: str | Path | None) -> Iterator[Files]:
 
 
 def _scores(out: str | Path) -> dict[str, Any] | None:
-    """Return what ``out`` holds; None where it holds none."""
+    """Return the scores in ``out``; None if it has none."""
     try:
         data = files_at(str(out)).read(SCORES)
     except FileNotFoundError:
@@ -192,7 +192,7 @@ def _plan(files: Files, inputs: ScoreInputs, request: ScoreRequest, typed: _Type
 
 
 def _merge(files: Files, out: str | Path | None, inputs: ScoreInputs, told: ProblemList, typed: _Typed) -> dict[str, Any]:
-    """Count what was measured, write it, and end the work."""
+    """Count the measurements, write the result, and end the work."""
     with ending(files) as plan:
         if plan.is_merged:
             return {} if out is None else _scores(out) or {}
@@ -206,7 +206,7 @@ def _count(shards: Shards, inputs: ScoreInputs, told: ProblemList, typed: _Typed
     """Return the numbers of the maps and of the centred Gaussian.
 
     Raises:
-        ProtocolError: there are maps that cannot be used; their shards are to be done again, once they are mended.
+        ProtocolError: some maps cannot be used; their shards are reset, to be done again once the maps are fixed.
     """
     own, centre = MapAccumulator(replicates=REPLICATES), MapAccumulator(replicates=REPLICATES)
     parts = list(all_done(shards))

@@ -1,7 +1,7 @@
-"""What ``dips score`` is asked, and what it finds on disk: which photos have which maps, and what is known of them.
+"""The inputs of ``dips score``: the request, the photos and their maps on disk, and the ground truth.
 
-In: maps and DATA. Out: :class:`ScoreInputs`, whose photos become the items of a plan. Of a photo its name and its ground truth
-are kept, never its map.
+In: maps and DATA. Out: :class:`ScoreInputs`, whose photos become the items of a plan. Only the name and the ground truth of a
+photo are kept in memory, never its map.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["ScoreInputs", "ScoreRequest", "read_inputs"]
 
 
 class ScoreRequest(Record, frozen=True, kw_only=True):
-    """What is to be scored; paths are absolute. See :func:`~dips.benchmark.score.score_maps`."""
+    """The arguments of :func:`~dips.benchmark.score.score_maps` that determine the result; paths are absolute."""
 
     maps: str
     data: str
@@ -46,18 +46,18 @@ class ScoreRequest(Record, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class ScoreInputs:
-    """What belongs to a request.
+    """The inputs that belong to a request.
 
     Attributes:
-        request: what was asked.
-        ground_truth: of the split; ``positions`` of the photos in it that count, those with a map.
+        request: the request.
+        ground_truth: ground truth of the split; ``positions``: those of its photos that count because they have a map.
         files: the maps.
-        prediction: the folder of which they are the maps, if they are those of one.
+        prediction: the folder of predictions that the maps are from, if any.
         protocol: the frame.
         photos: fingerprints of all photos of the split.
-        taus: thresholds that were chosen on a validation split, by what they suit.
+        taus: thresholds chosen on a validation split, by method.
         ranked: predicted classes by the photo's id, best first.
-        problems: what is wrong with the data.
+        problems: problems of the data.
     """
 
     request: ScoreRequest
@@ -77,13 +77,13 @@ class ScoreInputs:
         return self.request.resize or self.prediction is not None
 
     def items(self) -> Iterator[Item]:
-        """Yield the photos that count, in their order."""
+        """Yield the photos that count, in order."""
         for position in self.positions:
             sample = self.ground_truth[position]
             yield item_of(sample, self.files.find(sample.id) or "", self.ranked.get(sample.id, ()))
 
     def precision(self) -> PrecisionRecord | None:
-        """Return what the boxes of a prediction are worth with their classes, where the maps are those of one."""
+        """Return the average precision of the boxes with their classes, if the maps are those of a prediction."""
         if self.prediction is None:
             return None
         photos = (self.ground_truth[position] for position in self.positions)
@@ -95,8 +95,8 @@ def read_inputs(request: ScoreRequest) -> ScoreInputs:
     """Find the maps of a request, and read its ground truth.
 
     Raises:
-        DataError: maps or ground truth are missing or do not belong together.
-        ConfigError: unknown protocol.
+        DataError: maps or ground truth are missing or do not match.
+        ConfigError: the protocol is unknown.
     """
     protocol, maps = find_protocol(request.protocol), Path(request.maps)
     if (stored := stored_maps(maps)) is not None:
@@ -116,10 +116,10 @@ def read_inputs(request: ScoreRequest) -> ScoreInputs:
 
 
 def _positions(files: MapFiles, ground_truth: SplitGroundTruth, partial_maps: bool) -> tuple[Sequence[int], list[Problem]]:
-    """Return the positions of the photos that count, those with a map; and which maps and photos are left out.
+    """Return the positions of the photos that have a map and thus count, and problems for the maps and photos left out.
 
     Raises:
-        DataError: maps and photos are not the same ones, or no photo has anything to compare its map with.
+        DataError: maps and photos do not match, or no photo has ground truth to compare its map with.
     """
     ids, has_map = ground_truth.ids, files.match(ground_truth.ids)
     count = sum(has_map)

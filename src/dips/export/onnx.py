@@ -1,6 +1,6 @@
 """A model as one ONNX file that needs no torch, written only if it predicts the same as the model.
 
-In: the networks of a run and photos. Out: the file, which :mod:`dips.export.onnx_model` reads, and how far its answers are from
+In: the networks of a run and photos. Out: the file, which :mod:`dips.export.onnx_model` reads, and how far its outputs are from
 torch's.
 """
 
@@ -38,21 +38,21 @@ from dips.types import Answer, FloatArray, PhotoBatch
 __all__ = ["OPSET", "ExportCheck", "compare_answers", "export_onnx", "require_new", "to_bytes"]
 
 OPSET = 18
-"""The one that torch's exporter is made for."""
+"""The opset that torch's exporter is made for."""
 
-_MAX_WEIGHT_BYTES = 2_000_000_000  # of a file; protobuf ends at 2 GiB
+_MAX_WEIGHT_BYTES = 2_000_000_000  # of a file; protobuf is limited to 2 GiB
 _MAX_INT8_DIFFERENCE = 0.05  # measured: 0.005 to 0.02 (docs/export.md); a model that quantisation broke is far above
 
 
 @dataclass(frozen=True)
 class ExportCheck:
-    """How far an exported file is from torch on some photos.
+    """How far an exported file deviates from torch on some photos.
 
     Attributes:
-        photos: how many were compared.
-        score_map, probabilities: largest absolute differences; the latter of the cells' classes, too, if the file has them.
+        photos: number of photos compared.
+        score_map, probabilities: largest absolute differences; the latter include the cells' classes, if the file has them.
         mean: mean absolute difference of the score maps.
-        other_boxes: photos whose boxes are not the same to a pixel, or whose class, or that of a box, is not.
+        other_boxes: photos whose boxes differ by more than a pixel, or whose class, or that of a box, differs.
     """
 
     photos: int
@@ -84,15 +84,15 @@ def export_onnx(
 
     Args:
         path: the file; its name ends in ``.onnx``.
-        about: what it says about itself.
-        photos: what torch and onnxruntime are compared on.
+        about: the file's description of itself.
+        photos: photos to compare torch and onnxruntime on.
         tolerance: the largest difference of a score or a probability that is accepted.
-        calibration: training photos; where there are any, the file that was accepted is written in 8 bits, and the result
-            says how far that is from torch.
+        calibration: training photos; if given, the accepted model is written in 8 bits, and the result says how far that file
+            is from torch.
 
     Raises:
-        RunError: the file already exists or cannot be written, a package is missing, the file would predict something else
-            than the model, or no photo can be read; nothing is written then.
+        RunError: the file already exists or cannot be written, a package is missing, the file would predict differently from
+            the model, or no photo can be read; nothing is written then.
     """
     require_new(path)
     data = to_bytes(networks, about)
@@ -106,20 +106,20 @@ def export_onnx(
         small = msgspec.structs.replace(about, precision="int8")
         data = _describe(to_int8(data, about.side, calibration, about.depth), small)
         check = compare_answers(networks, OnnxNetworks(data, str(path), "cpu"), photos)
-        if not (check.mean <= _MAX_INT8_DIFFERENCE and check.probabilities <= 1):  # NaN is not
+        if not (check.mean <= _MAX_INT8_DIFFERENCE and check.probabilities <= 1):  # NaN is refused, too
             raise RunError(
                 f"{path} was not written: in 8 bits score maps differ by {check.mean:.2g} in the mean (accepted: up to "
                 f"{_MAX_INT8_DIFFERENCE:g}), probabilities by up to {check.probabilities:.2g}; give other training photos to "
                 "--int8, or leave it out"
             )
     with atomic_file(path, "wb") as file:
-        require_new(path)  # it took a while
+        require_new(path)  # again, as the export took a while
         file.write(data)
     return check
 
 
 def require_new(path: Path) -> None:
-    """Check that a file called ``path`` may be made and would be taken for an exported model.
+    """Check that a file called ``path`` may be created and would be recognised as an exported model.
 
     Raises:
         RunError: it may not, or would not.
@@ -146,11 +146,11 @@ def to_bytes(networks: Networks, about: Description) -> bytes:
     if sum(held.values()) > _MAX_WEIGHT_BYTES:
         raise RunError(f"the networks have {sum(held.values()) / 1e9:.1f} GB of weights, more than one ONNX file can hold")
     side = networks.side
-    sample = torch.zeros(2, side + 32, side + 16, 3, dtype=torch.uint8)  # three sides that differ
-    # the trace is of photos above the side, else torch would have another for squares; the file's operators hold for all sizes
+    sample = torch.zeros(2, side + 32, side + 16, 3, dtype=torch.uint8)  # three different sides
+    # traced with photos above the side, as torch would trace squares separately; the file's operators work for all sizes
     sizes = {0: Dim("batch"), 1: Dim("height", min=side + 1), 2: Dim("width", min=side + 1), 3: Dim.STATIC}
     with warnings.catch_warnings(), torch.no_grad():
-        # the exporter itself uses what torch calls deprecated, and folds weights that may overflow; answers are compared later
+        # the exporter itself uses what torch calls deprecated, and folds weights that may overflow; outputs are compared later
         for category in (DeprecationWarning, FutureWarning, RuntimeWarning):
             warnings.simplefilter("ignore", category)
         try:
@@ -175,7 +175,7 @@ def to_bytes(networks: Networks, about: Description) -> bytes:
 
 
 def _describe(model: Any, about: Description) -> bytes:
-    """Return the file without what the exporter notes of this machine, and with what a reader must know."""
+    """Return the file without what the exporter notes about this machine, and with what a reader must know."""
     import onnx
 
     for item in (*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.value_info, model.graph, model):
@@ -193,7 +193,7 @@ def _describe(model: Any, about: Description) -> bytes:
 
 
 def compare_answers(networks: Networks, exported: OnnxNetworks, photos: Sequence[Path]) -> ExportCheck:
-    """Compare the answers of torch and onnxruntime on the same photos, for one of them also at its own size.
+    """Compare the outputs of torch and onnxruntime on the same photos, for one of them also at its own size.
 
     Raises:
         RunError: no photo can be read.
@@ -252,7 +252,7 @@ def _largest(one: Answer, two: Answer, score_map: float, probabilities: float) -
 
 
 def _odds(cells: FloatArray) -> FloatArray:
-    """Return probabilities of the classes in each cell, of logits ``(B, C, h, w)``."""
+    """Return probabilities of the classes in each cell, from logits ``(B, C, h, w)``."""
     powers = np.exp(cells - cells.max(axis=1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
 

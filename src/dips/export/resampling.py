@@ -48,7 +48,7 @@ def _rows(images: Tensor, new: int, kernel: Callable[[Tensor], Tensor], reach: i
     The weights repeat after ``new / gcd`` pixels of the result: each of those is a channel of a convolution that strides over
     as many pixels as they cover. Weights beyond the edge are excluded by dividing by the sum of the others.
 
-    The stride is along the rows: OpenVINO 2026.4 miscomputes strided convolutions whose result is one pixel wide.
+    The stride is vertical, not horizontal: OpenVINO 2026.4 miscomputes strided convolutions whose result is one pixel wide.
     """
     old = images.shape[-2]
     if old == new:

@@ -1,7 +1,7 @@
 """From harvested photos to batches, with one of the top P proposals of each photo per step (paper 3.2).
 
-In: :class:`TrainingPhotos`, which the harvest's store holds. Out: one :class:`Batch` after the other, in an order and with
-proposals that follow from ``(seed, epoch)`` alone, so that a resumed run needs no hidden state.
+In: :class:`TrainingPhotos`, which the harvest's store holds. Out: a sequence of :class:`Batch`, whose order and proposals
+follow from ``(seed, epoch)`` alone, so that a resumed run needs no hidden state.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from dips.train.sampling import choose_proposal
 __all__ = ["Batch", "Feed", "TrainingPhoto", "TrainingPhotos", "derive_seed"]
 
 _Array = NDArray[Any]
-_EPOCH_ORDER = 1 << 20  # stands for the step where a seed is for the whole epoch
+_EPOCH_ORDER = 1 << 20  # stands for the step in seeds of a whole epoch
 
 
 class TrainingPhoto(Protocol):
-    """One photo with its proposals, best first; ``P`` differs between photos and is 0 where there is none."""
+    """One photo with its proposals, best first; ``P`` differs between photos and is 0 if there is none."""
 
     @property
     def image(self) -> _Array:
@@ -68,7 +68,7 @@ class Batch:
         regions: ``(B, 1, R, R) bool``.
         boxes: ``(B, 4) float32``, ``x0 y0 x1 y1`` as fractions of the frame.
         labels: ``(B,) int64``.
-        has_proposal: ``(B,) bool``: the photo has a proposal; the three above are zero where not.
+        has_proposal: ``(B,) bool``: whether the photo has a proposal; if not, maps, regions and boxes are zero.
     """
 
     images: Tensor
@@ -97,7 +97,7 @@ class Feed:
     no batch of one spoils the batch norm; several processes share each batch.
 
     Raises:
-        RunError: no photo at all, or a batch has fewer photos than there are processes.
+        RunError: there is no photo at all, or a batch has fewer photos than there are processes.
     """
 
     def __init__(self, items: TrainingPhotos, config: TrainConfig, *, rank: int = 0, world: int = 1) -> None:
@@ -113,7 +113,7 @@ class Feed:
         self._photos = _DrawnPhotos(items)
 
     def epoch(self, number: int, *, skip: int = 0) -> Iterator[Batch]:
-        """Yield the batches of epoch ``number``, without the first ``skip``."""
+        """Yield the batches of epoch ``number``, skipping the first ``skip``."""
         generator = torch.Generator().manual_seed(derive_seed(self.config.seed, number, _EPOCH_ORDER))
         order = torch.randperm(self.count, generator=generator)
         draws = torch.rand(self.count, generator=generator).tolist()
@@ -157,7 +157,7 @@ class _DrawnPhotos(Dataset[_DrawnPhoto]):
 
 
 def _collate(photos: list[_DrawnPhoto]) -> Batch:
-    """Stack photos to a batch; those without a proposal get zeros."""
+    """Stack photos into a batch; those without a proposal get zeros."""
     drawn = [photo.proposal for photo in photos if photo.proposal is not None]
     blank = tuple(np.zeros_like(part) for part in drawn[0]) if drawn else _BLANK
     full = [photo.proposal or blank for photo in photos]
@@ -176,5 +176,5 @@ _BLANK = (np.zeros((1, 1), np.float16), np.zeros((1, 1), np.bool_), np.zeros(4, 
 
 
 def derive_seed(*numbers: int) -> int:
-    """Return one 63-bit seed that follows from several whole numbers >= 0 (seed, epoch, step, rank)."""
+    """Return one 63-bit seed derived from several integers >= 0 (seed, epoch, step, rank)."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)

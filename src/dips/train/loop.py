@@ -53,9 +53,9 @@ class FitResult:
 
     Attributes:
         epoch: the chosen epoch, counted from 1.
-        metrics: its validation; empty where there was none.
-        epochs: how many were trained.
-        seconds: time they took, validation and those before an interruption included.
+        metrics: its validation metrics; empty without validation.
+        epochs: number of epochs trained.
+        seconds: time that they took, including validation and time before an interruption.
         state: the chosen weights on the CPU; the localizer holds them too.
     """
 
@@ -85,19 +85,19 @@ def fit_localizer(
 
     Args:
         localizer: ``(B, 3, H, W)`` in [0, 1] to logits ``(B, 2, H, W)``; may offer ``parameter_groups(lr, encoder_fraction)``.
-        classifier: frozen here; may be None where ``lambda_cls`` is 0.
-        items: the harvested photos, those of the background class included.
-        fabric: already launched; gives device, precision and processes.
-        run_dir: ``metrics.jsonl`` gets a line per epoch, ``resume.safetensors`` the state.
+        classifier: frozen here; may be None if ``lambda_cls`` is 0.
+        items: the harvested photos, including those of the background class.
+        fabric: already launched; provides device, precision and processes.
+        run_dir: folder for ``metrics.jsonl``, a line per epoch, and the state, ``resume.safetensors``.
         validate: called with the averaged network (evaluation mode, no gradients) after every epoch, on the first process
-            only. The epoch with the highest ``select`` is chosen, of equal ones the later, which has seen more. Without
-            ``select``, or with ``train.select_on = last``, it is the last epoch.
+            only. The epoch with the highest ``select`` is chosen, the later of equal ones, which has seen more. Without
+            ``select``, or with ``train.select_on = last``, the last epoch is chosen.
         resume: continue from the state in ``run_dir``, or from the start if there is none.
-        background: label of the background class; any of its photos' pixels may be drawn as background. A photo of
+        background: label of the background class; any pixel of its photos may be drawn as background. A photo of
             another class without a proposal gets no labelled pixel.
         classifier_size: side of the squares that the classifier was fitted on; None = ``train.resize``.
-        origin: identifies photos and weights; a run resumes only with the same.
-        save_minutes: the state is also written inside an epoch, whenever so much time has passed.
+        origin: identifies photos and weights; a run can be resumed only with the same.
+        save_minutes: interval at which the state is also written inside an epoch.
 
     Raises:
         RunError: the folder holds another run, the state does not fit the settings, or the loss is not finite.
@@ -112,7 +112,7 @@ def fit_localizer(
 
 
 class _Run:
-    """A run in progress: the networks and how far it has come."""
+    """A run in progress: its networks and how far it has come."""
 
     def __init__(
         self,
@@ -158,7 +158,7 @@ class _Run:
             trim_metrics(self.metrics_file, self.progress.epoch)
 
     def epoch(self, save_seconds: float) -> None:
-        """Train to the end of the epoch."""
+        """Train to the end of the current epoch."""
         config, progress = self.config, self.progress
         number, skip = progress.epoch, progress.step
         started = saved = time.monotonic()
@@ -208,7 +208,7 @@ class _Run:
             progress.sums[name] = progress.sums.get(name, 0.0) + value
 
     def end_epoch(self, validate: Validate | None) -> None:
-        """Validate, choose, record; then make the state that of a finished epoch."""
+        """Validate, choose the best epoch and record it; then save the state of a finished epoch."""
         progress, started = self.progress, time.monotonic()
         metrics: dict[str, float] = {}
         if validate is not None:
@@ -242,7 +242,7 @@ class _Run:
         record |= {f"loss_{name}": value for name, value in means.items() if name != "loss"}
         record |= {"lr": max(group["lr"] for group in self.optimizer.param_groups), "seconds": round(seconds, 3)}
         if metrics.get("select") in [value for name, value in metrics.items() if name != "select"]:
-            metrics = {name: value for name, value in metrics.items() if name != "select"}  # the same under another name
+            metrics = {name: value for name, value in metrics.items() if name != "select"}  # a duplicate under another name
         record |= {f"val_{name}": value for name, value in metrics.items()}
         append_metrics(self.metrics_file, record)
         if config.tensorboard:

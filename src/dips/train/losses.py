@@ -1,7 +1,7 @@
 """The three losses of the localizer and their sum (paper 3.3, eq. of L_CPA, L_CLS, L_CRF).
 
-In: the localizer's logits, the crops and the drawn pixels; out: the weighted total and its parts. A weight of 0 switches the
-computation off. Every part reaches the localizer's parameters; the classifier is frozen, but gradients pass through it.
+In: the localizer's logits, the crops and the drawn pixels; out: the weighted total and its parts. A weight of 0 skips the
+computation. Every part has gradients to the localizer's parameters; the classifier is frozen, but gradients pass through it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["Losses", "classifier_loss", "partial_cross_entropy"]
 
 
 def partial_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Return L_CPA: cross-entropy, mean over the batch's labelled pixels; 0 (with a graph) where there is none.
+    """Return L_CPA: cross-entropy, mean over the batch's labelled pixels; 0 (with a graph) if there is none.
 
     Args:
         logits: ``(B, 2, H, W)``.
@@ -30,17 +30,17 @@ def partial_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def classifier_loss(classifier: nn.Module, foreground: Tensor, images: Tensor, labels: Tensor, *, scale: float = 1.0) -> Tensor:
-    """Return L_CLS: cross-entropy of the classifier on the crops, multiplied by the localizer's own foreground.
+    """Return L_CLS: cross-entropy of the classifier on the crops multiplied by the localizer's own foreground.
 
     Args:
         classifier: frozen, ``(B, 3, H, W)`` in [0, 1] to logits ``(B, C)``.
         foreground: ``(B, H, W)`` probability.
         images: ``(B, 3, H, W)`` float in [0, 1].
         labels: ``(B,)`` int64; negative = leave the photo out.
-        scale: factor on the sides of what the classifier sees, so that it sees objects as large as when it was fitted.
+        scale: factor on the sides of the classifier's input, so that objects are as large as when it was fitted.
 
     Returns:
-        A scalar, mean over the photos that count; 0 (with a graph) where there is none.
+        A scalar, mean over the photos that count; 0 (with a graph) if there is none.
     """
     counted = labels >= 0
     if not bool(counted.any()):
@@ -54,16 +54,16 @@ def classifier_loss(classifier: nn.Module, foreground: Tensor, images: Tensor, l
 
 
 class Losses:
-    """Total loss by the settings ``train.lambda_*`` and ``train.crf_*``.
+    """Total loss according to the settings ``train.lambda_*`` and ``train.crf_*``.
 
-    Photos of the background class are left out of L_CLS: their foreground should be empty, and a classifier that names their
-    class correctly would only teach the localizer to light up background.
+    Photos of the background class are left out of L_CLS: their foreground should be empty, and a classifier that predicts their
+    class correctly would only teach the localizer to mark background as foreground.
 
     Args:
-        classifier: may be None where ``lambda_cls`` is 0.
+        classifier: may be None if ``lambda_cls`` is 0.
         background: label of the background class, None = there is none.
-        classifier_size: side of the squares that the classifier was fitted on: whole photos, which training has at
-            ``train.resize``. Crops are resized likewise. None = it was fitted at ``train.resize``.
+        classifier_size: side of the squares, whole photos, that the classifier was fitted on. In training, whole photos have
+            the side ``train.resize``, and crops are resized likewise. None = it was fitted at ``train.resize``.
 
     Raises:
         ConfigError: all weights are 0, or the classifier's is not and there is no classifier.
@@ -93,7 +93,7 @@ class Losses:
         self.scale = 1.0 if classifier_size is None else classifier_size / config.resize
 
     def __call__(self, logits: Tensor, images: Tensor, target: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the weighted sum, and its parts before weighting: ``cpa``, ``cls``, ``crf``, detached, those that are on.
+        """Return the weighted sum, and its parts before weighting: ``cpa``, ``cls``, ``crf``, detached, those that are enabled.
 
         Args:
             logits: ``(B, 2, H, W)`` of the localizer.
@@ -102,7 +102,7 @@ class Losses:
             labels: ``(B,)`` int64 classes.
         """
         config = self.config
-        foreground = (logits[:, 1].float() - logits[:, 0].float()).sigmoid()  # the softmax of two
+        foreground = (logits[:, 1].float() - logits[:, 0].float()).sigmoid()  # the softmax of two channels
         parts: list[tuple[str, float, Tensor]] = []
         if config.lambda_cpa > 0:
             parts.append(("cpa", config.lambda_cpa, partial_cross_entropy(logits, target)))
